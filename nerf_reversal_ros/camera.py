@@ -1,0 +1,87 @@
+"""A pinhole camera without distortion, and how a picture of one becomes a picture of another."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Camera:
+    """
+    Intrinsics of pictures of one stated size.
+
+    Pixel centres are at integer coordinates (OpenCV): the pixel in the upper left corner is
+    (0, 0) and covers -0.5 to 0.5.
+    """
+
+    width: int
+    """Picture width in pixels."""
+    height: int
+    """Picture height in pixels."""
+    fx: float
+    """Focal length along x in pixels of this size."""
+    fy: float
+    """Focal length along y in pixels of this size."""
+    cx: float
+    """Principal point, pixels from the centre of the leftmost column."""
+    cy: float
+    """Principal point, pixels from the centre of the top row."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be a camera."""
+        values = (self.fx, self.fy, self.cx, self.cy)
+        if self.width < 1 or self.height < 1:
+            raise ImageError(f'a camera of {self.width}x{self.height} pixels has no picture')
+        if not np.all(np.isfinite(values)) or self.fx <= 0 or self.fy <= 0:
+            raise ImageError(
+                f'intrinsics fx, fy, cx, cy = {values} are not a camera: focal lengths must be'
+                ' finite and > 0 (is camera_info filled in?)'
+            )
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """K, (3, 3): pixel = K @ point_in_camera, up to scale."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+    def scaled_to(self, width: int, height: int) -> 'Camera':
+        """Return the same view resampled to another picture size."""
+        sx, sy = width / self.width, height / self.height
+        return Camera(
+            width,
+            height,
+            self.fx * sx,
+            self.fy * sy,
+            (self.cx + 0.5) * sx - 0.5,
+            (self.cy + 0.5) * sy - 0.5,
+        )
+
+    def fitted_to(self, width: int) -> 'Camera':
+        """Return the same view with the given width and the height that keeps pixels square."""
+        return self.scaled_to(width, max(1, round(self.height * width / self.width)))
+
+    def rays(self) -> NDArray[np.float64]:
+        """Return directions (H, W, 3) in the optical frame with z = 1, one a pixel centre."""
+        u, v = np.meshgrid(np.arange(self.width), np.arange(self.height))
+        x, y = (u - self.cx) / self.fx, (v - self.cy) / self.fy
+        return np.stack([x, y, np.ones_like(x)], axis=-1)
+
+    def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Project points (..., 3) of the optical frame, z > 0, to pixels (..., 2)."""
+        focal, centre = np.array([self.fx, self.fy]), np.array([self.cx, self.cy])
+        pixels: NDArray[np.float64] = points[..., :2] / points[..., 2:] * focal + centre
+        return pixels
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers for JSON; `Camera(**d)` is the way back."""
+        return {
+            'width': self.width,
+            'height': self.height,
+            'fx': self.fx,
+            'fy': self.fy,
+            'cx': self.cx,
+            'cy': self.cy,
+        }

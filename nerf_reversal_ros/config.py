@@ -1,0 +1,254 @@
+"""
+Every setting, defined once.
+
+A setting is a field of a frozen dataclass, made by `option`: its default, its sentence and its
+limits. The command line's ``--config`` file, ROS parameters and the documentation all come from
+these fields. Unknown names and impossible values are refused with a remedy.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from nerf_reversal_ros.errors import ConfigError
+
+T = TypeVar('T')
+
+
+def option(
+    default: Any,
+    sentence: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    read_only: bool = True,
+) -> Any:
+    """
+    Define one setting as a dataclass field.
+
+    ``low`` and ``high`` are inclusive limits of a number, ``choices`` the allowed texts, and
+    ``read_only`` says that a running node does not take a new value.
+    """
+    metadata = {
+        'sentence': sentence,
+        'low': low,
+        'high': high,
+        'choices': choices,
+        'read_only': read_only,
+    }
+    return field(default=default, metadata=metadata)
+
+
+class _Checked:
+    """Checks every option of a dataclass against its limits when it is made."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]
+            value, meta = getattr(self, item.name), item.metadata
+            if 'sentence' not in meta:
+                continue
+            wanted = type(item.default)
+            if wanted is float and type(value) is int:
+                object.__setattr__(self, item.name, value := float(value))
+            if type(value) is not wanted:
+                raise ConfigError(
+                    f'{item.name} must be of type {wanted.__name__}, got {value!r}'
+                    f' ({item.metadata["sentence"]})'
+                )
+            if meta['choices'] and value not in meta['choices']:
+                raise ConfigError(
+                    f'{item.name} must be one of {", ".join(meta["choices"])}, got {value!r}'
+                )
+            if wanted in (int, float):
+                if not value == value or abs(value) == float('inf'):
+                    raise ConfigError(f'{item.name} must be a finite number, got {value}')
+                if meta['low'] is not None and value < meta['low']:
+                    raise ConfigError(f'{item.name} must be >= {meta["low"]}, got {value}')
+                if meta['high'] is not None and value > meta['high']:
+                    raise ConfigError(f'{item.name} must be <= {meta["high"]}, got {value}')
+
+
+@dataclass(frozen=True)
+class CaptureConfig(_Checked):
+    """How a bag is read as a capture."""
+
+    image_topic: str = option('/record3d/device_0/rgb/img', 'colour: Image or CompressedImage')
+    depth_topic: str = option(
+        '/record3d/device_0/depth/img',
+        'depth: Image 32FC1 [m] or 16UC1 [mm], or CompressedImage in compressedDepth format',
+    )
+    camera_info_topic: str = option(
+        '/record3d/device_0/rgb/camera_info', 'CameraInfo of the colour pictures'
+    )
+    pose_topic: str = option(
+        '/record3d/device_0/camera_pose', 'PoseStamped or Odometry; empty: take TF instead'
+    )
+    tf_parent: str = option('', 'with pose_topic empty: the fixed frame of TF, such as world')
+    tf_child: str = option('', 'with pose_topic empty: the camera frame of TF')
+    sync_tolerance_s: float = option(
+        0.02, 'colour, depth and pose belong together within this [s]', low=0.0, high=10.0
+    )
+    pose_convention: str = option(
+        'auto',
+        'what the poses of the bag mean; auto finds it by depth re-projection',
+        choices=(
+            'auto',
+            'optical',
+            'opengl',
+            'optical_inverted',
+            'opengl_inverted',
+        ),
+    )
+    up_axis: str = option(
+        'auto',
+        'which axis of the world of the poses points up; auto solves it from the capture',
+        choices=('auto', 'x', 'y', 'z', '-x', '-y', '-z'),
+    )
+    min_move_m: float = option(
+        0.005, 'a frame that moved less than this and turned less is a duplicate [m]', low=0.0
+    )
+    min_turn_deg: float = option(
+        0.25, 'a frame that turned less than this and moved less is a duplicate [deg]', low=0.0
+    )
+    blur_ratio: float = option(
+        0.25,
+        'drop frames whose sharpness is below this share of the median of their neighbours',
+        low=0.0,
+        high=1.0,
+    )
+    max_depth_m: float = option(8.0, 'depth beyond this is taken as unknown [m]', low=0.1)
+
+
+@dataclass(frozen=True)
+class VoxelFieldConfig(_Checked):
+    """The voxel radiance field and its training."""
+
+    voxel_m: float = option(0.01, 'edge of a voxel [m]', low=0.002, high=0.2)
+    steps: int = option(1200, 'training steps; 0 keeps the field as depth initialised it', low=0)
+    rays_per_step: int = option(24576, 'rays of one training step', low=64)
+    learning_rate: float = option(0.03, 'of Adam, for colours and log densities', low=0.0)
+    depth_weight: float = option(0.2, 'weight of the depth loss beside the colour loss', low=0.0)
+    validation_share: float = option(
+        0.05, 'share of the frames, in one block, held out to measure PSNR', low=0.0, high=0.5
+    )
+    min_psnr_db: float = option(
+        15.0, 'warn when held-out PSNR stays below this [dB]', low=0.0
+    )
+
+
+@dataclass(frozen=True)
+class SynthesisConfig(_Checked):
+    """Which synthetic views are rendered, and which are thrown away."""
+
+    views: int = option(10000, 'synthetic views to keep', low=0, high=1_000_000)
+    width: int = option(96, 'width of the regressor\'s pictures [px]', low=16, high=960)
+    translation_m: float = option(
+        0.3, 'radius of the ball around a walked pose that positions are drawn from [m]', low=0.0
+    )
+    rotation_deg: float = option(
+        15.0, 'standard deviation of the rotation jitter, each axis [deg]', low=0.0, high=180.0
+    )
+    between_share: float = option(
+        0.3, 'share of the views drawn between and beyond walked poses', low=0.0, high=1.0
+    )
+    clearance_m: float = option(0.15, 'least distance of a camera to matter [m]', low=0.0)
+    min_opacity: float = option(
+        0.85, 'least mean opacity of a view: the rest would be unseen', low=0.0, high=1.0
+    )
+    near_m: float = option(0.25, 'a pixel nearer than this is too near [m]', low=0.0)
+    max_near_share: float = option(
+        0.1, 'largest share of too near pixels of a view', low=0.0, high=1.0
+    )
+
+
+@dataclass(frozen=True)
+class RegressorConfig(_Checked):
+    """The PCA and the CNN that regresses the pose from what the PCA leaves."""
+
+    compression: str = option(
+        'reconstruction',
+        'what the network sees: pictures as they are, rebuilt from PCA, or PCA components',
+        choices=('none', 'reconstruction', 'components'),
+    )
+    components: int = option(150, 'components of the PCA', low=2, high=4096)
+    epochs: int = option(30, 'largest number of passes over the views', low=1)
+    batch_size: int = option(128, 'views a training step', low=2)
+    learning_rate: float = option(2e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
+    patience: int = option(8, 'stop after this many epochs without improvement', low=1)
+
+
+@dataclass(frozen=True)
+class BuildConfig(_Checked):
+    """Everything that a build can be told."""
+
+    seed: int = option(0, 'of every random choice of the build', low=0)
+    capture: CaptureConfig = field(default_factory=CaptureConfig)
+    field: VoxelFieldConfig = field(default_factory=VoxelFieldConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    regressor: RegressorConfig = field(default_factory=RegressorConfig)
+
+
+@dataclass(frozen=True)
+class LocalizerConfig(_Checked):
+    """How a picture is localized and when the answer is believed."""
+
+    device: str = option('auto', 'where to compute', choices=('auto', 'cpu', 'cuda'))
+    hypotheses: int = option(
+        4, 'retrieved poses tried beside the regressed one', low=0, high=64, read_only=False
+    )
+    rounds: int = option(2, 'render-and-match rounds', low=1, high=5, read_only=False)
+    min_inliers: int = option(
+        30, 'reject with fewer matches that agree with the pose', low=6, read_only=False
+    )
+    min_inlier_ratio: float = option(
+        0.3, 'reject with a smaller share of agreeing matches', low=0.0, high=1.0, read_only=False
+    )
+    max_std_m: float = option(
+        0.05, 'reject an estimate less certain than this [m]', low=1e-4, read_only=False
+    )
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
+    """
+    Make a config of class ``cls`` from nested plain values.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown name (with the nearest known one) or an impossible value.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f'{where or cls.__name__} must hold names and values, got {values!r}')
+    hints = get_type_hints(cls)
+    known = [item.name for item in fields(cls)]  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        full = f'{where}.{name}' if where else str(name)
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            remedy = f'did you mean {near[0]}?' if near else f'known are {", ".join(known)}'
+            raise ConfigError(f'unknown setting {full}: {remedy}')
+        if dataclasses.is_dataclass(hints[name]):
+            value = from_mapping(hints[name], value or {}, full)
+        arguments[name] = value
+    return cls(**arguments)
+
+
+def load_build_config(path: Path | None) -> BuildConfig:
+    """Read a build's settings from a YAML file; without one, the defaults."""
+    if path is None:
+        return BuildConfig()
+    try:
+        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ConfigError(f'cannot read the settings {path}: {error.strerror}') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = ' '.join(str(error).split())
+        raise ConfigError(f'the settings {path} are not YAML: {reason}') from error
+    return from_mapping(BuildConfig, values or {})

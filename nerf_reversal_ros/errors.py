@@ -1,0 +1,31 @@
+"""
+Errors a user can cause, and nothing else.
+
+Every message is one sentence that names the thing, the value and the remedy. The command line
+and the nodes catch `NerfReversalError` once, at their edge, and print it without a traceback;
+anything else that escapes is a bug and keeps its traceback.
+"""
+
+
+class NerfReversalError(Exception):
+    """Base of everything that is the input's fault rather than the program's."""
+
+
+class ConfigError(NerfReversalError):
+    """A setting is unknown or has an impossible value."""
+
+
+class CaptureError(NerfReversalError):
+    """A bag, or what it is to be converted from, cannot be used as a capture."""
+
+
+class ImageError(NerfReversalError):
+    """A single picture cannot be used; the next one may be."""
+
+
+class MapError(NerfReversalError):
+    """A map folder is missing, damaged, or of another version."""
+
+
+class BuildError(NerfReversalError):
+    """A build cannot go on, or its result is not fit to be used."""

@@ -1,0 +1,1 @@
+"""Radiance fields: the protocol and its implementations."""

@@ -1,0 +1,152 @@
+"""
+Rigid-body geometry, with directions in the names.
+
+A pose is a (4, 4) float64 matrix named ``target_from_source``: it takes homogeneous points of
+the source frame to the target frame, so that adjacent names cancel in products
+(``map_from_world @ world_from_camera``). Camera frames are optical (REP 103: x right, y down,
+z forward); the map frame is z up (REP 105); lengths are metres, angles radians unless a name
+ends in ``_deg``.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+Array = NDArray[np.float64]
+
+OPTICAL_FROM_OPENGL: Array = np.diag([1.0, -1.0, -1.0, 1.0])
+"""OpenGL/ARKit camera axes (x right, y up, z backwards) to optical axes. Its own inverse."""
+
+Z_UP_FROM_Y_UP: Array = np.array(
+    [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+)
+"""A world whose y axis points up (ARKit) to one whose z axis does: 90 degrees about x."""
+
+
+class PoseErrors(NamedTuple):
+    """Errors of N estimated poses."""
+
+    translation: Array
+    """(N,) distance between the camera centres, metres."""
+
+    rotation: Array
+    """(N,) angle between the orientations, radians in [0, pi]."""
+
+
+def pose(
+    rotation: Rotation | None = None, translation: tuple[float, float, float] | Array = (0, 0, 0)
+) -> Array:
+    """Assemble a (4, 4) pose from a rotation (default: none) and a translation in metres."""
+    matrix = np.eye(4)
+    if rotation is not None:
+        matrix[:3, :3] = rotation.as_matrix()
+    matrix[:3, 3] = translation
+    return matrix
+
+
+def pose_from_quaternion(translation: Array, quaternion_xyzw: Array) -> Array:
+    """
+    Assemble (..., 4, 4) poses from translations (..., 3) [m] and quaternions (..., 4).
+
+    The quaternions need not have length one, but must not be zero: scipy raises ValueError.
+    """
+    translation = np.asarray(translation, dtype=np.float64)
+    quaternion_xyzw = np.asarray(quaternion_xyzw, dtype=np.float64)
+    out = np.broadcast_to(np.eye(4), (*translation.shape[:-1], 4, 4)).copy()
+    rotation = Rotation.from_quat(quaternion_xyzw.reshape(-1, 4)).as_matrix()
+    out[..., :3, :3] = rotation.reshape(*translation.shape[:-1], 3, 3)
+    out[..., :3, 3] = translation
+    return out
+
+
+def quaternion_xyzw(matrix: Array) -> Array:
+    """Return the unit quaternion (4,), w >= 0, of the rotation of a (4, 4) pose."""
+    return Rotation.from_matrix(matrix[:3, :3]).as_quat(canonical=True)
+
+
+def inverse(matrix: Array) -> Array:
+    """Invert rigid poses (..., 4, 4): ``inverse(a_from_b)`` is ``b_from_a``."""
+    out = np.zeros_like(matrix)
+    rotation = np.swapaxes(matrix[..., :3, :3], -1, -2)
+    out[..., :3, :3] = rotation
+    out[..., :3, 3] = -np.einsum('...ij,...j->...i', rotation, matrix[..., :3, 3])
+    out[..., 3, 3] = 1.0
+    return out
+
+
+def transform(target_from_source: Array, points: Array) -> Array:
+    """Take points (..., 3) of the source frame to the target frame by one (4, 4) pose."""
+    return points @ target_from_source[:3, :3].T + target_from_source[:3, 3]
+
+
+def orthonormalized(matrix: Array) -> Array:
+    """
+    Replace the rotation of poses (..., 4, 4) by the nearest one (Frobenius norm).
+
+    References
+    ----------
+    Special orthogonal Procrustes by SVD, see Levinson et al., "An Analysis of SVD for Deep
+    Rotation Estimation", NeurIPS 2020.
+    """
+    out = np.array(matrix, dtype=np.float64)
+    u, _, vt = np.linalg.svd(out[..., :3, :3])
+    u[..., :, 2] *= np.sign(np.linalg.det(u @ vt))[..., None]
+    out[..., :3, :3] = u @ vt
+    return out
+
+
+def pose_errors(map_from_camera: Array, map_from_camera_true: Array) -> PoseErrors:
+    """
+    Compare estimated camera poses with the true ones, image by image.
+
+    The translation error is the distance between the two camera centres; the
+    rotation error is the angle between the two orientations. Nothing is
+    aligned first: both poses are in the same map frame.
+
+    Parameters
+    ----------
+    map_from_camera : (N, 4, 4) array
+        Estimated poses. ``map_from_camera @ [x, y, z, 1]`` takes a point from
+        the camera's optical frame (z forward, x right, y down) to ``map``.
+    map_from_camera_true : (N, 4, 4) array
+        True poses, same frames, same order.
+
+    Returns
+    -------
+    PoseErrors
+        Translation errors in metres, rotation errors in radians in [0, pi].
+
+    Raises
+    ------
+    ValueError
+        If the two arrays are not both (N, 4, 4) with the same N.
+
+    References
+    ----------
+    Frames: REP 103 (``_optical`` suffix), REP 105 (``map``).
+    Metric: Shotton et al., Scene Coordinate Regression Forests, CVPR 2013.
+    """
+    if map_from_camera.shape != map_from_camera_true.shape or map_from_camera.shape[1:] != (4, 4):
+        raise ValueError(
+            f'need two arrays (N, 4, 4), got {map_from_camera.shape} and'
+            f' {map_from_camera_true.shape}'
+        )
+    if len(map_from_camera) == 0:
+        return PoseErrors(np.empty(0), np.empty(0))
+    difference = inverse(map_from_camera_true) @ map_from_camera
+    rotation = Rotation.from_matrix(difference[:, :3, :3]).magnitude()
+    return PoseErrors(np.linalg.norm(difference[:, :3, 3], axis=1), rotation)
+
+
+def look_at(eye: Array, target: Array, up: tuple[float, float, float] = (0, 0, 1)) -> Array:
+    """Return map_from_camera (4, 4) of an optical camera at ``eye`` that looks at ``target``."""
+    forward = np.asarray(target, dtype=np.float64) - eye
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, up)
+    right /= np.linalg.norm(right)
+    out = np.eye(4)
+    out[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
+    out[:3, 3] = eye
+    return out
