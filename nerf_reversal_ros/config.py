@@ -9,7 +9,7 @@ these fields. Unknown names and impossible values are refused with a remedy.
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -42,7 +42,7 @@ def option(
         'choices': choices,
         'read_only': read_only,
     }
-    return field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 class _Checked:
@@ -188,10 +188,10 @@ class BuildConfig(_Checked):
     """Everything that a build can be told."""
 
     seed: int = option(0, 'of every random choice of the build', low=0)
-    capture: CaptureConfig = field(default_factory=CaptureConfig)
-    field: VoxelFieldConfig = field(default_factory=VoxelFieldConfig)
-    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
-    regressor: RegressorConfig = field(default_factory=RegressorConfig)
+    capture: CaptureConfig = dataclasses.field(default_factory=CaptureConfig)
+    field: VoxelFieldConfig = dataclasses.field(default_factory=VoxelFieldConfig)
+    synthesis: SynthesisConfig = dataclasses.field(default_factory=SynthesisConfig)
+    regressor: RegressorConfig = dataclasses.field(default_factory=RegressorConfig)
 
 
 @dataclass(frozen=True)
