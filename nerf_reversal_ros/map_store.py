@@ -304,7 +304,7 @@ class MapWriter:
     def _read_state(self) -> dict[str, Any] | None:
         try:
             state = json.loads((self._staging / _STATE).read_text(encoding='utf-8'))
-            return state if isinstance(state['stages'], dict) and state['fingerprint'] else None
+            return {'fingerprint': state['fingerprint'], 'stages': dict(state['stages'])}
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
