@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nerf_reversal_ros.errors import ImageError
-from nerf_reversal_ros.images import camera_from_info, rgb_from_message
+from nerf_reversal_ros.decoding import camera_from_info, rgb_from_message
 
 ORANGE = (255, 128, 0)
 
@@ -173,7 +173,7 @@ def test_intrinsics_without_a_size_belong_to_the_picture():
 
 
 def test_intrinsics_of_another_shape_or_not_filled_in_are_refused():
-    with pytest.raises(ImageError, match='camera_info is of 640x480 pixels, but .* 640x360'):
+    with pytest.raises(ImageError, match=r'camera_info is of 640x480 pixels, but .* 640x360'):
         camera_from_info(info(640, 480), 640, 360)
     with pytest.raises(ImageError, match='is camera_info filled in'):
         camera_from_info(info(640, 480, focal=0.0), 640, 480)
