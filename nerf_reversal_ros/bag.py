@@ -5,16 +5,16 @@ A bag is a folder (with or without its ``metadata.yaml``), or one ``.mcap`` or `
 Whatever is wrong with it is told as a `CaptureError`.
 """
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+import struct
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import get_typestore, Stores
 
 from nerf_reversal_ros.errors import CaptureError
 
@@ -31,7 +31,8 @@ class Raw(NamedTuple):
     @property
     def stamp_ns(self) -> int:
         """The stamp of the header, for the message types that begin with one."""
-        seconds, nanoseconds = struct.unpack_from('<iI' if self.data[1] & 1 else '>iI', self.data, 4)
+        form = '<iI' if self.data[1] & 1 else '>iI'
+        seconds, nanoseconds = struct.unpack_from(form, self.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
@@ -114,9 +115,7 @@ class Bag:
             )
         return _short(there[topic])
 
-    def messages(
-        self, topics: Sequence[str], logged_ns: int | None = None
-    ) -> Iterator[Raw]:
+    def messages(self, topics: Sequence[str], logged_ns: int | None = None) -> Iterator[Raw]:
         """
         Read the messages of some topics in the order of their recording.
 

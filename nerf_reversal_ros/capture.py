@@ -19,21 +19,23 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.convention import (
     AXES,
+    choose_axes,
     Convention,
     DepthView,
-    choose_axes,
     measure_conventions,
     world_from_camera,
 )
+from nerf_reversal_ros.decoding import rgb_from_message
 from nerf_reversal_ros.errors import CaptureError, ConfigError, ImageError
 from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.images import depth_from_message, rgb_from_message
+from nerf_reversal_ros.images import depth_from_message
 from nerf_reversal_ros.lens import Lens
 from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.pruning import is_blurred, is_duplicate
-from nerf_reversal_ros.scan import Place, Scan, nearest, scan_bag
+from nerf_reversal_ros.scan import nearest, Place, Scan, scan_bag
 from nerf_reversal_ros.tracks import poses_at
 from nerf_reversal_ros.upright import floor_normal, solve_up
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -247,9 +249,7 @@ def iter_images(bag: Path, config: CaptureConfig) -> Iterator[Picture]:
                 yield Picture(raw.stamp_ns, _rgb(reader, raw, lens), lens.camera)
 
 
-def _matched(
-    gap_ns: NDArray[np.int64], topic: str, config: CaptureConfig
-) -> NDArray[np.bool_]:
+def _matched(gap_ns: NDArray[np.int64], topic: str, config: CaptureConfig) -> NDArray[np.bool_]:
     """Tell which pictures have a message near enough in time; CaptureError if none has."""
     matched = gap_ns <= config.sync_tolerance_s * 1e9
     if not matched.any():
@@ -261,9 +261,7 @@ def _matched(
     return np.asarray(matched)
 
 
-def _records(
-    found: Scan, stamps_ns: NDArray[np.int64], config: CaptureConfig
-) -> list[Record]:
+def _records(found: Scan, stamps_ns: NDArray[np.int64], config: CaptureConfig) -> list[Record]:
     """Join pictures with depth."""
     if not found.depths:
         return [Record(item.place, None, item.lens) for item in found.colours]
@@ -364,7 +362,8 @@ def _read(bag: Bag, place: Place) -> Raw:
 
 def _rgb(bag: Bag, raw: Raw, lens: Lens) -> NDArray[np.uint8]:
     try:
-        return lens.undistorted_rgb(rgb_from_message(bag.decode(raw)))
+        rgb = lens.undistorted_rgb(rgb_from_message(bag.decode(raw)))
+        return np.require(rgb, requirements=['C', 'W'])
     except ImageError as error:
         raise CaptureError(f'the picture at {raw.stamp_ns} ns of {bag.path}: {error}') from error
 

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.geometry import OPTICAL_FROM_OPENGL, Array, inverse, transform
+from nerf_reversal_ros.geometry import Array, inverse, OPTICAL_FROM_OPENGL, transform
 
 AXES = ('optical', 'opengl', 'optical_inverted', 'opengl_inverted')
 

@@ -1,8 +1,7 @@
 """
-From image messages to arrays, and how sharp a picture is.
+Depth of ROS messages as arrays, and how sharp a picture is.
 
-The functions take any object with the fields of ``sensor_msgs`` messages, whether it came
-from a bag or from a live topic.
+Like `decoding`, for whatever has the fields of sensor_msgs/Image or CompressedImage.
 """
 
 from typing import Any
@@ -11,54 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.decoding import channels_of, rgb_from_message
 from nerf_reversal_ros.errors import ImageError
 
-_COLOUR: dict[str, tuple[str, int, int | None]] = {
-    'rgb8': ('u1', 3, None),
-    'bgr8': ('u1', 3, cv2.COLOR_BGR2RGB),
-    'rgba8': ('u1', 4, cv2.COLOR_RGBA2RGB),
-    'bgra8': ('u1', 4, cv2.COLOR_BGRA2RGB),
-    '8UC3': ('u1', 3, cv2.COLOR_BGR2RGB),
-    'mono8': ('u1', 1, cv2.COLOR_GRAY2RGB),
-    '8UC1': ('u1', 1, cv2.COLOR_GRAY2RGB),
-    'mono16': ('u2', 1, cv2.COLOR_GRAY2RGB),
-}
-_DEPTH = {'32FC1': 'f4', '16UC1': 'u2', 'mono16': 'u2'}
-
-
-def rgb_from_message(message: Any) -> NDArray[np.uint8]:
-    """
-    Decode a colour picture from an Image or CompressedImage.
-
-    Returns
-    -------
-    (H, W, 3) array
-        RGB.
-
-    Raises
-    ------
-    ImageError
-        If the encoding is not known or the data are damaged.
-    """
-    if not hasattr(message, 'encoding'):
-        return rgb_from_bytes(bytes(message.data))
-    if message.encoding not in _COLOUR:
-        raise ImageError(
-            f'colour encoding {message.encoding!r} is not known: use one of {", ".join(_COLOUR)},'
-            ' or CompressedImage'
-        )
-    kind, channels, conversion = _COLOUR[message.encoding]
-    pixels = _pixels(message, kind, channels)
-    if kind == 'u2':
-        pixels = (pixels >> 8).astype(np.uint8)
-    if conversion is not None:
-        return np.asarray(cv2.cvtColor(pixels, conversion), dtype=np.uint8)
-    return pixels.copy()
-
-
-def rgb_from_bytes(data: bytes) -> NDArray[np.uint8]:
-    """Decode a JPEG or PNG to (H, W, 3) RGB; ImageError if it is damaged."""
-    return np.asarray(cv2.cvtColor(_decoded(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+_AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION
+_DEPTH = {'32FC1': np.float32, '16UC1': np.uint16, 'mono16': np.uint16}
 
 
 def depth_from_message(message: Any) -> NDArray[np.float32]:
@@ -80,7 +36,7 @@ def depth_from_message(message: Any) -> NDArray[np.float32]:
             raise ImageError(
                 f'depth encoding {message.encoding!r} is not known: use 32FC1 [m] or 16UC1 [mm]'
             )
-        return clean_depth(_pixels(message, _DEPTH[message.encoding], 1))
+        return clean_depth(channels_of(message, _DEPTH[message.encoding], 1)[..., 0])
     return _compressed_depth(bytes(message.data), message.format)
 
 
@@ -113,20 +69,12 @@ def _compressed_depth(data: bytes, form: str) -> NDArray[np.float32]:
     return clean_depth(metres)
 
 
-def image_size(message: Any) -> tuple[int, int]:
-    """Return (width, height) of a colour message; ImageError if it is damaged."""
-    if hasattr(message, 'encoding'):
-        return int(message.width), int(message.height)
-    height, width = _decoded(bytes(message.data), cv2.IMREAD_GRAYSCALE).shape
-    return width, height
-
-
 def thumbnail(message: Any) -> NDArray[np.uint8]:
     """Decode a colour message to grey (h, w) at half its size, quickly; ImageError if damaged."""
     if hasattr(message, 'encoding'):
         small = np.ascontiguousarray(rgb_from_message(message)[::2, ::2])
         return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    grey = _decoded(bytes(message.data), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    grey = _decoded(bytes(message.data), cv2.IMREAD_REDUCED_GRAYSCALE_2 | _AS_STORED)
     return np.asarray(grey, dtype=np.uint8)
 
 
@@ -135,25 +83,11 @@ def sharpness(grey: NDArray[np.uint8]) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
 
-def _pixels(message: Any, kind: str, channels: int) -> NDArray[Any]:
-    """View the data as (H, W) or (H, W, channels), honouring step and byte order."""
-    item = np.dtype(('>' if message.is_bigendian else '<') + kind)
-    height, width, step = int(message.height), int(message.width), int(message.step)
-    row = width * channels * item.itemsize
-    data = np.frombuffer(message.data, np.uint8)
-    if height < 1 or width < 1 or step < row or len(data) < step * (height - 1) + row:
-        raise ImageError(
-            f'an image of {width}x{height} {message.encoding} with step {step} needs more than'
-            f' its {len(data)} bytes: the message is damaged'
-        )
-    rows = np.lib.stride_tricks.as_strided(data, (height, row), (step, 1))
-    pixels = np.ascontiguousarray(rows).view(item).reshape(height, width, channels)
-    native = pixels.astype(item.newbyteorder('='), copy=False)
-    return native[..., 0] if channels == 1 else native
-
-
 def _decoded(data: bytes, flag: int) -> NDArray[Any]:
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error:  # such as when there are no data
+        picture = None
     if picture is None:
         raise ImageError(f'a compressed picture of {len(data)} bytes is damaged')
     return np.asarray(picture)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.decoding import camera_from_info
 from nerf_reversal_ros.errors import ImageError
 
 _MODELS = ('', 'plumb_bob', 'rational_polynomial', 'equidistant')
@@ -51,21 +52,21 @@ class Lens:
             return self
         if abs(width * own.height / (height * own.width) - 1.0) > 0.02:
             raise ImageError(
-                f'a picture of {width}x{height} does not go with the intrinsics of'
-                f' {own.width}x{own.height}, their shapes differ: record the camera_info of this'
-                ' very picture'
+                f'{width}x{height} pixels are not the same view as {own.width}x{own.height}, their'
+                ' shapes differ: record depth that is aligned with the colour picture'
             )
         return Lens(own.scaled_to(width, height), self.distortion, self.fisheye)
 
 
-def lens_from_camera_info(message: Any) -> Lens:
+def lens_from_info(message: Any, width: int, height: int) -> Lens:
     """
-    Read a ``sensor_msgs/CameraInfo``, from a bag or from a live topic.
+    Read a CameraInfo, from a bag or live, for pictures of ``width`` x ``height`` pixels.
 
     Raises
     ------
     ImageError
-        If it is not filled in, or its distortion model is not known.
+        If it is not filled in, belongs to a picture of another shape, or its distortion model
+        is not known.
     """
     model = message.distortion_model
     distortion = tuple(float(value) for value in getattr(message, 'd', ()))
@@ -76,8 +77,7 @@ def lens_from_camera_info(message: Any) -> Lens:
         )
     if not np.all(np.isfinite(distortion)):
         raise ImageError(f'distortion {distortion} of camera_info is not finite: calibrate again')
-    k = [float(value) for value in message.k]
-    camera = Camera(int(message.width), int(message.height), k[0], k[4], k[2], k[5])
+    camera = camera_from_info(message, width, height)
     return Lens(camera, distortion, model == 'equidistant')
 
 

@@ -22,7 +22,7 @@ from nerf_reversal_ros.errors import BuildError, ImageError, MapError
 from nerf_reversal_ros.files import is_full_disk, remove, replace_text, sha256, sync
 
 if TYPE_CHECKING:
-    from nerf_reversal_ros.capture import Convention
+    from nerf_reversal_ros.convention import Convention
 
 FORMAT_VERSION = 1
 """Version of the map folder that this program writes and reads."""
@@ -49,7 +49,7 @@ class Map:
     @property
     def convention(self) -> 'Convention':
         """How the poses of the bag that the map was built from became map_from_camera."""
-        from nerf_reversal_ros.capture import Convention  # keeps the bag reader out of start-up
+        from nerf_reversal_ros.convention import Convention  # keeps the bag reader out of start-up
 
         return Convention.from_dict(self.manifest['convention'])
 

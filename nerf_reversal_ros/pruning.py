@@ -33,7 +33,9 @@ def is_blurred(sharpness: NDArray[np.float64], ratio: float) -> NDArray[np.bool_
     return np.asarray(sharpness < ratio * typical)
 
 
-def is_duplicate(map_from_camera: Array, min_move_m: float, min_turn_rad: float) -> NDArray[np.bool_]:
+def is_duplicate(
+    map_from_camera: Array, min_move_m: float, min_turn_rad: float
+) -> NDArray[np.bool_]:
     """
     Tell frames (N,) that neither moved nor turned enough since the last frame that did.
 

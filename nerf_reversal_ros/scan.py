@@ -1,17 +1,18 @@
 """One pass through a bag: where the pictures are, how sharp, and seen through which lens."""
 
-import logging
 from dataclasses import dataclass, field
-from typing import NamedTuple
+import logging
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bag import Bag, Raw
 from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.decoding import rgb_from_message
 from nerf_reversal_ros.errors import CaptureError, ImageError
-from nerf_reversal_ros.images import image_size, sharpness, thumbnail
-from nerf_reversal_ros.lens import Lens, lens_from_camera_info
+from nerf_reversal_ros.images import sharpness, thumbnail
+from nerf_reversal_ros.lens import Lens, lens_from_info
 from nerf_reversal_ros.progress import Progress, ProgressCallback
 
 log = logging.getLogger(__name__)
@@ -73,11 +74,11 @@ def scan_bag(
         topics.append(config.depth_topic)
     total = bag.count(image_topic)
     pictures: dict[int, tuple[Place, float]] = {}
-    infos: dict[int, Lens] = {}
+    infos: dict[int, Any] = {}
     found, size, damaged, done = Scan(), _Size(bag), 0, 0
     for raw in bag.messages(topics):
         if raw.topic == info_topic:
-            infos[raw.stamp_ns] = _lens(bag, raw)
+            infos[raw.stamp_ns] = bag.decode(raw)
         elif raw.topic != image_topic:
             found.depths.append(Place.of(raw))
         else:
@@ -88,7 +89,9 @@ def scan_bag(
                 grey = thumbnail(message)
             except ImageError as error:
                 damaged += 1
-                log.warning('left out the picture at %d ns of %s: %s', raw.stamp_ns, bag.path, error)
+                log.warning(
+                    'left out a picture of %s, at %d ns: %s', bag.path, raw.stamp_ns, error
+                )
                 continue
             finally:
                 progress(Progress('capture', done, total))
@@ -122,26 +125,22 @@ class _Size:
         self._small: tuple[int, ...] = ()
         self.pixels = (0, 0)
 
-    def check(self, raw: Raw, message: object, small: tuple[int, ...]) -> None:
+    def check(self, raw: Raw, message: Any, small: tuple[int, ...]) -> None:
+        if small == self._small:
+            return
+        h, w = rgb_from_message(message).shape[:2]
         if not self._small:
-            self._small, self.pixels = small, image_size(message)
-        elif small != self._small:
-            (w, h), (w0, h0) = image_size(message), self.pixels
+            self._small, self.pixels = small, (w, h)
+        else:
+            w0, h0 = self.pixels
             raise CaptureError(
                 f'the picture at {raw.stamp_ns} ns on {raw.topic} of {self._bag.path} is {w}x{h},'
                 f' those before it are {w0}x{h0}: cut the bag there, a capture has one size'
             )
 
 
-def _lens(bag: Bag, raw: Raw) -> Lens:
-    try:
-        return lens_from_camera_info(bag.decode(raw))
-    except ImageError as error:
-        raise CaptureError(f'{raw.topic} of {bag.path}: {error}') from error
-
-
 def _refuse_unusable(
-    bag: Bag, config: CaptureConfig, pictures: int, damaged: int, infos: dict[int, Lens]
+    bag: Bag, config: CaptureConfig, pictures: int, damaged: int, infos: dict[int, Any]
 ) -> None:
     if not pictures:
         raise CaptureError(f'image_topic {config.image_topic} of {bag.path} has no message')
@@ -160,7 +159,7 @@ def _refuse_unusable(
 def _through_lenses(
     bag: Bag,
     pictures: dict[int, tuple[Place, float]],
-    infos: dict[int, Lens],
+    infos: dict[int, Any],
     size: tuple[int, int],
 ) -> list[Colour]:
     """Give every picture, by stamp, the intrinsics that were measured nearest in time."""
@@ -171,9 +170,9 @@ def _through_lenses(
         stamps, nearest(info_stamps, np.array(stamps, np.int64)), strict=True
     ):
         try:
-            lens = infos[int(info_stamps[position])].scaled_to(*size)
+            lens = lens_from_info(infos[int(info_stamps[position])], *size)
         except ImageError as error:
-            raise CaptureError(f'{bag.path}: {error}') from error
+            raise CaptureError(f'the bag {bag.path}: {error}') from error
         place, sharp = pictures[stamp]
         colours.append(Colour(place, sharp, lens))
     return colours

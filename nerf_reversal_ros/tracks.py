@@ -176,9 +176,7 @@ def _tf_edges(bag: Bag) -> tuple[dict[tuple[str, str], _Edge], int]:
     return edges, broken
 
 
-def _chain(
-    edges: dict[tuple[str, str], _Edge], parent: str, child: str
-) -> list[str] | None:
+def _chain(edges: dict[tuple[str, str], _Edge], parent: str, child: str) -> list[str] | None:
     """Find the frames from ``parent`` to ``child``, breadth first."""
     chains = [[parent.strip('/')]]
     seen = {parent.strip('/')}

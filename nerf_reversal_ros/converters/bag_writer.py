@@ -1,7 +1,7 @@
 """Writing a bag that every other command reads: the topics of Record3D's ROS 2 driver."""
 
-import shutil
 from pathlib import Path
+import shutil
 from types import TracebackType
 from typing import Any
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import get_typestore, Stores
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import CaptureConfig
@@ -108,9 +108,9 @@ class BagWriter:
             text = metadata.read_text(encoding='utf-8')
             metadata.write_text(text.replace(self._staging.name, self.path.name), 'utf-8')
             self._staging.rename(self.path)
-        except OSError as problem:
+        except OSError as full:
             shutil.rmtree(self._staging, ignore_errors=True)
-            raise CaptureError(f'cannot write the bag {self.path}: {problem.strerror}') from problem
+            raise CaptureError(f'cannot write the bag {self.path}: {full.strerror}') from full
 
     def write(
         self,

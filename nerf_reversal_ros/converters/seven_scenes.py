@@ -5,8 +5,8 @@ The data set's depth is that of the depth camera, and so are its poses; both are
 colour camera here, for a radiance field needs colour and depth of one view.
 """
 
-import re
 from pathlib import Path
+import re
 from typing import NamedTuple
 
 import cv2
@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.geometry import Array, inverse, orthonormalized, pose_from_quaternion
+from nerf_reversal_ros.geometry import (
+    Array,
+    inverse,
+    orthonormalized,
+    pose_from_quaternion,
+)
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 RATE_HZ = 30
@@ -73,9 +78,7 @@ def convert(
                 camera = Camera(640, 480, view.focal_px, view.focal_px, 320.0, 240.0)
                 depth = register_depth(_read_depth(picture), camera)
                 stamp_ns = max(1, round(number * 1e9 / RATE_HZ))
-                writer.write(
-                    stamp_ns, picture.read_bytes(), depth, camera, view.world_from_camera
-                )
+                writer.write(stamp_ns, picture.read_bytes(), depth, camera, view.world_from_camera)
                 written += 1
             note = f'{done - written} without a pose' if done > written else ''
             progress(Progress('convert', done, len(pictures), note))
