@@ -141,7 +141,7 @@ def _converted(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
 def _rgb_from_compressed(message: Any) -> NDArray[np.uint8]:
     data = np.frombuffer(message.data, np.uint8)
     what = f'a compressed picture ({message.format or "no format"}, {len(data)} bytes)'
-    width, height = _compressed_size(data.tobytes(), what)
+    width, height = compressed_size(data.tobytes(), what)
     _check_size(width, height, what)
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -161,7 +161,7 @@ def _check_size(width: int, height: int, what: str) -> None:
         )
 
 
-def _compressed_size(data: bytes, what: str) -> tuple[int, int]:
+def compressed_size(data: bytes, what: str) -> tuple[int, int]:
     """Return (width, height) that a PNG or JPEG claims, from its header alone."""
     if data.startswith(b'\x89PNG\r\n\x1a\n') and len(data) >= 24:
         width, height = struct.unpack('>II', data[16:24])
