@@ -4,7 +4,7 @@ import numpy as np
 from rooms import phone_camera, render_box_room, walk
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import get_typestore, Stores
 
 from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.converters.bag_writer import BagWriter
@@ -43,9 +43,7 @@ def rewrite(source, target, edit, *, storage='mcap'):
     """
     plugin = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}[storage]
     seen, connections = {}, {}
-    with AnyReader([source]) as reader, Writer(
-        target, version=8, storage_plugin=plugin
-    ) as writer:
+    with AnyReader([source]) as reader, Writer(target, version=8, storage_plugin=plugin) as writer:
         for connection, logged_ns, raw in reader.messages():
             topic = connection.topic
             seen[topic] = seen.get(topic, -1) + 1

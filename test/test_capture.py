@@ -9,8 +9,8 @@ from room_bags import (
     DEPTH,
     IMAGE,
     INFO,
-    POSE,
     message,
+    POSE,
     raw_image,
     rewrite,
     write_room_bag,
@@ -23,7 +23,7 @@ from nerf_reversal_ros.capture import iter_images, open_capture
 from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.decoding import rgb_from_message
 from nerf_reversal_ros.errors import CaptureError, ConfigError
-from nerf_reversal_ros.geometry import OPTICAL_FROM_OPENGL, inverse, pose, pose_errors
+from nerf_reversal_ros.geometry import inverse, OPTICAL_FROM_OPENGL, pose, pose_errors
 from nerf_reversal_ros.images import depth_from_message
 
 Z_UP = CaptureConfig(up_axis='z')
@@ -119,9 +119,11 @@ def test_raw_pictures_with_padded_rows_read_as_compressed_ones(
         return raw_image(item.header, metres, '32FC1', big=number % 2 == 1)
 
     bag = edited(
-        lambda topic, item, n: on(IMAGE, raw)(topic, item, n)
-        if topic == IMAGE
-        else on(DEPTH, raw_depth)(topic, item, n)
+        lambda topic, item, n: (
+            on(IMAGE, raw)(topic, item, n)
+            if topic == IMAGE
+            else on(DEPTH, raw_depth)(topic, item, n)
+        )
     )
     before, after = open_capture(room, Z_UP).frame(5), open_capture(bag, Z_UP).frame(5)
     channel = after.rgb[..., 0]
@@ -191,7 +193,7 @@ def test_odometry_of_another_frame_is_refused_and_tf_named(edited):
             message('geometry_msgs/msg/TwistWithCovariance', twist, np.zeros(36)),
         )
 
-    with pytest.raises(CaptureError, match=r'is of the frame base_link.*set pose_topic to nothing'):
+    with pytest.raises(CaptureError, match=r'is of the frame base_link.*pose_topic to nothing'):
         open_capture(edited(on(POSE, change)), Z_UP)
 
 
@@ -214,7 +216,7 @@ BASE_FROM_CAMERA = pose(Rotation.from_euler('xyz', [100, 5, -80], degrees=True),
 
 
 def tf_instead_of_poses(topic, item, number):
-    """Base moves in the world (TF 30 ms off the pictures), the camera is fixed on the base."""
+    """The base moves in the world, the camera is fixed on the base."""
     if topic != POSE:
         return [(topic, item)]
     out = []
@@ -301,7 +303,7 @@ def test_distortion_is_undone(tmp_path):
         np.stack(np.meshgrid(np.arange(160.0), np.arange(120.0)), -1).reshape(-1, 1, 2),
         camera.matrix,
         np.array([k1, 0.0, 0.0, 0.0]),
-    ).reshape(rays.shape[:2] + (2,))
+    ).reshape((*rays.shape[:2], 2))
     lookup = (bent * 150.0 + [120.0, 90.0]).astype(np.float32)
 
     def distort(topic, item, number):
@@ -442,7 +444,9 @@ def test_pictures_of_another_size_half_way_are_refused_with_stamp_and_sizes(edit
         open_capture(edited(on(IMAGE, grow)), Z_UP)
 
 
-@pytest.mark.parametrize('setting', ['image_topic', 'depth_topic', 'camera_info_topic', 'pose_topic'])
+@pytest.mark.parametrize(
+    'setting', ['image_topic', 'depth_topic', 'camera_info_topic', 'pose_topic']
+)
 def test_a_missing_topic_is_named_with_those_there_are(room, setting):
     with pytest.raises(CaptureError) as caught:
         open_capture(room, CaptureConfig(**{setting: '/nowhere'}))
@@ -542,7 +546,9 @@ def test_poses_in_another_convention_than_the_set_one_are_refused_with_the_table
 
 def test_poses_that_fit_in_no_convention_are_refused_with_the_table(tmp_path):
     poses = walk(24)
-    bag = write_room_bag(tmp_path / 'bag', poses, world_from_camera=np.roll(poses, 7, axis=0)[::-1])
+    bag = write_room_bag(
+        tmp_path / 'bag', poses, world_from_camera=np.roll(poses, 7, axis=0)[::-1]
+    )
     with pytest.raises(CaptureError, match=r'do not fit the depth in any convention \(.*cm, .*cm'):
         open_capture(bag, CaptureConfig())
 
@@ -564,7 +570,7 @@ def test_without_depth_the_bag_or_the_settings_must_tell_the_convention(tmp_path
     assert np.allclose(capture.map_from_camera, poses, atol=1e-6)
     foreign = rewrite(bag, tmp_path / 'foreign', lambda topic, item, _: [(topic, item)])
     without = CaptureConfig(depth_topic='')
-    with pytest.raises(ConfigError, match='no depth that tells what its poses mean: set pose_conv'):
+    with pytest.raises(ConfigError, match='no depth that tells what its poses mean'):
         open_capture(foreign, without)
     told = open_capture(foreign, CaptureConfig(depth_topic='', pose_convention='optical'))
     assert told.convention.up_source == 'average camera up'

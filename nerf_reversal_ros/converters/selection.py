@@ -17,16 +17,11 @@ def selected(found: dict[int, T], frames: slice | None, source: Path) -> dict[in
     CaptureError
         If none is left; the sentence names the numbers there are.
     """
-    start = None if frames is None else frames.start
-    stop = None if frames is None else frames.stop
-    chosen = {
-        number: found[number]
-        for number in sorted(found)
-        if (start is None or number >= start) and (stop is None or number < stop)
-    }
-    if not chosen:
-        wanted = f'{"" if start is None else start}:{"" if stop is None else stop}'
+    wanted = range(max(found) + 1)[frames or slice(None)]
+    chosen = {number: found[number] for number in sorted(found) if number in wanted}
+    if not chosen and frames is not None:
         raise CaptureError(
-            f'{source} has frames {min(found)} to {max(found)}, none of them in {wanted}'
+            f'{source} has frames {min(found)} to {max(found)}, none of them in'
+            f' {frames.start}:{frames.stop}'
         )
     return chosen
