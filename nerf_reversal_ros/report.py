@@ -211,7 +211,9 @@ def _rejected(evaluation: Evaluation, capture: Capture) -> str:
             f'<figure>{picture(resized(frame.rgb, 240, height), f"Picture {index}, rejected")}'
             f'<figcaption>picture {index} \u00b7 {html.escape(told)}</figcaption></figure>'
         )
-    few = f'<p class="note">{len(cards)} of {len(rejected)} are shown.</p>'
+    few = ''
+    if len(cards) < len(rejected):
+        few = f'<p class="note">{len(cards)} of {len(rejected)} are shown.</p>'
     return f'<ul>{listed}</ul><div class="cards">{"".join(cards)}</div>{few}'
 
 
@@ -234,17 +236,17 @@ def _build(map_: Map) -> str:
     manifest = map_.manifest
     built, metrics = manifest.get('built', {}), manifest.get('metrics', {})
     size = sum(entry['bytes'] for entry in manifest['files'].values())
-    facts = {
+    facts: dict[str, Any] = {
         'built': built.get('date'),
         'from': manifest.get('capture', {}).get('source'),
         'device': built.get('device'),
         'seed': built.get('seed'),
         'size': f'{size / 1e6:.1f} MB in {len(manifest["files"])} files',
-        **{f'{name} took': f'{took:.0f} s' for name, took in built.get('seconds', {}).items()},
-        **{name.replace('_', ' '): _fact(value) for name, value in metrics.items()},
+        **{f'{stage} took': f'{took:.0f} s' for stage, took in built.get('seconds', {}).items()},
+        **{name.replace('_', ' '): value for name, value in metrics.items()},
     }
     rows = ''.join(
-        f'<tr><th scope="row">{html.escape(str(name))}</th><td>{html.escape(str(value))}</td></tr>'
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(_fact(value))}</td></tr>'
         for name, value in facts.items()
         if value not in (None, '')
     )
@@ -265,6 +267,8 @@ def _build(map_: Map) -> str:
 
 
 def _fact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ', '.join(f'{name.replace("_", " ")} {_fact(v)}' for name, v in value.items())
     return number(value) if isinstance(value, float) else str(value)
 
 

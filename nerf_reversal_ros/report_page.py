@@ -44,13 +44,14 @@ a { color: var(--blue); text-decoration: none; } a:hover { text-decoration: unde
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 .wide table { width: 100%; }
 th, td { padding: .35rem .55rem; text-align: right; border-bottom: 1px solid var(--line); }
+.wide td { white-space: nowrap; }
 thead th { color: var(--faint); font-weight: 500; vertical-align: bottom; }
 th[scope=row] { text-align: left; font-weight: 500; white-space: nowrap; }
 .main { background: #eff4ff; } .main th, .main td { font-weight: 700; }
 .facts td { text-align: left; overflow-wrap: anywhere; }
 .note, figcaption { color: var(--faint); font-size: .85rem; }
 figure { margin: 1rem 0; } img { display: block; max-width: 100%; height: auto; }
-.plot { width: 100%; }
+.plot { width: 100%; min-width: 30rem; max-width: none; }
 figcaption { margin-top: .4rem; } figcaption b { color: var(--ink); }
 .trio { display: grid; grid-template-columns: repeat(3, 1fr); gap: .35rem; }
 .trio img { width: 100%; } .trio figcaption { grid-column: 1 / -1; margin-top: 0; }
@@ -80,8 +81,9 @@ def picture(rgb: NDArray[np.uint8] | Any, alt: str) -> str:
 
 def figure(svg: str, caption: str) -> str:
     """Return a ``figure`` element that holds a drawing and its caption."""
-    data = base64.b64encode(svg.encode()).decode()
+    data, said = base64.b64encode(svg.encode()).decode(), html.escape(caption)
     return (
-        f'<figure><img class="plot" src="data:image/svg+xml;base64,{data}"'
-        f' alt="{html.escape(caption)}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+        '<figure><div class="wide"><img class="plot"'
+        f' src="data:image/svg+xml;base64,{data}" alt="{said}"></div>'
+        f'<figcaption>{said}</figcaption></figure>'
     )

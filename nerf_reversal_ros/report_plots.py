@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ Array = NDArray[np.float64]
 
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
 BLUE, ORANGE, RED, GREEN = '#1d4ed8', '#c2560c', '#b91c1c', '#0f766e'
-OTHERS = ('#7c3aed', '#0891b2', '#a16207', '#be185d', '#4d7c0f', '#475569')
+OTHERS = ('#7c3aed', '#0891b2', '#475569', '#be185d', '#4d7c0f', '#a16207')
+GOOD_TO_BAD = LinearSegmentedColormap.from_list('good to bad', [BLUE, '#d97706', RED])
 _STYLE: dict[Any, Any] = {
     'font.family': 'sans-serif',
     'font.size': 11,
@@ -53,7 +55,7 @@ class Drawing:
 
 
 @contextmanager
-def _drawing(width: float = 7.6, height: float = 3.6) -> Iterator[Drawing]:
+def _drawing(width: float = 6.6, height: float = 3.6) -> Iterator[Drawing]:
     with matplotlib.rc_context(_STYLE):
         drawing = Drawing(width, height)
         yield drawing
@@ -69,9 +71,11 @@ def trajectories(evaluation: Evaluation, map_from_camera_walked: Array) -> str:
     centimetres = 100 * answer_errors(answers, evaluation.map_from_camera_true).translation
     shown = answers.published
     estimated = answers.map_from_camera[shown, :2, 3]
-    with _drawing(7.6, 6.0) as drawing:
+    with _drawing(6.6, 6.0) as drawing:
         (axes,) = drawing.axes()
-        axes.plot(*map_from_camera_walked[:, :2, 3].T, '.', color='#c5cad3', ms=4, label='walked')
+        axes.plot(
+            *map_from_camera_walked[:, :2, 3].T, 'o', color='#c5cad3', ms=5, mew=0, label='walked'
+        )
         axes.plot(*true.T, color=INK, lw=1.2, label='true')
         for start, end in zip(true[shown], estimated, strict=True):
             axes.plot(*np.stack([start, end]).T, color=FAINT, lw=0.6)
@@ -81,7 +85,7 @@ def trajectories(evaluation: Evaluation, map_from_camera_walked: Array) -> str:
                 estimated[:, 0],
                 estimated[:, 1],
                 c=centimetres[shown],
-                cmap='viridis',
+                cmap=GOOD_TO_BAD,
                 vmin=0,
                 vmax=largest,
                 s=22,
@@ -93,7 +97,7 @@ def trajectories(evaluation: Evaluation, map_from_camera_walked: Array) -> str:
         axes.plot(*true[~shown].T, 'x', color=RED, ms=6, mew=1.4, label='rejected (true place)')
         axes.set_aspect('equal', adjustable='datalim')
         axes.set(xlabel='map x [m]', ylabel='map y [m]')
-        axes.legend(loc='upper center', bbox_to_anchor=(0.5, 1.1), ncols=4)
+        axes.legend(loc='upper center', bbox_to_anchor=(0.5, 1.12), ncols=4)
     return drawing.svg
 
 
@@ -102,7 +106,7 @@ def errors_over_time(evaluation: Evaluation) -> str:
     seconds = (evaluation.stamps_ns - evaluation.stamps_ns[0]) / 1e9
     true = evaluation.map_from_camera_true
     shown = evaluation.published.published
-    with _drawing(7.6, 4.8) as drawing:
+    with _drawing(6.6, 4.8) as drawing:
         both = drawing.axes(2, 1, sharex=True)
         rows = (
             ('translation', 100.0, 'position error [cm]'),
@@ -135,7 +139,7 @@ def errors_over_time(evaluation: Evaluation) -> str:
 def error_distribution(evaluation: Evaluation) -> str:
     """Draw which share of all pictures is within an error, for every method."""
     true = evaluation.map_from_camera_true
-    with _drawing(7.6, 4.2) as drawing:
+    with _drawing(6.6, 4.2) as drawing:
         both = drawing.axes(1, 2, sharey=True)
         columns = (
             ('translation', 100.0, 'position error [cm]', (0.3, 300)),
@@ -185,7 +189,7 @@ def calibration(evaluation: Evaluation) -> str:
     """Draw how often errors are within k of their own sigmas, beside what a Gaussian gives."""
     answers, true = evaluation.published, evaluation.map_from_camera_true
     shown = answers.published
-    with _drawing(7.6, 3.6) as drawing:
+    with _drawing(6.6, 3.6) as drawing:
         (axes,) = drawing.axes()
         k = np.linspace(0, 4, 81)
         axes.plot(k, 100 * erf(k / np.sqrt(2)), '--', color=FAINT, label='Gaussian, as promised')
@@ -210,7 +214,7 @@ def calibration(evaluation: Evaluation) -> str:
 
 def latency(evaluation: Evaluation) -> str:
     """Draw how the time a picture takes is distributed, by method."""
-    with _drawing(7.6, 3.2) as drawing:
+    with _drawing(6.6, 3.2) as drawing:
         (axes,) = drawing.axes()
         for name, colour, answers in curves(evaluation):
             timed = answers.latency_ms[np.isfinite(answers.latency_ms)]
@@ -228,7 +232,7 @@ def latency(evaluation: Evaluation) -> str:
 
 def retained_variance(share: Sequence[float]) -> str:
     """Draw which share of the pictures' variance so many PCA components keep."""
-    with _drawing(7.6, 3.0) as drawing:
+    with _drawing(6.6, 3.0) as drawing:
         (axes,) = drawing.axes()
         percent = 100 * np.asarray(share, dtype=np.float64)
         axes.plot(np.arange(1, len(percent) + 1), percent, color=BLUE, lw=2)
@@ -287,7 +291,7 @@ def training(
     if not panels:
         return ''
     rows = (len(panels) + 1) // 2
-    with _drawing(7.6, 2.5 * rows) as drawing:
+    with _drawing(6.6, 2.5 * rows) as drawing:
         grid = drawing.axes(rows, 2)
         for axes, (title, at, label, lines) in zip(grid, panels, strict=False):
             source = field if title == 'field' else regressor

@@ -73,10 +73,12 @@ def verdict(metrics: dict[str, Any]) -> str:
 
 
 def number(value: float | None, scale: float = 1.0) -> str:
-    """Write a figure with three digits that count; what is infinite or unknown is a dash."""
+    """Write a figure with three digits that count; a dash for what is infinite or unknown."""
     if value is None or not math.isfinite(value):
         return '\u2013'
     scaled = value * scale
+    if 0 < abs(scaled) < 0.005:
+        return '<0.01'
     return f'{scaled:.0f}' if abs(scaled) >= 100 else f'{scaled:.3g}'
 
 

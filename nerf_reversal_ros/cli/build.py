@@ -7,6 +7,8 @@ A build that was stopped, for whatever reason, goes on when the same command is 
 import argparse
 from pathlib import Path
 
+from nerf_reversal_ros.cli.console import Console, duration
+
 DEVICES = ('auto', 'cpu', 'cuda')
 HELP = 'build a map from a bag'
 AFTER_INTERRUPT = '; the same command goes on where it stopped'
@@ -24,11 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Build and tell what came of it."""
-    from nerf_reversal_ros.builder import build_map
-    from nerf_reversal_ros.cli.console import Console, duration
     from nerf_reversal_ros.config import load_build_config
 
     config = load_build_config(arguments.config)
+
+    from nerf_reversal_ros.builder import build_map
+
     with Console() as console:
         built = build_map(
             arguments.bag,

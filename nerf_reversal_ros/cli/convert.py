@@ -8,6 +8,8 @@ transforms.json, such as Polycam's or ScanNet's), 7scenes (frame-NNNNNN.* files)
 import argparse
 from pathlib import Path
 
+from nerf_reversal_ros.cli.console import Console
+
 FORMATS = ('record3d', 'nerfstudio', '7scenes')
 HELP = 'make a bag of a recording of another kind'
 
@@ -33,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert."""
-    from nerf_reversal_ros.cli.console import Console
     from nerf_reversal_ros.converters import convert
 
     with Console() as console:

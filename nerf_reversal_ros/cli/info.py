@@ -5,6 +5,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
+from nerf_reversal_ros.cli.console import duration
+from nerf_reversal_ros.errors import NerfReversalError
+
 if TYPE_CHECKING:
     from nerf_reversal_ros.map_store import Map
 
@@ -20,19 +23,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Tell."""
     from nerf_reversal_ros.map_store import MANIFEST, open_map
 
-    path: Path = arguments.path
-    unfinished = path.with_name(path.name + '.partial')
-    if (path / MANIFEST).exists() or (not path.exists() and unfinished.exists()):
-        lines = map_lines(open_map(path))
-    else:
-        lines = bag_lines(path)
+    path: Path = arguments.path.absolute()
+    if not path.exists() and not path.with_name(path.name + '.partial').exists():
+        raise NerfReversalError(f'there is neither a map nor a bag at {path}')
+    is_map = not path.exists() or (path / MANIFEST).exists()
+    lines = map_lines(open_map(path)) if is_map else bag_lines(path)
     print('\n'.join(lines))
 
 
 def map_lines(map_: 'Map') -> list[str]:
     """Describe a map."""
-    from nerf_reversal_ros.cli.console import duration
-
     manifest = map_.manifest
     built: dict[str, Any] = manifest.get('built', {})
     files: dict[str, dict[str, Any]] = manifest['files']
@@ -81,11 +81,11 @@ def bag_lines(path: Path) -> list[str]:
         for topic, kind in sorted(bag.topics.items()):
             use = f'  (default topic of {wanted[topic]})' if topic in wanted else ''
             lines.append(f'  {bag.count(topic):6d}  {topic}  {kind}{use}')
-        if defaults.image_topic in bag.topics:
+        if bag.count(defaults.image_topic):
             lines.append(_picture_line(bag, defaults.image_topic))
-        missing = [f'{what} {topic}' for topic, what in wanted.items() if topic not in bag.topics]
+        missing = [f'{what} {topic}' for topic, what in wanted.items() if not bag.count(topic)]
     if missing:
-        lines.append(f'Not there: {", ".join(missing)}; set these topics with --config.')
+        lines.append(f'Missing or empty: {", ".join(missing)}; set these topics with --config.')
     else:
         lines.append('All default topics are there: it can be built from and judged on.')
     return lines
@@ -96,10 +96,8 @@ def _picture_line(bag: Any, topic: str) -> str:
     from nerf_reversal_ros.errors import ImageError
 
     try:
-        raw = next(bag.messages([topic]))
-        height, width = rgb_from_message(bag.decode(raw)).shape[:2]
-    except StopIteration:
-        return f'{topic} has no message.'
+        first = bag.decode(next(bag.messages([topic])))
+        height, width = rgb_from_message(first).shape[:2]
     except ImageError as error:
         return f'The first picture cannot be read: {error}'
     return f'Pictures of {width}x{height}.'

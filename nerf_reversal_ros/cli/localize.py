@@ -6,11 +6,17 @@ metres, rotations about the fixed axes of the map in radians), or the reason why
 """
 
 import argparse
+from collections.abc import Iterator
 import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
+from nerf_reversal_ros.cli.console import Console
+from nerf_reversal_ros.cli.query import add_query_arguments, query_config
+
 if TYPE_CHECKING:
+    from nerf_reversal_ros.config import QueryConfig
+    from nerf_reversal_ros.map_store import Map
     from nerf_reversal_ros.outcome import Outcome
 
 HELP = 'localize every picture of a bag'
@@ -18,8 +24,6 @@ HELP = 'localize every picture of a bag'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
-    from nerf_reversal_ros.cli.query import add_query_arguments
-
     add_query_arguments(parser)
     parser.add_argument(
         '--out', metavar='poses.json', type=Path, required=True, help='the file to write'
@@ -28,35 +32,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Localize and write the file."""
-    from nerf_reversal_ros.capture import iter_images
-    from nerf_reversal_ros.cli.console import Console
-    from nerf_reversal_ros.cli.query import query_config
-    from nerf_reversal_ros.errors import CaptureError
     from nerf_reversal_ros.files import write_text
-    from nerf_reversal_ros.localization import Localizer
     from nerf_reversal_ros.map_store import open_map
-    from nerf_reversal_ros.progress import Progress
 
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
-    localizer = Localizer(map_, config.localizer)
-    entries = []
     with Console() as console:
-        for picture in iter_images(arguments.bag, config.capture):
-            outcome = localizer.localize(picture.rgb, picture.camera)
-            entries.append(pose_entry(picture.stamp_ns, outcome))
-            console(Progress('localize', len(entries), len(entries) + 1))
-    if not entries:
-        raise CaptureError(f'{arguments.bag} holds no picture on {config.capture.image_topic}')
+        entries = list(_entries(arguments.bag, map_, config, console))
     document = {
         'map': str(arguments.map),
         'frame_id': 'map',
-        'map_from_world': map_.convention.as_dict()['map_from_world'],
+        'map_from_world': map_.convention.map_from_world.tolist(),
         'poses': entries,
     }
     write_text(arguments.out, json.dumps(document, indent=1, allow_nan=False) + '\n')
     published = sum('map_from_camera' in entry for entry in entries)
     print(f'{published} of {len(entries)} pictures localized, written to {arguments.out}')
+
+
+def _entries(
+    path: Path, map_: 'Map', config: 'QueryConfig', console: Console
+) -> Iterator[dict[str, Any]]:
+    """Localize the pictures one by one."""
+    from nerf_reversal_ros.bag import Bag
+    from nerf_reversal_ros.capture import iter_images
+    from nerf_reversal_ros.localization import Localizer
+    from nerf_reversal_ros.progress import Progress
+
+    with Bag(path) as bag:
+        total = bag.count(config.capture.image_topic)
+    localizer = Localizer(map_, config.localizer)
+    for number, picture in enumerate(iter_images(path, config.capture)):
+        yield pose_entry(picture.stamp_ns, localizer.localize(picture.rgb, picture.camera))
+        console(Progress('localize', number + 1, total))
 
 
 def pose_entry(stamp_ns: int, outcome: 'Outcome') -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.cli.build import DEVICES
-from nerf_reversal_ros.config import from_mapping, QueryConfig, read_settings
 from nerf_reversal_ros.errors import ConfigError, MapError
-from nerf_reversal_ros.map_store import Map
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.config import QueryConfig
+    from nerf_reversal_ros.map_store import Map
 
 
 def add_query_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +26,10 @@ def add_query_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def query_config(map_: Map, arguments: argparse.Namespace) -> QueryConfig:
+def query_config(map_: 'Map', arguments: argparse.Namespace) -> 'QueryConfig':
     """Return the settings: of the file, else of the map (for reading bags), else defaults."""
+    from nerf_reversal_ros.config import from_mapping, QueryConfig, read_settings
+
     given = read_settings(arguments.config) if arguments.config else {}
     built = map_.manifest.get('built', {}).get('config', {}).get('capture', {})
     for section in ('capture', 'localizer'):
@@ -36,6 +41,6 @@ def query_config(map_: Map, arguments: argparse.Namespace) -> QueryConfig:
     try:
         from_mapping(QueryConfig, {'capture': built})
     except ConfigError as error:
-        raise MapError(f'{map_.path} was built with settings unknown here: {error}') from error
+        raise MapError(f'the map {map_.path} has settings unknown here: {error}') from error
     capture = {**built, **given.get('capture', {})}
     return from_mapping(QueryConfig, {**given, 'capture': capture, 'localizer': localizer})
