@@ -50,7 +50,8 @@ class _Checked:
 
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
-            value, meta = getattr(self, item.name), item.metadata
+            value: Any = getattr(self, item.name)
+            meta = item.metadata
             if 'sentence' not in meta:
                 continue
             wanted = type(item.default)
