@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-import math
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -51,10 +50,11 @@ class _Checked:
 
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
-            value, meta = getattr(self, item.name), item.metadata
+            value: Any = getattr(self, item.name)
+            meta = item.metadata
             if 'sentence' not in meta:
                 continue
-            wanted: Any = type(item.default)
+            wanted = type(item.default)
             if wanted is float and type(value) is int:
                 object.__setattr__(self, item.name, value := float(value))
             if type(value) is not wanted:
@@ -67,16 +67,12 @@ class _Checked:
                     f'{item.name} must be one of {", ".join(meta["choices"])}, got {value!r}'
                 )
             if wanted in (int, float):
-                _check_number(item.name, value, meta['low'], meta['high'])
-
-
-def _check_number(name: str, value: float, low: float | None, high: float | None) -> None:
-    if not math.isfinite(value):
-        raise ConfigError(f'{name} must be a finite number, got {value}')
-    if low is not None and value < low:
-        raise ConfigError(f'{name} must be >= {low}, got {value}')
-    if high is not None and value > high:
-        raise ConfigError(f'{name} must be <= {high}, got {value}')
+                if not value == value or abs(value) == float('inf'):
+                    raise ConfigError(f'{item.name} must be a finite number, got {value}')
+                if meta['low'] is not None and value < meta['low']:
+                    raise ConfigError(f'{item.name} must be >= {meta["low"]}, got {value}')
+                if meta['high'] is not None and value > meta['high']:
+                    raise ConfigError(f'{item.name} must be <= {meta["high"]}, got {value}')
 
 
 @dataclass(frozen=True)
