@@ -25,6 +25,10 @@ MAX_ERROR_M = 0.06
 MIN_RATIO = 1.5
 """... and the next best one must be this much worse."""
 
+_MOTION_DEG, _DEG_PER_M, _DRIFT_DEG = 15.0, 40.0, 0.05
+"""Wanted between the frames of a pair: so much turn, so much more for a metre of move, and so
+much off for each frame between them, for poses drift."""
+
 DepthView = tuple[NDArray[np.float32], Camera]
 """A depth picture (h, w) in metres, 0 unknown, and its camera."""
 
@@ -93,15 +97,18 @@ def measure_conventions(
         Median over the pairs of the median absolute depth error [m] by convention; infinite
         where most pairs do not even overlap.
     """
-    errors: dict[str, list[float]] = {axes: [] for axes in AXES}
-    for i, j in _pairs(poses, pairs):
-        one, other = depth_view(i), depth_view(j)
-        for axes in AXES:
-            world_from = world_from_camera(poses[[i, j]], axes)
-            errors[axes].append(
-                _depth_disagreement(one, other, inverse(world_from[1]) @ world_from[0])
-            )
-    return {axes: float(np.median(found)) if found else np.inf for axes, found in errors.items()}
+    views: dict[int, DepthView] = {}
+    errors_m = {}
+    for axes in AXES:
+        cameras = world_from_camera(poses, axes)
+        found = []
+        for i, j in _pairs(cameras, pairs):
+            for k in (i, j):
+                if k not in views:
+                    views[k] = depth_view(k)
+            found.append(_depth_disagreement(views[i], views[j], inverse(cameras[j]) @ cameras[i]))
+        errors_m[axes] = float(np.median(found)) if found else np.inf
+    return errors_m
 
 
 def choose_axes(errors_m: dict[str, float], wanted: str = 'auto') -> str:
@@ -147,16 +154,19 @@ def choose_axes(errors_m: dict[str, float], wanted: str = 'auto') -> str:
     return wanted
 
 
-def _pairs(poses: Array, count: int) -> list[tuple[int, int]]:
-    """Choose frames and later ones that see nearly the same from elsewhere, evenly spread."""
-    pairs = []
-    for i in np.unique(np.linspace(0, max(0, len(poses) - 2), count).astype(int)):
-        later = poses[i + 1 :]
-        turn = Rotation.from_matrix(poses[i, :3, :3].T @ later[:, :3, :3]).magnitude()
-        move = np.linalg.norm(later[:, :3, 3] - poses[i, :3, 3], axis=1)
-        far = (turn > np.radians(10.0)) | (move > 0.25)
-        if len(later):
-            pairs.append((int(i), int(i + 1 + (np.argmax(far) if far.any() else len(far) - 1))))
+def _pairs(world_from_camera: Array, count: int) -> list[tuple[int, int]]:
+    """Choose frames, evenly spread, and for each another that sees the same from elsewhere."""
+    if len(world_from_camera) < 2:
+        return []
+    pairs, cameras = [], world_from_camera
+    for i in np.unique(np.linspace(0, len(cameras) - 1, count).astype(int)):
+        turn = Rotation.from_matrix(cameras[i, :3, :3].T @ cameras[:, :3, :3]).magnitude()
+        move_m = np.linalg.norm(cameras[:, :3, 3] - cameras[i, :3, 3], axis=1)
+        motion_deg = np.degrees(turn) + _DEG_PER_M * move_m
+        apart = np.abs(np.arange(len(cameras)) - i)
+        cost = np.abs(motion_deg - _MOTION_DEG) + _DRIFT_DEG * apart
+        cost[i] = np.inf
+        pairs.append((int(i), int(np.argmin(cost))))
     return pairs
 
 

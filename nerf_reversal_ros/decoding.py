@@ -48,7 +48,7 @@ def rgb_from_message(message: Any) -> NDArray[np.uint8]:
         When the picture is damaged, has an impossible size or an unknown encoding.
     """
     if hasattr(message, 'format'):
-        return _rgb_from_compressed(message)
+        return rgb_from_bytes(bytes(message.data), message.format)
     return _rgb_from_raw(message)
 
 
@@ -138,13 +138,21 @@ def _converted(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), code), dtype=np.uint8)
 
 
-def _rgb_from_compressed(message: Any) -> NDArray[np.uint8]:
-    data = np.frombuffer(message.data, np.uint8)
-    what = f'a compressed picture ({message.format or "no format"}, {len(data)} bytes)'
-    width, height = _compressed_size(data.tobytes(), what)
+def rgb_from_bytes(data: bytes, form: str = '') -> NDArray[np.uint8]:
+    """
+    Return the picture of a JPEG or PNG file as uint8 RGB (H, W, 3).
+
+    Raises
+    ------
+    ImageError
+        When it is neither, damaged, or of an impossible size.
+    """
+    what = f'a compressed picture ({form or "no format"}, {len(data)} bytes)'
+    width, height = compressed_size(data, what)
     _check_size(width, height, what)
+    pixels = np.frombuffer(data, np.uint8)
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        bgr = cv2.imdecode(pixels, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         bgr = None
     if bgr is None:
@@ -161,8 +169,12 @@ def _check_size(width: int, height: int, what: str) -> None:
         )
 
 
-def _compressed_size(data: bytes, what: str) -> tuple[int, int]:
-    """Return (width, height) that a PNG or JPEG claims, from its header alone."""
+def compressed_size(data: bytes, what: str) -> tuple[int, int]:
+    """
+    Return (width, height) that a PNG or JPEG claims, from its header alone.
+
+    ``what`` names the picture in the ImageError that is raised if it is neither or cut off.
+    """
     if data.startswith(b'\x89PNG\r\n\x1a\n') and len(data) >= 24:
         width, height = struct.unpack('>II', data[16:24])
         return width, height

@@ -26,6 +26,7 @@ _SAME_NORMAL = np.cos(np.radians(20.0))
 _PLANE_M = 0.03
 _MIN_SHARE = 0.05
 _GRID_COLUMNS = 64
+_MAX_POINTS = 30_000
 _MAX_JUMP = 0.2
 
 
@@ -82,7 +83,8 @@ def floor_normal(
         p, n = _oriented_points(*depth_view(int(i)))
         points.append(transform(world_from_camera[i], p))
         normals.append(n @ world_from_camera[i, :3, :3].T)
-    all_points, all_normals = np.concatenate(points), np.concatenate(normals)
+    some = rng.permutation(sum(map(len, points)))[:_MAX_POINTS]
+    all_points, all_normals = np.concatenate(points)[some], np.concatenate(normals)[some]
     level = all_normals @ up > _FLOOR_TILT
     p, n = all_points[level], all_normals[level]
     enough = max(50.0, _MIN_SHARE * len(all_points))

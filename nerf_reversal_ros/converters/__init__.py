@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nerf_reversal_ros.converters import seven_scenes
+from nerf_reversal_ros.converters import nerfstudio, record3d, seven_scenes
 from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.progress import ProgressCallback, silent
 
@@ -52,6 +52,10 @@ def convert(
         raise CaptureError(f'a pose file goes with the format 7scenes only, not with {format}')
     if format == '7scenes':
         seven_scenes.convert(source, bag, poses=poses, frames=frames, progress=progress)
+    elif format == 'record3d':
+        record3d.convert(source, bag, frames=frames, progress=progress)
+    elif format == 'nerfstudio':
+        nerfstudio.convert(source, bag, frames=frames, progress=progress)
     else:
         raise CaptureError(f'format {format!r} is not known: use one of {", ".join(FORMATS)}')
 

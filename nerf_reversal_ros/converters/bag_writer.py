@@ -1,7 +1,10 @@
 """Writing a bag that every other command reads: the topics of Record3D's ROS 2 driver."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 import shutil
+import sqlite3
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +21,7 @@ from nerf_reversal_ros.geometry import Array, quaternion_xyzw
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
 _STORAGE = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
+_FAILURES = (OSError, sqlite3.Error)
 JPEG_QUALITY = 95
 
 
@@ -67,17 +71,18 @@ class BagWriter:
         self.path = Path(path)
         if self.path.exists():
             raise CaptureError(f'{self.path} exists already: choose another name or remove it')
-        self._staging = self.path.with_name(self.path.name + '.partial')
+        self._staging = self.path.with_name(f'.{self.path.name}.partial')
         self._world_frame, self._camera_frame = world_frame, camera_frame
         self._raw_depth = raw_depth
-        try:
+        with self._failure_told():
             shutil.rmtree(self._staging, ignore_errors=True)
-            self._writer = Writer(self._staging, version=8, storage_plugin=_STORAGE[storage])
+            # rosbags names the files after their folder, so that the folder has its final name.
+            self._writer = Writer(
+                self._staging / self.path.name, version=8, storage_plugin=_STORAGE[storage]
+            )
             self._writer.set_custom_data('pose_convention', pose_convention)
             self._writer.set_custom_data('up_axis', up_axis)
             self._writer.open()
-        except OSError as error:
-            raise CaptureError(f'cannot write the bag {self.path}: {error.strerror}') from error
         topics = CaptureConfig()
         depth_type = 'sensor_msgs/msg/' + ('Image' if raw_depth else 'CompressedImage')
         self._colour = self._connect(topics.image_topic, 'sensor_msgs/msg/CompressedImage')
@@ -96,21 +101,16 @@ class BagWriter:
         traceback: TracebackType | None,
     ) -> None:
         """Finish the bag, or remove what was written if there was an error."""
-        if kind is not None:
-            self._writer.abort()
-            shutil.rmtree(self._staging, ignore_errors=True)
-            return
         try:
-            self._writer.close()
-            for file in self._staging.iterdir():  # storage files take the name of their folder
-                file.rename(file.with_name(file.name.replace(self._staging.name, self.path.name)))
-            metadata = self._staging / 'metadata.yaml'
-            text = metadata.read_text(encoding='utf-8')
-            metadata.write_text(text.replace(self._staging.name, self.path.name), 'utf-8')
-            self._staging.rename(self.path)
-        except OSError as full:
+            if kind is None:
+                with self._failure_told():
+                    self._writer.close()
+                    (self._staging / self.path.name).rename(self.path)
+            else:
+                with suppress(*_FAILURES):
+                    self._writer.abort()
+        finally:
             shutil.rmtree(self._staging, ignore_errors=True)
-            raise CaptureError(f'cannot write the bag {self.path}: {full.strerror}') from full
 
     def write(
         self,
@@ -150,10 +150,17 @@ class BagWriter:
 
     def _put(self, connection: Any, stamp_ns: int, message: Any) -> None:
         data = _STORE.serialize_cdr(message, connection.msgtype)
-        try:
+        with self._failure_told():
             self._writer.write(connection, stamp_ns, data)
-        except OSError as error:
-            raise CaptureError(f'cannot write the bag {self.path}: {error.strerror}') from error
+
+    @contextmanager
+    def _failure_told(self) -> Iterator[None]:
+        try:
+            yield
+        except _FAILURES as error:
+            raise CaptureError(
+                f'cannot write the bag {self.path}: {getattr(error, "strerror", None) or error}'
+            ) from error
 
     def _header(self, stamp_ns: int, frame: str) -> Any:
         time = _STORE.types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 1_000_000_000))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.converters.selection import selected
 from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.geometry import (
     Array,
@@ -136,15 +137,7 @@ def _pictures(source: Path, frames: slice | None) -> dict[int, Path]:
             found[int(match[1])] = path
     if not found:
         raise CaptureError(f'{source} holds no frame-NNNNNN.color.jpg or .png: give a sequence')
-    first, last = min(found), max(found)
-    start, stop = (frames.start, frames.stop) if frames else (None, None)
-    start, stop = first if start is None else start, last + 1 if stop is None else stop
-    chosen = {number: path for number, path in found.items() if start <= number < stop}
-    if not chosen:
-        raise CaptureError(
-            f'{source} has frames {first} to {last}, none of them in {start}:{stop}'
-        )
-    return chosen
+    return selected(found, frames, source)
 
 
 def _stem(name: str) -> str:
