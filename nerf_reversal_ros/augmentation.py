@@ -37,7 +37,8 @@ def varied_appearance(rgb: Picture, rng: np.random.Generator) -> Picture:
         out = np.clip(out + noise, 0.0, 255.0).astype(np.uint8)
     if rng.random() < 0.2:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 90))]
-        out = cv2.imdecode(cv2.imencode('.jpg', out, quality)[1], cv2.IMREAD_UNCHANGED)
+        code = cv2.imencode('.jpg', out, quality)[1]
+        out = np.asarray(cv2.imdecode(code, cv2.IMREAD_UNCHANGED))
     return np.asarray(out, dtype=np.uint8)
 
 
@@ -78,7 +79,8 @@ def turned(
 
 def small_turn(std_deg: float, rng: np.random.Generator) -> Array:
     """Draw a rotation (3, 3) of the given standard deviation about each axis."""
-    return Rotation.from_rotvec(rng.normal(scale=np.radians(std_deg), size=3)).as_matrix()
+    rotation: Array = Rotation.from_rotvec(rng.normal(0.0, np.radians(std_deg), 3)).as_matrix()
+    return rotation
 
 
 def _tone_curves(rng: np.random.Generator) -> Picture:

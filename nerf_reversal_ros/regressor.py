@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.compression import Pca, standardized
+from nerf_reversal_ros.compression import Pca
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
 from nerf_reversal_ros.warp import warp

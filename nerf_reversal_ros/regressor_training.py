@@ -1,5 +1,6 @@
 """How a `PoseRegressor` is learned from synthetic and real views of one room."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from nerf_reversal_ros.augmentation import small_turn, turned, varied_appearance
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.capture import Frame
 from nerf_reversal_ros.compression import Pca, standardized
 from nerf_reversal_ros.config import RegressorConfig
 from nerf_reversal_ros.errors import BuildError
@@ -36,18 +37,21 @@ REAL_SHARE = 0.15
 """Real pictures are repeated until they make up this share of what is trained on."""
 TURN_DEG = 3.0
 """Standard deviation of the turns that vary each picture anew in each epoch [deg]."""
-GOOD_M, GOOD_RAD = 0.1, np.radians(5.0)
+GOOD_M, GOOD_DEG = 0.1, 5.0
 """Errors that weigh the same: in the loss, and where two sets of weights are compared."""
 
 
-def real_views(capture: Capture, indices: list[int], camera: Camera) -> Views:
+def real_views(frames: Iterable[Frame], camera: Camera) -> Views:
     """Return frames of a capture as pictures of the canonical camera, with their poses."""
-    warped = [warp(frame.rgb, frame.camera, camera) for frame in map(capture.frame, indices)]
-    shape = (len(indices), camera.height, camera.width)
+    warped, poses = [], []
+    for frame in frames:
+        warped.append(warp(frame.rgb, frame.camera, camera))
+        poses.append(frame.map_from_camera)
+    shape = (len(poses), camera.height, camera.width)
     return Views(
         np.array([picture.rgb for picture in warped], dtype=np.uint8).reshape(*shape, 3),
         np.array([picture.seen for picture in warped], dtype=np.bool_).reshape(shape),
-        capture.map_from_camera[indices],
+        np.array(poses, dtype=np.float64).reshape(-1, 4, 4),
         {},
     )
 
@@ -59,7 +63,7 @@ def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
     Raises
     ------
     BuildError
-        If there are not more views than components.
+        If there are not more views than components, or they do not differ.
     """
     chosen = []
     total = sum(len(part) for part in views)
@@ -86,6 +90,11 @@ def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
     mean = data.sum(0) / np.maximum(len(data) - hidden.sum(0), 1).astype(np.float32)
     data -= mean
     data[hidden] = 0.0
+    if not np.any(np.abs(data) > 1e-3):
+        raise BuildError(
+            f'all {len(data)} views look the same: check that the capture shows a textured room and'
+            ' that the field was trained'
+        )
     learned = PCA(
         components, svd_solver='randomized', iterated_power=2, copy=False, random_state=seed
     ).fit(data)
@@ -107,7 +116,7 @@ class _Scores:
 
     @property
     def combined(self) -> float:
-        return self.translation_m / GOOD_M + np.radians(self.rotation_deg) / GOOD_RAD
+        return self.translation_m / GOOD_M + self.rotation_deg / GOOD_DEG
 
 
 def train_regressor(
@@ -201,7 +210,7 @@ class _Trainer:
             for lesson in np.array_split(self.rng.permutation(self.lessons), steps):
                 loss = self._loss(lesson, certainty_weight=0.1 if epoch else 0.0)
                 optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 scaler.unscale_(optimizer)
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
                 scaler.step(optimizer)
@@ -244,9 +253,8 @@ class _Trainer:
             self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
         )
         error = error_in_camera(outputs, poses[:, :3, 3], poses[:, :3, :3])
-        loss = (
-            error[:, :3].norm(dim=1).mean() / GOOD_M + error[:, 3:].norm(dim=1).mean() / GOOD_RAD
-        )
+        metres, radians = error[:, :3].norm(dim=1).mean(), error[:, 3:].norm(dim=1).mean()
+        loss: Tensor = metres / GOOD_M + torch.rad2deg(radians) / GOOD_DEG
         if certainty_weight > 0.0:
             loss = loss + certainty_weight * _surprise(outputs, error.detach()).mean()
         return loss

@@ -147,7 +147,8 @@ def place_faults(field: RadianceField, drawn: Drawn, clearance_m: float) -> list
 
 def _is_matter(field: RadianceField, points: Array) -> NDArray[np.bool_]:
     """Tell for points (N, K, 3) which are in matter, (N, K)."""
-    return (field.space(points.reshape(-1, 3)) == Space.MATTER).reshape(points.shape[:2])
+    space = field.space(points.reshape(-1, 3)).reshape(points.shape[:2])
+    return np.asarray(space == Space.MATTER)
 
 
 def view_fault(view: Rendering, config: SynthesisConfig) -> str | None:

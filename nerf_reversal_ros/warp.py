@@ -1,6 +1,6 @@
 """A picture of one pinhole camera, seen as a picture of another at the same place."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -56,7 +56,7 @@ def warp(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -> Warped:
         max(1, round(camera.width * min(1.0, target.fx / camera.fx))),
         max(1, round(camera.height * min(1.0, target.fy / camera.fy))),
     )
-    small = rgb
+    small: NDArray[Any] = rgb
     if (middle.width, middle.height) != (camera.width, camera.height):
         small = cv2.resize(rgb, (middle.width, middle.height), interpolation=cv2.INTER_AREA)
     sx, sy = middle.fx / target.fx, middle.fy / target.fy
@@ -76,6 +76,6 @@ def warp(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -> Warped:
     return Warped(np.asarray(small, dtype=np.uint8), seen)
 
 
-def _within(pixels: NDArray[np.float64], size: int) -> NDArray[np.bool_]:
+def _within(pixels: NDArray[Any], size: int) -> NDArray[np.bool_]:
     inside: NDArray[np.bool_] = (pixels > -0.5 - 1e-6) & (pixels < size - 0.5 + 1e-6)
     return inside
