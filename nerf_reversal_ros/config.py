@@ -131,9 +131,9 @@ class VoxelFieldConfig(_Checked):
     """The voxel radiance field and its training."""
 
     voxel_m: float = option(0.01, 'edge of a voxel [m]', low=0.002, high=0.2)
-    steps: int = option(1200, 'training steps; 0 keeps the field as depth initialised it', low=0)
+    steps: int = option(600, 'training steps; 0 keeps the field as depth initialised it', low=0)
     rays_per_step: int = option(24576, 'rays of one training step', low=64)
-    learning_rate: float = option(0.03, 'of Adam, for colours and log densities', low=0.0)
+    learning_rate: float = option(0.01, 'of Adam, for colours and log densities', low=0.0)
     depth_weight: float = option(0.2, 'weight of the depth loss beside the colour loss', low=0.0)
     validation_share: float = option(
         0.05, 'share of the frames, in one block, held out to measure PSNR', low=0.0, high=0.5
