@@ -3,8 +3,8 @@
 import errno
 import hashlib
 import os
-import shutil
 from pathlib import Path
+import shutil
 
 from nerf_reversal_ros.errors import NerfReversalError
 

@@ -6,16 +6,16 @@ metrics, and size and checksum of every other file) beside arrays. It is put tog
 ``<map>.partial/``, which survives a killed build and is renamed when the map is complete.
 """
 
+from collections.abc import Iterator
 import ctypes
+from dataclasses import dataclass
 import fcntl
 import json
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+import re
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, TYPE_CHECKING
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import BuildError, ImageError, MapError

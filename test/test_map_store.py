@@ -1,14 +1,14 @@
 """A map folder is complete or absent, and a damaged one is refused in one sentence."""
 
+from collections.abc import Callable, Iterator
 import json
 import os
+from pathlib import Path
 import re
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
