@@ -44,7 +44,7 @@ clean:
 	rm -rf $(VENV) demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.created: scripts/make_venv.sh
+$(VENV)/.created:
 	sh scripts/make_venv.sh $(PYTHON) $(VENV)
 	@touch $@
 
