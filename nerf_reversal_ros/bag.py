@@ -80,6 +80,11 @@ class Bag:
         return {item.topic: item.msgtype for item in self._reader.connections}
 
     @property
+    def duration_s(self) -> float:
+        """Seconds from the first message to the last."""
+        return (self._reader.end_time - self._reader.start_time) * 1e-9
+
+    @property
     def said_by_writer(self) -> dict[str, str]:
         """What the program that wrote the bag noted in its metadata."""
         found: dict[str, str] = {}

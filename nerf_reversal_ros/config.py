@@ -50,7 +50,8 @@ class _Checked:
 
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
-            value, meta = getattr(self, item.name), item.metadata
+            value: Any = getattr(self, item.name)
+            meta = item.metadata
             if 'sentence' not in meta:
                 continue
             wanted: Any = type(item.default)
@@ -214,6 +215,14 @@ class LocalizerConfig(_Checked):
     )
 
 
+@dataclass(frozen=True)
+class QueryConfig(_Checked):
+    """What localizing or judging the pictures of a bag can be told."""
+
+    capture: CaptureConfig = dataclasses.field(default_factory=CaptureConfig)
+    localizer: LocalizerConfig = dataclasses.field(default_factory=LocalizerConfig)
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
     """
     Make a config of class ``cls`` from nested plain values.
@@ -242,13 +251,25 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
 
 def load_build_config(path: Path | None) -> BuildConfig:
     """Read a build's settings from a YAML file; without one, the defaults."""
-    if path is None:
-        return BuildConfig()
+    return from_mapping(BuildConfig, {} if path is None else read_settings(path))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """
+    Read names and values, not yet checked, from a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read or does not hold names and values.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as error:
         raise ConfigError(f'cannot read the settings {path}: {error.strerror}') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = ' '.join(str(error).split())
         raise ConfigError(f'the settings {path} are not YAML: {reason}') from error
-    return from_mapping(BuildConfig, values or {})
+    if not isinstance(values or {}, dict):
+        raise ConfigError(f'the settings {path} must hold names and values, got {values!r}')
+    return dict(values or {})

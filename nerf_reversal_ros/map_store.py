@@ -15,14 +15,15 @@ import os
 from pathlib import Path
 import re
 from types import TracebackType
-from typing import Any, TYPE_CHECKING
+from typing import Any
+
+import numpy as np
 
 from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.errors import BuildError, ImageError, MapError
 from nerf_reversal_ros.files import is_full_disk, remove, replace_text, sha256, sync
-
-if TYPE_CHECKING:
-    from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.geometry import Array
 
 FORMAT_VERSION = 1
 """Version of the map folder that this program writes and reads."""
@@ -47,11 +48,15 @@ class Map:
         return Camera(**self.manifest['camera'])
 
     @property
-    def convention(self) -> 'Convention':
+    def convention(self) -> Convention:
         """How the poses of the bag that the map was built from became map_from_camera."""
-        from nerf_reversal_ros.convention import Convention  # keeps the bag reader out of start-up
-
         return Convention.from_dict(self.manifest['convention'])
+
+    @property
+    def map_from_camera_walked(self) -> Array:
+        """(N, 4, 4) poses of the pictures that the map was built from."""
+        with np.load(self.file('walked_poses.npz'), allow_pickle=False) as stored:
+            return np.asarray(stored['map_from_camera'], dtype=np.float64)
 
     def file(self, name: str) -> Path:
         """Return the path of one of the map's files; MapError when the map has no such file."""
@@ -110,11 +115,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     try:
         Camera(**manifest['camera'])
-        if not isinstance(manifest['convention'], dict):
-            raise TypeError('convention is not an object')
+        Convention.from_dict(manifest['convention'])
         if not all(_is_checksum(expected) for expected in manifest['files'].values()):
             raise TypeError('files need bytes and sha256')
-    except (KeyError, TypeError, AttributeError, ImageError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ImageError) as error:
         raise MapError(
             f'{file} is incomplete or was edited ({_brief(error)}): build the map again'
         ) from error

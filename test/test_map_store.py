@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.errors import BuildError, MapError
 from nerf_reversal_ros.map_store import FORMAT_VERSION, Map, MapWriter, open_map
 
 CAMERA = Camera(96, 72, 80.0, 80.0, 47.5, 35.5)
 MANIFEST = {
     'camera': CAMERA.as_dict(),
-    'convention': {'axes': 'optical', 'map_from_world': np.eye(4).tolist()},
+    'convention': Convention('optical', np.eye(4), 'configured').as_dict(),
 }
 
 
@@ -49,6 +50,7 @@ def test_what_was_written_is_what_is_opened(tmp_path: Path) -> None:
     build(tmp_path / 'room.map')
     found = open_map(tmp_path / 'room.map')
     assert found.camera == CAMERA
+    assert found.convention.up_source == 'configured'
     assert found.manifest['format_version'] == FORMAT_VERSION
     assert found.file('field/voxels.bin').read_bytes() == b'0123456789'
     assert found.manifest['files']['field/voxels.bin']['bytes'] == 10
@@ -133,6 +135,7 @@ def test_a_link_out_of_the_map_is_refused(tmp_path: Path) -> None:
         lambda m: m.update(camera={'width': 3}),
         lambda m: m['camera'].update(fx=-1.0),
         lambda m: m.update(convention=None),
+        lambda m: m['convention'].update(map_from_world='x'),
         lambda m: m.update(files=['field/voxels.bin']),
         lambda m: m['files'].update(x={'bytes': 3}),
     ],
