@@ -6,12 +6,12 @@ limits. The command line's ``--config`` file, ROS parameters and the documentati
 these fields. Unknown names and impossible values are refused with a remedy.
 """
 
-import dataclasses
-import difflib
 from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass, fields
+import difflib
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, get_type_hints, TypeVar
 
 import yaml
 
@@ -54,7 +54,7 @@ class _Checked:
             meta = item.metadata
             if 'sentence' not in meta:
                 continue
-            wanted = type(item.default)
+            wanted: Any = type(item.default)
             if wanted is float and type(value) is int:
                 object.__setattr__(self, item.name, value := float(value))
             if type(value) is not wanted:
@@ -148,7 +148,7 @@ class SynthesisConfig(_Checked):
     """Which synthetic views are rendered, and which are thrown away."""
 
     views: int = option(10000, 'synthetic views to keep', low=0, high=1_000_000)
-    width: int = option(96, 'width of the regressor\'s pictures [px]', low=16, high=960)
+    width: int = option(96, "width of the regressor's pictures [px]", low=16, high=960)
     translation_m: float = option(
         0.3, 'radius of the ball around a walked pose that positions are drawn from [m]', low=0.0
     )
