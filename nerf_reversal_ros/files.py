@@ -26,6 +26,25 @@ def write_text(path: Path, text: str) -> None:
         raise NerfReversalError(f'cannot write {path}: {error.strerror}') from error
 
 
+def refuse_unwritable(path: Path | None) -> None:
+    """
+    Find out before long work that its result could not be written; None is no file at all.
+
+    Raises
+    ------
+    NerfReversalError
+        If the file's folder does not exist or cannot be written, or the path is a folder.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise NerfReversalError(f'cannot write {path}: it is a folder, give the name of a file')
+    if not path.absolute().parent.is_dir():
+        raise NerfReversalError(f'cannot write {path}: the folder {path.parent} does not exist')
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise NerfReversalError(f'cannot write {path}: the folder {path.parent} is read-only')
+
+
 def replace_text(path: Path, text: str) -> None:
     """Do what `write_text` does, with the operating system's own errors (OSError)."""
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')

@@ -14,11 +14,9 @@ def summary_rows(metrics: dict[str, Any]) -> list[list[str]]:
         'published': metrics,
         'refined, no gate': metrics['stages']['refined'],
         'regressor alone': metrics['stages']['regressor'],
-        **metrics['baselines'],
+        **{name: b for name, b in metrics['baselines'].items() if name != 'nearest_reference'},
         'nearest reference pose*': metrics['oracle_nearest_reference'],
     }
-    if 'nearest_reference' in metrics['baselines']:
-        del named['nearest_reference']
     rows = [head]
     for name, block in named.items():
         rows.append(
@@ -44,7 +42,8 @@ def summary_text(metrics: dict[str, Any]) -> str:
     for name, *cells in rows:
         padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append(f'{name.ljust(widths[0])}  {"  ".join(padded)}')
-    lines += ['', *(f'rejected {n}: {why}' for why, n in metrics['rejected'].items())]
+    lines += ['* an oracle: the walked pose nearest to the truth', '']
+    lines += [f'rejected {n}: {why}' for why, n in metrics['rejected'].items()]
     if metrics['anees'] is not None:
         lines.append(f'ANEES {number(metrics["anees"])} (6 is perfect)')
     if metrics['psnr_db'] is not None:

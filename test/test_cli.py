@@ -137,6 +137,14 @@ def test_a_baseline_that_lacks_its_reference_names_the_option(tmp_path: Path) ->
     assert '--reference' in told
 
 
+def test_a_result_that_could_not_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    nowhere = tmp_path / 'no/metrics.json'
+    told = error_of('evaluate', tmp_path / 'no.map', tmp_path / 'no.bag', '--json', nowhere)
+    assert 'no does not exist' in told
+    told = error_of('localize', tmp_path / 'no.map', tmp_path / 'no.bag', '--out', tmp_path)
+    assert 'it is a folder' in told
+
+
 def test_settings_that_cannot_be_read_or_are_unknown(bag: Path, tmp_path: Path) -> None:
     settings = tmp_path / 'settings.yaml'
     assert 'cannot read the settings' in error_of('build', bag, 'm', '--config', settings)

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 import shlex
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.query import add_query_arguments, query_config
@@ -42,22 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Judge, print, and write what was asked for."""
+    """Check what was asked for, then judge."""
     from nerf_reversal_ros.baselines import chosen_baselines
-    from nerf_reversal_ros.files import write_text
+    from nerf_reversal_ros.files import refuse_unwritable
     from nerf_reversal_ros.map_store import open_map
 
     names = chosen_baselines(arguments.baselines, has_reference=arguments.reference is not None)
+    for path in (arguments.json, arguments.report):
+        refuse_unwritable(path)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
     with Console() as console:
-        metrics, report = _judge(arguments, map_, config, names, console)
-    if arguments.json:
-        write_text(arguments.json, json.dumps(metrics, indent=1, allow_nan=False) + '\n')
-        print(f'wrote {arguments.json}')
-    if arguments.report:
-        write_text(arguments.report, report)
-        print(f'wrote {arguments.report}')
+        _judge(arguments, map_, config, names, console)
 
 
 def _judge(
@@ -66,11 +62,12 @@ def _judge(
     config: 'QueryConfig',
     names: tuple[str, ...],
     console: Console,
-) -> tuple[dict[str, Any], str]:
-    """Print the result; return the metrics, and the report if one is wanted."""
+) -> None:
+    """Judge, print, and write what was asked for."""
     from nerf_reversal_ros.baselines import BASELINES, Material
     from nerf_reversal_ros.capture import open_capture
     from nerf_reversal_ros.evaluation import evaluate
+    from nerf_reversal_ros.files import write_text
     from nerf_reversal_ros.localization import Localizer
     from nerf_reversal_ros.summary import summary_text
 
@@ -95,10 +92,13 @@ def _judge(
         progress=console,
     )
     print(summary_text(result.metrics))
-    if not arguments.report:
-        return result.metrics, ''
-    from nerf_reversal_ros.report import report_html
+    if arguments.json:
+        write_text(arguments.json, json.dumps(result.metrics, indent=1, allow_nan=False) + '\n')
+    if arguments.report:
+        from nerf_reversal_ros.report import report_html
 
-    command = shlex.join(['nerf-reversal', *sys.argv[1:]])
-    page = report_html(result, map_, capture, localizer.field, walked, command=command)
-    return result.metrics, page
+        command = shlex.join(['nerf-reversal', *sys.argv[1:]])
+        page = report_html(result, map_, capture, localizer.field, walked, command=command)
+        write_text(arguments.report, page)
+    for path in filter(None, (arguments.json, arguments.report)):
+        print(f'wrote {path}')

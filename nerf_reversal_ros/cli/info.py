@@ -23,8 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Tell."""
     from nerf_reversal_ros.map_store import MANIFEST, open_map
 
-    path: Path = arguments.path.absolute()
-    if not path.exists() and not path.with_name(path.name + '.partial').exists():
+    path: Path = arguments.path
+    if not path.exists() and not path.absolute().with_name(path.name + '.partial').exists():
         raise NerfReversalError(f'there is neither a map nor a bag at {path}')
     is_map = not path.exists() or (path / MANIFEST).exists()
     lines = map_lines(open_map(path)) if is_map else bag_lines(path)

@@ -32,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Localize and write the file."""
-    from nerf_reversal_ros.files import write_text
+    from nerf_reversal_ros.files import refuse_unwritable, write_text
     from nerf_reversal_ros.map_store import open_map
 
+    refuse_unwritable(arguments.out)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
     with Console() as console:
