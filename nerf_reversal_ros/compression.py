@@ -1,4 +1,4 @@
-"""PCA of pictures: what every view of one room has in common, and the little that tells views apart."""
+"""PCA of pictures: few numbers that tell the views of one room apart."""
 
 from dataclasses import dataclass
 

@@ -15,14 +15,14 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.compression import Pca
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
+from nerf_reversal_ros.pose_network import Outputs, PoseNetwork
 from nerf_reversal_ros.warp import warp
 
 FORMAT = 1
@@ -33,7 +33,7 @@ ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
 MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
 """No regressed pose is believed to be better than this: [m] three times, [rad]."""
 NUMBERS = ('position_mean', 'position_scale', 'covariance_scale', 'typical_residual')
-"""Learned numbers beside the network: (3,), (3,), (6,) and ()."""
+"""Learned numbers beside the network, of shapes (3,), (3,), () and ()."""
 ALIKE_M, ALIKE_DEG = 0.15, 8.0
 """Of known poses closer than this in both respects only the most similar one is retrieved."""
 
@@ -50,98 +50,6 @@ class Regression:
     """How badly PCA explains the picture: 1 is typical of the map's views, more is stranger."""
     retrieved: Array
     """(K, 4, 4) poses of the most similar known views, most similar first, no two alike."""
-
-
-class Outputs:
-    """What the network says about N pictures."""
-
-    def __init__(self, raw: Tensor, position_mean: Tensor, position_scale: Tensor) -> None:
-        self.position = raw[:, :3] * position_scale + position_mean
-        """(N, 3) camera centres in ``map`` [m]."""
-        self.rotation = rotation_from_6d(raw[:, 3:9])
-        """(N, 3, 3) map_from_camera rotations."""
-        lower = torch.zeros((len(raw), 6, 6), dtype=raw.dtype, device=raw.device)
-        i, j = torch.tril_indices(6, 6, device=raw.device)
-        lower[:, i, j] = raw[:, 9:]
-        diagonal = torch.diagonal(lower, dim1=1, dim2=2)
-        self.log_diagonal = 4.0 * torch.tanh(diagonal / 4.0)
-        """(N, 6) logarithms of the diagonal of ``information_factor``."""
-        self.information_factor = (
-            lower - torch.diag_embed(diagonal) + torch.diag_embed(self.log_diagonal.exp())
-        )
-        """(N, 6, 6) lower factor L: L L^T is the information of the error in camera axes."""
-
-
-def rotation_from_6d(numbers: Tensor) -> Tensor:
-    """
-    Make rotations (N, 3, 3) of any two 3-vectors each, (N, 6), by Gram-Schmidt.
-
-    References
-    ----------
-    Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019.
-    """
-    x = F.normalize(numbers[:, :3], dim=1)
-    y = F.normalize(numbers[:, 3:] - (x * numbers[:, 3:]).sum(1, keepdim=True) * x, dim=1)
-    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=2)
-
-
-class PoseNetwork(nn.Module):
-    """Pictures or PCA codes in, 30 numbers out: position, 6-D rotation, information factor."""
-
-    def __init__(self, compression: str, height: int, width: int, components: int) -> None:
-        super().__init__()
-        features: list[nn.Module]
-        if compression == 'components':
-            features = [nn.Linear(components, 512), nn.ReLU(), *(_Dense(512) for _ in range(3))]
-            flat = 512
-        else:
-            # shapes for 96 x 72 pictures
-            features = [
-                nn.Conv2d(3, 48, 4, 4), nn.BatchNorm2d(48), nn.ReLU(),             # 18 x 24
-                nn.Conv2d(48, 96, 3, 2, 1), nn.BatchNorm2d(96), nn.ReLU(),         # 9 x 12
-                _Bottleneck(96), _Bottleneck(96),
-                nn.Conv2d(96, 128, 3, 2, 1), nn.BatchNorm2d(128), nn.ReLU(),       # 5 x 6
-                _Bottleneck(128), _Bottleneck(128),
-                nn.Flatten(), nn.Dropout(0.1),
-            ]  # fmt: skip
-            cells = -(-(-(-(height // 4) // 2)) // 2) * -(-(-(-(width // 4) // 2)) // 2)
-            features += [nn.Linear(128 * cells, 384), nn.ReLU(), _Dense(384)]
-            flat = 384
-        self.features = nn.Sequential(*features)
-        self.head = nn.Linear(flat, 30)
-        nn.init.normal_(self.head.weight, std=0.01)
-        with torch.no_grad():
-            self.head.bias.zero_()
-            self.head.bias[[3, 7]] = 1.0
-
-    def forward(self, pictures_or_codes: Tensor) -> Tensor:
-        """Take (N, 3, h, w) pictures or (N, K) codes to raw outputs (N, 30)."""
-        out: Tensor = self.head(self.features(pictures_or_codes))
-        return out
-
-
-class _Bottleneck(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        half = channels // 2
-        self.inner = nn.Sequential(
-            nn.Conv2d(channels, half, 1), nn.BatchNorm2d(half), nn.ReLU(),
-            nn.Conv2d(half, half, 3, 1, 1), nn.BatchNorm2d(half), nn.ReLU(),
-            nn.Conv2d(half, channels, 1), nn.BatchNorm2d(channels),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.inner(x))
-
-
-class _Dense(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.inner(x)
-        return out
 
 
 class PoseRegressor:
@@ -200,8 +108,8 @@ class PoseRegressor:
         warped = warp(rgb, camera, self.camera)
         if not warped.seen.any():
             raise ImageError(
-                f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} sees nothing of what'
-                " the map's camera would: is camera_info right?"
+                f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} sees nothing of'
+                " what the map's camera would: is camera_info right?"
             )
         device = self._pca.mean.device
         pictures = self._pca.pictures(*as_tensors(warped.rgb[None], warped.seen[None], device))
@@ -220,7 +128,7 @@ class PoseRegressor:
             map_covariance(
                 outputs.information_factor[0].cpu().numpy().astype(np.float64),
                 pose[:3, :3],
-                numbers['covariance_scale'].cpu().numpy().astype(np.float64),
+                float(numbers['covariance_scale']),
             ),
             float(residual),
             self._nearest(codes[0], retrieve),
@@ -296,13 +204,12 @@ class PoseRegressor:
             )
             network.load_state_dict(parts['network'])
             index, numbers = parts['index'], parts['numbers']
-            expected = {
-                'mean': (camera.width * camera.height * 3,),
-                'components': (len(pca.variance), camera.width * camera.height * 3),
-            }
+            pixels = camera.width * camera.height * 3
+            expected = {'mean': (pixels,), 'components': (len(pca.variance), pixels)}
             for name, shape in expected.items():
-                if tuple(parts['pca'][name].shape) != shape:
-                    raise ValueError(f'pca.{name} is {tuple(parts["pca"][name].shape)}, not {shape}')
+                found = tuple(parts['pca'][name].shape)
+                if found != shape:
+                    raise ValueError(f'pca.{name} is {found}, not {shape}')
             if index['poses'].shape != (len(index['codes']), 4, 4):
                 raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')
             return cls(
@@ -325,7 +232,7 @@ class PoseRegressor:
 def as_tensors(
     rgb: NDArray[np.uint8], seen: NDArray[np.bool_], device: str | torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Take pictures (N, h, w, 3) and (N, h, w) to float (N, 3, h, w) in [0, 1] and (N, 1, h, w)."""
+    """Take pictures (N, h, w, 3) and masks (N, h, w) to float channels first, in [0, 1]."""
     colours = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(0, 3, 1, 2)
     mask = torch.from_numpy(np.ascontiguousarray(seen)).to(device)[:, None]
     return colours.float() / 255.0, mask.float()
@@ -351,7 +258,7 @@ def whitening(pca: Pca) -> Tensor:
     return pca.variance.clamp(min=1e-12) ** -WHITENING
 
 
-def map_covariance(information_factor: Array, rotation: Array, scale: Array) -> Array:
+def map_covariance(information_factor: Array, rotation: Array, scale: float) -> Array:
     """
     Turn the network's uncertainty into a covariance about the map's axes.
 
@@ -362,8 +269,8 @@ def map_covariance(information_factor: Array, rotation: Array, scale: Array) -> 
         units of `ERROR_UNITS`.
     rotation : (3, 3) array
         Of ``map_from_camera``.
-    scale : (6,) array
-        Factors on the standard deviations, learned on held-out pictures.
+    scale : float
+        Factor on the standard deviations, learned on held-out pictures.
 
     Returns
     -------

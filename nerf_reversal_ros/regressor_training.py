@@ -17,11 +17,10 @@ from nerf_reversal_ros.compression import Pca, standardized
 from nerf_reversal_ros.config import RegressorConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
+from nerf_reversal_ros.pose_network import Outputs, PoseNetwork
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import (
     ERROR_UNITS,
-    Outputs,
-    PoseNetwork,
     PoseRegressor,
     as_tensors,
     network_inputs,
@@ -39,6 +38,8 @@ TURN_DEG = 3.0
 """Standard deviation of the turns that vary each picture anew in each epoch [deg]."""
 GOOD_M, GOOD_DEG = 0.1, 5.0
 """Errors that weigh the same: in the loss, and where two sets of weights are compared."""
+CLEARLY_BETTER = 0.8
+"""Share of the mean pose's error that a regressor must stay below: less may be luck."""
 
 
 def real_views(frames: Iterable[Frame], camera: Camera) -> Views:
@@ -92,8 +93,8 @@ def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
     data[hidden] = 0.0
     if not np.any(np.abs(data) > 1e-3):
         raise BuildError(
-            f'all {len(data)} views look the same: check that the capture shows a textured room and'
-            ' that the field was trained'
+            f'all {len(data)} views look the same: check that the capture shows a textured room'
+            ' and that the field was trained'
         )
     learned = PCA(
         components, svd_solver='randomized', iterated_power=2, copy=False, random_state=seed
@@ -147,13 +148,13 @@ def train_regressor(
     Raises
     ------
     BuildError
-        If there is nothing to learn from or to validate on, or if the best network is not better
-        on the validation pictures than answering always the mean pose.
+        If there is nothing to learn from or to validate on, or if the best network is not clearly
+        better on the validation pictures than answering always the mean pose.
     """
     if len(views) + len(real) == 0 or len(validation) == 0:
         raise BuildError(
-            f'the regressor has {len(views)} synthetic and {len(real)} real views to learn from and'
-            f' {len(validation)} to be validated on: it needs some of each kind'
+            f'the regressor has {len(views)} synthetic and {len(real)} real views to learn from'
+            f' and {len(validation)} to be validated on: it needs some of each kind'
         )
     with torch.random.fork_rng(devices=[] if str(device) == 'cpu' else None):
         torch.manual_seed(seed)
@@ -235,12 +236,12 @@ class _Trainer:
             progress(Progress('regressor', epoch + 1, config.epochs, note))
             if epoch - best_epoch >= config.patience:
                 break
-        if best is None or not best.combined < baseline.combined:
+        if best is None or not best.combined < CLEARLY_BETTER * baseline.combined:
             found = best or now
             raise BuildError(
                 'the regressor learned nothing that holds on the validation pictures: median'
-                f' {found.translation_m:.2f} m / {found.rotation_deg:.0f} deg, and answering always'
-                f' the mean pose gives {baseline.translation_m:.2f} m /'
+                f' {found.translation_m:.2f} m / {found.rotation_deg:.0f} deg, and answering'
+                f' always the mean pose gives {baseline.translation_m:.2f} m /'
                 f' {baseline.rotation_deg:.0f} deg; raise regressor.epochs or synthesis.views, or'
                 ' check that the capture shows a textured room'
             )
