@@ -1,10 +1,10 @@
 """
 Install with pip; colcon reads package.xml and builds CMakeLists.txt instead.
 
-Where a ROS 2 with rosidl is at hand (a sourced setup file, or the ros-* wheels in this Python), the
-CMake project is built as well, so that nerf_reversal_ros.msg, .srv and .action can be imported, the
-nodes can be started and the package is in the ament index. Without one, the library and the
-command line are installed alone. NERF_REVERSAL_ROS_INTERFACES=0 or 1 decides instead.
+Where a ROS 2 with rosidl is at hand (a sourced setup file, or the ros-* wheels in this Python),
+the CMake project is built as well, so that nerf_reversal_ros.msg, .srv and .action can be
+imported, the nodes can be started and the package is in the ament index. Without one, the library
+and the command line are installed alone. NERF_REVERSAL_ROS_INTERFACES=0 or 1 decides instead.
 """
 
 import os
