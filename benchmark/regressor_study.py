@@ -15,6 +15,7 @@ from pathlib import Path
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from nerf_reversal_ros.compression import standardized
 from nerf_reversal_ros.config import CaptureConfig, RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.geometry import Array, pose_errors
-from nerf_reversal_ros.regressor import as_tensors, PoseRegressor
+from nerf_reversal_ros.regressor import as_tensors, PoseRegressor, Regression
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 from nerf_reversal_ros.warp import canonical_camera
@@ -83,12 +84,12 @@ def main() -> None:
             print(f'| {compression}, other walk | | | {judged_capture(regressor, test)}')
 
 
-def subset(views: Views, which: np.ndarray) -> Views:
+def subset(views: Views, which: NDArray[np.bool_]) -> Views:
     """Pick views."""
     return Views(views.rgb[which], views.seen[which], views.map_from_camera[which], {})
 
 
-def judged(regressor: PoseRegressor, views: Views, which: np.ndarray, camera: Camera) -> str:
+def judged(regressor: PoseRegressor, views: Views, which: NDArray[np.bool_], camera: Camera) -> str:
     """Tell how good a regressor is on views of the canonical camera."""
     chosen = subset(views, which)
     answers = [regressor.regress(rgb, camera) for rgb in chosen.rgb]
@@ -105,7 +106,7 @@ def judged_capture(regressor: PoseRegressor, capture: Capture) -> str:
     return f'{in_words(answers, capture.map_from_camera)} {np.median(seconds) * 1e3:.1f} ms |'
 
 
-def in_words(answers: list, truth: Array) -> str:
+def in_words(answers: list[Regression], truth: Array) -> str:
     """Tell the medians of errors and novelty."""
     errors = pose_errors(np.stack([answer.map_from_camera for answer in answers]), truth)
     retrieved = [
@@ -115,7 +116,8 @@ def in_words(answers: list, truth: Array) -> str:
     novelty = np.median([answer.novelty for answer in answers])
     return (
         f'{np.median(errors.translation) * 100:.1f} cm'
-        f' {np.degrees(np.median(errors.rotation)):.1f} deg (best of 4 retrieved {np.median(retrieved) * 100:.1f} cm)'
+        f' {np.degrees(np.median(errors.rotation)):.1f} deg'
+        f' (best of 4 retrieved {np.median(retrieved) * 100:.1f} cm)'
         f' | {np.mean(errors.translation < 0.25):.0%} | {novelty:.2f} |'
     )
 
