@@ -89,7 +89,9 @@ def subset(views: Views, which: NDArray[np.bool_]) -> Views:
     return Views(views.rgb[which], views.seen[which], views.map_from_camera[which], {})
 
 
-def judged(regressor: PoseRegressor, views: Views, which: NDArray[np.bool_], camera: Camera) -> str:
+def judged(
+    regressor: PoseRegressor, views: Views, which: NDArray[np.bool_], camera: Camera
+) -> str:
     """Tell how good a regressor is on views of the canonical camera."""
     chosen = subset(views, which)
     answers = [regressor.regress(rgb, camera) for rgb in chosen.rgb]
