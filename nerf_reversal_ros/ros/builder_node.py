@@ -16,6 +16,7 @@ from rclpy.node import Node
 from nerf_reversal_ros.action import BuildMap
 from nerf_reversal_ros.config import BuildConfig, load_build_config
 from nerf_reversal_ros.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.map_store import Map
 from nerf_reversal_ros.progress import Progress, ProgressCallback
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.running import DONE, Finished, once, run, USER_ERROR
@@ -23,13 +24,6 @@ from nerf_reversal_ros.ros.settings import BuilderNodeConfig
 
 REPORT_EVERY_S = 0.5
 """Least time between two feedbacks of one stage."""
-
-
-class Built(Protocol):
-    """What the node asks of a finished map."""
-
-    path: Path
-    manifest: dict[str, Any]
 
 
 class BuildFunction(Protocol):
@@ -45,16 +39,15 @@ class BuildFunction(Protocol):
         field: str,
         progress: ProgressCallback,
         overwrite: bool,
-    ) -> Built:
+    ) -> Map:
         """Build a map, resuming what a killed build left; exceptions of ``progress`` end it."""
 
 
-def build_map(*args: Any, **settings: Any) -> Built:
+def build_map(*args: Any, **settings: Any) -> Map:
     """Build with the real builder; imports the heavy libraries."""
     from nerf_reversal_ros.builder import build_map as build
 
-    built: Built = build(*args, **settings)
-    return built
+    return build(*args, **settings)
 
 
 class Cancelled(Exception):  # noqa: N818  (it is none)

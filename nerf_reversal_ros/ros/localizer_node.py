@@ -26,11 +26,10 @@ MakeLocalizer = Callable[[Path, LocalizerConfig], PictureLocalizer]
 
 def make_localizer(map_dir: Path, config: LocalizerConfig) -> PictureLocalizer:
     """Open a map and make its localizer; imports the heavy libraries."""
-    from nerf_reversal_ros.localization import Localizer
+    from nerf_reversal_ros.localization import open_localizer
     from nerf_reversal_ros.map_store import open_map
 
-    localizer: PictureLocalizer = Localizer(open_map(map_dir), config)
-    return localizer
+    return open_localizer(open_map(map_dir), config)
 
 
 class LocalizerNode(LifecycleNode):
