@@ -24,7 +24,7 @@ from nerf_reversal_ros.regressor import (
     ERROR_UNITS,
     network_inputs,
     PoseRegressor,
-    residual_rms,
+    whitening,
 )
 from nerf_reversal_ros.synthesis import Views
 from nerf_reversal_ros.warp import warp
@@ -246,7 +246,7 @@ class _Trainer:
                 ' check that the capture shows a textured room'
             )
         self.network.load_state_dict(best_weights)
-        return self._regressor(best, best_epoch, baseline, history)
+        return self._regressor(validation, best, best_epoch, baseline, history)
 
     def _loss(self, lesson: NDArray[np.int64], certainty_weight: float) -> Tensor:
         rgb, seen, poses = self._varied(lesson)
@@ -324,16 +324,26 @@ class _Trainer:
         )
 
     def _regressor(
-        self, best: _Scores, best_epoch: int, baseline: _Scores, history: list[dict[str, float]]
+        self,
+        validation: Views,
+        best: _Scores,
+        best_epoch: int,
+        baseline: _Scores,
+        history: list[dict[str, float]],
     ) -> PoseRegressor:
         """Index all views and put everything together."""
-        codes, residuals = [], []
+        codes = []
         for start in range(0, len(self.poses), BATCH):
             which = np.arange(start, min(start + BATCH, len(self.poses)))
             rgb, seen, _ = self._views(which)
             pictures = self.pca.pictures(*as_tensors(rgb, seen, self.device))
             codes.append(self.pca.codes(pictures))
-            residuals.append(residual_rms(self.pca, pictures, codes[-1]))
+        index = torch.cat(codes).half()
+        validated = self.pca.codes(
+            self.pca.pictures(*as_tensors(validation.rgb, validation.seen, self.device))
+        )
+        weights = whitening(self.pca)
+        distances = torch.cdist(validated * weights, index.float() * weights).min(1).values
         report: dict[str, Any] = {
             'retained_variance': [round(float(share), 5) for share in self.pca.retained],
             'history': history,
@@ -351,13 +361,13 @@ class _Trainer:
             self.config.compression,
             self.pca,
             self.network,
-            torch.cat(codes).half(),
+            index,
             self.poses,
             {
                 'position_mean': self.position_mean,
                 'position_scale': self.position_scale,
                 'covariance_scale': torch.tensor(best.covariance_scale, device=self.device),
-                'typical_residual': torch.cat(residuals).median(),
+                'typical_distance': distances.median().clamp(min=1e-6),
             },
             report,
         )

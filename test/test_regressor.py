@@ -82,7 +82,7 @@ def test_retrieved_poses_are_close_to_the_query_and_differ_from_each_other(regre
 
 def test_a_strange_picture_is_novel_and_one_of_the_room_is_not(regressor):
     noise = np.random.default_rng(0).integers(256, size=(36, 48, 3)).astype(np.uint8)
-    assert regressor.regress(noise, CAMERA).novelty > 2.0
+    assert regressor.regress(noise, CAMERA).novelty > 1.5
     novelties = [outcome.novelty for outcome in answers(regressor)]
     assert np.median(novelties) == pytest.approx(1, abs=0.5)
 
@@ -146,7 +146,7 @@ def test_a_saved_regressor_gives_the_same_answers(regressor, tmp_path):
     again = PoseRegressor.load(tmp_path / 'regressor.safetensors')
     for one, other in zip(answers(regressor), answers(again), strict=True):
         np.testing.assert_allclose(one.map_from_camera, other.map_from_camera, atol=1e-6)
-        np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-4, atol=1e-7)
         np.testing.assert_array_equal(one.retrieved, other.retrieved)
         assert one.novelty == pytest.approx(other.novelty)
     assert again.report == json.loads(json.dumps(regressor.report))
