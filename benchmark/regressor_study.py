@@ -22,11 +22,11 @@ from torch import Tensor
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, open_capture
-from nerf_reversal_ros.compression import standardized
+from nerf_reversal_ros.compression import as_tensors, standardized
 from nerf_reversal_ros.config import CaptureConfig, RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.geometry import Array, pose_errors
-from nerf_reversal_ros.regressor import as_tensors, PoseRegressor, Regression
+from nerf_reversal_ros.regressor import PoseRegressor, Regression
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 from nerf_reversal_ros.warp import canonical_camera

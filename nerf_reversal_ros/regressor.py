@@ -19,17 +19,15 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.compression import Pca
+from nerf_reversal_ros.compression import as_tensors, Pca
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
-from nerf_reversal_ros.pose_network import Outputs, PoseNetwork
+from nerf_reversal_ros.pose_network import ERROR_UNITS, Outputs, PoseNetwork
 from nerf_reversal_ros.warp import warp
 
 FORMAT = 1
 WHITENING = 0.15
 """Codes are divided by their standard deviation to twice this power before they are compared."""
-ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
-"""The network's information matrix is about errors in these units: [m] three times, [rad]."""
 MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
 """No regressed pose is believed to be better than this: [m] three times, [rad]."""
 NUMBERS = ('position_mean', 'position_scale', 'covariance_scale', 'typical_distance')
@@ -226,15 +224,6 @@ class PoseRegressor:
             raise MapError(
                 f'the parts of {path} do not fit together ({reason}): build the map again'
             ) from error
-
-
-def as_tensors(
-    rgb: NDArray[np.uint8], seen: NDArray[np.bool_], device: str | torch.device
-) -> tuple[Tensor, Tensor]:
-    """Take pictures (N, h, w, 3) and masks (N, h, w) to float channels first, in [0, 1]."""
-    colours = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(0, 3, 1, 2)
-    mask = torch.from_numpy(np.ascontiguousarray(seen)).to(device)[:, None]
-    return colours.float() / 255.0, mask.float()
 
 
 def network_inputs(

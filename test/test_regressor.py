@@ -14,12 +14,13 @@ import torch
 from nerf_reversal_ros.augmentation import turned, varied_appearance
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.compression import standardized
+from nerf_reversal_ros.compression_training import fit_pca
 from nerf_reversal_ros.config import RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.errors import BuildError, MapError
 from nerf_reversal_ros.geometry import pose, pose_errors
-from nerf_reversal_ros.pose_network import Outputs
+from nerf_reversal_ros.pose_network import error_in_camera, Outputs
 from nerf_reversal_ros.regressor import map_covariance, PoseRegressor
-from nerf_reversal_ros.regressor_training import error_in_camera, fit_pca, train_regressor
+from nerf_reversal_ros.regressor_training import train_regressor
 from nerf_reversal_ros.synthesis import draw_poses
 
 CONFIG = RegressorConfig(compression='components', components=24, epochs=10, batch_size=32)
