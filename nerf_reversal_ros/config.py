@@ -210,17 +210,38 @@ class LocalizerConfig(_Checked):
     min_inlier_ratio: float = option(
         0.3, 'reject with a smaller share of agreeing matches', low=0.0, high=1.0, read_only=False
     )
+    min_spread: float = option(
+        0.25,
+        'reject when the inliers lie in a smaller share of the picture',
+        low=0.0,
+        high=1.0,
+        read_only=False,
+    )
+    max_disagreement_m: float = option(
+        0.1, 'reject when the last two rounds differ by more than this [m]', low=0.0, read_only=False
+    )
+    max_disagreement_deg: float = option(
+        3.0,
+        'reject when the last two rounds differ by more than this [deg]',
+        low=0.0,
+        read_only=False,
+    )
+    min_similarity: float = option(
+        0.3,
+        'reject when picture and render correlate less than this',
+        low=-1.0,
+        high=1.0,
+        read_only=False,
+    )
     max_std_m: float = option(
         0.05, 'reject an estimate less certain than this [m]', low=1e-4, read_only=False
     )
-
-
-@dataclass(frozen=True)
-class QueryConfig(_Checked):
-    """What localizing or judging the pictures of a bag can be told."""
-
-    capture: CaptureConfig = dataclasses.field(default_factory=CaptureConfig)
-    localizer: LocalizerConfig = dataclasses.field(default_factory=LocalizerConfig)
+    max_distance_m: float = option(
+        1.5, 'reject a pose this far from every walked position [m]', low=0.0, read_only=False
+    )
+    max_novelty: float = option(
+        6.0, 'reject a picture that PCA explains this much worse than typical', low=1.0, read_only=False
+    )
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:

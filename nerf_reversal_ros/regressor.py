@@ -6,16 +6,16 @@ the picture looks, and which known views look alike, so that a later stage can t
 Only inference is here; `nerf_reversal_ros.regressor_training` makes a `PoseRegressor`.
 """
 
-import json
 from dataclasses import dataclass
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 import safetensors
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from nerf_reversal_ros.camera import Camera

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+import torch
 from torch import Tensor
 
 from nerf_reversal_ros.augmentation import small_turn, turned, varied_appearance
@@ -20,10 +20,10 @@ from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
 from nerf_reversal_ros.pose_network import Outputs, PoseNetwork
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import (
-    ERROR_UNITS,
-    PoseRegressor,
     as_tensors,
+    ERROR_UNITS,
     network_inputs,
+    PoseRegressor,
     residual_rms,
 )
 from nerf_reversal_ros.synthesis import Views

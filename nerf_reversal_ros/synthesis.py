@@ -7,10 +7,10 @@ Views are made in chunks, each with its own random numbers, and streamed to a wo
 that a killed run goes on where it was and ends with the same views.
 """
 
-import json
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
+import json
+import os
 from pathlib import Path
 from typing import IO, NamedTuple
 

@@ -20,7 +20,7 @@ from nerf_reversal_ros.config import VoxelFieldConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.fusion import DepthView, fuse, without_edges
-from nerf_reversal_ros.fields.voxel import SAMPLES_PER_CELL, VoxelField, background_cells
+from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 TRAINING_SIZE_PX = 640
@@ -164,17 +164,21 @@ def _load(
         rgb.flush()
         depth.flush()
         _write_atomically(paths[2], lambda path: np.savez(path, intrinsics=intrinsics))
-    held_out = np.zeros(count, dtype=bool)
-    size = int(round(count * config.validation_share))
-    start = int(count * 0.6)
-    held_out[start : start + size] = True
     return TrainingData(
         np.load(paths[0], mmap_mode='r'),
         np.load(paths[1], mmap_mode='r'),
         np.load(paths[2])['intrinsics'],
         capture.map_from_camera,
-        held_out,
+        held_out_frames(count, config.validation_share),
     )
+
+
+def held_out_frames(count: int, share: float) -> NDArray[np.bool_]:
+    """Return which of ``count`` frames no training sees: one stretch of the walk, (N,) bool."""
+    held_out = np.zeros(count, dtype=bool)
+    start = int(count * 0.6)
+    held_out[start : start + round(count * share)] = True
+    return held_out
 
 
 def _write_atomically(path: Path, write: Any) -> None:
