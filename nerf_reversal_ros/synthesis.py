@@ -133,7 +133,9 @@ def place_faults(field: RadianceField, drawn: Drawn, clearance_m: float) -> list
     share = np.linspace(0.0, 1.0, 2 + int(longest_m / LINE_STEP_M))[1:, None]
     line = drawn.walked_positions[:, None] + share * (goal - drawn.walked_positions)[:, None]
     faults: list[str | None] = []
-    for here, on_line, near in zip(*(_is_matter(field, p) for p in (goal[:, None], line, around))):
+    for here, on_line, near in zip(
+        *(_is_matter(field, p) for p in (goal[:, None], line, around)), strict=True
+    ):
         if here.any():
             faults.append('inside matter')
         elif on_line.any():
@@ -255,7 +257,7 @@ def _make_chunk(
         possible = drawn.map_from_camera[[fault is None for fault in faults]]
         for start in range(0, len(possible), RENDER_BATCH):
             batch = possible[start : start + RENDER_BATCH]
-            for view, pose in zip(field.render(batch, camera), batch):
+            for view, pose in zip(field.render(batch, camera), batch, strict=True):
                 fault = view_fault(view, config)
                 if fault:
                     rejected[fault] += 1
