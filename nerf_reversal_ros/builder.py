@@ -84,7 +84,9 @@ def build_map(
         if writer.note:
             progress(Progress('capture', 0, 1, writer.note))
         clock = _StageClock(writer)
-        capture = clock.run('capture', lambda: open_capture(bag, config.capture, progress=progress))
+        capture = clock.run(
+            'capture', lambda: open_capture(bag, config.capture, progress=progress)
+        )
         room, field_report = clock.run(
             'field', lambda: _field_stage(writer, capture, config, where, progress)
         )

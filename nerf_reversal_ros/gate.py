@@ -109,7 +109,7 @@ def similarity_of(rgb: NDArray[np.uint8], rendering: Rendering) -> float:
         -1 to 1; NaN when no window can be compared.
     """
     shown = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    shown = cv2.GaussianBlur(shown, (0, 0), 1.0)
+    shown = cv2.GaussianBlur(shown, (0, 0), 1.0).astype(np.float32)
     seen = cv2.cvtColor(rendering.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     covered = (rendering.opacity > 0.5).astype(np.float32)
     full = _window_mean(covered) > 0.99

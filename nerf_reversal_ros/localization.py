@@ -78,8 +78,8 @@ class Localizer:
         calibration: Calibration,
         config: LocalizerConfig,
     ) -> None:
-        self._field = field
-        self._regressor = regressor
+        self.field = field
+        self.regressor = regressor
         self._walked = walked_positions
         self._calibration = calibration
         self.config = config
@@ -113,7 +113,7 @@ class Localizer:
                 f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
             )
-        regression = self._regressor.regress(rgb, camera, retrieve=self.config.hypotheses)
+        regression = self.regressor.regress(rgb, camera, retrieve=self.config.hypotheses)
         clock.lap('regress')
         scores = {'contrast': contrast, 'novelty': regression.novelty}
         if regression.novelty > self.config.max_novelty:
@@ -148,7 +148,7 @@ class Localizer:
         """Align all hypotheses until one is sure, then repeat from the best: one a round."""
         best: Alignment | None = None
         for hypothesis in (regression.map_from_camera, *regression.retrieved):
-            found = align(self._field, query, hypothesis)
+            found = align(self.field, query, hypothesis)
             if found is not None and (best is None or found.inliers > best.inliers):
                 best = found
                 if found.inliers >= SURE_INLIERS and found.inlier_ratio >= SURE_RATIO:
@@ -157,7 +157,7 @@ class Localizer:
         for _ in range(self.config.rounds - 1):
             if not rounds:
                 break
-            again = align(self._field, query, rounds[-1].map_from_camera)
+            again = align(self.field, query, rounds[-1].map_from_camera)
             if again is None:
                 return []
             rounds.append(again)
@@ -171,7 +171,7 @@ class Localizer:
         small = camera.scaled_to(round(camera.width * scale), round(camera.height * scale))
         size = (small.width, small.height)
         picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        rendering = self._field.render(pose[None], small)[0]
+        rendering = self.field.render(pose[None], small)[0]
         change = pose_errors(rounds[max(0, len(rounds) - 2)].map_from_camera[None], pose[None])
         return Evidence(
             inliers=alignment.inliers,
@@ -202,7 +202,7 @@ def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
     return Localizer(
         VoxelField.load(map_.file('field.safetensors'), device),
         PoseRegressor.load(map_.file('regressor.safetensors'), device),
-        map_.walked_poses[:, :3, 3],
+        map_.map_from_camera_walked[:, :3, 3],
         Calibration(**{name: float(calibration[name]) for name in asdict(Calibration())}),
         config,
     )

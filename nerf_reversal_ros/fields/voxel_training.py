@@ -60,9 +60,7 @@ class TrainingData:
         camera = self.camera(index)
         depth = self.depth[index].astype(np.float32)
         depth_camera = camera.scaled_to(depth.shape[1], depth.shape[0])
-        return DepthView(
-            self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index]
-        )
+        return DepthView(self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index])
 
 
 class _SpreadViews:
@@ -157,7 +155,7 @@ def _load(
             if frame.depth is not None:
                 size = depth_shape[::-1]
                 nearest = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
-                depth[row] = without_edges(nearest)
+                depth[row] = without_edges(nearest.astype(np.float32))
             at_size = frame.camera.scaled_to(width, height)
             intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
             progress(Progress('pictures', row + 1, count))
@@ -248,7 +246,7 @@ class _Trainer:
             self.theta.grad[0] = 0  # type: ignore[index]  # row 0 stays empty space
             self.optimizer.step()
             with torch.no_grad():
-                self.log_gain -= self.log_gain.mean(0)
+                self.log_gain.sub_(self.log_gain.mean(0))
             if step % 10 == 9:
                 report['step'].append(step + 1)
                 report['loss'].append(float(loss.detach()))

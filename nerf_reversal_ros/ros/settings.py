@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from nerf_reversal_ros.config import _Checked, option
+from nerf_reversal_ros.config import Checked, option
 from nerf_reversal_ros.errors import ConfigError
 from nerf_reversal_ros.ros.poses import mounting_from_text
 
 
 @dataclass(frozen=True)
-class LocalizerNodeConfig(_Checked):
+class LocalizerNodeConfig(Checked):
     """What the localizer node needs beside the settings of the localizer itself."""
 
     map_dir: str = option('', 'map folder written by the builder')
@@ -53,7 +53,7 @@ class LocalizerNodeConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class BuilderNodeConfig(_Checked):
+class BuilderNodeConfig(Checked):
     """What the builder node builds at once; without a bag it waits for goals of its action."""
 
     bag: str = option('', 'rosbag2 folder to build from at once; empty: wait for goals')
@@ -72,7 +72,7 @@ class BuilderNodeConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class PlayerConfig(_Checked):
+class PlayerConfig(Checked):
     """How a bag is played."""
 
     bag: str = option('', 'rosbag2 folder (mcap or sqlite3) to play')
