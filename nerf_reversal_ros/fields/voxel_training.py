@@ -121,6 +121,7 @@ def train_voxel_field(
             ' with a LiDAR, or build with --field nerfacto'
         )
     data = _load(capture, config, work_dir, progress)
+    progress(Progress('field', 0, config.steps, 'placing voxels by depth'))
     field = fuse(_SpreadViews(data, FUSED_VIEWS), config.voxel_m, device)
     trainer = _Trainer(field, data, config, seed)
     report = trainer.run(work_dir, progress)

@@ -22,8 +22,8 @@ from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.running import DONE, Finished, once, run, USER_ERROR
 from nerf_reversal_ros.ros.settings import BuilderNodeConfig
 
-REPORT_EVERY_S = 0.5
-"""Least time between two feedbacks of one stage."""
+REPORT_EVERY_S, LOG_EVERY_S = 0.5, 2.0
+"""Least time between two feedbacks, or two lines of the log, of one stage."""
 
 
 class BuildFunction(Protocol):
@@ -56,8 +56,9 @@ class Cancelled(Exception):  # noqa: N818  (it is none)
 
 @dataclass
 class Reporter:
-    """Makes feedback of progress: at most every half second in a stage, with the time left."""
+    """Makes feedback of progress, with the time left: the ends of each stage, else sparingly."""
 
+    every_s: float
     stage: str = ''
     started_s: float = 0.0
     reported_s: float = 0.0
@@ -66,7 +67,7 @@ class Reporter:
         """Return what to report at ``now_s`` [s], or None if it is too early."""
         if progress.stage != self.stage:
             self.stage, self.started_s = progress.stage, now_s
-        elif now_s - self.reported_s < REPORT_EVERY_S and progress.done < progress.total:
+        elif now_s - self.reported_s < self.every_s and progress.done < progress.total:
             return None
         self.reported_s = now_s
         fraction = min(1.0, progress.done / max(1, progress.total))
@@ -133,7 +134,7 @@ class BuilderNode(Node):
             overwrite=settings.overwrite,
         )
         with self._busy:
-            result = self._built(goal, self._log, lambda: False)
+            result = self._built(goal, Reporter(LOG_EVERY_S), self._log, lambda: False)
         if self._stopping.is_set():
             return
         log = self.get_logger()
@@ -149,7 +150,10 @@ class BuilderNode(Node):
     def _on_accepted(self, handle: ServerGoalHandle) -> BuildMap.Result:
         try:
             result = self._built(
-                handle.request, handle.publish_feedback, lambda: handle.is_cancel_requested
+                handle.request,
+                Reporter(REPORT_EVERY_S),
+                handle.publish_feedback,
+                lambda: handle.is_cancel_requested,
             )
         finally:
             self._busy.release()
@@ -164,11 +168,11 @@ class BuilderNode(Node):
     def _built(
         self,
         goal: BuildMap.Goal,
+        reporter: Reporter,
         report: Callable[[BuildMap.Feedback], None],
         is_cancelled: Callable[[], bool],
     ) -> BuildMap.Result:
         """Build what a goal asks for; failure is in the result."""
-        reporter = Reporter()
 
         def progress(step: Progress) -> None:
             if is_cancelled() or self._stopping.is_set():
@@ -205,8 +209,7 @@ class BuilderNode(Node):
     def _log(self, feedback: BuildMap.Feedback) -> None:
         left = f', {feedback.eta_s:.0f} s left' if feedback.eta_s > 0.0 else ''
         self.get_logger().info(
-            f'{feedback.stage} {100 * feedback.fraction:.0f} %{left} {feedback.note}'.rstrip(),
-            throttle_duration_sec=2.0,
+            f'{feedback.stage} {100 * feedback.fraction:.0f} %{left} {feedback.note}'.rstrip()
         )
 
 
