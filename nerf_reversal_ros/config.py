@@ -6,12 +6,12 @@ limits. The command line's ``--config`` file, ROS parameters and the documentati
 these fields. Unknown names and impossible values are refused with a remedy.
 """
 
-import dataclasses
-import difflib
 from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass, fields
+import difflib
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, get_type_hints, TypeVar
 
 import yaml
 
@@ -50,10 +50,11 @@ class _Checked:
 
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
-            value, meta = getattr(self, item.name), item.metadata
+            value: Any = getattr(self, item.name)
+            meta = item.metadata
             if 'sentence' not in meta:
                 continue
-            wanted = type(item.default)
+            wanted: Any = type(item.default)
             if wanted is float and type(value) is int:
                 object.__setattr__(self, item.name, value := float(value))
             if type(value) is not wanted:
@@ -130,9 +131,9 @@ class VoxelFieldConfig(_Checked):
     """The voxel radiance field and its training."""
 
     voxel_m: float = option(0.01, 'edge of a voxel [m]', low=0.002, high=0.2)
-    steps: int = option(1200, 'training steps; 0 keeps the field as depth initialised it', low=0)
+    steps: int = option(600, 'training steps; 0 keeps the field as depth initialised it', low=0)
     rays_per_step: int = option(24576, 'rays of one training step', low=64)
-    learning_rate: float = option(0.03, 'of Adam, for colours and log densities', low=0.0)
+    learning_rate: float = option(0.01, 'of Adam, for colours and log densities', low=0.0)
     depth_weight: float = option(0.2, 'weight of the depth loss beside the colour loss', low=0.0)
     validation_share: float = option(
         0.05, 'share of the frames, in one block, held out to measure PSNR', low=0.0, high=0.5
@@ -147,7 +148,7 @@ class SynthesisConfig(_Checked):
     """Which synthetic views are rendered, and which are thrown away."""
 
     views: int = option(10000, 'synthetic views to keep', low=0, high=1_000_000)
-    width: int = option(96, 'width of the regressor\'s pictures [px]', low=16, high=960)
+    width: int = option(96, "width of the regressor's pictures [px]", low=16, high=960)
     translation_m: float = option(
         0.3, 'radius of the ball around a walked pose that positions are drawn from [m]', low=0.0
     )
@@ -214,6 +215,14 @@ class LocalizerConfig(_Checked):
     )
 
 
+@dataclass(frozen=True)
+class QueryConfig(_Checked):
+    """What localizing or judging the pictures of a bag can be told."""
+
+    capture: CaptureConfig = dataclasses.field(default_factory=CaptureConfig)
+    localizer: LocalizerConfig = dataclasses.field(default_factory=LocalizerConfig)
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
     """
     Make a config of class ``cls`` from nested plain values.
@@ -242,13 +251,25 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
 
 def load_build_config(path: Path | None) -> BuildConfig:
     """Read a build's settings from a YAML file; without one, the defaults."""
-    if path is None:
-        return BuildConfig()
+    return from_mapping(BuildConfig, {} if path is None else read_settings(path))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """
+    Read names and values, not yet checked, from a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read or does not hold names and values.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as error:
         raise ConfigError(f'cannot read the settings {path}: {error.strerror}') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = ' '.join(str(error).split())
         raise ConfigError(f'the settings {path} are not YAML: {reason}') from error
-    return from_mapping(BuildConfig, values or {})
+    if not isinstance(values or {}, dict):
+        raise ConfigError(f'the settings {path} must hold names and values, got {values!r}')
+    return dict(values or {})

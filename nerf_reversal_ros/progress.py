@@ -1,7 +1,7 @@
 """How long-running stages tell the edge (command line, action server) where they are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 
 @dataclass(frozen=True)

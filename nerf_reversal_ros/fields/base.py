@@ -23,7 +23,7 @@ class Rendering:
     """What a camera at one pose would see in the field."""
 
     rgb: NDArray[np.uint8]
-    """(H, W, 3) colours; black where nothing was hit."""
+    """(H, W, 3) colours; where nothing was hit, the field's idea of what lies beyond."""
     depth: NDArray[np.float32]
     """(H, W) metres along the optical z axis; 0 where opacity is below one half."""
     opacity: NDArray[np.float32]

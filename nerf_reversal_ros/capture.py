@@ -1,0 +1,378 @@
+"""
+A bag of a walk through a room, as frames in the map's frame.
+
+`open_capture` goes through the bag once, joins colour, depth and poses by their stamps, finds
+out what the poses mean and which way is up, and leaves out what is no use. It keeps stamps,
+poses and places in the bag; pictures are read when they are asked for.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.bag import Bag, Raw
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.convention import (
+    AXES,
+    choose_axes,
+    Convention,
+    DepthView,
+    measure_conventions,
+    world_from_camera,
+)
+from nerf_reversal_ros.decoding import rgb_from_message
+from nerf_reversal_ros.errors import CaptureError, ConfigError, ImageError
+from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.images import depth_from_message
+from nerf_reversal_ros.lens import Lens
+from nerf_reversal_ros.progress import ProgressCallback, silent
+from nerf_reversal_ros.pruning import is_blurred, is_duplicate
+from nerf_reversal_ros.scan import nearest, Place, Scan, scan_bag
+from nerf_reversal_ros.tracks import poses_at
+from nerf_reversal_ros.upright import floor_normal, solve_up
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment of a capture."""
+
+    index: int
+    """Position in the capture."""
+    stamp_ns: int
+    """Stamp of the colour picture."""
+    rgb: NDArray[np.uint8]
+    """(H, W, 3), undistorted."""
+    camera: Camera
+    """Intrinsics at the size of ``rgb``."""
+    depth: NDArray[np.float32] | None
+    """(h, w) metres along the optical z axis, 0 unknown; same view as ``rgb``, own size."""
+    depth_camera: Camera | None
+    """Intrinsics at the size of ``depth``."""
+    map_from_camera: Array
+    """(4, 4) pose of the optical camera frame in the map."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A colour picture of a bag, without a pose."""
+
+    stamp_ns: int
+    """Stamp of the message."""
+    rgb: NDArray[np.uint8]
+    """(H, W, 3), undistorted."""
+    camera: Camera
+    """Intrinsics at the size of ``rgb``."""
+
+
+class Record(NamedTuple):
+    """Where the messages of one frame are in the bag."""
+
+    colour: Place
+    depth: Place | None
+    lens: Lens
+
+
+class Capture:
+    """The frames of a bag; made by `open_capture`."""
+
+    def __init__(
+        self,
+        source: Path,
+        config: CaptureConfig,
+        records: list[Record],
+        map_from_camera: Array,
+        convention: Convention,
+        counts: dict[str, int],
+    ) -> None:
+        """Store what `open_capture` found."""
+        self.source = source
+        self.convention = convention
+        self.map_from_camera = map_from_camera
+        """(N, 4, 4) poses of the optical camera frame in the map."""
+        self.stamps_ns = np.array([record.colour.stamp_ns for record in records], np.int64)
+        """(N,) stamps of the colour pictures."""
+        self.counts = counts
+        """How many messages there were, and how many frames were left out for which reason."""
+        self.camera = records[0].lens.camera
+        """Intrinsics of the first picture."""
+        self.has_depth = any(record.depth for record in records)
+        self._config = config
+        self._records = records
+        self._bag: Bag | None = None
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self._records)
+
+    def frame(self, index: int) -> Frame:
+        """
+        Read one frame; for many, iterate, which is quicker.
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame.
+        CaptureError
+            If the bag is gone or damaged.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f'frame {index} of a capture of {len(self)} frames')
+        if self._bag is None:
+            self._bag = Bag(self.source)
+        record = self._records[index]
+        colour = _read(self._bag, record.colour)
+        depth = record.depth and _read(self._bag, record.depth)
+        return self._frame(self._bag, index, colour, depth)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Read all frames in order, in one pass through the bag."""
+        uses: dict[Place, int] = {}
+        for record in self._records:
+            for place in (record.colour, record.depth):
+                if place is not None:
+                    uses[place] = uses.get(place, 0) + 1
+        waiting: dict[Place, Raw] = {}
+        index = 0
+        topics = [self._config.image_topic, self._config.depth_topic]
+        with Bag(self.source) as bag:
+            for raw in bag.messages(topics):
+                place = Place.of(raw)
+                if place in uses:
+                    waiting[place] = raw
+                while index < len(self):
+                    colour, depth, _ = self._records[index]
+                    if colour not in waiting or (depth is not None and depth not in waiting):
+                        break
+                    yield self._frame(bag, index, waiting[colour], depth and waiting[depth])
+                    for used in (colour, depth):
+                        if used is not None:
+                            uses[used] -= 1
+                            if not uses[used]:
+                                del waiting[used], uses[used]
+                    index += 1
+
+    def _frame(self, bag: Bag, index: int, colour: Raw, depth: Raw | None) -> Frame:
+        record = self._records[index]
+        rgb = _rgb(bag, colour, record.lens)
+        view = None if depth is None else _depth_view(bag, depth, record.lens, self._config)
+        return Frame(
+            index=index,
+            stamp_ns=record.colour.stamp_ns,
+            rgb=rgb,
+            camera=record.lens.camera,
+            depth=None if view is None else view[0],
+            depth_camera=None if view is None else view[1],
+            map_from_camera=self.map_from_camera[index],
+        )
+
+
+def open_capture(
+    bag: Path,
+    config: CaptureConfig,
+    *,
+    convention: Convention | None = None,
+    prune: bool = True,
+    progress: ProgressCallback = silent,
+) -> Capture:
+    """
+    Open a bag as a capture.
+
+    Parameters
+    ----------
+    bag : Path
+        A rosbag2.
+    config : CaptureConfig
+        Topics, tolerance, convention and what to leave out.
+    convention : Convention, optional
+        Applied as it is, so that the poses are in the frame of the map it comes from. Without
+        it, the convention is found (or confirmed) by depth re-projection and z up is solved.
+    prune : bool
+        Leave out frames without depth, blurred ones and duplicates; False keeps every picture
+        that has a pose.
+    progress : callback
+        Hears of every picture that was looked at.
+
+    Raises
+    ------
+    CaptureError
+        If the bag cannot be used; the sentence says what is wrong with it.
+    ConfigError
+        If a setting is needed that the bag does not tell.
+    """
+    with Bag(bag) as reader:
+        found = scan_bag(reader, config, progress)
+        stamps_ns = np.array([item.place.stamp_ns for item in found.colours], np.int64)
+        poses = poses_at(reader, config, stamps_ns, found.image_frame)
+        posed = _matched(poses.gap_ns, config.pose_topic or 'TF', config)
+        records = _records(found, stamps_ns, config)
+        records = [record for record, good in zip(records, posed, strict=True) if good]
+        raw_poses = poses.poses[posed]
+        _refuse_standing_still(raw_poses, Path(bag))
+        if convention is None:
+            convention = _find_convention(reader, config, records, raw_poses, poses.frame)
+    map_from_camera = convention.map_from_camera(raw_poses)
+    counts = {
+        **found.counts,
+        'poses broken': poses.broken,
+        'pictures without a pose': int(np.sum(~posed)),
+    }
+    if prune:
+        sharpness = np.array([item.sharpness for item in found.colours])[posed]
+        kept = _useful(records, map_from_camera, sharpness, config, counts)
+        records, map_from_camera = [records[i] for i in kept], map_from_camera[kept]
+    counts['kept'] = len(records)
+    return Capture(Path(bag), config, records, map_from_camera, convention, counts)
+
+
+def iter_images(bag: Path, config: CaptureConfig) -> Iterator[Picture]:
+    """
+    Read the colour pictures of a bag in order, with their intrinsics; nothing else is needed.
+
+    Damaged pictures are left out, with a warning in the log.
+
+    Raises
+    ------
+    CaptureError
+        If the bag cannot be read, has no such pictures, or most of them are damaged.
+    """
+    with Bag(bag) as reader:
+        found = scan_bag(reader, config, silent, with_depth=False)
+        lenses = {item.place: item.lens for item in found.colours}
+        for raw in reader.messages([config.image_topic]):
+            lens = lenses.get(Place.of(raw))
+            if lens is not None:
+                yield Picture(raw.stamp_ns, _rgb(reader, raw, lens), lens.camera)
+
+
+def _matched(gap_ns: NDArray[np.int64], topic: str, config: CaptureConfig) -> NDArray[np.bool_]:
+    """Tell which pictures have a message near enough in time; CaptureError if none has."""
+    matched = gap_ns <= config.sync_tolerance_s * 1e9
+    if not matched.any():
+        raise CaptureError(
+            f'no picture on {config.image_topic} has a message on {topic} within sync_tolerance_s'
+            f' = {config.sync_tolerance_s} s, the smallest difference is'
+            f' {gap_ns.min() * 1e-9:.3f} s: set sync_tolerance_s above it if that is right'
+        )
+    return np.asarray(matched)
+
+
+def _records(found: Scan, stamps_ns: NDArray[np.int64], config: CaptureConfig) -> list[Record]:
+    """Join pictures with depth."""
+    if not found.depths:
+        return [Record(item.place, None, item.lens) for item in found.colours]
+    depth_ns = np.array([place.stamp_ns for place in found.depths], np.int64)
+    position = nearest(depth_ns, stamps_ns)
+    matched = _matched(np.abs(depth_ns[position] - stamps_ns), config.depth_topic, config)
+    return [
+        Record(item.place, found.depths[where] if good else None, item.lens)
+        for item, where, good in zip(found.colours, position, matched, strict=True)
+    ]
+
+
+def _refuse_standing_still(poses: Array, bag: Path) -> None:
+    same = np.ptp(poses.reshape(-1, 16), axis=0).max() < 1e-3
+    if len(poses) > 1 and same:
+        raise CaptureError(
+            f'all {len(poses)} poses of {bag} are the same: it was recorded without tracking (as'
+            ' by the FaceID camera) or without a move, record with the LiDAR camera and walk'
+        )
+
+
+def _find_convention(
+    bag: Bag, config: CaptureConfig, records: list[Record], poses: Array, world_frame: str
+) -> Convention:
+    """Tell what the poses mean by the depth or, without depth, by what bag or settings say."""
+    said = bag.said_by_writer
+    wanted = config.pose_convention
+    deep = [i for i, record in enumerate(records) if record.depth is not None]
+
+    def depth_view(k: int) -> DepthView:
+        record = records[deep[k]]
+        assert record.depth is not None
+        return _depth_view(bag, _read(bag, record.depth), record.lens, config)
+
+    errors: dict[str, float] = {}
+    if deep:
+        _refuse_depth_without_readings(depth_view, len(deep), config)
+        errors = measure_conventions(poses[deep], depth_view)
+        axes = choose_axes(errors, wanted)
+    elif wanted != 'auto':
+        axes = wanted
+    elif said.get('pose_convention') in AXES:
+        axes = said['pose_convention']
+    else:
+        raise ConfigError(
+            f'{bag.path} has no depth that tells what its poses mean: set pose_convention to one'
+            f' of {", ".join(AXES)}'
+        )
+    cameras = world_from_camera(poses, axes)
+
+    def floor() -> Array | None:
+        rng = np.random.default_rng(0)
+        return floor_normal(cameras[deep], depth_view, rng) if deep else None
+
+    up = solve_up(axes, world_frame, config.up_axis, said.get('up_axis', ''), cameras, floor)
+    return Convention(axes, *up, errors)
+
+
+def _refuse_depth_without_readings(
+    depth_view: Callable[[int], DepthView], count: int, config: CaptureConfig
+) -> None:
+    looked_at = np.unique(np.linspace(0, count - 1, 16).astype(int))
+    if not any(depth_view(int(k))[0].any() for k in looked_at):
+        raise CaptureError(
+            f'the depth on {config.depth_topic} is 0 or beyond max_depth_m ='
+            f' {config.max_depth_m} m everywhere: check the sensor, or set depth_topic to nothing'
+            ' to go without depth'
+        )
+
+
+def _useful(
+    records: list[Record],
+    map_from_camera: Array,
+    sharpness: NDArray[np.float64],
+    config: CaptureConfig,
+    counts: dict[str, int],
+) -> NDArray[np.int64]:
+    """Choose the frames (K,) to build from, and count the others by reason."""
+    deep = np.array([record.depth is not None for record in records])
+    no_depth = ~deep & deep.any()
+    blurred = is_blurred(sharpness, config.blur_ratio) & ~no_depth
+    kept = np.flatnonzero(~no_depth & ~blurred)
+    turn = np.radians(config.min_turn_deg)
+    duplicate = is_duplicate(map_from_camera[kept], config.min_move_m, turn)
+    counts['dropped without depth'] = int(no_depth.sum())
+    counts['dropped as blurred'] = int(blurred.sum())
+    counts['dropped as duplicate'] = int(duplicate.sum())
+    return kept[~duplicate]
+
+
+def _read(bag: Bag, place: Place) -> Raw:
+    """Read one message again."""
+    for raw in bag.messages([place.topic], place.logged_ns):
+        if raw.stamp_ns == place.stamp_ns:
+            return raw
+    raise CaptureError(f'{bag.path} was changed while it was read: {place} is gone')
+
+
+def _rgb(bag: Bag, raw: Raw, lens: Lens) -> NDArray[np.uint8]:
+    try:
+        rgb = lens.undistorted_rgb(rgb_from_message(bag.decode(raw)))
+        return np.require(rgb, requirements=['C', 'W'])
+    except ImageError as error:
+        raise CaptureError(f'the picture at {raw.stamp_ns} ns of {bag.path}: {error}') from error
+
+
+def _depth_view(bag: Bag, raw: Raw, lens: Lens, config: CaptureConfig) -> DepthView:
+    try:
+        depth = depth_from_message(bag.decode(raw))
+        lens = lens.scaled_to(depth.shape[1], depth.shape[0])
+    except ImageError as error:
+        raise CaptureError(f'the depth at {raw.stamp_ns} ns of {bag.path}: {error}') from error
+    depth[depth > config.max_depth_m] = 0.0
+    return lens.undistorted_depth(depth), lens.camera

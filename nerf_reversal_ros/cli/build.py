@@ -1,0 +1,51 @@
+"""
+Build a map, a NeRF of a room and a localizer for it, from one walk through the room.
+
+A build that was stopped, for whatever reason, goes on when the same command is given again.
+"""
+
+import argparse
+from pathlib import Path
+
+from nerf_reversal_ros.cli.console import Console, duration
+
+DEVICES = ('auto', 'cpu', 'cuda')
+HELP = 'build a map from a bag'
+AFTER_INTERRUPT = '; the same command goes on where it stopped'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of this command."""
+    parser.add_argument('bag', metavar='BAG', type=Path, help='colour, depth and poses of a walk')
+    parser.add_argument('map', metavar='MAP', type=Path, help='the map folder to write')
+    parser.add_argument('--field', metavar='NAME', default='voxel', help='default: voxel')
+    parser.add_argument('--device', choices=DEVICES, default='auto', help='default: auto')
+    parser.add_argument('--config', metavar='FILE', type=Path, help='settings, as YAML')
+    parser.add_argument('--overwrite', action='store_true', help='replace MAP if it exists')
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Build and tell what came of it."""
+    from nerf_reversal_ros.config import load_build_config
+
+    config = load_build_config(arguments.config)
+
+    from nerf_reversal_ros.builder import build_map
+
+    with Console() as console:
+        built = build_map(
+            arguments.bag,
+            arguments.map,
+            config,
+            device=arguments.device,
+            field=arguments.field,
+            overwrite=arguments.overwrite,
+            progress=console,
+        )
+    seconds: dict[str, float] = built.manifest['built']['seconds']
+    size = sum(entry['bytes'] for entry in built.manifest['files'].values())
+    print(f'wrote {arguments.map}: {size / 1e6:.1f} MB, in {duration(sum(seconds.values()))}')
+    print('  ' + ', '.join(f'{stage} {duration(took)}' for stage, took in seconds.items()))
+    for name, value in built.manifest['metrics'].items():
+        if isinstance(value, (int, float)):
+            print(f'  {name} {value:.4g}')

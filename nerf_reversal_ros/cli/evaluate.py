@@ -1,0 +1,104 @@
+"""
+Judge a map on a bag with true poses.
+
+Prints how near the answers come to the poses of the bag, beside the baselines mean_pose (always
+the mean walked pose), nearest_reference (an oracle: the walked pose nearest to the truth),
+pca_retrieval (the nearest synthetic view) and sift_pnp (SIFT on the real pictures of the build,
+which need --reference).
+"""
+
+import argparse
+import json
+from pathlib import Path
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from nerf_reversal_ros.cli.console import Console
+from nerf_reversal_ros.cli.query import add_query_arguments, query_config
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.capture import Capture
+    from nerf_reversal_ros.config import QueryConfig
+    from nerf_reversal_ros.map_store import Map
+
+HELP = 'judge a map on a bag with true poses'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of this command."""
+    add_query_arguments(parser)
+    parser.add_argument('--json', metavar='metrics.json', type=Path, help='write the figures')
+    parser.add_argument('--report', metavar='report.html', type=Path, help='write a report')
+    parser.add_argument(
+        '--baselines',
+        metavar='all|none|NAME,...',
+        default='all',
+        help='default: all that can be had',
+    )
+    parser.add_argument(
+        '--reference', metavar='BUILD_BAG', type=Path, help='the bag that MAP was built from'
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check what was asked for, then judge."""
+    from nerf_reversal_ros.baselines import chosen_baselines
+    from nerf_reversal_ros.files import refuse_unwritable
+    from nerf_reversal_ros.map_store import open_map
+
+    names = chosen_baselines(arguments.baselines, has_reference=arguments.reference is not None)
+    for path in (arguments.json, arguments.report):
+        refuse_unwritable(path)
+    map_ = open_map(arguments.map)
+    config = query_config(map_, arguments)
+    with Console() as console:
+        _judge(arguments, map_, config, names, console)
+
+
+def _judge(
+    arguments: argparse.Namespace,
+    map_: 'Map',
+    config: 'QueryConfig',
+    names: tuple[str, ...],
+    console: Console,
+) -> None:
+    """Judge, print, and write what was asked for."""
+    from nerf_reversal_ros.baselines import BASELINES, Material
+    from nerf_reversal_ros.capture import open_capture
+    from nerf_reversal_ros.evaluation import evaluate
+    from nerf_reversal_ros.files import write_text
+    from nerf_reversal_ros.localization import Localizer
+    from nerf_reversal_ros.summary import summary_text
+
+    def opened(bag: Path) -> 'Capture':
+        return open_capture(
+            bag, config.capture, convention=map_.convention, prune=False, progress=console
+        )
+
+    left_out = [name for name in BASELINES if name not in names]
+    if arguments.baselines == 'all' and left_out:
+        console.say(f'without --reference there is no baseline {", ".join(left_out)}')
+    capture, walked = opened(arguments.bag), map_.map_from_camera_walked
+    localizer = Localizer(map_, config.localizer)
+    reference = arguments.reference and opened(arguments.reference)
+    material = Material(walked, localizer.regressor, reference, console)
+    result = evaluate(
+        capture,
+        localizer,
+        walked,
+        field=localizer.field,
+        baselines={name: BASELINES[name](material) for name in names},
+        progress=console,
+    )
+    print(summary_text(result.metrics))
+    if arguments.json:
+        write_text(arguments.json, json.dumps(result.metrics, indent=1, allow_nan=False) + '\n')
+    if arguments.report:
+        from nerf_reversal_ros.report import report_html
+
+        command = shlex.join(['nerf-reversal', *sys.argv[1:]])
+        page = report_html(result, map_, capture, localizer.field, walked, command=command)
+        write_text(arguments.report, page)
+    for path in filter(None, (arguments.json, arguments.report)):
+        print(f'wrote {path}')

@@ -1,0 +1,46 @@
+"""What ``localize`` and ``evaluate`` share: the map, the settings and the localizer."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nerf_reversal_ros.cli.build import DEVICES
+from nerf_reversal_ros.errors import ConfigError, MapError
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.config import QueryConfig
+    from nerf_reversal_ros.map_store import Map
+
+
+def add_query_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that both commands have."""
+    parser.add_argument('map', metavar='MAP', type=Path, help='the folder written by build')
+    parser.add_argument('bag', metavar='BAG', type=Path, help='the bag with the pictures')
+    parser.add_argument('--device', choices=DEVICES, help='default: auto')
+    parser.add_argument(
+        '--config',
+        metavar='FILE',
+        type=Path,
+        help='settings, as YAML, in sections capture and localizer; topics default to those that'
+        ' the map was built from',
+    )
+
+
+def query_config(map_: 'Map', arguments: argparse.Namespace) -> 'QueryConfig':
+    """Return the settings: of the file, else of the map (for reading bags), else defaults."""
+    from nerf_reversal_ros.config import from_mapping, QueryConfig, read_settings
+
+    given = read_settings(arguments.config) if arguments.config else {}
+    built = map_.manifest.get('built', {}).get('config', {}).get('capture', {})
+    for section in ('capture', 'localizer'):
+        if not isinstance(given.get(section, {}), dict):
+            raise ConfigError(f'{section} in {arguments.config} must hold names and values')
+    localizer = dict(given.get('localizer', {}))
+    if arguments.device:
+        localizer['device'] = arguments.device
+    try:
+        from_mapping(QueryConfig, {'capture': built})
+    except ConfigError as error:
+        raise MapError(f'the map {map_.path} has settings unknown here: {error}') from error
+    capture = {**built, **given.get('capture', {})}
+    return from_mapping(QueryConfig, {**given, 'capture': capture, 'localizer': localizer})

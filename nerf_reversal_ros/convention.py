@@ -1,0 +1,195 @@
+"""
+What the poses of a bag mean, found from its depth, and which way is up.
+
+Drivers disagree on the axes of the camera (optical, or OpenGL as ARKit has it), and on whether
+a pose takes the camera to the world or back. The data tell: back-project the depth of one
+frame, re-project it into another; with the right convention the two depths agree.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.geometry import Array, inverse, OPTICAL_FROM_OPENGL, transform
+
+AXES = ('optical', 'opengl', 'optical_inverted', 'opengl_inverted')
+
+MAX_ERROR_M = 0.06
+"""The right convention must leave a smaller median depth error [m] ..."""
+MIN_RATIO = 1.5
+"""... and the next best one must be this much worse."""
+
+_MOTION_DEG, _DEG_PER_M, _DRIFT_DEG = 15.0, 40.0, 0.05
+"""Wanted between the frames of a pair: so much turn, so much more for a metre of move, and so
+much off for each frame between them, for poses drift."""
+
+DepthView = tuple[NDArray[np.float32], Camera]
+"""A depth picture (h, w) in metres, 0 unknown, and its camera."""
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How the poses of a bag become ``map_from_camera``, and how that was found."""
+
+    axes: str
+    """One of `AXES`: the camera's axes; inverted: a pose takes the world to the camera."""
+    map_from_world: Array
+    """(4, 4) rotation that turns the world of the poses z up; its origin is kept."""
+    up_source: str
+    """What told the way up, in words."""
+    depth_error_m: dict[str, float] = field(default_factory=dict)
+    """Median re-projection error by convention [m]; empty where the capture has no depth."""
+
+    def map_from_camera(self, poses: Array) -> Array:
+        """Take poses (N, 4, 4) as the bag has them to the map's frame and optical axes."""
+        return self.map_from_world @ world_from_camera(poses, self.axes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            'axes': self.axes,
+            'map_from_world': self.map_from_world.tolist(),
+            'up_source': self.up_source,
+            'depth_error_m': dict(self.depth_error_m),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> 'Convention':
+        """Come back from `as_dict`."""
+        return cls(
+            axes=values['axes'],
+            map_from_world=np.array(values['map_from_world'], dtype=np.float64),
+            up_source=values['up_source'],
+            depth_error_m=dict(values['depth_error_m']),
+        )
+
+
+def world_from_camera(poses: Array, axes: str) -> Array:
+    """Read poses (N, 4, 4) in one of `AXES` as world_from_camera of the optical camera frame."""
+    upright = inverse(poses) if axes.endswith('_inverted') else poses
+    return upright @ OPTICAL_FROM_OPENGL if axes.startswith('opengl') else upright
+
+
+def measure_conventions(
+    poses: Array, depth_view: Callable[[int], DepthView], pairs: int = 16
+) -> dict[str, float]:
+    """
+    Measure how well the depths of frame pairs agree under each convention.
+
+    Parameters
+    ----------
+    poses : (N, 4, 4) array
+        As the bag has them.
+    depth_view : callable
+        Gives depth and camera of frame i.
+    pairs : int
+        How many pairs to look at.
+
+    Returns
+    -------
+    dict
+        Median over the pairs of the median absolute depth error [m] by convention; infinite
+        where most pairs do not even overlap.
+    """
+    views: dict[int, DepthView] = {}
+    errors_m = {}
+    for axes in AXES:
+        cameras = world_from_camera(poses, axes)
+        found = []
+        for i, j in _pairs(cameras, pairs):
+            for k in (i, j):
+                if k not in views:
+                    views[k] = depth_view(k)
+            found.append(_depth_disagreement(views[i], views[j], inverse(cameras[j]) @ cameras[i]))
+        errors_m[axes] = float(np.median(found)) if found else np.inf
+    return errors_m
+
+
+def choose_axes(errors_m: dict[str, float], wanted: str = 'auto') -> str:
+    """
+    Decide on a convention by its measured errors.
+
+    Parameters
+    ----------
+    errors_m : dict
+        From `measure_conventions`.
+    wanted : str
+        One of `AXES` to have it confirmed, or ``auto`` to have it found.
+
+    Raises
+    ------
+    CaptureError
+        If none fits, several do, or another than ``wanted`` does; the sentence holds the table.
+    """
+    ranked = sorted(AXES, key=lambda axes: errors_m[axes])
+    best, second = ranked[0], ranked[1]
+    table = ', '.join(f'{axes} {errors_m[axes] * 100:.1f} cm' for axes in ranked)
+    measured = f'median depth re-projection error by pose convention: {table}'
+    if errors_m[best] > MAX_ERROR_M:
+        raise CaptureError(
+            f'the poses do not fit the depth in any convention ({measured}; needed is less than'
+            f' {MAX_ERROR_M * 100:.0f} cm): check that depth, camera_info and poses are of one'
+            ' camera and clock'
+        )
+    clear = errors_m[second] >= MIN_RATIO * errors_m[best]
+    if wanted == 'auto':
+        if clear:
+            return best
+        raise CaptureError(
+            f'the depth does not tell what the poses mean ({measured}; the best must be'
+            f' {MIN_RATIO} times better than the next): walk more while recording, or set'
+            ' pose_convention'
+        )
+    if errors_m[wanted] > MAX_ERROR_M or errors_m[wanted] > MIN_RATIO * errors_m[best]:
+        raise CaptureError(
+            f'the poses are not in pose_convention {wanted} ({measured}): set pose_convention to'
+            f' {best} or auto'
+        )
+    return wanted
+
+
+def _pairs(world_from_camera: Array, count: int) -> list[tuple[int, int]]:
+    """Choose frames, evenly spread, and for each another that sees the same from elsewhere."""
+    if len(world_from_camera) < 2:
+        return []
+    pairs, cameras = [], world_from_camera
+    for i in np.unique(np.linspace(0, len(cameras) - 1, count).astype(int)):
+        turn = Rotation.from_matrix(cameras[i, :3, :3].T @ cameras[:, :3, :3]).magnitude()
+        move_m = np.linalg.norm(cameras[:, :3, 3] - cameras[i, :3, 3], axis=1)
+        motion_deg = np.degrees(turn) + _DEG_PER_M * move_m
+        apart = np.abs(np.arange(len(cameras)) - i)
+        cost = np.abs(motion_deg - _MOTION_DEG) + _DRIFT_DEG * apart
+        cost[i] = np.inf
+        pairs.append((int(i), int(np.argmin(cost))))
+    return pairs
+
+
+def _depth_disagreement(one: DepthView, other: DepthView, other_from_one: Array) -> float:
+    """Median |depth| difference where both see something [m]; infinite without overlap."""
+    points = transform(other_from_one, back_projected(*one, stride=_stride(one[0])))
+    depth, camera = other
+    points = points[points[:, 2] > 0.05]
+    u, v = np.rint(camera.project(points)).astype(np.int64).T
+    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    measured = depth[v[inside], u[inside]]
+    both = measured > 0
+    if both.sum() < 50:
+        return np.inf
+    return float(np.median(np.abs(points[inside, 2][both] - measured[both])))
+
+
+def back_projected(depth: NDArray[np.float32], camera: Camera, stride: int = 1) -> Array:
+    """Return the points (M, 3) [m, optical frame] of every ``stride``-th known depth pixel."""
+    sparse = depth[::stride, ::stride]
+    known = sparse > 0
+    return camera.rays()[::stride, ::stride][known] * sparse[known][:, None].astype(np.float64)
+
+
+def _stride(depth: NDArray[np.float32]) -> int:
+    return max(1, round(float(np.sqrt(depth.size / 5000))))

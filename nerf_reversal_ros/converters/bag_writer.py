@@ -1,0 +1,217 @@
+"""Writing a bag that every other command reads: the topics of Record3D's ROS 2 driver."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+import shutil
+import sqlite3
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_typestore, Stores
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.geometry import Array, quaternion_xyzw
+
+_STORE = get_typestore(Stores.ROS2_HUMBLE)
+_STORAGE = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
+_FAILURES = (OSError, sqlite3.Error)
+JPEG_QUALITY = 95
+
+
+class BagWriter:
+    """
+    Writes colour, depth, intrinsics and pose, one frame at a time, to a new bag.
+
+    Use it in a ``with`` statement: the bag appears at ``path`` when the statement is left, or
+    not at all if an error is raised.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        storage: str = 'mcap',
+        pose_convention: str = 'optical',
+        up_axis: str = '',
+        world_frame: str = 'world',
+        camera_frame: str = 'camera_optical_frame',
+        raw_depth: bool = False,
+    ) -> None:
+        """
+        Prepare a bag at ``path``, which must not exist.
+
+        Parameters
+        ----------
+        path : Path
+            The folder of the bag.
+        storage : str
+            ``mcap`` or ``sqlite3``.
+        pose_convention : str
+            What the poses mean (see `CaptureConfig`); noted in the bag's metadata, so that a
+            capture without depth can be read without asking.
+        up_axis : str
+            Which axis of the world points up, as in `CaptureConfig`; empty: not known.
+        world_frame, camera_frame : str
+            Names of the frames in the headers.
+        raw_depth : bool
+            Write depth as 32FC1 Image instead of compressed millimetres.
+
+        Raises
+        ------
+        CaptureError
+            If ``path`` exists or cannot be written.
+        """
+        self.path = Path(path)
+        if self.path.exists():
+            raise CaptureError(f'{self.path} exists already: choose another name or remove it')
+        self._staging = self.path.with_name(f'.{self.path.name}.partial')
+        self._world_frame, self._camera_frame = world_frame, camera_frame
+        self._raw_depth = raw_depth
+        with self._failure_told():
+            shutil.rmtree(self._staging, ignore_errors=True)
+            # rosbags names the files after their folder, so that the folder has its final name.
+            self._writer = Writer(
+                self._staging / self.path.name, version=8, storage_plugin=_STORAGE[storage]
+            )
+            self._writer.set_custom_data('pose_convention', pose_convention)
+            self._writer.set_custom_data('up_axis', up_axis)
+            self._writer.open()
+        topics = CaptureConfig()
+        depth_type = 'sensor_msgs/msg/' + ('Image' if raw_depth else 'CompressedImage')
+        self._colour = self._connect(topics.image_topic, 'sensor_msgs/msg/CompressedImage')
+        self._depth = self._connect(topics.depth_topic, depth_type)
+        self._info = self._connect(topics.camera_info_topic, 'sensor_msgs/msg/CameraInfo')
+        self._pose = self._connect(topics.pose_topic, 'geometry_msgs/msg/PoseStamped')
+
+    def __enter__(self) -> 'BagWriter':
+        """Give the writer itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish the bag, or remove what was written if there was an error."""
+        try:
+            if kind is None:
+                with self._failure_told():
+                    self._writer.close()
+                    (self._staging / self.path.name).rename(self.path)
+            else:
+                with suppress(*_FAILURES):
+                    self._writer.abort()
+        finally:
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+    def write(
+        self,
+        stamp_ns: int,
+        picture: bytes | NDArray[np.uint8],
+        depth: NDArray[np.float32] | None,
+        camera: Camera,
+        world_from_camera: Array,
+    ) -> None:
+        """
+        Append one frame.
+
+        Parameters
+        ----------
+        stamp_ns : int
+            One stamp for all messages of the frame.
+        picture : bytes or (H, W, 3) array
+            A JPEG or PNG file, which is copied as it is, or RGB.
+        depth : (h, w) array or None
+            Metres along the optical z axis, 0 unknown, same view as the picture.
+        camera : Camera
+            Intrinsics of the picture.
+        world_from_camera : (4, 4) array
+            Pose, in the convention that the constructor was told.
+        """
+        header = self._header(stamp_ns, self._camera_frame)
+        self._put(self._colour, stamp_ns, _colour_message(header, picture))
+        if depth is not None:
+            message = _raw_depth if self._raw_depth else _compressed_depth
+            self._put(self._depth, stamp_ns, message(header, depth))
+        self._put(self._info, stamp_ns, _camera_info(header, camera))
+        pose = _pose_message(self._header(stamp_ns, self._world_frame), world_from_camera)
+        self._put(self._pose, stamp_ns, pose)
+
+    def _connect(self, topic: str, message_type: str) -> Any:
+        return self._writer.add_connection(topic, message_type, typestore=_STORE)
+
+    def _put(self, connection: Any, stamp_ns: int, message: Any) -> None:
+        data = _STORE.serialize_cdr(message, connection.msgtype)
+        with self._failure_told():
+            self._writer.write(connection, stamp_ns, data)
+
+    @contextmanager
+    def _failure_told(self) -> Iterator[None]:
+        try:
+            yield
+        except _FAILURES as error:
+            raise CaptureError(
+                f'cannot write the bag {self.path}: {getattr(error, "strerror", None) or error}'
+            ) from error
+
+    def _header(self, stamp_ns: int, frame: str) -> Any:
+        time = _STORE.types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 1_000_000_000))
+        return _STORE.types['std_msgs/msg/Header'](time, frame)
+
+
+def _colour_message(header: Any, picture: bytes | NDArray[np.uint8]) -> Any:
+    if not isinstance(picture, bytes):
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        picture = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    form = 'png' if picture.startswith(b'\x89PNG') else 'jpeg'
+    data = np.frombuffer(picture, np.uint8)
+    return _STORE.types['sensor_msgs/msg/CompressedImage'](header, form, data)
+
+
+def _compressed_depth(header: Any, depth: NDArray[np.float32]) -> Any:
+    millimetres = np.clip(np.rint(depth * 1000.0), 0, 65535).astype(np.uint16)
+    png = cv2.imencode('.png', millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+    data = np.concatenate([np.zeros(12, np.uint8), png.ravel()])
+    form = '16UC1; compressedDepth png'
+    return _STORE.types['sensor_msgs/msg/CompressedImage'](header, form, data)
+
+
+def _raw_depth(header: Any, depth: NDArray[np.float32]) -> Any:
+    height, width = depth.shape
+    data = np.ascontiguousarray(depth, '<f4').view(np.uint8).ravel()
+    image = _STORE.types['sensor_msgs/msg/Image']
+    return image(header, height, width, '32FC1', 0, 4 * width, data)
+
+
+def _camera_info(header: Any, camera: Camera) -> Any:
+    projection = np.zeros((3, 4))
+    projection[:, :3] = camera.matrix
+    return _STORE.types['sensor_msgs/msg/CameraInfo'](
+        header,
+        camera.height,
+        camera.width,
+        'plumb_bob',
+        np.zeros(5),
+        camera.matrix.ravel(),
+        np.eye(3).ravel(),
+        projection.ravel(),
+        0,
+        0,
+        _STORE.types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False),
+    )
+
+
+def _pose_message(header: Any, world_from_camera: Array) -> Any:
+    point = _STORE.types['geometry_msgs/msg/Point'](*map(float, world_from_camera[:3, 3]))
+    turn = map(float, quaternion_xyzw(world_from_camera))
+    quaternion = _STORE.types['geometry_msgs/msg/Quaternion'](*turn)
+    pose = _STORE.types['geometry_msgs/msg/Pose'](point, quaternion)
+    return _STORE.types['geometry_msgs/msg/PoseStamped'](header, pose)

@@ -1,0 +1,180 @@
+"""
+nerfstudio's ``transforms.json`` (thereby Polycam, ScanNet, COLMAP, instant-ngp) to a bag.
+
+Lens distortion is undone. Depth is taken where there is some; without it a capture has no
+checked pose convention and, after COLMAP, no metres.
+"""
+
+import json
+import logging
+from pathlib import Path
+import re
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.converters.selection import selected
+from nerf_reversal_ros.decoding import compressed_size, rgb_from_bytes
+from nerf_reversal_ros.errors import CaptureError, ImageError
+from nerf_reversal_ros.geometry import Array, OPTICAL_FROM_OPENGL, orthonormalized
+from nerf_reversal_ros.images import clean_depth
+from nerf_reversal_ros.lens import Lens
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+
+log = logging.getLogger(__name__)
+
+RATE_HZ = 30
+"""There are no time stamps: the frame at position i is given the stamp (i + 1) / 30 s."""
+
+NO_DEPTH = (
+    'no depth: the pose convention cannot be checked, lengths are metres only if the poses are,'
+    ' and the field starts from nothing'
+)
+
+_PINHOLE_MODELS = ('OPENCV', 'PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL')
+
+
+def convert(
+    source: Path,
+    bag: Path,
+    *,
+    frames: slice | None = None,
+    progress: ProgressCallback = silent,
+) -> None:
+    """
+    Write the frames of a ``transforms.json`` as a bag; see `converters.convert`.
+
+    Frames are in the natural order of their file names.
+
+    Raises
+    ------
+    CaptureError
+        If the file is not such a JSON, names missing or damaged pictures, or has a camera
+        model that is not known.
+    """
+    path = source / 'transforms.json' if source.is_dir() else source
+    scene = _read_scene(path)
+    ordered = sorted(scene['frames'], key=lambda frame: _natural(str(frame.get('file_path'))))
+    chosen = selected(dict(enumerate(ordered)), frames, path)
+    has_depth = any(frame.get('depth_file_path') for frame in chosen.values())
+    if not has_depth:
+        log.warning('%s has %s', path, NO_DEPTH)
+    with BagWriter(bag) as writer:
+        for done, (position, frame) in enumerate(chosen.items(), start=1):
+            values = {**scene, **frame}
+            try:
+                picture = _picture_path(path, frame).read_bytes()
+                lens = _lens(values, compressed_size(picture, 'the picture'))
+                depth = _depth(path, frame, values, lens)
+                undistorted: bytes | NDArray[np.uint8] = picture
+                if any(lens.distortion):
+                    undistorted = lens.undistorted_rgb(rgb_from_bytes(picture))
+                pose = _world_from_camera(frame)
+            except (ImageError, OSError, KeyError, TypeError, ValueError) as error:
+                name = frame.get('file_path', f'at position {position}')
+                raise CaptureError(f'frame {name} of {path} cannot be used: {error!s}') from error
+            stamp_ns = round((position + 1) * 1e9 / RATE_HZ)
+            writer.write(stamp_ns, undistorted, depth, lens.camera, pose)
+            progress(Progress('convert', done, len(chosen), '' if has_depth else NO_DEPTH))
+
+
+def _read_scene(path: Path) -> dict[str, Any]:
+    try:
+        scene = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise CaptureError(f'cannot read {path}: {error.strerror}') from error
+    except ValueError as error:
+        raise CaptureError(f'{path} is not JSON ({error}): export it again') from error
+    frames = scene.get('frames') if isinstance(scene, dict) else None
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise CaptureError(f'{path} has no list of frames: give the transforms.json of nerfstudio')
+    if not frames:
+        raise CaptureError(f'the list of frames in {path} is empty: export it again')
+    return dict(scene)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key under which frame_9 comes before frame_10."""
+    return [(int(part), '') if part.isdigit() else (-1, part) for part in re.split(r'(\d+)', name)]
+
+
+def _picture_path(scene: Path, frame: dict[str, Any]) -> Path:
+    path = scene.parent / str(frame['file_path'])
+    for candidate in (
+        path,
+        path.with_name(path.name + '.png'),
+        path.with_name(path.name + '.jpg'),
+    ):
+        if candidate.is_file():
+            return candidate
+    raise FileNotFoundError(f'there is no picture {path}')
+
+
+def _lens(values: dict[str, Any], size: tuple[int, int]) -> Lens:
+    """Read the intrinsics of a frame, at the size (width, height) of its picture."""
+    width, height = int(values.get('w', size[0])), int(values.get('h', size[1]))
+    if 'fl_x' in values:
+        fx = float(values['fl_x'])
+    elif 'camera_angle_x' in values:
+        fx = width / (2.0 * float(np.tan(float(values['camera_angle_x']) / 2.0)))
+    else:
+        raise ImageError('it has neither fl_x nor camera_angle_x')
+    fy = float(values.get('fl_y', fx))
+    # nerfstudio and COLMAP count pixels from the corner of the first one, Camera from its centre.
+    cx = float(values.get('cx', width / 2.0)) - 0.5
+    cy = float(values.get('cy', height / 2.0)) - 0.5
+    distortion, fisheye = _distortion(values)
+    return Lens(Camera(width, height, fx, fy, cx, cy), distortion, fisheye).scaled_to(*size)
+
+
+def _distortion(values: dict[str, Any]) -> tuple[tuple[float, ...], bool]:
+    model = str(values.get('camera_model', 'OPENCV'))
+    k1, k2, k3, k4 = (float(values.get(name, 0.0)) for name in ('k1', 'k2', 'k3', 'k4'))
+    if values.get('is_fisheye') or model == 'OPENCV_FISHEYE':
+        # Without coefficients a fisheye still needs undoing; a tiny one keeps it from `none`.
+        return (k1 or 1e-12, k2, k3, k4), True
+    if model not in _PINHOLE_MODELS:
+        raise ImageError(
+            f'camera_model {model} is not known: undistort to one of'
+            f' {", ".join((*_PINHOLE_MODELS, "OPENCV_FISHEYE"))}'
+        )
+    if k4:
+        raise ImageError(f'k4 = {k4} has no meaning in the camera model {model}: undistort first')
+    return (k1, k2, float(values.get('p1', 0.0)), float(values.get('p2', 0.0)), k3), False
+
+
+def _depth(
+    scene: Path, frame: dict[str, Any], values: dict[str, Any], lens: Lens
+) -> NDArray[np.float32] | None:
+    name = frame.get('depth_file_path')
+    if not name:
+        return None
+    path = scene.parent / str(name)
+    if path.suffix == '.npy':
+        depth = clean_depth(np.load(path, allow_pickle=False))
+    else:
+        data = np.fromfile(path, np.uint8)
+        stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+        if stored is None or stored.ndim != 2:
+            raise ImageError(f'depth {path} is damaged or has more than one channel')
+        scale = float(values.get('integer_depth_scale', 0.001))
+        depth = clean_depth(stored.astype(np.float32) * np.float32(scale))
+    if depth.ndim != 2:
+        raise ImageError(f'depth {path} has the shape {depth.shape}, not (rows, columns)')
+    return lens.scaled_to(depth.shape[1], depth.shape[0]).undistorted_depth(depth)
+
+
+def _world_from_camera(frame: dict[str, Any]) -> Array:
+    """Pose (4, 4) of the optical camera frame; the file has OpenGL axes, camera-to-world."""
+    pose = np.eye(4)
+    rows = np.array(frame['transform_matrix'], dtype=np.float64)
+    if rows.shape not in ((3, 4), (4, 4)) or not np.all(np.isfinite(rows)):
+        raise ImageError(f'transform_matrix of shape {rows.shape} is no finite 4x4 matrix')
+    pose[:3] = rows[:3]
+    if np.linalg.det(pose[:3, :3]) <= 0:
+        raise ImageError('transform_matrix mirrors or is singular: it is no pose')
+    return orthonormalized(pose) @ OPTICAL_FROM_OPENGL

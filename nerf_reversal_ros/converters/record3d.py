@@ -1,0 +1,276 @@
+"""
+Record3D (iPhone or iPad with LiDAR) to a bag: a ``.r3d`` file, or the EXR + JPG export.
+
+Both hold the same: pictures named by frame number, and metadata with one pose and one time
+stamp for every frame that was ever recorded. Users delete frames and leave the metadata, so
+everything is joined by frame number, never by position in a list of files. Poses are ARKit's
+(OpenGL camera axes, y up) and go into the bag as they are, just as the live driver has them.
+"""
+
+from abc import ABC, abstractmethod
+import json
+from pathlib import Path
+import re
+from typing import Any
+import zipfile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.converters.selection import selected
+from nerf_reversal_ros.decoding import compressed_size
+from nerf_reversal_ros.errors import CaptureError, ImageError
+from nerf_reversal_ros.geometry import Array, pose_from_quaternion
+from nerf_reversal_ros.images import clean_depth
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+
+MAX_ENTRY_BYTES = 64 * 1024 * 1024
+"""A file inside a ``.r3d`` that would unpack to more is refused."""
+
+
+def convert(
+    source: Path,
+    bag: Path,
+    *,
+    frames: slice | None = None,
+    progress: ProgressCallback = silent,
+) -> None:
+    """
+    Write a Record3D recording as a bag; see `converters.convert`.
+
+    Raises
+    ------
+    CaptureError
+        If the recording is damaged, lacks metadata, or was made by the FaceID camera.
+    """
+    recording = _R3d(source) if source.is_file() else _Export(source)
+    pictures = selected(recording.pictures(), frames, source)
+    metadata = _Metadata(recording.metadata(), source)
+    written, unusable = 0, 0
+    with BagWriter(bag, pose_convention='opengl', up_axis='y') as writer:
+        for done, (number, name) in enumerate(pictures.items(), start=1):
+            pose = metadata.world_from_camera(number)
+            if pose is None:
+                unusable += 1
+            else:
+                picture = recording.read(name)
+                camera = metadata.camera(number, _picture_size(picture, source, name))
+                depth = recording.depth(number, metadata.depth_shape)
+                writer.write(metadata.stamp_ns(number), picture, depth, camera, pose)
+                written += 1
+            note = f'{unusable} without a pose' if unusable else ''
+            progress(Progress('convert', done, len(pictures), note))
+        if not written:
+            raise CaptureError(f'no picture of {source} has a pose in its metadata: export again')
+
+
+class _Metadata:
+    """What the metadata tell of a frame, by its number."""
+
+    def __init__(self, values: dict[str, Any], source: Path) -> None:
+        self._source = source
+        try:
+            self._width, self._height = int(values['w']), int(values['h'])
+            self._k = [float(value) for value in np.ravel(values['K'])]
+            self._poses = np.array(values['poses'], dtype=np.float64).reshape(-1, 7)
+            self._rate_hz = float(values.get('fps') or 30.0)
+            self._times_s = [float(time) for time in values.get('frameTimestamps') or ()]
+            self._coefficients = values.get('perFrameIntrinsicCoeffs') or []
+            self.depth_shape = (int(values.get('dh', 256)), int(values.get('dw', 192)))
+            """(rows, columns) of the depth pictures."""
+        except (KeyError, TypeError, ValueError) as error:
+            raise CaptureError(
+                f'the metadata of {source} are not those of Record3D ({error!r}): export again'
+            ) from error
+        if len(self._k) != 9:
+            raise CaptureError(f'K in the metadata of {source} has {len(self._k)} numbers, not 9')
+        if len(self._poses) > 1 and np.ptp(self._poses, axis=0).max() < 1e-6:
+            raise CaptureError(
+                f'all poses of {source} are the same: the FaceID camera records none, record with'
+                ' the LiDAR camera'
+            )
+
+    def world_from_camera(self, number: int) -> Array | None:
+        """Pose (4, 4), OpenGL camera axes, y-up world; None if the frame has none."""
+        if number >= len(self._poses):
+            return None
+        turn_xyzw, position = self._poses[number, :4], self._poses[number, 4:]
+        if not np.all(np.isfinite(self._poses[number])) or np.linalg.norm(turn_xyzw) < 0.5:
+            return None
+        return pose_from_quaternion(position, turn_xyzw)
+
+    def camera(self, number: int, size: tuple[int, int]) -> Camera:
+        """Intrinsics of a frame's picture of the given (width, height)."""
+        # K is column-major and the first frame's; the coefficients are [fx, fy, cx, cy].
+        values = [self._k[0], self._k[4], self._k[6], self._k[7]]
+        if number < len(self._coefficients):
+            values = [float(value) for value in self._coefficients[number]]
+        width, height = size
+        if abs(width * self._height - height * self._width) > max(size):
+            raise CaptureError(
+                f'picture {number} of {self._source} is {width}x{height}, its metadata say'
+                f' {self._width}x{self._height}: export again without turning the pictures'
+            )
+        try:
+            fx, fy, cx, cy = values
+            return Camera(self._width, self._height, fx, fy, cx, cy).scaled_to(width, height)
+        except (ImageError, ValueError) as error:
+            raise CaptureError(
+                f'intrinsics of frame {number} of {self._source}: {error}'
+            ) from error
+
+    def stamp_ns(self, number: int) -> int:
+        """Time since the recording began; never 0, which means `unset` in ROS."""
+        known = number < len(self._times_s)
+        seconds = self._times_s[number] if known else number / self._rate_hz
+        return max(1, round(seconds * 1e9))
+
+
+class _Recording(ABC):
+    """The files of a recording, wherever they lie."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """All files, as paths inside the recording."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Content of a file; CaptureError if it is missing or damaged."""
+
+    @abstractmethod
+    def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        """Depth of a frame, metres, 0 unknown; None if it has none."""
+
+    def pictures(self) -> dict[int, str]:
+        """Names of the colour pictures by frame number."""
+        matches = (re.fullmatch(r'(?:rgb|rgbd)/(\d+)\.jpe?g', name) for name in self.names())
+        found = {int(match[1]): match[0] for match in matches if match}
+        if not found:
+            raise CaptureError(f'{self.source} holds no pictures rgb/N.jpg or rgbd/N.jpg')
+        return found
+
+    def metadata(self) -> dict[str, Any]:
+        """Read the metadata."""
+        name = next((name for name in self.names() if name in ('metadata', 'metadata.json')), '')
+        if not name:
+            raise CaptureError(f'{self.source} holds no metadata: export it again from Record3D')
+        try:
+            values = json.loads(self.read(name))
+        except ValueError as error:
+            raise CaptureError(f'{name} of {self.source} is not JSON: export again') from error
+        if not isinstance(values, dict):
+            raise CaptureError(f'{name} of {self.source} is not a JSON object: export again')
+        return values
+
+
+class _R3d(_Recording):
+    """A ``.r3d`` file: a ZIP, of which nothing is ever unpacked to disk."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__(source)
+        try:
+            self._zip = zipfile.ZipFile(source)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise CaptureError(f'{source} is no .r3d file or was cut off ({error})') from error
+        self._entries = {entry.filename: entry for entry in self._zip.infolist()}
+        for name in self._entries:
+            if name.startswith(('/', '\\')) or '..' in re.split(r'[/\\]', name):
+                raise CaptureError(f'{source} holds {name!r}, outside of itself: do not use it')
+        try:
+            import lzfse
+        except ImportError as error:
+            raise CaptureError(
+                'reading .r3d needs the package lzfse: pip install lzfse'
+            ) from error
+        self._lzfse = lzfse
+
+    def names(self) -> list[str]:
+        return list(self._entries)
+
+    def read(self, name: str, limit: int = MAX_ENTRY_BYTES) -> bytes:
+        entry = self._entries[name]
+        if entry.file_size > limit:
+            raise CaptureError(
+                f'{name} in {self.source} would unpack to {entry.file_size} bytes, more than'
+                f' {limit}: it is damaged'
+            )
+        try:
+            return self._zip.read(entry)
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise CaptureError(f'{name} in {self.source} is damaged: {error}') from error
+
+    def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        values = self._unpacked(f'rgbd/{number}.depth', np.dtype('<f4'), shape)
+        if values is None:
+            return None
+        metres = clean_depth(values)
+        confidence = self._unpacked(f'rgbd/{number}.conf', np.dtype('u1'), shape)
+        if confidence is not None:
+            metres[confidence == 0] = 0.0
+        return metres
+
+    def _unpacked(
+        self, name: str, kind: np.dtype[Any], shape: tuple[int, int]
+    ) -> NDArray[Any] | None:
+        if name not in self._entries:
+            return None
+        size = shape[0] * shape[1] * kind.itemsize
+        packed = self.read(name, limit=size + 4096)
+        try:
+            data = self._lzfse.decompress(packed)
+        except (self._lzfse.error, ValueError) as error:
+            raise CaptureError(f'{name} in {self.source} is damaged: {error}') from error
+        if len(data) != size:
+            raise CaptureError(
+                f'{name} in {self.source} holds {len(data)} bytes, but {shape[1]}x{shape[0]}'
+                f' pixels (dw, dh of the metadata) need {size}'
+            )
+        return np.frombuffer(data, kind).reshape(shape)
+
+
+class _Export(_Recording):
+    """The folder of an EXR + JPG export."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__(source)
+        try:
+            import OpenEXR
+        except ImportError as error:
+            raise CaptureError(
+                'reading an EXR export needs the package OpenEXR: pip install OpenEXR'
+            ) from error
+        self._open = OpenEXR.File
+
+    def names(self) -> list[str]:
+        files = [*self.source.glob('metadata*'), *self.source.glob('rgb/*')]
+        return [file.relative_to(self.source).as_posix() for file in files]
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self.source / name).read_bytes()
+        except OSError as error:
+            raise CaptureError(f'cannot read {self.source / name}: {error.strerror}') from error
+
+    def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        path = self.source / 'depth' / f'{number}.exr'
+        if not path.exists():
+            return None
+        try:
+            with self._open(str(path)) as file:
+                channels = file.channels()
+                pixels = np.array((channels.get('R') or next(iter(channels.values()))).pixels)
+        except Exception as error:  # OpenEXR raises RuntimeError, and more on damage
+            raise CaptureError(f'{path} is no EXR file or damaged: {error}') from error
+        return clean_depth(pixels if pixels.ndim == 2 else pixels[..., 0])
+
+
+def _picture_size(picture: bytes, source: Path, name: str) -> tuple[int, int]:
+    try:
+        return compressed_size(picture, name)
+    except ImageError as error:
+        raise CaptureError(f'{name} of {source}: {error}') from error

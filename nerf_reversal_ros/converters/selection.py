@@ -1,0 +1,27 @@
+"""Which frames of a recording the user asked for."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from nerf_reversal_ros.errors import CaptureError
+
+T = TypeVar('T')
+
+
+def selected(found: dict[int, T], frames: slice | None, source: Path) -> dict[int, T]:
+    """
+    Keep the frames whose number is in ``frames``, in the order of their numbers.
+
+    Raises
+    ------
+    CaptureError
+        If none is left; the sentence names the numbers there are.
+    """
+    wanted = range(max(found) + 1)[frames or slice(None)]
+    chosen = {number: found[number] for number in sorted(found) if number in wanted}
+    if not chosen and frames is not None:
+        raise CaptureError(
+            f'{source} has frames {min(found)} to {max(found)}, none of them in'
+            f' {frames.start}:{frames.stop}'
+        )
+    return chosen

@@ -1,0 +1,193 @@
+"""Judge a localizer, its stages and the baselines on pictures whose true poses are known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import math
+import time
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.baselines import Locate, nearest_reference
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Capture, Frame
+from nerf_reversal_ros.errors import CaptureError, ImageError
+from nerf_reversal_ros.fields.base import RadianceField
+from nerf_reversal_ros.metrics import (
+    Answers,
+    answers_of_outcomes,
+    answers_of_poses,
+    metrics_block,
+    psnr_db,
+    without_infinities,
+)
+from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+
+Array = NDArray[np.float64]
+
+PSNR_PICTURES = 24
+"""So many of the judged pictures, evenly spread, are compared with renders of the field."""
+
+PSNR_WIDTH = 320
+"""Pictures are compared at this width [px] (or their own, if that is less)."""
+
+
+class Localizes(Protocol):
+    """What is judged."""
+
+    def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
+        """Localize one picture (H, W, 3)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that was measured on one capture."""
+
+    stamps_ns: NDArray[np.int64]
+    """(N,) stamps of the judged pictures."""
+    map_from_camera_true: Array
+    """(N, 4, 4) true poses."""
+    outcomes: tuple[Outcome, ...]
+    """What the localizer said, with its diagnostics."""
+    published: Answers
+    """The outcomes as answers."""
+    stages: dict[str, Answers]
+    """``regressor`` and ``refined``: the localizer's poses before the gate."""
+    baselines: dict[str, Answers]
+    """Other methods on the same pictures, by name."""
+    metrics: dict[str, Any]
+    """The content of ``metrics.json``."""
+
+
+def evaluate(
+    capture: Capture,
+    localizer: Localizes,
+    map_from_camera_walked: Array,
+    *,
+    field: RadianceField | None = None,
+    baselines: Mapping[str, Locate] | None = None,
+    progress: ProgressCallback = silent,
+) -> Evaluation:
+    """
+    Localize every picture of a capture and compare with its true pose.
+
+    The first picture is shown once beforehand, so that starting up is not timed.
+
+    Parameters
+    ----------
+    capture : Capture
+        The pictures with their true poses, opened with the convention of the map.
+    localizer : Localizes
+        What is judged. It sees decoded pixels and intrinsics, nothing else.
+    map_from_camera_walked : (M, 4, 4) array
+        Poses that the map was built from, for ``oracle_nearest_reference``.
+    field : RadianceField, optional
+        The map's field, to measure its PSNR at true poses.
+    baselines : mapping, optional
+        Further methods by name.
+    progress : callable, optional
+        Told after every picture.
+
+    Raises
+    ------
+    CaptureError
+        If the capture holds no picture.
+    """
+    if len(capture) == 0:
+        raise CaptureError(f'{capture.source} holds no picture with a pose: nothing to judge')
+    baselines = dict(baselines or {})
+    outcomes: list[Outcome] = []
+    latency_ms: list[float] = []
+    rivals: dict[str, list[tuple[Array | None, float]]] = {name: [] for name in baselines}
+    for_psnr = set(np.linspace(0, len(capture) - 1, PSNR_PICTURES).round().astype(int).tolist())
+    psnr: list[tuple[float, float]] = []
+    truth: list[Array] = []
+    stamps: list[int] = []
+    for number, frame in enumerate(capture):
+        if number == 0:
+            _localize(localizer, frame)
+        outcome, milliseconds = _localize(localizer, frame)
+        outcomes.append(outcome)
+        latency_ms.append(milliseconds)
+        truth.append(frame.map_from_camera)
+        stamps.append(frame.stamp_ns)
+        for name, locate in baselines.items():
+            start = time.perf_counter()
+            answer = locate(frame)
+            rivals[name].append((answer, 1e3 * (time.perf_counter() - start)))
+        if field is not None and number in for_psnr:
+            psnr.append(field_psnr_db(field, frame))
+        progress(Progress('evaluate', number + 1, len(capture), _tally(outcomes)))
+    published = answers_of_outcomes(outcomes, latency_ms)
+    map_from_camera_true = np.stack(truth)
+    oracle = nearest_reference(map_from_camera_walked)
+    nearest = answers_of_poses([(oracle(true), math.nan) for true in map_from_camera_true])
+    stages = {stage: _stage(stage, outcomes) for stage in ('regressor', 'refined')}
+    rival_answers = {name: answers_of_poses(given) for name, given in rivals.items()}
+    plain, aligned = np.mean(psnr, axis=0) if psnr else (math.nan, math.nan)
+    metrics = {
+        **metrics_block(published, map_from_camera_true),
+        'stages': {name: metrics_block(a, map_from_camera_true) for name, a in stages.items()},
+        'baselines': {
+            name: metrics_block(a, map_from_camera_true) for name, a in rival_answers.items()
+        },
+        'psnr_db': plain,
+        'psnr_aligned_db': aligned,
+        'oracle_nearest_reference': metrics_block(nearest, map_from_camera_true),
+        'capture': dict(capture.counts),
+    }
+    return Evaluation(
+        np.array(stamps, dtype=np.int64),
+        map_from_camera_true,
+        tuple(outcomes),
+        published,
+        stages,
+        rival_answers,
+        without_infinities(metrics),
+    )
+
+
+def field_psnr_db(field: RadianceField, frame: Frame) -> tuple[float, float]:
+    """
+    Render the field at a frame's true pose and return how alike picture and render are [dB].
+
+    Both are compared 320 pixels wide (or the picture's width, if less). The second figure is
+    after the render's channels were each scaled to the picture's exposure (least squares).
+    """
+    camera = frame.camera.fitted_to(min(PSNR_WIDTH, frame.camera.width))
+    size = (camera.width, camera.height)
+    real = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.float64)
+    rendered = field.render(frame.map_from_camera[None], camera)[0].rgb.astype(np.float64)
+    power = np.maximum(np.sum(rendered**2, axis=(0, 1)), 1e-9)
+    gain = np.sum(rendered * real, axis=(0, 1)) / power
+    return psnr_db(rendered, real), psnr_db(np.minimum(rendered * gain, 255.0), real)
+
+
+def _localize(localizer: Localizes, frame: Frame) -> tuple[Outcome, float]:
+    start = time.perf_counter()
+    try:
+        outcome = localizer.localize(frame.rgb, frame.camera)
+    except ImageError as error:
+        outcome = Rejected('unusable picture', str(error))
+    return outcome, 1e3 * (time.perf_counter() - start)
+
+
+def _stage(stage: str, outcomes: list[Outcome]) -> Answers:
+    """Collect the poses of a stage with the time that it and those before it took."""
+    given: list[tuple[Array | None, float]] = []
+    for told in (outcome.diagnostics for outcome in outcomes):
+        took_ms = told.latency_ms.get('regress', math.nan)
+        if stage == 'regressor':
+            given.append((told.regressed, took_ms))
+        else:
+            given.append((told.refined, took_ms + told.latency_ms.get('refine', math.nan)))
+    reasons = [getattr(outcome, 'reason', 'no answer') for outcome in outcomes]
+    return answers_of_poses(given, reasons)
+
+
+def _tally(outcomes: list[Outcome]) -> str:
+    published = sum(isinstance(outcome, PoseEstimate) for outcome in outcomes)
+    return f'{published} published, {len(outcomes) - published} rejected'

@@ -1,0 +1,221 @@
+"""
+Where the matter is, from depth pictures: the voxels of a field before any training.
+
+Depth is fused into a truncated signed distance at the corners of sparse voxels (Curless & Levoy,
+"A Volumetric Method for Building Complex Models from Range Images", SIGGRAPH 1996), together with
+the colours, which gives the field its first densities and colours.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.fields.voxel import BRICK, EMPTY_LOG_DENSITY, VoxelField
+from nerf_reversal_ros.geometry import inverse
+
+TRUNCATION_VOXELS = 4.0
+SHARPNESS = 2.0
+"""Log density gained per voxel of depth below the surface."""
+MAX_GRID_BRICKS = 1 << 26
+_KEY = np.array([1 << 42, 1 << 21, 1], dtype=np.int64)
+_KEY_OFFSET = 1 << 20
+
+
+@dataclass(frozen=True)
+class DepthView:
+    """One picture with depth, as fusion and training want it."""
+
+    rgb: NDArray[np.uint8]
+    """(H, W, 3)."""
+    camera: Camera
+    """Of rgb."""
+    depth: NDArray[np.float32]
+    """(h, w) metres along z, 0 unknown; edges already removed."""
+    depth_camera: Camera
+    """Of depth."""
+    map_from_camera: NDArray[np.float64]
+    """(4, 4)."""
+
+
+def without_edges(depth: NDArray[np.float32], jump: float = 0.05) -> NDArray[np.float32]:
+    """Set to 0 the pixels whose neighbours differ by more than ``jump`` times the depth."""
+    kernel = np.ones((3, 3), np.uint8)
+    far = cv2.dilate(depth, kernel)
+    near = cv2.erode(np.where(depth > 0, depth, np.float32(1e6)), kernel)
+    return np.where((far - near) > jump * depth, np.float32(0), depth)
+
+
+def back_project(view: DepthView, stride: int = 1) -> NDArray[np.float64]:
+    """Return the points (N, 3) [m, map frame] of every ``stride``-th pixel with depth."""
+    depth = view.depth[::stride, ::stride].astype(np.float64)
+    points = view.depth_camera.rays()[::stride, ::stride] * depth[..., None]
+    points = points[depth > 0]
+    pose = view.map_from_camera
+    moved: NDArray[np.float64] = points @ pose[:3, :3].T + pose[:3, 3]
+    return moved
+
+
+def fuse(views: Iterable[DepthView], voxel_m: float, device: torch.device) -> VoxelField:
+    """
+    Build an untrained field from depth pictures.
+
+    ``views`` is gone through twice: once to find where bricks are needed, once to fuse.
+
+    Raises
+    ------
+    BuildError
+        If there is no depth, or the depth spans more space than can be indexed.
+    """
+    origin, grid, bricks = _allocate(views, voxel_m)
+    brick_of = torch.zeros(int(np.prod(grid)), dtype=torch.int32)
+    brick_of[torch.from_numpy(bricks)] = torch.arange(1, len(bricks) + 1, dtype=torch.int32)
+    indices = np.stack(np.unravel_index(bricks, grid), 1)
+    lower = torch.from_numpy(indices * BRICK * voxel_m).float().to(device)
+    local = torch.stack(
+        torch.meshgrid(*(torch.arange(BRICK, device=device),) * 3, indexing='ij'), -1
+    )
+    local = local.view(-1, 3).float() * voxel_m
+
+    signed = torch.zeros(len(bricks), BRICK**3, device=device)
+    weight = torch.zeros_like(signed)
+    colour = torch.zeros(len(bricks), BRICK**3, 3, device=device)
+    free = torch.zeros(int(np.prod(grid)), dtype=torch.bool, device=device)
+    for view in views:
+        _integrate(view, origin, lower, local, voxel_m, (signed, weight, colour))
+        _carve(view, origin, grid, BRICK * voxel_m, free)
+
+    known = weight > 0
+    distance = signed / weight.clamp(min=1e-6)
+    keep = known & (distance < 2.0 * voxel_m) & (distance > -2.5 * voxel_m)
+    corner_of = torch.zeros(len(bricks) + 1, BRICK**3, dtype=torch.int32, device=device)
+    corners = int(keep.sum())
+    if corners == 0:
+        raise BuildError(
+            'the depth pictures do not agree on any surface: are the poses and the depth in metres?'
+        )
+    corner_of[1:][keep] = torch.arange(1, corners + 1, dtype=torch.int32, device=device)
+    values = torch.empty(corners + 1, 4, device=device)
+    values[0] = torch.tensor([EMPTY_LOG_DENSITY, 0.5, 0.5, 0.5], device=device)
+    values[1:, 0] = (-SHARPNESS / voxel_m * distance[keep]).clamp(-6.0, 3.0)
+    values[1:, 1:] = colour[keep] / weight[keep].clamp(min=1e-6)[:, None]
+    return VoxelField(
+        origin,
+        voxel_m,
+        brick_of.view(grid).to(device),
+        corner_of.view(-1, BRICK, BRICK, BRICK),
+        values,
+        free.view(grid),
+    )
+
+
+def _allocate(
+    views: Iterable[DepthView], voxel_m: float
+) -> tuple[NDArray[np.float64], tuple[int, int, int], NDArray[np.int64]]:
+    """Return the grid's origin [m], its size in bricks, and the flat indices of its bricks."""
+    brick_m = BRICK * voxel_m
+    margin = (TRUNCATION_VOXELS - 1) * voxel_m
+    offsets = margin * np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    chunks, counts, centres = [], [], []
+    for view in views:
+        centres.append(view.map_from_camera[:3, 3])
+        points = back_project(view, stride=4)
+        if not len(points):
+            continue
+        touched = np.concatenate([np.floor((points + o) / brick_m) for o in offsets])
+        unique, count = np.unique(touched.astype(np.int64) @ _KEY, return_counts=True)
+        chunks.append(unique)
+        counts.append(count)
+    if not chunks:
+        raise BuildError('no picture has any depth: a voxel field cannot be built without it')
+    keys, index = np.unique(np.concatenate(chunks), return_inverse=True)
+    keys = keys[np.bincount(index, weights=np.concatenate(counts)) >= 16]
+    if not len(keys):
+        raise BuildError('the depth pictures hold too few readings to find any surface in them')
+    shifted = keys + np.sum(_KEY) * _KEY_OFFSET  # makes every digit of the key positive
+    digits = shifted[:, None] // _KEY % (1 << 21)
+    touched = digits - _KEY_OFFSET
+    cameras = np.floor(np.array(centres) / brick_m).astype(np.int32)
+    low = np.minimum(touched.min(0), cameras.min(0)) - 1
+    high = np.maximum(touched.max(0), cameras.max(0)) + 2
+    grid = tuple(int(n) for n in high - low)
+    if np.prod(grid, dtype=np.float64) > MAX_GRID_BRICKS:
+        size = ' x '.join(f'{n * brick_m:.0f}' for n in grid)
+        raise BuildError(
+            f'the capture spans {size} m, too much for voxels of {voxel_m} m: raise'
+            ' field.voxel_m, or lower capture.max_depth_m'
+        )
+    flat = np.ravel_multi_index(tuple((touched - low).T), grid)
+    return low * brick_m, (grid[0], grid[1], grid[2]), np.sort(flat).astype(np.int64)
+
+
+def _seen(
+    view: DepthView, origin: NDArray[np.float64], points: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return optical coordinates (N, 3) of grid points, the depth measured there, and where."""
+    camera_from_map = inverse(view.map_from_camera)
+    rotation = torch.from_numpy(camera_from_map[:3, :3]).float().to(points.device)
+    shift = camera_from_map[:3, :3] @ origin + camera_from_map[:3, 3]
+    local = points @ rotation.T + torch.from_numpy(shift).float().to(points.device)
+    camera = view.depth_camera
+    z = local[:, 2].clamp(min=1e-3)
+    u = (local[:, 0] / z * camera.fx + camera.cx).round()
+    v = (local[:, 1] / z * camera.fy + camera.cy).round()
+    inside = (local[:, 2] > 0.05) & (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
+    where = inside.nonzero()[:, 0]
+    depth = torch.from_numpy(np.array(view.depth)).to(points.device)
+    return local[where], depth[v[where].long(), u[where].long()], where
+
+
+def _integrate(
+    view: DepthView,
+    origin: NDArray[np.float64],
+    lower: Tensor,
+    local: Tensor,
+    voxel_m: float,
+    sums: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Add one picture to the sums of signed distance, weight and colour."""
+    signed, weight, colour = sums
+    half = BRICK * voxel_m / 2
+    centre, depth, rows = _seen(view, origin, lower + half)
+    reach = half * np.sqrt(3) + TRUNCATION_VOXELS * voxel_m
+    margin = centre[:, 2] * 0.05 + reach
+    rows = rows[(depth == 0) | ((depth - centre[:, 2]).abs() < 4 * margin)]
+    points = (lower[rows, None] + local).view(-1, 3)
+    flat = (rows[:, None] * BRICK**3 + torch.arange(BRICK**3, device=rows.device)).view(-1)
+    optical, depth, where = _seen(view, origin, points)
+    distance = depth - optical[:, 2]
+    truncation = TRUNCATION_VOXELS * voxel_m
+    near = ((depth > 0) & (distance.abs() < truncation)).nonzero()[:, 0]
+    optical, distance, target = optical[near], distance[near], flat[where[near]]
+    trust = 1.0 / optical[:, 2].clamp(min=0.5) ** 2
+    camera = view.camera
+    u = (optical[:, 0] / optical[:, 2] * camera.fx + camera.cx).round().long()
+    v = (optical[:, 1] / optical[:, 2] * camera.fy + camera.cy).round().long()
+    rgb = torch.from_numpy(np.array(view.rgb)).to(rows.device)
+    pixel = rgb[v.clamp(0, camera.height - 1), u.clamp(0, camera.width - 1)].float() / 255
+    signed.view(-1).index_add_(0, target, trust * distance)
+    weight.view(-1).index_add_(0, target, trust)
+    colour.view(-1, 3).index_add_(0, target, trust[:, None] * pixel)
+
+
+def _carve(
+    view: DepthView,
+    origin: NDArray[np.float64],
+    grid: tuple[int, int, int],
+    brick_m: float,
+    free: Tensor,
+) -> None:
+    """Mark the bricks that this picture looks through, and the one it was taken from."""
+    index = torch.nonzero(torch.ones(grid, dtype=torch.bool, device=free.device))
+    optical, depth, where = _seen(view, origin, (index.float() + 0.5) * brick_m)
+    free[where[optical[:, 2] + brick_m < depth]] = True
+    at = np.floor((view.map_from_camera[:3, 3] - origin) / brick_m).astype(int)
+    free.view(grid)[tuple(at)] = True

@@ -1,0 +1,376 @@
+"""
+A sparse voxel radiance field: colours and log densities at the corners of small voxels.
+
+Space is cut into bricks of 8x8x8 voxels, and only those that touch matter are kept. Values are
+interpolated trilinearly (the density before its exponential, which keeps surfaces sharp: Sun et
+al., "Direct Voxel Grid Optimization", CVPR 2022) and composited along rays as in NeRF (Mildenhall
+et al., ECCV 2020). Empty space is leapt over with a chessboard distance map over cells of 2
+voxels, so that a ray evaluates the field only where it may be opaque.
+
+The same code runs on a CPU and on CUDA. Training is in `voxel_training`; rendering needs nothing
+but this file.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from scipy.ndimage import distance_transform_cdt
+import torch
+from torch import Tensor
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.errors import MapError
+from nerf_reversal_ros.fields.base import Rendering, Space
+
+BRICK = 8
+"""Voxels along the edge of a brick."""
+CELL = 2
+"""Voxels along the edge of a cell of the distance map."""
+EMPTY_LOG_DENSITY = -8.0
+"""Log density, per voxel length, of a corner that holds no matter."""
+OPAQUE_LOG_DENSITY = -3.0
+"""A cell none of whose corners is denser than this is leapt over: its alpha is below 5 %."""
+SAMPLES_PER_CELL = 2
+RAYS_AT_ONCE = 1 << 17
+_CORNERS = torch.tensor(
+    [(x * (BRICK + 1) + y) * (BRICK + 1) + z for x in (0, 1) for y in (0, 1) for z in (0, 1)],
+    dtype=torch.int32,
+)
+
+
+class VoxelField:
+    """
+    A radiance field in metres of the map frame; see the module's text.
+
+    Parameters
+    ----------
+    origin_m : (3,) array
+        Corner of the grid with the smallest coordinates, map frame.
+    voxel_m : float
+        Edge of a voxel.
+    brick_of : (X, Y, Z) int32 tensor
+        Row in ``corner_of`` of each brick of the grid; 0 where there is none.
+    corner_of : (B + 1, 8, 8, 8) int32 tensor
+        Row in ``values`` of each brick's corners (the lower corner of each voxel); 0 where a
+        corner is empty. Row 0 belongs to the brick that is not there.
+    values : (V + 1, 4) float32 tensor
+        Log density per voxel length, then red, green, blue in [0, 1]. Row 0 is empty space.
+    seen_free : (X, Y, Z) bool tensor
+        Bricks that some picture has looked through.
+    background : (H, W, 3) float32 tensor, optional
+        Colours by direction (rows: from up to down, columns: azimuth) of the light that no
+        matter stops: what the capture saw beyond the reach of its depth. Default: mid grey.
+    """
+
+    def __init__(
+        self,
+        origin_m: NDArray[np.float64],
+        voxel_m: float,
+        brick_of: Tensor,
+        corner_of: Tensor,
+        values: Tensor,
+        seen_free: Tensor,
+        background: Tensor | None = None,
+    ) -> None:
+        """Take over the tensors and derive the tables that rendering needs."""
+        self.origin_m = np.asarray(origin_m, dtype=np.float64)
+        self.voxel_m = voxel_m
+        self.brick_of = brick_of
+        self.corner_of = corner_of
+        self.values = values
+        self.seen_free = seen_free
+        if background is None:
+            background = torch.full((64, 128, 3), 0.5, device=values.device)
+        self.background = background
+        self._last_brick = torch.tensor(brick_of.shape, dtype=torch.int32, device=values.device) - 1
+        self._corner_table = _with_upper_corners(brick_of, corner_of).reshape(-1)
+        self.update_distance_map()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the field lives and computes."""
+        return self.values.device
+
+    def update_distance_map(self) -> None:
+        """Find the opaque cells again; to be called when densities have changed much."""
+        dense = (self.values[:, 0] > OPAQUE_LOG_DENSITY)[self._corner_table.long()]
+        size = BRICK + 1
+        dense = dense.view(-1, size, size, size)
+        parts = BRICK // CELL
+        opaque = torch.zeros(len(dense), parts, parts, parts, dtype=torch.bool)
+        for x in range(parts):
+            for y in range(parts):
+                for z in range(parts):
+                    corner = dense[
+                        :,
+                        x * CELL : (x + 1) * CELL + 1,
+                        y * CELL : (y + 1) * CELL + 1,
+                        z * CELL : (z + 1) * CELL + 1,
+                    ]
+                    opaque[:, x, y, z] = corner.flatten(1).any(1).cpu()
+        grid = opaque[self.brick_of.long().cpu()]  # (X, Y, Z, parts, parts, parts)
+        nx, ny, nz = self.brick_of.shape
+        cells = grid.permute(0, 3, 1, 4, 2, 5).reshape(nx * parts, ny * parts, nz * parts).numpy()
+        if cells.any():
+            distance = distance_transform_cdt(~cells, metric='chessboard')
+        else:
+            distance = np.full(cells.shape, 255)
+        clipped = torch.from_numpy(np.clip(distance, 0, 255).astype(np.uint8))
+        self._distance = clipped.to(self.device)
+        self._cells = torch.tensor(self._distance.shape, device=self.device)
+
+    def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
+        """
+        Render one view a pose.
+
+        Parameters
+        ----------
+        map_from_camera : (N, 4, 4) array
+            Poses of the optical camera frame in ``map``.
+        camera : Camera
+            Intrinsics and size of the wanted pictures.
+        """
+        poses = torch.from_numpy(np.asarray(map_from_camera, dtype=np.float64))
+        rays = torch.from_numpy(camera.rays().reshape(-1, 3)).float().to(self.device)
+        views_at_once = max(1, RAYS_AT_ONCE // len(rays))
+        out: list[Rendering] = []
+        for start in range(0, len(poses), views_at_once):
+            batch = poses[start : start + views_at_once]
+            rotation = batch[:, :3, :3].float().to(self.device)
+            centre = (batch[:, :3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
+            directions = (rays @ rotation.transpose(1, 2)).reshape(-1, 3)
+            origins = centre.repeat_interleave(len(rays), dim=0)
+            rgb, depth, opacity = self.trace(origins, directions)
+            shape = (len(batch), camera.height, camera.width)
+            rgb8 = (rgb.clamp(0, 1) * 255 + 0.5).to(torch.uint8).view(*shape, 3).cpu().numpy()
+            depths = depth.view(shape).cpu().numpy()
+            opacities = opacity.view(shape).cpu().numpy()
+            out += [Rendering(*view) for view in zip(rgb8, depths, opacities, strict=True)]
+        return out
+
+    def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `Space`."""
+        cell_m = CELL * self.voxel_m
+        cells = np.floor((points - self.origin_m) / cell_m).astype(np.int64)
+        distance = self._distance.cpu().numpy()
+        inside = np.all((cells >= 0) & (cells < distance.shape), axis=1)
+        out = np.full(len(points), Space.UNSEEN, dtype=np.uint8)
+        x, y, z = cells[inside].T
+        parts = BRICK // CELL
+        free = self.seen_free.cpu().numpy()[x // parts, y // parts, z // parts]
+        known = np.where(free, Space.FREE, Space.UNSEEN)
+        out[inside] = np.where(distance[x, y, z] == 0, Space.MATTER, known)
+        return out
+
+    @torch.no_grad()
+    def trace(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Composite the field along rays.
+
+        Parameters
+        ----------
+        origins : (R, 3) tensor
+            Metres from the grid's corner.
+        directions : (R, 3) tensor
+            Of any length: depths are counted in lengths of the direction.
+
+        Returns
+        -------
+        tuple
+            Colours (R, 3), depth (R,) at which half of the light is gone (0 where that never
+            happens), opacity (R,).
+        """
+        count = len(origins)
+        rgb = torch.zeros(count, 3, device=self.device)
+        depth = torch.zeros(count, device=self.device)
+        optical_depth = torch.zeros(count, device=self.device)
+        length = directions.norm(dim=1) / self.voxel_m
+        for rays, near, far in self.opaque_stretches(origins, directions, optical_depth):
+            step = (far - near) / SAMPLES_PER_CELL
+            offsets = torch.arange(SAMPLES_PER_CELL, device=self.device) + 0.5
+            times = near[:, None] + step[:, None] * offsets
+            ray_origins, ray_directions = origins.index_select(0, rays), directions.index_select(0, rays)
+            points = torch.addcmul(
+                ray_origins[:, None], ray_directions[:, None], times[..., None]
+            )
+            value = self.interpolate(points.view(-1, 3)).view(*times.shape, 4)
+            tau = value[..., 0].clamp(max=8.0).exp() * (step * length.index_select(0, rays))[:, None]
+            before = optical_depth.index_select(0, rays)
+            total = before[:, None] + tau.cumsum(1)
+            light = torch.exp(-torch.cat([before[:, None], total], 1))
+            weight = light[:, :-1] - light[:, 1:]
+            rgb.index_add_(0, rays, (weight[..., None] * value[..., 1:]).sum(1))
+            half = (before < _LN2) & (total[:, -1] >= _LN2)
+            first = (total[half] >= _LN2).float().argmax(1, keepdim=True)
+            over = (total[half] - _LN2).gather(1, first) / tau[half].gather(1, first)
+            crossing = times[half].gather(1, first)[:, 0] + (0.5 - over[:, 0]) * step[half]
+            depth[rays[half]] = crossing
+            optical_depth[rays] = total[:, -1]
+        light = torch.exp(-optical_depth)
+        open_rays = (light > 0.02).nonzero()[:, 0]
+        if len(open_rays):
+            shape = self.background.shape[:2]
+            cells = background_cells(directions.index_select(0, open_rays), shape)
+            beyond = self.background.view(-1, 3).index_select(0, cells)
+            rgb.index_add_(0, open_rays, light[open_rays, None] * beyond)
+        return rgb, depth, 1 - light
+
+    def interpolate(self, points: Tensor) -> Tensor:
+        """Return the values (N, 4) at points (N, 3), metres from the grid's corner, inside it."""
+        rows, weights = self.corners(points)
+        return torch.nn.functional.embedding_bag(
+            rows, self.values, per_sample_weights=weights, mode='sum'
+        )
+
+    def corners(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows (N, 8) of ``values`` around points and their trilinear weights (N, 8)."""
+        voxel = points * (1.0 / self.voxel_m)
+        index = voxel.int()
+        fraction = voxel - index
+        brick = torch.minimum(index >> 3, self._last_brick)
+        local = index & 7
+        grid = self.brick_of
+        flat = (brick[:, 0] * grid.shape[1] + brick[:, 1]) * grid.shape[2] + brick[:, 2]
+        size = BRICK + 1
+        base = grid.view(-1).index_select(0, flat) * size**3
+        base += (local[:, 0] * size + local[:, 1]) * size + local[:, 2]
+        corners = (base[:, None] + _CORNERS.to(self.device)).view(-1)
+        rows = self._corner_table.index_select(0, corners).view(-1, 8)
+        x, y, z = fraction.unbind(1)
+        xy = torch.stack([(1 - x) * (1 - y), (1 - x) * y, x * (1 - y), x * y], 1)
+        weights = torch.stack([xy * (1 - z)[:, None], xy * z[:, None]], 2).view(-1, 8)
+        return rows, weights
+
+    @torch.no_grad()
+    def opaque_stretches(self, origins: Tensor, directions: Tensor, optical_depth: Tensor):  # type: ignore[no-untyped-def]
+        """
+        Walk all rays at once; yield (rays, near, far) of the opaque cells that they cross.
+
+        A ray is dropped once its entry of ``optical_depth``, which the caller updates between
+        two yields, says that less than 1 % of its light is left.
+        """
+        cell_m = CELL * self.voxel_m
+        safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
+        slope = safe / cell_m
+        inverse = 1.0 / slope
+        start = origins / cell_m
+        forward = (safe > 0).float()
+        entry = ((self._cells * (1 - forward) - start) * inverse).amax(1).clamp(min=0.0)
+        leave = ((self._cells * forward - start) * inverse).amin(1) - _NUDGE
+        rays = (entry < leave).nonzero()[:, 0]
+        start, slope, inverse, forward = (
+            x.index_select(0, rays) for x in (start, slope, inverse, forward)
+        )
+        time, leave = entry[rays] + _NUDGE, leave[rays]
+        shape = self._distance.shape
+        flat_distance = self._distance.view(-1)
+        while len(rays):
+            cell = torch.addcmul(start, slope, time[:, None]).floor_()
+            cell = torch.minimum(cell.clamp_(min=0.0), self._cells - 1.0)
+            x, y, z = cell.int().unbind(1)
+            distance = flat_distance.index_select(0, (x * shape[1] + y) * shape[2] + z)
+            reach = (distance.float() - 1).clamp_(min=0)[:, None]
+            wall = cell + torch.where(forward > 0, reach + 1, -reach)
+            exits = torch.maximum(((wall - start) * inverse).amin(1), time)
+            hit = (distance == 0).nonzero()[:, 0]
+            alive = exits < leave
+            if len(hit):
+                yield rays[hit], time[hit], exits[hit]
+                alive &= optical_depth.index_select(0, rays) < _DARK
+            time = exits + _NUDGE
+            left = alive.nonzero()[:, 0]
+            if len(left) < len(rays):
+                rays, time, leave = (x.index_select(0, left) for x in (rays, time, leave))
+                start, slope, inverse, forward = (
+                    x.index_select(0, left) for x in (start, slope, inverse, forward)
+                )
+
+    def to(self, device: torch.device) -> 'VoxelField':
+        """Return the same field on another device."""
+        tensors = (
+            self.brick_of, self.corner_of, self.values, self.seen_free, self.background
+        )
+        return VoxelField(self.origin_m, self.voxel_m, *(item.to(device) for item in tensors))
+
+    def save(self, path: Path) -> None:
+        """Write the field, values in half precision, as one safetensors file."""
+        _, nonempty = np.unique(self.brick_of.cpu().numpy(), return_index=True)
+        occupied = (self.corner_of > 0).cpu().numpy()
+        save_file(
+            {
+                'origin_m': torch.from_numpy(self.origin_m),
+                'voxel_m': torch.tensor(self.voxel_m, dtype=torch.float64),
+                'grid': torch.tensor(self.brick_of.shape),
+                'bricks': torch.from_numpy(nonempty[1:].astype(np.int64)),
+                'corners': torch.from_numpy(np.packbits(occupied[1:].reshape(-1))),
+                'values': self.values.half().cpu().contiguous(),
+                'seen_free': torch.from_numpy(np.packbits(self.seen_free.cpu().numpy())),
+                'background': self.background.half().cpu().contiguous(),
+            },
+            path,
+        )
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | str = 'cpu') -> 'VoxelField':
+        """Read what `save` wrote; raises MapError when the file is not that."""
+        try:
+            with safe_open(path, framework='pt') as file:
+                data = {name: file.get_tensor(name) for name in _FILE_KEYS}
+        except (OSError, SafetensorError) as error:
+            raise MapError(f'{path} is not a voxel field: {error}; build the map again') from error
+        grid = tuple(int(n) for n in data['grid'])
+        bricks, values = data['bricks'], data['values'].float()
+        bits = np.unpackbits(data['corners'].numpy(), count=len(bricks) * BRICK**3).astype(bool)
+        if int(bits.sum()) != len(values) - 1 or (len(bricks) and bricks.max() >= np.prod(grid)):
+            raise MapError(f'{path} is damaged: its bricks and values disagree; build it again')
+        corner_of = np.zeros((len(bricks) + 1, BRICK**3), dtype=np.int32)
+        corner_of[1:].reshape(-1)[bits] = np.arange(1, len(values), dtype=np.int32)
+        brick_of = torch.zeros(int(np.prod(grid)), dtype=torch.int32)
+        brick_of[bricks] = torch.arange(1, len(bricks) + 1, dtype=torch.int32)
+        free = np.unpackbits(data['seen_free'].numpy(), count=int(np.prod(grid))).astype(bool)
+        return cls(
+            data['origin_m'].numpy(),
+            float(data['voxel_m']),
+            brick_of.view(grid).to(device),
+            torch.from_numpy(corner_of).view(-1, BRICK, BRICK, BRICK).to(device),
+            values.to(device),
+            torch.from_numpy(free).view(grid).to(device),
+            data['background'].float().to(device),
+        )
+
+
+_LN2 = float(np.log(2.0))
+_DARK = float(-np.log(0.01))
+_NUDGE = 1e-4
+_FILE_KEYS = ('origin_m', 'voxel_m', 'grid', 'bricks', 'corners', 'values', 'seen_free', 'background')
+
+
+def background_cells(directions: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return the flat cell of a background of (H, W) cells that each direction (..., 3) hits."""
+    x, y, z = directions.unbind(-1)
+    azimuth = torch.atan2(y, x) / (2 * torch.pi) + 0.5
+    zenith = torch.atan2(torch.hypot(x, y), z) / torch.pi
+    row = (zenith * shape[0]).long().clamp(0, shape[0] - 1)
+    column = (azimuth * shape[1]).long().clamp(0, shape[1] - 1)
+    return row * shape[1] + column
+
+
+def _with_upper_corners(brick_of: Tensor, corner_of: Tensor) -> Tensor:
+    """Add to each brick's (8, 8, 8) corners those that it shares with its upper neighbours."""
+    device = corner_of.device
+    grid = torch.nn.functional.pad(brick_of, (0, 1, 0, 1, 0, 1))
+    table = torch.zeros(len(corner_of), *(BRICK + 1,) * 3, dtype=torch.int32, device=device)
+    x, y, z = torch.nonzero(brick_of, as_tuple=True)
+    rows = brick_of[x, y, z].long()
+    own, first, last = slice(0, BRICK), slice(0, 1), slice(BRICK, BRICK + 1)
+    for dx in (0, 1):
+        for dy in (0, 1):
+            for dz in (0, 1):
+                neighbour = corner_of[grid[x + dx, y + dy, z + dz].long()]
+                source = [first if d else own for d in (dx, dy, dz)]
+                target = [last if d else own for d in (dx, dy, dz)]
+                table[(rows, *target)] = neighbour[(slice(None), *source)]
+    return table

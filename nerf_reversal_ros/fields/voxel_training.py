@@ -1,0 +1,469 @@
+"""Training of a voxel radiance field from a capture with depth."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+import torch
+from torch import Tensor
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.config import VoxelFieldConfig
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.fields.fusion import DepthView, fuse, without_edges
+from nerf_reversal_ros.fields.voxel import SAMPLES_PER_CELL, VoxelField, background_cells
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+
+TRAINING_SIZE_PX = 640
+"""Longer side of the pictures that the field is trained on."""
+FUSED_VIEWS = 120
+"""So many depth pictures, spread over the capture, place the first voxels."""
+CELLS_PER_RAY = 10
+"""A training ray looks at no more opaque cells than this."""
+DENSITY_SCALE = 5.0
+"""Log densities are trained in units of this, so that one learning rate serves all channels."""
+BEHIND_M = 0.04
+"""A training ray ends this far behind the measured depth."""
+CHECKPOINT_STEPS = 200
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Pictures on disk, as flat arrays for random access."""
+
+    rgb: NDArray[np.uint8]
+    """(N, H, W, 3) memory map."""
+    depth: NDArray[np.float16]
+    """(N, h, w) memory map, metres, 0 unknown, edges removed."""
+    intrinsics: NDArray[np.float64]
+    """(N, 4) fx, fy, cx, cy at the size of rgb."""
+    map_from_camera: NDArray[np.float64]
+    """(N, 4, 4)."""
+    held_out: NDArray[np.bool_]
+    """(N,) frames that only measure the result."""
+
+    def camera(self, index: int) -> Camera:
+        """Return the camera of one picture."""
+        return Camera(self.rgb.shape[2], self.rgb.shape[1], *map(float, self.intrinsics[index]))
+
+    def view(self, index: int) -> DepthView:
+        """Return one picture with its depth."""
+        camera = self.camera(index)
+        depth = self.depth[index].astype(np.float32)
+        depth_camera = camera.scaled_to(depth.shape[1], depth.shape[0])
+        return DepthView(
+            self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index]
+        )
+
+
+class _SpreadViews:
+    """Some of the training views, evenly spread; can be gone through again and again."""
+
+    def __init__(self, data: TrainingData, most: int) -> None:
+        train = np.flatnonzero(~data.held_out)
+        self._data = data
+        self._index = train[np.linspace(0, len(train) - 1, min(most, len(train))).astype(int)]
+
+    def __iter__(self) -> Iterator[DepthView]:
+        return (self._data.view(int(index)) for index in self._index)
+
+
+def train_voxel_field(
+    capture: Capture,
+    config: VoxelFieldConfig,
+    *,
+    device: torch.device,
+    seed: int,
+    work_dir: Path,
+    progress: ProgressCallback = silent,
+) -> tuple[VoxelField, dict[str, Any]]:
+    """
+    Train a voxel field on a capture; a killed training goes on from its last checkpoint.
+
+    Parameters
+    ----------
+    capture : Capture
+        Colour, depth and poses in the map frame.
+    config : VoxelFieldConfig
+        Voxel size, steps and weights.
+    device : torch.device
+        Where to train.
+    seed : int
+        Of the choice of rays.
+    work_dir : Path
+        Folder for training pictures and checkpoints; the caller removes it.
+    progress : callable
+        Told of every tenth step.
+
+    Returns
+    -------
+    tuple
+        The field, and a report: ``step`` and ``loss`` (lists), ``psnr_db`` of the held-out
+        frames over all pixels with each picture's exposure and white balance undone,
+        ``psnr_plain_db`` without that, ``psnr_covered_db`` over the pixels that the field
+        covers, ``coverage`` (share of such pixels), ``depth_error_m`` (median, absolute).
+
+    Raises
+    ------
+    BuildError
+        If the capture has no usable depth.
+    """
+    if not capture.has_depth:
+        raise BuildError(
+            'the capture has no depth, which the voxel field needs to place its voxels: record'
+            ' with a LiDAR, or build with --field nerfacto'
+        )
+    data = _load(capture, config, work_dir, progress)
+    field = fuse(_SpreadViews(data, FUSED_VIEWS), config.voxel_m, device)
+    trainer = _Trainer(field, data, config, seed)
+    report = trainer.run(work_dir, progress)
+    field.background = _background(field, data)
+    report.update(measure(field, data))
+    return field, report
+
+
+def _load(
+    capture: Capture, config: VoxelFieldConfig, work_dir: Path, progress: ProgressCallback
+) -> TrainingData:
+    """Write the pictures to memory-mapped files, or take those that are there already."""
+    camera = capture.camera
+    scale = min(1.0, TRAINING_SIZE_PX / max(camera.width, camera.height))
+    width, height = round(camera.width * scale), round(camera.height * scale)
+    count = len(capture)
+    first = capture.frame(0)
+    depth_shape = first.depth.shape if first.depth is not None else (1, 1)
+    shrink = min(1.0, TRAINING_SIZE_PX / max(depth_shape))
+    depth_shape = (round(depth_shape[0] * shrink), round(depth_shape[1] * shrink))
+    paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'frames.npz'
+    if not paths[2].exists():
+        rgb = np.lib.format.open_memmap(
+            paths[0], mode='w+', dtype=np.uint8, shape=(count, height, width, 3)
+        )
+        depth = np.lib.format.open_memmap(
+            paths[1], mode='w+', dtype=np.float16, shape=(count, *depth_shape)
+        )
+        intrinsics = np.zeros((count, 4))
+        for row, frame in enumerate(capture):
+            rgb[row] = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
+            if frame.depth is not None:
+                size = depth_shape[::-1]
+                nearest = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
+                depth[row] = without_edges(nearest)
+            at_size = frame.camera.scaled_to(width, height)
+            intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
+            progress(Progress('pictures', row + 1, count))
+        rgb.flush()
+        depth.flush()
+        _write_atomically(paths[2], lambda path: np.savez(path, intrinsics=intrinsics))
+    held_out = np.zeros(count, dtype=bool)
+    size = int(round(count * config.validation_share))
+    start = int(count * 0.6)
+    held_out[start : start + size] = True
+    return TrainingData(
+        np.load(paths[0], mmap_mode='r'),
+        np.load(paths[1], mmap_mode='r'),
+        np.load(paths[2])['intrinsics'],
+        capture.map_from_camera,
+        held_out,
+    )
+
+
+def _write_atomically(path: Path, write: Any) -> None:
+    temporary = path.with_name(f'.{path.name}')
+    with open(temporary, 'wb') as file:
+        write(file)
+    os.replace(temporary, path)
+
+
+class _Interpolate(torch.autograd.Function):
+    """Trilinear interpolation whose backward pass only adds at the rows that were read."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weights)
+        ctx.shape = values.shape
+        return torch.nn.functional.embedding_bag(
+            rows, values, per_sample_weights=weights, mode='sum'
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        rows, weights = ctx.saved_tensors
+        gradient = grads[0]
+        spread = (weights[..., None] * gradient[:, None]).reshape(-1, gradient.shape[1])
+        out = torch.zeros(ctx.shape, device=gradient.device)
+        out.index_add_(0, rows.reshape(-1), spread)
+        return out, None, None
+
+
+class _Trainer:
+    """Gradient descent on rays drawn from all training pictures."""
+
+    def __init__(
+        self, field: VoxelField, data: TrainingData, config: VoxelFieldConfig, seed: int
+    ) -> None:
+        self.field, self.data, self.config, self.seed = field, data, config, seed
+        device = field.device
+        scale = torch.tensor([DENSITY_SCALE, 1, 1, 1], device=device)
+        self.scale = scale
+        self.theta = torch.nn.Parameter(field.values / scale)
+        self.log_gain = torch.nn.Parameter(_log_gains(field, data))
+        fused = device.type in ('cpu', 'cuda')
+        self.optimizer = torch.optim.Adam(
+            [
+                {'params': [self.theta], 'lr': 1.0},
+                {'params': [self.log_gain], 'lr': 0.1},
+            ],
+            betas=(0.9, 0.99),  # a long memory overshoots at corners that few rays touch
+            eps=1e-8,
+            fused=fused,
+        )
+        self.base = config.learning_rate, 0.5 * config.learning_rate
+        self.train = np.flatnonzero(~data.held_out)
+
+    def run(self, work_dir: Path, progress: ProgressCallback) -> dict[str, Any]:
+        """Train to the end and hand the values over to the field; return the loss curve."""
+        report: dict[str, Any] = {'step': [], 'loss': []}
+        start = self._resume(work_dir, report)
+        for step in range(start, self.config.steps):
+            share = step / max(1, self.config.steps)
+            for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
+                group['lr'] = base * 0.05**share
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self._loss(np.random.default_rng([self.seed, step]))
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.theta.grad[0] = 0  # type: ignore[index]  # row 0 stays empty space
+            self.optimizer.step()
+            with torch.no_grad():
+                self.log_gain -= self.log_gain.mean(0)
+            if step % 10 == 9:
+                report['step'].append(step + 1)
+                report['loss'].append(float(loss.detach()))
+                note = f'loss {report["loss"][-1]:.4f}'
+                progress(Progress('field', step + 1, self.config.steps, note))
+            if (step + 1) % CHECKPOINT_STEPS == 0:
+                self._hand_over()
+                self._save(work_dir, step + 1, report)
+        self._hand_over()
+        return report
+
+    def _hand_over(self) -> None:
+        values = self.theta.detach() * self.scale
+        values[1:, 0].clamp_(min=-8.0, max=8.0)
+        values[:, 1:].clamp_(0.0, 1.0)
+        self.field.values = values
+        self.field.update_distance_map()
+
+    def _loss(self, rng: np.random.Generator) -> Tensor:
+        """Draw rays, composite them differentiably, and compare with the pictures."""
+        origins, directions, colour, depth, frame = self._draw(rng)
+        times, steps = self._sample(origins, directions, depth, rng)
+        valid = steps > 0
+        rays, _ = valid.nonzero(as_tuple=True)
+        points = torch.addcmul(
+            origins.index_select(0, rays),
+            directions.index_select(0, rays),
+            times[valid][:, None],
+        )
+        rows, weights = self.field.corners(points)
+        value = _Interpolate.apply(self.theta, rows, weights)
+        length = directions.norm(dim=1) / self.field.voxel_m
+        sigma = (value[:, 0] * DENSITY_SCALE).clamp(max=8.0).exp()
+        tau = torch.zeros_like(times).masked_scatter(valid, sigma) * steps * length[:, None]
+        light = torch.exp(-torch.cat([torch.zeros_like(tau[:, :1]), tau.cumsum(1)], 1))
+        share = light[:, :-1] - light[:, 1:]
+        left = light[:, -1:]
+        rgb = torch.zeros_like(colour).index_add(0, rays, share[valid][:, None] * value[:, 1:])
+        # What no matter explains is not held against the field: depth alone makes it opaque.
+        rgb = rgb * self.log_gain[frame].exp() + left.detach() * colour
+        colour_loss = torch.nn.functional.smooth_l1_loss(rgb, colour, beta=0.1)
+        known = depth > 0
+        miss = (times - depth[:, None]).abs().clamp(max=0.2)
+        depth_loss = ((share * miss).sum(1) + left[:, 0] * 0.2)[known].sum() / len(known)
+        return colour_loss + self.config.depth_weight * depth_loss
+
+    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        data, device, count = self.data, self.field.device, self.config.rays_per_step
+        _, height, width, _ = data.rgb.shape
+        frame = np.sort(self.train[rng.integers(0, len(self.train), count)])
+        u, v = rng.integers(0, width, count), rng.integers(0, height, count)
+        colour = torch.from_numpy(data.rgb[frame, v, u]).to(device).float() / 255
+        _, depth_height, depth_width = data.depth.shape
+        du = ((u + 0.5) * depth_width / width).astype(int)
+        dv = ((v + 0.5) * depth_height / height).astype(int)
+        depth = torch.from_numpy(data.depth[frame, dv, du].astype(np.float32)).to(device)
+        fx, fy, cx, cy = data.intrinsics[frame].T
+        local = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(count)], 1)
+        pose = data.map_from_camera[frame]
+        directions = np.einsum('nij,nj->ni', pose[:, :3, :3], local)
+        origins = pose[:, :3, 3] - self.field.origin_m
+        return (
+            torch.from_numpy(origins).float().to(device),
+            torch.from_numpy(directions).float().to(device),
+            colour,
+            depth,
+            torch.from_numpy(frame).to(device),
+        )
+
+    @torch.no_grad()
+    def _sample(
+        self, origins: Tensor, directions: Tensor, depth: Tensor, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return times and step lengths (R, M) of samples in opaque cells; step 0: no sample."""
+        count, device = len(origins), origins.device
+        slots = CELLS_PER_RAY * SAMPLES_PER_CELL
+        times = torch.zeros(count, slots, device=device)
+        steps = torch.zeros(count, slots, device=device)
+        visits = torch.zeros(count, dtype=torch.long, device=device)
+        stopped = torch.zeros(count, device=device)
+        end = torch.where(depth > 0, depth + BEHIND_M, torch.full_like(depth, 1e9))
+        lanes = torch.arange(SAMPLES_PER_CELL, device=device)
+        for rays, near, far in self.field.opaque_stretches(origins, directions, stopped):
+            jitter = torch.from_numpy(rng.random((len(rays), SAMPLES_PER_CELL), np.float32))
+            step = ((far - near) / SAMPLES_PER_CELL)[:, None]
+            slot = visits[rays, None] * SAMPLES_PER_CELL + lanes
+            times[rays[:, None], slot] = near[:, None] + step * (lanes + jitter.to(device))
+            steps[rays[:, None], slot] = step.expand(-1, SAMPLES_PER_CELL)
+            visits[rays] += 1
+            stopped[rays[(far > end[rays]) | (visits[rays] == CELLS_PER_RAY)]] = 1e9
+        return times, steps
+
+    def _save(self, work_dir: Path, step: int, report: dict[str, Any]) -> None:
+        state = {'theta': self.theta.detach(), 'log_gain': self.log_gain.detach()}
+        for name, parameter in (('theta', self.theta), ('log_gain', self.log_gain)):
+            for key, value in self.optimizer.state[parameter].items():
+                state[f'{name}.{key}'] = value
+        metadata = {'step': str(step), 'report': json.dumps(report)}
+        temporary = work_dir / '.checkpoint.safetensors'
+        save_file({k: v.cpu() for k, v in state.items()}, temporary, metadata)
+        os.replace(temporary, work_dir / 'checkpoint.safetensors')
+
+    def _resume(self, work_dir: Path, report: dict[str, Any]) -> int:
+        """Take up the last checkpoint, if there is one; return the next step."""
+        path = work_dir / 'checkpoint.safetensors'
+        if not path.exists():
+            return 0
+        from safetensors import safe_open
+
+        with safe_open(path, framework='pt') as file:
+            metadata = file.metadata()
+        state = load_file(path, device=str(self.field.device))
+        with torch.no_grad():
+            self.theta.copy_(state['theta'])
+            self.log_gain.copy_(state['log_gain'])
+        for name, parameter in (('theta', self.theta), ('log_gain', self.log_gain)):
+            prefix = f'{name}.'
+            self.optimizer.state[parameter] = {
+                key.removeprefix(prefix): value
+                for key, value in state.items()
+                if key.startswith(prefix)
+            }
+        report.update(json.loads(metadata['report']))
+        self._hand_over()
+        return int(metadata['step'])
+
+
+def channel_gains(
+    picture: NDArray[np.uint8], rendering: Rendering, least_share: float = 0.05
+) -> NDArray[np.float64]:
+    """
+    Exposure and white balance of a picture relative to the field: (3,) factors.
+
+    They are the least-squares factors from the rendered colours to the picture's, over the
+    pixels that the field covers; ones where it covers less than ``least_share``.
+    """
+    covered = rendering.opacity > 0.5
+    if covered.mean() < least_share:
+        return np.ones(3)
+    seen = rendering.rgb[covered].astype(np.float64)
+    shown = picture[covered].astype(np.float64)
+    gains: NDArray[np.float64] = (seen * shown).sum(0) / np.maximum((seen**2).sum(0), 1.0)
+    return np.clip(gains, 0.25, 4.0)
+
+
+def _log_gains(field: VoxelField, data: TrainingData) -> Tensor:
+    """Start each picture's exposure from how it differs from the fused colours."""
+    gains = np.ones((len(data.rgb), 3))
+    for index in range(len(data.rgb)):
+        small = data.camera(index).fitted_to(64)
+        seen = field.render(data.map_from_camera[index][None], small)[0]
+        size = (small.width, small.height)
+        picture = cv2.resize(data.rgb[index], size, interpolation=cv2.INTER_AREA)
+        gains[index] = channel_gains(picture.astype(np.uint8), seen)
+    log_gain = np.log(gains)
+    log_gain -= log_gain[~data.held_out].mean(0)
+    return torch.from_numpy(log_gain).float().to(field.device)
+
+
+def _background(field: VoxelField, data: TrainingData, most: int = 100) -> Tensor:
+    """Average, by direction, what the pictures show where no matter is; fill the gaps."""
+    height, width = field.background.shape[:2]
+    total, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
+    mean = np.zeros(3)
+    train = np.flatnonzero(~data.held_out)
+    chosen = train[np.linspace(0, len(train) - 1, min(most, len(train))).astype(int)]
+    for index in chosen:
+        camera = data.camera(int(index)).fitted_to(96)
+        pose = data.map_from_camera[index]
+        seen = field.render(pose[None], camera)[0]
+        size = (camera.width, camera.height)
+        picture = cv2.resize(data.rgb[index], size, interpolation=cv2.INTER_AREA)
+        picture = picture / channel_gains(picture.astype(np.uint8), seen)
+        mean += picture.mean((0, 1)) / len(chosen)
+        directions = torch.from_numpy(camera.rays() @ pose[:3, :3].T)
+        cells = background_cells(directions, (height, width)).numpy()
+        open_space = seen.opacity < 0.5
+        np.add.at(total.reshape(-1, 3), cells[open_space], picture[open_space])
+        np.add.at(weight.reshape(-1), cells[open_space], 1.0)
+    filled = np.broadcast_to(mean, total.shape).astype(np.float32)
+    for sigma in (16.0, 6.0, 1.5):  # coarse first: near readings overrule far ones
+        near = cv2.GaussianBlur(weight, (0, 0), sigma)
+        blurred = cv2.GaussianBlur(total, (0, 0), sigma)
+        share = np.clip(near / 0.05, 0, 1)[..., None]
+        filled = filled * (1 - share) + share * blurred / np.maximum(near, 1e-6)[..., None]
+    return torch.from_numpy(np.clip(filled / 255, 0, 1)).float().to(field.device)
+
+
+def measure(field: VoxelField, data: TrainingData, most: int = 20) -> dict[str, Any]:
+    """Render held-out frames and compare: see `train_voxel_field` for the names."""
+    held = np.flatnonzero(data.held_out)
+    if not len(held):
+        return {}
+    plain, aligned, covered_only, coverage, depth_error = [], [], [], [], []
+    for index in held[np.linspace(0, len(held) - 1, min(most, len(held))).astype(int)]:
+        view = data.view(int(index))
+        seen = field.render(view.map_from_camera[None], view.camera)[0]
+        covered = seen.opacity > 0.5
+        gained = seen.rgb * channel_gains(view.rgb, seen)
+        error = ((view.rgb.astype(np.float64) - gained) / 255) ** 2
+        plain.append((((view.rgb.astype(np.float64) - seen.rgb) / 255) ** 2).mean())
+        aligned.append(error.mean())
+        if covered.any():
+            covered_only.append(error[covered].mean())
+        coverage.append(covered.mean())
+        height, width = seen.depth.shape
+        measured = cv2.resize(view.depth, (width, height), interpolation=cv2.INTER_NEAREST)
+        both = (measured > 0) & (seen.depth > 0)
+        if both.any():
+            depth_error.append(np.median(np.abs(measured - seen.depth)[both]))
+
+    def decibel(values: list[float]) -> float | None:
+        return float(np.mean(-10 * np.log10(np.maximum(values, 1e-10)))) if values else None
+
+    return {
+        'psnr_db': decibel(aligned),
+        'psnr_plain_db': decibel(plain),
+        'psnr_covered_db': decibel(covered_only),
+        'coverage': float(np.mean(coverage)),
+        'depth_error_m': float(np.mean(depth_error)) if depth_error else None,
+        'held_out_frames': len(held),
+    }

@@ -1,0 +1,91 @@
+"""Files on disk: written whole or not at all, and compared by checksum."""
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+import shutil
+
+from nerf_reversal_ros.errors import NerfReversalError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_text(path: Path, text: str) -> None:
+    """
+    Write a text file so that it is there whole or, after a failure, as it was before.
+
+    Raises
+    ------
+    NerfReversalError
+        If it cannot be written (no such folder, no space, not allowed).
+    """
+    try:
+        replace_text(path, text)
+    except OSError as error:
+        raise NerfReversalError(f'cannot write {path}: {error.strerror}') from error
+
+
+def refuse_unwritable(path: Path | None) -> None:
+    """
+    Find out before long work that its result could not be written; None is no file at all.
+
+    Raises
+    ------
+    NerfReversalError
+        If the file's folder does not exist or cannot be written, or the path is a folder.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise NerfReversalError(f'cannot write {path}: it is a folder, give the name of a file')
+    if not path.absolute().parent.is_dir():
+        raise NerfReversalError(f'cannot write {path}: the folder {path.parent} does not exist')
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise NerfReversalError(f'cannot write {path}: the folder {path.parent} is read-only')
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Do what `write_text` does, with the operating system's own errors (OSError)."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with temporary.open('w', encoding='utf-8') as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Tell a full disk, also from libraries (safetensors, torch) with errors of their own."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return isinstance(error, Exception) and 'No space left on device' in str(error)
+
+
+def sha256(path: Path) -> str:
+    """Return the checksum of a file's contents, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open('rb') as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Have a file or folder safely on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; what is not there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,386 @@
+"""
+The map folder: how it is written so that no half map can exist, and how it is opened.
+
+A map is a folder with a ``manifest.json`` (format version, how it was built, camera, frames,
+metrics, and size and checksum of every other file) beside arrays. It is put together in
+``<map>.partial/``, which survives a killed build and is renamed when the map is complete.
+"""
+
+from collections.abc import Iterator
+import ctypes
+from dataclasses import dataclass
+import fcntl
+import json
+import os
+from pathlib import Path
+import re
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.errors import BuildError, ImageError, MapError
+from nerf_reversal_ros.files import is_full_disk, remove, replace_text, sha256, sync
+from nerf_reversal_ros.geometry import Array
+
+FORMAT_VERSION = 1
+"""Version of the map folder that this program writes and reads."""
+
+MANIFEST = 'manifest.json'
+_STATE, _LOCK, _WORK = '.state.json', '.lock', '.work'
+_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*')
+
+
+@dataclass(frozen=True)
+class Map:
+    """A complete map on disk, its files checked."""
+
+    path: Path
+    """The map folder."""
+    manifest: dict[str, Any]
+    """The contents of ``manifest.json``."""
+
+    @property
+    def camera(self) -> Camera:
+        """The canonical camera that the regressor was trained for."""
+        return Camera(**self.manifest['camera'])
+
+    @property
+    def convention(self) -> Convention:
+        """How the poses of the bag that the map was built from became map_from_camera."""
+        return Convention.from_dict(self.manifest['convention'])
+
+    @property
+    def map_from_camera_walked(self) -> Array:
+        """(N, 4, 4) poses of the pictures that the map was built from."""
+        with np.load(self.file('walked_poses.npz'), allow_pickle=False) as stored:
+            return np.asarray(stored['map_from_camera'], dtype=np.float64)
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of the map's files; MapError when the map has no such file."""
+        if name not in self.manifest['files']:
+            raise MapError(
+                f'the map {self.path} holds no {name} (it holds'
+                f' {", ".join(sorted(self.manifest["files"]))}): build it again'
+            )
+        return self.path / name
+
+
+def open_map(path: Path) -> Map:
+    """
+    Open a map folder after checking its version and the size and checksum of every file.
+
+    Raises
+    ------
+    MapError
+        If there is no map, or it is unfinished, damaged, or of another format version.
+    """
+    path = Path(path)
+    try:
+        found = Map(path, _read_manifest(path))
+        for name, expected in found.manifest['files'].items():
+            _check_file(path, name, expected)
+    except OSError as error:
+        raise MapError(
+            f'cannot read the map {path}: {error.strerror} ({error.filename})'
+        ) from error
+    return found
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    if not file.is_file():
+        if _staging(Path(os.path.abspath(path))).is_dir():
+            raise MapError(
+                f'the map {path} is unfinished: give the same build command again, it goes on'
+                ' where it stopped'
+            )
+        what = 'is not a map: it holds no manifest.json' if path.exists() else 'does not exist'
+        raise MapError(f'{path} {what}; give the folder written by nerf-reversal build')
+    try:
+        manifest = json.loads(file.read_text(encoding='utf-8'))
+        version = manifest['format_version']
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise MapError(
+            f'{file} is damaged or not of a map ({_brief(error)}): build the map again'
+        ) from error
+    if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
+        remedy = 'update nerf_reversal_ros, or build it again' if newer else 'build it again'
+        raise MapError(
+            f'the map {path} has format version {version!r} and this program reads'
+            f' {FORMAT_VERSION}: {remedy}'
+        )
+    try:
+        Camera(**manifest['camera'])
+        Convention.from_dict(manifest['convention'])
+        if not all(_is_checksum(expected) for expected in manifest['files'].values()):
+            raise TypeError('files need bytes and sha256')
+    except (KeyError, TypeError, ValueError, AttributeError, ImageError) as error:
+        raise MapError(
+            f'{file} is incomplete or was edited ({_brief(error)}): build the map again'
+        ) from error
+    return dict(manifest)
+
+
+def _check_file(path: Path, name: str, expected: dict[str, Any]) -> None:
+    file = path / name
+    if not _NAME.fullmatch(name) or not file.resolve().is_relative_to(path.resolve()):
+        raise MapError(
+            f'{path / MANIFEST} names a file outside the map, {name!r}: do not trust this map,'
+            ' build it again'
+        )
+    if not file.is_file():
+        raise MapError(f'the map {path} lacks its file {name}: copy it again, or build it again')
+    size = file.stat().st_size
+    if size != expected['bytes']:
+        raise MapError(
+            f'{file} has {size} bytes instead of {expected["bytes"]} (truncated?): copy the map'
+            ' again, or build it again'
+        )
+    if sha256(file) != expected['sha256']:
+        raise MapError(
+            f'the contents of {file} have changed since the build: copy the map again, or build'
+            ' it again'
+        )
+
+
+class MapWriter:
+    """
+    Puts a map together in ``<map>.partial/``, so that a killed build can go on.
+
+    Use it as a context manager round the whole build: it holds a lock that keeps a second build
+    out, and it turns a full disk, wherever it shows, into a BuildError.
+
+    Parameters
+    ----------
+    map_dir : Path
+        The map to write. It must not exist, unless it is an empty folder.
+    fingerprint : dict
+        What the result depends on (bag, settings, versions), as JSON. An unfinished build with
+        the same fingerprint is resumed; another one is thrown away.
+    overwrite : bool
+        Allow an existing map to be replaced. The old one stays until the new one is complete.
+
+    Attributes
+    ----------
+    resumed : bool
+        An unfinished build is being continued.
+    note : str
+        What was found in ``<map>.partial/``, in words; empty for a fresh start.
+    work_dir : Path
+        Folder for intermediate files, which do not become part of the map.
+
+    Raises
+    ------
+    BuildError
+        If ``map_dir`` is taken, another build is writing it, or it cannot be written.
+    """
+
+    def __init__(
+        self, map_dir: Path, fingerprint: dict[str, Any], *, overwrite: bool = False
+    ) -> None:
+        self.map_dir = Path(os.path.abspath(map_dir))
+        self._staging = _staging(self.map_dir)
+        self._overwrite = overwrite
+        self.resumed, self.note = False, ''
+        self.work_dir = self._staging / _WORK
+        try:
+            _refuse_taken(self.map_dir, overwrite)
+            self._lock = _locked(self._staging)
+        except OSError as error:
+            raise self._failure(error) from error
+        try:
+            self._start(json.loads(json.dumps(fingerprint)))
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise self._failure(error) from error
+            raise
+
+    def _start(self, fingerprint: dict[str, Any]) -> None:
+        self._state: dict[str, Any] = {'fingerprint': fingerprint, 'stages': {}}
+        old = self._read_state()
+        if old is not None and old['fingerprint'] == fingerprint:
+            self._state, self.resumed = old, True
+            stages = ', '.join(old['stages']) or 'none'
+            self.note = f'resuming an unfinished build (finished stages: {stages})'
+        else:
+            leftovers = [item for item in self._staging.iterdir() if item.name != _LOCK]
+            if leftovers:
+                self.note = (
+                    'starting afresh: the unfinished build was of another bag, other settings'
+                    ' or another version'
+                )
+            for item in leftovers:
+                remove(item)
+            self._write_state()
+        self.work_dir.mkdir(exist_ok=True)
+
+    def path(self, name: str) -> Path:
+        """Return where to write the map's file ``name`` (its folder exists)."""
+        if not _NAME.fullmatch(name) or name == MANIFEST:
+            raise ValueError(f'{name!r} cannot be a file of a map')
+        file = self._staging / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
+
+    def done(self, stage: str) -> bool:
+        """Tell whether this build, or the one it resumes, finished a stage."""
+        return stage in self._state['stages']
+
+    def info(self, stage: str) -> dict[str, Any]:
+        """Return what `mark` was given for a finished stage."""
+        return dict(self._state['stages'][stage])
+
+    def mark(self, stage: str, info: dict[str, Any] | None = None) -> None:
+        """Record that a stage is finished, with what later stages need to know of it (JSON)."""
+        self._state['stages'][stage] = json.loads(json.dumps(info or {}))
+        try:
+            self._write_state()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def finish(self, manifest: dict[str, Any]) -> Map:
+        """
+        Complete the map: checksums, manifest, and the rename that makes it appear.
+
+        ``format_version`` and ``files`` are added to the manifest here.
+        """
+        try:
+            files = {
+                file.relative_to(self._staging).as_posix(): {
+                    'bytes': file.stat().st_size,
+                    'sha256': sha256(file),
+                }
+                for file in _files(self._staging)
+                if file.name != MANIFEST
+            }
+            complete = {'format_version': FORMAT_VERSION, **manifest, 'files': files}
+            text = json.dumps(complete, indent=1, allow_nan=False)
+            (self._staging / MANIFEST).write_text(text + '\n', encoding='utf-8')
+            for path in (*_files(self._staging), self._staging):
+                sync(path)
+            _refuse_taken(self.map_dir, self._overwrite)
+            remove(self.work_dir)
+            _put_in_place(self._staging, self.map_dir)
+            for name in (_STATE, _LOCK):
+                (self.map_dir / name).unlink()
+            sync(self.map_dir.parent)
+        except OSError as error:
+            raise self._failure(error) from error
+        finally:
+            self.close()
+        return Map(self.map_dir, complete)
+
+    def close(self) -> None:
+        """Let go of the lock; what was written stays, to be resumed."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> 'MapWriter':
+        """Hold the lock until the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let go of the lock; a full disk becomes a BuildError."""
+        self.close()
+        if error is not None and is_full_disk(error):
+            raise self._failure(error) from error
+
+    def _failure(self, error: BaseException) -> BuildError:
+        if is_full_disk(error):
+            return BuildError(
+                f'no space left for {self._staging}: free some, then the same command goes on'
+                ' where it stopped'
+            )
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return BuildError(f'cannot write the map {self.map_dir}: {reason}')
+
+    def _read_state(self) -> dict[str, Any] | None:
+        try:
+            state = json.loads((self._staging / _STATE).read_text(encoding='utf-8'))
+            return {'fingerprint': state['fingerprint'], 'stages': dict(state['stages'])}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _write_state(self) -> None:
+        replace_text(self._staging / _STATE, json.dumps(self._state))
+
+
+def _staging(map_dir: Path) -> Path:
+    return map_dir.with_name(map_dir.name + '.partial')
+
+
+def _refuse_taken(map_dir: Path, overwrite: bool) -> None:
+    if not map_dir.exists() or (map_dir.is_dir() and not any(map_dir.iterdir())):
+        return
+    if not (map_dir / MANIFEST).is_file():
+        raise BuildError(f'{map_dir} exists and is not a map: choose another folder')
+    if not overwrite:
+        raise BuildError(f'the map {map_dir} exists: choose another folder, or give --overwrite')
+
+
+def _locked(staging: Path) -> int:
+    """Return a file descriptor that holds the only lock on the staging folder."""
+    while True:
+        staging.mkdir(parents=True, exist_ok=True)
+        lock = os.open(staging / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_nlink == 1:
+                return lock
+        except BlockingIOError:
+            os.close(lock)
+            raise BuildError(
+                f'another build is writing {staging}: wait for it, or choose another folder'
+            ) from None
+        except OSError:
+            os.close(lock)
+            raise
+        os.close(lock)  # that build has just finished and its folder was renamed
+
+
+def _put_in_place(staging: Path, map_dir: Path) -> None:
+    """Rename the staging folder to the map, exchanging it with a map that is there."""
+    if not map_dir.exists() or not any(map_dir.iterdir()):
+        staging.replace(map_dir)
+        return
+    aside = map_dir.with_name(map_dir.name + '.replaced')
+    remove(aside)
+    libc = ctypes.CDLL(None)
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of <linux/fs.h>
+    if libc.renameat2(here, os.fsencode(staging), here, os.fsencode(map_dir), exchange) == 0:
+        staging.replace(aside)
+    else:  # a file system that cannot exchange: for a moment there is no map
+        map_dir.replace(aside)
+        staging.replace(map_dir)
+    remove(aside)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Go through the files of a map folder by name; hidden ones are not part of a map."""
+    for file in sorted(folder.rglob('*')):
+        if file.is_file() and not any(p.startswith('.') for p in file.relative_to(folder).parts):
+            yield file
+
+
+def _is_checksum(expected: Any) -> bool:
+    return (
+        isinstance(expected, dict)
+        and isinstance(expected.get('bytes'), int)
+        and isinstance(expected.get('sha256'), str)
+    )
+
+
+def _brief(error: Exception) -> str:
+    text = ' '.join(str(error).split())
+    return f'{text} is missing' if isinstance(error, KeyError) else text

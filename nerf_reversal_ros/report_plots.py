@@ -1,0 +1,314 @@
+"""The figures of the report: each function draws one and returns it as SVG text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+import io
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf
+
+from nerf_reversal_ros.evaluation import Evaluation
+from nerf_reversal_ros.metrics import answer_errors, Answers, error_vectors
+
+Array = NDArray[np.float64]
+
+INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
+BLUE, ORANGE, RED, GREEN = '#1d4ed8', '#c2560c', '#b91c1c', '#0f766e'
+OTHERS = ('#7c3aed', '#0891b2', '#475569', '#be185d', '#4d7c0f', '#a16207')
+GOOD_TO_BAD = LinearSegmentedColormap.from_list('good to bad', [BLUE, '#d97706', RED])
+_STYLE: dict[Any, Any] = {
+    'font.family': 'sans-serif',
+    'font.size': 11,
+    'text.color': INK,
+    'axes.edgecolor': FAINT,
+    'axes.labelcolor': INK,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.color': GRID,
+    'grid.linewidth': 0.8,
+    'axes.axisbelow': True,
+    'xtick.color': FAINT,
+    'ytick.color': FAINT,
+    'legend.frameon': False,
+    'legend.fontsize': 10,
+    'svg.hashsalt': 'nerf_reversal_ros',
+}
+
+
+class Drawing:
+    """A figure being drawn; ``svg`` holds it when the block is left."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.figure = Figure(figsize=(width, height), layout='constrained')
+        self.svg = ''
+
+    def axes(self, rows: int = 1, columns: int = 1, **options: Any) -> list[Axes]:
+        """Return rows x columns axes as a flat list."""
+        return list(self.figure.subplots(rows, columns, squeeze=False, **options).ravel())
+
+
+@contextmanager
+def _drawing(width: float = 6.6, height: float = 3.6) -> Iterator[Drawing]:
+    with matplotlib.rc_context(_STYLE):
+        drawing = Drawing(width, height)
+        yield drawing
+        out = io.StringIO()
+        drawing.figure.savefig(out, format='svg', metadata={'Date': None, 'Creator': None})
+        drawing.svg = out.getvalue()
+
+
+def trajectories(evaluation: Evaluation, map_from_camera_walked: Array) -> str:
+    """Draw from above where was walked, where the camera was, and where it was said to be."""
+    true = evaluation.map_from_camera_true[:, :2, 3]
+    answers = evaluation.published
+    centimetres = 100 * answer_errors(answers, evaluation.map_from_camera_true).translation
+    shown = answers.published
+    estimated = answers.map_from_camera[shown, :2, 3]
+    with _drawing(6.6, 6.0) as drawing:
+        (axes,) = drawing.axes()
+        axes.plot(
+            *map_from_camera_walked[:, :2, 3].T, 'o', color='#c5cad3', ms=5, mew=0, label='walked'
+        )
+        axes.plot(*true.T, color=INK, lw=1.2, label='true')
+        for start, end in zip(true[shown], estimated, strict=True):
+            axes.plot(*np.stack([start, end]).T, color=FAINT, lw=0.6)
+        if shown.any():
+            largest = max(5.0, float(np.percentile(centimetres[shown], 95)))
+            dots = axes.scatter(
+                estimated[:, 0],
+                estimated[:, 1],
+                c=centimetres[shown],
+                cmap=GOOD_TO_BAD,
+                vmin=0,
+                vmax=largest,
+                s=22,
+                zorder=3,
+                label='estimated',
+            )
+            bar = drawing.figure.colorbar(dots, ax=axes, shrink=0.7, extend='max')
+            bar.set_label('position error [cm]')
+        axes.plot(*true[~shown].T, 'x', color=RED, ms=6, mew=1.4, label='rejected (true place)')
+        axes.set_aspect('equal', adjustable='datalim')
+        axes.set(xlabel='map x [m]', ylabel='map y [m]')
+        axes.legend(loc='upper center', bbox_to_anchor=(0.5, 1.12), ncols=4)
+    return drawing.svg
+
+
+def errors_over_time(evaluation: Evaluation) -> str:
+    """Draw translation and rotation errors over time, refined and published; rejections marked."""
+    seconds = (evaluation.stamps_ns - evaluation.stamps_ns[0]) / 1e9
+    true = evaluation.map_from_camera_true
+    shown = evaluation.published.published
+    with _drawing(6.6, 4.8) as drawing:
+        both = drawing.axes(2, 1, sharex=True)
+        rows = (
+            ('translation', 100.0, 'position error [cm]'),
+            ('rotation', 180 / np.pi, 'rotation error [deg]'),
+        )
+        for axes, (kind, scale, label) in zip(both, rows, strict=True):
+            regressed = getattr(answer_errors(evaluation.stages['regressor'], true), kind) * scale
+            error = getattr(answer_errors(evaluation.published, true), kind) * scale
+            axes.plot(
+                seconds,
+                _finite(regressed),
+                '-',
+                color=ORANGE,
+                lw=1,
+                alpha=0.8,
+                label='regressor alone',
+            )
+            axes.plot(seconds[shown], error[shown], '.', color=BLUE, ms=6, label='published')
+            for second in seconds[~shown]:
+                axes.axvline(second, color=RED, alpha=0.25, lw=1.5)
+            axes.plot([], [], color=RED, alpha=0.4, lw=2, label='rejected')
+            axes.set_yscale('log')
+            axes.set_ylabel(label)
+            _plain_numbers(axes.yaxis)
+        both[0].legend(loc='upper center', bbox_to_anchor=(0.5, 1.25), ncols=3)
+        both[1].set_xlabel('time [s]')
+    return drawing.svg
+
+
+def error_distribution(evaluation: Evaluation) -> str:
+    """Draw which share of all pictures is within an error, for every method."""
+    true = evaluation.map_from_camera_true
+    with _drawing(6.6, 4.2) as drawing:
+        both = drawing.axes(1, 2, sharey=True)
+        columns = (
+            ('translation', 100.0, 'position error [cm]', (0.3, 300)),
+            ('rotation', 180 / np.pi, 'rotation error [deg]', (0.05, 180)),
+        )
+        for axes, (kind, scale, label, limits) in zip(both, columns, strict=True):
+            for name, colour, answers in curves(evaluation):
+                error = getattr(answer_errors(answers, true), kind) * scale
+                found = np.sort(error[answers.published])
+                share = np.arange(1, len(found) + 1) / len(error)
+                main = name == 'published'
+                axes.step(
+                    np.r_[limits[0], found, limits[1]],
+                    np.r_[0, share, share[-1:] or [0]] * 100,
+                    where='post',
+                    color=colour,
+                    lw=2.4 if main else 1.4,
+                    label=name.replace('_', ' '),
+                    zorder=3 if main else 2,
+                ) if len(found) else None
+            axes.set_xscale('log')
+            axes.set_xlim(*limits)
+            axes.set_xlabel(label)
+            _plain_numbers(axes.xaxis)
+        both[0].set(ylabel='share of all pictures [%]', ylim=(0, 102))
+        drawing.figure.legend(
+            *both[0].get_legend_handles_labels(), loc='outside upper center', ncols=4
+        )
+    return drawing.svg
+
+
+def curves(evaluation: Evaluation) -> list[tuple[str, str, Answers]]:
+    """Return name, colour and answers of every method, always in the same colours."""
+    fixed = [
+        ('published', BLUE, evaluation.published),
+        ('refined', GREEN, evaluation.stages['refined']),
+        ('regressor', ORANGE, evaluation.stages['regressor']),
+    ]
+    others = [
+        (name, OTHERS[k % len(OTHERS)], answers)
+        for k, (name, answers) in enumerate(evaluation.baselines.items())
+    ]
+    return fixed + others
+
+
+def calibration(evaluation: Evaluation) -> str:
+    """Draw how often errors are within k of their own sigmas, beside what a Gaussian gives."""
+    answers, true = evaluation.published, evaluation.map_from_camera_true
+    shown = answers.published
+    with _drawing(6.6, 3.6) as drawing:
+        (axes,) = drawing.axes()
+        k = np.linspace(0, 4, 81)
+        axes.plot(k, 100 * erf(k / np.sqrt(2)), '--', color=FAINT, label='Gaussian, as promised')
+        if answers.covariance is not None and shown.any():
+            sigma = np.sqrt(np.diagonal(answers.covariance[shown], axis1=1, axis2=2))
+            ratio = np.abs(error_vectors(answers.map_from_camera[shown], true[shown])) / sigma
+            for name, colour, part in (
+                ('translation', BLUE, ratio[:, :3]),
+                ('rotation', ORANGE, ratio[:, 3:]),
+            ):
+                share = 100 * np.mean(part.ravel()[:, None] <= k, axis=0)
+                axes.plot(k, share, color=colour, lw=2, label=name)
+        axes.set(
+            xlabel='error within so many of its own standard deviations',
+            ylabel='share [%]',
+            ylim=(0, 102),
+            xlim=(0, 4),
+        )
+        axes.legend(loc='lower right')
+    return drawing.svg
+
+
+def latency(evaluation: Evaluation) -> str:
+    """Draw how the time a picture takes is distributed, by method."""
+    with _drawing(6.6, 3.2) as drawing:
+        (axes,) = drawing.axes()
+        for name, colour, answers in curves(evaluation):
+            timed = answers.latency_ms[np.isfinite(answers.latency_ms)]
+            if name in ('refined', 'mean_pose', 'nearest_reference') or not len(timed):
+                continue
+            bins = np.geomspace(0.8, max(1000.0, 1.2 * timed.max()), 60).tolist()
+            label = f'{name.replace("_", " ")}, median {np.median(timed):.3g} ms'
+            axes.hist(timed.clip(0.8), bins=bins, color=colour, alpha=0.65, label=label)
+        axes.set_xscale('log')
+        axes.set(xlabel='time of one picture [ms]', ylabel='pictures')
+        _plain_numbers(axes.xaxis)
+        axes.legend(loc='upper right')
+    return drawing.svg
+
+
+def retained_variance(share: Sequence[float]) -> str:
+    """Draw which share of the pictures' variance so many PCA components keep."""
+    with _drawing(6.6, 3.0) as drawing:
+        (axes,) = drawing.axes()
+        percent = 100 * np.asarray(share, dtype=np.float64)
+        axes.plot(np.arange(1, len(percent) + 1), percent, color=BLUE, lw=2)
+        axes.annotate(
+            f'{len(percent)} components keep {percent[-1]:.1f} %',
+            (len(percent), percent[-1]),
+            xytext=(-8, -22),
+            textcoords='offset points',
+            ha='right',
+        )
+        axes.set(
+            xlabel='PCA components', ylabel='variance kept [%]', ylim=(0, 102), xlim=(0, None)
+        )
+    return drawing.svg
+
+
+def training(
+    field: Mapping[str, Sequence[float]], regressor: Mapping[str, Sequence[float]]
+) -> str:
+    """Draw how the field's and the regressor's losses fell, as far as they were kept."""
+    panels: list[tuple[str, str, str, list[tuple[str, str, Sequence[float]]]]] = []
+    for values, at, title, wanted in (
+        (field, 'step', 'field', [('loss', 'training loss', BLUE)]),
+        (
+            field,
+            'psnr_step' if 'psnr_step' in field else 'step',
+            'field',
+            [('psnr_db', 'held-out PSNR [dB]', GREEN)],
+        ),
+        (
+            regressor,
+            'epoch',
+            'regressor',
+            [('train_loss', 'training loss', BLUE), ('val_loss', 'validation loss', ORANGE)],
+        ),
+        (
+            regressor,
+            'epoch',
+            'regressor',
+            [('val_translation_m', 'validation median [m]', ORANGE)],
+        ),
+        (
+            regressor,
+            'epoch',
+            'regressor',
+            [('val_rotation_deg', 'validation median [deg]', ORANGE)],
+        ),
+    ):
+        lines = [
+            (label, colour, values[name])
+            for name, label, colour in wanted
+            if len(values.get(name, ())) and len(values[name]) == len(values.get(at, ()))
+        ]
+        if lines:
+            panels.append((title, at, at, lines))
+    if not panels:
+        return ''
+    rows = (len(panels) + 1) // 2
+    with _drawing(6.6, 2.5 * rows) as drawing:
+        grid = drawing.axes(rows, 2)
+        for axes, (title, at, label, lines) in zip(grid, panels, strict=False):
+            source = field if title == 'field' else regressor
+            for name, colour, values_ in lines:
+                axes.plot(source[at], values_, color=colour, lw=1.6, label=name)
+            axes.set(title=title, xlabel=label.replace('psnr_', ''))
+            axes.title.set_fontsize(11)
+            axes.legend()
+        for axes in grid[len(panels) :]:
+            axes.set_visible(False)
+    return drawing.svg
+
+
+def _finite(values: Array) -> Array:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _plain_numbers(axis: Any) -> None:
+    axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
+    axis.set_minor_formatter(matplotlib.ticker.NullFormatter())

@@ -1,0 +1,178 @@
+"""One pass through a bag: where the pictures are, how sharp, and seen through which lens."""
+
+from dataclasses import dataclass, field
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.bag import Bag, Raw
+from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.decoding import rgb_from_message
+from nerf_reversal_ros.errors import CaptureError, ImageError
+from nerf_reversal_ros.images import sharpness, thumbnail
+from nerf_reversal_ros.lens import Lens, lens_from_info
+from nerf_reversal_ros.progress import Progress, ProgressCallback
+
+log = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """Where a message is in the bag."""
+
+    topic: str
+    logged_ns: int
+    stamp_ns: int
+
+    @classmethod
+    def of(cls, raw: Raw) -> 'Place':
+        """Return the place of a message."""
+        return cls(raw.topic, raw.logged_ns, raw.stamp_ns)
+
+
+class Colour(NamedTuple):
+    """A colour picture that can be decoded."""
+
+    place: Place
+    sharpness: float
+    lens: Lens
+    """At the size of the picture."""
+
+
+@dataclass
+class Scan:
+    """What a bag holds."""
+
+    colours: list[Colour] = field(default_factory=list)
+    """By stamp, each stamp once."""
+    depths: list[Place] = field(default_factory=list)
+    """By stamp."""
+    image_frame: str = ''
+    """Frame of the pictures' headers."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Messages by what they are."""
+
+
+def scan_bag(
+    bag: Bag, config: CaptureConfig, progress: ProgressCallback, *, with_depth: bool = True
+) -> Scan:
+    """
+    Go through the pictures of a bag once.
+
+    Raises
+    ------
+    CaptureError
+        If a topic is missing, pictures differ in size, or most of them are damaged.
+    """
+    image_topic, info_topic = config.image_topic, config.camera_info_topic
+    bag.require(image_topic, 'image_topic', ('Image', 'CompressedImage'))
+    bag.require(info_topic, 'camera_info_topic', ('CameraInfo',))
+    topics = [image_topic, info_topic]
+    if with_depth and config.depth_topic:
+        bag.require(config.depth_topic, 'depth_topic', ('Image', 'CompressedImage'))
+        topics.append(config.depth_topic)
+    total = bag.count(image_topic)
+    pictures: dict[int, tuple[Place, float]] = {}
+    infos: dict[int, Any] = {}
+    found, size, damaged, done = Scan(), _Size(bag), 0, 0
+    for raw in bag.messages(topics):
+        if raw.topic == info_topic:
+            infos[raw.stamp_ns] = bag.decode(raw)
+        elif raw.topic != image_topic:
+            found.depths.append(Place.of(raw))
+        else:
+            done += 1
+            message = bag.decode(raw)
+            found.image_frame = found.image_frame or message.header.frame_id
+            try:
+                grey = thumbnail(message)
+            except ImageError as error:
+                damaged += 1
+                log.warning(
+                    'left out a picture of %s, at %d ns: %s', bag.path, raw.stamp_ns, error
+                )
+                continue
+            finally:
+                progress(Progress('capture', done, total))
+            size.check(raw, message, grey.shape)
+            pictures.setdefault(raw.stamp_ns, (Place.of(raw), sharpness(grey)))
+    _refuse_unusable(bag, config, done, damaged, infos)
+    found.colours = _through_lenses(bag, pictures, infos, size.pixels)
+    found.depths.sort(key=lambda place: place.stamp_ns)
+    found.counts = {
+        'pictures': done,
+        'pictures damaged': damaged,
+        'pictures with a repeated stamp': done - damaged - len(pictures),
+        'depth pictures': len(found.depths),
+    }
+    return found
+
+
+def nearest(stamps_ns: NDArray[np.int64], at_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each time (M,) the position of the nearest of N > 0 growing stamps."""
+    after = np.clip(np.searchsorted(stamps_ns, at_ns), 0, len(stamps_ns) - 1)
+    before = np.clip(after - 1, 0, None)
+    earlier = at_ns - stamps_ns[before] < stamps_ns[after] - at_ns
+    return np.where(earlier, before, after)
+
+
+class _Size:
+    """Holds all pictures to the size of the first one."""
+
+    def __init__(self, bag: Bag) -> None:
+        self._bag = bag
+        self._small: tuple[int, ...] = ()
+        self.pixels = (0, 0)
+
+    def check(self, raw: Raw, message: Any, small: tuple[int, ...]) -> None:
+        if small == self._small:
+            return
+        h, w = rgb_from_message(message).shape[:2]
+        if not self._small:
+            self._small, self.pixels = small, (w, h)
+        else:
+            w0, h0 = self.pixels
+            raise CaptureError(
+                f'the picture at {raw.stamp_ns} ns on {raw.topic} of {self._bag.path} is {w}x{h},'
+                f' those before it are {w0}x{h0}: cut the bag there, a capture has one size'
+            )
+
+
+def _refuse_unusable(
+    bag: Bag, config: CaptureConfig, pictures: int, damaged: int, infos: dict[int, Any]
+) -> None:
+    if not pictures:
+        raise CaptureError(f'image_topic {config.image_topic} of {bag.path} has no message')
+    if damaged * 2 > pictures:
+        raise CaptureError(
+            f'{damaged} of {pictures} pictures on {config.image_topic} of {bag.path} cannot be'
+            ' decoded: the bag is damaged, or the topic does not hold JPEG or PNG'
+        )
+    if not infos:
+        raise CaptureError(
+            f'camera_info_topic {config.camera_info_topic} of {bag.path} has no message: record'
+            ' it with the pictures'
+        )
+
+
+def _through_lenses(
+    bag: Bag,
+    pictures: dict[int, tuple[Place, float]],
+    infos: dict[int, Any],
+    size: tuple[int, int],
+) -> list[Colour]:
+    """Give every picture, by stamp, the intrinsics that were measured nearest in time."""
+    info_stamps = np.array(sorted(infos), np.int64)
+    stamps = sorted(pictures)
+    colours = []
+    for stamp, position in zip(
+        stamps, nearest(info_stamps, np.array(stamps, np.int64)), strict=True
+    ):
+        try:
+            lens = lens_from_info(infos[int(info_stamps[position])], *size)
+        except ImageError as error:
+            raise CaptureError(f'the bag {bag.path}: {error}') from error
+        place, sharp = pictures[stamp]
+        colours.append(Colour(place, sharp, lens))
+    return colours

@@ -1,0 +1,169 @@
+"""
+The peer to beat: SIFT features of real pictures, lifted with their depth, and PnP.
+
+It keeps what our map never holds, the real pictures' features. A query is compared with the
+pictures that look most alike (VLAD), matched by ratio test, and posed by PnP in RANSAC.
+
+References
+----------
+D. Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004. R. Arandjelovic
+and A. Zisserman, "Three things everyone should know", CVPR 2012 (RootSIFT), and "All about
+VLAD", CVPR 2013.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Capture, Frame
+from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.geometry import inverse, pose, transform
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+
+Array = NDArray[np.float64]
+Descriptors = NDArray[np.float32]
+
+EVERY = 10
+FEATURES = 1500
+WORDS = 32
+CANDIDATES = 5
+RATIO = 0.8
+REPROJECTION_PX = 3.0
+MIN_INLIERS = 12
+
+
+@dataclass(frozen=True)
+class _View:
+    points: Array
+    """(n, 3) features of one reference picture in the map [m]."""
+    descriptors: Descriptors
+    """(n, 128) their RootSIFT descriptors, of length 1."""
+
+
+class SiftPnp:
+    """
+    SIFT + PnP against every tenth picture of a capture with depth.
+
+    Raises
+    ------
+    CaptureError
+        If no picture of the capture has features with depth.
+    """
+
+    def __init__(self, reference: Capture, *, progress: ProgressCallback = silent) -> None:
+        self._sift = cv2.SIFT_create(nfeatures=FEATURES)  # type: ignore[attr-defined]
+        views = []
+        for number, frame in enumerate(reference):
+            if number % EVERY == 0:
+                view = self._lifted(frame)
+                if len(view.points) >= MIN_INLIERS:
+                    views.append(view)
+            progress(Progress('sift_pnp reference', number + 1, len(reference)))
+        if not views:
+            raise CaptureError(
+                f'no picture of {reference.source} has SIFT features with depth: sift_pnp needs'
+                ' a reference with depth and texture'
+            )
+        self._views = views
+        self._words = _words(np.concatenate([view.descriptors for view in views]))
+        self._vlads = np.stack([self._vlad(view.descriptors) for view in views])
+
+    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> Array | None:
+        """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
+        pixels, descriptors = self._features(rgb)
+        if len(pixels) < MIN_INLIERS:
+            return None
+        alike = np.argsort(-(self._vlads @ self._vlad(descriptors)))[:CANDIDATES]
+        found = [_matches(descriptors, self._views[k].descriptors) for k in alike]
+        matched = np.concatenate([pixels[query] for query, _ in found])
+        points = np.concatenate(
+            [self._views[k].points[match] for k, (_, match) in zip(alike, found, strict=True)]
+        )
+        return _pnp(points, matched, camera)
+
+    def _features(self, rgb: NDArray[np.uint8]) -> tuple[Array, Descriptors]:
+        keypoints, raw = self._sift.detectAndCompute(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None)
+        if raw is None:
+            return np.empty((0, 2)), np.empty((0, 128), np.float32)
+        pixels = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64)
+        descriptors = np.sqrt(raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-9))
+        return pixels, descriptors.astype(np.float32)
+
+    def _lifted(self, frame: Frame) -> _View:
+        """Take the features of a frame that have depth to the map."""
+        pixels, descriptors = self._features(frame.rgb)
+        if frame.depth is None or frame.depth_camera is None:
+            return _View(np.empty((0, 3)), descriptors[:0])
+        focal = np.array([frame.camera.fx, frame.camera.fy])
+        rays = (pixels - [frame.camera.cx, frame.camera.cy]) / focal
+        rays = np.hstack([rays, np.ones((len(rays), 1))])
+        where = np.rint(frame.depth_camera.project(rays)).astype(int)
+        height, width = frame.depth.shape
+        inside = np.all((where >= 0) & (where < [width, height]), axis=1)
+        depth = np.zeros(len(rays))
+        depth[inside] = frame.depth[where[inside, 1], where[inside, 0]]
+        known = depth > 0
+        points = transform(frame.map_from_camera, rays[known] * depth[known, None])
+        return _View(points, descriptors[known])
+
+    def _vlad(self, descriptors: Descriptors) -> Descriptors:
+        """Describe a picture as a whole: (WORDS * 128,) of length 1."""
+        word = np.argmax(descriptors @ self._words.T, axis=1)
+        residuals = np.zeros_like(self._words)
+        np.add.at(residuals, word, descriptors - self._words[word])
+        residuals /= np.maximum(np.linalg.norm(residuals, axis=1, keepdims=True), 1e-9)
+        flat: Descriptors = residuals.ravel() / max(float(np.linalg.norm(residuals)), 1e-9)
+        return flat
+
+
+def _words(descriptors: Descriptors) -> Descriptors:
+    """Cluster descriptors (n, 128) to visual words (WORDS, 128), always the same ones."""
+    cv2.setRNGSeed(0)
+    sample = descriptors[:: max(1, len(descriptors) // 20000)]
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
+    count = min(WORDS, len(sample))
+    _, _, centres = cv2.kmeans(sample, count, None, stop, 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    unit: Descriptors = centres / np.linalg.norm(centres, axis=1, keepdims=True)
+    return unit
+
+
+def _matches(
+    query: Descriptors, reference: Descriptors
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return indices of query and reference features that pass Lowe's ratio test."""
+    alike = query @ reference.T
+    best = np.argmax(alike, axis=1)
+    rows = np.arange(len(query))
+    first = alike[rows, best]
+    alike[rows, best] = -1.0
+    second = alike.max(axis=1)
+    near, next_near = (np.sqrt(np.maximum(2.0 - 2.0 * s, 0.0)) for s in (first, second))
+    kept = np.flatnonzero(near < RATIO * next_near)
+    return kept, best[kept]
+
+
+def _pnp(points: Array, pixels: Array, camera: Camera) -> Array | None:
+    if len(points) < MIN_INLIERS:
+        return None
+    found, turn, shift, inliers = cv2.solvePnPRansac(
+        points,
+        pixels,
+        camera.matrix,
+        None,
+        iterationsCount=2000,
+        reprojectionError=REPROJECTION_PX,
+        confidence=0.9999,
+        flags=cv2.SOLVEPNP_AP3P,
+    )
+    if not found or inliers is None or len(inliers) < MIN_INLIERS:
+        return None
+    inside = inliers[:, 0]
+    turn, shift = cv2.solvePnPRefineLM(
+        points[inside], pixels[inside], camera.matrix, None, turn, shift
+    )
+    camera_from_map = pose(translation=np.asarray(shift[:, 0], dtype=np.float64))
+    camera_from_map[:3, :3] = cv2.Rodrigues(turn)[0]
+    return inverse(camera_from_map)

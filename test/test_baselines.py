@@ -1,0 +1,119 @@
+"""Baselines are what they say, and are asked for by name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from small_room import walk, write_bag
+
+from nerf_reversal_ros.baselines import BASELINES, chosen_baselines, Material, nearest_reference
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.errors import CaptureError, ConfigError
+from nerf_reversal_ros.geometry import pose, pose_errors
+
+AS_IT_IS = Convention('optical', np.eye(4), 'configured')
+
+
+def turned(degrees: float, x: float = 0.0) -> np.ndarray:
+    return pose(Rotation.from_euler('z', degrees, degrees=True), (x, 0, 0))
+
+
+class Retriever:
+    """A regressor of which only the retrieved poses are asked."""
+
+    retrieved = np.stack([turned(5), turned(6)])
+
+    def regress(self, rgb: np.ndarray, camera: Camera) -> 'Retriever':
+        """Answer the same always."""
+        return self
+
+
+def opened(bag: Path) -> Capture:
+    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, prune=False)
+
+
+@pytest.fixture(scope='module')
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Capture:
+    return opened(write_bag(tmp_path_factory.mktemp('bags') / 'walk', walk(120)))
+
+
+@pytest.fixture(scope='module')
+def queries(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
+    bag = tmp_path_factory.mktemp('bags') / 'other'
+    return list(opened(write_bag(bag, walk(4, height=1.4, phase=0.1), depth=False)))
+
+
+def test_mean_pose_is_the_middle_of_the_walk(queries: list[Frame]) -> None:
+    material = Material(np.stack([turned(10, 1.0), turned(30, 3.0)]), Retriever())
+    assert BASELINES['mean_pose'](material)(queries[0]) == pytest.approx(turned(20, 2.0))
+
+
+def test_nearest_reference_weighs_five_degrees_like_five_centimetres() -> None:
+    nearest = nearest_reference(np.stack([turned(20, 0.0), turned(2, 0.1), turned(0, 0.5)]))
+    assert nearest(turned(0, 0.0)) == pytest.approx(turned(2, 0.1))
+
+
+def test_nearest_reference_is_told_the_truth(queries: list[Frame]) -> None:
+    walked = np.stack([frame.map_from_camera for frame in queries])
+    locate = BASELINES['nearest_reference'](Material(walked, Retriever()))
+    assert locate(queries[2]) == pytest.approx(queries[2].map_from_camera)
+
+
+def test_pca_retrieval_is_the_most_alike_synthetic_view(queries: list[Frame]) -> None:
+    locate = BASELINES['pca_retrieval'](Material(np.eye(4)[None], Retriever()))
+    assert locate(queries[0]) == pytest.approx(turned(5))
+
+
+def test_sift_pnp_finds_the_camera_to_a_centimetre(
+    reference: Capture, queries: list[Frame]
+) -> None:
+    locate = BASELINES['sift_pnp'](Material(np.eye(4)[None], Retriever(), reference))
+    found = [locate(frame) for frame in queries]
+    assert all(answer is not None for answer in found)
+    errors = pose_errors(np.stack(found), np.stack([frame.map_from_camera for frame in queries]))
+    assert errors.translation.max() < 0.02
+    assert np.degrees(errors.rotation).max() < 0.6
+
+
+def test_sift_pnp_gives_no_answer_to_a_blank_wall(
+    reference: Capture, queries: list[Frame]
+) -> None:
+    locate = BASELINES['sift_pnp'](Material(np.eye(4)[None], Retriever(), reference))
+    blank = Frame(0, 0, np.full_like(queries[0].rgb, 90), queries[0].camera, None, None, np.eye(4))
+    assert locate(blank) is None
+
+
+def test_sift_pnp_needs_depth_in_its_reference(tmp_path: Path) -> None:
+    flat = opened(write_bag(tmp_path / 'flat', walk(12), depth=False))
+    with pytest.raises(CaptureError, match='has SIFT features with depth'):
+        BASELINES['sift_pnp'](Material(np.eye(4)[None], Retriever(), flat))
+
+
+def test_all_leaves_out_only_what_lacks_its_reference() -> None:
+    assert chosen_baselines('all', has_reference=True) == tuple(BASELINES)
+    assert chosen_baselines('all', has_reference=False) == (
+        'mean_pose',
+        'nearest_reference',
+        'pca_retrieval',
+    )
+
+
+def test_names_are_taken_in_the_order_given_and_once() -> None:
+    assert chosen_baselines('none', has_reference=True) == ()
+    names = chosen_baselines('pca_retrieval, mean_pose,pca_retrieval', has_reference=False)
+    assert names == ('pca_retrieval', 'mean_pose')
+
+
+def test_an_unknown_name_is_refused_with_those_known() -> None:
+    with pytest.raises(ConfigError, match='did you mean mean_pose') as caught:
+        chosen_baselines('mean-pose', has_reference=False)
+    assert 'known are mean_pose, nearest_reference, pca_retrieval, sift_pnp' in str(caught.value)
+
+
+def test_a_named_baseline_that_lacks_its_reference_says_which_option_to_give() -> None:
+    with pytest.raises(ConfigError, match='sift_pnp needs --reference with the bag of the build'):
+        chosen_baselines('sift_pnp', has_reference=False)

@@ -1,0 +1,310 @@
+"""The command line as scripts see it: output, exit status, and one line for a user's error."""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from small_room import CAMERA, walk, write_bag
+
+from nerf_reversal_ros.cli.console import Console, duration
+from nerf_reversal_ros.cli.convert import frame_range
+from nerf_reversal_ros.cli.localize import pose_entry
+from nerf_reversal_ros.cli.main import main
+from nerf_reversal_ros.cli.query import query_config
+from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.errors import ConfigError, MapError
+from nerf_reversal_ros.geometry import pose
+from nerf_reversal_ros.map_store import Map, MapWriter
+from nerf_reversal_ros.outcome import PoseEstimate, Rejected
+from nerf_reversal_ros.progress import Progress
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, '-m', 'nerf_reversal_ros.cli.main']
+ENVIRONMENT = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *sys.path])}
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, as `main` would be by its entry point."""
+    argv = [str(argument) for argument in arguments]
+    out, told = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
+        try:
+            status = main(argv)
+        except SystemExit as misuse:
+            status = int(misuse.code or 0)
+    return subprocess.CompletedProcess(argv, status, out.getvalue(), told.getvalue())
+
+
+def error_of(*arguments: object) -> str:
+    """Return the one line on stderr of a command that must fail because of its user."""
+    done = run(*arguments)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ''
+    assert done.stderr.startswith('nerf-reversal: ') and done.stderr.count('\n') == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bag(tmp_path_factory.mktemp('bags') / 'walk', walk(4))
+
+
+def write_map(path: Path, **built: object) -> Map:
+    with MapWriter(path, {}) as writer:
+        writer.path('field.bin').write_bytes(bytes(2_500_000))
+        return writer.finish(
+            {
+                'camera': CAMERA.as_dict(),
+                'capture_camera': CAMERA.as_dict(),
+                'convention': Convention('opengl', np.eye(4), 'floor plane').as_dict(),
+                'capture': {'source': 'walk', 'counts': {'kept': 40, 'blurred': 2}},
+                'built': {'date': '2026-01-01T00:00:00Z', 'device': 'cpu', **built},
+                'metrics': {'psnr_db': 23.456},
+            }
+        )
+
+
+def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
+    heavy = "{'numpy', 'torch', 'cv2', 'scipy', 'rosbags', 'matplotlib', 'rclpy'}"
+    code = (
+        'import sys; from nerf_reversal_ros.cli.main import parser; print(parser().format_help());'
+        f' assert not {heavy} & set(sys.modules)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr
+    for command in ('convert', 'build', 'localize', 'evaluate', 'info'):
+        assert f'\n    {command} ' in done.stdout
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        [],
+        ['fly'],
+        ['info'],
+        ['localize', 'a.map', 'a.bag'],
+        ['build', 'a.bag', 'a.map', '--device', 'tpu'],
+        ['convert', 'a', 'b', '--format', 'zip'],
+        ['convert', 'a', 'b', '--frames', '9:5'],
+    ],
+)
+def test_misuse_is_status_2_and_shows_the_usage(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith('usage: nerf-reversal')
+
+
+def test_frames_are_a_up_to_b() -> None:
+    assert frame_range('450:850') == slice(450, 850)
+    assert frame_range('450:') == slice(450, None)
+    assert frame_range(':850') == slice(None, 850)
+    for wrong in ('450', '1:2:3', '-5:3', 'a:b', '3:3'):
+        with pytest.raises(argparse.ArgumentTypeError):
+            frame_range(wrong)
+
+
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    assert 'there is neither a map nor a bag at' in error_of('info', tmp_path / 'nowhere')
+    assert 'does not exist' in error_of('evaluate', tmp_path / 'no.map', tmp_path / 'no.bag')
+    assert 'there is no recording at' in error_of('convert', tmp_path / 'no', tmp_path / 'bag')
+
+
+def test_a_cut_off_bag_is_told_in_one_line(bag: Path, tmp_path: Path) -> None:
+    (mcap,) = bag.glob('*.mcap')
+    (tmp_path / 'cut.mcap').write_bytes(mcap.read_bytes()[:5000])
+    assert 'damaged or was cut off' in error_of('info', tmp_path / 'cut.mcap')
+
+
+def test_an_unknown_baseline_is_told_before_any_work(tmp_path: Path) -> None:
+    told = error_of('evaluate', tmp_path / 'no.map', tmp_path / 'no.bag', '--baselines', 'sift')
+    assert 'known are mean_pose, nearest_reference, pca_retrieval, sift_pnp, all, none' in told
+
+
+def test_a_baseline_that_lacks_its_reference_names_the_option(tmp_path: Path) -> None:
+    told = error_of('evaluate', tmp_path, tmp_path, '--baselines', 'sift_pnp')
+    assert '--reference' in told
+
+
+def test_a_result_that_could_not_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    nowhere = tmp_path / 'no/metrics.json'
+    told = error_of('evaluate', tmp_path / 'no.map', tmp_path / 'no.bag', '--json', nowhere)
+    assert 'no does not exist' in told
+    told = error_of('localize', tmp_path / 'no.map', tmp_path / 'no.bag', '--out', tmp_path)
+    assert 'it is a folder' in told
+
+
+def test_settings_that_cannot_be_read_or_are_unknown(bag: Path, tmp_path: Path) -> None:
+    settings = tmp_path / 'settings.yaml'
+    assert 'cannot read the settings' in error_of('build', bag, 'm', '--config', settings)
+    settings.write_text('field: [')
+    assert 'are not YAML' in error_of('build', bag, 'm', '--config', settings)
+    settings.write_text('field: {voxels_m: 0.02}')
+    assert 'did you mean voxel_m?' in error_of('build', bag, 'm', '--config', settings)
+
+
+def test_verbose_also_tells_where_an_error_arose(tmp_path: Path) -> None:
+    done = run('info', tmp_path / 'nowhere', '-v')
+    assert done.returncode == 1
+    assert done.stderr.startswith('Traceback')
+    assert done.stderr.splitlines()[-1].startswith('nerf-reversal: there is neither')
+
+
+def test_info_of_a_bag_tells_its_topics_pictures_and_length(bag: Path) -> None:
+    told = run('info', bag).stdout
+    assert 'is a bag of 16 messages over 0.6 s' in told
+    assert 'sensor_msgs/msg/CameraInfo  (default topic of camera_info)' in told
+    assert 'Pictures of 240x180.' in told
+    assert 'All default topics are there' in told
+
+
+def test_info_of_a_bag_names_the_default_topics_that_it_lacks(tmp_path: Path) -> None:
+    told = run('info', write_bag(tmp_path / 'flat', walk(3), depth=False)).stdout
+    assert 'Missing or empty: depth /record3d/device_0/depth/img; set these topics' in told
+
+
+def test_info_of_a_map_tells_what_it_is_and_where_it_comes_from(tmp_path: Path) -> None:
+    write_map(tmp_path / 'room.map', seconds={'field': 200.0, 'synthesis': 40.0})
+    told = run('info', tmp_path / 'room.map').stdout
+    assert 'format version 1) of 2.5 MB, its 1 files are complete and unchanged.' in told
+    assert 'Built 2026-01-01T00:00:00Z (' in told and ' ago)' in told
+    assert 'Building took 4 min 0 s: field 3 min 20 s, synthesis 40 s.' in told
+    assert 'Capture walk: 40 kept, 2 blurred.' in told
+    assert 'Poses of the bag: opengl; up from floor plane.' in told
+    assert 'Camera of the regressor: 240x180, focal length 200.0, 200.0 px.' in told
+    assert 'psnr_db: 23.46' in told
+    assert '2.500 MB  field.bin' in told
+
+
+def test_info_of_a_damaged_or_unfinished_map_is_an_error(tmp_path: Path) -> None:
+    write_map(tmp_path / 'room.map')
+    (tmp_path / 'room.map/field.bin').write_bytes(b'')
+    assert '(truncated?)' in error_of('info', tmp_path / 'room.map')
+    MapWriter(tmp_path / 'next.map', {}).close()
+    assert 'is unfinished' in error_of('info', tmp_path / 'next.map')
+
+
+def test_the_exit_status_is_that_of_the_process(tmp_path: Path) -> None:
+    command = [*COMMAND, 'info', str(tmp_path / 'nowhere')]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 1
+    assert done.stderr == f'nerf-reversal: there is neither a map nor a bag at {command[-1]}\n'
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(bag: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, 'w') as nobody:
+        done = subprocess.run(
+            [*COMMAND, 'info', str(bag)],
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, '')
+
+
+def wait_until_read(fifo: Path, child: subprocess.Popen) -> int:
+    """Return the writing end of a FIFO as soon as the child has opened it for reading."""
+    while child.poll() is None:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError(f'ended too early: {child.communicate()[1]}')
+
+
+def test_an_interrupted_build_says_that_it_can_be_resumed(bag: Path, tmp_path: Path) -> None:
+    settings = tmp_path / 'settings.yaml'
+    os.mkfifo(settings)  # the command waits for somebody to write them
+    command = [*COMMAND, 'build', str(bag), str(tmp_path / 'm'), '--config', str(settings)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as child:
+        writing = wait_until_read(settings, child)
+        child.send_signal(signal.SIGINT)
+        _, told = child.communicate(timeout=60)
+        os.close(writing)
+    assert child.returncode == 130
+    assert told == 'nerf-reversal: interrupted; the same command goes on where it stopped\n'
+
+
+def test_the_entry_of_a_localized_picture() -> None:
+    turned = pose(Rotation.from_euler('z', 180, degrees=True), (1, 2, 3))
+    entry = pose_entry(1_700_000_000_123_456_789, PoseEstimate(turned, np.eye(6)))
+    assert entry['stamp_ns'] == 1_700_000_000_123_456_789
+    assert entry['stamp'] == {'sec': 1_700_000_000, 'nanosec': 123_456_789}
+    assert entry['map_from_camera']['position'] == [1, 2, 3]
+    assert entry['map_from_camera']['orientation_xyzw'] == pytest.approx([0, 0, 1, 0])
+    assert entry['covariance'] == np.eye(6).tolist()
+    json.dumps(entry)
+
+
+def test_the_entry_of_a_rejected_picture_has_the_reason() -> None:
+    entry = pose_entry(5, Rejected('too few inliers', '12 < 30'))
+    assert entry['rejected'] == 'too few inliers' and entry['detail'] == '12 < 30'
+    assert 'map_from_camera' not in entry
+
+
+def arguments(**given: object) -> argparse.Namespace:
+    return argparse.Namespace(**{'device': None, 'config': None, **given})
+
+
+def test_a_bag_is_read_as_the_one_that_the_map_was_built_from(tmp_path: Path) -> None:
+    map_ = write_map(tmp_path / 'm', config={'capture': {'image_topic': '/cam'}})
+    config = query_config(map_, arguments(device='cpu'))
+    assert config.capture.image_topic == '/cam'
+    assert config.localizer.device == 'cpu'
+
+
+def test_a_settings_file_goes_before_what_the_map_says(tmp_path: Path) -> None:
+    map_ = write_map(tmp_path / 'm', config={'capture': {'image_topic': '/cam'}})
+    settings = tmp_path / 'query.yaml'
+    settings.write_text('capture: {image_topic: /other}\nlocalizer: {max_std_m: 0.1}')
+    config = query_config(map_, arguments(config=settings))
+    assert config.capture.image_topic == '/other'
+    assert config.localizer.max_std_m == 0.1
+    settings.write_text('localiser: {}')
+    with pytest.raises(ConfigError, match='did you mean localizer'):
+        query_config(map_, arguments(config=settings))
+    settings.write_text('capture: 5')
+    with pytest.raises(ConfigError, match=r'capture in .* must hold names and values'):
+        query_config(map_, arguments(config=settings))
+
+
+def test_a_map_with_settings_from_elsewhere_is_refused(tmp_path: Path) -> None:
+    map_ = write_map(tmp_path / 'm', config={'capture': {'picture_topic': '/cam'}})
+    with pytest.raises(MapError, match=r'settings unknown here: unknown setting capture\.picture'):
+        query_config(map_, arguments())
+
+
+def test_without_a_terminal_progress_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console() as console:
+        console(Progress('field', 0, 10))
+        console(Progress('field', 5, 10))
+        console(Progress('field', 10, 10, 'loss 0.1'))
+        console(Progress('synthesis', 3, 3))
+    assert capsys.readouterr().err.splitlines() == [
+        'field: 10/10, took 0 s, loss 0.1',
+        'synthesis: 3/3, took 0 s',
+    ]
+
+
+def test_durations_are_written_for_people() -> None:
+    assert [duration(s) for s in (8, 59.7, 200, 7500)] == [
+        '8 s',
+        '1 min 0 s',
+        '3 min 20 s',
+        '2 h 5 min',
+    ]

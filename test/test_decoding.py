@@ -1,0 +1,179 @@
+"""Pictures of messages: every encoding gives the same colours, and what is wrong is named."""
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from nerf_reversal_ros.decoding import camera_from_info, rgb_from_message
+from nerf_reversal_ros.errors import ImageError
+
+ORANGE = (255, 128, 0)
+
+
+def raw(encoding, rows, *, step=None, big=False, width=None, height=None):
+    """An Image whose rows are given as bytes, each padded to step."""
+    step = len(rows[0]) if step is None else step
+    data = b''.join(row + b'\xee' * (step - len(row)) for row in rows)
+    width = 2 if width is None else width
+    height = len(rows) if height is None else height
+    return SimpleNamespace(
+        encoding=encoding, data=data, step=step, is_bigendian=big, width=width, height=height
+    )
+
+
+def jpeg(rgb, extension='.jpg'):
+    data = cv2.imencode(extension, np.ascontiguousarray(rgb[..., ::-1]))[1].tobytes()
+    return SimpleNamespace(format=extension[1:], data=data)
+
+
+def noise(height=48, width=64):
+    return np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'pixel'),
+    [
+        ('rgb8', bytes(ORANGE)),
+        ('bgr8', bytes(ORANGE[::-1])),
+        ('rgba8', bytes([*ORANGE, 7])),
+        ('bgra8', bytes([*ORANGE[::-1], 7])),
+        ('rgb16', np.array([65535, 32896, 0], '<u2').tobytes()),
+        ('bgr16', np.array([0, 32896, 65535], '<u2').tobytes()),
+    ],
+)
+def test_colours_come_out_the_same_in_every_order_with_and_without_padding(encoding, pixel):
+    for step in (2 * len(pixel), 2 * len(pixel) + 5):
+        rgb = rgb_from_message(raw(encoding, [2 * pixel] * 3, step=step))
+        assert rgb.dtype == np.uint8
+        assert rgb.tolist() == [[list(ORANGE)] * 2] * 3
+
+
+@pytest.mark.parametrize(('big', 'order'), [(True, '>u2'), (False, '<u2')])
+@pytest.mark.parametrize('encoding', ['mono16', '16UC1'])
+def test_sixteen_bits_are_scaled_to_eight_in_either_byte_order(encoding, big, order):
+    row = np.array([65535, 257 * 100], order).tobytes()
+    rgb = rgb_from_message(raw(encoding, [row], big=big))
+    assert rgb.tolist() == [[[255] * 3, [100] * 3]]
+
+
+def test_grey_pictures_have_three_equal_channels():
+    assert rgb_from_message(raw('mono8', [b'\x05\x09'])).tolist() == [[[5] * 3, [9] * 3]]
+
+
+@pytest.mark.parametrize('encoding', ['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21'])
+def test_grey_in_yuv_is_grey_in_rgb(encoding):
+    """Y 126 of 16..235 is 128 of 0..255; neutral chroma is 128."""
+    rows = {
+        'nv12': [b'\x7e\x7e', b'\x7e\x7e', b'\x80\x80'],
+        'nv21': [b'\x7e\x7e', b'\x7e\x7e', b'\x80\x80'],
+        'yuyv': [b'\x7e\x80\x7e\x80'] * 2,
+        'yuv422_yuy2': [b'\x7e\x80\x7e\x80'] * 2,
+    }.get(encoding, [b'\x80\x7e\x80\x7e'] * 2)
+    rgb = rgb_from_message(raw(encoding, rows, step=len(rows[0]) + 3, height=2))
+    assert rgb.shape == (2, 2, 3)
+    assert np.ptp(rgb) == 0
+    assert abs(int(rgb[0, 0, 0]) - 128) <= 1
+
+
+def test_red_in_yuv_is_red_in_rgb():
+    """BT.601: red is Y 81, U 90, V 240."""
+    y, u, v = b'\x51', b'\x5a', b'\xf0'
+    for encoding, rows in {
+        'uyvy': [u + y + v + y] * 2,
+        'yuyv': [y + u + y + v] * 2,
+        'nv12': [y + y, y + y, u + v],
+        'nv21': [y + y, y + y, v + u],
+    }.items():
+        red = rgb_from_message(raw(encoding, rows, height=2))[0, 0]
+        assert red[0] > 245, encoding
+        assert max(red[1:]) < 10, encoding
+
+
+def test_a_raw_colour_picture_is_not_copied():
+    message = raw('rgb8', [bytes(6)] * 4)
+    assert np.shares_memory(rgb_from_message(message), np.frombuffer(message.data, np.uint8))
+
+
+def test_compressed_pictures_keep_their_colours():
+    rgb = noise()
+    assert np.array_equal(rgb_from_message(jpeg(rgb, '.png')), rgb)
+    smooth = cv2.GaussianBlur(rgb, (0, 0), 8)
+    difference = rgb_from_message(jpeg(smooth)).astype(int) - smooth
+    assert np.abs(difference).mean() < 3
+
+
+def test_a_huge_picture_is_refused_before_anything_is_allocated():
+    message = raw('rgb8', [bytes(6)], width=100_000, height=100_000)
+    with pytest.raises(ImageError, match='claims 100000x100000 pixels'):
+        rgb_from_message(message)
+    png = jpeg(noise(), '.png')
+    png.data = png.data[:16] + b'\x00\x01\x86\xa0' * 2 + png.data[24:]
+    with pytest.raises(ImageError, match='claims 100000x100000 pixels'):
+        rgb_from_message(png)
+
+
+@pytest.mark.parametrize(
+    ('message', 'sentence'),
+    [
+        (raw('bayer_rggb8', [b'ab']), 'bayer_rggb8.*which is not one of rgb8'),
+        (raw('rgb8', [bytes(6)], width=0), 'is empty: 0x1'),
+        (raw('rgb8', [bytes(6)], width=3), 'needs rows of 9 bytes, but step is 6'),
+        (raw('rgb8', [bytes(6)], height=2), 'needs 12 bytes, got 6: it was cut off'),
+        (raw('yuyv', [bytes(6)], width=3), 'even width, got 3'),
+        (SimpleNamespace(format='jpeg', data=b''), 'neither JPEG nor PNG'),
+        (SimpleNamespace(format='jpeg', data=b'random bytes'), 'neither JPEG nor PNG'),
+        (SimpleNamespace(format='', data=b'\xff\xd8\xff'), 'no format, 3 bytes.*cut off'),
+    ],
+)
+def test_what_is_wrong_with_a_picture_is_named(message, sentence):
+    with pytest.raises(ImageError, match=sentence):
+        rgb_from_message(message)
+
+
+@pytest.mark.parametrize('extension', ['.jpg', '.png'])
+@pytest.mark.parametrize('share', [0.1, 0.5, 0.9])
+def test_a_compressed_picture_that_was_cut_off_is_refused(extension, share):
+    message = jpeg(noise(240, 320), extension)
+    message.data = message.data[: int(share * len(message.data))]
+    with pytest.raises(ImageError, match=r'damaged|cut off'):
+        rgb_from_message(message)
+
+
+def test_random_damage_never_escapes_as_another_error():
+    generator = np.random.default_rng(2)
+    for extension in ('.jpg', '.png'):
+        whole = jpeg(noise(), extension).data
+        for _ in range(200):
+            data = bytearray(whole)
+            for at in generator.integers(0, len(data), 5):
+                data[at] = generator.integers(0, 256)
+            try:
+                rgb = rgb_from_message(SimpleNamespace(format='', data=bytes(data)))
+            except ImageError:
+                continue
+            assert rgb.ndim == 3
+
+
+def info(width, height, focal=500.0):
+    k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
+    return SimpleNamespace(width=width, height=height, k=k)
+
+
+def test_intrinsics_are_scaled_to_a_resized_picture():
+    camera = camera_from_info(info(640, 480), 320, 240)
+    assert (camera.width, camera.height, camera.fx, camera.cx) == (320, 240, 250.0, 159.75)
+
+
+def test_intrinsics_without_a_size_belong_to_the_picture():
+    nameless = info(640, 480)
+    nameless.width = nameless.height = 0
+    assert camera_from_info(nameless, 640, 480).fx == 500.0
+
+
+def test_intrinsics_of_another_shape_or_not_filled_in_are_refused():
+    with pytest.raises(ImageError, match=r'camera_info is of 640x480 pixels, but .* 640x360'):
+        camera_from_info(info(640, 480), 640, 360)
+    with pytest.raises(ImageError, match='is camera_info filled in'):
+        camera_from_info(info(640, 480, focal=0.0), 640, 480)

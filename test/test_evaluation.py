@@ -1,0 +1,168 @@
+"""A localizer is judged on every picture of a real bag, by the clock and by the true poses."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from small_room import CAMERA, SmallRoom, walk, write_bag
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.evaluation import evaluate, Evaluation, field_psnr_db
+from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.geometry import pose
+from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.progress import Progress
+
+COVARIANCE = np.diag([0.01**2] * 3 + [0.01**2] * 3)
+AS_IT_IS = Convention('optical', np.eye(4), 'configured')
+WALKED = walk(6)
+
+
+class Script:
+    """A localizer that knows each picture and its outcome by heart."""
+
+    def __init__(self, capture: Capture, outcomes: list[Outcome | ImageError]) -> None:
+        pictures = (frame.rgb.tobytes() for frame in capture)
+        self._outcomes = dict(zip(pictures, outcomes, strict=True))
+
+    def localize(self, rgb: np.ndarray, camera: Camera) -> Outcome:
+        """Look the picture up."""
+        assert camera == CAMERA
+        outcome = self._outcomes[rgb.tobytes()]
+        if isinstance(outcome, ImageError):
+            raise outcome
+        return outcome
+
+
+def shifted(true: np.ndarray, metres: float) -> np.ndarray:
+    return pose(translation=(0, 0, metres)) @ true
+
+
+def outcomes_for(true: np.ndarray) -> list[Outcome | ImageError]:
+    """1 cm off, 3 cm off, rejected after 1.8 cm, rejected at once, unusable."""
+    times = {'regress': 4.0, 'refine': 30.0, 'total': 40.0}
+    told = [
+        Diagnostics(shifted(p, 0.2), shifted(p, off), latency_ms=times)
+        for p, off in zip(true, (0.01, 0.03, 0.018), strict=False)
+    ]
+    return [
+        PoseEstimate(shifted(true[0], 0.01), COVARIANCE, told[0]),
+        PoseEstimate(shifted(true[1], 0.03), COVARIANCE, told[1]),
+        Rejected('too few inliers', '12 < 30', told[2]),
+        Rejected('too dark or flat'),
+        ImageError('the picture is empty'),
+    ]
+
+
+@pytest.fixture(scope='module')
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
+    bag = write_bag(tmp_path_factory.mktemp('bags') / 'walk', walk(5, phase=0.1))
+    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, prune=False)
+
+
+@pytest.fixture(scope='module')
+def result(capture: Capture) -> Evaluation:
+    script = Script(capture, outcomes_for(capture.map_from_camera))
+    return evaluate(capture, script, WALKED, field=SmallRoom())
+
+
+def test_the_block_of_the_localizer(result: Evaluation) -> None:
+    found = result.metrics
+    assert (found['images'], found['published']) == (5, 2)
+    assert found['rejected'] == {
+        'too dark or flat': 1,
+        'too few inliers': 1,
+        'unusable picture': 1,
+    }
+    assert found['median_translation_m'] is None and found['median_rotation_deg'] == 180.0
+    assert found['worst_published_translation_m'] == pytest.approx(0.03)
+    assert found['recall']['2cm_2deg'] == pytest.approx(1 / 5)
+    assert found['accuracy_0.1m'] == pytest.approx(2 / 5)
+    assert found['anees'] == pytest.approx((1 + 9) / 2, rel=1e-5)
+    assert found['latency_ms']['p50'] < 50
+
+
+def test_the_stages_are_judged_before_the_gate_with_their_own_times(result: Evaluation) -> None:
+    regressor, refined = (result.metrics['stages'][name] for name in ('regressor', 'refined'))
+    assert regressor['published'] == 3
+    assert regressor['median_translation_m'] == pytest.approx(0.2)
+    assert regressor['latency_ms']['p50'] == 4.0
+    assert refined['published'] == 3
+    assert refined['median_translation_m'] == pytest.approx(0.03)
+    assert refined['recall']['2cm_2deg'] == pytest.approx(2 / 5)
+    assert refined['latency_ms']['p50'] == 34.0
+    assert refined['rejected'] == {'too dark or flat': 1, 'unusable picture': 1}
+
+
+def test_the_truth_is_in_the_frame_of_the_map_that_is_judged(capture: Capture) -> None:
+    turned = Convention('optical', pose(Rotation.from_euler('z', 90, degrees=True)), 'configured')
+    other = open_capture(capture.source, CaptureConfig(), convention=turned, prune=False)
+    script = Script(other, [PoseEstimate(p, COVARIANCE) for p in other.map_from_camera])
+    found = evaluate(other, script, WALKED)
+    assert found.metrics['median_translation_m'] == pytest.approx(0, abs=1e-9)
+    assert not np.allclose(found.map_from_camera_true, capture.map_from_camera)
+
+
+def test_the_oracle_is_the_walked_pose_nearest_to_the_truth(capture: Capture) -> None:
+    near = shifted(capture.map_from_camera[2], 0.04)
+    script = Script(capture, [Rejected('too uncertain')] * 5)
+    found = evaluate(capture, script, np.stack([near, shifted(near, 50.0)]))
+    oracle = found.metrics['oracle_nearest_reference']
+    assert oracle['published'] == 5
+    assert oracle['recall']['5cm_5deg'] == pytest.approx(1 / 5)
+    assert oracle['latency_ms'] == {'p50': None, 'p95': None, 'p99': None}
+
+
+def test_baselines_see_the_same_pictures_and_have_the_same_block(capture: Capture) -> None:
+    def every_other(frame: Frame) -> np.ndarray | None:
+        return None if frame.index % 2 else frame.map_from_camera
+
+    script = Script(capture, [Rejected('too uncertain')] * 5)
+    found = evaluate(capture, script, WALKED, baselines={'every_other': every_other})
+    baseline = found.metrics['baselines']['every_other']
+    assert baseline['rejected'] == {'no answer': 2}
+    assert baseline['recall']['2cm_2deg'] == pytest.approx(3 / 5)
+    assert set(baseline) == set(found.metrics['stages']['regressor'])
+
+
+def test_metrics_are_valid_json_without_infinities(result: Evaluation) -> None:
+    assert json.loads(json.dumps(result.metrics, allow_nan=False)) == result.metrics
+
+
+def test_progress_tells_how_it_is_going(capture: Capture) -> None:
+    heard: list[Progress] = []
+    script = Script(capture, outcomes_for(capture.map_from_camera))
+    evaluate(capture, script, WALKED, progress=heard.append)
+    assert [report.done for report in heard] == [1, 2, 3, 4, 5]
+    assert heard[-1].note == '2 published, 3 rejected'
+
+
+def test_a_perfect_field_has_the_psnr_of_the_jpeg_pictures(result: Evaluation) -> None:
+    assert result.metrics['psnr_db'] > 25
+
+
+class Darker(SmallRoom):
+    """The same room with half the light."""
+
+    def render(self, map_from_camera: np.ndarray, camera: Camera) -> list[Rendering]:
+        """Render and darken."""
+        bright = super().render(map_from_camera, camera)
+        return [Rendering(view.rgb // 2, view.depth, view.opacity) for view in bright]
+
+
+def test_aligned_psnr_does_not_mind_another_exposure(capture: Capture) -> None:
+    plain, aligned = field_psnr_db(Darker(), capture.frame(0))
+    assert plain < 15 < 25 < aligned
+    assert math.isfinite(aligned)
+
+
+def test_it_runs_through_the_whole_bag(result: Evaluation, tmp_path: Path) -> None:
+    assert np.all(np.diff(result.stamps_ns) == 200_000_000)
+    assert len(result.outcomes) == 5
