@@ -13,7 +13,7 @@ from nerf_reversal_ros.camera import Camera
 mi.set_variant('llvm_ad_rgb')
 
 from demo.lighting import BakedLight  # noqa: E402  (needs the variant)
-from demo.scene import SHINY, Lighting, build_room  # noqa: E402
+from demo.scene import build_room, Lighting, SHINY  # noqa: E402
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -56,41 +56,47 @@ class Renderer:
             count = len(np.array(mi.traverse(shape)['vertex_positions'])) // 3
             shape.add_attribute('vertex_shiny', 1, mi.Float(np.full(count, shiny)))
 
-    def frame(
-        self, lighting: str, exposure: Array, camera: Camera, depth_camera: Camera, samples: int
-    ) -> RawFrame:
+    def frames(
+        self,
+        lighting: str,
+        exposures: list[Array],
+        camera: Camera,
+        depth_camera: Camera,
+        samples: int,
+    ) -> list[RawFrame]:
         """
-        Render one frame.
+        Render several frames at once, which costs little more than one.
 
         Parameters
         ----------
         lighting : str
             Name of one of the lightings.
-        exposure : (K, 4, 4) array
+        exposures : list of (K, 4, 4) arrays
             ``room_from_camera`` (optical) over the time the shutter is open: K = 1 is sharp.
         camera, depth_camera : Camera
-            Of the colour and the depth picture.
+            Of the colour and the depth pictures.
         samples : int
-            Rays a pixel and pose.
+            Rays a pixel.
         """
-        shots = []
-        turn = np.arange(1, samples * len(exposure) + 1)[:, None]
-        offsets = (turn * (0.7548776662, 0.5698402910)) % 1.0 - 0.5
-        for number, offset in enumerate(offsets):
-            pose = exposure[number % len(exposure)]
-            shots.append(self._radiance(lighting, _rays(pose, camera, offset)))
-        pose = exposure[len(exposure) // 2]
-        mirrored = self._mirrored(lighting, _rays(pose, camera, np.zeros(2)))
-        radiance = (np.mean(shots, axis=0) + mirrored).reshape(camera.height, camera.width, 3)
-        geometry = self._geometry(exposure[len(exposure) // 2], depth_camera)
-        return RawFrame(radiance.astype(np.float32), *geometry)
+        offsets = (np.arange(1, samples + 1)[:, None] * (0.7548776662, 0.5698402910)) % 1.0 - 0.5
+        views = [
+            (exposure[number * len(exposure) // samples], offset)
+            for exposure in exposures
+            for number, offset in enumerate(offsets)
+        ]
+        middles = [(exposure[len(exposure) // 2], np.zeros(2)) for exposure in exposures]
+        size = (len(exposures), -1, camera.height, camera.width, 3)
+        radiance = self._radiance(lighting, _rays(views, camera)).reshape(size).mean(axis=1)
+        radiance += self._mirrored(lighting, _rays(middles, camera)).reshape(size)[:, 0]
+        geometry = self._geometry(middles, depth_camera)
+        return [RawFrame(*pictures) for pictures in zip(radiance, *geometry, strict=True)]
 
-    def _radiance(self, lighting: str, ray: Any) -> Array:
+    def _radiance(self, lighting: str, ray: Any) -> Floats:
         """Return linear colours (N, 3): diffuse light and glow."""
         colour = self._given_back(lighting, self._scene.ray_intersect(ray), ray)
-        return np.nan_to_num(np.array(colour, dtype=np.float64).T)
+        return np.nan_to_num(np.array(colour, dtype=np.float32).T)
 
-    def _mirrored(self, lighting: str, ray: Any) -> Array:
+    def _mirrored(self, lighting: str, ray: Any) -> Floats:
         """Return what varnish adds to the colours (N, 3): one mirror ray a pixel."""
         surface = self._scene.ray_intersect(ray)
         gloss = surface.shape.eval_attribute_1(f'vertex_gloss_{lighting}', surface)
@@ -101,7 +107,7 @@ class Renderer:
         mirrored = mi.Ray3f(surface.p + 1e-4 * normal, way)
         seen = self._scene.ray_intersect(mirrored, share > 0.002)
         colour = share * self._given_back(lighting, seen, mirrored)
-        return np.nan_to_num(np.array(colour, dtype=np.float64).T)
+        return np.nan_to_num(np.array(colour, dtype=np.float32).T)
 
     @staticmethod
     def _given_back(lighting: str, surface: Any, ray: Any) -> Any:
@@ -110,24 +116,30 @@ class Renderer:
         glow = surface.shape.eval_attribute_3(f'vertex_glow_{lighting}', surface)
         return mi.Color3f(diffuse) * mi.Color3f(light) / dr.pi + mi.Color3f(glow)
 
-    def _geometry(self, room_from_camera: Array, camera: Camera) -> tuple[Any, ...]:
-        """Cast one ray through each pixel centre: depth, albedo, facing, shiny."""
-        ray = _rays(room_from_camera, camera, np.zeros(2))
+    def _geometry(self, views: list[tuple[Array, Array]], camera: Camera) -> tuple[Any, ...]:
+        """Cast one ray through each pixel: depth, albedo, facing, shiny, each (N, h, w)."""
+        ray = _rays(views, camera)
         surface = self._scene.ray_intersect(ray)
-        forward = dr.opaque(mi.Vector3f, room_from_camera[:3, 2].tolist())
-        depth = surface.t * dr.dot(ray.d, forward)
         albedo = dr.mean(surface.bsdf(ray).eval_diffuse_reflectance(surface))
         facing = dr.abs(dr.dot(surface.n, ray.d))
         shiny = surface.shape.eval_attribute_1('vertex_shiny', surface)
-        size = (camera.height, camera.width)
-        pictures = [np.array(x, np.float32).reshape(size) for x in (depth, albedo, facing)]
-        return (*pictures, np.array(shiny).reshape(size) > 0.5)
+        size = (len(views), camera.height, camera.width)
+        distance, albedo, facing, shiny = (
+            np.array(x, np.float32).reshape(size) for x in (surface.t, albedo, facing, shiny)
+        )
+        depth = distance / np.linalg.norm(camera.rays(), axis=-1).astype(np.float32)
+        return depth, albedo, facing, shiny > 0.5
 
 
-def _rays(room_from_camera: Array, camera: Camera, offset_px: Array) -> Any:
-    """Rays of all pixels, row by row, through their centres plus an offset."""
-    ways = camera.rays().reshape(-1, 3) + (*(offset_px / (camera.fx, camera.fy)), 0)
-    ways = ways @ room_from_camera[:3, :3].T
-    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
-    origin = np.tile(room_from_camera[:3, 3:], (1, len(ways)))
-    return mi.Ray3f(mi.Point3f(origin), mi.Vector3f(ways.T))
+def _rays(views: list[tuple[Array, Array]], camera: Camera) -> Any:
+    """Rays of all pixels of all views (pose and offset in pixels), row by row."""
+    base = camera.rays().reshape(-1, 3)
+    focal = np.array([camera.fx, camera.fy])
+    ways = [
+        (base + np.append(offset_px / focal, 0.0)) @ pose[:3, :3].T for pose, offset_px in views
+    ]
+    origins = [np.broadcast_to(pose[:3, 3], base.shape) for pose, _ in views]
+    directions = np.concatenate(ways)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    points = np.concatenate(origins).T.astype(np.float32)
+    return mi.Ray3f(mi.Point3f(points), mi.Vector3f(directions.T.astype(np.float32)))

@@ -39,7 +39,7 @@ class Mesh(NamedTuple):
 
     def moved(self, x: float, y: float, z: float = 0.0) -> 'Mesh':
         """Shift by metres."""
-        return self._replace(vertices=self.vertices + (x, y, z))
+        return self._replace(vertices=self.vertices + np.array([x, y, z]))
 
     def write_ply(self, path: Path) -> None:
         """Write a binary PLY file; faces are shaded flat or smooth as vertices are shared."""

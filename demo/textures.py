@@ -6,7 +6,7 @@ read from a file except the DejaVu font that comes with matplotlib.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -25,7 +25,7 @@ WORDS = (
 ).split()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _font(size: int, bold: bool = True) -> ImageFont.FreeTypeFont:
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSerif.ttf'
     folder = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf'
@@ -150,7 +150,7 @@ def patterned(rng: Generator, height: int, width: int, motifs: int) -> Picture:
 
 
 def rug(rng: Generator, height: int, width: int) -> Picture:
-    """A rug with borders and a field of motifs, none of them twice."""
+    """Draw a rug with borders and a field of motifs, none of them twice."""
     image = Image.fromarray(cloth(rng, (0.52, 0.16, 0.15), height, width))
     draw = ImageDraw.Draw(image)
     for inset, colour in ((14, (196, 172, 128)), (30, (36, 44, 82)), (74, (190, 160, 112))):
@@ -186,7 +186,7 @@ def spine(rng: Generator, height: int, width: int) -> Picture:
 
 
 def screen(rng: Generator, height: int, width: int) -> Picture:
-    """A desktop with windows of text and a plot."""
+    """Draw a desktop with windows of text and a plot."""
     image = Image.fromarray(_picture(_gradient(rng, height, width)))
     draw = ImageDraw.Draw(image)
     for left, top, right, bottom, paper in (
@@ -289,7 +289,7 @@ def stained_glass(rng: Generator, height: int, width: int, panes: int) -> Pictur
 
 
 def strokes(rng: Generator, height: int, width: int) -> Picture:
-    """An abstract painting: brush strokes that follow a random flow."""
+    """Paint an abstract picture: brush strokes that follow a random flow."""
     image = Image.fromarray(cloth(rng, (0.85, 0.8, 0.7), height, width))
     draw = ImageDraw.Draw(image)
     flow = clouds(rng, height, width, height / 2, 3) * 4
@@ -308,7 +308,7 @@ def strokes(rng: Generator, height: int, width: int) -> Picture:
 
 
 def shapes(rng: Generator, height: int, width: int) -> Picture:
-    """A print of large geometric shapes with a title."""
+    """Draw a print of large geometric shapes with a title."""
     image = Image.fromarray(paint(rng, (0.92, 0.88, 0.78), height, width))
     draw = ImageDraw.Draw(image)
     for _ in range(26):
@@ -329,7 +329,7 @@ def shapes(rng: Generator, height: int, width: int) -> Picture:
 
 
 def city_map(rng: Generator, height: int, width: int) -> Picture:
-    """A map: land, water, contour lines, roads and names."""
+    """Draw a map: land, water, contour lines, roads and names."""
     relief = clouds(rng, height, width, height / 2.5, 5)
     land = np.stack([0.86 - 0.15 * relief, 0.87 - 0.05 * relief, 0.72 - 0.2 * relief], -1)
     land[relief < -0.25] = (0.60, 0.76, 0.88)
@@ -340,7 +340,7 @@ def city_map(rng: Generator, height: int, width: int) -> Picture:
         turn = clouds(rng, 1, 64, 20, 3)[0] * height * 0.18
         along = np.linspace(-20, max(width, height) + 20, 64)
         across = rng.uniform(0, max(width, height)) + turn
-        line = list(zip(along, across) if road % 2 else zip(across, along))
+        line = [(a, b) if road % 2 else (b, a) for a, b in zip(along, across, strict=True)]
         draw.line(line, fill=bright(rng, 0.7, 0.8), width=int(rng.integers(2, 7)))
     for _ in range(40):
         spot = rng.uniform(0, width * 0.9), rng.uniform(0, height * 0.95)
@@ -350,7 +350,7 @@ def city_map(rng: Generator, height: int, width: int) -> Picture:
 
 
 def concert(rng: Generator, height: int, width: int) -> Picture:
-    """A concert poster: big words over a sunburst."""
+    """Draw a concert poster: big words over a sunburst."""
     y, x = np.mgrid[:height, :width]
     angle = np.arctan2(y - 0.6 * height, x - rng.uniform(0.3, 0.7) * width)
     rays = np.floor(angle * 6 + 0.8 * clouds(rng, height, width, 90)) % 3
@@ -367,7 +367,7 @@ def concert(rng: Generator, height: int, width: int) -> Picture:
 
 
 def science(rng: Generator, height: int, width: int) -> Picture:
-    """A conference poster: a title, columns of text, plots."""
+    """Draw a conference poster: a title, columns of text, plots."""
     image = Image.new('RGB', (width, height), (244, 244, 240))
     draw = ImageDraw.Draw(image)
     draw.rectangle([0, 0, width, 0.13 * height], fill=bright(rng, 0.7, 0.45))
@@ -382,7 +382,8 @@ def science(rng: Generator, height: int, width: int) -> Picture:
                 draw.rectangle(box, fill=bright(rng, 0.12, 0.95), outline=(60, 60, 60))
                 for _ in range(3):
                     curve = clouds(rng, 1, 40, 14, 4)[0] * 0.06 * height + (y + y1) / 2
-                    line = list(zip(np.linspace(x0, x0 + 0.43 * width, 40), curve))
+                    across = np.linspace(x0, x0 + 0.43 * width, 40)
+                    line = list(zip(across, curve, strict=True))
                     draw.line(line, fill=bright(rng, 0.8, 0.6), width=3)
                 y = y1 + 8
             else:

@@ -36,12 +36,13 @@ WALK_KEYS = (
 )
 
 TEST_KEYS = (
-    (0.75, 75, 15, -4, 1.62),
-    (0.80, -40, -35, -16, 1.28),
-    (0.25, -150, 30, -10, 1.60),
-    (0.70, -215, 120, -20, 1.34),
-    (0.85, -330, 205, -8, 1.66),
-    (0.60, -450, 150, -14, 1.36),
+    (0.65, 75, 12, -6, 1.58),
+    (0.60, -40, -8, -16, 1.36),
+    (0.62, -150, 12, -10, 1.56),
+    (0.80, -235, 65, -20, 1.36),
+    (0.88, -320, 150, -10, 1.50),
+    (0.88, -400, 192, -15, 1.40),
+    (0.85, -480, 165, -10, 1.56),
 )
 
 
@@ -52,7 +53,7 @@ class Walk(NamedTuple):
     """(N, 4, 4) optical axes, metres, in the middle of each exposure."""
 
     exposures: Array
-    """(N, K, 4, 4) poses spread over the exposure: all alike where the picture is sharp."""
+    """(N, 6, 4, 4) poses spread over the exposure: all alike where the picture is sharp."""
 
     stamps_ns: NDArray[np.int64]
     """(N,) increasing."""
@@ -120,9 +121,9 @@ def walk_through(
         rng.uniform(0.05, 0.13, count) * motion[-1] / count,
         0.0,
     )
-    shutter = np.linspace(-0.5, 0.5, 8)
+    shutter = np.linspace(-0.5, 0.5, 6)
     open_at = wanted[:, None] + length[:, None] * shutter
-    exposures = _between(dense, motion, open_at.ravel()).reshape(count, 8, 4, 4)
+    exposures = _between(dense, motion, open_at.ravel()).reshape(count, 6, 4, 4)
     seconds = np.concatenate([[0], np.cumsum(steps * 0.4 + rng.uniform(0, 0.02, count - 1))])
     stamps = 1_760_000_000_000_000_000 + seed * 10**12 + (seconds * 1e9).astype(np.int64)
     return Walk(_between(dense, motion, wanted), exposures, stamps)
