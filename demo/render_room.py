@@ -44,10 +44,18 @@ def rendered_frames(
     camera = CAMERA.scaled_to(CAMERA.width // scale, CAMERA.height // scale)
     if missing:
         renderer = Renderer(work, LIGHTINGS)
-    for start in tqdm(range(0, len(missing), BATCH), desc=name, unit='batch', mininterval=10):
-        batch = missing[start : start + BATCH]
+    is_sharp = np.ptp(walk.exposures, axis=1).max(axis=(1, 2)) < 1e-9
+    jobs = [
+        (group[start : start + BATCH], rays)
+        for group, rays in (
+            ([i for i in missing if is_sharp[i]], samples),
+            ([i for i in missing if not is_sharp[i]], trajectories.POSES_A_BLUR),
+        )
+        for start in range(0, len(group), BATCH)
+    ]
+    for batch, rays in tqdm(jobs, desc=name, unit='batch', mininterval=10):
         exposures = [walk.exposures[i] for i in batch]
-        frames = renderer.frames(name, exposures, camera, DEPTH_CAMERA, samples)
+        frames = renderer.frames(name, exposures, camera, DEPTH_CAMERA, rays)
         for i, frame in zip(batch, frames, strict=True):
             half = frame._replace(radiance=frame.radiance.astype(np.float16))
             with open(staged := paths[i].with_suffix('.part'), 'wb') as file:

@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 MIDDLE_M = np.array([2.15, 1.85])
 RADII_M = np.array([1.25, 0.85])
 
+POSES_A_BLUR = 16
+
 # Each row: share of the radii, angle on the ellipse [deg], viewing direction relative to outward
 # [deg], pitch [deg], height [m].
 WALK_KEYS = (
@@ -39,10 +41,11 @@ TEST_KEYS = (
     (0.65, 75, 12, -6, 1.58),
     (0.60, -40, -8, -16, 1.36),
     (0.62, -150, 12, -10, 1.56),
-    (0.80, -235, 65, -20, 1.36),
-    (0.88, -320, 150, -10, 1.50),
-    (0.88, -400, 192, -15, 1.40),
-    (0.85, -480, 165, -10, 1.56),
+    (0.85, -290, 120, -20, 1.36),
+    (0.88, -390, 185, -10, 1.50),
+    (0.88, -480, 188, -16, 1.40),
+    (0.88, -570, 180, -12, 1.56),
+    (0.80, -620, 172, -18, 1.45),
 )
 
 
@@ -53,7 +56,7 @@ class Walk(NamedTuple):
     """(N, 4, 4) optical axes, metres, in the middle of each exposure."""
 
     exposures: Array
-    """(N, 6, 4, 4) poses spread over the exposure: all alike where the picture is sharp."""
+    """(N, 16, 4, 4) poses spread over the exposure: all alike where the picture is sharp."""
 
     stamps_ns: NDArray[np.int64]
     """(N,) increasing."""
@@ -121,9 +124,9 @@ def walk_through(
         rng.uniform(0.05, 0.13, count) * motion[-1] / count,
         0.0,
     )
-    shutter = np.linspace(-0.5, 0.5, 6)
+    shutter = np.linspace(-0.5, 0.5, POSES_A_BLUR)
     open_at = wanted[:, None] + length[:, None] * shutter
-    exposures = _between(dense, motion, open_at.ravel()).reshape(count, 6, 4, 4)
+    exposures = _between(dense, motion, open_at.ravel()).reshape(count, POSES_A_BLUR, 4, 4)
     seconds = np.concatenate([[0], np.cumsum(steps * 0.4 + rng.uniform(0, 0.02, count - 1))])
     stamps = 1_760_000_000_000_000_000 + seed * 10**12 + (seconds * 1e9).astype(np.int64)
     return Walk(_between(dense, motion, wanted), exposures, stamps)

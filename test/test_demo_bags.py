@@ -39,7 +39,7 @@ def test_the_walk_is_found_to_be_what_arkit_writes(walk):
 
 def test_the_walk_is_long_enough_and_hardly_pruned(walk):
     assert walk.has_depth
-    assert walk.counts['messages'] == 190
+    assert walk.counts['pictures'] == 190
     assert len(walk) >= 180
 
 
