@@ -30,7 +30,8 @@ DEG_PER_M = 100.0
 
 
 class _Retrieval(Protocol):
-    retrieved: Array
+    @property
+    def retrieved(self) -> Array: ...
 
 
 class Regresses(Protocol):

@@ -45,7 +45,7 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-class _Checked:
+class Checked:
     """Checks every option of a dataclass against its limits when it is made."""
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class _Checked:
 
 
 @dataclass(frozen=True)
-class CaptureConfig(_Checked):
+class CaptureConfig(Checked):
     """How a bag is read as a capture."""
 
     image_topic: str = option('/record3d/device_0/rgb/img', 'colour: Image or CompressedImage')
@@ -127,7 +127,7 @@ class CaptureConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class VoxelFieldConfig(_Checked):
+class VoxelFieldConfig(Checked):
     """The voxel radiance field and its training."""
 
     voxel_m: float = option(0.01, 'edge of a voxel [m]', low=0.002, high=0.2)
@@ -138,13 +138,11 @@ class VoxelFieldConfig(_Checked):
     validation_share: float = option(
         0.05, 'share of the frames, in one block, held out to measure PSNR', low=0.0, high=0.5
     )
-    min_psnr_db: float = option(
-        15.0, 'warn when held-out PSNR stays below this [dB]', low=0.0
-    )
+    min_psnr_db: float = option(15.0, 'warn when held-out PSNR stays below this [dB]', low=0.0)
 
 
 @dataclass(frozen=True)
-class SynthesisConfig(_Checked):
+class SynthesisConfig(Checked):
     """Which synthetic views are rendered, and which are thrown away."""
 
     views: int = option(10000, 'synthetic views to keep', low=0, high=1_000_000)
@@ -169,7 +167,7 @@ class SynthesisConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class RegressorConfig(_Checked):
+class RegressorConfig(Checked):
     """The PCA and the CNN that regresses the pose from what the PCA leaves."""
 
     compression: str = option(
@@ -185,7 +183,7 @@ class RegressorConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class BuildConfig(_Checked):
+class BuildConfig(Checked):
     """Everything that a build can be told."""
 
     seed: int = option(0, 'of every random choice of the build', low=0)
@@ -196,7 +194,7 @@ class BuildConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class LocalizerConfig(_Checked):
+class LocalizerConfig(Checked):
     """How a picture is localized and when the answer is believed."""
 
     device: str = option('auto', 'where to compute', choices=('auto', 'cpu', 'cuda'))
@@ -210,13 +208,48 @@ class LocalizerConfig(_Checked):
     min_inlier_ratio: float = option(
         0.3, 'reject with a smaller share of agreeing matches', low=0.0, high=1.0, read_only=False
     )
+    min_spread: float = option(
+        0.25,
+        'reject when the inliers lie in a smaller share of the picture',
+        low=0.0,
+        high=1.0,
+        read_only=False,
+    )
+    max_disagreement_m: float = option(
+        0.1,
+        'reject when the last two rounds differ by more than this [m]',
+        low=0.0,
+        read_only=False,
+    )
+    max_disagreement_deg: float = option(
+        3.0,
+        'reject when the last two rounds differ by more than this [deg]',
+        low=0.0,
+        read_only=False,
+    )
+    min_similarity: float = option(
+        0.3,
+        'reject when picture and render correlate less than this',
+        low=-1.0,
+        high=1.0,
+        read_only=False,
+    )
     max_std_m: float = option(
         0.05, 'reject an estimate less certain than this [m]', low=1e-4, read_only=False
+    )
+    max_distance_m: float = option(
+        1.5, 'reject a pose this far from every walked position [m]', low=0.0, read_only=False
+    )
+    max_novelty: float = option(
+        6.0,
+        'reject a picture that PCA explains this much worse than typical',
+        low=1.0,
+        read_only=False,
     )
 
 
 @dataclass(frozen=True)
-class QueryConfig(_Checked):
+class QueryConfig(Checked):
     """What localizing or judging the pictures of a bag can be told."""
 
     capture: CaptureConfig = dataclasses.field(default_factory=CaptureConfig)

@@ -8,7 +8,7 @@ References
 ----------
 D. Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004. R. Arandjelovic
 and A. Zisserman, "Three things everyone should know", CVPR 2012 (RootSIFT), and "All about
-VLAD", CVPR 2013.
+VLAD", CVPR 2013. LO-RANSAC of PoseLib.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+import poselib
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.geometry import inverse, pose, transform
+from nerf_reversal_ros.geometry import inverse, transform
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 Array = NDArray[np.float64]
@@ -146,24 +147,19 @@ def _matches(
 
 
 def _pnp(points: Array, pixels: Array, camera: Camera) -> Array | None:
+    """Estimate the pose by LO-RANSAC and refine it on the inliers, with the same library as us."""
     if len(points) < MIN_INLIERS:
         return None
-    found, turn, shift, inliers = cv2.solvePnPRansac(
-        points,
-        pixels,
-        camera.matrix,
-        None,
-        iterationsCount=2000,
-        reprojectionError=REPROJECTION_PX,
-        confidence=0.9999,
-        flags=cv2.SOLVEPNP_AP3P,
+    description = {
+        'model': 'PINHOLE',
+        'width': camera.width,
+        'height': camera.height,
+        'params': [camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5],
+    }
+    ransac = {'max_reproj_error': REPROJECTION_PX, 'max_iterations': 5000, 'seed': 0}
+    found, info = poselib.estimate_absolute_pose(
+        pixels + 0.5, points, description, ransac, {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
     )
-    if not found or inliers is None or len(inliers) < MIN_INLIERS:
+    if info['num_inliers'] < MIN_INLIERS:
         return None
-    inside = inliers[:, 0]
-    turn, shift = cv2.solvePnPRefineLM(
-        points[inside], pixels[inside], camera.matrix, None, turn, shift
-    )
-    camera_from_map = pose(translation=np.asarray(shift[:, 0], dtype=np.float64))
-    camera_from_map[:3, :3] = cv2.Rodrigues(turn)[0]
-    return inverse(camera_from_map)
+    return inverse(np.vstack([found.Rt, [0.0, 0.0, 0.0, 1.0]]))

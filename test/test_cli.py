@@ -291,11 +291,12 @@ def test_a_map_with_settings_from_elsewhere_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_terminal_progress_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with Console() as console:
-        console(Progress('field', 0, 10))
-        console(Progress('field', 5, 10))
+        console(Progress('field', 0, 10, 'resuming'))
+        console(Progress('field', 5, 10, 'loss 0.2'))
         console(Progress('field', 10, 10, 'loss 0.1'))
         console(Progress('synthesis', 3, 3))
     assert capsys.readouterr().err.splitlines() == [
+        'field: resuming',
         'field: 10/10, took 0 s, loss 0.1',
         'synthesis: 3/3, took 0 s',
     ]

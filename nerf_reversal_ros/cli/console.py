@@ -27,6 +27,8 @@ class Console:
             self._leave_stage()
             self._stage, self._first = progress.stage, progress.done
             self._began_s = self._told_s = time.monotonic()
+            if progress.note and progress.done < progress.total:
+                self.say(f'{progress.stage}: {progress.note}')
         if self._watched:
             self._draw(progress)
         elif progress.done >= progress.total or time.monotonic() - self._told_s > EVERY_S:

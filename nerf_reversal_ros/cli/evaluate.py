@@ -68,7 +68,7 @@ def _judge(
     from nerf_reversal_ros.capture import open_capture
     from nerf_reversal_ros.evaluation import evaluate
     from nerf_reversal_ros.files import write_text
-    from nerf_reversal_ros.localization import Localizer
+    from nerf_reversal_ros.localization import open_localizer
     from nerf_reversal_ros.summary import summary_text
 
     def opened(bag: Path) -> 'Capture':
@@ -80,7 +80,7 @@ def _judge(
     if arguments.baselines == 'all' and left_out:
         console.say(f'without --reference there is no baseline {", ".join(left_out)}')
     capture, walked = opened(arguments.bag), map_.map_from_camera_walked
-    localizer = Localizer(map_, config.localizer)
+    localizer = open_localizer(map_, config.localizer)
     reference = arguments.reference and opened(arguments.reference)
     material = Material(walked, localizer.regressor, reference, console)
     result = evaluate(

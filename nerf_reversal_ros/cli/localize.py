@@ -57,12 +57,12 @@ def _entries(
     """Localize the pictures one by one."""
     from nerf_reversal_ros.bag import Bag
     from nerf_reversal_ros.capture import iter_images
-    from nerf_reversal_ros.localization import Localizer
+    from nerf_reversal_ros.localization import open_localizer
     from nerf_reversal_ros.progress import Progress
 
     with Bag(path) as bag:
         total = bag.count(config.capture.image_topic)
-    localizer = Localizer(map_, config.localizer)
+    localizer = open_localizer(map_, config.localizer)
     for number, picture in enumerate(iter_images(path, config.capture)):
         yield pose_entry(picture.stamp_ns, localizer.localize(picture.rgb, picture.camera))
         console(Progress('localize', number + 1, total))

@@ -98,7 +98,7 @@ def fuse(views: Iterable[DepthView], voxel_m: float, device: torch.device) -> Vo
     corners = int(keep.sum())
     if corners == 0:
         raise BuildError(
-            'the depth pictures do not agree on any surface: are the poses and the depth in metres?'
+            'the depth pictures agree on no surface: are the poses and the depth in metres?'
         )
     corner_of[1:][keep] = torch.arange(1, corners + 1, dtype=torch.int32, device=device)
     values = torch.empty(corners + 1, 4, device=device)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open, SafetensorError
 from safetensors.torch import save_file
 from scipy.ndimage import distance_transform_cdt
 import torch
@@ -85,7 +85,9 @@ class VoxelField:
         if background is None:
             background = torch.full((64, 128, 3), 0.5, device=values.device)
         self.background = background
-        self._last_brick = torch.tensor(brick_of.shape, dtype=torch.int32, device=values.device) - 1
+        self._last_brick = (
+            torch.tensor(brick_of.shape, dtype=torch.int32, device=values.device) - 1
+        )
         self._corner_table = _with_upper_corners(brick_of, corner_of).reshape(-1)
         self.update_distance_map()
 
@@ -192,12 +194,15 @@ class VoxelField:
             step = (far - near) / SAMPLES_PER_CELL
             offsets = torch.arange(SAMPLES_PER_CELL, device=self.device) + 0.5
             times = near[:, None] + step[:, None] * offsets
-            ray_origins, ray_directions = origins.index_select(0, rays), directions.index_select(0, rays)
-            points = torch.addcmul(
-                ray_origins[:, None], ray_directions[:, None], times[..., None]
+            ray_origins, ray_directions = (
+                origins.index_select(0, rays),
+                directions.index_select(0, rays),
             )
+            points = torch.addcmul(ray_origins[:, None], ray_directions[:, None], times[..., None])
             value = self.interpolate(points.view(-1, 3)).view(*times.shape, 4)
-            tau = value[..., 0].clamp(max=8.0).exp() * (step * length.index_select(0, rays))[:, None]
+            tau = (
+                value[..., 0].clamp(max=8.0).exp() * (step * length.index_select(0, rays))[:, None]
+            )
             before = optical_depth.index_select(0, rays)
             total = before[:, None] + tau.cumsum(1)
             light = torch.exp(-torch.cat([before[:, None], total], 1))
@@ -212,8 +217,8 @@ class VoxelField:
         light = torch.exp(-optical_depth)
         open_rays = (light > 0.02).nonzero()[:, 0]
         if len(open_rays):
-            shape = self.background.shape[:2]
-            cells = background_cells(directions.index_select(0, open_rays), shape)
+            height, width, _ = self.background.shape
+            cells = background_cells(directions.index_select(0, open_rays), (height, width))
             beyond = self.background.view(-1, 3).index_select(0, cells)
             rgb.index_add_(0, open_rays, light[open_rays, None] * beyond)
         return rgb, depth, 1 - light
@@ -290,9 +295,7 @@ class VoxelField:
 
     def to(self, device: torch.device) -> 'VoxelField':
         """Return the same field on another device."""
-        tensors = (
-            self.brick_of, self.corner_of, self.values, self.seen_free, self.background
-        )
+        tensors = (self.brick_of, self.corner_of, self.values, self.seen_free, self.background)
         return VoxelField(self.origin_m, self.voxel_m, *(item.to(device) for item in tensors))
 
     def save(self, path: Path) -> None:
@@ -345,7 +348,16 @@ class VoxelField:
 _LN2 = float(np.log(2.0))
 _DARK = float(-np.log(0.01))
 _NUDGE = 1e-4
-_FILE_KEYS = ('origin_m', 'voxel_m', 'grid', 'bricks', 'corners', 'values', 'seen_free', 'background')
+_FILE_KEYS = (
+    'origin_m',
+    'voxel_m',
+    'grid',
+    'bricks',
+    'corners',
+    'values',
+    'seen_free',
+    'background',
+)
 
 
 def background_cells(directions: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -372,5 +384,7 @@ def _with_upper_corners(brick_of: Tensor, corner_of: Tensor) -> Tensor:
                 neighbour = corner_of[grid[x + dx, y + dy, z + dz].long()]
                 source = [first if d else own for d in (dx, dy, dz)]
                 target = [last if d else own for d in (dx, dy, dz)]
-                table[(rows, *target)] = neighbour[(slice(None), *source)]
+                table[rows, target[0], target[1], target[2]] = neighbour[
+                    :, source[0], source[1], source[2]
+                ]
     return table

@@ -20,7 +20,7 @@ from nerf_reversal_ros.config import VoxelFieldConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.fusion import DepthView, fuse, without_edges
-from nerf_reversal_ros.fields.voxel import SAMPLES_PER_CELL, VoxelField, background_cells
+from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 TRAINING_SIZE_PX = 640
@@ -60,9 +60,7 @@ class TrainingData:
         camera = self.camera(index)
         depth = self.depth[index].astype(np.float32)
         depth_camera = camera.scaled_to(depth.shape[1], depth.shape[0])
-        return DepthView(
-            self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index]
-        )
+        return DepthView(self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index])
 
 
 class _SpreadViews:
@@ -157,24 +155,28 @@ def _load(
             if frame.depth is not None:
                 size = depth_shape[::-1]
                 nearest = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
-                depth[row] = without_edges(nearest)
+                depth[row] = without_edges(nearest.astype(np.float32))
             at_size = frame.camera.scaled_to(width, height)
             intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
             progress(Progress('pictures', row + 1, count))
         rgb.flush()
         depth.flush()
         _write_atomically(paths[2], lambda path: np.savez(path, intrinsics=intrinsics))
-    held_out = np.zeros(count, dtype=bool)
-    size = int(round(count * config.validation_share))
-    start = int(count * 0.6)
-    held_out[start : start + size] = True
     return TrainingData(
         np.load(paths[0], mmap_mode='r'),
         np.load(paths[1], mmap_mode='r'),
         np.load(paths[2])['intrinsics'],
         capture.map_from_camera,
-        held_out,
+        held_out_frames(count, config.validation_share),
     )
+
+
+def held_out_frames(count: int, share: float) -> NDArray[np.bool_]:
+    """Return which of ``count`` frames no training sees: one stretch of the walk, (N,) bool."""
+    held_out = np.zeros(count, dtype=bool)
+    start = int(count * 0.6)
+    held_out[start : start + round(count * share)] = True
+    return held_out
 
 
 def _write_atomically(path: Path, write: Any) -> None:
@@ -244,7 +246,7 @@ class _Trainer:
             self.theta.grad[0] = 0  # type: ignore[index]  # row 0 stays empty space
             self.optimizer.step()
             with torch.no_grad():
-                self.log_gain -= self.log_gain.mean(0)
+                self.log_gain.sub_(self.log_gain.mean(0))
             if step % 10 == 9:
                 report['step'].append(step + 1)
                 report['loss'].append(float(loss.detach()))

@@ -1,0 +1,40 @@
+"""Tell where the camera is in a map: ros2 launch nerf_reversal_ros localize.launch.py map:=DIR."""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration as Arg
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue as Value
+from launch_ros.substitutions import FindPackageShare
+
+CONFIG = [FindPackageShare('nerf_reversal_ros'), '/config/']
+ARGUMENTS = {
+    'map': (None, 'map folder written by the builder'),
+    'image': ('image/compressed', 'topic of the pictures'),
+    'camera_info': ('camera_info', 'topic of their CameraInfo'),
+    'transport': ('compressed', 'compressed (CompressedImage) or raw (Image)'),
+    'namespace': ('', 'namespace of the node and of its topics'),
+    'params_file': ([*CONFIG, 'localizer.yaml'], 'further parameters, YAML'),
+    'autostart': ('true', 'configure and activate at once; false: leave it to a manager'),
+    'use_sim_time': ('false', 'take the time from /clock'),
+    'large_messages': ('false', 'Fast DDS profile for raw pictures (set it for the driver too)'),
+}
+NAMES = {'map_dir': 'map', 'image_transport': 'transport'}  # of parameters, from arguments
+
+
+def generate_launch_description():
+    given = {name: Value(Arg(arg), value_type=str) for name, arg in NAMES.items()}
+    given |= {name: Value(Arg(name), value_type=bool) for name in ('autostart', 'use_sim_time')}
+    return LaunchDescription([
+        *(DeclareLaunchArgument(name, default_value=default, description=sentence)
+          for name, (default, sentence) in ARGUMENTS.items()),
+        *(SetEnvironmentVariable(f'{dds}_DEFAULT_PROFILES_FILE',
+                                 [*CONFIG, 'fastdds_large_messages.xml'],
+                                 condition=IfCondition(Arg('large_messages')))
+          for dds in ('FASTDDS', 'FASTRTPS')),
+        Node(package='nerf_reversal_ros', executable='localizer', name='localizer',
+             namespace=Arg('namespace'), parameters=[Arg('params_file'), given],
+             remappings=[('image', Arg('image')), ('image/compressed', Arg('image')),
+                         ('camera_info', Arg('camera_info'))], output='screen'),
+    ])

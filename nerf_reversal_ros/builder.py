@@ -1,0 +1,296 @@
+"""
+From a bag to a map, one call a stage; a killed build goes on where it stopped.
+
+Stages: capture, field, synthesis, regressor, calibration. Each leaves its result in the map's
+staging folder and is marked there, so that a later run with the same bag and settings skips it.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from nerf_reversal_ros import __version__
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Capture, open_capture
+from nerf_reversal_ros.config import BuildConfig, LocalizerConfig
+from nerf_reversal_ros.devices import resolve_device
+from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.fields.voxel_training import held_out_frames, train_voxel_field
+from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.localization import Calibration, Localizer
+from nerf_reversal_ros.map_store import Map, MapWriter
+from nerf_reversal_ros.metrics import error_vectors
+from nerf_reversal_ros.outcome import Outcome, PoseEstimate
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.regressor import PoseRegressor
+from nerf_reversal_ros.regressor_training import real_views, train_regressor
+from nerf_reversal_ros.synthesis import synthesize_views, Views
+
+FIELDS = ('voxel',)
+"""What can be built; the names of ``--field``."""
+CALIBRATION_FRAMES = 40
+"""So many held-out frames, at most, are localized to calibrate the covariance."""
+
+
+def build_map(
+    bag: Path,
+    map_dir: Path,
+    config: BuildConfig,
+    *,
+    device: str = 'auto',
+    field: str = 'voxel',
+    progress: ProgressCallback = silent,
+    overwrite: bool = False,
+) -> Map:
+    """
+    Build the map of one walk.
+
+    Parameters
+    ----------
+    bag : Path
+        rosbag2 with colour, depth and poses.
+    map_dir : Path
+        Folder to be written; what is unfinished lies in ``<map_dir>.partial`` until then.
+    config : BuildConfig
+        All settings.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    field : str
+        Which kind of radiance field, one of `FIELDS`.
+    progress : callable
+        Told where the build is.
+    overwrite : bool
+        Replace an existing map once the new one is complete.
+
+    Raises
+    ------
+    ConfigError, CaptureError, BuildError
+        When a setting, the bag, or the result is not fit; the message says what to do.
+    """
+    if field not in FIELDS:
+        raise ConfigError(f'field must be one of {", ".join(FIELDS)}, got {field!r}')
+    where = resolve_device(device)
+    fingerprint = _fingerprint(Path(bag), config, field, where)
+    with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
+        if writer.note:
+            progress(Progress('capture', 0, 1, writer.note))
+        clock = _StageClock(writer)
+        capture = clock.run(
+            'capture', lambda: open_capture(bag, config.capture, progress=progress)
+        )
+        room, field_report = clock.run(
+            'field', lambda: _field_stage(writer, capture, config, where, progress)
+        )
+        views = clock.run(
+            'synthesis', lambda: _synthesis_stage(writer, room, capture, config, progress)
+        )
+        regressor = clock.run(
+            'regressor',
+            lambda: _regressor_stage(writer, views, capture, config, where, progress),
+        )
+        walked = capture.map_from_camera
+        calibration, metrics = clock.run(
+            'calibration',
+            lambda: _calibration_stage(room, regressor, walked, capture, config, progress),
+        )
+        np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walked)
+        training = {
+            'field': {key: field_report[key] for key in ('step', 'loss')},
+            'synthesis': {'kept': len(views), 'rejected': views.rejected},
+            **_regressor_curves(regressor.report),
+        }
+        writer.path('training.json').write_text(json.dumps(training), encoding='utf-8')
+        measured = {k: v for k, v in field_report.items() if not isinstance(v, list)}
+        return writer.finish(
+            {
+                'built': {
+                    'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+                    'seed': config.seed,
+                    'package_version': __version__,
+                    'device': str(where),
+                    'field': field,
+                    'seconds': clock.seconds(),
+                    'config': asdict(config),
+                },
+                'camera': regressor.camera.as_dict(),
+                'capture_camera': capture.camera.as_dict(),
+                'convention': capture.convention.as_dict(),
+                'capture': {'source': Path(bag).name, 'counts': capture.counts},
+                'calibration': asdict(calibration),
+                'metrics': {**measured, 'synthetic_views': len(views), **metrics},
+            }
+        )
+
+
+def canonical_camera(camera: Camera, longer_side: int) -> Camera:
+    """Return the camera of the regressor's pictures: the capture's view, made small."""
+    scale = longer_side / max(camera.width, camera.height)
+    return camera.scaled_to(
+        max(8, round(camera.width * scale)), max(8, round(camera.height * scale))
+    )
+
+
+@dataclass
+class _StageClock:
+    """Runs stages and keeps how long each took, over all runs of a resumed build."""
+
+    writer: MapWriter
+    taken: dict[str, float] = field(default_factory=dict)
+
+    def run(self, stage: str, work: Callable[[], Any]) -> Any:
+        start = perf_counter()
+        result = work()
+        self.taken[stage] = perf_counter() - start
+        if not self.writer.done(f'{stage} time'):
+            self.writer.mark(f'{stage} time', {'seconds': self.taken[stage]})
+        return result
+
+    def seconds(self) -> dict[str, float]:
+        return {s: round(self.writer.info(f'{s} time')['seconds'], 2) for s in self.taken}
+
+
+def _fingerprint(
+    bag: Path, config: BuildConfig, field: str, device: torch.device
+) -> dict[str, Any]:
+    files = sorted(bag.iterdir()) if bag.is_dir() else [bag] if bag.exists() else []
+    return {
+        'bag': [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()],
+        'config': asdict(config),
+        'field': field,
+        'device': device.type,
+        'version': __version__,
+    }
+
+
+def _field_stage(
+    writer: MapWriter,
+    capture: Capture,
+    config: BuildConfig,
+    device: torch.device,
+    progress: ProgressCallback,
+) -> tuple[VoxelField, dict[str, Any]]:
+    path = writer.path('field.safetensors')
+    if not writer.done('field'):
+        work_dir = writer.work_dir / 'field'
+        work_dir.mkdir(exist_ok=True)
+        room, report = train_voxel_field(
+            capture,
+            config.field,
+            device=device,
+            seed=config.seed,
+            work_dir=work_dir,
+            progress=progress,
+        )
+        room.save(path)
+        writer.mark('field', report)
+    # What is stored is what the robot will use, so that is what later stages use too.
+    return VoxelField.load(path, device), writer.info('field')
+
+
+def _synthesis_stage(
+    writer: MapWriter,
+    room: VoxelField,
+    capture: Capture,
+    config: BuildConfig,
+    progress: ProgressCallback,
+) -> Views:
+    return synthesize_views(
+        room,
+        capture.map_from_camera,
+        canonical_camera(capture.camera, config.synthesis.width),
+        config.synthesis,
+        seed=config.seed,
+        work_dir=writer.work_dir / 'views',
+        progress=progress,
+    )
+
+
+def _regressor_stage(
+    writer: MapWriter,
+    views: Views,
+    capture: Capture,
+    config: BuildConfig,
+    device: torch.device,
+    progress: ProgressCallback,
+) -> PoseRegressor:
+    path = writer.path('regressor.safetensors')
+    if not writer.done('regressor'):
+        camera = canonical_camera(capture.camera, config.synthesis.width)
+        held_out = held_out_frames(len(capture), config.field.validation_share)
+        pictures = real_views(capture, camera)
+        regressor = train_regressor(
+            views,
+            _part(pictures, ~held_out),
+            _part(pictures, held_out),
+            camera,
+            config.regressor,
+            device=device,
+            seed=config.seed,
+            progress=progress,
+        )
+        regressor.save(path)
+        writer.mark('regressor')
+    return PoseRegressor.load(path, device)
+
+
+def _calibration_stage(
+    room: VoxelField,
+    regressor: PoseRegressor,
+    walked: Array,
+    capture: Capture,
+    config: BuildConfig,
+    progress: ProgressCallback,
+) -> tuple[Calibration, dict[str, Any]]:
+    """Localize held-out frames and scale the covariance to the errors that they show."""
+    first = replace(Calibration(), covariance_scale=1.0)
+    localizer = Localizer(room, regressor, walked[:, :3, 3], first, LocalizerConfig())
+    held_out = np.flatnonzero(held_out_frames(len(capture), config.field.validation_share))
+    step = max(1, -(-len(held_out) // CALIBRATION_FRAMES))
+    chosen = held_out[::step]
+    outcomes: list[tuple[Outcome, Array]] = []
+    for done, index in enumerate(chosen):
+        frame = capture.frame(int(index))
+        outcomes.append((localizer.localize(frame.rgb, frame.camera), frame.map_from_camera))
+        progress(Progress('calibration', done + 1, len(chosen)))
+    accepted = [(o, truth) for o, truth in outcomes if isinstance(o, PoseEstimate)]
+    metrics = {'calibration_frames': len(chosen), 'calibration_accepted': len(accepted)}
+    if len(accepted) < 5:
+        return Calibration(), metrics
+    vectors = error_vectors(
+        np.array([o.map_from_camera for o, _ in accepted]), np.array([t for _, t in accepted])
+    )
+    covariances = np.array([o.covariance for o, _ in accepted])
+    whitened = np.linalg.solve(covariances, vectors[..., None])[..., 0]
+    squared = (vectors * whitened).sum(1)
+    # One frame in twenty may be an outlier that would make all the others look too certain.
+    typical = np.sort(squared)[: max(5, int(np.ceil(0.95 * len(squared))))]
+    scale = float(np.clip(typical.mean() / 6, 0.25, 100.0))
+    return replace(first, covariance_scale=scale), metrics
+
+
+def _part(views: Views, which: NDArray[np.bool_]) -> Views:
+    return Views(views.rgb[which], views.seen[which], views.map_from_camera[which], {})
+
+
+def _regressor_curves(report: dict[str, Any]) -> dict[str, Any]:
+    """Return the regressor's report under the names that the report draws curves from."""
+    history: list[dict[str, float]] = report['history']
+    return {
+        'regressor': {
+            'epoch': list(range(1, len(history) + 1)),
+            'train_loss': [epoch['loss'] for epoch in history],
+            'val_translation_m': [epoch['validation_translation_m'] for epoch in history],
+            'val_rotation_deg': [epoch['validation_rotation_deg'] for epoch in history],
+            'mean_pose': report['mean_pose'],
+        },
+        'pca': {'retained_variance': report['retained_variance']},
+    }

@@ -1,0 +1,127 @@
+"""
+Whether a refined pose is to be believed.
+
+The gate is conservative: a pose passes only when enough matches agree with it, they are spread
+over the picture, two rounds of refinement arrive at the same place, the field rendered there
+looks like the picture, and the camera is where cameras can be.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.geometry import Array
+
+WINDOW_PX = 11
+"""Edge of the windows in which picture and render are compared."""
+MIN_TEXTURE = 4.0
+"""Standard deviation of the grey values, 0 to 255, below which a window says nothing."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gate looks at, beside the picture's own fitness."""
+
+    inliers: int
+    """Matches that agree with the pose."""
+    inlier_ratio: float
+    """Their share of all matches."""
+    spread: float
+    """Share of the cells of a 4 x 4 grid over the picture that hold an inlier."""
+    disagreement_m: float
+    """Distance between the positions of the last two rounds."""
+    disagreement_deg: float
+    """Angle between their orientations."""
+    similarity: float
+    """Agreement of the picture with the render at the pose, -1 to 1; NaN where it is blank."""
+    coverage: float
+    """Share of the picture that the field covers at the pose."""
+    std_m: float
+    """Largest standard deviation of the position, any direction."""
+    distance_m: float
+    """Distance to the nearest walked position."""
+
+
+def judge(evidence: Evidence, config: LocalizerConfig) -> tuple[str, str] | None:
+    """Return the reason and the figures why a pose is not believed, or None when it is."""
+    e, c = evidence, config
+    checks = (
+        (
+            e.inliers < c.min_inliers or e.inlier_ratio < c.min_inlier_ratio,
+            'too few inliers',
+            f'{e.inliers} inliers, {e.inlier_ratio:.0%} of the matches'
+            f' (needed: {c.min_inliers}, {c.min_inlier_ratio:.0%})',
+        ),
+        (
+            e.spread < c.min_spread,
+            'matches in one corner',
+            f'inliers in {e.spread:.0%} of the picture (needed: {c.min_spread:.0%})',
+        ),
+        (
+            e.disagreement_m > c.max_disagreement_m or e.disagreement_deg > c.max_disagreement_deg,
+            'rounds disagree',
+            f'two rounds differ by {e.disagreement_m:.3f} m, {e.disagreement_deg:.2f} deg'
+            f' (allowed: {c.max_disagreement_m} m, {c.max_disagreement_deg} deg)',
+        ),
+        (
+            not e.similarity >= c.min_similarity,
+            'render disagrees',
+            f'similarity {e.similarity:.2f} of picture and render (needed: {c.min_similarity})',
+        ),
+        (
+            e.std_m > c.max_std_m,
+            'too uncertain',
+            f'standard deviation {e.std_m:.3f} m (allowed: {c.max_std_m} m)',
+        ),
+        (
+            e.distance_m > c.max_distance_m,
+            'outside the map',
+            f'{e.distance_m:.2f} m from the nearest walked position'
+            f' (allowed: {c.max_distance_m} m)',
+        ),
+    )
+    for failed, reason, detail in checks:
+        if failed:
+            return reason, detail
+    return None
+
+
+def spread_of(pixels: Array, width: int, height: int) -> float:
+    """Return the share of the cells of a 4 x 4 grid that hold one of the pixels (N, 2)."""
+    cells = np.floor(pixels / (width, height) * 4).clip(0, 3).astype(int)
+    return len(np.unique(cells[:, 0] * 4 + cells[:, 1])) / 16
+
+
+def similarity_of(rgb: NDArray[np.uint8], rendering: Rendering) -> float:
+    """
+    Compare a picture with the render of the same view, insensitive to exposure and light.
+
+    Normalised cross-correlation of grey values in small windows, averaged over the windows that
+    the field covers and in which the picture has texture, weighted by the texture's contrast.
+
+    Returns
+    -------
+    float
+        -1 to 1; NaN when no window can be compared.
+    """
+    shown = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    shown = cv2.GaussianBlur(shown, (0, 0), 1.0).astype(np.float32)
+    seen = cv2.cvtColor(rendering.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    covered = (rendering.opacity > 0.5).astype(np.float32)
+    full = _window_mean(covered) > 0.99
+    mean_shown, mean_seen = _window_mean(shown), _window_mean(seen)
+    variance_shown = np.maximum(_window_mean(shown**2) - mean_shown**2, 0)
+    variance_seen = np.maximum(_window_mean(seen**2) - mean_seen**2, 0)
+    product = _window_mean(shown * seen) - mean_shown * mean_seen
+    correlation = product / np.sqrt(variance_shown * variance_seen + 1.0)
+    weight = np.where(full & (variance_shown > MIN_TEXTURE**2), np.sqrt(variance_shown), 0)
+    total = weight.sum()
+    return float((weight * correlation).sum() / total) if total > 0 else float('nan')
+
+
+def _window_mean(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    return cv2.blur(picture, (WINDOW_PX, WINDOW_PX)).astype(np.float32)

@@ -1,0 +1,224 @@
+"""
+One picture in, a pose with its covariance or the reason why not out.
+
+The regressor guesses, the most similar known views offer further guesses, each is refined by
+matching the picture against the field rendered there, and the gate decides whether the best is
+believed. Nothing but the map folder is needed, and no picture of the capture.
+"""
+
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.devices import resolve_device
+from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.fields.base import RadianceField
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.gate import Evidence, judge, similarity_of, spread_of
+from nerf_reversal_ros.geometry import Array, pose_errors
+from nerf_reversal_ros.map_store import Map
+from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.refinement import align, Alignment, make_query, pose_covariance, Query
+from nerf_reversal_ros.regressor import PoseRegressor, Regression
+
+MIN_CONTRAST = 6.0
+"""Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""
+VERIFY_SIZE_PX = 200
+"""Longer side of the view that is rendered to verify a pose."""
+SURE_INLIERS = 80
+SURE_RATIO = 0.5
+"""A hypothesis with so many inliers, and so large a share, ends the search for a better one."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What held-out frames of the capture taught about the errors of refined poses."""
+
+    covariance_scale: float = 4.0
+    """Factor on the covariance; the default is used to measure it."""
+    floor_m: float = 0.004
+    """Standard deviation of the position that no number of matches removes."""
+    floor_deg: float = 0.1
+    """The same of the orientation, each axis."""
+
+    def covariance(self, fitted: Array) -> Array:
+        """Return the covariance (6, 6) to be published for the one that the matches give."""
+        floor = [self.floor_m**2] * 3 + [np.radians(self.floor_deg) ** 2] * 3
+        covariance: Array = self.covariance_scale * (fitted + np.diag(floor))
+        return covariance
+
+
+class Localizer:
+    """
+    Localizes pictures in one map; see the module's text.
+
+    Parameters
+    ----------
+    field, regressor : RadianceField, PoseRegressor
+        What the map holds.
+    walked_positions : (N, 3) array
+        Where the camera of the capture was, metres in the map.
+    calibration : Calibration
+        Of the covariance.
+    config : LocalizerConfig
+        How hard to try and when to believe.
+    """
+
+    def __init__(
+        self,
+        field: RadianceField,
+        regressor: PoseRegressor,
+        walked_positions: Array,
+        calibration: Calibration,
+        config: LocalizerConfig,
+    ) -> None:
+        self.field = field
+        self.regressor = regressor
+        self._walked = walked_positions
+        self._calibration = calibration
+        self.config = config
+
+    def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
+        """
+        Tell where a picture was taken.
+
+        Parameters
+        ----------
+        rgb : (H, W, 3) uint8 array
+            The picture, without distortion.
+        camera : Camera
+            Its intrinsics, at its size.
+
+        Raises
+        ------
+        ImageError
+            If the picture is not of the camera's size or type.
+        """
+        if rgb.dtype != np.uint8 or rgb.shape != (camera.height, camera.width, 3):
+            raise ImageError(
+                f'the picture is {rgb.shape} {rgb.dtype}, and its camera_info says'
+                f' {camera.width}x{camera.height}: an rgb8 picture of that size is needed'
+            )
+        clock = _Clock()
+        contrast = float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())
+        if contrast < MIN_CONTRAST:
+            return Rejected(
+                'too dark or flat',
+                f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
+                Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
+            )
+        regression = self.regressor.regress(rgb, camera, retrieve=self.config.hypotheses)
+        clock.lap('regress')
+        scores = {'contrast': contrast, 'novelty': regression.novelty}
+        if regression.novelty > self.config.max_novelty:
+            return Rejected(
+                'unlike the map',
+                f'novelty {regression.novelty:.1f} (allowed: {self.config.max_novelty})',
+                Diagnostics(regression.map_from_camera, None, scores, clock.finish()),
+            )
+        query = make_query(rgb, camera)
+        rounds = self._refine(query, regression)
+        clock.lap('refine')
+        if not rounds:
+            scores['keypoints'] = float(len(query.keypoints))
+            return Rejected(
+                'too few matches',
+                f'{len(query.keypoints)} keypoints, and no pose explains their matches',
+                Diagnostics(regression.map_from_camera, None, scores, clock.finish()),
+            )
+        alignment = rounds[-1]
+        covariance = self._calibration.covariance(pose_covariance(alignment, query.camera))
+        evidence = self._evidence(query, rounds, covariance)
+        clock.lap('verify')
+        scores.update({name: float(value) for name, value in asdict(evidence).items()})
+        pose = alignment.map_from_camera
+        told = Diagnostics(regression.map_from_camera, pose, scores, clock.finish())
+        verdict = judge(evidence, self.config)
+        if verdict is not None:
+            return Rejected(*verdict, told)
+        return PoseEstimate(pose, covariance, told)
+
+    def _refine(self, query: Query, regression: Regression) -> list[Alignment]:
+        """Align all hypotheses until one is sure, then repeat from the best: one a round."""
+        best: Alignment | None = None
+        for hypothesis in (regression.map_from_camera, *regression.retrieved):
+            found = align(self.field, query, hypothesis)
+            if found is not None and (best is None or found.inliers > best.inliers):
+                best = found
+                if found.inliers >= SURE_INLIERS and found.inlier_ratio >= SURE_RATIO:
+                    break
+        rounds = [] if best is None else [best]
+        for _ in range(self.config.rounds - 1):
+            if not rounds:
+                break
+            again = align(self.field, query, rounds[-1].map_from_camera)
+            if again is None:
+                return []
+            rounds.append(again)
+        return rounds
+
+    def _evidence(self, query: Query, rounds: list[Alignment], covariance: Array) -> Evidence:
+        alignment = rounds[-1]
+        pose = alignment.map_from_camera
+        camera = query.camera
+        scale = min(1.0, VERIFY_SIZE_PX / max(camera.width, camera.height))
+        small = camera.scaled_to(round(camera.width * scale), round(camera.height * scale))
+        size = (small.width, small.height)
+        picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        rendering = self.field.render(pose[None], small)[0]
+        change = pose_errors(rounds[max(0, len(rounds) - 2)].map_from_camera[None], pose[None])
+        return Evidence(
+            inliers=alignment.inliers,
+            inlier_ratio=alignment.inlier_ratio,
+            spread=spread_of(alignment.pixels, camera.width, camera.height),
+            disagreement_m=float(change.translation[0]),
+            disagreement_deg=float(np.degrees(change.rotation[0])),
+            similarity=similarity_of(picture, rendering),
+            coverage=float((rendering.opacity > 0.5).mean()),
+            std_m=float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])),
+            distance_m=float(np.linalg.norm(self._walked - pose[:3, 3], axis=1).min()),
+        )
+
+
+def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
+    """
+    Load a map's field and regressor and make a localizer of them.
+
+    Raises
+    ------
+    MapError
+        If a file of the map is damaged.
+    ConfigError
+        If the device asked for is not there.
+    """
+    device = resolve_device(config.device)
+    calibration: dict[str, Any] = map_.manifest['calibration']
+    return Localizer(
+        VoxelField.load(map_.file('field.safetensors'), device),
+        PoseRegressor.load(map_.file('regressor.safetensors'), device),
+        map_.map_from_camera_walked[:, :3, 3],
+        Calibration(**{name: float(calibration[name]) for name in asdict(Calibration())}),
+        config,
+    )
+
+
+class _Clock:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self._start = self._last = perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = perf_counter()
+        self._laps[stage] = (now - self._last) * 1e3
+        self._last = now
+
+    def finish(self) -> dict[str, float]:
+        return {**self._laps, 'total': (perf_counter() - self._start) * 1e3}

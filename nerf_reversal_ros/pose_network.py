@@ -1,0 +1,99 @@
+"""The small network that guesses a pose, and what its 30 numbers mean."""
+
+import math
+
+import torch
+from torch import nn, Tensor
+
+
+class Outputs:
+    """What the network says about N pictures."""
+
+    def __init__(self, raw: Tensor, position_mean: Tensor, position_scale: Tensor) -> None:
+        self.position = raw[:, :3] * position_scale + position_mean
+        """(N, 3) camera centres in ``map`` [m]."""
+        self.rotation = rotation_from_6d(raw[:, 3:9])
+        """(N, 3, 3) map_from_camera rotations."""
+        lower = torch.zeros((len(raw), 6, 6), dtype=raw.dtype, device=raw.device)
+        i, j = torch.tril_indices(6, 6, device=raw.device)
+        lower[:, i, j] = raw[:, 9:]
+        diagonal = torch.diagonal(lower, dim1=1, dim2=2)
+        self.log_diagonal = 4.0 * torch.tanh(diagonal / 4.0)
+        """(N, 6) logarithms of the diagonal of ``information_factor``."""
+        self.information_factor = (
+            lower - torch.diag_embed(diagonal) + torch.diag_embed(self.log_diagonal.exp())
+        )
+        """(N, 6, 6) lower factor L: L L^T is the information of the error in camera axes."""
+
+
+def rotation_from_6d(numbers: Tensor) -> Tensor:
+    """
+    Make rotations (N, 3, 3) of any two 3-vectors each, (N, 6), by Gram-Schmidt.
+
+    References
+    ----------
+    Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019.
+    """
+    x = nn.functional.normalize(numbers[:, :3], dim=1)
+    along_x = (x * numbers[:, 3:]).sum(1, keepdim=True) * x
+    y = nn.functional.normalize(numbers[:, 3:] - along_x, dim=1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=2)
+
+
+class PoseNetwork(nn.Module):
+    """Pictures or PCA codes in, 30 numbers out: position, 6-D rotation, information factor."""
+
+    def __init__(self, compression: str, height: int, width: int, components: int) -> None:
+        super().__init__()
+        features: list[nn.Module]
+        if compression == 'components':
+            features = [nn.Linear(components, 512), nn.ReLU(), *(_Dense(512) for _ in range(3))]
+            flat = 512
+        else:
+            # shapes for 96 x 72 pictures
+            features = [
+                nn.Conv2d(3, 48, 4, 4), nn.BatchNorm2d(48), nn.ReLU(),             # 18 x 24
+                nn.Conv2d(48, 96, 3, 2, 1), nn.BatchNorm2d(96), nn.ReLU(),         # 9 x 12
+                _Bottleneck(96), _Bottleneck(96),
+                nn.Conv2d(96, 128, 3, 2, 1), nn.BatchNorm2d(128), nn.ReLU(),       # 5 x 6
+                _Bottleneck(128), _Bottleneck(128),
+                nn.Flatten(), nn.Dropout(0.1),
+            ]  # fmt: skip
+            rows, columns = (math.ceil(math.ceil(n // 4 / 2) / 2) for n in (height, width))
+            features += [nn.Linear(128 * rows * columns, 384), nn.ReLU(), _Dense(384)]
+            flat = 384
+        self.features = nn.Sequential(*features)
+        self.head = nn.Linear(flat, 30)
+        nn.init.normal_(self.head.weight, std=0.01)
+        with torch.no_grad():
+            self.head.bias.zero_()
+            self.head.bias[[3, 7]] = 1.0
+
+    def forward(self, pictures_or_codes: Tensor) -> Tensor:
+        """Take (N, 3, h, w) pictures or (N, K) codes to raw outputs (N, 30)."""
+        out: Tensor = self.head(self.features(pictures_or_codes))
+        return out
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.inner = nn.Sequential(
+            nn.Conv2d(channels, half, 1), nn.BatchNorm2d(half), nn.ReLU(),
+            nn.Conv2d(half, half, 3, 1, 1), nn.BatchNorm2d(half), nn.ReLU(),
+            nn.Conv2d(half, channels, 1), nn.BatchNorm2d(channels),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.inner(x))
+
+
+class _Dense(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.inner(x)
+        return out

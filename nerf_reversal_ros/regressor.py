@@ -1,0 +1,286 @@
+"""
+From one picture to a first guess of the pose: PCA, a small network, and the nearest known views.
+
+The regressor is fast and some ten centimetres good. It tells how sure it is, how unlike the map
+the picture looks, and which known views look alike, so that a later stage can try those too.
+Only inference is here; `nerf_reversal_ros.regressor_training` makes a `PoseRegressor`.
+"""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.compression import Pca
+from nerf_reversal_ros.errors import ImageError, MapError
+from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
+from nerf_reversal_ros.pose_network import Outputs, PoseNetwork
+from nerf_reversal_ros.warp import warp
+
+FORMAT = 1
+WHITENING = 0.15
+"""Codes are divided by their standard deviation to twice this power before they are compared."""
+ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
+"""The network's information matrix is about errors in these units: [m] three times, [rad]."""
+MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
+"""No regressed pose is believed to be better than this: [m] three times, [rad]."""
+NUMBERS = ('position_mean', 'position_scale', 'covariance_scale', 'typical_residual')
+"""Learned numbers beside the network, of shapes (3,), (3,), () and ()."""
+ALIKE_M, ALIKE_DEG = 0.15, 8.0
+"""Of known poses closer than this in both respects only the most similar one is retrieved."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """What the regressor makes of one picture."""
+
+    map_from_camera: Array
+    """(4, 4) pose of the optical camera frame in ``map``."""
+    covariance: Array
+    """(6, 6) of x, y, z [m] and rotations about the fixed map axes x, y, z [rad] (REP 103)."""
+    novelty: float
+    """How badly PCA explains the picture: 1 is typical of the map's views, more is stranger."""
+    retrieved: Array
+    """(K, 4, 4) poses of the most similar known views, most similar first, no two alike."""
+
+
+class PoseRegressor:
+    """
+    A trained regressor with its index of known views.
+
+    Attributes
+    ----------
+    camera : Camera
+        The canonical camera that queries are warped to.
+    report : dict
+        How training went, plain JSON: retained variance, losses, validation, baseline.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        compression: str,
+        pca: Pca,
+        network: PoseNetwork,
+        index_codes: Tensor,
+        index_poses: Array,
+        numbers: dict[str, Tensor],
+        report: dict[str, Any],
+    ) -> None:
+        self.camera = camera
+        self.compression = compression
+        self.report = report
+        self._pca = pca
+        self._network = network.eval()
+        self._index_codes = index_codes
+        self._index_poses = index_poses
+        self._numbers = numbers
+        self._index = index_codes.float() * whitening(pca)
+
+    @torch.inference_mode()
+    def regress(
+        self, rgb: NDArray[np.uint8], camera: Camera, *, retrieve: int = 8
+    ) -> Regression:
+        """
+        Guess the pose of one picture.
+
+        Parameters
+        ----------
+        rgb : (H, W, 3) uint8 array
+        camera : Camera
+            Intrinsics of ``rgb``, at its size; any pinhole camera will do.
+        retrieve : int
+            How many known views to retrieve at most.
+
+        Raises
+        ------
+        ImageError
+            If the picture does not belong to the camera, or they share no view with the map's.
+        """
+        warped = warp(rgb, camera, self.camera)
+        if not warped.seen.any():
+            raise ImageError(
+                f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} sees nothing of'
+                " what the map's camera would: is camera_info right?"
+            )
+        device = self._pca.mean.device
+        pictures = self._pca.pictures(*as_tensors(warped.rgb[None], warped.seen[None], device))
+        codes = self._pca.codes(pictures)
+        inputs = network_inputs(self.compression, self._pca, pictures, codes, self.camera)
+        numbers = self._numbers
+        outputs = Outputs(
+            self._network(inputs), numbers['position_mean'], numbers['position_scale']
+        )
+        pose = np.eye(4)
+        pose[:3, :3] = outputs.rotation[0].cpu().numpy()
+        pose[:3, 3] = outputs.position[0].cpu().numpy()
+        residual = residual_rms(self._pca, pictures, codes)[0] / numbers['typical_residual']
+        return Regression(
+            orthonormalized(pose),
+            map_covariance(
+                outputs.information_factor[0].cpu().numpy().astype(np.float64),
+                pose[:3, :3],
+                float(numbers['covariance_scale']),
+            ),
+            float(residual),
+            self._nearest(codes[0], retrieve),
+        )
+
+    def _nearest(self, code: Tensor, count: int) -> Array:
+        distance = (self._index - code * whitening(self._pca)).square().sum(1)
+        order = torch.topk(-distance, min(len(distance), 32 * count)).indices.cpu().numpy()
+        chosen = np.empty((0, 4, 4))
+        for pose in self._index_poses[order]:
+            if len(chosen) == count:
+                break
+            errors = pose_errors(chosen, np.broadcast_to(pose, chosen.shape))
+            alike = (errors.translation < ALIKE_M) & (errors.rotation < np.radians(ALIKE_DEG))
+            if not alike.any():
+                chosen = np.concatenate([chosen, pose[None]])
+        return chosen
+
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file; its header is JSON."""
+        tensors = {f'network.{name}': value for name, value in self._network.state_dict().items()}
+        tensors |= {f'pca.{name}': value for name, value in vars(self._pca).items()}
+        tensors |= {f'numbers.{name}': value for name, value in self._numbers.items()}
+        tensors |= {
+            'index.codes': self._index_codes,
+            'index.poses': torch.from_numpy(self._index_poses),
+        }
+        header = {
+            'format': FORMAT,
+            'camera': self.camera.as_dict(),
+            'compression': self.compression,
+            'report': self.report,
+        }
+        safetensors.torch.save_file(
+            {name: value.cpu().contiguous() for name, value in tensors.items()},
+            path,
+            metadata={'regressor': json.dumps(header, default=float)},
+        )
+
+    @classmethod
+    def load(cls, path: Path, device: str | torch.device = 'cpu') -> 'PoseRegressor':
+        """
+        Read what `save` wrote.
+
+        Raises
+        ------
+        MapError
+            If the file is missing, damaged, of another version, or its parts do not fit.
+        """
+        try:
+            with safetensors.safe_open(path, framework='pt', device=str(device)) as file:
+                header = json.loads((file.metadata() or {})['regressor'])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise MapError(
+                f'{path} is not a regressor that can be read ({error}): build the map again'
+            ) from error
+        if header.get('format') != FORMAT:
+            raise MapError(
+                f'{path} has regressor format {header.get("format")}, this version reads {FORMAT}:'
+                ' build the map again'
+            )
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise MapError(f'{path}: {name} holds numbers that are not finite')
+            group, _, rest = name.partition('.')
+            parts.setdefault(group, {})[rest] = value
+        try:
+            camera, pca = Camera(**header['camera']), Pca(**parts['pca'])
+            network = PoseNetwork(
+                header['compression'], camera.height, camera.width, len(pca.components)
+            )
+            network.load_state_dict(parts['network'])
+            index, numbers = parts['index'], parts['numbers']
+            pixels = camera.width * camera.height * 3
+            expected = {'mean': (pixels,), 'components': (len(pca.variance), pixels)}
+            for name, shape in expected.items():
+                found = tuple(parts['pca'][name].shape)
+                if found != shape:
+                    raise ValueError(f'pca.{name} is {found}, not {shape}')
+            if index['poses'].shape != (len(index['codes']), 4, 4):
+                raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')
+            return cls(
+                camera,
+                header['compression'],
+                pca,
+                network.to(device),
+                index['codes'],
+                index['poses'].cpu().numpy(),
+                {name: numbers[name] for name in NUMBERS},
+                header['report'],
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError, ImageError) as error:
+            reason = ' '.join(str(error).split())
+            raise MapError(
+                f'the parts of {path} do not fit together ({reason}): build the map again'
+            ) from error
+
+
+def as_tensors(
+    rgb: NDArray[np.uint8], seen: NDArray[np.bool_], device: str | torch.device
+) -> tuple[Tensor, Tensor]:
+    """Take pictures (N, h, w, 3) and masks (N, h, w) to float channels first, in [0, 1]."""
+    colours = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(0, 3, 1, 2)
+    mask = torch.from_numpy(np.ascontiguousarray(seen)).to(device)[:, None]
+    return colours.float() / 255.0, mask.float()
+
+
+def network_inputs(
+    compression: str, pca: Pca, pictures: Tensor, codes: Tensor, camera: Camera
+) -> Tensor:
+    """Return what the network sees of flat pictures (N, D) with codes (N, K)."""
+    if compression == 'components':
+        return codes / pca.variance.sqrt()
+    seen_by_network = pictures if compression == 'none' else pca.rebuild(codes)
+    return seen_by_network.view(-1, 3, camera.height, camera.width)
+
+
+def residual_rms(pca: Pca, pictures: Tensor, codes: Tensor) -> Tensor:
+    """Return (N,) root mean squares of what codes (N, K) do not tell of pictures (N, D)."""
+    return (pictures - pca.rebuild(codes)).square().mean(1).sqrt()
+
+
+def whitening(pca: Pca) -> Tensor:
+    """Return the weights (K,) of code components where codes are compared."""
+    return pca.variance.clamp(min=1e-12) ** -WHITENING
+
+
+def map_covariance(information_factor: Array, rotation: Array, scale: float) -> Array:
+    """
+    Turn the network's uncertainty into a covariance about the map's axes.
+
+    Parameters
+    ----------
+    information_factor : (6, 6) array
+        L with information L L^T of the error in camera axes: translation, then rotation, in
+        units of `ERROR_UNITS`.
+    rotation : (3, 3) array
+        Of ``map_from_camera``.
+    scale : float
+        Factor on the standard deviations, learned on held-out pictures.
+
+    Returns
+    -------
+    (6, 6) array
+        x, y, z [m], rotations about the fixed axes x, y, z [rad].
+    """
+    inverse_factor = np.linalg.inv(information_factor)
+    to_units = np.diag(np.asarray(ERROR_UNITS) * scale)
+    in_camera = to_units @ (inverse_factor.T @ inverse_factor) @ to_units
+    in_camera += np.diag(np.square(MIN_STD))
+    turn = np.kron(np.eye(2), rotation)
+    covariance: Array = turn @ in_camera @ turn.T
+    return 0.5 * (covariance + covariance.T)

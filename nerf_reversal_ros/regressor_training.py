@@ -1,0 +1,404 @@
+"""How a `PoseRegressor` is learned from synthetic and real views of one room."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+import torch
+from torch import Tensor
+
+from nerf_reversal_ros.augmentation import small_turn, turned, varied_appearance
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Frame
+from nerf_reversal_ros.compression import Pca, standardized
+from nerf_reversal_ros.config import RegressorConfig
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
+from nerf_reversal_ros.pose_network import Outputs, PoseNetwork
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.regressor import (
+    as_tensors,
+    ERROR_UNITS,
+    network_inputs,
+    PoseRegressor,
+    residual_rms,
+)
+from nerf_reversal_ros.synthesis import Views
+from nerf_reversal_ros.warp import warp
+
+PCA_VIEWS = 6000
+"""The PCA learns from at most this many views: more change it little and cost memory."""
+BATCH = 256
+REAL_SHARE = 0.15
+"""Real pictures are repeated until they make up this share of what is trained on."""
+TURN_DEG = 3.0
+"""Standard deviation of the turns that vary each picture anew in each epoch [deg]."""
+GOOD_M, GOOD_DEG = 0.1, 5.0
+"""Errors that weigh the same: in the loss, and where two sets of weights are compared."""
+CLEARLY_BETTER = 0.8
+"""Share of the mean pose's error that a regressor must stay below: less may be luck."""
+
+
+def real_views(frames: Iterable[Frame], camera: Camera) -> Views:
+    """Return frames of a capture as pictures of the canonical camera, with their poses."""
+    warped, poses = [], []
+    for frame in frames:
+        warped.append(warp(frame.rgb, frame.camera, camera))
+        poses.append(frame.map_from_camera)
+    shape = (len(poses), camera.height, camera.width)
+    return Views(
+        np.array([picture.rgb for picture in warped], dtype=np.uint8).reshape(*shape, 3),
+        np.array([picture.seen for picture in warped], dtype=np.bool_).reshape(shape),
+        np.array(poses, dtype=np.float64).reshape(-1, 4, 4),
+        {},
+    )
+
+
+def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
+    """
+    Learn the PCA of standardized pictures from an even choice of the views.
+
+    Raises
+    ------
+    BuildError
+        If there are not more views than components, or they do not differ.
+    """
+    chosen = []
+    total = sum(len(part) for part in views)
+    for part in views:
+        count = min(len(part), max(1, len(part) * PCA_VIEWS // total))
+        chosen += [(part, i) for i in np.linspace(0, len(part) - 1, count).astype(int)]
+    if len(chosen) <= components:
+        raise BuildError(
+            f'regressor.components is {components} but there are only {len(chosen)} views: take'
+            ' fewer components or more synthesis.views'
+        )
+    pixels = 3 * views[0].seen[0].size
+    data = np.empty((len(chosen), pixels), dtype=np.float32)
+    hidden = np.empty((len(chosen), pixels), dtype=np.bool_)
+    for start in range(0, len(chosen), BATCH):
+        batch = chosen[start : start + BATCH]
+        rgb, seen = as_tensors(
+            np.stack([part.rgb[i] for part, i in batch]),
+            np.stack([part.seen[i] for part, i in batch]),
+            'cpu',
+        )
+        data[start : start + BATCH] = standardized(rgb, seen).flatten(1).numpy()
+        hidden[start : start + BATCH] = (seen.expand_as(rgb) == 0.0).flatten(1).numpy()
+    mean = data.sum(0) / np.maximum(len(data) - hidden.sum(0), 1).astype(np.float32)
+    data -= mean
+    data[hidden] = 0.0
+    if not np.any(np.abs(data) > 1e-3):
+        raise BuildError(
+            f'all {len(data)} views look the same: check that the capture shows a textured room'
+            ' and that the field was trained'
+        )
+    learned = PCA(
+        components, svd_solver='randomized', iterated_power=2, copy=False, random_state=seed
+    ).fit(data)
+    return Pca(
+        torch.from_numpy(mean + learned.mean_.astype(np.float32)),
+        torch.from_numpy(np.ascontiguousarray(learned.components_, dtype=np.float32)),
+        torch.from_numpy(learned.explained_variance_.astype(np.float32)),
+        torch.from_numpy(np.cumsum(learned.explained_variance_ratio_).astype(np.float32)),
+    )
+
+
+@dataclass
+class _Scores:
+    """How good a network is on pictures it has not learned from."""
+
+    translation_m: float
+    rotation_deg: float
+    covariance_scale: float
+
+    @property
+    def combined(self) -> float:
+        return self.translation_m / GOOD_M + self.rotation_deg / GOOD_DEG
+
+
+def train_regressor(
+    views: Views,
+    real: Views,
+    validation: Views,
+    camera: Camera,
+    config: RegressorConfig,
+    *,
+    device: str | torch.device = 'cpu',
+    seed: int = 0,
+    progress: ProgressCallback = silent,
+) -> PoseRegressor:
+    """
+    Learn PCA, network and index; keep the weights that do best on the validation pictures.
+
+    Parameters
+    ----------
+    views, real : Views
+        Synthetic views and the capture's own pictures, both of ``camera``.
+    validation : Views
+        Real pictures of a stretch of the walk that neither ``real`` nor the field has seen.
+    camera : Camera
+        The canonical camera.
+    seed : int
+        Of every random choice; the same seed on the same machine gives the same regressor.
+
+    Raises
+    ------
+    BuildError
+        If there is nothing to learn from or to validate on, or if the best network is not clearly
+        better on the validation pictures than answering always the mean pose.
+    """
+    if len(views) + len(real) == 0 or len(validation) == 0:
+        raise BuildError(
+            f'the regressor has {len(views)} synthetic and {len(real)} real views to learn from'
+            f' and {len(validation)} to be validated on: it needs some of each kind'
+        )
+    with torch.random.fork_rng(devices=[] if str(device) == 'cpu' else None):
+        torch.manual_seed(seed)
+        trainer = _Trainer(views, real, camera, config, torch.device(device), seed)
+        return trainer.run(validation, progress)
+
+
+class _Trainer:
+    def __init__(
+        self,
+        views: Views,
+        real: Views,
+        camera: Camera,
+        config: RegressorConfig,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.parts = [part for part in (views, real) if len(part)]
+        self.poses = np.concatenate([part.map_from_camera for part in self.parts])
+        self.camera, self.config, self.device = camera, config, device
+        pca = fit_pca(self.parts, config.components, seed)
+        self.pca = Pca(**{name: value.to(device) for name, value in vars(pca).items()})
+        self.network = PoseNetwork(
+            config.compression, camera.height, camera.width, config.components
+        ).to(device)
+        positions = torch.from_numpy(self.poses[:, :3, 3]).float().to(device)
+        self.position_mean = positions.mean(0)
+        self.position_scale = positions.std(0, unbiased=False).clamp(min=0.05)
+        self.rng = np.random.default_rng(seed)
+        repeats = 1
+        if len(views) and len(real):
+            repeats = max(1, round(REAL_SHARE / (1 - REAL_SHARE) * len(views) / len(real)))
+        everything = np.arange(len(self.poses))
+        self.lessons = np.concatenate([everything, *[everything[len(views) :]] * (repeats - 1)])
+
+    def run(self, validation: Views, progress: ProgressCallback) -> PoseRegressor:
+        """Train until the validation pictures no longer profit."""
+        config = self.config
+        steps = -(-len(self.lessons) // config.batch_size)
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=0.02
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.learning_rate, total_steps=config.epochs * steps, pct_start=0.2
+        )
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == 'cuda')
+        mean_pose = _mean_pose(self.parts[-1].map_from_camera)
+        baseline = _scores_of_constant(mean_pose, validation.map_from_camera)
+        history: list[dict[str, float]] = []
+        best, best_weights, best_epoch = None, {}, 0
+        for epoch in range(config.epochs):
+            losses = []
+            self.network.train()
+            for lesson in np.array_split(self.rng.permutation(self.lessons), steps):
+                loss = self._loss(lesson, certainty_weight=0.1 if epoch else 0.0)
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+                scaler.step(optimizer)
+                scaler.update()
+                schedule.step()
+                losses.append(float(loss.detach()))
+            now = self._validate(validation)
+            history.append(
+                {
+                    'loss': float(np.mean(losses)),
+                    'validation_translation_m': now.translation_m,
+                    'validation_rotation_deg': now.rotation_deg,
+                }
+            )
+            if best is None or now.combined < best.combined:
+                best, best_epoch = now, epoch
+                best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
+            note = (
+                f'loss {np.mean(losses):.2f}, validation {now.translation_m * 100:.1f} cm'
+                f' {now.rotation_deg:.1f} deg'
+            )
+            progress(Progress('regressor', epoch + 1, config.epochs, note))
+            if epoch - best_epoch >= config.patience:
+                break
+        if best is None or not best.combined < CLEARLY_BETTER * baseline.combined:
+            found = best or now
+            raise BuildError(
+                'the regressor learned nothing that holds on the validation pictures: median'
+                f' {found.translation_m:.2f} m / {found.rotation_deg:.0f} deg, and answering'
+                f' always the mean pose gives {baseline.translation_m:.2f} m /'
+                f' {baseline.rotation_deg:.0f} deg; raise regressor.epochs or synthesis.views, or'
+                ' check that the capture shows a textured room'
+            )
+        self.network.load_state_dict(best_weights)
+        return self._regressor(best, best_epoch, baseline, history)
+
+    def _loss(self, lesson: NDArray[np.int64], certainty_weight: float) -> Tensor:
+        rgb, seen, poses = self._varied(lesson)
+        outputs = Outputs(
+            self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
+        )
+        error = error_in_camera(outputs, poses[:, :3, 3], poses[:, :3, :3])
+        metres, radians = error[:, :3].norm(dim=1).mean(), error[:, 3:].norm(dim=1).mean()
+        loss: Tensor = metres / GOOD_M + torch.rad2deg(radians) / GOOD_DEG
+        if certainty_weight > 0.0:
+            loss = loss + certainty_weight * _surprise(outputs, error.detach()).mean()
+        return loss
+
+    def _varied(self, which: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return colours, masks and poses of views as another camera might have taken them."""
+        pictures, masks, poses = self._views(which)
+        for i in range(len(which)):
+            camera_from_turned = small_turn(TURN_DEG, self.rng)
+            rgb, masks[i] = turned(pictures[i], masks[i], self.camera, camera_from_turned)
+            pictures[i] = varied_appearance(rgb, self.rng)
+            poses[i, :3, :3] = poses[i, :3, :3] @ camera_from_turned
+        return (
+            *as_tensors(pictures, masks, self.device),
+            torch.from_numpy(poses).float().to(self.device),
+        )
+
+    def _views(
+        self, which: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Array]:
+        """Copy views, counted through all parts: pictures, masks, poses."""
+        pairs = [self._part_of(int(number)) for number in which]
+        return (
+            np.stack([part.rgb[i] for part, i in pairs]),
+            np.stack([part.seen[i] for part, i in pairs]),
+            np.stack([part.map_from_camera[i] for part, i in pairs]),
+        )
+
+    def _part_of(self, number: int) -> tuple[Views, int]:
+        for part in self.parts:
+            if number < len(part):
+                return part, number
+            number -= len(part)
+        raise IndexError(number)
+
+    def _raw_outputs(self, rgb: Tensor, seen: Tensor) -> Tensor:
+        with torch.no_grad():
+            pictures = self.pca.pictures(rgb, seen)
+            codes = self.pca.codes(pictures)
+            inputs = network_inputs(
+                self.config.compression, self.pca, pictures, codes, self.camera
+            )
+        with torch.autocast(self.device.type, torch.float16, self.device.type == 'cuda'):
+            raw: Tensor = self.network(inputs)
+        return raw.float()
+
+    @torch.no_grad()
+    def _validate(self, validation: Views) -> _Scores:
+        self.network.eval()
+        errors, surprises = [], []
+        for start in range(0, len(validation), BATCH):
+            part = slice(start, start + BATCH)
+            rgb, seen = as_tensors(validation.rgb[part], validation.seen[part], self.device)
+            outputs = Outputs(
+                self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
+            )
+            truth = torch.from_numpy(validation.map_from_camera[part]).float().to(self.device)
+            error = error_in_camera(outputs, truth[:, :3, 3], truth[:, :3, :3])
+            errors.append(error)
+            surprises.append(_whitened(outputs, error).square().mean(1))
+        error = torch.cat(errors)
+        return _Scores(
+            float(error[:, :3].norm(dim=1).median()),
+            float(error[:, 3:].norm(dim=1).median() * 180 / torch.pi),
+            float(torch.cat(surprises).mean().sqrt()),
+        )
+
+    def _regressor(
+        self, best: _Scores, best_epoch: int, baseline: _Scores, history: list[dict[str, float]]
+    ) -> PoseRegressor:
+        """Index all views and put everything together."""
+        codes, residuals = [], []
+        for start in range(0, len(self.poses), BATCH):
+            which = np.arange(start, min(start + BATCH, len(self.poses)))
+            rgb, seen, _ = self._views(which)
+            pictures = self.pca.pictures(*as_tensors(rgb, seen, self.device))
+            codes.append(self.pca.codes(pictures))
+            residuals.append(residual_rms(self.pca, pictures, codes[-1]))
+        report: dict[str, Any] = {
+            'retained_variance': [round(float(share), 5) for share in self.pca.retained],
+            'history': history,
+            'best_epoch': best_epoch + 1,
+            'validation': vars(best),
+            'mean_pose': {
+                'translation_m': baseline.translation_m,
+                'rotation_deg': baseline.rotation_deg,
+            },
+            'views': [len(part) for part in self.parts],
+            'parameters': sum(weight.numel() for weight in self.network.parameters()),
+        }
+        return PoseRegressor(
+            self.camera,
+            self.config.compression,
+            self.pca,
+            self.network,
+            torch.cat(codes).half(),
+            self.poses,
+            {
+                'position_mean': self.position_mean,
+                'position_scale': self.position_scale,
+                'covariance_scale': torch.tensor(best.covariance_scale, device=self.device),
+                'typical_residual': torch.cat(residuals).median(),
+            },
+            report,
+        )
+
+
+def error_in_camera(outputs: Outputs, position: Tensor, rotation: Tensor) -> Tensor:
+    """
+    Return what leads from the predicted to the true poses, in axes of the predicted camera.
+
+    Returns
+    -------
+    (N, 6) tensor
+        Translation [m], then rotation vector [rad].
+    """
+    camera_from_map = outputs.rotation.transpose(1, 2)
+    translation = (camera_from_map @ (position - outputs.position)[:, :, None])[:, :, 0]
+    difference = camera_from_map @ rotation
+    skew = 0.5 * (difference - difference.transpose(1, 2))
+    sine_axis = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], 1)
+    sine = sine_axis.square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+    cosine = 0.5 * (difference.diagonal(dim1=1, dim2=2).sum(1, keepdim=True) - 1.0)
+    return torch.cat([translation, sine_axis * (torch.atan2(sine, cosine) / sine)], 1)
+
+
+def _whitened(outputs: Outputs, error: Tensor) -> Tensor:
+    """Return errors (N, 6) in units of the predicted standard deviations, decorrelated."""
+    units = torch.tensor(ERROR_UNITS, device=error.device)
+    return (outputs.information_factor.transpose(1, 2) @ (error / units)[:, :, None])[:, :, 0]
+
+
+def _surprise(outputs: Outputs, error: Tensor) -> Tensor:
+    """Return the negative logarithm of the Gaussian likelihood, (N,), up to a constant."""
+    return 0.5 * _whitened(outputs, error).square().sum(1) - outputs.log_diagonal.sum(1)
+
+
+def _mean_pose(map_from_camera: Array) -> Array:
+    return orthonormalized(map_from_camera.mean(0))
+
+
+def _scores_of_constant(pose: Array, truth: Array) -> _Scores:
+    errors = pose_errors(np.broadcast_to(pose, truth.shape), truth)
+    return _Scores(
+        float(np.median(errors.translation)), float(np.degrees(np.median(errors.rotation))), 1.0
+    )

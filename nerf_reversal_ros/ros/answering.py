@@ -1,0 +1,108 @@
+"""From a picture message to everything that is published about it."""
+
+from dataclasses import dataclass
+import threading
+import traceback
+from typing import Any, Protocol
+
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.logging import get_logger
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.decoding import rgb_from_message
+from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.lens import lens_from_info
+from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.outcome import Outcome, PoseEstimate
+from nerf_reversal_ros.ros.frames import FrameError, Frames
+from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages
+from nerf_reversal_ros.ros.statistics import status_message
+
+
+class PictureLocalizer(Protocol):
+    """What the node asks of a localizer."""
+
+    config: LocalizerConfig
+    """Replaced between pictures when a parameter was set."""
+
+    def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
+        """Localize one picture, uint8 RGB (H, W, 3)."""
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Where the camera is, or the base where its mounting is known."""
+
+    pose: PoseStamped
+    with_covariance: PoseWithCovarianceStamped
+    map_from_frame: NDArray[np.float64]
+    """The same, (4, 4)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is published about one picture: poses only if it was localized."""
+
+    status: LocalizerStatus
+    poses: Poses | None = None
+
+
+class Answering:
+    """
+    Localizes pictures, one at a time, whichever threads they come from.
+
+    Parameters
+    ----------
+    localizer : PictureLocalizer
+        May be replaced at any time.
+    frames : Frames
+        Knows where the camera is mounted.
+    map_frame : str
+        Frame of the poses.
+    """
+
+    def __init__(self, localizer: PictureLocalizer, frames: Frames, map_frame: str) -> None:
+        self.localizer = localizer
+        self.frames = frames
+        self._map_frame = map_frame
+        self._one_at_a_time = threading.Lock()
+
+    def answer(self, picture: Any, info: CameraInfo | None) -> Answer:
+        """Localize an Image or CompressedImage; what is wrong with it is in the status."""
+        if info is None:
+            detail = 'publish the CameraInfo of the pictures on the camera_info topic'
+            return refusal(picture.header, LocalizerStatus.NO_CAMERA_INFO, detail)
+        try:
+            rgb = rgb_from_message(picture)
+            lens = lens_from_info(info, rgb.shape[1], rgb.shape[0])
+            base_from_camera = self.frames.base_from_camera(picture.header.frame_id)
+            with self._one_at_a_time:
+                outcome = self.localizer.localize(lens.undistorted_rgb(rgb), lens.camera)
+        except ImageError as error:
+            return refusal(picture.header, LocalizerStatus.UNUSABLE_PICTURE, str(error))
+        except FrameError as error:
+            return refusal(picture.header, LocalizerStatus.NO_MOUNTING, str(error))
+        except Exception as error:  # a defect must not end the node, nor be hidden
+            get_logger('localizer').error(traceback.format_exc(), throttle_duration_sec=10.0)
+            return refusal(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
+        status = status_message(picture.header, outcome)
+        if not isinstance(outcome, PoseEstimate):
+            return Answer(status)
+        map_from_frame, covariance = outcome.map_from_camera, outcome.covariance
+        if base_from_camera is not None:
+            map_from_frame, covariance = moved_to_base(
+                map_from_frame, covariance, base_from_camera
+            )
+        header = Header(stamp=picture.header.stamp, frame_id=self._map_frame)
+        messages = pose_messages(header, map_from_frame, covariance)
+        return Answer(status, Poses(*messages, map_from_frame))
+
+
+def refusal(header: Header, reason: str, detail: str) -> Answer:
+    """Return the answer to a picture that did not reach the localizer."""
+    return Answer(LocalizerStatus(header=header, reason=reason, detail=detail))

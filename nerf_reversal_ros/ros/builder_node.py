@@ -1,0 +1,215 @@
+"""The builder as a node: a bag in, a map folder out, by an action or at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import threading
+import time
+import traceback
+from typing import Any, Protocol
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+
+from nerf_reversal_ros.action import BuildMap
+from nerf_reversal_ros.config import BuildConfig, load_build_config
+from nerf_reversal_ros.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.map_store import Map
+from nerf_reversal_ros.progress import Progress, ProgressCallback
+from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.running import DONE, Finished, once, run, USER_ERROR
+from nerf_reversal_ros.ros.settings import BuilderNodeConfig
+
+REPORT_EVERY_S = 0.5
+"""Least time between two feedbacks of one stage."""
+
+
+class BuildFunction(Protocol):
+    """What the node asks of a build: `nerf_reversal_ros.builder.build_map`."""
+
+    def __call__(
+        self,
+        bag: Path,
+        map_dir: Path,
+        config: BuildConfig,
+        *,
+        device: str,
+        field: str,
+        progress: ProgressCallback,
+        overwrite: bool,
+    ) -> Map:
+        """Build a map, resuming what a killed build left; exceptions of ``progress`` end it."""
+
+
+def build_map(*args: Any, **settings: Any) -> Map:
+    """Build with the real builder; imports the heavy libraries."""
+    from nerf_reversal_ros.builder import build_map as build
+
+    return build(*args, **settings)
+
+
+class Cancelled(Exception):  # noqa: N818  (it is none)
+    """Leaves a build through its progress callback."""
+
+
+@dataclass
+class Reporter:
+    """Makes feedback of progress: at most every half second in a stage, with the time left."""
+
+    stage: str = ''
+    started_s: float = 0.0
+    reported_s: float = 0.0
+
+    def feedback(self, progress: Progress, now_s: float) -> BuildMap.Feedback | None:
+        """Return what to report at ``now_s`` [s], or None if it is too early."""
+        if progress.stage != self.stage:
+            self.stage, self.started_s = progress.stage, now_s
+        elif now_s - self.reported_s < REPORT_EVERY_S and progress.done < progress.total:
+            return None
+        self.reported_s = now_s
+        fraction = min(1.0, progress.done / max(1, progress.total))
+        eta_s = (now_s - self.started_s) * (1.0 - fraction) / fraction if fraction > 0.0 else -1.0
+        return BuildMap.Feedback(
+            stage=progress.stage,
+            done=progress.done,
+            total=progress.total,
+            fraction=fraction,
+            eta_s=eta_s,
+            note=progress.note,
+        )
+
+
+class BuilderNode(Node):
+    """
+    Builds maps, one at a time, in a thread of the executor.
+
+    With the parameters bag and map it builds at once and ends; else it offers the action
+    ``~/build``. The heavy part is done by ``build``.
+    """
+
+    def __init__(self, build: BuildFunction = build_map) -> None:
+        super().__init__('builder', automatically_declare_parameters_from_overrides=True)
+        self._build = build
+        self._busy = threading.Lock()
+        self._stopping = threading.Event()
+        self._settings = Parameters(self, BuilderNodeConfig).get(BuilderNodeConfig)
+        group = ReentrantCallbackGroup()
+        if self._settings.bag:
+            once(self, self._build_at_once, group)
+            return
+        self._server = ActionServer(
+            self,
+            BuildMap,
+            '~/build',
+            execute_callback=self._on_accepted,
+            goal_callback=self._on_goal,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+            callback_group=group,
+        )
+        self.get_logger().info('waits for goals (or give the parameters bag and map)')
+
+    @property
+    def interrupted_status(self) -> int:
+        """Exit status when a signal ends the node now: an error if a build is not done."""
+        return USER_ERROR if self._busy.locked() else DONE
+
+    def close(self) -> bool:
+        """End a running build at its next report; tell whether it ended in time."""
+        if self._busy.locked():
+            self.get_logger().warning('interrupted: the same command resumes the build')
+        self._stopping.set()
+        return self._busy.acquire(timeout=1.0)
+
+    def _build_at_once(self) -> None:
+        settings = self._settings
+        goal = BuildMap.Goal(
+            bag=settings.bag,
+            map=settings.map,
+            field=settings.field,
+            device=settings.device,
+            config=settings.config,
+            overwrite=settings.overwrite,
+        )
+        with self._busy:
+            result = self._built(goal, self._log, lambda: False)
+        if self._stopping.is_set():
+            return
+        log = self.get_logger()
+        (log.info if result.success else log.fatal)(result.message)
+        raise Finished(DONE if result.success else USER_ERROR)
+
+    def _on_goal(self, _: BuildMap.Goal) -> GoalResponse:
+        if self._busy.acquire(blocking=False):  # released when the goal has ended
+            return GoalResponse.ACCEPT
+        self.get_logger().warning('refused a goal: one build at a time')
+        return GoalResponse.REJECT
+
+    def _on_accepted(self, handle: ServerGoalHandle) -> BuildMap.Result:
+        try:
+            result = self._built(
+                handle.request, handle.publish_feedback, lambda: handle.is_cancel_requested
+            )
+        finally:
+            self._busy.release()
+        if result.success:
+            handle.succeed()
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return result
+
+    def _built(
+        self,
+        goal: BuildMap.Goal,
+        report: Callable[[BuildMap.Feedback], None],
+        is_cancelled: Callable[[], bool],
+    ) -> BuildMap.Result:
+        """Build what a goal asks for; failure is in the result."""
+        reporter = Reporter()
+
+        def progress(step: Progress) -> None:
+            if is_cancelled() or self._stopping.is_set():
+                raise Cancelled
+            if feedback := reporter.feedback(step, time.monotonic()):
+                report(feedback)
+
+        try:
+            if not goal.bag or not goal.map:
+                raise ConfigError('the goal needs a bag to read and a map to write')
+            built = self._build(
+                Path(goal.bag),
+                Path(goal.map),
+                load_build_config(Path(goal.config) if goal.config else None),
+                device=goal.device or 'auto',
+                field=goal.field or 'voxel',
+                progress=progress,
+                overwrite=goal.overwrite,
+            )
+        except Cancelled:
+            return BuildMap.Result(message='cancelled: the same goal resumes the build')
+        except NerfReversalError as error:
+            return BuildMap.Result(message=str(error))
+        except Exception as error:  # a defect must not end the node, nor be hidden
+            if self.context.ok():  # else a signal came in between
+                self.get_logger().error(traceback.format_exc())
+            return BuildMap.Result(message=f'internal error: {error!r}')
+        path = str(built.path.resolve())
+        psnr_db = float(built.manifest.get('metrics', {}).get('psnr_db') or 0.0)
+        return BuildMap.Result(
+            success=True, message=f'built the map {path}', map=path, psnr_db=psnr_db
+        )
+
+    def _log(self, feedback: BuildMap.Feedback) -> None:
+        left = f', {feedback.eta_s:.0f} s left' if feedback.eta_s > 0.0 else ''
+        self.get_logger().info(
+            f'{feedback.stage} {100 * feedback.fraction:.0f} %{left} {feedback.note}'.rstrip(),
+            throttle_duration_sec=2.0,
+        )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(BuilderNode, args)

@@ -1,0 +1,67 @@
+"""Which CameraInfo belongs to a picture."""
+
+from collections import OrderedDict
+import threading
+
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CameraInfo
+
+KEPT = 64
+PAIRED_WAIT_S = 0.1
+"""How long a picture waits for its own CameraInfo where others had theirs."""
+
+
+class CameraInfos:
+    """
+    The latest CameraInfo messages.
+
+    Some drivers send one with each picture, of the same stamp, for the intrinsics change (as an
+    iPhone's do, by stabilisation); others send one now and then. A picture gets the one of its
+    own stamp, or else the latest.
+    """
+
+    def __init__(self) -> None:
+        self._by_stamp: OrderedDict[tuple[int, int], CameraInfo] = OrderedDict()
+        self._paired = False
+        self._changed = threading.Condition()
+        self._closed = False
+
+    @property
+    def latest(self) -> CameraInfo | None:
+        """Return the one that came last, or None before the first."""
+        with self._changed:
+            return self._latest()
+
+    def put(self, info: CameraInfo) -> None:
+        """Keep one that came in."""
+        with self._changed:
+            self._by_stamp[_key(info.header.stamp)] = info
+            self._by_stamp.move_to_end(_key(info.header.stamp))
+            if len(self._by_stamp) > KEPT:
+                self._by_stamp.popitem(last=False)
+            self._changed.notify_all()
+
+    def of(self, stamp: Time, timeout_s: float) -> CameraInfo | None:
+        """Return that of a picture, waiting up to ``timeout_s`` [s] for the very first one."""
+        key = _key(stamp)
+        with self._changed:
+            self._changed.wait_for(lambda: self._by_stamp or self._closed, timeout_s)
+            if self._paired:
+                self._changed.wait_for(
+                    lambda: key in self._by_stamp or self._closed, PAIRED_WAIT_S
+                )
+            self._paired = key in self._by_stamp
+            return self._by_stamp.get(key, self._latest())
+
+    def close(self) -> None:
+        """Let nobody wait any longer."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _latest(self) -> CameraInfo | None:
+        return next(reversed(self._by_stamp.values()), None)
+
+
+def _key(stamp: Time) -> tuple[int, int]:
+    return stamp.sec, stamp.nanosec

@@ -1,0 +1,106 @@
+"""Where the camera is mounted on the robot, and TF, which is optional."""
+
+from typing import Any
+
+from geometry_msgs.msg import TransformStamped
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Header
+
+from nerf_reversal_ros.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.geometry import inverse
+from nerf_reversal_ros.ros.poses import (
+    matrix_from_transform,
+    mounting_from_text,
+    transform_from_matrix,
+)
+from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
+
+Array = NDArray[np.float64]
+
+
+class FrameError(NerfReversalError):
+    """A transform between two frames is not known, or not yet."""
+
+
+class Frames:
+    """
+    The frames of the robot that the localizer node needs.
+
+    tf2_ros is imported only when the settings ask for TF.
+
+    Raises
+    ------
+    ConfigError
+        When TF is needed and tf2_ros is not installed.
+    """
+
+    def __init__(self, node: Node, config: LocalizerNodeConfig) -> None:
+        self._config = config
+        self._mounting = mounting_from_text(config.mounting) if config.mounting else None
+        self._buffer: Any = None
+        self._broadcaster: Any = None
+        looks_up = bool(config.base_frame) and self._mounting is None
+        if not (looks_up or config.publish_tf):
+            return
+        try:
+            import tf2_ros
+        except ImportError as error:
+            what = 'publish_tf' if config.publish_tf else f'base_frame {config.base_frame}'
+            remedy = (
+                'set publish_tf to false' if config.publish_tf else 'set the parameter mounting'
+            )
+            raise ConfigError(
+                f'{what} needs tf2_ros, which is not installed: install it or {remedy}'
+            ) from error
+        self._buffer = tf2_ros.Buffer()
+        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        if config.publish_tf:
+            self._broadcaster = tf2_ros.TransformBroadcaster(node)
+
+    def base_from_camera(self, picture_frame: str) -> Array | None:
+        """
+        Return where the camera is mounted, (4, 4), or None when its own pose is wanted.
+
+        Raises
+        ------
+        FrameError
+            When TF does not know it.
+        """
+        if not self._config.base_frame or self._mounting is not None:
+            return self._mounting
+        camera_frame = self._config.camera_frame or picture_frame
+        return self._lookup(self._config.base_frame, camera_frame, Time())
+
+    def broadcast(self, header: Header, map_from_base: Array) -> None:
+        """
+        Broadcast map -> odom for a base that was at ``map_from_base`` at the stamp of ``header``.
+
+        Does nothing unless publish_tf is set.
+
+        Raises
+        ------
+        FrameError
+            When TF does not know where the base was in odom at that time.
+        """
+        if self._broadcaster is None:
+            return
+        base, odom = self._config.base_frame, self._config.odom_frame
+        odom_from_base = self._lookup(odom, base, Time.from_msg(header.stamp))
+        message = TransformStamped(header=header, child_frame_id=odom)
+        message.transform = transform_from_matrix(map_from_base @ inverse(odom_from_base))
+        self._broadcaster.sendTransform(message)
+
+    def _lookup(self, target: str, source: str, time: Time) -> Array:
+        import tf2_ros
+
+        try:
+            stamped = self._buffer.lookup_transform(target, source, time)
+        except tf2_ros.TransformException as error:
+            raise FrameError(
+                f'TF does not know {target} <- {source} ({error}): publish it or set the'
+                ' parameter mounting'
+            ) from error
+        return matrix_from_transform(stamped.transform)

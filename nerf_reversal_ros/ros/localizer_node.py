@@ -1,0 +1,196 @@
+"""The localizer as a lifecycle node: pictures in, poses or silence with a reason out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+import traceback
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer, Poses
+from nerf_reversal_ros.ros.frames import FrameError, Frames
+from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.running import DONE, once, run, STEADY
+from nerf_reversal_ros.ros.services import Services
+from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
+from nerf_reversal_ros.ros.statistics import Statistics
+from nerf_reversal_ros.ros.watching import Watching
+
+MakeLocalizer = Callable[[Path, LocalizerConfig], PictureLocalizer]
+
+
+def make_localizer(map_dir: Path, config: LocalizerConfig) -> PictureLocalizer:
+    """Open a map and make its localizer; imports the heavy libraries."""
+    from nerf_reversal_ros.localization import open_localizer
+    from nerf_reversal_ros.map_store import open_map
+
+    return open_localizer(open_map(map_dir), config)
+
+
+class LocalizerNode(LifecycleNode):
+    """
+    Localizes the newest picture and publishes the outcome.
+
+    Configure loads the map, activate subscribes and publishes, deactivate stops, cleanup frees
+    the map. The heavy part is made by ``make`` from the map folder and the settings.
+    """
+
+    interrupted_status = DONE
+
+    def __init__(self, make: MakeLocalizer = make_localizer) -> None:
+        super().__init__('localizer', automatically_declare_parameters_from_overrides=True)
+        self._make = make
+        self._options = Parameters(
+            self, LocalizerNodeConfig, LocalizerConfig, on_change=self._on_parameters
+        )
+        self._settings = self._options.get(LocalizerNodeConfig)
+        self._map_dir = Path()
+        self._state = 'unconfigured'
+        self.answering: Answering | None = None
+        self.watching: Watching | None = None
+        self._statistics = Statistics()
+
+        publisher = self.create_lifecycle_publisher
+        self._pose = publisher(PoseStamped, 'nerf_pose', 10)
+        self._pose_with_covariance = publisher(
+            PoseWithCovarianceStamped, 'nerf_pose_with_covariance', 10
+        )
+        self._status = publisher(LocalizerStatus, '~/status', 10)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+
+        # Transitions, services and pictures do not wait for each other.
+        self._quick = MutuallyExclusiveCallbackGroup()
+        self._offered = Services(self, self)
+        self.create_timer(1.0, self._publish_diagnostics, self._quick, STEADY)
+        if self._settings.autostart:
+            once(self, self._start)
+        else:
+            self.get_logger().info('waits to be configured (or start it with autostart:=true)')
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the map; a user's error leaves the node unconfigured."""
+        try:
+            if not self._settings.map_dir:
+                raise ConfigError('map_dir is not set: give the folder written by the builder')
+            frames = Frames(self, self._settings)
+            localizer = self._made(Path(self._settings.map_dir))
+        except NerfReversalError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        except Exception:  # rclpy would swallow it
+            self.get_logger().error(traceback.format_exc())
+            return TransitionCallbackReturn.ERROR
+        self.answering = Answering(localizer, frames, self._settings.map_frame)
+        self._state = 'inactive'
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and publish."""
+        assert self.answering is not None
+        self._statistics.reset()
+        self.watching = Watching(self, self._settings, self.answering, self._publish, self._quick)
+        self._state = 'active'
+        self.get_logger().info(f'localizes the pictures of {self.watching.topic}')
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop subscribing and publishing; the map stays loaded."""
+        self.close()
+        self._state = 'inactive'
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the map."""
+        self._free('unconfigured')
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop for good, from whatever state."""
+        self._free('finalized')
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Return to unconfigured after a transition went wrong."""
+        self._free('unconfigured')
+        return super().on_error(state)
+
+    def close(self) -> bool:
+        """End the work on pictures; tell whether no thread is busy any more."""
+        watching, self.watching = self.watching, None
+        return watching is None or watching.close()
+
+    def load(self, map_dir: Path) -> None:
+        """Use another map from now on; an error leaves the present one."""
+        localizer = self._made(map_dir)
+        if self.answering is not None:
+            self.answering.localizer = localizer
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the waiting picture and all counts."""
+        self._statistics.reset()
+        if self.watching is not None:
+            self.watching.pictures.reset()
+
+    def _made(self, map_dir: Path) -> PictureLocalizer:
+        localizer = self._make(map_dir, self._options.get(LocalizerConfig))
+        self._map_dir = map_dir
+        self.get_logger().info(f'loaded the map {map_dir}')
+        return localizer
+
+    def _free(self, state: str) -> None:
+        self.close()
+        self.answering = None
+        self._state = state
+
+    def _start(self) -> None:
+        self.trigger_configure()
+        if self.answering is None:
+            raise ConfigError('cannot start by itself, for the reason above')
+        self.trigger_activate()
+
+    def _on_parameters(self) -> None:
+        if self.answering is not None:
+            self.answering.localizer.config = self._options.get(LocalizerConfig)
+
+    def _publish(self, answer: Answer) -> None:
+        status, log = answer.status, self.get_logger()
+        self._statistics.add(status)
+        if answer.poses is not None:
+            self._pose.publish(answer.poses.pose)
+            self._pose_with_covariance.publish(answer.poses.with_covariance)
+            self._broadcast(answer.poses)
+        elif status.reason == LocalizerStatus.UNUSABLE_PICTURE:
+            log.error(status.detail, throttle_duration_sec=10.0)
+        else:
+            text = f'not localized: {status.reason} ({status.detail})'
+            log.info(text, throttle_duration_sec=1.0)
+        self._status.publish(status)
+
+    def _broadcast(self, poses: Poses) -> None:
+        try:
+            if self.answering is not None:
+                self.answering.frames.broadcast(poses.pose.header, poses.map_from_frame)
+        except FrameError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=10.0)
+
+    def _publish_diagnostics(self) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        pictures = self.watching.pictures if self.watching else None
+        received, dropped = (pictures.received, pictures.dropped) if pictures else (0, 0)
+        name = f'{self.get_fully_qualified_name().lstrip("/")}: localization'
+        message.status = [
+            self._statistics.diagnostic(name, self._state, str(self._map_dir), received, dropped)
+        ]
+        self._diagnostics.publish(message)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(LocalizerNode, args)

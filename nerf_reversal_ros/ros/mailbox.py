@@ -1,0 +1,67 @@
+"""Work on the newest item only: a queue never builds up."""
+
+from collections.abc import Callable
+import threading
+from typing import Generic, TypeVar
+
+T = TypeVar('T')
+
+
+class Mailbox(Generic[T]):
+    """
+    One thread that works on items; of those that wait, only the newest is kept.
+
+    Parameters
+    ----------
+    work : callable
+        Called in the thread with each item that is worked on. It must not raise.
+    """
+
+    def __init__(self, work: Callable[[T], None]) -> None:
+        self.received = 0
+        """Items that came since the start or the last `reset`."""
+        self.dropped = 0
+        """Of these, items that were replaced by a newer one before they were worked on."""
+        self._work = work
+        self._waiting: list[T] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        # A daemon, for a long computation must not hold up the end of the process.
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: long work should end."""
+        return self._closed
+
+    def put(self, item: T) -> None:
+        """Leave an item; returns at once."""
+        with self._changed:
+            self.received += 1
+            self.dropped += len(self._waiting)
+            self._waiting = [item]
+            self._changed.notify()
+
+    def reset(self) -> None:
+        """Forget the waiting item and count from zero."""
+        with self._changed:
+            self._waiting = []
+            self.received = self.dropped = 0
+
+    def close(self, timeout_s: float = 1.0) -> bool:
+        """End the thread after the present item; tell whether it ended in time."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+                item = self._waiting.pop()
+            self._work(item)

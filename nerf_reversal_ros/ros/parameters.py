@@ -1,0 +1,140 @@
+"""
+Parameters of a node, from the dataclasses that define its settings.
+
+rclpy ignores a parameter that nobody declared, so that a typo in a YAML file goes unnoticed.
+Here every name that was given is compared with the known ones, and an unknown one is refused.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import difflib
+import sys
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from nerf_reversal_ros.config import from_mapping
+from nerf_reversal_ros.errors import ConfigError
+
+T = TypeVar('T')
+
+_OF_ROS_ITSELF = ('use_sim_time', 'start_type_description_service')
+
+
+class Parameters:
+    """
+    The options of some dataclasses, as parameters of one node.
+
+    Parameters
+    ----------
+    node : Node
+        Made with ``automatically_declare_parameters_from_overrides=True``, so that unknown names
+        can be seen.
+    classes : types
+        Dataclasses of options; no name may be in two of them.
+    on_change : callable
+        Called after a parameter that is not read-only was set while the node runs.
+
+    Raises
+    ------
+    ConfigError
+        On an unknown name (with the nearest known one) or an impossible value.
+    """
+
+    def __init__(
+        self, node: Node, *classes: type, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        self._options = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
+        self._on_change = on_change
+        given = _given(node)
+        _refuse_unknown(given, list(self._options))
+        self._configs: dict[type, Any] = {
+            cls: from_mapping(cls, {k: v for k, v in given.items() if k in _names(cls)})
+            for cls in classes
+        }
+        for name in given:
+            node.undeclare_parameter(name)
+        for config in self._configs.values():
+            for item in dataclasses.fields(config):
+                value = getattr(config, item.name)
+                # The value is passed over the override, which may be an integer for a float.
+                node.declare_parameter(item.name, value, _descriptor(item), ignore_override=True)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def get(self, cls: type[T]) -> T:
+        """Return the present settings of one of the dataclasses."""
+        config: T = self._configs[cls]
+        return config
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        changes = {p.name: p.value for p in parameters if p.name in self._options}
+        for name in changes:
+            if self._options[name].metadata['read_only']:
+                reason = f'{name} cannot change while the node runs: start it with another value'
+                return SetParametersResult(successful=False, reason=reason)
+        try:
+            configs = {
+                cls: dataclasses.replace(
+                    config, **{k: v for k, v in changes.items() if k in _names(cls)}
+                )
+                for cls, config in self._configs.items()
+            }
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._configs = configs
+        if changes:
+            self._on_change()
+        return SetParametersResult(successful=True)
+
+
+def _names(cls: type) -> list[str]:
+    return [item.name for item in dataclasses.fields(cls)]
+
+
+def _given(node: Node) -> dict[str, Any]:
+    return {
+        name: node.get_parameter(name).value
+        for name in node.get_parameters_by_prefix('')
+        if name not in _OF_ROS_ITSELF and not name.startswith('qos_overrides.')
+    }
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: list[str]) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            remedy = f'did you mean {near[0]}?' if near else f'known are {", ".join(known)}'
+            raise ConfigError(f'unknown parameter {name}: {remedy}')
+
+
+def _descriptor(item: 'dataclasses.Field[Any]') -> ParameterDescriptor:
+    meta = item.metadata
+    low, high = meta['low'], meta['high']
+    descriptor = ParameterDescriptor(description=meta['sentence'], read_only=meta['read_only'])
+    if meta['choices']:
+        descriptor.additional_constraints = f'one of {", ".join(meta["choices"])}'
+    if low is not None or high is not None:
+        if isinstance(item.default, float):
+            most = sys.float_info.max
+            descriptor.floating_point_range = [
+                FloatingPointRange(
+                    from_value=-most if low is None else float(low),
+                    to_value=most if high is None else float(high),
+                )
+            ]
+        else:
+            descriptor.integer_range = [
+                IntegerRange(
+                    from_value=-(2**63) if low is None else int(low),
+                    to_value=2**63 - 1 if high is None else int(high),
+                    step=1,
+                )
+            ]
+    return descriptor

@@ -1,0 +1,149 @@
+"""Plays a rosbag2 through DDS, for those who have no ``ros2 bag``."""
+
+from collections.abc import Sequence
+import importlib
+from pathlib import Path
+import threading
+import time
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock
+
+from nerf_reversal_ros.bag import Bag
+from nerf_reversal_ros.errors import CaptureError, ConfigError
+from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.running import DONE, Finished, once, run
+from nerf_reversal_ros.ros.settings import PlayerConfig
+
+DISCOVERY_S = 0.5
+PICTURES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+
+
+class PlayerNode(Node):
+    """
+    Publishes the messages of a bag as they were recorded, in a thread of the executor.
+
+    Topics are renamed by ROS remapping (``-r /old:=/new``). In lockstep, each picture somebody
+    listens to is held back until a status has answered the one before it.
+    """
+
+    interrupted_status = DONE
+
+    def __init__(self) -> None:
+        super().__init__('player', automatically_declare_parameters_from_overrides=True)
+        self._config = Parameters(self, PlayerConfig).get(PlayerConfig)
+        self._stopping = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._answered = threading.Event()
+        self._answered.set()
+        self._unanswered = 0
+        if topic := self._config.lockstep_topic:
+            self.create_subscription(LocalizerStatus, topic, lambda _: self._answered.set(), 10)
+        self._bag_clock: Publisher | None = None
+        if self._config.clock:
+            self._bag_clock = self.create_publisher(Clock, '/clock', 10)
+        once(self, self._play, MutuallyExclusiveCallbackGroup())
+
+    def close(self) -> bool:
+        """Stop playing; tell whether it stopped in time."""
+        self._stopping.set()
+        self._answered.set()
+        return self._idle.wait(1.0)
+
+    def _play(self) -> None:
+        self._idle.clear()
+        try:
+            with Bag(Path(self._config.bag)) as bag:
+                publishers = self._made_publishers(bag)
+                pictures = [name for name in publishers if bag.topics[name] in PICTURES]
+                self._wait_for_subscribers([publishers[name] for name in pictures])
+                sent = self._play_once(bag, publishers, pictures)
+                while self._config.loop and not self._stopping.is_set():
+                    sent += self._play_once(bag, publishers, pictures)
+        finally:
+            self._idle.set()
+        if self._unanswered:
+            self.get_logger().warning(f'{self._unanswered} pictures were not answered')
+        self.get_logger().info(f'played {sent} messages of {self._config.bag}')
+        raise Finished
+
+    def _made_publishers(self, bag: Bag) -> dict[str, Publisher]:
+        """Make a publisher for each topic that is to be played and whose type is installed."""
+        wanted = self._config.topics.split() or sorted(bag.topics)
+        publishers = {}
+        for name in wanted:
+            if name not in bag.topics:
+                raise ConfigError(
+                    f'the bag has no topic {name}: topics is to name some of'
+                    f' {", ".join(sorted(bag.topics))}'
+                )
+            package, _, kind = bag.topics[name].split('/')
+            try:
+                message = getattr(importlib.import_module(f'{package}.msg'), kind)
+            except (ImportError, AttributeError):
+                self.get_logger().warning(f'{name} is left out: {package}/{kind} is not installed')
+                continue
+            qos = QoSProfile(depth=100 if 'tf' in name else 10)
+            if name.endswith('tf_static'):
+                qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+            publishers[name] = self.create_publisher(message, name, qos)
+        if not publishers:
+            raise CaptureError(f'no topic of the bag {bag.path} can be played')
+        return publishers
+
+    def _wait_for_subscribers(self, publishers: list[Publisher]) -> None:
+        wanted = self._config.wait_for if publishers else 0
+        answers = self._config.lockstep_topic
+        give_up_s = time.monotonic() + self._config.wait_timeout_s
+        while True:
+            heard = max((p.get_subscription_count() for p in publishers), default=0) >= wanted
+            if heard and (not answers or self.count_publishers(answers) > 0):
+                break
+            if self._stopping.wait(0.05):
+                return
+            if time.monotonic() > give_up_s:
+                topics = ', '.join(p.topic_name for p in publishers)
+                missing = f'publishes {answers}' if heard else f'subscribes to {topics}'
+                raise ConfigError(
+                    f'nobody {missing} after {self._config.wait_timeout_s:g} s: start the'
+                    ' localizer, remap the topics (-r /old:=/new), or set wait_for to 0'
+                )
+        # They must have discovered us as well: best effort loses what is sent before.
+        self._stopping.wait(DISCOVERY_S)
+
+    def _play_once(self, bag: Bag, publishers: dict[str, Publisher], pictures: list[str]) -> int:
+        lockstep, sent, first_ns, started_s = bool(self._config.lockstep_topic), 0, 0, 0.0
+        for raw in bag.messages(list(publishers)):
+            if self._stopping.is_set():
+                break
+            publisher = publishers[raw.topic]
+            if sent == 0:
+                first_ns, started_s = raw.logged_ns, time.monotonic()
+            if not lockstep:
+                due_s = started_s + (raw.logged_ns - first_ns) * 1e-9 / self._config.rate
+                self._stopping.wait(max(0.0, due_s - time.monotonic()))
+            elif raw.topic in pictures and publisher.get_subscription_count() > 0:
+                self._wait_for_answer()
+                self._answered.clear()
+            if self._bag_clock is not None:
+                self._bag_clock.publish(Clock(clock=Time(nanoseconds=raw.logged_ns).to_msg()))
+            publisher.publish(bytes(raw.data))
+            sent += 1
+        if lockstep:
+            self._wait_for_answer()
+        return sent
+
+    def _wait_for_answer(self) -> None:
+        if not self._answered.wait(self._config.lockstep_timeout_s):
+            self._unanswered += 1
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(PlayerNode, args)

@@ -1,0 +1,93 @@
+"""Poses and covariances, from the camera to the robot's base and into messages."""
+
+from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovarianceStamped, Transform
+import numpy as np
+from numpy.typing import NDArray
+from std_msgs.msg import Header
+
+from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.geometry import inverse, pose_from_quaternion, quaternion_xyzw
+
+Array = NDArray[np.float64]
+
+
+def mounting_from_text(text: str) -> Array:
+    """
+    Return base_from_camera (4, 4) from ``x y z qx qy qz qw``.
+
+    x, y, z [m] is where the optical centre of the camera is in the base frame; the quaternion
+    turns the camera's optical frame (z forward, x right, y down) into the base frame. It is what
+    ``tf2_echo base_link camera_optical_frame`` prints.
+
+    Raises
+    ------
+    ConfigError
+        When there are not seven finite numbers or the quaternion is not of length one.
+    """
+    try:
+        numbers = np.array([float(word) for word in text.replace(',', ' ').split()])
+    except ValueError:
+        numbers = np.array([])
+    if len(numbers) != 7 or not np.all(np.isfinite(numbers)):
+        raise ConfigError(
+            f'mounting must be seven numbers "x y z qx qy qz qw", got {text!r}: the pose of the'
+            ' camera optical frame in the base frame'
+        )
+    if abs(np.linalg.norm(numbers[3:]) - 1.0) > 0.01:
+        raise ConfigError(
+            f'the quaternion of mounting must have length 1, got {np.linalg.norm(numbers[3:]):.3f}'
+            f' in {text!r}: the order is x y z qx qy qz qw'
+        )
+    return pose_from_quaternion(numbers[:3], numbers[3:])
+
+
+def moved_to_base(
+    map_from_camera: Array, covariance: Array, base_from_camera: Array
+) -> tuple[Array, Array]:
+    """
+    Return map_from_base (4, 4) and its covariance (6, 6), from those of the camera.
+
+    Both covariances are of the position of the frame's origin in map [m] and of small rotations
+    about the fixed axes of map [rad], in the order of REP 103. A rotation error of the camera
+    moves the base, which is ``arm`` away from it, by ``rotation x arm``:
+    J = [[I, -skew(arm)], [0, I]], and the covariance becomes J C J^T. The mounting is exact.
+    """
+    map_from_base = map_from_camera @ inverse(base_from_camera)
+    x, y, z = map_from_base[:3, 3] - map_from_camera[:3, 3]
+    jacobian = np.eye(6)
+    jacobian[:3, 3:] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]
+    return map_from_base, jacobian @ covariance @ jacobian.T
+
+
+def pose_message(map_from_frame: Array) -> Pose:
+    """Return a (4, 4) pose as a message."""
+    message = Pose()
+    message.position.x, message.position.y, message.position.z = map(float, map_from_frame[:3, 3])
+    q = message.orientation
+    q.x, q.y, q.z, q.w = map(float, quaternion_xyzw(map_from_frame))
+    return message
+
+
+def pose_messages(
+    header: Header, map_from_frame: Array, covariance: Array
+) -> tuple[PoseStamped, PoseWithCovarianceStamped]:
+    """Return a pose without and with its covariance (6, 6), REP 103 order, as messages."""
+    with_covariance = PoseWithCovarianceStamped(header=header)
+    with_covariance.pose.pose = pose_message(map_from_frame)
+    with_covariance.pose.covariance = np.asarray(covariance, dtype=np.float64).ravel()
+    return PoseStamped(header=header, pose=with_covariance.pose.pose), with_covariance
+
+
+def matrix_from_transform(transform: Transform) -> Array:
+    """Return the (4, 4) pose target_from_source of a TF transform."""
+    t, q = transform.translation, transform.rotation
+    return pose_from_quaternion(np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w]))
+
+
+def transform_from_matrix(target_from_source: Array) -> Transform:
+    """Return a (4, 4) pose as a TF transform."""
+    message, pose = Transform(), pose_message(target_from_source)
+    p = pose.position
+    message.translation.x, message.translation.y, message.translation.z = p.x, p.y, p.z
+    message.rotation = pose.orientation
+    return message

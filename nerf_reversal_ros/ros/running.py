@@ -1,0 +1,102 @@
+"""Start a node, keep it going, and end it within two seconds of a signal."""
+
+from collections.abc import Callable, Sequence
+import os
+import sys
+import threading
+from typing import Any
+
+import rclpy
+from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
+
+from nerf_reversal_ros.errors import NerfReversalError
+
+DONE, USER_ERROR, MISUSE = 0, 1, 2
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+"""For timers that run whether or not use_sim_time is set and somebody publishes /clock."""
+
+_END_WITHIN_S = 1.5
+
+
+class Finished(Exception):  # noqa: N818  (it is none)
+    """Raised by a callback of a node when it has done what it was started for."""
+
+    def __init__(self, status: int = DONE) -> None:
+        self.status = status
+
+
+def once(node: Node, callback: Callable[[], None], group: CallbackGroup | None = None) -> None:
+    """Call ``callback`` in the executor, once, as soon as the node spins."""
+
+    def fire() -> None:
+        timer.cancel()
+        callback()
+
+    timer = node.create_timer(0.0, fire, callback_group=group, clock=STEADY)
+
+
+def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
+    """
+    Run a node until it is finished or a signal comes.
+
+    Parameters
+    ----------
+    make_node : callable
+        Makes a Node with a method ``close()``, which ends all work and tells whether no thread
+        is busy any more, and an int ``interrupted_status``, the exit status after a signal.
+    args : sequence of str, optional
+        The command line; default: that of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 a user's error (one sentence on stderr), 2 misuse of the command
+        line; after a signal, what the node says.
+    """
+    words = list(sys.argv if args is None else args)
+    try:
+        if foreign := remove_ros_args(words)[1:]:
+            raise RuntimeError(f'unknown argument {foreign[0]}: use --ros-args -p name:=value')
+        rclpy.init(args=words)
+    except RuntimeError as error:
+        print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
+        return MISUSE
+    status, node = DONE, None
+    try:
+        node = make_node()
+        executor = MultiThreadedExecutor(num_threads=4)
+        executor.add_node(node)
+        # The executor notices that a callback has raised at the next event: let there be one.
+        node.create_timer(0.2, lambda: None, clock=STEADY)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        status = node.interrupted_status if node else DONE
+    except Finished as finished:
+        status = finished.status
+    except NerfReversalError as error:
+        get_logger(node.get_name() if node else 'nerf_reversal_ros').fatal(str(error))
+        status = USER_ERROR
+    # A computation in native code cannot be interrupted: whatever still runs is left behind.
+    _exit_after(_END_WITHIN_S, status)
+    if node is not None and not node.close():
+        _exit_after(0.0, status).join()
+    rclpy.try_shutdown()
+    return status
+
+
+def _exit_after(seconds: float, status: int) -> threading.Thread:
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+    return timer

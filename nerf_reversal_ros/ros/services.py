@@ -1,0 +1,96 @@
+"""The services of the localizer node."""
+
+from concurrent.futures import TimeoutError as LateError
+from pathlib import Path
+import traceback
+from typing import Protocol
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from nerf_reversal_ros.errors import NerfReversalError
+from nerf_reversal_ros.ros.answering import Answer, Answering
+from nerf_reversal_ros.ros.watching import Watching
+from nerf_reversal_ros.srv import LoadMap, Localize
+
+WAIT_FOR_PICTURE_S = 5.0
+"""How long ~/localize waits for a picture when the request does not say."""
+
+NOT_CONFIGURED = 'the localizer is not configured: configure it first'
+
+
+class Served(Protocol):
+    """What the services ask of the localizer node."""
+
+    answering: Answering | None
+    """None unless configured."""
+    watching: Watching | None
+    """None unless active."""
+
+    def load(self, map_dir: Path) -> None:
+        """Use another map from now on; an error leaves the present one."""
+
+    def reset(self) -> None:
+        """Forget the waiting picture and all counts."""
+
+
+class Services:
+    """Makes ~/load_map, ~/localize and ~/reset on ``node``, which is also ``served``."""
+
+    def __init__(self, node: Node, served: Served) -> None:
+        self._served = served
+        # They may take long and wait for pictures: not in the group of anything else.
+        group = MutuallyExclusiveCallbackGroup()
+        node.create_service(LoadMap, '~/load_map', self._on_load_map, callback_group=group)
+        node.create_service(Localize, '~/localize', self._on_localize, callback_group=group)
+        node.create_service(Trigger, '~/reset', self._on_reset, callback_group=group)
+
+    def _on_load_map(
+        self, request: LoadMap.Request, response: LoadMap.Response
+    ) -> LoadMap.Response:
+        if self._served.answering is None:
+            response.message = NOT_CONFIGURED
+            return response
+        try:
+            self._served.load(Path(request.map_dir))
+        except NerfReversalError as error:
+            response.message = f'{error} (the present map stays in use)'
+        except Exception as error:  # a defect must not end the node, nor be hidden
+            get_logger('localizer').error(traceback.format_exc())
+            response.message = f'internal error: {error!r} (the present map stays in use)'
+        else:
+            response.success, response.message = True, f'loaded the map {request.map_dir}'
+        return response
+
+    def _on_localize(
+        self, request: Localize.Request, response: Localize.Response
+    ) -> Localize.Response:
+        watching, answering = self._served.watching, self._served.answering
+        if answering is None:
+            response.reason = NOT_CONFIGURED
+        elif len(request.image.data) > 0:
+            latest = watching.camera_infos.latest if watching else None
+            given = request.camera_info if any(request.camera_info.k) else latest
+            _fill(response, answering.answer(request.image, given))
+        elif watching is None:
+            response.reason = 'the localizer is not active: activate it, or send a picture along'
+        else:
+            timeout_s = request.timeout_s or WAIT_FOR_PICTURE_S
+            try:
+                _fill(response, watching.next_answer().result(timeout_s))
+            except LateError:
+                response.reason = f'no picture came on {watching.topic} within {timeout_s:g} s'
+        return response
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._served.reset()
+        response.success, response.message = True, 'forgot the waiting picture and all counts'
+        return response
+
+
+def _fill(response: Localize.Response, answer: Answer) -> None:
+    response.accepted, response.reason = answer.status.accepted, answer.status.reason
+    if answer.poses is not None:
+        response.pose = answer.poses.with_covariance

@@ -1,0 +1,100 @@
+"""The settings of the nodes, each defined once; they become ROS parameters."""
+
+from dataclasses import dataclass
+
+from nerf_reversal_ros.config import Checked, option
+from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.ros.poses import mounting_from_text
+
+
+@dataclass(frozen=True)
+class LocalizerNodeConfig(Checked):
+    """What the localizer node needs beside the settings of the localizer itself."""
+
+    map_dir: str = option('', 'map folder written by the builder')
+    autostart: bool = option(False, 'configure and activate at once, without lifecycle manager')
+    image_transport: str = option(
+        'compressed',
+        'compressed: subscribe to image/compressed (CompressedImage); raw: to image (Image)',
+        choices=('compressed', 'raw'),
+    )
+    reliability: str = option(
+        'best_effort',
+        'QoS of the subscriptions to pictures and camera_info',
+        choices=('best_effort', 'reliable'),
+    )
+    map_frame: str = option('map', 'frame of the poses')
+    base_frame: str = option(
+        '', 'publish the pose of this frame, such as base_link; empty: of the camera'
+    )
+    camera_frame: str = option(
+        '', 'optical frame of the camera in TF; empty: the frame that the pictures name'
+    )
+    mounting: str = option(
+        '', 'pose of the camera optical frame in base_frame, "x y z qx qy qz qw"; empty: from TF'
+    )
+    publish_tf: bool = option(False, 'broadcast map_frame -> odom_frame (needs base_frame)')
+    odom_frame: str = option('odom', 'frame of the odometry, for publish_tf')
+    camera_info_timeout_s: float = option(
+        1.0, 'a picture waits this long for the first camera_info [s]', low=0.0, high=60.0
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other."""
+        super().__post_init__()
+        if self.mounting:
+            mounting_from_text(self.mounting)
+            if not self.base_frame:
+                raise ConfigError('mounting is set but base_frame is not: name it, base_link say')
+        if self.publish_tf and not self.base_frame:
+            raise ConfigError('publish_tf needs base_frame: name it, base_link say')
+        if not self.map_frame:
+            raise ConfigError('map_frame is empty: name the frame of the poses, map say')
+
+
+@dataclass(frozen=True)
+class BuilderNodeConfig(Checked):
+    """What the builder node builds at once; without a bag it waits for goals of its action."""
+
+    bag: str = option('', 'rosbag2 folder to build from at once; empty: wait for goals')
+    map: str = option('', 'map folder to write, with bag')
+    field: str = option('voxel', 'kind of radiance field, with bag')
+    device: str = option('auto', 'where to compute, with bag', choices=('auto', 'cpu', 'cuda'))
+    config: str = option('', 'YAML file of build settings, with bag; empty: the defaults')
+    overwrite: bool = option(False, 'replace a map that is there already, with bag')
+
+    def __post_init__(self) -> None:
+        """Refuse a bag without a map and the other way round."""
+        super().__post_init__()
+        if bool(self.bag) != bool(self.map):
+            missing, there = ('map', 'bag') if self.bag else ('bag', 'map')
+            raise ConfigError(f'{there} is set but {missing} is not: give both to build at once')
+
+
+@dataclass(frozen=True)
+class PlayerConfig(Checked):
+    """How a bag is played."""
+
+    bag: str = option('', 'rosbag2 folder (mcap or sqlite3) to play')
+    topics: str = option('', 'play only these topics, separated by blanks; empty: all')
+    rate: float = option(1.0, 'speed, 1 is as recorded', low=0.001, high=1000.0)
+    loop: bool = option(False, 'start again at the end, until interrupted')
+    clock: bool = option(False, 'publish /clock with the time of the bag (for use_sim_time)')
+    wait_for: int = option(
+        1, 'wait until the pictures have this many subscribers', low=0, high=1000
+    )
+    wait_timeout_s: float = option(
+        60.0, 'give up when they are not there after this long [s]', low=0.0
+    )
+    lockstep_topic: str = option(
+        '', 'LocalizerStatus topic: send the next picture when one was answered; ignores rate'
+    )
+    lockstep_timeout_s: float = option(
+        10.0, 'warn and go on when a picture is not answered for this long [s]', low=0.01
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse to play nothing."""
+        super().__post_init__()
+        if not self.bag:
+            raise ConfigError('bag is not set: give the rosbag2 folder to play, -p bag:=FOLDER')

@@ -1,0 +1,101 @@
+"""The pictures and camera_info that come in while the localizer node is active."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+import threading
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from nerf_reversal_ros.ros.answering import Answer, Answering
+from nerf_reversal_ros.ros.camera_infos import CameraInfos
+from nerf_reversal_ros.ros.mailbox import Mailbox
+from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
+
+
+class Watching:
+    """
+    Answers the newest picture, in a thread of its own, until it is closed.
+
+    Parameters
+    ----------
+    node : Node
+        Subscribes.
+    settings : LocalizerNodeConfig
+        Which topic, with which QoS, and how long a picture waits for the first camera_info.
+    answering : Answering
+        Localizes the pictures.
+    publish : callable
+        Called with each answer, in that thread.
+    group : CallbackGroup
+        Of the subscriptions; their callbacks return at once.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: LocalizerNodeConfig,
+        answering: Answering,
+        publish: Callable[[Answer], None],
+        group: CallbackGroup,
+    ) -> None:
+        self.camera_infos = CameraInfos()
+        """Those that came in."""
+        self._info_timeout_s = settings.camera_info_timeout_s
+        self._answering = answering
+        self._publish = publish
+        self._asked: list[Future[Answer]] = []
+        self._asking = threading.Lock()
+        self._node = node
+        self.pictures: Mailbox[Image | CompressedImage] = Mailbox(self._work)
+        """Holds the newest picture and counts what was dropped."""
+        compressed = settings.image_transport == 'compressed'
+        picture, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')
+        reliable = settings.reliability == 'reliable'
+        qos = QoSProfile(
+            depth=5,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        )
+        self._subscriptions = [
+            node.create_subscription(kind, name, callback, qos, callback_group=group)
+            for kind, name, callback in (
+                (CameraInfo, 'camera_info', self.camera_infos.put),
+                (picture, topic, self.pictures.put),
+            )
+        ]
+        self.topic: str = self._subscriptions[-1].topic_name
+        """Full name of the topic of the pictures."""
+
+    def next_answer(self) -> 'Future[Answer]':
+        """Return the answer to the next picture, when it comes."""
+        future: Future[Answer] = Future()
+        with self._asking:
+            self._asked.append(future)
+        return future
+
+    def close(self) -> bool:
+        """End; tell whether the thread is not busy any more."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self.camera_infos.close()
+        return self.pictures.close()
+
+    def _work(self, picture: Image | CompressedImage) -> None:
+        with self._asking:
+            asked, self._asked = self._asked, []
+        info = self.camera_infos.of(picture.header.stamp, self._info_timeout_s)
+        if self.pictures.closed:
+            return
+        answer = self._answering.answer(picture, info)
+        answer.status.received = self.pictures.received
+        answer.status.dropped = self.pictures.dropped
+        if not self.pictures.closed:
+            try:
+                self._publish(answer)
+            except Exception:
+                if self._node.context.ok():  # else a signal came in between
+                    raise
+        for future in asked:
+            future.set_result(answer)

@@ -1,0 +1,323 @@
+"""
+Synthetic views: what the regressor learns from.
+
+Poses are drawn around, between and beyond the walked ones; the field renders those that a camera
+could have; a view that could mislead is thrown away and counted by its reason.
+Views are made in chunks, each with its own random numbers, and streamed to a working folder, so
+that a killed run goes on where it was and ends with the same views.
+"""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+import json
+import os
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation, Slerp
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.config import SynthesisConfig
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.fields.base import RadianceField, Rendering, Space
+from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+
+REASONS = (
+    'inside matter',
+    'behind matter',
+    'too close to matter',
+    'too much unseen',
+    'too near',
+)
+"""Why a drawn pose gives no view, in the order in which it is checked."""
+
+CHUNK = 250
+"""Views made from one random sequence, and lost at most when a run is killed."""
+
+RENDER_BATCH = 25
+MAX_DRAWS_PER_VIEW = 100
+ROLL_SHARE = 1 / 3
+"""People and robots keep cameras upright: roll varies less than yaw and pitch."""
+LINE_STEP_M = 0.04
+PARTNER_RADIUS_M = 1.5
+"""Two walked poses within this distance span positions between and beyond them."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Pictures of the canonical camera with their poses."""
+
+    rgb: NDArray[np.uint8]
+    """(N, h, w, 3) colours, possibly a memory map."""
+    seen: NDArray[np.bool_]
+    """(N, h, w) where a picture shows something; elsewhere its colours mean nothing."""
+    map_from_camera: Array
+    """(N, 4, 4) poses of the optical camera frame in ``map``."""
+    rejected: dict[str, int]
+    """How many drawn poses gave no view, by `REASONS`; empty for real pictures."""
+
+    def __len__(self) -> int:
+        """Return the number of views."""
+        return len(self.rgb)
+
+
+class Drawn(NamedTuple):
+    """Camera poses drawn from walked ones."""
+
+    map_from_camera: Array
+    """(N, 4, 4) drawn poses."""
+    walked_positions: Array
+    """(N, 3) camera centre of the walked pose that each was drawn from."""
+
+
+def draw_poses(
+    walked: Array, count: int, config: SynthesisConfig, rng: np.random.Generator
+) -> Drawn:
+    """
+    Draw camera poses near walked ones.
+
+    Positions lie in a ball around a walked pose or, for ``config.between_share`` of them, in
+    such a ball around a point on the line through two walked poses that are close. Orientations
+    are those of the walked poses, turned about the vertical (yaw), about the camera's x axis
+    (pitch) and, less, about its optical axis (roll).
+
+    Parameters
+    ----------
+    walked : (N, 4, 4) array
+        Walked ``map_from_camera``; the map's z axis points up.
+    count : int
+        Poses wanted.
+    """
+    first = rng.integers(len(walked), size=count)
+    position, rotation = walked[first, :3, 3], walked[first, :3, :3]
+    tree = cKDTree(walked[:, :3, 3])
+    for i in np.flatnonzero(rng.random(count) < config.between_share):
+        around = tree.query_ball_point(position[i], PARTNER_RADIUS_M)
+        second = walked[around[rng.integers(len(around))]]
+        share = rng.uniform(-0.5, 1.5)
+        ends = Rotation.from_matrix(np.stack([rotation[i], second[:3, :3]]))
+        rotation[i] = Slerp([0.0, 1.0], ends)(np.clip(share, 0.0, 1.0)).as_matrix()
+        position[i] += share * (second[:3, 3] - position[i])
+    direction = rng.normal(size=(count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    radius = config.translation_m * np.cbrt(rng.random((count, 1)))
+    yaw, pitch, roll = rng.normal(scale=config.rotation_deg, size=(3, count))
+    about_vertical = Rotation.from_euler('z', yaw[:, None], degrees=True).as_matrix()
+    in_camera = Rotation.from_euler(
+        'xz', np.stack([pitch, roll * ROLL_SHARE], axis=1), degrees=True
+    ).as_matrix()
+    drawn = np.tile(np.eye(4), (count, 1, 1))
+    drawn[:, :3, :3] = about_vertical @ rotation @ in_camera
+    drawn[:, :3, 3] = position + direction * radius
+    return Drawn(drawn, walked[first, :3, 3])
+
+
+def place_faults(field: RadianceField, drawn: Drawn, clearance_m: float) -> list[str | None]:
+    """
+    Tell for drawn poses why no camera can be there, as one of `REASONS`; None where it can.
+
+    Space need not have been seen: a walking camera does not see what is beside and behind it,
+    and another walk may pass just there. But it must be possible to get there from the walked
+    pose on a straight line without crossing matter.
+    """
+    goal = drawn.map_from_camera[:, :3, 3]
+    corners = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T.astype(np.float64)
+    directions = corners[np.any(corners != 0, axis=1)]
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    around = goal[:, None] + np.concatenate([directions, 0.5 * directions]) * clearance_m
+    longest_m = np.linalg.norm(goal - drawn.walked_positions, axis=1).max(initial=0.0)
+    share = np.linspace(0.0, 1.0, 2 + int(longest_m / LINE_STEP_M))[1:, None]
+    line = drawn.walked_positions[:, None] + share * (goal - drawn.walked_positions)[:, None]
+    faults: list[str | None] = []
+    for here, on_line, near in zip(
+        *(_is_matter(field, p) for p in (goal[:, None], line, around)), strict=True
+    ):
+        if here.any():
+            faults.append('inside matter')
+        elif on_line.any():
+            faults.append('behind matter')
+        elif clearance_m > 0.0 and near.any():
+            faults.append('too close to matter')
+        else:
+            faults.append(None)
+    return faults
+
+
+def _is_matter(field: RadianceField, points: Array) -> NDArray[np.bool_]:
+    """Tell for points (N, K, 3) which are in matter, (N, K)."""
+    space = field.space(points.reshape(-1, 3)).reshape(points.shape[:2])
+    return np.asarray(space == Space.MATTER)
+
+
+def view_fault(view: Rendering, config: SynthesisConfig) -> str | None:
+    """Tell why a rendered view cannot be learned from; None where it can."""
+    if float(view.opacity.mean()) < config.min_opacity:
+        return 'too much unseen'
+    near = (view.depth > 0.0) & (view.depth < config.near_m)
+    return 'too near' if float(near.mean()) > config.max_near_share else None
+
+
+def synthesize_views(
+    field: RadianceField,
+    capture_poses: Array,
+    camera: Camera,
+    config: SynthesisConfig,
+    *,
+    seed: int,
+    work_dir: Path,
+    progress: ProgressCallback = silent,
+) -> Views:
+    """
+    Render the views that the regressor learns from, or read those a killed run left.
+
+    Parameters
+    ----------
+    field : RadianceField
+        What to render.
+    capture_poses : (N, 4, 4) array
+        Walked ``map_from_camera``, N >= 1.
+    camera : Camera
+        The canonical camera of the views.
+    seed : int
+        The same seed gives the same views, interrupted or not.
+    work_dir : Path
+        Folder of this stage alone: 4 bytes a pixel and view.
+
+    Raises
+    ------
+    BuildError
+        If too few of the drawn poses give a usable view, or the folder cannot be written.
+    """
+    if len(capture_poses) == 0:
+        raise BuildError('no walked pose to synthesize views around: the capture is empty')
+    chunks = [min(CHUNK, config.views - start) for start in range(0, config.views, CHUNK)]
+    poses, rejected = np.empty((config.views, 4, 4)), Counter({name: 0 for name in REASONS})
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        _start_afresh_if_changed(work_dir, capture_poses, camera, config, seed)
+        shape = (config.views, camera.height, camera.width)
+        with (
+            _open_array(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
+            _open_array(work_dir / 'seen.npy', shape, np.bool_) as seen_file,
+        ):
+            for number, size in enumerate(chunks):
+                first = number * CHUNK
+                marker = work_dir / f'chunk_{number:05d}.json'
+                if not marker.exists():
+                    rng = np.random.default_rng([seed, number])
+                    chunk = _make_chunk(field, capture_poses, camera, config, rng, size)
+                    _write_rows(rgb_file, first, chunk.rgb)
+                    _write_rows(seen_file, first, chunk.seen)
+                    _write_atomically(
+                        marker,
+                        {'poses': chunk.map_from_camera.tolist(), 'rejected': chunk.rejected},
+                    )
+                made = json.loads(marker.read_text(encoding='utf-8'))
+                poses[first : first + size] = made['poses']
+                rejected.update(made['rejected'])
+                drawn = first + size + rejected.total()
+                note = f'{(first + size) / drawn:.0%} of the drawn poses are usable'
+                progress(Progress('synthesis', first + size, config.views, note))
+        rgb = np.load(work_dir / 'rgb.npy', mmap_mode='r' if config.views else None)
+        seen = np.load(work_dir / 'seen.npy', mmap_mode='r' if config.views else None)
+    except OSError as error:
+        wanted_mb = config.views * camera.width * camera.height * 4 / 1e6
+        raise BuildError(
+            f'cannot write the synthetic views to {work_dir}: {error.strerror or error}'
+            f' (they need {wanted_mb:.0f} MB there)'
+        ) from error
+    return Views(rgb, seen, poses, dict(rejected))
+
+
+def _make_chunk(
+    field: RadianceField,
+    walked: Array,
+    camera: Camera,
+    config: SynthesisConfig,
+    rng: np.random.Generator,
+    size: int,
+) -> Views:
+    kept: list[tuple[Rendering, Array]] = []
+    rejected: Counter[str] = Counter()
+    while len(kept) < size:
+        if len(kept) + rejected.total() >= MAX_DRAWS_PER_VIEW * size:
+            reasons = ', '.join(f'{name}: {n}' for name, n in rejected.most_common())
+            raise BuildError(
+                f'only {len(kept)} of {len(kept) + rejected.total()} drawn poses give a usable'
+                f' synthetic view ({reasons}): lower synthesis.translation_m, rotation_deg,'
+                ' clearance_m or min_opacity, or walk the room more slowly and completely'
+            )
+        drawn = draw_poses(walked, size, config, rng)
+        faults = place_faults(field, drawn, config.clearance_m)
+        rejected.update(fault for fault in faults if fault)
+        possible = drawn.map_from_camera[[fault is None for fault in faults]]
+        for start in range(0, len(possible), RENDER_BATCH):
+            batch = possible[start : start + RENDER_BATCH]
+            for view, pose in zip(field.render(batch, camera), batch, strict=True):
+                fault = view_fault(view, config)
+                if fault:
+                    rejected[fault] += 1
+                elif len(kept) < size:
+                    kept.append((view, pose))
+            if len(kept) == size:
+                break
+    return Views(
+        np.stack([view.rgb for view, _ in kept]),
+        np.stack([view.opacity >= 0.5 for view, _ in kept]),
+        np.stack([pose for _, pose in kept]),
+        dict(rejected),
+    )
+
+
+def _start_afresh_if_changed(
+    work_dir: Path, walked: Array, camera: Camera, config: SynthesisConfig, seed: int
+) -> None:
+    """Drop what another run left: other settings, camera, seed or walked poses."""
+    request = {
+        'settings': asdict(config),
+        'camera': camera.as_dict(),
+        'seed': seed,
+        'chunk': CHUNK,
+        'walked': walked.tolist(),
+    }
+    path = work_dir / 'request.json'
+    if path.exists() and path.read_text(encoding='utf-8') == json.dumps(request):
+        return
+    for old in (path, *work_dir.glob('chunk_*.json'), *work_dir.glob('*.npy')):
+        old.unlink(missing_ok=True)
+    _write_atomically(path, request)
+
+
+def _write_atomically(path: Path, content: dict[str, object]) -> None:
+    partial = path.with_suffix('.partial')
+    with open(partial, 'w', encoding='utf-8') as file:
+        file.write(json.dumps(content))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _open_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[bytes]:
+    """Open an .npy file for writing rows; made with its full size when it is not there."""
+    if not path.exists():
+        with open(path, 'wb') as file:
+            np.lib.format.write_array_header_1_0(
+                file, {'descr': np.dtype(dtype).str, 'fortran_order': False, 'shape': shape}
+            )
+            file.truncate(file.tell() + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    return open(path, 'r+b')
+
+
+def _write_rows(file: IO[bytes], first: int, rows: NDArray[np.generic]) -> None:
+    """Write rows of an open .npy file and wait until they are on the disk."""
+    file.seek(0)
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+    file.seek(first * rows[0].nbytes, os.SEEK_CUR)
+    file.write(rows.tobytes())
+    file.flush()
+    os.fsync(file.fileno())

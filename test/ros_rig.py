@@ -1,0 +1,162 @@
+"""A test's own node, and the node under test as a process beside it, on a real DDS."""
+
+import array
+import contextlib
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import cv2
+import numpy as np
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+ROOT = Path(__file__).resolve().parents[1]
+GREY, DARK, RED = (100, 100, 100), (0, 0, 0), (255, 0, 0)
+
+
+class Process:
+    """A node as a process of its own; ends with the test."""
+
+    def __init__(self, name, *arguments, **parameters):
+        command = [sys.executable, str(ROOT / 'test/ros_small.py'), name, '--ros-args']
+        for key, value in parameters.items():
+            text = str(value).lower() if isinstance(value, bool) else value
+            command += ['-p', f'{key}:={text}']
+        environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
+        self._process = subprocess.Popen(
+            [*command, *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self.lines.append(line)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self.ended()
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+
+    @property
+    def output(self):
+        """What it printed so far."""
+        return ''.join(self.lines)
+
+    def interrupt(self, number=signal.SIGINT):
+        """Send Ctrl-C; return the seconds it took to end."""
+        started = time.monotonic()
+        self._process.send_signal(number)
+        self.ended()
+        return time.monotonic() - started
+
+    def ended(self, timeout=60):
+        """Wait for its end; return its exit status."""
+        status = self._process.wait(timeout)
+        self._reader.join(5)
+        return status
+
+    def says(self, text, timeout=30):
+        """Wait until it has printed a text."""
+        wait_until(lambda: text in self.output or self._process.poll() is not None, timeout)
+        assert text in self.output, self.output
+
+
+def wait_until(condition, timeout=30):
+    """Wait until a condition holds, and say so when it does not in time."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+class Rig:
+    """The test's own node: publishes pictures and collects what comes back."""
+
+    def __init__(self, namespace=''):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node('rig', context=self.context, namespace=namespace)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+        self._publishers = {}
+
+    def _spin(self):
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def close(self):
+        """Leave the graph."""
+        self.context.try_shutdown()
+        self._thread.join()
+
+    def collect(self, kind, topic):
+        """Return a list that grows by every message on a topic."""
+        messages = []
+        self.node.create_subscription(kind, topic, messages.append, 100)
+        return messages
+
+    def publish(self, topic, message):
+        """Publish, to a subscriber that is there."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, 100)
+        publisher = self._publishers[topic]
+        assert wait_until(lambda: publisher.get_subscription_count() > 0), f'nobody on {topic}'
+        publisher.publish(message)
+
+    def call(self, kind, name, **fields):
+        """Call a service and return its response."""
+        client = self.node.create_client(kind, name)
+        assert client.wait_for_service(30), f'no service {name}'
+        future = client.call_async(kind.Request(**fields))
+        assert wait_until(future.done), f'{name} does not answer'
+        self.node.destroy_client(client)
+        return future.result()
+
+
+def picture(colour=GREY, second=1, *, size=(64, 48)):
+    """A picture of one colour, taken at some second."""
+    rgb = np.full((size[1], size[0], 3), colour, np.uint8)
+    message = CompressedImage(format='png')
+    message.header.frame_id = 'camera_optical'
+    message.header.stamp.sec = second
+    message.data = cv2.imencode('.png', rgb[..., ::-1])[1].tobytes()
+    return message
+
+
+def raw_picture(colour=GREY, second=1, *, size=(64, 48)):
+    """The same as an uncompressed Image."""
+    rgb = np.full((size[1], size[0], 3), colour, np.uint8)
+    message = Image(encoding='rgb8', width=size[0], height=size[1], step=3 * size[0])
+    message.header.stamp.sec = second
+    message.data = array.array('B', rgb.tobytes())
+    return message
+
+
+def camera_info(size=(64, 48), focal=50.0):
+    """The CameraInfo of these pictures."""
+    message = CameraInfo(width=size[0], height=size[1])
+    message.k = [focal, 0.0, size[0] / 2, 0.0, focal, size[1] / 2, 0.0, 0.0, 1.0]
+    return message

@@ -1,0 +1,84 @@
+"""
+The real nodes around a small localizer and a small build, as a process: ros_small.py NODE ...
+
+The small localizer reads the pose off the picture: its mean red, green and blue are x, y and z in
+centimetres. It takes as long as the name of its map says: ``slow200`` takes 200 ms.
+"""
+
+from pathlib import Path
+import sys
+import time
+
+import numpy as np
+
+from nerf_reversal_ros.errors import BuildError, MapError
+from nerf_reversal_ros.geometry import pose
+from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, Rejected
+from nerf_reversal_ros.progress import Progress
+
+
+class SmallLocalizer:
+    """Deterministic: the same picture, the same outcome."""
+
+    def __init__(self, map_dir, config):
+        if not map_dir.is_dir():
+            raise MapError(f'there is no map {map_dir}: build it first')
+        self.config = config
+        self.seconds = float(map_dir.name.removeprefix('slow') or 0) / 1e3
+
+    def localize(self, rgb, camera):
+        time.sleep(self.seconds)
+        mean = rgb.reshape(-1, 3).mean(axis=0)
+        scores = {'inliers': 40.0, 'inlier_ratio': 0.5, 'fx': camera.fx}
+        latency_ms = {'regress': 1.0, 'refine': 2.0, 'total': 3.0}
+        found = Diagnostics(scores=scores, latency_ms=latency_ms)
+        if mean.max() < 5.0:
+            return Rejected('too dark or flat', f'mean brightness {mean.mean():.0f}', found)
+        if self.config.min_inliers > 40:
+            return Rejected('too few inliers', '40', found)
+        if mean[0] > 250.0:
+            raise ZeroDivisionError('a defect of the localizer')
+        covariance = np.diag([1e-4, 1e-4, 1e-4, 1e-6, 1e-6, 1e-6])
+        return PoseEstimate(pose(None, mean / 100.0), covariance, found)
+
+
+class SmallMap:
+    """What a build returns."""
+
+    def __init__(self, path):
+        self.path = path
+        self.manifest = {'metrics': {'psnr_db': 25.5}}
+
+
+def small_build(bag, map_dir, config, *, device, field, progress, overwrite):
+    """Count to the number that is written in the bag, one step in 20 ms, resuming where it was."""
+    if not bag.is_file():
+        raise BuildError(f'there is no bag {bag}: record one')
+    total, partial = int(bag.read_text()), Path(f'{map_dir}.partial')
+    done = int(partial.read_text()) if partial.exists() else 0
+    while done < total:
+        progress(Progress('counting', done, total, f'{device} {field} seed {config.seed}'))
+        time.sleep(0.02)
+        done += 1
+        partial.write_text(str(done))
+    progress(Progress('counting', total, total))
+    map_dir.mkdir(exist_ok=overwrite)
+    partial.unlink()
+    return SmallMap(map_dir)
+
+
+def main():
+    """Run one of the nodes."""
+    from nerf_reversal_ros.ros import builder_node, localizer_node, player_node
+    from nerf_reversal_ros.ros.running import run
+
+    name, arguments = sys.argv[1], [sys.argv[0], *sys.argv[2:]]
+    if name == 'localizer':
+        return run(lambda: localizer_node.LocalizerNode(SmallLocalizer), arguments)
+    if name == 'builder':
+        return run(lambda: builder_node.BuilderNode(small_build), arguments)
+    return player_node.main(arguments)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The launch files start the nodes they name, with the parameters and topics they describe."""
+
+import importlib.util
+from pathlib import Path
+
+from geometry_msgs.msg import PoseStamped
+import launch_standin
+import pytest
+from ros_rig import camera_info, picture, Process, Rig, wait_until
+import yaml
+
+from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
+
+if importlib.util.find_spec('launch_ros') is not None:
+    pytest.skip('the real launch is installed: use it', allow_module_level=True)
+
+LAUNCH = Path(__file__).resolve().parents[1] / 'launch'
+FILES = ('build_map.launch.py', 'localize.launch.py', 'play.launch.py')
+
+
+@pytest.fixture(autouse=True)
+def standin(monkeypatch):
+    launch_standin.install()
+
+
+def only(name, folder, **arguments):
+    """Return the one process that a launch file starts."""
+    (process,) = launch_standin.started(launch_standin.load(LAUNCH / name), folder, **arguments)
+    return process
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_launch_file_is_short_and_describes_each_argument(name):
+    assert len((LAUNCH / name).read_text().splitlines()) <= 40
+    described = launch_standin.described(launch_standin.load(LAUNCH / name))
+    assert described
+    assert all(len(sentence) > 10 for _, sentence in described.values())
+
+
+def test_localize_starts_a_localizer_on_the_topics_it_is_given(tmp_path):
+    (tmp_path / 'slow0').mkdir()
+    (tmp_path / 'reliable.yaml').write_text(
+        '/**/localizer:\n  ros__parameters: {reliability: reliable, min_inliers: 7}\n'
+    )
+    executable, words, environment = only(
+        'localize.launch.py',
+        tmp_path,
+        map=str(tmp_path / 'slow0'),
+        image='/front/picture',
+        camera_info='/front/info',
+        namespace='robot1',
+        params_file=str(tmp_path / 'reliable.yaml'),
+    )
+    assert (executable, environment) == ('localizer', {})
+    rig = Rig('/robot1')
+    poses = rig.collect(PoseStamped, 'nerf_pose')
+    with Process('localizer', *words[1:]) as process:
+        rig.publish('/front/info', camera_info())
+        rig.publish('/front/picture', picture(second=3))
+        assert wait_until(lambda: poses), process.output
+    assert poses[0].header.stamp.sec == 3
+    rig.close()
+
+
+def test_the_shipped_parameter_file_holds_known_names_and_their_defaults():
+    file = LAUNCH.parent / 'config/localizer.yaml'
+    given = yaml.safe_load(file.read_text())['/**/localizer']['ros__parameters']
+    known = vars(LocalizerNodeConfig()) | vars(LocalizerConfig())
+    assert given.items() <= known.items()
+
+
+def test_localize_for_raw_pictures_sets_the_profile_for_both_names_of_fast_dds(tmp_path):
+    _, words, environment = only(
+        'localize.launch.py', tmp_path, map='kitchen', transport='raw', large_messages='true'
+    )
+    profile = str(LAUNCH.parent / 'config/fastdds_large_messages.xml')
+    assert environment == {
+        'FASTDDS_DEFAULT_PROFILES_FILE': profile,
+        'FASTRTPS_DEFAULT_PROFILES_FILE': profile,
+    }
+    assert Path(profile).is_file()
+    assert str(LAUNCH.parent / 'config/localizer.yaml') in words
+
+
+def test_build_map_builds_at_once_and_ends(tmp_path):
+    bag = tmp_path / 'bag'
+    bag.write_text('3')
+    executable, words, _ = only(
+        'build_map.launch.py', tmp_path, bag=str(bag), map=str(tmp_path / '2024')
+    )
+    with Process(executable, *words[1:]) as process:
+        assert process.ended() == 0, process.output
+    assert (tmp_path / '2024').is_dir()
+
+
+def test_play_renames_the_topics_of_record3d(tmp_path):
+    executable, words, _ = only('play.launch.py', tmp_path, bag='/no/bag', rate='2')
+    assert '/record3d/device_0/rgb/img:=/image/compressed' in words
+    with Process(executable, *words[1:]) as process:
+        assert process.ended() == 1
+        assert '/no/bag' in process.output

@@ -1,0 +1,328 @@
+"""The localizer node over DDS, between processes, around a small localizer."""
+
+import contextlib
+from pathlib import Path
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+import numpy as np
+import pytest
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from ros_rig import (
+    camera_info,
+    DARK,
+    GREY,
+    picture,
+    Process,
+    raw_picture,
+    RED,
+    Rig,
+    wait_until,
+)
+from std_srvs.srv import Trigger
+
+from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.srv import LoadMap, Localize
+
+
+class Robot(Rig):
+    """Shows pictures to a localizer and hears what it says."""
+
+    def __init__(self, namespace=''):
+        super().__init__(namespace)
+        self.poses = self.collect(PoseStamped, 'nerf_pose')
+        self.poses_with_covariance = self.collect(
+            PoseWithCovarianceStamped, 'nerf_pose_with_covariance'
+        )
+        self.statuses = self.collect(LocalizerStatus, 'localizer/status')
+
+    def show(self, message, topic='image/compressed'):
+        """Show one picture and return the status that answers it."""
+        seen = len(self.statuses)
+        self.publish(topic, message)
+        assert wait_until(lambda: len(self.statuses) > seen), 'no status'
+        return self.statuses[-1]
+
+    def hears(self, poses):
+        """Wait for a number of poses."""
+        return wait_until(lambda: len(self.poses) >= poses, 3) and len(self.poses) == poses
+
+    def change(self, transition):
+        request = {'transition': Transition(id=transition)}
+        return self.call(ChangeState, 'localizer/change_state', **request).success
+
+    @property
+    def state(self):
+        return self.call(GetState, 'localizer/get_state').current_state.label
+
+
+@pytest.fixture
+def robot():
+    rig = Robot()
+    yield rig
+    rig.close()
+
+
+def localizer(folder, *arguments, ms=0, **parameters):
+    """Return a localizer process whose map, in ``folder``, needs ``ms`` for a picture."""
+    map_dir = folder / f'slow{ms}'
+    map_dir.mkdir(exist_ok=True)
+    # Reliable, for best effort loses what is sent before discovery is through.
+    defaults = {'map_dir': map_dir, 'autostart': True, 'reliability': 'reliable'}
+    return Process('localizer', *arguments, **{**defaults, **parameters})
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a localizer of one's own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *a, **p: stack.enter_context(localizer(tmp_path, *a, **p))
+
+
+@pytest.fixture(scope='module')
+def running(tmp_path_factory):
+    """One localizer with default parameters for several tests; each resets its counts."""
+    with localizer(tmp_path_factory.mktemp('maps'), '-r', '__ns:=/shared') as process:
+        yield process
+
+
+@pytest.fixture
+def shared(running):
+    """Give a robot whose localizer is the running one and knows the camera."""
+    robot = Robot('/shared')
+    assert robot.call(Trigger, 'localizer/reset').success
+    robot.publish('camera_info', camera_info())
+    yield robot
+    robot.close()
+
+
+def test_a_pose_carries_the_stamp_of_its_picture_and_the_frame_map(shared):
+    status = shared.show(picture((10, 20, 30), second=7))
+    assert shared.hears(1)
+    pose, with_covariance = shared.poses[0], shared.poses_with_covariance[0]
+    assert (pose.header.stamp.sec, pose.header.frame_id) == (7, 'map')
+    assert with_covariance.header == pose.header
+    p, q = pose.pose.position, pose.pose.orientation
+    assert (p.x, p.y, p.z, q.x, q.y, q.z, q.w) == pytest.approx((0.1, 0.2, 0.3, 0, 0, 0, 1))
+    assert with_covariance.pose.pose == pose.pose
+    variances = np.diag(with_covariance.pose.covariance.reshape(6, 6))
+    assert variances == pytest.approx([1e-4, 1e-4, 1e-4, 1e-6, 1e-6, 1e-6])
+    assert (status.accepted, status.reason, status.stage) == (True, '', 'refine')
+    assert (status.header.stamp.sec, status.header.frame_id) == (7, 'camera_optical')
+    assert (status.inliers, status.inlier_ratio) == (40, 0.5)
+    assert dict(zip(status.score_names, status.score_values, strict=True))['fx'] == 50.0
+    assert list(status.latency_stages) == ['regress', 'refine', 'total']
+    assert (status.received, status.dropped) == (1, 0)
+
+
+def test_what_cannot_be_used_gives_silence_and_a_reason_and_does_not_end_the_node(shared, running):
+    broken = picture(second=2)
+    broken.data = broken.data[:60]
+    wrong_shape = picture(second=3, size=(64, 64))
+    answers = [
+        shared.show(message)
+        for message in (picture(DARK, 1), broken, wrong_shape, picture(RED, 4), picture(GREY, 5))
+    ]
+    assert [(answer.accepted, answer.reason) for answer in answers] == [
+        (False, 'too dark or flat'),
+        (False, 'unusable picture'),
+        (False, 'unusable picture'),
+        (False, 'internal error'),
+        (True, ''),
+    ]
+    assert shared.hears(1)
+    assert shared.poses[0].header.stamp.sec == 5
+    assert 'damaged' in answers[1].detail
+    assert '64x48 pixels, but the picture is 64x64' in answers[2].detail
+    running.says('a defect of the localizer')
+
+
+def test_only_the_newest_picture_is_worked_on_and_the_others_are_counted(robot, start):
+    start(ms=150)
+    robot.publish('camera_info', camera_info())
+    for second in range(1, 31):
+        robot.publish('image/compressed', picture(second=second))
+        time.sleep(0.02)
+    assert wait_until(lambda: robot.statuses and robot.statuses[-1].header.stamp.sec == 30)
+    worked_on = [status.header.stamp.sec for status in robot.statuses]
+    last = robot.statuses[-1]
+    assert last.dropped == last.received - len(worked_on)
+    assert last.dropped >= 8
+    assert len(worked_on) <= 12
+    assert worked_on == sorted(set(worked_on))
+
+
+def test_a_picture_without_camera_info_waits_and_is_then_given_up_with_a_reason(robot, start):
+    start(camera_info_timeout_s=0.2)
+    status = robot.show(picture(second=1))
+    assert (status.accepted, status.reason) == (False, 'no camera_info yet')
+    assert 'camera_info' in status.detail
+    robot.publish('camera_info', camera_info())
+    assert robot.show(picture(second=2)).accepted
+
+
+def test_a_picture_waits_for_camera_info_that_comes_a_little_later(robot, start):
+    start(camera_info_timeout_s=5.0)
+    robot.publish('image/compressed', picture(second=1))
+    time.sleep(0.2)
+    robot.publish('camera_info', camera_info())
+    assert robot.hears(1)
+
+
+def test_raw_pictures_and_reliable_qos_on_request(robot, start):
+    start(image_transport='raw')
+    robot.publish('camera_info', camera_info())
+    assert robot.show(raw_picture((40, 50, 60)), 'image').accepted
+    assert robot.hears(1)
+    assert robot.poses[0].pose.position.z == pytest.approx(0.6)
+
+
+def test_the_pose_of_the_base_comes_out_where_the_mounting_is_given(robot, start):
+    """The camera looks along the base's x axis from 1 m in front of its origin."""
+    start(base_frame='base_link', mounting='1 0 0 -0.5 0.5 -0.5 0.5')
+    robot.publish('camera_info', camera_info())
+    assert robot.show(picture((10, 20, 30))).accepted
+    assert robot.hears(1)
+    p = robot.poses[0].pose.position
+    # The small localizer's camera is not turned in map: its z axis, forward, is map's z axis,
+    # and the base's origin is 1 m behind it.
+    assert (p.x, p.y, p.z) == pytest.approx((0.1, 0.2, 0.3 - 1.0))
+    variances = np.diag(robot.poses_with_covariance[0].pose.covariance.reshape(6, 6))
+    assert variances == pytest.approx([1.01e-4, 1.01e-4, 1e-4, 1e-6, 1e-6, 1e-6])
+
+
+def test_namespaces_are_respected(start):
+    robot = Robot('/robot1')
+    start('-r', '__ns:=/robot1')
+    robot.publish('camera_info', camera_info())
+    assert robot.show(picture()).accepted
+    assert robot.hears(1)
+    robot.close()
+
+
+def test_the_lifecycle_is_that_of_a_managed_node(robot, start):
+    start(autostart=False)
+    assert robot.state == 'unconfigured'
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+    assert robot.state == 'inactive'
+    assert robot.change(Transition.TRANSITION_ACTIVATE)
+    robot.publish('camera_info', camera_info())
+    assert robot.show(picture()).accepted
+    assert robot.change(Transition.TRANSITION_DEACTIVATE)
+    assert wait_until(lambda: robot.node.count_subscribers('/image/compressed') == 0)
+    assert robot.change(Transition.TRANSITION_CLEANUP)
+    assert robot.state == 'unconfigured'
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+    assert robot.change(Transition.TRANSITION_ACTIVATE)
+    robot.publish('camera_info', camera_info())
+    assert robot.show(picture(second=2)).accepted
+    assert robot.change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    assert robot.state == 'finalized'
+
+
+def test_a_node_without_a_map_stays_unconfigured_and_can_be_tried_again(robot, start, tmp_path):
+    process = start(autostart=False, map_dir=tmp_path / 'slow2')
+    assert not robot.change(Transition.TRANSITION_CONFIGURE)
+    assert robot.state == 'unconfigured'
+    process.says('there is no map')
+    (tmp_path / 'slow2').mkdir()
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+
+
+def test_the_services_load_a_map_localize_once_and_reset(shared, tmp_path):
+    answer = shared.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'missing'))
+    assert (answer.success, 'there is no map' in answer.message) == (False, True)
+    (tmp_path / 'slow1').mkdir()
+    assert shared.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow1')).success
+
+    sent = {'image': picture((10, 20, 30), 9), 'camera_info': camera_info()}
+    answer = shared.call(Localize, 'localizer/localize', **sent)
+    assert (answer.accepted, answer.reason) == (True, '')
+    assert answer.pose.header.stamp.sec == 9
+    assert answer.pose.pose.pose.position.z == pytest.approx(0.3)
+    sent['image'] = picture(DARK)
+    answer = shared.call(Localize, 'localizer/localize', **sent)
+    assert (answer.accepted, answer.reason) == (False, 'too dark or flat')
+    assert shared.poses == []  # what was asked for once is answered once
+    answer = shared.call(Localize, 'localizer/localize', timeout_s=0.2)
+    assert answer.reason == 'no picture came on /shared/image/compressed within 0.2 s'
+
+    shared.show(picture(second=1))
+    assert shared.call(Trigger, 'localizer/reset').success
+    assert shared.show(picture(second=2)).received == 1
+
+
+def test_localize_once_takes_the_next_picture(shared):
+    client = shared.node.create_client(Localize, 'localizer/localize')
+    assert client.wait_for_service(10)
+    future = client.call_async(Localize.Request(timeout_s=5.0))
+    while not future.done():
+        shared.publish('image/compressed', picture(second=3))
+        time.sleep(0.05)
+    assert future.result().accepted
+    assert future.result().pose.header.stamp.sec == 3
+
+
+def test_parameters_change_at_run_time_only_where_they_may(shared):
+
+    def set_to(name, value):
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        request = {'parameters': [parameter]}
+        return shared.call(SetParameters, 'localizer/set_parameters', **request).results[0]
+
+    assert shared.show(picture()).accepted
+    assert set_to('min_inliers', 50).successful
+    assert shared.show(picture()).reason == 'too few inliers'
+    assert set_to('min_inliers', 30).successful
+    assert not set_to('min_inliers', 2).successful
+    refused = set_to('map_dir', '/elsewhere')
+    assert not refused.successful
+    assert 'read-only' in refused.reason or 'cannot change' in refused.reason
+    assert not set_to('min_inliners', 7).successful
+
+
+def test_diagnostics_tell_how_it_goes(shared):
+    messages = shared.collect(DiagnosticArray, '/diagnostics')
+    shared.show(picture(DARK))
+    shared.show(picture())
+
+    def counted():
+        values = {v.key: v.value for m in messages[-1:] for v in m.status[0].values}
+        return values.get('published') == '1' and values.get('rejected: too dark or flat') == '1'
+
+    assert wait_until(counted), messages[-1:]
+    assert messages[-1].status[0].name == 'shared/localizer: localization'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'status', 'sentence'),
+    [
+        (['--params-file', 'typo.yaml'], 1, 'unknown parameter max_std: did you mean max_std_m?'),
+        (['-p', 'autostart:=true'], 1, 'map_dir is not set: give the folder written by the'),
+        (['-p', 'autostart:=true', '-p', 'map_dir:=/no/such'], 1, 'there is no map /no/such'),
+        (['--params-file', 'none.yaml'], 2, 'cannot start'),
+        (['--', 'my_map'], 2, 'unknown argument my_map'),
+    ],
+)
+def test_a_wrong_start_ends_with_one_sentence(arguments, status, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('typo.yaml').write_text('/**:\n  ros__parameters:\n    max_std: 0.1\n')
+    with Process('localizer', *arguments) as process:
+        assert process.ended() == status
+        assert sentence in process.output
+        assert 'Traceback' not in process.output
+
+
+@pytest.mark.parametrize('ms', [0, 20_000])
+def test_ctrl_c_ends_the_node_within_two_seconds_even_in_the_middle_of_a_picture(robot, start, ms):
+    process = start(ms=ms)
+    robot.publish('camera_info', camera_info())
+    robot.publish('image/compressed', picture())
+    time.sleep(0.3)
+    assert process.interrupt() < 2.0
+    assert process.ended() == 0
+    assert 'Traceback' not in process.output

@@ -1,0 +1,127 @@
+"""Parameters come from the settings; what is unknown or impossible is refused with a remedy."""
+
+import importlib.util
+
+import pytest
+from rcl_interfaces.msg import ParameterType
+import rclpy
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.ros.frames import Frames
+from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.settings import BuilderNodeConfig, LocalizerNodeConfig, PlayerConfig
+
+
+@pytest.fixture
+def node():
+    """Make a node that was given some parameters, the way ``-p name:=value`` does."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+
+    def made(**given):
+        rules = [word for k, v in given.items() for word in ('-p', f'{k}:={v}')]
+        return Node(
+            'tested',
+            context=context,
+            cli_args=['--ros-args', *rules],
+            automatically_declare_parameters_from_overrides=True,
+        )
+
+    yield made
+    context.try_shutdown()
+
+
+def localizer_parameters(node, **options):
+    return Parameters(node, LocalizerNodeConfig, LocalizerConfig, **options)
+
+
+def test_settings_come_from_the_parameters_and_else_from_the_defaults(node):
+    parameters = localizer_parameters(node(map_dir='kitchen', hypotheses=7, use_sim_time='true'))
+    assert parameters.get(LocalizerNodeConfig).map_dir == 'kitchen'
+    assert parameters.get(LocalizerConfig) == LocalizerConfig(hypotheses=7)
+
+
+def test_a_whole_number_is_taken_for_metres(node):
+    tested = node(max_std_m=1)
+    assert localizer_parameters(tested).get(LocalizerConfig).max_std_m == 1.0
+    assert tested.get_parameter('max_std_m').value == 1.0
+
+
+@pytest.mark.parametrize(
+    ('given', 'sentence'),
+    [
+        ({'min_inlers': 3}, 'unknown parameter min_inlers: did you mean min_inliers?'),
+        ({'zzz': 3}, 'unknown parameter zzz: known are map_dir, '),
+        ({'min_inliers': 3}, 'min_inliers must be >= 6, got 3'),
+        ({'map_dir': 2024}, 'map_dir must be of type str, got 2024'),
+        ({'publish_tf': "'yes'"}, "publish_tf must be of type bool, got 'yes'"),
+        ({'publish_tf': 'true'}, 'publish_tf needs base_frame'),
+        ({'image_transport': 'theora'}, 'image_transport must be one of compressed, raw'),
+        ({'mounting': '1 2 3', 'base_frame': 'b'}, 'mounting must be seven numbers'),
+        ({'mounting': '0 0 0 0 0 0 2', 'base_frame': 'b'}, 'must have length 1, got 2.000'),
+        ({'mounting': '0 0 0 0 0 0 1'}, 'mounting is set but base_frame is not'),
+    ],
+)
+def test_wrong_parameters_are_refused(node, given, sentence):
+    with pytest.raises(ConfigError) as refused:
+        localizer_parameters(node(**given))
+    assert sentence in str(refused.value)
+
+
+def test_other_nodes_refuse_what_belongs_together_and_is_not(node):
+    with pytest.raises(ConfigError, match='bag is set but map is not'):
+        Parameters(node(bag='b'), BuilderNodeConfig)
+    with pytest.raises(ConfigError, match='bag is not set'):
+        Parameters(node(), PlayerConfig)
+
+
+@pytest.mark.skipif(importlib.util.find_spec('tf2_ros') is not None, reason='tf2_ros is here')
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        ({'base_frame': 'base_link'}, 'set the parameter mounting'),
+        (
+            {'base_frame': 'base_link', 'mounting': '0 0 0 0 0 0 1', 'publish_tf': True},
+            'set publish_tf to false',
+        ),
+    ],
+)
+def test_what_needs_tf2_ros_says_so_where_it_is_missing(node, settings, sentence):
+    with pytest.raises(ConfigError, match=f'needs tf2_ros, which is not installed.*{sentence}'):
+        Frames(node(), LocalizerNodeConfig(**settings))
+
+
+def test_parameters_describe_themselves(node):
+    tested = node()
+    localizer_parameters(tested)
+    ratio, transport, inliers = tested.describe_parameters(
+        ['min_inlier_ratio', 'image_transport', 'min_inliers']
+    )
+    assert ratio.description == 'reject with a smaller share of agreeing matches'
+    assert (ratio.type, ratio.read_only) == (ParameterType.PARAMETER_DOUBLE, False)
+    limits = ratio.floating_point_range[0]
+    assert (limits.from_value, limits.to_value) == (0.0, 1.0)
+    assert transport.read_only
+    assert transport.additional_constraints == 'one of compressed, raw'
+    assert inliers.integer_range[0].from_value == 6
+
+
+def test_parameters_change_only_where_they_may_and_the_node_hears_of_it(node):
+    heard = []
+    tested = node()
+    parameters = localizer_parameters(tested, on_change=lambda: heard.append(True))
+
+    def set_to(name, value):
+        return tested.set_parameters_atomically([Parameter(name, value=value)]).successful
+
+    assert set_to('hypotheses', 9)
+    assert parameters.get(LocalizerConfig).hypotheses == 9
+    assert heard == [True]
+    assert not set_to('hypotheses', 65)
+    assert not set_to('hypotheses', 1.5)
+    assert not set_to('map_dir', 'elsewhere')
+    assert parameters.get(LocalizerConfig).hypotheses == 9
+    assert heard == [True]

@@ -1,0 +1,107 @@
+"""The player: a bag through DDS, as it was recorded, to a localizer in another process."""
+
+import time
+
+from geometry_msgs.msg import PoseStamped
+import numpy as np
+import pytest
+from ros_rig import Process, Rig, wait_until
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.msg import LocalizerStatus
+
+RENAMED = (
+    ('-r', '/record3d/device_0/rgb/img:=/image/compressed'),
+    ('-r', '/record3d/device_0/rgb/camera_info:=/camera_info'),
+)
+COLOURS = [(20 * i, 100, 50) for i in range(10)]
+START_NS = 5_000_000_000
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory):
+    return recorded(tmp_path_factory.mktemp('bags'), 'mcap')
+
+
+def recorded(folder, storage):
+    """Ten pictures, 100 ms apart, each with its own focal length."""
+    path = folder / storage
+    with BagWriter(path, storage=storage) as writer:
+        for i, colour in enumerate(COLOURS):
+            rgb = np.full((48, 64, 3), colour, np.uint8)
+            camera = Camera(64, 48, 50.0 + i, 50.0, 31.5, 23.5)
+            writer.write(START_NS + i * 100_000_000, rgb, None, camera, np.eye(4))
+    return path
+
+
+@pytest.fixture
+def rig():
+    rig = Rig()
+    yield rig
+    rig.close()
+
+
+def player(bag, **parameters):
+    return Process('player', *[word for pair in RENAMED for word in pair], bag=bag, **parameters)
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_in_lockstep_each_picture_is_answered_however_slow_the_localizer(storage, rig, tmp_path):
+    bag = recorded(tmp_path, storage)
+    (tmp_path / 'slow100').mkdir()
+    poses = rig.collect(PoseStamped, '/nerf_pose')
+    statuses = rig.collect(LocalizerStatus, '/localizer/status')
+    with Process(
+        'localizer', map_dir=tmp_path / 'slow100', autostart=True, reliability='reliable'
+    ):
+        assert wait_until(lambda: rig.node.count_publishers('/nerf_pose') == 1)
+        with player(bag, lockstep_topic='/localizer/status', rate=100.0) as process:
+            assert process.ended() == 0
+            assert 'were not answered' not in process.output
+        assert wait_until(lambda: len(poses) == len(COLOURS)), process.output
+    stamps = [pose.header.stamp.sec * 10**9 + pose.header.stamp.nanosec for pose in poses]
+    assert stamps == [START_NS + i * 100_000_000 for i in range(len(COLOURS))]
+    scores = [dict(zip(s.score_names, s.score_values, strict=True)) for s in statuses]
+    assert [score['fx'] for score in scores] == [50.0 + i for i in range(len(COLOURS))]
+    xyz = [(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in poses]
+    assert np.array(xyz) == pytest.approx(np.array(COLOURS) / 100.0, abs=0.03)
+
+
+def test_a_bag_is_played_at_its_rate_with_its_clock(bag, rig):
+    pictures = rig.collect(CompressedImage, '/image/compressed')
+    clocks = rig.collect(Clock, '/clock')
+    with player(bag, rate=2.0, clock=True) as process:
+        assert wait_until(lambda: pictures)
+        started = time.monotonic()
+        assert process.ended() == 0
+        # 0.9 s of pictures at twice the speed
+        assert 0.3 < time.monotonic() - started < 3.0
+    assert [p.header.stamp.nanosec // 100_000_000 for p in pictures] == list(range(10))
+    assert (clocks[-1].clock.sec, clocks[-1].clock.nanosec) == (5, 900_000_000)
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'sentence'),
+    [
+        ({'bag': '/no/such/bag'}, '/no/such/bag'),
+        ({'topics': '/nope'}, 'the bag has no topic /nope: topics is to name some of /record3d'),
+        ({'wait_timeout_s': 0.1}, '/image/compressed after 0.1 s: start the localizer, remap'),
+    ],
+)
+def test_what_cannot_be_played_ends_with_one_sentence(bag, parameters, sentence):
+    with player(**{'bag': bag, **parameters}) as process:
+        assert process.ended() == 1
+        assert sentence in process.output
+        assert 'Traceback' not in process.output
+
+
+def test_ctrl_c_ends_a_loop(bag, rig):
+    pictures = rig.collect(CompressedImage, '/image/compressed')
+    with player(bag, rate=20.0, loop=True) as process:
+        assert wait_until(lambda: len(pictures) > len(COLOURS))
+        assert process.interrupt() < 2.0
+        assert process.ended() == 0
+        assert 'Traceback' not in process.output

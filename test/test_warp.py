@@ -1,0 +1,56 @@
+"""Promises of the warp between cameras."""
+
+import numpy as np
+import pytest
+from box_room import BoxRoom, walk
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.warp import canonical_camera, warp
+
+WIDE = Camera(160, 120, 100.0, 100.0, 79.5, 59.5)
+LONG = Camera(200, 150, 250.0, 240.0, 90.0, 80.0)
+
+
+def photo(camera):
+    return BoxRoom().render(walk(1), camera)[0].rgb
+
+
+def test_another_focal_length_gives_the_same_picture():
+    narrow = Camera(80, 60, 90.0, 90.0, 40.0, 28.0)
+    warped = warp(photo(WIDE), WIDE, narrow)
+    difference = np.abs(warped.rgb.astype(float) - photo(narrow))
+    assert warped.seen.all()
+    assert difference.mean() < 1.5
+    assert difference.max() < 20
+
+
+def test_what_the_query_does_not_show_is_masked():
+    warped = warp(photo(LONG), LONG, WIDE)
+    truth = photo(WIDE).astype(float)
+    assert 0.1 < warped.seen.mean() < 0.5
+    assert np.abs(warped.rgb.astype(float) - truth)[warped.seen].mean() < 2.0
+
+
+def test_the_same_camera_changes_nothing():
+    warped = warp(photo(WIDE), WIDE, WIDE)
+    np.testing.assert_array_equal(warped.rgb, photo(WIDE))
+    assert warped.seen.all()
+
+
+def test_shrinking_averages_instead_of_skipping():
+    stripes = np.zeros((120, 160, 3), dtype=np.uint8)
+    stripes[:, ::2] = 200
+    warped = warp(stripes, WIDE, WIDE.fitted_to(80))
+    assert warped.rgb.min() == warped.rgb.max() == 100
+
+
+def test_a_picture_of_another_size_is_refused_with_both_sizes():
+    with pytest.raises(ImageError, match=r'\(120, 100, 3\).*\(120, 160, 3\)'):
+        warp(np.zeros((120, 100, 3), dtype=np.uint8), WIDE, WIDE)
+
+
+def test_the_longer_side_counts_for_upright_pictures_too():
+    upright = Camera(720, 960, 700.0, 700.0, 360.0, 480.0)
+    assert (canonical_camera(upright, 96).width, canonical_camera(upright, 96).height) == (72, 96)
+    assert canonical_camera(upright, 96).fx == pytest.approx(70.0)
