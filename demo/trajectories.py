@@ -138,5 +138,5 @@ def build_walk(count: int) -> Walk:
 
 
 def test_walk(count: int) -> Walk:
-    """Return the walk to test on: the other way round, on other rings and heights."""
+    """Return the walk to test on: another path, other heights, other directions."""
     return walk_through(TEST_KEYS, count, 0.25, seed=2)
