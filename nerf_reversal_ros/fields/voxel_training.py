@@ -21,6 +21,7 @@ from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.fusion import DepthView, fuse, without_edges
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
+from nerf_reversal_ros.parallel import map_on_cores
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 TRAINING_SIZE_PX = 640
@@ -33,7 +34,9 @@ DENSITY_SCALE = 5.0
 """Log densities are trained in units of this, so that one learning rate serves all channels."""
 BEHIND_M = 0.04
 """A training ray ends this far behind the measured depth."""
-CHECKPOINT_STEPS = 200
+CHECKPOINT_STEPS = 100
+PARTS = 2
+"""The rays of a step are drawn and followed in so many parts, on as many cores."""
 
 
 @dataclass(frozen=True)
@@ -240,16 +243,13 @@ class _Trainer:
             share = step / max(1, self.config.steps)
             for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
                 group['lr'] = base * 0.05**share
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self._loss(np.random.default_rng([self.seed, step]))
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.theta.grad[0] = 0  # type: ignore[index]  # row 0 stays empty space
+            loss = self._gradient(step)
             self.optimizer.step()
             with torch.no_grad():
                 self.log_gain.sub_(self.log_gain.mean(0))
             if step % 10 == 9:
                 report['step'].append(step + 1)
-                report['loss'].append(float(loss.detach()))
+                report['loss'].append(loss)
                 note = f'loss {report["loss"][-1]:.4f}'
                 progress(Progress('field', step + 1, self.config.steps, note))
             if (step + 1) % CHECKPOINT_STEPS == 0:
@@ -264,6 +264,22 @@ class _Trainer:
         values[:, 1:].clamp_(0.0, 1.0)
         self.field.values = values
         self.field.update_distance_map()
+
+    def _gradient(self, step: int) -> float:
+        """Set the parameters' gradients of one step and return its loss."""
+        parameters = (self.theta, self.log_gain)
+
+        def part(number: int) -> tuple[Tensor, ...]:
+            loss = self._loss(np.random.default_rng([self.seed, step, number])) / PARTS
+            return loss.detach(), *torch.autograd.grad(loss, parameters)
+
+        loss, theta, log_gain = (
+            torch.stack(tensors).sum(0)
+            for tensors in zip(*map_on_cores(part, range(PARTS)), strict=True)
+        )
+        theta[0] = 0  # row 0 stays empty space
+        self.theta.grad, self.log_gain.grad = theta, log_gain
+        return float(loss)
 
     def _loss(self, rng: np.random.Generator) -> Tensor:
         """Draw rays, composite them differentiably, and compare with the pictures."""
@@ -294,7 +310,7 @@ class _Trainer:
         return colour_loss + self.config.depth_weight * depth_loss
 
     def _draw(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        data, device, count = self.data, self.field.device, self.config.rays_per_step
+        data, device, count = self.data, self.field.device, self.config.rays_per_step // PARTS
         _, height, width, _ = data.rgb.shape
         frame = np.sort(self.train[rng.integers(0, len(self.train), count)])
         u, v = rng.integers(0, width, count), rng.integers(0, height, count)
