@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.fusion import DepthView, fuse, without_edges
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
+from nerf_reversal_ros.files import replace_text
 from nerf_reversal_ros.parallel import map_on_cores
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
@@ -144,7 +146,7 @@ def _load(
     depth_shape = first.depth.shape if first.depth is not None else (1, 1)
     shrink = min(1.0, TRAINING_SIZE_PX / max(depth_shape))
     depth_shape = (round(depth_shape[0] * shrink), round(depth_shape[1] * shrink))
-    paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'frames.npz'
+    paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'intrinsics.json'
     if not paths[2].exists():
         rgb = np.lib.format.open_memmap(
             paths[0], mode='w+', dtype=np.uint8, shape=(count, height, width, 3)
@@ -164,11 +166,11 @@ def _load(
             progress(Progress('pictures', row + 1, count))
         rgb.flush()
         depth.flush()
-        _write_atomically(paths[2], lambda path: np.savez(path, intrinsics=intrinsics))
+        replace_text(paths[2], json.dumps(intrinsics.tolist()))
     return TrainingData(
         np.load(paths[0], mmap_mode='r'),
         np.load(paths[1], mmap_mode='r'),
-        np.load(paths[2])['intrinsics'],
+        np.array(json.loads(paths[2].read_text(encoding='utf-8'))),
         capture.map_from_camera,
         held_out_frames(count, config.validation_share),
     )
@@ -180,13 +182,6 @@ def held_out_frames(count: int, share: float) -> NDArray[np.bool_]:
     start = int(count * 0.6)
     held_out[start : start + round(count * share)] = True
     return held_out
-
-
-def _write_atomically(path: Path, write: Any) -> None:
-    temporary = path.with_name(f'.{path.name}')
-    with open(temporary, 'wb') as file:
-        write(file)
-    os.replace(temporary, path)
 
 
 class _Interpolate(torch.autograd.Function):
@@ -370,8 +365,6 @@ class _Trainer:
         path = work_dir / 'checkpoint.safetensors'
         if not path.exists():
             return 0
-        from safetensors import safe_open
-
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata()
         state = load_file(path, device=str(self.field.device))
