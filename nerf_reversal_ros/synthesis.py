@@ -23,6 +23,7 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import SynthesisConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import RadianceField, Rendering, Space
+from nerf_reversal_ros.files import replace_text
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
@@ -214,10 +215,8 @@ def synthesize_views(
                     chunk = _make_chunk(field, capture_poses, camera, config, rng, size)
                     _write_rows(rgb_file, first, chunk.rgb)
                     _write_rows(seen_file, first, chunk.seen)
-                    _write_atomically(
-                        marker,
-                        {'poses': chunk.map_from_camera.tolist(), 'rejected': chunk.rejected},
-                    )
+                    made = {'poses': chunk.map_from_camera.tolist(), 'rejected': chunk.rejected}
+                    replace_text(marker, json.dumps(made))
                 made = json.loads(marker.read_text(encoding='utf-8'))
                 poses[first : first + size] = made['poses']
                 rejected.update(made['rejected'])
@@ -292,16 +291,7 @@ def _start_afresh_if_changed(
         return
     for old in (path, *work_dir.glob('chunk_*.json'), *work_dir.glob('*.npy')):
         old.unlink(missing_ok=True)
-    _write_atomically(path, request)
-
-
-def _write_atomically(path: Path, content: dict[str, object]) -> None:
-    partial = path.with_suffix('.partial')
-    with open(partial, 'w', encoding='utf-8') as file:
-        file.write(json.dumps(content))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    replace_text(path, json.dumps(request))
 
 
 def _open_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.fusion import DepthView, fuse, without_edges
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
+from nerf_reversal_ros.files import replace_text
+from nerf_reversal_ros.parallel import map_on_cores
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 TRAINING_SIZE_PX = 640
@@ -33,7 +36,9 @@ DENSITY_SCALE = 5.0
 """Log densities are trained in units of this, so that one learning rate serves all channels."""
 BEHIND_M = 0.04
 """A training ray ends this far behind the measured depth."""
-CHECKPOINT_STEPS = 200
+CHECKPOINT_STEPS = 100
+PARTS = 2
+"""The rays of a step are drawn and followed in so many parts, on as many cores."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ def _load(
     depth_shape = first.depth.shape if first.depth is not None else (1, 1)
     shrink = min(1.0, TRAINING_SIZE_PX / max(depth_shape))
     depth_shape = (round(depth_shape[0] * shrink), round(depth_shape[1] * shrink))
-    paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'frames.npz'
+    paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'intrinsics.json'
     if not paths[2].exists():
         rgb = np.lib.format.open_memmap(
             paths[0], mode='w+', dtype=np.uint8, shape=(count, height, width, 3)
@@ -162,11 +167,11 @@ def _load(
             progress(Progress('pictures', row + 1, count))
         rgb.flush()
         depth.flush()
-        _write_atomically(paths[2], lambda path: np.savez(path, intrinsics=intrinsics))
+        replace_text(paths[2], json.dumps(intrinsics.tolist()))
     return TrainingData(
         np.load(paths[0], mmap_mode='r'),
         np.load(paths[1], mmap_mode='r'),
-        np.load(paths[2])['intrinsics'],
+        np.array(json.loads(paths[2].read_text(encoding='utf-8'))),
         capture.map_from_camera,
         held_out_frames(count, config.validation_share),
     )
@@ -178,13 +183,6 @@ def held_out_frames(count: int, share: float) -> NDArray[np.bool_]:
     start = int(count * 0.6)
     held_out[start : start + round(count * share)] = True
     return held_out
-
-
-def _write_atomically(path: Path, write: Any) -> None:
-    temporary = path.with_name(f'.{path.name}')
-    with open(temporary, 'wb') as file:
-        write(file)
-    os.replace(temporary, path)
 
 
 class _Interpolate(torch.autograd.Function):
@@ -241,16 +239,13 @@ class _Trainer:
             share = step / max(1, self.config.steps)
             for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
                 group['lr'] = base * 0.05**share
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self._loss(np.random.default_rng([self.seed, step]))
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.theta.grad[0] = 0  # type: ignore[index]  # row 0 stays empty space
+            loss = self._gradient(step)
             self.optimizer.step()
             with torch.no_grad():
                 self.log_gain.sub_(self.log_gain.mean(0))
             if step % 10 == 9:
                 report['step'].append(step + 1)
-                report['loss'].append(float(loss.detach()))
+                report['loss'].append(loss)
                 note = f'loss {report["loss"][-1]:.4f}'
                 progress(Progress('field', step + 1, self.config.steps, note))
             if (step + 1) % CHECKPOINT_STEPS == 0:
@@ -265,6 +260,22 @@ class _Trainer:
         values[:, 1:].clamp_(0.0, 1.0)
         self.field.values = values
         self.field.update_distance_map()
+
+    def _gradient(self, step: int) -> float:
+        """Set the parameters' gradients of one step and return its loss."""
+        parameters = (self.theta, self.log_gain)
+
+        def part(number: int) -> tuple[Tensor, ...]:
+            loss = self._loss(np.random.default_rng([self.seed, step, number])) / PARTS
+            return loss.detach(), *torch.autograd.grad(loss, parameters)
+
+        loss, theta, log_gain = (
+            torch.stack(tensors).sum(0)
+            for tensors in zip(*map_on_cores(part, range(PARTS)), strict=True)
+        )
+        theta[0] = 0  # row 0 stays empty space
+        self.theta.grad, self.log_gain.grad = theta, log_gain
+        return float(loss)
 
     def _loss(self, rng: np.random.Generator) -> Tensor:
         """Draw rays, composite them differentiably, and compare with the pictures."""
@@ -295,7 +306,7 @@ class _Trainer:
         return colour_loss + self.config.depth_weight * depth_loss
 
     def _draw(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        data, device, count = self.data, self.field.device, self.config.rays_per_step
+        data, device, count = self.data, self.field.device, self.config.rays_per_step // PARTS
         _, height, width, _ = data.rgb.shape
         frame = np.sort(self.train[rng.integers(0, len(self.train), count)])
         u, v = rng.integers(0, width, count), rng.integers(0, height, count)
@@ -355,8 +366,6 @@ class _Trainer:
         path = work_dir / 'checkpoint.safetensors'
         if not path.exists():
             return 0
-        from safetensors import safe_open
-
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata()
         state = load_file(path, device=str(self.field.device))
