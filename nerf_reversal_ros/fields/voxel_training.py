@@ -22,7 +22,7 @@ from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.fusion import DepthView, fuse, without_edges
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
-from nerf_reversal_ros.files import replace_text
+from nerf_reversal_ros.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.parallel import map_on_cores
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
@@ -149,24 +149,23 @@ def _load(
     depth_shape = (round(depth_shape[0] * shrink), round(depth_shape[1] * shrink))
     paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'intrinsics.json'
     if not paths[2].exists():
-        rgb = np.lib.format.open_memmap(
-            paths[0], mode='w+', dtype=np.uint8, shape=(count, height, width, 3)
-        )
-        depth = np.lib.format.open_memmap(
-            paths[1], mode='w+', dtype=np.float16, shape=(count, *depth_shape)
-        )
         intrinsics = np.zeros((count, 4))
-        for row, frame in enumerate(capture):
-            rgb[row] = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
-            if frame.depth is not None:
-                size = depth_shape[::-1]
-                nearest = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
-                depth[row] = without_edges(nearest.astype(np.float32))
-            at_size = frame.camera.scaled_to(width, height)
-            intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
-            progress(Progress('pictures', row + 1, count))
-        rgb.flush()
-        depth.flush()
+        with (
+            open_array(paths[0], (count, height, width, 3), np.uint8) as rgb_file,
+            open_array(paths[1], (count, *depth_shape), np.float16) as depth_file,
+        ):
+            for row, frame in enumerate(capture):
+                rgb = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
+                depth = np.zeros(depth_shape, np.float32)
+                if frame.depth is not None:
+                    size = depth_shape[::-1]
+                    nearest = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
+                    depth = without_edges(nearest.astype(np.float32))
+                write_rows(rgb_file, row, rgb[None].astype(np.uint8))
+                write_rows(depth_file, row, depth[None].astype(np.float16))
+                at_size = frame.camera.scaled_to(width, height)
+                intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
+                progress(Progress('pictures', row + 1, count))
         replace_text(paths[2], json.dumps(intrinsics.tolist()))
     return TrainingData(
         np.load(paths[0], mmap_mode='r'),
