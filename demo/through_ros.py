@@ -7,6 +7,7 @@ done by ``ros2 launch nerf_reversal_ros`` with ``localize.launch.py`` and ``play
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import json
 from pathlib import Path
 import signal
 import subprocess
@@ -101,6 +102,17 @@ def play(bag: Path, map_dir: Path, log_dir: Path) -> Heard:
     return heard
 
 
+def read_poses(file: Path) -> dict[int, Array | None]:
+    """Read what nerf-reversal wrote: map_from_camera (4, 4) or None, by stamp [ns]."""
+    poses: dict[int, Array | None] = {}
+    for entry in json.loads(file.read_text(encoding='utf-8'))['poses']:
+        given = entry.get('map_from_camera')
+        poses[entry['stamp_ns']] = given and pose_from_quaternion(
+            given['position'], given['orientation_xyzw']
+        )
+    return poses
+
+
 def differences(heard: Heard, offline: dict[int, Array | None]) -> tuple[Array, Array]:
     """
     Compare poses that came through ROS with those that were found without.
@@ -110,7 +122,7 @@ def differences(heard: Heard, offline: dict[int, Array | None]) -> tuple[Array, 
     heard : Heard
         What the localizer node published.
     offline : dict
-        map_from_camera (4, 4), or None where there is none, by the stamp of the picture [ns].
+        From `read_poses`.
 
     Returns
     -------

@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.cli.console import Console
+from nerf_reversal_ros.cli.localize import write_poses
 from nerf_reversal_ros.cli.query import add_query_arguments, query_config
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_query_arguments(parser)
     parser.add_argument('--json', metavar='metrics.json', type=Path, help='write the figures')
     parser.add_argument('--report', metavar='report.html', type=Path, help='write a report')
+    parser.add_argument(
+        '--poses', metavar='poses.json', type=Path, help='write the answers, as localize does'
+    )
     parser.add_argument(
         '--baselines',
         metavar='all|none|NAME,...',
@@ -48,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.map_store import open_map
 
     names = chosen_baselines(arguments.baselines, has_reference=arguments.reference is not None)
-    for path in (arguments.json, arguments.report):
+    for path in (arguments.json, arguments.report, arguments.poses):
         refuse_unwritable(path)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
@@ -100,5 +104,7 @@ def _judge(
         command = shlex.join(['nerf-reversal', *sys.argv[1:]])
         page = report_html(result, map_, capture, localizer.field, walked, command=command)
         write_text(arguments.report, page)
-    for path in filter(None, (arguments.json, arguments.report)):
+    if arguments.poses:
+        write_poses(arguments.poses, map_, zip(result.stamps_ns, result.outcomes, strict=True))
+    for path in filter(None, (arguments.json, arguments.report, arguments.poses)):
         print(f'wrote {path}')

@@ -6,7 +6,7 @@ metres, rotations about the fixed axes of the map in radians), or the reason why
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
@@ -32,29 +32,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Localize and write the file."""
-    from nerf_reversal_ros.files import refuse_unwritable, write_text
+    from nerf_reversal_ros.files import refuse_unwritable
     from nerf_reversal_ros.map_store import open_map
+    from nerf_reversal_ros.outcome import PoseEstimate
 
     refuse_unwritable(arguments.out)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
     with Console() as console:
-        entries = list(_entries(arguments.bag, map_, config, console))
+        answers = list(_answers(arguments.bag, map_, config, console))
+    write_poses(arguments.out, map_, answers)
+    published = sum(isinstance(outcome, PoseEstimate) for _, outcome in answers)
+    print(f'{published} of {len(answers)} pictures localized, written to {arguments.out}')
+
+
+def write_poses(file: Path, map_: 'Map', answers: Iterable[tuple[int, 'Outcome']]) -> None:
+    """Write the file of poses for outcomes with the stamps [ns] of their pictures."""
+    from nerf_reversal_ros.files import write_text
+
     document = {
-        'map': str(arguments.map),
+        'map': str(map_.path),
         'frame_id': 'map',
         'map_from_world': map_.convention.map_from_world.tolist(),
-        'poses': entries,
+        'poses': [pose_entry(stamp_ns, outcome) for stamp_ns, outcome in answers],
     }
-    write_text(arguments.out, json.dumps(document, indent=1, allow_nan=False) + '\n')
-    published = sum('map_from_camera' in entry for entry in entries)
-    print(f'{published} of {len(entries)} pictures localized, written to {arguments.out}')
+    write_text(file, json.dumps(document, indent=1, allow_nan=False) + '\n')
 
 
-def _entries(
+def _answers(
     path: Path, map_: 'Map', config: 'QueryConfig', console: Console
-) -> Iterator[dict[str, Any]]:
-    """Localize the pictures one by one."""
+) -> Iterator[tuple[int, 'Outcome']]:
+    """Localize the pictures one by one; yield their stamps [ns] and outcomes."""
     from nerf_reversal_ros.bag import Bag
     from nerf_reversal_ros.capture import iter_images
     from nerf_reversal_ros.localization import open_localizer
@@ -64,7 +72,7 @@ def _entries(
         total = bag.count(config.capture.image_topic)
     localizer = open_localizer(map_, config.localizer)
     for number, picture in enumerate(iter_images(path, config.capture)):
-        yield pose_entry(picture.stamp_ns, localizer.localize(picture.rgb, picture.camera))
+        yield picture.stamp_ns, localizer.localize(picture.rgb, picture.camera)
         console(Progress('localize', number + 1, total))
 
 
