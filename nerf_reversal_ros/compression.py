@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
@@ -34,6 +36,15 @@ class Pca:
     def rebuild(self, codes: Tensor) -> Tensor:
         """Turn codes (N, K) back into pictures (N, D)."""
         return codes @ self.components + self.mean
+
+
+def as_tensors(
+    rgb: NDArray[np.uint8], seen: NDArray[np.bool_], device: str | torch.device
+) -> tuple[Tensor, Tensor]:
+    """Take pictures (N, h, w, 3) and masks (N, h, w) to float channels first, in [0, 1]."""
+    colours = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(0, 3, 1, 2)
+    mask = torch.from_numpy(np.ascontiguousarray(seen)).to(device)[:, None]
+    return colours.float() / 255.0, mask.float()
 
 
 def standardized(rgb: Tensor, seen: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ class SynthesisConfig(Checked):
     views: int = option(10000, 'synthetic views to keep', low=0, high=1_000_000)
     width: int = option(96, "width of the regressor's pictures [px]", low=16, high=960)
     translation_m: float = option(
-        0.3, 'radius of the ball around a walked pose that positions are drawn from [m]', low=0.0
+        0.5, 'radius of the ball around a walked pose that positions are drawn from [m]', low=0.0
     )
     rotation_deg: float = option(
         15.0, 'standard deviation of the rotation jitter, each axis [deg]', low=0.0, high=180.0
@@ -176,10 +176,10 @@ class RegressorConfig(Checked):
         choices=('none', 'reconstruction', 'components'),
     )
     components: int = option(150, 'components of the PCA', low=2, high=4096)
-    epochs: int = option(30, 'largest number of passes over the views', low=1)
+    epochs: int = option(14, 'largest number of passes over the views', low=1)
     batch_size: int = option(128, 'views a training step', low=2)
     learning_rate: float = option(2e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
-    patience: int = option(8, 'stop after this many epochs without improvement', low=1)
+    patience: int = option(6, 'stop after this many epochs without improvement', low=1)
 
 
 @dataclass(frozen=True)

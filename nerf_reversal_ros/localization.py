@@ -1,9 +1,9 @@
 """
 One picture in, a pose with its covariance or the reason why not out.
 
-The regressor guesses, the most similar known views offer further guesses, each is refined by
-matching the picture against the field rendered there, and the gate decides whether the best is
-believed. Nothing but the map folder is needed, and no picture of the capture.
+The regressor guesses, and the most similar known views offer further guesses. One after the
+other is refined by matching the picture against the field rendered there, until the gate believes
+the result. Nothing but the map folder is needed, and no picture of the capture.
 """
 
 from dataclasses import asdict, dataclass
@@ -25,15 +25,14 @@ from nerf_reversal_ros.geometry import Array, pose_errors
 from nerf_reversal_ros.map_store import Map
 from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.refinement import align, Alignment, make_query, pose_covariance, Query
-from nerf_reversal_ros.regressor import PoseRegressor, Regression
+from nerf_reversal_ros.regressor import PoseRegressor
 
 MIN_CONTRAST = 6.0
 """Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""
 VERIFY_SIZE_PX = 200
 """Longer side of the view that is rendered to verify a pose."""
-SURE_INLIERS = 80
-SURE_RATIO = 0.5
-"""A hypothesis with so many inliers, and so large a share, ends the search for a better one."""
+HOPELESS_INLIERS = 12
+"""A hypothesis whose first round has fewer inliers than this gets no second one."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,22 @@ class Calibration:
         floor = [self.floor_m**2] * 3 + [np.radians(self.floor_deg) ** 2] * 3
         covariance: Array = self.covariance_scale * (fitted + np.diag(floor))
         return covariance
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What came of one hypothesis."""
+
+    alignment: Alignment
+    covariance: Array
+    evidence: Evidence
+    verdict: tuple[str, str] | None
+    """The gate's reason and figures against it, None when it passed."""
+
+    def better_than(self, other: '_Attempt') -> bool:
+        """Rank by passing the gate, then by inliers."""
+        mine = (self.verdict is None, self.alignment.inliers)
+        return mine > (other.verdict is None, other.alignment.inliers)
 
 
 class Localizer:
@@ -123,48 +138,45 @@ class Localizer:
                 Diagnostics(regression.map_from_camera, None, scores, clock.finish()),
             )
         query = make_query(rgb, camera)
-        rounds = self._refine(query, regression)
+        clock.lap('keypoints')
+        best: _Attempt | None = None
+        for hypothesis in (regression.map_from_camera, *regression.retrieved):
+            attempt = self._attempt(query, hypothesis)
+            if attempt is not None and (best is None or attempt.better_than(best)):
+                best = attempt
+                if best.verdict is None:
+                    break
         clock.lap('refine')
-        if not rounds:
+        if best is None:
             scores['keypoints'] = float(len(query.keypoints))
             return Rejected(
                 'too few matches',
                 f'{len(query.keypoints)} keypoints, and no pose explains their matches',
                 Diagnostics(regression.map_from_camera, None, scores, clock.finish()),
             )
-        alignment = rounds[-1]
-        covariance = self._calibration.covariance(pose_covariance(alignment, query.camera))
-        evidence = self._evidence(query, rounds, covariance)
-        clock.lap('verify')
-        scores.update({name: float(value) for name, value in asdict(evidence).items()})
-        pose = alignment.map_from_camera
+        scores.update({name: float(value) for name, value in asdict(best.evidence).items()})
+        pose = best.alignment.map_from_camera
         told = Diagnostics(regression.map_from_camera, pose, scores, clock.finish())
-        verdict = judge(evidence, self.config)
-        if verdict is not None:
-            return Rejected(*verdict, told)
-        return PoseEstimate(pose, covariance, told)
+        if best.verdict is not None:
+            return Rejected(*best.verdict, told)
+        return PoseEstimate(pose, best.covariance, told)
 
-    def _refine(self, query: Query, regression: Regression) -> list[Alignment]:
-        """Align all hypotheses until one is sure, then repeat from the best: one a round."""
-        best: Alignment | None = None
-        for hypothesis in (regression.map_from_camera, *regression.retrieved):
-            found = align(self.field, query, hypothesis)
-            if found is not None and (best is None or found.inliers > best.inliers):
-                best = found
-                if found.inliers >= SURE_INLIERS and found.inlier_ratio >= SURE_RATIO:
-                    break
-        rounds = [] if best is None else [best]
+    def _attempt(self, query: Query, hypothesis: Array) -> '_Attempt | None':
+        """Refine one hypothesis and judge it; None when no pose explains the matches."""
+        previous = alignment = align(self.field, query, hypothesis)
         for _ in range(self.config.rounds - 1):
-            if not rounds:
+            if alignment is None or alignment.inliers < HOPELESS_INLIERS:
                 break
-            again = align(self.field, query, rounds[-1].map_from_camera)
-            if again is None:
-                return []
-            rounds.append(again)
-        return rounds
+            previous, alignment = alignment, align(self.field, query, alignment.map_from_camera)
+        if previous is None or alignment is None:
+            return None
+        covariance = self._calibration.covariance(pose_covariance(alignment, query.camera))
+        evidence = self._evidence(query, previous, alignment, covariance)
+        return _Attempt(alignment, covariance, evidence, judge(evidence, self.config))
 
-    def _evidence(self, query: Query, rounds: list[Alignment], covariance: Array) -> Evidence:
-        alignment = rounds[-1]
+    def _evidence(
+        self, query: Query, previous: Alignment, alignment: Alignment, covariance: Array
+    ) -> Evidence:
         pose = alignment.map_from_camera
         camera = query.camera
         scale = min(1.0, VERIFY_SIZE_PX / max(camera.width, camera.height))
@@ -172,7 +184,7 @@ class Localizer:
         size = (small.width, small.height)
         picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
         rendering = self.field.render(pose[None], small)[0]
-        change = pose_errors(rounds[max(0, len(rounds) - 2)].map_from_camera[None], pose[None])
+        change = pose_errors(previous.map_from_camera[None], pose[None])
         return Evidence(
             inliers=alignment.inliers,
             inlier_ratio=alignment.inlier_ratio,

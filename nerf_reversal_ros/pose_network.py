@@ -5,6 +5,10 @@ import math
 import torch
 from torch import nn, Tensor
 
+ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
+"""The network's information matrix is about errors in these units: [m] three times, [rad]."""
+
+
 
 class Outputs:
     """What the network says about N pictures."""
@@ -97,3 +101,33 @@ class _Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.inner(x)
         return out
+
+
+def error_in_camera(outputs: Outputs, position: Tensor, rotation: Tensor) -> Tensor:
+    """
+    Return what leads from the predicted to the true poses, in axes of the predicted camera.
+
+    Returns
+    -------
+    (N, 6) tensor
+        Translation [m], then rotation vector [rad].
+    """
+    camera_from_map = outputs.rotation.transpose(1, 2)
+    translation = (camera_from_map @ (position - outputs.position)[:, :, None])[:, :, 0]
+    difference = camera_from_map @ rotation
+    skew = 0.5 * (difference - difference.transpose(1, 2))
+    sine_axis = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], 1)
+    sine = sine_axis.square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+    cosine = 0.5 * (difference.diagonal(dim1=1, dim2=2).sum(1, keepdim=True) - 1.0)
+    return torch.cat([translation, sine_axis * (torch.atan2(sine, cosine) / sine)], 1)
+
+
+def whitened_error(outputs: Outputs, error: Tensor) -> Tensor:
+    """Return errors (N, 6) in units of the predicted standard deviations, decorrelated."""
+    units = torch.tensor(ERROR_UNITS, device=error.device)
+    return (outputs.information_factor.transpose(1, 2) @ (error / units)[:, :, None])[:, :, 0]
+
+
+def surprise(outputs: Outputs, error: Tensor) -> Tensor:
+    """Return the negative logarithm of the Gaussian likelihood, (N,), up to a constant."""
+    return 0.5 * whitened_error(outputs, error).square().sum(1) - outputs.log_diagonal.sum(1)

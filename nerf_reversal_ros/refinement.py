@@ -24,7 +24,7 @@ from nerf_reversal_ros.geometry import Array, inverse, transform
 
 QUERY_SIZE_PX = 640
 """Queries are shrunk to this longer side before keypoints are found."""
-RENDER_SIZE_PX = 400
+RENDER_SIZE_PX = 320
 """Longer side of the rendered views."""
 RATIO = 0.85
 """Best over second best descriptor distance, as Lowe."""
@@ -236,8 +236,9 @@ def _match(query: Query, pixels: Array, descriptors: NDArray[np.float32]) -> NDA
         return np.empty((0, 2), dtype=np.int64)
     similarity = query.descriptors @ descriptors.T
     limit = MAX_SHIFT * max(query.camera.width, query.camera.height)
-    shift = np.abs(query.keypoints[:, None] - pixels[None]).max(2)
-    similarity[shift > limit] = -1.0
+    for axis in (0, 1):
+        shift = np.subtract.outer(query.keypoints[:, axis], pixels[:, axis]).astype(np.float32)
+        similarity[np.abs(shift) > limit] = -1.0
     best = similarity.argmax(1)
     rows = np.arange(len(best))
     first = similarity[rows, best]

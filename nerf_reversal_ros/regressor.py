@@ -19,20 +19,18 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.compression import Pca
+from nerf_reversal_ros.compression import as_tensors, Pca
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
-from nerf_reversal_ros.pose_network import Outputs, PoseNetwork
+from nerf_reversal_ros.pose_network import ERROR_UNITS, Outputs, PoseNetwork
 from nerf_reversal_ros.warp import warp
 
 FORMAT = 1
 WHITENING = 0.15
 """Codes are divided by their standard deviation to twice this power before they are compared."""
-ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
-"""The network's information matrix is about errors in these units: [m] three times, [rad]."""
 MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
 """No regressed pose is believed to be better than this: [m] three times, [rad]."""
-NUMBERS = ('position_mean', 'position_scale', 'covariance_scale', 'typical_residual')
+NUMBERS = ('position_mean', 'position_scale', 'covariance_scale', 'typical_distance')
 """Learned numbers beside the network, of shapes (3,), (3,), () and ()."""
 ALIKE_M, ALIKE_DEG = 0.15, 8.0
 """Of known poses closer than this in both respects only the most similar one is retrieved."""
@@ -47,7 +45,7 @@ class Regression:
     covariance: Array
     """(6, 6) of x, y, z [m] and rotations about the fixed map axes x, y, z [rad] (REP 103)."""
     novelty: float
-    """How badly PCA explains the picture: 1 is typical of the map's views, more is stranger."""
+    """How far the most similar known view is, by PCA code: 1 is typical of held-out pictures."""
     retrieved: Array
     """(K, 4, 4) poses of the most similar known views, most similar first, no two alike."""
 
@@ -122,7 +120,7 @@ class PoseRegressor:
         pose = np.eye(4)
         pose[:3, :3] = outputs.rotation[0].cpu().numpy()
         pose[:3, 3] = outputs.position[0].cpu().numpy()
-        residual = residual_rms(self._pca, pictures, codes)[0] / numbers['typical_residual']
+        distances = torch.linalg.vector_norm(self._index - codes * whitening(self._pca), dim=1)
         return Regression(
             orthonormalized(pose),
             map_covariance(
@@ -130,13 +128,12 @@ class PoseRegressor:
                 pose[:3, :3],
                 float(numbers['covariance_scale']),
             ),
-            float(residual),
-            self._nearest(codes[0], retrieve),
+            float(distances.min() / numbers['typical_distance']),
+            self._nearest(distances, retrieve),
         )
 
-    def _nearest(self, code: Tensor, count: int) -> Array:
-        distance = (self._index - code * whitening(self._pca)).square().sum(1)
-        order = torch.topk(-distance, min(len(distance), 32 * count)).indices.cpu().numpy()
+    def _nearest(self, distances: Tensor, count: int) -> Array:
+        order = torch.topk(-distances, min(len(distances), 32 * count)).indices.cpu().numpy()
         chosen = np.empty((0, 4, 4))
         for pose in self._index_poses[order]:
             if len(chosen) == count:
@@ -229,15 +226,6 @@ class PoseRegressor:
             ) from error
 
 
-def as_tensors(
-    rgb: NDArray[np.uint8], seen: NDArray[np.bool_], device: str | torch.device
-) -> tuple[Tensor, Tensor]:
-    """Take pictures (N, h, w, 3) and masks (N, h, w) to float channels first, in [0, 1]."""
-    colours = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(0, 3, 1, 2)
-    mask = torch.from_numpy(np.ascontiguousarray(seen)).to(device)[:, None]
-    return colours.float() / 255.0, mask.float()
-
-
 def network_inputs(
     compression: str, pca: Pca, pictures: Tensor, codes: Tensor, camera: Camera
 ) -> Tensor:
@@ -246,11 +234,6 @@ def network_inputs(
         return codes / pca.variance.sqrt()
     seen_by_network = pictures if compression == 'none' else pca.rebuild(codes)
     return seen_by_network.view(-1, 3, camera.height, camera.width)
-
-
-def residual_rms(pca: Pca, pictures: Tensor, codes: Tensor) -> Tensor:
-    """Return (N,) root mean squares of what codes (N, K) do not tell of pictures (N, D)."""
-    return (pictures - pca.rebuild(codes)).square().mean(1).sqrt()
 
 
 def whitening(pca: Pca) -> Tensor:

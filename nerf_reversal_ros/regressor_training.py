@@ -6,31 +6,33 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 import torch
 from torch import Tensor
 
 from nerf_reversal_ros.augmentation import small_turn, turned, varied_appearance
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Frame
-from nerf_reversal_ros.compression import Pca, standardized
+from nerf_reversal_ros.compression import as_tensors, Pca
+from nerf_reversal_ros.compression_training import fit_pca
 from nerf_reversal_ros.config import RegressorConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
-from nerf_reversal_ros.pose_network import Outputs, PoseNetwork
+from nerf_reversal_ros.pose_network import (
+    error_in_camera,
+    Outputs,
+    PoseNetwork,
+    surprise,
+    whitened_error,
+)
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import (
-    as_tensors,
-    ERROR_UNITS,
     network_inputs,
     PoseRegressor,
-    residual_rms,
+    whitening,
 )
 from nerf_reversal_ros.synthesis import Views
 from nerf_reversal_ros.warp import warp
 
-PCA_VIEWS = 6000
-"""The PCA learns from at most this many views: more change it little and cost memory."""
 BATCH = 256
 REAL_SHARE = 0.15
 """Real pictures are repeated until they make up this share of what is trained on."""
@@ -54,56 +56,6 @@ def real_views(frames: Iterable[Frame], camera: Camera) -> Views:
         np.array([picture.seen for picture in warped], dtype=np.bool_).reshape(shape),
         np.array(poses, dtype=np.float64).reshape(-1, 4, 4),
         {},
-    )
-
-
-def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
-    """
-    Learn the PCA of standardized pictures from an even choice of the views.
-
-    Raises
-    ------
-    BuildError
-        If there are not more views than components, or they do not differ.
-    """
-    chosen = []
-    total = sum(len(part) for part in views)
-    for part in views:
-        count = min(len(part), max(1, len(part) * PCA_VIEWS // total))
-        chosen += [(part, i) for i in np.linspace(0, len(part) - 1, count).astype(int)]
-    if len(chosen) <= components:
-        raise BuildError(
-            f'regressor.components is {components} but there are only {len(chosen)} views: take'
-            ' fewer components or more synthesis.views'
-        )
-    pixels = 3 * views[0].seen[0].size
-    data = np.empty((len(chosen), pixels), dtype=np.float32)
-    hidden = np.empty((len(chosen), pixels), dtype=np.bool_)
-    for start in range(0, len(chosen), BATCH):
-        batch = chosen[start : start + BATCH]
-        rgb, seen = as_tensors(
-            np.stack([part.rgb[i] for part, i in batch]),
-            np.stack([part.seen[i] for part, i in batch]),
-            'cpu',
-        )
-        data[start : start + BATCH] = standardized(rgb, seen).flatten(1).numpy()
-        hidden[start : start + BATCH] = (seen.expand_as(rgb) == 0.0).flatten(1).numpy()
-    mean = data.sum(0) / np.maximum(len(data) - hidden.sum(0), 1).astype(np.float32)
-    data -= mean
-    data[hidden] = 0.0
-    if not np.any(np.abs(data) > 1e-3):
-        raise BuildError(
-            f'all {len(data)} views look the same: check that the capture shows a textured room'
-            ' and that the field was trained'
-        )
-    learned = PCA(
-        components, svd_solver='randomized', iterated_power=2, copy=False, random_state=seed
-    ).fit(data)
-    return Pca(
-        torch.from_numpy(mean + learned.mean_.astype(np.float32)),
-        torch.from_numpy(np.ascontiguousarray(learned.components_, dtype=np.float32)),
-        torch.from_numpy(learned.explained_variance_.astype(np.float32)),
-        torch.from_numpy(np.cumsum(learned.explained_variance_ratio_).astype(np.float32)),
     )
 
 
@@ -246,7 +198,7 @@ class _Trainer:
                 ' check that the capture shows a textured room'
             )
         self.network.load_state_dict(best_weights)
-        return self._regressor(best, best_epoch, baseline, history)
+        return self._regressor(validation, best, best_epoch, baseline, history)
 
     def _loss(self, lesson: NDArray[np.int64], certainty_weight: float) -> Tensor:
         rgb, seen, poses = self._varied(lesson)
@@ -257,7 +209,7 @@ class _Trainer:
         metres, radians = error[:, :3].norm(dim=1).mean(), error[:, 3:].norm(dim=1).mean()
         loss: Tensor = metres / GOOD_M + torch.rad2deg(radians) / GOOD_DEG
         if certainty_weight > 0.0:
-            loss = loss + certainty_weight * _surprise(outputs, error.detach()).mean()
+            loss = loss + certainty_weight * surprise(outputs, error.detach()).mean()
         return loss
 
     def _varied(self, which: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
@@ -315,7 +267,7 @@ class _Trainer:
             truth = torch.from_numpy(validation.map_from_camera[part]).float().to(self.device)
             error = error_in_camera(outputs, truth[:, :3, 3], truth[:, :3, :3])
             errors.append(error)
-            surprises.append(_whitened(outputs, error).square().mean(1))
+            surprises.append(whitened_error(outputs, error).square().mean(1))
         error = torch.cat(errors)
         return _Scores(
             float(error[:, :3].norm(dim=1).median()),
@@ -324,16 +276,26 @@ class _Trainer:
         )
 
     def _regressor(
-        self, best: _Scores, best_epoch: int, baseline: _Scores, history: list[dict[str, float]]
+        self,
+        validation: Views,
+        best: _Scores,
+        best_epoch: int,
+        baseline: _Scores,
+        history: list[dict[str, float]],
     ) -> PoseRegressor:
         """Index all views and put everything together."""
-        codes, residuals = [], []
+        codes = []
         for start in range(0, len(self.poses), BATCH):
             which = np.arange(start, min(start + BATCH, len(self.poses)))
             rgb, seen, _ = self._views(which)
             pictures = self.pca.pictures(*as_tensors(rgb, seen, self.device))
             codes.append(self.pca.codes(pictures))
-            residuals.append(residual_rms(self.pca, pictures, codes[-1]))
+        index = torch.cat(codes).half()
+        validated = self.pca.codes(
+            self.pca.pictures(*as_tensors(validation.rgb, validation.seen, self.device))
+        )
+        weights = whitening(self.pca)
+        distances = torch.cdist(validated * weights, index.float() * weights).min(1).values
         report: dict[str, Any] = {
             'retained_variance': [round(float(share), 5) for share in self.pca.retained],
             'history': history,
@@ -351,46 +313,16 @@ class _Trainer:
             self.config.compression,
             self.pca,
             self.network,
-            torch.cat(codes).half(),
+            index,
             self.poses,
             {
                 'position_mean': self.position_mean,
                 'position_scale': self.position_scale,
                 'covariance_scale': torch.tensor(best.covariance_scale, device=self.device),
-                'typical_residual': torch.cat(residuals).median(),
+                'typical_distance': distances.median().clamp(min=1e-6),
             },
             report,
         )
-
-
-def error_in_camera(outputs: Outputs, position: Tensor, rotation: Tensor) -> Tensor:
-    """
-    Return what leads from the predicted to the true poses, in axes of the predicted camera.
-
-    Returns
-    -------
-    (N, 6) tensor
-        Translation [m], then rotation vector [rad].
-    """
-    camera_from_map = outputs.rotation.transpose(1, 2)
-    translation = (camera_from_map @ (position - outputs.position)[:, :, None])[:, :, 0]
-    difference = camera_from_map @ rotation
-    skew = 0.5 * (difference - difference.transpose(1, 2))
-    sine_axis = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], 1)
-    sine = sine_axis.square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
-    cosine = 0.5 * (difference.diagonal(dim1=1, dim2=2).sum(1, keepdim=True) - 1.0)
-    return torch.cat([translation, sine_axis * (torch.atan2(sine, cosine) / sine)], 1)
-
-
-def _whitened(outputs: Outputs, error: Tensor) -> Tensor:
-    """Return errors (N, 6) in units of the predicted standard deviations, decorrelated."""
-    units = torch.tensor(ERROR_UNITS, device=error.device)
-    return (outputs.information_factor.transpose(1, 2) @ (error / units)[:, :, None])[:, :, 0]
-
-
-def _surprise(outputs: Outputs, error: Tensor) -> Tensor:
-    """Return the negative logarithm of the Gaussian likelihood, (N,), up to a constant."""
-    return 0.5 * _whitened(outputs, error).square().sum(1) - outputs.log_diagonal.sum(1)
 
 
 def _mean_pose(map_from_camera: Array) -> Array:

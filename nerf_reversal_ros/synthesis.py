@@ -38,7 +38,9 @@ REASONS = (
 CHUNK = 250
 """Views made from one random sequence, and lost at most when a run is killed."""
 
-RENDER_BATCH = 25
+RENDER_BATCH = 50
+PREVIEW_SHRINK = 4
+"""Views are judged on a preview with this much fewer columns and rows: rejecting is cheap."""
 MAX_DRAWS_PER_VIEW = 100
 ROLL_SHARE = 1 / 3
 """People and robots keep cameras upright: roll varies less than yaw and pitch."""
@@ -134,7 +136,7 @@ def place_faults(field: RadianceField, drawn: Drawn, clearance_m: float) -> list
     line = drawn.walked_positions[:, None] + share * (goal - drawn.walked_positions)[:, None]
     faults: list[str | None] = []
     for here, on_line, near in zip(
-        *(_is_matter(field, p) for p in (goal[:, None], line, around)), strict=True
+        *(_is_matter(field, points) for points in (goal[:, None], line, around)), strict=True
     ):
         if here.any():
             faults.append('inside matter')
@@ -243,6 +245,9 @@ def _make_chunk(
 ) -> Views:
     kept: list[tuple[Rendering, Array]] = []
     rejected: Counter[str] = Counter()
+    preview = camera.scaled_to(
+        max(1, camera.width // PREVIEW_SHRINK), max(1, camera.height // PREVIEW_SHRINK)
+    )
     while len(kept) < size:
         if len(kept) + rejected.total() >= MAX_DRAWS_PER_VIEW * size:
             reasons = ', '.join(f'{name}: {n}' for name, n in rejected.most_common())
@@ -257,12 +262,10 @@ def _make_chunk(
         possible = drawn.map_from_camera[[fault is None for fault in faults]]
         for start in range(0, len(possible), RENDER_BATCH):
             batch = possible[start : start + RENDER_BATCH]
-            for view, pose in zip(field.render(batch, camera), batch, strict=True):
-                fault = view_fault(view, config)
-                if fault:
-                    rejected[fault] += 1
-                elif len(kept) < size:
-                    kept.append((view, pose))
+            faults = [view_fault(view, config) for view in field.render(batch, preview)]
+            rejected.update(fault for fault in faults if fault)
+            usable = batch[[fault is None for fault in faults]][: size - len(kept)]
+            kept += zip(field.render(usable, camera), usable, strict=True)
             if len(kept) == size:
                 break
     return Views(

@@ -52,7 +52,7 @@ def walk(count: int, *, radius_m: float = 0.7, height_m: float = 1.3) -> NDArray
     poses = []
     for angle in np.linspace(0.0, 2.0 * np.pi, count, endpoint=False):
         eye = np.array([radius_m * np.cos(angle), radius_m * np.sin(angle), height_m])
-        ahead = eye + [np.cos(angle + 0.8), np.sin(angle + 0.8), -0.2]
+        ahead = eye + np.array([np.cos(angle + 0.8), np.sin(angle + 0.8), -0.2])
         poses.append(look_at(eye, ahead))
     return np.stack(poses)
 

@@ -1,15 +1,15 @@
 """Promises of the synthetic views."""
 
+from box_room import BoxRoom, CAMERA, HIGH, walk
 import numpy as np
 import pytest
-from box_room import CAMERA, HIGH, BoxRoom, walk
 
 from nerf_reversal_ros.config import SynthesisConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.geometry import look_at, pose_errors
 from nerf_reversal_ros.synthesis import (
-    Drawn,
     draw_poses,
+    Drawn,
     place_faults,
     synthesize_views,
     view_fault,
@@ -146,5 +146,5 @@ def test_a_room_that_gives_no_views_is_refused_with_the_counts(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(BuildError, match='cannot write the synthetic views to .*file'):
+    with pytest.raises(BuildError, match=r'cannot write the synthetic views to .*file'):
         synthesize(tmp_path / 'file' / 'below', views=10)

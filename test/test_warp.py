@@ -1,8 +1,8 @@
 """Promises of the warp between cameras."""
 
+from box_room import BoxRoom, walk
 import numpy as np
 import pytest
-from box_room import BoxRoom, walk
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import ImageError

@@ -1,0 +1,63 @@
+"""How the PCA of a room's pictures is learned; the only file that needs scikit-learn."""
+
+import numpy as np
+from sklearn.decomposition import PCA
+import torch
+
+from nerf_reversal_ros.compression import as_tensors, Pca, standardized
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.synthesis import Views
+
+PCA_VIEWS = 6000
+"""The PCA learns from at most this many views: more change it little and cost memory."""
+BATCH = 256
+
+
+def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
+    """
+    Learn the PCA of standardized pictures from an even choice of the views.
+
+    Raises
+    ------
+    BuildError
+        If there are not more views than components, or they do not differ.
+    """
+    chosen = []
+    total = sum(len(part) for part in views)
+    for part in views:
+        count = min(len(part), max(1, len(part) * PCA_VIEWS // total))
+        chosen += [(part, i) for i in np.linspace(0, len(part) - 1, count).astype(int)]
+    if len(chosen) <= components:
+        raise BuildError(
+            f'regressor.components is {components} but there are only {len(chosen)} views: take'
+            ' fewer components or more synthesis.views'
+        )
+    pixels = 3 * views[0].seen[0].size
+    data = np.empty((len(chosen), pixels), dtype=np.float32)
+    hidden = np.empty((len(chosen), pixels), dtype=np.bool_)
+    for start in range(0, len(chosen), BATCH):
+        batch = chosen[start : start + BATCH]
+        rgb, seen = as_tensors(
+            np.stack([part.rgb[i] for part, i in batch]),
+            np.stack([part.seen[i] for part, i in batch]),
+            'cpu',
+        )
+        data[start : start + BATCH] = standardized(rgb, seen).flatten(1).numpy()
+        hidden[start : start + BATCH] = (seen.expand_as(rgb) == 0.0).flatten(1).numpy()
+    mean = data.sum(0) / np.maximum(len(data) - hidden.sum(0), 1).astype(np.float32)
+    data -= mean
+    data[hidden] = 0.0
+    if not np.any(np.abs(data) > 1e-3):
+        raise BuildError(
+            f'all {len(data)} views look the same: check that the capture shows a textured room'
+            ' and that the field was trained'
+        )
+    learned = PCA(
+        components, svd_solver='randomized', iterated_power=2, copy=False, random_state=seed
+    ).fit(data)
+    return Pca(
+        torch.from_numpy(mean + learned.mean_.astype(np.float32)),
+        torch.from_numpy(np.ascontiguousarray(learned.components_, dtype=np.float32)),
+        torch.from_numpy(learned.explained_variance_.astype(np.float32)),
+        torch.from_numpy(np.cumsum(learned.explained_variance_ratio_).astype(np.float32)),
+    )
