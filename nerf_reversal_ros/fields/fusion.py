@@ -124,7 +124,9 @@ def _allocate(
     chunks, counts, centres = [], [], []
     for view in views:
         centres.append(view.map_from_camera[:3, 3])
-        points = back_project(view, stride=4)
+        # A quarter of the rows and columns of a LiDAR's 256x192 is plenty; all of a small picture.
+        stride = int(np.clip(np.sqrt(view.depth.size / 3000), 1, 4))
+        points = back_project(view, stride)
         if not len(points):
             continue
         touched = np.concatenate([np.floor((points + o) / brick_m) for o in offsets])
