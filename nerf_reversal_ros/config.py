@@ -158,7 +158,7 @@ class SynthesisConfig(Checked):
     )
     clearance_m: float = option(0.15, 'least distance of a camera to matter [m]', low=0.0)
     min_opacity: float = option(
-        0.85, 'least mean opacity of a view: the rest would be unseen', low=0.0, high=1.0
+        0.75, 'least mean opacity of a view: the rest would be unseen', low=0.0, high=1.0
     )
     near_m: float = option(0.25, 'a pixel nearer than this is too near [m]', low=0.0)
     max_near_share: float = option(

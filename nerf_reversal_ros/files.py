@@ -5,6 +5,10 @@ import hashlib
 import os
 from pathlib import Path
 import shutil
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nerf_reversal_ros.errors import NerfReversalError
 
@@ -89,3 +93,25 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def open_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[bytes]:
+    """Open an .npy file for writing rows; made with its full size when it is not there."""
+    if not path.exists():
+        with open(path, 'wb') as file:
+            np.lib.format.write_array_header_1_0(
+                file, {'descr': np.dtype(dtype).str, 'fortran_order': False, 'shape': shape}
+            )
+            file.truncate(file.tell() + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    return open(path, 'r+b')
+
+
+def write_rows(file: IO[bytes], first: int, rows: NDArray[np.generic]) -> None:
+    """Write rows of an open .npy file and wait until they are on the disk."""
+    file.seek(0)
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+    file.seek(first * rows[0].nbytes, os.SEEK_CUR)
+    file.write(rows.tobytes())
+    file.flush()
+    os.fsync(file.fileno())

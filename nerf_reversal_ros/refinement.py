@@ -136,6 +136,8 @@ def align(
     camera = render_camera(query)
     view = field.render(map_from_camera[None], camera)[0]
     pixels, descriptors = _RENDER_KEYPOINTS(view.rgb)
+    if len(pixels) < 6:
+        return None
     depth = _depth_at(view, pixels)
     known = depth > 0
     pixels, descriptors, depth = pixels[known], descriptors[known], depth[known]

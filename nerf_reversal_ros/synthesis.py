@@ -10,9 +10,8 @@ that a killed run goes on where it was and ends with the same views.
 from collections import Counter
 from dataclasses import asdict, dataclass
 import json
-import os
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import SynthesisConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import RadianceField, Rendering, Space
+from nerf_reversal_ros.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
@@ -203,8 +203,8 @@ def synthesize_views(
         _start_afresh_if_changed(work_dir, capture_poses, camera, config, seed)
         shape = (config.views, camera.height, camera.width)
         with (
-            _open_array(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
-            _open_array(work_dir / 'seen.npy', shape, np.bool_) as seen_file,
+            open_array(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
+            open_array(work_dir / 'seen.npy', shape, np.bool_) as seen_file,
         ):
             for number, size in enumerate(chunks):
                 first = number * CHUNK
@@ -212,12 +212,10 @@ def synthesize_views(
                 if not marker.exists():
                     rng = np.random.default_rng([seed, number])
                     chunk = _make_chunk(field, capture_poses, camera, config, rng, size)
-                    _write_rows(rgb_file, first, chunk.rgb)
-                    _write_rows(seen_file, first, chunk.seen)
-                    _write_atomically(
-                        marker,
-                        {'poses': chunk.map_from_camera.tolist(), 'rejected': chunk.rejected},
-                    )
+                    write_rows(rgb_file, first, chunk.rgb)
+                    write_rows(seen_file, first, chunk.seen)
+                    made = {'poses': chunk.map_from_camera.tolist(), 'rejected': chunk.rejected}
+                    replace_text(marker, json.dumps(made))
                 made = json.loads(marker.read_text(encoding='utf-8'))
                 poses[first : first + size] = made['poses']
                 rejected.update(made['rejected'])
@@ -292,35 +290,4 @@ def _start_afresh_if_changed(
         return
     for old in (path, *work_dir.glob('chunk_*.json'), *work_dir.glob('*.npy')):
         old.unlink(missing_ok=True)
-    _write_atomically(path, request)
-
-
-def _write_atomically(path: Path, content: dict[str, object]) -> None:
-    partial = path.with_suffix('.partial')
-    with open(partial, 'w', encoding='utf-8') as file:
-        file.write(json.dumps(content))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _open_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[bytes]:
-    """Open an .npy file for writing rows; made with its full size when it is not there."""
-    if not path.exists():
-        with open(path, 'wb') as file:
-            np.lib.format.write_array_header_1_0(
-                file, {'descr': np.dtype(dtype).str, 'fortran_order': False, 'shape': shape}
-            )
-            file.truncate(file.tell() + int(np.prod(shape)) * np.dtype(dtype).itemsize)
-    return open(path, 'r+b')
-
-
-def _write_rows(file: IO[bytes], first: int, rows: NDArray[np.generic]) -> None:
-    """Write rows of an open .npy file and wait until they are on the disk."""
-    file.seek(0)
-    np.lib.format.read_magic(file)
-    np.lib.format.read_array_header_1_0(file)
-    file.seek(first * rows[0].nbytes, os.SEEK_CUR)
-    file.write(rows.tobytes())
-    file.flush()
-    os.fsync(file.fileno())
+    replace_text(path, json.dumps(request))

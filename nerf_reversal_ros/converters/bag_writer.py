@@ -43,6 +43,7 @@ class BagWriter:
         world_frame: str = 'world',
         camera_frame: str = 'camera_optical_frame',
         raw_depth: bool = False,
+        info_every: int = 1,
     ) -> None:
         """
         Prepare a bag at ``path``, which must not exist.
@@ -62,6 +63,9 @@ class BagWriter:
             Names of the frames in the headers.
         raw_depth : bool
             Write depth as 32FC1 Image instead of compressed millimetres.
+        info_every : int
+            Write CameraInfo with every so many frames, beginning with the first: Record3D's
+            driver does with every tenth.
 
         Raises
         ------
@@ -73,7 +77,8 @@ class BagWriter:
             raise CaptureError(f'{self.path} exists already: choose another name or remove it')
         self._staging = self.path.with_name(f'.{self.path.name}.partial')
         self._world_frame, self._camera_frame = world_frame, camera_frame
-        self._raw_depth = raw_depth
+        self._raw_depth, self._info_every = raw_depth, info_every
+        self._frames = 0
         with self._failure_told():
             shutil.rmtree(self._staging, ignore_errors=True)
             # rosbags names the files after their folder, so that the folder has its final name.
@@ -141,7 +146,9 @@ class BagWriter:
         if depth is not None:
             message = _raw_depth if self._raw_depth else _compressed_depth
             self._put(self._depth, stamp_ns, message(header, depth))
-        self._put(self._info, stamp_ns, _camera_info(header, camera))
+        if self._frames % self._info_every == 0:
+            self._put(self._info, stamp_ns, _camera_info(header, camera))
+        self._frames += 1
         pose = _pose_message(self._header(stamp_ns, self._world_frame), world_from_camera)
         self._put(self._pose, stamp_ns, pose)
 
@@ -178,7 +185,7 @@ def _colour_message(header: Any, picture: bytes | NDArray[np.uint8]) -> Any:
 
 def _compressed_depth(header: Any, depth: NDArray[np.float32]) -> Any:
     millimetres = np.clip(np.rint(depth * 1000.0), 0, 65535).astype(np.uint16)
-    png = cv2.imencode('.png', millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+    png = cv2.imencode('.png', millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1]
     data = np.concatenate([np.zeros(12, np.uint8), png.ravel()])
     form = '16UC1; compressedDepth png'
     return _STORE.types['sensor_msgs/msg/CompressedImage'](header, form, data)

@@ -24,6 +24,7 @@ from torch import Tensor
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import MapError
 from nerf_reversal_ros.fields.base import Rendering, Space
+from nerf_reversal_ros.parallel import map_on_cores
 
 BRICK = 8
 """Voxels along the edge of a brick."""
@@ -34,7 +35,8 @@ EMPTY_LOG_DENSITY = -8.0
 OPAQUE_LOG_DENSITY = -3.0
 """A cell none of whose corners is denser than this is leapt over: its alpha is below 5 %."""
 SAMPLES_PER_CELL = 2
-RAYS_AT_ONCE = 1 << 17
+RAYS_AT_ONCE = 1 << 18
+RAYS_WORTH_A_CORE = 4096
 MAX_GRID_BRICKS = 1 << 26
 """Most bricks of a grid, there or not."""
 _CORNERS = torch.tensor(
@@ -147,13 +149,21 @@ class VoxelField:
             centre = (batch[:, :3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
             directions = (rays @ rotation.transpose(1, 2)).reshape(-1, 3)
             origins = centre.repeat_interleave(len(rays), dim=0)
-            rgb, depth, opacity = self.trace(origins, directions)
+            rgb, depth, opacity = self._trace_on_cores(origins, directions)
             shape = (len(batch), camera.height, camera.width)
             rgb8 = (rgb.clamp(0, 1) * 255 + 0.5).to(torch.uint8).view(*shape, 3).cpu().numpy()
             depths = depth.view(shape).cpu().numpy()
             opacities = opacity.view(shape).cpu().numpy()
             out += [Rendering(*view) for view in zip(rgb8, depths, opacities, strict=True)]
         return out
+
+    def _trace_on_cores(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
+        """Do `trace`; on a CPU each core takes a part of the rays."""
+        parts = torch.get_num_threads() if self.device.type == 'cpu' else 1
+        parts = max(1, min(parts, len(origins) // RAYS_WORTH_A_CORE))
+        pairs = zip(origins.chunk(parts), directions.chunk(parts), strict=True)
+        traced = map_on_cores(lambda pair: self.trace(*pair), pairs)
+        return tuple(torch.cat(part) for part in zip(*traced, strict=True))
 
     def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `Space`."""

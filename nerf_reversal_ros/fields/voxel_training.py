@@ -22,6 +22,8 @@ from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.fusion import DepthView, fuse, without_edges
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
+from nerf_reversal_ros.files import open_array, replace_text, write_rows
+from nerf_reversal_ros.parallel import map_on_cores
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 TRAINING_SIZE_PX = 640
@@ -34,7 +36,9 @@ DENSITY_SCALE = 5.0
 """Log densities are trained in units of this, so that one learning rate serves all channels."""
 BEHIND_M = 0.04
 """A training ray ends this far behind the measured depth."""
-CHECKPOINT_STEPS = 200
+CHECKPOINT_STEPS = 100
+PARTS = 2
+"""The rays of a step are drawn and followed in so many parts, on as many cores."""
 
 
 @dataclass(frozen=True)
@@ -142,31 +146,30 @@ def _load(
     depth_shape = first.depth.shape if first.depth is not None else (1, 1)
     shrink = min(1.0, TRAINING_SIZE_PX / max(depth_shape))
     depth_shape = (round(depth_shape[0] * shrink), round(depth_shape[1] * shrink))
-    paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'frames.npz'
+    paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'intrinsics.json'
     if not paths[2].exists():
-        rgb = np.lib.format.open_memmap(
-            paths[0], mode='w+', dtype=np.uint8, shape=(count, height, width, 3)
-        )
-        depth = np.lib.format.open_memmap(
-            paths[1], mode='w+', dtype=np.float16, shape=(count, *depth_shape)
-        )
         intrinsics = np.zeros((count, 4))
-        for row, frame in enumerate(capture):
-            rgb[row] = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
-            if frame.depth is not None:
-                size = depth_shape[::-1]
-                nearest = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
-                depth[row] = without_edges(nearest.astype(np.float32))
-            at_size = frame.camera.scaled_to(width, height)
-            intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
-            progress(Progress('pictures', row + 1, count))
-        rgb.flush()
-        depth.flush()
-        _write_atomically(paths[2], lambda path: np.savez(path, intrinsics=intrinsics))
+        with (
+            open_array(paths[0], (count, height, width, 3), np.uint8) as rgb_file,
+            open_array(paths[1], (count, *depth_shape), np.float16) as depth_file,
+        ):
+            for row, frame in enumerate(capture):
+                rgb = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
+                depth = np.zeros(depth_shape, np.float32)
+                if frame.depth is not None:
+                    size = depth_shape[::-1]
+                    nearest = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
+                    depth = without_edges(nearest.astype(np.float32))
+                write_rows(rgb_file, row, rgb[None].astype(np.uint8))
+                write_rows(depth_file, row, depth[None].astype(np.float16))
+                at_size = frame.camera.scaled_to(width, height)
+                intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
+                progress(Progress('pictures', row + 1, count))
+        replace_text(paths[2], json.dumps(intrinsics.tolist()))
     return TrainingData(
         np.load(paths[0], mmap_mode='r'),
         np.load(paths[1], mmap_mode='r'),
-        np.load(paths[2])['intrinsics'],
+        np.array(json.loads(paths[2].read_text(encoding='utf-8'))),
         capture.map_from_camera,
         held_out_frames(count, config.validation_share),
     )
@@ -179,13 +182,6 @@ def held_out_frames(count: int, share: float) -> NDArray[np.bool_]:
     start = min(int(count * 0.6), count - size)
     held_out[start : start + size] = True
     return held_out
-
-
-def _write_atomically(path: Path, write: Any) -> None:
-    temporary = path.with_name(f'.{path.name}')
-    with open(temporary, 'wb') as file:
-        write(file)
-    os.replace(temporary, path)
 
 
 class _Interpolate(torch.autograd.Function):
@@ -242,16 +238,13 @@ class _Trainer:
             share = step / max(1, self.config.steps)
             for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
                 group['lr'] = base * 0.05**share
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self._loss(np.random.default_rng([self.seed, step]))
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.theta.grad[0] = 0  # type: ignore[index]  # row 0 stays empty space
+            loss = self._gradient(step)
             self.optimizer.step()
             with torch.no_grad():
                 self.log_gain.sub_(self.log_gain.mean(0))
             if step % 10 == 9:
                 report['step'].append(step + 1)
-                report['loss'].append(float(loss.detach()))
+                report['loss'].append(loss)
                 note = f'loss {report["loss"][-1]:.4f}'
                 progress(Progress('field', step + 1, self.config.steps, note))
             if (step + 1) % CHECKPOINT_STEPS == 0:
@@ -266,6 +259,22 @@ class _Trainer:
         values[:, 1:].clamp_(0.0, 1.0)
         self.field.values = values
         self.field.update_distance_map()
+
+    def _gradient(self, step: int) -> float:
+        """Set the parameters' gradients of one step and return its loss."""
+        parameters = (self.theta, self.log_gain)
+
+        def part(number: int) -> tuple[Tensor, ...]:
+            loss = self._loss(np.random.default_rng([self.seed, step, number])) / PARTS
+            return loss.detach(), *torch.autograd.grad(loss, parameters)
+
+        loss, theta, log_gain = (
+            torch.stack(tensors).sum(0)
+            for tensors in zip(*map_on_cores(part, range(PARTS)), strict=True)
+        )
+        theta[0] = 0  # row 0 stays empty space
+        self.theta.grad, self.log_gain.grad = theta, log_gain
+        return float(loss)
 
     def _loss(self, rng: np.random.Generator) -> Tensor:
         """Draw rays, composite them differentiably, and compare with the pictures."""
@@ -296,7 +305,7 @@ class _Trainer:
         return colour_loss + self.config.depth_weight * depth_loss
 
     def _draw(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        data, device, count = self.data, self.field.device, self.config.rays_per_step
+        data, device, count = self.data, self.field.device, self.config.rays_per_step // PARTS
         _, height, width, _ = data.rgb.shape
         frame = np.sort(self.train[rng.integers(0, len(self.train), count)])
         u, v = rng.integers(0, width, count), rng.integers(0, height, count)

@@ -1,0 +1,113 @@
+"""
+Render the demo capture: a walk to build a map from, and another one to test it.
+
+Run from the top of the repository::
+
+    python -m demo.render_room --out demo/bags --work /tmp/demo_work
+
+Rendered frames are kept in the working folder: a second run only develops them again.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import drjit as dr
+import numpy as np
+from tqdm import tqdm
+
+from demo import sensors, trajectories
+from demo.renderer import RawFrame, Renderer
+from demo.scene import DAY, OVERCAST
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.converters.bag_writer import BagWriter
+
+CAMERA = Camera(360, 480, 358.0, 358.0, 177.3, 242.1)
+DEPTH_CAMERA = CAMERA.scaled_to(192, 256)
+FRAMES = {'walk': 190, 'test': 90}
+BATCH = 5
+LIGHTINGS = {'walk': DAY, 'test': OVERCAST}
+PHONES = {
+    'walk': sensors.Phone(grey=0.20, white_balance=(1.0, 1.0, 1.0), noise=1.5),
+    'test': sensors.Phone(grey=0.15, white_balance=(0.92, 1.0, 1.10), noise=2.5),
+}
+
+
+def rendered_frames(
+    name: str, walk: trajectories.Walk, work: Path, samples: int, scale: int
+) -> list[RawFrame]:
+    """Render what is not in the working folder yet and return all frames."""
+    folder = work / f'{name}_{samples}_{scale}'
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f'{i:04d}.npz' for i in range(len(walk.stamps_ns))]
+    missing = [i for i, path in enumerate(paths) if not path.exists()]
+    camera = CAMERA.scaled_to(CAMERA.width // scale, CAMERA.height // scale)
+    if missing:
+        renderer = Renderer(work, LIGHTINGS)
+    is_sharp = np.ptp(walk.exposures, axis=1).max(axis=(1, 2)) < 1e-9
+    jobs = [
+        (group[start : start + BATCH], rays)
+        for group, rays in (
+            ([i for i in missing if is_sharp[i]], samples),
+            ([i for i in missing if not is_sharp[i]], trajectories.POSES_A_BLUR),
+        )
+        for start in range(0, len(group), BATCH)
+    ]
+    for batch, rays in tqdm(jobs, desc=name, unit='batch', mininterval=10):
+        exposures = [walk.exposures[i] for i in batch]
+        frames = renderer.frames(name, exposures, camera, DEPTH_CAMERA, rays)
+        for i, frame in zip(batch, frames, strict=True):
+            half = frame._replace(radiance=frame.radiance.astype(np.float16))
+            with open(staged := paths[i].with_suffix('.part'), 'wb') as file:
+                np.savez(file, **half._asdict())
+            os.replace(staged, paths[i])
+    frames = [RawFrame(**np.load(path)) for path in paths]
+    return [frame._replace(radiance=frame.radiance.astype(np.float32)) for frame in frames]
+
+
+def write_bag(name: str, bag: Path, work: Path, samples: int, scale: int) -> None:
+    """Render one walk and write it as a bag of Record3D's driver."""
+    seed = {'walk': 11, 'test': 12}[name]
+    rng = np.random.default_rng(seed)
+    build = trajectories.build_walk(FRAMES['walk'])
+    walk = build if name == 'walk' else trajectories.test_walk(FRAMES['test'])
+    frames = rendered_frames(name, walk, work, samples, scale)
+    gains = sensors.exposures(frames, PHONES[name])
+    poses = walk.room_from_camera
+    if name == 'walk':  # the poses of the test walk are the truth
+        poses = sensors.drifted(poses, rng)
+    world_from_room = sensors.arkit_from_room(build.room_from_camera[0, :3, 3])
+    world_from_camera = sensors.arkit_poses(world_from_room, poses)
+    size = frames[0].radiance.shape
+    camera = CAMERA.scaled_to(size[1], size[0])
+    bag.parent.mkdir(parents=True, exist_ok=True)
+    with BagWriter(
+        bag,
+        pose_convention='opengl',
+        camera_frame='device_0_camera_link',
+        info_every=10,
+    ) as writer:
+        for i, frame in enumerate(frames):
+            rgb = sensors.colour_picture(frame, gains[i], PHONES[name], rng)
+            depth = sensors.lidar_depth(frame, rng)
+            stamp_ns = int(walk.stamps_ns[i])
+            writer.write(stamp_ns, sensors.jpeg(rgb), depth, camera, world_from_camera[i])
+
+
+def main() -> None:
+    """Read the arguments and write both bags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--out', type=Path, required=True, help='folder for the two bags')
+    parser.add_argument('--work', type=Path, required=True, help='folder for rendered frames')
+    parser.add_argument('--samples', type=int, default=6, help='rays a pixel')
+    parser.add_argument('--scale', type=int, default=1, help='2: half the size, for a draft')
+    parser.add_argument('--threads', type=int, default=1, help='processor cores to use')
+    arguments = parser.parse_args()
+    dr.set_thread_count(arguments.threads)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for name in FRAMES:
+        write_bag(name, arguments.out / name, arguments.work, arguments.samples, arguments.scale)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,37 @@
+"""
+Work spread over the cores by threads, one part a core.
+
+PyTorch spreads a single operation over the cores, which gains little for the many small
+operations of a ray marcher. Whole parts of the work, each on one core, gain nearly the number of
+cores; PyTorch lets go of Python's lock while it computes.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
+
+def map_on_cores(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """
+    Return ``work(item)`` for all items, in their order.
+
+    The number of threads is PyTorch's (``torch.get_num_threads()``, set by OMP_NUM_THREADS); with
+    one, nothing is threaded.
+    """
+    threads = torch.get_num_threads()
+    items = list(items)
+    if threads == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    return list(_pool(threads).map(work, items))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    # Set in a thread, the number of threads of PyTorch is that thread's own.
+    return ThreadPoolExecutor(threads, 'cores', initializer=torch.set_num_threads, initargs=(1,))
