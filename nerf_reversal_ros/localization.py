@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
-from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.gate import Evidence, judge, similarity_of, spread_of
@@ -210,14 +210,23 @@ def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
         If the device asked for is not there.
     """
     device = resolve_device(config.device)
-    calibration: dict[str, Any] = map_.manifest['calibration']
     return Localizer(
         VoxelField.load(map_.file('field.safetensors'), device),
         PoseRegressor.load(map_.file('regressor.safetensors'), device),
         map_.map_from_camera_walked[:, :3, 3],
-        Calibration(**{name: float(calibration[name]) for name in asdict(Calibration())}),
+        _calibration(map_),
         config,
     )
+
+
+def _calibration(map_: Map) -> Calibration:
+    try:
+        stored: dict[str, Any] = map_.manifest['calibration']
+        return Calibration(**{name: float(stored[name]) for name in asdict(Calibration())})
+    except (KeyError, TypeError, ValueError) as error:
+        raise MapError(
+            f'the map {map_.path} has no calibration of its covariance: build it again'
+        ) from error
 
 
 class _Clock:

@@ -15,7 +15,7 @@ from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.geometry import pose_errors
 from nerf_reversal_ros.localization import Calibration, Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.outcome import PoseEstimate, Rejected, REASONS
+from nerf_reversal_ros.outcome import PoseEstimate, REASONS, Rejected
 
 PLACES = walk(37)  # between those that the map was built from, but for the first
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)

@@ -1,5 +1,7 @@
 """Training of a voxel field on a real bag of the box room."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from room_bags import EPOCH_NS, write_room_bag
@@ -14,16 +16,29 @@ from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields import voxel_training
 from nerf_reversal_ros.fields.voxel_training import held_out_frames, train_voxel_field
 
-CAMERA = Camera(64, 48, 55.0, 55.0, 31.5, 23.5)
+CAMERA = Camera(80, 60, 68.0, 68.0, 39.5, 29.5)
 WALK = walk(20)
-CONFIG = VoxelFieldConfig(voxel_m=0.05, steps=25, rays_per_step=1024, validation_share=0.1)
-FUSED = VoxelFieldConfig(voxel_m=0.05, steps=0, rays_per_step=1024, validation_share=0.1)
+CONFIG = VoxelFieldConfig(
+    voxel_m=0.04, steps=30, rays_per_step=2048, learning_rate=0.02, validation_share=0.1
+)
+NOISE_M = 0.04
+
+
+def record(path, brightness=lambda number: 1.0):
+    """Record the walk with a depth that is as noisy as that of a cheap sensor."""
+    rng = np.random.default_rng(0)
+    with BagWriter(path, up_axis='z') as bag:
+        for number, pose in enumerate(WALK):
+            rgb, depth = render_box_room(pose, CAMERA)
+            rgb = (rgb * brightness(number)).astype(np.uint8)
+            depth += rng.normal(0, NOISE_M, depth.shape).astype(np.float32)
+            bag.write(EPOCH_NS + number * 100_000_000, rgb, depth, CAMERA, pose)
+    return open_capture(path, CaptureConfig())
 
 
 @pytest.fixture(scope='module')
 def capture(tmp_path_factory):
-    bag = write_room_bag(tmp_path_factory.mktemp('bags') / 'walk', WALK, CAMERA, up_axis='z')
-    return open_capture(bag, CaptureConfig())
+    return record(tmp_path_factory.mktemp('bags') / 'walk')
 
 
 def train(capture, work_dir, config=CONFIG, progress=lambda _: None):
@@ -38,8 +53,16 @@ def train(capture, work_dir, config=CONFIG, progress=lambda _: None):
     )
 
 
+@pytest.fixture(scope='module', autouse=True)
+def checkpoints():
+    """Save every eighth step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(voxel_training, 'CHECKPOINT_STEPS', 8)
+        yield
+
+
 @pytest.fixture(scope='module')
-def trained(capture, tmp_path_factory):
+def trained(capture, checkpoints, tmp_path_factory):
     return train(capture, tmp_path_factory.mktemp('training') / 'work')
 
 
@@ -49,21 +72,14 @@ def mean_colour(field):
 
 
 def test_training_lowers_the_loss_and_betters_what_fusion_began(capture, trained, tmp_path):
-    _, fused = train(capture, tmp_path / 'work', FUSED)
+    _, fused = train(capture, tmp_path / 'work', replace(CONFIG, steps=0))
     _, report = trained
-    assert fused['step'] == [] and report['step'] == [10, 20]
+    assert fused['step'] == [] and report['step'] == [10, 20, 30]
     assert report['loss'][-1] < report['loss'][0]
-    assert report['psnr_db'] > fused['psnr_db'] + 0.5 > 15
+    assert report['psnr_db'] > fused['psnr_db'] + 0.5
     assert report['coverage'] > 0.8
     assert report['depth_error_m'] < CONFIG.voxel_m / 2
     assert report['held_out_frames'] == 2
-
-
-def test_training_tells_its_steps_and_its_loss(capture, tmp_path):
-    told = []
-    train(capture, tmp_path / 'work', progress=told.append)
-    steps = [p for p in told if p.note.startswith('loss')]
-    assert [(p.stage, p.done, p.total) for p in steps] == [('field', 10, 25), ('field', 20, 25)]
 
 
 class Killed(BaseException):
@@ -82,21 +98,18 @@ def same(one, other):
     return torch.equal(one.values, other.values) and torch.equal(one.background, other.background)
 
 
-def test_an_interrupted_training_goes_on_and_ends_the_same(
-    capture, trained, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(voxel_training, 'CHECKPOINT_STEPS', 8)
+def test_an_interrupted_training_goes_on_and_ends_the_same(capture, trained, tmp_path):
     with pytest.raises(Killed):
         train(capture, tmp_path / 'work', progress=killed_at(20))
-    steps = []
-    field, report = train(capture, tmp_path / 'work', progress=steps.append)
-    assert [p.done for p in steps if p.note.startswith('loss')] == [20]  # goes on from step 16
+    told = []
+    field, report = train(capture, tmp_path / 'work', progress=told.append)
+    steps = [(p.stage, p.done, p.total) for p in told if p.note.startswith('loss')]
+    assert steps == [('field', 20, 30), ('field', 30, 30)]  # goes on from step 16
     assert same(field, trained[0])
     assert report == trained[1]
 
 
-def test_a_damaged_checkpoint_only_costs_time(capture, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(voxel_training, 'CHECKPOINT_STEPS', 8)
+def test_a_damaged_checkpoint_only_costs_time(capture, trained, tmp_path):
     with pytest.raises(Killed):
         train(capture, tmp_path / 'work', progress=killed_at(10))
     checkpoint = tmp_path / 'work/checkpoint.safetensors'
@@ -106,19 +119,10 @@ def test_a_damaged_checkpoint_only_costs_time(capture, trained, tmp_path, monkey
 
 
 def test_a_picture_of_half_the_brightness_does_not_darken_the_field(trained, tmp_path):
-    with BagWriter(tmp_path / 'bag', up_axis='z') as bag:
-        for number, pose in enumerate(WALK):
-            rgb, depth = render_box_room(pose, CAMERA)
-            if number == 4:
-                rgb = rgb // 2
-            bag.write(EPOCH_NS + number * 100_000_000, rgb, depth, CAMERA, pose)
-    capture = open_capture(tmp_path / 'bag', CaptureConfig())
+    capture = record(tmp_path / 'bag', lambda number: 0.5 if number == 4 else 1.0)
     field, _ = train(capture, tmp_path / 'work')
     # The field takes the mean exposure: 2 ** (1 / 18) = 4 % for one of 18 pictures.
     assert mean_colour(field) == pytest.approx(mean_colour(trained[0]), rel=0.06)
-    before, after = trained[0].render(WALK[4:5], CAMERA)[0], field.render(WALK[4:5], CAMERA)[0]
-    both = (before.opacity > 0.5) & (after.opacity > 0.5)
-    assert np.median(np.abs(before.rgb.astype(float) - after.rgb)[both]) < 12
 
 
 def test_frames_are_held_out_in_one_block_and_never_none():

@@ -376,7 +376,7 @@ _FILE_KEYS = (
 def _fit_together(data: dict[str, Tensor]) -> bool:
     """Tell whether the arrays of a file have the shapes that one field would give them."""
     grid, bricks = data['grid'].double(), data['bricks']
-    if len(grid) != 3 or float(grid.min()) < 1 or float(grid.prod()) > MAX_GRID_BRICKS:
+    if grid.shape != (3,) or float(grid.min()) < 1 or float(grid.prod()) > MAX_GRID_BRICKS:
         return False
     cells = int(grid.prod())
     occupied = int(np.unpackbits(data['corners'].numpy()).sum())
