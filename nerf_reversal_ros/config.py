@@ -131,7 +131,7 @@ class VoxelFieldConfig(Checked):
     """The voxel radiance field and its training."""
 
     voxel_m: float = option(0.01, 'edge of a voxel [m]', low=0.002, high=0.2)
-    steps: int = option(600, 'training steps; 0 keeps the field as depth initialised it', low=0)
+    steps: int = option(500, 'training steps; 0 keeps the field as depth initialised it', low=0)
     rays_per_step: int = option(24576, 'rays of one training step', low=64)
     learning_rate: float = option(0.01, 'of Adam, for colours and log densities', low=0.0)
     depth_weight: float = option(0.2, 'weight of the depth loss beside the colour loss', low=0.0)
@@ -176,7 +176,7 @@ class RegressorConfig(Checked):
         choices=('none', 'reconstruction', 'components'),
     )
     components: int = option(150, 'components of the PCA', low=2, high=4096)
-    epochs: int = option(14, 'largest number of passes over the views', low=1)
+    epochs: int = option(11, 'largest number of passes over the views', low=1)
     batch_size: int = option(128, 'views a training step', low=2)
     learning_rate: float = option(2e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
     patience: int = option(6, 'stop after this many epochs without improvement', low=1)
