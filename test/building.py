@@ -17,7 +17,7 @@ from nerf_reversal_ros.errors import NerfReversalError
 from nerf_reversal_ros.progress import Progress
 
 SPAWNER = multiprocessing.get_context('forkserver')
-SPAWNER.set_forkserver_preload(['building', 'nerf_reversal_ros.cli.main'])
+SPAWNER.set_forkserver_preload(['torch._dynamo', 'sklearn.decomposition', 'poselib', 'cv2'])
 
 
 def run(work: Callable[..., None], *arguments: Any) -> int:

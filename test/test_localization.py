@@ -1,6 +1,5 @@
 """One picture in, a pose or the reason why not out, in a map that was really built."""
 
-from dataclasses import replace
 import json
 import shutil
 
@@ -13,7 +12,7 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.geometry import pose_errors
-from nerf_reversal_ros.localization import Calibration, Localizer, open_localizer
+from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.map_store import open_map
 from nerf_reversal_ros.outcome import PoseEstimate, REASONS, Rejected
 
@@ -76,6 +75,13 @@ def test_a_picture_of_another_exposure_is_localized_too(small_localizer):
     assert errors(outcome, PLACES[11])[0] < 0.04
 
 
+def test_a_camera_held_upside_down_is_localized_as_such(small_localizer):
+    outcome = small_localizer.localize(picture(PLACES[4])[::-1, ::-1].copy(), CAMERA)
+    assert isinstance(outcome, PoseEstimate), outcome
+    error_m, error_deg = errors(outcome, PLACES[4] @ np.diag([-1.0, -1.0, 1.0, 1.0]))
+    assert error_m < 0.03 and error_deg < 0.6
+
+
 @pytest.mark.parametrize('value', [0, 128, 255])
 def test_a_picture_that_shows_nothing_is_rejected_as_such(small_localizer, value):
     outcome = small_localizer.localize(np.full((120, 160, 3), value, np.uint8), CAMERA)
@@ -90,9 +96,9 @@ def test_a_picture_that_shows_nothing_is_rejected_as_such(small_localizer, value
         (NOISE, {'unlike the map', 'too few matches', 'too few inliers'}),
         (NOISE // 8 + 100, {'unlike the map', 'too few matches', 'too few inliers'}),
         (picture(PLACES[4], paint=8), {'unlike the map', 'too few matches', 'too few inliers'}),
-        (picture(PLACES[4])[::-1, ::-1].copy(), set(REASONS) - {'too dark or flat'}),
+        (picture(PLACES[4])[:, ::-1].copy(), set(REASONS) - {'too dark or flat'}),
     ],
-    ids=['noise', 'weak noise', 'another room', 'upside down'],
+    ids=['noise', 'weak noise', 'another room', 'in a mirror'],
 )
 def test_a_picture_that_is_not_of_the_room_is_rejected(small_localizer, rgb, reasons):
     outcome = small_localizer.localize(rgb, CAMERA)
@@ -101,7 +107,7 @@ def test_a_picture_that_is_not_of_the_room_is_rejected(small_localizer, rgb, rea
     assert outcome.detail and outcome.diagnostics.regressed is not None
 
 
-@pytest.mark.parametrize('size', [(1, 1), (2, 2), (7, 5), (300, 3), (3, 300), (2000, 1)])
+@pytest.mark.parametrize('size', [(1, 1), (2, 2), (7, 5), (300, 3), (3, 300), (1000, 20)])
 def test_a_picture_of_any_size_has_an_outcome(small_localizer, size):
     width, height = size
     rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -124,23 +130,19 @@ def test_a_picture_that_is_not_its_cameras_is_an_error(small_localizer, rgb):
         small_localizer.localize(rgb, CAMERA)
 
 
-def test_the_gate_is_as_strict_as_it_is_set(small_localizer):
-    parts = (small_localizer.field, small_localizer.regressor, PLACES[:, :3, 3], Calibration())
-    config = LocalizerConfig(device='cpu')
-    strict = {
-        'too few inliers': replace(config, min_inliers=1000),
-        'render disagrees': replace(config, min_similarity=1.0),
-        'too uncertain': replace(config, max_std_m=1e-4),
-        'unlike the map': replace(config, max_novelty=1.0),
-    }
-    strange = picture(PLACES[3], paint=8)
-    for reason, settings in strict.items():
-        rgb = strange if reason == 'unlike the map' else picture(PLACES[3])
-        outcome = Localizer(*parts, settings).localize(rgb, CAMERA)
-        assert isinstance(outcome, Rejected) and outcome.reason == reason
-    far_away = (*parts[:2], PLACES[:, :3, 3] + 10.0, Calibration())
-    outcome = Localizer(*far_away, config).localize(picture(PLACES[3]), CAMERA)
-    assert isinstance(outcome, Rejected) and outcome.reason == 'outside the map'
+@pytest.mark.parametrize(
+    ('setting', 'reason'),
+    [
+        ({'min_inliers': 1000}, 'too few inliers'),
+        ({'min_similarity': 1.0}, 'render disagrees'),
+        ({'max_std_m': 1e-4}, 'too uncertain'),
+        ({'max_distance_m': 0.0}, 'outside the map'),
+    ],
+)
+def test_the_gate_is_as_strict_as_it_is_set(small_map, setting, reason):
+    config = LocalizerConfig(device='cpu', hypotheses=1, **setting)
+    outcome = open_localizer(small_map, config).localize(picture(PLACES[3]), CAMERA)
+    assert isinstance(outcome, Rejected) and outcome.reason == reason
 
 
 def test_only_the_map_folder_is_needed(small_map, tmp_path):
