@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 import torch
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.config import BuildConfig, LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
@@ -34,6 +33,7 @@ from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import synthesize_views, Views
+from nerf_reversal_ros.warp import canonical_camera
 
 FIELDS = ('voxel',)
 """What can be built; the names of ``--field``."""
@@ -129,14 +129,6 @@ def build_map(
                 'metrics': {**measured, 'synthetic_views': len(views), **metrics},
             }
         )
-
-
-def canonical_camera(camera: Camera, longer_side: int) -> Camera:
-    """Return the camera of the regressor's pictures: the capture's view, made small."""
-    scale = longer_side / max(camera.width, camera.height)
-    return camera.scaled_to(
-        max(8, round(camera.width * scale)), max(8, round(camera.height * scale))
-    )
 
 
 @dataclass

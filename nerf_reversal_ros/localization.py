@@ -41,9 +41,9 @@ class Calibration:
 
     covariance_scale: float = 4.0
     """Factor on the covariance; the default is used to measure it."""
-    floor_m: float = 0.004
+    floor_m: float = 0.005
     """Standard deviation of the position that no number of matches removes."""
-    floor_deg: float = 0.1
+    floor_deg: float = 0.15
     """The same of the orientation, each axis."""
 
     def covariance(self, fitted: Array) -> Array:
