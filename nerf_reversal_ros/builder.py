@@ -90,6 +90,9 @@ def build_map(
         room, field_report = clock.run(
             'field', lambda: _field_stage(writer, capture, config, where, progress)
         )
+        warnings = _field_warnings(field_report, config)
+        for warning in warnings:
+            progress(Progress('field', config.field.steps, config.field.steps, warning))
         views = clock.run(
             'synthesis', lambda: _synthesis_stage(writer, room, capture, config, progress)
         )
@@ -126,6 +129,7 @@ def build_map(
                 'convention': capture.convention.as_dict(),
                 'capture': {'source': Path(bag).name, 'counts': capture.counts},
                 'calibration': asdict(calibration),
+                'warnings': warnings,
                 'metrics': {**measured, 'synthetic_views': len(views), **metrics},
             }
         )
@@ -186,6 +190,18 @@ def _field_stage(
         writer.mark('field', report)
     # What is stored is what the robot will use, so that is what later stages use too.
     return VoxelField.load(path, device), writer.info('field')
+
+
+def _field_warnings(report: dict[str, Any], config: BuildConfig) -> list[str]:
+    """Return sentences about a field that is worse than a map should rest on."""
+    psnr_db, least = report.get('psnr_db'), config.field.min_psnr_db
+    if psnr_db is None or psnr_db >= least:
+        return []
+    return [
+        f'warning: the field reaches {psnr_db:.1f} dB on held-out frames, less than the'
+        f' {least} dB of field.min_psnr_db: expect few pictures to be localized; walk slower, in'
+        ' better light, or check the poses and the depth'
+    ]
 
 
 def _synthesis_stage(
