@@ -211,9 +211,10 @@ def _synthesis_stage(
     config: BuildConfig,
     progress: ProgressCallback,
 ) -> Views:
+    held_out = held_out_frames(len(capture), config.field.validation_share)
     return synthesize_views(
         room,
-        capture.map_from_camera,
+        capture.map_from_camera[~held_out],
         canonical_camera(capture.camera, config.synthesis.width),
         config.synthesis,
         seed=config.seed,

@@ -136,8 +136,6 @@ class VoxelFieldConfig(Checked):
     learning_rate: float = option(0.01, 'of Adam, for colours and log densities', low=0.0)
     depth_weight: float = option(0.2, 'weight of the depth loss beside the colour loss', low=0.0)
     validation_share: float = option(
-        0.05, 'share of the frames, in one block, held out to measure PSNR', low=0.01, high=0.5
-    )
     min_psnr_db: float = option(15.0, 'warn when held-out PSNR stays below this [dB]', low=0.0)
 
 
@@ -146,7 +144,7 @@ class SynthesisConfig(Checked):
     """Which synthetic views are rendered, and which are thrown away."""
 
     views: int = option(10000, 'synthetic views to keep', low=0, high=1_000_000)
-    width: int = option(96, "width of the regressor's pictures [px]", low=16, high=960)
+    width: int = option(96, "longer side of the regressor's pictures [px]", low=16, high=960)
     translation_m: float = option(
         0.5, 'radius of the ball around a walked pose that positions are drawn from [m]', low=0.0
     )
@@ -201,9 +199,9 @@ class LocalizerConfig(Checked):
     hypotheses: int = option(
         4, 'retrieved poses tried beside the regressed one', low=0, high=64, read_only=False
     )
-    rounds: int = option(2, 'render-and-match rounds', low=1, high=5, read_only=False)
+    rounds: int = option(2, 'render-and-match rounds', low=2, high=5, read_only=False)
     min_inliers: int = option(
-        30, 'reject with fewer matches that agree with the pose', low=6, read_only=False
+        30, 'reject with fewer matches that agree with the pose', low=12, read_only=False
     )
     min_inlier_ratio: float = option(
         0.3, 'reject with a smaller share of agreeing matches', low=0.0, high=1.0, read_only=False

@@ -120,7 +120,7 @@ class Localizer:
                 f'the picture is {rgb.shape} {rgb.dtype}, and its camera_info says'
                 f' {camera.width}x{camera.height}: an rgb8 picture of that size is needed'
             )
-        clock = _Clock()
+        clock, config = _Clock(), self.config  # a node may set other settings meanwhile
         contrast = float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())
         if contrast < MIN_CONTRAST:
             return Rejected(
@@ -128,20 +128,20 @@ class Localizer:
                 f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
             )
-        regression = self.regressor.regress(rgb, camera, retrieve=self.config.hypotheses)
+        regression = self.regressor.regress(rgb, camera, retrieve=config.hypotheses)
         clock.lap('regress')
         scores = {'contrast': contrast, 'novelty': regression.novelty}
-        if regression.novelty > self.config.max_novelty:
+        if regression.novelty > config.max_novelty:
             return Rejected(
                 'unlike the map',
-                f'novelty {regression.novelty:.1f} (allowed: {self.config.max_novelty})',
+                f'novelty {regression.novelty:.1f} (allowed: {config.max_novelty})',
                 Diagnostics(regression.map_from_camera, None, scores, clock.finish()),
             )
         query = make_query(rgb, camera)
         clock.lap('keypoints')
         best: _Attempt | None = None
         for hypothesis in (regression.map_from_camera, *regression.retrieved):
-            attempt = self._attempt(query, hypothesis)
+            attempt = self._attempt(query, hypothesis, config)
             if attempt is not None and (best is None or attempt.better_than(best)):
                 best = attempt
                 if best.verdict is None:
@@ -161,10 +161,12 @@ class Localizer:
             return Rejected(*best.verdict, told)
         return PoseEstimate(pose, best.covariance, told)
 
-    def _attempt(self, query: Query, hypothesis: Array) -> '_Attempt | None':
+    def _attempt(
+        self, query: Query, hypothesis: Array, config: LocalizerConfig
+    ) -> '_Attempt | None':
         """Refine one hypothesis and judge it; None when no pose explains the matches."""
         previous = alignment = align(self.field, query, hypothesis)
-        for _ in range(self.config.rounds - 1):
+        for _ in range(config.rounds - 1):
             if alignment is None or alignment.inliers < HOPELESS_INLIERS:
                 break
             previous, alignment = alignment, align(self.field, query, alignment.map_from_camera)
@@ -172,7 +174,7 @@ class Localizer:
             return None
         covariance = self._calibration.covariance(pose_covariance(alignment, query.camera))
         evidence = self._evidence(query, previous, alignment, covariance)
-        return _Attempt(alignment, covariance, evidence, judge(evidence, self.config))
+        return _Attempt(alignment, covariance, evidence, judge(evidence, config))
 
     def _evidence(
         self, query: Query, previous: Alignment, alignment: Alignment, covariance: Array

@@ -123,7 +123,7 @@ def train_voxel_field(
     if not capture.has_depth:
         raise BuildError(
             'the capture has no depth, which the voxel field needs to place its voxels: record'
-            ' with a LiDAR, or build with --field nerfacto'
+            ' with a LiDAR or an RGB-D camera'
         )
     data = _load(capture, config, work_dir, progress)
     field = fuse(_SpreadViews(data, FUSED_VIEWS), config.voxel_m, device)
