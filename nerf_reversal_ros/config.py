@@ -136,6 +136,12 @@ class VoxelFieldConfig(Checked):
     learning_rate: float = option(0.01, 'of Adam, for colours and log densities', low=0.0)
     depth_weight: float = option(0.2, 'weight of the depth loss beside the colour loss', low=0.0)
     validation_share: float = option(
+        0.05,
+        'share of the frames, one stretch of the walk, that is held out: to measure PSNR, to choose'
+        ' weights of the regressor, and to calibrate the covariance',
+        low=0.01,
+        high=0.5,
+    )
     min_psnr_db: float = option(15.0, 'warn when held-out PSNR stays below this [dB]', low=0.0)
 
 
