@@ -137,8 +137,8 @@ class VoxelFieldConfig(Checked):
     depth_weight: float = option(0.2, 'weight of the depth loss beside the colour loss', low=0.0)
     validation_share: float = option(
         0.05,
-        'share of the frames, one stretch of the walk, that is held out: to measure PSNR, to choose'
-        ' weights of the regressor, and to calibrate the covariance',
+        'share of the frames, one stretch of the walk, held out: to measure PSNR, to choose the'
+        " regressor's weights, and to calibrate the covariance",
         low=0.01,
         high=0.5,
     )
