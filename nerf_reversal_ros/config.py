@@ -245,7 +245,7 @@ class LocalizerConfig(Checked):
         1.5, 'reject a pose this far from every walked position [m]', low=0.0, read_only=False
     )
     max_novelty: float = option(
-        3.0,
+        8.0,
         'reject a picture whose PCA code is this much further from all known views than typical',
         low=1.0,
         read_only=False,
