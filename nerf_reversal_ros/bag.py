@@ -179,7 +179,15 @@ def _storage(path: Path) -> list[Path]:
                 ' (`nerf-reversal convert` makes a bag of other recordings)'
             )
         return files
-    return [path]
+    return [_Folder(path)] if path.is_dir() else [path]
+
+
+class _Folder(type(Path())):  # type: ignore[misc]
+    """A bag's folder: rosbags would take one named ``*.bag`` for a file of ROS 1."""
+
+    @property
+    def suffix(self) -> str:
+        return '' if self.is_dir() else str(super().suffix)
 
 
 def _short(message_type: str) -> str:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 import torch
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.config import BuildConfig, LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
@@ -34,6 +33,7 @@ from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import synthesize_views, Views
+from nerf_reversal_ros.warp import canonical_camera
 
 FIELDS = ('voxel',)
 """What can be built; the names of ``--field``."""
@@ -90,6 +90,9 @@ def build_map(
         room, field_report = clock.run(
             'field', lambda: _field_stage(writer, capture, config, where, progress)
         )
+        warnings = _field_warnings(field_report, config)
+        for warning in warnings:
+            progress(Progress('field', config.field.steps, config.field.steps, warning))
         views = clock.run(
             'synthesis', lambda: _synthesis_stage(writer, room, capture, config, progress)
         )
@@ -126,17 +129,10 @@ def build_map(
                 'convention': capture.convention.as_dict(),
                 'capture': {'source': Path(bag).name, 'counts': capture.counts},
                 'calibration': asdict(calibration),
+                'warnings': warnings,
                 'metrics': {**measured, 'synthetic_views': len(views), **metrics},
             }
         )
-
-
-def canonical_camera(camera: Camera, longer_side: int) -> Camera:
-    """Return the camera of the regressor's pictures: the capture's view, made small."""
-    scale = longer_side / max(camera.width, camera.height)
-    return camera.scaled_to(
-        max(8, round(camera.width * scale)), max(8, round(camera.height * scale))
-    )
 
 
 @dataclass
@@ -196,6 +192,18 @@ def _field_stage(
     return VoxelField.load(path, device), writer.info('field')
 
 
+def _field_warnings(report: dict[str, Any], config: BuildConfig) -> list[str]:
+    """Return sentences about a field that is worse than a map should rest on."""
+    psnr_db, least = report.get('psnr_db'), config.field.min_psnr_db
+    if psnr_db is None or psnr_db >= least:
+        return []
+    return [
+        f'warning: the field reaches {psnr_db:.1f} dB on held-out frames, less than the'
+        f' {least} dB of field.min_psnr_db: expect few pictures to be localized; walk slower, in'
+        ' better light, or check the poses and the depth'
+    ]
+
+
 def _synthesis_stage(
     writer: MapWriter,
     room: VoxelField,
@@ -203,9 +211,10 @@ def _synthesis_stage(
     config: BuildConfig,
     progress: ProgressCallback,
 ) -> Views:
+    held_out = held_out_frames(len(capture), config.field.validation_share)
     return synthesize_views(
         room,
-        capture.map_from_camera,
+        capture.map_from_camera[~held_out],
         canonical_camera(capture.camera, config.synthesis.width),
         config.synthesis,
         seed=config.seed,
@@ -273,7 +282,9 @@ def _calibration_stage(
     squared = (vectors * whitened).sum(1)
     # One frame in twenty may be an outlier that would make all the others look too certain.
     typical = np.sort(squared)[: max(5, int(np.ceil(0.95 * len(squared))))]
-    scale = float(np.clip(typical.mean() / 6, 0.25, 100.0))
+    # The held-out stretch lies inside the walk, where the map is at its best: it may widen the
+    # covariance, never narrow it.
+    scale = float(np.clip(typical.mean() / 6, 1.0, 100.0))
     return replace(first, covariance_scale=scale), metrics
 
 

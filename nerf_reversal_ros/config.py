@@ -131,12 +131,16 @@ class VoxelFieldConfig(Checked):
     """The voxel radiance field and its training."""
 
     voxel_m: float = option(0.01, 'edge of a voxel [m]', low=0.002, high=0.2)
-    steps: int = option(600, 'training steps; 0 keeps the field as depth initialised it', low=0)
+    steps: int = option(500, 'training steps; 0 keeps the field as depth initialised it', low=0)
     rays_per_step: int = option(24576, 'rays of one training step', low=64)
     learning_rate: float = option(0.01, 'of Adam, for colours and log densities', low=0.0)
     depth_weight: float = option(0.2, 'weight of the depth loss beside the colour loss', low=0.0)
     validation_share: float = option(
-        0.05, 'share of the frames, in one block, held out to measure PSNR', low=0.0, high=0.5
+        0.05,
+        'share of the frames, one stretch of the walk, held out: to measure PSNR, to choose the'
+        " regressor's weights, and to calibrate the covariance",
+        low=0.01,
+        high=0.5,
     )
     min_psnr_db: float = option(15.0, 'warn when held-out PSNR stays below this [dB]', low=0.0)
 
@@ -146,7 +150,7 @@ class SynthesisConfig(Checked):
     """Which synthetic views are rendered, and which are thrown away."""
 
     views: int = option(10000, 'synthetic views to keep', low=0, high=1_000_000)
-    width: int = option(96, "width of the regressor's pictures [px]", low=16, high=960)
+    width: int = option(96, "longer side of the regressor's pictures [px]", low=16, high=960)
     translation_m: float = option(
         0.5, 'radius of the ball around a walked pose that positions are drawn from [m]', low=0.0
     )
@@ -176,7 +180,7 @@ class RegressorConfig(Checked):
         choices=('none', 'reconstruction', 'components'),
     )
     components: int = option(150, 'components of the PCA', low=2, high=4096)
-    epochs: int = option(14, 'largest number of passes over the views', low=1)
+    epochs: int = option(11, 'largest number of passes over the views', low=1)
     batch_size: int = option(128, 'views a training step', low=2)
     learning_rate: float = option(2e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
     patience: int = option(6, 'stop after this many epochs without improvement', low=1)
@@ -201,9 +205,9 @@ class LocalizerConfig(Checked):
     hypotheses: int = option(
         4, 'retrieved poses tried beside the regressed one', low=0, high=64, read_only=False
     )
-    rounds: int = option(2, 'render-and-match rounds', low=1, high=5, read_only=False)
+    rounds: int = option(2, 'render-and-match rounds', low=2, high=5, read_only=False)
     min_inliers: int = option(
-        30, 'reject with fewer matches that agree with the pose', low=6, read_only=False
+        30, 'reject with fewer matches that agree with the pose', low=12, read_only=False
     )
     min_inlier_ratio: float = option(
         0.3, 'reject with a smaller share of agreeing matches', low=0.0, high=1.0, read_only=False
@@ -241,8 +245,8 @@ class LocalizerConfig(Checked):
         1.5, 'reject a pose this far from every walked position [m]', low=0.0, read_only=False
     )
     max_novelty: float = option(
-        6.0,
-        'reject a picture that PCA explains this much worse than typical',
+        8.0,
+        'reject a picture whose PCA code is this much further from all known views than typical',
         low=1.0,
         read_only=False,
     )

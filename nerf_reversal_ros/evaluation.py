@@ -179,11 +179,12 @@ def _stage(stage: str, outcomes: list[Outcome]) -> Answers:
     """Collect the poses of a stage with the time that it and those before it took."""
     given: list[tuple[Array | None, float]] = []
     for told in (outcome.diagnostics for outcome in outcomes):
-        took_ms = told.latency_ms.get('regress', math.nan)
+        took_ms = told.latency_ms
         if stage == 'regressor':
-            given.append((told.regressed, took_ms))
+            given.append((told.regressed, took_ms.get('regress', math.nan)))
         else:
-            given.append((told.refined, took_ms + told.latency_ms.get('refine', math.nan)))
+            laps = ('regress', 'keypoints', 'refine')
+            given.append((told.refined, sum(took_ms.get(lap, math.nan) for lap in laps)))
     reasons = [getattr(outcome, 'reason', 'no answer') for outcome in outcomes]
     return answers_of_poses(given, reasons)
 

@@ -66,7 +66,7 @@ def is_full_disk(error: BaseException) -> bool:
     """Tell a full disk, also from libraries (safetensors, torch) with errors of their own."""
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
-    return isinstance(error, Exception) and 'No space left on device' in str(error)
+    return isinstance(error, Exception) and any(os.strerror(n) in str(error) for n in _NO_ROOM)
 
 
 def sha256(path: Path) -> str:

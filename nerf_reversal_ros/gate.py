@@ -49,43 +49,45 @@ class Evidence:
 def judge(evidence: Evidence, config: LocalizerConfig) -> tuple[str, str] | None:
     """Return the reason and the figures why a pose is not believed, or None when it is."""
     e, c = evidence, config
+    # Each is asked for what is wanted, so that a NaN is a fault too.
     checks = (
         (
-            e.inliers < c.min_inliers or e.inlier_ratio < c.min_inlier_ratio,
+            e.inliers >= c.min_inliers and e.inlier_ratio >= c.min_inlier_ratio,
             'too few inliers',
             f'{e.inliers} inliers, {e.inlier_ratio:.0%} of the matches'
             f' (needed: {c.min_inliers}, {c.min_inlier_ratio:.0%})',
         ),
         (
-            e.spread < c.min_spread,
+            e.spread >= c.min_spread,
             'matches in one corner',
             f'inliers in {e.spread:.0%} of the picture (needed: {c.min_spread:.0%})',
         ),
         (
-            e.disagreement_m > c.max_disagreement_m or e.disagreement_deg > c.max_disagreement_deg,
+            e.disagreement_m <= c.max_disagreement_m
+            and e.disagreement_deg <= c.max_disagreement_deg,
             'rounds disagree',
             f'two rounds differ by {e.disagreement_m:.3f} m, {e.disagreement_deg:.2f} deg'
             f' (allowed: {c.max_disagreement_m} m, {c.max_disagreement_deg} deg)',
         ),
         (
-            not e.similarity >= c.min_similarity,
+            e.similarity >= c.min_similarity,
             'render disagrees',
             f'similarity {e.similarity:.2f} of picture and render (needed: {c.min_similarity})',
         ),
         (
-            e.std_m > c.max_std_m,
+            e.std_m <= c.max_std_m,
             'too uncertain',
             f'standard deviation {e.std_m:.3f} m (allowed: {c.max_std_m} m)',
         ),
         (
-            e.distance_m > c.max_distance_m,
+            e.distance_m <= c.max_distance_m,
             'outside the map',
             f'{e.distance_m:.2f} m from the nearest walked position'
             f' (allowed: {c.max_distance_m} m)',
         ),
     )
-    for failed, reason, detail in checks:
-        if failed:
+    for passed, reason, detail in checks:
+        if not passed:
             return reason, detail
     return None
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
-from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.gate import Evidence, judge, similarity_of, spread_of
@@ -41,9 +41,9 @@ class Calibration:
 
     covariance_scale: float = 4.0
     """Factor on the covariance; the default is used to measure it."""
-    floor_m: float = 0.004
+    floor_m: float = 0.005
     """Standard deviation of the position that no number of matches removes."""
-    floor_deg: float = 0.1
+    floor_deg: float = 0.15
     """The same of the orientation, each axis."""
 
     def covariance(self, fitted: Array) -> Array:
@@ -120,7 +120,7 @@ class Localizer:
                 f'the picture is {rgb.shape} {rgb.dtype}, and its camera_info says'
                 f' {camera.width}x{camera.height}: an rgb8 picture of that size is needed'
             )
-        clock = _Clock()
+        clock, config = _Clock(), self.config  # a node may set other settings meanwhile
         contrast = float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())
         if contrast < MIN_CONTRAST:
             return Rejected(
@@ -128,20 +128,20 @@ class Localizer:
                 f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
             )
-        regression = self.regressor.regress(rgb, camera, retrieve=self.config.hypotheses)
+        regression = self.regressor.regress(rgb, camera, retrieve=config.hypotheses)
         clock.lap('regress')
         scores = {'contrast': contrast, 'novelty': regression.novelty}
-        if regression.novelty > self.config.max_novelty:
+        if regression.novelty > config.max_novelty:
             return Rejected(
                 'unlike the map',
-                f'novelty {regression.novelty:.1f} (allowed: {self.config.max_novelty})',
+                f'novelty {regression.novelty:.1f} (allowed: {config.max_novelty})',
                 Diagnostics(regression.map_from_camera, None, scores, clock.finish()),
             )
         query = make_query(rgb, camera)
         clock.lap('keypoints')
         best: _Attempt | None = None
         for hypothesis in (regression.map_from_camera, *regression.retrieved):
-            attempt = self._attempt(query, hypothesis)
+            attempt = self._attempt(query, hypothesis, config)
             if attempt is not None and (best is None or attempt.better_than(best)):
                 best = attempt
                 if best.verdict is None:
@@ -161,10 +161,12 @@ class Localizer:
             return Rejected(*best.verdict, told)
         return PoseEstimate(pose, best.covariance, told)
 
-    def _attempt(self, query: Query, hypothesis: Array) -> '_Attempt | None':
+    def _attempt(
+        self, query: Query, hypothesis: Array, config: LocalizerConfig
+    ) -> '_Attempt | None':
         """Refine one hypothesis and judge it; None when no pose explains the matches."""
         previous = alignment = align(self.field, query, hypothesis)
-        for _ in range(self.config.rounds - 1):
+        for _ in range(config.rounds - 1):
             if alignment is None or alignment.inliers < HOPELESS_INLIERS:
                 break
             previous, alignment = alignment, align(self.field, query, alignment.map_from_camera)
@@ -172,7 +174,7 @@ class Localizer:
             return None
         covariance = self._calibration.covariance(pose_covariance(alignment, query.camera))
         evidence = self._evidence(query, previous, alignment, covariance)
-        return _Attempt(alignment, covariance, evidence, judge(evidence, self.config))
+        return _Attempt(alignment, covariance, evidence, judge(evidence, config))
 
     def _evidence(
         self, query: Query, previous: Alignment, alignment: Alignment, covariance: Array
@@ -210,14 +212,23 @@ def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
         If the device asked for is not there.
     """
     device = resolve_device(config.device)
-    calibration: dict[str, Any] = map_.manifest['calibration']
     return Localizer(
         VoxelField.load(map_.file('field.safetensors'), device),
         PoseRegressor.load(map_.file('regressor.safetensors'), device),
         map_.map_from_camera_walked[:, :3, 3],
-        Calibration(**{name: float(calibration[name]) for name in asdict(Calibration())}),
+        _calibration(map_),
         config,
     )
+
+
+def _calibration(map_: Map) -> Calibration:
+    try:
+        stored: dict[str, Any] = map_.manifest['calibration']
+        return Calibration(**{name: float(stored[name]) for name in asdict(Calibration())})
+    except (KeyError, TypeError, ValueError) as error:
+        raise MapError(
+            f'the map {map_.path} has no calibration of its covariance: build it again'
+        ) from error
 
 
 class _Clock:

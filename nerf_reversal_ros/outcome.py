@@ -28,9 +28,9 @@ class Diagnostics:
     refined: NDArray[np.float64] | None = None
     """(4, 4) map_from_camera after refinement, before the gate judged it."""
     scores: dict[str, float] = field(default_factory=dict)
-    """What the gate looked at: inliers, inlier_ratio, spread, ncc, novelty, ..."""
+    """What the gate looked at: inliers, inlier_ratio, spread, similarity, novelty, ..."""
     latency_ms: dict[str, float] = field(default_factory=dict)
-    """Milliseconds by stage (regress, refine, verify) and ``total``."""
+    """Milliseconds by stage (regress, keypoints, refine) and ``total``."""
 
 
 @dataclass(frozen=True)

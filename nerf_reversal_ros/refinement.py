@@ -204,7 +204,10 @@ def pose_covariance(alignment: Alignment, camera: Camera) -> Array:
     jacobian = (projection @ point_by_pose).reshape(-1, 6)
     residual = (camera.project(local) - alignment.pixels).reshape(-1)
     variance = residual @ residual / max(1, len(residual) - 6)
-    covariance: Array = variance * np.linalg.pinv(jacobian.T @ jacobian, hermitian=True)
+    information = jacobian.T @ jacobian
+    # A direction that the matches do not fix is very uncertain; a pseudo-inverse calls it sure.
+    least = 1e-12 * np.trace(information) * np.eye(6)
+    covariance: Array = variance * np.linalg.inv(information + least)
     return covariance
 
 

@@ -272,7 +272,7 @@ class _Trainer:
         return _Scores(
             float(error[:, :3].norm(dim=1).median()),
             float(error[:, 3:].norm(dim=1).median() * 180 / torch.pi),
-            float(torch.cat(surprises).mean().sqrt()),
+            max(1.0, float(torch.cat(surprises).mean().sqrt())),
         )
 
     def _regressor(

@@ -12,7 +12,12 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 import pytest
+from small_map import build_small_map
 import torch
+
+from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.localization import Localizer, open_localizer
+from nerf_reversal_ros.map_store import Map
 
 torch.set_num_threads(2)
 
@@ -32,3 +37,15 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no recorded rooms in {folder}: NERF_REVERSAL_DATA may name their folder')
     return folder
+
+
+@pytest.fixture(scope='session')
+def small_map(tmp_path_factory: pytest.TempPathFactory) -> Map:
+    """Build, once for all tests, the map of the box room; nobody may change its files."""
+    return build_small_map(tmp_path_factory.mktemp('small_map'))
+
+
+@pytest.fixture(scope='session')
+def small_localizer(small_map: Map) -> Localizer:
+    """Open that map as a robot does."""
+    return open_localizer(small_map, LocalizerConfig(device='cpu'))

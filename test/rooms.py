@@ -1,5 +1,7 @@
 """A small room of textured boxes, ray cast exactly, for tests that need real pictures."""
 
+from functools import cache
+
 import numpy as np
 
 from nerf_reversal_ros.camera import Camera
@@ -18,11 +20,13 @@ FURNITURE = np.array(
 )
 """(K, 2, 3) corners of boxes in it."""
 
-_PALETTE = np.random.default_rng(7).uniform(40, 215, (4096, 3))
+PAINT = 7
+"""The colours of the room; another number is the same room painted anew."""
+
 _CELLS_M = (0.5, 0.13, 0.05)
 
 
-def render_box_room(map_from_camera, camera):
+def render_box_room(map_from_camera, camera, paint=PAINT):
     """
     Take a picture of the room.
 
@@ -32,6 +36,8 @@ def render_box_room(map_from_camera, camera):
         Pose of the optical camera frame.
     camera : Camera
         Intrinsics and size.
+    paint : int
+        Another room of the same shape than with another number.
 
     Returns
     -------
@@ -49,7 +55,7 @@ def render_box_room(map_from_camera, camera):
         enter, leave = _slabs(box, origin, inverse)
         hit = (enter > 0) & (enter < leave) & (enter < depth)
         depth[hit], surface[hit] = enter[hit], number
-    rgb = _texture(origin + depth[:, None] * directions, surface)
+    rgb = _texture(origin + depth[:, None] * directions, surface, paint)
     shape = (camera.height, camera.width)
     return rgb.reshape(*shape, 3), depth.reshape(shape).astype(np.float32)
 
@@ -76,10 +82,16 @@ def _slabs(box, origin, inverse):
     return np.minimum(near, far).max(axis=1), np.maximum(near, far).min(axis=1)
 
 
-def _texture(points, surface):
+@cache
+def _palette(paint):
+    return np.random.default_rng(paint).uniform(40, 215, (4096, 3))
+
+
+def _texture(points, surface, paint):
+    palette = _palette(paint)
     colour = np.zeros((len(points), 3))
     for size in _CELLS_M:
         cell = np.floor(points / size + 1e-6 + 0.31).astype(np.int64)
         key = cell @ np.array([73856093, 19349663, 83492791]) + 977 * surface
-        colour += _PALETTE[key % len(_PALETTE)] / len(_CELLS_M)
+        colour += palette[key % len(palette)] / len(_CELLS_M)
     return np.clip(colour, 0, 255).astype(np.uint8)

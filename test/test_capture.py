@@ -599,3 +599,9 @@ def test_the_floor_tells_the_way_up_in_a_tilted_world(tmp_path):
     assert np.array_equal(capture.convention.map_from_world[:3, 3], [0, 0, 0])
     again = open_capture(bag, CaptureConfig())
     assert np.array_equal(capture.map_from_camera, again.map_from_camera)
+
+
+def test_a_folder_named_like_a_bag_of_ros_1_is_read(tmp_path):
+    """``nerf-reversal convert SOURCE kitchen.bag`` writes such a folder."""
+    write_room_bag(tmp_path / 'walk.bag')
+    assert len(open_capture(tmp_path / 'walk.bag', CaptureConfig())) > 0

@@ -49,3 +49,5 @@ def run(arguments: argparse.Namespace) -> None:
     for name, value in built.manifest['metrics'].items():
         if isinstance(value, (int, float)):
             print(f'  {name} {value:.4g}')
+    for warning in built.manifest['warnings']:
+        print(warning)

@@ -17,13 +17,12 @@ from torch import Tensor
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import BuildError
-from nerf_reversal_ros.fields.voxel import BRICK, EMPTY_LOG_DENSITY, VoxelField
+from nerf_reversal_ros.fields.voxel import BRICK, EMPTY_LOG_DENSITY, MAX_GRID_BRICKS, VoxelField
 from nerf_reversal_ros.geometry import inverse
 
 TRUNCATION_VOXELS = 4.0
 SHARPNESS = 2.0
 """Log density gained per voxel of depth below the surface."""
-MAX_GRID_BRICKS = 1 << 26
 _KEY = np.array([1 << 42, 1 << 21, 1], dtype=np.int64)
 _KEY_OFFSET = 1 << 20
 
@@ -125,7 +124,9 @@ def _allocate(
     chunks, counts, centres = [], [], []
     for view in views:
         centres.append(view.map_from_camera[:3, 3])
-        points = back_project(view, stride=4)
+        # A quarter of the rows and columns of a LiDAR's 256x192 is plenty; all of a small picture.
+        stride = int(np.clip(np.sqrt(view.depth.size / 3000), 1, 4))
+        points = back_project(view, stride)
         if not len(points):
             continue
         touched = np.concatenate([np.floor((points + o) / brick_m) for o in offsets])

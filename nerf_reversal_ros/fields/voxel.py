@@ -37,6 +37,8 @@ OPAQUE_LOG_DENSITY = -3.0
 SAMPLES_PER_CELL = 2
 RAYS_AT_ONCE = 1 << 18
 RAYS_WORTH_A_CORE = 4096
+MAX_GRID_BRICKS = 1 << 26
+"""Most bricks of a grid, there or not."""
 _CORNERS = torch.tensor(
     [(x * (BRICK + 1) + y) * (BRICK + 1) + z for x in (0, 1) for y in (0, 1) for z in (0, 1)],
     dtype=torch.int32,
@@ -295,7 +297,7 @@ class VoxelField:
             if len(hit):
                 yield rays[hit], time[hit], exits[hit]
                 alive &= optical_depth.index_select(0, rays) < _DARK
-            time = exits + _NUDGE
+            time = exits * _ONWARD + _NUDGE
             left = alive.nonzero()[:, 0]
             if len(left) < len(rays):
                 rays, time, leave = (x.index_select(0, left) for x in (rays, time, leave))
@@ -334,11 +336,11 @@ class VoxelField:
                 data = {name: file.get_tensor(name) for name in _FILE_KEYS}
         except (OSError, SafetensorError) as error:
             raise MapError(f'{path} is not a voxel field: {error}; build the map again') from error
+        if not _fit_together(data):
+            raise MapError(f'{path} is damaged: its arrays do not fit; build the map again')
         grid = tuple(int(n) for n in data['grid'])
         bricks, values = data['bricks'], data['values'].float()
-        bits = np.unpackbits(data['corners'].numpy(), count=len(bricks) * BRICK**3).astype(bool)
-        if int(bits.sum()) != len(values) - 1 or (len(bricks) and bricks.max() >= np.prod(grid)):
-            raise MapError(f'{path} is damaged: its bricks and values disagree; build it again')
+        bits = np.unpackbits(data['corners'].numpy()).astype(bool)
         corner_of = np.zeros((len(bricks) + 1, BRICK**3), dtype=np.int32)
         corner_of[1:].reshape(-1)[bits] = np.arange(1, len(values), dtype=np.int32)
         brick_of = torch.zeros(int(np.prod(grid)), dtype=torch.int32)
@@ -358,6 +360,7 @@ class VoxelField:
 _LN2 = float(np.log(2.0))
 _DARK = float(-np.log(0.01))
 _NUDGE = 1e-4
+_ONWARD = 1.0 + 2.0**-22  # a float32 this much larger is another one, however large
 _FILE_KEYS = (
     'origin_m',
     'voxel_m',
@@ -368,6 +371,29 @@ _FILE_KEYS = (
     'seen_free',
     'background',
 )
+
+
+def _fit_together(data: dict[str, Tensor]) -> bool:
+    """Tell whether the arrays of a file have the shapes that one field would give them."""
+    grid, bricks = data['grid'].double(), data['bricks']
+    if grid.shape != (3,) or float(grid.min()) < 1 or float(grid.prod()) > MAX_GRID_BRICKS:
+        return False
+    cells = int(grid.prod())
+    occupied = int(np.unpackbits(data['corners'].numpy()).sum())
+    shapes = {
+        'origin_m': (3,),
+        'voxel_m': (),
+        'bricks': (bricks.numel(),),
+        'corners': (bricks.numel() * BRICK**3 // 8,),
+        'values': (occupied + 1, 4),
+        'seen_free': (-(-cells // 8),),
+        'background': (*data['background'].shape[:2], 3),
+    }
+    return (
+        all(tuple(data[name].shape) == shape for name, shape in shapes.items())
+        and (not len(bricks) or 0 <= int(bricks.min()) <= int(bricks.max()) < cells)
+        and 0 < float(data['voxel_m']) < float('inf')
+    )
 
 
 def background_cells(directions: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import safe_open, SafetensorError
 from safetensors.torch import load_file, save_file
 import torch
 from torch import Tensor
@@ -123,7 +123,7 @@ def train_voxel_field(
     if not capture.has_depth:
         raise BuildError(
             'the capture has no depth, which the voxel field needs to place its voxels: record'
-            ' with a LiDAR, or build with --field nerfacto'
+            ' with a LiDAR or an RGB-D camera'
         )
     data = _load(capture, config, work_dir, progress)
     progress(Progress('field', 0, config.steps, 'placing voxels by depth'))
@@ -179,8 +179,9 @@ def _load(
 def held_out_frames(count: int, share: float) -> NDArray[np.bool_]:
     """Return which of ``count`` frames no training sees: one stretch of the walk, (N,) bool."""
     held_out = np.zeros(count, dtype=bool)
-    start = int(count * 0.6)
-    held_out[start : start + round(count * share)] = True
+    size = max(1, round(count * share)) if share > 0 else 0
+    start = min(int(count * 0.6), count - size)
+    held_out[start : start + size] = True
     return held_out
 
 
@@ -363,11 +364,12 @@ class _Trainer:
     def _resume(self, work_dir: Path, report: dict[str, Any]) -> int:
         """Take up the last checkpoint, if there is one; return the next step."""
         path = work_dir / 'checkpoint.safetensors'
-        if not path.exists():
+        try:
+            with safe_open(path, framework='pt') as file:
+                metadata = file.metadata()
+            state = load_file(path, device=str(self.field.device))
+        except (OSError, SafetensorError):  # none yet, or cut off by a crash of the machine
             return 0
-        with safe_open(path, framework='pt') as file:
-            metadata = file.metadata()
-        state = load_file(path, device=str(self.field.device))
         with torch.no_grad():
             self.theta.copy_(state['theta'])
             self.log_gain.copy_(state['log_gain'])

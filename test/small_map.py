@@ -1,0 +1,30 @@
+"""The smallest map of the box room in which pictures are localized to a centimetre."""
+
+from pathlib import Path
+
+from room_bags import write_room_bag
+from rooms import walk
+
+from nerf_reversal_ros.builder import build_map
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.config import (
+    BuildConfig,
+    RegressorConfig,
+    SynthesisConfig,
+    VoxelFieldConfig,
+)
+from nerf_reversal_ros.map_store import Map
+
+CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
+SETTINGS = BuildConfig(
+    field=VoxelFieldConfig(voxel_m=0.025, steps=30, rays_per_step=2048, validation_share=0.12),
+    synthesis=SynthesisConfig(views=300, width=48),
+    regressor=RegressorConfig(components=30, epochs=6),
+)
+"""The retrieved poses, not the network, find the neighbourhood: it learns for seconds only."""
+
+
+def build_small_map(folder: Path) -> Map:
+    """Record 48 pictures round the room and build their map; the world of the poses is the map."""
+    bag = write_room_bag(folder / 'walk', walk(48), CAMERA, up_axis='z')
+    return build_map(bag, folder / 'room.map', SETTINGS, device='cpu')

@@ -1,0 +1,122 @@
+"""Where the matter is, from depth pictures of a room that is known exactly."""
+
+import numpy as np
+import pytest
+from rooms import render_box_room, walk
+from scipy.spatial.transform import Rotation
+import torch
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.fields.base import Space
+from nerf_reversal_ros.fields.fusion import back_project, DepthView, fuse, without_edges
+from nerf_reversal_ros.geometry import look_at, pose, transform
+
+VOXEL_M = 0.05
+CPU = torch.device('cpu')
+CAMERA = Camera(64, 48, 55.0, 55.0, 31.5, 23.5)
+WALK = walk(16)
+
+
+def depth_view(map_from_camera, depth=None):
+    rgb, exact = render_box_room(map_from_camera, CAMERA)
+    depth = exact if depth is None else np.full_like(exact, depth)
+    return DepthView(rgb, CAMERA, depth, CAMERA, map_from_camera)
+
+
+VIEWS = [depth_view(place) for place in WALK]
+
+
+def moved(view, new_from_map):
+    pose = new_from_map @ view.map_from_camera
+    return DepthView(view.rgb, view.camera, view.depth, view.depth_camera, pose)
+
+
+@pytest.fixture(scope='module')
+def room():
+    return fuse(VIEWS, VOXEL_M, CPU)
+
+
+def test_a_pixel_is_back_projected_to_where_it_was_seen():
+    camera = Camera(3, 3, 1.0, 1.0, 1.0, 1.0)
+    depth = np.zeros((3, 3), np.float32)
+    depth[1, 1], depth[1, 2] = 2.0, 4.0
+    ahead = look_at(np.array([1.0, 0.0, 1.0]), np.array([2.0, 0.0, 1.0]))
+    points = back_project(DepthView(np.zeros((3, 3, 3), np.uint8), camera, depth, camera, ahead))
+    np.testing.assert_allclose(points, [[3, 0, 1], [5, -4, 1]], atol=1e-12)
+
+
+def test_both_sides_of_a_depth_edge_are_left_out_and_unknown_pixels_are_no_edge():
+    depth = np.full((5, 8), 2.0, np.float32)
+    depth[:, 4:] = 3.0
+    depth[2, 0] = 0.0
+    kept = without_edges(depth) > 0
+    assert not kept[:, 3:5].any()
+    assert kept[:, 5:].all() and kept[0, :3].all()
+    assert kept[1, 1] and not kept[2, 0]
+
+
+def test_a_fused_room_is_seen_where_it_is(room):
+    for view in VIEWS[::3]:
+        (seen,) = room.render(view.map_from_camera[None], CAMERA)
+        both = (view.depth > 0) & (seen.depth > 0)
+        assert both.mean() > 0.75
+        assert np.median(np.abs(seen.depth - view.depth)[both]) < VOXEL_M / 2
+        assert np.median(np.abs(seen.rgb.astype(float) - view.rgb)[both]) < 25
+
+
+def test_free_space_was_looked_through_and_what_is_behind_a_wall_was_not(room):
+    told = room.space(np.array([[0.0, 0, 1.3], [0, 0, 0.7], [0, 0, -0.8], [4, 4, 1]]))
+    assert told.tolist() == [Space.FREE, Space.FREE, Space.UNSEEN, Space.UNSEEN]
+    surface = back_project(VIEWS[0], stride=4)
+    assert (room.space(surface) == Space.MATTER).mean() > 0.8
+
+
+def test_moving_the_whole_capture_moves_the_field_with_it(room):
+    new_from_map = pose(Rotation.from_euler('z', 37, degrees=True), (12.3, -4.5, 0.7))
+    there = fuse([moved(view, new_from_map) for view in VIEWS], VOXEL_M, CPU)
+    for place in WALK[::5]:
+        (before,) = room.render(place[None], CAMERA)
+        (after,) = there.render((new_from_map @ place)[None], CAMERA)
+        both = (before.depth > 0) & (after.depth > 0)
+        assert both.mean() > 0.75
+        assert np.median(np.abs(before.depth - after.depth)[both]) < VOXEL_M / 2
+        assert np.median(np.abs(before.rgb.astype(float) - after.rgb)[both]) < 20
+    points = np.random.default_rng(0).uniform((-1, -1, 0.8), (1, 1, 1.8), (200, 3))
+    agree = room.space(points) == there.space(transform(new_from_map, points))
+    assert agree.mean() > 0.9
+
+
+def test_colour_and_depth_may_have_different_sizes():
+    small = Camera(32, 24, 27.5, 27.5, 15.5, 11.5)
+    views = [
+        DepthView(v.rgb, CAMERA, render_box_room(v.map_from_camera, small)[1], small, p)
+        for v, p in zip(VIEWS, WALK, strict=True)
+    ]
+    field = fuse(views, VOXEL_M, CPU)
+    (seen,) = field.render(WALK[0][None], CAMERA)
+    both = (VIEWS[0].depth > 0) & (seen.depth > 0)
+    assert both.mean() > 0.7
+    assert np.median(np.abs(seen.depth - VIEWS[0].depth)[both]) < VOXEL_M / 2
+
+
+def test_depth_that_is_nowhere_known_is_refused():
+    blind = [depth_view(place, depth=0.0) for place in WALK[:3]]
+    with pytest.raises(BuildError, match='no picture has any depth'):
+        fuse(blind, VOXEL_M, CPU)
+    with pytest.raises(BuildError, match='no picture has any depth'):
+        fuse([], VOXEL_M, CPU)
+
+
+def test_a_capture_too_large_for_its_voxels_is_refused_with_its_size_and_the_remedy():
+    far = [depth_view(pose(None, (x, 7.0 * x, x)) @ WALK[0]) for x in (0.0, 60.0)]
+    with pytest.raises(BuildError, match=r'spans .* m, too much for voxels of 0.01 m: raise'):
+        fuse(far, 0.01, CPU)
+
+
+def test_a_few_stray_readings_do_not_make_a_surface():
+    lone = np.zeros((48, 64), np.float32)
+    lone[:8:4, :8:4] = 2.0
+    view = DepthView(VIEWS[0].rgb, CAMERA, lone, CAMERA, WALK[0])
+    with pytest.raises(BuildError, match='too few readings'):
+        fuse([view], VOXEL_M, CPU)

@@ -1,0 +1,118 @@
+"""Each reason for not believing a pose, by its own evidence."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from rooms import phone_camera, render_box_room, walk
+
+from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.gate import Evidence, judge, similarity_of, spread_of
+from nerf_reversal_ros.outcome import REASONS
+
+GOOD = Evidence(
+    inliers=100,
+    inlier_ratio=0.8,
+    spread=0.9,
+    disagreement_m=0.005,
+    disagreement_deg=0.1,
+    similarity=0.9,
+    coverage=1.0,
+    std_m=0.01,
+    distance_m=0.3,
+)
+CONFIG = LocalizerConfig()
+CAMERA = phone_camera()
+
+
+def seen_at(pose):
+    rgb, depth = render_box_room(pose, CAMERA)
+    return Rendering(rgb, depth, np.ones(depth.shape, np.float32))
+
+
+def test_good_evidence_is_believed():
+    assert judge(GOOD, CONFIG) is None
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason', 'figures'),
+    [
+        ({'inliers': 29}, 'too few inliers', '29 inliers, 80% of the matches (needed: 30, 30%)'),
+        ({'inlier_ratio': 0.29}, 'too few inliers', '100 inliers, 29% of the matches'),
+        ({'spread': 0.125}, 'matches in one corner', '12% of the picture (needed: 25%)'),
+        ({'disagreement_m': 0.2}, 'rounds disagree', 'differ by 0.200 m, 0.10 deg'),
+        ({'disagreement_deg': 5.0}, 'rounds disagree', 'differ by 0.005 m, 5.00 deg'),
+        ({'similarity': 0.1}, 'render disagrees', 'similarity 0.10'),
+        ({'similarity': float('nan')}, 'render disagrees', 'similarity nan'),
+        ({'std_m': 0.06}, 'too uncertain', '0.060 m (allowed: 0.05 m)'),
+        ({'distance_m': 2.0}, 'outside the map', '2.00 m from the nearest walked position'),
+    ],
+)
+def test_one_fault_is_enough_and_is_named_with_its_figures(change, reason, figures):
+    verdict = judge(replace(GOOD, **change), CONFIG)
+    assert verdict is not None
+    assert verdict[0] == reason and verdict[0] in REASONS
+    assert figures in verdict[1]
+
+
+@pytest.mark.parametrize('name', ['disagreement_m', 'disagreement_deg', 'std_m', 'distance_m'])
+def test_a_figure_that_could_not_be_computed_is_not_believed(name):
+    assert judge(replace(GOOD, **{name: float('nan')}), CONFIG) is not None
+
+
+def test_limits_themselves_still_pass():
+    at_the_limit = Evidence(
+        inliers=CONFIG.min_inliers,
+        inlier_ratio=CONFIG.min_inlier_ratio,
+        spread=CONFIG.min_spread,
+        disagreement_m=CONFIG.max_disagreement_m,
+        disagreement_deg=CONFIG.max_disagreement_deg,
+        similarity=CONFIG.min_similarity,
+        coverage=0.0,
+        std_m=CONFIG.max_std_m,
+        distance_m=CONFIG.max_distance_m,
+    )
+    assert judge(at_the_limit, CONFIG) is None
+
+
+def test_spread_counts_the_sixteenths_of_the_picture_that_hold_a_pixel():
+    corner = np.array([[1.0, 1.0], [9.0, 9.0]])
+    assert spread_of(corner, 160, 120) == 1 / 16
+    corners = np.array([[0.0, 0.0], [159.0, 0.0], [0.0, 119.0], [159.0, 119.0]])
+    assert spread_of(corners, 160, 120) == 4 / 16
+    everywhere = np.stack(np.meshgrid(np.arange(160.0), np.arange(120.0)), -1).reshape(-1, 2)
+    assert spread_of(everywhere, 160, 120) == 1
+
+
+def test_the_same_view_is_similar_whatever_the_exposure():
+    view = seen_at(walk(8)[0])
+    same = similarity_of(view.rgb, view)
+    dark, bright = (view.rgb * 0.4).astype(np.uint8), cv2.convertScaleAbs(view.rgb, beta=40)
+    assert same > 0.8
+    assert similarity_of(dark, view) == pytest.approx(same, abs=0.03)
+    assert similarity_of(bright, view) == pytest.approx(same, abs=0.03)
+
+
+def test_another_view_and_another_paint_are_not_similar():
+    here, there = walk(8)[:2]
+    assert similarity_of(seen_at(there).rgb, seen_at(here)) < 0.3
+    assert similarity_of(render_box_room(here, CAMERA, paint=8)[0], seen_at(here)) < 0.3
+
+
+def test_only_what_the_field_covers_is_compared():
+    view = seen_at(walk(8)[0])
+    half = view.rgb.copy()
+    half[:64] = 255 - half[:64]
+    opacity = np.ones_like(view.opacity)
+    opacity[:64] = 0
+    assert similarity_of(half, view) < 0.5
+    assert similarity_of(half, replace(view, opacity=opacity)) > 0.8
+    nothing = replace(view, opacity=np.zeros_like(opacity))
+    assert np.isnan(similarity_of(view.rgb, nothing))
+
+
+def test_a_picture_without_texture_cannot_be_compared():
+    view = seen_at(walk(8)[0])
+    assert np.isnan(similarity_of(np.full_like(view.rgb, 90), view))
