@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import torch
 
 from nerf_reversal_ros import __version__
+from nerf_reversal_ros.bag import Bag
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.config import BuildConfig, LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
@@ -79,6 +80,8 @@ def build_map(
     if field not in FIELDS:
         raise ConfigError(f'field must be one of {", ".join(FIELDS)}, got {field!r}')
     where = resolve_device(device)
+    with Bag(Path(bag)):
+        pass  # what is no bag is refused before anything is written
     fingerprint = _fingerprint(Path(bag), config, field, where)
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         if writer.note:

@@ -166,12 +166,17 @@ def field_psnr_db(field: RadianceField, frame: Frame) -> tuple[float, float]:
     return psnr_db(rendered, real), psnr_db(np.minimum(rendered * gain, 255.0), real)
 
 
+def localize_or_reject(localizer: Localizes, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
+    """Localize one of many pictures: one that cannot be used is an outcome, not an end."""
+    try:
+        return localizer.localize(rgb, camera)
+    except ImageError as error:
+        return Rejected('unusable picture', str(error))
+
+
 def _localize(localizer: Localizes, frame: Frame) -> tuple[Outcome, float]:
     start = time.perf_counter()
-    try:
-        outcome = localizer.localize(frame.rgb, frame.camera)
-    except ImageError as error:
-        outcome = Rejected('unusable picture', str(error))
+    outcome = localize_or_reject(localizer, frame.rgb, frame.camera)
     return outcome, 1e3 * (time.perf_counter() - start)
 
 

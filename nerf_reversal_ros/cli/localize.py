@@ -65,6 +65,7 @@ def _answers(
     """Localize the pictures one by one; yield their stamps [ns] and outcomes."""
     from nerf_reversal_ros.bag import Bag
     from nerf_reversal_ros.capture import iter_images
+    from nerf_reversal_ros.evaluation import localize_or_reject
     from nerf_reversal_ros.localization import open_localizer
     from nerf_reversal_ros.progress import Progress
 
@@ -72,7 +73,7 @@ def _answers(
         total = bag.count(config.capture.image_topic)
     localizer = open_localizer(map_, config.localizer)
     for number, picture in enumerate(iter_images(path, config.capture)):
-        yield picture.stamp_ns, localizer.localize(picture.rgb, picture.camera)
+        yield picture.stamp_ns, localize_or_reject(localizer, picture.rgb, picture.camera)
         console(Progress('localize', number + 1, total))
 
 
