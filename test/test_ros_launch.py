@@ -41,7 +41,7 @@ def test_a_launch_file_is_short_and_describes_each_argument(name):
 def test_localize_starts_a_localizer_on_the_topics_it_is_given(tmp_path):
     (tmp_path / 'slow0').mkdir()
     (tmp_path / 'reliable.yaml').write_text(
-        '/**/localizer:\n  ros__parameters: {reliability: reliable, min_inliers: 7}\n'
+        '/**/localizer:\n  ros__parameters: {reliability: reliable, min_inliers: 17}\n'
     )
     executable, words, environment = only(
         'localize.launch.py',

@@ -55,7 +55,7 @@ def test_a_whole_number_is_taken_for_metres(node):
     [
         ({'min_inlers': 3}, 'unknown parameter min_inlers: did you mean min_inliers?'),
         ({'zzz': 3}, 'unknown parameter zzz: known are map_dir, '),
-        ({'min_inliers': 3}, 'min_inliers must be >= 6, got 3'),
+        ({'min_inliers': 3}, 'min_inliers must be >= 12, got 3'),
         ({'map_dir': 2024}, 'map_dir must be of type str, got 2024'),
         ({'publish_tf': "'yes'"}, "publish_tf must be of type bool, got 'yes'"),
         ({'publish_tf': 'true'}, 'publish_tf needs base_frame'),
@@ -106,7 +106,7 @@ def test_parameters_describe_themselves(node):
     assert (limits.from_value, limits.to_value) == (0.0, 1.0)
     assert transport.read_only
     assert transport.additional_constraints == 'one of compressed, raw'
-    assert inliers.integer_range[0].from_value == 6
+    assert inliers.integer_range[0].from_value == 12
 
 
 def test_parameters_change_only_where_they_may_and_the_node_hears_of_it(node):

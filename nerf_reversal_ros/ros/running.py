@@ -67,7 +67,7 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
         return MISUSE
-    status, node = DONE, None
+    status, node, executor = DONE, None, None
     try:
         node = make_node()
         executor = MultiThreadedExecutor(num_threads=4)
@@ -86,6 +86,8 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     _exit_after(_END_WITHIN_S, status)
     if node is not None and not node.close():
         _exit_after(0.0, status).join()
+    if executor is not None:
+        executor.shutdown()  # else rclpy may stumble over it when Python ends
     rclpy.try_shutdown()
     return status
 
