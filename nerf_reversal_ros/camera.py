@@ -63,6 +63,11 @@ class Camera:
         """Return the same view with the given width and the height that keeps pixels square."""
         return self.scaled_to(width, max(1, round(self.height * width / self.width)))
 
+    def shrunk_to(self, longer_side: int) -> 'Camera':
+        """Return the same view with at most that many pixels along the longer side."""
+        scale = min(1.0, longer_side / max(self.width, self.height))
+        return self.scaled_to(round(self.width * scale), round(self.height * scale))
+
     def rays(self) -> NDArray[np.float64]:
         """Return directions (H, W, 3) in the optical frame with z = 1, one a pixel centre."""
         u, v = np.meshgrid(np.arange(self.width), np.arange(self.height))

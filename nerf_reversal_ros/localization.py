@@ -181,8 +181,7 @@ class Localizer:
     ) -> Evidence:
         pose = alignment.map_from_camera
         camera = query.camera
-        scale = min(1.0, VERIFY_SIZE_PX / max(camera.width, camera.height))
-        small = camera.scaled_to(round(camera.width * scale), round(camera.height * scale))
+        small = camera.shrunk_to(VERIFY_SIZE_PX)
         size = (small.width, small.height)
         picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
         rendering = self.field.render(pose[None], small)[0]

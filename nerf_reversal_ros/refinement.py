@@ -106,9 +106,7 @@ def make_query(rgb: NDArray[np.uint8], camera: Camera) -> Query:
 
 def render_camera(query: Query) -> Camera:
     """Return the camera that the field is rendered with for a query."""
-    camera = query.camera
-    scale = min(1.0, RENDER_SIZE_PX / max(camera.width, camera.height))
-    return camera.scaled_to(round(camera.width * scale), round(camera.height * scale))
+    return query.camera.shrunk_to(RENDER_SIZE_PX)
 
 
 def align(
