@@ -5,12 +5,10 @@ Stages: capture, field, synthesis, regressor, calibration. Each leaves its resul
 staging folder and is marked there, so that a later run with the same bag and settings skips it.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 import json
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -86,28 +84,22 @@ def build_map(
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         if writer.note:
             progress(Progress('capture', 0, 1, writer.note))
-        clock = _StageClock(writer)
-        capture = clock.run(
-            'capture', lambda: open_capture(bag, config.capture, progress=progress)
-        )
-        room, field_report = clock.run(
-            'field', lambda: _field_stage(writer, capture, config, where, progress)
-        )
+        with writer.timed('capture'):
+            capture = open_capture(bag, config.capture, progress=progress)
+        with writer.timed('field'):
+            room, field_report = _field_stage(writer, capture, config, where, progress)
         warnings = _field_warnings(field_report, config)
         for warning in warnings:
             progress(Progress('field', config.field.steps, config.field.steps, warning))
-        views = clock.run(
-            'synthesis', lambda: _synthesis_stage(writer, room, capture, config, progress)
-        )
-        regressor = clock.run(
-            'regressor',
-            lambda: _regressor_stage(writer, views, capture, config, where, progress),
-        )
+        with writer.timed('synthesis'):
+            views = _synthesis_stage(writer, room, capture, config, progress)
+        with writer.timed('regressor'):
+            regressor = _regressor_stage(writer, views, capture, config, where, progress)
         walked = capture.map_from_camera
-        calibration, metrics = clock.run(
-            'calibration',
-            lambda: _calibration_stage(room, regressor, walked, capture, config, progress),
-        )
+        with writer.timed('calibration'):
+            calibration, metrics = _calibration_stage(
+                room, regressor, walked, capture, config, progress
+            )
         np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walked)
         training = {
             'field': {key: field_report[key] for key in ('step', 'loss')},
@@ -124,7 +116,7 @@ def build_map(
                     'package_version': __version__,
                     'device': str(where),
                     'field': field,
-                    'seconds': clock.seconds(),
+                    'seconds': {s: round(took, 2) for s, took in writer.seconds.items()},
                     'config': asdict(config),
                 },
                 'camera': regressor.camera.as_dict(),
@@ -136,25 +128,6 @@ def build_map(
                 'metrics': {**measured, 'synthetic_views': len(views), **metrics},
             }
         )
-
-
-@dataclass
-class _StageClock:
-    """Runs stages and keeps how long each took, over all runs of a resumed build."""
-
-    writer: MapWriter
-    taken: dict[str, float] = field(default_factory=dict)
-
-    def run(self, stage: str, work: Callable[[], Any]) -> Any:
-        start = perf_counter()
-        result = work()
-        self.taken[stage] = perf_counter() - start
-        if not self.writer.done(f'{stage} time'):
-            self.writer.mark(f'{stage} time', {'seconds': self.taken[stage]})
-        return result
-
-    def seconds(self) -> dict[str, float]:
-        return {s: round(self.writer.info(f'{s} time')['seconds'], 2) for s in self.taken}
 
 
 def _fingerprint(
@@ -215,7 +188,7 @@ def _synthesis_stage(
     progress: ProgressCallback,
 ) -> Views:
     held_out = held_out_frames(len(capture), config.field.validation_share)
-    return synthesize_views(
+    views = synthesize_views(
         room,
         capture.map_from_camera[~held_out],
         canonical_camera(capture.camera, config.synthesis.width),
@@ -224,6 +197,8 @@ def _synthesis_stage(
         work_dir=writer.work_dir / 'views',
         progress=progress,
     )
+    writer.mark('synthesis')
+    return views
 
 
 def _regressor_stage(

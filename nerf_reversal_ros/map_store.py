@@ -7,6 +7,7 @@ metrics, and size and checksum of every other file) beside arrays. It is put tog
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 import ctypes
 from dataclasses import dataclass
 import fcntl
@@ -14,6 +15,7 @@ import json
 import os
 from pathlib import Path
 import re
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -185,6 +187,8 @@ class MapWriter:
         self.map_dir = Path(os.path.abspath(map_dir))
         self._staging = _staging(self.map_dir)
         self._overwrite = overwrite
+        asked = json.loads(json.dumps(fingerprint))
+        self._state: dict[str, Any] = {'fingerprint': asked, 'stages': {}, 'seconds': {}}
         self.resumed, self.note = False, ''
         self.work_dir = self._staging / _WORK
         try:
@@ -193,17 +197,16 @@ class MapWriter:
         except OSError as error:
             raise self._failure(error) from error
         try:
-            self._start(json.loads(json.dumps(fingerprint)))
+            self._start()
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise self._failure(error) from error
             raise
 
-    def _start(self, fingerprint: dict[str, Any]) -> None:
-        self._state: dict[str, Any] = {'fingerprint': fingerprint, 'stages': {}}
+    def _start(self) -> None:
         old = self._read_state()
-        if old is not None and old['fingerprint'] == fingerprint:
+        if old is not None and old['fingerprint'] == self._state['fingerprint']:
             self._state, self.resumed = old, True
             stages = ', '.join(old['stages']) or 'none'
             self.note = f'resuming an unfinished build (finished stages: {stages})'
@@ -238,10 +241,27 @@ class MapWriter:
     def mark(self, stage: str, info: dict[str, Any] | None = None) -> None:
         """Record that a stage is finished, with what later stages need to know of it (JSON)."""
         self._state['stages'][stage] = json.loads(json.dumps(info or {}))
+        self._write_state()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """
+        Add the time of the block to what the stage took in this build and those it resumes.
+
+        A block that ends by an error or an interrupt counts too; what a killed one took is lost.
+        """
+        start = perf_counter()
         try:
+            yield
+        finally:
+            before: float = self._state['seconds'].get(stage, 0.0)
+            self._state['seconds'][stage] = before + perf_counter() - start
             self._write_state()
-        except OSError as error:
-            raise self._failure(error) from error
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each stage took so far, see `timed`."""
+        return dict(self._state['seconds'])
 
     def finish(self, manifest: dict[str, Any]) -> Map:
         """
@@ -276,10 +296,28 @@ class MapWriter:
         return Map(self.map_dir, complete)
 
     def close(self) -> None:
-        """Let go of the lock; what was written stays, to be resumed."""
+        """Let go of the lock; what was written stays, to be resumed, if there is anything."""
         if self._lock >= 0:
+            with suppress(OSError):
+                self._remove_if_empty()
             os.close(self._lock)
             self._lock = -1
+
+    def _remove_if_empty(self) -> None:
+        """Remove the staging folder while it is ours and there is nothing in it to resume."""
+        lock = self._staging / _LOCK
+        if self._state['stages'] or not os.path.samestat(lock.stat(), os.fstat(self._lock)):
+            return
+        items = [item for item in self._staging.rglob('*') if item.is_file()]
+        if any(item.name not in (_STATE, _LOCK) for item in items):
+            return
+        for item in self._staging.iterdir():
+            if item != lock:
+                remove(item)
+        # Only the lock kept other builds out: one that comes now finds the folder empty, and its
+        # own lock in it keeps the folder.
+        lock.unlink()
+        self._staging.rmdir()
 
     def __enter__(self) -> 'MapWriter':
         """Hold the lock until the end of the block."""
@@ -308,12 +346,19 @@ class MapWriter:
     def _read_state(self) -> dict[str, Any] | None:
         try:
             state = json.loads((self._staging / _STATE).read_text(encoding='utf-8'))
-            return {'fingerprint': state['fingerprint'], 'stages': dict(state['stages'])}
+            return {
+                'fingerprint': state['fingerprint'],
+                'stages': dict(state['stages']),
+                'seconds': dict(state['seconds']),
+            }
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def _write_state(self) -> None:
-        replace_text(self._staging / _STATE, json.dumps(self._state))
+        try:
+            replace_text(self._staging / _STATE, json.dumps(self._state))
+        except OSError as error:
+            raise self._failure(error) from error
 
 
 def _staging(map_dir: Path) -> Path:
@@ -332,8 +377,14 @@ def _refuse_taken(map_dir: Path, overwrite: bool) -> None:
 def _locked(staging: Path) -> int:
     """Return a file descriptor that holds the only lock on the staging folder."""
     while True:
-        staging.mkdir(parents=True, exist_ok=True)
-        lock = os.open(staging / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with suppress(FileExistsError):
+            staging.mkdir(parents=True)
+        try:
+            lock = os.open(staging / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            if staging.is_symlink():
+                raise
+            continue  # a build that left nothing has just removed it
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock).st_nlink == 1:
@@ -346,7 +397,7 @@ def _locked(staging: Path) -> int:
         except OSError:
             os.close(lock)
             raise
-        os.close(lock)  # that build has just finished and its folder was renamed
+        os.close(lock)  # that build has just ended and its folder was renamed or removed
 
 
 def _put_in_place(staging: Path, map_dir: Path) -> None:

@@ -191,7 +191,8 @@ def test_info_of_a_damaged_or_unfinished_map_is_an_error(tmp_path: Path) -> None
     write_map(tmp_path / 'room.map')
     (tmp_path / 'room.map/field.bin').write_bytes(b'')
     assert '(truncated?)' in error_of('info', tmp_path / 'room.map')
-    MapWriter(tmp_path / 'next.map', {}).close()
+    with MapWriter(tmp_path / 'next.map', {}) as writer:
+        writer.mark('field')
     assert 'is unfinished' in error_of('info', tmp_path / 'next.map')
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 import pytest
@@ -31,6 +32,11 @@ def build(folder: Path, *, overwrite: bool = False, content: bytes = b'012345678
         (writer.work_dir / 'views.bin').write_bytes(b'not part of the map')
         writer.mark('field')
         return writer.finish(MANIFEST)
+
+
+def leave_unfinished(folder: Path, fingerprint: dict | None = None) -> None:
+    with MapWriter(folder, fingerprint or {}) as writer:
+        (writer.work_dir / 'views.bin').write_bytes(b'rendered')
 
 
 def edit_manifest(folder: Path, change: Callable[[dict], None]) -> None:
@@ -154,7 +160,7 @@ def test_what_is_no_map_at_all_is_refused(tmp_path: Path) -> None:
 
 
 def test_opening_an_unfinished_map_says_how_to_finish_it(tmp_path: Path) -> None:
-    MapWriter(tmp_path / 'room.map', {}).close()
+    leave_unfinished(tmp_path / 'room.map')
     assert 'is unfinished: give the same build command again' in refusal(tmp_path / 'room.map')
 
 
@@ -214,10 +220,61 @@ def test_a_build_with_other_settings_starts_afresh_and_says_so(tmp_path: Path) -
 
 
 def test_a_damaged_staging_state_means_a_fresh_start(tmp_path: Path) -> None:
-    MapWriter(tmp_path / 'room.map', {'seed': 1}).close()
+    leave_unfinished(tmp_path / 'room.map', {'seed': 1})
     (tmp_path / 'room.map.partial/.state.json').write_text('{"fingerp')
     with MapWriter(tmp_path / 'room.map', {'seed': 1}) as second:
         assert not second.resumed
+
+
+def test_a_build_that_left_nothing_to_resume_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), MapWriter(tmp_path / 'room.map', {}) as writer:
+        (writer.work_dir / 'field').mkdir()
+        with writer.timed('capture'):
+            raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == []
+    leave_unfinished(tmp_path / 'room.map')
+    MapWriter(tmp_path / 'room.map', {}).close()
+    assert os.listdir(tmp_path) == ['room.map.partial']
+
+
+AGAIN_AND_AGAIN = """
+import sys, time
+from pathlib import Path
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.map_store import MapWriter
+folder = Path(sys.argv[1])
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    try:
+        with MapWriter(folder, {}):
+            if not folder.with_name('room.map.partial').joinpath('.state.json').exists():
+                print('it was removed by another build')
+    except BuildError as error:
+        if 'another build is writing' not in str(error):
+            print(error)
+"""
+
+
+def test_a_build_that_comes_while_another_removes_its_folder_has_one_of_its_own(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, '-c', AGAIN_AND_AGAIN, str(tmp_path / 'room.map')]
+    builds = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [build.communicate(timeout=60)[0] for build in builds] == ['', '', '']
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_time_of_a_stage_is_that_of_all_its_runs(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), MapWriter(tmp_path / 'room.map', {}) as first:
+        first.path('field.bin').write_bytes(b'half')
+        with first.timed('field'):
+            time.sleep(0.2)
+            raise ZeroDivisionError
+    with MapWriter(tmp_path / 'room.map', {}) as second:
+        assert second.note == 'resuming an unfinished build (finished stages: none)'
+        with second.timed('field'):
+            time.sleep(0.1)
+        assert second.seconds['field'] >= 0.3
 
 
 CHILD = """
