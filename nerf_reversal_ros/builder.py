@@ -18,6 +18,7 @@ import torch
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.bag import Bag
 from nerf_reversal_ros.capture import Capture, open_capture
+from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.config import BuildConfig, LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import ConfigError
@@ -86,6 +87,7 @@ def build_map(
             progress(Progress('capture', 0, 1, writer.note))
         with writer.timed('capture'):
             capture = open_capture(bag, config.capture, progress=progress)
+        _refuse_before_long_work(capture, config)
         with writer.timed('field'):
             room, field_report = _field_stage(writer, capture, config, where, progress)
         warnings = _field_warnings(field_report, config)
@@ -141,6 +143,15 @@ def _fingerprint(
         'device': device.type,
         'version': __version__,
     }
+
+
+def _refuse_before_long_work(capture: Capture, config: BuildConfig) -> None:
+    """Find out now what the regressor's stage would be refused for."""
+    held_out = held_out_frames(len(capture), config.field.validation_share)
+    views = config.synthesis.views + int(np.sum(~held_out))
+    camera = canonical_camera(capture.camera, config.synthesis.width)
+    values = 3 * camera.width * camera.height
+    refuse_too_many_components(config.regressor.components, views, values)
 
 
 def _field_stage(

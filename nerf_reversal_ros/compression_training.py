@@ -13,6 +13,20 @@ PCA_VIEWS = 6000
 BATCH = 256
 
 
+def refuse_too_many_components(components: int, views: int, values: int) -> None:
+    """Raise BuildError if so many views of so many values each have not that many components."""
+    if components >= views:
+        raise BuildError(
+            f'regressor.components is {components} but there are only {views} views: take fewer'
+            ' components or more synthesis.views'
+        )
+    if components > values:
+        raise BuildError(
+            f'regressor.components is {components} but a picture has only {values} values: take'
+            ' fewer components or a larger synthesis.width'
+        )
+
+
 def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
     """
     Learn the PCA of standardized pictures from an even choice of the views.
@@ -20,19 +34,15 @@ def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
     Raises
     ------
     BuildError
-        If there are not more views than components, or they do not differ.
+        If there are not more views than components, they are too small, or do not differ.
     """
     chosen = []
     total = sum(len(part) for part in views)
     for part in views:
         count = min(len(part), max(1, len(part) * PCA_VIEWS // total))
         chosen += [(part, i) for i in np.linspace(0, len(part) - 1, count).astype(int)]
-    if len(chosen) <= components:
-        raise BuildError(
-            f'regressor.components is {components} but there are only {len(chosen)} views: take'
-            ' fewer components or more synthesis.views'
-        )
     pixels = 3 * views[0].seen[0].size
+    refuse_too_many_components(components, len(chosen), pixels)
     data = np.empty((len(chosen), pixels), dtype=np.float32)
     hidden = np.empty((len(chosen), pixels), dtype=np.bool_)
     for start in range(0, len(chosen), BATCH):

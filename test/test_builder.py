@@ -1,5 +1,6 @@
 """From a bag to a map, also when the build is killed, interrupted, or the disk is full."""
 
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -18,7 +19,12 @@ from small_map import CAMERA, SETTINGS
 from nerf_reversal_ros.builder import build_map, canonical_camera
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.config import (
+    BuildConfig,
+    CaptureConfig,
+    RegressorConfig,
+    SynthesisConfig,
+)
 from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.images import rgb_from_message
@@ -229,6 +235,27 @@ def test_a_bag_without_depth_is_refused_before_the_long_work(tmp_path):
     with pytest.raises(BuildError, match='the capture has no depth'):
         build_map(bag, tmp_path / 'room.map', config, device='cpu')
     assert list(tmp_path.iterdir()) == [bag]
+
+
+@pytest.mark.parametrize(
+    ('components', 'synthesis', 'sentence'),
+    [
+        # Of 24 frames, 3 are held out.
+        (31, SynthesisConfig(views=10), 'components is 31 but there are only 31 views: take'),
+        (600, SynthesisConfig(width=16), 'components is 600 but a picture has only 576 values'),
+    ],
+)
+def test_components_that_cannot_be_had_are_refused_before_the_long_work(
+    room_bag, tmp_path, components, synthesis, sentence
+):
+    config = replace(
+        SETTINGS, synthesis=synthesis, regressor=RegressorConfig(components=components)
+    )
+    told = []
+    with pytest.raises(BuildError, match=sentence):
+        build_map(room_bag, tmp_path / 'm', config, device='cpu', progress=told.append)
+    assert {progress.stage for progress in told} == {'capture'}
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- a map that is not as it was built
