@@ -29,7 +29,6 @@ from nerf_reversal_ros.geometry import Array, pose_errors
 from nerf_reversal_ros.regressor import PoseRegressor, Regression
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import synthesize_views, Views
-from nerf_reversal_ros.warp import canonical_camera
 
 HELD_OUT = ((0.3, 0.425), (0.85, 1.0))
 """Stretches of the walk that choices are made on."""
@@ -52,7 +51,7 @@ def main() -> None:
     share = np.linspace(0.0, 1.0, len(capture))
     held_out = np.any([(share >= a) & (share <= b) for a, b in HELD_OUT], axis=0)
     near = np.any([(share > a - MARGIN) & (share < b + MARGIN) for a, b in HELD_OUT], axis=0)
-    camera = canonical_camera(capture.camera, SynthesisConfig().width)
+    camera = capture.camera.shrunk_to(SynthesisConfig().width)
     everything = real_views(capture, camera)
     real, validation = subset(everything, ~near), subset(everything, held_out)
     views = synthesize_views(

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 import struct
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from rosbags.highlevel import AnyReader
@@ -61,12 +60,7 @@ class Bag:
         """Give the open bag itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the bag."""
         self.close()
 

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import ConfigError
-from nerf_reversal_ros.geometry import orthonormalized
+from nerf_reversal_ros.geometry import mean_pose
 from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.sift_pnp import SiftPnp
 
@@ -56,7 +56,7 @@ class Material:
 
 def _mean_pose(material: Material) -> Locate:
     """Answer with the mean of the walked poses, whatever the picture shows."""
-    mean = orthonormalized(material.map_from_camera_walked.mean(axis=0))
+    mean = mean_pose(material.map_from_camera_walked)
     return lambda frame: mean
 
 

@@ -33,7 +33,6 @@ from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import synthesize_views, Views
-from nerf_reversal_ros.warp import canonical_camera
 
 FIELDS = ('voxel',)
 """What can be built; the names of ``--field``."""
@@ -149,7 +148,7 @@ def _refuse_before_long_work(capture: Capture, config: BuildConfig) -> None:
     """Find out now what the regressor's stage would be refused for."""
     held_out = held_out_frames(len(capture), config.field.validation_share)
     views = config.synthesis.views + int(np.sum(~held_out))
-    camera = canonical_camera(capture.camera, config.synthesis.width)
+    camera = capture.camera.shrunk_to(config.synthesis.width)
     values = 3 * camera.width * camera.height
     refuse_too_many_components(config.regressor.components, views, values)
 
@@ -202,7 +201,7 @@ def _synthesis_stage(
     views = synthesize_views(
         room,
         capture.map_from_camera[~held_out],
-        canonical_camera(capture.camera, config.synthesis.width),
+        capture.camera.shrunk_to(config.synthesis.width),
         config.synthesis,
         seed=config.seed,
         work_dir=writer.work_dir / 'views',
@@ -222,7 +221,7 @@ def _regressor_stage(
 ) -> PoseRegressor:
     path = writer.path('regressor.safetensors')
     if not writer.done('regressor'):
-        camera = canonical_camera(capture.camera, config.synthesis.width)
+        camera = capture.camera.shrunk_to(config.synthesis.width)
         held_out = held_out_frames(len(capture), config.field.validation_share)
         pictures = real_views(capture, camera)
         regressor = train_regressor(

@@ -66,7 +66,7 @@ class Camera:
     def shrunk_to(self, longer_side: int) -> 'Camera':
         """Return the same view with at most that many pixels along the longer side."""
         scale = min(1.0, longer_side / max(self.width, self.height))
-        return self.scaled_to(round(self.width * scale), round(self.height * scale))
+        return self.scaled_to(*(max(1, round(side * scale)) for side in (self.width, self.height)))
 
     def rays(self) -> NDArray[np.float64]:
         """Return directions (H, W, 3) in the optical frame with z = 1, one a pixel centre."""
@@ -79,6 +79,12 @@ class Camera:
         focal, centre = np.array([self.fx, self.fy]), np.array([self.cx, self.cy])
         pixels: NDArray[np.float64] = points[..., :2] / points[..., 2:] * focal + centre
         return pixels
+
+    def back_project(self, depth: NDArray[np.float32], stride: int = 1) -> NDArray[np.float64]:
+        """Return the points (N, 3) [m, optical frame] of every ``stride``-th known depth pixel."""
+        sparse = depth[::stride, ::stride]
+        known = sparse > 0
+        return self.rays()[::stride, ::stride][known] * sparse[known][:, None].astype(np.float64)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers for JSON; `Camera(**d)` is the way back."""

@@ -150,7 +150,9 @@ class SynthesisConfig(Checked):
     """Which synthetic views are rendered, and which are thrown away."""
 
     views: int = option(10000, 'synthetic views to keep', low=0, high=1_000_000)
-    width: int = option(96, "longer side of the regressor's pictures [px]", low=16, high=960)
+    width: int = option(
+        96, "longer side of the regressor's pictures, at most the capture's [px]", low=16, high=960
+    )
     translation_m: float = option(
         0.5, 'radius of the ball around a walked pose that positions are drawn from [m]', low=0.0
     )

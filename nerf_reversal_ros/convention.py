@@ -172,7 +172,8 @@ def _pairs(world_from_camera: Array, count: int) -> list[tuple[int, int]]:
 
 def _depth_disagreement(one: DepthView, other: DepthView, other_from_one: Array) -> float:
     """Median |depth| difference where both see something [m]; infinite without overlap."""
-    points = transform(other_from_one, back_projected(*one, stride=_stride(one[0])))
+    depth, camera = one
+    points = transform(other_from_one, camera.back_project(depth, _stride(depth)))
     depth, camera = other
     points = points[points[:, 2] > 0.05]
     u, v = np.rint(camera.project(points)).astype(np.int64).T
@@ -182,13 +183,6 @@ def _depth_disagreement(one: DepthView, other: DepthView, other_from_one: Array)
     if both.sum() < 50:
         return np.inf
     return float(np.median(np.abs(points[inside, 2][both] - measured[both])))
-
-
-def back_projected(depth: NDArray[np.float32], camera: Camera, stride: int = 1) -> Array:
-    """Return the points (M, 3) [m, optical frame] of every ``stride``-th known depth pixel."""
-    sparse = depth[::stride, ::stride]
-    known = sparse > 0
-    return camera.rays()[::stride, ::stride][known] * sparse[known][:, None].astype(np.float64)
 
 
 def _stride(depth: NDArray[np.float32]) -> int:

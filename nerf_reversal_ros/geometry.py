@@ -97,6 +97,11 @@ def orthonormalized(matrix: Array) -> Array:
     return out
 
 
+def mean_pose(poses: Array) -> Array:
+    """Return the pose (4, 4) in the middle of poses (N, 4, 4), its rotation the chordal mean."""
+    return orthonormalized(poses.mean(axis=0))
+
+
 def pose_errors(map_from_camera: Array, map_from_camera_true: Array) -> PoseErrors:
     """
     Compare estimated camera poses with the true ones, image by image.

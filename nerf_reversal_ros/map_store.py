@@ -16,7 +16,6 @@ import os
 from pathlib import Path
 import re
 from time import perf_counter
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -323,12 +322,7 @@ class MapWriter:
         """Hold the lock until the end of the block."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Let go of the lock; a full disk becomes a BuildError."""
         self.close()
         if error is not None and is_full_disk(error):

@@ -16,7 +16,7 @@ from nerf_reversal_ros.compression import as_tensors, Pca
 from nerf_reversal_ros.compression_training import fit_pca
 from nerf_reversal_ros.config import RegressorConfig
 from nerf_reversal_ros.errors import BuildError
-from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
+from nerf_reversal_ros.geometry import Array, mean_pose, pose_errors
 from nerf_reversal_ros.pose_network import (
     error_in_camera,
     Outputs,
@@ -153,8 +153,8 @@ class _Trainer:
             optimizer, config.learning_rate, total_steps=config.epochs * steps, pct_start=0.2
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == 'cuda')
-        mean_pose = _mean_pose(self.parts[-1].map_from_camera)
-        baseline = _scores_of_constant(mean_pose, validation.map_from_camera)
+        middle = mean_pose(self.parts[-1].map_from_camera)
+        baseline = _scores_of_constant(middle, validation.map_from_camera)
         history: list[dict[str, float]] = []
         best, best_weights, best_epoch = None, {}, 0
         for epoch in range(config.epochs):
@@ -323,10 +323,6 @@ class _Trainer:
             },
             report,
         )
-
-
-def _mean_pose(map_from_camera: Array) -> Array:
-    return orthonormalized(map_from_camera.mean(0))
 
 
 def _scores_of_constant(pose: Array, truth: Array) -> _Scores:

@@ -20,13 +20,6 @@ class Warped(NamedTuple):
     """(h, w) where the first camera looked."""
 
 
-def canonical_camera(camera: Camera, longer_side: int) -> Camera:
-    """Shrink a capture's camera so that the longer side of its pictures has that many pixels."""
-    if camera.width >= camera.height:
-        return camera.fitted_to(longer_side)
-    return camera.scaled_to(max(1, round(camera.width * longer_side / camera.height)), longer_side)
-
-
 def warp(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -> Warped:
     """
     Resample a picture to another camera by the homography ``K_target K_camera^-1``.

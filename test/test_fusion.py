@@ -9,7 +9,7 @@ import torch
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Space
-from nerf_reversal_ros.fields.fusion import back_project, DepthView, fuse, without_edges
+from nerf_reversal_ros.fields.fusion import fuse, RgbdView, without_edges
 from nerf_reversal_ros.geometry import look_at, pose, transform
 
 VOXEL_M = 0.05
@@ -18,18 +18,18 @@ CAMERA = Camera(64, 48, 55.0, 55.0, 31.5, 23.5)
 WALK = walk(16)
 
 
-def depth_view(map_from_camera, depth=None):
+def rgbd_view(map_from_camera, depth=None):
     rgb, exact = render_box_room(map_from_camera, CAMERA)
     depth = exact if depth is None else np.full_like(exact, depth)
-    return DepthView(rgb, CAMERA, depth, CAMERA, map_from_camera)
+    return RgbdView(rgb, CAMERA, depth, CAMERA, map_from_camera)
 
 
-VIEWS = [depth_view(place) for place in WALK]
+VIEWS = [rgbd_view(place) for place in WALK]
 
 
 def moved(view, new_from_map):
     pose = new_from_map @ view.map_from_camera
-    return DepthView(view.rgb, view.camera, view.depth, view.depth_camera, pose)
+    return RgbdView(view.rgb, view.camera, view.depth, view.depth_camera, pose)
 
 
 @pytest.fixture(scope='module')
@@ -42,8 +42,8 @@ def test_a_pixel_is_back_projected_to_where_it_was_seen():
     depth = np.zeros((3, 3), np.float32)
     depth[1, 1], depth[1, 2] = 2.0, 4.0
     ahead = look_at(np.array([1.0, 0.0, 1.0]), np.array([2.0, 0.0, 1.0]))
-    points = back_project(DepthView(np.zeros((3, 3, 3), np.uint8), camera, depth, camera, ahead))
-    np.testing.assert_allclose(points, [[3, 0, 1], [5, -4, 1]], atol=1e-12)
+    view = RgbdView(np.zeros((3, 3, 3), np.uint8), camera, depth, camera, ahead)
+    np.testing.assert_allclose(view.points(), [[3, 0, 1], [5, -4, 1]], atol=1e-12)
 
 
 def test_both_sides_of_a_depth_edge_are_left_out_and_unknown_pixels_are_no_edge():
@@ -68,7 +68,7 @@ def test_a_fused_room_is_seen_where_it_is(room):
 def test_free_space_was_looked_through_and_what_is_behind_a_wall_was_not(room):
     told = room.space(np.array([[0.0, 0, 1.3], [0, 0, 0.7], [0, 0, -0.8], [4, 4, 1]]))
     assert told.tolist() == [Space.FREE, Space.FREE, Space.UNSEEN, Space.UNSEEN]
-    surface = back_project(VIEWS[0], stride=4)
+    surface = VIEWS[0].points(stride=4)
     assert (room.space(surface) == Space.MATTER).mean() > 0.8
 
 
@@ -90,7 +90,7 @@ def test_moving_the_whole_capture_moves_the_field_with_it(room):
 def test_colour_and_depth_may_have_different_sizes():
     small = Camera(32, 24, 27.5, 27.5, 15.5, 11.5)
     views = [
-        DepthView(v.rgb, CAMERA, render_box_room(v.map_from_camera, small)[1], small, p)
+        RgbdView(v.rgb, CAMERA, render_box_room(v.map_from_camera, small)[1], small, p)
         for v, p in zip(VIEWS, WALK, strict=True)
     ]
     field = fuse(views, VOXEL_M, CPU)
@@ -101,7 +101,7 @@ def test_colour_and_depth_may_have_different_sizes():
 
 
 def test_depth_that_is_nowhere_known_is_refused():
-    blind = [depth_view(place, depth=0.0) for place in WALK[:3]]
+    blind = [rgbd_view(place, depth=0.0) for place in WALK[:3]]
     with pytest.raises(BuildError, match='no picture has any depth'):
         fuse(blind, VOXEL_M, CPU)
     with pytest.raises(BuildError, match='no picture has any depth'):
@@ -109,7 +109,7 @@ def test_depth_that_is_nowhere_known_is_refused():
 
 
 def test_a_capture_too_large_for_its_voxels_is_refused_with_its_size_and_the_remedy():
-    far = [depth_view(pose(None, (x, 7.0 * x, x)) @ WALK[0]) for x in (0.0, 60.0)]
+    far = [rgbd_view(pose(None, (x, 7.0 * x, x)) @ WALK[0]) for x in (0.0, 60.0)]
     with pytest.raises(BuildError, match=r'spans .* m, too much for voxels of 0.01 m: raise'):
         fuse(far, 0.01, CPU)
 
@@ -117,6 +117,6 @@ def test_a_capture_too_large_for_its_voxels_is_refused_with_its_size_and_the_rem
 def test_a_few_stray_readings_do_not_make_a_surface():
     lone = np.zeros((48, 64), np.float32)
     lone[:8:4, :8:4] = 2.0
-    view = DepthView(VIEWS[0].rgb, CAMERA, lone, CAMERA, WALK[0])
+    view = RgbdView(VIEWS[0].rgb, CAMERA, lone, CAMERA, WALK[0])
     with pytest.raises(BuildError, match='too few readings'):
         fuse([view], VOXEL_M, CPU)

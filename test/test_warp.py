@@ -6,7 +6,7 @@ import pytest
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import ImageError
-from nerf_reversal_ros.warp import canonical_camera, warp
+from nerf_reversal_ros.warp import warp
 
 WIDE = Camera(160, 120, 100.0, 100.0, 79.5, 59.5)
 LONG = Camera(200, 150, 250.0, 240.0, 90.0, 80.0)
@@ -52,5 +52,11 @@ def test_a_picture_of_another_size_is_refused_with_both_sizes():
 
 def test_the_longer_side_counts_for_upright_pictures_too():
     upright = Camera(720, 960, 700.0, 700.0, 360.0, 480.0)
-    assert (canonical_camera(upright, 96).width, canonical_camera(upright, 96).height) == (72, 96)
-    assert canonical_camera(upright, 96).fx == pytest.approx(70.0)
+    assert (upright.shrunk_to(96).width, upright.shrunk_to(96).height) == (72, 96)
+    assert upright.shrunk_to(96).fx == pytest.approx(70.0)
+
+
+def test_what_is_shrunk_never_grows_and_never_vanishes():
+    assert WIDE.shrunk_to(160) == WIDE.shrunk_to(1000) == WIDE
+    strip = Camera(1000, 2, 700.0, 700.0, 500.0, 0.5).shrunk_to(96)
+    assert (strip.width, strip.height) == (96, 1)

@@ -9,8 +9,8 @@ import argparse
 from pathlib import Path
 
 from nerf_reversal_ros.cli.console import Console
+from nerf_reversal_ros.converters import FORMATS
 
-FORMATS = ('record3d', 'nerfstudio', '7scenes')
 HELP = 'make a bag of a recording of another kind'
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from nerf_reversal_ros.converters import nerfstudio, record3d, seven_scenes
 from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.progress import ProgressCallback, silent
 
@@ -44,6 +43,9 @@ def convert(
     CaptureError
         If the source is not such a recording or is damaged, or ``bag`` exists.
     """
+    # Here, so that the command line can have FORMATS for its help without loading any of them.
+    from nerf_reversal_ros.converters import nerfstudio, record3d, seven_scenes
+
     source, bag = Path(source), Path(bag)
     if not source.exists():
         raise CaptureError(f'there is no recording at {source}')

@@ -5,7 +5,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 import shutil
 import sqlite3
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -99,12 +98,7 @@ class BagWriter:
         """Give the writer itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Finish the bag, or remove what was written if there was an error."""
         try:
             if kind is None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.voxel import BRICK, EMPTY_LOG_DENSITY, MAX_GRID_BRICKS, VoxelField
-from nerf_reversal_ros.geometry import inverse
+from nerf_reversal_ros.geometry import inverse, transform
 
 TRUNCATION_VOXELS = 4.0
 SHARPNESS = 2.0
@@ -28,7 +28,7 @@ _KEY_OFFSET = 1 << 20
 
 
 @dataclass(frozen=True)
-class DepthView:
+class RgbdView:
     """One picture with depth, as fusion and training want it."""
 
     rgb: NDArray[np.uint8]
@@ -42,6 +42,10 @@ class DepthView:
     map_from_camera: NDArray[np.float64]
     """(4, 4)."""
 
+    def points(self, stride: int = 1) -> NDArray[np.float64]:
+        """Return the points (N, 3) [m, map frame] of every ``stride``-th pixel with depth."""
+        return transform(self.map_from_camera, self.depth_camera.back_project(self.depth, stride))
+
 
 def without_edges(depth: NDArray[np.float32], jump: float = 0.05) -> NDArray[np.float32]:
     """Set to 0 the pixels whose neighbours differ by more than ``jump`` times the depth."""
@@ -51,17 +55,7 @@ def without_edges(depth: NDArray[np.float32], jump: float = 0.05) -> NDArray[np.
     return np.where((far - near) > jump * depth, np.float32(0), depth)
 
 
-def back_project(view: DepthView, stride: int = 1) -> NDArray[np.float64]:
-    """Return the points (N, 3) [m, map frame] of every ``stride``-th pixel with depth."""
-    depth = view.depth[::stride, ::stride].astype(np.float64)
-    points = view.depth_camera.rays()[::stride, ::stride] * depth[..., None]
-    points = points[depth > 0]
-    pose = view.map_from_camera
-    moved: NDArray[np.float64] = points @ pose[:3, :3].T + pose[:3, 3]
-    return moved
-
-
-def fuse(views: Iterable[DepthView], voxel_m: float, device: torch.device) -> VoxelField:
+def fuse(views: Iterable[RgbdView], voxel_m: float, device: torch.device) -> VoxelField:
     """
     Build an untrained field from depth pictures.
 
@@ -115,7 +109,7 @@ def fuse(views: Iterable[DepthView], voxel_m: float, device: torch.device) -> Vo
 
 
 def _allocate(
-    views: Iterable[DepthView], voxel_m: float
+    views: Iterable[RgbdView], voxel_m: float
 ) -> tuple[NDArray[np.float64], tuple[int, int, int], NDArray[np.int64]]:
     """Return the grid's origin [m], its size in bricks, and the flat indices of its bricks."""
     brick_m = BRICK * voxel_m
@@ -126,7 +120,7 @@ def _allocate(
         centres.append(view.map_from_camera[:3, 3])
         # A quarter of the rows and columns of a LiDAR's 256x192 is plenty; all of a small picture.
         stride = int(np.clip(np.sqrt(view.depth.size / 3000), 1, 4))
-        points = back_project(view, stride)
+        points = view.points(stride)
         if not len(points):
             continue
         touched = np.concatenate([np.floor((points + o) / brick_m) for o in offsets])
@@ -157,7 +151,7 @@ def _allocate(
 
 
 def _seen(
-    view: DepthView, origin: NDArray[np.float64], points: Tensor
+    view: RgbdView, origin: NDArray[np.float64], points: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return optical coordinates (N, 3) of grid points, the depth measured there, and where."""
     camera_from_map = inverse(view.map_from_camera)
@@ -175,7 +169,7 @@ def _seen(
 
 
 def _integrate(
-    view: DepthView,
+    view: RgbdView,
     origin: NDArray[np.float64],
     lower: Tensor,
     local: Tensor,
@@ -208,7 +202,7 @@ def _integrate(
 
 
 def _carve(
-    view: DepthView,
+    view: RgbdView,
     origin: NDArray[np.float64],
     grid: tuple[int, int, int],
     brick_m: float,

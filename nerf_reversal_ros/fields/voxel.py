@@ -129,16 +129,7 @@ class VoxelField:
         self._cells = torch.tensor(self._distance.shape, device=self.device)
 
     def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
-        """
-        Render one view a pose.
-
-        Parameters
-        ----------
-        map_from_camera : (N, 4, 4) array
-            Poses of the optical camera frame in ``map``.
-        camera : Camera
-            Intrinsics and size of the wanted pictures.
-        """
+        """Render one view a pose; see `RadianceField.render`."""
         poses = torch.from_numpy(np.asarray(map_from_camera, dtype=np.float64))
         rays = torch.from_numpy(camera.rays().reshape(-1, 3)).float().to(self.device)
         views_at_once = max(1, RAYS_AT_ONCE // len(rays))

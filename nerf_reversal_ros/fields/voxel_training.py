@@ -20,7 +20,7 @@ from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.config import VoxelFieldConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.fusion import DepthView, fuse, without_edges
+from nerf_reversal_ros.fields.fusion import fuse, RgbdView, without_edges
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
 from nerf_reversal_ros.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.parallel import map_on_cores
@@ -60,12 +60,12 @@ class TrainingData:
         """Return the camera of one picture."""
         return Camera(self.rgb.shape[2], self.rgb.shape[1], *map(float, self.intrinsics[index]))
 
-    def view(self, index: int) -> DepthView:
+    def view(self, index: int) -> RgbdView:
         """Return one picture with its depth."""
         camera = self.camera(index)
         depth = self.depth[index].astype(np.float32)
         depth_camera = camera.scaled_to(depth.shape[1], depth.shape[0])
-        return DepthView(self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index])
+        return RgbdView(self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index])
 
 
 class _SpreadViews:
@@ -76,7 +76,7 @@ class _SpreadViews:
         self._data = data
         self._index = train[np.linspace(0, len(train) - 1, min(most, len(train))).astype(int)]
 
-    def __iter__(self) -> Iterator[DepthView]:
+    def __iter__(self) -> Iterator[RgbdView]:
         return (self._data.view(int(index)) for index in self._index)
 
 
@@ -139,31 +139,26 @@ def _load(
     capture: Capture, config: VoxelFieldConfig, work_dir: Path, progress: ProgressCallback
 ) -> TrainingData:
     """Write the pictures to memory-mapped files, or take those that are there already."""
-    camera = capture.camera
-    scale = min(1.0, TRAINING_SIZE_PX / max(camera.width, camera.height))
-    width, height = round(camera.width * scale), round(camera.height * scale)
-    count = len(capture)
-    first = capture.frame(0)
-    depth_shape = first.depth.shape if first.depth is not None else (1, 1)
-    shrink = min(1.0, TRAINING_SIZE_PX / max(depth_shape))
-    depth_shape = (round(depth_shape[0] * shrink), round(depth_shape[1] * shrink))
+    count, camera = len(capture), capture.camera.shrunk_to(TRAINING_SIZE_PX)
+    depth_camera = capture.frame(0).depth_camera or camera
+    depth_camera = depth_camera.shrunk_to(TRAINING_SIZE_PX)
+    size, depth_size = (camera.width, camera.height), (depth_camera.width, depth_camera.height)
     paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'intrinsics.json'
     if not paths[2].exists():
         intrinsics = np.zeros((count, 4))
         with (
-            open_array(paths[0], (count, height, width, 3), np.uint8) as rgb_file,
-            open_array(paths[1], (count, *depth_shape), np.float16) as depth_file,
+            open_array(paths[0], (count, *size[::-1], 3), np.uint8) as rgb_file,
+            open_array(paths[1], (count, *depth_size[::-1]), np.float16) as depth_file,
         ):
             for row, frame in enumerate(capture):
-                rgb = cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_AREA)
-                depth = np.zeros(depth_shape, np.float32)
+                rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
+                depth = np.zeros(depth_size[::-1], np.float32)
                 if frame.depth is not None:
-                    size = depth_shape[::-1]
-                    nearest = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
+                    nearest = cv2.resize(frame.depth, depth_size, interpolation=cv2.INTER_NEAREST)
                     depth = without_edges(nearest.astype(np.float32))
                 write_rows(rgb_file, row, rgb[None].astype(np.uint8))
                 write_rows(depth_file, row, depth[None].astype(np.float16))
-                at_size = frame.camera.scaled_to(width, height)
+                at_size = frame.camera.scaled_to(*size)
                 intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
                 progress(Progress('pictures', row + 1, count))
         replace_text(paths[2], json.dumps(intrinsics.tolist()))
