@@ -22,8 +22,9 @@ from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.config import BuildConfig, LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.fields.voxel_training import held_out_frames, train_voxel_field
+from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.localization import Calibration, Localizer
 from nerf_reversal_ros.map_store import Map, MapWriter

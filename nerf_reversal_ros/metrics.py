@@ -170,9 +170,9 @@ def sigma_coverage(
     }
 
 
-def psnr_db(a: Array, b: Array) -> float:
+def psnr_db(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Peak signal-to-noise ratio of two pictures with values 0 to 255; equal ones have 99 dB."""
-    error = float(np.mean((a - b) ** 2))
+    error = float(np.mean(np.subtract(a, b, dtype=np.float64) ** 2))
     return min(99.0, 10.0 * math.log10(255.0**2 / max(error, 1e-12)))
 
 

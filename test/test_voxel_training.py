@@ -14,7 +14,8 @@ from nerf_reversal_ros.config import CaptureConfig, VoxelFieldConfig
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields import voxel_training
-from nerf_reversal_ros.fields.voxel_training import held_out_frames, train_voxel_field
+from nerf_reversal_ros.fields.training_data import held_out_frames
+from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 
 CAMERA = Camera(64, 48, 55.0, 55.0, 31.5, 23.5)
 WALK = walk(18)

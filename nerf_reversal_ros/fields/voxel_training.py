@@ -1,7 +1,5 @@
 """Training of a voxel radiance field from a capture with depth."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
@@ -20,14 +18,13 @@ from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.config import VoxelFieldConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.fusion import fuse, RgbdView, without_edges
+from nerf_reversal_ros.fields.fusion import fuse
+from nerf_reversal_ros.fields.measurement import channel_gains, measure
+from nerf_reversal_ros.fields.training_data import load_training_data, SpreadViews, TrainingData
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
-from nerf_reversal_ros.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.parallel import map_on_cores
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
-TRAINING_SIZE_PX = 640
-"""Longer side of the pictures that the field is trained on."""
 FUSED_VIEWS = 120
 """So many depth pictures, spread over the capture, place the first voxels."""
 CELLS_PER_RAY = 10
@@ -39,45 +36,6 @@ BEHIND_M = 0.04
 CHECKPOINT_STEPS = 100
 PARTS = 2
 """The rays of a step are drawn and followed in so many parts, on as many cores."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Pictures on disk, as flat arrays for random access."""
-
-    rgb: NDArray[np.uint8]
-    """(N, H, W, 3) memory map."""
-    depth: NDArray[np.float16]
-    """(N, h, w) memory map, metres, 0 unknown, edges removed."""
-    intrinsics: NDArray[np.float64]
-    """(N, 4) fx, fy, cx, cy at the size of rgb."""
-    map_from_camera: NDArray[np.float64]
-    """(N, 4, 4)."""
-    held_out: NDArray[np.bool_]
-    """(N,) frames that only measure the result."""
-
-    def camera(self, index: int) -> Camera:
-        """Return the camera of one picture."""
-        return Camera(self.rgb.shape[2], self.rgb.shape[1], *map(float, self.intrinsics[index]))
-
-    def view(self, index: int) -> RgbdView:
-        """Return one picture with its depth."""
-        camera = self.camera(index)
-        depth = self.depth[index].astype(np.float32)
-        depth_camera = camera.scaled_to(depth.shape[1], depth.shape[0])
-        return RgbdView(self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index])
-
-
-class _SpreadViews:
-    """Some of the training views, evenly spread; can be gone through again and again."""
-
-    def __init__(self, data: TrainingData, most: int) -> None:
-        train = np.flatnonzero(~data.held_out)
-        self._data = data
-        self._index = train[np.linspace(0, len(train) - 1, min(most, len(train))).astype(int)]
-
-    def __iter__(self) -> Iterator[RgbdView]:
-        return (self._data.view(int(index)) for index in self._index)
 
 
 def train_voxel_field(
@@ -110,10 +68,7 @@ def train_voxel_field(
     Returns
     -------
     tuple
-        The field, and a report: ``step`` and ``loss`` (lists), ``psnr_db`` of the held-out
-        frames over all pixels with each picture's exposure and white balance undone,
-        ``psnr_plain_db`` without that, ``psnr_covered_db`` over the pixels that the field
-        covers, ``coverage`` (share of such pixels), ``depth_error_m`` (median, absolute).
+        The field, and a report: ``step`` and ``loss`` (lists), and what `measure` tells.
 
     Raises
     ------
@@ -125,59 +80,14 @@ def train_voxel_field(
             'the capture has no depth, which the voxel field needs to place its voxels: record'
             ' with a LiDAR or an RGB-D camera'
         )
-    data = _load(capture, config, work_dir, progress)
+    data = load_training_data(capture, config.validation_share, work_dir, progress)
     progress(Progress('field', 0, config.steps, 'placing voxels by depth'))
-    field = fuse(_SpreadViews(data, FUSED_VIEWS), config.voxel_m, device)
+    field = fuse(SpreadViews(data, FUSED_VIEWS), config.voxel_m, device)
     trainer = _Trainer(field, data, config, seed)
     report = trainer.run(work_dir, progress)
     field.background = _background(field, data)
     report.update(measure(field, data))
     return field, report
-
-
-def _load(
-    capture: Capture, config: VoxelFieldConfig, work_dir: Path, progress: ProgressCallback
-) -> TrainingData:
-    """Write the pictures to memory-mapped files, or take those that are there already."""
-    count, camera = len(capture), capture.camera.shrunk_to(TRAINING_SIZE_PX)
-    depth_camera = capture.frame(0).depth_camera or camera
-    depth_camera = depth_camera.shrunk_to(TRAINING_SIZE_PX)
-    size, depth_size = (camera.width, camera.height), (depth_camera.width, depth_camera.height)
-    paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'intrinsics.json'
-    if not paths[2].exists():
-        intrinsics = np.zeros((count, 4))
-        with (
-            open_array(paths[0], (count, *size[::-1], 3), np.uint8) as rgb_file,
-            open_array(paths[1], (count, *depth_size[::-1]), np.float16) as depth_file,
-        ):
-            for row, frame in enumerate(capture):
-                rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
-                depth = np.zeros(depth_size[::-1], np.float32)
-                if frame.depth is not None:
-                    nearest = cv2.resize(frame.depth, depth_size, interpolation=cv2.INTER_NEAREST)
-                    depth = without_edges(nearest.astype(np.float32))
-                write_rows(rgb_file, row, rgb[None].astype(np.uint8))
-                write_rows(depth_file, row, depth[None].astype(np.float16))
-                at_size = frame.camera.scaled_to(*size)
-                intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
-                progress(Progress('pictures', row + 1, count))
-        replace_text(paths[2], json.dumps(intrinsics.tolist()))
-    return TrainingData(
-        np.load(paths[0], mmap_mode='r'),
-        np.load(paths[1], mmap_mode='r'),
-        np.array(json.loads(paths[2].read_text(encoding='utf-8'))),
-        capture.map_from_camera,
-        held_out_frames(count, config.validation_share),
-    )
-
-
-def held_out_frames(count: int, share: float) -> NDArray[np.bool_]:
-    """Return which of ``count`` frames no training sees: one stretch of the walk, (N,) bool."""
-    held_out = np.zeros(count, dtype=bool)
-    size = max(1, round(count * share)) if share > 0 else 0
-    start = min(int(count * 0.6), count - size)
-    held_out[start : start + size] = True
-    return held_out
 
 
 class _Interpolate(torch.autograd.Function):
@@ -380,36 +290,23 @@ class _Trainer:
         return int(metadata['step'])
 
 
-def channel_gains(
-    picture: NDArray[np.uint8], rendering: Rendering, least_share: float = 0.05
-) -> NDArray[np.float64]:
-    """
-    Exposure and white balance of a picture relative to the field: (3,) factors.
-
-    They are the least-squares factors from the rendered colours to the picture's, over the
-    pixels that the field covers; ones where it covers less than ``least_share``.
-    """
-    covered = rendering.opacity > 0.5
-    if covered.mean() < least_share:
-        return np.ones(3)
-    seen = rendering.rgb[covered].astype(np.float64)
-    shown = picture[covered].astype(np.float64)
-    gains: NDArray[np.float64] = (seen * shown).sum(0) / np.maximum((seen**2).sum(0), 1.0)
-    return np.clip(gains, 0.25, 4.0)
-
-
 def _log_gains(field: VoxelField, data: TrainingData) -> Tensor:
     """Start each picture's exposure from how it differs from the fused colours."""
     gains = np.ones((len(data.rgb), 3))
     for index in range(len(data.rgb)):
-        small = data.camera(index).fitted_to(64)
-        seen = field.render(data.map_from_camera[index][None], small)[0]
-        size = (small.width, small.height)
-        picture = cv2.resize(data.rgb[index], size, interpolation=cv2.INTER_AREA)
-        gains[index] = channel_gains(picture.astype(np.uint8), seen)
+        gains[index] = channel_gains(*_small(field, data, index, data.camera(index).fitted_to(64)))
     log_gain = np.log(gains)
     log_gain -= log_gain[~data.held_out].mean(0)
     return torch.from_numpy(log_gain).float().to(field.device)
+
+
+def _small(
+    field: VoxelField, data: TrainingData, index: int, camera: Camera
+) -> tuple[NDArray[np.uint8], Rendering]:
+    """Return a picture at the size of a camera, and what the field shows of it there."""
+    size = (camera.width, camera.height)
+    picture = cv2.resize(data.rgb[index], size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return picture, field.render(data.map_from_camera[index][None], camera)[0]
 
 
 def _background(field: VoxelField, data: TrainingData, most: int = 100) -> Tensor:
@@ -417,17 +314,13 @@ def _background(field: VoxelField, data: TrainingData, most: int = 100) -> Tenso
     height, width = field.background.shape[:2]
     total, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
     mean = np.zeros(3)
-    train = np.flatnonzero(~data.held_out)
-    chosen = train[np.linspace(0, len(train) - 1, min(most, len(train))).astype(int)]
+    chosen = data.spread(most)
     for index in chosen:
-        camera = data.camera(int(index)).fitted_to(96)
-        pose = data.map_from_camera[index]
-        seen = field.render(pose[None], camera)[0]
-        size = (camera.width, camera.height)
-        picture = cv2.resize(data.rgb[index], size, interpolation=cv2.INTER_AREA)
-        picture = picture / channel_gains(picture.astype(np.uint8), seen)
+        camera = data.camera(index).fitted_to(96)
+        shown, seen = _small(field, data, index, camera)
+        picture = shown / channel_gains(shown, seen)
         mean += picture.mean((0, 1)) / len(chosen)
-        directions = torch.from_numpy(camera.rays() @ pose[:3, :3].T)
+        directions = torch.from_numpy(camera.rays() @ data.map_from_camera[index, :3, :3].T)
         cells = background_cells(directions, (height, width)).numpy()
         open_space = seen.opacity < 0.5
         np.add.at(total.reshape(-1, 3), cells[open_space], picture[open_space])
@@ -439,39 +332,3 @@ def _background(field: VoxelField, data: TrainingData, most: int = 100) -> Tenso
         share = np.clip(near / 0.05, 0, 1)[..., None]
         filled = filled * (1 - share) + share * blurred / np.maximum(near, 1e-6)[..., None]
     return torch.from_numpy(np.clip(filled / 255, 0, 1)).float().to(field.device)
-
-
-def measure(field: VoxelField, data: TrainingData, most: int = 20) -> dict[str, Any]:
-    """Render held-out frames and compare: see `train_voxel_field` for the names."""
-    held = np.flatnonzero(data.held_out)
-    if not len(held):
-        return {}
-    plain, aligned, covered_only, coverage, depth_error = [], [], [], [], []
-    for index in held[np.linspace(0, len(held) - 1, min(most, len(held))).astype(int)]:
-        view = data.view(int(index))
-        seen = field.render(view.map_from_camera[None], view.camera)[0]
-        covered = seen.opacity > 0.5
-        gained = seen.rgb * channel_gains(view.rgb, seen)
-        error = ((view.rgb.astype(np.float64) - gained) / 255) ** 2
-        plain.append((((view.rgb.astype(np.float64) - seen.rgb) / 255) ** 2).mean())
-        aligned.append(error.mean())
-        if covered.any():
-            covered_only.append(error[covered].mean())
-        coverage.append(covered.mean())
-        height, width = seen.depth.shape
-        measured = cv2.resize(view.depth, (width, height), interpolation=cv2.INTER_NEAREST)
-        both = (measured > 0) & (seen.depth > 0)
-        if both.any():
-            depth_error.append(np.median(np.abs(measured - seen.depth)[both]))
-
-    def decibel(values: list[float]) -> float | None:
-        return float(np.mean(-10 * np.log10(np.maximum(values, 1e-10)))) if values else None
-
-    return {
-        'psnr_db': decibel(aligned),
-        'psnr_plain_db': decibel(plain),
-        'psnr_covered_db': decibel(covered_only),
-        'coverage': float(np.mean(coverage)),
-        'depth_error_m': float(np.mean(depth_error)) if depth_error else None,
-        'held_out_frames': len(held),
-    }

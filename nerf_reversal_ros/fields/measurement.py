@@ -1,0 +1,82 @@
+"""How alike renders of a field and real pictures are."""
+
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.fields.base import RadianceField, Rendering
+from nerf_reversal_ros.fields.training_data import TrainingData
+from nerf_reversal_ros.metrics import psnr_db
+
+
+class Likeness(NamedTuple):
+    """Peak signal-to-noise ratios of a render and the picture that it should be."""
+
+    psnr_db: float
+    """With the picture's exposure and white balance matched."""
+    psnr_plain_db: float
+    """As they are."""
+    psnr_covered_db: float
+    """Matched, over the pixels that the field covers; NaN where it covers none."""
+
+
+def channel_gains(
+    picture: NDArray[np.uint8], rendering: Rendering, least_share: float = 0.05
+) -> NDArray[np.float64]:
+    """
+    Exposure and white balance of a picture relative to the field: (3,) factors.
+
+    They are the least-squares factors from the rendered colours to the picture's, over the
+    pixels that the field covers; ones where it covers less than ``least_share``.
+    """
+    covered = rendering.opacity > 0.5
+    if covered.mean() < least_share:
+        return np.ones(3)
+    seen = rendering.rgb[covered].astype(np.float64)
+    shown = picture[covered].astype(np.float64)
+    gains: NDArray[np.float64] = (seen * shown).sum(0) / np.maximum((seen**2).sum(0), 1.0)
+    return np.clip(gains, 0.25, 4.0)
+
+
+def likeness(picture: NDArray[np.uint8], rendering: Rendering) -> Likeness:
+    """Compare a picture (H, W, 3) with what the field renders at its pose, at its size."""
+    matched = np.minimum(rendering.rgb * channel_gains(picture, rendering), 255.0)
+    covered = rendering.opacity > 0.5
+    return Likeness(
+        psnr_db(matched, picture),
+        psnr_db(rendering.rgb, picture),
+        psnr_db(matched[covered], picture[covered]) if covered.any() else np.nan,
+    )
+
+
+def measure(field: RadianceField, data: TrainingData, most: int = 20) -> dict[str, Any]:
+    """
+    Render held-out frames and compare.
+
+    Returns
+    -------
+    dict
+        Means over the frames of the fields of `Likeness`, ``coverage`` (share of pixels that
+        the field covers), ``depth_error_m`` (median, absolute), and ``held_out_frames``; None
+        where nothing could be measured, and empty without held-out frames.
+    """
+    alike, coverage, depth_error = [], [], []
+    for index in data.spread(most, held_out=True):
+        view = data.view(index)
+        seen = field.render(view.map_from_camera[None], view.camera)[0]
+        alike.append(likeness(view.rgb, seen))
+        coverage.append(float((seen.opacity > 0.5).mean()))
+        height, width = seen.depth.shape
+        measured = cv2.resize(view.depth, (width, height), interpolation=cv2.INTER_NEAREST)
+        both = (measured > 0) & (seen.depth > 0)
+        if both.any():
+            depth_error.append(float(np.median(np.abs(measured - seen.depth)[both])))
+    if not alike:
+        return {}
+    figures = dict(zip(Likeness._fields, np.transpose(alike), strict=True))
+    figures |= {'coverage': np.array(coverage), 'depth_error_m': np.array(depth_error)}
+    known = {name: values[np.isfinite(values)] for name, values in figures.items()}
+    means = {name: float(values.mean()) if len(values) else None for name, values in known.items()}
+    return {**means, 'held_out_frames': int(data.held_out.sum())}

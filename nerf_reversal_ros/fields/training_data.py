@@ -1,0 +1,107 @@
+"""The pictures of a capture as arrays on disk, for rays drawn from all of them at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.fields.fusion import RgbdView, without_edges
+from nerf_reversal_ros.files import open_array, replace_text, write_rows
+from nerf_reversal_ros.progress import Progress, ProgressCallback
+
+TRAINING_SIZE_PX = 640
+"""Longer side of the pictures that the field is trained on."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Pictures on disk, as flat arrays for random access."""
+
+    rgb: NDArray[np.uint8]
+    """(N, H, W, 3) memory map."""
+    depth: NDArray[np.float16]
+    """(N, h, w) memory map, metres, 0 unknown, edges removed."""
+    intrinsics: NDArray[np.float64]
+    """(N, 4) fx, fy, cx, cy at the size of rgb."""
+    map_from_camera: NDArray[np.float64]
+    """(N, 4, 4)."""
+    held_out: NDArray[np.bool_]
+    """(N,) frames that only measure the result."""
+
+    def camera(self, index: int) -> Camera:
+        """Return the camera of one picture."""
+        return Camera(self.rgb.shape[2], self.rgb.shape[1], *map(float, self.intrinsics[index]))
+
+    def view(self, index: int) -> RgbdView:
+        """Return one picture with its depth."""
+        camera = self.camera(index)
+        depth = self.depth[index].astype(np.float32)
+        depth_camera = camera.scaled_to(depth.shape[1], depth.shape[0])
+        return RgbdView(self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index])
+
+    def spread(self, most: int, *, held_out: bool = False) -> list[int]:
+        """Choose up to so many of the frames to train on (or those held out), evenly spread."""
+        frames = np.flatnonzero(self.held_out == held_out)
+        places = np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)
+        return [int(index) for index in frames[places]]
+
+
+class SpreadViews:
+    """Some of the views to train on, evenly spread; can be gone through again and again."""
+
+    def __init__(self, data: TrainingData, most: int) -> None:
+        self._data, self._frames = data, data.spread(most)
+
+    def __iter__(self) -> Iterator[RgbdView]:
+        return (self._data.view(index) for index in self._frames)
+
+
+def held_out_frames(count: int, share: float) -> NDArray[np.bool_]:
+    """Return which of ``count`` frames no training sees: one stretch of the walk, (N,) bool."""
+    held_out = np.zeros(count, dtype=bool)
+    size = max(1, round(count * share)) if share > 0 else 0
+    start = min(int(count * 0.6), count - size)
+    held_out[start : start + size] = True
+    return held_out
+
+
+def load_training_data(
+    capture: Capture, validation_share: float, work_dir: Path, progress: ProgressCallback
+) -> TrainingData:
+    """Write the pictures to memory-mapped files, or take those that are there already."""
+    count, camera = len(capture), capture.camera.shrunk_to(TRAINING_SIZE_PX)
+    depth_camera = capture.frame(0).depth_camera or camera
+    depth_camera = depth_camera.shrunk_to(TRAINING_SIZE_PX)
+    size, depth_size = (camera.width, camera.height), (depth_camera.width, depth_camera.height)
+    paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'intrinsics.json'
+    if not paths[2].exists():
+        intrinsics = np.zeros((count, 4))
+        with (
+            open_array(paths[0], (count, *size[::-1], 3), np.uint8) as rgb_file,
+            open_array(paths[1], (count, *depth_size[::-1]), np.float16) as depth_file,
+        ):
+            for row, frame in enumerate(capture):
+                rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
+                depth = np.zeros(depth_size[::-1], np.float32)
+                if frame.depth is not None:
+                    nearest = cv2.resize(frame.depth, depth_size, interpolation=cv2.INTER_NEAREST)
+                    depth = without_edges(nearest.astype(np.float32))
+                write_rows(rgb_file, row, rgb[None].astype(np.uint8))
+                write_rows(depth_file, row, depth[None].astype(np.float16))
+                at_size = frame.camera.scaled_to(*size)
+                intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
+                progress(Progress('pictures', row + 1, count))
+        replace_text(paths[2], json.dumps(intrinsics.tolist()))
+    return TrainingData(
+        np.load(paths[0], mmap_mode='r'),
+        np.load(paths[1], mmap_mode='r'),
+        np.array(json.loads(paths[2].read_text(encoding='utf-8'))),
+        capture.map_from_camera,
+        held_out_frames(count, validation_share),
+    )
