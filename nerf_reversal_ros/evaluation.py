@@ -15,12 +15,12 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import CaptureError, ImageError
 from nerf_reversal_ros.fields.base import RadianceField
+from nerf_reversal_ros.fields.measurement import Likeness, likeness
 from nerf_reversal_ros.metrics import (
     Answers,
     answers_of_outcomes,
     answers_of_poses,
     metrics_block,
-    psnr_db,
     without_infinities,
 )
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
@@ -103,7 +103,7 @@ def evaluate(
     latency_ms: list[float] = []
     rivals: dict[str, list[tuple[Array | None, float]]] = {name: [] for name in baselines}
     for_psnr = set(np.linspace(0, len(capture) - 1, PSNR_PICTURES).round().astype(int).tolist())
-    psnr: list[tuple[float, float]] = []
+    alike: list[Likeness] = []
     truth: list[Array] = []
     stamps: list[int] = []
     for number, frame in enumerate(capture):
@@ -119,7 +119,7 @@ def evaluate(
             answer = locate(frame)
             rivals[name].append((answer, 1e3 * (time.perf_counter() - start)))
         if field is not None and number in for_psnr:
-            psnr.append(field_psnr_db(field, frame))
+            alike.append(field_likeness(field, frame))
         progress(Progress('evaluate', number + 1, len(capture), _tally(outcomes)))
     published = answers_of_outcomes(outcomes, latency_ms)
     map_from_camera_true = np.stack(truth)
@@ -127,15 +127,15 @@ def evaluate(
     nearest = answers_of_poses([(oracle(true), math.nan) for true in map_from_camera_true])
     stages = {stage: _stage(stage, outcomes) for stage in ('regressor', 'refined')}
     rival_answers = {name: answers_of_poses(given) for name, given in rivals.items()}
-    plain, aligned = np.mean(psnr, axis=0) if psnr else (math.nan, math.nan)
+    psnr_db, psnr_plain_db, _ = np.mean(alike, axis=0) if alike else [math.nan] * 3
     metrics = {
         **metrics_block(published, map_from_camera_true),
         'stages': {name: metrics_block(a, map_from_camera_true) for name, a in stages.items()},
         'baselines': {
             name: metrics_block(a, map_from_camera_true) for name, a in rival_answers.items()
         },
-        'psnr_db': plain,
-        'psnr_aligned_db': aligned,
+        'psnr_db': psnr_db,
+        'psnr_plain_db': psnr_plain_db,
         'oracle_nearest_reference': metrics_block(nearest, map_from_camera_true),
         'capture': dict(capture.counts),
     }
@@ -150,20 +150,12 @@ def evaluate(
     )
 
 
-def field_psnr_db(field: RadianceField, frame: Frame) -> tuple[float, float]:
-    """
-    Render the field at a frame's true pose and return how alike picture and render are [dB].
-
-    Both are compared 320 pixels wide (or the picture's width, if less). The second figure is
-    after the render's channels were each scaled to the picture's exposure (least squares).
-    """
+def field_likeness(field: RadianceField, frame: Frame) -> Likeness:
+    """Compare a frame with the field rendered at its true pose, `PSNR_WIDTH` pixels wide."""
     camera = frame.camera.fitted_to(min(PSNR_WIDTH, frame.camera.width))
     size = (camera.width, camera.height)
-    real = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.float64)
-    rendered = field.render(frame.map_from_camera[None], camera)[0].rgb.astype(np.float64)
-    power = np.maximum(np.sum(rendered**2, axis=(0, 1)), 1e-9)
-    gain = np.sum(rendered * real, axis=(0, 1)) / power
-    return psnr_db(rendered, real), psnr_db(np.minimum(rendered * gain, 255.0), real)
+    real = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return likeness(real, field.render(frame.map_from_camera[None], camera)[0])
 
 
 def localize_or_reject(localizer: Localizes, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:

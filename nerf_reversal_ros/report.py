@@ -135,13 +135,13 @@ def _headline_table(metrics: dict[str, Any]) -> str:
         for number, row in enumerate(rows[1:])
     )
     head = ''.join(f'<th scope="col">{html.escape(cell)}</th>' for cell in rows[0])
-    psnr = number(metrics['psnr_db']), number(metrics['psnr_aligned_db'])
+    psnr = number(metrics['psnr_db']), number(metrics['psnr_plain_db'])
     notes = [
         'Medians and shares are over all pictures; one without an answer counts as infinitely'
         ' far. Worst is over the answers given. Times are medians.',
         '* An oracle that is told the true pose and answers with the nearest walked one.',
-        f'Field against the judged pictures at their true poses: {psnr[0]} dB PSNR, {psnr[1]} dB'
-        ' after matching the exposure.',
+        f'Field against the judged pictures at their true poses: {psnr[0]} dB PSNR with exposure'
+        f' and white balance matched, {psnr[1]} dB without.',
     ]
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -48,8 +48,8 @@ def summary_text(metrics: dict[str, Any]) -> str:
         lines.append(f'ANEES {number(metrics["anees"])} (6 is perfect)')
     if metrics['psnr_db'] is not None:
         lines.append(
-            f'field {number(metrics["psnr_db"])} dB PSNR at true poses,'
-            f' {number(metrics["psnr_aligned_db"])} dB with matched exposure'
+            f'field {number(metrics["psnr_db"])} dB PSNR at true poses with exposure and white'
+            f' balance matched, {number(metrics["psnr_plain_db"])} dB without'
         )
     return '\n'.join(lines)
 
