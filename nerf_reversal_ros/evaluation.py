@@ -175,15 +175,18 @@ def _localize(localizer: Localizes, frame: Frame) -> tuple[Outcome, float]:
 def _stage(stage: str, outcomes: list[Outcome]) -> Answers:
     """Collect the poses of a stage with the time that it and those before it took."""
     given: list[tuple[Array | None, float]] = []
+    covariances: list[Array | None] = []
     for told in (outcome.diagnostics for outcome in outcomes):
         took_ms = told.latency_ms
         if stage == 'regressor':
             given.append((told.regressed, took_ms.get('regress', math.nan)))
+            covariances.append(told.regressed_covariance)
         else:
             laps = ('regress', 'keypoints', 'refine')
             given.append((told.refined, sum(took_ms.get(lap, math.nan) for lap in laps)))
+            covariances.append(told.refined_covariance)
     reasons = [getattr(outcome, 'reason', 'no answer') for outcome in outcomes]
-    return answers_of_poses(given, reasons)
+    return answers_of_poses(given, reasons, covariances)
 
 
 def _tally(outcomes: list[Outcome]) -> str:

@@ -40,7 +40,7 @@ class Answers:
     reasons: tuple[str, ...]
     """Why there is no answer; empty where there is one."""
     covariance: Array | None = None
-    """(N, 6, 6) in the convention of `PoseEstimate.covariance`, NaN without an answer."""
+    """(N, 6, 6) in the convention of `PoseEstimate.covariance`; NaN where there is none."""
 
     @property
     def published(self) -> NDArray[np.bool_]:
@@ -65,14 +65,18 @@ def answers_of_outcomes(outcomes: Iterable[Outcome], latency_ms: Iterable[float]
 
 
 def answers_of_poses(
-    given: Sequence[tuple[Array | None, float]], reasons: Sequence[str] = ()
+    given: Sequence[tuple[Array | None, float]],
+    reasons: Sequence[str] = (),
+    covariances: Sequence[Array | None] = (),
 ) -> Answers:
     """Turn poses (or None, for one of the reasons) with milliseconds into answers."""
     reasons = reasons or ['no answer'] * len(given)
+    known = [np.full((6, 6), np.nan) if item is None else item for item in covariances]
     return Answers(
         np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose, _ in given]),
         np.array([milliseconds for _, milliseconds in given], dtype=np.float64),
         tuple(why if pose is None else '' for (pose, _), why in zip(given, reasons, strict=True)),
+        np.stack(known) if known else None,
     )
 
 
@@ -81,7 +85,7 @@ def metrics_block(answers: Answers, map_from_camera_true: Array) -> dict[str, An
     Measure one method: the block of ``metrics.json``, with NaN and infinities still in it.
 
     Medians and shares are over all pictures: one without an answer counts as infinitely far and
-    180 degrees off. ``anees`` and ``sigma_coverage`` are over those with an answer.
+    180 degrees off. ``anees`` and ``sigma_coverage`` are over those with a covariance.
     """
     errors = answer_errors(answers, map_from_camera_true)
     metres, degrees = errors.translation, np.degrees(errors.rotation)
@@ -133,17 +137,15 @@ def error_vectors(map_from_camera: Array, map_from_camera_true: Array) -> Array:
 
 def anees(answers: Answers, map_from_camera_true: Array) -> float | None:
     """
-    Average normalised estimation error squared, e^T C^-1 e, over the published poses.
+    Average normalised estimation error squared, e^T C^-1 e, over the poses with a covariance.
 
     A covariance C that can be believed gives 6, the number of degrees of freedom; more means
-    too sure, less too modest. Infinite if a covariance is not positive definite, None where no
-    covariance was published. See Bar-Shalom et al., Estimation with Applications, 2001, 5.4.
+    too sure, less too modest. Infinite if a covariance is not positive definite, None where there
+    is none. See Bar-Shalom et al., Estimation with Applications, 2001, 5.4.
     """
-    published = answers.published
-    if answers.covariance is None or not published.any():
+    vectors, covariances = _with_covariance(answers, map_from_camera_true)
+    if not len(vectors):
         return None
-    vectors = error_vectors(answers.map_from_camera[published], map_from_camera_true[published])
-    covariances = answers.covariance[published]
     if np.linalg.eigvalsh(covariances).min() <= 0.0:
         return math.inf
     whitened = np.linalg.solve(covariances, vectors[:, :, None])[:, :, 0]
@@ -158,16 +160,25 @@ def sigma_coverage(
 
     For a Gaussian error that is described well they are 0.683, 0.954 and 0.997.
     """
-    published = answers.published
-    if answers.covariance is None or not published.any():
+    vectors, covariances = _with_covariance(answers, map_from_camera_true)
+    if not len(vectors):
         return None
-    vectors = error_vectors(answers.map_from_camera[published], map_from_camera_true[published])
-    sigma = np.sqrt(np.diagonal(answers.covariance[published], axis1=1, axis2=2))
+    sigma = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
     within = {str(k): np.abs(vectors) <= k * sigma for k in (1, 2, 3)}
     return {
         'translation': {k: float(inside[:, :3].mean()) for k, inside in within.items()},
         'rotation': {k: float(inside[:, 3:].mean()) for k, inside in within.items()},
     }
+
+
+def _with_covariance(answers: Answers, map_from_camera_true: Array) -> tuple[Array, Array]:
+    """Return errors (M, 6) and covariances (M, 6, 6) of the answers that have a covariance."""
+    if answers.covariance is not None:
+        known = answers.published & np.isfinite(answers.covariance).all(axis=(1, 2))
+        if known.any():
+            vectors = error_vectors(answers.map_from_camera[known], map_from_camera_true[known])
+            return vectors, answers.covariance[known]
+    return np.empty((0, 6)), np.empty((0, 6, 6))
 
 
 def psnr_db(a: NDArray[Any], b: NDArray[Any]) -> float:

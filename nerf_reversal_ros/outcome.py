@@ -31,6 +31,10 @@ class Diagnostics:
     """What the gate looked at: inliers, inlier_ratio, spread, similarity, novelty, ..."""
     latency_ms: dict[str, float] = field(default_factory=dict)
     """Milliseconds by stage (regress, keypoints, refine) and ``total``."""
+    regressed_covariance: NDArray[np.float64] | None = None
+    """(6, 6) of ``regressed``, as the regressor has it; axes as in `PoseEstimate.covariance`."""
+    refined_covariance: NDArray[np.float64] | None = None
+    """(6, 6) of ``refined``, the same."""
 
 
 @dataclass(frozen=True)

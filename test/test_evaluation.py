@@ -48,8 +48,10 @@ def outcomes_for(true: np.ndarray) -> list[Outcome | ImageError]:
     """1 cm off, 3 cm off, rejected after 1.8 cm, rejected at once, unusable."""
     times = {'regress': 4.0, 'keypoints': 5.0, 'refine': 30.0, 'total': 40.0}
     told = [
-        Diagnostics(shifted(p, 0.2), shifted(p, off), latency_ms=times)
-        for p, off in zip(true, (0.01, 0.03, 0.018), strict=False)
+        Diagnostics(shifted(p, 0.2), shifted(p, off), {}, times, 400 * COVARIANCE, known)
+        for p, off, known in zip(
+            true, (0.01, 0.03, 0.018), (COVARIANCE, COVARIANCE, None), strict=False
+        )
     ]
     return [
         PoseEstimate(shifted(true[0], 0.01), COVARIANCE, told[0]),
@@ -98,6 +100,13 @@ def test_the_stages_are_judged_before_the_gate_with_their_own_times(result: Eval
     assert refined['recall']['2cm_2deg'] == pytest.approx(2 / 5)
     assert refined['latency_ms']['p50'] == 39.0
     assert refined['rejected'] == {'too dark or flat': 1, 'unusable picture': 1}
+
+
+def test_the_stages_have_the_calibration_of_their_own_covariances(result: Evaluation) -> None:
+    regressor, refined = (result.metrics['stages'][name] for name in ('regressor', 'refined'))
+    assert regressor['anees'] == pytest.approx(1.0)  # 20 cm off, and that is its sigma
+    assert refined['anees'] == pytest.approx((1 + 9) / 2)  # of the two that have a covariance
+    assert refined['sigma_coverage']['translation']['2'] == pytest.approx(5 / 6)
 
 
 def test_the_truth_is_in_the_frame_of_the_map_that_is_judged(capture: Capture) -> None:
