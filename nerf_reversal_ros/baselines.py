@@ -17,11 +17,10 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import ConfigError
-from nerf_reversal_ros.geometry import mean_pose
+from nerf_reversal_ros.geometry import Array, mean_pose
 from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.sift_pnp import SiftPnp
 
-Array = NDArray[np.float64]
 Locate = Callable[[Frame], Array | None]
 """From a frame to map_from_camera (4, 4), or None where the method gives no answer."""
 

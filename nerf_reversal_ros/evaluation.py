@@ -16,6 +16,7 @@ from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import CaptureError, ImageError
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.measurement import Likeness, likeness
+from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.metrics import (
     Answers,
     answers_of_outcomes,
@@ -25,8 +26,6 @@ from nerf_reversal_ros.metrics import (
 )
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
-
-Array = NDArray[np.float64]
 
 PSNR_PICTURES = 24
 """So many of the judged pictures, evenly spread, are compared with renders of the field."""

@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.geometry import pose_errors, PoseErrors
+from nerf_reversal_ros.geometry import Array, pose_errors, PoseErrors
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate
-
-Array = NDArray[np.float64]
 
 RECALLS = {
     '2cm_2deg': (0.02, 2.0),

@@ -13,19 +13,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from nerf_reversal_ros import report_plots as plots
 from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.evaluation import Evaluation
 from nerf_reversal_ros.fields.base import RadianceField
+from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.map_store import Map
 from nerf_reversal_ros.metrics import answer_errors
 from nerf_reversal_ros.outcome import PoseEstimate, Rejected
 from nerf_reversal_ros.report_page import figure, PAGE, picture, resized, STYLE
 from nerf_reversal_ros.summary import number, summary_rows, verdict
-
-Array = NDArray[np.float64]
 
 PICTURE_WIDTH = 400
 REJECTED_SHOWN = 12

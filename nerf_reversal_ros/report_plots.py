@@ -10,13 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import erf
 
 from nerf_reversal_ros.evaluation import Evaluation
+from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.metrics import answer_errors, Answers, error_vectors
-
-Array = NDArray[np.float64]
 
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
 BLUE, ORANGE, RED, GREEN = '#1d4ed8', '#c2560c', '#b91c1c', '#0f766e'

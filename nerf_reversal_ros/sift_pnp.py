@@ -21,10 +21,9 @@ import poselib
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.geometry import inverse, transform
+from nerf_reversal_ros.geometry import Array, inverse, transform
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
-Array = NDArray[np.float64]
 Descriptors = NDArray[np.float32]
 
 EVERY = 10
