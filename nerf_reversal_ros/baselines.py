@@ -12,15 +12,18 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.geometry import Array, mean_pose
 from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.sift_pnp import SiftPnp
 
+SAME_PLACE_M = 0.001
+"""The poses of one bag, read twice, are no further apart."""
 Locate = Callable[[Frame], Array | None]
 """From a frame to map_from_camera (4, 4), or None where the method gives no answer."""
 
@@ -121,6 +124,25 @@ def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
         if name in NEED_REFERENCE and not has_reference:
             raise ConfigError(f'the baseline {name} needs --reference with the bag of the build')
     return names
+
+
+def refuse_other_walk(reference: Capture, map_from_camera_walked: Array) -> None:
+    """
+    Make sure that reference pictures are those that a map was built from.
+
+    Raises
+    ------
+    CaptureError
+        If most of the walked poses (M, 4, 4) are not among those of the pictures.
+    """
+    known = cKDTree(reference.map_from_camera[:, :3, 3])
+    away_m, _ = known.query(map_from_camera_walked[:, :3, 3])
+    found = int(np.sum(away_m < SAME_PLACE_M))
+    if 2 * found < len(away_m):
+        raise CaptureError(
+            f'{reference.source} is not the bag that the map was built from, only {found} of its'
+            f' {len(away_m)} poses are there: give that bag as --reference'
+        )
 
 
 def nearest_reference(map_from_camera_walked: Array) -> Callable[[Array], Array]:

@@ -22,6 +22,7 @@ from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.config import BuildConfig, LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.fields import FIELDS
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
@@ -35,8 +36,6 @@ from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 
-FIELDS = ('voxel',)
-"""What can be built; the names of ``--field``."""
 CALIBRATION_FRAMES = 40
 """So many held-out frames, at most, are localized to calibrate the covariance."""
 

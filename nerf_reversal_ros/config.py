@@ -283,7 +283,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
             remedy = f'did you mean {near[0]}?' if near else f'known are {", ".join(known)}'
             raise ConfigError(f'unknown setting {full}: {remedy}')
         if dataclasses.is_dataclass(hints[name]):
-            value = from_mapping(hints[name], value or {}, full)
+            value = from_mapping(hints[name], {} if value is None else value, full)
         arguments[name] = value
     return cls(**arguments)
 

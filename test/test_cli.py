@@ -21,6 +21,7 @@ from nerf_reversal_ros.cli.convert import frame_range
 from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.cli.query import query_config
+from nerf_reversal_ros.config import BuildConfig, load_build_config
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.errors import ConfigError, MapError
 from nerf_reversal_ros.geometry import pose
@@ -98,6 +99,8 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
         ['build', 'a.bag', 'a.map', '--device', 'tpu'],
         ['convert', 'a', 'b', '--format', 'zip'],
         ['convert', 'a', 'b', '--frames', '9:5'],
+        ['build', 'a.bag', 'a.map', '--field', 'mesh'],
+        ['evaluate', 'a.map', 'a.bag', '--baselines', 'sift'],
     ],
 )
 def test_misuse_is_status_2_and_shows_the_usage(arguments: list[str]) -> None:
@@ -127,14 +130,32 @@ def test_a_cut_off_bag_is_told_in_one_line(bag: Path, tmp_path: Path) -> None:
     assert 'damaged or was cut off' in error_of('info', tmp_path / 'cut.mcap')
 
 
-def test_an_unknown_baseline_is_told_before_any_work(tmp_path: Path) -> None:
-    told = error_of('evaluate', tmp_path / 'no.map', tmp_path / 'no.bag', '--baselines', 'sift')
+def test_an_unknown_baseline_is_told_with_those_known() -> None:
+    told = run('evaluate', 'no.map', 'no.bag', '--baselines', 'sift').stderr
     assert 'known are mean_pose, nearest_reference, pca_retrieval, sift_pnp, all, none' in told
 
 
 def test_a_baseline_that_lacks_its_reference_names_the_option(tmp_path: Path) -> None:
     told = error_of('evaluate', tmp_path, tmp_path, '--baselines', 'sift_pnp')
     assert '--reference' in told
+
+
+def test_a_reference_that_is_not_the_walk_of_the_map_is_told_before_anything_is_judged(
+    small_map: Map, bag: Path, tmp_path: Path
+) -> None:
+    walked = small_map.path.parent / 'walk'
+
+    def told(*arguments: object) -> str:
+        done = run('evaluate', small_map.path, *arguments)
+        assert done.returncode == 1 and 'evaluate: ' not in done.stderr
+        return done.stderr.splitlines()[-1]
+
+    nowhere = tmp_path / 'nowhere'
+    assert f'there is no bag at {nowhere}' in told(walked, '--reference', nowhere)
+    assert f'there is no bag at {nowhere}' in told(nowhere, '--reference', walked)
+    assert (
+        f'{bag} is not the bag that the map was built from, only 0 of its 48 poses are there'
+    ) in told(walked, '--reference', bag)
 
 
 def test_a_result_that_could_not_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
@@ -280,8 +301,17 @@ def test_a_settings_file_goes_before_what_the_map_says(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='did you mean localizer'):
         query_config(map_, arguments(config=settings))
     settings.write_text('capture: 5')
-    with pytest.raises(ConfigError, match=r'capture in .* must hold names and values'):
+    with pytest.raises(ConfigError, match=r'capture must hold names and values, got 5'):
         query_config(map_, arguments(config=settings))
+
+
+def test_an_empty_section_of_settings_changes_nothing(tmp_path: Path) -> None:
+    map_ = write_map(tmp_path / 'm', config={'capture': {'image_topic': '/cam'}})
+    settings = tmp_path / 'query.yaml'
+    settings.write_text('capture:\nlocalizer:\n')
+    assert query_config(map_, arguments(config=settings)) == query_config(map_, arguments())
+    settings.write_text('field:\ncapture:\n')
+    assert load_build_config(settings) == BuildConfig()
 
 
 def test_a_map_with_settings_from_elsewhere_is_refused(tmp_path: Path) -> None:

@@ -272,6 +272,15 @@ def test_a_scene_without_depth_works_and_says_what_is_lost(tmp_path, caplog):
     assert np.allclose(capture.map_from_camera, POSES, atol=1e-6)
 
 
+def test_a_depth_picture_that_a_scene_names_and_lacks_is_told(tmp_path):
+    source = write_nerfstudio(tmp_path / 'scene')
+    (source / 'depth_3.png').unlink()
+    with pytest.raises(
+        CaptureError, match=r'be used: there is no depth picture .*_3\.png$'
+    ):
+        convert(source, tmp_path / 'bag')
+
+
 def test_intrinsics_of_a_frame_beat_those_of_the_scene(tmp_path):
     source = write_nerfstudio(tmp_path / 'scene', frame_changes={'fl_x': 86.0})
     convert(source, tmp_path / 'bag')
@@ -410,6 +419,17 @@ def test_a_pose_file_in_another_format_is_refused(tmp_path, content, sentence):
     (tmp_path / 'bad.txt').write_text(content)
     with pytest.raises(CaptureError, match=sentence):
         convert(source, tmp_path / 'bag', poses=tmp_path / 'bad.txt')
+
+
+def test_a_missing_or_binary_pose_file_is_told_in_a_clear_sentence(tmp_path):
+    source = write_seven_scenes(tmp_path / 'seq-01', range(2))
+    poses = tmp_path / 'poses.txt'
+    with pytest.raises(CaptureError) as caught:
+        convert(source, tmp_path / 'bag', poses=poses)
+    assert str(caught.value) == f'cannot read the pose file {poses}: No such file or directory'
+    poses.write_bytes(b'\xff\xfe')
+    with pytest.raises(CaptureError, match='is not a file of lines "name qw qx qy qz tx ty tz f"'):
+        convert(source, tmp_path / 'bag', poses=poses)
 
 
 def test_a_missing_depth_picture_is_named(tmp_path):

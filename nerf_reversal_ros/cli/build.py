@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from nerf_reversal_ros.cli.console import Console, duration
+from nerf_reversal_ros.fields import FIELDS
 
 DEVICES = ('auto', 'cpu', 'cuda')
 HELP = 'build a map from a bag'
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
     parser.add_argument('bag', metavar='BAG', type=Path, help='colour, depth and poses of a walk')
     parser.add_argument('map', metavar='MAP', type=Path, help='the map folder to write')
-    parser.add_argument('--field', metavar='NAME', default='voxel', help='default: voxel')
+    parser.add_argument('--field', choices=FIELDS, default='voxel', help='default: voxel')
     parser.add_argument('--device', choices=DEVICES, default='auto', help='default: auto')
     parser.add_argument('--config', metavar='FILE', type=Path, help='settings, as YAML')
     parser.add_argument('--overwrite', action='store_true', help='replace MAP if it exists')

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.localize import write_poses
 from nerf_reversal_ros.cli.query import add_query_arguments, query_config
+from nerf_reversal_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.capture import Capture
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--baselines',
         metavar='all|none|NAME,...',
+        type=baseline_names,
         default='all',
         help='default: all that can be had',
     )
@@ -45,8 +47,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def baseline_names(text: str) -> str:
+    """Refuse baselines that nobody knows."""
+    from nerf_reversal_ros.baselines import chosen_baselines
+
+    try:
+        chosen_baselines(text, has_reference=True)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Check what was asked for, then judge."""
+    from nerf_reversal_ros.bag import Bag
     from nerf_reversal_ros.baselines import chosen_baselines
     from nerf_reversal_ros.files import refuse_unwritable
     from nerf_reversal_ros.map_store import open_map
@@ -56,6 +70,9 @@ def run(arguments: argparse.Namespace) -> None:
         refuse_unwritable(path)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
+    for bag in filter(None, (arguments.bag, arguments.reference)):
+        with Bag(bag):
+            pass  # what is no bag is refused before anything is loaded
     with Console() as console:
         _judge(arguments, map_, config, names, console)
 
@@ -68,7 +85,7 @@ def _judge(
     console: Console,
 ) -> None:
     """Judge, print, and write what was asked for."""
-    from nerf_reversal_ros.baselines import BASELINES, Material
+    from nerf_reversal_ros.baselines import BASELINES, Material, refuse_other_walk
     from nerf_reversal_ros.capture import open_capture
     from nerf_reversal_ros.evaluation import evaluate
     from nerf_reversal_ros.files import write_text
@@ -83,9 +100,12 @@ def _judge(
     left_out = [name for name in BASELINES if name not in names]
     if arguments.baselines == 'all' and left_out:
         console.say(f'without --reference there is no baseline {", ".join(left_out)}')
-    capture, walked = opened(arguments.bag), map_.map_from_camera_walked
-    localizer = open_localizer(map_, config.localizer)
+    walked = map_.map_from_camera_walked
     reference = arguments.reference and opened(arguments.reference)
+    if reference is not None:
+        refuse_other_walk(reference, walked)
+    capture = opened(arguments.bag)
+    localizer = open_localizer(map_, config.localizer)
     material = Material(walked, localizer.regressor, reference, console)
     result = evaluate(
         capture,

@@ -31,16 +31,14 @@ def query_config(map_: 'Map', arguments: argparse.Namespace) -> 'QueryConfig':
     from nerf_reversal_ros.config import from_mapping, QueryConfig, read_settings
 
     given = read_settings(arguments.config) if arguments.config else {}
+    from_mapping(QueryConfig, given)  # what is wrong with the file is told before the map's
     built = map_.manifest.get('built', {}).get('config', {}).get('capture', {})
-    for section in ('capture', 'localizer'):
-        if not isinstance(given.get(section, {}), dict):
-            raise ConfigError(f'{section} in {arguments.config} must hold names and values')
-    localizer = dict(given.get('localizer', {}))
-    if arguments.device:
-        localizer['device'] = arguments.device
     try:
         from_mapping(QueryConfig, {'capture': built})
     except ConfigError as error:
         raise MapError(f'the map {map_.path} has settings unknown here: {error}') from error
-    capture = {**built, **given.get('capture', {})}
-    return from_mapping(QueryConfig, {**given, 'capture': capture, 'localizer': localizer})
+    capture = {**built, **(given.get('capture') or {})}
+    localizer = dict(given.get('localizer') or {})
+    if arguments.device:
+        localizer['device'] = arguments.device
+    return from_mapping(QueryConfig, {'capture': capture, 'localizer': localizer})

@@ -154,6 +154,8 @@ def _depth(
     if not name:
         return None
     path = scene.parent / str(name)
+    if not path.is_file():
+        raise ImageError(f'there is no depth picture {path}')
     if path.suffix == '.npy':
         depth = clean_depth(np.load(path, allow_pickle=False))
     else:

@@ -175,7 +175,9 @@ class _R3d(_Recording):
         super().__init__(source)
         try:
             self._zip = zipfile.ZipFile(source)
-        except (OSError, zipfile.BadZipFile) as error:
+        except OSError as error:
+            raise CaptureError(f'cannot read {source}: {error.strerror}') from error
+        except zipfile.BadZipFile as error:
             raise CaptureError(f'{source} is no .r3d file or was cut off ({error})') from error
         self._entries = {entry.filename: entry for entry in self._zip.infolist()}
         for name in self._entries:

@@ -43,6 +43,7 @@ COLOUR_FROM_DEPTH: Array = np.array(
 """(4, 4) calibration of the Kinect that recorded the data set."""
 
 _NO_READING = 65535
+_POSE_LINE = 'name qw qx qy qz tx ty tz f'
 
 
 class _View(NamedTuple):
@@ -173,8 +174,10 @@ def _read_pose_file(path: Path, sequence: str) -> dict[str, _View]:
     """Read views by frame name; lines of other sequences (``seq-02/frame-...``) are left out."""
     try:
         lines = path.read_text(encoding='ascii').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CaptureError(f'the pose file {path} cannot be read ({error})') from error
+    except OSError as error:
+        raise CaptureError(f'cannot read the pose file {path}: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise CaptureError(f'{path} is not a file of lines "{_POSE_LINE}"') from error
     views = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith('#'):
@@ -186,9 +189,7 @@ def _read_pose_file(path: Path, sequence: str) -> dict[str, _View]:
                 np.array([tx, ty, tz]), np.array([qx, qy, qz, qw])
             )
         except ValueError as error:
-            raise CaptureError(
-                f'{path} line {number} is not "name qw qx qy qz tx ty tz f"'
-            ) from error
+            raise CaptureError(f'{path} line {number} is not "{_POSE_LINE}"') from error
         parent = Path(name).parent.name
         if parent in ('', sequence) and np.all(np.isfinite(camera_from_world)) and focal > 0:
             views[_stem(name)] = _View(inverse(camera_from_world), focal)

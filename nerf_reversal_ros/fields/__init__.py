@@ -1,1 +1,4 @@
 """Radiance fields: the protocol and its implementations."""
+
+FIELDS = ('voxel',)
+"""What can be built; the names of ``--field``."""
