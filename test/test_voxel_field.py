@@ -9,7 +9,8 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import MapError
 from nerf_reversal_ros.fields import voxel
 from nerf_reversal_ros.fields.base import Space
-from nerf_reversal_ros.fields.voxel import BRICK, EMPTY_LOG_DENSITY, VoxelField
+from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
+from nerf_reversal_ros.fields.voxel_file import BRICK
 from nerf_reversal_ros.geometry import look_at
 
 VOXEL_M = 0.05

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import BuildError
-from nerf_reversal_ros.fields.voxel import BRICK, EMPTY_LOG_DENSITY, MAX_GRID_BRICKS, VoxelField
+from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
+from nerf_reversal_ros.fields.voxel_file import BRICK, MAX_GRID_BRICKS
 from nerf_reversal_ros.geometry import inverse, transform
 
 TRUNCATION_VOXELS = 4.0

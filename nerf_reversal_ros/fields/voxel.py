@@ -7,27 +7,23 @@ al., "Direct Voxel Grid Optimization", CVPR 2022) and composited along rays as i
 et al., ECCV 2020). Empty space is leapt over with a chessboard distance map over cells of 2
 voxels, so that a ray evaluates the field only where it may be opaque.
 
-The same code runs on a CPU and on CUDA. Training is in `voxel_training`; rendering needs nothing
-but this file.
+The same code runs on a CPU and on CUDA. How rays leap is in `leaping`, how a field is stored in
+`voxel_file`, and how one is trained in `voxel_training`.
 """
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open, SafetensorError
-from safetensors.torch import save_file
-from scipy.ndimage import distance_transform_cdt
 import torch
 from torch import Tensor
 
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.errors import MapError
 from nerf_reversal_ros.fields.base import Rendering, Space
+from nerf_reversal_ros.fields.leaping import DistanceMap
+from nerf_reversal_ros.fields.voxel_file import BRICK, read_voxels, Voxels, write_voxels
 from nerf_reversal_ros.parallel import map_on_cores
 
-BRICK = 8
-"""Voxels along the edge of a brick."""
 CELL = 2
 """Voxels along the edge of a cell of the distance map."""
 EMPTY_LOG_DENSITY = -8.0
@@ -37,8 +33,7 @@ OPAQUE_LOG_DENSITY = -3.0
 SAMPLES_PER_CELL = 2
 RAYS_AT_ONCE = 1 << 18
 RAYS_WORTH_A_CORE = 4096
-MAX_GRID_BRICKS = 1 << 26
-"""Most bricks of a grid, there or not."""
+_LN2 = float(np.log(2.0))
 _CORNERS = torch.tensor(
     [(x * (BRICK + 1) + y) * (BRICK + 1) + z for x in (0, 1) for y in (0, 1) for z in (0, 1)],
     dtype=torch.int32,
@@ -51,22 +46,10 @@ class VoxelField:
 
     Parameters
     ----------
-    origin_m : (3,) array
-        Corner of the grid with the smallest coordinates, map frame.
-    voxel_m : float
-        Edge of a voxel.
-    brick_of : (X, Y, Z) int32 tensor
-        Row in ``corner_of`` of each brick of the grid; 0 where there is none.
-    corner_of : (B + 1, 8, 8, 8) int32 tensor
-        Row in ``values`` of each brick's corners (the lower corner of each voxel); 0 where a
-        corner is empty. Row 0 belongs to the brick that is not there.
-    values : (V + 1, 4) float32 tensor
-        Log density per voxel length, then red, green, blue in [0, 1]. Row 0 is empty space.
-    seen_free : (X, Y, Z) bool tensor
-        Bricks that some picture has looked through.
+    origin_m, voxel_m, brick_of, corner_of, values, seen_free
+        See `Voxels`.
     background : (H, W, 3) float32 tensor, optional
-        Colours by direction (rows: from up to down, columns: azimuth) of the light that no
-        matter stops: what the capture saw beyond the reach of its depth. Default: mid grey.
+        See `Voxels`; default: mid grey.
     """
 
     def __init__(
@@ -119,14 +102,8 @@ class VoxelField:
                     opaque[:, x, y, z] = corner.flatten(1).any(1).cpu()
         grid = opaque[self.brick_of.long().cpu()]  # (X, Y, Z, parts, parts, parts)
         nx, ny, nz = self.brick_of.shape
-        cells = grid.permute(0, 3, 1, 4, 2, 5).reshape(nx * parts, ny * parts, nz * parts).numpy()
-        if cells.any():
-            distance = distance_transform_cdt(~cells, metric='chessboard')
-        else:
-            distance = np.full(cells.shape, 255)
-        clipped = torch.from_numpy(np.clip(distance, 0, 255).astype(np.uint8))
-        self._distance = clipped.to(self.device)
-        self._cells = torch.tensor(self._distance.shape, device=self.device)
+        cells = grid.permute(0, 3, 1, 4, 2, 5).reshape(nx * parts, ny * parts, nz * parts)
+        self.distance_map = DistanceMap(cells.numpy(), CELL * self.voxel_m, self.device)
 
     def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
         """Render one view a pose; see `RadianceField.render`."""
@@ -158,9 +135,8 @@ class VoxelField:
 
     def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `Space`."""
-        cell_m = CELL * self.voxel_m
-        cells = np.floor((points - self.origin_m) / cell_m).astype(np.int64)
-        distance = self._distance.cpu().numpy()
+        cells = np.floor((points - self.origin_m) / self.distance_map.cell_m).astype(np.int64)
+        distance = self.distance_map.cells.cpu().numpy()
         inside = np.all((cells >= 0) & (cells < distance.shape), axis=1)
         out = np.full(len(points), Space.UNSEEN, dtype=np.uint8)
         x, y, z = cells[inside].T
@@ -193,7 +169,7 @@ class VoxelField:
         depth = torch.zeros(count, device=self.device)
         optical_depth = torch.zeros(count, device=self.device)
         length = directions.norm(dim=1) / self.voxel_m
-        for rays, near, far in self.opaque_stretches(origins, directions, optical_depth):
+        for rays, near, far in self.distance_map.stretches(origins, directions, optical_depth):
             step = (far - near) / SAMPLES_PER_CELL
             offsets = torch.arange(SAMPLES_PER_CELL, device=self.device) + 0.5
             times = near[:, None] + step[:, None] * offsets
@@ -252,139 +228,30 @@ class VoxelField:
         weights = torch.stack([xy * (1 - z)[:, None], xy * z[:, None]], 2).view(-1, 8)
         return rows, weights
 
-    @torch.no_grad()
-    def opaque_stretches(self, origins: Tensor, directions: Tensor, optical_depth: Tensor):  # type: ignore[no-untyped-def]
-        """
-        Walk all rays at once; yield (rays, near, far) of the opaque cells that they cross.
-
-        A ray is dropped once its entry of ``optical_depth``, which the caller updates between
-        two yields, says that less than 1 % of its light is left.
-        """
-        cell_m = CELL * self.voxel_m
-        safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
-        slope = safe / cell_m
-        inverse = 1.0 / slope
-        start = origins / cell_m
-        forward = (safe > 0).float()
-        entry = ((self._cells * (1 - forward) - start) * inverse).amax(1).clamp(min=0.0)
-        leave = ((self._cells * forward - start) * inverse).amin(1) - _NUDGE
-        rays = (entry < leave).nonzero()[:, 0]
-        start, slope, inverse, forward = (
-            x.index_select(0, rays) for x in (start, slope, inverse, forward)
-        )
-        time, leave = entry[rays] + _NUDGE, leave[rays]
-        shape = self._distance.shape
-        flat_distance = self._distance.view(-1)
-        while len(rays):
-            cell = torch.addcmul(start, slope, time[:, None]).floor_()
-            cell = torch.minimum(cell.clamp_(min=0.0), self._cells - 1.0)
-            x, y, z = cell.int().unbind(1)
-            distance = flat_distance.index_select(0, (x * shape[1] + y) * shape[2] + z)
-            reach = (distance.float() - 1).clamp_(min=0)[:, None]
-            wall = cell + torch.where(forward > 0, reach + 1, -reach)
-            exits = torch.maximum(((wall - start) * inverse).amin(1), time)
-            hit = (distance == 0).nonzero()[:, 0]
-            alive = exits < leave
-            if len(hit):
-                yield rays[hit], time[hit], exits[hit]
-                alive &= optical_depth.index_select(0, rays) < _DARK
-            time = exits * _ONWARD + _NUDGE
-            left = alive.nonzero()[:, 0]
-            if len(left) < len(rays):
-                rays, time, leave = (x.index_select(0, left) for x in (rays, time, leave))
-                start, slope, inverse, forward = (
-                    x.index_select(0, left) for x in (start, slope, inverse, forward)
-                )
-
     def to(self, device: torch.device) -> 'VoxelField':
         """Return the same field on another device."""
-        tensors = (self.brick_of, self.corner_of, self.values, self.seen_free, self.background)
-        return VoxelField(self.origin_m, self.voxel_m, *(item.to(device) for item in tensors))
+        origin_m, voxel_m, *tensors = self._voxels()
+        return VoxelField(origin_m, voxel_m, *(item.to(device) for item in tensors))
 
     def save(self, path: Path) -> None:
         """Write the field, values in half precision, as one safetensors file."""
-        _, nonempty = np.unique(self.brick_of.cpu().numpy(), return_index=True)
-        occupied = (self.corner_of > 0).cpu().numpy()
-        save_file(
-            {
-                'origin_m': torch.from_numpy(self.origin_m),
-                'voxel_m': torch.tensor(self.voxel_m, dtype=torch.float64),
-                'grid': torch.tensor(self.brick_of.shape),
-                'bricks': torch.from_numpy(nonempty[1:].astype(np.int64)),
-                'corners': torch.from_numpy(np.packbits(occupied[1:].reshape(-1))),
-                'values': self.values.half().cpu().contiguous(),
-                'seen_free': torch.from_numpy(np.packbits(self.seen_free.cpu().numpy())),
-                'background': self.background.half().cpu().contiguous(),
-            },
-            path,
-        )
+        write_voxels(path, self._voxels())
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = 'cpu') -> 'VoxelField':
         """Read what `save` wrote; raises MapError when the file is not that."""
-        try:
-            with safe_open(path, framework='pt') as file:
-                data = {name: file.get_tensor(name) for name in _FILE_KEYS}
-        except (OSError, SafetensorError) as error:
-            raise MapError(f'{path} is not a voxel field: {error}; build the map again') from error
-        if not _fit_together(data):
-            raise MapError(f'{path} is damaged: its arrays do not fit; build the map again')
-        grid = tuple(int(n) for n in data['grid'])
-        bricks, values = data['bricks'], data['values'].float()
-        bits = np.unpackbits(data['corners'].numpy()).astype(bool)
-        corner_of = np.zeros((len(bricks) + 1, BRICK**3), dtype=np.int32)
-        corner_of[1:].reshape(-1)[bits] = np.arange(1, len(values), dtype=np.int32)
-        brick_of = torch.zeros(int(np.prod(grid)), dtype=torch.int32)
-        brick_of[bricks] = torch.arange(1, len(bricks) + 1, dtype=torch.int32)
-        free = np.unpackbits(data['seen_free'].numpy(), count=int(np.prod(grid))).astype(bool)
-        return cls(
-            data['origin_m'].numpy(),
-            float(data['voxel_m']),
-            brick_of.view(grid).to(device),
-            torch.from_numpy(corner_of).view(-1, BRICK, BRICK, BRICK).to(device),
-            values.to(device),
-            torch.from_numpy(free).view(grid).to(device),
-            data['background'].float().to(device),
+        return cls(*read_voxels(path, device))
+
+    def _voxels(self) -> Voxels:
+        return Voxels(
+            self.origin_m,
+            self.voxel_m,
+            self.brick_of,
+            self.corner_of,
+            self.values,
+            self.seen_free,
+            self.background,
         )
-
-
-_LN2 = float(np.log(2.0))
-_DARK = float(-np.log(0.01))
-_NUDGE = 1e-4
-_ONWARD = 1.0 + 2.0**-22  # a float32 this much larger is another one, however large
-_FILE_KEYS = (
-    'origin_m',
-    'voxel_m',
-    'grid',
-    'bricks',
-    'corners',
-    'values',
-    'seen_free',
-    'background',
-)
-
-
-def _fit_together(data: dict[str, Tensor]) -> bool:
-    """Tell whether the arrays of a file have the shapes that one field would give them."""
-    grid, bricks = data['grid'].double(), data['bricks']
-    if grid.shape != (3,) or float(grid.min()) < 1 or float(grid.prod()) > MAX_GRID_BRICKS:
-        return False
-    cells = int(grid.prod())
-    occupied = int(np.unpackbits(data['corners'].numpy()).sum())
-    shapes = {
-        'origin_m': (3,),
-        'voxel_m': (),
-        'bricks': (bricks.numel(),),
-        'corners': (bricks.numel() * BRICK**3 // 8,),
-        'values': (occupied + 1, 4),
-        'seen_free': (-(-cells // 8),),
-        'background': (*data['background'].shape[:2], 3),
-    }
-    return (
-        all(tuple(data[name].shape) == shape for name, shape in shapes.items())
-        and (not len(bricks) or 0 <= int(bricks.min()) <= int(bricks.max()) < cells)
-        and 0 < float(data['voxel_m']) < float('inf')
-    )
 
 
 def background_cells(directions: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -246,7 +246,7 @@ class _Trainer:
         stopped = torch.zeros(count, device=device)
         end = torch.where(depth > 0, depth + BEHIND_M, torch.full_like(depth, 1e9))
         lanes = torch.arange(SAMPLES_PER_CELL, device=device)
-        for rays, near, far in self.field.opaque_stretches(origins, directions, stopped):
+        for rays, near, far in self.field.distance_map.stretches(origins, directions, stopped):
             jitter = torch.from_numpy(rng.random((len(rays), SAMPLES_PER_CELL), np.float32))
             step = ((far - near) / SAMPLES_PER_CELL)[:, None]
             slot = visits[rays, None] * SAMPLES_PER_CELL + lanes

@@ -1,0 +1,127 @@
+"""
+How a voxel field lies on disk: one safetensors file without what can be derived.
+
+Values are in half precision, and of the corners only which are occupied is stored: their rows
+follow each other.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open, SafetensorError
+from safetensors.torch import save_file
+import torch
+from torch import Tensor
+
+from nerf_reversal_ros.errors import MapError
+
+BRICK = 8
+"""Voxels along the edge of a brick."""
+MAX_GRID_BRICKS = 1 << 26
+"""Most bricks of a grid, there or not."""
+
+
+class Voxels(NamedTuple):
+    """The arrays of a sparse voxel field in metres of the map frame."""
+
+    origin_m: NDArray[np.float64]
+    """(3,) corner of the grid with the smallest coordinates, map frame."""
+    voxel_m: float
+    """Edge of a voxel."""
+    brick_of: Tensor
+    """(X, Y, Z) int32: row in ``corner_of`` of each brick of the grid; 0 where there is none."""
+    corner_of: Tensor
+    """(B + 1, 8, 8, 8) int32: row in ``values`` of each brick's corners (the lower corner of each
+    voxel); 0 where a corner is empty. Row 0 belongs to the brick that is not there."""
+    values: Tensor
+    """(V + 1, 4) float32: log density per voxel length, then red, green, blue in [0, 1]. Row 0 is
+    empty space."""
+    seen_free: Tensor
+    """(X, Y, Z) bool: bricks that some picture has looked through."""
+    background: Tensor
+    """(H, W, 3) float32: colours by direction (rows: from up to down, columns: azimuth) of the
+    light that no matter stops: what the capture saw beyond the reach of its depth."""
+
+
+def write_voxels(path: Path, voxels: Voxels) -> None:
+    """Write a field."""
+    _, nonempty = np.unique(voxels.brick_of.cpu().numpy(), return_index=True)
+    occupied = (voxels.corner_of > 0).cpu().numpy()
+    save_file(
+        {
+            'origin_m': torch.from_numpy(voxels.origin_m),
+            'voxel_m': torch.tensor(voxels.voxel_m, dtype=torch.float64),
+            'grid': torch.tensor(voxels.brick_of.shape),
+            'bricks': torch.from_numpy(nonempty[1:].astype(np.int64)),
+            'corners': torch.from_numpy(np.packbits(occupied[1:].reshape(-1))),
+            'values': voxels.values.half().cpu().contiguous(),
+            'seen_free': torch.from_numpy(np.packbits(voxels.seen_free.cpu().numpy())),
+            'background': voxels.background.half().cpu().contiguous(),
+        },
+        path,
+    )
+
+
+def read_voxels(path: Path, device: torch.device | str) -> Voxels:
+    """Read what `write_voxels` wrote; raises MapError when the file is not that."""
+    try:
+        with safe_open(path, framework='pt') as file:
+            data = {name: file.get_tensor(name) for name in _FILE_KEYS}
+    except (OSError, SafetensorError) as error:
+        raise MapError(f'{path} is not a voxel field: {error}; build the map again') from error
+    if not _fit_together(data):
+        raise MapError(f'{path} is damaged: its arrays do not fit; build the map again')
+    grid = tuple(int(n) for n in data['grid'])
+    bricks, values = data['bricks'], data['values'].float()
+    bits = np.unpackbits(data['corners'].numpy()).astype(bool)
+    corner_of = np.zeros((len(bricks) + 1, BRICK**3), dtype=np.int32)
+    corner_of[1:].reshape(-1)[bits] = np.arange(1, len(values), dtype=np.int32)
+    brick_of = torch.zeros(int(np.prod(grid)), dtype=torch.int32)
+    brick_of[bricks] = torch.arange(1, len(bricks) + 1, dtype=torch.int32)
+    free = np.unpackbits(data['seen_free'].numpy(), count=int(np.prod(grid))).astype(bool)
+    return Voxels(
+        data['origin_m'].numpy(),
+        float(data['voxel_m']),
+        brick_of.view(grid).to(device),
+        torch.from_numpy(corner_of).view(-1, BRICK, BRICK, BRICK).to(device),
+        values.to(device),
+        torch.from_numpy(free).view(grid).to(device),
+        data['background'].float().to(device),
+    )
+
+
+_FILE_KEYS = (
+    'origin_m',
+    'voxel_m',
+    'grid',
+    'bricks',
+    'corners',
+    'values',
+    'seen_free',
+    'background',
+)
+
+
+def _fit_together(data: dict[str, Tensor]) -> bool:
+    """Tell whether the arrays of a file have the shapes that one field would give them."""
+    grid, bricks = data['grid'].double(), data['bricks']
+    if grid.shape != (3,) or float(grid.min()) < 1 or float(grid.prod()) > MAX_GRID_BRICKS:
+        return False
+    cells = int(grid.prod())
+    occupied = int(np.unpackbits(data['corners'].numpy()).sum())
+    shapes = {
+        'origin_m': (3,),
+        'voxel_m': (),
+        'bricks': (bricks.numel(),),
+        'corners': (bricks.numel() * BRICK**3 // 8,),
+        'values': (occupied + 1, 4),
+        'seen_free': (-(-cells // 8),),
+        'background': (*data['background'].shape[:2], 3),
+    }
+    return (
+        all(tuple(data[name].shape) == shape for name, shape in shapes.items())
+        and (not len(bricks) or 0 <= int(bricks.min()) <= int(bricks.max()) < cells)
+        and 0 < float(data['voxel_m']) < float('inf')
+    )
