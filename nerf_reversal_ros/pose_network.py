@@ -9,7 +9,6 @@ ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
 """The network's information matrix is about errors in these units: [m] three times, [rad]."""
 
 
-
 class Outputs:
     """What the network says about N pictures."""
 

@@ -84,9 +84,7 @@ class PoseRegressor:
         self._index = index_codes.float() * whitening(pca)
 
     @torch.inference_mode()
-    def regress(
-        self, rgb: NDArray[np.uint8], camera: Camera, *, retrieve: int = 8
-    ) -> Regression:
+    def regress(self, rgb: NDArray[np.uint8], camera: Camera, *, retrieve: int = 8) -> Regression:
         """
         Guess the pose of one picture.
 

@@ -202,9 +202,7 @@ class _Trainer:
 
     def _loss(self, lesson: NDArray[np.int64], certainty_weight: float) -> Tensor:
         rgb, seen, poses = self._varied(lesson)
-        outputs = Outputs(
-            self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
-        )
+        outputs = Outputs(self._raw_outputs(rgb, seen), self.position_mean, self.position_scale)
         error = error_in_camera(outputs, poses[:, :3, 3], poses[:, :3, :3])
         metres, radians = error[:, :3].norm(dim=1).mean(), error[:, 3:].norm(dim=1).mean()
         loss: Tensor = metres / GOOD_M + torch.rad2deg(radians) / GOOD_DEG

@@ -275,9 +275,7 @@ def test_a_scene_without_depth_works_and_says_what_is_lost(tmp_path, caplog):
 def test_a_depth_picture_that_a_scene_names_and_lacks_is_told(tmp_path):
     source = write_nerfstudio(tmp_path / 'scene')
     (source / 'depth_3.png').unlink()
-    with pytest.raises(
-        CaptureError, match=r'be used: there is no depth picture .*_3\.png$'
-    ):
+    with pytest.raises(CaptureError, match=r'be used: there is no depth picture .*_3\.png$'):
         convert(source, tmp_path / 'bag')
 
 

@@ -50,7 +50,7 @@ def median_translation_m(outcomes):
 def test_it_tells_poses_of_a_walk_it_has_not_seen(regressor):
     found = np.stack([outcome.map_from_camera for outcome in answers(regressor)])
     errors = pose_errors(found, QUERIES)
-    assert np.median(errors.translation) < 0.35      # always the middle of the walk: 0.8
+    assert np.median(errors.translation) < 0.35  # always the middle of the walk: 0.8
     assert np.degrees(np.median(errors.rotation)) < 15
     np.testing.assert_allclose(np.linalg.det(found[:, :3, :3]), 1.0)
 
@@ -111,7 +111,7 @@ def test_the_covariance_covers_the_errors(regressor):
 
 
 def test_the_covariance_turns_with_the_camera_into_map_axes():
-    factor = np.diag([1.0, 1.0, 0.1, 1.0, 0.2, 1.0])      # unsure along z and about y
+    factor = np.diag([1.0, 1.0, 0.1, 1.0, 0.2, 1.0])  # unsure along z and about y
     looking_along_y = Rotation.from_matrix([[1, 0, 0], [0, 0, 1], [0, -1, 0]]).as_matrix()
     std = np.sqrt(np.diag(map_covariance(factor, looking_along_y, 1.0)))
     np.testing.assert_allclose(std, [0.1, 1.0, 0.1, 0.1, 0.1, 0.5], rtol=0.01)
@@ -139,7 +139,7 @@ def test_a_full_size_picture_takes_few_milliseconds(regressor):
         start = time.process_time()
         regressor.regress(rgb, camera)
         cpu_s.append(time.process_time() - start)
-    assert min(cpu_s) < 0.03      # of two cores: 15 ms
+    assert min(cpu_s) < 0.03  # of two cores: 15 ms
 
 
 def test_a_saved_regressor_gives_the_same_answers(regressor, tmp_path):
