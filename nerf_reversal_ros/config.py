@@ -19,6 +19,9 @@ from nerf_reversal_ros.errors import ConfigError
 
 T = TypeVar('T')
 
+DEVICES = ('auto', 'cpu', 'cuda')
+"""Where to compute; auto takes a GPU where there is one."""
+
 
 def option(
     default: Any,
@@ -203,7 +206,7 @@ class BuildConfig(Checked):
 class LocalizerConfig(Checked):
     """How a picture is localized and when the answer is believed."""
 
-    device: str = option('auto', 'where to compute', choices=('auto', 'cpu', 'cuda'))
+    device: str = option('auto', 'where to compute', choices=DEVICES)
     hypotheses: int = option(
         4, 'retrieved poses tried beside the regressed one', low=0, high=64, read_only=False
     )

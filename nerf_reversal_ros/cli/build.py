@@ -8,9 +8,9 @@ import argparse
 from pathlib import Path
 
 from nerf_reversal_ros.cli.console import Console, duration
+from nerf_reversal_ros.config import DEVICES
 from nerf_reversal_ros.fields import FIELDS
 
-DEVICES = ('auto', 'cpu', 'cuda')
 HELP = 'build a map from a bag'
 AFTER_INTERRUPT = '; the same command goes on where it stopped'
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_reversal_ros.cli.build import DEVICES
+from nerf_reversal_ros.config import DEVICES
 from nerf_reversal_ros.errors import ConfigError, MapError
 
 if TYPE_CHECKING:

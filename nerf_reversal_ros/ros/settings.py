@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nerf_reversal_ros.config import Checked, option
+from nerf_reversal_ros.config import Checked, DEVICES, option
 from nerf_reversal_ros.errors import ConfigError
 from nerf_reversal_ros.ros.poses import mounting_from_text
 
@@ -59,7 +59,7 @@ class BuilderNodeConfig(Checked):
     bag: str = option('', 'rosbag2 folder to build from at once; empty: wait for goals')
     map: str = option('', 'map folder to write, with bag')
     field: str = option('voxel', 'kind of radiance field, with bag')
-    device: str = option('auto', 'where to compute, with bag', choices=('auto', 'cpu', 'cuda'))
+    device: str = option('auto', 'where to compute, with bag', choices=DEVICES)
     config: str = option('', 'YAML file of build settings, with bag; empty: the defaults')
     overwrite: bool = option(False, 'replace a map that is there already, with bag')
 
