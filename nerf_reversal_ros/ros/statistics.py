@@ -1,6 +1,8 @@
 """What the localizer node tells about its pictures: ~/status for each, /diagnostics for all."""
 
 from collections import Counter, deque
+from collections.abc import Callable
+import time
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 import numpy as np
@@ -8,6 +10,10 @@ from std_msgs.msg import Header
 
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
+
+WINDOW_S = 10.0
+"""What /diagnostics says about the present is about the last so many seconds."""
+_ACCEPTED = ''  # the reason in the status of an accepted picture
 
 
 def status_message(header: Header, outcome: Outcome) -> LocalizerStatus:
@@ -31,24 +37,32 @@ def status_message(header: Header, outcome: Outcome) -> LocalizerStatus:
 
 
 class Statistics:
-    """Counts outcomes since the start or the last `reset`."""
+    """
+    Counts outcomes since the start or the last `reset`, and those of the last seconds.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    clock : callable
+        Returns a time [s] that never jumps.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.reset()
 
     def reset(self) -> None:
         """Count from zero."""
-        self._published = 0
-        self._rejected: Counter[str] = Counter()
+        self._accepted_s = now_s = self._clock()
+        self._outcomes: Counter[str] = Counter()  # by reason
         self._latencies_ms: deque[float] = deque(maxlen=300)
-        self._received_before = 0
+        # Time, pictures received and outcomes of each diagnostic in the window, and one before.
+        self._past = deque([(now_s, 0, Counter[str]())])
 
     def add(self, status: LocalizerStatus) -> None:
         """Count one picture that was worked on."""
+        self._outcomes[status.reason] += 1
         if status.accepted:
-            self._published += 1
-        else:
-            self._rejected[status.reason] += 1
+            self._accepted_s = self._clock()
         latency = dict(zip(status.latency_stages, status.latency_ms, strict=True))
         if 'total' in latency:
             self._latencies_ms.append(latency['total'])
@@ -57,21 +71,37 @@ class Statistics:
         self, name: str, state: str, map_dir: str, received: int, dropped: int
     ) -> DiagnosticStatus:
         """Return the counts for /diagnostics: a warning while active without any pose."""
-        rejected = dict(self._rejected)
+        now_s, outcomes = self._clock(), self._outcomes.copy()
+        while len(self._past) > 1 and self._past[1][0] <= now_s - WINDOW_S:
+            self._past.popleft()
+        then_s, received_then, outcomes_then = self._past[0]
+        self._past.append((now_s, received, outcomes))
+        span_s = max(1.0, now_s - then_s)
+        lately_received = max(0, received - received_then)
+        lately = outcomes - outcomes_then
+        answered, accepted = lately.total(), lately.pop(_ACCEPTED, 0)
+        rejected = {reason: n for reason, n in sorted(outcomes.items()) if reason != _ACCEPTED}
+
         status = DiagnosticStatus(name=name, hardware_id=map_dir, level=DiagnosticStatus.OK)
         if state != 'active':
             status.message = state
-        elif received == self._received_before:
+        elif not lately_received:
             status.level, status.message = DiagnosticStatus.WARN, 'no pictures come in'
-        elif self._published == 0:
-            reasons = ', '.join(f'{reason} ({n})' for reason, n in rejected.items())
-            status.level, status.message = DiagnosticStatus.WARN, f'never localized: {reasons}'
+        elif answered and not accepted:
+            reasons = ', '.join(f'{reason} ({n})' for reason, n in lately.most_common())
+            status.level = DiagnosticStatus.WARN
+            status.message = f'not localized for {now_s - self._accepted_s:.0f} s: {reasons}'
         else:
             status.message = 'localizing'
-        self._received_before = received
-        values = {'map': map_dir, 'state': state, 'received': received, 'dropped': dropped}
-        values |= {'published': self._published}
-        values |= {f'rejected: {reason}': n for reason, n in sorted(rejected.items())}
+        values: dict[str, object] = {'map': map_dir, 'state': state}
+        values |= {'received': received, 'dropped': dropped}
+        values |= {'published': outcomes[_ACCEPTED]}
+        values |= {f'rejected: {reason}': n for reason, n in rejected.items()}
+        lately_s = f'last {WINDOW_S:g} s'
+        values[f'received, {lately_s} [Hz]'] = f'{lately_received / span_s:.1f}'
+        values[f'answered, {lately_s} [Hz]'] = f'{answered / span_s:.1f}'
+        if answered:
+            values[f'accepted, {lately_s} [%]'] = f'{100 * accepted / answered:.0f}'
         if latencies := list(self._latencies_ms):
             for share in (50, 95, 99):
                 values[f'latency p{share} [ms]'] = f'{np.percentile(latencies, share):.1f}'
