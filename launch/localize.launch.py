@@ -1,6 +1,6 @@
 """Tell where the camera is in a map: ros2 launch nerf_reversal_ros localize.launch.py map:=DIR."""
 
-from launch import LaunchDescription
+from launch import LaunchDescription, substitutions
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration as Arg
@@ -11,9 +11,10 @@ from launch_ros.substitutions import FindPackageShare
 CONFIG = [FindPackageShare('nerf_reversal_ros'), '/config/']
 ARGUMENTS = {
     'map': (None, 'map folder written by the builder'),
-    'image': ('image/compressed', 'topic of the pictures'),
-    'camera_info': ('camera_info', 'topic of their CameraInfo'),
     'transport': ('compressed', 'compressed (CompressedImage) or raw (Image)'),
+    'image': (substitutions.PythonExpression(['"image" if "', Arg('transport'), '" == "raw" else '
+                                              '"image/compressed"']), 'topic of the pictures'),
+    'camera_info': ('camera_info', 'topic of their CameraInfo'),
     'namespace': ('', 'namespace of the node and of its topics'),
     'params_file': ([*CONFIG, 'localizer.yaml'], 'further parameters, YAML'),
     'autostart': ('true', 'configure and activate at once; false: leave it to a manager'),
@@ -29,10 +30,9 @@ def generate_launch_description():
     return LaunchDescription([
         *(DeclareLaunchArgument(name, default_value=default, description=sentence)
           for name, (default, sentence) in ARGUMENTS.items()),
-        *(SetEnvironmentVariable(f'{dds}_DEFAULT_PROFILES_FILE',
-                                 [*CONFIG, 'fastdds_large_messages.xml'],
-                                 condition=IfCondition(Arg('large_messages')))
-          for dds in ('FASTDDS', 'FASTRTPS')),
+        *(SetEnvironmentVariable(
+            f'{dds}_DEFAULT_PROFILES_FILE', [*CONFIG, 'fastdds_large_messages.xml'],
+            condition=IfCondition(Arg('large_messages'))) for dds in ('FASTDDS', 'FASTRTPS')),
         Node(package='nerf_reversal_ros', executable='localizer', name='localizer',
              namespace=Arg('namespace'), parameters=[Arg('params_file'), given],
              remappings=[('image', Arg('image')), ('image/compressed', Arg('image')),

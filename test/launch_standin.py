@@ -1,7 +1,7 @@
 """
 Enough of launch and launch_ros to load a launch file and say what it would start.
 
-PyPI has neither of them; where they are installed, they are used to load the file instead.
+PyPI has neither of them, so that the real ones cannot be asked. What is started is real.
 """
 
 import importlib.util
@@ -32,6 +32,14 @@ class LaunchConfiguration(Substitution):
 
     def perform(self, arguments):
         return arguments[self.name]
+
+
+class PythonExpression(Substitution):
+    def __init__(self, expression):
+        self.expression = expression
+
+    def perform(self, arguments):
+        return str(eval(text(self.expression, arguments)))
 
 
 class FindPackageShare(Substitution):
@@ -90,7 +98,7 @@ def install():
         'launch': (LaunchDescription,),
         'launch.actions': (DeclareLaunchArgument, SetEnvironmentVariable),
         'launch.conditions': (IfCondition,),
-        'launch.substitutions': (LaunchConfiguration,),
+        'launch.substitutions': (LaunchConfiguration, PythonExpression),
         'launch_ros': (),
         'launch_ros.actions': (Node,),
         'launch_ros.parameter_descriptions': (ParameterValue,),

@@ -17,7 +17,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 ROOT = Path(__file__).resolve().parents[1]
-GREY, DARK, RED = (100, 100, 100), (0, 0, 0), (255, 0, 0)
+GREY, DARK, RED, BLUE = (100, 100, 100), (0, 0, 0), (255, 0, 0), (0, 0, 255)
 
 
 class Process:
@@ -61,10 +61,13 @@ class Process:
         """What it printed so far."""
         return ''.join(self.lines)
 
-    def interrupt(self, number=signal.SIGINT):
-        """Send Ctrl-C; return the seconds it took to end."""
+    def interrupt(self, number=signal.SIGINT, times=1):
+        """Send Ctrl-C, once or every 100 ms; return the seconds it took to end."""
         started = time.monotonic()
         self._process.send_signal(number)
+        for _ in range(times - 1):
+            time.sleep(0.1)
+            self._process.send_signal(number)
         self.ended()
         return time.monotonic() - started
 
@@ -126,13 +129,16 @@ class Rig:
         assert wait_until(lambda: publisher.get_subscription_count() > 0), f'nobody on {topic}'
         publisher.publish(message)
 
-    def call(self, kind, name, **fields):
-        """Call a service and return its response."""
+    def ask(self, kind, name, **fields):
+        """Call a service and return the future of its response."""
         client = self.node.create_client(kind, name)
         assert client.wait_for_service(30), f'no service {name}'
-        future = client.call_async(kind.Request(**fields))
+        return client.call_async(kind.Request(**fields))
+
+    def call(self, kind, name, **fields):
+        """Call a service and return its response."""
+        future = self.ask(kind, name, **fields)
         assert wait_until(future.done), f'{name} does not answer'
-        self.node.destroy_client(client)
         return future.result()
 
 

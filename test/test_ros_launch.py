@@ -6,14 +6,14 @@ from pathlib import Path
 from geometry_msgs.msg import PoseStamped
 import launch_standin
 import pytest
-from ros_rig import camera_info, picture, Process, Rig, wait_until
+from ros_rig import camera_info, picture, Process, raw_picture, Rig, wait_until
 import yaml
 
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 
 if importlib.util.find_spec('launch_ros') is not None:
-    pytest.skip('the real launch is installed: use it', allow_module_level=True)
+    pytest.skip('the stand-in would hide the launch that is installed', allow_module_level=True)
 
 LAUNCH = Path(__file__).resolve().parents[1] / 'launch'
 FILES = ('build_map.launch.py', 'localize.launch.py', 'play.launch.py')
@@ -60,6 +60,30 @@ def test_localize_starts_a_localizer_on_the_topics_it_is_given(tmp_path):
         rig.publish('/front/picture', picture(second=3))
         assert wait_until(lambda: poses), process.output
     assert poses[0].header.stamp.sec == 3
+    rig.close()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'topic', 'shown'),
+    [
+        ({}, '/image/compressed', picture),
+        ({'transport': 'raw'}, '/image', raw_picture),
+        ({'transport': 'raw', 'image': '/front'}, '/front', raw_picture),
+    ],
+)
+def test_the_topic_of_the_pictures_follows_the_transport(tmp_path, arguments, topic, shown):
+    (tmp_path / 'slow0').mkdir()
+    file = tmp_path / 'reliable.yaml'
+    file.write_text('/**/localizer:\n  ros__parameters: {reliability: reliable}\n')
+    given = {'map': str(tmp_path / 'slow0'), 'params_file': str(file), **arguments}
+    _, words, _ = only('localize.launch.py', tmp_path, **given)
+    rig = Rig()
+    poses = rig.collect(PoseStamped, 'nerf_pose')
+    with Process('localizer', *words[1:]) as process:
+        process.says(f'localizes the pictures of {topic}\n')
+        rig.publish('camera_info', camera_info())
+        rig.publish(topic, shown())
+        assert wait_until(lambda: poses), process.output
     rig.close()
 
 
