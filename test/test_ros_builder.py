@@ -1,5 +1,7 @@
 """The builder node over DDS: an action with progress, or a build at once."""
 
+import signal
+
 from action_msgs.msg import GoalStatus
 import pytest
 from rclpy.action import ActionClient
@@ -109,10 +111,11 @@ def test_with_bag_and_map_it_builds_at_once_and_ends(bag, tmp_path):
         assert 'Traceback' not in process.output
 
 
-def test_ctrl_c_ends_a_build_and_says_that_it_can_be_resumed(bag, tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_build_and_it_says_that_it_can_be_resumed(bag, tmp_path, number):
     with Process('builder', bag=bag(3000), map=tmp_path / 'map') as process:
         process.says('counting 0 %')
-        assert process.interrupt() < 2.0
+        assert process.interrupt(number, times=3) < 2.0
         assert process.ended() == 1
         assert 'interrupted: the same command resumes the build' in process.output
         assert 'Traceback' not in process.output

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 import os
+import signal
 import sys
 import threading
+import traceback
 from typing import Any
 
 import rclpy
@@ -41,6 +43,11 @@ def once(node: Node, callback: Callable[[], None], group: CallbackGroup | None =
     timer = node.create_timer(0.0, fire, callback_group=group, clock=STEADY)
 
 
+def printable_traceback() -> str:
+    """Return the traceback of the exception in hand, without characters that rclpy cannot log."""
+    return traceback.format_exc().encode(errors='backslashreplace').decode()
+
+
 def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     """
     Run a node until it is finished or a signal comes.
@@ -56,8 +63,9 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 done, 1 a user's error (one sentence on stderr), 2 misuse of the command
-        line; after a signal, what the node says.
+        Exit status: 0 done, 1 a user's error (one sentence on stderr) or a defect (a traceback),
+        2 misuse of the command line; after a signal, what the node says. The process is to end
+        now: it ignores further signals.
     """
     words = list(sys.argv if args is None else args)
     try:
@@ -69,12 +77,16 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
         return MISUSE
     status, node, executor = DONE, None, None
     try:
-        node = make_node()
-        executor = MultiThreadedExecutor(num_threads=4)
-        executor.add_node(node)
-        # The executor notices that a callback has raised at the next event: let there be one.
-        node.create_timer(0.2, lambda: None, clock=STEADY)
-        executor.spin()
+        try:
+            node = make_node()
+            executor = MultiThreadedExecutor(num_threads=4)
+            executor.add_node(node)
+            # The executor notices that a callback has raised at the next event: let there be one.
+            node.create_timer(0.2, lambda: None, clock=STEADY)
+            executor.spin()
+            raise ExternalShutdownException  # some versions of rclpy return instead
+        finally:
+            _ignore_signals()
     except (KeyboardInterrupt, ExternalShutdownException):
         status = node.interrupted_status if node else DONE
     except Finished as finished:
@@ -82,6 +94,13 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     except NerfReversalError as error:
         get_logger(node.get_name() if node else 'nerf_reversal_ros').fatal(str(error))
         status = USER_ERROR
+    except Exception:
+        if rclpy.ok():
+            traceback.print_exc()
+            status = USER_ERROR
+        else:  # rclpy stumbled over a signal
+            status = node.interrupted_status if node else DONE
+    _ignore_signals()  # again, for a signal may have interrupted that
     # A computation in native code cannot be interrupted: whatever still runs is left behind.
     _exit_after(_END_WITHIN_S, status)
     if node is not None and not node.close():
@@ -90,6 +109,13 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
         executor.shutdown()  # else rclpy may stumble over it when Python ends
     rclpy.try_shutdown()
     return status
+
+
+def _ignore_signals() -> None:
+    """Let Ctrl-C, given again, not interrupt what ends the node."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _exit_after(seconds: float, status: int) -> threading.Thread:
