@@ -38,9 +38,11 @@ class Frames:
     """
 
     def __init__(self, node: Node, config: LocalizerNodeConfig) -> None:
+        self._node = node
         self._config = config
         self._mounting = mounting_from_text(config.mounting) if config.mounting else None
         self._buffer: Any = None
+        self._listener: Any = None
         self._broadcaster: Any = None
         looks_up = bool(config.base_frame) and self._mounting is None
         if not (looks_up or config.publish_tf):
@@ -72,7 +74,8 @@ class Frames:
         if not self._config.base_frame or self._mounting is not None:
             return self._mounting
         camera_frame = self._config.camera_frame or picture_frame
-        return self._lookup(self._config.base_frame, camera_frame, Time())
+        remedy = 'publish it or set the parameter mounting'
+        return self._lookup(self._config.base_frame, camera_frame, Time(), remedy)
 
     def broadcast(self, header: Header, map_from_base: Array) -> None:
         """
@@ -88,19 +91,26 @@ class Frames:
         if self._broadcaster is None:
             return
         base, odom = self._config.base_frame, self._config.odom_frame
-        odom_from_base = self._lookup(odom, base, Time.from_msg(header.stamp))
+        remedy = 'publish the odometry on TF or set publish_tf to false'
+        odom_from_base = self._lookup(odom, base, Time.from_msg(header.stamp), remedy)
         message = TransformStamped(header=header, child_frame_id=odom)
         message.transform = transform_from_matrix(map_from_base @ inverse(odom_from_base))
         self._broadcaster.sendTransform(message)
 
-    def _lookup(self, target: str, source: str, time: Time) -> Array:
+    def close(self) -> None:
+        """Leave the topics of TF; not to be used afterwards."""
+        if self._listener is not None:
+            self._listener.unregister()
+        if self._broadcaster is not None:
+            self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def _lookup(self, target: str, source: str, time: Time, remedy: str) -> Array:
         import tf2_ros
 
         try:
             stamped = self._buffer.lookup_transform(target, source, time)
         except tf2_ros.TransformException as error:
             raise FrameError(
-                f'TF does not know {target} <- {source} ({error}): publish it or set the'
-                ' parameter mounting'
+                f'TF does not know {target} <- {source} ({error}): {remedy}'
             ) from error
         return matrix_from_transform(stamped.transform)
