@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+import signal
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -13,6 +14,7 @@ import pytest
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from ros_rig import (
+    BLUE,
     camera_info,
     DARK,
     GREY,
@@ -54,6 +56,10 @@ class Robot(Rig):
     def change(self, transition):
         request = {'transition': Transition(id=transition)}
         return self.call(ChangeState, 'localizer/change_state', **request).success
+
+    def set_to(self, name, value):
+        given = [Parameter(name, value=value).to_parameter_msg()]
+        return self.call(SetParameters, 'localizer/set_parameters', parameters=given).results[0]
 
     @property
     def state(self):
@@ -257,9 +263,7 @@ def test_the_services_load_a_map_localize_once_and_reset(shared, tmp_path):
 
 
 def test_localize_once_takes_the_next_picture(shared):
-    client = shared.node.create_client(Localize, 'localizer/localize')
-    assert client.wait_for_service(10)
-    future = client.call_async(Localize.Request(timeout_s=5.0))
+    future = shared.ask(Localize, 'localizer/localize', timeout_s=5.0)
     while not future.done():
         shared.publish('image/compressed', picture(second=3))
         time.sleep(0.05)
@@ -267,13 +271,55 @@ def test_localize_once_takes_the_next_picture(shared):
     assert future.result().pose.header.stamp.sec == 3
 
 
+def test_an_answer_that_cannot_be_published_does_not_end_the_work(shared, running):
+    future = shared.ask(Localize, 'localizer/localize', timeout_s=20.0)
+    while not future.done():
+        shared.publish('image/compressed', picture(BLUE))
+        time.sleep(0.05)
+    assert future.result().reason == 'internal error'
+    running.says('in _publish')
+    assert shared.show(picture(second=2)).accepted
+
+
+@pytest.mark.parametrize('in_work', [False, True])
+def test_who_waits_for_an_answer_hears_that_the_node_was_deactivated(robot, start, in_work):
+    process = start(ms=20_000)
+    future = robot.ask(Localize, 'localizer/localize', timeout_s=20.0)
+    time.sleep(0.5)
+    if in_work:
+        robot.publish('camera_info', camera_info())
+        robot.publish('image/compressed', picture())
+        process.says('works on a picture')
+    assert robot.change(Transition.TRANSITION_DEACTIVATE)
+    assert wait_until(future.done, 5)
+    assert future.result().reason == 'the localizer was deactivated meanwhile'
+
+
+def test_when_a_map_is_loaded_no_answer_of_the_one_before_is_still_to_come(robot, start, tmp_path):
+    process = start(ms=1500)
+    (tmp_path / 'slow0').mkdir()
+    robot.publish('camera_info', camera_info())
+    robot.publish('image/compressed', picture(second=1))
+    process.says('works on a picture')
+    assert robot.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow0')).success
+    assert wait_until(lambda: robot.statuses, 0.5)
+    assert robot.show(picture(second=2)).header.stamp.sec == 2
+
+
+def test_a_parameter_that_is_set_while_a_map_is_loaded_holds_for_it(robot, start, tmp_path):
+    process = start()
+    (tmp_path / 'loads1500').mkdir()
+    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'loads1500'))
+    process.says('loads the map loads1500')
+    assert robot.set_to('min_inliers', 50).successful
+    assert not future.done()
+    assert wait_until(future.done)
+    robot.publish('camera_info', camera_info())
+    assert robot.show(picture()).reason == 'too few inliers'
+
+
 def test_parameters_change_at_run_time_only_where_they_may(shared):
-
-    def set_to(name, value):
-        parameter = Parameter(name, value=value).to_parameter_msg()
-        request = {'parameters': [parameter]}
-        return shared.call(SetParameters, 'localizer/set_parameters', **request).results[0]
-
+    set_to = shared.set_to
     assert shared.show(picture()).accepted
     assert set_to('min_inliers', 50).successful
     assert shared.show(picture()).reason == 'too few inliers'
@@ -324,5 +370,16 @@ def test_ctrl_c_ends_the_node_within_two_seconds_even_in_the_middle_of_a_picture
     robot.publish('image/compressed', picture())
     time.sleep(0.3)
     assert process.interrupt() < 2.0
+    assert process.ended() == 0
+    assert 'Traceback' not in process.output
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_given_again_while_the_node_closes_changes_nothing(robot, start, number):
+    process = start(ms=20_000)
+    robot.publish('camera_info', camera_info())
+    robot.publish('image/compressed', picture())
+    process.says('works on a picture')
+    assert process.interrupt(number, times=3) < 2.0
     assert process.ended() == 0
     assert 'Traceback' not in process.output

@@ -1,8 +1,8 @@
 """From a picture message to everything that is published about it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import threading
-import traceback
 from typing import Any, Protocol
 
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
@@ -21,6 +21,7 @@ from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.ros.frames import FrameError, Frames
 from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages
+from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.statistics import status_message
 
 
@@ -28,7 +29,7 @@ class PictureLocalizer(Protocol):
     """What the node asks of a localizer."""
 
     config: LocalizerConfig
-    """Replaced between pictures when a parameter was set."""
+    """Set before each picture."""
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
         """Localize one picture, uint8 RGB (H, W, 3)."""
@@ -59,18 +60,34 @@ class Answering:
     Parameters
     ----------
     localizer : PictureLocalizer
-        May be replaced at any time.
+        Used until it is exchanged.
+    config : callable
+        Returns the present settings of the localizer.
     frames : Frames
         Knows where the camera is mounted.
     map_frame : str
         Frame of the poses.
     """
 
-    def __init__(self, localizer: PictureLocalizer, frames: Frames, map_frame: str) -> None:
-        self.localizer = localizer
-        self.frames = frames
+    def __init__(
+        self,
+        localizer: PictureLocalizer,
+        config: Callable[[], LocalizerConfig],
+        frames: Frames,
+        map_frame: str,
+    ) -> None:
+        self._localizer = localizer
+        self._config = config
+        self._frames = frames
         self._map_frame = map_frame
-        self._one_at_a_time = threading.Lock()
+        self.turn = threading.RLock()
+        """Held while a picture is in work; who publishes its answer holds it until then."""
+
+    def exchange(self, localizer: PictureLocalizer) -> None:
+        """Use another localizer from the next picture on; return when that in work is answered."""
+        self._localizer = localizer
+        with self.turn:
+            pass
 
     def answer(self, picture: Any, info: CameraInfo | None) -> Answer:
         """Localize an Image or CompressedImage; what is wrong with it is in the status."""
@@ -78,18 +95,23 @@ class Answering:
             detail = 'publish the CameraInfo of the pictures on the camera_info topic'
             return refusal(picture.header, LocalizerStatus.NO_CAMERA_INFO, detail)
         try:
-            rgb = rgb_from_message(picture)
-            lens = lens_from_info(info, rgb.shape[1], rgb.shape[0])
-            base_from_camera = self.frames.base_from_camera(picture.header.frame_id)
-            with self._one_at_a_time:
-                outcome = self.localizer.localize(lens.undistorted_rgb(rgb), lens.camera)
+            return self._answered(picture, info)
         except ImageError as error:
             return refusal(picture.header, LocalizerStatus.UNUSABLE_PICTURE, str(error))
         except FrameError as error:
             return refusal(picture.header, LocalizerStatus.NO_MOUNTING, str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
-            get_logger('localizer').error(traceback.format_exc(), throttle_duration_sec=10.0)
+            get_logger('localizer').error(printable_traceback(), throttle_duration_sec=10.0)
             return refusal(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
+
+    def _answered(self, picture: Any, info: CameraInfo) -> Answer:
+        rgb = rgb_from_message(picture)
+        lens = lens_from_info(info, rgb.shape[1], rgb.shape[0])
+        base_from_camera = self._frames.base_from_camera(picture.header.frame_id)
+        with self.turn:
+            localizer = self._localizer  # may be exchanged meanwhile
+            localizer.config = self._config()
+            outcome = localizer.localize(lens.undistorted_rgb(rgb), lens.camera)
         status = status_message(picture.header, outcome)
         if not isinstance(outcome, PoseEstimate):
             return Answer(status)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 import threading
 import time
-import traceback
 from typing import Any, Protocol
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -19,7 +18,14 @@ from nerf_reversal_ros.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.map_store import Map
 from nerf_reversal_ros.progress import Progress, ProgressCallback
 from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.running import DONE, Finished, once, run, USER_ERROR
+from nerf_reversal_ros.ros.running import (
+    DONE,
+    Finished,
+    once,
+    printable_traceback,
+    run,
+    USER_ERROR,
+)
 from nerf_reversal_ros.ros.settings import BuilderNodeConfig
 
 REPORT_EVERY_S, LOG_EVERY_S = 0.5, 2.0
@@ -198,7 +204,7 @@ class BuilderNode(Node):
             return BuildMap.Result(message=str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
             if self.context.ok():  # else a signal came in between
-                self.get_logger().error(traceback.format_exc())
+                self.get_logger().error(printable_traceback())
             return BuildMap.Result(message=f'internal error: {error!r}')
         path = str(built.path.resolve())
         psnr_db = float(built.manifest.get('metrics', {}).get('psnr_db') or 0.0)

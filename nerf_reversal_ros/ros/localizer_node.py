@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-import traceback
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
@@ -15,7 +14,7 @@ from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer, Poses
 from nerf_reversal_ros.ros.frames import FrameError, Frames
 from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.running import DONE, once, run, STEADY
+from nerf_reversal_ros.ros.running import DONE, once, printable_traceback, run, STEADY
 from nerf_reversal_ros.ros.services import Services
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 from nerf_reversal_ros.ros.statistics import Statistics
@@ -45,12 +44,11 @@ class LocalizerNode(LifecycleNode):
     def __init__(self, make: MakeLocalizer = make_localizer) -> None:
         super().__init__('localizer', automatically_declare_parameters_from_overrides=True)
         self._make = make
-        self._options = Parameters(
-            self, LocalizerNodeConfig, LocalizerConfig, on_change=self._on_parameters
-        )
+        self._options = Parameters(self, LocalizerNodeConfig, LocalizerConfig)
         self._settings = self._options.get(LocalizerNodeConfig)
         self._map_dir = Path()
         self._state = 'unconfigured'
+        self._frames: Frames | None = None
         self.answering: Answering | None = None
         self.watching: Watching | None = None
         self._statistics = Statistics()
@@ -77,15 +75,17 @@ class LocalizerNode(LifecycleNode):
         try:
             if not self._settings.map_dir:
                 raise ConfigError('map_dir is not set: give the folder written by the builder')
-            frames = Frames(self, self._settings)
+            self._frames = frames = Frames(self, self._settings)
             localizer = self._made(Path(self._settings.map_dir))
         except NerfReversalError as error:
             self.get_logger().error(str(error))
+            self._free('unconfigured')
             return TransitionCallbackReturn.FAILURE
         except Exception:  # rclpy would swallow it
-            self.get_logger().error(traceback.format_exc())
+            self.get_logger().error(printable_traceback())
             return TransitionCallbackReturn.ERROR
-        self.answering = Answering(localizer, frames, self._settings.map_frame)
+        self.answering = Answering(localizer, self._config, frames, self._settings.map_frame)
+        self._map_dir = Path(self._settings.map_dir)
         self._state = 'inactive'
         return super().on_configure(state)
 
@@ -127,25 +127,31 @@ class LocalizerNode(LifecycleNode):
     def load(self, map_dir: Path) -> None:
         """Use another map from now on; an error leaves the present one."""
         localizer = self._made(map_dir)
-        if self.answering is not None:
-            self.answering.localizer = localizer
+        if (answering := self.answering) is not None:
+            answering.exchange(localizer)
+            self._map_dir = map_dir
         self.reset()
 
     def reset(self) -> None:
         """Forget the waiting picture and all counts."""
+        if (watching := self.watching) is not None:
+            watching.pictures.reset()
         self._statistics.reset()
-        if self.watching is not None:
-            self.watching.pictures.reset()
+
+    def _config(self) -> LocalizerConfig:
+        return self._options.get(LocalizerConfig)
 
     def _made(self, map_dir: Path) -> PictureLocalizer:
-        localizer = self._make(map_dir, self._options.get(LocalizerConfig))
-        self._map_dir = map_dir
+        localizer = self._make(map_dir, self._config())
         self.get_logger().info(f'loaded the map {map_dir}')
         return localizer
 
     def _free(self, state: str) -> None:
         self.close()
         self.answering = None
+        frames, self._frames = self._frames, None
+        if frames is not None:
+            frames.close()
         self._state = state
 
     def _start(self) -> None:
@@ -153,10 +159,6 @@ class LocalizerNode(LifecycleNode):
         if self.answering is None:
             raise ConfigError('cannot start by itself, for the reason above')
         self.trigger_activate()
-
-    def _on_parameters(self) -> None:
-        if self.answering is not None:
-            self.answering.localizer.config = self._options.get(LocalizerConfig)
 
     def _publish(self, answer: Answer) -> None:
         status, log = answer.status, self.get_logger()
@@ -174,8 +176,8 @@ class LocalizerNode(LifecycleNode):
 
     def _broadcast(self, poses: Poses) -> None:
         try:
-            if self.answering is not None:
-                self.answering.frames.broadcast(poses.pose.header, poses.map_from_frame)
+            if (frames := self._frames) is not None:
+                frames.broadcast(poses.pose.header, poses.map_from_frame)
         except FrameError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=10.0)
 

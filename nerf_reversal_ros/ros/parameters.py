@@ -5,7 +5,7 @@ rclpy ignores a parameter that nobody declared, so that a typo in a YAML file go
 Here every name that was given is compared with the known ones, and an unknown one is refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import dataclasses
 import difflib
 import sys
@@ -39,8 +39,6 @@ class Parameters:
         can be seen.
     classes : types
         Dataclasses of options; no name may be in two of them.
-    on_change : callable
-        Called after a parameter that is not read-only was set while the node runs.
 
     Raises
     ------
@@ -48,11 +46,8 @@ class Parameters:
         On an unknown name (with the nearest known one) or an impossible value.
     """
 
-    def __init__(
-        self, node: Node, *classes: type, on_change: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, node: Node, *classes: type) -> None:
         self._options = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
-        self._on_change = on_change
         given = _given(node)
         _refuse_unknown(given, list(self._options))
         self._configs: dict[type, Any] = {
@@ -89,8 +84,6 @@ class Parameters:
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._configs = configs
-        if changes:
-            self._on_change()
         return SetParametersResult(successful=True)
 
 

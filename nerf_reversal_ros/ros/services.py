@@ -1,8 +1,8 @@
 """The services of the localizer node."""
 
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as LateError
 from pathlib import Path
-import traceback
 from typing import Protocol
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -12,6 +12,7 @@ from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.errors import NerfReversalError
 from nerf_reversal_ros.ros.answering import Answer, Answering
+from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.watching import Watching
 from nerf_reversal_ros.srv import LoadMap, Localize
 
@@ -58,7 +59,7 @@ class Services:
         except NerfReversalError as error:
             response.message = f'{error} (the present map stays in use)'
         except Exception as error:  # a defect must not end the node, nor be hidden
-            get_logger('localizer').error(traceback.format_exc())
+            get_logger('localizer').error(printable_traceback())
             response.message = f'internal error: {error!r} (the present map stays in use)'
         else:
             response.success, response.message = True, f'loaded the map {request.map_dir}'
@@ -82,6 +83,8 @@ class Services:
                 _fill(response, watching.next_answer().result(timeout_s))
             except LateError:
                 response.reason = f'no picture came on {watching.topic} within {timeout_s:g} s'
+            except CancelledError:
+                response.reason = 'the localizer was deactivated meanwhile'
         return response
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

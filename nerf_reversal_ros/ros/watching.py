@@ -9,9 +9,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from nerf_reversal_ros.ros.answering import Answer, Answering
+from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.ros.answering import Answer, Answering, refusal
 from nerf_reversal_ros.ros.camera_infos import CameraInfos
 from nerf_reversal_ros.ros.mailbox import Mailbox
+from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 
 
@@ -69,10 +71,12 @@ class Watching:
         """Full name of the topic of the pictures."""
 
     def next_answer(self) -> 'Future[Answer]':
-        """Return the answer to the next picture, when it comes."""
+        """Return the answer to the next picture, when it comes; cancelled by `close`."""
         future: Future[Answer] = Future()
         with self._asking:
             self._asked.append(future)
+            if self.pictures.closed:
+                future.cancel()
         return future
 
     def close(self) -> bool:
@@ -80,22 +84,37 @@ class Watching:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self.camera_infos.close()
-        return self.pictures.close()
+        ended = self.pictures.close()
+        with self._asking:
+            for future in self._asked:
+                future.cancel()
+        return ended
 
     def _work(self, picture: Image | CompressedImage) -> None:
         with self._asking:
-            asked, self._asked = self._asked, []
+            asked = list(self._asked)  # who asks from now on gets the next answer
+        try:
+            answer = self._answered(picture)
+        except Exception as error:  # a defect must not end the thread, nor be hidden
+            if self._node.context.ok():  # else a signal came in between
+                log = self._node.get_logger()
+                log.error(printable_traceback(), throttle_duration_sec=10.0)
+            answer = refusal(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
+        with self._asking:
+            for future in asked:
+                if answer is not None and not future.cancelled():
+                    future.set_result(answer)
+            self._asked = [future for future in self._asked if not future.done()]
+
+    def _answered(self, picture: Image | CompressedImage) -> Answer | None:
+        """Answer and publish; None when closed meanwhile."""
         info = self.camera_infos.of(picture.header.stamp, self._info_timeout_s)
-        if self.pictures.closed:
-            return
-        answer = self._answering.answer(picture, info)
-        answer.status.received = self.pictures.received
-        answer.status.dropped = self.pictures.dropped
-        if not self.pictures.closed:
-            try:
+        with self._answering.turn:
+            if self.pictures.closed:
+                return None
+            answer = self._answering.answer(picture, info)
+            answer.status.received = self.pictures.received
+            answer.status.dropped = self.pictures.dropped
+            if not self.pictures.closed:
                 self._publish(answer)
-            except Exception:
-                if self._node.context.ok():  # else a signal came in between
-                    raise
-        for future in asked:
-            future.set_result(answer)
+        return answer
