@@ -77,6 +77,27 @@ class Record(NamedTuple):
     lens: Lens
 
 
+@dataclass(frozen=True)
+class DepthCorrection:
+    """What true depth is: ``scale * depth + offset_m``."""
+
+    scale: float = 1.0
+    offset_m: float = 0.0
+    points: int = 0
+    """Triangulated points that it was found from."""
+    error_m: float | None = None
+    """Median difference of depth and triangulation [m], as measured."""
+    corrected_error_m: float | None = None
+    """The same after the correction; on pairs of frames that it was not fitted to."""
+
+    def apply(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Correct a depth picture [m]; 0 stays unknown."""
+        if self.scale == 1.0 and self.offset_m == 0.0:
+            return depth
+        corrected = np.float32(self.scale) * depth + np.float32(self.offset_m)
+        return np.where((depth > 0) & (corrected > 0), corrected, np.float32(0))
+
+
 class Capture:
     """The frames of a bag; made by `open_capture`."""
 
@@ -88,6 +109,7 @@ class Capture:
         map_from_camera: Array,
         convention: Convention,
         counts: dict[str, int],
+        depth_correction: DepthCorrection = DepthCorrection(),
     ) -> None:
         """Store what `open_capture` found."""
         self.source = source
@@ -101,9 +123,23 @@ class Capture:
         self.camera = records[0].lens.camera
         """Intrinsics of the first picture."""
         self.has_depth = any(record.depth for record in records)
+        self.depth_correction = depth_correction
+        """Applied to the depth of all frames."""
         self._config = config
         self._records = records
         self._bag: Bag | None = None
+
+    def with_depth(self, correction: DepthCorrection) -> 'Capture':
+        """Return the same capture with another correction of its depth."""
+        return Capture(
+            self.source,
+            self._config,
+            self._records,
+            self.map_from_camera,
+            self.convention,
+            self.counts,
+            correction,
+        )
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -165,7 +201,7 @@ class Capture:
             stamp_ns=record.colour.stamp_ns,
             rgb=rgb,
             camera=record.lens.camera,
-            depth=None if view is None else view[0],
+            depth=None if view is None else self.depth_correction.apply(view[0]),
             depth_camera=None if view is None else view[1],
             map_from_camera=self.map_from_camera[index],
         )

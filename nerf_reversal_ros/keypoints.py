@@ -1,0 +1,109 @@
+"""Keypoints of pictures: SIFT with square-rooted descriptors."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.geometry import Array
+
+LENGTH = 128
+"""Numbers of a descriptor."""
+UPSCALING_PX = 0.25
+"""OpenCV doubles a picture before it looks, and forgets half a pixel of the doubled one."""
+
+
+class Keypoints(NamedTuple):
+    """N keypoints of one picture."""
+
+    pixels: Array
+    """(N, 2) positions; pixel centres are at integers."""
+    sizes: Array
+    """(N,) diameters of what was looked at [px]."""
+    descriptors: NDArray[np.float32]
+    """(N, 128) of length one."""
+
+
+class KeypointDetector:
+    """
+    Finds keypoints of RGB pictures.
+
+    Parameters
+    ----------
+    most : int
+        At most so many a picture, those of the highest contrast.
+    contrast : float
+        Least contrast, OpenCV's ``contrastThreshold``.
+
+    References
+    ----------
+    Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004; Arandjelovic &
+    Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012.
+    """
+
+    def __init__(self, most: int, contrast: float) -> None:
+        self._sift = cv2.SIFT_create(nfeatures=most, contrastThreshold=contrast)  # type: ignore[attr-defined]
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> Keypoints:
+        """Return the keypoints of a picture (H, W, 3)."""
+        found, raw = self._sift.detectAndCompute(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None)
+        if raw is None:
+            return Keypoints(np.empty((0, 2)), np.empty(0), np.empty((0, LENGTH), np.float32))
+        root = np.sqrt(raw / np.maximum(raw.sum(1, keepdims=True), 1e-9))
+        return Keypoints(
+            np.array([point.pt for point in found], dtype=np.float64) - UPSCALING_PX,
+            np.array([point.size for point in found], dtype=np.float64),
+            root.astype(np.float32),
+        )
+
+
+def match(
+    mine: NDArray[np.float32],
+    theirs: NDArray[np.float32],
+    ratio: float,
+    places: Array | None = None,
+    one_place_m: float = 0.0,
+) -> NDArray[np.int64]:
+    """
+    Return mutual nearest neighbours that pass Lowe's ratio test.
+
+    Parameters
+    ----------
+    mine, theirs : (M, 128), (N, 128) arrays
+        Descriptors of length one.
+    ratio : float
+        The best must be closer than this share of the distance of the second best.
+    places : (N, 3) array, optional
+        Where the things that ``theirs`` describe are. Two of them within ``one_place_m`` are no
+        rivals, for one thing may have several looks.
+
+    Returns
+    -------
+    (K, 2) array
+        Rows of ``mine`` and ``theirs``.
+    """
+    if len(mine) < 1 or len(theirs) < 3:
+        return np.empty((0, 2), dtype=np.int64)
+    similarity = mine @ theirs.T
+    rows = np.arange(len(mine))
+    best = similarity.argmax(1)
+    first = similarity[rows, best]
+    rows = rows[similarity.argmax(0)[best] == rows]  # mutual ones: no others are looked at
+    best, first = best[rows], first[rows]
+    others = similarity[rows]
+    others[np.arange(len(rows)), best] = -1.0
+    second = np.empty_like(first)
+    asked = np.arange(len(rows))
+    while len(asked):
+        rival = others[asked].argmax(1)
+        second[asked] = others[asked, rival]
+        if places is None:
+            break
+        near = np.linalg.norm(places[best[asked]] - places[rival], axis=1) < one_place_m
+        near &= second[asked] > -1.0
+        asked = asked[near]
+        others[asked, rival[near]] = -1.0
+    # |a - b|^2 = 2 - 2 a.b for vectors of length one.
+    good = (1 - first < ratio**2 * (1 - second)) & (first > 0)
+    return np.column_stack([rows[good], best[good]])
