@@ -1,8 +1,9 @@
 """
 From a bag to a map, one call a stage; a killed build goes on where it stopped.
 
-Stages: capture, field, synthesis, regressor, calibration. Each leaves its result in the map's
-staging folder and is marked there, so that a later run with the same bag and settings skips it.
+Stages: capture, field, synthesis, atlas, regressor, calibration. Each leaves its result in the
+map's staging folder and is marked there, so that a later run with the same bag and settings skips
+it.
 """
 
 from dataclasses import asdict, replace
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 import torch
 
 from nerf_reversal_ros import __version__
+from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.bag import Bag
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.config import BuildConfig, LocalizerConfig
+from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import ConfigError
 from nerf_reversal_ros.fields import FIELDS
@@ -34,8 +37,11 @@ from nerf_reversal_ros.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
+from nerf_reversal_ros.surface import sample_surface, Surface
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 
+FEW_LANDMARKS = 200
+"""A map with fewer landmarks than this gets a warning."""
 CALIBRATION_FRAMES = 40
 """So many held-out frames, at most, are localized to calibrate the covariance."""
 
@@ -86,21 +92,25 @@ def build_map(
             progress(Progress('capture', 0, 1, writer.note))
         with writer.timed('capture'):
             capture = open_capture(bag, config.capture, progress=progress)
-        _refuse_before_long_work(capture, config)
+            _refuse_before_long_work(capture, config)
         with writer.timed('field'):
             room, field_report = _field_stage(writer, capture, config, where, progress)
+        depth_correction = field_report.pop('depth_correction')
         warnings = _field_warnings(field_report, config)
-        for warning in warnings:
-            progress(Progress('field', config.field.steps, config.field.steps, warning))
+        _tell(warnings, 'field', progress)
         with writer.timed('synthesis'):
             views = _synthesis_stage(writer, room, capture, config, progress)
+        with writer.timed('atlas'):
+            atlas, surface = _atlas_stage(writer, room, views, capture, config, progress)
+        warnings += (sparse := _atlas_warnings(atlas))
+        _tell(sparse, 'atlas', progress)
         with writer.timed('regressor'):
             regressor = _regressor_stage(writer, views, capture, config, where, progress)
-        walked = capture.map_from_camera
         with writer.timed('calibration'):
             calibration, metrics = _calibration_stage(
-                room, regressor, walked, capture, config, progress
+                atlas, surface, regressor, capture, config, progress
             )
+        walked = capture.map_from_camera
         np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walked)
         training = {
             'field': {key: field_report[key] for key in ('step', 'loss')},
@@ -123,10 +133,17 @@ def build_map(
                 'camera': regressor.camera.as_dict(),
                 'capture_camera': capture.camera.as_dict(),
                 'convention': capture.convention.as_dict(),
+                'depth_correction': depth_correction,
                 'capture': {'source': Path(bag).name, 'counts': capture.counts},
                 'calibration': asdict(calibration),
                 'warnings': warnings,
-                'metrics': {**measured, 'synthetic_views': len(views), **metrics},
+                'metrics': {
+                    **measured,
+                    'synthetic_views': len(views),
+                    'landmarks': len(atlas),
+                    'surface_points': len(surface),
+                    **metrics,
+                },
             }
         )
 
@@ -164,8 +181,10 @@ def _field_stage(
     if not writer.done('field'):
         work_dir = writer.work_dir / 'field'
         work_dir.mkdir(exist_ok=True)
+        training = np.flatnonzero(~held_out_frames(len(capture), config.field.validation_share))
+        correction = calibrate_depth(capture, training, progress)
         room, report = train_voxel_field(
-            capture,
+            capture.with_depth(correction),
             config.field,
             device=device,
             seed=config.seed,
@@ -173,9 +192,14 @@ def _field_stage(
             progress=progress,
         )
         room.save(path)
-        writer.mark('field', report)
+        writer.mark('field', {**report, 'depth_correction': asdict(correction)})
     # What is stored is what the robot will use, so that is what later stages use too.
     return VoxelField.load(path, device), writer.info('field')
+
+
+def _tell(warnings: list[str], stage: str, progress: ProgressCallback) -> None:
+    for warning in warnings:
+        progress(Progress(stage, 1, 1, warning))
 
 
 def _field_warnings(report: dict[str, Any], config: BuildConfig) -> list[str]:
@@ -187,6 +211,17 @@ def _field_warnings(report: dict[str, Any], config: BuildConfig) -> list[str]:
         f'warning: the field reaches {psnr_db:.1f} dB on held-out frames, less than the'
         f' {least} dB of field.min_psnr_db: expect few pictures to be localized; walk slower, in'
         ' better light, or check the poses and the depth'
+    ]
+
+
+def _atlas_warnings(atlas: Atlas) -> list[str]:
+    """Return a sentence about an atlas that few pictures will find enough landmarks in."""
+    if len(atlas) >= FEW_LANDMARKS:
+        return []
+    return [
+        f'warning: the renders of the field agree on {len(atlas)} landmarks only (fewer than'
+        f' {FEW_LANDMARKS}): expect few pictures to be localized; walk where there is texture, in'
+        ' better light'
     ]
 
 
@@ -209,6 +244,30 @@ def _synthesis_stage(
     )
     writer.mark('synthesis')
     return views
+
+
+def _atlas_stage(
+    writer: MapWriter,
+    room: VoxelField,
+    views: Views,
+    capture: Capture,
+    config: BuildConfig,
+    progress: ProgressCallback,
+) -> tuple[Atlas, Surface]:
+    paths = writer.path('atlas.safetensors'), writer.path('surface.safetensors')
+    if not writer.done('atlas'):
+        held_out = held_out_frames(len(capture), config.field.validation_share)
+        possible = np.concatenate([capture.map_from_camera[~held_out], views.map_from_camera])
+        chosen = possible[spread_poses(possible, config.atlas.views)]
+        camera = capture.camera.shrunk_to(config.atlas.size)
+        rendered = []
+        for done, pose in enumerate(chosen, start=1):
+            rendered.append((room.render(pose[None], camera)[0], pose))
+            progress(Progress('atlas', done, len(chosen)))
+        build_atlas(rendered, camera).save(paths[0])
+        sample_surface(rendered, camera).save(paths[1])
+        writer.mark('atlas')
+    return Atlas.load(paths[0]), Surface.load(paths[1])
 
 
 def _regressor_stage(
@@ -240,16 +299,17 @@ def _regressor_stage(
 
 
 def _calibration_stage(
-    room: VoxelField,
+    atlas: Atlas,
+    surface: Surface,
     regressor: PoseRegressor,
-    walked: Array,
     capture: Capture,
     config: BuildConfig,
     progress: ProgressCallback,
 ) -> tuple[Calibration, dict[str, Any]]:
     """Localize held-out frames and scale the covariance to the errors that they show."""
     first = replace(Calibration(), covariance_scale=1.0)
-    localizer = Localizer(room, regressor, walked[:, :3, 3], first, LocalizerConfig())
+    walked = capture.map_from_camera[:, :3, 3]
+    localizer = Localizer(atlas, surface, regressor, walked, first, LocalizerConfig())
     held_out = np.flatnonzero(held_out_frames(len(capture), config.field.validation_share))
     step = max(1, -(-len(held_out) // CALIBRATION_FRAMES))
     chosen = held_out[::step]

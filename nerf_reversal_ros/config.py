@@ -176,6 +176,16 @@ class SynthesisConfig(Checked):
 
 
 @dataclass(frozen=True)
+class AtlasConfig(Checked):
+    """The landmarks that pictures are matched with, and the surface that confirms them."""
+
+    views: int = option(
+        160, 'rendered views, at most, that landmarks are found in', low=2, high=1000
+    )
+    size: int = option(320, 'longer side of these views [px]', low=64, high=640)
+
+
+@dataclass(frozen=True)
 class RegressorConfig(Checked):
     """The PCA and the CNN that regresses the pose from what the PCA leaves."""
 
@@ -199,6 +209,7 @@ class BuildConfig(Checked):
     capture: CaptureConfig = dataclasses.field(default_factory=CaptureConfig)
     field: VoxelFieldConfig = dataclasses.field(default_factory=VoxelFieldConfig)
     synthesis: SynthesisConfig = dataclasses.field(default_factory=SynthesisConfig)
+    atlas: AtlasConfig = dataclasses.field(default_factory=AtlasConfig)
     regressor: RegressorConfig = dataclasses.field(default_factory=RegressorConfig)
 
 
@@ -210,7 +221,6 @@ class LocalizerConfig(Checked):
     hypotheses: int = option(
         4, 'retrieved poses tried beside the regressed one', low=0, high=64, read_only=False
     )
-    rounds: int = option(2, 'render-and-match rounds', low=2, high=5, read_only=False)
     min_inliers: int = option(
         30, 'reject with fewer matches that agree with the pose', low=12, read_only=False
     )
@@ -226,19 +236,19 @@ class LocalizerConfig(Checked):
     )
     max_disagreement_m: float = option(
         0.1,
-        'reject when the last two rounds differ by more than this [m]',
+        'reject when tightening moves the pose by more than this [m]',
         low=0.0,
         read_only=False,
     )
     max_disagreement_deg: float = option(
         3.0,
-        'reject when the last two rounds differ by more than this [deg]',
+        'reject when tightening moves the pose by more than this [deg]',
         low=0.0,
         read_only=False,
     )
     min_similarity: float = option(
         0.3,
-        'reject when picture and render correlate less than this',
+        'reject when the picture and what the map shows at the pose correlate less',
         low=-1.0,
         high=1.0,
         read_only=False,

@@ -1,16 +1,19 @@
 """Files on disk: written whole or not at all, and compared by checksum."""
 
+from collections.abc import Mapping
 import errno
 import hashlib
 import os
 from pathlib import Path
 import shutil
-from typing import IO
+from typing import Any, IO
 
 import numpy as np
 from numpy.typing import NDArray
+import safetensors
+import safetensors.numpy
 
-from nerf_reversal_ros.errors import NerfReversalError
+from nerf_reversal_ros.errors import MapError, NerfReversalError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -47,6 +50,51 @@ def refuse_unwritable(path: Path | None) -> None:
         raise NerfReversalError(f'cannot write {path}: the folder {path.parent} does not exist')
     if not os.access(path.absolute().parent, os.W_OK):
         raise NerfReversalError(f'cannot write {path}: the folder {path.parent} is read-only')
+
+
+def read_rows(
+    path: Path, what: str, rows: Mapping[str, tuple[tuple[int, ...], str]]
+) -> dict[str, NDArray[Any]]:
+    """
+    Read the arrays of a safetensors file that have a row for each of the same things.
+
+    Parameters
+    ----------
+    what : str
+        What the file should be, for the message.
+    rows : mapping
+        By the name of an array, the shape of a row and the type of its numbers. There is also
+        ``origin_m``, (1, 3) float64, which is returned as (3,).
+
+    Raises
+    ------
+    MapError
+        If the file is missing or damaged, or is something else.
+    """
+    try:
+        stored = safetensors.numpy.load_file(path)
+        counts = {len(stored[name]) for name in rows}
+        for name, (shape, kind) in rows.items():
+            found = stored[name]
+            if found.shape[1:] != shape or found.dtype != kind or len(counts) != 1:
+                raise ValueError(f'{name} is {found.shape} {found.dtype}')
+            if not np.all(np.isfinite(found)):
+                raise ValueError(f'{name} holds numbers that are not finite')
+        origin_m = stored['origin_m']
+        if origin_m.shape != (1, 3) or origin_m.dtype != 'float64':
+            raise ValueError(f'origin_m is {origin_m.shape} {origin_m.dtype}')
+    except (
+        AttributeError,  # of a type that NumPy lacks
+        KeyError,
+        OSError,
+        TypeError,
+        ValueError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise MapError(
+            f'{path} is not the {what} of a map, or is damaged ({error}): build the map again'
+        ) from error
+    return {'origin_m': origin_m[0], **{name: stored[name] for name in rows}}
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -2,8 +2,8 @@
 Whether a refined pose is to be believed.
 
 The gate is conservative: a pose passes only when enough matches agree with it, they are spread
-over the picture, two rounds of refinement arrive at the same place, the field rendered there
-looks like the picture, and the camera is where cameras can be.
+over the picture, the pose stays when it is tightened, the camera is where cameras can be, and the
+surface drawn there looks like the picture.
 """
 
 from dataclasses import dataclass
@@ -33,17 +33,22 @@ class Evidence:
     spread: float
     """Share of the cells of a 4 x 4 grid over the picture that hold an inlier."""
     disagreement_m: float
-    """Distance between the positions of the last two rounds."""
+    """Distance between the positions before and after the pose was tightened."""
     disagreement_deg: float
     """Angle between their orientations."""
-    similarity: float
-    """Agreement of the picture with the render at the pose, -1 to 1; NaN where it is blank."""
-    coverage: float
-    """Share of the picture that the field covers at the pose."""
     std_m: float
     """Largest standard deviation of the position, any direction."""
     distance_m: float
     """Distance to the nearest walked position."""
+    similarity: float | None = None
+    """
+    Agreement of the picture with the surface at the pose, -1 to 1, NaN where it is blank. None
+    when nothing was drawn: that is only done for a pose that passes in all else.
+    """
+
+    def as_scores(self) -> dict[str, float]:
+        """Return what was measured, by name."""
+        return {name: float(value) for name, value in vars(self).items() if value is not None}
 
 
 def judge(evidence: Evidence, config: LocalizerConfig) -> tuple[str, str] | None:
@@ -66,13 +71,8 @@ def judge(evidence: Evidence, config: LocalizerConfig) -> tuple[str, str] | None
             e.disagreement_m <= c.max_disagreement_m
             and e.disagreement_deg <= c.max_disagreement_deg,
             'rounds disagree',
-            f'two rounds differ by {e.disagreement_m:.3f} m, {e.disagreement_deg:.2f} deg'
+            f'tightening moved the pose by {e.disagreement_m:.3f} m, {e.disagreement_deg:.2f} deg'
             f' (allowed: {c.max_disagreement_m} m, {c.max_disagreement_deg} deg)',
-        ),
-        (
-            e.similarity >= c.min_similarity,
-            'render disagrees',
-            f'similarity {e.similarity:.2f} of picture and render (needed: {c.min_similarity})',
         ),
         (
             e.std_m <= c.max_std_m,
@@ -84,6 +84,12 @@ def judge(evidence: Evidence, config: LocalizerConfig) -> tuple[str, str] | None
             'outside the map',
             f'{e.distance_m:.2f} m from the nearest walked position'
             f' (allowed: {c.max_distance_m} m)',
+        ),
+        (
+            e.similarity is None or e.similarity >= c.min_similarity,
+            'render disagrees',
+            f'similarity {e.similarity or 0:.2f} of picture and render'
+            f' (needed: {c.min_similarity})',
         ),
     )
     for passed, reason, detail in checks:

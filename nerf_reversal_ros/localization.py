@@ -1,12 +1,14 @@
 """
 One picture in, a pose with its covariance or the reason why not out.
 
-The regressor guesses, and the most similar known views offer further guesses. One after the
-other is refined by matching the picture against the field rendered there, until the gate believes
-the result. Nothing but the map folder is needed, and no picture of the capture.
+The regressor guesses, and the most similar known views offer further guesses. At one after the
+other the picture is matched with the landmarks that the atlas has there, until the gate, which
+also draws the map's surface at the pose that was found, believes the result. Nothing but the map
+folder is needed: not the field itself, and no picture of the capture.
 """
 
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -14,25 +16,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import ImageError, MapError
-from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.gate import Evidence, judge, similarity_of, spread_of
 from nerf_reversal_ros.geometry import Array, pose_errors
 from nerf_reversal_ros.map_store import Map
 from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
-from nerf_reversal_ros.refinement import align, Alignment, make_query, pose_covariance, Query
-from nerf_reversal_ros.regressor import PoseRegressor
+from nerf_reversal_ros.refinement import (
+    align,
+    Alignment,
+    atlas_landmarks,
+    make_query,
+    pose_covariance,
+    Query,
+    tighten,
+)
+from nerf_reversal_ros.regressor import PoseRegressor, Regression
+from nerf_reversal_ros.surface import Surface
 
 MIN_CONTRAST = 6.0
 """Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""
-VERIFY_SIZE_PX = 200
-"""Longer side of the view that is rendered to verify a pose."""
-HOPELESS_INLIERS = 12
-"""A hypothesis whose first round has fewer inliers than this gets no second one."""
+VERIFY_SIZE_PX = 96
+"""Longer side of the view that is drawn to verify a pose."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Localizer:
 
     Parameters
     ----------
-    field, regressor : RadianceField, PoseRegressor
+    atlas, surface, regressor : Atlas, Surface, PoseRegressor
         What the map holds.
     walked_positions : (N, 3) array
         Where the camera of the capture was, metres in the map.
@@ -87,17 +95,20 @@ class Localizer:
 
     def __init__(
         self,
-        field: RadianceField,
+        atlas: Atlas,
+        surface: Surface,
         regressor: PoseRegressor,
         walked_positions: Array,
         calibration: Calibration,
         config: LocalizerConfig,
     ) -> None:
-        self.field = field
+        self.atlas = atlas
+        self.surface = surface
         self.regressor = regressor
         self._walked = walked_positions
         self._calibration = calibration
         self.config = config
+        self._beside = ThreadPoolExecutor(1, 'keypoints')
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
         """
@@ -120,7 +131,7 @@ class Localizer:
                 f'the picture is {rgb.shape} {rgb.dtype}, and its camera_info says'
                 f' {camera.width}x{camera.height}: an rgb8 picture of that size is needed'
             )
-        clock, config = _Clock(), self.config  # a node may set other settings meanwhile
+        clock, config = _Clock(), self.config
         contrast = float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())
         if contrast < MIN_CONTRAST:
             return Rejected(
@@ -128,6 +139,7 @@ class Localizer:
                 f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
             )
+        asked = self._beside.submit(make_query, rgb, camera)
         regression = self.regressor.regress(rgb, camera, retrieve=config.hypotheses)
         clock.lap('regress')
         scores = {'contrast': contrast, 'novelty': regression.novelty}
@@ -135,10 +147,10 @@ class Localizer:
             return Rejected(
                 'unlike the map',
                 f'novelty {regression.novelty:.1f} (allowed: {config.max_novelty})',
-                Diagnostics(regression.map_from_camera, None, scores, clock.finish()),
+                self._told(regression, None, scores, clock),
             )
-        query = make_query(rgb, camera)
-        clock.lap('keypoints')
+        query = asked.result()
+        clock.lap('keypoints')  # what they took longer than the regressor
         best: _Attempt | None = None
         for hypothesis in (regression.map_from_camera, *regression.retrieved):
             attempt = self._attempt(query, hypothesis, config)
@@ -148,60 +160,78 @@ class Localizer:
                     break
         clock.lap('refine')
         if best is None:
-            scores['keypoints'] = float(len(query.keypoints))
+            scores['keypoints'] = float(len(query.keypoints.pixels))
             return Rejected(
                 'too few matches',
-                f'{len(query.keypoints)} keypoints, and no pose explains their matches',
-                Diagnostics(regression.map_from_camera, None, scores, clock.finish()),
+                f'{len(query.keypoints.pixels)} keypoints, and no pose explains their matches',
+                self._told(regression, None, scores, clock),
             )
-        scores.update({name: float(value) for name, value in asdict(best.evidence).items()})
-        pose = best.alignment.map_from_camera
-        told = Diagnostics(regression.map_from_camera, pose, scores, clock.finish())
+        scores.update(best.evidence.as_scores())
+        told = self._told(regression, best, scores, clock)
         if best.verdict is not None:
             return Rejected(*best.verdict, told)
-        return PoseEstimate(pose, best.covariance, told)
+        return PoseEstimate(best.alignment.map_from_camera, best.covariance, told)
+
+    @staticmethod
+    def _told(
+        regression: Regression, best: '_Attempt | None', scores: dict[str, float], clock: '_Clock'
+    ) -> Diagnostics:
+        return Diagnostics(
+            regression.map_from_camera,
+            None if best is None else best.alignment.map_from_camera,
+            scores,
+            clock.finish(),
+            regression.covariance,
+            None if best is None else best.covariance,
+        )
 
     def _attempt(
         self, query: Query, hypothesis: Array, config: LocalizerConfig
     ) -> '_Attempt | None':
         """Refine one hypothesis and judge it; None when no pose explains the matches."""
-        previous = alignment = align(self.field, query, hypothesis)
-        for _ in range(config.rounds - 1):
-            if alignment is None or alignment.inliers < HOPELESS_INLIERS:
-                break
-            previous, alignment = alignment, align(self.field, query, alignment.map_from_camera)
-        if previous is None or alignment is None:
+        camera = query.camera
+        first = align(query, atlas_landmarks(self.atlas, hypothesis, camera))
+        if first is None:
             return None
-        covariance = self._calibration.covariance(pose_covariance(alignment, query.camera))
-        evidence = self._evidence(query, previous, alignment, covariance)
-        return _Attempt(alignment, covariance, evidence, judge(evidence, config))
+        nearer = atlas_landmarks(self.atlas, first.map_from_camera, camera)
+        last = tighten(query, nearer, first)
+        if last is None:
+            return None
+        covariance = self._calibration.covariance(pose_covariance(last, camera))
+        evidence = self._evidence(query, first, last, covariance)
+        verdict = judge(evidence, config)
+        if verdict is None:  # only then is it worth a render
+            similarity = self._similarity(query, last.map_from_camera)
+            evidence = replace(evidence, similarity=similarity)
+            verdict = judge(evidence, config)
+        return _Attempt(last, covariance, evidence, verdict)
 
     def _evidence(
-        self, query: Query, previous: Alignment, alignment: Alignment, covariance: Array
+        self, query: Query, first: Alignment, last: Alignment, covariance: Array
     ) -> Evidence:
-        pose = alignment.map_from_camera
-        camera = query.camera
-        small = camera.shrunk_to(VERIFY_SIZE_PX)
-        size = (small.width, small.height)
-        picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        rendering = self.field.render(pose[None], small)[0]
-        change = pose_errors(previous.map_from_camera[None], pose[None])
+        pose, camera = last.map_from_camera, query.camera
+        change = pose_errors(first.map_from_camera[None], pose[None])
         return Evidence(
-            inliers=alignment.inliers,
-            inlier_ratio=alignment.inlier_ratio,
-            spread=spread_of(alignment.pixels, camera.width, camera.height),
+            inliers=last.inliers,
+            inlier_ratio=first.inlier_ratio,
+            spread=spread_of(last.pixels, camera.width, camera.height),
             disagreement_m=float(change.translation[0]),
             disagreement_deg=float(np.degrees(change.rotation[0])),
-            similarity=similarity_of(picture, rendering),
-            coverage=float((rendering.opacity > 0.5).mean()),
             std_m=float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])),
             distance_m=float(np.linalg.norm(self._walked - pose[:3, 3], axis=1).min()),
         )
 
+    def _similarity(self, query: Query, map_from_camera: Array) -> float:
+        """Compare the picture with the surface drawn at a pose."""
+        small = query.camera.shrunk_to(VERIFY_SIZE_PX)
+        size = (small.width, small.height)
+        picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        return similarity_of(picture, self.surface.render(map_from_camera, small))
+
 
 def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
     """
-    Load a map's field and regressor and make a localizer of them.
+    Load what a map holds for localizing and make a localizer of it.
 
     Raises
     ------
@@ -212,7 +242,8 @@ def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
     """
     device = resolve_device(config.device)
     return Localizer(
-        VoxelField.load(map_.file('field.safetensors'), device),
+        Atlas.load(map_.file('atlas.safetensors')),
+        Surface.load(map_.file('surface.safetensors')),
         PoseRegressor.load(map_.file('regressor.safetensors'), device),
         map_.map_from_camera_walked[:, :3, 3],
         _calibration(map_),

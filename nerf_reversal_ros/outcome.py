@@ -12,9 +12,9 @@ REASONS = (
     'too few inliers',
     'matches in one corner',
     'rounds disagree',
-    'render disagrees',
     'too uncertain',
     'outside the map',
+    'render disagrees',
 )
 """The complete list of reasons, in the order in which they are checked."""
 

@@ -1,14 +1,9 @@
 """
-From a coarse pose to centimetres: match the picture against a view rendered at that pose.
+From a coarse pose to centimetres: match the picture with landmarks of the map.
 
-Keypoints of the picture (RootSIFT) are matched with those of the rendered view, the matches are
-lifted to three dimensions by the rendered depth, and the pose follows by PnP in LO-RANSAC
-(PoseLib). Repeating it at the improved pose brings the render closer to the picture.
-
-References
-----------
-Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004; Arandjelovic &
-Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012 (RootSIFT).
+Keypoints of the picture are matched with the landmarks that a camera near the coarse pose would
+see, and the pose follows by PnP in LO-RANSAC (PoseLib). From there the landmarks are looked for
+where the pose says that they are, which finds many more, and the pose is fitted to them all.
 """
 
 from dataclasses import dataclass
@@ -17,23 +12,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 import poselib
+from scipy.spatial import cKDTree
 
+from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.geometry import Array, inverse, transform
+from nerf_reversal_ros.keypoints import KeypointDetector, Keypoints, match
 
-QUERY_SIZE_PX = 640
+QUERY_SIZE_PX = 320
 """Queries are shrunk to this longer side before keypoints are found."""
-RENDER_SIZE_PX = 320
-"""Longer side of the rendered views."""
+MOST_LANDMARKS = 3000
+"""So many landmarks, at most, are compared with a query."""
 RATIO = 0.85
 """Best over second best descriptor distance, as Lowe."""
-MAX_SHIFT = 0.5
-"""A match may not move further than this share of the picture's longer side."""
+ONE_PLACE_M = 0.05
+"""Landmarks this close are no rivals in the ratio test: one place may have several looks."""
 MAX_ERROR_PX = 4.0
-"""Reprojection error of an inlier, pixels of the query."""
-DEPTH_JUMP = 0.05
-"""Keypoints where the depth varies by more than this share are not lifted."""
+"""Reprojection error of an inlier of the robust estimator, at `QUERY_SIZE_PX`."""
+LOOK_WITHIN_PX = (6.0, 3.0)
+"""Radii in which landmarks are looked for around where the pose has them, one round each."""
+NEIGHBOURS = 4
+"""So many keypoints nearest to where a landmark should be are compared with it."""
+LOOKS_LIKE = 0.75
+"""Least similarity (cosine) of a landmark that is looked for and what is found."""
+MIN_MATCHES = 6
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,24 @@ class Query:
     """(H, W, 3), at most `QUERY_SIZE_PX` long."""
     camera: Camera
     """Of rgb."""
-    keypoints: NDArray[np.float64]
-    """(N, 2) pixels."""
+    keypoints: Keypoints
+    """In pixels of rgb."""
+    tree: cKDTree
+    """Of the pixels of the keypoints."""
+
+    def px(self, pixels: float) -> float:
+        """Scale a length given for a picture of `QUERY_SIZE_PX` to this one."""
+        return pixels * max(self.camera.width, self.camera.height) / QUERY_SIZE_PX
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """What a query is matched with."""
+
+    points: Array
+    """(L, 3) in the map, metres."""
     descriptors: NDArray[np.float32]
-    """(N, 128) RootSIFT, of length one."""
+    """(L, 128) RootSIFT, of length one."""
 
 
 @dataclass(frozen=True)
@@ -74,101 +90,123 @@ class Alignment:
         return self.inliers / max(1, self.matches)
 
 
-class _Keypoints:
-    """SIFT of OpenCV with square-rooted descriptors."""
-
-    def __init__(self, most: int, contrast: float) -> None:
-        self._sift = cv2.SIFT_create(nfeatures=most, contrastThreshold=contrast)  # type: ignore[attr-defined]
-
-    def __call__(self, rgb: NDArray[np.uint8]) -> tuple[Array, NDArray[np.float32]]:
-        gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-        found, descriptors = self._sift.detectAndCompute(gray, None)
-        if descriptors is None or not len(found):
-            return np.empty((0, 2)), np.empty((0, 128), np.float32)
-        pixels = np.array([point.pt for point in found], dtype=np.float64)
-        root = np.sqrt(descriptors / np.maximum(descriptors.sum(1, keepdims=True), 1e-9))
-        return pixels, root.astype(np.float32)
-
-
-_QUERY_KEYPOINTS = _Keypoints(1500, 0.02)
-_RENDER_KEYPOINTS = _Keypoints(1500, 0.01)
+_QUERY_KEYPOINTS = KeypointDetector(500, 0.02)
 
 
 def make_query(rgb: NDArray[np.uint8], camera: Camera) -> Query:
     """Shrink a picture (H, W, 3) if it is large, and find its keypoints."""
-    scale = QUERY_SIZE_PX / max(camera.width, camera.height)
-    if scale < 1.0:
-        camera = camera.scaled_to(round(camera.width * scale), round(camera.height * scale))
-        shrunk = cv2.resize(rgb, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-        rgb = shrunk.astype(np.uint8, copy=False)
-    return Query(rgb, camera, *_QUERY_KEYPOINTS(rgb))
+    small = camera.shrunk_to(QUERY_SIZE_PX)
+    if small != camera:
+        size = (small.width, small.height)
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    keypoints = _QUERY_KEYPOINTS(rgb)
+    return Query(rgb, small, keypoints, cKDTree(keypoints.pixels))
 
 
-def render_camera(query: Query) -> Camera:
-    """Return the camera that the field is rendered with for a query."""
-    return query.camera.shrunk_to(RENDER_SIZE_PX)
+def atlas_landmarks(atlas: Atlas, map_from_camera: Array, camera: Camera) -> Landmarks:
+    """Return the landmarks of the atlas that a camera near a pose may see."""
+    seen = atlas.visible(map_from_camera, camera, MOST_LANDMARKS)
+    return Landmarks(atlas.origin_m + atlas.points[seen], atlas.descriptors[seen])
 
 
-def align(
-    field: RadianceField, query: Query, map_from_camera: Array, seed: int = 0
-) -> Alignment | None:
+def align(query: Query, landmarks: Landmarks) -> Alignment | None:
     """
-    Improve one coarse pose by matching the query against a view rendered there.
+    Find the pose from landmarks alone.
 
     Parameters
     ----------
-    field : RadianceField
-        The map.
     query : Query
         From `make_query`.
-    map_from_camera : (4, 4) array
-        Coarse pose: within some 30 cm and 20 degrees.
-    seed : int
-        Of the robust estimator.
+    landmarks : Landmarks
+        Those that may be in it; a few thousand.
 
     Returns
     -------
     Alignment or None
         None when fewer than six matches were found or no pose explains them.
     """
-    camera = render_camera(query)
-    view = field.render(map_from_camera[None], camera)[0]
-    pixels, descriptors = _RENDER_KEYPOINTS(view.rgb)
-    if len(pixels) < 6:
+    looks, points = landmarks.descriptors, landmarks.points
+    pairs = match(query.keypoints.descriptors, looks, RATIO, points, ONE_PLACE_M)
+    if len(pairs) < MIN_MATCHES:
         return None
-    depth = _depth_at(view, pixels)
-    known = depth > 0
-    pixels, descriptors, depth = pixels[known], descriptors[known], depth[known]
-    scale = query.camera.width / camera.width
-    pairs = _match(query, (pixels + 0.5) * scale - 0.5, descriptors)
-    if len(pairs) < 6:
-        return None
-    lifted = np.column_stack([pixels[pairs[:, 1]], np.ones(len(pairs))])
-    rays = lifted @ np.linalg.inv(camera.matrix).T
-    points = transform(map_from_camera, rays * depth[pairs[:, 1], None])
-    return solve(points, query.keypoints[pairs[:, 0]], query.camera, seed)
+    pixels = query.keypoints.pixels[pairs[:, 0]]
+    return solve(points[pairs[:, 1]], pixels, query.camera, query.px(MAX_ERROR_PX))
 
 
-def solve(points: Array, pixels: Array, camera: Camera, seed: int = 0) -> Alignment | None:
+def tighten(query: Query, landmarks: Landmarks, alignment: Alignment) -> Alignment | None:
+    """
+    Fit a pose that is nearly right to all landmarks that are found where it says they are.
+
+    Returns
+    -------
+    Alignment or None
+        None when fewer than six are found.
+    """
+    found: Alignment | None = alignment
+    for radius in LOOK_WITHIN_PX:
+        if found is None:
+            return None
+        pairs = _look_for(query, landmarks, found.map_from_camera, query.px(radius))
+        pixels = query.keypoints.pixels[pairs[:, 0]]
+        points = landmarks.points[pairs[:, 1]]
+        found = fit(points, pixels, query.camera, found.map_from_camera, query.px(radius / 2))
+    return found
+
+
+def solve(
+    points: Array, pixels: Array, camera: Camera, max_error_px: float = MAX_ERROR_PX, seed: int = 0
+) -> Alignment | None:
     """Estimate the pose from points (N, 3) of the map and their pixels (N, 2), with outliers."""
     options = {
-        'max_reproj_error': MAX_ERROR_PX,
+        'max_reproj_error': max_error_px,
         'seed': seed,
         'max_iterations': 2000,
         'min_iterations': 100,
     }
-    description = {
+    found, info = poselib.estimate_absolute_pose(
+        pixels + 0.5, points, poselib_camera(camera), options, _LOSS
+    )
+    inliers = np.asarray(info['inliers'], dtype=bool)
+    return _alignment(found, points, pixels, inliers)
+
+
+def fit(
+    points: Array, pixels: Array, camera: Camera, map_from_camera: Array, max_error_px: float
+) -> Alignment | None:
+    """Improve a pose on points (N, 3) of the map and their pixels (N, 2), with a robust loss."""
+    if len(points) < MIN_MATCHES:
+        return None
+    start = poselib.CameraPose()
+    camera_from_map = inverse(map_from_camera)
+    start.R, start.t = camera_from_map[:3, :3], camera_from_map[:3, 3]
+    found, _ = poselib.refine_absolute_pose(
+        pixels + 0.5, points, start, poselib_camera(camera), _LOSS
+    )
+    local = transform(np.vstack([found.Rt, [0, 0, 0, 1]]), points)
+    in_front = local[:, 2] > 0
+    local[~in_front] = 1.0
+    errors = np.linalg.norm(camera.project(local) - pixels, axis=1)
+    return _alignment(found, points, pixels, in_front & (errors < max_error_px))
+
+
+_LOSS = {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
+
+
+def poselib_camera(camera: Camera) -> dict[str, object]:
+    """Describe a camera as PoseLib wants it."""
+    return {
         'model': 'PINHOLE',
         'width': camera.width,
         'height': camera.height,
         # PoseLib, as COLMAP, has pixel centres at half integers.
         'params': [camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5],
     }
-    found, info = poselib.estimate_absolute_pose(
-        pixels + 0.5, points, description, options, {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
-    )
-    inliers = np.asarray(info['inliers'], dtype=bool)
-    if inliers.sum() < 6:
+
+
+def _alignment(
+    found: poselib.CameraPose, points: Array, pixels: Array, inliers: NDArray[np.bool_]
+) -> Alignment | None:
+    if inliers.sum() < MIN_MATCHES:
         return None
     camera_from_map = np.vstack([found.Rt, [0, 0, 0, 1]])
     return Alignment(inverse(camera_from_map), points[inliers], pixels[inliers], len(points))
@@ -209,43 +247,26 @@ def pose_covariance(alignment: Alignment, camera: Camera) -> Array:
     return covariance
 
 
-def _depth_at(view: Rendering, pixels: Array) -> Array:
-    """Return depths (N,) at sub-pixel positions (N, 2); 0 at edges and where it is unknown."""
-    kernel = np.ones((3, 3), np.uint8)
-    far = cv2.dilate(view.depth, kernel)
-    near = cv2.erode(view.depth, kernel)
-    steady = np.where((near > 0) & (far - near < DEPTH_JUMP * far), view.depth, 0).astype(
-        np.float32
+def _look_for(
+    query: Query, landmarks: Landmarks, map_from_camera: Array, radius_px: float
+) -> NDArray[np.int64]:
+    """Return pairs (M, 2) of keypoints and landmarks that are close in the picture and alike."""
+    camera = query.camera
+    local = transform(inverse(map_from_camera), landmarks.points)
+    shown = np.flatnonzero(local[:, 2] > 0.05)
+    pixels = camera.project(local[shown])
+    inside = np.all((pixels > -0.5) & (pixels < (camera.width, camera.height)), axis=1)
+    shown, pixels = shown[inside], pixels[inside]
+    distance, near = query.tree.query(pixels, NEIGHBOURS, distance_upper_bound=radius_px)
+    landmark, rank = np.nonzero(np.isfinite(distance))
+    keypoint, landmark = near[landmark, rank], shown[landmark]
+    similarity = np.einsum(
+        'ij,ij->i', query.keypoints.descriptors[keypoint], landmarks.descriptors[landmark]
     )
-    height, width = steady.shape
-    column = np.clip(np.round(pixels[:, 0]).astype(int), 0, width - 1)
-    row = np.clip(np.round(pixels[:, 1]).astype(int), 0, height - 1)
-    depth = cv2.remap(
-        view.depth,
-        pixels[:, 0].astype(np.float32)[None],
-        pixels[:, 1].astype(np.float32)[None],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )[0]
-    return np.where(steady[row, column] > 0, depth, 0.0).astype(np.float64)
-
-
-def _match(query: Query, pixels: Array, descriptors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return mutual nearest neighbours (M, 2) that pass the ratio test and the shift limit."""
-    if len(query.keypoints) < 2 or len(pixels) < 2:
-        return np.empty((0, 2), dtype=np.int64)
-    similarity = query.descriptors @ descriptors.T
-    limit = MAX_SHIFT * max(query.camera.width, query.camera.height)
-    for axis in (0, 1):
-        shift = np.subtract.outer(query.keypoints[:, axis], pixels[:, axis]).astype(np.float32)
-        similarity[np.abs(shift) > limit] = -1.0
-    best = similarity.argmax(1)
-    rows = np.arange(len(best))
-    first = similarity[rows, best]
-    mutual = similarity.argmax(0)[best] == rows
-    similarity[rows, best] = -1.0
-    second = similarity.max(1)
-    distance = np.sqrt(np.maximum(2 - 2 * first, 0))
-    other = np.sqrt(np.maximum(2 - 2 * second, 1e-9))
-    good = mutual & (distance < RATIO * other) & (first > 0)
-    return np.column_stack([rows[good], best[good]])
+    order = np.argsort(-similarity, kind='stable')
+    order = order[similarity[order] > LOOKS_LIKE]
+    keypoint, landmark = keypoint[order], landmark[order]
+    both = np.zeros(len(order), dtype=np.int8)
+    for side in (keypoint, landmark):
+        both[np.unique(side, return_index=True)[1]] += 1
+    return np.column_stack([keypoint[both == 2], landmark[both == 2]])

@@ -22,12 +22,14 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.geometry import Array, inverse, transform
+from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.refinement import poselib_camera
 
 Descriptors = NDArray[np.float32]
 
 EVERY = 10
-FEATURES = 1500
+FEATURES, CONTRAST = 1500, 0.04
 WORDS = 32
 CANDIDATES = 5
 RATIO = 0.8
@@ -54,7 +56,7 @@ class SiftPnp:
     """
 
     def __init__(self, reference: Capture, *, progress: ProgressCallback = silent) -> None:
-        self._sift = cv2.SIFT_create(nfeatures=FEATURES)  # type: ignore[attr-defined]
+        self._detect = KeypointDetector(FEATURES, CONTRAST)
         views = []
         for number, frame in enumerate(reference):
             if number % EVERY == 0:
@@ -73,7 +75,7 @@ class SiftPnp:
 
     def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> Array | None:
         """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
-        pixels, descriptors = self._features(rgb)
+        pixels, _, descriptors = self._detect(rgb)
         if len(pixels) < MIN_INLIERS:
             return None
         alike = np.argsort(-(self._vlads @ self._vlad(descriptors)))[:CANDIDATES]
@@ -84,17 +86,9 @@ class SiftPnp:
         )
         return _pnp(points, matched, camera)
 
-    def _features(self, rgb: NDArray[np.uint8]) -> tuple[Array, Descriptors]:
-        keypoints, raw = self._sift.detectAndCompute(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None)
-        if raw is None:
-            return np.empty((0, 2)), np.empty((0, 128), np.float32)
-        pixels = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64)
-        descriptors = np.sqrt(raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-9))
-        return pixels, descriptors.astype(np.float32)
-
     def _lifted(self, frame: Frame) -> _View:
         """Take the features of a frame that have depth to the map."""
-        pixels, descriptors = self._features(frame.rgb)
+        pixels, _, descriptors = self._detect(frame.rgb)
         if frame.depth is None or frame.depth_camera is None:
             return _View(np.empty((0, 3)), descriptors[:0])
         focal = np.array([frame.camera.fx, frame.camera.fy])
@@ -149,15 +143,10 @@ def _pnp(points: Array, pixels: Array, camera: Camera) -> Array | None:
     """Estimate the pose by LO-RANSAC and refine it on the inliers, with the same library as us."""
     if len(points) < MIN_INLIERS:
         return None
-    description = {
-        'model': 'PINHOLE',
-        'width': camera.width,
-        'height': camera.height,
-        'params': [camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5],
-    }
     ransac = {'max_reproj_error': REPROJECTION_PX, 'max_iterations': 5000, 'seed': 0}
+    loss = {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
     found, info = poselib.estimate_absolute_pose(
-        pixels + 0.5, points, description, ransac, {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
+        pixels + 0.5, points, poselib_camera(camera), ransac, loss
     )
     if info['num_inliers'] < MIN_INLIERS:
         return None

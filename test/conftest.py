@@ -4,6 +4,7 @@ import importlib.util
 import os
 from pathlib import Path
 import random
+import signal
 import sys
 
 os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
@@ -20,6 +21,9 @@ from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import Map
 
 torch.set_num_threads(2)
+
+# A shell's background job ignores Ctrl-C, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Without ROS there is nothing that the nodes could be tried on.
 collect_ignore_glob = [] if importlib.util.find_spec('rclpy') else ['test_ros_*.py']

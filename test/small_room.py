@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rooms import render_box_room, ROOM
 
+from nerf_reversal_ros.atlas import Atlas, build_atlas
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.fields.base import Rendering, Space
@@ -26,6 +27,12 @@ class SmallRoom:
         """Tell what is at points (N, 3)."""
         inside = np.all((points > ROOM[0]) & (points < ROOM[1]), axis=1)
         return np.where(inside, Space.FREE, Space.UNSEEN).astype(np.uint8)
+
+
+def room_atlas(poses: NDArray[np.float64]) -> Atlas:
+    """Build the atlas of the room from views of 320x240 at poses (N, 4, 4)."""
+    camera = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
+    return build_atlas(zip(SmallRoom().render(poses, camera), poses, strict=True), camera)
 
 
 def walk(count: int, *, height: float = 1.3, phase: float = 0.0) -> NDArray[np.float64]:

@@ -28,11 +28,11 @@ from nerf_reversal_ros.config import (
 from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.images import rgb_from_message
-from nerf_reversal_ros.map_store import MapWriter, open_map
+from nerf_reversal_ros.map_store import FORMAT_VERSION, MapWriter, open_map
 from nerf_reversal_ros.regressor import PoseRegressor
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ['capture', 'field', 'synthesis', 'regressor', 'calibration']
+STAGES = ['capture', 'field', 'synthesis', 'atlas', 'regressor', 'calibration']
 
 
 def last_line(capsys):
@@ -61,9 +61,11 @@ def test_a_map_tells_how_it_was_built_and_how_good_it_is(small_map):
 def test_a_map_holds_its_parts_and_no_picture(small_map):
     names = sorted(item.name for item in small_map.path.iterdir())
     assert names == [
+        'atlas.safetensors',
         'field.safetensors',
         'manifest.json',
         'regressor.safetensors',
+        'surface.safetensors',
         'training.json',
         'walked_poses.npz',
     ]
@@ -91,7 +93,8 @@ def test_a_build_that_was_killed_again_and_again_gives_the_same_map(small_map, t
         assert not map_dir.exists()
     told = []
     built = build_map(bag, map_dir, SETTINGS, device='cpu', progress=told.append)
-    assert told[0].note == 'resuming an unfinished build (finished stages: field, synthesis)'
+    done = 'capture, field, synthesis, atlas'
+    assert told[0].note == f'resuming an unfinished build (finished stages: {done})'
     assert 'field' not in {progress.stage for progress in told}
     assert same_contents(small_map.path, map_dir)
     assert built.manifest['metrics'] == small_map.manifest['metrics']
@@ -282,6 +285,10 @@ def test_a_truncated_map_does_not_localize(copied_map, room_bag, capsys, name):
 
 def test_a_map_of_a_newer_version_does_not_localize(copied_map, room_bag, capsys):
     manifest = json.loads((copied_map / 'manifest.json').read_text())
-    (copied_map / 'manifest.json').write_text(json.dumps({**manifest, 'format_version': 2}))
+    newer = {**manifest, 'format_version': FORMAT_VERSION + 1}
+    (copied_map / 'manifest.json').write_text(json.dumps(newer))
     assert localize(copied_map, room_bag) == 1
-    assert 'has format version 2 and this program reads 1: update' in last_line(capsys)
+    told = (
+        f'has format version {FORMAT_VERSION + 1} and this program reads {FORMAT_VERSION}: update'
+    )
+    assert told in last_line(capsys)

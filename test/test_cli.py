@@ -25,7 +25,7 @@ from nerf_reversal_ros.config import BuildConfig, load_build_config
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.errors import ConfigError, MapError
 from nerf_reversal_ros.geometry import pose
-from nerf_reversal_ros.map_store import Map, MapWriter
+from nerf_reversal_ros.map_store import FORMAT_VERSION, Map, MapWriter
 from nerf_reversal_ros.outcome import PoseEstimate, Rejected
 from nerf_reversal_ros.progress import Progress
 
@@ -198,7 +198,10 @@ def test_info_of_a_bag_names_the_default_topics_that_it_lacks(tmp_path: Path) ->
 def test_info_of_a_map_tells_what_it_is_and_where_it_comes_from(tmp_path: Path) -> None:
     write_map(tmp_path / 'room.map', seconds={'field': 200.0, 'synthesis': 40.0})
     told = run('info', tmp_path / 'room.map').stdout
-    assert 'format version 1) of 2.5 MB, its 1 files are complete and unchanged.' in told
+    assert (
+        f'format version {FORMAT_VERSION}) of 2.5 MB, its 1 files are complete and unchanged.'
+        in told
+    )
     assert 'Built 2026-01-01T00:00:00Z (' in told and ' ago)' in told
     assert 'Building took 4 min 0 s: field 3 min 20 s, synthesis 40 s.' in told
     assert 'Capture walk: 40 kept, 2 blurred.' in told

@@ -19,7 +19,6 @@ GOOD = Evidence(
     disagreement_m=0.005,
     disagreement_deg=0.1,
     similarity=0.9,
-    coverage=1.0,
     std_m=0.01,
     distance_m=0.3,
 )
@@ -42,8 +41,8 @@ def test_good_evidence_is_believed():
         ({'inliers': 29}, 'too few inliers', '29 inliers, 80% of the matches (needed: 30, 30%)'),
         ({'inlier_ratio': 0.29}, 'too few inliers', '100 inliers, 29% of the matches'),
         ({'spread': 0.125}, 'matches in one corner', '12% of the picture (needed: 25%)'),
-        ({'disagreement_m': 0.2}, 'rounds disagree', 'differ by 0.200 m, 0.10 deg'),
-        ({'disagreement_deg': 5.0}, 'rounds disagree', 'differ by 0.005 m, 5.00 deg'),
+        ({'disagreement_m': 0.2}, 'rounds disagree', 'by 0.200 m, 0.10 deg'),
+        ({'disagreement_deg': 5.0}, 'rounds disagree', 'by 0.005 m, 5.00 deg'),
         ({'similarity': 0.1}, 'render disagrees', 'similarity 0.10'),
         ({'similarity': float('nan')}, 'render disagrees', 'similarity nan'),
         ({'std_m': 0.06}, 'too uncertain', '0.060 m (allowed: 0.05 m)'),
@@ -62,6 +61,12 @@ def test_a_figure_that_could_not_be_computed_is_not_believed(name):
     assert judge(replace(GOOD, **{name: float('nan')}), CONFIG) is not None
 
 
+def test_what_has_not_been_drawn_is_not_judged():
+    assert judge(replace(GOOD, similarity=None), CONFIG) is None
+    assert 'similarity' not in replace(GOOD, similarity=None).as_scores()
+    assert GOOD.as_scores()['similarity'] == 0.9
+
+
 def test_limits_themselves_still_pass():
     at_the_limit = Evidence(
         inliers=CONFIG.min_inliers,
@@ -70,7 +75,6 @@ def test_limits_themselves_still_pass():
         disagreement_m=CONFIG.max_disagreement_m,
         disagreement_deg=CONFIG.max_disagreement_deg,
         similarity=CONFIG.min_similarity,
-        coverage=0.0,
         std_m=CONFIG.max_std_m,
         distance_m=CONFIG.max_distance_m,
     )

@@ -4,22 +4,24 @@ import numpy as np
 import pytest
 from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
-from small_room import SmallRoom
+from small_room import room_atlas
 
+from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.geometry import inverse, pose, pose_errors, transform
 from nerf_reversal_ros.metrics import error_vectors
 from nerf_reversal_ros.refinement import (
     align,
     Alignment,
+    atlas_landmarks,
     make_query,
     pose_covariance,
     QUERY_SIZE_PX,
     solve,
+    tighten,
 )
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
-ROOM = SmallRoom()
 TRUTH = walk(6)
 
 
@@ -45,16 +47,36 @@ def scattered_points(count, seed=0):
     return transform(TRUTH[0], rays * depth[:, None]), pixels
 
 
+@pytest.fixture(scope='module')
+def atlas() -> Atlas:
+    return room_atlas(walk(16)[1::2])
+
+
+def refined(query, atlas, coarse):
+    """Go from a coarse pose to the alignment that the localizer would judge."""
+    first = align(query, atlas_landmarks(atlas, coarse, query.camera))
+    if first is None:
+        return None
+    return tighten(query, atlas_landmarks(atlas, first.map_from_camera, query.camera), first)
+
+
 @pytest.mark.parametrize('number', [0, 3, 5])
-def test_ten_centimetres_and_five_degrees_become_millimetres(number):
+def test_twenty_centimetres_and_ten_degrees_become_millimetres(atlas, number):
     truth = TRUTH[number]
     query = make_query(render_box_room(truth, CAMERA)[0], CAMERA)
-    found = align(ROOM, query, nudged(truth, 0.10, 5.0, seed=number))
-    assert found is not None
-    found = align(ROOM, query, found.map_from_camera)
+    found = refined(query, atlas, nudged(truth, 0.20, 10.0, seed=number))
     assert found is not None and found.inliers > 50
     error_m, error_deg = errors(found.map_from_camera, truth)
     assert error_m < 0.01 and error_deg < 0.2
+
+
+def test_tightening_finds_more_matches_than_the_descriptors_alone(atlas):
+    query = make_query(render_box_room(TRUTH[0], CAMERA)[0], CAMERA)
+    seen = atlas_landmarks(atlas, TRUTH[0], CAMERA)
+    first = align(query, seen)
+    assert first is not None
+    last = tighten(query, seen, first)
+    assert last is not None and last.inliers > first.inliers
 
 
 @pytest.mark.parametrize(
@@ -67,25 +89,25 @@ def test_ten_centimetres_and_five_degrees_become_millimetres(number):
     ],
     ids=['longer lens', 'portrait', 'larger than is needed', 'small'],
 )
-def test_a_picture_of_another_camera_is_aligned_as_well(camera):
+def test_a_picture_of_another_camera_is_aligned_as_well(atlas, camera):
     query = make_query(render_box_room(TRUTH[0], camera)[0], camera)
     assert max(query.camera.width, query.camera.height) <= QUERY_SIZE_PX
-    found = align(ROOM, query, nudged(TRUTH[0], 0.05, 3.0))
+    found = refined(query, atlas, nudged(TRUTH[0], 0.05, 3.0))
     assert found is not None
     error_m, error_deg = errors(found.map_from_camera, TRUTH[0])
     assert error_m < 0.02 and error_deg < 0.5
 
 
-def test_a_picture_of_another_room_has_no_alignment_to_be_believed():
+def test_a_picture_of_another_room_has_no_alignment_to_be_believed(atlas):
     query = make_query(render_box_room(TRUTH[0], CAMERA, paint=8)[0], CAMERA)
-    found = align(ROOM, query, TRUTH[0])
+    found = refined(query, atlas, TRUTH[0])
     assert found is None or found.inliers < 15
 
 
-def test_a_picture_without_keypoints_is_not_aligned():
+def test_a_picture_without_keypoints_is_not_aligned(atlas):
     flat = make_query(np.full((240, 320, 3), 90, np.uint8), CAMERA)
-    assert len(flat.keypoints) == 0
-    assert align(ROOM, flat, TRUTH[0]) is None
+    assert len(flat.keypoints.pixels) == 0
+    assert align(flat, atlas_landmarks(atlas, TRUTH[0], CAMERA)) is None
 
 
 def test_an_exact_pose_is_recovered_among_forty_percent_outliers():

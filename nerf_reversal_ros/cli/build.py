@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from nerf_reversal_ros.cli.console import Console, duration
+from nerf_reversal_ros.cli.info import depth_lines
 from nerf_reversal_ros.config import DEVICES
 from nerf_reversal_ros.fields import FIELDS
 
@@ -50,5 +51,5 @@ def run(arguments: argparse.Namespace) -> None:
     for name, value in built.manifest['metrics'].items():
         if isinstance(value, (int, float)):
             print(f'  {name} {value:.4g}')
-    for warning in built.manifest['warnings']:
-        print(warning)
+    for line in (*depth_lines(built.manifest), *built.manifest['warnings']):
+        print(line)

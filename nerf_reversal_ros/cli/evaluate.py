@@ -86,8 +86,10 @@ def _judge(
 ) -> None:
     """Judge, print, and write what was asked for."""
     from nerf_reversal_ros.baselines import BASELINES, Material, refuse_other_walk
-    from nerf_reversal_ros.capture import open_capture
+    from nerf_reversal_ros.capture import DepthCorrection, open_capture
+    from nerf_reversal_ros.devices import resolve_device
     from nerf_reversal_ros.evaluation import evaluate
+    from nerf_reversal_ros.fields.voxel import VoxelField
     from nerf_reversal_ros.files import write_text
     from nerf_reversal_ros.localization import open_localizer
     from nerf_reversal_ros.summary import summary_text
@@ -104,14 +106,18 @@ def _judge(
     reference = arguments.reference and opened(arguments.reference)
     if reference is not None:
         refuse_other_walk(reference, walked)
+        correction = DepthCorrection(**map_.manifest.get('depth_correction', {}))
+        reference = reference.with_depth(correction)  # the peers get what the map was built from
     capture = opened(arguments.bag)
     localizer = open_localizer(map_, config.localizer)
     material = Material(walked, localizer.regressor, reference, console)
+    device = resolve_device(config.localizer.device)
+    field = VoxelField.load(map_.file('field.safetensors'), device)
     result = evaluate(
         capture,
         localizer,
         walked,
-        field=localizer.field,
+        field=field,
         baselines={name: BASELINES[name](material) for name in names},
         progress=console,
     )
@@ -122,7 +128,7 @@ def _judge(
         from nerf_reversal_ros.report import report_html
 
         command = shlex.join(['nerf-reversal', *sys.argv[1:]])
-        page = report_html(result, map_, capture, localizer.field, walked, command=command)
+        page = report_html(result, map_, capture, field, walked, command=command)
         write_text(arguments.report, page)
     if arguments.poses:
         write_poses(arguments.poses, map_, zip(result.stamps_ns, result.outcomes, strict=True))

@@ -31,6 +31,19 @@ def run(arguments: argparse.Namespace) -> None:
     print('\n'.join(lines))
 
 
+def depth_lines(manifest: dict[str, Any]) -> list[str]:
+    """Tell how the depth of a map's bag was corrected; nothing where it was not."""
+    found = manifest.get('depth_correction', {})
+    if not found.get('corrected_error_m') or (found['scale'], found['offset_m']) == (1.0, 0.0):
+        return []
+    return [
+        f'The depth of the bag was corrected: times {found["scale"]:.4f},'
+        f' {found["offset_m"] * 100:+.1f} cm; its median difference from {found["points"]}'
+        f' triangulated points went from {found["error_m"] * 100:.2f} cm to'
+        f' {found["corrected_error_m"] * 100:.2f} cm.'
+    ]
+
+
 def map_lines(map_: 'Map') -> list[str]:
     """Describe a map."""
     manifest = map_.manifest
@@ -53,6 +66,7 @@ def map_lines(map_: 'Map') -> list[str]:
         counts = ', '.join(f'{n} {what}' for what, n in capture.get('counts', {}).items())
         lines.append(f'Capture {capture.get("source", "")}: {counts}.')
     lines.append(f'Poses of the bag: {map_.convention.axes}; up from {map_.convention.up_source}.')
+    lines += depth_lines(manifest)
     for what in ('capture_camera', 'camera'):
         if what in manifest:
             lines.append(_camera_line(what, manifest[what]))
