@@ -5,7 +5,7 @@ The nodes are started as plain processes, for ``launch`` is not on PyPI. On a ro
 done by ``ros2 launch nerf_reversal_ros`` with ``localize.launch.py`` and ``play.launch.py``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import json
 from pathlib import Path
@@ -25,8 +25,11 @@ from nerf_reversal_ros.msg import LocalizerStatus
 
 PATIENCE_S = 300.0
 """Longest time to load a map or to answer a picture, even on a busy machine."""
+SETTLE_S = 1.0
+"""So long nodes take, at most, to find each other."""
+PICTURES = '/image/compressed'
 RENAMED = {
-    '/record3d/device_0/rgb/img': '/image/compressed',
+    '/record3d/device_0/rgb/img': PICTURES,
     '/record3d/device_0/rgb/camera_info': '/camera_info',
 }
 
@@ -85,21 +88,31 @@ def play(bag: Path, map_dir: Path, log_dir: Path) -> Heard:
     try:
         listener = rclpy.create_node('demo')
         heard = Heard(listener)
-        with started(localizer, logs[0]) as localizing, started(player, logs[1]) as playing:
-            while playing.poll() is None:
-                rclpy.spin_once(listener, timeout_sec=0.2)
-                if localizing.poll() is not None:
-                    raise DemoError(f'the localizer node has ended:\n{_last_lines(logs[0])}')
+        with started(localizer, logs[0]) as localizing:
+
+            def listen(goes_on: Callable[[], bool]) -> None:
+                while goes_on():
+                    rclpy.spin_once(listener, timeout_sec=0.2)
+                    if localizing.poll() is not None:
+                        raise DemoError(f'the localizer node has ended:\n{_last_lines(logs[0])}')
+
+            listen(within(PATIENCE_S, lambda: listener.count_subscribers(PICTURES) == 0))
+            listen(within(SETTLE_S))  # what is published before it knows of us is lost
+            with started(player, logs[1]) as playing:
+                listen(lambda: playing.poll() is None)
             if playing.returncode != 0:
                 raise DemoError(f'the player node failed:\n{_last_lines(logs[1])}')
-            ended_s = time.monotonic()  # the last messages may still be on their way
-            while (waited_s := time.monotonic() - ended_s) < 1.0 or (
-                waited_s < 10.0 and not heard.complete
-            ):
-                rclpy.spin_once(listener, timeout_sec=0.2)
+            listen(within(1.0))  # the last messages may still be on their way
+            listen(within(10.0, lambda: not heard.complete))
     finally:
         rclpy.shutdown()
     return heard
+
+
+def within(seconds: float, still: Callable[[], bool] = lambda: True) -> Callable[[], bool]:
+    """Return a condition that holds while ``still`` does, but no longer than some time."""
+    end_s = time.monotonic() + seconds
+    return lambda: time.monotonic() < end_s and still()
 
 
 def read_poses(file: Path) -> dict[int, Array | None]:
