@@ -39,6 +39,8 @@ SEEN_WITHIN_DEG = 65.0
 """A landmark is looked for from directions that differ from those it was found from by less."""
 SEEN_WITHIN_RANGE = 2.5
 """And from distances that differ by less than this factor."""
+NEAREST_M = 0.1
+"""And not closer to the camera than this along its optical axis."""
 MARGIN = 0.25
 """A coarse pose may be off: landmarks this share of a picture beside it are looked for too."""
 STEP = 1 / 400
@@ -84,17 +86,17 @@ class Atlas:
         rotation = map_from_camera[:3, :3].astype(np.float32)
         to_camera = (map_from_camera[:3, 3] - self.origin_m).astype(np.float32) - self.points
         local = -to_camera @ rotation
-        range_m = np.linalg.norm(to_camera, axis=1)
-        towards = np.einsum('ij,ij->i', to_camera, self.directions)
-        with np.errstate(divide='ignore', invalid='ignore'):
-            pixels = camera.project(local)
-            closer = range_m / self.distances
+        indices = np.flatnonzero(local[:, 2] > NEAREST_M)
         size = np.array([camera.width, camera.height])
-        seen = (local[:, 2] > 0.1) & (towards > np.cos(np.radians(SEEN_WITHIN_DEG)) * range_m)
+        pixels = camera.project(local[indices])
+        near = np.all((pixels > -MARGIN * size) & (pixels < (1 + MARGIN) * size), axis=1)
+        indices = indices[near]
+        range_m = np.linalg.norm(to_camera[indices], axis=1)
+        towards = np.einsum('ij,ij->i', to_camera[indices], self.directions[indices])
+        closer = range_m / self.distances[indices]
+        seen = towards > np.cos(np.radians(SEEN_WITHIN_DEG)) * range_m
         seen &= (closer < SEEN_WITHIN_RANGE) & (closer > 1 / SEEN_WITHIN_RANGE)
-        seen &= np.all(pixels > -MARGIN * size, axis=1)
-        seen &= np.all(pixels < (1 + MARGIN) * size, axis=1)
-        indices = np.flatnonzero(seen)
+        indices = indices[seen]
         if len(indices) > most:
             order = np.argsort(-self.views[indices].astype(np.int16), kind='stable')[:most]
             indices = np.sort(indices[order])

@@ -89,7 +89,7 @@ def match(
     rows = np.arange(len(mine))
     best = similarity.argmax(1)
     first = similarity[rows, best]
-    rows = rows[similarity.argmax(0)[best] == rows]  # mutual ones: no others are looked at
+    rows = rows[first == similarity.max(0)[best]]  # mutual ones: no others are looked at
     best, first = best[rows], first[rows]
     others = similarity[rows]
     others[np.arange(len(rows)), best] = -1.0

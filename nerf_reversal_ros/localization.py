@@ -7,7 +7,6 @@ also draws the map's surface at the pose that was found, believes the result. No
 folder is needed: not the field itself, and no picture of the capture.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -108,7 +107,6 @@ class Localizer:
         self._walked = walked_positions
         self._calibration = calibration
         self.config = config
-        self._beside = ThreadPoolExecutor(1, 'keypoints')
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
         """
@@ -139,7 +137,6 @@ class Localizer:
                 f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
             )
-        asked = self._beside.submit(make_query, rgb, camera)
         regression = self.regressor.regress(rgb, camera, retrieve=config.hypotheses)
         clock.lap('regress')
         scores = {'contrast': contrast, 'novelty': regression.novelty}
@@ -149,8 +146,8 @@ class Localizer:
                 f'novelty {regression.novelty:.1f} (allowed: {config.max_novelty})',
                 self._told(regression, None, scores, clock),
             )
-        query = asked.result()
-        clock.lap('keypoints')  # what they took longer than the regressor
+        query = make_query(rgb, camera)
+        clock.lap('keypoints')
         best: _Attempt | None = None
         for hypothesis in (regression.map_from_camera, *regression.retrieved):
             attempt = self._attempt(query, hypothesis, config)
