@@ -221,11 +221,18 @@ class LocalizerConfig(Checked):
     hypotheses: int = option(
         4, 'retrieved poses tried beside the regressed one', low=0, high=64, read_only=False
     )
+    min_probability: float = option(
+        0.995,
+        'reject a pose that is less probably within 10 cm and 5 degrees of the truth',
+        low=0.0,
+        high=1.0,
+        read_only=False,
+    )
     min_inliers: int = option(
-        30, 'reject with fewer matches that agree with the pose', low=12, read_only=False
+        15, 'reject with fewer matches that agree with the pose', low=12, read_only=False
     )
     min_inlier_ratio: float = option(
-        0.3, 'reject with a smaller share of agreeing matches', low=0.0, high=1.0, read_only=False
+        0.15, 'reject with a smaller share of agreeing matches', low=0.0, high=1.0, read_only=False
     )
     min_spread: float = option(
         0.25,

@@ -20,7 +20,7 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import ImageError, MapError
-from nerf_reversal_ros.gate import Evidence, judge, similarity_of, spread_of
+from nerf_reversal_ros.gate import Evidence, judge, probability, similarity_of, spread_of
 from nerf_reversal_ros.geometry import Array, pose_errors
 from nerf_reversal_ros.map_store import Map
 from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
@@ -163,7 +163,7 @@ class Localizer:
                 f'{len(query.keypoints.pixels)} keypoints, and no pose explains their matches',
                 self._told(regression, None, scores, clock),
             )
-        scores.update(best.evidence.as_scores())
+        scores.update(best.evidence.as_scores(), probability=probability(best.evidence))
         told = self._told(regression, best, scores, clock)
         if best.verdict is not None:
             return Rejected(*best.verdict, told)
@@ -209,8 +209,9 @@ class Localizer:
         pose, camera = last.map_from_camera, query.camera
         change = pose_errors(first.map_from_camera[None], pose[None])
         return Evidence(
-            inliers=last.inliers,
+            matched=first.inliers,
             inlier_ratio=first.inlier_ratio,
+            inliers=last.inliers,
             spread=spread_of(last.pixels, camera.width, camera.height),
             disagreement_m=float(change.translation[0]),
             disagreement_deg=float(np.degrees(change.rotation[0])),

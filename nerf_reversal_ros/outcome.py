@@ -15,6 +15,7 @@ REASONS = (
     'too uncertain',
     'outside the map',
     'render disagrees',
+    'too improbable',
 )
 """The complete list of reasons, in the order in which they are checked."""
 

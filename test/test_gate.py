@@ -9,12 +9,13 @@ from rooms import phone_camera, render_box_room, walk
 
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.gate import Evidence, judge, similarity_of, spread_of
+from nerf_reversal_ros.gate import Evidence, judge, probability, similarity_of, spread_of
 from nerf_reversal_ros.outcome import REASONS
 
 GOOD = Evidence(
-    inliers=100,
+    matched=60,
     inlier_ratio=0.8,
+    inliers=100,
     spread=0.9,
     disagreement_m=0.005,
     disagreement_deg=0.1,
@@ -38,8 +39,8 @@ def test_good_evidence_is_believed():
 @pytest.mark.parametrize(
     ('change', 'reason', 'figures'),
     [
-        ({'inliers': 29}, 'too few inliers', '29 inliers, 80% of the matches (needed: 30, 30%)'),
-        ({'inlier_ratio': 0.29}, 'too few inliers', '100 inliers, 29% of the matches'),
+        ({'inliers': 14}, 'too few inliers', '14 inliers, 80% of the matches (needed: 15, 15%)'),
+        ({'inlier_ratio': 0.14}, 'too few inliers', '100 inliers, 14% of the matches'),
         ({'spread': 0.125}, 'matches in one corner', '12% of the picture (needed: 25%)'),
         ({'disagreement_m': 0.2}, 'rounds disagree', 'by 0.200 m, 0.10 deg'),
         ({'disagreement_deg': 5.0}, 'rounds disagree', 'by 0.005 m, 5.00 deg'),
@@ -47,6 +48,7 @@ def test_good_evidence_is_believed():
         ({'similarity': float('nan')}, 'render disagrees', 'similarity nan'),
         ({'std_m': 0.06}, 'too uncertain', '0.060 m (allowed: 0.05 m)'),
         ({'distance_m': 2.0}, 'outside the map', '2.00 m from the nearest walked position'),
+        ({'similarity': 0.5, 'inlier_ratio': 0.3}, 'too improbable', '(needed: 0.995)'),
     ],
 )
 def test_one_fault_is_enough_and_is_named_with_its_figures(change, reason, figures):
@@ -69,6 +71,7 @@ def test_what_has_not_been_drawn_is_not_judged():
 
 def test_limits_themselves_still_pass():
     at_the_limit = Evidence(
+        matched=10,
         inliers=CONFIG.min_inliers,
         inlier_ratio=CONFIG.min_inlier_ratio,
         spread=CONFIG.min_spread,
@@ -78,7 +81,23 @@ def test_limits_themselves_still_pass():
         std_m=CONFIG.max_std_m,
         distance_m=CONFIG.max_distance_m,
     )
-    assert judge(at_the_limit, CONFIG) is None
+    assert judge(at_the_limit, replace(CONFIG, min_probability=0.0)) is None
+
+
+def test_the_probability_grows_with_the_evidence_for_a_pose():
+    weak = replace(GOOD, similarity=0.5, inliers=40, inlier_ratio=0.4)
+    assert 0.0 < probability(weak) < probability(GOOD) <= 1.0
+    for better in ({'similarity': 0.7}, {'inliers': 90}, {'inlier_ratio': 0.7}):
+        assert probability(replace(weak, **better)) > probability(weak)
+    assert np.isnan(probability(replace(GOOD, similarity=None)))
+
+
+def test_the_user_sets_how_probable_a_pose_must_be():
+    weak = replace(GOOD, similarity=0.55, inliers=40, inlier_ratio=0.4)
+    wanted = probability(weak)
+    assert judge(weak, replace(CONFIG, min_probability=wanted - 0.01)) is None
+    verdict = judge(weak, replace(CONFIG, min_probability=min(1.0, wanted + 0.01)))
+    assert verdict is not None and verdict[0] == 'too improbable'
 
 
 def test_spread_counts_the_sixteenths_of_the_picture_that_hold_a_pixel():
