@@ -230,11 +230,11 @@ def merged(seen: Observations, views: NDArray[np.intp]) -> Atlas:
     of = landmark_of[kept]
     size = np.bincount(of, minlength=landmarks)[:, None].astype(np.float64)
 
+    added = (np.ones(len(of)), (of, np.arange(len(of))))
+    sums = coo_matrix(added, shape=(landmarks, len(of))).tocsr()
+
     def mean(values: NDArray[np.floating]) -> Array:
-        total = coo_matrix(
-            (np.ones(len(of)), (of, np.arange(len(of)))), shape=(landmarks, len(of))
-        ).tocsr()
-        averaged: Array = (total @ values[kept].astype(np.float64)) / size
+        averaged: Array = (sums @ values[kept].astype(np.float64)) / size
         return averaged
 
     found_in = np.unique(of * len(points) + views[kept]) // len(points)

@@ -24,7 +24,7 @@ GOOD_M, GOOD_DEG = 0.1, 5.0
 BIAS = -24.687
 WEIGHTS = (-0.282, 4.816, 2.238, 13.658, 0.717, -1.574, 3.138)
 """
-Of `features`, by logistic regression on some 1,500 pictures of two rooms, most of them blurred,
+Of `features`, by logistic regression on some 2,300 pictures of two rooms, most of them blurred,
 dark, covered, cropped or turned: ``benchmark/gate_study.py`` prints them, and how well those of
 one room do in the other.
 """
