@@ -54,6 +54,7 @@ class Robot(Rig):
         return wait_until(lambda: len(self.poses) >= poses, 3) and len(self.poses) == poses
 
     def change(self, transition):
+        assert self.state  # unlike a transition, this may be asked for twice: both are discovered
         request = {'transition': Transition(id=transition)}
         return self.call(ChangeState, 'localizer/change_state', **request).success
 
