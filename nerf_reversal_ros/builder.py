@@ -18,6 +18,7 @@ import torch
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
+from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.bag import Bag
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.compression_training import refuse_too_many_components
@@ -264,7 +265,8 @@ def _atlas_stage(
         for done, pose in enumerate(chosen, start=1):
             rendered.append((room.render(pose[None], camera)[0], pose))
             progress(Progress('atlas', done, len(chosen)))
-        build_atlas(rendered, camera).save(paths[0])
+        training = np.flatnonzero(~held_out)
+        adjust_atlas(build_atlas(rendered, camera), capture, training, progress).save(paths[0])
         sample_surface(rendered, camera).save(paths[1])
         writer.mark('atlas')
     return Atlas.load(paths[0]), Surface.load(paths[1])

@@ -38,6 +38,8 @@ from nerf_reversal_ros.surface import Surface
 
 MIN_CONTRAST = 6.0
 """Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""
+NEAR_M, NEAR_DEG = 0.2, 5.0
+"""A hypothesis this near to the pose found has the same landmarks in view."""
 VERIFY_SIZE_PX = 96
 """Longer side of the view that is drawn to verify a pose."""
 
@@ -187,11 +189,14 @@ class Localizer:
     ) -> '_Attempt | None':
         """Refine one hypothesis and judge it; None when no pose explains the matches."""
         camera = query.camera
-        first = align(query, atlas_landmarks(self.atlas, hypothesis, camera))
+        landmarks = atlas_landmarks(self.atlas, hypothesis, camera)
+        first = align(query, landmarks)
         if first is None:
             return None
-        nearer = atlas_landmarks(self.atlas, first.map_from_camera, camera)
-        last = tighten(query, nearer, first)
+        moved = pose_errors(hypothesis[None], first.map_from_camera[None])
+        if moved.translation[0] > NEAR_M or moved.rotation[0] > np.radians(NEAR_DEG):
+            landmarks = atlas_landmarks(self.atlas, first.map_from_camera, camera)
+        last = tighten(query, landmarks, first)
         if last is None:
             return None
         covariance = self._calibration.covariance(pose_covariance(last, camera))
