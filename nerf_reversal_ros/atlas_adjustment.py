@@ -28,7 +28,7 @@ FRAMES = 200
 SIZE_PX = 480
 """Longer side that pictures are shrunk to."""
 LOOK_WITHIN_PX = 6.0
-"""Radius around where a landmark should be, for pictures of 320 pixels."""
+"""Radius around where a landmark should be, at a query's size."""
 PRIOR_M = 0.015
 """How well renders place a landmark, each axis (standard deviation)."""
 PIXEL = 1 / 640
@@ -135,5 +135,5 @@ def adjusted(
 def _summed(group: NDArray[np.integer], values: Array, groups: int) -> Array:
     """Add up values (N, ...) of the same group (N,)."""
     flat = values.reshape(len(values), -1).T
-    sums = [np.bincount(group, one, groups) for one in flat]
+    sums: list[Array] = [np.bincount(group, one, groups).astype(np.float64) for one in flat]
     return np.stack(sums, axis=1).reshape(groups, *values.shape[1:])

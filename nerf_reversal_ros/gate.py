@@ -6,7 +6,7 @@ over the picture, the pose stays when it is tightened, the camera is where camer
 surface drawn there looks like the picture.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -28,6 +28,8 @@ Of `features`, by logistic regression on some 2,300 pictures of two rooms, most 
 dark, covered, cropped or turned: ``benchmark/gate_study.py`` prints them, and how well those of
 one room do in the other.
 """
+TYPICAL = ((4.0, 1.2), (0.7, 0.25), (4.2, 1.0), (0.65, 0.2), (-1.5, 1.0), (-4.0, 1.0), (0.75, 0.3))
+"""Mean and standard deviation of each feature in that sample."""
 MIN_TEXTURE = 4.0
 """Standard deviation of the grey values, 0 to 255, below which a window says nothing."""
 
@@ -78,16 +80,31 @@ def features(scores: Mapping[str, float]) -> Array:
     )
 
 
-def probability(evidence: Evidence) -> float:
-    """Return how probable it is that a pose is right (`GOOD_M`, `GOOD_DEG`); NaN if unknown."""
+def probability(
+    evidence: Evidence, bias: float = BIAS, weights: Sequence[float] = WEIGHTS
+) -> float | None:
+    """Return how probable it is that a pose is right; None for one that was not drawn."""
     if evidence.similarity is None:
-        return float('nan')
-    log_odds = BIAS + np.array(WEIGHTS) @ features(evidence.as_scores())
+        return None
+    log_odds = bias + np.asarray(weights) @ features(evidence.as_scores())
     return float(1 / (1 + np.exp(-log_odds)))
 
 
-def judge(evidence: Evidence, config: LocalizerConfig) -> tuple[str, str] | None:
-    """Return the reason and the figures why a pose is not believed, or None when it is."""
+def judge(
+    evidence: Evidence, right: float | None, config: LocalizerConfig
+) -> tuple[str, str] | None:
+    """
+    Return the reason and the figures why a pose is not believed, or None when it is.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        On the pose.
+    right : float or None
+        Its `probability`; None when nothing was drawn yet.
+    config : LocalizerConfig
+        The limits.
+    """
     e, c = evidence, config
     # Each is asked for what is wanted, so that a NaN is a fault too.
     checks = (
@@ -127,9 +144,9 @@ def judge(evidence: Evidence, config: LocalizerConfig) -> tuple[str, str] | None
             f' (needed: {c.min_similarity})',
         ),
         (
-            e.similarity is None or probability(e) >= c.min_probability,
+            right is None or right >= c.min_probability,
             'too improbable',
-            f'right with a probability of {probability(e):.3f} (needed: {c.min_probability}):'
+            f'right with a probability of {right or 0:.3f} (needed: {c.min_probability}):'
             f' {e.matched} matches agree, {e.inliers} landmarks found, similarity'
             f' {e.similarity or 0:.2f}',
         ),

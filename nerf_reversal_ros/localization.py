@@ -7,15 +7,15 @@ also draws the map's surface at the pose that was found, believes the result. No
 folder is needed: not the field itself, and no picture of the capture.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.atlas import Atlas
+from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
@@ -45,30 +45,14 @@ VERIFY_SIZE_PX = 96
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What held-out frames of the capture taught about the errors of refined poses."""
-
-    covariance_scale: float = 4.0
-    """Factor on the covariance; the default is used to measure it."""
-    floor_m: float = 0.005
-    """Standard deviation of the position that no number of matches removes."""
-    floor_deg: float = 0.15
-    """The same of the orientation, each axis."""
-
-    def covariance(self, fitted: Array) -> Array:
-        """Return the covariance (6, 6) to be published for the one that the matches give."""
-        floor = [self.floor_m**2] * 3 + [np.radians(self.floor_deg) ** 2] * 3
-        covariance: Array = self.covariance_scale * (fitted + np.diag(floor))
-        return covariance
-
-
-@dataclass(frozen=True)
 class _Attempt:
     """What came of one hypothesis."""
 
     alignment: Alignment
     covariance: Array
     evidence: Evidence
+    probability: float | None
+    """That the pose is right; None when the gate refused it before anything was drawn."""
     verdict: tuple[str, str] | None
     """The gate's reason and figures against it, None when it passed."""
 
@@ -89,7 +73,7 @@ class Localizer:
     walked_positions : (N, 3) array
         Where the camera of the capture was, metres in the map.
     calibration : Calibration
-        Of the covariance.
+        Of the covariance and of the gate.
     config : LocalizerConfig
         How hard to try and when to believe.
     """
@@ -165,7 +149,9 @@ class Localizer:
                 f'{len(query.keypoints.pixels)} keypoints, and no pose explains their matches',
                 self._told(regression, None, scores, clock),
             )
-        scores.update(best.evidence.as_scores(), probability=probability(best.evidence))
+        scores.update(best.evidence.as_scores())
+        if best.probability is not None:
+            scores['probability'] = best.probability
         told = self._told(regression, best, scores, clock)
         if best.verdict is not None:
             return Rejected(*best.verdict, told)
@@ -201,12 +187,14 @@ class Localizer:
             return None
         covariance = self._calibration.covariance(pose_covariance(last, camera))
         evidence = self._evidence(query, first, last, covariance)
-        verdict = judge(evidence, config)
+        right, verdict = None, judge(evidence, None, config)
         if verdict is None:  # only then is it worth a render
             similarity = self._similarity(query, last.map_from_camera)
             evidence = replace(evidence, similarity=similarity)
-            verdict = judge(evidence, config)
-        return _Attempt(last, covariance, evidence, verdict)
+            known = self._calibration
+            right = probability(evidence, known.gate_bias, known.gate_weights)
+            verdict = judge(evidence, right, config)
+        return _Attempt(last, covariance, evidence, right, verdict)
 
     def _evidence(
         self, query: Query, first: Alignment, last: Alignment, covariance: Array
@@ -256,11 +244,10 @@ def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
 
 def _calibration(map_: Map) -> Calibration:
     try:
-        stored: dict[str, Any] = map_.manifest['calibration']
-        return Calibration(**{name: float(stored[name]) for name in asdict(Calibration())})
+        return Calibration.from_dict(map_.manifest['calibration'])
     except (KeyError, TypeError, ValueError) as error:
         raise MapError(
-            f'the map {map_.path} has no calibration of its covariance: build it again'
+            f'the map {map_.path} has no calibration that can be read ({error!r}): build it again'
         ) from error
 
 

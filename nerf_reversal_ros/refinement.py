@@ -19,7 +19,7 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.geometry import Array, inverse, transform
 from nerf_reversal_ros.keypoints import KeypointDetector, Keypoints, match
 
-QUERY_SIZE_PX = 288
+QUERY_SIZE_PX = 256
 """Queries are shrunk to this longer side before keypoints are found."""
 MOST_LANDMARKS = 2000
 """So many landmarks, at most, are compared with a query."""
