@@ -162,7 +162,8 @@ def _risk_plot(evaluation: Evaluation, found: RiskCoverage) -> str:
         decades = np.log10(
             100 * np.array([found.median_m.min(), found.largest_m.max()]).clip(1e-4)
         )
-        limits = 10 ** np.floor(decades[0]), 10 ** np.ceil(decades[1])
+        low, high = np.floor(decades[0]), np.ceil(decades[1])
+        limits = 10**low, 10 ** max(high, low + 1)
         below.set(yscale='log', ylim=limits, xlim=(0, 102))
         plain_numbers(below.yaxis)
         drawing.figure.legend(loc='outside upper center', ncols=4)

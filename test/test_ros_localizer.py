@@ -206,7 +206,8 @@ def test_the_pose_of_the_base_comes_out_where_the_mounting_is_given(robot, start
 def test_odometry_contradicts_confirms_and_is_overruled(robot, start):
     """The camera looks along the base's x axis, and the base drives along odom's."""
     mounting = '0 0 0.3 -0.5 0.5 -0.5 0.5'
-    start(use_odometry=True, base_frame='base_link', mounting=mounting, odometry_witnesses=2)
+    given = {'base_frame': 'base_link', 'mounting': mounting, 'odometry_witnesses': 2}
+    process = start(use_odometry=True, **given)
     robot.publish('camera_info', camera_info())
 
     def shown(second, odom_x_m, map_z_cm, green=250):
@@ -224,8 +225,9 @@ def test_odometry_contradicts_confirms_and_is_overruled(robot, start):
     assert robot.hears(4)
     assert robot.call(Trigger, 'localizer/reset').success
     assert shown(7, 1.0, 10) == ('', True)
-    robot.publish('image/compressed', picture((100, 250, 90), 9))  # a second after the odometry
+    robot.publish('image/compressed', picture((100, 250, 90), 9))  # seconds after the odometry
     assert robot.hears(6)
+    process.says('no odometry within 0.1 s of a picture, so that it is not compared')
 
 
 def test_odometry_that_is_of_no_use_is_left_out_with_a_sentence(robot, start):

@@ -11,7 +11,7 @@ from rclpy.logging import get_logger
 from nerf_reversal_ros.config import OdometryConfig
 from nerf_reversal_ros.geometry import Array, pose_from_quaternion
 from nerf_reversal_ros.odometry_check import OdometryCheck
-from nerf_reversal_ros.outcome import Outcome
+from nerf_reversal_ros.outcome import Outcome, PoseEstimate
 
 
 class Odometer:
@@ -57,10 +57,15 @@ class Odometer:
 
     def judge(self, outcome: Outcome, stamp: Time, base_from_camera: Array) -> Outcome:
         """Return the outcome for a picture of that stamp, confirmed, contradicted or as it is."""
+        config = self._config()
         with self._lock:
-            return self._check.judge(
-                outcome, _nanoseconds(stamp), base_from_camera, self._config()
+            judged = self._check.judge(outcome, _nanoseconds(stamp), base_from_camera, config)
+        if judged is outcome and isinstance(outcome, PoseEstimate):
+            _warn(
+                f'no odometry within {config.odometry_tolerance_s:g} s of a picture, so that it is'
+                ' not compared: see to the topic odom and to the stamps'
             )
+        return judged
 
     def reset(self) -> None:
         """Forget the earlier poses."""
