@@ -1,11 +1,14 @@
 """
 How a map answers pictures that are made hard: one command, one table.
 
-    python benchmark/hard_sets.py MAP TEST_BAG [--other BAG ...] [--json FILE] [--every N]
+    python benchmark/hard_sets.py MAP [TEST_BAG] [--off-path BAG ...] [--other BAG ...]
+        [--json FILE] [--every N]
 
 The pictures of TEST_BAG, whose poses are known, are blurred, darkened, covered, cropped and
-turned; those of the other bags are of other rooms, where every answer is wrong. For each set: how
-many were answered, how many within 5 cm and 5 degrees, and the worst answer that was published.
+turned. Those of the bags off the path, whose poses are known too, are taken as they are where they
+are far enough from every walked position of the map. Those of the other bags are of other rooms,
+where every answer is wrong. For each set: how many were answered, how many within 5 cm and 5
+degrees, and the worst answer that was published.
 """
 
 import argparse
@@ -26,7 +29,7 @@ from nerf_reversal_ros.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.evaluation import localize_or_reject
 from nerf_reversal_ros.geometry import Array, pose
 from nerf_reversal_ros.localization import Localizer, open_localizer
-from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.map_store import Map, open_map
 from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block, without_infinities
 from nerf_reversal_ros.outcome import Outcome
 
@@ -43,12 +46,17 @@ class Picture(NamedTuple):
 
 Change = Callable[[Picture, np.random.Generator], Picture]
 
+NAME_WIDTH = 26
+OFF_PATH = {'0.35-0.75 m off the path': (0.35, 0.75), 'beyond 0.75 m': (0.75, np.inf)}
+"""Distances from the nearest walked position, from and up to [m]."""
+
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('map', type=Path)
-    parser.add_argument('test_bag', type=Path)
+    parser.add_argument('test_bag', type=Path, nargs='?')
+    parser.add_argument('--off-path', type=Path, nargs='*', default=[], help='bags of this room')
     parser.add_argument('--other', type=Path, nargs='*', default=[], help='bags of other rooms')
     parser.add_argument('--json', type=Path)
     parser.add_argument('--every', type=int, default=1, help='take every so manyth picture')
@@ -56,20 +64,48 @@ def main() -> None:
 
     map_ = open_map(args.map)
     localizer = open_localizer(map_, LocalizerConfig())
-    capture = open_capture(args.test_bag, CaptureConfig(), convention=map_.convention, prune=False)
+    sets: dict[str, Iterable[Picture]] = {}
+    if args.test_bag:
+        capture = opened(args.test_bag, map_)
+        sets |= {name: changed(capture, change, args.every) for name, change in SETS.items()}
+    if args.off_path:
+        captures = [opened(bag, map_) for bag in args.off_path]
+        walked = map_.map_from_camera_walked[:, :3, 3]
+        sets |= {
+            name: off_path(captures, walked, low_m, high_m, args.every)
+            for name, (low_m, high_m) in OFF_PATH.items()
+        }
     found = {
-        name: judged(localizer, changed(capture, change, args.every), name)
-        for name, change in SETS.items()
+        name: block
+        for name, pictures in sets.items()
+        if (block := judged(localizer, pictures, name)) is not None
     }
     heads = ('answered', 10), ('5cm 5deg', 10), ('median cm', 11), ('worst', 18), ('p50 ms', 8)
-    print(f'{"set":<22}' + ''.join(f'{head:>{width}}' for head, width in heads))
+    print(f'{"set":<{NAME_WIDTH}}' + ''.join(f'{head:>{width}}' for head, width in heads))
     for name, block in found.items():
         print(row(name, block))
-    found['other rooms'] = strangers(localizer, args.other)
-    other = found['other rooms']
-    print(f'other rooms: {other["published"]} of {other["images"]} pictures were answered')
+    if args.other:
+        found['other rooms'] = other = strangers(localizer, args.other)
+        print(f'other rooms: {other["published"]} of {other["images"]} pictures were answered')
     if args.json:
         args.json.write_text(json.dumps(without_infinities(found), indent=1) + '\n')
+
+
+def opened(bag: Path, map_: Map) -> Capture:
+    """Open a bag of the map's room."""
+    return open_capture(bag, CaptureConfig(), convention=map_.convention, prune=False)
+
+
+def off_path(
+    captures: list[Capture], walked: Array, low_m: float, high_m: float, every: int
+) -> Iterator[Picture]:
+    """Go through the pictures that are so far from all walked positions (N, 3)."""
+    for capture in captures:
+        places = capture.map_from_camera[:, None, :3, 3]
+        nearest_m = np.linalg.norm(places - walked, axis=2).min(axis=1)
+        for index in np.flatnonzero((nearest_m >= low_m) & (nearest_m < high_m))[::every]:
+            frame = capture.frame(int(index))
+            yield Picture(frame.rgb, frame.camera, frame.map_from_camera)
 
 
 def changed(capture: Capture, change: Change, every: int) -> Iterator[Picture]:
@@ -80,13 +116,17 @@ def changed(capture: Capture, change: Change, every: int) -> Iterator[Picture]:
             yield change(picture, np.random.default_rng(frame.index))
 
 
-def judged(localizer: Localizer, pictures: Iterable[Picture], name: str) -> dict[str, object]:
-    """Localize pictures and measure the answers."""
+def judged(
+    localizer: Localizer, pictures: Iterable[Picture], name: str
+) -> dict[str, object] | None:
+    """Localize pictures and measure the answers; None if there is no picture."""
     outcomes: list[Outcome] = []
     truth = []
     for picture in tqdm(pictures, desc=name, leave=False):
         outcomes.append(localize_or_reject(localizer, picture.rgb, picture.camera))
         truth.append(picture.map_from_camera)
+    if not outcomes:
+        return None
     took_ms = [outcome.diagnostics.latency_ms['total'] for outcome in outcomes]
     return metrics_block(answers_of_outcomes(outcomes, took_ms), np.array(truth))
 
@@ -123,7 +163,7 @@ def row(name: str, block: dict) -> str:
     )
     median = block['median_translation_m'] * 100
     return (
-        f'{name:<22}{block["published"]:>6}/{block["images"]:<3}'
+        f'{name:<{NAME_WIDTH}}{block["published"]:>6}/{block["images"]:<3}'
         f'{block["recall"]["5cm_5deg"]:>10.0%}{median:>11.2f}{worst:>18}'
         f'{block["latency_ms"]["p50"]:>8.0f}'
     )

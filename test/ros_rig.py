@@ -11,6 +11,7 @@ import threading
 import time
 
 import cv2
+from nav_msgs.msg import Odometry
 import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -170,4 +171,14 @@ def camera_info(size=(64, 48), focal=50.0):
     """The CameraInfo of these pictures."""
     message = CameraInfo(width=size[0], height=size[1])
     message.k = [focal, 0.0, size[0] / 2, 0.0, focal, size[1] / 2, 0.0, 0.0, 1.0]
+    return message
+
+
+def odometry(second, x_m, *, child='base_link', w=1.0):
+    """Odometry of a robot that drove straight on so far."""
+    message = Odometry(child_frame_id=child)
+    message.header.frame_id = 'odom'
+    message.header.stamp.sec = second
+    message.pose.pose.position.x = float(x_m)
+    message.pose.pose.orientation.w = w
     return message
