@@ -52,12 +52,13 @@ def sample(count, weights, bias, seed=0):
 
 
 def test_many_pictures_of_a_room_teach_the_gate_what_is_right_there():
-    other = np.array(WEIGHTS) * [1, 0.3, 2.0, 0.3, -1, 1, 0.5]
-    rows, right = sample(20_000, other, BIAS)
+    centre, spread = np.array(TYPICAL).T
+    other = np.array(WEIGHTS) * [1, 0.3, 0.5, 0.3, -1, 1, 0.5]
+    even_odds = -float(centre @ other)
+    rows, right = sample(20_000, other, even_odds)
     bias, weights = fit_gate(rows, right)
-    spread = np.array(TYPICAL)[:, 1]
-    np.testing.assert_allclose(weights * spread, other * spread, atol=0.25)
-    assert bias == pytest.approx(BIAS, rel=0.15)
+    np.testing.assert_allclose(weights * spread, other * spread, atol=0.1)
+    assert bias + centre @ weights == pytest.approx(0.0, abs=0.1)
 
 
 def test_few_pictures_leave_the_gate_nearly_as_other_rooms_made_it():
