@@ -8,7 +8,8 @@ oracle that is told the true pose and so shows what looking up walked poses coul
 from collections.abc import Callable
 from dataclasses import dataclass
 import difflib
-from typing import Protocol
+import time
+from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,12 @@ from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.geometry import Array, mean_pose
 from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.sift_pnp import SiftPnp
+from nerf_reversal_ros.vlad import VladRetrieval
+
+if TYPE_CHECKING:  # PyTorch is loaded where it is needed: names are known without it
+    from nerf_reversal_ros.fields.voxel import VoxelField
+    from nerf_reversal_ros.inerf import Inerf
+    from nerf_reversal_ros.seed_networks import Kind
 
 SAME_PLACE_M = 0.001
 """The poses of one bag, read twice, are no further apart."""
@@ -31,7 +38,10 @@ DEG_PER_M = 100.0
 """For choosing the nearest reference pose: 5 degrees count as much as 5 centimetres."""
 
 
-class _Retrieval(Protocol):
+class _Guess(Protocol):
+    @property
+    def map_from_camera(self) -> Array: ...
+
     @property
     def retrieved(self) -> Array: ...
 
@@ -39,8 +49,8 @@ class _Retrieval(Protocol):
 class Regresses(Protocol):
     """The map's regressor, as far as baselines need it."""
 
-    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> _Retrieval:
-        """Return, among others, ``retrieved``: (K, 4, 4) poses of similar views, best first."""
+    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> _Guess:
+        """Return a pose (4, 4) and ``retrieved``: (K, 4, 4) of similar views, best first."""
 
 
 @dataclass(frozen=True)
@@ -54,48 +64,149 @@ class Material:
     reference: Capture | None = None
     """The pictures that the map was built from, with the convention of the map."""
     progress: ProgressCallback = silent
+    field: 'VoxelField | None' = None
+    """The map's field."""
 
 
-def _mean_pose(material: Material) -> Locate:
+@dataclass(frozen=True)
+class Baseline:
+    """A method that is ready to be asked: a `Locate`."""
+
+    locate: Locate
+    kept_bytes: int | None = None
+    """What it keeps of the walk; None where it stands on the map."""
+    position_only: bool = False
+    """Whether the rotation that it gives is no answer of its own."""
+
+    def __call__(self, frame: Frame) -> Array | None:
+        """Locate a frame."""
+        return self.locate(frame)
+
+
+def _mean_pose(material: Material) -> Baseline:
     """Answer with the mean of the walked poses, whatever the picture shows."""
     mean = mean_pose(material.map_from_camera_walked)
-    return lambda frame: mean
+    return Baseline(lambda frame: mean, mean.nbytes)
 
 
-def _nearest_reference(material: Material) -> Locate:
+def _nearest_reference(material: Material) -> Baseline:
     """Answer with the walked pose that is nearest to the truth: an oracle."""
     nearest = nearest_reference(material.map_from_camera_walked)
-    return lambda frame: nearest(frame.map_from_camera)
+    kept = material.map_from_camera_walked.nbytes
+    return Baseline(lambda frame: nearest(frame.map_from_camera), kept)
 
 
-def _pca_retrieval(material: Material) -> Locate:
+def _pca_retrieval(material: Material) -> Baseline:
     """Answer with the pose of the synthetic view whose PCA code is most alike."""
 
     def locate(frame: Frame) -> Array | None:
         retrieved = material.regressor.regress(frame.rgb, frame.camera).retrieved
         return retrieved[0] if len(retrieved) else None
 
-    return locate
+    return Baseline(locate)
 
 
-def _sift_pnp(material: Material) -> Locate:
+def _vlad_retrieval(material: Material) -> Baseline:
+    """Answer with the pose of the most alike (SIFT, VLAD) of every tenth real picture."""
+    reference = _reference('vlad_retrieval', material)
+    index = VladRetrieval(reference, progress=material.progress)
+    return Baseline(lambda frame: index.locate(frame.rgb), index.nbytes)
+
+
+def _sift_pnp(material: Material) -> Baseline:
     """Answer with SIFT + PnP against every tenth real picture, lifted with its depth."""
+    peer = SiftPnp(_reference('sift_pnp', material), progress=material.progress)
+    return Baseline(lambda frame: peer.locate(frame.rgb, frame.camera), peer.nbytes)
+
+
+def _seed(kind: 'Kind') -> Callable[[Material], Baseline]:
+    """Answer with the position that a network of the seed project's recipe regresses."""
+
+    def make(material: Material) -> Baseline:
+        from nerf_reversal_ros.seed_networks import SeedNetwork
+
+        reference = _reference(f'seed_{kind}', material)
+        network = SeedNetwork(reference, kind, progress=material.progress)
+        locate = network.locate
+        return Baseline(lambda frame: locate(frame.rgb, frame.camera), network.nbytes, True)
+
+    return make
+
+
+def _inerf_prior(material: Material) -> Baseline:
+    """Answer with what iNeRF makes of the regressor's pose."""
+    descent = _inerf('inerf_prior', material)
+
+    def locate(frame: Frame) -> Array:
+        prior = material.regressor.regress(frame.rgb, frame.camera).map_from_camera
+        return descent.refine(frame.rgb, frame.camera, prior, seed=frame.index)
+
+    return Baseline(locate)
+
+
+def _inerf_random(material: Material) -> Baseline:
+    """Answer with what iNeRF makes of a random pose of the walked volume."""
+    descent = _inerf('inerf_random', material)
+
+    def locate(frame: Frame) -> Array:
+        start = random_pose(material.map_from_camera_walked, np.random.default_rng(frame.index))
+        return descent.refine(frame.rgb, frame.camera, start, seed=frame.index)
+
+    return Baseline(locate)
+
+
+def _reference(name: str, material: Material) -> Capture:
     if material.reference is None:
-        raise ConfigError('the baseline sift_pnp needs --reference with the bag of the build')
-    reference = SiftPnp(material.reference, progress=material.progress)
-    return lambda frame: reference.locate(frame.rgb, frame.camera)
+        raise ConfigError(f'the baseline {name} needs --reference with the bag of the build')
+    return material.reference
 
 
-BASELINES: dict[str, Callable[[Material], Locate]] = {
+def _inerf(name: str, material: Material) -> 'Inerf':
+    from nerf_reversal_ros.inerf import Inerf
+
+    if material.field is None:
+        raise ConfigError(f'the baseline {name} needs a map with a voxel field')
+    return Inerf(material.field)
+
+
+BASELINES: dict[str, Callable[[Material], Baseline]] = {
     'mean_pose': _mean_pose,
     'nearest_reference': _nearest_reference,
     'pca_retrieval': _pca_retrieval,
+    'vlad_retrieval': _vlad_retrieval,
     'sift_pnp': _sift_pnp,
+    'seed_cnn': _seed('cnn'),
+    'seed_mlp': _seed('mlp'),
+    'inerf_prior': _inerf_prior,
+    'inerf_random': _inerf_random,
 }
 """Every known baseline; each is made from `Material` once and then asked for every frame."""
 
-NEED_REFERENCE = ('sift_pnp',)
+NEED_REFERENCE = ('vlad_retrieval', 'sift_pnp', 'seed_cnn', 'seed_mlp')
 """Those that need the real pictures of the build."""
+
+
+def made_baseline(
+    name: str, material: Material, map_costs: dict[str, Any]
+) -> tuple[Baseline, dict[str, Any]]:
+    """
+    Make a baseline and tell what stands beside its figures.
+
+    ``mapping_s`` and ``map_mb`` are what it took to make it from the walk and what it keeps; they
+    are the map's own, ``map_costs``, where it stands on the map. ``position_only`` is true where
+    its rotation means nothing.
+    """
+    start = time.perf_counter()
+    baseline = BASELINES[name](material)
+    facts = dict(map_costs)
+    if baseline.kept_bytes is not None:
+        facts = {
+            'mapping_s': time.perf_counter() - start,
+            'map_mb': baseline.kept_bytes / 1e6,
+        }
+    if baseline.position_only:
+        facts['position_only'] = True
+    return baseline, facts
 
 
 def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
@@ -143,6 +254,14 @@ def refuse_other_walk(reference: Capture, map_from_camera_walked: Array) -> None
             f'{reference.source} is not the bag that the map was built from, only {found} of its'
             f' {len(away_m)} poses are there: give that bag as --reference'
         )
+
+
+def random_pose(map_from_camera_walked: Array, rng: np.random.Generator) -> Array:
+    """Draw a place in the box around the walked poses (M, 4, 4), turned as one of them: (4, 4)."""
+    walked = map_from_camera_walked
+    drawn: Array = walked[rng.integers(len(walked))].copy()
+    drawn[:3, 3] = rng.uniform(walked[:, :3, 3].min(0), walked[:, :3, 3].max(0))
+    return drawn
 
 
 def nearest_reference(map_from_camera_walked: Array) -> Callable[[Array], Array]:

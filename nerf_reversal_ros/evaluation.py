@@ -68,6 +68,7 @@ def evaluate(
     *,
     field: RadianceField | None = None,
     baselines: Mapping[str, Locate] | None = None,
+    facts: Mapping[str, Mapping[str, Any]] | None = None,
     progress: ProgressCallback = silent,
 ) -> Evaluation:
     """
@@ -87,6 +88,9 @@ def evaluate(
         The map's field, to measure its PSNR at true poses.
     baselines : mapping, optional
         Further methods by name.
+    facts : mapping, optional
+        What is known beforehand of a baseline, by its name, or of the map (``published``), to
+        stand beside its figures: ``mapping_s``, ``map_mb``, ``position_only``.
     progress : callable, optional
         Told after every picture.
 
@@ -97,7 +101,7 @@ def evaluate(
     """
     if len(capture) == 0:
         raise CaptureError(f'{capture.source} holds no picture with a pose: nothing to judge')
-    baselines = dict(baselines or {})
+    baselines, facts = dict(baselines or {}), facts or {}
     outcomes: list[Outcome] = []
     latency_ms: list[float] = []
     rivals: dict[str, list[tuple[Array | None, float]]] = {name: [] for name in baselines}
@@ -129,9 +133,11 @@ def evaluate(
     psnr_db, psnr_plain_db, _ = np.mean(alike, axis=0) if alike else [math.nan] * 3
     metrics = {
         **metrics_block(published, map_from_camera_true),
+        **facts.get('published', {}),
         'stages': {name: metrics_block(a, map_from_camera_true) for name, a in stages.items()},
         'baselines': {
-            name: metrics_block(a, map_from_camera_true) for name, a in rival_answers.items()
+            name: {**metrics_block(a, map_from_camera_true), **facts.get(name, {})}
+            for name, a in rival_answers.items()
         },
         'psnr_db': psnr_db,
         'psnr_plain_db': psnr_plain_db,

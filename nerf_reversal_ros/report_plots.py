@@ -15,10 +15,14 @@ from scipy.special import erf
 from nerf_reversal_ros.evaluation import Evaluation
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.metrics import answer_errors, Answers, error_vectors
+from nerf_reversal_ros.summary import position_only
 
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
 BLUE, ORANGE, RED, GREEN = '#1d4ed8', '#c2560c', '#b91c1c', '#0f766e'
-OTHERS = ('#7c3aed', '#0891b2', '#475569', '#be185d', '#4d7c0f', '#a16207')
+OTHERS = (
+    '#7c3aed', '#0891b2', '#475569', '#be185d', '#4d7c0f', '#a16207',
+    '#f472b6', '#22c55e', '#9ca3af',
+)  # fmt: skip
 GOOD_TO_BAD = LinearSegmentedColormap.from_list('good to bad', [BLUE, '#d97706', RED])
 _STYLE: dict[Any, Any] = {
     'font.family': 'sans-serif',
@@ -137,6 +141,7 @@ def errors_over_time(evaluation: Evaluation) -> str:
 def error_distribution(evaluation: Evaluation) -> str:
     """Draw which share of all pictures is within an error, for every method."""
     true = evaluation.map_from_camera_true
+    without_rotation = position_only(evaluation.metrics)
     with _drawing(6.6, 4.2) as drawing:
         both = drawing.axes(1, 2, sharey=True)
         columns = (
@@ -145,6 +150,8 @@ def error_distribution(evaluation: Evaluation) -> str:
         )
         for axes, (kind, scale, label, limits) in zip(both, columns, strict=True):
             for name, colour, answers in curves(evaluation):
+                if kind == 'rotation' and name in without_rotation:
+                    continue
                 error = getattr(answer_errors(answers, true), kind) * scale
                 found = np.sort(error[answers.published])
                 share = np.arange(1, len(found) + 1) / len(error)

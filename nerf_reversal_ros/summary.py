@@ -19,19 +19,26 @@ def summary_rows(metrics: dict[str, Any]) -> list[list[str]]:
     }
     rows = [head]
     for name, block in named.items():
+        turned = not block.get('position_only', False)
+        recalls = (block['recall'][recall] for recall in RECALLS)
         rows.append(
             [
-                name.replace('_', ' '),
+                name.replace('_', ' ') + ('' if turned else '\u2020'),
                 f'{block["published"]}/{block["images"]}',
                 number(block['median_translation_m'], 100),
-                number(block['median_rotation_deg']),
-                *(percent(block['recall'][recall]) for recall in RECALLS),
+                number(block['median_rotation_deg'] if turned else None),
+                *(percent(recall) if turned else number(None) for recall in recalls),
                 number(block['worst_published_translation_m'], 100),
-                number(block['worst_published_rotation_deg']),
+                number(block['worst_published_rotation_deg'] if turned else None),
                 number(block['latency_ms']['p50']),
             ]
         )
     return rows
+
+
+def position_only(metrics: dict[str, Any]) -> list[str]:
+    """Return the baselines whose rotation means nothing."""
+    return [name for name, block in metrics['baselines'].items() if block.get('position_only')]
 
 
 def summary_text(metrics: dict[str, Any]) -> str:
@@ -42,7 +49,8 @@ def summary_text(metrics: dict[str, Any]) -> str:
     for name, *cells in rows:
         padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append(f'{name.ljust(widths[0])}  {"  ".join(padded)}')
-    lines += ['* an oracle: the walked pose nearest to the truth', '']
+    lines.append('* an oracle: the walked pose nearest to the truth')
+    lines += ['\u2020 tells a position only'] * bool(position_only(metrics)) + ['']
     lines += [f'rejected {n}: {why}' for why, n in metrics['rejected'].items()]
     if metrics['anees'] is not None:
         lines.append(f'ANEES {number(metrics["anees"])} (6 is perfect)')

@@ -7,7 +7,14 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_room import walk, write_bag
 
-from nerf_reversal_ros.baselines import BASELINES, chosen_baselines, Material, nearest_reference
+from nerf_reversal_ros.baselines import (
+    BASELINES,
+    chosen_baselines,
+    made_baseline,
+    Material,
+    nearest_reference,
+    random_pose,
+)
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.config import CaptureConfig
@@ -23,8 +30,9 @@ def turned(degrees: float, x: float = 0.0) -> np.ndarray:
 
 
 class Retriever:
-    """A regressor of which only the retrieved poses are asked."""
+    """A regressor that says the same of every picture."""
 
+    map_from_camera = turned(4)
     retrieved = np.stack([turned(5), turned(6)])
 
     def regress(self, rgb: np.ndarray, camera: Camera) -> 'Retriever':
@@ -68,6 +76,32 @@ def test_pca_retrieval_is_the_most_alike_synthetic_view(queries: list[Frame]) ->
     assert locate(queries[0]) == pytest.approx(turned(5))
 
 
+def test_vlad_retrieval_knows_every_tenth_picture_of_the_walk(reference: Capture) -> None:
+    locate = BASELINES['vlad_retrieval'](Material(np.eye(4)[None], Retriever(), reference))
+    for index in (0, 50, 110):
+        frame = reference.frame(index)
+        assert locate(frame) == pytest.approx(frame.map_from_camera)
+
+
+def test_vlad_retrieval_answers_with_a_kept_pose_that_looks_the_same_way(
+    reference: Capture, queries: list[Frame]
+) -> None:
+    locate = BASELINES['vlad_retrieval'](Material(np.eye(4)[None], Retriever(), reference))
+    found = np.stack([locate(frame) for frame in queries])
+    kept = reference.map_from_camera[::10]
+    assert all(np.isclose(kept, pose).all(axis=(1, 2)).any() for pose in found)
+    errors = pose_errors(found, np.stack([frame.map_from_camera for frame in queries]))
+    assert np.degrees(errors.rotation).max() < 45  # two kept ones are 23 degrees apart
+
+
+def test_vlad_retrieval_gives_no_answer_to_a_blank_wall(
+    reference: Capture, queries: list[Frame]
+) -> None:
+    locate = BASELINES['vlad_retrieval'](Material(np.eye(4)[None], Retriever(), reference))
+    blank = Frame(0, 0, np.full_like(queries[0].rgb, 90), queries[0].camera, None, None, np.eye(4))
+    assert locate(blank) is None
+
+
 def test_sift_pnp_finds_the_camera_to_a_centimetre(
     reference: Capture, queries: list[Frame]
 ) -> None:
@@ -99,6 +133,8 @@ def test_all_leaves_out_only_what_lacks_its_reference() -> None:
         'mean_pose',
         'nearest_reference',
         'pca_retrieval',
+        'inerf_prior',
+        'inerf_random',
     )
 
 
@@ -111,9 +147,30 @@ def test_names_are_taken_in_the_order_given_and_once() -> None:
 def test_an_unknown_name_is_refused_with_those_known() -> None:
     with pytest.raises(ConfigError, match='did you mean mean_pose') as caught:
         chosen_baselines('mean-pose', has_reference=False)
-    assert 'known are mean_pose, nearest_reference, pca_retrieval, sift_pnp' in str(caught.value)
+    assert f'known are {", ".join(BASELINES)}, all, none' in str(caught.value)
 
 
 def test_a_named_baseline_that_lacks_its_reference_says_which_option_to_give() -> None:
     with pytest.raises(ConfigError, match='sift_pnp needs --reference with the bag of the build'):
         chosen_baselines('sift_pnp', has_reference=False)
+
+
+def test_a_random_pose_is_in_the_box_of_the_walk_and_turned_like_one_of_it() -> None:
+    walked = np.stack([turned(10, 1.0), turned(30, 3.0)])
+    drawn = [random_pose(walked, np.random.default_rng(seed)) for seed in range(20)]
+    places = np.array([pose[0, 3] for pose in drawn])
+    assert 1 <= places.min() < 1.5 and 2.5 < places.max() <= 3
+    angles = {round(np.degrees(np.arctan2(pose[1, 0], pose[0, 0]))) for pose in drawn}
+    assert angles == {10, 30}
+
+
+def test_what_a_baseline_took_and_keeps_stands_beside_its_figures(reference: Capture) -> None:
+    material = Material(reference.map_from_camera, Retriever(), reference)
+    of_map = {'mapping_s': 600.0, 'map_mb': 33.0}
+    _, mean = made_baseline('mean_pose', material, of_map)
+    assert mean['map_mb'] == pytest.approx(16 * 8 / 1e6)
+    _, vlad = made_baseline('vlad_retrieval', material, of_map)
+    assert 0 < vlad['mapping_s'] < 60
+    words = 32 * 128 * 4
+    assert vlad['map_mb'] == pytest.approx((12 * words + words + 12 * 128) / 1e6)
+    assert made_baseline('pca_retrieval', material, of_map)[1] == of_map

@@ -140,6 +140,20 @@ def test_baselines_see_the_same_pictures_and_have_the_same_block(capture: Captur
     assert set(baseline) == set(found.metrics['stages']['regressor'])
 
 
+def test_what_is_known_of_a_method_stands_beside_its_figures(capture: Capture) -> None:
+    script = Script(capture, [Rejected('too uncertain')] * 5)
+    found = evaluate(
+        capture,
+        script,
+        WALKED,
+        baselines={'same': lambda frame: WALKED[0]},
+        facts={'published': {'map_mb': 33.7}, 'same': {'map_mb': 0.1, 'position_only': True}},
+    ).metrics
+    assert found['map_mb'] == 33.7
+    assert (found['baselines']['same']['map_mb'], found['images']) == (0.1, 5)
+    assert found['baselines']['same']['position_only'] is True
+
+
 def test_metrics_are_valid_json_without_infinities(result: Evaluation) -> None:
     assert json.loads(json.dumps(result.metrics, allow_nan=False)) == result.metrics
 

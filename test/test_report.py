@@ -18,7 +18,7 @@ from nerf_reversal_ros.geometry import pose
 from nerf_reversal_ros.map_store import Map, MapWriter
 from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.report import report_html
-from nerf_reversal_ros.summary import number, summary_text, verdict
+from nerf_reversal_ros.summary import number, summary_rows, summary_text, verdict
 
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')
 WALKED = walk(40)
@@ -109,8 +109,17 @@ def judged(capture: Capture, rejected_share: float) -> Evaluation:
 
     localizer = NearlyRight(capture, rejected_share)
     return evaluate(
-        capture, localizer, WALKED, field=SmallRoom(), baselines={'shifted_pose': shifted}
+        capture,
+        localizer,
+        WALKED,
+        field=SmallRoom(),
+        baselines={'shifted_pose': shifted, 'middle': lambda frame: WALKED[0], 'mute': mute},
+        facts={'middle': {'position_only': True}},
     )
+
+
+def mute(frame: Frame) -> None:
+    """Answer nothing, ever."""
 
 
 def page_of(evaluation: Evaluation, map_: Map, capture: Capture) -> str:
@@ -186,7 +195,7 @@ def test_the_verdict_is_a_sentence_anybody_understands(capture: Capture) -> None
 
 def test_the_terminal_shows_every_method_in_columns(capture: Capture) -> None:
     lines = summary_text(judged(capture, 0.3).metrics).splitlines()
-    table = lines[2:8]
+    table = lines[2:10]
     assert len({len(line) for line in table}) == 1
     names = [line.split('  ')[0] for line in table[1:]]
     assert names == [
@@ -194,8 +203,26 @@ def test_the_terminal_shows_every_method_in_columns(capture: Capture) -> None:
         'refined, no gate',
         'regressor alone',
         'shifted pose',
+        'middle\u2020',
+        'mute',
         'nearest reference pose*',
     ]
+
+
+def test_a_method_without_rotation_shows_no_figure_of_one(capture: Capture) -> None:
+    metrics = judged(capture, 0.3).metrics
+    head, *rows = summary_rows(metrics)
+    (middle,) = (row for row in rows if row[0] == 'middle\u2020')
+    shown = dict(zip(head, middle, strict=True))
+    assert {shown[name] for name in head if 'deg' in name} == {'\u2013'}
+    assert float(shown['median cm']) > 0 and float(shown['worst cm']) > 0
+    assert '\u2020 tells a position only' in summary_text(metrics)
+
+
+def test_a_method_that_never_answers_has_dashes_and_no_share(capture: Capture) -> None:
+    (mute_row,) = (row for row in summary_rows(judged(capture, 0.3).metrics) if row[0] == 'mute')
+    assert mute_row[1:5] == ['0/16', '\u2013', '180', '0 %']
+    assert mute_row[9:11] == ['\u2013', '\u2013']
 
 
 def test_figures_have_three_digits_that_count() -> None:
