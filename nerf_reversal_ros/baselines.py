@@ -5,11 +5,11 @@ A baseline looks at a frame's picture and camera only; ``nearest_reference`` is 
 oracle that is told the true pose and so shows what looking up walked poses could give at best.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 import difflib
 import time
-from typing import Any, Protocol, TYPE_CHECKING
+from typing import Protocol, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ SAME_PLACE_M = 0.001
 """The poses of one bag, read twice, are no further apart."""
 Locate = Callable[[Frame], Array | None]
 """From a frame to map_from_camera (4, 4), or None where the method gives no answer."""
+
+INERF_PICTURES = 30
+"""iNeRF takes seconds a picture."""
 
 DEG_PER_M = 100.0
 """For choosing the nearest reference pose: 5 degrees count as much as 5 centimetres."""
@@ -77,6 +80,10 @@ class Baseline:
     """What it keeps of the walk; None where it stands on the map."""
     position_only: bool = False
     """Whether the rotation that it gives is no answer of its own."""
+    most_pictures: int | None = None
+    """It is asked about so many pictures at most, evenly spread, for it is slow."""
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """``mapping_s`` and ``map_mb``: what it took to make it from the walk, and what it keeps."""
 
     def __call__(self, frame: Frame) -> Array | None:
         """Locate a frame."""
@@ -133,6 +140,14 @@ def _seed(kind: 'Kind') -> Callable[[Material], Baseline]:
     return make
 
 
+def _hloc_sift(material: Material) -> Baseline:
+    """Answer with hloc's SIFT against points triangulated from every fourth real picture."""
+    from nerf_reversal_ros.hloc_sift import HlocSift
+
+    peer = HlocSift(_reference('hloc_sift', material), progress=material.progress)
+    return Baseline(lambda frame: peer.locate(frame.rgb, frame.camera), peer.nbytes)
+
+
 def _inerf_prior(material: Material) -> Baseline:
     """Answer with what iNeRF makes of the regressor's pose."""
     descent = _inerf('inerf_prior', material)
@@ -141,7 +156,7 @@ def _inerf_prior(material: Material) -> Baseline:
         prior = material.regressor.regress(frame.rgb, frame.camera).map_from_camera
         return descent.refine(frame.rgb, frame.camera, prior, seed=frame.index)
 
-    return Baseline(locate)
+    return Baseline(locate, most_pictures=INERF_PICTURES)
 
 
 def _inerf_random(material: Material) -> Baseline:
@@ -152,7 +167,7 @@ def _inerf_random(material: Material) -> Baseline:
         start = random_pose(material.map_from_camera_walked, np.random.default_rng(frame.index))
         return descent.refine(frame.rgb, frame.camera, start, seed=frame.index)
 
-    return Baseline(locate)
+    return Baseline(locate, most_pictures=INERF_PICTURES)
 
 
 def _reference(name: str, material: Material) -> Capture:
@@ -179,51 +194,51 @@ BASELINES: dict[str, Callable[[Material], Baseline]] = {
     'seed_mlp': _seed('mlp'),
     'inerf_prior': _inerf_prior,
     'inerf_random': _inerf_random,
+    'hloc_sift': _hloc_sift,
 }
 """Every known baseline; each is made from `Material` once and then asked for every frame."""
 
-NEED_REFERENCE = ('vlad_retrieval', 'sift_pnp', 'seed_cnn', 'seed_mlp')
+NEED_REFERENCE = ('vlad_retrieval', 'sift_pnp', 'seed_cnn', 'seed_mlp', 'hloc_sift')
 """Those that need the real pictures of the build."""
 
 
-def made_baseline(
-    name: str, material: Material, map_costs: dict[str, Any]
-) -> tuple[Baseline, dict[str, Any]]:
-    """
-    Make a baseline and tell what stands beside its figures.
-
-    ``mapping_s`` and ``map_mb`` are what it took to make it from the walk and what it keeps; they
-    are the map's own, ``map_costs``, where it stands on the map. ``position_only`` is true where
-    its rotation means nothing.
-    """
+def made_baseline(name: str, material: Material, map_costs: Mapping[str, float]) -> Baseline:
+    """Make a baseline and note its costs: the map's own where it stands on the map."""
     start = time.perf_counter()
-    baseline = BASELINES[name](material)
-    facts = dict(map_costs)
-    if baseline.kept_bytes is not None:
-        facts = {
-            'mapping_s': time.perf_counter() - start,
-            'map_mb': baseline.kept_bytes / 1e6,
-        }
-    if baseline.position_only:
-        facts['position_only'] = True
-    return baseline, facts
+    made = BASELINES[name](material)
+    if made.kept_bytes is None:
+        return replace(made, costs=map_costs)
+    took_s = time.perf_counter() - start
+    return replace(made, costs={'mapping_s': took_s, 'map_mb': made.kept_bytes / 1e6})
+
+
+def obstacle(name: str, *, has_reference: bool) -> str:
+    """Say what a baseline lacks, as the end of a sentence; nothing if it can be had."""
+    if name in NEED_REFERENCE and not has_reference:
+        return 'needs --reference with the bag of the build'
+    if name == 'hloc_sift':
+        try:
+            import pycolmap  # noqa: F401
+        except ImportError as error:
+            return f'needs pycolmap ({error}): pip install pycolmap'
+    return ''
 
 
 def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
     """
     Return the names that ``all``, ``none`` or ``NAME,...`` stands for.
 
-    ``all`` leaves out those that need the reference pictures when there are none.
+    ``all`` leaves out those that have an `obstacle`.
 
     Raises
     ------
     ConfigError
-        On an unknown name, or a named one that lacks its reference pictures.
+        On an unknown name, or a named one that lacks something.
     """
     if text == 'none':
         return ()
     if text == 'all':
-        return tuple(name for name in BASELINES if has_reference or name not in NEED_REFERENCE)
+        return tuple(n for n in BASELINES if not obstacle(n, has_reference=has_reference))
     names = tuple(dict.fromkeys(name.strip() for name in text.split(',') if name.strip()))
     for name in names:
         if name not in BASELINES:
@@ -232,8 +247,9 @@ def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
             raise ConfigError(
                 f'unknown baseline {name!r}: {guess}known are {", ".join(BASELINES)}, all, none'
             )
-        if name in NEED_REFERENCE and not has_reference:
-            raise ConfigError(f'the baseline {name} needs --reference with the bag of the build')
+        lacks = obstacle(name, has_reference=has_reference)
+        if lacks:
+            raise ConfigError(f'the baseline {name} {lacks}')
     return names
 
 

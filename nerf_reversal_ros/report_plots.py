@@ -21,7 +21,7 @@ INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
 BLUE, ORANGE, RED, GREEN = '#1d4ed8', '#c2560c', '#b91c1c', '#0f766e'
 OTHERS = (
     '#7c3aed', '#0891b2', '#475569', '#be185d', '#4d7c0f', '#a16207',
-    '#f472b6', '#22c55e', '#9ca3af',
+    '#f472b6', '#22c55e', '#9ca3af', '#0c4a6e',
 )  # fmt: skip
 GOOD_TO_BAD = LinearSegmentedColormap.from_list('good to bad', [BLUE, '#d97706', RED])
 _STYLE: dict[Any, Any] = {
@@ -152,7 +152,8 @@ def error_distribution(evaluation: Evaluation) -> str:
             for name, colour, answers in curves(evaluation):
                 if kind == 'rotation' and name in without_rotation:
                     continue
-                error = getattr(answer_errors(answers, true), kind) * scale
+                asked = true[evaluation.asked[name]] if name in evaluation.asked else true
+                error = getattr(answer_errors(answers, asked), kind) * scale
                 found = np.sort(error[answers.published])
                 share = np.arange(1, len(found) + 1) / len(error)
                 main = name == 'published'

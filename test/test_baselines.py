@@ -1,6 +1,7 @@
 """Baselines are what they say, and are asked for by name."""
 
 from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
@@ -138,6 +139,15 @@ def test_all_leaves_out_only_what_lacks_its_reference() -> None:
     )
 
 
+def test_a_baseline_whose_package_is_missing_is_left_out_or_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, 'pycolmap', None)  # as if it were not installed
+    assert set(BASELINES) - set(chosen_baselines('all', has_reference=True)) == {'hloc_sift'}
+    with pytest.raises(ConfigError, match=r'hloc_sift needs pycolmap .*: pip install pycolmap'):
+        chosen_baselines('hloc_sift', has_reference=True)
+
+
 def test_names_are_taken_in_the_order_given_and_once() -> None:
     assert chosen_baselines('none', has_reference=True) == ()
     names = chosen_baselines('pca_retrieval, mean_pose,pca_retrieval', has_reference=False)
@@ -167,10 +177,10 @@ def test_a_random_pose_is_in_the_box_of_the_walk_and_turned_like_one_of_it() -> 
 def test_what_a_baseline_took_and_keeps_stands_beside_its_figures(reference: Capture) -> None:
     material = Material(reference.map_from_camera, Retriever(), reference)
     of_map = {'mapping_s': 600.0, 'map_mb': 33.0}
-    _, mean = made_baseline('mean_pose', material, of_map)
+    mean = made_baseline('mean_pose', material, of_map).costs
     assert mean['map_mb'] == pytest.approx(16 * 8 / 1e6)
-    _, vlad = made_baseline('vlad_retrieval', material, of_map)
+    vlad = made_baseline('vlad_retrieval', material, of_map).costs
     assert 0 < vlad['mapping_s'] < 60
     words = 32 * 128 * 4
     assert vlad['map_mb'] == pytest.approx((12 * words + words + 12 * 128) / 1e6)
-    assert made_baseline('pca_retrieval', material, of_map)[1] == of_map
+    assert made_baseline('pca_retrieval', material, of_map).costs == of_map

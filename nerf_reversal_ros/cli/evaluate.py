@@ -4,9 +4,10 @@ Judge a map on a bag with true poses.
 Prints how near the answers come to the poses of the bag, beside the baselines mean_pose (always
 the mean walked pose), nearest_reference (an oracle: the walked pose nearest to the truth),
 pca_retrieval (the nearest synthetic view), inerf_prior and inerf_random (gradient descent on the
-field from the regressor's or a random pose, about a second a picture each) and, with --reference,
-on the real pictures of the build: vlad_retrieval (the nearest one), sift_pnp (SIFT and PnP),
-seed_cnn and seed_mlp (networks trained for minutes; they tell a position only).
+field from the regressor's or a random pose, on 30 of the pictures, for it is slow) and, with
+--reference, on the real pictures of the build: vlad_retrieval (the nearest one), sift_pnp (SIFT
+and PnP), seed_cnn and seed_mlp (networks trained for minutes; they tell a position only),
+hloc_sift (SIFT matched with points triangulated by COLMAP; it needs pycolmap).
 """
 
 import argparse
@@ -91,6 +92,7 @@ def _judge(
         BASELINES,
         made_baseline,
         Material,
+        obstacle,
         refuse_other_walk,
     )
     from nerf_reversal_ros.capture import DepthCorrection, open_capture
@@ -106,9 +108,11 @@ def _judge(
             bag, config.capture, convention=map_.convention, prune=False, progress=console
         )
 
-    left_out = [name for name in BASELINES if name not in names]
-    if arguments.baselines == 'all' and left_out:
-        console.say(f'without --reference there is no baseline {", ".join(left_out)}')
+    if arguments.baselines == 'all':
+        lacks = {n: obstacle(n, has_reference=bool(arguments.reference)) for n in BASELINES}
+        for lack in dict.fromkeys(filter(None, lacks.values())):
+            without = ', '.join(name for name, its in lacks.items() if its == lack)
+            console.say(f'left out, for it {lack}: {without}')
     walked = map_.map_from_camera_walked
     reference = arguments.reference and opened(arguments.reference)
     if reference is not None:
@@ -127,8 +131,8 @@ def _judge(
         localizer,
         walked,
         field=field,
-        baselines={name: baseline for name, (baseline, _) in made.items()},
-        facts={'published': costs, **{name: facts for name, (_, facts) in made.items()}},
+        baselines=made,
+        map_costs=costs,
         progress=console,
     )
     print(summary_text(result.metrics))
