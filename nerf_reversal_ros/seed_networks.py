@@ -136,7 +136,8 @@ class SeedNetwork:
     def _forward(self, codes: Tensor) -> Tensor:
         """Take codes (N, K), by way of the pictures rebuilt from them, to positions (N, 3)."""
         shape = (-1, 3, self._camera.height, self._camera.width)
-        positions: Tensor = self._network(self._pca.rebuild(codes).view(shape))
+        pictures = self._pca.rebuild(codes).view(shape)
+        positions: Tensor = self._network(pictures.contiguous(memory_format=torch.channels_last))
         return positions
 
     def _train(
