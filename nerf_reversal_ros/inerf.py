@@ -7,7 +7,7 @@ se(3), at a rate that decays exponentially. What differs here:
 
 - The field is the map's voxel field. Samples lie where its matter is, placed anew in each step
   and held there while the gradient passes through their positions, colours and densities.
-- `STEPS` steps of `RAYS` rays instead of 300 of 2,048, which takes a second or so on two cores.
+- `STEPS` steps of `RAYS` rays instead of 300 of 2,048, which takes some seconds on two cores.
 - Interest points are SIFT's instead of ORB's; the twist acts in the camera's axes about the
   point ahead at the depth of what the field shows first, instead of about the scene's origin.
 - Each channel of the render is given the mean and the spread of the picture's before they are
@@ -26,8 +26,8 @@ from nerf_reversal_ros.geometry import Array, orthonormalized
 from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.warp import warp
 
-STEPS, RAYS = 40, 512
-LEARNING_RATE, LAST_RATE = 0.01, 0.001
+STEPS, RAYS = 150, 512
+LEARNING_RATE, LAST_RATE = 0.02, 0.001
 """Of the first and of the last step: Adam moves by about that much [m, rad] in each."""
 LONGER_SIDE_PX = 320
 FEATURES, CONTRAST = 500, 0.04

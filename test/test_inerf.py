@@ -68,7 +68,8 @@ def test_it_descends_to_the_pose_of_the_picture(field: VoxelField, exposure: flo
     descent = Inerf(field)
     pictures = [(frame(field, true).rgb * exposure).astype(np.uint8) for true in TRUE]
     found = [
-        descent.refine(rgb, CAMERA, true @ OFF) for rgb, true in zip(pictures, TRUE, strict=True)
+        descent.refine(rgb, CAMERA, true @ OFF, steps=60)
+        for rgb, true in zip(pictures, TRUE, strict=True)
     ]
     metres, degrees = errors_of(found)
     assert np.median(metres) < 0.015
@@ -87,11 +88,11 @@ def test_a_camera_that_sees_nothing_of_the_field_stays(field: VoxelField) -> Non
 
 
 def test_the_prior_is_the_regressor_s_pose(field: VoxelField) -> None:
-    found = []
-    for true in TRUE:
-        material = Material(TRUE, Prior(true @ OFF), field=field)
-        found.append(BASELINES['inerf_prior'](material)(frame(field, true)))
-    assert np.median(errors_of(found)[0]) < 0.015
+    true = TRUE[1]
+    locate = BASELINES['inerf_prior'](Material(TRUE, Prior(true @ OFF), field=field))
+    found = locate(frame(field, true))
+    assert found is not None
+    assert pose_errors(found[None], true[None]).translation < 0.015
 
 
 def test_a_random_start_is_the_same_for_the_same_picture_and_another_for_others(
