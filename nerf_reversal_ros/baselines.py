@@ -161,6 +161,8 @@ def _inerf_prior(material: Material) -> Baseline:
 
 def _inerf_random(material: Material) -> Baseline:
     """Answer with what iNeRF makes of a random pose of the walked volume."""
+    from nerf_reversal_ros.inerf import random_pose
+
     descent = _inerf('inerf_random', material)
 
     def locate(frame: Frame) -> Array:
@@ -224,6 +226,15 @@ def obstacle(name: str, *, has_reference: bool) -> str:
     return ''
 
 
+def left_out(*, has_reference: bool) -> list[str]:
+    """Say, for each obstacle, which baselines ``all`` goes without."""
+    lacks = {name: obstacle(name, has_reference=has_reference) for name in BASELINES}
+    return [
+        f'{", ".join(name for name, its in lacks.items() if its == lack)} left out: {lack}'
+        for lack in dict.fromkeys(filter(None, lacks.values()))
+    ]
+
+
 def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
     """
     Return the names that ``all``, ``none`` or ``NAME,...`` stands for.
@@ -270,14 +281,6 @@ def refuse_other_walk(reference: Capture, map_from_camera_walked: Array) -> None
             f'{reference.source} is not the bag that the map was built from, only {found} of its'
             f' {len(away_m)} poses are there: give that bag as --reference'
         )
-
-
-def random_pose(map_from_camera_walked: Array, rng: np.random.Generator) -> Array:
-    """Draw a place in the box around the walked poses (M, 4, 4), turned as one of them: (4, 4)."""
-    walked = map_from_camera_walked
-    drawn: Array = walked[rng.integers(len(walked))].copy()
-    drawn[:3, 3] = rng.uniform(walked[:, :3, 3].min(0), walked[:, :3, 3].max(0))
-    return drawn
 
 
 def nearest_reference(map_from_camera_walked: Array) -> Callable[[Array], Array]:

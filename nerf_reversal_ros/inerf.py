@@ -119,6 +119,14 @@ class Inerf:
         )
 
 
+def random_pose(map_from_camera_walked: Array, rng: np.random.Generator) -> Array:
+    """Draw a place in the box around the walked poses (M, 4, 4), turned as one of them: (4, 4)."""
+    walked = map_from_camera_walked
+    drawn: Array = walked[rng.integers(len(walked))].copy()
+    drawn[:3, 3] = rng.uniform(walked[:, :3, 3].min(0), walked[:, :3, 3].max(0))
+    return drawn
+
+
 def composite(field: VoxelField, origins: Tensor, directions: Tensor) -> Tensor:
     """
     Return colours (R, 3) along rays, differentiable in the rays.

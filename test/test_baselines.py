@@ -11,10 +11,10 @@ from small_room import walk, write_bag
 from nerf_reversal_ros.baselines import (
     BASELINES,
     chosen_baselines,
+    left_out,
     made_baseline,
     Material,
     nearest_reference,
-    random_pose,
 )
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
@@ -129,6 +129,7 @@ def test_sift_pnp_needs_depth_in_its_reference(tmp_path: Path) -> None:
 
 
 def test_all_leaves_out_only_what_lacks_its_reference() -> None:
+    pytest.importorskip('pycolmap', reason='hloc_sift needs pycolmap')
     assert chosen_baselines('all', has_reference=True) == tuple(BASELINES)
     assert chosen_baselines('all', has_reference=False) == (
         'mean_pose',
@@ -144,8 +145,20 @@ def test_a_baseline_whose_package_is_missing_is_left_out_or_says_what_to_install
 ) -> None:
     monkeypatch.setitem(sys.modules, 'pycolmap', None)  # as if it were not installed
     assert set(BASELINES) - set(chosen_baselines('all', has_reference=True)) == {'hloc_sift'}
+    (said,) = left_out(has_reference=True)
+    assert said.startswith('hloc_sift left out: needs pycolmap (')
+    assert said.endswith('): pip install pycolmap')
     with pytest.raises(ConfigError, match=r'hloc_sift needs pycolmap .*: pip install pycolmap'):
         chosen_baselines('hloc_sift', has_reference=True)
+
+
+def test_without_a_reference_one_sentence_tells_which_are_left_out() -> None:
+    pytest.importorskip('pycolmap', reason='hloc_sift needs pycolmap')
+    assert left_out(has_reference=True) == []
+    assert left_out(has_reference=False) == [
+        'vlad_retrieval, sift_pnp, seed_cnn, seed_mlp, hloc_sift left out: needs --reference with'
+        ' the bag of the build'
+    ]
 
 
 def test_names_are_taken_in_the_order_given_and_once() -> None:
@@ -163,15 +176,6 @@ def test_an_unknown_name_is_refused_with_those_known() -> None:
 def test_a_named_baseline_that_lacks_its_reference_says_which_option_to_give() -> None:
     with pytest.raises(ConfigError, match='sift_pnp needs --reference with the bag of the build'):
         chosen_baselines('sift_pnp', has_reference=False)
-
-
-def test_a_random_pose_is_in_the_box_of_the_walk_and_turned_like_one_of_it() -> None:
-    walked = np.stack([turned(10, 1.0), turned(30, 3.0)])
-    drawn = [random_pose(walked, np.random.default_rng(seed)) for seed in range(20)]
-    places = np.array([pose[0, 3] for pose in drawn])
-    assert 1 <= places.min() < 1.5 and 2.5 < places.max() <= 3
-    angles = {round(np.degrees(np.arctan2(pose[1, 0], pose[0, 0]))) for pose in drawn}
-    assert angles == {10, 30}
 
 
 def test_what_a_baseline_took_and_keeps_stands_beside_its_figures(reference: Capture) -> None:

@@ -12,7 +12,7 @@ from nerf_reversal_ros.capture import Frame
 from nerf_reversal_ros.errors import ConfigError
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.geometry import pose, pose_errors
-from nerf_reversal_ros.inerf import composite, exponential, Inerf
+from nerf_reversal_ros.inerf import composite, exponential, Inerf, random_pose
 from nerf_reversal_ros.map_store import Map
 
 TRUE = walk(48)[5:45:13]
@@ -42,6 +42,10 @@ class Prior:
     def regress(self, rgb: np.ndarray, camera: object) -> 'Prior':
         """Answer the same always."""
         return self
+
+
+def turned(degrees: float, x: float) -> np.ndarray:
+    return pose(Rotation.from_euler('z', degrees, degrees=True), (x, 0, 0))
 
 
 def errors_of(found: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +97,15 @@ def test_the_prior_is_the_regressor_s_pose(field: VoxelField) -> None:
     found = locate(frame(field, true))
     assert found is not None
     assert pose_errors(found[None], true[None]).translation < 0.015
+
+
+def test_a_random_pose_is_in_the_box_of_the_walk_and_turned_like_one_of_it() -> None:
+    walked = np.stack([turned(10, 1.0), turned(30, 3.0)])
+    drawn = [random_pose(walked, np.random.default_rng(seed)) for seed in range(20)]
+    places = np.array([pose[0, 3] for pose in drawn])
+    assert 1 <= places.min() < 1.5 and 2.5 < places.max() <= 3
+    angles = {round(np.degrees(np.arctan2(pose[1, 0], pose[0, 0]))) for pose in drawn}
+    assert angles == {10, 30}
 
 
 def test_a_random_start_is_the_same_for_the_same_picture_and_another_for_others(

@@ -89,10 +89,9 @@ def _judge(
 ) -> None:
     """Judge, print, and write what was asked for."""
     from nerf_reversal_ros.baselines import (
-        BASELINES,
+        left_out,
         made_baseline,
         Material,
-        obstacle,
         refuse_other_walk,
     )
     from nerf_reversal_ros.capture import DepthCorrection, open_capture
@@ -109,10 +108,8 @@ def _judge(
         )
 
     if arguments.baselines == 'all':
-        lacks = {n: obstacle(n, has_reference=bool(arguments.reference)) for n in BASELINES}
-        for lack in dict.fromkeys(filter(None, lacks.values())):
-            without = ', '.join(name for name, its in lacks.items() if its == lack)
-            console.say(f'left out, for it {lack}: {without}')
+        for sentence in left_out(has_reference=arguments.reference is not None):
+            console.say(sentence)
     walked = map_.map_from_camera_walked
     reference = arguments.reference and opened(arguments.reference)
     if reference is not None:
