@@ -9,8 +9,9 @@ and COLMAP triangulates the others with these poses. A query is matched with the
 pictures that look most alike, and COLMAP estimates its pose from the points that they see.
 
 The settings of SIFT and of PnP are the toolbox's. What differs: retrieval is by VLAD of the same
-SIFT (`vlad`), for the weights of NetVLAD would have to be fetched; and a query that PnP fails on
-has no answer, where the toolbox gives the pose of the picture most alike.
+SIFT (`vlad`), for the weights of NetVLAD would have to be fetched; and a query with fewer than
+`MIN_INLIERS` inliers has no answer, as in `sift_pnp`, where the toolbox gives what PnP made of
+them or else the pose of the picture most alike.
 
 pycolmap is an optional package, see ``requirements/peers.txt``.
 """
@@ -41,7 +42,7 @@ RATIO = 0.8
 EPIPOLAR_PX = 4.0
 CANDIDATES = 10
 REPROJECTION_PX = 12.0
-MIN_FEATURES = 12
+MIN_INLIERS = 12
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class HlocSift:
         for number, frame in enumerate(reference):
             if number % EVERY == 0:
                 view = _View(frame.map_from_camera, frame.camera, *self._features(frame.rgb))
-                if len(view.pixels) >= MIN_FEATURES:
+                if len(view.pixels) >= MIN_INLIERS:
                     views.append(view)
             progress(Progress('hloc_sift reference', number + 1, len(reference)))
         if not views:
@@ -97,7 +98,7 @@ class HlocSift:
     def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> Array | None:
         """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
         pixels, descriptors = self._features(rgb)
-        if len(pixels) < MIN_FEATURES:
+        if len(pixels) < MIN_INLIERS:
             return None
         found = []
         for k in self._index.most_alike(descriptors, CANDIDATES):
@@ -111,7 +112,7 @@ class HlocSift:
         answer = pycolmap.estimate_and_refine_absolute_pose(
             pixels[mine], self._points[points], _colmap_camera(camera), estimation
         )
-        if answer is None:
+        if answer is None or answer['num_inliers'] < MIN_INLIERS:
             return None
         camera_from_map = np.vstack([answer['cam_from_world'].matrix(), [0.0, 0.0, 0.0, 1.0]])
         return inverse(camera_from_map)

@@ -60,6 +60,12 @@ def test_a_blank_wall_has_no_answer(peer: HlocSift) -> None:
     assert peer.locate(np.full((CAMERA.height, CAMERA.width, 3), 90, np.uint8), CAMERA) is None
 
 
+def test_a_picture_of_something_else_has_no_answer(peer: HlocSift) -> None:
+    specks = np.random.default_rng(0).integers(0, 256, (CAMERA.height // 6, CAMERA.width // 6, 3))
+    elsewhere = np.kron(specks, np.ones((6, 6, 1))).astype(np.uint8)
+    assert peer.locate(elsewhere, CAMERA) is None
+
+
 def test_as_a_baseline_it_keeps_a_map_of_its_own(reference: Capture, peer: HlocSift) -> None:
     class Unasked:
         def regress(self, rgb: object, camera: object) -> None:
