@@ -15,7 +15,7 @@ from scipy.special import erf
 from nerf_reversal_ros.evaluation import Evaluation
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.metrics import answer_errors, Answers, error_vectors
-from nerf_reversal_ros.summary import position_only
+from nerf_reversal_ros.summary import number, position_only
 
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
 BLUE, ORANGE, RED, GREEN = '#1d4ed8', '#c2560c', '#b91c1c', '#0f766e'
@@ -220,19 +220,19 @@ def calibration(evaluation: Evaluation) -> str:
 
 def latency(evaluation: Evaluation) -> str:
     """Draw how the time a picture takes is distributed, by method."""
-    with _drawing(6.6, 3.2) as drawing:
+    with _drawing(6.6, 4.0) as drawing:
         (axes,) = drawing.axes()
         for name, colour, answers in curves(evaluation):
             timed = answers.latency_ms[np.isfinite(answers.latency_ms)]
             if name in ('refined', 'mean_pose', 'nearest_reference') or not len(timed):
                 continue
             bins = np.geomspace(0.8, max(1000.0, 1.2 * timed.max()), 60).tolist()
-            label = f'{name.replace("_", " ")}, median {np.median(timed):.3g} ms'
+            label = f'{name.replace("_", " ")}, {number(float(np.median(timed)))} ms'
             axes.hist(timed.clip(0.8), bins=bins, color=colour, alpha=0.65, label=label)
         axes.set_xscale('log')
         axes.set(xlabel='time of one picture [ms]', ylabel='pictures')
         _plain_numbers(axes.xaxis)
-        axes.legend(loc='upper right')
+        drawing.figure.legend(loc='outside upper center', ncols=3, title='medians')
     return drawing.svg
 
 
