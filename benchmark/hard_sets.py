@@ -1,18 +1,20 @@
 """
 How a map answers pictures that are made hard: one command, one table.
 
-    python benchmark/hard_sets.py MAP TEST_BAG [--other BAG ...] [--json FILE] [--every N]
+    python benchmark/hard_sets.py MAP [TEST_BAG] [--off-path BAG ...] [--other BAG ...]
+        [--json FILE] [--every N]
 
 The pictures of TEST_BAG, whose poses are known, are blurred, darkened, covered, cropped and
-turned; those of the other bags are of other rooms, where every answer is wrong. For each set: how
-many were answered, how many within 5 cm and 5 degrees, and the worst answer that was published.
+turned. Those of the bags off the path, whose poses are known too, are taken as they are where they
+are far enough from every walked position of the map. Those of the other bags are of other rooms,
+where every answer is wrong. For each set: how many were answered, how many within 5 cm and 5
+degrees, and the worst answer that was published.
 """
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,35 +22,29 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, iter_images, open_capture
 from nerf_reversal_ros.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.evaluation import localize_or_reject
 from nerf_reversal_ros.geometry import Array, pose
+from nerf_reversal_ros.hardening import covered, cropped, motion_blurred, Rgb, Shot
 from nerf_reversal_ros.localization import Localizer, open_localizer
-from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.map_store import Map, open_map
 from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block, without_infinities
 from nerf_reversal_ros.outcome import Outcome
 
-Rgb = NDArray[np.uint8]
+Change = Callable[[Shot, np.random.Generator], Shot]
 
-
-class Picture(NamedTuple):
-    """What the localizer gets, and the truth."""
-
-    rgb: Rgb
-    camera: Camera
-    map_from_camera: Array
-
-
-Change = Callable[[Picture, np.random.Generator], Picture]
+NAME_WIDTH = 26
+OFF_PATH = {'0.35-0.75 m off the path': (0.35, 0.75), 'beyond 0.75 m': (0.75, np.inf)}
+"""Distances from the nearest walked position, from and up to [m]."""
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('map', type=Path)
-    parser.add_argument('test_bag', type=Path)
+    parser.add_argument('test_bag', type=Path, nargs='?')
+    parser.add_argument('--off-path', type=Path, nargs='*', default=[], help='bags of this room')
     parser.add_argument('--other', type=Path, nargs='*', default=[], help='bags of other rooms')
     parser.add_argument('--json', type=Path)
     parser.add_argument('--every', type=int, default=1, help='take every so manyth picture')
@@ -56,37 +52,67 @@ def main() -> None:
 
     map_ = open_map(args.map)
     localizer = open_localizer(map_, LocalizerConfig())
-    capture = open_capture(args.test_bag, CaptureConfig(), convention=map_.convention, prune=False)
+    sets: dict[str, Iterable[Shot]] = {}
+    if args.test_bag:
+        capture = opened(args.test_bag, map_)
+        sets |= {name: changed(capture, change, args.every) for name, change in SETS.items()}
+    if args.off_path:
+        captures = [opened(bag, map_) for bag in args.off_path]
+        walked = map_.map_from_camera_walked[:, :3, 3]
+        sets |= {
+            name: off_path(captures, walked, low_m, high_m, args.every)
+            for name, (low_m, high_m) in OFF_PATH.items()
+        }
     found = {
-        name: judged(localizer, changed(capture, change, args.every), name)
-        for name, change in SETS.items()
+        name: block
+        for name, pictures in sets.items()
+        if (block := judged(localizer, pictures, name)) is not None
     }
     heads = ('answered', 10), ('5cm 5deg', 10), ('median cm', 11), ('worst', 18), ('p50 ms', 8)
-    print(f'{"set":<22}' + ''.join(f'{head:>{width}}' for head, width in heads))
+    print(f'{"set":<{NAME_WIDTH}}' + ''.join(f'{head:>{width}}' for head, width in heads))
     for name, block in found.items():
         print(row(name, block))
-    found['other rooms'] = strangers(localizer, args.other)
-    other = found['other rooms']
-    print(f'other rooms: {other["published"]} of {other["images"]} pictures were answered')
+    if args.other:
+        found['other rooms'] = other = strangers(localizer, args.other)
+        print(f'other rooms: {other["published"]} of {other["images"]} pictures were answered')
     if args.json:
         args.json.write_text(json.dumps(without_infinities(found), indent=1) + '\n')
 
 
-def changed(capture: Capture, change: Change, every: int) -> Iterator[Picture]:
+def opened(bag: Path, map_: Map) -> Capture:
+    """Open a bag of the map's room."""
+    return open_capture(bag, CaptureConfig(), convention=map_.convention, prune=False)
+
+
+def off_path(
+    captures: list[Capture], walked: Array, low_m: float, high_m: float, every: int
+) -> Iterator[Shot]:
+    """Go through the pictures that are so far from all walked positions (N, 3)."""
+    for capture in captures:
+        places = capture.map_from_camera[:, None, :3, 3]
+        nearest_m = np.linalg.norm(places - walked, axis=2).min(axis=1)
+        for index in np.flatnonzero((nearest_m >= low_m) & (nearest_m < high_m))[::every]:
+            frame = capture.frame(int(index))
+            yield Shot(frame.rgb, frame.camera, frame.map_from_camera)
+
+
+def changed(capture: Capture, change: Change, every: int) -> Iterator[Shot]:
     """Go through the pictures of a bag, made hard; always in the same way."""
     for frame in capture:
         if frame.index % every == 0:
-            picture = Picture(frame.rgb, frame.camera, frame.map_from_camera)
+            picture = Shot(frame.rgb, frame.camera, frame.map_from_camera)
             yield change(picture, np.random.default_rng(frame.index))
 
 
-def judged(localizer: Localizer, pictures: Iterable[Picture], name: str) -> dict[str, object]:
-    """Localize pictures and measure the answers."""
+def judged(localizer: Localizer, pictures: Iterable[Shot], name: str) -> dict[str, object] | None:
+    """Localize pictures and measure the answers; None if there is no picture."""
     outcomes: list[Outcome] = []
     truth = []
     for picture in tqdm(pictures, desc=name, leave=False):
         outcomes.append(localize_or_reject(localizer, picture.rgb, picture.camera))
         truth.append(picture.map_from_camera)
+    if not outcomes:
+        return None
     took_ms = [outcome.diagnostics.latency_ms['total'] for outcome in outcomes]
     return metrics_block(answers_of_outcomes(outcomes, took_ms), np.array(truth))
 
@@ -94,7 +120,7 @@ def judged(localizer: Localizer, pictures: Iterable[Picture], name: str) -> dict
 def strangers(localizer: Localizer, bags: list[Path]) -> dict[str, object]:
     """Count the answers to pictures of other rooms."""
     pictures = (
-        Picture(picture.rgb, picture.camera, np.full((4, 4), np.nan))
+        Shot(picture.rgb, picture.camera, np.full((4, 4), np.nan))
         for bag in bags
         for picture in iter_images(bag, CaptureConfig())
     )
@@ -123,7 +149,7 @@ def row(name: str, block: dict) -> str:
     )
     median = block['median_translation_m'] * 100
     return (
-        f'{name:<22}{block["published"]:>6}/{block["images"]:<3}'
+        f'{name:<{NAME_WIDTH}}{block["published"]:>6}/{block["images"]:<3}'
         f'{block["recall"]["5cm_5deg"]:>10.0%}{median:>11.2f}{worst:>18}'
         f'{block["latency_ms"]["p50"]:>8.0f}'
     )
@@ -132,7 +158,7 @@ def row(name: str, block: dict) -> str:
 def of_pixels(edit: Callable[[Rgb, np.random.Generator], NDArray]) -> Change:
     """Make a change of colours alone."""
 
-    def change(picture: Picture, rng: np.random.Generator) -> Picture:
+    def change(picture: Shot, rng: np.random.Generator) -> Shot:
         edited = np.clip(edit(picture.rgb, rng), 0, 255).astype(np.uint8)
         return picture._replace(rgb=edited)
 
@@ -143,45 +169,19 @@ def moved(share: float) -> Change:
     """Blur along a line of any direction, its length a share of the longer side."""
 
     def blur(rgb: Rgb, rng: np.random.Generator) -> NDArray:
-        length = max(3, round(share * max(rgb.shape)))
-        kernel = np.zeros((length, length), np.float32)
-        way = rng.uniform(0, np.pi)
-        half = (length - 1) / 2
-        end = half * np.array([np.cos(way), np.sin(way)])
-        first, last = (np.rint(half + sign * end).astype(int).tolist() for sign in (-1, 1))
-        cv2.line(kernel, first, last, 1.0)
-        return cv2.filter2D(rgb, -1, kernel / kernel.sum())
+        return motion_blurred(rgb, round(share * max(rgb.shape)), rng.uniform(0, np.pi))
 
     return of_pixels(blur)
 
 
-def covered(rgb: Rgb, rng: np.random.Generator) -> NDArray:
-    """Cover 30 % of the picture by one rectangle of one colour."""
-    height, width = rgb.shape[:2]
-    tall = rng.uniform(0.4, 0.75)
-    h, w = round(height * tall), round(width * 0.3 / tall)
-    top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-    out = rgb.copy()
-    out[top : top + h, left : left + w] = rng.integers(0, 256, 3)
-    return out
-
-
-def cropped(picture: Picture, top: int, left: int, height: int, width: int) -> Picture:
-    """Cut out a part; a crop from the middle is what a longer lens would see."""
-    rgb = np.ascontiguousarray(picture.rgb[top : top + height, left : left + width])
-    old = picture.camera
-    camera = Camera(width, height, old.fx, old.fy, old.cx - left, old.cy - top)
-    return Picture(rgb, camera, picture.map_from_camera)
-
-
-def longer_lens(picture: Picture, _: np.random.Generator) -> Picture:
+def longer_lens(picture: Shot, _: np.random.Generator) -> Shot:
     """Keep the middle of the picture, two thirds of it each way."""
     height, width = picture.rgb.shape[:2]
     h, w = round(height / 1.5), round(width / 1.5)
     return cropped(picture, (height - h) // 2, (width - w) // 2, h, w)
 
 
-def least_texture(picture: Picture, _: np.random.Generator) -> Picture:
+def least_texture(picture: Shot, _: np.random.Generator) -> Shot:
     """Keep the half of the picture, each way, that has the least texture."""
     grey = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     texture = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
@@ -195,13 +195,13 @@ def least_texture(picture: Picture, _: np.random.Generator) -> Picture:
 def rolled(degrees: float) -> Change:
     """Turn the camera about its optical axis; what it did not see is black."""
 
-    def change(picture: Picture, _: np.random.Generator) -> Picture:
+    def change(picture: Shot, _: np.random.Generator) -> Shot:
         rgb, camera, true = picture
         turn = Rotation.from_euler('z', degrees, degrees=True)
         homography = camera.matrix @ turn.as_matrix().T @ np.linalg.inv(camera.matrix)
         size = (camera.width, camera.height)
         turned = cv2.warpPerspective(rgb, homography, size).astype(np.uint8)
-        return Picture(turned, camera, true @ pose(turn))
+        return Shot(turned, camera, true @ pose(turn))
 
     return change
 
@@ -213,7 +213,7 @@ SETS: dict[str, Change] = {
     'motion blur 4 %': moved(0.04),
     'dark, noisy': of_pixels(lambda rgb, rng: rgb * 0.25 + rng.normal(0, 3, rgb.shape)),
     'bright, burnt out': of_pixels(lambda rgb, _: rgb * 2.0),
-    '30 % covered': of_pixels(covered),
+    '30 % covered': of_pixels(lambda rgb, rng: covered(rgb, 0.3, rng)),
     'longer lens (1.5)': longer_lens,
     'rolled by 30 deg': rolled(30),
     'rolled by 90 deg': rolled(90),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import drjit as dr
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from demo import sensors, trajectories
@@ -69,15 +70,28 @@ def write_bag(name: str, bag: Path, work: Path, samples: int, scale: int) -> Non
     """Render one walk and write it as a bag of Record3D's driver."""
     seed = {'walk': 11, 'test': 12}[name]
     rng = np.random.default_rng(seed)
-    build = trajectories.build_walk(FRAMES['walk'])
-    walk = build if name == 'walk' else trajectories.test_walk(FRAMES['test'])
+    make = {'walk': trajectories.build_walk, 'test': trajectories.test_walk}[name]
+    walk = make(FRAMES[name])
     frames = rendered_frames(name, walk, work, samples, scale)
-    gains = sensors.exposures(frames, PHONES[name])
     poses = walk.room_from_camera
     if name == 'walk':  # the poses of the test walk are the truth
         poses = sensors.drifted(poses, rng)
-    world_from_room = sensors.arkit_from_room(build.room_from_camera[0, :3, 3])
-    world_from_camera = sensors.arkit_poses(world_from_room, poses)
+    develop(bag, frames, poses, walk.stamps_ns, PHONES[name], rng)
+
+
+def develop(
+    bag: Path,
+    frames: list[RawFrame],
+    room_from_camera: NDArray[np.float64],
+    stamps_ns: NDArray[np.int64],
+    phone: sensors.Phone,
+    rng: np.random.Generator,
+) -> None:
+    """Write rendered frames as what a phone records; the world is that of the walk's bag."""
+    gains = sensors.exposures(frames, phone)
+    origin = trajectories.build_walk(FRAMES['walk']).room_from_camera[0, :3, 3]
+    world_from_room = sensors.arkit_from_room(origin)
+    world_from_camera = sensors.arkit_poses(world_from_room, room_from_camera)
     size = frames[0].radiance.shape
     camera = CAMERA.scaled_to(size[1], size[0])
     bag.parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +102,9 @@ def write_bag(name: str, bag: Path, work: Path, samples: int, scale: int) -> Non
         info_every=10,
     ) as writer:
         for i, frame in enumerate(frames):
-            rgb = sensors.colour_picture(frame, gains[i], PHONES[name], rng)
+            rgb = sensors.colour_picture(frame, gains[i], phone, rng)
             depth = sensors.lidar_depth(frame, rng)
-            stamp_ns = int(walk.stamps_ns[i])
+            stamp_ns = int(stamps_ns[i])
             writer.write(stamp_ns, sensors.jpeg(rgb), depth, camera, world_from_camera[i])
 
 

@@ -140,3 +140,29 @@ def build_walk(count: int) -> Walk:
 def test_walk(count: int) -> Walk:
     """Return the walk to test on: another path, other heights, other directions."""
     return walk_through(TEST_KEYS, count, 0.25, seed=2)
+
+
+def beside(
+    walk: Walk, room_m: tuple[float, ...], distance_m: float, count: int, seed: int
+) -> Array:
+    """
+    Return ``count`` poses (N, 4, 4) as far off the walked path as wished, within 5 cm.
+
+    Each looks where the camera of a walked pose at that distance did, give or take 10 degrees each
+    axis, and is 25 cm from walls, floor and ceiling of a room of size ``room_m``; furniture may be
+    in the way.
+    """
+    rng, walked = np.random.default_rng(seed), walk.room_from_camera
+    out: list[Array] = []
+    while len(out) < count:
+        start = walked[rng.integers(len(walked))]
+        way = rng.standard_normal(3) * (1, 1, 0.5)
+        place = start[:3, 3] + distance_m * way / np.linalg.norm(way)
+        nearest_m = np.linalg.norm(walked[:, :3, 3] - place, axis=1).min()
+        inside = (place > 0.25).all() and (place < np.array(room_m) - 0.25).all()
+        if inside and abs(nearest_m - distance_m) < 0.05:
+            turn = Rotation.from_rotvec(np.radians(rng.normal(0, 10, 3))).as_matrix()
+            pose = start.copy()
+            pose[:3, :3], pose[:3, 3] = turn @ start[:3, :3], place
+            out.append(pose)
+    return np.stack(out)

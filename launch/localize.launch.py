@@ -15,13 +15,14 @@ ARGUMENTS = {
     'image': (substitutions.PythonExpression(['"image" if "', Arg('transport'), '" == "raw" else '
                                               '"image/compressed"']), 'topic of the pictures'),
     'camera_info': ('camera_info', 'topic of their CameraInfo'),
+    'odom': ('odom', 'topic of the odometry, heard where the parameter use_odometry is set'),
     'namespace': ('', 'namespace of the node and of its topics'),
     'params_file': ([*CONFIG, 'localizer.yaml'], 'further parameters, YAML'),
     'autostart': ('true', 'configure and activate at once; false: leave it to a manager'),
     'use_sim_time': ('false', 'take the time from /clock'),
-    'large_messages': ('false', 'Fast DDS profile for raw pictures (set it for the driver too)'),
-}
+    'large_messages': ('false', 'Fast DDS profile for raw pictures (set it for the driver too)')}
 NAMES = {'map_dir': 'map', 'image_transport': 'transport'}  # of parameters, from arguments
+TOPICS = {'image/compressed': 'image', **{name: name for name in ('image', 'camera_info', 'odom')}}
 
 
 def generate_launch_description():
@@ -34,7 +35,6 @@ def generate_launch_description():
             f'{dds}_DEFAULT_PROFILES_FILE', [*CONFIG, 'fastdds_large_messages.xml'],
             condition=IfCondition(Arg('large_messages'))) for dds in ('FASTDDS', 'FASTRTPS')),
         Node(package='nerf_reversal_ros', executable='localizer', name='localizer',
-             namespace=Arg('namespace'), parameters=[Arg('params_file'), given],
-             remappings=[('image', Arg('image')), ('image/compressed', Arg('image')),
-                         ('camera_info', Arg('camera_info'))], output='screen'),
+             namespace=Arg('namespace'), parameters=[Arg('params_file'), given], output='screen',
+             remappings=[(name, Arg(argument)) for name, argument in TOPICS.items()]),
     ])

@@ -84,17 +84,21 @@ class Atlas:
             If there are more, those that most views agree on.
         """
         rotation = map_from_camera[:3, :3].astype(np.float32)
-        to_camera = (map_from_camera[:3, 3] - self.origin_m).astype(np.float32) - self.points
-        local = -to_camera @ rotation
-        indices = np.flatnonzero(local[:, 2] > NEAREST_M)
-        size = np.array([camera.width, camera.height])
-        pixels = camera.project(local[indices])
-        near = np.all((pixels > -MARGIN * size) & (pixels < (1 + MARGIN) * size), axis=1)
-        indices = indices[near]
-        range_m = np.linalg.norm(to_camera[indices], axis=1)
-        towards = np.einsum('ij,ij->i', to_camera[indices], self.directions[indices])
+        centre = (map_from_camera[:3, 3] - self.origin_m).astype(np.float32)
+        depth = (self.points - centre) @ rotation[:, 2]
+        indices = np.flatnonzero(depth > NEAREST_M)
+        arm = self.points[indices] - centre
+        scale = np.array([camera.fx, camera.fy], np.float32) / depth[indices, None]
+        from_middle = arm @ rotation[:, :2] * scale
+        reach = np.array([camera.width, camera.height], np.float32)
+        middle = np.array([camera.cx, camera.cy], np.float32)
+        pixels = (from_middle + middle) / reach
+        near = np.all((pixels > -MARGIN) & (pixels < 1 + MARGIN), axis=1)
+        indices, arm = indices[near], arm[near]
+        range_m = np.sqrt(np.einsum('ij,ij->i', arm, arm))
+        towards = -np.einsum('ij,ij->i', arm, self.directions[indices])
         closer = range_m / self.distances[indices]
-        seen = towards > np.cos(np.radians(SEEN_WITHIN_DEG)) * range_m
+        seen = towards > np.float32(np.cos(np.radians(SEEN_WITHIN_DEG))) * range_m
         seen &= (closer < SEEN_WITHIN_RANGE) & (closer > 1 / SEEN_WITHIN_RANGE)
         indices = indices[seen]
         if len(indices) > most:

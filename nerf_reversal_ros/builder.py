@@ -6,7 +6,8 @@ map's staging folder and is marked there, so that a later run with the same bag 
 it.
 """
 
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime, timezone
 import json
 from pathlib import Path
@@ -18,10 +19,13 @@ import torch
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
+from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.bag import Bag
+from nerf_reversal_ros.calibration import Calibration
+from nerf_reversal_ros.calibration_fitting import BARE, calibrate, collect, OPEN, variants
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.compression_training import refuse_too_many_components
-from nerf_reversal_ros.config import BuildConfig, LocalizerConfig
+from nerf_reversal_ros.config import BuildConfig
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import ConfigError
@@ -29,11 +33,9 @@ from nerf_reversal_ros.fields import FIELDS
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.localization import Calibration, Localizer
+from nerf_reversal_ros.hardening import Shot
+from nerf_reversal_ros.localization import Localizer
 from nerf_reversal_ros.map_store import Map, MapWriter
-from nerf_reversal_ros.metrics import error_vectors
-from nerf_reversal_ros.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
@@ -43,7 +45,7 @@ from nerf_reversal_ros.synthesis import synthesize_views, Views
 FEW_LANDMARKS = 200
 """A map with fewer landmarks than this gets a warning."""
 CALIBRATION_FRAMES = 40
-"""So many held-out frames, at most, are localized to calibrate the covariance."""
+"""So many held-out frames, at most, are localized to calibrate."""
 
 
 def build_map(
@@ -135,7 +137,7 @@ def build_map(
                 'convention': capture.convention.as_dict(),
                 'depth_correction': depth_correction,
                 'capture': {'source': Path(bag).name, 'counts': capture.counts},
-                'calibration': asdict(calibration),
+                'calibration': calibration.as_dict(),
                 'warnings': warnings,
                 'metrics': {
                     **measured,
@@ -264,7 +266,8 @@ def _atlas_stage(
         for done, pose in enumerate(chosen, start=1):
             rendered.append((room.render(pose[None], camera)[0], pose))
             progress(Progress('atlas', done, len(chosen)))
-        build_atlas(rendered, camera).save(paths[0])
+        training = np.flatnonzero(~held_out)
+        adjust_atlas(build_atlas(rendered, camera), capture, training, progress).save(paths[0])
         sample_surface(rendered, camera).save(paths[1])
         writer.mark('atlas')
     return Atlas.load(paths[0]), Surface.load(paths[1])
@@ -306,34 +309,21 @@ def _calibration_stage(
     config: BuildConfig,
     progress: ProgressCallback,
 ) -> tuple[Calibration, dict[str, Any]]:
-    """Localize held-out frames and scale the covariance to the errors that they show."""
-    first = replace(Calibration(), covariance_scale=1.0)
+    """Localize held-out frames, easy and hard, and learn from the errors that they show."""
     walked = capture.map_from_camera[:, :3, 3]
-    localizer = Localizer(atlas, surface, regressor, walked, first, LocalizerConfig())
+    localizer = Localizer(atlas, surface, regressor, walked, BARE, OPEN)
     held_out = np.flatnonzero(held_out_frames(len(capture), config.field.validation_share))
-    step = max(1, -(-len(held_out) // CALIBRATION_FRAMES))
-    chosen = held_out[::step]
-    outcomes: list[tuple[Outcome, Array]] = []
-    for done, index in enumerate(chosen):
-        frame = capture.frame(int(index))
-        outcomes.append((localizer.localize(frame.rgb, frame.camera), frame.map_from_camera))
-        progress(Progress('calibration', done + 1, len(chosen)))
-    accepted = [(o, truth) for o, truth in outcomes if isinstance(o, PoseEstimate)]
-    metrics = {'calibration_frames': len(chosen), 'calibration_accepted': len(accepted)}
-    if len(accepted) < 5:
-        return Calibration(), metrics
-    vectors = error_vectors(
-        np.array([o.map_from_camera for o, _ in accepted]), np.array([t for _, t in accepted])
-    )
-    covariances = np.array([o.covariance for o, _ in accepted])
-    whitened = np.linalg.solve(covariances, vectors[..., None])[..., 0]
-    squared = (vectors * whitened).sum(1)
-    # One frame in twenty may be an outlier that would make all the others look too certain.
-    typical = np.sort(squared)[: max(5, int(np.ceil(0.95 * len(squared))))]
-    # The held-out stretch lies inside the walk, where the map is at its best: it may widen the
-    # covariance, never narrow it.
-    scale = float(np.clip(typical.mean() / 6, 1.0, 100.0))
-    return replace(first, covariance_scale=scale), metrics
+    chosen = held_out[:: max(1, -(-len(held_out) // CALIBRATION_FRAMES))]
+
+    def shots() -> Iterator[Shot]:
+        for done, index in enumerate(chosen, start=1):
+            frame = capture.frame(int(index))
+            yield from variants(
+                Shot(frame.rgb, frame.camera, frame.map_from_camera), config.seed + int(index)
+            )
+            progress(Progress('calibration', done, len(chosen)))
+
+    return calibrate(collect(localizer, shots()))
 
 
 def _part(views: Views, which: NDArray[np.bool_]) -> Views:

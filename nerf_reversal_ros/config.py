@@ -275,6 +275,48 @@ class LocalizerConfig(Checked):
 
 
 @dataclass(frozen=True)
+class OdometryConfig(Checked):
+    """What odometry, when a localizer is given it, may confirm and contradict."""
+
+    odometry_drift: float = option(
+        0.05,
+        'the odometry may be off by this share of the path, and of the angle turned',
+        low=0.0,
+        high=1.0,
+        read_only=False,
+    )
+    odometry_drift_m: float = option(
+        0.05, 'beside that, by this after the shortest path [m]', low=0.001, read_only=False
+    )
+    odometry_drift_deg: float = option(
+        2.0, 'beside that, by this after the least turn [deg]', low=0.01, read_only=False
+    )
+    odometry_witnesses: int = option(
+        3,
+        'so many earlier poses that agree with a doubtful one confirm it; so many new ones that'
+        ' agree with each other replace those that they contradict',
+        low=2,
+        high=100,
+        read_only=False,
+    )
+    min_confirmed_probability: float = option(
+        0.9,
+        'publish a pose that is less probable than min_probability, but at least this, if earlier'
+        ' poses and the odometry confirm it',
+        low=0.0,
+        high=1.0,
+        read_only=False,
+    )
+    odometry_tolerance_s: float = option(
+        0.1,
+        'a picture is compared if there is odometry within this of its stamp [s]',
+        low=0.0,
+        high=10.0,
+        read_only=False,
+    )
+
+
+@dataclass(frozen=True)
 class QueryConfig(Checked):
     """What localizing or judging the pictures of a bag can be told."""
 

@@ -52,7 +52,7 @@ class KeypointDetector:
             return Keypoints(np.empty((0, 2)), np.empty(0), np.empty((0, LENGTH), np.float32))
         root = np.sqrt(raw / np.maximum(raw.sum(1, keepdims=True), 1e-9))
         return Keypoints(
-            np.array([point.pt for point in found], dtype=np.float64) - UPSCALING_PX,
+            np.asarray(cv2.KeyPoint.convert(found), dtype=np.float64) - UPSCALING_PX,
             np.array([point.size for point in found], dtype=np.float64),
             root.astype(np.float32),
         )

@@ -7,15 +7,15 @@ also draws the map's surface at the pose that was found, believes the result. No
 folder is needed: not the field itself, and no picture of the capture.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.atlas import Atlas
+from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.devices import resolve_device
@@ -38,26 +38,10 @@ from nerf_reversal_ros.surface import Surface
 
 MIN_CONTRAST = 6.0
 """Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""
+NEAR_M, NEAR_DEG = 0.2, 5.0
+"""A hypothesis this near to the pose found has the same landmarks in view."""
 VERIFY_SIZE_PX = 96
 """Longer side of the view that is drawn to verify a pose."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What held-out frames of the capture taught about the errors of refined poses."""
-
-    covariance_scale: float = 4.0
-    """Factor on the covariance; the default is used to measure it."""
-    floor_m: float = 0.005
-    """Standard deviation of the position that no number of matches removes."""
-    floor_deg: float = 0.15
-    """The same of the orientation, each axis."""
-
-    def covariance(self, fitted: Array) -> Array:
-        """Return the covariance (6, 6) to be published for the one that the matches give."""
-        floor = [self.floor_m**2] * 3 + [np.radians(self.floor_deg) ** 2] * 3
-        covariance: Array = self.covariance_scale * (fitted + np.diag(floor))
-        return covariance
 
 
 @dataclass(frozen=True)
@@ -67,6 +51,8 @@ class _Attempt:
     alignment: Alignment
     covariance: Array
     evidence: Evidence
+    probability: float | None
+    """That the pose is right; None when the gate refused it before anything was drawn."""
     verdict: tuple[str, str] | None
     """The gate's reason and figures against it, None when it passed."""
 
@@ -87,7 +73,7 @@ class Localizer:
     walked_positions : (N, 3) array
         Where the camera of the capture was, metres in the map.
     calibration : Calibration
-        Of the covariance.
+        Of the covariance and of the gate.
     config : LocalizerConfig
         How hard to try and when to believe.
     """
@@ -163,7 +149,9 @@ class Localizer:
                 f'{len(query.keypoints.pixels)} keypoints, and no pose explains their matches',
                 self._told(regression, None, scores, clock),
             )
-        scores.update(best.evidence.as_scores(), probability=probability(best.evidence))
+        scores.update(best.evidence.as_scores())
+        if best.probability is not None:
+            scores['probability'] = best.probability
         told = self._told(regression, best, scores, clock)
         if best.verdict is not None:
             return Rejected(*best.verdict, told)
@@ -187,21 +175,26 @@ class Localizer:
     ) -> '_Attempt | None':
         """Refine one hypothesis and judge it; None when no pose explains the matches."""
         camera = query.camera
-        first = align(query, atlas_landmarks(self.atlas, hypothesis, camera))
+        landmarks = atlas_landmarks(self.atlas, hypothesis, camera)
+        first = align(query, landmarks)
         if first is None:
             return None
-        nearer = atlas_landmarks(self.atlas, first.map_from_camera, camera)
-        last = tighten(query, nearer, first)
+        moved = pose_errors(hypothesis[None], first.map_from_camera[None])
+        if moved.translation[0] > NEAR_M or moved.rotation[0] > np.radians(NEAR_DEG):
+            landmarks = atlas_landmarks(self.atlas, first.map_from_camera, camera)
+        last = tighten(query, landmarks, first)
         if last is None:
             return None
         covariance = self._calibration.covariance(pose_covariance(last, camera))
         evidence = self._evidence(query, first, last, covariance)
-        verdict = judge(evidence, config)
+        right, verdict = None, judge(evidence, None, config)
         if verdict is None:  # only then is it worth a render
             similarity = self._similarity(query, last.map_from_camera)
             evidence = replace(evidence, similarity=similarity)
-            verdict = judge(evidence, config)
-        return _Attempt(last, covariance, evidence, verdict)
+            known = self._calibration
+            right = probability(evidence, known.gate_bias, known.gate_weights)
+            verdict = judge(evidence, right, config)
+        return _Attempt(last, covariance, evidence, right, verdict)
 
     def _evidence(
         self, query: Query, first: Alignment, last: Alignment, covariance: Array
@@ -251,11 +244,10 @@ def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
 
 def _calibration(map_: Map) -> Calibration:
     try:
-        stored: dict[str, Any] = map_.manifest['calibration']
-        return Calibration(**{name: float(stored[name]) for name in asdict(Calibration())})
+        return Calibration.from_dict(map_.manifest['calibration'])
     except (KeyError, TypeError, ValueError) as error:
         raise MapError(
-            f'the map {map_.path} has no calibration of its covariance: build it again'
+            f'the map {map_.path} has no calibration that can be read ({error!r}): build it again'
         ) from error
 
 

@@ -26,7 +26,7 @@ from nerf_reversal_ros.errors import BuildError, ImageError, MapError
 from nerf_reversal_ros.files import is_full_disk, remove, replace_text, sha256, sync
 from nerf_reversal_ros.geometry import Array
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""
 
 MANIFEST = 'manifest.json'

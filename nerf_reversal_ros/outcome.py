@@ -16,6 +16,7 @@ REASONS = (
     'outside the map',
     'render disagrees',
     'too improbable',
+    'odometry disagrees',
 )
 """The complete list of reasons, in the order in which they are checked."""
 

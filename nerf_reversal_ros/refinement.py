@@ -19,9 +19,9 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.geometry import Array, inverse, transform
 from nerf_reversal_ros.keypoints import KeypointDetector, Keypoints, match
 
-QUERY_SIZE_PX = 320
+QUERY_SIZE_PX = 256
 """Queries are shrunk to this longer side before keypoints are found."""
-MOST_LANDMARKS = 3000
+MOST_LANDMARKS = 2000
 """So many landmarks, at most, are compared with a query."""
 RATIO = 0.85
 """Best over second best descriptor distance, as Lowe."""
@@ -43,7 +43,7 @@ class Query:
     """A picture to be localized, with its keypoints."""
 
     rgb: NDArray[np.uint8]
-    """(H, W, 3), at most `QUERY_SIZE_PX` long."""
+    """(H, W, 3), shrunk."""
     camera: Camera
     """Of rgb."""
     keypoints: Keypoints
@@ -90,16 +90,21 @@ class Alignment:
         return self.inliers / max(1, self.matches)
 
 
-_QUERY_KEYPOINTS = KeypointDetector(500, 0.02)
+_QUERY_KEYPOINTS = KeypointDetector(400, 0.02)
 
 
-def make_query(rgb: NDArray[np.uint8], camera: Camera) -> Query:
+def make_query(
+    rgb: NDArray[np.uint8],
+    camera: Camera,
+    longer_side: int = QUERY_SIZE_PX,
+    detector: KeypointDetector = _QUERY_KEYPOINTS,
+) -> Query:
     """Shrink a picture (H, W, 3) if it is large, and find its keypoints."""
-    small = camera.shrunk_to(QUERY_SIZE_PX)
+    small = camera.shrunk_to(longer_side)
     if small != camera:
         size = (small.width, small.height)
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    keypoints = _QUERY_KEYPOINTS(rgb)
+    keypoints = detector(rgb)
     return Query(rgb, small, keypoints, cKDTree(keypoints.pixels))
 
 
@@ -146,7 +151,7 @@ def tighten(query: Query, landmarks: Landmarks, alignment: Alignment) -> Alignme
     for radius in LOOK_WITHIN_PX:
         if found is None:
             return None
-        pairs = _look_for(query, landmarks, found.map_from_camera, query.px(radius))
+        pairs = look_for(query, landmarks, found.map_from_camera, query.px(radius))
         pixels = query.keypoints.pixels[pairs[:, 0]]
         points = landmarks.points[pairs[:, 1]]
         found = fit(points, pixels, query.camera, found.map_from_camera, query.px(radius / 2))
@@ -247,10 +252,17 @@ def pose_covariance(alignment: Alignment, camera: Camera) -> Array:
     return covariance
 
 
-def _look_for(
+def look_for(
     query: Query, landmarks: Landmarks, map_from_camera: Array, radius_px: float
 ) -> NDArray[np.int64]:
-    """Return pairs (M, 2) of keypoints and landmarks that are close in the picture and alike."""
+    """
+    Look for landmarks around where a pose has them.
+
+    Returns
+    -------
+    (M, 2) array
+        Rows of the query's keypoints and of the landmarks, one to one, most alike first.
+    """
     camera = query.camera
     local = transform(inverse(map_from_camera), landmarks.points)
     shown = np.flatnonzero(local[:, 2] > 0.05)

@@ -22,6 +22,7 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.compression import as_tensors, Pca
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
+from nerf_reversal_ros.parallel import one_threaded
 from nerf_reversal_ros.pose_network import ERROR_UNITS, Outputs, PoseNetwork
 from nerf_reversal_ros.warp import warp
 
@@ -82,7 +83,9 @@ class PoseRegressor:
         self._index_poses = index_poses
         self._numbers = numbers
         self._index = index_codes.float() * whitening(pca)
+        self._index_squared = self._index.square().sum(1)
 
+    @one_threaded
     @torch.inference_mode()
     def regress(self, rgb: NDArray[np.uint8], camera: Camera, *, retrieve: int = 8) -> Regression:
         """
@@ -118,7 +121,9 @@ class PoseRegressor:
         pose = np.eye(4)
         pose[:3, :3] = outputs.rotation[0].cpu().numpy()
         pose[:3, 3] = outputs.position[0].cpu().numpy()
-        distances = torch.linalg.vector_norm(self._index - codes * whitening(self._pca), dim=1)
+        code = (codes * whitening(self._pca))[0]
+        squared = self._index_squared - 2 * (self._index @ code) + code @ code
+        distances = squared.clamp(min=0.0).sqrt()
         return Regression(
             orthonormalized(pose),
             map_covariance(

@@ -23,6 +23,7 @@ from nerf_reversal_ros.map_store import Map
 from nerf_reversal_ros.metrics import answer_errors
 from nerf_reversal_ros.outcome import PoseEstimate, Rejected
 from nerf_reversal_ros.report_page import figure, PAGE, picture, resized, STYLE
+from nerf_reversal_ros.report_trust import calibration, risk
 from nerf_reversal_ros.summary import notes, number, summary_rows, verdict
 
 PICTURE_WIDTH = 400
@@ -98,7 +99,8 @@ def report_html(
             ),
         ),
         Section('rejected', 'Rejected pictures', _rejected(evaluation, capture)),
-        Section('calibration', 'Can the covariance be believed?', _calibration(evaluation)),
+        Section('calibration', 'Can the covariance be believed?', calibration(evaluation)),
+        Section('risk', 'If more were published, or less', risk(evaluation)),
         Section(
             'latency',
             'How long a picture takes',
@@ -213,21 +215,6 @@ def _rejected(evaluation: Evaluation, capture: Capture) -> str:
     if len(cards) < len(rejected):
         few = f'<p class="note">{len(cards)} of {len(rejected)} are shown.</p>'
     return f'<ul>{listed}</ul><div class="cards">{"".join(cards)}</div>{few}'
-
-
-def _calibration(evaluation: Evaluation) -> str:
-    metrics = evaluation.metrics
-    if metrics['sigma_coverage'] is None:
-        return '<p>Nothing was published, so there is no covariance to judge.</p>'
-    said = 'infinite' if metrics['anees'] is None else f'{number(metrics["anees"])}'
-    return (
-        '<p>Mean normalised squared error (ANEES): '
-        f'<b>{said}</b>, where 6 is perfect; more means too sure of itself, less too modest.</p>'
-        + figure(
-            plots.calibration(evaluation),
-            'Share of errors within k of their own standard deviations, beside the Gaussian.',
-        )
-    )
 
 
 def _build(map_: Map) -> str:

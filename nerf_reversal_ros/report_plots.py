@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 import numpy as np
-from scipy.special import erf
 
 from nerf_reversal_ros.evaluation import Evaluation
 from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.metrics import answer_errors, Answers, error_vectors
+from nerf_reversal_ros.metrics import answer_errors, Answers
 from nerf_reversal_ros.summary import number, position_only
 
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
@@ -57,7 +56,8 @@ class Drawing:
 
 
 @contextmanager
-def _drawing(width: float = 6.6, height: float = 3.6) -> Iterator[Drawing]:
+def drawn(width: float = 6.6, height: float = 3.6) -> Iterator[Drawing]:
+    """Begin a figure of a size in inches, in the style of the report."""
     with matplotlib.rc_context(_STYLE):
         drawing = Drawing(width, height)
         yield drawing
@@ -73,7 +73,7 @@ def trajectories(evaluation: Evaluation, map_from_camera_walked: Array) -> str:
     centimetres = 100 * answer_errors(answers, evaluation.map_from_camera_true).translation
     shown = answers.published
     estimated = answers.map_from_camera[shown, :2, 3]
-    with _drawing(6.6, 6.0) as drawing:
+    with drawn(6.6, 6.0) as drawing:
         (axes,) = drawing.axes()
         axes.plot(
             *map_from_camera_walked[:, :2, 3].T, 'o', color='#c5cad3', ms=5, mew=0, label='walked'
@@ -108,7 +108,7 @@ def errors_over_time(evaluation: Evaluation) -> str:
     seconds = (evaluation.stamps_ns - evaluation.stamps_ns[0]) / 1e9
     true = evaluation.map_from_camera_true
     shown = evaluation.published.published
-    with _drawing(6.6, 4.8) as drawing:
+    with drawn(6.6, 4.8) as drawing:
         both = drawing.axes(2, 1, sharex=True)
         rows = (
             ('translation', 100.0, 'position error [cm]'),
@@ -132,7 +132,7 @@ def errors_over_time(evaluation: Evaluation) -> str:
             axes.plot([], [], color=RED, alpha=0.4, lw=2, label='rejected')
             axes.set_yscale('log')
             axes.set_ylabel(label)
-            _plain_numbers(axes.yaxis)
+            plain_numbers(axes.yaxis)
         both[0].legend(loc='upper center', bbox_to_anchor=(0.5, 1.25), ncols=3)
         both[1].set_xlabel('time [s]')
     return drawing.svg
@@ -142,7 +142,7 @@ def error_distribution(evaluation: Evaluation) -> str:
     """Draw which share of all pictures is within an error, for every method."""
     true = evaluation.map_from_camera_true
     without_rotation = position_only(evaluation.metrics)
-    with _drawing(6.6, 4.2) as drawing:
+    with drawn(6.6, 4.2) as drawing:
         both = drawing.axes(1, 2, sharey=True)
         columns = (
             ('translation', 100.0, 'position error [cm]', (0.3, 300)),
@@ -169,7 +169,7 @@ def error_distribution(evaluation: Evaluation) -> str:
             axes.set_xscale('log')
             axes.set_xlim(*limits)
             axes.set_xlabel(label)
-            _plain_numbers(axes.xaxis)
+            plain_numbers(axes.xaxis)
         both[0].set(ylabel='share of all pictures [%]', ylim=(0, 102))
         drawing.figure.legend(
             *both[0].get_legend_handles_labels(), loc='outside upper center', ncols=4
@@ -191,36 +191,9 @@ def curves(evaluation: Evaluation) -> list[tuple[str, str, Answers]]:
     return fixed + others
 
 
-def calibration(evaluation: Evaluation) -> str:
-    """Draw how often errors are within k of their own sigmas, beside what a Gaussian gives."""
-    answers, true = evaluation.published, evaluation.map_from_camera_true
-    shown = answers.published
-    with _drawing(6.6, 3.6) as drawing:
-        (axes,) = drawing.axes()
-        k = np.linspace(0, 4, 81)
-        axes.plot(k, 100 * erf(k / np.sqrt(2)), '--', color=FAINT, label='Gaussian, as promised')
-        if answers.covariance is not None and shown.any():
-            sigma = np.sqrt(np.diagonal(answers.covariance[shown], axis1=1, axis2=2))
-            ratio = np.abs(error_vectors(answers.map_from_camera[shown], true[shown])) / sigma
-            for name, colour, part in (
-                ('translation', BLUE, ratio[:, :3]),
-                ('rotation', ORANGE, ratio[:, 3:]),
-            ):
-                share = 100 * np.mean(part.ravel()[:, None] <= k, axis=0)
-                axes.plot(k, share, color=colour, lw=2, label=name)
-        axes.set(
-            xlabel='error within so many of its own standard deviations',
-            ylabel='share [%]',
-            ylim=(0, 102),
-            xlim=(0, 4),
-        )
-        axes.legend(loc='lower right')
-    return drawing.svg
-
-
 def latency(evaluation: Evaluation) -> str:
     """Draw how the time a picture takes is distributed, by method."""
-    with _drawing(6.6, 4.0) as drawing:
+    with drawn(6.6, 4.0) as drawing:
         (axes,) = drawing.axes()
         for name, colour, answers in curves(evaluation):
             timed = answers.latency_ms[np.isfinite(answers.latency_ms)]
@@ -231,14 +204,14 @@ def latency(evaluation: Evaluation) -> str:
             axes.hist(timed.clip(0.8), bins=bins, color=colour, alpha=0.65, label=label)
         axes.set_xscale('log')
         axes.set(xlabel='time of one picture [ms]', ylabel='pictures')
-        _plain_numbers(axes.xaxis)
+        plain_numbers(axes.xaxis)
         drawing.figure.legend(loc='outside upper center', ncols=3, title='medians')
     return drawing.svg
 
 
 def retained_variance(share: Sequence[float]) -> str:
     """Draw which share of the pictures' variance so many PCA components keep."""
-    with _drawing(6.6, 3.0) as drawing:
+    with drawn(6.6, 3.0) as drawing:
         (axes,) = drawing.axes()
         percent = 100 * np.asarray(share, dtype=np.float64)
         axes.plot(np.arange(1, len(percent) + 1), percent, color=BLUE, lw=2)
@@ -297,7 +270,7 @@ def training(
     if not panels:
         return ''
     rows = (len(panels) + 1) // 2
-    with _drawing(6.6, 2.5 * rows) as drawing:
+    with drawn(6.6, 2.5 * rows) as drawing:
         grid = drawing.axes(rows, 2)
         for axes, (title, at, label, lines) in zip(grid, panels, strict=False):
             source = field if title == 'field' else regressor
@@ -315,6 +288,7 @@ def _finite(values: Array) -> Array:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _plain_numbers(axis: Any) -> None:
+def plain_numbers(axis: Any) -> None:
+    """Write the numbers of a logarithmic axis as they are."""
     axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
     axis.set_minor_formatter(matplotlib.ticker.NullFormatter())

@@ -19,7 +19,7 @@ from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.files import read_rows
 from nerf_reversal_ros.geometry import Array, transform
 
-SPACING_M = 0.02
+SPACING_M = 0.03
 """Edge of the cells of space whose samples become one point [m]."""
 DEPTH_JUMP = 0.05
 """Pixels beside which the depth grows by more than this share are left out."""
@@ -83,23 +83,24 @@ class Surface:
         map_from_camera : (4, 4) array
             Pose of the camera.
         camera : Camera
-            Of the wanted picture; a small one, for the points are two centimetres apart.
+            Of the wanted picture; a small one, for the points are centimetres apart.
         """
         rotation = map_from_camera[:3, :3].astype(np.float32)
-        local = self.points @ rotation
-        local += ((self.origin_m - map_from_camera[:3, 3]) @ rotation).astype(np.float32)
-        ahead = np.flatnonzero(local[:, 2] > NEAREST_M)
-        depth = local[ahead, 2]
-        column = local[ahead, 0] / depth * np.float32(camera.fx) + np.float32(camera.cx)
-        row = local[ahead, 1] / depth * np.float32(camera.fy) + np.float32(camera.cy)
-        edge = np.clip(np.float32(1.2 * SPACING_M * camera.fx) / depth, 1, LARGEST_PX)
+        shift = ((self.origin_m - map_from_camera[:3, 3]) @ rotation).astype(np.float32)
+        x, y, z = rotation.T @ self.points.T + shift[:, None]
+        ahead = np.flatnonzero(z > NEAREST_M)
+        depth = z[ahead]
+        column = x[ahead] / depth * np.float32(camera.fx) + np.float32(camera.cx)
+        row = y[ahead] / depth * np.float32(camera.fy) + np.float32(camera.cy)
         reach = LARGEST_PX
         seen = (column > -reach) & (row > -reach)
         seen &= (column < camera.width + reach) & (row < camera.height + reach)
-        order = np.flatnonzero(seen)
-        order = order[np.argsort(-depth[order], kind='stable')]
-        colours = self.colours[ahead[order]]
-        depth, column, row, edge = depth[order], column[order], row[order], edge[order]
+        # Far to near; 16 bits are sorted in linear time.
+        kept = np.flatnonzero(seen)
+        step = depth[kept].max(initial=NEAREST_M) / np.float32(65535)
+        order = kept[np.argsort(65535 - (depth[kept] / step).astype(np.uint16), kind='stable')]
+        depth, column, row = depth[order], column[order], row[order]
+        edge = np.clip(np.float32(1.2 * SPACING_M * camera.fx) / depth, 1, LARGEST_PX)
         # A margin all round, so that squares may reach over the border.
         shape = camera.height + 4 * reach, camera.width + 4 * reach
         owner = np.full(shape[0] * shape[1], -1, dtype=np.int32)
@@ -119,7 +120,7 @@ class Surface:
         owner = owner.reshape(shape)[2 * reach : -2 * reach, 2 * reach : -2 * reach]
         hit = owner >= 0
         rgb = np.zeros((*hit.shape, 3), np.uint8)
-        rgb[hit] = colours[owner[hit]]
+        rgb[hit] = self.colours[ahead[order[owner[hit]]]]
         return Rendering(
             rgb,
             np.where(hit, depth[owner] if len(depth) else 0, 0).astype(np.float32),

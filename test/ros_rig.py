@@ -11,6 +11,7 @@ import threading
 import time
 
 import cv2
+from nav_msgs.msg import Odometry
 import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -105,6 +106,7 @@ class Rig:
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
         self._publishers = {}
+        self._clients = {}
 
     def _spin(self):
         with contextlib.suppress(ExternalShutdownException):
@@ -131,15 +133,19 @@ class Rig:
 
     def ask(self, kind, name, **fields):
         """Call a service and return the future of its response."""
-        client = self.node.create_client(kind, name)
-        assert client.wait_for_service(30), f'no service {name}'
-        return client.call_async(kind.Request(**fields))
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        assert self._clients[name].wait_for_service(30), f'no service {name}'
+        return self._clients[name].call_async(kind.Request(**fields))
 
     def call(self, kind, name, **fields):
         """Call a service and return its response."""
-        future = self.ask(kind, name, **fields)
-        assert wait_until(future.done), f'{name} does not answer'
-        return future.result()
+        # A response to a client that the server has not discovered yet is lost, so ask again.
+        for _ in range(3):
+            future = self.ask(kind, name, **fields)
+            if wait_until(future.done, 15):
+                return future.result()
+        raise AssertionError(f'{name} does not answer')
 
 
 def picture(colour=GREY, second=1, *, size=(64, 48)):
@@ -165,4 +171,14 @@ def camera_info(size=(64, 48), focal=50.0):
     """The CameraInfo of these pictures."""
     message = CameraInfo(width=size[0], height=size[1])
     message.k = [focal, 0.0, size[0] / 2, 0.0, focal, size[1] / 2, 0.0, 0.0, 1.0]
+    return message
+
+
+def odometry(second, x_m, *, child='base_link', w=1.0):
+    """Odometry of a robot that drove straight on so far."""
+    message = Odometry(child_frame_id=child)
+    message.header.frame_id = 'odom'
+    message.header.stamp.sec = second
+    message.pose.pose.position.x = float(x_m)
+    message.pose.pose.orientation.w = w
     return message

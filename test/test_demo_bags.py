@@ -81,6 +81,19 @@ def test_no_view_of_the_test_walk_is_a_view_of_the_walk(walk, test_walk):
     assert 5 < np.median(angle[rows, nearest]) < 20
 
 
+@pytest.mark.parametrize('distance_m', [0.5, 1.0])
+def test_pictures_off_the_path_are_as_far_off_as_they_say(distance_m, monkeypatch):
+    monkeypatch.syspath_prepend(str(BAGS.parents[1]))
+    from demo import trajectories
+
+    walked = trajectories.build_walk(190)
+    poses = trajectories.beside(walked, (4.5, 3.8, 2.5), distance_m, 12, seed=3)
+    to_walked = poses[:, None, :3, 3] - walked.room_from_camera[:, :3, 3]
+    nearest = np.linalg.norm(to_walked, axis=-1).min(axis=1)
+    assert nearest == pytest.approx(np.full(12, distance_m), abs=0.05)
+    assert (poses[:, :3, 3] > 0.25).all() and (poses[:, :3, 3] < (4.25, 3.55, 2.25)).all()
+
+
 def test_the_light_of_the_test_walk_is_another(walk, test_walk):
     def colour(capture: Capture) -> np.ndarray:
         frames = [capture.frame(i).rgb for i in range(0, len(capture), 10)]

@@ -32,8 +32,12 @@ def seen_at(pose):
     return Rendering(rgb, depth, np.ones(depth.shape, np.float32))
 
 
+def judged(evidence, config=CONFIG):
+    return judge(evidence, probability(evidence), config)
+
+
 def test_good_evidence_is_believed():
-    assert judge(GOOD, CONFIG) is None
+    assert judged(GOOD) is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,7 @@ def test_good_evidence_is_believed():
     ],
 )
 def test_one_fault_is_enough_and_is_named_with_its_figures(change, reason, figures):
-    verdict = judge(replace(GOOD, **change), CONFIG)
+    verdict = judged(replace(GOOD, **change))
     assert verdict is not None
     assert verdict[0] == reason and verdict[0] in REASONS
     assert figures in verdict[1]
@@ -60,11 +64,11 @@ def test_one_fault_is_enough_and_is_named_with_its_figures(change, reason, figur
 
 @pytest.mark.parametrize('name', ['disagreement_m', 'disagreement_deg', 'std_m', 'distance_m'])
 def test_a_figure_that_could_not_be_computed_is_not_believed(name):
-    assert judge(replace(GOOD, **{name: float('nan')}), CONFIG) is not None
+    assert judged(replace(GOOD, **{name: float('nan')})) is not None
 
 
 def test_what_has_not_been_drawn_is_not_judged():
-    assert judge(replace(GOOD, similarity=None), CONFIG) is None
+    assert judged(replace(GOOD, similarity=None)) is None
     assert 'similarity' not in replace(GOOD, similarity=None).as_scores()
     assert GOOD.as_scores()['similarity'] == 0.9
 
@@ -81,7 +85,7 @@ def test_limits_themselves_still_pass():
         std_m=CONFIG.max_std_m,
         distance_m=CONFIG.max_distance_m,
     )
-    assert judge(at_the_limit, replace(CONFIG, min_probability=0.0)) is None
+    assert judged(at_the_limit, replace(CONFIG, min_probability=0.0)) is None
 
 
 def test_the_probability_grows_with_the_evidence_for_a_pose():
@@ -89,14 +93,14 @@ def test_the_probability_grows_with_the_evidence_for_a_pose():
     assert 0.0 < probability(weak) < probability(GOOD) <= 1.0
     for better in ({'similarity': 0.7}, {'inliers': 90}, {'inlier_ratio': 0.7}):
         assert probability(replace(weak, **better)) > probability(weak)
-    assert np.isnan(probability(replace(GOOD, similarity=None)))
+    assert probability(replace(GOOD, similarity=None)) is None
 
 
 def test_the_user_sets_how_probable_a_pose_must_be():
     weak = replace(GOOD, similarity=0.55, inliers=40, inlier_ratio=0.4)
     wanted = probability(weak)
-    assert judge(weak, replace(CONFIG, min_probability=wanted - 0.01)) is None
-    verdict = judge(weak, replace(CONFIG, min_probability=min(1.0, wanted + 0.01)))
+    assert judged(weak, replace(CONFIG, min_probability=wanted - 0.01)) is None
+    verdict = judged(weak, replace(CONFIG, min_probability=min(1.0, wanted + 0.01)))
     assert verdict is not None and verdict[0] == 'too improbable'
 
 

@@ -48,7 +48,10 @@ class NearlyRight:
         rng = np.random.default_rng(int(rgb[:20].sum()))
         regressed = self._off(rng, true, 0.1, 0.06)
         refined = self._off(rng, true, 0.01, 0.006)
-        told = Diagnostics(regressed, refined, latency_ms={'regress': 6.0, 'refine': 50.0})
+        probable = rng.uniform(0.99, 1.0)
+        told = Diagnostics(
+            regressed, refined, {'probability': probable}, {'regress': 6.0, 'refine': 50.0}
+        )
         if rng.uniform() < self._rejected_share:
             return Rejected('too few inliers', '17 of at least 30 <agree>', told)
         return PoseEstimate(refined, np.diag([1e-4] * 3 + [4e-5] * 3), told)
@@ -159,6 +162,7 @@ def test_the_contents_lead_to_every_section(page: str) -> None:
         'distribution',
         'rejected',
         'calibration',
+        'risk',
         'latency',
         'build',
         'command',

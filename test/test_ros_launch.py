@@ -9,7 +9,7 @@ import pytest
 from ros_rig import camera_info, picture, Process, raw_picture, Rig, wait_until
 import yaml
 
-from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 
 if importlib.util.find_spec('launch_ros') is not None:
@@ -90,7 +90,7 @@ def test_the_topic_of_the_pictures_follows_the_transport(tmp_path, arguments, to
 def test_the_shipped_parameter_file_holds_known_names_and_their_defaults():
     file = LAUNCH.parent / 'config/localizer.yaml'
     given = yaml.safe_load(file.read_text())['/**/localizer']['ros__parameters']
-    known = vars(LocalizerNodeConfig()) | vars(LocalizerConfig())
+    known = vars(LocalizerNodeConfig()) | vars(LocalizerConfig()) | vars(OdometryConfig())
     assert given.items() <= known.items()
 
 

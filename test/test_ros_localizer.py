@@ -18,6 +18,7 @@ from ros_rig import (
     camera_info,
     DARK,
     GREY,
+    odometry,
     picture,
     Process,
     raw_picture,
@@ -54,6 +55,7 @@ class Robot(Rig):
         return wait_until(lambda: len(self.poses) >= poses, 3) and len(self.poses) == poses
 
     def change(self, transition):
+        assert self.state  # unlike a transition, this may be asked for twice: both are discovered
         request = {'transition': Transition(id=transition)}
         return self.call(ChangeState, 'localizer/change_state', **request).success
 
@@ -199,6 +201,47 @@ def test_the_pose_of_the_base_comes_out_where_the_mounting_is_given(robot, start
     assert (p.x, p.y, p.z) == pytest.approx((0.1, 0.2, 0.3 - 1.0))
     variances = np.diag(robot.poses_with_covariance[0].pose.covariance.reshape(6, 6))
     assert variances == pytest.approx([1.01e-4, 1.01e-4, 1e-4, 1e-6, 1e-6, 1e-6])
+
+
+def test_odometry_contradicts_confirms_and_is_overruled(robot, start):
+    """The camera looks along the base's x axis, and the base drives along odom's."""
+    mounting = '0 0 0.3 -0.5 0.5 -0.5 0.5'
+    given = {'base_frame': 'base_link', 'mounting': mounting, 'odometry_witnesses': 2}
+    process = start(use_odometry=True, **given)
+    robot.publish('camera_info', camera_info())
+
+    def shown(second, odom_x_m, map_z_cm, green=250):
+        """Show a picture from the ground that was covered, and the place it shows, forwards."""
+        robot.publish('odom', odometry(second, odom_x_m))
+        status = robot.show(picture((100, green, map_z_cm), second))
+        return status.reason, status.accepted
+
+    assert shown(1, 0.0, 20) == ('', True)
+    assert shown(2, 0.5, 70) == ('', True)  # the camera's z axis in the map, like odom's x axis
+    assert shown(3, 0.6, 80, green=255) == ('', True)  # too improbable by itself
+    assert shown(4, 0.7, 180, green=255) == ('too improbable', False)
+    assert shown(5, 0.8, 190) == ('odometry disagrees', False)
+    assert shown(6, 0.9, 200) == ('', True)
+    assert robot.hears(4)
+    assert robot.call(Trigger, 'localizer/reset').success
+    assert shown(7, 1.0, 10) == ('', True)
+    robot.publish('image/compressed', picture((100, 250, 90), 9))  # seconds after the odometry
+    assert robot.hears(6)
+    process.says('no odometry within 0.1 s of a picture, so that it is not compared')
+
+
+def test_odometry_that_is_of_no_use_is_left_out_with_a_sentence(robot, start):
+    mounting = '0 0 0 0 0 0 1'
+    process = start(use_odometry=True, base_frame='base_link', mounting=mounting)
+    robot.publish('camera_info', camera_info())
+    for second, sentence, changes in (
+        (1, 'the odometry is of base_footprint, and base_frame is base_link', {}),
+        (3, 'a quaternion of length 0 instead of 1', {'child': 'base_link', 'w': 0.0}),
+    ):
+        robot.publish('odom', odometry(second, 0.0, **{'child': 'base_footprint', **changes}))
+        process.says(sentence)
+        assert robot.show(picture((10 * second, 20, 30), second)).accepted
+    assert robot.hears(2)
 
 
 def test_namespaces_are_respected(start):

@@ -8,7 +8,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.errors import ConfigError
 from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.parameters import Parameters
@@ -35,7 +35,7 @@ def node():
 
 
 def localizer_parameters(node, **options):
-    return Parameters(node, LocalizerNodeConfig, LocalizerConfig, **options)
+    return Parameters(node, LocalizerNodeConfig, LocalizerConfig, OdometryConfig, **options)
 
 
 def test_settings_come_from_the_parameters_and_else_from_the_defaults(node):
@@ -63,6 +63,8 @@ def test_a_whole_number_is_taken_for_metres(node):
         ({'mounting': '1 2 3', 'base_frame': 'b'}, 'mounting must be seven numbers'),
         ({'mounting': '0 0 0 0 0 0 2', 'base_frame': 'b'}, 'must have length 1, got 2.000'),
         ({'mounting': '0 0 0 0 0 0 1'}, 'mounting is set but base_frame is not'),
+        ({'use_odometry': 'true'}, 'use_odometry needs base_frame'),
+        ({'odometry_witnesses': 1}, 'odometry_witnesses must be >= 2, got 1'),
     ],
 )
 def test_wrong_parameters_are_refused(node, given, sentence):

@@ -20,6 +20,7 @@ from nerf_reversal_ros.lens import lens_from_info
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.ros.frames import FrameError, Frames
+from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.statistics import status_message
@@ -89,13 +90,19 @@ class Answering:
         with self.turn:
             pass
 
-    def answer(self, picture: Any, info: CameraInfo | None) -> Answer:
-        """Localize an Image or CompressedImage; what is wrong with it is in the status."""
+    def answer(
+        self, picture: Any, info: CameraInfo | None, odometer: Odometer | None = None
+    ) -> Answer:
+        """
+        Localize an Image or CompressedImage; what is wrong with it is in the status.
+
+        An odometer is asked about pictures that the robot took one after the other.
+        """
         if info is None:
             detail = 'publish the CameraInfo of the pictures on the camera_info topic'
             return refusal(picture.header, LocalizerStatus.NO_CAMERA_INFO, detail)
         try:
-            return self._answered(picture, info)
+            return self._answered(picture, info, odometer)
         except ImageError as error:
             return refusal(picture.header, LocalizerStatus.UNUSABLE_PICTURE, str(error))
         except FrameError as error:
@@ -104,7 +111,7 @@ class Answering:
             get_logger('localizer').error(printable_traceback(), throttle_duration_sec=10.0)
             return refusal(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
 
-    def _answered(self, picture: Any, info: CameraInfo) -> Answer:
+    def _answered(self, picture: Any, info: CameraInfo, odometer: Odometer | None) -> Answer:
         rgb = rgb_from_message(picture)
         lens = lens_from_info(info, rgb.shape[1], rgb.shape[0])
         base_from_camera = self._frames.base_from_camera(picture.header.frame_id)
@@ -112,6 +119,8 @@ class Answering:
             localizer = self._localizer  # may be exchanged meanwhile
             localizer.config = self._config()
             outcome = localizer.localize(lens.undistorted_rgb(rgb), lens.camera)
+        if odometer is not None and base_from_camera is not None:
+            outcome = odometer.judge(outcome, picture.header.stamp, base_from_camera)
         status = status_message(picture.header, outcome)
         if not isinstance(outcome, PoseEstimate):
             return Answer(status)

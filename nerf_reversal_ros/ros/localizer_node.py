@@ -1,6 +1,7 @@
 """The localizer as a lifecycle node: pictures in, poses or silence with a reason out."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -8,11 +9,12 @@ from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer, Poses
 from nerf_reversal_ros.ros.frames import FrameError, Frames
+from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.running import DONE, once, printable_traceback, run, STEADY
 from nerf_reversal_ros.ros.services import Services
@@ -44,7 +46,7 @@ class LocalizerNode(LifecycleNode):
     def __init__(self, make: MakeLocalizer = make_localizer) -> None:
         super().__init__('localizer', automatically_declare_parameters_from_overrides=True)
         self._make = make
-        self._options = Parameters(self, LocalizerNodeConfig, LocalizerConfig)
+        self._options = Parameters(self, LocalizerNodeConfig, LocalizerConfig, OdometryConfig)
         self._settings = self._options.get(LocalizerNodeConfig)
         self._map_dir = Path()
         self._state = 'unconfigured'
@@ -93,7 +95,13 @@ class LocalizerNode(LifecycleNode):
         """Subscribe and publish."""
         assert self.answering is not None
         self._statistics.reset()
-        self.watching = Watching(self, self._settings, self.answering, self._publish, self._quick)
+        odometer = None
+        if self._settings.use_odometry:
+            odometry = partial(self._options.get, OdometryConfig)
+            odometer = Odometer(self._settings.base_frame, odometry)
+        self.watching = Watching(
+            self, self._settings, self.answering, self._publish, self._quick, odometer
+        )
         self._state = 'active'
         self.get_logger().info(f'localizes the pictures of {self.watching.topic}')
         return super().on_activate(state)
@@ -133,9 +141,9 @@ class LocalizerNode(LifecycleNode):
         self.reset()
 
     def reset(self) -> None:
-        """Forget the waiting picture and all counts."""
+        """Forget the waiting picture, all counts, and what the odometry is compared with."""
         if (watching := self.watching) is not None:
-            watching.pictures.reset()
+            watching.reset()
         self._statistics.reset()
 
     def _config(self) -> LocalizerConfig:

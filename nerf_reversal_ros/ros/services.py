@@ -34,7 +34,7 @@ class Served(Protocol):
         """Use another map from now on; an error leaves the present one."""
 
     def reset(self) -> None:
-        """Forget the waiting picture and all counts."""
+        """Forget the waiting picture, all counts, and what the odometry is compared with."""
 
 
 class Services:

@@ -20,7 +20,7 @@ class LocalizerNodeConfig(Checked):
     )
     reliability: str = option(
         'best_effort',
-        'QoS of the subscriptions to pictures and camera_info',
+        'QoS of the subscriptions to pictures, camera_info and odometry',
         choices=('best_effort', 'reliable'),
     )
     map_frame: str = option('map', 'frame of the poses')
@@ -35,6 +35,9 @@ class LocalizerNodeConfig(Checked):
     )
     publish_tf: bool = option(False, 'broadcast map_frame -> odom_frame (needs base_frame)')
     odom_frame: str = option('odom', 'frame of the odometry, for publish_tf')
+    use_odometry: bool = option(
+        False, 'compare poses with the Odometry of base_frame that comes on the topic odom'
+    )
     camera_info_timeout_s: float = option(
         1.0, 'a picture waits this long for the first camera_info [s]', low=0.0, high=60.0
     )
@@ -48,6 +51,11 @@ class LocalizerNodeConfig(Checked):
                 raise ConfigError('mounting is set but base_frame is not: name it, base_link say')
         if self.publish_tf and not self.base_frame:
             raise ConfigError('publish_tf needs base_frame: name it, base_link say')
+        if self.use_odometry and not self.base_frame:
+            raise ConfigError(
+                'use_odometry needs base_frame: name the frame that the odometry is of,'
+                ' base_link say'
+            )
         if not self.map_frame:
             raise ConfigError('map_frame is empty: name the frame of the poses, map say')
 

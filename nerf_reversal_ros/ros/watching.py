@@ -1,9 +1,11 @@
-"""The pictures and camera_info that come in while the localizer node is active."""
+"""The pictures, camera_info and odometry that come in while the localizer node is active."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
 import threading
+from typing import Any
 
+from nav_msgs.msg import Odometry
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -13,6 +15,7 @@ from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.answering import Answer, Answering, refusal
 from nerf_reversal_ros.ros.camera_infos import CameraInfos
 from nerf_reversal_ros.ros.mailbox import Mailbox
+from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 
@@ -33,6 +36,8 @@ class Watching:
         Called with each answer, in that thread.
     group : CallbackGroup
         Of the subscriptions; their callbacks return at once.
+    odometer : Odometer, optional
+        Confirms or contradicts the answers; without it no odometry is subscribed to.
     """
 
     def __init__(
@@ -42,12 +47,14 @@ class Watching:
         answering: Answering,
         publish: Callable[[Answer], None],
         group: CallbackGroup,
+        odometer: Odometer | None = None,
     ) -> None:
         self.camera_infos = CameraInfos()
         """Those that came in."""
         self._info_timeout_s = settings.camera_info_timeout_s
         self._answering = answering
         self._publish = publish
+        self._odometer = odometer
         self._asked: list[Future[Answer]] = []
         self._asking = threading.Lock()
         self._node = node
@@ -56,16 +63,22 @@ class Watching:
         compressed = settings.image_transport == 'compressed'
         picture, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')
         reliable = settings.reliability == 'reliable'
-        qos = QoSProfile(
-            depth=5,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
+        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        wanted: list[tuple[type, str, Callable[[Any], None], int]] = [
+            (CameraInfo, 'camera_info', self.camera_infos.put, 5),
+            (picture, topic, self.pictures.put, 5),
+        ]
+        if odometer is not None:  # of a high rate, and none is to be missed
+            wanted.insert(0, (Odometry, 'odom', odometer.put, 100))
         self._subscriptions = [
-            node.create_subscription(kind, name, callback, qos, callback_group=group)
-            for kind, name, callback in (
-                (CameraInfo, 'camera_info', self.camera_infos.put),
-                (picture, topic, self.pictures.put),
+            node.create_subscription(
+                kind,
+                name,
+                callback,
+                QoSProfile(depth=depth, reliability=policy),
+                callback_group=group,
             )
+            for kind, name, callback, depth in wanted
         ]
         self.topic: str = self._subscriptions[-1].topic_name
         """Full name of the topic of the pictures."""
@@ -78,6 +91,12 @@ class Watching:
             if self.pictures.closed:
                 future.cancel()
         return future
+
+    def reset(self) -> None:
+        """Forget the waiting picture, the counts, and what the odometry is compared with."""
+        self.pictures.reset()
+        if self._odometer is not None:
+            self._odometer.reset()
 
     def close(self) -> bool:
         """End; tell whether the thread is not busy any more."""
@@ -112,7 +131,7 @@ class Watching:
         with self._answering.turn:
             if self.pictures.closed:
                 return None
-            answer = self._answering.answer(picture, info)
+            answer = self._answering.answer(picture, info, self._odometer)
             answer.status.received = self.pictures.received
             answer.status.dropped = self.pictures.dropped
             if not self.pictures.closed:

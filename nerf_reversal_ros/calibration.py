@@ -1,0 +1,54 @@
+"""What a map knows about its own answers: how sure the gate may be, and how wide errors are."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from nerf_reversal_ros.gate import BIAS, WEIGHTS
+from nerf_reversal_ros.geometry import Array
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Learned when a map is built, by `nerf_reversal_ros.calibration_fitting`."""
+
+    covariance_scale: float = 10.0
+    """Factor on the covariance that the matches give."""
+    floor_m: float = 0.002
+    """Standard deviation of the position that no number of matches removes, each axis."""
+    floor_deg: float = 0.05
+    """The same of the orientation."""
+    gate_bias: float = BIAS
+    """With ``gate_weights``: the log odds that a pose is right, linear in the gate's features."""
+    gate_weights: tuple[float, ...] = WEIGHTS
+
+    def covariance(self, fitted: Array) -> Array:
+        """Return the covariance (6, 6) to be published for the one that the matches give."""
+        floor = [self.floor_m**2] * 3 + [np.radians(self.floor_deg) ** 2] * 3
+        covariance: Array = self.covariance_scale * fitted + np.diag(floor)
+        return covariance
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers for JSON; `from_dict` is the way back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> 'Calibration':
+        """
+        Read what `as_dict` returned.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If a number is missing, is none, or is not finite.
+        """
+        weights = tuple(float(weight) for weight in stored['gate_weights'])
+        names = 'covariance_scale', 'floor_m', 'floor_deg', 'gate_bias'
+        numbers = {name: float(stored[name]) for name in names}
+        if len(weights) != len(WEIGHTS):
+            raise ValueError(f'{len(weights)} weights of the gate, not {len(WEIGHTS)}')
+        if not np.isfinite([*weights, *numbers.values()]).all():
+            raise ValueError('numbers that are not finite')
+        return cls(**numbers, gate_weights=weights)

@@ -1,0 +1,154 @@
+"""
+Learn when a map's answers are right, and how far off they are, from frames that it never saw.
+
+Held-out frames are localized as they are, made hard, and in a mirror, where no answer is right.
+From what the gate looked at, the probability that a pose is right is fitted by logistic
+regression, starting from what other rooms taught: few pictures change it little. The covariance
+is scaled to the errors of the right poses.
+
+References
+----------
+Platt, "Probabilistic outputs for support vector machines", 1999. Bar-Shalom et al., Estimation
+with Applications, 2001, 5.4 (ANEES).
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from nerf_reversal_ros.calibration import Calibration
+from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.gate import BIAS, features, GOOD_DEG, GOOD_M, TYPICAL, WEIGHTS
+from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.hardening import made_hard, mirrored, Shot
+from nerf_reversal_ros.localization import Localizer
+from nerf_reversal_ros.metrics import error_vectors
+
+VARIANTS = 6
+"""So many times each frame is made hard."""
+LEAST_POSES = 10
+"""With fewer right poses nothing is learned."""
+TRUST_IN_OTHER_ROOMS = 40.0
+"""Information, in pictures at even odds, with which weights stay at those of other rooms."""
+
+OPEN = LocalizerConfig(
+    min_inliers=12,
+    min_inlier_ratio=0.0,
+    min_spread=0.0,
+    max_disagreement_m=10.0,
+    max_disagreement_deg=180.0,
+    min_similarity=-1.0,
+    max_std_m=10.0,
+    max_distance_m=1000.0,
+    min_probability=0.0,
+)
+"""A gate that lets nearly everything pass, to see what it would have looked at."""
+BARE = Calibration(covariance_scale=1.0, floor_m=0.0, floor_deg=0.0)
+"""Leaves a covariance as the matches give it."""
+
+
+class Poses(NamedTuple):
+    """N refined poses, with what the gate saw of each; see `collect`."""
+
+    features: Array
+    """(N, F) of the gate."""
+    errors: Array
+    """(N, 6) [m] and [rad], see `error_vectors`; NaN where no pose is right."""
+    covariances: Array
+    """(N, 6, 6) as the matches give them."""
+    right: NDArray[np.bool_]
+    """(N,) within `GOOD_M` and `GOOD_DEG` of the truth."""
+
+
+def collect(localizer: Localizer, shots: Iterable[Shot]) -> Poses:
+    """Localize shots and keep what was refined; the localizer is `OPEN` and `BARE`."""
+    rows, errors, covariances = [], [], []
+    for shot in shots:
+        told = localizer.localize(shot.rgb, shot.camera).diagnostics
+        if told.refined is None or 'similarity' not in told.scores:
+            continue
+        seen = features(told.scores)
+        if not np.isfinite(seen).all():  # where the map is blank there is no similarity
+            continue
+        known = np.isfinite(shot.map_from_camera).all()
+        pair = told.refined[None], shot.map_from_camera[None]
+        rows.append(seen)
+        errors.append(error_vectors(*pair)[0] if known else np.full(6, np.nan))
+        covariances.append(told.refined_covariance)
+    error = np.array(errors).reshape(-1, 6)
+    off_m, off_rad = (np.linalg.norm(part, axis=1) for part in (error[:, :3], error[:, 3:]))
+    return Poses(
+        np.array(rows).reshape(-1, len(WEIGHTS)),
+        error,
+        np.array(covariances).reshape(-1, 6, 6),
+        (off_m < GOOD_M) & (off_rad < np.radians(GOOD_DEG)),  # not where the error is NaN
+    )
+
+
+def variants(shot: Shot, seed: int) -> list[Shot]:
+    """Return a shot as it is, made hard in several ways, and in a mirror."""
+    rng = np.random.default_rng(seed)
+    return [shot, *(made_hard(shot, rng) for _ in range(VARIANTS)), mirrored(shot)]
+
+
+def calibrate(poses: Poses) -> tuple[Calibration, dict[str, Any]]:
+    """Fit a calibration to the poses of one map, and tell what it rests on."""
+    right = poses.right
+    found = {'calibration_poses': len(right), 'calibration_right': int(right.sum())}
+    if right.sum() < LEAST_POSES:
+        return Calibration(), found
+    bias, weights = fit_gate(poses.features, right)
+    scale = covariance_scale(poses.errors[right], poses.covariances[right])
+    return Calibration(scale, gate_bias=bias, gate_weights=weights), found
+
+
+def covariance_scale(errors: Array, covariances: Array) -> float:
+    """Return the factor on covariances (N, 6, 6) that makes ANEES of errors (N, 6) six."""
+
+    def surplus(scale: float) -> float:
+        published = [Calibration(scale).covariance(fitted) for fitted in covariances]
+        whitened = np.linalg.solve(published, errors[..., None])[..., 0]
+        return float((errors * whitened).sum(1).mean() / 6 - 1)
+
+    low, high = 1.0, 100.0
+    if surplus(low) <= 0:  # it may widen the covariance, never narrow it
+        return low
+    for _ in range(40):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
+    return high
+
+
+def fit_gate(
+    rows: Array, right: NDArray[np.bool_], trust: float = TRUST_IN_OTHER_ROOMS
+) -> tuple[float, tuple[float, ...]]:
+    """
+    Fit bias and weights of the log odds by logistic regression with a Gaussian prior.
+
+    Parameters
+    ----------
+    rows : (N, F) array
+        Features of the gate.
+    right : (N,) array
+        Whether the pose was.
+    trust : float
+        Of the prior, which has its mean at the weights of other rooms.
+    """
+    centre, spread = np.array(TYPICAL).T
+    start = np.array([BIAS + np.array(WEIGHTS) @ centre, *(np.array(WEIGHTS) * spread)])
+    design = np.column_stack([np.ones(len(rows)), (rows - centre) / spread])
+    sign = np.where(right, 1.0, -1.0)
+
+    def cost(log_odds_of: Array) -> tuple[float, Array]:
+        margin = sign * (design @ log_odds_of)
+        off = log_odds_of - start
+        slope = -(sign / (1 + np.exp(np.clip(margin, -500, 500)))) @ design
+        value = np.logaddexp(0, -margin).sum() + 0.5 * trust / 4 * off @ off
+        return float(value), slope + trust / 4 * off
+
+    best = minimize(cost, start, jac=True, method='L-BFGS-B').x
+    weights = best[1:] / spread
+    return float(best[0] - weights @ centre), tuple(float(weight) for weight in weights)

@@ -1,0 +1,276 @@
+"""
+Whether the robot's odometry confirms or contradicts a pose.
+
+Odometry does not know where the robot is in the map, but it knows well how the robot moved in the
+last metres. So the way from an earlier pose to a new one, in the map, should be that of the
+odometry, but for what both poses may be off and what the odometry may have drifted in between. A
+pose that agrees with several earlier ones is published although it is a little too improbable by
+itself; one that contradicts them is not published. It may be the earlier ones that are wrong, or
+the robot may have been carried away: new poses that agree with each other replace them.
+"""
+
+from bisect import bisect_left
+from collections import deque
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from nerf_reversal_ros.config import OdometryConfig
+from nerf_reversal_ros.gate import GOOD_DEG, GOOD_M
+from nerf_reversal_ros.geometry import Array, inverse, pose_errors
+from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.tracks import interpolated, Track
+
+KEPT_S = 10.0
+"""Odometry older than this is forgotten: pictures are answered sooner."""
+JUMP_S = 1.0
+"""Odometry that is older than its predecessor by more means that time began anew."""
+STEP_M, STEP_DEG = 0.01, 0.5
+"""Smaller movements do not add to the path: else the noise of standing still would."""
+SIGMAS = 3.0
+"""Poses may be off by so many of their standard deviations."""
+PATIENCE_S = 1.0
+"""New poses from one place, that contradict the earlier ones, count when so far apart in time."""
+
+
+class Reading(NamedTuple):
+    """What the odometry says about one time."""
+
+    stamp_ns: int
+    pose: Array
+    """(4, 4) in the odometry's frame: of the base in a track, of the camera in a sighting."""
+    travelled_m: float
+    """Length of the path since the track began."""
+    turned_deg: float
+    """Sum of all turns since the track began."""
+
+
+class OdometryTrack:
+    """The odometry of the last seconds."""
+
+    def __init__(self) -> None:
+        self._readings: deque[Reading] = deque()
+        self._corner: Array | None = None  # the pose up to which the path was measured
+
+    def add(self, stamp_ns: int, odom_from_base: Array) -> bool:
+        """Add a pose (4, 4); False if time jumped back, so that all before it was forgotten."""
+        last = self._readings[-1] if self._readings else None
+        jumped = last is not None and stamp_ns < last.stamp_ns - JUMP_S * 1e9
+        if last is None or jumped or self._corner is None:
+            self._readings.clear()
+            self._corner, travelled_m, turned_deg = odom_from_base, 0.0, 0.0
+        elif stamp_ns <= last.stamp_ns:
+            return True  # overtaken by a newer one
+        else:
+            _, _, travelled_m, turned_deg = last
+            step_m, step_deg = _between(self._corner, odom_from_base)
+            if step_m >= STEP_M or step_deg >= STEP_DEG:
+                self._corner = odom_from_base
+                travelled_m, turned_deg = travelled_m + step_m, turned_deg + step_deg
+        self._readings.append(Reading(stamp_ns, odom_from_base, travelled_m, turned_deg))
+        while self._readings[0].stamp_ns < stamp_ns - KEPT_S * 1e9:
+            self._readings.popleft()
+        return not jumped
+
+    def at(self, stamp_ns: int, tolerance_s: float) -> Reading | None:
+        """Interpolate at a stamp; None if the nearest message is further away than that [s]."""
+        if not self._readings:
+            return None
+        stamps = [reading.stamp_ns for reading in self._readings]
+        after = min(bisect_left(stamps, stamp_ns), len(stamps) - 1)
+        near = [self._readings[k] for k in sorted({max(0, after - 1), after})]
+        known_ns = np.array([reading.stamp_ns for reading in near], dtype=np.int64)
+        track = Track(known_ns, np.stack([reading.pose for reading in near]))
+        poses, gap_ns = interpolated(track, np.array([stamp_ns], dtype=np.int64))
+        if gap_ns[0] > tolerance_s * 1e9:
+            return None
+        travelled_m, turned_deg = (
+            float(np.interp(stamp_ns - known_ns[0], known_ns - known_ns[0], values))
+            for values in zip(*(reading[2:] for reading in near), strict=True)
+        )
+        return Reading(stamp_ns, poses[0], travelled_m, turned_deg)
+
+
+class Sighting(NamedTuple):
+    """A pose in the map, and what the odometry said about that time."""
+
+    map_from_camera: Array
+    """(4, 4)."""
+    covariance: Array
+    """(6, 6) as in `PoseEstimate.covariance`."""
+    reading: Reading
+
+
+class Comparison(NamedTuple):
+    """How well the way from one sighting to another is that of the odometry."""
+
+    off_m: float
+    off_deg: float
+    """The difference of the two ways."""
+    allowed_m: float
+    allowed_deg: float
+    """What drift and uncertainty explain."""
+    near: bool
+    """Whether the drift alone leaves the pose right (`GOOD_M`, `GOOD_DEG`)."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether that explains the difference."""
+        return self.off_m <= self.allowed_m and self.off_deg <= self.allowed_deg
+
+
+def compare(old: Sighting, new: Sighting, config: OdometryConfig) -> Comparison:
+    """
+    Compare the motion between two sightings with that of the odometry.
+
+    The drift is bounded by a share of the path, and of the angle turned, plus a constant. To it
+    come `SIGMAS` standard deviations of both poses, the larger for each direction; an error of
+    the older orientation turns the whole way: J = [[I, -skew(way)], [0, I]].
+    """
+    way_in_odom = inverse(old.reading.pose) @ new.reading.pose
+    expected = old.map_from_camera @ way_in_odom
+    off_m, off_deg = _between(expected, new.map_from_camera)
+    x, y, z = expected[:3, 3] - old.map_from_camera[:3, 3]
+    jacobian = np.eye(6)
+    jacobian[:3, 3:] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]
+    covariance = new.covariance + jacobian @ old.covariance @ jacobian.T
+    std_m, std_rad = (
+        np.sqrt(np.linalg.eigvalsh(block)[-1])
+        for block in (covariance[:3, :3], covariance[3:, 3:])
+    )
+    travelled_m = abs(new.reading.travelled_m - old.reading.travelled_m)
+    turned_deg = abs(new.reading.turned_deg - old.reading.turned_deg)
+    drift_m = config.odometry_drift_m + config.odometry_drift * travelled_m
+    drift_deg = config.odometry_drift_deg + config.odometry_drift * turned_deg
+    return Comparison(
+        off_m,
+        off_deg,
+        float(drift_m + SIGMAS * std_m),
+        float(drift_deg + SIGMAS * np.degrees(std_rad)),
+        drift_m <= GOOD_M and drift_deg <= GOOD_DEG,
+    )
+
+
+class OdometryCheck:
+    """
+    Remembers the last poses that the gate believed, and compares each new one with them.
+
+    What the odometry alone confirmed is not remembered: it is no witness for others. When time
+    jumps backwards, all is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._track = OdometryTrack()
+        self._remembered: list[Sighting] = []
+        self._challengers: list[Sighting] = []
+
+    def forget(self) -> None:
+        """Forget the earlier poses, as when another map is used."""
+        self._remembered, self._challengers = [], []
+
+    def hear(self, stamp_ns: int, odom_from_base: Array) -> None:
+        """Take what the odometry said: the pose (4, 4) of the base at a time."""
+        if not self._track.add(stamp_ns, odom_from_base):
+            self.forget()
+
+    def judge(
+        self, outcome: Outcome, stamp_ns: int, base_from_camera: Array, config: OdometryConfig
+    ) -> Outcome:
+        """
+        Confirm or contradict what the localizer said about a picture.
+
+        Parameters
+        ----------
+        outcome : Outcome
+            The localizer's.
+        stamp_ns : int
+            When the picture was taken.
+        base_from_camera : (4, 4) array
+            Where the camera is mounted.
+        config : OdometryConfig
+            How far the odometry may be trusted.
+
+        Returns
+        -------
+        Outcome
+            The same, as always without odometry near the stamp; or the pose of a picture that was
+            too improbable, now confirmed; or ``odometry disagrees``. Its scores tell how many of
+            the remembered poses agree.
+        """
+        pose = outcome if isinstance(outcome, PoseEstimate) else _doubtful(outcome, config)
+        reading = self._track.at(stamp_ns, config.odometry_tolerance_s)
+        if pose is None or reading is None:
+            return outcome
+        reading = reading._replace(pose=reading.pose @ base_from_camera)
+        new = Sighting(pose.map_from_camera, pose.covariance, reading)
+        if self._remembered and stamp_ns < self._remembered[-1].reading.stamp_ns:
+            self.forget()
+        found = [compare(old, new, config) for old in self._remembered]
+        agreeing = sum(comparison.agrees for comparison in found)
+        agreed = 2 * agreeing > len(found) or not found
+        scores = {'odometry_compared': float(len(found)), 'odometry_agreeing': float(agreeing)}
+        told = replace(pose.diagnostics, scores={**pose.diagnostics.scores, **scores})
+        if isinstance(outcome, Rejected):
+            witnesses = sum(comparison.agrees and comparison.near for comparison in found)
+            confirmed = agreed and witnesses >= config.odometry_witnesses
+            return replace(pose if confirmed else outcome, diagnostics=told)
+        if agreed:
+            self._challengers = []
+            if not found or _moved(self._remembered[-1], new, config):
+                self._remembered.append(new)
+            del self._remembered[: -2 * config.odometry_witnesses]
+            return replace(pose, diagnostics=told)
+        if self._replaced_by(new, config):
+            return replace(pose, diagnostics=told)
+        worst = next(comparison for comparison in reversed(found) if not comparison.agrees)
+        return Rejected(
+            'odometry disagrees',
+            f'{worst.off_m:.2f} m and {worst.off_deg:.1f} deg from where the odometry leads from'
+            f' an earlier pose (allowed: {worst.allowed_m:.2f} m, {worst.allowed_deg:.1f} deg);'
+            f' {len(self._challengers)} of {config.odometry_witnesses} new poses that would'
+            ' replace the earlier ones',
+            told,
+        )
+
+    def _replaced_by(self, new: Sighting, config: OdometryConfig) -> bool:
+        """Count a pose that contradicts; begin anew from it when enough agree with each other."""
+        agreeing = [old for old in self._challengers if compare(old, new, config).agrees]
+        if not agreeing or _moved(agreeing[-1], new, config) or _later(agreeing[-1], new):
+            agreeing.append(new)
+        self._challengers = agreeing
+        if len(agreeing) < config.odometry_witnesses:
+            return False
+        self._remembered, self._challengers = [new], []
+        return True
+
+
+def _doubtful(rejected: Rejected, config: OdometryConfig) -> PoseEstimate | None:
+    """Return the pose of a picture that lacked nothing but a little probability."""
+    told = rejected.diagnostics
+    probability = told.scores.get('probability', 0.0)
+    if (
+        rejected.reason != 'too improbable'
+        or told.refined is None
+        or told.refined_covariance is None
+        or not probability >= config.min_confirmed_probability
+    ):
+        return None
+    return PoseEstimate(told.refined, told.refined_covariance, told)
+
+
+def _moved(old: Sighting, new: Sighting, config: OdometryConfig) -> bool:
+    """Tell whether two sightings are of different views: else the second proves nothing more."""
+    travelled_m = new.reading.travelled_m - old.reading.travelled_m
+    turned_deg = new.reading.turned_deg - old.reading.turned_deg
+    return travelled_m >= config.odometry_drift_m or turned_deg >= config.odometry_drift_deg
+
+
+def _later(old: Sighting, new: Sighting) -> bool:
+    return new.reading.stamp_ns - old.reading.stamp_ns >= PATIENCE_S * 1e9
+
+
+def _between(a: Array, b: Array) -> tuple[float, float]:
+    """Return distance [m] and angle [deg] between two poses (4, 4)."""
+    errors = pose_errors(a[None], b[None])
+    return float(errors.translation[0]), float(np.degrees(errors.rotation[0]))

@@ -1,0 +1,81 @@
+"""The robot's odometry, as messages, beside the answers of the localizer."""
+
+from collections.abc import Callable
+import threading
+
+from builtin_interfaces.msg import Time
+from nav_msgs.msg import Odometry
+import numpy as np
+from rclpy.logging import get_logger
+
+from nerf_reversal_ros.config import OdometryConfig
+from nerf_reversal_ros.geometry import Array, pose_from_quaternion
+from nerf_reversal_ros.odometry_check import OdometryCheck
+from nerf_reversal_ros.outcome import Outcome, PoseEstimate
+
+
+class Odometer:
+    """
+    Lets the odometry confirm or contradict outcomes; see `OdometryCheck`.
+
+    Messages and pictures may come from different threads.
+
+    Parameters
+    ----------
+    base_frame : str
+        The frame whose odometry is wanted: messages of another one are left out, with a warning.
+    config : callable
+        Returns the present settings.
+    """
+
+    def __init__(self, base_frame: str, config: Callable[[], OdometryConfig]) -> None:
+        self._base_frame = base_frame
+        self._config = config
+        self._check = OdometryCheck()
+        self._lock = threading.Lock()
+
+    def put(self, message: Odometry) -> None:
+        """Take a message that came in."""
+        p, q = message.pose.pose.position, message.pose.pose.orientation
+        numbers = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
+        length = np.linalg.norm(numbers[3:])
+        child = message.child_frame_id
+        if child and child != self._base_frame:
+            _warn(
+                f'the odometry is of {child}, and base_frame is {self._base_frame}: it is left'
+                ' out until both are the same'
+            )
+        elif not np.all(np.isfinite(numbers)) or not 0.5 < length < 2.0:
+            _warn(
+                'the odometry has no pose (NaN, or a quaternion of length'
+                f' {length:.3g} instead of 1): it is left out, see to its source'
+            )
+        else:
+            with self._lock:
+                pose = pose_from_quaternion(numbers[:3], numbers[3:])
+                self._check.hear(_nanoseconds(message.header.stamp), pose)
+
+    def judge(self, outcome: Outcome, stamp: Time, base_from_camera: Array) -> Outcome:
+        """Return the outcome for a picture of that stamp, confirmed, contradicted or as it is."""
+        config = self._config()
+        with self._lock:
+            judged = self._check.judge(outcome, _nanoseconds(stamp), base_from_camera, config)
+        if judged is outcome and isinstance(outcome, PoseEstimate):
+            _warn(
+                f'no odometry within {config.odometry_tolerance_s:g} s of a picture, so that it is'
+                ' not compared: see to the topic odom and to the stamps'
+            )
+        return judged
+
+    def reset(self) -> None:
+        """Forget the earlier poses."""
+        with self._lock:
+            self._check.forget()
+
+
+def _nanoseconds(stamp: Time) -> int:
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def _warn(sentence: str) -> None:
+    get_logger('localizer').warning(sentence, throttle_duration_sec=10.0)

@@ -1,0 +1,137 @@
+"""What is learned from held-out frames is how sure and how wide an answer must be."""
+
+import json
+
+import numpy as np
+import pytest
+from rooms import phone_camera, render_box_room, walk
+
+from nerf_reversal_ros.calibration import Calibration
+from nerf_reversal_ros.calibration_fitting import (
+    calibrate,
+    covariance_scale,
+    fit_gate,
+    LEAST_POSES,
+    Poses,
+    variants,
+)
+from nerf_reversal_ros.gate import BIAS, TYPICAL, WEIGHTS
+from nerf_reversal_ros.hardening import Shot
+
+CAMERA = phone_camera()
+
+
+def errors_and_covariances(count, factor, seed=0):
+    """Errors that are, in variance, ``factor`` times what their covariances and the floor say."""
+    rng = np.random.default_rng(seed)
+    std = rng.uniform(0.002, 0.02, (count, 6))
+    covariances = np.array([np.diag(row**2) for row in std])
+    published = [Calibration(factor).covariance(one) for one in covariances]
+    errors = np.array([rng.multivariate_normal(np.zeros(6), one) for one in published])
+    return errors, covariances
+
+
+@pytest.mark.parametrize('factor', [2.0, 9.0, 40.0])
+def test_the_covariance_is_scaled_to_the_errors(factor):
+    found = covariance_scale(*errors_and_covariances(2000, factor))
+    assert found == pytest.approx(factor, rel=0.1)
+
+
+def test_the_covariance_is_never_narrowed():
+    errors, covariances = errors_and_covariances(200, 1.0)
+    assert covariance_scale(errors * 0.1, covariances) == 1.0
+
+
+def sample(count, weights, bias, seed=0):
+    """Draw features as they typically are, and whether the pose was right by given odds."""
+    rng = np.random.default_rng(seed)
+    centre, spread = np.array(TYPICAL).T
+    rows = rng.normal(centre, spread, (count, len(TYPICAL)))
+    odds = np.exp(-(bias + rows @ np.asarray(weights)))
+    return rows, rng.random(count) < 1 / (1 + odds)
+
+
+def test_many_pictures_of_a_room_teach_the_gate_what_is_right_there():
+    other = np.array(WEIGHTS) * [1, 0.3, 2.0, 0.3, -1, 1, 0.5]
+    rows, right = sample(20_000, other, BIAS)
+    bias, weights = fit_gate(rows, right)
+    spread = np.array(TYPICAL)[:, 1]
+    np.testing.assert_allclose(weights * spread, other * spread, atol=0.25)
+    assert bias == pytest.approx(BIAS, rel=0.15)
+
+
+def test_few_pictures_leave_the_gate_nearly_as_other_rooms_made_it():
+    rows, right = sample(10, WEIGHTS, BIAS)
+    _, weights = fit_gate(rows, right)
+    spread = np.array(TYPICAL)[:, 1]
+    np.testing.assert_allclose(weights * spread, np.array(WEIGHTS) * spread, atol=0.4)
+
+
+def test_with_too_few_right_poses_nothing_is_learned():
+    rows, _ = sample(30, WEIGHTS, BIAS)
+    few = np.arange(30) < LEAST_POSES - 1
+    poses = Poses(rows, np.zeros((30, 6)), np.tile(np.eye(6), (30, 1, 1)), few)
+    calibration, found = calibrate(poses)
+    assert calibration == Calibration()
+    assert found == {'calibration_poses': 30, 'calibration_right': LEAST_POSES - 1}
+
+
+def test_a_calibration_survives_json():
+    calibration = Calibration(3.0, gate_bias=-1.5, gate_weights=tuple(np.arange(7.0)))
+    assert Calibration.from_dict(json.loads(json.dumps(calibration.as_dict()))) == calibration
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'gate_weights': [1.0]},
+        {'gate_weights': 3.0},
+        {'covariance_scale': None},
+        {'gate_bias': float('nan')},
+        {'floor_m': 'x'},
+    ],
+)
+def test_a_calibration_with_wrong_numbers_is_refused(change):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Calibration.from_dict({**Calibration().as_dict(), **change})
+
+
+@pytest.fixture(scope='module')
+def shot():
+    pose = walk(4)[1]
+    return Shot(render_box_room(pose, CAMERA)[0], CAMERA, pose)
+
+
+def test_a_shot_made_hard_keeps_its_pose_and_fits_its_camera(shot):
+    as_it_is, *hard, _ = variants(shot, seed=3)
+    assert as_it_is is shot and len(hard) == 6
+    for one in hard:
+        np.testing.assert_array_equal(one.map_from_camera, shot.map_from_camera)
+        assert one.rgb.shape == (one.camera.height, one.camera.width, 3)
+        assert one.rgb.dtype == np.uint8
+        same = one.rgb.shape == shot.rgb.shape and np.array_equal(one.rgb, shot.rgb)
+        assert not same
+
+
+def test_hard_shots_are_the_same_every_time(shot):
+    for one, other in zip(variants(shot, seed=3), variants(shot, seed=3), strict=True):
+        np.testing.assert_array_equal(one.rgb, other.rgb)
+        assert one.camera == other.camera
+
+
+def test_a_crop_shows_the_same_points_of_the_room(shot):
+    for seed in range(30):
+        for one in variants(shot, seed)[1:-1]:
+            ray = np.linalg.inv(one.camera.matrix) @ [0, 0, 1]
+            first = shot.camera.matrix @ ray
+            assert -0.01 <= first[0] < shot.camera.width
+            assert -0.01 <= first[1] < shot.camera.height
+
+
+def test_in_a_mirror_no_pose_is_right(shot):
+    mirror = variants(shot, seed=0)[-1]
+    assert np.isnan(mirror.map_from_camera).all()
+    np.testing.assert_array_equal(mirror.rgb, shot.rgb[:, ::-1])
+    left = mirror.camera.project(np.array([-0.1, 0.0, 1.0]))
+    right = shot.camera.project(np.array([0.1, 0.0, 1.0]))
+    assert left[0] == pytest.approx(shot.camera.width - 1 - right[0])
