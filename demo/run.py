@@ -22,6 +22,8 @@ from nerf_reversal_ros.geometry import Array
 ROOT = Path(__file__).resolve().parents[1]
 WALK, TEST = Path('demo/bags/walk'), Path('demo/bags/test')
 CONFIG, OUT = Path('demo/build.yaml'), Path('demo_output')
+BASELINES = 'mean_pose,nearest_reference,pca_retrieval,sift_pnp'
+"""Those that neither train nor descend: the others take minutes."""
 SAME_M, SAME_DEG = 0.001, 0.1
 """Poses with ROS and without differ by no more."""
 
@@ -39,6 +41,7 @@ def evaluate(bag: Path, map_dir: Path, walk: Path, out: Path) -> dict[int, Array
     command = Path(get_package_prefix('nerf_reversal_ros'), 'bin/nerf-reversal')
     words = ['evaluate', map_dir, bag, '--reference', walk, '--poses', out / 'poses.json']
     words += ['--json', out / 'metrics.json', '--report', out / 'report.html']
+    words += ['--baselines', BASELINES]
     with started([str(word) for word in (command, *words)]) as child:
         if child.wait() != 0:
             raise DemoError('nerf-reversal evaluate failed: see its last line above')

@@ -5,10 +5,11 @@ A baseline looks at a frame's picture and camera only; ``nearest_reference`` is 
 oracle that is told the true pose and so shows what looking up walked poses could give at best.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 import difflib
-from typing import Protocol
+import time
+from typing import Protocol, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +22,29 @@ from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.geometry import Array, mean_pose
 from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.sift_pnp import SiftPnp
+from nerf_reversal_ros.vlad import VladRetrieval
+
+if TYPE_CHECKING:  # PyTorch is loaded where it is needed: names are known without it
+    from nerf_reversal_ros.fields.voxel import VoxelField
+    from nerf_reversal_ros.inerf import Inerf
+    from nerf_reversal_ros.seed_networks import Kind
 
 SAME_PLACE_M = 0.001
 """The poses of one bag, read twice, are no further apart."""
 Locate = Callable[[Frame], Array | None]
 """From a frame to map_from_camera (4, 4), or None where the method gives no answer."""
 
+INERF_PICTURES = 30
+"""iNeRF takes seconds a picture."""
+
 DEG_PER_M = 100.0
 """For choosing the nearest reference pose: 5 degrees count as much as 5 centimetres."""
 
 
-class _Retrieval(Protocol):
+class _Guess(Protocol):
+    @property
+    def map_from_camera(self) -> Array: ...
+
     @property
     def retrieved(self) -> Array: ...
 
@@ -39,8 +52,8 @@ class _Retrieval(Protocol):
 class Regresses(Protocol):
     """The map's regressor, as far as baselines need it."""
 
-    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> _Retrieval:
-        """Return, among others, ``retrieved``: (K, 4, 4) poses of similar views, best first."""
+    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> _Guess:
+        """Return a pose (4, 4) and ``retrieved``: (K, 4, 4) of similar views, best first."""
 
 
 @dataclass(frozen=True)
@@ -54,65 +67,189 @@ class Material:
     reference: Capture | None = None
     """The pictures that the map was built from, with the convention of the map."""
     progress: ProgressCallback = silent
+    field: 'VoxelField | None' = None
+    """The map's field."""
 
 
-def _mean_pose(material: Material) -> Locate:
+@dataclass(frozen=True)
+class Baseline:
+    """A method that is ready to be asked: a `Locate`."""
+
+    locate: Locate
+    kept_bytes: int | None = None
+    """What it keeps of the walk; None where it stands on the map."""
+    position_only: bool = False
+    """Whether the rotation that it gives is no answer of its own."""
+    most_pictures: int | None = None
+    """It is asked about so many pictures at most, evenly spread, for it is slow."""
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """``mapping_s`` and ``map_mb``: what it took to make it from the walk, and what it keeps."""
+
+    def __call__(self, frame: Frame) -> Array | None:
+        """Locate a frame."""
+        return self.locate(frame)
+
+
+def _mean_pose(material: Material) -> Baseline:
     """Answer with the mean of the walked poses, whatever the picture shows."""
     mean = mean_pose(material.map_from_camera_walked)
-    return lambda frame: mean
+    return Baseline(lambda frame: mean, mean.nbytes)
 
 
-def _nearest_reference(material: Material) -> Locate:
+def _nearest_reference(material: Material) -> Baseline:
     """Answer with the walked pose that is nearest to the truth: an oracle."""
     nearest = nearest_reference(material.map_from_camera_walked)
-    return lambda frame: nearest(frame.map_from_camera)
+    kept = material.map_from_camera_walked.nbytes
+    return Baseline(lambda frame: nearest(frame.map_from_camera), kept)
 
 
-def _pca_retrieval(material: Material) -> Locate:
+def _pca_retrieval(material: Material) -> Baseline:
     """Answer with the pose of the synthetic view whose PCA code is most alike."""
 
     def locate(frame: Frame) -> Array | None:
         retrieved = material.regressor.regress(frame.rgb, frame.camera).retrieved
         return retrieved[0] if len(retrieved) else None
 
-    return locate
+    return Baseline(locate)
 
 
-def _sift_pnp(material: Material) -> Locate:
+def _vlad_retrieval(material: Material) -> Baseline:
+    """Answer with the pose of the most alike (SIFT, VLAD) of every tenth real picture."""
+    reference = _reference('vlad_retrieval', material)
+    index = VladRetrieval(reference, progress=material.progress)
+    return Baseline(lambda frame: index.locate(frame.rgb), index.nbytes)
+
+
+def _sift_pnp(material: Material) -> Baseline:
     """Answer with SIFT + PnP against every tenth real picture, lifted with its depth."""
+    peer = SiftPnp(_reference('sift_pnp', material), progress=material.progress)
+    return Baseline(lambda frame: peer.locate(frame.rgb, frame.camera), peer.nbytes)
+
+
+def _seed(kind: 'Kind') -> Callable[[Material], Baseline]:
+    """Answer with the position that a network of the seed project's recipe regresses."""
+
+    def make(material: Material) -> Baseline:
+        from nerf_reversal_ros.seed_networks import SeedNetwork
+
+        reference = _reference(f'seed_{kind}', material)
+        network = SeedNetwork(reference, kind, progress=material.progress)
+        locate = network.locate
+        return Baseline(lambda frame: locate(frame.rgb, frame.camera), network.nbytes, True)
+
+    return make
+
+
+def _hloc_sift(material: Material) -> Baseline:
+    """Answer with hloc's SIFT against points triangulated from every fourth real picture."""
+    from nerf_reversal_ros.hloc_sift import HlocSift
+
+    peer = HlocSift(_reference('hloc_sift', material), progress=material.progress)
+    return Baseline(lambda frame: peer.locate(frame.rgb, frame.camera), peer.nbytes)
+
+
+def _inerf_prior(material: Material) -> Baseline:
+    """Answer with what iNeRF makes of the regressor's pose."""
+    descent = _inerf('inerf_prior', material)
+
+    def locate(frame: Frame) -> Array:
+        prior = material.regressor.regress(frame.rgb, frame.camera).map_from_camera
+        return descent.refine(frame.rgb, frame.camera, prior, seed=frame.index)
+
+    return Baseline(locate, most_pictures=INERF_PICTURES)
+
+
+def _inerf_random(material: Material) -> Baseline:
+    """Answer with what iNeRF makes of a random pose of the walked volume."""
+    from nerf_reversal_ros.inerf import random_pose
+
+    descent = _inerf('inerf_random', material)
+
+    def locate(frame: Frame) -> Array:
+        start = random_pose(material.map_from_camera_walked, np.random.default_rng(frame.index))
+        return descent.refine(frame.rgb, frame.camera, start, seed=frame.index)
+
+    return Baseline(locate, most_pictures=INERF_PICTURES)
+
+
+def _reference(name: str, material: Material) -> Capture:
     if material.reference is None:
-        raise ConfigError('the baseline sift_pnp needs --reference with the bag of the build')
-    reference = SiftPnp(material.reference, progress=material.progress)
-    return lambda frame: reference.locate(frame.rgb, frame.camera)
+        raise ConfigError(f'the baseline {name} needs --reference with the bag of the build')
+    return material.reference
 
 
-BASELINES: dict[str, Callable[[Material], Locate]] = {
+def _inerf(name: str, material: Material) -> 'Inerf':
+    from nerf_reversal_ros.inerf import Inerf
+
+    if material.field is None:
+        raise ConfigError(f'the baseline {name} needs a map with a voxel field')
+    return Inerf(material.field)
+
+
+BASELINES: dict[str, Callable[[Material], Baseline]] = {
     'mean_pose': _mean_pose,
     'nearest_reference': _nearest_reference,
     'pca_retrieval': _pca_retrieval,
+    'vlad_retrieval': _vlad_retrieval,
     'sift_pnp': _sift_pnp,
+    'seed_cnn': _seed('cnn'),
+    'seed_mlp': _seed('mlp'),
+    'inerf_prior': _inerf_prior,
+    'inerf_random': _inerf_random,
+    'hloc_sift': _hloc_sift,
 }
 """Every known baseline; each is made from `Material` once and then asked for every frame."""
 
-NEED_REFERENCE = ('sift_pnp',)
+NEED_REFERENCE = ('vlad_retrieval', 'sift_pnp', 'seed_cnn', 'seed_mlp', 'hloc_sift')
 """Those that need the real pictures of the build."""
+
+
+def made_baseline(name: str, material: Material, map_costs: Mapping[str, float]) -> Baseline:
+    """Make a baseline and note its costs: the map's own where it stands on the map."""
+    start = time.perf_counter()
+    made = BASELINES[name](material)
+    if made.kept_bytes is None:
+        return replace(made, costs=map_costs)
+    took_s = time.perf_counter() - start
+    return replace(made, costs={'mapping_s': took_s, 'map_mb': made.kept_bytes / 1e6})
+
+
+def obstacle(name: str, *, has_reference: bool) -> str:
+    """Say what a baseline lacks, as the end of a sentence; nothing if it can be had."""
+    if name in NEED_REFERENCE and not has_reference:
+        return 'needs --reference with the bag of the build'
+    if name == 'hloc_sift':
+        try:
+            import pycolmap  # noqa: F401
+        except ImportError as error:
+            return f'needs pycolmap ({error}): pip install pycolmap'
+    return ''
+
+
+def left_out(*, has_reference: bool) -> list[str]:
+    """Say, for each obstacle, which baselines ``all`` goes without."""
+    lacks = {name: obstacle(name, has_reference=has_reference) for name in BASELINES}
+    return [
+        f'{", ".join(name for name, its in lacks.items() if its == lack)} left out: {lack}'
+        for lack in dict.fromkeys(filter(None, lacks.values()))
+    ]
 
 
 def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
     """
     Return the names that ``all``, ``none`` or ``NAME,...`` stands for.
 
-    ``all`` leaves out those that need the reference pictures when there are none.
+    ``all`` leaves out those that have an `obstacle`.
 
     Raises
     ------
     ConfigError
-        On an unknown name, or a named one that lacks its reference pictures.
+        On an unknown name, or a named one that lacks something.
     """
     if text == 'none':
         return ()
     if text == 'all':
-        return tuple(name for name in BASELINES if has_reference or name not in NEED_REFERENCE)
+        return tuple(n for n in BASELINES if not obstacle(n, has_reference=has_reference))
     names = tuple(dict.fromkeys(name.strip() for name in text.split(',') if name.strip()))
     for name in names:
         if name not in BASELINES:
@@ -121,8 +258,9 @@ def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
             raise ConfigError(
                 f'unknown baseline {name!r}: {guess}known are {", ".join(BASELINES)}, all, none'
             )
-        if name in NEED_REFERENCE and not has_reference:
-            raise ConfigError(f'the baseline {name} needs --reference with the bag of the build')
+        lacks = obstacle(name, has_reference=has_reference)
+        if lacks:
+            raise ConfigError(f'the baseline {name} {lacks}')
     return names
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.baselines import Locate, nearest_reference
+from nerf_reversal_ros.baselines import Baseline, nearest_reference
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import CaptureError, ImageError
@@ -56,7 +56,9 @@ class Evaluation:
     stages: dict[str, Answers]
     """``regressor`` and ``refined``: the localizer's poses before the gate."""
     baselines: dict[str, Answers]
-    """Other methods on the same pictures, by name."""
+    """Other methods, by name, on those of the pictures that they were asked about."""
+    asked: dict[str, NDArray[np.int64]]
+    """(n,) indices of these pictures, by name of the baseline."""
     metrics: dict[str, Any]
     """The content of ``metrics.json``."""
 
@@ -67,7 +69,8 @@ def evaluate(
     map_from_camera_walked: Array,
     *,
     field: RadianceField | None = None,
-    baselines: Mapping[str, Locate] | None = None,
+    baselines: Mapping[str, Baseline] | None = None,
+    map_costs: Mapping[str, float] | None = None,
     progress: ProgressCallback = silent,
 ) -> Evaluation:
     """
@@ -86,7 +89,10 @@ def evaluate(
     field : RadianceField, optional
         The map's field, to measure its PSNR at true poses.
     baselines : mapping, optional
-        Further methods by name.
+        Further methods by name; each is asked about all the pictures or ``most_pictures`` of
+        them, evenly spread.
+    map_costs : mapping, optional
+        ``mapping_s`` and ``map_mb`` of the map, to stand beside the localizer's figures.
     progress : callable, optional
         Told after every picture.
 
@@ -98,10 +104,11 @@ def evaluate(
     if len(capture) == 0:
         raise CaptureError(f'{capture.source} holds no picture with a pose: nothing to judge')
     baselines = dict(baselines or {})
+    asked = {name: _spread(len(capture), b.most_pictures) for name, b in baselines.items()}
     outcomes: list[Outcome] = []
     latency_ms: list[float] = []
     rivals: dict[str, list[tuple[Array | None, float]]] = {name: [] for name in baselines}
-    for_psnr = set(np.linspace(0, len(capture) - 1, PSNR_PICTURES).round().astype(int).tolist())
+    for_psnr = _spread(len(capture), PSNR_PICTURES)
     alike: list[Likeness] = []
     truth: list[Array] = []
     stamps: list[int] = []
@@ -113,10 +120,11 @@ def evaluate(
         latency_ms.append(milliseconds)
         truth.append(frame.map_from_camera)
         stamps.append(frame.stamp_ns)
-        for name, locate in baselines.items():
-            start = time.perf_counter()
-            answer = locate(frame)
-            rivals[name].append((answer, 1e3 * (time.perf_counter() - start)))
+        for name, baseline in baselines.items():
+            if number in asked[name]:
+                start = time.perf_counter()
+                answer = baseline.locate(frame)
+                rivals[name].append((answer, 1e3 * (time.perf_counter() - start)))
         if field is not None and number in for_psnr:
             alike.append(field_likeness(field, frame))
         progress(Progress('evaluate', number + 1, len(capture), _tally(outcomes)))
@@ -129,9 +137,15 @@ def evaluate(
     psnr_db, psnr_plain_db, _ = np.mean(alike, axis=0) if alike else [math.nan] * 3
     metrics = {
         **metrics_block(published, map_from_camera_true),
+        **(map_costs or {}),
         'stages': {name: metrics_block(a, map_from_camera_true) for name, a in stages.items()},
         'baselines': {
-            name: metrics_block(a, map_from_camera_true) for name, a in rival_answers.items()
+            name: {
+                **metrics_block(answers, map_from_camera_true[asked[name]]),
+                **baselines[name].costs,
+                'position_only': baselines[name].position_only,
+            }
+            for name, answers in rival_answers.items()
         },
         'psnr_db': psnr_db,
         'psnr_plain_db': psnr_plain_db,
@@ -145,6 +159,7 @@ def evaluate(
         published,
         stages,
         rival_answers,
+        asked,
         without_infinities(metrics),
     )
 
@@ -186,6 +201,12 @@ def _stage(stage: str, outcomes: list[Outcome]) -> Answers:
             covariances.append(told.refined_covariance)
     reasons = [getattr(outcome, 'reason', 'no answer') for outcome in outcomes]
     return answers_of_poses(given, reasons, covariances)
+
+
+def _spread(count: int, most: int | None) -> NDArray[np.int64]:
+    """Choose up to ``most`` of ``count`` pictures, evenly from the first to the last."""
+    chosen = np.linspace(0, count - 1, min(count, most or count)).round()
+    return np.unique(chosen.astype(np.int64))
 
 
 def _tally(outcomes: list[Outcome]) -> str:

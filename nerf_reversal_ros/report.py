@@ -24,7 +24,7 @@ from nerf_reversal_ros.metrics import answer_errors
 from nerf_reversal_ros.outcome import PoseEstimate, Rejected
 from nerf_reversal_ros.report_page import figure, PAGE, picture, resized, STYLE
 from nerf_reversal_ros.report_trust import calibration, risk
-from nerf_reversal_ros.summary import number, summary_rows, verdict
+from nerf_reversal_ros.summary import notes, number, summary_rows, verdict
 
 PICTURE_WIDTH = 400
 REJECTED_SHOWN = 12
@@ -136,16 +136,16 @@ def _headline_table(metrics: dict[str, Any]) -> str:
     )
     head = ''.join(f'<th scope="col">{html.escape(cell)}</th>' for cell in rows[0])
     psnr = number(metrics['psnr_db']), number(metrics['psnr_plain_db'])
-    notes = [
+    said = [
         'Medians and shares are over all pictures; one without an answer counts as infinitely'
         ' far. Worst is over the answers given. Times are medians.',
-        '* An oracle that is told the true pose and answers with the nearest walked one.',
+        *notes(metrics),
         f'Field against the judged pictures at their true poses: {psnr[0]} dB PSNR with exposure'
         f' and white balance matched, {psnr[1]} dB without.',
     ]
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f'</div><p class="note">{"<br>".join(html.escape(note) for note in notes)}</p>'
+        f'</div><p class="note">{"<br>".join(html.escape(note) for note in said)}</p>'
     )
 
 

@@ -14,10 +14,14 @@ import numpy as np
 from nerf_reversal_ros.evaluation import Evaluation
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.metrics import answer_errors, Answers
+from nerf_reversal_ros.summary import number, position_only
 
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
 BLUE, ORANGE, RED, GREEN = '#1d4ed8', '#c2560c', '#b91c1c', '#0f766e'
-OTHERS = ('#7c3aed', '#0891b2', '#475569', '#be185d', '#4d7c0f', '#a16207')
+OTHERS = (
+    '#7c3aed', '#0891b2', '#475569', '#be185d', '#4d7c0f', '#a16207',
+    '#f472b6', '#22c55e', '#9ca3af', '#0c4a6e',
+)  # fmt: skip
 GOOD_TO_BAD = LinearSegmentedColormap.from_list('good to bad', [BLUE, '#d97706', RED])
 _STYLE: dict[Any, Any] = {
     'font.family': 'sans-serif',
@@ -137,6 +141,7 @@ def errors_over_time(evaluation: Evaluation) -> str:
 def error_distribution(evaluation: Evaluation) -> str:
     """Draw which share of all pictures is within an error, for every method."""
     true = evaluation.map_from_camera_true
+    without_rotation = position_only(evaluation.metrics)
     with drawn(6.6, 4.2) as drawing:
         both = drawing.axes(1, 2, sharey=True)
         columns = (
@@ -145,7 +150,10 @@ def error_distribution(evaluation: Evaluation) -> str:
         )
         for axes, (kind, scale, label, limits) in zip(both, columns, strict=True):
             for name, colour, answers in curves(evaluation):
-                error = getattr(answer_errors(answers, true), kind) * scale
+                if kind == 'rotation' and name in without_rotation:
+                    continue
+                asked = true[evaluation.asked[name]] if name in evaluation.asked else true
+                error = getattr(answer_errors(answers, asked), kind) * scale
                 found = np.sort(error[answers.published])
                 share = np.arange(1, len(found) + 1) / len(error)
                 main = name == 'published'
@@ -185,19 +193,19 @@ def curves(evaluation: Evaluation) -> list[tuple[str, str, Answers]]:
 
 def latency(evaluation: Evaluation) -> str:
     """Draw how the time a picture takes is distributed, by method."""
-    with drawn(6.6, 3.2) as drawing:
+    with drawn(6.6, 4.0) as drawing:
         (axes,) = drawing.axes()
         for name, colour, answers in curves(evaluation):
             timed = answers.latency_ms[np.isfinite(answers.latency_ms)]
             if name in ('refined', 'mean_pose', 'nearest_reference') or not len(timed):
                 continue
             bins = np.geomspace(0.8, max(1000.0, 1.2 * timed.max()), 60).tolist()
-            label = f'{name.replace("_", " ")}, median {np.median(timed):.3g} ms'
+            label = f'{name.replace("_", " ")}, {number(float(np.median(timed)))} ms'
             axes.hist(timed.clip(0.8), bins=bins, color=colour, alpha=0.65, label=label)
         axes.set_xscale('log')
         axes.set(xlabel='time of one picture [ms]', ylabel='pictures')
         plain_numbers(axes.xaxis)
-        axes.legend(loc='upper right')
+        drawing.figure.legend(loc='outside upper center', ncols=3, title='medians')
     return drawing.svg
 
 

@@ -7,13 +7,12 @@ pictures that look most alike (VLAD), matched by ratio test, and posed by PnP in
 References
 ----------
 D. Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004. R. Arandjelovic
-and A. Zisserman, "Three things everyone should know", CVPR 2012 (RootSIFT), and "All about
-VLAD", CVPR 2013. LO-RANSAC of PoseLib.
+and A. Zisserman, "Three things everyone should know", CVPR 2012 (RootSIFT). VLAD: `vlad`.
+LO-RANSAC of PoseLib.
 """
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 import poselib
@@ -25,12 +24,8 @@ from nerf_reversal_ros.geometry import Array, inverse, transform
 from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.refinement import poselib_camera
+from nerf_reversal_ros.vlad import CONTRAST, Descriptors, EVERY, FEATURES, VladIndex
 
-Descriptors = NDArray[np.float32]
-
-EVERY = 10
-FEATURES, CONTRAST = 1500, 0.04
-WORDS = 32
 CANDIDATES = 5
 RATIO = 0.8
 REPROJECTION_PX = 3.0
@@ -70,15 +65,16 @@ class SiftPnp:
                 ' a reference with depth and texture'
             )
         self._views = views
-        self._words = _words(np.concatenate([view.descriptors for view in views]))
-        self._vlads = np.stack([self._vlad(view.descriptors) for view in views])
+        self._index = VladIndex([view.descriptors for view in views])
+        kept = [part.nbytes for view in views for part in (view.points, view.descriptors)]
+        self.nbytes = self._index.nbytes + sum(kept)
 
     def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> Array | None:
         """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
         pixels, _, descriptors = self._detect(rgb)
         if len(pixels) < MIN_INLIERS:
             return None
-        alike = np.argsort(-(self._vlads @ self._vlad(descriptors)))[:CANDIDATES]
+        alike = self._index.most_alike(descriptors, CANDIDATES)
         found = [_matches(descriptors, self._views[k].descriptors) for k in alike]
         matched = np.concatenate([pixels[query] for query, _ in found])
         points = np.concatenate(
@@ -102,26 +98,6 @@ class SiftPnp:
         known = depth > 0
         points = transform(frame.map_from_camera, rays[known] * depth[known, None])
         return _View(points, descriptors[known])
-
-    def _vlad(self, descriptors: Descriptors) -> Descriptors:
-        """Describe a picture as a whole: (WORDS * 128,) of length 1."""
-        word = np.argmax(descriptors @ self._words.T, axis=1)
-        residuals = np.zeros_like(self._words)
-        np.add.at(residuals, word, descriptors - self._words[word])
-        residuals /= np.maximum(np.linalg.norm(residuals, axis=1, keepdims=True), 1e-9)
-        flat: Descriptors = residuals.ravel() / max(float(np.linalg.norm(residuals)), 1e-9)
-        return flat
-
-
-def _words(descriptors: Descriptors) -> Descriptors:
-    """Cluster descriptors (n, 128) to visual words (WORDS, 128), always the same ones."""
-    cv2.setRNGSeed(0)
-    sample = descriptors[:: max(1, len(descriptors) // 20000)]
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
-    count = min(WORDS, len(sample))
-    _, _, centres = cv2.kmeans(sample, count, None, stop, 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
-    unit: Descriptors = centres / np.linalg.norm(centres, axis=1, keepdims=True)
-    return unit
 
 
 def _matches(

@@ -3,13 +3,14 @@
 import math
 from typing import Any
 
-from nerf_reversal_ros.metrics import RECALLS
+SHOWN = ('2cm_2deg', '5cm_5deg', '10cm_10deg')
+"""Of the recalls, those in the table; metrics.json has them all."""
 
 
 def summary_rows(metrics: dict[str, Any]) -> list[list[str]]:
     """Return the headline table, its head first, for the report and for the terminal."""
     head = ['', 'answered', 'median cm', 'median deg', '2cm 2deg', '5cm 5deg', '10cm 10deg',
-            '25cm 2deg', '50cm 5deg', 'worst cm', 'worst deg', 'ms']  # fmt: skip
+            '0.1 m', 'worst cm', 'worst deg', 'ms', 'map MB', 'mapping s']  # fmt: skip
     named = {
         'published': metrics,
         'refined, no gate': metrics['stages']['refined'],
@@ -19,19 +20,52 @@ def summary_rows(metrics: dict[str, Any]) -> list[list[str]]:
     }
     rows = [head]
     for name, block in named.items():
+        turned = not block.get('position_only', False)
+        marks = '' if turned else '\u2020'
+        marks += '' if block['images'] == metrics['images'] else '\u2021'
         rows.append(
             [
-                name.replace('_', ' '),
+                name.replace('_', ' ') + marks,
                 f'{block["published"]}/{block["images"]}',
                 number(block['median_translation_m'], 100),
-                number(block['median_rotation_deg']),
-                *(percent(block['recall'][recall]) for recall in RECALLS),
+                number(block['median_rotation_deg'] if turned else None),
+                *(percent(block['recall'][name]) if turned else number(None) for name in SHOWN),
+                percent(block['accuracy_0.1m']),
                 number(block['worst_published_translation_m'], 100),
-                number(block['worst_published_rotation_deg']),
+                number(block['worst_published_rotation_deg'] if turned else None),
                 number(block['latency_ms']['p50']),
+                number(block.get('map_mb')),
+                number(block.get('mapping_s')),
             ]
         )
     return rows
+
+
+def position_only(metrics: dict[str, Any]) -> list[str]:
+    """Return the baselines whose rotation means nothing."""
+    return [name for name, block in metrics['baselines'].items() if block['position_only']]
+
+
+def notes(metrics: dict[str, Any]) -> list[str]:
+    """Say what the marks and the less known columns of the table mean."""
+    blocks = metrics['baselines'].values()
+    fewer = sorted({b['images'] for b in blocks if b['images'] != metrics['images']})
+    said = ['* an oracle that is told the true pose: the walked pose nearest to it']
+    if position_only(metrics):
+        said.append('\u2020 tells a position only')
+    if fewer:
+        asked = ' or '.join(str(count) for count in fewer)
+        said.append(f'\u2021 slow, and asked about {asked} of the pictures only, evenly spread')
+    measured = {'published': metrics, **metrics['baselines']}
+    shares = [
+        f'{name.replace("_", " ")} {percent(measured[name]["accuracy_0.1m"])}'
+        for name in ('published', 'seed_cnn', 'seed_mlp')
+        if name in measured
+    ]
+    said.append(
+        f'0.1 m: positions within it, the measure of the seed project: {", ".join(shares)}'
+    )
+    return said
 
 
 def summary_text(metrics: dict[str, Any]) -> str:
@@ -42,7 +76,7 @@ def summary_text(metrics: dict[str, Any]) -> str:
     for name, *cells in rows:
         padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append(f'{name.ljust(widths[0])}  {"  ".join(padded)}')
-    lines += ['* an oracle: the walked pose nearest to the truth', '']
+    lines += [*notes(metrics), '']
     lines += [f'rejected {n}: {why}' for why, n in metrics['rejected'].items()]
     if metrics['anees'] is not None:
         lines.append(f'ANEES {number(metrics["anees"])} (6 is perfect)')

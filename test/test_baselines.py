@@ -1,13 +1,21 @@
 """Baselines are what they say, and are asked for by name."""
 
 from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 from small_room import walk, write_bag
 
-from nerf_reversal_ros.baselines import BASELINES, chosen_baselines, Material, nearest_reference
+from nerf_reversal_ros.baselines import (
+    BASELINES,
+    chosen_baselines,
+    left_out,
+    made_baseline,
+    Material,
+    nearest_reference,
+)
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.config import CaptureConfig
@@ -23,8 +31,9 @@ def turned(degrees: float, x: float = 0.0) -> np.ndarray:
 
 
 class Retriever:
-    """A regressor of which only the retrieved poses are asked."""
+    """A regressor that says the same of every picture."""
 
+    map_from_camera = turned(4)
     retrieved = np.stack([turned(5), turned(6)])
 
     def regress(self, rgb: np.ndarray, camera: Camera) -> 'Retriever':
@@ -68,6 +77,32 @@ def test_pca_retrieval_is_the_most_alike_synthetic_view(queries: list[Frame]) ->
     assert locate(queries[0]) == pytest.approx(turned(5))
 
 
+def test_vlad_retrieval_knows_every_tenth_picture_of_the_walk(reference: Capture) -> None:
+    locate = BASELINES['vlad_retrieval'](Material(np.eye(4)[None], Retriever(), reference))
+    for index in (0, 50, 110):
+        frame = reference.frame(index)
+        assert locate(frame) == pytest.approx(frame.map_from_camera)
+
+
+def test_vlad_retrieval_answers_with_a_kept_pose_that_looks_the_same_way(
+    reference: Capture, queries: list[Frame]
+) -> None:
+    locate = BASELINES['vlad_retrieval'](Material(np.eye(4)[None], Retriever(), reference))
+    found = np.stack([locate(frame) for frame in queries])
+    kept = reference.map_from_camera[::10]
+    assert all(np.isclose(kept, pose).all(axis=(1, 2)).any() for pose in found)
+    errors = pose_errors(found, np.stack([frame.map_from_camera for frame in queries]))
+    assert np.degrees(errors.rotation).max() < 45  # two kept ones are 23 degrees apart
+
+
+def test_vlad_retrieval_gives_no_answer_to_a_blank_wall(
+    reference: Capture, queries: list[Frame]
+) -> None:
+    locate = BASELINES['vlad_retrieval'](Material(np.eye(4)[None], Retriever(), reference))
+    blank = Frame(0, 0, np.full_like(queries[0].rgb, 90), queries[0].camera, None, None, np.eye(4))
+    assert locate(blank) is None
+
+
 def test_sift_pnp_finds_the_camera_to_a_centimetre(
     reference: Capture, queries: list[Frame]
 ) -> None:
@@ -94,12 +129,36 @@ def test_sift_pnp_needs_depth_in_its_reference(tmp_path: Path) -> None:
 
 
 def test_all_leaves_out_only_what_lacks_its_reference() -> None:
+    pytest.importorskip('pycolmap', reason='hloc_sift needs pycolmap')
     assert chosen_baselines('all', has_reference=True) == tuple(BASELINES)
     assert chosen_baselines('all', has_reference=False) == (
         'mean_pose',
         'nearest_reference',
         'pca_retrieval',
+        'inerf_prior',
+        'inerf_random',
     )
+
+
+def test_a_baseline_whose_package_is_missing_is_left_out_or_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, 'pycolmap', None)  # as if it were not installed
+    assert set(BASELINES) - set(chosen_baselines('all', has_reference=True)) == {'hloc_sift'}
+    (said,) = left_out(has_reference=True)
+    assert said.startswith('hloc_sift left out: needs pycolmap (')
+    assert said.endswith('): pip install pycolmap')
+    with pytest.raises(ConfigError, match=r'hloc_sift needs pycolmap .*: pip install pycolmap'):
+        chosen_baselines('hloc_sift', has_reference=True)
+
+
+def test_without_a_reference_one_sentence_tells_which_are_left_out() -> None:
+    pytest.importorskip('pycolmap', reason='hloc_sift needs pycolmap')
+    assert left_out(has_reference=True) == []
+    assert left_out(has_reference=False) == [
+        'vlad_retrieval, sift_pnp, seed_cnn, seed_mlp, hloc_sift left out: needs --reference with'
+        ' the bag of the build'
+    ]
 
 
 def test_names_are_taken_in_the_order_given_and_once() -> None:
@@ -111,9 +170,21 @@ def test_names_are_taken_in_the_order_given_and_once() -> None:
 def test_an_unknown_name_is_refused_with_those_known() -> None:
     with pytest.raises(ConfigError, match='did you mean mean_pose') as caught:
         chosen_baselines('mean-pose', has_reference=False)
-    assert 'known are mean_pose, nearest_reference, pca_retrieval, sift_pnp' in str(caught.value)
+    assert f'known are {", ".join(BASELINES)}, all, none' in str(caught.value)
 
 
 def test_a_named_baseline_that_lacks_its_reference_says_which_option_to_give() -> None:
     with pytest.raises(ConfigError, match='sift_pnp needs --reference with the bag of the build'):
         chosen_baselines('sift_pnp', has_reference=False)
+
+
+def test_what_a_baseline_took_and_keeps_stands_beside_its_figures(reference: Capture) -> None:
+    material = Material(reference.map_from_camera, Retriever(), reference)
+    of_map = {'mapping_s': 600.0, 'map_mb': 33.0}
+    mean = made_baseline('mean_pose', material, of_map).costs
+    assert mean['map_mb'] == pytest.approx(16 * 8 / 1e6)
+    vlad = made_baseline('vlad_retrieval', material, of_map).costs
+    assert 0 < vlad['mapping_s'] < 60
+    words = 32 * 128 * 4
+    assert vlad['map_mb'] == pytest.approx((12 * words + words + 12 * 128) / 1e6)
+    assert made_baseline('pca_retrieval', material, of_map).costs == of_map

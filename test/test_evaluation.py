@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_room import CAMERA, SmallRoom, walk, write_bag
 
+from nerf_reversal_ros.baselines import Baseline
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.config import CaptureConfig
@@ -133,11 +134,40 @@ def test_baselines_see_the_same_pictures_and_have_the_same_block(capture: Captur
         return None if frame.index % 2 else frame.map_from_camera
 
     script = Script(capture, [Rejected('too uncertain')] * 5)
-    found = evaluate(capture, script, WALKED, baselines={'every_other': every_other})
+    found = evaluate(capture, script, WALKED, baselines={'every_other': Baseline(every_other)})
     baseline = found.metrics['baselines']['every_other']
     assert baseline['rejected'] == {'no answer': 2}
     assert baseline['recall']['2cm_2deg'] == pytest.approx(3 / 5)
-    assert set(baseline) == set(found.metrics['stages']['regressor'])
+    assert set(baseline) == {*found.metrics['stages']['regressor'], 'position_only'}
+
+
+def test_what_a_map_costs_stands_beside_the_figures_of_each_method(capture: Capture) -> None:
+    script = Script(capture, [Rejected('too uncertain')] * 5)
+    same = Baseline(lambda frame: WALKED[0], position_only=True, costs={'map_mb': 0.1})
+    found = evaluate(
+        capture, script, WALKED, baselines={'same': same}, map_costs={'map_mb': 33.7}
+    ).metrics
+    assert found['map_mb'] == 33.7
+    assert (found['baselines']['same']['map_mb'], found['images']) == (0.1, 5)
+    assert found['baselines']['same']['position_only'] is True
+
+
+def test_a_slow_baseline_is_asked_about_few_pictures_and_judged_on_these(
+    capture: Capture,
+) -> None:
+    asked: list[int] = []
+
+    def slow(frame: Frame) -> np.ndarray:
+        asked.append(frame.index)
+        return shifted(frame.map_from_camera, 0.01 * (1 + frame.index))
+
+    script = Script(capture, [Rejected('too uncertain')] * 5)
+    found = evaluate(capture, script, WALKED, baselines={'slow': Baseline(slow, most_pictures=3)})
+    assert asked == found.asked['slow'].tolist() == [0, 2, 4]
+    block = found.metrics['baselines']['slow']
+    assert (block['images'], block['published'], found.metrics['images']) == (3, 3, 5)
+    assert block['median_translation_m'] == pytest.approx(0.03)
+    assert block['worst_published_translation_m'] == pytest.approx(0.05)
 
 
 def test_metrics_are_valid_json_without_infinities(result: Evaluation) -> None:

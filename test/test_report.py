@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_room import CAMERA, SmallRoom, walk, write_bag
 
+from nerf_reversal_ros.baselines import Baseline
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.config import CaptureConfig
@@ -18,7 +19,7 @@ from nerf_reversal_ros.geometry import pose
 from nerf_reversal_ros.map_store import Map, MapWriter
 from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.report import report_html
-from nerf_reversal_ros.summary import number, summary_text, verdict
+from nerf_reversal_ros.summary import number, summary_rows, summary_text, verdict
 
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')
 WALKED = walk(40)
@@ -112,8 +113,20 @@ def judged(capture: Capture, rejected_share: float) -> Evaluation:
 
     localizer = NearlyRight(capture, rejected_share)
     return evaluate(
-        capture, localizer, WALKED, field=SmallRoom(), baselines={'shifted_pose': shifted}
+        capture,
+        localizer,
+        WALKED,
+        field=SmallRoom(),
+        baselines={
+            'shifted_pose': Baseline(shifted, costs={'map_mb': 12.3, 'mapping_s': 45.6}),
+            'middle': Baseline(lambda frame: WALKED[0], position_only=True),
+            'mute': Baseline(mute, most_pictures=4),
+        },
     )
+
+
+def mute(frame: Frame) -> None:
+    """Answer nothing, ever."""
 
 
 def page_of(evaluation: Evaluation, map_: Map, capture: Capture) -> str:
@@ -190,7 +203,7 @@ def test_the_verdict_is_a_sentence_anybody_understands(capture: Capture) -> None
 
 def test_the_terminal_shows_every_method_in_columns(capture: Capture) -> None:
     lines = summary_text(judged(capture, 0.3).metrics).splitlines()
-    table = lines[2:8]
+    table = lines[2:10]
     assert len({len(line) for line in table}) == 1
     names = [line.split('  ')[0] for line in table[1:]]
     assert names == [
@@ -198,8 +211,49 @@ def test_the_terminal_shows_every_method_in_columns(capture: Capture) -> None:
         'refined, no gate',
         'regressor alone',
         'shifted pose',
+        'middle\u2020',
+        'mute\u2021',
         'nearest reference pose*',
     ]
+
+
+def test_a_method_without_rotation_shows_no_figure_of_one(capture: Capture) -> None:
+    metrics = judged(capture, 0.3).metrics
+    head, *rows = summary_rows(metrics)
+    (middle,) = (row for row in rows if row[0] == 'middle\u2020')
+    shown = dict(zip(head, middle, strict=True))
+    assert {shown[name] for name in head if 'deg' in name} == {'\u2013'}
+    assert float(shown['median cm']) > 0 and float(shown['worst cm']) > 0
+    assert shown['0.1 m'] == '6 %'  # one of 16 pictures was taken there
+    assert '\u2020 tells a position only' in summary_text(metrics)
+
+
+def test_a_method_that_never_answers_has_dashes_and_no_share(capture: Capture) -> None:
+    (row,) = (row for row in summary_rows(judged(capture, 0.3).metrics) if 'mute' in row[0])
+    assert row[1:5] == ['0/4', '\u2013', '180', '0 %']
+    assert row[8:10] == ['\u2013', '\u2013']
+
+
+def test_a_method_that_was_asked_about_few_pictures_says_so(capture: Capture, map_: Map) -> None:
+    said = 'slow, and asked about 4 of the pictures only, evenly spread'
+    evaluation = judged(capture, 0.3)
+    assert f'\u2021 {said}' in summary_text(evaluation.metrics)
+    assert said in page_of(evaluation, map_, capture)
+
+
+def test_what_a_map_of_each_method_takes_is_told(capture: Capture) -> None:
+    rows = {row[0]: row[-2:] for row in summary_rows(judged(capture, 0.3).metrics)}
+    assert rows[''] == ['map MB', 'mapping s']
+    assert rows['shifted pose'] == ['12.3', '45.6']
+    assert rows['mute\u2021'] == ['\u2013', '\u2013']
+
+
+def test_the_seed_s_measure_of_ours_stands_beside_that_of_its_networks(capture: Capture) -> None:
+    metrics = judged(capture, 0.3).metrics
+    metrics['accuracy_0.1m'] = 0.75
+    metrics['baselines']['seed_cnn'] = {**metrics['baselines']['middle'], 'accuracy_0.1m': 0.151}
+    said = 'the measure of the seed project: published 75 %, seed cnn 15 %'
+    assert said in summary_text(metrics)
 
 
 def test_figures_have_three_digits_that_count() -> None:

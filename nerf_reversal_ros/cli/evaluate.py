@@ -3,8 +3,11 @@ Judge a map on a bag with true poses.
 
 Prints how near the answers come to the poses of the bag, beside the baselines mean_pose (always
 the mean walked pose), nearest_reference (an oracle: the walked pose nearest to the truth),
-pca_retrieval (the nearest synthetic view) and sift_pnp (SIFT on the real pictures of the build,
-which need --reference).
+pca_retrieval (the nearest synthetic view), inerf_prior and inerf_random (gradient descent on the
+field from the regressor's or a random pose, on 30 of the pictures, for it is slow) and, with
+--reference, on the real pictures of the build: vlad_retrieval (the nearest one), sift_pnp (SIFT
+and PnP), seed_cnn and seed_mlp (networks trained for minutes; they tell a position only),
+hloc_sift (SIFT matched with points triangulated by COLMAP; it needs pycolmap).
 """
 
 import argparse
@@ -85,7 +88,12 @@ def _judge(
     console: Console,
 ) -> None:
     """Judge, print, and write what was asked for."""
-    from nerf_reversal_ros.baselines import BASELINES, Material, refuse_other_walk
+    from nerf_reversal_ros.baselines import (
+        left_out,
+        made_baseline,
+        Material,
+        refuse_other_walk,
+    )
     from nerf_reversal_ros.capture import DepthCorrection, open_capture
     from nerf_reversal_ros.devices import resolve_device
     from nerf_reversal_ros.evaluation import evaluate
@@ -99,9 +107,9 @@ def _judge(
             bag, config.capture, convention=map_.convention, prune=False, progress=console
         )
 
-    left_out = [name for name in BASELINES if name not in names]
-    if arguments.baselines == 'all' and left_out:
-        console.say(f'without --reference there is no baseline {", ".join(left_out)}')
+    if arguments.baselines == 'all':
+        for sentence in left_out(has_reference=arguments.reference is not None):
+            console.say(sentence)
     walked = map_.map_from_camera_walked
     reference = arguments.reference and opened(arguments.reference)
     if reference is not None:
@@ -110,15 +118,18 @@ def _judge(
         reference = reference.with_depth(correction)  # the peers get what the map was built from
     capture = opened(arguments.bag)
     localizer = open_localizer(map_, config.localizer)
-    material = Material(walked, localizer.regressor, reference, console)
     device = resolve_device(config.localizer.device)
     field = VoxelField.load(map_.file('field.safetensors'), device)
+    material = Material(walked, localizer.regressor, reference, console, field)
+    costs = _costs(map_)
+    made = {name: made_baseline(name, material, costs) for name in names}
     result = evaluate(
         capture,
         localizer,
         walked,
         field=field,
-        baselines={name: BASELINES[name](material) for name in names},
+        baselines=made,
+        map_costs=costs,
         progress=console,
     )
     print(summary_text(result.metrics))
@@ -134,3 +145,12 @@ def _judge(
         write_poses(arguments.poses, map_, zip(result.stamps_ns, result.outcomes, strict=True))
     for path in filter(None, (arguments.json, arguments.report, arguments.poses)):
         print(f'wrote {path}')
+
+
+def _costs(map_: 'Map') -> dict[str, float]:
+    """Return how long the map took to build, and its size."""
+    manifest = map_.manifest
+    return {
+        'mapping_s': sum(manifest.get('built', {}).get('seconds', {}).values()),
+        'map_mb': sum(entry['bytes'] for entry in manifest['files'].values()) / 1e6,
+    }

@@ -1,0 +1,215 @@
+"""
+The seed of this project, as a baseline: PCA reconstructions of small pictures in, a position out.
+
+"NeRF Reversal" (student project, Georgia Tech, 2023) renders 14,000 pictures near the captured
+poses and learns x, y, z from their PCA reconstructions (150 components) at 192x144, with a CNN or
+an MLP, by mean squared error. What is kept: the input, the layers' kinds and numbers, the loss,
+Adam, up to 200 epochs. What differs:
+
+- It learns from the real pictures of the reference bag, some hundreds, for a map holds no
+  synthetic pictures and to render thousands at this size takes long on two cores; and it may stop
+  early, on a stretch of that walk, not a random share of it. Tried in RedKitchen at 96x72: 1,500
+  renders instead gave a median of 39 cm with the CNN and 28 cm with the MLP, where the real ones
+  at full size gave 28 cm and 29 cm.
+- Positions are centred and divided by their spread, one number for all axes, which changes the
+  scale of the loss only. Widths, rates of dropout and learning were not told and are ours.
+- The rotation, which the recipe leaves out, is the mean orientation of the reference, so that
+  only figures of position mean something.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import nn, Tensor
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.compression import Pca
+from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.fields.training_data import held_out_frames
+from nerf_reversal_ros.geometry import Array, mean_pose
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.warp import warp
+
+Kind = Literal['cnn', 'mlp']
+
+LONGER_SIDE_PX = 192
+COMPONENTS = 150
+EPOCHS, PATIENCE = 200, 20
+BATCH = 64
+LEARNING_RATE = 1e-3
+DROPOUT = 0.25
+VALIDATION_SHARE = 0.12
+MIN_PICTURES = 16
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    codes: Tensor
+    """(N, K) PCA codes; pictures are rebuilt from them when they are needed."""
+    positions: Tensor
+    """(N, 3) standardized."""
+
+
+class SeedNetwork:
+    """
+    A network of the seed's recipe, trained on a capture; the same one each time.
+
+    Parameters
+    ----------
+    reference : Capture
+        Real pictures with their poses.
+    kind : str
+        ``cnn``: three convolutions with max-pooling and two dense layers. ``mlp``: four dense
+        layers. Both with batch norm, LeakyReLU and dropout.
+    epochs : int
+        At most so many; less when the validation stretch has not profited from `PATIENCE` more.
+
+    Attributes
+    ----------
+    validation_m, mean_position_m : float
+        Mean distance from the true positions of the validation stretch, of the network and of
+        the mean position of what it learned from: a network that is no better learned nothing.
+
+    Raises
+    ------
+    CaptureError
+        If the capture has too few pictures.
+    """
+
+    def __init__(
+        self,
+        reference: Capture,
+        kind: Kind,
+        *,
+        epochs: int = EPOCHS,
+        progress: ProgressCallback = silent,
+    ) -> None:
+        count = len(reference)
+        if count < MIN_PICTURES:
+            raise CaptureError(
+                f'{reference.source} has {count} pictures: seed_{kind} needs {MIN_PICTURES} at'
+                ' least to learn from'
+            )
+        self._name = f'seed_{kind}'
+        self._camera = reference.camera.shrunk_to(LONGER_SIDE_PX)
+        self._pose = mean_pose(reference.map_from_camera)
+        size = 3 * self._camera.height * self._camera.width
+        pictures = torch.empty(count, size, dtype=torch.uint8)
+        for number, frame in enumerate(reference):
+            pictures[number] = self._picture(frame.rgb, frame.camera)
+            progress(Progress(f'{self._name} reference', number + 1, count))
+        positions = torch.from_numpy(reference.map_from_camera[:, :3, 3]).float()
+        held_out = torch.from_numpy(held_out_frames(count, VALIDATION_SHARE))
+        self._centre = positions[~held_out].mean(0)
+        self._spread_m = float((positions[~held_out] - self._centre).norm(dim=1).mean())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self._pca = _pca(pictures[~held_out])
+            self._network = _network(kind, self._camera)
+            learned, held = (
+                _Lessons(
+                    self._pca.codes(pictures[part].float() / 255.0),
+                    (positions[part] - self._centre) / self._spread_m,
+                )
+                for part in (~held_out, held_out)
+            )
+            del pictures
+            self.mean_position_m = float(held.positions.norm(dim=1).mean()) * self._spread_m
+            self.validation_m = self._train(learned, held, epochs, progress)
+        kept = [*self._network.state_dict().values(), self._pca.mean, self._pca.components]
+        self.nbytes = sum(tensor.nbytes for tensor in kept)
+
+    @torch.inference_mode()
+    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> Array:
+        """Return map_from_camera (4, 4) of a picture (H, W, 3), its rotation always the same."""
+        picture = self._picture(rgb, camera).float()[None] / 255.0
+        position = self._forward(self._pca.codes(picture))[0] * self._spread_m + self._centre
+        pose = self._pose.copy()
+        pose[:3, 3] = position.numpy()
+        return pose
+
+    def _picture(self, rgb: NDArray[np.uint8], camera: Camera) -> Tensor:
+        """Flatten a picture (H, W, 3), seen by the small camera, to (3 * h * w,) uint8."""
+        return torch.from_numpy(warp(rgb, camera, self._camera).rgb).permute(2, 0, 1).flatten()
+
+    def _forward(self, codes: Tensor) -> Tensor:
+        """Take codes (N, K), by way of the pictures rebuilt from them, to positions (N, 3)."""
+        shape = (-1, 3, self._camera.height, self._camera.width)
+        pictures = self._pca.rebuild(codes).view(shape)
+        positions: Tensor = self._network(pictures.contiguous(memory_format=torch.channels_last))
+        return positions
+
+    def _train(
+        self, learned: _Lessons, held: _Lessons, epochs: int, progress: ProgressCallback
+    ) -> float:
+        """Descend until the validation stretch no longer profits; return its error [m]."""
+        optimizer = torch.optim.Adam(self._network.parameters(), LEARNING_RATE)
+        best, best_epoch, best_weights = (float('inf'), float('inf')), 0, {}
+        count = len(learned.codes)
+        for epoch in range(epochs):
+            self._network.train()
+            for batch in torch.randperm(count).tensor_split(-(-count // BATCH)):
+                optimizer.zero_grad(set_to_none=True)
+                found = self._forward(learned.codes[batch])
+                nn.functional.mse_loss(found, learned.positions[batch]).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            self._network.eval()
+            loss, off_m = self._validated(held)
+            if loss < best[0]:
+                best, best_epoch = (loss, off_m), epoch
+                best_weights = {k: v.clone() for k, v in self._network.state_dict().items()}
+            note = (
+                f'validation {100 * off_m:.1f} cm, mean position {100 * self.mean_position_m:.1f}'
+            )
+            progress(Progress(self._name, epoch + 1, epochs, note))
+            if epoch - best_epoch >= PATIENCE:
+                break
+        self._network.load_state_dict(best_weights)
+        return best[1]
+
+    @torch.inference_mode()
+    def _validated(self, held: _Lessons) -> tuple[float, float]:
+        """Return loss and mean distance [m] on the validation stretch."""
+        found = torch.cat([self._forward(codes) for codes in held.codes.split(BATCH)])
+        miss = found - held.positions
+        return float(miss.square().mean()), float(miss.norm(dim=1).mean()) * self._spread_m
+
+
+def _pca(pictures: Tensor) -> Pca:
+    """Learn the PCA of flat uint8 pictures (N, D), scaled to [0, 1]."""
+    data = pictures.float() / 255.0
+    mean = data.mean(0)
+    data -= mean
+    count = min(COMPONENTS, len(data) - 1)
+    _, deviation, components = torch.pca_lowrank(data, count, center=False)
+    variance = deviation.square() / (len(data) - 1)
+    total = data.square().sum() / (len(data) - 1)
+    return Pca(mean, components.T.contiguous(), variance, variance.cumsum(0) / total)
+
+
+def _network(kind: Kind, camera: Camera) -> nn.Sequential:
+    """Make the layers; pictures (N, 3, h, w) in, (N, 3) out."""
+    height, width = camera.height, camera.width
+    if kind == 'cnn':
+        cells = (height // 8) * (width // 8)  # 18 x 24 of 144 x 192
+        return nn.Sequential(
+            *_convolution(3, 16), *_convolution(16, 32), *_convolution(32, 64),
+            nn.Flatten(), *_dense(64 * cells, 128), nn.Linear(128, 3),
+        )  # fmt: skip
+    return nn.Sequential(
+        nn.Flatten(), *_dense(3 * height * width, 256), *_dense(256, 128), *_dense(128, 64),
+        nn.Linear(64, 3),
+    )  # fmt: skip
+
+
+def _convolution(channels: int, out: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels, out, 3, padding=1)
+    return [convolution, nn.MaxPool2d(2), nn.BatchNorm2d(out), nn.LeakyReLU()]
+
+
+def _dense(size: int, out: int) -> list[nn.Module]:
+    return [nn.Linear(size, out), nn.BatchNorm1d(out), nn.LeakyReLU(), nn.Dropout(DROPOUT)]
