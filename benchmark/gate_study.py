@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from nerf_reversal_ros.calibration_fitting import BARE, collect, OPEN, Poses
 from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.config import BuildConfig
+from nerf_reversal_ros.config import BuildConfig, from_mapping
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.hardening import made_hard, mirrored, Shot
 from nerf_reversal_ros.localization import Localizer, open_localizer
@@ -58,8 +58,9 @@ def collected(map_dir: Path, bag: Path, variants: int) -> Poses:
     opened = open_localizer(map_, OPEN)
     walked = map_.map_from_camera_walked[:, :3, 3]
     localizer = Localizer(opened.atlas, opened.surface, opened.regressor, walked, BARE, OPEN)
-    capture = open_capture(bag, BuildConfig().capture, convention=map_.convention)
-    share = BuildConfig().field.validation_share
+    built = from_mapping(BuildConfig, map_.manifest['built']['config'])
+    capture = open_capture(bag, built.capture, convention=map_.convention)
+    share = built.field.validation_share
     shots: list[Shot] = []
     for index in np.flatnonzero(held_out_frames(len(capture), share)):
         frame = capture.frame(int(index))

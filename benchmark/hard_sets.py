@@ -113,7 +113,7 @@ def judged(localizer: Localizer, pictures: Iterable[Shot], name: str) -> dict[st
         truth.append(picture.map_from_camera)
     if not outcomes:
         return None
-    took_ms = [outcome.diagnostics.latency_ms['total'] for outcome in outcomes]
+    took_ms = [outcome.diagnostics.latency_ms.get('total', np.nan) for outcome in outcomes]
     return metrics_block(answers_of_outcomes(outcomes, took_ms), np.array(truth))
 
 

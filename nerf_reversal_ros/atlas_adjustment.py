@@ -71,7 +71,7 @@ def adjust_atlas(
         where = (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
         accuracy = PIXEL * max(camera.width, camera.height) / camera.fx
         seen.append((visible[pairs[:, 1]], where, np.full(len(pairs), accuracy), pose))
-        progress(Progress('adjustment', done, len(chosen)))
+        progress(Progress('atlas', done, len(chosen), 'landmarks looked for in pictures'))
     counts = [len(one[0]) for one in seen]
     points = adjusted(
         atlas.origin_m + atlas.points,
@@ -134,6 +134,7 @@ def adjusted(
 
 def _summed(group: NDArray[np.integer], values: Array, groups: int) -> Array:
     """Add up values (N, ...) of the same group (N,)."""
-    flat = values.reshape(len(values), -1).T
+    shape = values.shape[1:]
+    flat = values.reshape(len(values), int(np.prod(shape))).T
     sums: list[Array] = [np.bincount(group, one, groups).astype(np.float64) for one in flat]
-    return np.stack(sums, axis=1).reshape(groups, *values.shape[1:])
+    return np.stack(sums, axis=1).reshape(groups, *shape)

@@ -1,9 +1,9 @@
 """
 From a bag to a map, one call a stage; a killed build goes on where it stopped.
 
-Stages: capture, field, synthesis, atlas, regressor, calibration. Each leaves its result in the
-map's staging folder and is marked there, so that a later run with the same bag and settings skips
-it.
+Stages: capture, field, synthesis, atlas, regressor, calibration. Each but the first and the last,
+which are quick, leaves its result in the map's staging folder and is marked there, so that a later
+run with the same bag and settings skips it.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,14 @@ from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.bag import Bag
 from nerf_reversal_ros.calibration import Calibration
-from nerf_reversal_ros.calibration_fitting import BARE, calibrate, collect, OPEN, variants
+from nerf_reversal_ros.calibration_fitting import (
+    BARE,
+    calibrate,
+    collect,
+    LEAST_POSES,
+    OPEN,
+    variants,
+)
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.config import BuildConfig
@@ -112,6 +119,8 @@ def build_map(
             calibration, metrics = _calibration_stage(
                 atlas, surface, regressor, capture, config, progress
             )
+        warnings += (blind := _calibration_warnings(metrics))
+        _tell(blind, 'calibration', progress)
         walked = capture.map_from_camera
         np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walked)
         training = {
@@ -227,6 +236,17 @@ def _atlas_warnings(atlas: Atlas) -> list[str]:
     ]
 
 
+def _calibration_warnings(metrics: dict[str, Any]) -> list[str]:
+    """Return a sentence about a map that could not learn how good its answers are."""
+    if metrics['calibration_right'] >= LEAST_POSES:
+        return []
+    return [
+        f'warning: {metrics["calibration_right"]} held-out pictures were localized rightly (fewer'
+        f' than {LEAST_POSES}): the probability and the covariance of poses are those of other'
+        ' rooms; record a longer walk, or raise field.validation_share'
+    ]
+
+
 def _synthesis_stage(
     writer: MapWriter,
     room: VoxelField,
@@ -313,7 +333,8 @@ def _calibration_stage(
     walked = capture.map_from_camera[:, :3, 3]
     localizer = Localizer(atlas, surface, regressor, walked, BARE, OPEN)
     held_out = np.flatnonzero(held_out_frames(len(capture), config.field.validation_share))
-    chosen = held_out[:: max(1, -(-len(held_out) // CALIBRATION_FRAMES))]
+    places = np.linspace(0, max(0, len(held_out) - 1), min(CALIBRATION_FRAMES, len(held_out)))
+    chosen = held_out[places.astype(int)]
 
     def shots() -> Iterator[Shot]:
         for done, index in enumerate(chosen, start=1):

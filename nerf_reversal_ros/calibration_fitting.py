@@ -1,10 +1,11 @@
 """
-Learn when a map's answers are right, and how far off they are, from frames that it never saw.
+Learn when a map's answers are right, and how far off they are, from frames that were held out.
 
 Held-out frames are localized as they are, made hard, and in a mirror, where no answer is right.
 From what the gate looked at, the probability that a pose is right is fitted by logistic
 regression, starting from what other rooms taught: few pictures change it little. The covariance
-is scaled to the errors of the right poses.
+is scaled to the errors of the right poses. What is judged is the first pose that is found for a
+picture; that a localizer tries others when it does not believe the first is not accounted for.
 
 References
 ----------
@@ -31,6 +32,8 @@ VARIANTS = 6
 """So many times each frame is made hard."""
 LEAST_POSES = 10
 """With fewer right poses nothing is learned."""
+BELIEVED = 0.9
+"""The covariance is that of poses of at least this probability."""
 TRUST_IN_OTHER_ROOMS = 40.0
 """Information, in pictures at even odds, with which weights stay at those of other rooms."""
 
@@ -98,10 +101,16 @@ def calibrate(poses: Poses) -> tuple[Calibration, dict[str, Any]]:
     """Fit a calibration to the poses of one map, and tell what it rests on."""
     right = poses.right
     found = {'calibration_poses': len(right), 'calibration_right': int(right.sum())}
-    if right.sum() < LEAST_POSES:
+    if found['calibration_right'] < LEAST_POSES:
         return Calibration(), found
     bias, weights = fit_gate(poses.features, right)
-    scale = covariance_scale(poses.errors[right], poses.covariances[right])
+    odds = np.exp(bias + poses.features @ np.array(weights))
+    # Poses that nobody would publish, in spite of being right, tell nothing about those that are.
+    believed = right & (odds > BELIEVED / (1 - BELIEVED))
+    found['calibration_believed'] = int(believed.sum())
+    if believed.sum() < LEAST_POSES:
+        return Calibration(gate_bias=bias, gate_weights=weights), found
+    scale = covariance_scale(poses.errors[believed], poses.covariances[believed])
     return Calibration(scale, gate_bias=bias, gate_weights=weights), found
 
 

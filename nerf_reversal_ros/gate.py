@@ -24,9 +24,10 @@ GOOD_M, GOOD_DEG = 0.1, 5.0
 BIAS = -19.289
 WEIGHTS = (0.010, 4.710, 3.648, 6.940, 0.087, -0.973, -1.775)
 """
-Of `features`, by logistic regression on some 900 poses in two rooms, from pictures made hard:
-``benchmark/gate_study.py`` prints them, and how well those of one room do in the other. A map
-has its own, for which these are where learning starts.
+Of `features`, by logistic regression on some 900 poses in two rooms (the kitchen of 7-Scenes and
+the demo room), from held-out frames of their walks made hard: ``benchmark/gate_study.py`` prints
+them, and how well those of one room do in the other. A map has its own, for which these are where
+learning starts.
 """
 TYPICAL = (
     (3.26, 0.86), (0.74, 0.17), (4.10, 0.75), (0.72, 0.20), (-1.25, 1.10), (-4.53, 1.18),
@@ -149,7 +150,7 @@ def judge(
         (
             right is None or right >= c.min_probability,
             'too improbable',
-            f'right with a probability of {right or 0:.3f} (needed: {c.min_probability}):'
+            f'right with a probability of {_rounded_down(right)} (needed: {c.min_probability}):'
             f' {e.matched} matches agree, {e.inliers} landmarks found, similarity'
             f' {e.similarity or 0:.2f}',
         ),
@@ -158,6 +159,10 @@ def judge(
         if not passed:
             return reason, detail
     return None
+
+
+def _rounded_down(share: float | None) -> str:
+    return f'{np.floor(1e4 * (share or 0.0)) / 1e4:.4f}'
 
 
 def spread_of(pixels: Array, width: int, height: int) -> float:

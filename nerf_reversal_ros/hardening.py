@@ -47,12 +47,13 @@ def mirrored(shot: Shot) -> Shot:
 
 def motion_blurred(rgb: Rgb, length_px: int, direction: float) -> Rgb:
     """Blur along a line of some length [px] and direction [rad]."""
-    length_px = max(3, length_px)
+    length_px = max(3, length_px) | 1  # the kernel needs a middle: else the picture moves
     kernel = np.zeros((length_px, length_px), np.float32)
     half = (length_px - 1) / 2
     end = half * np.array([np.cos(direction), np.sin(direction)])
     first, last = (np.rint(half + sign * end).astype(int).tolist() for sign in (-1, 1))
     cv2.line(kernel, first, last, 1.0)
+    kernel += kernel[::-1, ::-1]  # lines are drawn a little to one side
     return np.asarray(cv2.filter2D(rgb, -1, kernel / kernel.sum()), dtype=np.uint8)
 
 

@@ -57,9 +57,12 @@ class _Attempt:
     """The gate's reason and figures against it, None when it passed."""
 
     def better_than(self, other: '_Attempt') -> bool:
-        """Rank by passing the gate, then by inliers."""
-        mine = (self.verdict is None, self.alignment.inliers)
-        return mine > (other.verdict is None, other.alignment.inliers)
+        """Rank by passing the gate, then by probability, then by inliers."""
+        return self._rank() > other._rank()
+
+    def _rank(self) -> tuple[bool, float, int]:
+        known = -1.0 if self.probability is None else np.nan_to_num(self.probability, nan=-1.0)
+        return self.verdict is None, float(known), self.alignment.inliers
 
 
 class Localizer:

@@ -15,10 +15,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.config import OdometryConfig
 from nerf_reversal_ros.gate import GOOD_DEG, GOOD_M
-from nerf_reversal_ros.geometry import Array, inverse, pose_errors
+from nerf_reversal_ros.geometry import Array, inverse, pose, pose_errors
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.tracks import interpolated, Track
 
@@ -28,6 +29,8 @@ JUMP_S = 1.0
 """Odometry that is older than its predecessor by more means that time began anew."""
 STEP_M, STEP_DEG = 0.01, 0.5
 """Smaller movements do not add to the path: else the noise of standing still would."""
+HOLE = 4.0
+"""Odometry is not interpolated over a silence of more than so many tolerances."""
 SIGMAS = 3.0
 """Poses may be off by so many of their standard deviations."""
 PATIENCE_S = 1.0
@@ -74,22 +77,38 @@ class OdometryTrack:
         return not jumped
 
     def at(self, stamp_ns: int, tolerance_s: float) -> Reading | None:
-        """Interpolate at a stamp; None if the nearest message is further away than that [s]."""
+        """Interpolate at a stamp, or carry on from before it; None without a message near it."""
         if not self._readings:
             return None
         stamps = [reading.stamp_ns for reading in self._readings]
-        after = min(bisect_left(stamps, stamp_ns), len(stamps) - 1)
-        near = [self._readings[k] for k in sorted({max(0, after - 1), after})]
+        after = max(1, min(bisect_left(stamps, stamp_ns), len(stamps) - 1))
+        near = [self._readings[k] for k in sorted({after - 1, min(after, len(stamps) - 1)})]
         known_ns = np.array([reading.stamp_ns for reading in near], dtype=np.int64)
-        track = Track(known_ns, np.stack([reading.pose for reading in near]))
-        poses, gap_ns = interpolated(track, np.array([stamp_ns], dtype=np.int64))
-        if gap_ns[0] > tolerance_s * 1e9:
+        gap_ns = abs(known_ns - stamp_ns).min()
+        if gap_ns > tolerance_s * 1e9 or known_ns[-1] - known_ns[0] > HOLE * tolerance_s * 1e9:
             return None
+        if stamp_ns > known_ns[-1] and len(near) == 2:
+            return _carried_on(near[0], near[1], stamp_ns)
+        track = Track(known_ns, np.stack([reading.pose for reading in near]))
+        poses, _ = interpolated(track, np.array([stamp_ns], dtype=np.int64))
         travelled_m, turned_deg = (
             float(np.interp(stamp_ns - known_ns[0], known_ns - known_ns[0], values))
             for values in zip(*(reading[2:] for reading in near), strict=True)
         )
         return Reading(stamp_ns, poses[0], travelled_m, turned_deg)
+
+
+def _carried_on(before: Reading, last: Reading, stamp_ns: int) -> Reading:
+    """Go on from the last reading as fast as since the one before."""
+    share = (stamp_ns - last.stamp_ns) / (last.stamp_ns - before.stamp_ns)
+    step = inverse(before.pose) @ last.pose
+    turn = Rotation.from_rotvec(share * Rotation.from_matrix(step[:3, :3]).as_rotvec())
+    return Reading(
+        stamp_ns,
+        last.pose @ pose(turn, share * step[:3, 3]),
+        last.travelled_m + share * (last.travelled_m - before.travelled_m),
+        last.turned_deg + share * (last.turned_deg - before.turned_deg),
+    )
 
 
 class Sighting(NamedTuple):
@@ -112,7 +131,7 @@ class Comparison(NamedTuple):
     allowed_deg: float
     """What drift and uncertainty explain."""
     near: bool
-    """Whether the drift alone leaves the pose right (`GOOD_M`, `GOOD_DEG`)."""
+    """Whether the pose is right (`GOOD_M`, `GOOD_DEG`) if the older is, whatever the drift."""
 
     @property
     def agrees(self) -> bool:
@@ -148,7 +167,7 @@ def compare(old: Sighting, new: Sighting, config: OdometryConfig) -> Comparison:
         off_deg,
         float(drift_m + SIGMAS * std_m),
         float(drift_deg + SIGMAS * np.degrees(std_rad)),
-        drift_m <= GOOD_M and drift_deg <= GOOD_DEG,
+        off_m + drift_m <= GOOD_M and off_deg + drift_deg <= GOOD_DEG,
     )
 
 
@@ -198,31 +217,32 @@ class OdometryCheck:
             too improbable, now confirmed; or ``odometry disagrees``. Its scores tell how many of
             the remembered poses agree.
         """
-        pose = outcome if isinstance(outcome, PoseEstimate) else _doubtful(outcome, config)
+        found_pose = outcome if isinstance(outcome, PoseEstimate) else _doubtful(outcome, config)
         reading = self._track.at(stamp_ns, config.odometry_tolerance_s)
-        if pose is None or reading is None:
+        if found_pose is None or reading is None:
             return outcome
         reading = reading._replace(pose=reading.pose @ base_from_camera)
-        new = Sighting(pose.map_from_camera, pose.covariance, reading)
+        new = Sighting(found_pose.map_from_camera, found_pose.covariance, reading)
         if self._remembered and stamp_ns < self._remembered[-1].reading.stamp_ns:
             self.forget()
         found = [compare(old, new, config) for old in self._remembered]
         agreeing = sum(comparison.agrees for comparison in found)
         agreed = 2 * agreeing > len(found) or not found
         scores = {'odometry_compared': float(len(found)), 'odometry_agreeing': float(agreeing)}
-        told = replace(pose.diagnostics, scores={**pose.diagnostics.scores, **scores})
+        told = found_pose.diagnostics
+        told = replace(told, scores={**told.scores, **scores})
         if isinstance(outcome, Rejected):
             witnesses = sum(comparison.agrees and comparison.near for comparison in found)
             confirmed = agreed and witnesses >= config.odometry_witnesses
-            return replace(pose if confirmed else outcome, diagnostics=told)
+            return replace(found_pose if confirmed else outcome, diagnostics=told)
         if agreed:
             self._challengers = []
             if not found or _moved(self._remembered[-1], new, config):
                 self._remembered.append(new)
             del self._remembered[: -2 * config.odometry_witnesses]
-            return replace(pose, diagnostics=told)
+            return replace(found_pose, diagnostics=told)
         if self._replaced_by(new, config):
-            return replace(pose, diagnostics=told)
+            return replace(found_pose, diagnostics=told)
         worst = next(comparison for comparison in reversed(found) if not comparison.agrees)
         return Rejected(
             'odometry disagrees',

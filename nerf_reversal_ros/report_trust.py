@@ -17,7 +17,7 @@ from nerf_reversal_ros.summary import number, percent
 
 DEGREES_OF_FREEDOM = 6
 LIMITS = (0.5, 0.9, 0.98, 0.995, 0.999)
-"""Of ``min_probability``: what each would give is shown."""
+"""Of ``min_probability``: what is at least so probable of what was found with the present one."""
 
 
 class RiskCoverage(NamedTuple):
@@ -117,7 +117,7 @@ def calibration(evaluation: Evaluation) -> str:
 
 
 def _limits_table(found: RiskCoverage) -> str:
-    """Tell what each of `LIMITS` would have given on these pictures."""
+    """Tell how right the poses that were found are from each of `LIMITS` on."""
     heads = ('min_probability', 'answered', 'wrong', 'median cm', 'largest cm')
     rows = ''
     for limit in LIMITS:

@@ -168,6 +168,10 @@ class SeedNetwork:
             progress(Progress(self._name, epoch + 1, epochs, note))
             if epoch - best_epoch >= PATIENCE:
                 break
+        if not best_weights:
+            raise CaptureError(
+                f'the {self._name} of the seed did not learn: its loss is not finite'
+            )
         self._network.load_state_dict(best_weights)
         return best[1]
 

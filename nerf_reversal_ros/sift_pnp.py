@@ -24,8 +24,10 @@ from nerf_reversal_ros.geometry import Array, inverse, transform
 from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.refinement import poselib_camera
-from nerf_reversal_ros.vlad import CONTRAST, Descriptors, EVERY, FEATURES, VladIndex
+from nerf_reversal_ros.vlad import CONTRAST, Descriptors, FEATURES, VladIndex
 
+EVERY = 10
+"""Of the pictures of a walk each tenth is kept."""
 CANDIDATES = 5
 RATIO = 0.8
 REPROJECTION_PX = 3.0

@@ -78,8 +78,16 @@ def summary_text(metrics: dict[str, Any]) -> str:
         lines.append(f'{name.ljust(widths[0])}  {"  ".join(padded)}')
     lines += [*notes(metrics), '']
     lines += [f'rejected {n}: {why}' for why, n in metrics['rejected'].items()]
-    if metrics['anees'] is not None:
-        lines.append(f'ANEES {number(metrics["anees"])} (6 is perfect)')
+    if (coverage := metrics['sigma_coverage']) is not None:
+        said = 'infinite' if metrics['anees'] is None else number(metrics['anees'] / 6)
+        within = '; '.join(
+            f'{what} {", ".join(percent(shares[k]) for k in "123")}'
+            for what, shares in (
+                ('positions', coverage['translation']),
+                ('rotations', coverage['rotation']),
+            )
+        )
+        lines.append(f'ANEES/6 {said} (1 is perfect); within 1, 2, 3 sigma: {within}')
     if metrics['psnr_db'] is not None:
         lines.append(
             f'field {number(metrics["psnr_db"])} dB PSNR at true poses with exposure and white'
@@ -116,5 +124,7 @@ def number(value: float | None, scale: float = 1.0) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share in whole percent."""
+    """Write a share in whole percent, and what is nearly all or nothing with a decimal."""
+    if 0.995 <= share < 1 or 0 < share < 0.005:
+        return f'{min(99.9, max(0.1, 100 * share)):.1f} %'
     return f'{100 * share:.0f} %'

@@ -22,8 +22,8 @@ from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 Descriptors = NDArray[np.float32]
 
-EVERY = 10
-"""Of the pictures of a walk each tenth is kept."""
+EVERY = 4
+"""Of the pictures of a walk each fourth is kept."""
 FEATURES, CONTRAST = 1500, 0.04
 WORDS = 32
 

@@ -70,3 +70,9 @@ def test_a_point_that_nobody_sees_and_one_seen_once_keep_their_distance():
     found = adjusted(start, np.array([1]), where, np.array([0.002]), np.eye(4)[None], 0.02)
     np.testing.assert_array_equal(found[0], start[0])
     assert 0.005 < found[1, 0] < 0.0101 and abs(found[1, 2] - 2.0) < 1e-3
+
+
+def test_without_any_sighting_no_point_moves():
+    start = np.array([[0.0, 0.0, 2.0]])
+    nothing = np.zeros(0, int), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 4, 4))
+    np.testing.assert_array_equal(adjusted(start, *nothing), start)

@@ -22,6 +22,7 @@ from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.geometry import pose, pose_errors
+from nerf_reversal_ros.vlad import EVERY
 
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')
 
@@ -77,9 +78,9 @@ def test_pca_retrieval_is_the_most_alike_synthetic_view(queries: list[Frame]) ->
     assert locate(queries[0]) == pytest.approx(turned(5))
 
 
-def test_vlad_retrieval_knows_every_tenth_picture_of_the_walk(reference: Capture) -> None:
+def test_vlad_retrieval_knows_the_kept_pictures_of_the_walk(reference: Capture) -> None:
     locate = BASELINES['vlad_retrieval'](Material(np.eye(4)[None], Retriever(), reference))
-    for index in (0, 50, 110):
+    for index in (0, 12 * EVERY, 25 * EVERY):
         frame = reference.frame(index)
         assert locate(frame) == pytest.approx(frame.map_from_camera)
 
@@ -89,7 +90,7 @@ def test_vlad_retrieval_answers_with_a_kept_pose_that_looks_the_same_way(
 ) -> None:
     locate = BASELINES['vlad_retrieval'](Material(np.eye(4)[None], Retriever(), reference))
     found = np.stack([locate(frame) for frame in queries])
-    kept = reference.map_from_camera[::10]
+    kept = reference.map_from_camera[::EVERY]
     assert all(np.isclose(kept, pose).all(axis=(1, 2)).any() for pose in found)
     errors = pose_errors(found, np.stack([frame.map_from_camera for frame in queries]))
     assert np.degrees(errors.rotation).max() < 45  # two kept ones are 23 degrees apart
@@ -186,5 +187,6 @@ def test_what_a_baseline_took_and_keeps_stands_beside_its_figures(reference: Cap
     vlad = made_baseline('vlad_retrieval', material, of_map).costs
     assert 0 < vlad['mapping_s'] < 60
     words = 32 * 128 * 4
-    assert vlad['map_mb'] == pytest.approx((12 * words + words + 12 * 128) / 1e6)
+    kept = len(range(0, len(reference), EVERY))
+    assert vlad['map_mb'] == pytest.approx((kept * words + words + kept * 128) / 1e6)
     assert made_baseline('pca_retrieval', material, of_map).costs == of_map

@@ -16,7 +16,7 @@ from nerf_reversal_ros.calibration_fitting import (
     variants,
 )
 from nerf_reversal_ros.gate import BIAS, TYPICAL, WEIGHTS
-from nerf_reversal_ros.hardening import Shot
+from nerf_reversal_ros.hardening import motion_blurred, Shot
 
 CAMERA = phone_camera()
 
@@ -136,3 +136,28 @@ def test_in_a_mirror_no_pose_is_right(shot):
     left = mirror.camera.project(np.array([-0.1, 0.0, 1.0]))
     right = shot.camera.project(np.array([0.1, 0.0, 1.0]))
     assert left[0] == pytest.approx(shot.camera.width - 1 - right[0])
+
+
+@pytest.mark.parametrize('length_px', [3, 4, 10, 26])
+def test_a_blurred_picture_stays_where_it_is(length_px):
+    dot = np.zeros((101, 101, 3), np.uint8)
+    dot[50, 50] = 255
+    for direction in np.linspace(0, np.pi, 7):
+        blurred = motion_blurred(dot, length_px, direction)[..., 0].astype(float)
+        rows, columns = np.indices(blurred.shape)
+        total = blurred.sum()
+        assert (rows * blurred).sum() / total == pytest.approx(50, abs=0.3)
+        assert (columns * blurred).sum() / total == pytest.approx(50, abs=0.3)
+
+
+def test_right_poses_that_nobody_would_publish_do_not_widen_the_covariance():
+    centre, spread = np.array(TYPICAL).T
+    good = centre + spread * np.sign(WEIGHTS)
+    weak = centre - 2 * spread * np.sign(WEIGHTS)
+    errors, covariances = errors_and_covariances(400, 4.0)
+    errors[300:] *= 10
+    rows = np.array([good] * 300 + [weak] * 100)
+    poses = Poses(rows, errors, covariances, np.ones(400, bool))
+    calibration, found = calibrate(poses._replace(right=np.arange(400) < 390))
+    assert found['calibration_believed'] == 300
+    assert calibration.covariance_scale == pytest.approx(4.0, rel=0.2)

@@ -133,6 +133,17 @@ def test_what_is_elsewhere_or_too_doubtful_is_not_confirmed(known, off_m, probab
     assert known.answers(off_m, probability=probability).reason == 'too improbable'
 
 
+def test_uncertainty_alone_makes_no_witness(known):
+    """An uncertain pose agrees easily, but 15 cm off it is not right and not confirmed."""
+    uncertain = np.diag([0.049**2] * 3 + [0.001] * 3)
+    told = known.answers(0.15, probability=0.95).diagnostics
+    doubtful = Rejected('too improbable', 'a little', replace(told, refined_covariance=uncertain))
+    stamp_ns = round(known.time_s * SECOND)
+    judged = known.check.judge(doubtful, stamp_ns, BASE_FROM_CAMERA, CONFIG)
+    assert isinstance(judged, Rejected)
+    assert judged.diagnostics.scores['odometry_agreeing'] >= 3
+
+
 def test_two_earlier_poses_confirm_nothing(robot):
     for _ in range(2):
         robot.is_published()
@@ -239,6 +250,25 @@ def test_between_two_messages_the_odometry_is_interpolated():
     assert (reading.travelled_m, reading.turned_deg) == pytest.approx((0.5, 20.0))
     assert track.at(3 * SECOND // 2, tolerance_s=0.4) is None
     assert OdometryTrack().at(SECOND, tolerance_s=9.0) is None
+
+
+def test_a_picture_that_is_newer_than_the_odometry_is_carried_on_with_the_motion():
+    track = OdometryTrack()
+    for k in range(5):
+        turn = Rotation.from_euler('z', 6.0 * k, degrees=True)
+        track.add(k * SECOND // 10, pose(turn, (0.1 * k, 0, 0)))
+    reading = track.at(4 * SECOND // 10 + SECOND // 20, tolerance_s=0.1)
+    turned = Rotation.from_matrix(reading.pose[:3, :3]).as_euler('zyx', degrees=True)[0]
+    assert turned == pytest.approx(27.0)
+    assert np.linalg.norm(reading.pose[:3, 3] - (0.45, 0, 0)) < 0.03
+    assert (reading.travelled_m, reading.turned_deg) == pytest.approx((0.45, 27.0))
+
+
+def test_a_long_silence_is_not_bridged_however_near_its_end_is():
+    track = OdometryTrack()
+    track.add(SECOND, pose())
+    track.add(2 * SECOND, pose(None, (1.0, 0, 0)))
+    assert track.at(2 * SECOND - SECOND // 100, tolerance_s=0.1) is None
 
 
 def test_noise_while_standing_is_no_path_and_a_slow_drive_is_one():

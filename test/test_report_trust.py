@@ -81,4 +81,4 @@ def test_the_covariance_is_judged_in_figures():
     # The errors are 1 and 3 sigma along one axis: (1 + 9) / 2 over 6 degrees of freedom.
     assert '<b>0.833</b>' in said
     assert '<th scope="row">position</th><td>83 %</td><td>83 %</td><td>100 %</td>' in said
-    assert '<th scope="row">a Gaussian error</th><td>68 %</td><td>95 %</td><td>100 %</td>' in said
+    assert '<th scope="row">a Gaussian error</th><td>68 %</td><td>95 %</td><td>99.7 %</td>' in said

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.localize import write_poses
 from nerf_reversal_ros.cli.query import add_query_arguments, query_config
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.errors import CaptureError, ConfigError
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.capture import Capture
@@ -122,7 +122,14 @@ def _judge(
     field = VoxelField.load(map_.file('field.safetensors'), device)
     material = Material(walked, localizer.regressor, reference, console, field)
     costs = _costs(map_)
-    made = {name: made_baseline(name, material, costs) for name in names}
+    made = {}
+    for name in names if len(capture) else ():
+        try:
+            made[name] = made_baseline(name, material, costs)
+        except CaptureError as error:
+            if arguments.baselines != 'all':
+                raise
+            console.say(f'{name} left out: {error}')
     result = evaluate(
         capture,
         localizer,

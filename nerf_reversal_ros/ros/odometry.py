@@ -41,14 +41,16 @@ class Odometer:
         length = np.linalg.norm(numbers[3:])
         child = message.child_frame_id
         if child and child != self._base_frame:
-            _warn(
+            get_logger('localizer').warning(
                 f'the odometry is of {child}, and base_frame is {self._base_frame}: it is left'
-                ' out until both are the same'
+                ' out until both are the same',
+                throttle_duration_sec=10.0,
             )
         elif not np.all(np.isfinite(numbers)) or not 0.5 < length < 2.0:
-            _warn(
+            get_logger('localizer').warning(
                 'the odometry has no pose (NaN, or a quaternion of length'
-                f' {length:.3g} instead of 1): it is left out, see to its source'
+                f' {length:.3g} instead of 1): it is left out, see to its source',
+                throttle_duration_sec=10.0,
             )
         else:
             with self._lock:
@@ -61,9 +63,10 @@ class Odometer:
         with self._lock:
             judged = self._check.judge(outcome, _nanoseconds(stamp), base_from_camera, config)
         if judged is outcome and isinstance(outcome, PoseEstimate):
-            _warn(
+            get_logger('localizer').warning(
                 f'no odometry within {config.odometry_tolerance_s:g} s of a picture, so that it is'
-                ' not compared: see to the topic odom and to the stamps'
+                ' not compared: see to the topic odom and to the stamps',
+                throttle_duration_sec=10.0,
             )
         return judged
 
@@ -75,7 +78,3 @@ class Odometer:
 
 def _nanoseconds(stamp: Time) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-def _warn(sentence: str) -> None:
-    get_logger('localizer').warning(sentence, throttle_duration_sec=10.0)
