@@ -1,32 +1,39 @@
 """
-What the regressor's choices rest on: one command, one table.
+What each part of the regressor is worth: one command, one table.
 
     python benchmark/regressor_study.py BUILD_BAG TEST_BAG FIELD WORK_DIR [--views N] [--epochs N]
 
-FIELD is the voxel field of a map built from BUILD_BAG. Choices are made on two stretches of the
-build walk that are held out of the regressor's real pictures and walked poses; TEST_BAG, another
-walk, is only looked at with --judge, once everything is chosen.
+FIELD is the voxel field of a map built from BUILD_BAG. Each row changes one thing of the first and
+is trained with several seeds: means are printed, and in brackets the best and the worst median,
+for luck alone moves it by centimetres.
+
+Two stretches of the build walk are held out of the regressor's pictures and of the poses that
+views are rendered around: they choose each row's weights, and choices are to be made on them.
+The field has seen them; nothing has seen TEST_BAG, another walk, which is printed as the judge.
+
+All rows see about the same number of pictures: where there are fewer, they are seen more often.
+Times are of the CPU, not of the clock, so that other work on the machine counts less.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 import time
+from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-import torch
-from torch import Tensor
 
+from nerf_reversal_ros.augmentation import varied_appearance
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.capture import Capture, open_capture
-from nerf_reversal_ros.compression import as_tensors, standardized
+from nerf_reversal_ros.capture import Frame, open_capture
 from nerf_reversal_ros.config import CaptureConfig, RegressorConfig, SynthesisConfig
+from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.geometry import Array, pose_errors
-from nerf_reversal_ros.regressor import PoseRegressor, Regression
+from nerf_reversal_ros.geometry import pose_errors
+from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 
@@ -34,26 +41,103 @@ HELD_OUT = ((0.3, 0.425), (0.85, 1.0))
 """Stretches of the walk that choices are made on."""
 MARGIN = 0.025
 """Share of the walk next to them that is left out altogether."""
+WITHIN_M = 0.25
+HEADER = (
+    'regressor',
+    'training',
+    'parameters',
+    'validation, median',
+    f'within {WITHIN_M * 100:.0f} cm',
+    'other walk, median',
+    f'within {WITHIN_M * 100:.0f} cm',
+    'one picture',
+)
+
+
+class Row(NamedTuple):
+    """One line of the table: a regressor to train."""
+
+    name: str
+    config: RegressorConfig
+    views: int
+    real: bool = True
+    augmented: bool = True
+
+
+class Score(NamedTuple):
+    """How good a regressor is."""
+
+    cm: float
+    deg: float
+    share_within: float
+    milliseconds: float
+
+
+class Pictures(NamedTuple):
+    """What regressors are made of and judged with."""
+
+    views: Views
+    real: Views
+    validation: Views
+    camera: Camera
+    validation_frames: list[Frame]
+    test_frames: list[Frame]
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     for name in ('build_bag', 'test_bag', 'field', 'work_dir'):
         parser.add_argument(name, type=Path)
-    parser.add_argument('--views', type=int, default=5000)
-    parser.add_argument('--epochs', type=int, default=10)
-    parser.add_argument('--compressions', default='none,reconstruction,components')
-    parser.add_argument('--judge', action='store_true', help='also print the errors on TEST_BAG')
+    parser.add_argument('--views', type=int, default=SynthesisConfig().views)
+    parser.add_argument('--epochs', type=int, default=RegressorConfig().epochs)
+    parser.add_argument('--seeds', default='0,1,2', help='each row is trained with each of these')
+    parser.add_argument('--rows', default='', help='only rows that begin with one of these a,b,c')
     args = parser.parse_args()
 
+    pictures = read_and_render(args)
+    print(
+        f'\n{len(pictures.views)} synthetic, {len(pictures.real)} real and'
+        f' {len(pictures.validation)} validation views, {len(pictures.test_frames)} of the other'
+        f' walk; rejected: {pictures.views.rejected}\n'
+    )
+    print_cells(*HEADER)
+    print_cells(*['---'] * len(HEADER))
+    seeds = [int(seed) for seed in args.seeds.split(',')]
+    for row in ablation(args.views, replace(RegressorConfig(), epochs=args.epochs)):
+        if row.name.startswith(tuple(args.rows.split(','))):
+            print_cells(row.name, *cells(row, pictures, seeds))
+
+
+def ablation(views: int, config: RegressorConfig) -> Iterator[Row]:
+    """Yield the base and what differs from it in one thing."""
+    base = Row(f'base: {config.compression}, {config.components} components, {views} views and'
+               ' real pictures', config, views)  # fmt: skip
+    yield base
+    for compression in ('none', 'components'):
+        changed = replace(config, compression=compression)
+        yield base._replace(name=f'network sees: {compression}', config=changed)
+    for components in (50, 100, 300):
+        changed = replace(config, components=components)
+        yield base._replace(name=f'{components} components', config=changed)
+    yield base._replace(name='only real pictures', views=0)
+    yield base._replace(name='only synthetic views', real=False)
+    for fewer in (views // 10, views // 3):
+        yield base._replace(name=f'{fewer} views', views=fewer)
+    yield base._replace(name='appearance not varied', augmented=False)
+
+
+def read_and_render(args: argparse.Namespace) -> Pictures:
+    """Read both walks; render the views, or read those of an earlier run."""
     capture = open_capture(args.build_bag, CaptureConfig())
+    test = open_capture(args.test_bag, CaptureConfig(), convention=capture.convention, prune=False)
     share = np.linspace(0.0, 1.0, len(capture))
     held_out = np.any([(share >= a) & (share <= b) for a, b in HELD_OUT], axis=0)
     near = np.any([(share > a - MARGIN) & (share < b + MARGIN) for a, b in HELD_OUT], axis=0)
     camera = capture.camera.shrunk_to(SynthesisConfig().width)
-    everything = real_views(capture, camera)
-    real, validation = subset(everything, ~near), subset(everything, held_out)
+    frames = list(capture)
+    everything = real_views(frames, camera)
+    real = subset(everything, ~near)
     views = synthesize_views(
         VoxelField.load(args.field),
         real.map_from_camera,
@@ -63,109 +147,79 @@ def main() -> None:
         work_dir=args.work_dir,
         progress=lambda p: print(f'\r{p.done}/{p.total} views', end='', flush=True),
     )
-    print(f'\n{len(views)} synthetic, {len(real)} real, {len(validation)} validation views')
-    print('rejected:', views.rejected)
-    print_retrieval(views, real, validation)
-    print('\n| network sees | train s | parameters | validation | within 25 cm | novelty |')
-    print('|---|---|---|---|---|---|')
-    for compression in args.compressions.split(','):
-        config = replace(RegressorConfig(), compression=compression, epochs=args.epochs)
-        start = time.perf_counter()
-        regressor = train_regressor(views, real, validation, camera, config, seed=0)
-        seconds = time.perf_counter() - start
-        print(f'| {compression} | {seconds:.0f} | {regressor.report["parameters"]}'
-              f' | {judged(regressor, everything, held_out, camera)}', flush=True)  # fmt: skip
-        regressor.save(args.work_dir / f'{compression}.safetensors')
-        if args.judge:
-            test = open_capture(
-                args.test_bag, CaptureConfig(), convention=capture.convention, prune=False
-            )
-            print(f'| {compression}, other walk | | | {judged_capture(regressor, test)}')
+    return Pictures(
+        views,
+        real,
+        subset(everything, held_out),
+        camera,
+        [frames[i] for i in np.flatnonzero(held_out)],
+        list(test),
+    )
 
 
-def subset(views: Views, which: NDArray[np.bool_]) -> Views:
+def subset(views: Views, which: NDArray[np.bool_] | slice) -> Views:
     """Pick views."""
     return Views(views.rgb[which], views.seen[which], views.map_from_camera[which], {})
 
 
-def judged(
-    regressor: PoseRegressor, views: Views, which: NDArray[np.bool_], camera: Camera
-) -> str:
-    """Tell how good a regressor is on views of the canonical camera."""
-    chosen = subset(views, which)
-    answers = [regressor.regress(rgb, camera) for rgb in chosen.rgb]
-    return in_words(answers, chosen.map_from_camera)
-
-
-def judged_capture(regressor: PoseRegressor, capture: Capture) -> str:
-    """Tell how good a regressor is on full-size pictures, and how long it takes."""
-    answers, seconds = [], []
-    for frame in capture:
-        start = time.perf_counter()
-        answers.append(regressor.regress(frame.rgb, frame.camera))
-        seconds.append(time.perf_counter() - start)
-    return f'{in_words(answers, capture.map_from_camera)} {np.median(seconds) * 1e3:.1f} ms |'
-
-
-def in_words(answers: list[Regression], truth: Array) -> str:
-    """Tell the medians of errors and novelty."""
-    errors = pose_errors(np.stack([answer.map_from_camera for answer in answers]), truth)
-    retrieved = [
-        pose_errors(answer.retrieved[:4], np.broadcast_to(pose, (4, 4, 4))).translation.min()
-        for answer, pose in zip(answers, truth, strict=True)
-    ]
-    novelty = np.median([answer.novelty for answer in answers])
+def cells(row: Row, pictures: Pictures, seeds: list[int]) -> tuple[str, ...]:
+    """Train a row's regressors and tell how good they are."""
+    views = subset(pictures.views, slice(row.views))
+    real = subset(pictures.real, slice(None if row.real else 0))
+    everything = len(pictures.views) + len(pictures.real)
+    epochs = round(row.config.epochs * everything / (len(views) + len(real)))
+    config = replace(row.config, epochs=epochs, patience=epochs)
+    vary = varied_appearance if row.augmented else lambda rgb, rng: rgb
+    seconds, validation, test = [], [], []
+    for seed in seeds:
+        start = time.process_time()
+        try:
+            with patch(f'{train_regressor.__module__}.varied_appearance', vary):
+                regressor = train_regressor(
+                    views, real, pictures.validation, pictures.camera, config, seed=seed
+                )
+        except BuildError as error:
+            return (str(error).partition(':')[0],)
+        seconds.append(time.process_time() - start)
+        validation.append(judged(regressor, pictures.validation_frames))
+        test.append(judged(regressor, pictures.test_frames))
     return (
-        f'{np.median(errors.translation) * 100:.1f} cm'
-        f' {np.degrees(np.median(errors.rotation)):.1f} deg'
-        f' (best of 4 retrieved {np.median(retrieved) * 100:.1f} cm)'
-        f' | {np.mean(errors.translation < 0.25):.0%} | {novelty:.2f} |'
+        f'{np.mean(seconds):.0f} s',
+        f'{regressor.report["parameters"] / 1e6:.2f} M',
+        *in_words(validation),
+        *in_words(test),
+        f'{np.mean([score.milliseconds for score in test]):.1f} ms',
     )
 
 
-def print_retrieval(views: Views, real: Views, validation: Views) -> None:
-    """Compare ways to normalize pictures and to weigh code components, by the nearest view."""
-    print('\n| normalized | retained | weights | nearest view, median | 90 % |')
-    print('|---|---|---|---|---|')
-    poses = np.concatenate([views.map_from_camera, real.map_from_camera])
-    normalizations: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        'not at all': lambda rgb, seen: (rgb - 0.5) * seen,
-        'by luminance': by_luminance,
-        'by channel': standardized,
-    }
-    for name, normalize in normalizations.items():
-        known, queries = (
-            torch.cat([normalize(*as_tensors(v.rgb, v.seen, 'cpu')).flatten(1) for v in some])
-            for some in ((views, real), (validation,))
-        )
-        mean = known.mean(0)
-        known -= mean
-        queries -= mean
-        pca = PCA(150, svd_solver='randomized', iterated_power=2, random_state=0)
-        pca.fit(known[:: max(1, len(known) // 6000)].numpy())
-        components = torch.from_numpy(pca.components_).float()
-        variance = torch.from_numpy(pca.explained_variance_).float()
-        known_codes, codes = known @ components.T, queries @ components.T
-        for power in (0.0, 0.15, 0.25, 0.5):
-            weights = variance**-power
-            nearest = torch.cdist(codes * weights, known_codes * weights).argmin(1)
-            errors = pose_errors(poses[nearest], validation.map_from_camera)
-            print(
-                f'| {name} | {pca.explained_variance_ratio_.sum():.3f} | variance^-{power} |'
-                f' {np.median(errors.translation) * 100:.1f} cm'
-                f' {np.degrees(np.median(errors.rotation)):.1f} deg |'
-                f' {np.percentile(errors.translation, 90) * 100:.0f} cm |',
-                flush=True,
-            )
+def judged(regressor: PoseRegressor, frames: list[Frame]) -> Score:
+    """Tell the medians of errors and time, and the share of good answers."""
+    poses, seconds = [], []
+    for frame in frames:
+        start = time.process_time()
+        poses.append(regressor.regress(frame.rgb, frame.camera).map_from_camera)
+        seconds.append(time.process_time() - start)
+    errors = pose_errors(np.stack(poses), np.stack([frame.map_from_camera for frame in frames]))
+    return Score(
+        float(np.median(errors.translation)) * 100,
+        float(np.degrees(np.median(errors.rotation))),
+        float(np.mean(errors.translation < WITHIN_M)),
+        float(np.median(seconds)) * 1e3,
+    )
 
 
-def by_luminance(rgb: Tensor, seen: Tensor) -> Tensor:
-    """Give each picture's luminance mean 0 and standard deviation 1; keep its tint."""
-    luminance = (rgb * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    count = seen.sum((2, 3), keepdim=True).clamp(min=1.0)
-    mean = (luminance * seen).sum((2, 3), keepdim=True) / count
-    spread = ((luminance - mean) * seen).square().sum((2, 3), keepdim=True) / count
-    return (rgb - mean) * seen / spread.sqrt().clamp(min=1 / 64)
+def in_words(scores: list[Score]) -> tuple[str, str]:
+    """Tell what regressors of several seeds reach: medians, share of good answers."""
+    cm, deg, share, _ = zip(*scores, strict=True)
+    return (
+        f'{np.mean(cm):.1f} ({min(cm):.1f} to {max(cm):.1f}) cm {np.mean(deg):.1f} deg',
+        f'{np.mean(share):.0%}',
+    )
+
+
+def print_cells(*texts: str) -> None:
+    """Print a line of a Markdown table at once."""
+    print(f'| {" | ".join(texts)} |', flush=True)
 
 
 if __name__ == '__main__':
