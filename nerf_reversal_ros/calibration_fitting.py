@@ -32,8 +32,6 @@ VARIANTS = 6
 """So many times each frame is made hard."""
 LEAST_POSES = 10
 """With fewer right poses nothing is learned."""
-BELIEVED = 0.9
-"""The covariance is that of poses of at least this probability."""
 TRUST_IN_OTHER_ROOMS = 40.0
 """Information, in pictures at even odds, with which weights stay at those of other rooms."""
 
@@ -104,13 +102,9 @@ def calibrate(poses: Poses) -> tuple[Calibration, dict[str, Any]]:
     if found['calibration_right'] < LEAST_POSES:
         return Calibration(), found
     bias, weights = fit_gate(poses.features, right)
-    odds = np.exp(bias + poses.features @ np.array(weights))
-    # Poses that nobody would publish, in spite of being right, tell nothing about those that are.
-    believed = right & (odds > BELIEVED / (1 - BELIEVED))
-    found['calibration_believed'] = int(believed.sum())
-    if believed.sum() < LEAST_POSES:
-        return Calibration(gate_bias=bias, gate_weights=weights), found
-    scale = covariance_scale(poses.errors[believed], poses.covariances[believed])
+    # Hard pictures count in full: a robot sees the room from elsewhere than the walk did, where
+    # errors are larger beside what the matches say than on held-out frames as they are.
+    scale = covariance_scale(poses.errors[right], poses.covariances[right])
     return Calibration(scale, gate_bias=bias, gate_weights=weights), found
 
 

@@ -29,7 +29,7 @@ ONE_PLACE_M = 0.05
 """Landmarks this close are no rivals in the ratio test: one place may have several looks."""
 MAX_ERROR_PX = 4.0
 """Reprojection error of an inlier of the robust estimator, at `QUERY_SIZE_PX`."""
-LOOK_WITHIN_PX = (6.0, 3.0)
+LOOK_WITHIN_PX = (6.0, 1.5)
 """Radii in which landmarks are looked for around where the pose has them, one round each."""
 NEIGHBOURS = 4
 """So many keypoints nearest to where a landmark should be are compared with it."""

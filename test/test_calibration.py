@@ -148,16 +148,3 @@ def test_a_blurred_picture_stays_where_it_is(length_px):
         total = blurred.sum()
         assert (rows * blurred).sum() / total == pytest.approx(50, abs=0.3)
         assert (columns * blurred).sum() / total == pytest.approx(50, abs=0.3)
-
-
-def test_right_poses_that_nobody_would_publish_do_not_widen_the_covariance():
-    centre, spread = np.array(TYPICAL).T
-    good = centre + spread * np.sign(WEIGHTS)
-    weak = centre - 2 * spread * np.sign(WEIGHTS)
-    errors, covariances = errors_and_covariances(400, 4.0)
-    errors[300:] *= 10
-    rows = np.array([good] * 300 + [weak] * 100)
-    poses = Poses(rows, errors, covariances, np.ones(400, bool))
-    calibration, found = calibrate(poses._replace(right=np.arange(400) < 390))
-    assert found['calibration_believed'] == 300
-    assert calibration.covariance_scale == pytest.approx(4.0, rel=0.2)
