@@ -52,7 +52,11 @@ def test_good_evidence_is_believed():
         ({'similarity': float('nan')}, 'render disagrees', 'similarity nan'),
         ({'std_m': 0.06}, 'too uncertain', '0.060 m (allowed: 0.05 m)'),
         ({'distance_m': 2.0}, 'outside the map', '2.00 m from the nearest walked position'),
-        ({'similarity': 0.45, 'inlier_ratio': 0.25}, 'too improbable', '(needed: 0.995)'),
+        (
+            {'similarity': 0.3, 'inlier_ratio': 0.2, 'inliers': 25},
+            'too improbable',
+            '(needed: 0.995)',
+        ),
     ],
 )
 def test_one_fault_is_enough_and_is_named_with_its_figures(change, reason, figures):

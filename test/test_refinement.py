@@ -1,5 +1,7 @@
 """From a coarse pose to centimetres, in a field without error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rooms import render_box_room, walk
@@ -70,13 +72,17 @@ def test_twenty_centimetres_and_ten_degrees_become_millimetres(atlas, number):
     assert error_m < 0.01 and error_deg < 0.2
 
 
-def test_tightening_finds_more_matches_than_the_descriptors_alone(atlas):
-    query = make_query(render_box_room(TRUTH[0], CAMERA)[0], CAMERA)
-    seen = atlas_landmarks(atlas, TRUTH[0], CAMERA)
-    first = align(query, seen)
-    assert first is not None
-    last = tighten(query, seen, first)
-    assert last is not None and last.inliers > first.inliers
+def test_tightening_makes_millimetres_of_centimetres(atlas):
+    off = pose(Rotation.from_rotvec([0.3, -0.2, 0.2], degrees=True), (0.01, -0.015, 0.01))
+    for truth in TRUTH:
+        query = make_query(render_box_room(truth, CAMERA)[0], CAMERA)
+        seen = atlas_landmarks(atlas, truth, CAMERA)
+        first = align(query, seen)
+        assert first is not None
+        last = tighten(query, seen, replace(first, map_from_camera=truth @ off))
+        assert last is not None and last.inliers > 0.8 * first.inliers
+        errors = pose_errors(last.map_from_camera[None], truth[None])
+        assert errors.translation[0] < 0.006
 
 
 @pytest.mark.parametrize(
