@@ -85,6 +85,8 @@ class OdometryTrack:
         near = [self._readings[k] for k in sorted({after - 1, min(after, len(stamps) - 1)})]
         known_ns = np.array([reading.stamp_ns for reading in near], dtype=np.int64)
         gap_ns = abs(known_ns - stamp_ns).min()
+        if gap_ns == 0:
+            return near[int(np.flatnonzero(known_ns == stamp_ns)[0])]
         if gap_ns > tolerance_s * 1e9 or known_ns[-1] - known_ns[0] > HOLE * tolerance_s * 1e9:
             return None
         if stamp_ns > known_ns[-1] and len(near) == 2:

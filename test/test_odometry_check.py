@@ -269,6 +269,7 @@ def test_a_long_silence_is_not_bridged_however_near_its_end_is():
     track.add(SECOND, pose())
     track.add(2 * SECOND, pose(None, (1.0, 0, 0)))
     assert track.at(2 * SECOND - SECOND // 100, tolerance_s=0.1) is None
+    assert track.at(2 * SECOND, tolerance_s=0.1).travelled_m == pytest.approx(1.0)
 
 
 def test_noise_while_standing_is_no_path_and_a_slow_drive_is_one():
