@@ -7,8 +7,8 @@ How a map answers pictures that are made hard: one command, one table.
 The pictures of TEST_BAG, whose poses are known, are blurred, darkened, covered, cropped and
 turned. Those of the bags off the path, whose poses are known too, are taken as they are where they
 are far enough from every walked position of the map. Those of the other bags are of other rooms,
-and those of TEST_BAG in a mirror are as good as that: every answer is wrong. For each set: how many were answered, how many within 5 cm and 5
-degrees, and the worst answer that was published.
+and those of TEST_BAG in a mirror are as good as that: every answer is wrong. For each set: how
+many were answered, how many within 5 cm and 5 degrees, and the worst answer that was published.
 """
 
 import argparse
