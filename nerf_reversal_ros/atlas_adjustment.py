@@ -33,6 +33,9 @@ PRIOR_M = 0.015
 """How well renders place a landmark, each axis (standard deviation)."""
 PIXEL = 1 / 640
 """How well a keypoint is placed, as a share of the longer side, and where outliers begin."""
+INDEPENDENT = 4
+"""More sightings of a landmark than this count as so many: those of neighbouring frames share the
+errors of their poses."""
 ROUNDS = 10
 
 
@@ -112,6 +115,8 @@ def adjusted(
     (L, 3) array
         [m].
     """
+    sightings = np.bincount(seen, minlength=len(points))[seen]
+    accuracy = accuracy * np.sqrt(np.maximum(1.0, sightings / INDEPENDENT))
     rotation, centre = map_from_camera[:, :3, :3], map_from_camera[:, :3, 3]
     moved = points.copy()
     for _ in range(ROUNDS):
