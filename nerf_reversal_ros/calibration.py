@@ -12,7 +12,11 @@ from nerf_reversal_ros.geometry import Array
 
 @dataclass(frozen=True)
 class Calibration:
-    """Learned when a map is built, by `nerf_reversal_ros.calibration_fitting`."""
+    """
+    Learned when a map is built, by `nerf_reversal_ros.calibration_fitting`.
+
+    The two floors are not learned: they are what they are for every map.
+    """
 
     covariance_scale: float = 10.0
     """Factor on the covariance that the matches give."""

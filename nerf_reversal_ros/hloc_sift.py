@@ -33,7 +33,7 @@ from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.geometry import Array, inverse
 from nerf_reversal_ros.keypoints import match
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.vlad import Descriptors, VladIndex
+from nerf_reversal_ros.vlad import Descriptors, each_nth, VladIndex
 
 EVERY = 4
 FIRST_OCTAVE, CONTRAST = 0, 0.01
@@ -72,12 +72,10 @@ class HlocSift:
         options.sift.first_octave, options.sift.peak_threshold = FIRST_OCTAVE, CONTRAST
         self._extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
         views = []
-        for number, frame in enumerate(reference):
-            if number % EVERY == 0:
-                view = _View(frame.map_from_camera, frame.camera, *self._features(frame.rgb))
-                if len(view.pixels) >= MIN_INLIERS:
-                    views.append(view)
-            progress(Progress('hloc_sift reference', number + 1, len(reference)))
+        for frame in each_nth(reference, EVERY, 'hloc_sift', progress):
+            view = _View(frame.map_from_camera, frame.camera, *self._features(frame.rgb))
+            if len(view.pixels) >= MIN_INLIERS:
+                views.append(view)
         if not views:
             raise CaptureError(
                 f'no picture of {reference.source} has SIFT features: hloc_sift needs a reference'

@@ -22,9 +22,9 @@ from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.geometry import Array, inverse, transform
 from nerf_reversal_ros.keypoints import KeypointDetector
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.refinement import poselib_camera
-from nerf_reversal_ros.vlad import CONTRAST, Descriptors, FEATURES, VladIndex
+from nerf_reversal_ros.vlad import CONTRAST, Descriptors, each_nth, FEATURES, VladIndex
 
 EVERY = 10
 """Of the pictures of a walk each tenth is kept."""
@@ -55,12 +55,10 @@ class SiftPnp:
     def __init__(self, reference: Capture, *, progress: ProgressCallback = silent) -> None:
         self._detect = KeypointDetector(FEATURES, CONTRAST)
         views = []
-        for number, frame in enumerate(reference):
-            if number % EVERY == 0:
-                view = self._lifted(frame)
-                if len(view.points) >= MIN_INLIERS:
-                    views.append(view)
-            progress(Progress('sift_pnp reference', number + 1, len(reference)))
+        for frame in each_nth(reference, EVERY, 'sift_pnp', progress):
+            view = self._lifted(frame)
+            if len(view.points) >= MIN_INLIERS:
+                views.append(view)
         if not views:
             raise CaptureError(
                 f'no picture of {reference.source} has SIFT features with depth: sift_pnp needs'

@@ -8,13 +8,13 @@ R. Arandjelovic and A. Zisserman, "Three things everyone should know", CVPR 2012
 "All about VLAD", CVPR 2013 (each word's residual is normalized by itself).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.keypoints import KeypointDetector
@@ -63,7 +63,7 @@ class VladIndex:
 
 class VladRetrieval:
     """
-    The pose of the most alike of every tenth picture of a capture; depth is not needed.
+    The pose of the most alike of every fourth picture of a capture; depth is not needed.
 
     Published systems retrieve with learned descriptors (NetVLAD and its heirs), whose weights
     would have to be fetched; this is their hand-made ancestor.
@@ -77,13 +77,11 @@ class VladRetrieval:
     def __init__(self, reference: Capture, *, progress: ProgressCallback = silent) -> None:
         self._detect = KeypointDetector(FEATURES, CONTRAST)
         pictures, poses = [], []
-        for number, frame in enumerate(reference):
-            if number % EVERY == 0:
-                descriptors = self._detect(frame.rgb).descriptors
-                if len(descriptors):
-                    pictures.append(descriptors)
-                    poses.append(frame.map_from_camera)
-            progress(Progress('vlad_retrieval reference', number + 1, len(reference)))
+        for frame in each_nth(reference, EVERY, 'vlad_retrieval', progress):
+            descriptors = self._detect(frame.rgb).descriptors
+            if len(descriptors):
+                pictures.append(descriptors)
+                poses.append(frame.map_from_camera)
         if not pictures:
             raise CaptureError(
                 f'no picture of {reference.source} has SIFT features: vlad_retrieval needs a'
@@ -100,6 +98,16 @@ class VladRetrieval:
             return None
         found: Array = self._poses[self._index.most_alike(descriptors, 1)[0]]
         return found
+
+
+def each_nth(
+    reference: Capture, every: int, name: str, progress: ProgressCallback
+) -> Iterator[Frame]:
+    """Go through each ``every``-th frame of what a peer of that name learns from."""
+    for number, frame in enumerate(reference):
+        if number % every == 0:
+            yield frame
+        progress(Progress(f'{name} reference', number + 1, len(reference)))
 
 
 def _words(descriptors: Descriptors) -> Descriptors:
