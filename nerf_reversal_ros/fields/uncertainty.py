@@ -145,7 +145,8 @@ def estimate_uncertainty(
     small = camera.shrunk_to(LOOK_PX)
     rays = torch.from_numpy(small.rays().reshape(-1, 3))
     rays /= rays.norm(dim=1, keepdim=True)
-    chosen = np.unique(np.linspace(0, len(map_from_camera) - 1, POSES).astype(int))
+    count = len(map_from_camera)
+    chosen = np.linspace(0, count - 1, min(POSES, count)).astype(int)
     information = torch.zeros(int(np.prod(shape)), 3, device=field.device)
     for pose in map_from_camera[chosen]:
         directions = (rays @ torch.from_numpy(pose[:3, :3]).T).float().to(field.device)
@@ -155,7 +156,7 @@ def estimate_uncertainty(
             samples = field.march(origins, part)
             slopes = colour_slopes(field, part, samples)
             _add(information, slopes / COLOUR_NOISE, samples, cell_m, shape)
-    information *= len(map_from_camera) / max(1, len(chosen))
+    information *= count / max(1, len(chosen))
     return UncertaintyGrid(field.origin_m, cell_m, information.view(*shape, 3).cpu().numpy())
 
 
