@@ -210,7 +210,7 @@ class VoxelField:
 
     @torch.no_grad()
     def march(self, origins: Tensor, directions: Tensor) -> Samples:
-        """Place samples along rays as `trace` does; see `Deformable.march`."""
+        """Place samples along rays as `trace` does; see `DeformableField.march`."""
         optical_depth = torch.zeros(len(origins), device=self.device)
         length = directions.norm(dim=1)
         parts: list[tuple[Tensor, ...]] = []
@@ -231,7 +231,7 @@ class VoxelField:
         return Samples(rays[order], points[order], length_m[order])
 
     def look_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return densities (S,) [1/m] and colours (S, 3); see `Deformable.look_up`."""
+        """Return densities (S,) [1/m] and colours (S, 3); see `DeformableField.look_up`."""
         value = self.interpolate(points)
         return value[:, 0].clamp(max=8.0).exp() / self.voxel_m, value[:, 1:]
 
