@@ -31,7 +31,7 @@ from nerf_reversal_ros.calibration_fitting import (
 )
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.compression_training import refuse_too_many_components
-from nerf_reversal_ros.config import BuildConfig
+from nerf_reversal_ros.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import ConfigError
@@ -125,7 +125,7 @@ def build_map(
         training = {
             'field': {key: field_report[key] for key in ('step', 'loss')},
             'synthesis': {'kept': len(views), 'rejected': views.rejected},
-            **_regressor_curves(regressor.report),
+            **_regressor_curves(regressor.report, config.regressor),
         }
         writer.path('training.json').write_text(json.dumps(training), encoding='utf-8')
         measured = {k: v for k, v in field_report.items() if not isinstance(v, list)}
@@ -347,7 +347,7 @@ def _calibration_stage(
     return calibrate(collect(localizer, shots()))
 
 
-def _regressor_curves(report: dict[str, Any]) -> dict[str, Any]:
+def _regressor_curves(report: dict[str, Any], config: RegressorConfig) -> dict[str, Any]:
     """Return the regressor's report under the names that the report draws curves from."""
     history: list[dict[str, float]] = report['history']
     return {
@@ -358,5 +358,7 @@ def _regressor_curves(report: dict[str, Any]) -> dict[str, Any]:
             'val_rotation_deg': [epoch['validation_rotation_deg'] for epoch in history],
             'mean_pose': report['mean_pose'],
         },
-        'pca': {'retained_variance': report['retained_variance']},
+        'vae' if config.compression == 'vae' else 'pca': {
+            'retained_variance': report['retained_variance']
+        },
     }

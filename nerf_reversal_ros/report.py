@@ -230,14 +230,16 @@ def _build(map_: Map) -> str:
         **{f'{stage} took': f'{took:.0f} s' for stage, took in built.get('seconds', {}).items()},
         **{name.replace('_', ' '): value for name, value in metrics.items()},
     }
+    kept: dict[str, Any] = {}
+    if 'training.json' in manifest['files']:
+        kept = json.loads(map_.file('training.json').read_text(encoding='utf-8'))
+    if 'vae' in kept:
+        facts['variance kept by the autoencoder'] = kept['vae']['retained_variance'][-1]
     rows = ''.join(
         f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(_fact(value))}</td></tr>'
         for name, value in facts.items()
         if value not in (None, '')
     )
-    kept: dict[str, Any] = {}
-    if 'training.json' in manifest['files']:
-        kept = json.loads(map_.file('training.json').read_text(encoding='utf-8'))
     share = kept.get('pca', {}).get('retained_variance', [])
     losses = plots.training(kept.get('field', {}), kept.get('regressor', {}))
     return (

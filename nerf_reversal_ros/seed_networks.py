@@ -192,7 +192,7 @@ def _pca(pictures: Tensor) -> Pca:
     _, deviation, components = torch.pca_lowrank(data, count, center=False)
     variance = deviation.square() / (len(data) - 1)
     total = data.square().sum() / (len(data) - 1)
-    return Pca(mean, components.T.contiguous(), variance, variance.cumsum(0) / total)
+    return Pca(mean, variance, variance.cumsum(0) / total, components.T.contiguous())
 
 
 def _network(kind: Kind, camera: Camera) -> nn.Sequential:
