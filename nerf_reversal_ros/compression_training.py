@@ -119,8 +119,6 @@ def _fit_pca(
     return Pca(
         mean=torch.from_numpy(mean + learned.mean_.astype(np.float32)),
         variance=torch.from_numpy(learned.explained_variance_.astype(np.float32)),
-        retained=torch.from_numpy(
-            np.cumsum(learned.explained_variance_ratio_).astype(np.float32)
-        ),
+        retained=torch.from_numpy(np.cumsum(learned.explained_variance_ratio_).astype(np.float32)),
         components=torch.from_numpy(np.ascontiguousarray(learned.components_, dtype=np.float32)),
     )

@@ -208,9 +208,7 @@ class PoseRegressor:
         try:
             camera, sees = Camera(**header['camera']), header['compression']
             kind = next((name for name in COMPRESSIONS if name in parts), 'pca')
-            compression = COMPRESSIONS[kind].from_tensors(
-                parts[kind], camera.height, camera.width
-            )
+            compression = COMPRESSIONS[kind].from_tensors(parts[kind], camera.height, camera.width)
             components = len(compression.variance)
             network = PoseNetwork(sees, camera.height, camera.width, components)
             network.load_state_dict(parts['network'])

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 import math
 
-import torch
 from torch import nn, Tensor
 
 from nerf_reversal_ros.compression import Compression, refuse_other_shapes

@@ -1,0 +1,166 @@
+"""The study of the seed project on a small room: what it trains, what it shows, how it goes on."""
+
+import json
+from pathlib import Path
+
+from box_room import BoxRoom
+from box_room import CAMERA as SMALL
+from box_room import walk as box_walk
+import numpy as np
+import pytest
+from room_bags import write_room_bag
+from rooms import walk
+from small_map import CAMERA
+import torch
+
+from nerf_reversal_ros.cli.main import main
+from nerf_reversal_ros.config import SynthesisConfig
+from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.seed_networks import seed_layers
+from nerf_reversal_ros.study import StudyPlan
+from nerf_reversal_ros.study_report import SEED, study_html, table, verdicts
+from nerf_reversal_ros.study_training import Row
+from nerf_reversal_ros.synthesis import synthesize_views
+
+SETTINGS = """
+field: {voxel_m: 0.03, steps: 10, rays_per_step: 1024}
+regressor: {components: 12, vae_epochs: 2}
+"""
+BUDGET = ['--views', '40,80', '--epochs', '3', '--full-views', '12', '--width', '48']
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+    """Run the whole study, every row, once."""
+    folder = tmp_path_factory.mktemp('study')
+    bag = write_room_bag(folder / 'walk', walk(40), CAMERA, up_axis='z')
+    (folder / 'settings.yaml').write_text(SETTINGS)
+    command = ['study', str(bag), str(folder / 'out'), *BUDGET, '--full-width', '96']
+    command += ['--config', str(folder / 'settings.yaml'), '--device', 'cpu']
+    assert main(command) == 0
+    return folder, command
+
+
+def results(folder: Path):
+    return json.loads((folder / 'out' / 'study.json').read_text())
+
+
+def test_every_row_tells_loss_and_accuracy_by_epoch_metres_and_degrees(study):
+    rows = results(study[0])['rows']
+    assert [row['name'] for row in rows] == [
+        'CNN, PCA reconstruction, 40 views',
+        'CNN, PCA reconstruction, 80 views',
+        'MLP, PCA reconstruction, 80 views',
+        'CNN, raw, 80 views',
+        'MLP, raw, 80 views',
+        'MLP, PCA components, 80 views',
+        'CNN, VAE reconstruction, 80 views',
+        'MLP, VAE latents, 80 views',
+        'CNN, PCA reconstruction, 80 views, unfiltered',
+        'CNN, raw, 12 views',
+        'CNN full size, raw, 12 views',
+    ]
+    for row in rows:
+        history = row['history']
+        assert len(history['train_loss']) == len(history['stretch']) == 3
+        assert history['stretch'][-1] == row['stretch']
+        assert history['train_loss'][-1] < history['train_loss'][0]
+        for split in ('train', 'stretch', 'leaking'):
+            assert 0.0 <= row[split]['accuracy_0.1m'] <= 1.0
+            assert row[split]['median_translation_m'] > 0.0
+            assert 0.0 < row[split]['median_rotation_deg'] < 180.0
+        assert row['size'] == ([96, 72] if row['full_size'] else [48, 36])
+        assert row['rejected'] == {} if not row['filtered'] else sum(row['rejected'].values())
+
+
+def test_the_random_split_leaks_and_the_stretch_does_not(study):
+    for row in results(study[0])['rows']:
+        if row['views'] == 80:
+            oracle = {split: row['trivial'][split]['nearest_pose'] for split in row['trivial']}
+            leaking = oracle['leaking']['median_translation_m']
+            assert leaking < oracle['stretch']['median_translation_m']
+
+
+def test_a_code_is_measured_on_pictures_that_it_was_not_learned_from(study):
+    for row in results(study[0])['rows']:
+        assert ('compression_quality' in row) == (row['compression'] != 'none')
+        if row['compression'] == 'pca':
+            quality = row['compression_quality']
+            assert 0.2 < quality['stretch']['retained'] < quality['retained_training'][-1] < 1.0
+            assert 10.0 < quality['stretch']['psnr_db'] < 40.0
+
+
+def test_the_report_marks_the_leak_wherever_it_shows_it(study):
+    result = results(study[0])
+    cells = table(result)
+    assert [name for name in cells[0] if 'random' in name] == ['random split, LEAKING, 0.1 m']
+    assert 'median (LEAKING)' in cells[0]
+    assert [line[0] for line in cells[-3:]] == [f'the seed: {name}' for name, _, _ in SEED]
+    page = (study[0] / 'out' / 'study.html').read_text()
+    assert page == study_html(result, command=page.split('<pre>')[1].split('</pre>')[0])
+    for sentence in ('LEAKING: judged on a random', 'retained of random split, LEAKING'):
+        assert sentence in page
+    assert page.count('<svg') == 0 and page.count('image/svg+xml') == 3
+    said = ' '.join(verdicts(result))
+    assert 'The autoencoder is ' in said and 'leaking random split' in said
+
+
+def test_a_network_no_better_than_the_mean_pose_is_named(study):
+    result = results(study[0])
+    mean = result['rows'][0]['trivial']['stretch']['mean_pose']['median_translation_m']
+    for off, named in ((0.5 * mean, False), (1.5 * mean, True)):
+        result['rows'][0]['stretch']['median_translation_m'] = off
+        first = [said for said in verdicts(result) if said.startswith(result['rows'][0]['name'])]
+        assert bool(first) == named
+
+
+def test_the_same_command_goes_on_and_trains_only_what_is_missing(study, capsys):
+    folder, command = study
+    before = results(folder)
+    (row,) = (folder / 'out/work/rows').glob('MLP_PCA-components*')
+    row.unlink()
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert 'training' in told.err and 'will take' in told.err and 'field: ' not in told.err
+    after = results(folder)
+    for old, new in zip(before['rows'], after['rows'], strict=True):
+        if old['name'] != 'MLP, PCA components, 80 views':
+            assert old == new
+        assert old['stretch'] == new['stretch']  # seeds are fixed
+
+
+def test_only_some_rows_are_trained_and_an_unknown_one_is_refused(capsys):
+    plan = StudyPlan(only=('VAE',))
+    assert [row.sees for row in plan.rows()] == ['VAE reconstruction', 'VAE latents']
+    with pytest.raises(ConfigError, match=r'only GAN leaves no row of: CNN, PCA reconstruction'):
+        StudyPlan(only=('GAN',))
+    with pytest.raises(ConfigError, match='2 views and 1 epoch at least'):
+        StudyPlan(epochs=0)
+    assert main(['study', '/nowhere', '/tmp/out']) == 1
+    assert '/nowhere' in capsys.readouterr().err
+
+
+def test_the_default_plan_is_the_issue_s():
+    rows = StudyPlan().rows()
+    assert {row.views for row in rows} == {200, 1000, 4000, 14000}
+    assert Row('cnn', 'none', False, 200, full_size=True) in rows
+    assert len(rows) == len(set(rows)) == 12
+
+
+def test_unfiltered_views_are_drawn_without_rejection(tmp_path):
+    config = SynthesisConfig(views=60, translation_m=1.5)
+    arguments = BoxRoom(), box_walk(10), SMALL, config
+    every = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'a', reject=False)
+    good = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'b')
+    assert every.rejected == {} and sum(good.rejected.values()) > 0
+    inside = [np.all(np.abs(v.map_from_camera[:, 0, 3:]) < 1.85) for v in (every, good)]
+    assert inside == [False, True]
+
+
+def test_the_layers_take_pictures_of_the_full_size_and_codes():
+    cnn = seed_layers('cnn', (3, 288, 384), 9).eval()
+    small = seed_layers('cnn', (3, 144, 192), 9)
+    assert cnn(torch.zeros(2, 3, 288, 384)).shape == (2, 9)
+    sizes = [sum(weight.numel() for weight in made.parameters()) for made in (cnn, small)]
+    assert sizes[0] < 2 * sizes[1]
+    assert seed_layers('mlp', (12,), 9)(torch.zeros(4, 12)).shape == (4, 9)
