@@ -42,7 +42,7 @@ def fit_compression(
     """
     Learn the code of standardized pictures from an even choice of the views.
 
-    Without a compression of what the network sees it is a PCA: similar views are still found by it.
+    It is a PCA also if the network sees pictures as they are, for similar views are found by it.
 
     Parameters
     ----------

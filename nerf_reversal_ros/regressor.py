@@ -1,5 +1,5 @@
 """
-From one picture to a first guess of the pose: a code, a small network, and the nearest known views.
+From one picture to a first guess of the pose: code, small network, and the nearest known views.
 
 The regressor is fast and some ten centimetres good. It tells how sure it is, how unlike the map
 the picture looks, and which known views look alike, so that a later stage can try those too.

@@ -155,8 +155,8 @@ def verdicts(result: dict[str, Any]) -> list[str]:
             good = quality['retained'] >= pca
             judged = 'as good as the PCA or better' if good else 'NOT as good as the PCA'
             out.append(
-                f'The autoencoder is {judged} at {views} views: it retains {quality["retained"]:.1%} of the held-out'
-                f' stretch, the PCA {pca:.1%}.'
+                f'The autoencoder is {judged} at {views} views: it retains'
+                f' {quality["retained"]:.1%} of the held-out stretch, the PCA {pca:.1%}.'
             )
     return out
 
@@ -180,10 +180,7 @@ def study_html(result: dict[str, Any], *, command: str) -> str:
         (
             'figures',
             'In figures',
-            _html_table(table(result))
-            + _notes(
-                [LEAK_NOTE, SEED_NOTE, budget, f'Drawn poses rejected: {reasons or "none"}.']
-            ),
+            _html_table(table(result)) + _notes([LEAK_NOTE, SEED_NOTE, budget, said]),
         ),
         ('verdicts', 'What they show', _list(verdicts(result))),
         (
