@@ -51,7 +51,7 @@ HEADER = (
 def table(result: dict[str, Any]) -> list[Cells]:
     """Return the study's table as texts, its header first, the seed's figures last."""
     rows = result['rows']
-    out = [HEADER]
+    out: list[Cells] = [HEADER]
     for row in rows:
         size = 'x'.join(map(str, row['size']))
         views = f'{row["views"]}{"" if row["filtered"] else " unfiltered"}'
@@ -172,7 +172,7 @@ def study_html(result: dict[str, Any], *, command: str) -> str:
         f' {field.get("psnr_db", float("nan")):.1f} dB with exposure matched,'
         f' {field.get("psnr_plain_db", float("nan")):.1f} dB without.'
     )
-    rejected = next((row['rejected'] for row in rows if row['filtered']), {})
+    rejected: dict[str, int] = next((row['rejected'] for row in rows if row['filtered']), {})
     reasons = ', '.join(f'{name}: {count}' for name, count in rejected.items())
     said = f'Drawn poses rejected: {reasons or "none"}.'
     pca = [row for row in rows if row['compression'] == 'pca'][:1]

@@ -259,8 +259,8 @@ def _make_chunk(
     reject: bool,
 ) -> Views:
     if not reject:
-        drawn = draw_poses(walked, size, config, rng).map_from_camera
-        return _as_views(zip(field.render(drawn, camera), drawn, strict=True), {})
+        anywhere = draw_poses(walked, size, config, rng).map_from_camera
+        return _as_views(zip(field.render(anywhere, camera), anywhere, strict=True), {})
     kept: list[tuple[Rendering, Array]] = []
     rejected: Counter[str] = Counter()
     preview = camera.scaled_to(
