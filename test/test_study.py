@@ -23,7 +23,7 @@ from nerf_reversal_ros.study_training import Row
 from nerf_reversal_ros.synthesis import synthesize_views
 
 SETTINGS = """
-field: {voxel_m: 0.03, steps: 10, rays_per_step: 1024}
+field: {voxel_m: 0.04, steps: 5, rays_per_step: 512}
 regressor: {components: 12, vae_epochs: 2}
 """
 BUDGET = ['--views', '40,80', '--epochs', '3', '--full-views', '12', '--width', '48']
@@ -33,9 +33,9 @@ BUDGET = ['--views', '40,80', '--epochs', '3', '--full-views', '12', '--width', 
 def study(tmp_path_factory):
     """Run the whole study, every row, once."""
     folder = tmp_path_factory.mktemp('study')
-    bag = write_room_bag(folder / 'walk', walk(40), CAMERA, up_axis='z')
+    bag = write_room_bag(folder / 'walk', walk(30), CAMERA, up_axis='z')
     (folder / 'settings.yaml').write_text(SETTINGS)
-    command = ['study', str(bag), str(folder / 'out'), *BUDGET, '--full-width', '96']
+    command = ['study', str(bag), str(folder / 'out'), *BUDGET, '--full-width', '64']
     command += ['--config', str(folder / 'settings.yaml'), '--device', 'cpu']
     assert main(command) == 0
     return folder, command
@@ -69,7 +69,7 @@ def test_every_row_tells_loss_and_accuracy_by_epoch_metres_and_degrees(study):
             assert 0.0 <= row[split]['accuracy_0.1m'] <= 1.0
             assert row[split]['median_translation_m'] > 0.0
             assert 0.0 < row[split]['median_rotation_deg'] < 180.0
-        assert row['size'] == ([96, 72] if row['full_size'] else [48, 36])
+        assert row['size'] == ([64, 48] if row['full_size'] else [48, 36])
         assert (sum(row['rejected'].values()) > 0) == row['filtered']
 
 
@@ -86,7 +86,8 @@ def test_a_code_is_measured_on_pictures_that_it_was_not_learned_from(study):
         assert ('compression_quality' in row) == (row['compression'] != 'none')
         if row['compression'] == 'pca':
             quality = row['compression_quality']
-            assert 0.2 < quality['stretch']['retained'] < quality['retained_training'][-1] < 1.0
+            stretch, leaking = (quality[split]['retained'] for split in ('stretch', 'leaking'))
+            assert 0.0 < stretch < leaking < quality['retained_training'][-1] < 1.0
             assert 10.0 < quality['stretch']['psnr_db'] < 40.0
 
 
@@ -153,7 +154,7 @@ def test_unfiltered_views_are_drawn_without_rejection(tmp_path):
     every = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'a', reject=False)
     good = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'b')
     assert sum(every.rejected.values()) == 0 < sum(good.rejected.values())
-    inside = [np.all(np.abs(v.map_from_camera[:, 0, 3:]) < 1.85) for v in (every, good)]
+    inside = [np.all(np.abs(v.map_from_camera[:, 1, 3]) < 1.5) for v in (every, good)]
     assert inside == [False, True]
 
 
