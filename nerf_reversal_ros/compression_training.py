@@ -61,19 +61,19 @@ def fit_compression(
         If there are not more views than components, they are too small, or do not differ.
     """
     mean, centred = _training_pictures(views, config.components)
+    pca = _fit_pca(mean, centred, config.components, seed)
     if config.compression == 'vae':
+        centred -= centred.mean(0)
         height, width = views[0].seen.shape[1:]
         return fit_vae(
-            torch.from_numpy(mean),
+            pca,
             torch.from_numpy(centred),
             (height, width),
-            config.components,
             config.vae_epochs,
             device=device,
             seed=seed,
             progress=progress,
         )
-    pca = _fit_pca(mean, centred, config.components, seed)
     return Pca(**{name: value.to(device) for name, value in pca.tensors().items()})
 
 

@@ -8,6 +8,7 @@ stretch of the walk, and the networks are judged on its real pictures, in metres
 random split is judged beside it, and called leaking wherever it is shown.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 import json
 from pathlib import Path
@@ -22,8 +23,11 @@ from nerf_reversal_ros import __version__
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.compression import Compression, Pca
-from nerf_reversal_ros.compression_training import fit_compression
-from nerf_reversal_ros.config import BuildConfig
+from nerf_reversal_ros.compression_training import (
+    fit_compression,
+    refuse_too_many_components,
+)
+from nerf_reversal_ros.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import BuildError, ConfigError
@@ -196,6 +200,12 @@ class _Study:
         if not len(self.learned_frames):
             raise BuildError(f'{capture.source} has {len(capture)} frames: too few for a study')
         self.capture = capture
+        for row in plan.rows():
+            if row.compression != 'none':
+                camera = self._camera(row.full_size)
+                known = min(self._pictures(row), CODE_VIEWS)
+                values = 3 * camera.width * camera.height
+                refuse_too_many_components(config.regressor.components, known, values)
         self.field, self.field_report = self._field()
         self._real: dict[bool, Views] = {}
         self._codes: dict[tuple[Any, ...], Compression] = {}
@@ -241,7 +251,7 @@ class _Study:
             views_s += count * _seconds(lambda c=camera: self.field.render(pose, c))
         coded = set()
         for row in rows:
-            pictures = int((row.views + len(self.learned_frames)) * (1 - LEAKING_SHARE))
+            pictures = self._pictures(row)
             camera = self._camera(row.full_size)
             code = self._made_up_code(row, camera)
             network = Network(row, code, _made_up_views(camera, 2), self.device)
@@ -284,6 +294,10 @@ class _Study:
             replace_text(told, json.dumps(figures))
             remove(files)
         return VoxelField.load(path, self.device), json.loads(told.read_text(encoding='utf-8'))
+
+    def _pictures(self, row: Row) -> int:
+        """Return how many pictures a row learns from."""
+        return int((row.views + len(self.learned_frames)) * (1 - LEAKING_SHARE))
 
     def _camera(self, full_size: bool) -> Camera:
         return self.capture.camera.shrunk_to(
@@ -329,12 +343,12 @@ class _Study:
             self._codes[key] = self._fit([halves.learned.part(some)], self._code_config(row))
         return self._codes[key]
 
-    def _code_config(self, row: Row) -> Any:
+    def _code_config(self, row: Row) -> RegressorConfig:
         return replace(
             self.config.regressor, compression=row.compression, network_sees='reconstruction'
         )
 
-    def _fit(self, views: list[Views], config: Any) -> Compression:
+    def _fit(self, views: list[Views], config: RegressorConfig) -> Compression:
         return fit_compression(
             views, config, device=self.device, seed=self.config.seed, progress=self.progress
         )
@@ -408,7 +422,7 @@ def _made_up_views(camera: Camera, count: int) -> Views:
     return Views(noise, np.ones(shape, np.bool_), np.zeros((count, 0, 0), np.float16), poses, {})
 
 
-def _seconds(work: Any) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     """Time a piece of work, the second time that it is done."""
     work()
     began_s = time.perf_counter()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 import math
 
+import torch
 from torch import nn, Tensor
 
 from nerf_reversal_ros.compression import Compression, refuse_other_shapes
@@ -10,18 +11,26 @@ from nerf_reversal_ros.compression import Compression, refuse_other_shapes
 
 class VaeNetwork(nn.Module):
     """
-    Encoder and decoder for pictures (N, 3, h, w) and codes of K numbers.
+    Encoder and decoder for flat pictures of D = 3 * h * w numbers and codes of K numbers.
 
-    The decoder enlarges by pixel shuffle (Shi et al., "Real-Time Single Image and Video
+    Each is a fixed linear map, which training sets to the PCA, plus convolutions for what is not
+    linear. The decoder enlarges by pixel shuffle (Shi et al., "Real-Time Single Image and Video
     Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016), which
     spends its convolutions on few pixels.
     """
+
+    components: Tensor
+    """(K, D) orthonormal rows of the linear map."""
+    deviation: Tensor
+    """(K,) of the training pictures along them."""
 
     def __init__(self, height: int, width: int, latents: int) -> None:
         super().__init__()
         self.height, self.width = height, width
         self.rows, self.columns = math.ceil(height / 8), math.ceil(width / 8)
         flat = 64 * self.rows * self.columns
+        self.register_buffer('components', torch.zeros(latents, 3 * height * width))
+        self.register_buffer('deviation', torch.ones(latents))
         # shapes for 96 x 72 pictures
         self.encoder = nn.Sequential(
             nn.Conv2d(3, 48, 4, 4), nn.LeakyReLU(0.1),         # 18 x 24
@@ -38,19 +47,23 @@ class VaeNetwork(nn.Module):
             nn.Conv2d(48, 96, 3, 1, 1), nn.LeakyReLU(0.1),
             nn.Conv2d(96, 48, 3, 1, 1), nn.PixelShuffle(4),                        # 72 x 96
         )  # fmt: skip
-        nn.init.zeros_(self.log_variance.weight)
+        for last in (self.code, self.log_variance, self.decoder[-2]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
-    def encoded(self, pictures: Tensor) -> Tensor:
-        """Take flat pictures (N, D) without their mean to features (N, F)."""
+    def encoded(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Take pictures (N, D) without their mean to codes and their log variances, (N, K)."""
         shaped = pictures.view(-1, 3, self.height, self.width)
         below, right = 8 * self.rows - self.height, 8 * self.columns - self.width
-        features: Tensor = self.encoder(nn.functional.pad(shaped, (0, right, 0, below)))
-        return features
+        features = self.encoder(nn.functional.pad(shaped, (0, right, 0, below)))
+        linear = pictures @ self.components.T / self.deviation
+        return linear + self.code(features), self.log_variance(features)
 
     def decoded(self, codes: Tensor) -> Tensor:
-        """Take codes (N, K) to flat pictures (N, D) without their mean."""
-        whole: Tensor = self.decoder(codes)
-        return whole[:, :, : self.height, : self.width].flatten(1)
+        """Take codes (N, K) to pictures (N, D) without their mean."""
+        bent = self.decoder(codes)[:, :, : self.height, : self.width].flatten(1)
+        out: Tensor = (codes * self.deviation) @ self.components + bent
+        return out
 
 
 @dataclass(frozen=True)
@@ -67,8 +80,7 @@ class Vae(Compression):
 
     def codes(self, pictures: Tensor) -> Tensor:
         """Encode pictures (N, D) to codes (N, K)."""
-        codes: Tensor = self.network.code(self.network.encoded(pictures - self.mean))
-        return codes
+        return self.network.encoded(pictures - self.mean)[0]
 
     def rebuild(self, codes: Tensor) -> Tensor:
         """Decode codes (N, K) to pictures (N, D)."""

@@ -85,7 +85,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
         [sys.executable, '-c', code], capture_output=True, text=True, env=ENVIRONMENT
     )
     assert done.returncode == 0, done.stderr
-    for command in ('convert', 'build', 'localize', 'evaluate', 'info'):
+    for command in ('convert', 'build', 'localize', 'evaluate', 'info', 'study'):
         assert f'\n    {command} ' in done.stdout
 
 
@@ -101,6 +101,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
         ['convert', 'a', 'b', '--frames', '9:5'],
         ['build', 'a.bag', 'a.map', '--field', 'mesh'],
         ['evaluate', 'a.map', 'a.bag', '--baselines', 'sift'],
+        ['study', 'a.bag', 'out', '--views', 'many'],
     ],
 )
 def test_misuse_is_status_2_and_shows_the_usage(arguments: list[str]) -> None:

@@ -1,5 +1,7 @@
 """The study of the seed project on a small room: what it trains, what it shows, how it goes on."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -139,6 +141,16 @@ def test_only_some_rows_are_trained_and_an_unknown_one_is_refused(capsys):
         StudyPlan(epochs=0)
     assert main(['study', '/nowhere', '/tmp/out']) == 1
     assert '/nowhere' in capsys.readouterr().err
+
+
+def test_more_components_than_pictures_are_refused_before_the_field_is_made(study, tmp_path):
+    folder, command = study
+    again = [*command[:2], str(tmp_path / 'out'), *BUDGET, '--device', 'cpu']
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        assert main(again) == 1
+    assert 'regressor.components is 150 but there are only' in told.getvalue()
+    assert not (tmp_path / 'out/work/field.safetensors').exists()
 
 
 def test_the_default_plan_is_the_issue_s():

@@ -15,6 +15,7 @@ from nerf_reversal_ros.errors import ConfigError, MapError
 from nerf_reversal_ros.geometry import pose_errors
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import train_regressor
+from nerf_reversal_ros.study_training import compression_quality
 from nerf_reversal_ros.synthesis import draw_poses
 from nerf_reversal_ros.vae import Vae
 
@@ -58,6 +59,12 @@ def test_what_it_rebuilds_is_much_nearer_to_new_pictures_than_the_mean_picture_i
     error = (vae.rebuild(codes) - shown).square().mean()
     assert error < 0.2 * (vae.mean - shown).square().mean()
     assert 0.8 < float(vae.retained[-1]) < 1.0
+
+
+def test_it_retains_more_of_new_pictures_than_the_pca_that_it_begins_as(vae, views):
+    pca = fit_compression([views], dataclasses.replace(CONFIG, compression='pca'), seed=3)
+    left = [compression_quality(code, pictures(QUERIES))['retained'] for code in (pca, vae)]
+    assert left[0] < left[1] < 1.0
 
 
 @torch.no_grad()
