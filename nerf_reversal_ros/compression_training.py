@@ -61,9 +61,10 @@ def fit_compression(
         If there are not more views than components, they are too small, or do not differ.
     """
     mean, centred = _training_pictures(views, config.components)
-    pca = _fit_pca(mean, centred, config.components, seed)
-    if config.compression == 'vae':
-        centred -= centred.mean(0)
+    is_vae = config.compression == 'vae'
+    pca = _fit_pca(mean, centred.copy() if is_vae else centred, config.components, seed)
+    if is_vae:
+        centred -= pca.mean.numpy() - mean
         height, width = views[0].seen.shape[1:]
         return fit_vae(
             pca,
@@ -113,6 +114,7 @@ def _training_pictures(
 def _fit_pca(
     mean: NDArray[np.float32], centred: NDArray[np.float32], components: int, seed: int
 ) -> Pca:
+    """Learn the PCA of pictures (N, D), which are overwritten."""
     learned = PCA(
         components, svd_solver='randomized', iterated_power=2, copy=False, random_state=seed
     ).fit(centred)

@@ -144,7 +144,7 @@ def test_only_some_rows_are_trained_and_an_unknown_one_is_refused(capsys):
 
 
 def test_more_components_than_pictures_are_refused_before_the_field_is_made(study, tmp_path):
-    folder, command = study
+    _, command = study
     again = [*command[:2], str(tmp_path / 'out'), *BUDGET, '--device', 'cpu']
     told = io.StringIO()
     with contextlib.redirect_stderr(told):
