@@ -10,6 +10,7 @@ random split is judged beside it, and called leaking wherever it is shown.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 import json
 from pathlib import Path
 import time
@@ -248,7 +249,7 @@ class _Study:
         for full, filtered in sorted({(row.full_size, row.filtered) for row in rows}):
             alike = [row for row in rows if (row.full_size, row.filtered) == (full, filtered)]
             camera, count = self._camera(full), max(row.views for row in alike)
-            views_s += count * _seconds(lambda c=camera: self.field.render(pose, c))
+            views_s += count * _seconds(partial(self.field.render, pose, camera))
         coded = set()
         for row in rows:
             pictures = self._pictures(row)
@@ -258,13 +259,13 @@ class _Study:
             some = _made_up_views(camera, network.batch)
             which = np.arange(network.batch)
             optimizer = torch.optim.Adam(network.layers.parameters())
-            step_s = _seconds(lambda n=network, o=optimizer, s=some, w=which: n.step(o, s, w))
+            step_s = _seconds(partial(network.step, optimizer, some, which))
             rows_s += JUDGING * self.plan.epochs * pictures / network.batch * step_s
             if row.compression == 'vae' and (row.views, row.filtered) not in coded:
                 coded.add((row.views, row.filtered))
                 settings = replace(self._code_config(row), components=8, vae_epochs=1)
                 fit = [_made_up_views(camera, 32)]
-                epoch_s = _seconds(lambda f=fit, s=settings: self._fit(f, s)) / 32
+                epoch_s = _seconds(partial(self._fit, fit, settings)) / 32
                 codes_s += min(pictures, CODE_VIEWS) * self._code_config(row).vae_epochs * epoch_s
         parts = {'views': views_s, 'autoencoder': codes_s, 'networks': rows_s}
         told = ', '.join(f'{name} {_minutes(took)}' for name, took in parts.items())

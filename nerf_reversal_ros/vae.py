@@ -48,8 +48,8 @@ class VaeNetwork(nn.Module):
             nn.Conv2d(96, 48, 3, 1, 1), nn.PixelShuffle(4),                        # 72 x 96
         )  # fmt: skip
         for last in (self.code, self.log_variance, self.decoder[-2]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for weight in last.parameters():
+                nn.init.zeros_(weight)
 
     def encoded(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Take pictures (N, D) without their mean to codes and their log variances, (N, K)."""
