@@ -10,7 +10,7 @@ picture; that a localizer tries others when it does not believe the first is not
 References
 ----------
 Platt, "Probabilistic outputs for support vector machines", 1999. Bar-Shalom et al., Estimation
-with Applications, 2001, 5.4 (ANEES).
+with Applications, 2001, 5.4 (what errors a covariance promises).
 """
 
 from collections.abc import Iterable
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.stats import chi2
 
 from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.config import LocalizerConfig
@@ -32,6 +33,8 @@ VARIANTS = 6
 """So many times each frame is made hard."""
 LEAST_POSES = 10
 """With fewer right poses nothing is learned."""
+COVERED = 0.9
+"""Share of the errors that lie within the ellipsoid of this probability."""
 TRUST_IN_OTHER_ROOMS = 40.0
 """Information, in pictures at even odds, with which weights stay at those of other rooms."""
 
@@ -109,12 +112,18 @@ def calibrate(poses: Poses) -> tuple[Calibration, dict[str, Any]]:
 
 
 def covariance_scale(errors: Array, covariances: Array) -> float:
-    """Return the factor on covariances (N, 6, 6) that makes ANEES of errors (N, 6) six."""
+    """
+    Return the factor on covariances (N, 6, 6) with which they cover errors (N, 6).
+
+    So many errors as should, the share `COVERED`, lie within their ellipsoid then. The mean of the
+    squared errors, which ANEES is, would hang on the one or two worst of so few pictures.
+    """
+    within = float(chi2.ppf(COVERED, 6))
 
     def surplus(scale: float) -> float:
         published = [Calibration(scale).covariance(fitted) for fitted in covariances]
         whitened = np.linalg.solve(published, errors[..., None])[..., 0]
-        return float((errors * whitened).sum(1).mean() / 6 - 1)
+        return float(np.quantile((errors * whitened).sum(1), COVERED)) - within
 
     low, high = 1.0, 100.0
     if surplus(low) <= 0:  # it may widen the covariance, never narrow it

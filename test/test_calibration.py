@@ -37,6 +37,13 @@ def test_the_covariance_is_scaled_to_the_errors(factor):
     assert found == pytest.approx(factor, rel=0.1)
 
 
+def test_one_bad_picture_hardly_changes_the_scale():
+    errors, covariances = errors_and_covariances(90, 5.0)
+    before = covariance_scale(errors, covariances)
+    errors[0] *= 30.0
+    assert covariance_scale(errors, covariances) == pytest.approx(before, rel=0.25)
+
+
 def test_the_covariance_is_never_narrowed():
     errors, covariances = errors_and_covariances(200, 1.0)
     assert covariance_scale(errors * 0.1, covariances) == 1.0
