@@ -52,17 +52,17 @@ class VaeNetwork(nn.Module):
                 nn.init.zeros_(weight)
 
     def encoded(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Take pictures (N, D) without their mean to codes and their log variances, (N, K)."""
+        """Take pictures (N, D) without mean to latents and their log variances, (N, K)."""
         shaped = pictures.view(-1, 3, self.height, self.width)
         below, right = 8 * self.rows - self.height, 8 * self.columns - self.width
         features = self.encoder(nn.functional.pad(shaped, (0, right, 0, below)))
         linear = pictures @ self.components.T / self.deviation
         return linear + self.code(features), self.log_variance(features)
 
-    def decoded(self, codes: Tensor) -> Tensor:
-        """Take codes (N, K) to pictures (N, D) without their mean."""
-        bent = self.decoder(codes)[:, :, : self.height, : self.width].flatten(1)
-        out: Tensor = (codes * self.deviation) @ self.components + bent
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Take latents (N, K) to pictures (N, D) without their mean."""
+        bent = self.decoder(latents)[:, :, : self.height, : self.width].flatten(1)
+        out: Tensor = (latents * self.deviation) @ self.components + bent
         return out
 
 
@@ -70,6 +70,9 @@ class VaeNetwork(nn.Module):
 class Vae(Compression):
     """
     The code of a variational autoencoder: for a picture, the mean of what the encoder says.
+
+    Latents have variance 1, as their prior has; codes are latents times the deviations of the
+    PCA, so that numbers that tell more weigh more where codes are compared, as with the PCA.
 
     References
     ----------
@@ -80,11 +83,11 @@ class Vae(Compression):
 
     def codes(self, pictures: Tensor) -> Tensor:
         """Encode pictures (N, D) to codes (N, K)."""
-        return self.network.encoded(pictures - self.mean)[0]
+        return self.network.encoded(pictures - self.mean)[0] * self.network.deviation
 
     def rebuild(self, codes: Tensor) -> Tensor:
         """Decode codes (N, K) to pictures (N, D)."""
-        return self.network.decoded(codes) + self.mean
+        return self.network.decoded(codes / self.network.deviation) + self.mean
 
     def tensors(self) -> dict[str, Tensor]:
         """Return mean, variance, retained, and the network's weights as ``network.NAME``."""

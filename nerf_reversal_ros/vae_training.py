@@ -10,8 +10,8 @@ from nerf_reversal_ros.vae import Vae, VaeNetwork
 BATCH = 64
 LEARNING_RATE = 1e-3
 LEAST_VARIANCE = 0.01
-"""Of a latent number, whose prior has 1: one that tells nothing must not count as much as others
-once codes are divided by their deviation."""
+"""Of a latent, whose prior has 1: one that tells nothing must not count as much as others once codes
+are divided by their deviation."""
 
 
 def fit_vae(
@@ -80,7 +80,7 @@ def fit_vae(
 
 
 def _begun(pca: Pca, size: tuple[int, int]) -> VaeNetwork:
-    """Return the linear autoencoder that the PCA is; its codes have variance 1."""
+    """Return the linear autoencoder that the PCA is; its latents have variance 1."""
     network = VaeNetwork(*size, len(pca.variance))
     network.components.copy_(pca.components)
     network.deviation.copy_(pca.variance.sqrt().clamp(min=1e-6))
@@ -103,11 +103,12 @@ def _loss(network: VaeNetwork, pictures: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _measured(vae: Vae, centred: Tensor) -> Vae:
     """Return the autoencoder with the variance of its codes, and what they retain."""
-    codes, lost = [], 0.0
+    latents, lost = [], 0.0
     for pictures in centred.split(BATCH):
         pictures = pictures.to(vae.mean.device)
-        codes.append(vae.network.encoded(pictures)[0])
-        lost += float((vae.network.decoded(codes[-1]) - pictures).square().sum())
+        latents.append(vae.network.encoded(pictures)[0])
+        lost += float((vae.network.decoded(latents[-1]) - pictures).square().sum())
     kept = 1.0 - lost / float(centred.square().sum())
-    variance = torch.cat(codes).var(0, unbiased=False).clamp(min=LEAST_VARIANCE)
+    variance = torch.cat(latents).var(0, unbiased=False).clamp(min=LEAST_VARIANCE)
+    variance *= vae.network.deviation.square()
     return Vae(vae.mean, variance, torch.tensor([kept], device=vae.mean.device), vae.network)
