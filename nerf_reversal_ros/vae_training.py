@@ -10,8 +10,8 @@ from nerf_reversal_ros.vae import Vae, VaeNetwork
 BATCH = 64
 LEARNING_RATE = 1e-3
 LEAST_VARIANCE = 0.01
-"""Of a latent, whose prior has 1: one that tells nothing must not count as much as others once codes
-are divided by their deviation."""
+"""Of a latent, whose prior has 1: one that tells nothing must not count as much as the others when
+codes are divided by their deviation."""
 
 
 def fit_vae(
