@@ -23,7 +23,7 @@ CONFIG = RegressorConfig(
     compression='vae',
     network_sees='components',
     components=16,
-    vae_epochs=20,
+    vae_epochs=6,
     epochs=8,
     batch_size=32,
 )
@@ -33,7 +33,7 @@ TRAIN, QUERIES = walk(40), walk(37, radius_m=0.8, height_m=1.25)
 @pytest.fixture(scope='module')
 def views():
     rng = np.random.default_rng(0)
-    return pictures(draw_poses(TRAIN, 500, SynthesisConfig(), rng).map_from_camera)
+    return pictures(draw_poses(TRAIN, 400, SynthesisConfig(), rng).map_from_camera)
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +76,9 @@ def test_its_codes_are_about_zero_and_of_the_variance_that_it_tells(vae, views):
 
 def test_the_same_seed_gives_the_same_autoencoder_and_another_one_another(views):
     config = dataclasses.replace(CONFIG, vae_epochs=1)
-    one, same, other = (fit_compression([views], config, seed=seed) for seed in (5, 5, 6))
+    one, same, other = (
+        fit_compression([views.part(slice(64))], config, seed=seed) for seed in (5, 5, 6)
+    )
     shown = query_pictures(one)
     with torch.no_grad():
         codes = [vae.codes(shown) for vae in (one, same, other)]
@@ -99,7 +101,7 @@ def found_poses(regressor):
 @pytest.mark.parametrize('network_sees', ['components', 'reconstruction'])
 def test_a_regressor_learns_from_what_it_leaves(regressor, views, network_sees):
     if network_sees == 'reconstruction':
-        config = dataclasses.replace(CONFIG, network_sees=network_sees, epochs=3, vae_epochs=8)
+        config = dataclasses.replace(CONFIG, network_sees=network_sees, epochs=3, vae_epochs=2)
         regressor = train_regressor(
             views, pictures(TRAIN), pictures(QUERIES), CAMERA, config, seed=1
         )
