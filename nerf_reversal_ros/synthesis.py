@@ -296,6 +296,7 @@ def _start_afresh_if_changed(
         'camera': camera.as_dict(),
         'seed': seed,
         'chunk': CHUNK,
+        'arrays': ['rgb', 'seen', 'depth'],
         'walked': walked.tolist(),
     }
     path = work_dir / 'request.json'
