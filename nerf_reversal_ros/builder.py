@@ -35,9 +35,11 @@ from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.config import BuildConfig
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.devices import resolve_device
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields import FIELDS
-from nerf_reversal_ros.fields.training_data import held_out_frames
+from nerf_reversal_ros.fields.baking import bake
+from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
+from nerf_reversal_ros.fields.training_data import held_out_frames, load_training_data
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 from nerf_reversal_ros.hardening import Shot
@@ -93,6 +95,8 @@ def build_map(
     if field not in FIELDS:
         raise ConfigError(f'field must be one of {", ".join(FIELDS)}, got {field!r}')
     where = resolve_device(device)
+    if field != 'voxel':
+        require_nerfstudio()
     with Bag(Path(bag)):
         pass  # what is no bag is refused before anything is written
     fingerprint = _fingerprint(Path(bag), config, field, where)
@@ -103,7 +107,7 @@ def build_map(
             capture = open_capture(bag, config.capture, progress=progress)
             _refuse_before_long_work(capture, config)
         with writer.timed('field'):
-            room, field_report = _field_stage(writer, capture, config, where, progress)
+            room, field_report = _field_stage(writer, field, capture, config, where, progress)
         depth_correction = field_report.pop('depth_correction')
         warnings = _field_warnings(field_report, config)
         _tell(warnings, 'field', progress)
@@ -183,6 +187,7 @@ def _refuse_before_long_work(capture: Capture, config: BuildConfig) -> None:
 
 def _field_stage(
     writer: MapWriter,
+    field: str,
     capture: Capture,
     config: BuildConfig,
     device: torch.device,
@@ -194,18 +199,54 @@ def _field_stage(
         work_dir.mkdir(exist_ok=True)
         training = np.flatnonzero(~held_out_frames(len(capture), config.field.validation_share))
         correction = calibrate_depth(capture, training, progress)
-        room, report = train_voxel_field(
-            capture.with_depth(correction),
+        room, report = _trained(
+            field, capture.with_depth(correction), config, device, work_dir, progress
+        )
+        room.save(path)
+        writer.mark('field', {**report, 'depth_correction': asdict(correction)})
+    # What is stored is what the robot will use, so that is what later stages use too.
+    return VoxelField.load(path, device), writer.info('field')
+
+
+def _trained(
+    field: str,
+    capture: Capture,
+    config: BuildConfig,
+    device: torch.device,
+    work_dir: Path,
+    progress: ProgressCallback,
+) -> tuple[VoxelField, dict[str, Any]]:
+    """Train a field of the wanted kind; one of nerfstudio is baked into a voxel field."""
+    if field == 'voxel':
+        return train_voxel_field(
+            capture,
             config.field,
             device=device,
             seed=config.seed,
             work_dir=work_dir,
             progress=progress,
         )
-        room.save(path)
-        writer.mark('field', {**report, 'depth_correction': asdict(correction)})
-    # What is stored is what the robot will use, so that is what later stages use too.
-    return VoxelField.load(path, device), writer.info('field')
+    from nerf_reversal_ros.fields.nerfstudio_training import train_nerfacto
+
+    if field == 'depth-nerfacto' and not capture.has_depth:
+        raise BuildError(
+            'the capture has no depth, which depth-nerfacto learns from: take --field nerfacto,'
+            ' or record with a LiDAR or an RGB-D camera'
+        )
+    data = load_training_data(capture, config.field.validation_share, work_dir, progress)
+    original, report = train_nerfacto(
+        data,
+        field,
+        config.nerfstudio,
+        device=device,
+        seed=config.seed,
+        work_dir=work_dir,
+        progress=progress,
+    )
+    room, baked = bake(
+        original, data, config, device=device, work_dir=work_dir / 'baking', progress=progress
+    )
+    return room, {**report, **baked}
 
 
 def _tell(warnings: list[str], stage: str, progress: ProgressCallback) -> None:

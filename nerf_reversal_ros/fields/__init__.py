@@ -1,4 +1,4 @@
 """Radiance fields: the protocol and its implementations."""
 
-FIELDS = ('voxel',)
+FIELDS = ('voxel', 'nerfacto', 'depth-nerfacto')
 """What can be built; the names of ``--field``."""
