@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import torch
 
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import BuildConfig, SynthesisConfig
+from nerf_reversal_ros.config import BuildConfig, NerfstudioConfig, SynthesisConfig
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.fusion import without_edges
 from nerf_reversal_ros.fields.measurement import measure
@@ -68,10 +68,7 @@ def bake(
         PSNR of the voxel field against renders of the original at new poses.
     """
     work_dir.mkdir(exist_ok=True)
-    settings = config.nerfstudio
-    small = device.type == 'cpu'
-    views = settings.bake_views or (150 if small else 400)
-    size = settings.bake_size or (160 if small else 480)
+    views, size = baking_effort(config.nerfstudio, device)
     camera = data.camera(0).shrunk_to(size)
     poses, drawn = _poses(field, data, views, config.seed, work_dir / 'poses.npy')
     rgb, depth = render_views(
@@ -97,6 +94,13 @@ def bake(
         'baking_loss_db': _difference(original.get('psnr_db'), baked.get('psnr_db')),
         'baked_alike_db': report.get('psnr_db'),
     }
+
+
+def baking_effort(config: NerfstudioConfig, device: torch.device) -> tuple[int, int]:
+    """Return how many views are rendered, and their longer side [px]."""
+    small = device.type == 'cpu'
+    views, size = (150, 160) if small else (400, 480)
+    return config.bake_views or views, config.bake_size or size
 
 
 def render_views(
