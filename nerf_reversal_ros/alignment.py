@@ -33,9 +33,9 @@ MIN_FOUND = 6
 MIN_AGREE = 0.5
 """Share of the found pictures that must agree on one similarity."""
 AGREE_SHARE, AGREE_DEG = 0.05, 5.0
-"""A picture agrees that is off by less than this share of the extent of the walk, and angle."""
+"""A picture agrees that is off by less than this share of the walk, and this angle."""
 MIN_EXTENT = 0.02
-"""Known points on a line leave a turn open: the second largest extent must be this of the first."""
+"""Points on a line leave a turn open: their second largest extent must be this of the first."""
 
 
 class Aligned(NamedTuple):

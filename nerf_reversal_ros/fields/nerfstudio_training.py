@@ -72,6 +72,7 @@ PROPOSED_IN_CELL, PROPOSED_OUTSIDE = 0.6, 1e-3
 """Optical depth of a cell near measured depth, and of any other."""
 BY_OCCUPANCY: dict[str, Any] = {
     'proposal_initial_sampler': 'uniform',
+    'use_proposal_weight_anneal': False,
     'average_init_density': 20.0,
     'far_plane': 3.5,  # the diagonal of the unit box
     'num_proposal_samples_per_ray': (96,),
@@ -91,6 +92,7 @@ REDUCED: dict[str, Any] = {
     'num_nerf_samples_per_ray': 16,
     'proposal_net_args_list': [_density_net(128)],
     'proposal_warmup': 500,
+    'proposal_weights_anneal_max_num_iters': 250,
 }
 """What makes a Nerfacto that two CPU cores train in minutes."""
 
