@@ -104,7 +104,7 @@ def walk_through_run(
     warnings: list[str] = []
     if bag is not None:
         reference = open_capture(bag, config.capture, progress=progress)
-        aligned = _aligned_by_pictures(reference, rgb, depth, poses, camera, progress)
+        aligned = aligned_by_pictures(reference, rgb, depth, poses, camera, progress)
         convention = reference.convention
     elif positions is not None:
         aligned = _aligned_by_positions(positions, run)
@@ -131,15 +131,19 @@ def walk_through_run(
     return RunWalk(capture, convention, warnings, metrics)
 
 
-def _aligned_by_pictures(
+def aligned_by_pictures(
     reference: Capture,
     rgb: NDArray[np.uint8],
     depth: NDArray[np.float16],
     world_from_camera: Array,
     camera: Camera,
-    progress: ProgressCallback,
+    progress: ProgressCallback = silent,
 ) -> Aligned:
-    """Find pictures of a capture in the renders."""
+    """
+    Find pictures of a capture in metres in renders (N, H, W), and fit the similarity.
+
+    ``depth`` and ``world_from_camera`` are in the units of the run's world, whatever these are.
+    """
     rows = np.unique(np.linspace(0, len(rgb) - 1, LOCATED).astype(int))
     opaque = np.ones(rgb.shape[1:3], np.float32)
     views = [

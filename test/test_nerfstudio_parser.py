@@ -125,7 +125,9 @@ def test_what_no_parser_reads_is_told(tmp_path, capsys, name, sentence):
     assert not (tmp_path / 'bag').exists()
 
 
-def test_an_unknown_format_is_told_with_all_there_are(tmp_path, capsys):
-    assert main(['convert', str(tmp_path), str(tmp_path / 'bag'), '--format', 'mesh']) == 1
+def test_an_unknown_format_is_misuse_and_told_with_all_there_are(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['convert', str(tmp_path), str(tmp_path / 'bag'), '--format', 'mesh'])
+    assert ended.value.code == 2
     told = capsys.readouterr().err
-    assert "format 'mesh' is not known: use one of record3d, nerfstudio, 7scenes, nerfst" in told
+    assert "'mesh' is no format (choose from record3d, nerfstudio, 7scenes, nerfstudio-p" in told

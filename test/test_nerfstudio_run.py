@@ -13,15 +13,17 @@ from scipy.spatial.transform import Rotation
 import torch
 
 from nerf_reversal_ros.alignment import align_points, align_poses, locate_in_renders
+from nerf_reversal_ros.builder import build_map
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.config import CaptureConfig
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
 from nerf_reversal_ros.geometry import pose, pose_errors
 from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.run_walk import aligned_by_pictures
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
@@ -133,6 +135,18 @@ def test_pictures_of_a_bag_are_found_in_renders_of_another_scale(tmp_path):
     aligned = align_poses(*locate_in_renders(frames, views, CAMERA))
     assert aligned.used >= 10 and aligned.error_m < 0.02
     assert scale_of(aligned.map_from_world) == pytest.approx(2.5, rel=0.02)
+
+
+def test_a_run_comes_to_the_metres_of_a_bag_by_its_pictures(tmp_path):
+    bag = write_room_bag(tmp_path / 'bag', walk(31)[:12], CAMERA, up_axis='z')
+    rendered = [render_box_room(at, CAMERA) for at in WALK[:12]]
+    rgb = np.stack([view[0] for view in rendered])
+    depth = np.stack([0.4 * view[1] for view in rendered]).astype(np.float16)
+    there = moved_poses(WORLD_FROM_MAP, WALK[:12])
+    capture = open_capture(bag, CaptureConfig())
+    aligned = aligned_by_pictures(capture, rgb, depth, there, CAMERA)
+    errors = pose_errors(moved_poses(aligned.map_from_world, there), WALK[:12])
+    assert errors.translation.max() < 0.05 and np.degrees(errors.rotation).max() < 1.0
 
 
 def test_another_room_is_not_brought_together():
@@ -281,6 +295,22 @@ def test_something_else_than_a_run_is_told(tmp_path, capsys):
     assert 'is not the config.yml of a nerfstudio run: it holds no pipeline' in told
 
 
-def test_a_voxel_field_needs_a_bag(tmp_path, capsys):
-    assert main(['build', str(tmp_path / 'room.map')]) == 1
-    assert 'a field of kind voxel is built from a bag: give one' in capsys.readouterr().err
+def test_a_voxel_field_without_a_bag_is_misuse(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['build', str(tmp_path / 'room.map')])
+    assert ended.value.code == 2
+    assert 'the following arguments are required: BAG' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('bag', 'positions', 'field', 'sentence'),
+    [
+        (None, None, 'voxel', 'a field of kind voxel is built from a bag: give one'),
+        ('bag', 'file', 'voxel', 'known positions are of cameras of a run of nerfstudio'),
+        ('bag', 'file', 'nerfstudio:config.yml', 'a bag and known positions both tell'),
+    ],
+)
+def test_sources_that_do_not_go_together_are_told(tmp_path, bag, positions, field, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        build_map(bag, tmp_path / 'room.map', BuildConfig(), field=field, positions=positions)
+    assert list(tmp_path.iterdir()) == []

@@ -27,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'bag', metavar='BAG', type=Path, nargs='?', help='colour, depth and poses of a walk'
     )
     parser.add_argument('map', metavar='MAP', type=Path, help='the map folder to write')
+    parser.set_defaults(misuse=parser.error)
     parser.add_argument(
         '--field',
+        type=field_name,
         default='voxel',
         help=f'{", ".join(FIELDS)} or {OF_RUN}CONFIG.yml; default: voxel',
     )
@@ -45,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Build and tell what came of it."""
+    if arguments.bag is None and not arguments.field.startswith(OF_RUN):
+        arguments.misuse('the following arguments are required: BAG')
     from nerf_reversal_ros.config import load_build_config
 
     config = load_build_config(arguments.config)
@@ -71,3 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
             print(f'  {name} {value:.4g}')
     for line in (*depth_lines(built.manifest), *built.manifest['warnings']):
         print(line)
+
+
+def field_name(text: str) -> str:
+    """Read the name of a field."""
+    if text in FIELDS or text.startswith(OF_RUN):
+        return text
+    known = ', '.join([*FIELDS, f'{OF_RUN}CONFIG.yml'])
+    raise argparse.ArgumentTypeError(f'{text!r} is no field (choose from {known})')

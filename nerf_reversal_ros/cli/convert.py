@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('bag', metavar='BAG', type=Path, help='the rosbag2 folder to write')
     parser.add_argument(
         '--format',
+        type=format_name,
         help=f'{", ".join(FORMATS)} or {PARSER}NAME; default: what SOURCE looks like',
     )
     parser.add_argument(
@@ -62,3 +63,11 @@ def frame_range(text: str) -> slice:
     if end is not None and end <= (first or 0):
         raise argparse.ArgumentTypeError(f'the range {text} of frames is empty: A must be < B')
     return slice(first, end)
+
+
+def format_name(text: str) -> str:
+    """Read the name of a format."""
+    if text in FORMATS or text.startswith(PARSER):
+        return text
+    known = ', '.join([*FORMATS, f'{PARSER}NAME'])
+    raise argparse.ArgumentTypeError(f'{text!r} is no format (choose from {known})')
