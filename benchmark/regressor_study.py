@@ -24,7 +24,6 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nerf_reversal_ros.augmentation import varied_appearance
 from nerf_reversal_ros.camera import Camera
@@ -136,10 +135,11 @@ def read_and_render(args: argparse.Namespace) -> Pictures:
     near = np.any([(share > a - MARGIN) & (share < b + MARGIN) for a, b in HELD_OUT], axis=0)
     camera = capture.camera.shrunk_to(SynthesisConfig().width)
     frames = list(capture)
-    everything = real_views(frames, camera)
-    real = subset(everything, ~near)
+    field = VoxelField.load(args.field)
+    everything = real_views(frames, camera, field)
+    real = everything.part(~near)
     views = synthesize_views(
-        VoxelField.load(args.field),
+        field,
         real.map_from_camera,
         camera,
         SynthesisConfig(views=args.views),
@@ -150,22 +150,17 @@ def read_and_render(args: argparse.Namespace) -> Pictures:
     return Pictures(
         views,
         real,
-        subset(everything, held_out),
+        everything.part(held_out),
         camera,
         [frames[i] for i in np.flatnonzero(held_out)],
         list(test),
     )
 
 
-def subset(views: Views, which: NDArray[np.bool_] | slice) -> Views:
-    """Pick views."""
-    return Views(views.rgb[which], views.seen[which], views.map_from_camera[which], {})
-
-
 def cells(row: Row, pictures: Pictures, seeds: list[int]) -> tuple[str, ...]:
     """Train a row's regressors and tell how good they are."""
-    views = subset(pictures.views, slice(row.views))
-    real = subset(pictures.real, slice(None if row.real else 0))
+    views = pictures.views.part(slice(row.views))
+    real = pictures.real.part(slice(None if row.real else 0))
     everything = len(pictures.views) + len(pictures.real)
     epochs = round(row.config.epochs * everything / (len(views) + len(real)))
     config = replace(row.config, epochs=epochs, patience=epochs)

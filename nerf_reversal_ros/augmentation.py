@@ -4,11 +4,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+import torch
+from torch import nn, Tensor
 
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.geometry import Array
 
 Picture = NDArray[np.uint8]
+
+TURN_DEG, MOVE_M = 3.0, 0.08
+"""Standard deviations of small motions, about and along each axis."""
+NEAR, MOVE_SHARE = 0.1, 0.15
+"""A camera moves at most by this share of the depth that this share of its pixels lie before."""
+COARSE = 4
+"""Every so many columns and rows are enough to tell what is near."""
+GUESSES = 2
+"""How often a depth is guessed before a picture is taken from there."""
+LEAST_DEPTH_M, LEAST_COSINE = 0.05, 0.2
+"""Limits that keep a guess before the camera."""
 
 
 def varied_appearance(rgb: Picture, rng: np.random.Generator) -> Picture:
@@ -42,45 +54,88 @@ def varied_appearance(rgb: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(out, dtype=np.uint8)
 
 
-def turned(
-    rgb: Picture, seen: NDArray[np.bool_], camera: Camera, camera_from_turned: Array
-) -> tuple[Picture, NDArray[np.bool_]]:
+def moved(
+    rgb: Tensor, seen: Tensor, depth: Tensor, camera: Camera, camera_from_moved: Tensor
+) -> tuple[Tensor, Tensor]:
     """
-    Show what a camera sees after a turn about its centre, which needs no new rendering.
+    Show what cameras a little beside the first ones see, which needs no new rendering.
+
+    Each pixel of the new pictures guesses its depth, looks where that point lies in the first
+    picture, and corrects the guess by the depth that is found there. A turn is exact; after a
+    small move, what was hidden before is filled with what is beside it.
 
     Parameters
     ----------
-    rgb, seen : (h, w, 3) uint8 and (h, w) bool arrays
-        A picture of ``camera`` and where it shows something.
-    camera_from_turned : (3, 3) array
-        A rotation: ``map_from_turned = map_from_camera @ camera_from_turned``.
+    rgb, seen, depth : (N, 3, h, w), (N, 1, h, w) and (N, h, w) tensors
+        Pictures of ``camera``, where they show something (1, else 0), and how far away along the
+        optical axis [m]; 0 is unknown, and taken as the farthest that the picture shows.
+    camera_from_moved : (N, 4, 4) tensor
+        Motions: ``map_from_moved = map_from_camera @ camera_from_moved``.
 
     Returns
     -------
     rgb, seen
-        Not seen where the first picture does not reach.
+        Not seen where the first pictures do not reach.
+
+    References
+    ----------
+    Bowles et al., "Iterative Image Warping", Computer Graphics Forum 31, 2012.
     """
-    homography = camera.matrix @ camera_from_turned @ np.linalg.inv(camera.matrix)
-    out, shown = (
-        cv2.warpPerspective(
-            picture,
-            homography,
-            (camera.width, camera.height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=border,
-        )
-        for picture, border in (
-            (rgb, cv2.BORDER_REPLICATE),
-            (seen.astype(np.uint8) * 255, cv2.BORDER_CONSTANT),
-        )
+    farthest = depth.amax((1, 2), keepdim=True)
+    filled = torch.where(depth > 0.0, depth, farthest.where(farthest > 0.0, 1.0))
+    rays = torch.from_numpy(camera.rays()).to(rgb) @ camera_from_moved[:, None, :3, :3].mT
+    shift = camera_from_moved[:, None, None, :3, 3]
+    guess = filled.flatten(1).median(1).values[:, None, None]
+    for _ in range(GUESSES):
+        found = _sampled(filled[:, None], _pixels(rays * guess[..., None] + shift, camera))
+        guess = (found[:, 0] - shift[..., 2]) / rays[..., 2].clamp(min=LEAST_COSINE)
+        guess = guess.clamp(min=LEAST_DEPTH_M)
+    pixels = _pixels(rays * guess[..., None] + shift, camera)
+    last = pixels.new_tensor([camera.width - 1, camera.height - 1])
+    within = ((pixels > -0.5) & (pixels < last + 0.5)).all(-1)[:, None]
+    return _sampled(rgb, pixels), ((_sampled(seen, pixels) > 0.98) & within).to(seen)
+
+
+def _pixels(points: Tensor, camera: Camera) -> Tensor:
+    """Project points (..., 3) of the camera frame to columns and rows (..., 2)."""
+    focal, middle = points.new_tensor([[camera.fx, camera.fy], [camera.cx, camera.cy]])
+    return points[..., :2] / points[..., 2:].clamp(min=LEAST_DEPTH_M) * focal + middle
+
+
+def _sampled(pictures: Tensor, pixels: Tensor) -> Tensor:
+    """Interpolate pictures (N, C, h, w) at columns and rows (N, h, w, 2); borders go on."""
+    height, width = pictures.shape[2:]
+    last = pixels.new_tensor([width - 1, height - 1])
+    return nn.functional.grid_sample(
+        pictures, 2.0 * pixels / last - 1.0, padding_mode='border', align_corners=True
     )
-    return np.asarray(out, dtype=np.uint8), np.asarray(shown > 250)
 
 
-def small_turn(std_deg: float, rng: np.random.Generator) -> Array:
-    """Draw a rotation (3, 3) of the given standard deviation about each axis."""
-    rotation: Array = Rotation.from_rotvec(rng.normal(0.0, np.radians(std_deg), 3)).as_matrix()
-    return rotation
+def small_motions(depth: Tensor, rng: np.random.Generator) -> Tensor:
+    """
+    Draw a motion (N, 4, 4) for each of N pictures, small beside what is near in its depth.
+
+    Parameters
+    ----------
+    depth : (N, h, w) tensor
+        Along the optical axis [m], 0 is unknown; a picture of unknown depth is turned only.
+    """
+    motions = np.tile(np.eye(4), (len(depth), 1, 1))
+    turns = rng.normal(scale=np.radians(TURN_DEG), size=(len(depth), 3))
+    motions[:, :3, :3] = Rotation.from_rotvec(turns).as_matrix()
+    shift = rng.normal(scale=MOVE_M, size=(len(depth), 3))
+    length = np.linalg.norm(shift, axis=1)
+    most = MOVE_SHARE * _near(depth[:, ::COARSE, ::COARSE].flatten(1)).numpy(force=True)
+    motions[:, :3, 3] = shift * np.minimum(1.0, most / length)[:, None]
+    return torch.from_numpy(motions).to(depth)
+
+
+def _near(depth: Tensor) -> Tensor:
+    """Tell before which depth the share `NEAR` of those known (N, K) lies, 0 for none: (N,)."""
+    known = (depth > 0.0).sum(1, keepdim=True)
+    ordered = torch.where(depth > 0.0, depth, torch.inf).sort(1).values
+    near = ordered.gather(1, (NEAR * known).long())[:, 0]
+    return near.where(known[:, 0] > 0, 0.0)
 
 
 def _tone_curves(rng: np.random.Generator) -> Picture:

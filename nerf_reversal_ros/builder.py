@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 import torch
 
 from nerf_reversal_ros import __version__
@@ -146,7 +145,7 @@ def build_map(
         warnings += (sparse := _atlas_warnings(atlas))
         _tell(sparse, 'atlas', progress)
         with writer.timed('regressor'):
-            regressor = _regressor_stage(writer, views, capture, config, where, progress)
+            regressor = _regressor_stage(writer, room, views, capture, config, where, progress)
         with writer.timed('calibration'):
             calibration, metrics = _calibration_stage(
                 atlas, surface, regressor, capture, config, progress
@@ -390,6 +389,7 @@ def _atlas_stage(
 
 def _regressor_stage(
     writer: MapWriter,
+    room: VoxelField,
     views: Views,
     capture: Capture,
     config: BuildConfig,
@@ -400,11 +400,11 @@ def _regressor_stage(
     if not writer.done('regressor'):
         camera = capture.camera.shrunk_to(config.synthesis.width)
         held_out = held_out_frames(len(capture), config.field.validation_share)
-        pictures = real_views(capture, camera)
+        pictures = real_views(capture, camera, room)
         regressor = train_regressor(
             views,
-            _part(pictures, ~held_out),
-            _part(pictures, held_out),
+            pictures.part(~held_out),
+            pictures.part(held_out),
             camera,
             config.regressor,
             device=device,
@@ -440,10 +440,6 @@ def _calibration_stage(
             progress(Progress('calibration', done, len(chosen)))
 
     return calibrate(collect(localizer, shots()))
-
-
-def _part(views: Views, which: NDArray[np.bool_]) -> Views:
-    return Views(views.rgb[which], views.seen[which], views.map_from_camera[which], {})
 
 
 def _regressor_curves(report: dict[str, Any]) -> dict[str, Any]:

@@ -220,7 +220,7 @@ class RegressorConfig(Checked):
     )
     components: int = option(150, 'components of the PCA', low=2, high=4096)
     epochs: int = option(11, 'largest number of passes over the views', low=1)
-    batch_size: int = option(128, 'views a training step', low=2)
+    batch_size: int = option(64, 'views a training step', low=2)
     learning_rate: float = option(2e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
     patience: int = option(6, 'stop after this many epochs without improvement', low=1)
 

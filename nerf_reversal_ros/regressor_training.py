@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.augmentation import small_turn, turned, varied_appearance
+from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearance
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Frame
 from nerf_reversal_ros.compression import as_tensors, Pca
 from nerf_reversal_ros.compression_training import fit_pca
 from nerf_reversal_ros.config import RegressorConfig
 from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.geometry import Array, mean_pose, pose_errors
 from nerf_reversal_ros.pose_network import (
     error_in_camera,
@@ -36,24 +37,24 @@ from nerf_reversal_ros.warp import warp
 BATCH = 256
 REAL_SHARE = 0.15
 """Real pictures are repeated until they make up this share of what is trained on."""
-TURN_DEG = 3.0
-"""Standard deviation of the turns that vary each picture anew in each epoch [deg]."""
 GOOD_M, GOOD_DEG = 0.1, 5.0
 """Errors that weigh the same: in the loss, and where two sets of weights are compared."""
 CLEARLY_BETTER = 0.8
 """Share of the mean pose's error that a regressor must stay below: less may be luck."""
 
 
-def real_views(frames: Iterable[Frame], camera: Camera) -> Views:
-    """Return frames of a capture as pictures of the canonical camera, with their poses."""
-    warped, poses = [], []
+def real_views(frames: Iterable[Frame], camera: Camera, field: RadianceField) -> Views:
+    """Return frames of a capture as pictures of the canonical camera, with poses and depth."""
+    warped, depth, poses = [], [], []
     for frame in frames:
         warped.append(warp(frame.rgb, frame.camera, camera))
+        depth.append(field.render(frame.map_from_camera[None], camera)[0].depth)
         poses.append(frame.map_from_camera)
     shape = (len(poses), camera.height, camera.width)
     return Views(
         np.array([picture.rgb for picture in warped], dtype=np.uint8).reshape(*shape, 3),
         np.array([picture.seen for picture in warped], dtype=np.bool_).reshape(shape),
+        np.array(depth, dtype=np.float16).reshape(shape),
         np.array(poses, dtype=np.float64).reshape(-1, 4, 4),
         {},
     )
@@ -132,6 +133,7 @@ class _Trainer:
         self.network = PoseNetwork(
             config.compression, camera.height, camera.width, config.components
         ).to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         positions = torch.from_numpy(self.poses[:, :3, 3]).float().to(device)
         self.position_mean = positions.mean(0)
         self.position_scale = positions.std(0, unbiased=False).clamp(min=0.05)
@@ -147,7 +149,7 @@ class _Trainer:
         config = self.config
         steps = -(-len(self.lessons) // config.batch_size)
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=0.02
+            self.network.parameters(), lr=config.learning_rate, weight_decay=0.02, fused=True
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, config.learning_rate, total_steps=config.epochs * steps, pct_start=0.2
@@ -212,26 +214,23 @@ class _Trainer:
 
     def _varied(self, which: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """Return colours, masks and poses of views as another camera might have taken them."""
-        pictures, masks, poses = self._views(which)
-        for i in range(len(which)):
-            camera_from_turned = small_turn(TURN_DEG, self.rng)
-            rgb, masks[i] = turned(pictures[i], masks[i], self.camera, camera_from_turned)
-            pictures[i] = varied_appearance(rgb, self.rng)
-            poses[i, :3, :3] = poses[i, :3, :3] @ camera_from_turned
-        return (
-            *as_tensors(pictures, masks, self.device),
-            torch.from_numpy(poses).float().to(self.device),
-        )
+        views = self._views(which)
+        pictures = np.stack([varied_appearance(rgb, self.rng) for rgb in views.rgb])
+        poses = torch.from_numpy(views.map_from_camera).float().to(self.device)
+        depth = torch.from_numpy(views.depth).float().to(self.device)
+        motions = small_motions(depth, self.rng)
+        rgb, seen = as_tensors(pictures, views.seen, self.device)
+        return *moved(rgb, seen, depth, self.camera, motions), poses @ motions
 
-    def _views(
-        self, which: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Array]:
-        """Copy views, counted through all parts: pictures, masks, poses."""
+    def _views(self, which: NDArray[np.int64]) -> Views:
+        """Copy views, counted through all parts."""
         pairs = [self._part_of(int(number)) for number in which]
-        return (
+        return Views(
             np.stack([part.rgb[i] for part, i in pairs]),
             np.stack([part.seen[i] for part, i in pairs]),
+            np.stack([part.depth[i] for part, i in pairs]),
             np.stack([part.map_from_camera[i] for part, i in pairs]),
+            {},
         )
 
     def _part_of(self, number: int) -> tuple[Views, int]:
@@ -285,8 +284,8 @@ class _Trainer:
         codes = []
         for start in range(0, len(self.poses), BATCH):
             which = np.arange(start, min(start + BATCH, len(self.poses)))
-            rgb, seen, _ = self._views(which)
-            pictures = self.pca.pictures(*as_tensors(rgb, seen, self.device))
+            views = self._views(which)
+            pictures = self.pca.pictures(*as_tensors(views.rgb, views.seen, self.device))
             codes.append(self.pca.codes(pictures))
         index = torch.cat(codes).half()
         validated = self.pca.codes(

@@ -57,6 +57,8 @@ class Views:
     """(N, h, w, 3) colours, possibly a memory map."""
     seen: NDArray[np.bool_]
     """(N, h, w) where a picture shows something; elsewhere its colours mean nothing."""
+    depth: NDArray[np.float16]
+    """(N, h, w) metres along the optical axis as the field renders it; 0 is unknown."""
     map_from_camera: Array
     """(N, 4, 4) poses of the optical camera frame in ``map``."""
     rejected: dict[str, int]
@@ -65,6 +67,12 @@ class Views:
     def __len__(self) -> int:
         """Return the number of views."""
         return len(self.rgb)
+
+    def part(self, which: NDArray[np.generic] | slice) -> 'Views':
+        """Return the views that a mask, a slice or an array of indices chooses."""
+        return Views(
+            self.rgb[which], self.seen[which], self.depth[which], self.map_from_camera[which], {}
+        )
 
 
 class Drawn(NamedTuple):
@@ -187,7 +195,7 @@ def synthesize_views(
     seed : int
         The same seed gives the same views, interrupted or not.
     work_dir : Path
-        Folder of this stage alone: 4 bytes a pixel and view.
+        Folder of this stage alone: 6 bytes a pixel and view.
 
     Raises
     ------
@@ -205,6 +213,7 @@ def synthesize_views(
         with (
             open_array(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
             open_array(work_dir / 'seen.npy', shape, np.bool_) as seen_file,
+            open_array(work_dir / 'depth.npy', shape, np.float16) as depth_file,
         ):
             for number, size in enumerate(chunks):
                 first = number * CHUNK
@@ -214,6 +223,7 @@ def synthesize_views(
                     chunk = _make_chunk(field, capture_poses, camera, config, rng, size)
                     write_rows(rgb_file, first, chunk.rgb)
                     write_rows(seen_file, first, chunk.seen)
+                    write_rows(depth_file, first, chunk.depth)
                     made = {'poses': chunk.map_from_camera.tolist(), 'rejected': chunk.rejected}
                     replace_text(marker, json.dumps(made))
                 made = json.loads(marker.read_text(encoding='utf-8'))
@@ -222,15 +232,17 @@ def synthesize_views(
                 drawn = first + size + rejected.total()
                 note = f'{(first + size) / drawn:.0%} of the drawn poses are usable'
                 progress(Progress('synthesis', first + size, config.views, note))
-        rgb = np.load(work_dir / 'rgb.npy', mmap_mode='r' if config.views else None)
-        seen = np.load(work_dir / 'seen.npy', mmap_mode='r' if config.views else None)
+        rgb, seen, depth = (
+            np.load(work_dir / f'{name}.npy', mmap_mode='r' if config.views else None)
+            for name in ('rgb', 'seen', 'depth')
+        )
     except OSError as error:
-        wanted_mb = config.views * camera.width * camera.height * 4 / 1e6
+        wanted_mb = config.views * camera.width * camera.height * 6 / 1e6
         raise BuildError(
             f'cannot write the synthetic views to {work_dir}: {error.strerror or error}'
             f' (they need {wanted_mb:.0f} MB there)'
         ) from error
-    return Views(rgb, seen, poses, dict(rejected))
+    return Views(rgb, seen, depth, poses, dict(rejected))
 
 
 def _make_chunk(
@@ -269,6 +281,7 @@ def _make_chunk(
     return Views(
         np.stack([view.rgb for view, _ in kept]),
         np.stack([view.opacity >= 0.5 for view, _ in kept]),
+        np.stack([view.depth for view, _ in kept]).astype(np.float16),
         np.stack([pose for _, pose in kept]),
         dict(rejected),
     )

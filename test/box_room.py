@@ -64,6 +64,7 @@ def pictures(poses: NDArray[np.float64], camera: Camera = CAMERA) -> Views:
     return Views(
         np.array([view.rgb for view in views], dtype=np.uint8).reshape(*shape, 3),
         np.ones(shape, dtype=np.bool_),
+        np.array([view.depth for view in views], dtype=np.float16).reshape(shape),
         poses,
         {},
     )

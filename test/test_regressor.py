@@ -11,9 +11,9 @@ import safetensors.torch
 from scipy.spatial.transform import Rotation
 import torch
 
-from nerf_reversal_ros.augmentation import turned, varied_appearance
+from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearance
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.compression import standardized
+from nerf_reversal_ros.compression import as_tensors, standardized
 from nerf_reversal_ros.compression_training import fit_pca
 from nerf_reversal_ros.config import RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.errors import BuildError, MapError
@@ -248,15 +248,30 @@ def test_what_is_not_shown_does_not_sway_the_standardized_picture():
     assert out[:, :, 2:].mean().abs() < 1e-5
 
 
-def test_turning_the_camera_is_like_rendering_the_turned_pose():
-    turn = Rotation.from_euler('yx', [6, -4], degrees=True).as_matrix()
-    here = QUERIES[0]
-    there = here.copy()
-    there[:3, :3] = here[:3, :3] @ turn
-    before, after = (BoxRoom().render(p[None], CAMERA)[0].rgb for p in (here, there))
-    rgb, seen = turned(before, np.ones((36, 48), dtype=bool), CAMERA, turn)
-    assert 0.6 < seen.mean() < 0.95
-    assert np.abs(rgb.astype(float) - after)[seen].mean() < 3.0
+MOTION = pose(Rotation.from_euler('yx', [6, -4], degrees=True), (0.08, -0.05, 0.1))
+TURN = pose(Rotation.from_euler('yx', [6, -4], degrees=True))
+
+
+@pytest.mark.parametrize('motion', [TURN, MOTION])
+def test_a_moved_picture_is_like_one_rendered_there(motion):
+    here, there = pictures(QUERIES[:4]), pictures(QUERIES[:4] @ motion)
+    rgb, seen = as_tensors(here.rgb, here.seen, 'cpu')
+    motions = torch.from_numpy(motion).float().expand(4, 4, 4)
+    depth = torch.from_numpy(here.depth).float()
+    rgb, seen = moved(rgb, seen, depth, CAMERA, motions)
+    error = (rgb - as_tensors(there.rgb, there.seen, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
+    assert 0.6 < float(seen.mean()) < 0.95
+    assert float(error.mean()) < 0.015
+
+
+def test_without_depth_a_picture_is_turned_only_and_near_things_keep_moves_small():
+    depth = torch.full((200, 4, 4), 1.0)
+    depth[:100] = 0.0
+    motions = small_motions(depth, np.random.default_rng(0))
+    moves = motions[:, :3, 3].norm(dim=1)
+    assert float(moves[:100].max()) == 0.0
+    assert 0.08 < float(moves[100:].median()) < float(moves.max()) <= 0.15 + 1e-6
+    assert float((motions[:100, :3, :3] - torch.eye(3)).abs().amax((1, 2)).min()) > 0.0
 
 
 def test_appearance_varies_with_the_seed_alone():

@@ -6,7 +6,6 @@ checked pose convention and, after COLMAP, no metres.
 """
 
 import json
-import logging
 from pathlib import Path
 import re
 from typing import Any
@@ -24,8 +23,6 @@ from nerf_reversal_ros.geometry import Array, OPTICAL_FROM_OPENGL, orthonormaliz
 from nerf_reversal_ros.images import clean_depth
 from nerf_reversal_ros.lens import Lens
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
-
-log = logging.getLogger(__name__)
 
 RATE_HZ = 30
 """There are no time stamps: the frame at position i is given the stamp (i + 1) / 30 s."""
@@ -61,8 +58,6 @@ def convert(
     ordered = sorted(scene['frames'], key=lambda frame: _natural(str(frame.get('file_path'))))
     chosen = selected(dict(enumerate(ordered)), frames, path)
     has_depth = any(frame.get('depth_file_path') for frame in chosen.values())
-    if not has_depth:
-        log.warning('%s has %s', path, NO_DEPTH)
     with BagWriter(bag) as writer:
         for done, (position, frame) in enumerate(chosen.items(), start=1):
             values = {**scene, **frame}
@@ -79,7 +74,8 @@ def convert(
                 raise CaptureError(f'frame {name} of {path} cannot be used: {error!s}') from error
             stamp_ns = round((position + 1) * 1e9 / RATE_HZ)
             writer.write(stamp_ns, undistorted, depth, lens.camera, pose)
-            progress(Progress('convert', done, len(chosen), '' if has_depth else NO_DEPTH))
+            note = NO_DEPTH if done == 1 and not has_depth else ''
+            progress(Progress('convert', done, len(chosen), note))
 
 
 def _read_scene(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.fields.base import Rendering, Space
 from nerf_reversal_ros.fields.leaping import DistanceMap
+from nerf_reversal_ros.fields.uncertainty import Samples
 from nerf_reversal_ros.fields.voxel_file import BRICK, read_voxels, Voxels, write_voxels
 from nerf_reversal_ros.parallel import map_on_cores
 
@@ -201,6 +202,38 @@ class VoxelField:
             beyond = self.background.view(-1, 3).index_select(0, cells)
             rgb.index_add_(0, open_rays, light[open_rays, None] * beyond)
         return rgb, depth, 1 - light
+
+    @property
+    def extent_m(self) -> NDArray[np.float64]:
+        """(3,) size of the grid [m]."""
+        return np.array(self.brick_of.shape) * (BRICK * self.voxel_m)
+
+    @torch.no_grad()
+    def march(self, origins: Tensor, directions: Tensor) -> Samples:
+        """Place samples along rays as `trace` does; see `DeformableField.march`."""
+        optical_depth = torch.zeros(len(origins), device=self.device)
+        length = directions.norm(dim=1)
+        parts: list[tuple[Tensor, ...]] = []
+        for rays, near, far in self.distance_map.stretches(origins, directions, optical_depth):
+            step = (far - near) / SAMPLES_PER_CELL
+            for lane in range(SAMPLES_PER_CELL):
+                times = near + (lane + 0.5) * step
+                points = torch.addcmul(origins[rays], directions[rays], times[:, None])
+                length_m = step * length[rays]
+                density, _ = self.look_up(points, directions)
+                optical_depth[rays] += density * length_m
+                parts.append((rays, points, length_m))
+        if not parts:
+            nothing = torch.zeros(0, device=self.device)
+            return Samples(nothing.long(), nothing.view(0, 3), nothing)
+        rays, points, length_m = (torch.cat(part) for part in zip(*parts, strict=True))
+        order = torch.argsort(rays, stable=True)
+        return Samples(rays[order], points[order], length_m[order])
+
+    def look_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return densities (S,) [1/m] and colours (S, 3); see `DeformableField.look_up`."""
+        value = self.interpolate(points)
+        return value[:, 0].clamp(max=8.0).exp() / self.voxel_m, value[:, 1:]
 
     def interpolate(self, points: Tensor) -> Tensor:
         """Return the values (N, 4) at points (N, 3), metres from the grid's corner, inside it."""
