@@ -81,10 +81,30 @@ def train_voxel_field(
             ' with a LiDAR or an RGB-D camera'
         )
     data = load_training_data(capture, config.validation_share, work_dir, progress)
-    progress(Progress('field', 0, config.steps, 'placing voxels by depth'))
+    return fit_voxel_field(
+        data, config, device=device, seed=seed, work_dir=work_dir, progress=progress
+    )
+
+
+def fit_voxel_field(
+    data: TrainingData,
+    config: VoxelFieldConfig,
+    *,
+    device: torch.device,
+    seed: int,
+    work_dir: Path,
+    stage: str = 'field',
+    progress: ProgressCallback = silent,
+) -> tuple[VoxelField, dict[str, Any]]:
+    """
+    Train a voxel field on pictures with depth, whether taken or rendered.
+
+    See `train_voxel_field`; ``stage`` is what ``progress`` is told.
+    """
+    progress(Progress(stage, 0, config.steps, 'placing voxels by depth'))
     field = fuse(SpreadViews(data, FUSED_VIEWS), config.voxel_m, device)
     trainer = _Trainer(field, data, config, seed)
-    report = trainer.run(work_dir, progress)
+    report = trainer.run(work_dir, stage, progress)
     field.background = _background(field, data)
     report.update(measure(field, data))
     return field, report
@@ -136,7 +156,7 @@ class _Trainer:
         self.base = config.learning_rate, 0.5 * config.learning_rate
         self.train = np.flatnonzero(~data.held_out)
 
-    def run(self, work_dir: Path, progress: ProgressCallback) -> dict[str, Any]:
+    def run(self, work_dir: Path, stage: str, progress: ProgressCallback) -> dict[str, Any]:
         """Train to the end and hand the values over to the field; return the loss curve."""
         report: dict[str, Any] = {'step': [], 'loss': []}
         start = self._resume(work_dir, report)
@@ -152,7 +172,7 @@ class _Trainer:
                 report['step'].append(step + 1)
                 report['loss'].append(loss)
                 note = f'loss {report["loss"][-1]:.4f}'
-                progress(Progress('field', step + 1, self.config.steps, note))
+                progress(Progress(stage, step + 1, self.config.steps, note))
             if (step + 1) % CHECKPOINT_STEPS == 0:
                 self._hand_over()
                 self._save(work_dir, step + 1, report)
