@@ -14,7 +14,6 @@ Tancik et al., "Nerfstudio: A Modular Framework for Neural Radiance Field Develo
 from dataclasses import dataclass
 import importlib.util
 import json
-import os
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,12 +24,11 @@ from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from nerfstudio.models.depth_nerfacto import DepthNerfactoModelConfig
 from nerfstudio.models.nerfacto import NerfactoModelConfig
 import numpy as np
-from safetensors import safe_open, SafetensorError
-from safetensors.torch import load_file, save_file
 from scipy.ndimage import binary_dilation
 import torch
 
 from nerf_reversal_ros.config import NerfstudioConfig
+from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio_field import nerfstudio_cameras, NerfstudioField
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
 from nerf_reversal_ros.fields.similarity import scale_of, similarity
@@ -38,7 +36,7 @@ from nerf_reversal_ros.fields.training_data import TrainingData
 from nerf_reversal_ros.geometry import Array, pose, transform
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
-CHECKPOINT_STEPS = 250
+CHECKPOINT, CHECKPOINT_STEPS = 'nerfacto.safetensors', 250
 TIMED_STEPS = 3, 13
 """The steps between these tell how long all of them will take."""
 BOX_VIEWS = 60
@@ -343,19 +341,14 @@ class _Trainer:
             'report': json.dumps(report),
             'since_update': str(self.model.proposal_sampler._steps_since_update),
         }
-        temporary = work_dir / '.nerfacto.safetensors'
-        save_file({k: v.contiguous().cpu() for k, v in state.items()}, temporary, metadata)
-        os.replace(temporary, work_dir / 'nerfacto.safetensors')
+        save_checkpoint(work_dir / CHECKPOINT, state, metadata)
 
     def _resume(self, work_dir: Path, report: dict[str, Any]) -> int:
         """Take up the last checkpoint, if there is one; return the next step."""
-        path = work_dir / 'nerfacto.safetensors'
-        try:
-            with safe_open(path, framework='pt') as file:
-                metadata = file.metadata()
-            state = load_file(path, device=str(self.device))
-        except (OSError, SafetensorError):  # none yet, or cut off by a crash of the machine
+        checkpoint = load_checkpoint(work_dir / CHECKPOINT, self.device)
+        if checkpoint is None:
             return 0
+        state, metadata = checkpoint
         with torch.no_grad():
             for name, value in self.parameters.items():
                 value.copy_(state[f'model.{name}'])
