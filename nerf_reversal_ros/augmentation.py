@@ -1,4 +1,4 @@
-"""What a real camera may do to a picture that a rendered one lacks; used while training only."""
+"""Pictures varied for learning: as another camera, or one a little beside, shows the room."""
 
 import cv2
 import numpy as np

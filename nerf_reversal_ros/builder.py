@@ -34,9 +34,12 @@ from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.devices import resolve_device
-from nerf_reversal_ros.errors import ConfigError
-from nerf_reversal_ros.fields import FIELDS
-from nerf_reversal_ros.fields.training_data import held_out_frames
+from nerf_reversal_ros.errors import BuildError, ConfigError
+from nerf_reversal_ros.fields import FIELDS, OF_RUN
+from nerf_reversal_ros.fields.baking import bake
+from nerf_reversal_ros.fields.nerfstudio_config import read_config
+from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
+from nerf_reversal_ros.fields.training_data import held_out_frames, load_training_data
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 from nerf_reversal_ros.hardening import Shot
@@ -45,6 +48,7 @@ from nerf_reversal_ros.map_store import Map, MapWriter
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
+from nerf_reversal_ros.run_walk import RunWalk, walk_through_run
 from nerf_reversal_ros.surface import sample_surface, Surface
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 
@@ -55,22 +59,24 @@ CALIBRATION_FRAMES = 40
 
 
 def build_map(
-    bag: Path,
+    bag: Path | None,
     map_dir: Path,
     config: BuildConfig,
     *,
     device: str = 'auto',
     field: str = 'voxel',
+    positions: Path | None = None,
     progress: ProgressCallback = silent,
     overwrite: bool = False,
 ) -> Map:
     """
-    Build the map of one walk.
+    Build the map of one walk, or of a run of nerfstudio.
 
     Parameters
     ----------
-    bag : Path
-        rosbag2 with colour, depth and poses.
+    bag : Path or None
+        rosbag2 with colour, depth and poses. A run of nerfstudio needs none: with one, of the same
+        room, lengths and frame of the map are those of the bag.
     map_dir : Path
         Folder to be written; what is unfinished lies in ``<map_dir>.partial`` until then.
     config : BuildConfig
@@ -78,7 +84,11 @@ def build_map(
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     field : str
-        Which kind of radiance field, one of `FIELDS`.
+        Which kind of radiance field, one of `FIELDS`, or ``nerfstudio:`` and the config.yml of a
+        run that somebody else trained.
+    positions : Path, optional
+        With a run, instead of a bag: known positions of its cameras, see
+        `alignment.read_positions`.
     progress : callable
         Told where the build is.
     overwrite : bool
@@ -89,22 +99,44 @@ def build_map(
     ConfigError, CaptureError, BuildError
         When a setting, the bag, or the result is not fit; the message says what to do.
     """
-    if field not in FIELDS:
-        raise ConfigError(f'field must be one of {", ".join(FIELDS)}, got {field!r}')
+    run = Path(field.removeprefix(OF_RUN)) if field.startswith(OF_RUN) else None
+    if run is None and field not in FIELDS:
+        raise ConfigError(
+            f'field must be one of {", ".join(FIELDS)}, {OF_RUN}CONFIG.yml, got {field!r}'
+        )
     where = resolve_device(device)
-    with Bag(Path(bag)):
-        pass  # what is no bag is refused before anything is written
-    fingerprint = _fingerprint(Path(bag), config, field, where)
+    if field != 'voxel':
+        require_nerfstudio()
+    _refuse_wrong_sources(bag, run, positions, field)
+    sources = [
+        Path(source) for source in (bag, run and run.parent, positions) if source is not None
+    ]
+    fingerprint = _fingerprint(sources, config, field, where)
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         if writer.note:
             progress(Progress('capture', 0, 1, writer.note))
         with writer.timed('capture'):
-            capture = open_capture(bag, config.capture, progress=progress)
+            if run is None:
+                assert bag is not None
+                capture = open_capture(bag, config.capture, progress=progress)
+                walk = RunWalk(capture, capture.convention, [], {})
+            else:
+                walk = walk_through_run(
+                    run,
+                    bag,
+                    positions,
+                    config,
+                    device=where,
+                    work_dir=writer.work_dir / 'run',
+                    progress=progress,
+                )
+                capture = walk.capture
             _refuse_before_long_work(capture, config)
         with writer.timed('field'):
-            room, field_report = _field_stage(writer, capture, config, where, progress)
+            kind = field if run is None else 'voxel'
+            room, field_report = _field_stage(writer, kind, capture, config, where, progress)
         depth_correction = field_report.pop('depth_correction')
-        warnings = _field_warnings(field_report, config)
+        warnings = walk.warnings + _field_warnings(field_report, config)
         _tell(warnings, 'field', progress)
         with writer.timed('synthesis'):
             views = _synthesis_stage(writer, room, capture, config, progress)
@@ -142,12 +174,13 @@ def build_map(
                 },
                 'camera': regressor.camera.as_dict(),
                 'capture_camera': capture.camera.as_dict(),
-                'convention': capture.convention.as_dict(),
+                'convention': walk.convention.as_dict(),
                 'depth_correction': depth_correction,
-                'capture': {'source': Path(bag).name, 'counts': capture.counts},
+                'capture': {'source': sources[0].name, 'counts': capture.counts},
                 'calibration': calibration.as_dict(),
                 'warnings': warnings,
                 'metrics': {
+                    **walk.metrics,
                     **measured,
                     'synthetic_views': len(views),
                     'landmarks': len(atlas),
@@ -158,12 +191,37 @@ def build_map(
         )
 
 
+def _refuse_wrong_sources(
+    bag: Path | None, run: Path | None, positions: Path | None, field: str
+) -> None:
+    """Refuse what is no bag, no run, or goes not together, before anything is written."""
+    if run is None and bag is None:
+        raise ConfigError(f'a field of kind {field} is built from a bag: give one')
+    if run is None and positions is not None:
+        raise ConfigError(
+            f'known positions are of cameras of a run of nerfstudio, and the field is {field}:'
+            f' leave them out, or give --field {OF_RUN}CONFIG.yml'
+        )
+    if bag is not None and positions is not None:
+        raise ConfigError('a bag and known positions both tell the lengths of a map: give one')
+    if run is not None:
+        read_config(run)
+    if bag is not None:
+        with Bag(Path(bag)):
+            pass
+
+
 def _fingerprint(
-    bag: Path, config: BuildConfig, field: str, device: torch.device
+    sources: list[Path], config: BuildConfig, field: str, device: torch.device
 ) -> dict[str, Any]:
-    files = sorted(bag.iterdir()) if bag.is_dir() else [bag] if bag.exists() else []
+    files = [
+        file
+        for source in sources
+        for file in (sorted(source.rglob('*')) if source.is_dir() else [source])
+        if file.is_file()
+    ]
     return {
-        'bag': [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()],
+        'bag': [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files],
         'config': asdict(config),
         'field': field,
         'device': device.type,
@@ -182,6 +240,7 @@ def _refuse_before_long_work(capture: Capture, config: BuildConfig) -> None:
 
 def _field_stage(
     writer: MapWriter,
+    field: str,
     capture: Capture,
     config: BuildConfig,
     device: torch.device,
@@ -193,18 +252,54 @@ def _field_stage(
         work_dir.mkdir(exist_ok=True)
         training = np.flatnonzero(~held_out_frames(len(capture), config.field.validation_share))
         correction = calibrate_depth(capture, training, progress)
-        room, report = train_voxel_field(
-            capture.with_depth(correction),
+        room, report = _trained(
+            field, capture.with_depth(correction), config, device, work_dir, progress
+        )
+        room.save(path)
+        writer.mark('field', {**report, 'depth_correction': asdict(correction)})
+    # What is stored is what the robot will use, so that is what later stages use too.
+    return VoxelField.load(path, device), writer.info('field')
+
+
+def _trained(
+    field: str,
+    capture: Capture,
+    config: BuildConfig,
+    device: torch.device,
+    work_dir: Path,
+    progress: ProgressCallback,
+) -> tuple[VoxelField, dict[str, Any]]:
+    """Train a field of the wanted kind; one of nerfstudio is baked into a voxel field."""
+    if field == 'voxel':
+        return train_voxel_field(
+            capture,
             config.field,
             device=device,
             seed=config.seed,
             work_dir=work_dir,
             progress=progress,
         )
-        room.save(path)
-        writer.mark('field', {**report, 'depth_correction': asdict(correction)})
-    # What is stored is what the robot will use, so that is what later stages use too.
-    return VoxelField.load(path, device), writer.info('field')
+    from nerf_reversal_ros.fields.nerfstudio_training import train_nerfacto
+
+    if field == 'depth-nerfacto' and not capture.has_depth:
+        raise BuildError(
+            'the capture has no depth, which depth-nerfacto learns from: take --field nerfacto,'
+            ' or record with a LiDAR or an RGB-D camera'
+        )
+    data = load_training_data(capture, config.field.validation_share, work_dir, progress)
+    original, report = train_nerfacto(
+        data,
+        field,
+        config.nerfstudio,
+        device=device,
+        seed=config.seed,
+        work_dir=work_dir,
+        progress=progress,
+    )
+    room, baked = bake(
+        original, data, config, device=device, work_dir=work_dir / 'baking', progress=progress
+    )
+    return room, {**report, **baked}
 
 
 def _tell(warnings: list[str], stage: str, progress: ProgressCallback) -> None:

@@ -123,7 +123,7 @@ def covariance_scale(errors: Array, covariances: Array) -> float:
     def surplus(scale: float) -> float:
         published = [Calibration(scale).covariance(fitted) for fitted in covariances]
         whitened = np.linalg.solve(published, errors[..., None])[..., 0]
-        return float(np.quantile((errors * whitened).sum(1), COVERED)) - within
+        return float(np.quantile((errors * whitened).sum(1), COVERED, method='lower')) - within
 
     low, high = 1.0, 100.0
     if surplus(low) <= 0:  # it may widen the covariance, never narrow it

@@ -149,6 +149,30 @@ class VoxelFieldConfig(Checked):
 
 
 @dataclass(frozen=True)
+class NerfstudioConfig(Checked):
+    """A field that nerfstudio trains, and how it is baked into the voxel field."""
+
+    size: str = option(
+        'auto',
+        'the full Nerfacto, or a reduced one that a CPU can train; auto: full on CUDA only',
+        choices=('auto', 'full', 'reduced'),
+    )
+    steps: int = option(
+        0, 'training steps; 0: 10,000 of the full Nerfacto, 2,000 of the reduced one', low=0
+    )
+    rays_per_step: int = option(
+        0, 'rays of one training step; 0: 4,096 of the full Nerfacto, 1,024 of the reduced', low=0
+    )
+    learning_rate: float = option(0.01, 'of Adam, at the first step', low=0.0)
+    bake_views: int = option(
+        0, 'views rendered to bake the field; 0: 400 on CUDA, 150 on a CPU', low=0
+    )
+    bake_size: int = option(
+        0, 'longer side of these views [px]; 0: 480 on CUDA, 160 on a CPU', low=0, high=960
+    )
+
+
+@dataclass(frozen=True)
 class SynthesisConfig(Checked):
     """Which synthetic views are rendered, and which are thrown away."""
 
@@ -227,6 +251,7 @@ class BuildConfig(Checked):
     seed: int = option(0, 'of every random choice of the build', low=0)
     capture: CaptureConfig = dataclasses.field(default_factory=CaptureConfig)
     field: VoxelFieldConfig = dataclasses.field(default_factory=VoxelFieldConfig)
+    nerfstudio: NerfstudioConfig = dataclasses.field(default_factory=NerfstudioConfig)
     synthesis: SynthesisConfig = dataclasses.field(default_factory=SynthesisConfig)
     atlas: AtlasConfig = dataclasses.field(default_factory=AtlasConfig)
     regressor: RegressorConfig = dataclasses.field(default_factory=RegressorConfig)

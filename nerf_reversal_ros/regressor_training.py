@@ -216,7 +216,11 @@ class _Trainer:
         return loss
 
     def _varied(self, which: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return colours, masks and poses of views as another camera might have taken them."""
+        """
+        Return colours, masks and poses of views as another camera might have taken them.
+
+        Appearance comes first, for it works on bytes: its noise and patches are moved as well.
+        """
         views = self._views(which)
         pictures = np.stack([varied_appearance(rgb, self.rng) for rgb in views.rgb])
         poses = torch.from_numpy(views.map_from_camera).float().to(self.device)

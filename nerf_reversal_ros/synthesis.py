@@ -315,6 +315,7 @@ def _start_afresh_if_changed(
         'seed': seed,
         'reject': reject,
         'chunk': CHUNK,
+        'arrays': ['rgb', 'seen', 'depth'],
         'walked': walked.tolist(),
     }
     path = work_dir / 'request.json'

@@ -160,7 +160,9 @@ def test_a_disk_that_is_full_when_a_result_is_saved_is_the_same_sentence(
 
 
 def test_an_unknown_field_or_device_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ConfigError, match='field must be one of voxel, got'):
+    with pytest.raises(
+        ConfigError, match='field must be one of voxel, nerfacto, depth-nerfacto, '
+    ):
         build_map(tmp_path / 'bag', tmp_path / 'room.map', BuildConfig(), field='mesh')
     with pytest.raises(ConfigError, match='device must be one of auto, cpu, cuda, got'):
         build_map(tmp_path / 'bag', tmp_path / 'room.map', BuildConfig(), device='tpu')

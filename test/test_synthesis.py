@@ -1,5 +1,7 @@
 """Promises of the synthetic views."""
 
+import json
+
 from box_room import BoxRoom, CAMERA, HIGH, walk
 import numpy as np
 import pytest
@@ -96,6 +98,7 @@ def test_views_show_what_the_field_shows_at_their_poses(tmp_path):
     views = synthesize(tmp_path, views=30)
     again = BoxRoom().render(views.map_from_camera, CAMERA)
     np.testing.assert_array_equal(views.rgb, [view.rgb for view in again])
+    np.testing.assert_allclose(views.depth, [view.depth for view in again], rtol=1e-3)
     assert views.seen.all() and len(views) == 30
 
 
@@ -119,6 +122,7 @@ def test_a_killed_synthesis_goes_on_and_ends_the_same(tmp_path):
     resumed = synthesize(tmp_path / 'killed', progress=reports.append)
     whole = synthesize(tmp_path / 'whole')
     np.testing.assert_array_equal(resumed.rgb, whole.rgb)
+    np.testing.assert_array_equal(resumed.depth, whole.depth)
     np.testing.assert_array_equal(resumed.map_from_camera, whole.map_from_camera)
     assert resumed.rejected == whole.rejected
     assert [report.done for report in reports] == [250, 500, 600]
@@ -130,6 +134,16 @@ def test_views_of_another_request_are_not_mistaken_for_these(tmp_path):
         synthesize(tmp_path, views=20, seed=2).map_from_camera,
         synthesize(tmp_path / 'new', views=20, seed=2).map_from_camera,
     )
+
+
+def test_views_that_an_older_version_left_without_depth_are_made_anew(tmp_path):
+    whole = synthesize(tmp_path, views=20)
+    depth = np.array(whole.depth)
+    request = json.loads((tmp_path / 'request.json').read_text())
+    del request['arrays']
+    (tmp_path / 'request.json').write_text(json.dumps(request))
+    (tmp_path / 'depth.npy').unlink()
+    np.testing.assert_array_equal(synthesize(tmp_path, views=20).depth, depth)
 
 
 def test_a_room_that_gives_no_views_is_refused_with_the_counts(tmp_path):

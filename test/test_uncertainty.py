@@ -123,6 +123,7 @@ def test_a_view_is_as_unsure_as_what_it_shows(grid):
     assert std_m.shape == (60, 60)
     assert std_m[25:35, 25:35].max() < 0.3 * UNKNOWN_M
     assert std_m[[0, 0, -1, -1], [0, -1, 0, -1]] == pytest.approx(UNKNOWN_M)
+    assert (view.depth == 0).any()
     assert std_m[view.depth == 0] == pytest.approx(UNKNOWN_M)
 
 

@@ -1,6 +1,11 @@
 """
 Build a map, a NeRF of a room and a localizer for it, from one walk through the room.
 
+Fields: voxel (the default, for CPUs), nerfacto and depth-nerfacto (trained by nerfstudio, for
+GPUs; small and slow on a CPU), or nerfstudio:CONFIG.yml, a run that somebody else trained. Such a
+run needs no BAG; with a BAG of the same room, or --align, its map is in metres. Nerfstudio's own
+tools run whatever a config.yml names; here it is read as data, and of its checkpoint only weights.
+
 A build that was stopped, for whatever reason, goes on when the same command is given again.
 """
 
@@ -10,7 +15,7 @@ from pathlib import Path
 from nerf_reversal_ros.cli.console import Console, duration
 from nerf_reversal_ros.cli.info import depth_lines
 from nerf_reversal_ros.config import DEVICES
-from nerf_reversal_ros.fields import FIELDS
+from nerf_reversal_ros.fields import FIELDS, OF_RUN
 
 HELP = 'build a map from a bag'
 AFTER_INTERRUPT = '; the same command goes on where it stopped'
@@ -18,9 +23,23 @@ AFTER_INTERRUPT = '; the same command goes on where it stopped'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
-    parser.add_argument('bag', metavar='BAG', type=Path, help='colour, depth and poses of a walk')
+    parser.add_argument(
+        'bag', metavar='BAG', type=Path, nargs='?', help='colour, depth and poses of a walk'
+    )
     parser.add_argument('map', metavar='MAP', type=Path, help='the map folder to write')
-    parser.add_argument('--field', choices=FIELDS, default='voxel', help='default: voxel')
+    parser.set_defaults(misuse=parser.error)
+    parser.add_argument(
+        '--field',
+        type=field_name,
+        default='voxel',
+        help=f'{", ".join(FIELDS)} or {OF_RUN}CONFIG.yml; default: voxel',
+    )
+    parser.add_argument(
+        '--align',
+        metavar='FILE',
+        type=Path,
+        help='with a run and no BAG: lines picture,x,y,z, where its cameras were [m], z up',
+    )
     parser.add_argument('--device', choices=DEVICES, default='auto', help='default: auto')
     parser.add_argument('--config', metavar='FILE', type=Path, help='settings, as YAML')
     parser.add_argument('--overwrite', action='store_true', help='replace MAP if it exists')
@@ -28,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Build and tell what came of it."""
+    if arguments.bag is None and not arguments.field.startswith(OF_RUN):
+        arguments.misuse('the following arguments are required: BAG')
     from nerf_reversal_ros.config import load_build_config
 
     config = load_build_config(arguments.config)
@@ -41,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
             config,
             device=arguments.device,
             field=arguments.field,
+            positions=arguments.align,
             overwrite=arguments.overwrite,
             progress=console,
         )
@@ -53,3 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
             print(f'  {name} {value:.4g}')
     for line in (*depth_lines(built.manifest), *built.manifest['warnings']):
         print(line)
+
+
+def field_name(text: str) -> str:
+    """Read the name of a field."""
+    if text in FIELDS or text.startswith(OF_RUN):
+        return text
+    known = ', '.join([*FIELDS, f'{OF_RUN}CONFIG.yml'])
+    raise argparse.ArgumentTypeError(f'{text!r} is no field (choose from {known})')

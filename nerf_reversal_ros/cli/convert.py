@@ -2,14 +2,15 @@
 Make a bag of a recording of another kind.
 
 Formats: record3d (an .r3d file or an EXR + JPG export), nerfstudio (a folder with
-transforms.json, such as Polycam's or ScanNet's), 7scenes (frame-NNNNNN.* files).
+transforms.json), 7scenes (frame-NNNNNN.* files), and what an installed nerfstudio parses:
+nerfstudio-parser:NAME, such as nerfstudio-parser:polycam or nerfstudio-parser:scannet.
 """
 
 import argparse
 from pathlib import Path
 
 from nerf_reversal_ros.cli.console import Console
-from nerf_reversal_ros.converters import FORMATS
+from nerf_reversal_ros.converters import FORMATS, PARSER
 
 HELP = 'make a bag of a recording of another kind'
 
@@ -18,7 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
     parser.add_argument('source', metavar='SOURCE', type=Path, help='the recording')
     parser.add_argument('bag', metavar='BAG', type=Path, help='the rosbag2 folder to write')
-    parser.add_argument('--format', choices=FORMATS, help='default: what SOURCE looks like')
+    parser.add_argument(
+        '--format',
+        type=format_name,
+        help=f'{", ".join(FORMATS)} or {PARSER}NAME; default: what SOURCE looks like',
+    )
     parser.add_argument(
         '--poses',
         metavar='FILE',
@@ -58,3 +63,11 @@ def frame_range(text: str) -> slice:
     if end is not None and end <= (first or 0):
         raise argparse.ArgumentTypeError(f'the range {text} of frames is empty: A must be < B')
     return slice(first, end)
+
+
+def format_name(text: str) -> str:
+    """Read the name of a format."""
+    if text in FORMATS or text.startswith(PARSER):
+        return text
+    known = ', '.join([*FORMATS, f'{PARSER}NAME'])
+    raise argparse.ArgumentTypeError(f'{text!r} is no format (choose from {known})')

@@ -6,6 +6,8 @@ from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.progress import ProgressCallback, silent
 
 FORMATS = ('record3d', 'nerfstudio', '7scenes')
+PARSER = 'nerfstudio-parser:'
+"""Before the name of a dataparser of nerfstudio, it is the format that this one reads."""
 
 
 def convert(
@@ -28,7 +30,8 @@ def convert(
     bag : Path
         The folder to write; it must not exist.
     format : str, optional
-        One of `FORMATS`; guessed from what ``source`` holds if it is None.
+        One of `FORMATS`, or ``nerfstudio-parser:`` and the name of one of nerfstudio's parsers,
+        which must be installed; guessed from what ``source`` holds if it is None.
     poses : Path, optional
         For 7scenes: a file with lines ``name qw qx qy qz tx ty tz f``, world-to-camera of the
         colour camera, instead of the frames' own poses.
@@ -44,7 +47,12 @@ def convert(
         If the source is not such a recording or is damaged, or ``bag`` exists.
     """
     # Here, so that the command line can have FORMATS for its help without loading any of them.
-    from nerf_reversal_ros.converters import nerfstudio, record3d, seven_scenes
+    from nerf_reversal_ros.converters import (
+        nerfstudio,
+        nerfstudio_parser,
+        record3d,
+        seven_scenes,
+    )
 
     source, bag = Path(source), Path(bag)
     if not source.exists():
@@ -58,8 +66,13 @@ def convert(
         record3d.convert(source, bag, frames=frames, progress=progress)
     elif format == 'nerfstudio':
         nerfstudio.convert(source, bag, frames=frames, progress=progress)
+    elif format.startswith(PARSER):
+        name = format.removeprefix(PARSER)
+        nerfstudio_parser.convert(source, bag, name, frames=frames, progress=progress)
     else:
-        raise CaptureError(f'format {format!r} is not known: use one of {", ".join(FORMATS)}')
+        raise CaptureError(
+            f'format {format!r} is not known: use one of {", ".join(FORMATS)}, {PARSER}NAME'
+        )
 
 
 def guess_format(source: Path) -> str:

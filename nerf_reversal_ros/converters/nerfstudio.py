@@ -29,7 +29,7 @@ RATE_HZ = 30
 
 NO_DEPTH = (
     'no depth: the pose convention cannot be checked, lengths are metres only if the poses are,'
-    ' and the field starts from nothing'
+    ' and no voxel field can be built'
 )
 
 _PINHOLE_MODELS = ('OPENCV', 'PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL')

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.training_data import TrainingData
 from nerf_reversal_ros.metrics import psnr_db
@@ -51,9 +52,29 @@ def likeness(picture: NDArray[np.uint8], rendering: Rendering) -> Likeness:
     )
 
 
-def measure(field: RadianceField, data: TrainingData, most: int = 20) -> dict[str, Any]:
+def _resized(picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
+    size = camera.width, camera.height
+    if picture.shape[1::-1] == size:
+        return picture
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def measure(
+    field: RadianceField, data: TrainingData, most: int = 20, longer_side: int = 640
+) -> dict[str, Any]:
     """
     Render held-out frames and compare.
+
+    Parameters
+    ----------
+    field : RadianceField
+        What to render.
+    data : TrainingData
+        Where the frames are.
+    most : int
+        So many of them at most, evenly spread.
+    longer_side : int
+        They are compared at this size at most [px].
 
     Returns
     -------
@@ -65,8 +86,9 @@ def measure(field: RadianceField, data: TrainingData, most: int = 20) -> dict[st
     alike, coverage, depth_error = [], [], []
     for index in data.spread(most, held_out=True):
         view = data.view(index)
-        seen = field.render(view.map_from_camera[None], view.camera)[0]
-        alike.append(likeness(view.rgb, seen))
+        camera = view.camera.shrunk_to(longer_side)
+        seen = field.render(view.map_from_camera[None], camera)[0]
+        alike.append(likeness(_resized(view.rgb, camera), seen))
         coverage.append(float((seen.opacity > 0.5).mean()))
         height, width = seen.depth.shape
         measured = cv2.resize(view.depth, (width, height), interpolation=cv2.INTER_NEAREST)

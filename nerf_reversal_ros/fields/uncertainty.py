@@ -107,6 +107,9 @@ class UncertaintyGrid:
         """
         Return how far points (..., 3) [m, map frame] may be off: (...) standard deviations [m].
 
+        To be read as a rank: which place is less sure than which. How long the metres are hangs on
+        `PRIOR_M`, `COLOUR_NOISE` and how many pixels were looked at, and nothing calibrates them.
+
         It is the root of the sum of the variances along the three axes, `PRIOR_M` times the root
         of three where nothing is known.
         """

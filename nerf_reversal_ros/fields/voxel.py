@@ -220,7 +220,7 @@ class VoxelField:
                 times = near + (lane + 0.5) * step
                 points = torch.addcmul(origins[rays], directions[rays], times[:, None])
                 length_m = step * length[rays]
-                density, _ = self.look_up(points, directions)
+                density, _ = self.look_up(points, directions[rays])
                 optical_depth[rays] += density * length_m
                 parts.append((rays, points, length_m))
         if not parts:

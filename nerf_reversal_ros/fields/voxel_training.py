@@ -1,15 +1,12 @@
 """Training of a voxel radiance field from a capture with depth."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open, SafetensorError
-from safetensors.torch import load_file, save_file
 import torch
 from torch import Tensor
 
@@ -18,6 +15,7 @@ from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.config import VoxelFieldConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.fusion import fuse
 from nerf_reversal_ros.fields.measurement import channel_gains, measure
 from nerf_reversal_ros.fields.training_data import load_training_data, SpreadViews, TrainingData
@@ -33,7 +31,7 @@ DENSITY_SCALE = 5.0
 """Log densities are trained in units of this, so that one learning rate serves all channels."""
 BEHIND_M = 0.04
 """A training ray ends this far behind the measured depth."""
-CHECKPOINT_STEPS = 100
+CHECKPOINT, CHECKPOINT_STEPS = 'checkpoint.safetensors', 100
 PARTS = 2
 """The rays of a step are drawn and followed in so many parts, on as many cores."""
 
@@ -81,10 +79,30 @@ def train_voxel_field(
             ' with a LiDAR or an RGB-D camera'
         )
     data = load_training_data(capture, config.validation_share, work_dir, progress)
-    progress(Progress('field', 0, config.steps, 'placing voxels by depth'))
+    return fit_voxel_field(
+        data, config, device=device, seed=seed, work_dir=work_dir, progress=progress
+    )
+
+
+def fit_voxel_field(
+    data: TrainingData,
+    config: VoxelFieldConfig,
+    *,
+    device: torch.device,
+    seed: int,
+    work_dir: Path,
+    stage: str = 'field',
+    progress: ProgressCallback = silent,
+) -> tuple[VoxelField, dict[str, Any]]:
+    """
+    Train a voxel field on pictures with depth, whether taken or rendered.
+
+    See `train_voxel_field`; ``stage`` is what ``progress`` is told.
+    """
+    progress(Progress(stage, 0, config.steps, 'placing voxels by depth'))
     field = fuse(SpreadViews(data, FUSED_VIEWS), config.voxel_m, device)
     trainer = _Trainer(field, data, config, seed)
-    report = trainer.run(work_dir, progress)
+    report = trainer.run(work_dir, stage, progress)
     field.background = _background(field, data)
     report.update(measure(field, data))
     return field, report
@@ -136,7 +154,7 @@ class _Trainer:
         self.base = config.learning_rate, 0.5 * config.learning_rate
         self.train = np.flatnonzero(~data.held_out)
 
-    def run(self, work_dir: Path, progress: ProgressCallback) -> dict[str, Any]:
+    def run(self, work_dir: Path, stage: str, progress: ProgressCallback) -> dict[str, Any]:
         """Train to the end and hand the values over to the field; return the loss curve."""
         report: dict[str, Any] = {'step': [], 'loss': []}
         start = self._resume(work_dir, report)
@@ -152,7 +170,7 @@ class _Trainer:
                 report['step'].append(step + 1)
                 report['loss'].append(loss)
                 note = f'loss {report["loss"][-1]:.4f}'
-                progress(Progress('field', step + 1, self.config.steps, note))
+                progress(Progress(stage, step + 1, self.config.steps, note))
             if (step + 1) % CHECKPOINT_STEPS == 0:
                 self._hand_over()
                 self._save(work_dir, step + 1, report)
@@ -262,19 +280,14 @@ class _Trainer:
             for key, value in self.optimizer.state[parameter].items():
                 state[f'{name}.{key}'] = value
         metadata = {'step': str(step), 'report': json.dumps(report)}
-        temporary = work_dir / '.checkpoint.safetensors'
-        save_file({k: v.cpu() for k, v in state.items()}, temporary, metadata)
-        os.replace(temporary, work_dir / 'checkpoint.safetensors')
+        save_checkpoint(work_dir / CHECKPOINT, state, metadata)
 
     def _resume(self, work_dir: Path, report: dict[str, Any]) -> int:
         """Take up the last checkpoint, if there is one; return the next step."""
-        path = work_dir / 'checkpoint.safetensors'
-        try:
-            with safe_open(path, framework='pt') as file:
-                metadata = file.metadata()
-            state = load_file(path, device=str(self.field.device))
-        except (OSError, SafetensorError):  # none yet, or cut off by a crash of the machine
+        checkpoint = load_checkpoint(work_dir / CHECKPOINT, self.field.device)
+        if checkpoint is None:
             return 0
+        state, metadata = checkpoint
         with torch.no_grad():
             self.theta.copy_(state['theta'])
             self.log_gain.copy_(state['log_gain'])

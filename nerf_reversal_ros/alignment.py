@@ -1,0 +1,220 @@
+"""
+From the world of somebody else's NeRF to metres: by pictures, or by points that are known.
+
+Pictures of a capture in metres are found in renders of the NeRF (RootSIFT, lifted by the rendered
+depth, PnP), which needs no common scale; the similarity between both sets of poses is fitted.
+"""
+
+from collections.abc import Iterable, Sequence
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import poselib
+from scipy.spatial.transform import Rotation
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Frame
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.fields.similarity import moved_poses, similarity
+from nerf_reversal_ros.geometry import Array, inverse, pose, transform
+from nerf_reversal_ros.keypoints import KeypointDetector, match
+from nerf_reversal_ros.refinement import poselib_camera
+
+RATIO = 0.85
+MOST_ALIKE = 6
+"""A picture is matched with all renders and posed by those that have most matches."""
+REPROJECTION_PX = 4.0
+MIN_INLIERS = 15
+MIN_FOUND = 6
+"""So many pictures must be found in the renders, and agree."""
+MIN_AGREE = 0.5
+"""Share of the found pictures that must agree on one similarity."""
+AGREE_SHARE, AGREE_DEG = 0.05, 5.0
+"""A picture agrees that is off by less than this share of the walk, and this angle."""
+MIN_EXTENT = 0.02
+"""Points on a line leave a turn open: their second largest extent must be this of the first."""
+
+
+class Aligned(NamedTuple):
+    """A similarity and how well it fits."""
+
+    map_from_world: Array
+    """(4, 4) similarity."""
+    used: int
+    """Poses or points that it was fitted to."""
+    error_m: float
+    """Median distance that is left between them."""
+
+
+def locate_in_renders(
+    frames: Iterable[Frame], views: Sequence[tuple[Rendering, Array]], camera: Camera
+) -> tuple[Array, Array]:
+    """
+    Find pictures in renders of a field.
+
+    Parameters
+    ----------
+    frames : iterable of Frame
+        Pictures, with their poses in the map.
+    views : sequence of (Rendering, (4, 4) array)
+        Renders and the world_from_camera that they were made at.
+    camera : Camera
+        Of the renders.
+
+    Returns
+    -------
+    tuple of (K, 4, 4) arrays
+        For the pictures that were found: map_from_camera, world_from_camera.
+    """
+    detect = KeypointDetector(2000, 0.01)
+    lifted = []
+    for view, world_from_camera in views:
+        found = detect(view.rgb)
+        column, row = np.rint(found.pixels).astype(int).T
+        depth = view.depth[row.clip(0, camera.height - 1), column.clip(0, camera.width - 1)]
+        rays = (found.pixels - [camera.cx, camera.cy]) / [camera.fx, camera.fy]
+        known = depth > 0
+        points = np.column_stack([rays, np.ones(len(rays))])[known] * depth[known, None]
+        lifted.append((transform(world_from_camera, points), found.descriptors[known]))
+    in_map, in_world = [], []
+    for frame in frames:
+        seen = detect(frame.rgb)
+        matched = [(match(seen.descriptors, look, RATIO), points) for points, look in lifted]
+        matched.sort(key=lambda pair: -len(pair[0]))
+        pixels = np.concatenate([seen.pixels[m[:, 0]] for m, _ in matched[:MOST_ALIKE]])
+        points = np.concatenate([p[m[:, 1]] for m, p in matched[:MOST_ALIKE]])
+        if len(points) < MIN_INLIERS:
+            continue
+        ransac = {'max_reproj_error': REPROJECTION_PX, 'max_iterations': 5000, 'seed': 0}
+        posed, info = poselib.estimate_absolute_pose(
+            pixels + 0.5, points, poselib_camera(frame.camera), ransac, {}
+        )
+        if info['num_inliers'] >= MIN_INLIERS:
+            in_map.append(frame.map_from_camera)
+            in_world.append(inverse(np.vstack([posed.Rt, [0.0, 0.0, 0.0, 1.0]])))
+    return np.reshape(in_map, (-1, 4, 4)), np.reshape(in_world, (-1, 4, 4))
+
+
+def align_poses(map_from_camera: Array, world_from_camera: Array) -> Aligned:
+    """
+    Fit the similarity that takes poses of one world to those of the map, whatever few are wrong.
+
+    Each pair of poses proposes one: the first pose's turn, and the pair's distances' ratio; the
+    one that most poses agree with is fitted again to these.
+
+    Raises
+    ------
+    BuildError
+        If too few poses agree.
+    """
+    count = len(map_from_camera)
+    best: Aligned | None = None
+    agree = np.zeros(count, bool)
+    apart = float(np.linalg.norm(np.ptp(map_from_camera[:, :3, 3], axis=0))) if count else 0.0
+    for i in range(count):
+        for j in range(count):
+            near = np.linalg.norm(map_from_camera[i, :3, 3] - map_from_camera[j, :3, 3])
+            if near < 0.2 * apart or i == j:
+                continue
+            fitted = _fitted(map_from_camera[[i, j]], world_from_camera[[i, j]])
+            if fitted is None:
+                continue
+            good = _agree(fitted, map_from_camera, world_from_camera, AGREE_SHARE * apart)
+            if good.sum() > agree.sum():
+                agree = good
+    if agree.sum() >= max(MIN_FOUND, MIN_AGREE * count):
+        fitted = _fitted(map_from_camera[agree], world_from_camera[agree])
+        if fitted is not None:
+            left = moved_poses(fitted, world_from_camera[agree]) - map_from_camera[agree]
+            error_m = float(np.median(np.linalg.norm(left[:, :3, 3], axis=1)))
+            best = Aligned(fitted, int(agree.sum()), error_m)
+    if best is None:
+        raise BuildError(
+            f'the bag and the run cannot be brought together: of its pictures {count} are found in'
+            f' renders of the run and {int(agree.sum())} agree on where (needed: {MIN_FOUND} and'
+            ' half of them); is it the same room? else give known positions by --align'
+        )
+    return best
+
+
+def align_points(map_points: Array, world_points: Array) -> Aligned:
+    """
+    Fit a similarity to points (N, 3) that are known in both worlds.
+
+    References
+    ----------
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+    PAMI 1991.
+
+    Raises
+    ------
+    BuildError
+        If there are fewer than three, or they lie on a line.
+    """
+    there, here = (points - points.mean(0) for points in (map_points, world_points))
+    extent = np.linalg.svd(there, compute_uv=False) if len(there) >= 3 else np.zeros(2)
+    if len(there) < 3 or extent[1] < MIN_EXTENT * extent[0] or extent[0] == 0:
+        raise BuildError(
+            f'{len(there)} known positions do not tell scale and direction of a map: give three or'
+            ' more that are not on one line'
+        )
+    turn = Rotation.align_vectors(there, here)[0].as_matrix()
+    scale = float(np.sum(there * (here @ turn.T)) / np.sum(here**2))
+    fitted = np.eye(4)
+    fitted[:3, :3] = scale * turn
+    fitted[:3, 3] = map_points.mean(0) - scale * turn @ world_points.mean(0)
+    left = np.linalg.norm(transform(fitted, world_points) - map_points, axis=1)
+    return Aligned(fitted, len(left), float(np.median(left)))
+
+
+def read_positions(path: Path) -> dict[str, Array]:
+    """
+    Read a file of lines ``picture,x,y,z``: where cameras were in the map [m], z up.
+
+    Raises
+    ------
+    BuildError
+        If the file cannot be read or has another line.
+    """
+    try:
+        with path.open(newline='', encoding='utf-8') as file:
+            rows = [row for row in csv.reader(file) if row and not row[0].startswith('#')]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BuildError(f'cannot read the known positions {path}: {error!s}') from error
+    positions = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            name, x, y, z = row
+            positions[name.strip()] = np.array([float(x), float(y), float(z)])
+        except ValueError as error:
+            raise BuildError(
+                f'line {number} of {path} is {",".join(row)!r}: write picture,x,y,z'
+            ) from error
+    return positions
+
+
+def _fitted(map_from_camera: Array, world_from_camera: Array) -> Array | None:
+    """Fit a similarity to both turns and positions of poses; None where there is no scale."""
+    turns = map_from_camera[:, :3, :3] @ np.swapaxes(world_from_camera[:, :3, :3], 1, 2)
+    turn = Rotation.from_matrix(turns).mean().as_matrix()
+    there, here = (poses[:, :3, 3] for poses in (map_from_camera, world_from_camera))
+    centred = (here - here.mean(0)) @ turn.T
+    spread = float(np.sum(centred**2))
+    scale = float(np.sum((there - there.mean(0)) * centred)) / spread if spread > 0 else 0.0
+    if scale <= 0:
+        return None
+    shift = there.mean(0) / scale - turn @ here.mean(0)
+    return similarity(scale, pose(Rotation.from_matrix(turn), shift))
+
+
+def _agree(
+    map_from_world: Array, map_from_camera: Array, world_from_camera: Array, within_m: float
+) -> Array:
+    moved = moved_poses(map_from_world, world_from_camera)
+    apart_m = np.linalg.norm(moved[:, :3, 3] - map_from_camera[:, :3, 3], axis=1)
+    turns = np.swapaxes(moved[:, :3, :3], 1, 2) @ map_from_camera[:, :3, :3]
+    apart_deg = np.degrees(Rotation.from_matrix(turns).magnitude())
+    return np.asarray((apart_m < within_m) & (apart_deg < AGREE_DEG))

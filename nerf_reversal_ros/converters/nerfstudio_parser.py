@@ -1,0 +1,160 @@
+"""
+Whatever nerfstudio can parse, to a bag: its dataparsers, and its reader of Polycam exports.
+
+A parser's cameras are taken back to the world of the data, and are then converted as a
+``transforms.json`` of nerfstudio is.
+"""
+
+from dataclasses import fields
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from nerf_reversal_ros.converters import nerfstudio
+from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.fields.nerfstudio_library import require_modules, require_nerfstudio
+from nerf_reversal_ros.fields.similarity import (
+    field_from_data,
+    moved_poses,
+    opengl_poses,
+    optical_poses,
+)
+from nerf_reversal_ros.progress import ProgressCallback, silent
+
+AS_IT_IS = {
+    'downscale_factor': 1,
+    'load_3D_points': False,
+    'orientation_method': 'none',
+    'center_method': 'none',
+    'auto_scale_poses': False,
+    'eval_mode': 'all',
+    'train_split_fraction': 1.0,
+}
+"""What a parser is told, where it has such a setting, to leave the data as they are."""
+
+POLYCAM = 'polycam'
+
+
+def convert(
+    source: Path,
+    bag: Path,
+    name: str,
+    *,
+    frames: slice | None = None,
+    progress: ProgressCallback = silent,
+) -> None:
+    """
+    Write a recording that a dataparser of nerfstudio reads as a bag; see `converters.convert`.
+
+    Parameters
+    ----------
+    name : str
+        ``polycam``, or a dataparser such as ``scannet`` or ``arkit-data``.
+
+    Raises
+    ------
+    BuildError
+        If nerfstudio is not installed.
+    CaptureError
+        If it has no such parser, or the parser cannot read the source.
+    """
+    require_nerfstudio()
+    with TemporaryDirectory() as folder:
+        scene = Path(folder) / 'transforms.json'
+        try:
+            if name == POLYCAM:
+                _polycam_scene(source, scene)
+            else:
+                scene.write_text(json.dumps(_scene(_parsed(name, source))), encoding='utf-8')
+        except (AssertionError, OSError, KeyError, IndexError, ValueError, RuntimeError) as error:
+            raise CaptureError(
+                f"nerfstudio's parser {name} cannot read {source} ({error!s}): is it a recording"
+                ' of that kind?'
+            ) from error
+        nerfstudio.convert(scene, bag, frames=frames, progress=progress)
+
+
+def _parsed(name: str, source: Path) -> list[Any]:
+    """Let a dataparser read all that it finds, once for each of its splits."""
+    (known,) = require_modules('nerfstudio.configs.dataparser_configs')
+    parsers: dict[str, Any] = known.all_dataparsers
+    short = {key.removesuffix('-data').removesuffix('-parser'): key for key in parsers}
+    config = parsers.get(short.get(name, name))
+    if config is None:
+        raise CaptureError(
+            f'nerfstudio has no parser {name}: use one of {", ".join(sorted([POLYCAM, *parsers]))}'
+        )
+    has = {field.name for field in fields(config)}
+    settings = {key: value for key, value in AS_IT_IS.items() if key in has}
+    parser = type(config)(**{**vars(config), **settings, 'data': source}).setup()
+    parsed = [parser.get_dataparser_outputs('train')]
+    if not {'eval_mode', 'train_split_fraction'} & has:
+        parsed.append(parser.get_dataparser_outputs('val'))
+    return parsed
+
+
+def _scene(parsed: list[Any]) -> dict[str, Any]:
+    """Describe parsed frames as a transforms.json does."""
+    frames: dict[str, dict[str, Any]] = {}
+    scale = 0.001
+    for split in parsed:
+        world_from_field = np.asarray(
+            np.linalg.inv(
+                field_from_data(split.dataparser_transform.numpy(), split.dataparser_scale)
+            )
+        )
+        poses = optical_poses(split.cameras.camera_to_worlds.double().numpy())
+        world = opengl_poses(np.eye(4), moved_poses(world_from_field, poses))
+        depths = split.metadata.get('depth_filenames') or [None] * len(world)
+        scale = float(split.metadata.get('depth_unit_scale_factor', scale))
+        for row, (picture, depth) in enumerate(zip(split.image_filenames, depths, strict=True)):
+            frame = {
+                'file_path': str(Path(picture).absolute()),
+                'transform_matrix': [*world[row].tolist(), [0.0, 0.0, 0.0, 1.0]],
+                **_lens(split.cameras[row]),
+            }
+            if depth is not None:
+                frame['depth_file_path'] = str(Path(depth).absolute())
+            frames[frame['file_path']] = frame
+    return {'integer_depth_scale': scale, 'frames': list(frames.values())}
+
+
+def _lens(camera: Any) -> dict[str, Any]:
+    """Read the intrinsics of one of nerfstudio's cameras under the names of a transforms.json."""
+    kind = camera.camera_type.name if hasattr(camera.camera_type, 'name') else None
+    number = int(camera.camera_type) if kind is None else 0
+    models = {1: 'OPENCV', 2: 'OPENCV_FISHEYE'}
+    if kind is None and number not in models:
+        raise CaptureError(
+            f'the cameras are of a kind (number {number} of nerfstudio) that is no pinhole and no'
+            ' fisheye: undistort the pictures first'
+        )
+    lens: dict[str, Any] = {'camera_model': models.get(number, 'OPENCV')}
+    for key, value in (('fl_x', 'fx'), ('fl_y', 'fy'), ('cx', 'cx'), ('cy', 'cy')):
+        lens[key] = float(getattr(camera, value))
+    lens['w'], lens['h'] = int(camera.width), int(camera.height)
+    if camera.distortion_params is not None:
+        values = camera.distortion_params.tolist()
+        lens |= dict(zip(('k1', 'k2', 'k3', 'k4', 'p1', 'p2'), values, strict=True))
+    return lens
+
+
+def _polycam_scene(source: Path, scene: Path) -> None:
+    """Let nerfstudio read a Polycam export; its pictures are linked, not copied."""
+    (polycam,) = require_modules('nerfstudio.process_data.polycam_utils')
+    keyframes = source / 'keyframes' if (source / 'keyframes').is_dir() else source
+    corrected = (keyframes / 'corrected_images').is_dir()
+    pictures = keyframes / ('corrected_images' if corrected else 'images')
+    cameras = keyframes / ('corrected_cameras' if corrected else 'cameras')
+    names = sorted(p for p in pictures.iterdir() if p.suffix.lower() in ('.jpg', '.png'))
+    depths = [keyframes / 'depth' / f'{picture.stem}.png' for picture in names]
+    depths = depths if all(depth.is_file() for depth in depths) else []
+    for folder, files in (('images', names), ('depth', depths)):
+        scene.with_name(folder).mkdir()
+        for number, file in enumerate(files, start=1):
+            link = scene.with_name(folder) / f'frame_{number:05d}{file.suffix}'
+            link.symlink_to(file.absolute())
+    polycam.polycam_to_json(names, depths, None, cameras, scene.parent)

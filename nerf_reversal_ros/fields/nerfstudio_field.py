@@ -1,0 +1,116 @@
+"""A model of nerfstudio as a radiance field in metres of the map."""
+
+from typing import Any
+
+from nerfstudio.cameras.cameras import Cameras, CameraType
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+import torch
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.fields.base import Rendering, Space
+from nerf_reversal_ros.fields.similarity import opengl_poses, scale_of
+from nerf_reversal_ros.geometry import Array, transform
+
+MATTER_M = 0.1
+"""A point is in matter if half of the light would be gone after this far in its density [m]."""
+SPLAT_REACH_M = 0.03
+"""A point within this of the centre of an opaque splat is in matter [m]."""
+
+
+def nerfstudio_cameras(
+    field_from_map: Array, map_from_camera: Array, intrinsics: Array, size: tuple[int, int]
+) -> Cameras:
+    """
+    Return nerfstudio's cameras at poses in the map.
+
+    Parameters
+    ----------
+    field_from_map : (4, 4) array
+        Similarity.
+    map_from_camera : (N, 4, 4) array
+        Optical poses.
+    intrinsics : (N, 4) or (4,) array
+        fx, fy, cx, cy; here the first pixel's centre is at 0, nerfstudio's at one half.
+    size : tuple
+        Width and height of the pictures.
+    """
+    each = np.broadcast_to(intrinsics, (len(map_from_camera), 4)) + np.array([0, 0, 0.5, 0.5])
+    fx, fy, cx, cy = torch.tensor(each.T, dtype=torch.float32)
+    poses = opengl_poses(field_from_map, map_from_camera)
+    return Cameras(
+        camera_to_worlds=torch.tensor(poses, dtype=torch.float32),
+        fx=fx,
+        fy=fy,
+        cx=cx,
+        cy=cy,
+        width=size[0],
+        height=size[1],
+        camera_type=CameraType.PERSPECTIVE,
+    )
+
+
+class NerfstudioField:
+    """
+    A trained model, rendered without gradients; see `RadianceField`.
+
+    Parameters
+    ----------
+    model : nerfstudio.models.base_model.Model
+        On its device.
+    field_from_map : (4, 4) array
+        Similarity from metres of the map to the model's frame.
+    """
+
+    def __init__(self, model: Any, field_from_map: Array) -> None:
+        self.model = model.eval()
+        self.field_from_map = field_from_map
+        self._scale = scale_of(field_from_map)
+        self._splats: cKDTree | None = None
+
+    @torch.no_grad()
+    def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
+        """Render one view a pose; see `RadianceField.render`."""
+        intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
+        size = camera.width, camera.height
+        cameras = nerfstudio_cameras(
+            self.field_from_map, np.asarray(map_from_camera), intrinsics, size
+        ).to(self.model.device)
+        # Rays have depths along themselves, splats along the optical axis.
+        along = 1.0 if self._is_splatting else np.linalg.norm(camera.rays(), axis=-1)
+        views = []
+        for index in range(len(map_from_camera)):
+            seen = self.model.get_outputs_for_camera(cameras[index : index + 1])
+            rgb = (seen['rgb'].clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()
+            opacity = seen['accumulation'][..., 0].float().cpu().numpy()
+            depth = seen['depth'][..., 0].float().cpu().numpy() / (along * self._scale)
+            known = (opacity >= 0.5) & np.isfinite(depth)
+            views.append(Rendering(rgb, np.where(known, depth, 0).astype(np.float32), opacity))
+        return views
+
+    @torch.no_grad()
+    def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Tell for points (N, 3) [m, map frame] what is there: `Space`."""
+        inside = transform(self.field_from_map, points)
+        if self._is_splatting:
+            matter = self._near_splats(inside)
+        elif hasattr(self.model.field, 'density_fn'):
+            where = torch.tensor(inside, dtype=torch.float32, device=self.model.device)
+            parts = [self.model.field.density_fn(part) for part in where.split(1 << 18)]
+            density = torch.cat(parts)[:, 0].cpu().numpy() * self._scale
+            matter = density * MATTER_M > np.log(2.0)
+        else:  # a surface model: its renders tell
+            return np.full(len(points), Space.UNSEEN, np.uint8)
+        return np.where(matter, Space.MATTER, Space.FREE).astype(np.uint8)
+
+    @property
+    def _is_splatting(self) -> bool:
+        return hasattr(self.model, 'gauss_params')
+
+    def _near_splats(self, points: Array) -> NDArray[np.bool_]:
+        if self._splats is None:
+            opaque = torch.sigmoid(self.model.opacities[:, 0]) > 0.5
+            self._splats = cKDTree(self.model.means[opaque].cpu().numpy())
+        reach = SPLAT_REACH_M * self._scale
+        return np.isfinite(self._splats.query(points, distance_upper_bound=reach)[0])

@@ -1,0 +1,105 @@
+"""
+Nerfstudio as a library: is it there, is it the right one, and what must be mended first.
+
+Importing this needs no nerfstudio. The modules that do import it (`nerfstudio_field`,
+`nerfstudio_training`, `nerfstudio_run`) are imported after `require_nerfstudio`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+import importlib.util
+from typing import Any
+import warnings
+
+import torch
+
+from nerf_reversal_ros.errors import BuildError
+
+VERSION = '1.1.5'
+"""The nerfstudio whose API this program uses."""
+
+INSTALL = (
+    'pip install -r requirements/nerfstudio.txt && pip install --no-deps -r'
+    ' requirements/nerfstudio_itself.txt'
+)
+
+_TORCHVISION_OPERATORS = (
+    'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
+    'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
+)
+_kept: list[torch.library.Library] = []
+
+
+@cache
+def require_nerfstudio() -> None:
+    """
+    Make sure that nerfstudio can be imported.
+
+    Raises
+    ------
+    BuildError
+        If it is not installed, or another version is, or a module that it needs is missing.
+    """
+    try:
+        found = version('nerfstudio')
+    except PackageNotFoundError as error:
+        raise BuildError(
+            f'this needs nerfstudio {VERSION}, which is not installed: {INSTALL}, or take --field'
+            ' voxel'
+        ) from error
+    if found != VERSION:
+        raise BuildError(
+            f'nerfstudio {found} is installed and this program works with {VERSION}: {INSTALL}'
+        )
+    _mend_torchvision()
+    warnings.filterwarnings('ignore', module='nerfstudio')  # what newer versions of torch say
+    require_modules('nerfstudio.models.depth_nerfacto')
+
+
+def require_modules(*names: str) -> list[Any]:
+    """Import modules of nerfstudio; BuildError names the one that they lack."""
+    try:
+        return [importlib.import_module(name) for name in names]
+    except ModuleNotFoundError as error:
+        raise BuildError(
+            f'nerfstudio is installed, but not {error.name}, which it needs: {INSTALL}'
+        ) from error
+
+
+def _mend_torchvision() -> None:
+    """Declare operators that torchvision's own library would: it may not fit a CPU's torch."""
+    if importlib.util.find_spec('torchvision') is None:
+        return
+    try:
+        importlib.import_module('torchvision')
+    except RuntimeError:
+        library = torch.library.Library('torchvision', 'FRAGMENT')
+        for schema in _TORCHVISION_OPERATORS:
+            library.define(schema)
+        _kept.append(library)  # they are gone when it is
+
+
+class _NoLpips(torch.nn.Module):
+    """Stands in for a metric that would fetch its weights from the net and is not used here."""
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__()
+
+    def forward(self, *_: torch.Tensor) -> torch.Tensor:
+        """Return no number."""
+        return torch.tensor(float('nan'))
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Set up models in this block: their constructors fetch nothing from the net."""
+    lpip: Any = importlib.import_module('torchmetrics.image.lpip')
+    real = lpip.LearnedPerceptualImagePatchSimilarity
+    lpip.LearnedPerceptualImagePatchSimilarity = _NoLpips
+    try:
+        yield
+    finally:
+        lpip.LearnedPerceptualImagePatchSimilarity = real

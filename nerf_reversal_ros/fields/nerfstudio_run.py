@@ -1,0 +1,211 @@
+"""A run of nerfstudio that somebody else trained: its field, and where its cameras were."""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named, read_config
+from nerf_reversal_ros.fields.nerfstudio_field import NerfstudioField
+from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched, VERSION
+from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, optical_poses
+from nerf_reversal_ros.geometry import Array
+
+_ONLY_CUDA = ('Splatfacto', 'SplatfactoW', 'NGP', 'InstantNGP')
+_SAFE = [
+    np.dtype,
+    *(type(np.dtype(name)) for name in ('float32', 'float64', 'int64')),
+    getattr(np, '_core', getattr(np, 'core', np)).multiarray.scalar,
+]
+_NOT_RENDERED = ('lpips.', 'psnr.', 'ssim.', 'device_indicator_param', 'camera_optimizer.')
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a map can be built of."""
+
+    model: Any
+    """The trained model."""
+    field_from_world: Array
+    """(4, 4) similarity from the world of the run's data to the model's frame."""
+    world_from_camera: Array
+    """(N, 4, 4) optical poses of the training cameras, where the run moved them to if it did."""
+    camera: Camera
+    """Of the first one, at full size."""
+    names: list[str]
+    """(N,) names of their pictures."""
+
+    def field(self, map_from_world: Array) -> NerfstudioField:
+        """Return the field in metres of a map."""
+        return NerfstudioField(self.model, self.field_from_world @ np.linalg.inv(map_from_world))
+
+
+def open_run(config: Path, device: torch.device) -> Run:
+    """
+    Load a run, without its pictures.
+
+    Parameters
+    ----------
+    config : Path
+        The config.yml that ns-train wrote, in the folder of the run. The data that it names must
+        be there, for the cameras are read from them; their pictures need not.
+    device : torch.device
+        Where to render.
+
+    Raises
+    ------
+    BuildError
+        If the run is of another version, of a method that is not installed, on a rasteriser that
+        this device lacks, or without its checkpoint or its data.
+    """
+    held = read_config(config)
+    pipeline: dict[str, Any] = held['pipeline'].values
+    method = held.get('method_name') or 'unknown'
+    manager, model_config = pipeline.get('datamanager'), pipeline.get('model')
+    if not (isinstance(manager, Named) and isinstance(model_config, Named)):
+        raise BuildError(f'{config} describes no model and data: it is not of a nerfstudio run')
+    _refuse_without_cuda(method, model_config.name, device)
+    checkpoint = _checkpoint(config, held.get('relative_model_dir'))
+    parser = manager.values.get('dataparser')
+    cameras = _parsed(config, parser, manager.values.get('data') or held.get('data'))
+    state = _state(checkpoint)
+    settings = make_config(model_config, config)
+    with nothing_fetched():
+        model = settings.setup(
+            scene_box=cameras.scene_box,
+            num_train_data=len(cameras.image_filenames),
+            metadata=cameras.metadata,
+            device=device,
+            grad_scaler=None,
+            seed_points=None,
+        )
+    _load(model, state, checkpoint)
+    field_from_world = field_from_data(
+        cameras.dataparser_transform.numpy(), cameras.dataparser_scale
+    )
+    _refuse_changed_data(config, field_from_world)
+    poses = _corrected(model, optical_poses(cameras.cameras.camera_to_worlds.numpy()))
+    one = cameras.cameras[0]
+    intrinsics = [float(value) for value in (one.fx, one.fy, one.cx - 0.5, one.cy - 0.5)]
+    return Run(
+        model.to(device).eval(),
+        field_from_world,
+        moved_poses(np.asarray(np.linalg.inv(field_from_world), np.float64), poses),
+        Camera(int(one.width), int(one.height), *intrinsics),
+        [path.name for path in cameras.image_filenames],
+    )
+
+
+def _refuse_without_cuda(method: str, name: str, device: torch.device) -> None:
+    kind = name.rpartition('.')[2].removesuffix('ModelConfig').removesuffix('Config')
+    if device.type != 'cuda' and kind in _ONLY_CUDA:
+        raise BuildError(
+            f'the run is of {method}, whose rasteriser runs on CUDA only, and the device is'
+            f' {device.type}: build on a machine with an NVIDIA GPU, or take a run of nerfacto'
+        )
+
+
+def _checkpoint(config: Path, folder: Any) -> Path:
+    """Return the file of the last step."""
+    relative = Path(*folder.values) if isinstance(folder, Named) else Path('nerfstudio_models')
+    found = sorted((config.parent / relative).glob('step-*.ckpt'))
+    if not found:
+        raise BuildError(
+            f'the run {config.parent} has no checkpoint {relative}/step-*.ckpt: copy the whole'
+            ' folder of the run, or train it to its first checkpoint'
+        )
+    return found[-1]
+
+
+def _parsed(config: Path, parser: Any, data: Any) -> Any:
+    """Let the run's dataparser tell of the training cameras; their pictures are not read."""
+    settings = make_config(parser, config, downscale_factor=1, load_3D_points=False)
+    folder = make_config(data, config) or settings.data
+    if not folder.exists():
+        raise BuildError(
+            f'the data {folder} of the run {config} are not there: its training cameras are read'
+            ' from them (transforms.json is enough), so put them there'
+        )
+    settings.data = folder
+    try:
+        return settings.setup().get_dataparser_outputs('train')
+    except (AssertionError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise BuildError(
+            f'the cameras of the run {config} cannot be read from {folder}: {error!s}'
+        ) from error
+
+
+def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Read the model's weights, and nothing that could run."""
+    try:
+        with torch.serialization.safe_globals(_SAFE):
+            loaded = torch.load(checkpoint, map_location='cpu', weights_only=True)
+        named = loaded['pipeline'].items()
+    except (OSError, EOFError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise BuildError(f'the checkpoint {checkpoint} is damaged ({error}): copy it again') from (
+            error
+        )
+    except UnpicklingError as error:
+        raise BuildError(
+            f'the checkpoint {checkpoint} holds more than weights, which could be a program:'
+            ' refused; have it saved again by nerfstudio'
+        ) from error
+    plain = {name.replace('module.', ''): value for name, value in named}
+    return {n.removeprefix('_model.'): v for n, v in plain.items() if n.startswith('_model.')}
+
+
+def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
+    try:
+        # Splatfacto's own returns nothing.
+        missing, unexpected = model.load_state_dict(state, strict=False) or ((), ())
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())[:300]
+        raise BuildError(
+            f'the checkpoint {checkpoint} does not fit the model and the data of its config.yml'
+            f' ({reason}): give those that it was trained with'
+        ) from error
+    odd = [n for n in (*missing, *unexpected) if not n.startswith(_NOT_RENDERED)]
+    if any('tcnn' in name for name in odd):
+        raise BuildError(
+            f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, which is not installed'
+            ' here: install it, or train with --pipeline.model.implementation torch'
+        )
+    if odd:
+        raise BuildError(
+            f'the checkpoint {checkpoint} is not of nerfstudio {VERSION}: {odd[0]} and'
+            f' {len(odd) - 1} other weights are missing or too many; train the run anew'
+        )
+
+
+def _refuse_changed_data(config: Path, field_from_world: Array) -> None:
+    """Compare with the transform that the trainer wrote beside the config."""
+    path = config.parent / 'dataparser_transforms.json'
+    if not path.exists():
+        return
+    noted = json.loads(path.read_text(encoding='utf-8'))
+    then = field_from_data(np.array(noted['transform']), float(noted['scale']))
+    if not np.allclose(then, field_from_world, rtol=1e-3, atol=1e-3):
+        raise BuildError(
+            f'the data of the run {config} have changed since it was trained: its cameras would be'
+            f' elsewhere than {path} says; give the data that it was trained with'
+        )
+
+
+@torch.no_grad()
+def _corrected(model: Any, field_from_camera: Array) -> Array:
+    """Move the cameras to where the run's camera optimiser has them."""
+    optimizer = getattr(model, 'camera_optimizer', None)
+    if optimizer is None or optimizer.config.mode == 'off':
+        return field_from_camera
+    optimizer.device = optimizer.pose_adjustment.device
+    correction = optimizer.get_correction_matrices().double().numpy()
+    out = field_from_camera.copy()
+    out[:, :3, :3] = correction[:, :, :3] @ out[:, :3, :3]
+    out[:, :3, 3] += correction[:, :, 3]
+    return out

@@ -1,0 +1,82 @@
+"""Runs of nerfstudio's own trainer on the box room, small and quick."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rooms import render_box_room
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
+from nerf_reversal_ros.fields.similarity import opengl_poses
+
+
+def write_scene(folder: Path, world_from_camera: NDArray[np.float64], poses, camera: Camera):
+    """Write a transforms.json with pictures taken at ``poses`` in the room."""
+    folder.mkdir(parents=True)
+    frames = []
+    for number, (at, pose) in enumerate(
+        zip(opengl_poses(np.eye(4), world_from_camera), poses, strict=True)
+    ):
+        name = f'frame_{number + 1:05d}.png'
+        rgb = render_box_room(pose, camera)[0]
+        cv2.imwrite(str(folder / name), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        matrix = [*at.tolist(), [0.0, 0.0, 0.0, 1.0]]
+        frames.append({'file_path': name, 'transform_matrix': matrix})
+    scene = {
+        **{'fl_x': camera.fx, 'fl_y': camera.fy, 'cx': camera.cx + 0.5, 'cy': camera.cy + 0.5},
+        **{'w': camera.width, 'h': camera.height, 'frames': frames},
+    }
+    (folder / 'transforms.json').write_text(json.dumps(scene))
+    return folder
+
+
+def train_run(scene: Path, output: Path, steps: int) -> tuple[Path, Any]:
+    """Train a small Nerfacto on a CPU with nerfstudio's trainer; return config.yml and trainer."""
+    require_nerfstudio()
+    from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
+    from nerfstudio.configs.base_config import LoggingConfig, MachineConfig
+    from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
+    from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+    from nerfstudio.engine.optimizers import AdamOptimizerConfig
+    from nerfstudio.engine.trainer import TrainerConfig
+    from nerfstudio.models.nerfacto import NerfactoModelConfig
+    from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+
+    from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
+    from nerf_reversal_ros.fields.nerfstudio_training import REDUCED
+
+    adam = {'optimizer': AdamOptimizerConfig(lr=1e-2, eps=1e-15), 'scheduler': None}
+    config = TrainerConfig(
+        method_name='nerfacto',
+        output_dir=output,
+        timestamp='now',
+        vis='tensorboard',
+        max_num_iterations=steps,
+        steps_per_eval_batch=10_000,
+        steps_per_eval_image=10_000,
+        machine=MachineConfig(device_type='cpu', seed=0),
+        logging=LoggingConfig(local_writer=LoggingConfig().local_writer),
+        pipeline=VanillaPipelineConfig(
+            datamanager=VanillaDataManagerConfig(
+                dataparser=NerfstudioDataParserConfig(data=scene),
+                train_num_rays_per_batch=1024,
+            ),
+            model=NerfactoModelConfig(
+                implementation='torch',
+                camera_optimizer=CameraOptimizerConfig(mode='off'),
+                **REDUCED,
+            ),
+        ),
+        optimizers={name: adam for name in ('proposal_networks', 'fields')},
+    )
+    config.set_experiment_name()
+    config.save_config()
+    with nothing_fetched():
+        trainer = config.setup(local_rank=0, world_size=1)
+        trainer.setup()
+    trainer.train()
+    return config.get_base_dir() / 'config.yml', trainer

@@ -1,0 +1,316 @@
+"""A NeRF that somebody else trained with nerfstudio becomes a map, or is refused in a sentence."""
+
+import importlib.metadata
+import pickle
+import shutil
+
+from nerfstudio_runs import train_run, write_scene
+import numpy as np
+import pytest
+from room_bags import write_room_bag
+from rooms import render_box_room, walk
+from scipy.spatial.transform import Rotation
+import torch
+
+from nerf_reversal_ros.alignment import align_points, align_poses, locate_in_renders
+from nerf_reversal_ros.builder import build_map
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.cli.main import main
+from nerf_reversal_ros.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.errors import BuildError, ConfigError
+from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
+from nerf_reversal_ros.geometry import pose, pose_errors
+from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.run_walk import aligned_by_pictures
+
+pytestmark = pytest.mark.skipif(
+    not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
+    reason='nerfstudio is not installed: make test brings it',
+)
+CPU = torch.device('cpu')
+CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
+WALK = walk(24)
+WORLD_FROM_MAP = similarity(
+    0.4, pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
+)
+"""The run's data are in a world of their own: y up, and two and a half metres long a unit."""
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('runs')
+    scene = write_scene(folder / 'scene', moved_poses(WORLD_FROM_MAP, WALK), WALK, CAMERA)
+    return train_run(scene, folder / 'out', steps=10)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """Return the config.yml of a copy of the run, to be spoiled."""
+    return shutil.copytree(trained[0].parent, tmp_path / 'run') / 'config.yml'
+
+
+def opened(config):
+    from nerf_reversal_ros.fields.nerfstudio_run import open_run
+
+    return open_run(config, CPU)
+
+
+# ---- what is read
+
+
+def test_the_cameras_of_a_run_are_where_the_data_have_them(trained):
+    found = opened(trained[0])
+    rows = [int(name[6:11]) - 1 for name in found.names]
+    errors = pose_errors(found.world_from_camera, moved_poses(WORLD_FROM_MAP, WALK)[rows])
+    assert len(rows) == 22 and errors.translation.max() < 1e-5 and errors.rotation.max() < 1e-5
+    assert found.camera == CAMERA
+
+
+def test_a_view_in_metres_is_what_nerfstudio_renders_at_its_own_camera(trained):
+    config, trainer = trained
+    found = opened(config)
+    theirs = trainer.pipeline.datamanager.train_dataset.cameras[3:4]
+    model = trainer.pipeline.model.eval()
+    model.proposal_sampler.set_anneal(1.0)  # as after a longer training
+    seen = model.get_outputs_for_camera(theirs)
+    map_from_world = np.linalg.inv(WORLD_FROM_MAP)
+    ours = found.field(map_from_world).render(
+        moved_poses(map_from_world, found.world_from_camera[3:4]), found.camera
+    )[0]
+    np.testing.assert_allclose(ours.rgb, seen['rgb'].numpy() * 255, atol=1.0)
+    along = np.linalg.norm(CAMERA.rays(), axis=-1)
+    unit_m = (
+        scale_of(map_from_world)
+        / trainer.pipeline.datamanager.train_dataparser_outputs.dataparser_scale
+    )
+    metres = seen['depth'][..., 0].numpy() / along * unit_m
+    known = ours.depth > 0
+    np.testing.assert_allclose(ours.depth[known], metres[known], rtol=2e-3)
+
+
+def test_the_corrections_of_a_camera_optimiser_are_given_back():
+    from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
+
+    from nerf_reversal_ros.fields.nerfstudio_field import nerfstudio_cameras
+    from nerf_reversal_ros.fields.nerfstudio_run import _corrected
+
+    class Model:
+        camera_optimizer = CameraOptimizerConfig(mode='SO3xR3').setup(num_cameras=2, device='cpu')
+
+    with torch.no_grad():
+        Model.camera_optimizer.pose_adjustment += 0.1 * torch.arange(12).view(2, 6)
+    intrinsics = np.array([130.0, 130.0, 79.5, 59.5])
+    rays, moved = (
+        nerfstudio_cameras(np.eye(4), at, intrinsics, (160, 120)).generate_rays(
+            torch.tensor([[0], [1]]), coords=torch.tensor([[20.5, 30.5], [7.5, 90.5]])
+        )
+        for at in (WALK[:2], _corrected(Model, WALK[:2]))
+    )
+    Model.camera_optimizer.apply_to_raybundle(rays)
+    torch.testing.assert_close(rays.origins, moved.origins, rtol=0, atol=1e-5)
+    torch.testing.assert_close(rays.directions, moved.directions, rtol=0, atol=1e-5)
+
+
+# ---- to metres
+
+
+def test_poses_of_two_worlds_are_brought_together_though_a_third_is_wrong():
+    there = moved_poses(WORLD_FROM_MAP, WALK)
+    there[::3, :3, 3] += np.random.default_rng(0).normal(size=(8, 3))
+    aligned = align_poses(WALK, there)
+    assert aligned.used == 16 and aligned.error_m < 1e-9
+    np.testing.assert_allclose(aligned.map_from_world @ WORLD_FROM_MAP, np.eye(4), atol=1e-9)
+
+
+def test_pictures_of_a_bag_are_found_in_renders_of_another_scale(tmp_path):
+    bag = write_room_bag(tmp_path / 'bag', walk(31)[:12], CAMERA, up_axis='z')
+    frames = list(open_capture(bag, CaptureConfig()))
+    views = []
+    for at in WALK[:12]:
+        rgb, depth = render_box_room(at, CAMERA)
+        world_from_camera = moved_poses(WORLD_FROM_MAP, at[None])[0]
+        views.append((Rendering(rgb, 0.4 * depth, np.ones_like(depth)), world_from_camera))
+    aligned = align_poses(*locate_in_renders(frames, views, CAMERA))
+    assert aligned.used >= 10 and aligned.error_m < 0.02
+    assert scale_of(aligned.map_from_world) == pytest.approx(2.5, rel=0.02)
+
+
+def test_a_run_comes_to_the_metres_of_a_bag_by_its_pictures(tmp_path):
+    bag = write_room_bag(tmp_path / 'bag', walk(31)[:12], CAMERA, up_axis='z')
+    rendered = [render_box_room(at, CAMERA) for at in WALK[:12]]
+    rgb = np.stack([view[0] for view in rendered])
+    depth = np.stack([0.4 * view[1] for view in rendered]).astype(np.float16)
+    there = moved_poses(WORLD_FROM_MAP, WALK[:12])
+    capture = open_capture(bag, CaptureConfig())
+    aligned = aligned_by_pictures(capture, rgb, depth, there, CAMERA)
+    errors = pose_errors(moved_poses(aligned.map_from_world, there), WALK[:12])
+    assert errors.translation.max() < 0.05 and np.degrees(errors.rotation).max() < 1.0
+
+
+def test_another_room_is_not_brought_together():
+    rng = np.random.default_rng(0)
+    elsewhere = np.array([pose(Rotation.random(rng=rng), tuple(rng.normal(size=3))) for _ in WALK])
+    with pytest.raises(BuildError, match=r'of its pictures 24 are found .* is it the same room\?'):
+        align_poses(WALK, elsewhere)
+
+
+def test_known_points_tell_scale_and_direction_and_points_on_a_line_do_not():
+    points = WALK[:5, :3, 3]
+    there = points @ WORLD_FROM_MAP[:3, :3].T + WORLD_FROM_MAP[:3, 3]
+    aligned = align_points(points, there)
+    np.testing.assert_allclose(aligned.map_from_world @ WORLD_FROM_MAP, np.eye(4), atol=1e-9)
+    line = np.outer([0.0, 1.0, 2.0, 5.0], [1.0, 2.0, 3.0])
+    with pytest.raises(BuildError, match='give three or more that are not on one line'):
+        align_points(line, 2 * line)
+
+
+# ---- from the command line
+
+
+def build(run, map_dir, *more):
+    settings = map_dir.with_suffix('.yaml')
+    settings.write_text(
+        'nerfstudio: {bake_views: 12, bake_size: 64}\n'
+        'field: {voxel_m: 0.1, steps: 2, rays_per_step: 256}\n'
+        'synthesis: {views: 4, width: 32, min_opacity: 0, max_near_share: 1, clearance_m: 0}\n'
+        'regressor: {components: 4, epochs: 1}\n'
+        'atlas: {views: 4, size: 64}\n'
+    )
+    command = [
+        'build',
+        '--device',
+        'cpu',
+        '--config',
+        str(settings),
+        '--field',
+        f'nerfstudio:{run}',
+    ]
+    return main([*command, *map(str, more), str(map_dir)])
+
+
+def test_a_map_of_a_run_is_in_the_metres_of_known_positions(trained, tmp_path):
+    positions = tmp_path / 'positions.csv'
+    lines = [
+        f'frame_{i + 1:05d}.png,' + ','.join(map(str, WALK[i, :3, 3])) for i in (0, 4, 10, 17)
+    ]
+    positions.write_text('# picture,x,y,z\n' + '\n'.join(lines) + '\n')
+    assert build(trained[0], tmp_path / 'room.map', '--align', positions) == 0
+    built = open_map(tmp_path / 'room.map')
+    assert built.manifest['metrics']['run_scale'] == pytest.approx(2.5, rel=1e-4)
+    assert built.manifest['metrics']['alignment_error_m'] < 1e-4
+    rows = [int(name[6:11]) - 1 for name in opened(trained[0]).names]
+    walked = built.map_from_camera_walked
+    nearest = [np.abs(WALK[rows] - at).max((1, 2)).min() for at in walked]
+    assert len(walked) == 12 and max(nearest) < 1e-3
+    assert not any('lengths are' in warning for warning in built.manifest['warnings'])
+
+
+# ---- what is refused
+
+
+def refused(run, tmp_path, capsys):
+    assert build(run, tmp_path / 'room.map') == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / 'room.map').exists()
+    return told
+
+
+def edited(run, old, new):
+    text = run.read_text()
+    assert old in text
+    run.write_text(text.replace(old, new))
+    return run
+
+
+def test_a_run_that_is_not_there_is_told(tmp_path, capsys):
+    assert 'cannot read the run' in refused(tmp_path / 'config.yml', tmp_path, capsys)
+
+
+def test_a_missing_checkpoint_is_told(run, tmp_path, capsys):
+    shutil.rmtree(run.parent / 'nerfstudio_models')
+    told = refused(run, tmp_path, capsys)
+    assert 'has no checkpoint nerfstudio_models/step-*.ckpt: copy the whole folder' in told
+
+
+def test_missing_data_are_told(run, tmp_path, capsys):
+    edited(run, '- scene\n', '- gone\n')
+    assert 'are not there: its training cameras are read from them' in refused(
+        run, tmp_path, capsys
+    )
+
+
+def test_a_run_of_another_version_is_told_by_the_setting_that_differs(run, tmp_path, capsys):
+    edited(run, '    use_single_jitter: true\n', '')
+    told = refused(run, tmp_path, capsys)
+    assert 'another version of nerfstudio than 1.1.5' in told and '(use_single_jitter)' in told
+
+
+def test_a_checkpoint_of_another_model_is_told(run, tmp_path, capsys):
+    edited(run, '    hidden_dim_color: 32\n', '    hidden_dim_color: 16\n')
+    assert 'does not fit the model and the data of its config.yml' in refused(
+        run, tmp_path, capsys
+    )
+
+
+def test_a_method_that_is_not_installed_is_told(run, tmp_path, capsys):
+    edited(run, 'nerfstudio.models.nerfacto.', 'lerf.lerf.')
+    told = refused(run, tmp_path, capsys)
+    assert 'is of a method that is not installed: it names lerf.lerf.NerfactoModelConfig' in told
+
+
+def test_splats_without_a_gpu_are_told(run, tmp_path, capsys):
+    edited(run, 'nerfstudio.models.nerfacto.Nerfacto', 'nerfstudio.models.splatfacto.Splatfacto')
+    told = refused(run, tmp_path, capsys)
+    assert 'rasteriser runs on CUDA only, and the device is cpu: build on a machine with' in told
+
+
+def test_a_config_that_is_a_program_is_not_run(run, tmp_path, capsys):
+    trace = tmp_path / 'trace'
+    program = f'!!python/object/apply:os.system ["touch {trace}"]'
+    edited(run, 'implementation: torch', f'implementation: {program}')
+    assert 'is of a method that is not installed: it names os.system' in refused(
+        run, tmp_path, capsys
+    )
+    assert not trace.exists()
+
+
+class Program:
+    def __reduce__(self):
+        return exec, ('raise SystemExit(3)',)
+
+
+def test_a_checkpoint_that_is_a_program_is_not_run(run, tmp_path, capsys):
+    (checkpoint,) = run.parent.glob('nerfstudio_models/*.ckpt')
+    torch.save({'pipeline': Program()}, checkpoint, pickle_module=pickle)
+    assert 'holds more than weights, which could be a program: refused' in refused(
+        run, tmp_path, capsys
+    )
+
+
+def test_something_else_than_a_run_is_told(tmp_path, capsys):
+    (tmp_path / 'config.yml').write_text('a: 1\n')
+    told = refused(tmp_path / 'config.yml', tmp_path, capsys)
+    assert 'is not the config.yml of a nerfstudio run: it holds no pipeline' in told
+
+
+def test_a_voxel_field_without_a_bag_is_misuse(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['build', str(tmp_path / 'room.map')])
+    assert ended.value.code == 2
+    assert 'the following arguments are required: BAG' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('bag', 'positions', 'field', 'sentence'),
+    [
+        (None, None, 'voxel', 'a field of kind voxel is built from a bag: give one'),
+        ('bag', 'file', 'voxel', 'known positions are of cameras of a run of nerfstudio'),
+        ('bag', 'file', 'nerfstudio:config.yml', 'a bag and known positions both tell'),
+    ],
+)
+def test_sources_that_do_not_go_together_are_told(tmp_path, bag, positions, field, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        build_map(bag, tmp_path / 'room.map', BuildConfig(), field=field, positions=positions)
+    assert list(tmp_path.iterdir()) == []
