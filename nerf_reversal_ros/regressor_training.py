@@ -26,11 +26,7 @@ from nerf_reversal_ros.pose_network import (
     whitened_error,
 )
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.regressor import (
-    network_inputs,
-    PoseRegressor,
-    whitening,
-)
+from nerf_reversal_ros.regressor import network_inputs, PoseRegressor, whitening
 from nerf_reversal_ros.synthesis import Views
 from nerf_reversal_ros.warp import warp
 
@@ -112,7 +108,7 @@ def train_regressor(
     with torch.random.fork_rng(devices=[] if str(device) == 'cpu' else None):
         torch.manual_seed(seed)
         trainer = _Trainer(views, real, camera, config, torch.device(device), seed, progress)
-        return trainer.run(validation, progress)
+        return trainer.run(validation)
 
 
 class _Trainer:
@@ -124,8 +120,9 @@ class _Trainer:
         config: RegressorConfig,
         device: torch.device,
         seed: int,
-        progress: ProgressCallback,
+        progress: ProgressCallback = silent,
     ) -> None:
+        self.progress = progress
         self.parts = [part for part in (views, real) if len(part)]
         self.poses = np.concatenate([part.map_from_camera for part in self.parts])
         self.camera, self.config, self.device = camera, config, device
@@ -147,7 +144,7 @@ class _Trainer:
         everything = np.arange(len(self.poses))
         self.lessons = np.concatenate([everything, *[everything[len(views) :]] * (repeats - 1)])
 
-    def run(self, validation: Views, progress: ProgressCallback) -> PoseRegressor:
+    def run(self, validation: Views) -> PoseRegressor:
         """Train until the validation pictures no longer profit."""
         config = self.config
         steps = -(-len(self.lessons) // config.batch_size)
@@ -190,7 +187,7 @@ class _Trainer:
                 f'loss {np.mean(losses):.2f}, validation {now.translation_m * 100:.1f} cm'
                 f' {now.rotation_deg:.1f} deg'
             )
-            progress(Progress('regressor', epoch + 1, config.epochs, note))
+            self.progress(Progress('regressor', epoch + 1, config.epochs, note))
             if epoch - best_epoch >= config.patience:
                 break
         if best is None or not best.combined < CLEARLY_BETTER * baseline.combined:
