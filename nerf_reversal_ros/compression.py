@@ -120,8 +120,14 @@ def standardized(rgb: Tensor, seen: Tensor) -> Tensor:
     (N, 3, h, w) tensor
         0 where nothing is shown.
     """
+    mean, variance = exposure(rgb, seen)
+    return (rgb - mean) * (seen * variance.rsqrt())
+
+
+def exposure(rgb: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (N, 3, 1, 1) of the channels of pictures, over what they show."""
     flat, mask = rgb.flatten(2), seen.flatten(2).transpose(1, 2)
     count = mask.sum(1, keepdim=True).clamp(min=1.0)
     mean = flat @ mask / count
     variance = (flat.square() @ mask / count - mean.square()).clamp(min=MIN_CONTRAST**2)
-    return (rgb - mean[..., None]) * (seen * variance.rsqrt()[..., None])
+    return mean[..., None], variance[..., None]

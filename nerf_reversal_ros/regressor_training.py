@@ -39,18 +39,27 @@ CLEARLY_BETTER = 0.8
 """Share of the mean pose's error that a regressor must stay below: less may be luck."""
 
 
-def real_views(frames: Iterable[Frame], camera: Camera, field: RadianceField) -> Views:
-    """Return frames of a capture as pictures of the canonical camera, with poses and depth."""
-    warped, depth, poses = [], [], []
+def real_views(
+    frames: Iterable[Frame], camera: Camera, field: RadianceField | None = None
+) -> Views:
+    """
+    Return frames of a capture as pictures of the canonical camera, with poses.
+
+    Their depth is what the field renders; without a field it is unknown.
+    """
+    rgb, seen, depth, poses = [], [], [], []
     for frame in frames:
-        warped.append(warp(frame.rgb, frame.camera, camera))
-        depth.append(field.render(frame.map_from_camera[None], camera)[0].depth)
+        warped = warp(frame.rgb, frame.camera, camera)
+        rgb.append(warped.rgb)
+        seen.append(warped.seen)
         poses.append(frame.map_from_camera)
+        if field is not None:
+            depth.append(field.render(frame.map_from_camera[None], camera)[0].depth)
     shape = (len(poses), camera.height, camera.width)
     return Views(
-        np.array([picture.rgb for picture in warped], dtype=np.uint8).reshape(*shape, 3),
-        np.array([picture.seen for picture in warped], dtype=np.bool_).reshape(shape),
-        np.array(depth, dtype=np.float16).reshape(shape),
+        np.array(rgb, dtype=np.uint8).reshape(*shape, 3),
+        np.array(seen, dtype=np.bool_).reshape(shape),
+        np.array(depth, dtype=np.float16).reshape(shape) if depth else np.zeros(shape, np.float16),
         np.array(poses, dtype=np.float64).reshape(-1, 4, 4),
         {},
     )

@@ -1,19 +1,23 @@
 """How one row of the study is trained and judged: a network of the seed, on what it shall see."""
 
-from dataclasses import dataclass
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import nn, Tensor
 
-from nerf_reversal_ros.compression import as_tensors, Compression, MIN_CONTRAST
+from nerf_reversal_ros.baselines import nearest_reference
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.compression import as_tensors, Compression, exposure
 from nerf_reversal_ros.geometry import mean_pose, pose_errors
 from nerf_reversal_ros.pose_network import rotation_from_6d
 from nerf_reversal_ros.progress import Progress, ProgressCallback
-from nerf_reversal_ros.seed_networks import Kind, LEARNING_RATE, LONGER_SIDE_PX, seed_layers
+from nerf_reversal_ros.regressor import network_inputs
+from nerf_reversal_ros.seed_networks import LEARNING_RATE, LONGER_SIDE_PX, seed_layers
+from nerf_reversal_ros.study_material import Pictures
+from nerf_reversal_ros.study_plan import Row
 from nerf_reversal_ros.synthesis import Views
 
 BATCH, LEAST_BATCH = 64, 8
@@ -24,74 +28,43 @@ MOST_TRAINED_JUDGED = 1000
 """The training pictures are judged on at most so many of them."""
 
 
-class Row(NamedTuple):
-    """One network to train."""
-
-    network: Kind
-    compression: str
-    """``none``, ``pca`` or ``vae``."""
-    components: bool
-    """Whether the network sees the code itself, not what is rebuilt from it."""
-    views: int
-    filtered: bool = True
-    """Whether views that could mislead were rejected."""
-    full_size: bool = False
-
-    @property
-    def sees(self) -> str:
-        """Tell what the network sees."""
-        if self.compression == 'none':
-            return 'raw'
-        part = {'pca': 'components', 'vae': 'latents'}[self.compression]
-        return f'{self.compression.upper()} {part if self.components else "reconstruction"}'
-
-    @property
-    def name(self) -> str:
-        """Tell the row from all others."""
-        size = ' full size' if self.full_size else ''
-        rejected = '' if self.filtered else ', unfiltered'
-        return f'{self.network.upper()}{size}, {self.sees}, {self.views} views{rejected}'
-
-
-@dataclass(frozen=True)
-class Halves:
-    """Pictures to learn from, and those to judge by; all of one camera."""
-
-    learned: Views
-    stretch: Views
-    """Real pictures of a stretch of the walk that neither network nor field has seen."""
-    leaking: Views
-    """Drawn at random from what ``learned`` is from: nearly the same are there. A LEAK."""
-    rejected: dict[str, int]
-    """How many drawn poses gave no view, by reason."""
-
-
 class Network:
     """Layers of the seed that tell position and rotation of standardized pictures."""
 
-    def __init__(self, row: Row, code: Compression, learned: Views, device: torch.device) -> None:
-        self.row, self.code, self.device = row, code, device
-        height, width = learned.seen.shape[1:]
-        self.shape = (len(code.variance),) if row.components else (3, height, width)
-        self.layers = seed_layers(row.network, self.shape, 9).to(device)
-        positions = learned.map_from_camera[:, :3, 3]
+    def __init__(
+        self,
+        row: Row,
+        code: Compression,
+        camera: Camera,
+        known: NDArray[np.float64],
+        device: torch.device,
+    ) -> None:
+        """
+        Make the untrained layers.
+
+        Parameters
+        ----------
+        known : (N, 4, 4) array
+            Poses of what is learned from: positions are centred and divided by their spread.
+        """
+        self.row, self.code, self.camera, self.device = row, code, camera, device
+        pictures = (3, camera.height, camera.width)
+        shape = (len(code.variance),) if row.network_sees == 'components' else pictures
+        self.layers = seed_layers(row.network, shape, 9).to(device)
+        positions = known[:, :3, 3]
         self.centre = torch.from_numpy(positions.mean(0)).float().to(device)
         spread_m = np.linalg.norm(positions - positions.mean(0), axis=1).mean()
         self.spread_m = max(float(spread_m), 1e-3)
-        self.batch = int(np.clip(BATCH * LONGER_SIDE_PX**2 // max(height, width) ** 2,
-                                 LEAST_BATCH, BATCH))  # fmt: skip
+        larger = max(camera.height, camera.width) / LONGER_SIDE_PX
+        self.batch = int(np.clip(BATCH / larger**2, LEAST_BATCH, BATCH))
 
     @torch.no_grad()
     def inputs(self, views: Views, which: NDArray[np.int64]) -> Tensor:
         """Return what the network sees of some of the views."""
         rgb, seen = as_tensors(views.rgb[which], views.seen[which], self.device)
         pictures = self.code.pictures(rgb, seen)
-        if self.row.compression != 'none':
-            pictures = self.code.codes(pictures)
-            if self.row.components:
-                return pictures / self.code.variance.sqrt()
-            pictures = self.code.rebuild(pictures)
-        return pictures.view(-1, *self.shape)
+        codes = self.code.codes(pictures)
+        return network_inputs(self.row.network_sees, self.code, pictures, codes, self.camera)
 
     def targets(self, views: Views, which: NDArray[np.int64]) -> Tensor:
         """Return standardized positions and the rotations' first two columns, (N, 9)."""
@@ -124,7 +97,7 @@ class Network:
 
 def train_row(
     row: Row,
-    halves: Halves,
+    pictures: Pictures,
     code: Compression,
     epochs: int,
     *,
@@ -144,18 +117,19 @@ def train_row(
     began_s = time.monotonic()
     rng = np.random.default_rng(seed)
     history: dict[str, list[Any]] = {'train_loss': [], 'stretch': [], 'leaking': []}
-    count = len(halves.learned)
+    count = len(pictures.learned)
     with torch.random.fork_rng(devices=[] if device.type == 'cpu' else None):
         torch.manual_seed(seed)
-        network = Network(row, code, halves.learned, device)
+        known = pictures.learned.map_from_camera
+        network = Network(row, code, pictures.camera, known, device)
         optimizer = torch.optim.Adam(network.layers.parameters(), LEARNING_RATE)
         for epoch in range(epochs):
             network.layers.train()
             batches = np.array_split(rng.permutation(count), -(-count // network.batch))
-            losses = [network.step(optimizer, halves.learned, batch) for batch in batches]
+            losses = [network.step(optimizer, pictures.learned, batch) for batch in batches]
             history['train_loss'].append(float(np.mean(losses)))
-            history['stretch'].append(network.judged(halves.stretch))
-            history['leaking'].append(network.judged(halves.leaking))
+            history['stretch'].append(network.judged(pictures.stretch))
+            history['leaking'].append(network.judged(pictures.leaking))
             said = history['stretch'][-1]
             note = f'{row.name}: {said["median_translation_m"] * 100:.1f} cm'
             progress(Progress('training', epoch + 1, epochs, note))
@@ -163,12 +137,13 @@ def train_row(
     return {
         'name': row.name,
         **row._asdict(),
-        'sees': row.sees,
-        'size': [int(side) for side in halves.learned.seen.shape[:0:-1]],
+        'compression': row.compression,
+        'size': [pictures.camera.width, pictures.camera.height],
         'pictures': count,
+        'rejected': pictures.rejected,
         'parameters': sum(weight.numel() for weight in network.layers.parameters()),
         'history': history,
-        'train': network.judged(halves.learned.part(some)),
+        'train': network.judged(pictures.learned.part(some)),
         'stretch': history['stretch'][-1],
         'leaking': history['leaking'][-1],
         'seconds': time.monotonic() - began_s,
@@ -185,13 +160,14 @@ def scores(map_from_camera: NDArray[np.float64], true: NDArray[np.float64]) -> d
     }
 
 
-def trivial_answers(halves: Halves, judged: Views) -> dict[str, dict[str, float]]:
-    """Measure the mean pose, and the oracle that takes the nearest pose learned from."""
-    known, true = halves.learned.map_from_camera, judged.map_from_camera
-    apart = np.linalg.norm(true[:, None, :3, 3] - known[None, :, :3, 3], axis=2)
+def trivial_answers(
+    known: NDArray[np.float64], true: NDArray[np.float64]
+) -> dict[str, dict[str, float]]:
+    """Measure the mean of the known poses, and the oracle that takes the nearest of them."""
+    nearest = nearest_reference(known)
     return {
         'mean_pose': scores(np.broadcast_to(mean_pose(known), true.shape), true),
-        'nearest_pose': scores(known[apart.argmin(1)], true),
+        'nearest_pose': scores(np.stack([nearest(pose) for pose in true]), true),
     }
 
 
@@ -215,11 +191,8 @@ def compression_quality(code: Compression, views: Views) -> dict[str, float]:
         error = code.rebuild(code.codes(pictures)) - pictures
         lost += float(error.square().sum())
         total += float((pictures - code.mean).square().sum())
-        count = seen.sum((2, 3)).clamp(min=1.0)
-        mean = (rgb * seen).sum((2, 3)) / count
-        variance = (rgb.square() * seen).sum((2, 3)) / count - mean.square()
-        contrast = variance.clamp(min=MIN_CONTRAST**2)[:, :, None, None]
-        errors.append((error.view_as(rgb).square() * contrast * seen).sum((1, 2, 3)) / 3)
-        errors[-1] /= count[:, 0]
+        _, contrast = exposure(rgb, seen)
+        squared = (error.view_as(rgb).square() * contrast * seen).sum((1, 2, 3))
+        errors.append(squared / (3 * seen.sum((1, 2, 3)).clamp(min=1.0)))
     psnr_db = -10.0 * torch.cat(errors).clamp(min=1e-10).log10()
     return {'retained': 1.0 - lost / total, 'psnr_db': float(psnr_db.mean())}

@@ -17,11 +17,12 @@ import torch
 
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.config import SynthesisConfig
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.seed_networks import seed_layers
-from nerf_reversal_ros.study import StudyPlan
-from nerf_reversal_ros.study_report import SEED, study_html, table, verdicts
-from nerf_reversal_ros.study_training import Row
+from nerf_reversal_ros.study_material import split_frames
+from nerf_reversal_ros.study_plan import Row, StudyPlan
+from nerf_reversal_ros.study_report import study_html
+from nerf_reversal_ros.study_table import SEED, table, verdicts
 from nerf_reversal_ros.synthesis import synthesize_views
 
 SETTINGS = """
@@ -75,12 +76,31 @@ def test_every_row_tells_loss_and_accuracy_by_epoch_metres_and_degrees(study):
         assert (sum(row['rejected'].values()) > 0) == row['filtered']
 
 
-def test_the_random_split_leaks_and_the_stretch_does_not(study):
-    for row in results(study[0])['rows']:
-        if row['views'] == 80:
-            oracle = {split: row['trivial'][split]['nearest_pose'] for split in row['trivial']}
-            leaking = oracle['leaking']['median_translation_m']
-            assert leaking < oracle['stretch']['median_translation_m']
+def test_the_splits_share_no_frame_and_only_the_random_one_leaks():
+    split = split_frames(200, seed=3)
+    every = np.concatenate(split)
+    assert len(np.unique(every)) == len(every)
+    stretch, leaking, learned = split
+    assert len(stretch) == len(leaking) == 30 and len(learned) == 200 - 30 - 2 * 5 - 30
+    np.testing.assert_array_equal(stretch, np.arange(stretch[0], stretch[0] + 30))
+    assert np.abs(stretch[:, None] - split.walked).min() == 6  # frames walked from there
+    nearest = np.abs(leaking[:, None] - learned).min(1)
+    assert np.mean(nearest == 1) > 0.8
+    again, other = split_frames(200, seed=3), split_frames(200, seed=4)
+    np.testing.assert_array_equal(again.leaking, leaking)
+    assert not np.array_equal(other.leaking, leaking)
+
+
+def test_both_splits_are_judged_on_as_many_real_pictures(study):
+    result = results(study[0])
+    assert result['frames'] == {'stretch': 4, 'leaking': 4, 'learned': 20}
+    assert {row['pictures'] - row['views'] for row in result['rows']} == {12, 20}
+
+
+def test_a_walk_that_is_too_short_is_refused():
+    with pytest.raises(BuildError, match='9 frames is too short for a study: record 10 at least'):
+        split_frames(9, seed=0)
+    assert len(split_frames(10, seed=0).learned) > 0
 
 
 def test_a_code_is_measured_on_pictures_that_it_was_not_learned_from(study):
@@ -101,11 +121,11 @@ def test_the_report_marks_the_leak_wherever_it_shows_it(study):
     assert [line[0] for line in cells[-3:]] == [f'the seed: {name}' for name, _, _ in SEED]
     page = (study[0] / 'out' / 'study.html').read_text()
     assert page == study_html(result, command=page.split('<pre>')[1].split('</pre>')[0])
-    for sentence in ('LEAKING: judged on a random', 'retained of random split, LEAKING'):
+    for sentence in ('LEAKING: judged on real frames drawn', 'retained of random split, LEAKING'):
         assert sentence in page
-    assert page.count('<svg') == 0 and page.count('image/svg+xml') == 3
+    assert page.count('<svg') == 0 and page.count('image/svg+xml') == 4
     said = ' '.join(verdicts(result))
-    assert 'The autoencoder is ' in said and 'leaking random split' in said
+    assert 'The autoencoder is ' in said and 'the leak, as far as' in said
 
 
 def test_a_network_no_better_than_the_mean_pose_is_named(study):
@@ -124,7 +144,10 @@ def test_the_same_command_goes_on_and_trains_only_what_is_missing(study, capsys)
     row.unlink()
     assert main(command) == 0
     told = capsys.readouterr()
-    assert 'training' in told.err and 'will take' in told.err and 'field: ' not in told.err
+    assert 'training' in told.err and 'field: ' not in told.err
+    first = told.err.index('networks: the networks of 1 rows will take')
+    assert first < told.err.index('views: 80 will take') < told.err.index('training')
+    assert 'compression' not in told.err
     after = results(folder)
     for old, new in zip(before['rows'], after['rows'], strict=True):
         if old['name'] != 'MLP, PCA components, 80 views':
@@ -156,7 +179,7 @@ def test_more_components_than_pictures_are_refused_before_the_field_is_made(stud
 def test_the_default_plan_is_the_issue_s():
     rows = StudyPlan().rows()
     assert {row.views for row in rows} == {200, 1000, 4000, 14000}
-    assert Row('cnn', 'none', False, 200, full_size=True) in rows
+    assert Row('cnn', 'raw', 200, full_size=True) in rows
     assert len(rows) == len(set(rows)) == 12
 
 

@@ -4,8 +4,9 @@ Repeat the study of the seed project on one walk: networks, what they see, how m
 MLP and CNN at 192x144 and CNN at full size learn from raw pictures, from PCA or autoencoder
 reconstructions or from the codes themselves, from filtered and unfiltered views, and are judged
 on the real pictures of a stretch of the walk that nothing was learned from. Beside it stands the
-random split of the seed, which LEAKS. Once the field is trained it is told how long all will take.
-A study that was stopped goes on when the same command is given again.
+random split of the seed, which LEAKS. First it is told how long the networks will learn, and once
+there is a field how long the views will take to render. A study that was stopped goes on when the
+same command is given again.
 """
 
 import argparse
@@ -52,14 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.bag import Bag
     from nerf_reversal_ros.config import load_build_config
     from nerf_reversal_ros.files import write_text
-    from nerf_reversal_ros.study import run_study, StudyPlan
-    from nerf_reversal_ros.study_report import (
-        compression_table,
-        markdown,
-        study_html,
-        table,
-        verdicts,
-    )
+    from nerf_reversal_ros.study import run_study
+    from nerf_reversal_ros.study_plan import StudyPlan
+    from nerf_reversal_ros.study_report import study_html
+    from nerf_reversal_ros.study_table import compression_table, markdown, table, verdicts
 
     config = load_build_config(arguments.config)
     names = ('views', 'epochs', 'full_views', 'width', 'full_width', 'only')
@@ -78,11 +75,9 @@ def run(arguments: argparse.Namespace) -> None:
             device=arguments.device,
             progress=console,
         )
-    print(markdown(table(result)))
-    print()
-    print(markdown(compression_table(result)))
-    print()
-    print('\n'.join(verdicts(result)))
+    codes = compression_table(result)
+    parts = [markdown(table(result)), *([markdown(codes)] if codes[1:] else [])]
+    print('\n\n'.join([*parts, '\n'.join(verdicts(result))]))
     page, figures = arguments.out / 'study.html', arguments.out / 'study.json'
     write_text(figures, json.dumps(result, indent=1) + '\n')
     write_text(page, study_html(result, command=shlex.join(['nerf-reversal', *sys.argv[1:]])))
