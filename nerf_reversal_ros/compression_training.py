@@ -22,12 +22,12 @@ def refuse_too_many_components(components: int, views: int, values: int) -> None
     if components >= views:
         raise BuildError(
             f'regressor.components is {components} but there are only {views} views: take fewer'
-            ' components or more synthesis.views'
+            ' components or more views (synthesis.views, or --views of a study)'
         )
     if components > values:
         raise BuildError(
             f'regressor.components is {components} but a picture has only {values} values: take'
-            ' fewer components or a larger synthesis.width'
+            ' fewer components or larger pictures (synthesis.width, or --width of a study)'
         )
 
 

@@ -105,7 +105,7 @@ class Material:
         for row in plan.rows():
             if row.compression != 'none':
                 camera = self.camera(row)
-                known = min(self.pictures_of(row), CODE_VIEWS)
+                known = min(self.picture_count(row), CODE_VIEWS)
                 values = 3 * camera.width * camera.height
                 refuse_too_many_components(config.regressor.components, known, values)
 
@@ -114,7 +114,7 @@ class Material:
         width = self.plan.full_width if row.full_size else self.plan.width
         return self.capture.camera.shrunk_to(width)
 
-    def pictures_of(self, row: Row) -> int:
+    def picture_count(self, row: Row) -> int:
         """Return how many pictures a row learns from: no more real ones than views."""
         return row.views + min(row.views, len(self.split.learned))
 

@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
     parser.add_argument('bag', metavar='BAG', type=Path, help='colour, depth and poses of a walk')
     parser.add_argument(
-        'out', metavar='OUT', type=Path, help='folder for study.html, study.json and work/'
+        'out',
+        metavar='OUT',
+        type=Path,
+        help='folder for study.html, study.json and work/, of 3 GB with the defaults',
     )
     parser.add_argument('--views', metavar='N,...', type=_numbers, help='default: 1000,4000,14000')
     parser.add_argument('--epochs', metavar='N', type=int, help='default: 10 (the seed: 200)')
