@@ -7,6 +7,7 @@ also draws the map's surface at the pose that was found, believes the result. No
 folder is needed: not the field itself, and no picture of the capture.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -126,7 +127,7 @@ class Localizer:
                 f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
             )
-        regression = self.regressor.regress(rgb, camera, retrieve=config.hypotheses)
+        regression = self.regressor.regress(rgb, camera)
         clock.lap('regress')
         scores = {'contrast': contrast, 'novelty': regression.novelty}
         if regression.novelty > config.max_novelty:
@@ -138,7 +139,7 @@ class Localizer:
         query = make_query(rgb, camera)
         clock.lap('keypoints')
         best: _Attempt | None = None
-        for hypothesis in (regression.map_from_camera, *regression.retrieved):
+        for hypothesis in self._hypotheses(regression):
             attempt = self._attempt(query, hypothesis, config)
             if attempt is not None and (best is None or attempt.better_than(best)):
                 best = attempt
@@ -159,6 +160,11 @@ class Localizer:
         if best.verdict is not None:
             return Rejected(*best.verdict, told)
         return PoseEstimate(best.alignment.map_from_camera, best.covariance, told)
+
+    def _hypotheses(self, regression: Regression) -> Iterator[Array]:
+        """Yield the regressed pose, and those of similar views if it comes to that."""
+        yield regression.map_from_camera
+        yield from self.regressor.retrieve(regression, self.config.hypotheses)
 
     @staticmethod
     def _told(

@@ -47,8 +47,8 @@ class Regression:
     """(6, 6) of x, y, z [m] and rotations about the fixed map axes x, y, z [rad] (REP 103)."""
     novelty: float
     """How far the most similar known view is, by PCA code: 1 is typical of held-out pictures."""
-    retrieved: Array
-    """(K, 4, 4) poses of the most similar known views, most similar first, no two alike."""
+    distances: Tensor
+    """(N,) from the picture to each known view, by PCA code; see `PoseRegressor.retrieve`."""
 
 
 class PoseRegressor:
@@ -87,7 +87,7 @@ class PoseRegressor:
 
     @one_threaded
     @torch.inference_mode()
-    def regress(self, rgb: NDArray[np.uint8], camera: Camera, *, retrieve: int = 8) -> Regression:
+    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> Regression:
         """
         Guess the pose of one picture.
 
@@ -96,8 +96,6 @@ class PoseRegressor:
         rgb : (H, W, 3) uint8 array
         camera : Camera
             Intrinsics of ``rgb``, at its size; any pinhole camera will do.
-        retrieve : int
-            How many known views to retrieve at most.
 
         Raises
         ------
@@ -132,10 +130,16 @@ class PoseRegressor:
                 float(numbers['covariance_scale']),
             ),
             float(distances.min() / numbers['typical_distance']),
-            self._nearest(distances, retrieve),
+            distances,
         )
 
-    def _nearest(self, distances: Tensor, count: int) -> Array:
+    def retrieve(self, regression: Regression, count: int) -> Array:
+        """
+        Return poses (K, 4, 4), K <= count, of the known views that look most like a picture.
+
+        The most similar comes first, and no two poses are alike.
+        """
+        distances = regression.distances
         order = torch.topk(-distances, min(len(distances), 32 * count)).indices.cpu().numpy()
         chosen = np.empty((0, 4, 4))
         for pose in self._index_poses[order]:
