@@ -41,6 +41,8 @@ MIN_CONTRAST = 6.0
 """Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""
 NEAR_M, NEAR_DEG = 0.2, 5.0
 """A hypothesis this near to the pose found has the same landmarks in view."""
+LEAST_EXTENT_M = 0.05
+"""A walk is taken to be at least so large when a distance from it is told in its extents."""
 VERIFY_SIZE_PX = 96
 """Longer side of the view that is drawn to verify a pose."""
 
@@ -95,6 +97,7 @@ class Localizer:
         self.surface = surface
         self.regressor = regressor
         self._walked = walked_positions
+        self._extent_m = max(LEAST_EXTENT_M, _extent_m(walked_positions))
         self._calibration = calibration
         self.config = config
 
@@ -194,8 +197,12 @@ class Localizer:
         last = tighten(query, landmarks, first)
         if last is None:
             return None
-        covariance = self._calibration.covariance(pose_covariance(last, camera))
-        evidence = self._evidence(query, first, last, covariance)
+        apart = np.linalg.norm(self._walked - last.map_from_camera[:3, 3], axis=1)
+        distance_m = float(apart.min())
+        covariance = self._calibration.covariance(
+            pose_covariance(last, camera), distance_m / self._extent_m
+        )
+        evidence = self._evidence(query, first, last, covariance, distance_m)
         right, verdict = None, judge(evidence, None, config)
         if verdict is None:  # only then is it worth a render
             similarity = self._similarity(query, last.map_from_camera)
@@ -206,7 +213,12 @@ class Localizer:
         return _Attempt(last, covariance, evidence, right, verdict)
 
     def _evidence(
-        self, query: Query, first: Alignment, last: Alignment, covariance: Array
+        self,
+        query: Query,
+        first: Alignment,
+        last: Alignment,
+        covariance: Array,
+        distance_m: float,
     ) -> Evidence:
         pose, camera = last.map_from_camera, query.camera
         change = pose_errors(first.map_from_camera[None], pose[None])
@@ -218,7 +230,7 @@ class Localizer:
             disagreement_m=float(change.translation[0]),
             disagreement_deg=float(np.degrees(change.rotation[0])),
             std_m=float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])),
-            distance_m=float(np.linalg.norm(self._walked - pose[:3, 3], axis=1).min()),
+            distance_m=distance_m,
         )
 
     def _similarity(self, query: Query, map_from_camera: Array) -> float:
@@ -227,6 +239,11 @@ class Localizer:
         size = (small.width, small.height)
         picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
         return similarity_of(picture, self.surface.render(map_from_camera, small))
+
+
+def _extent_m(positions: Array) -> float:
+    """Return how far positions (N, 3) are from their middle (root mean square)."""
+    return float(np.sqrt(np.square(positions - positions.mean(0)).sum(1).mean()))
 
 
 def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
