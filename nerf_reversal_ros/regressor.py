@@ -59,6 +59,8 @@ class PoseRegressor:
     ----------
     camera : Camera
         The canonical camera that queries are warped to.
+    index_poses : (N, 4, 4) array
+        Of the known views, walked and synthetic.
     report : dict
         How training went, plain JSON: retained variance, losses, validation, baseline.
     """
@@ -80,7 +82,7 @@ class PoseRegressor:
         self._pca = pca
         self._network = network.eval()
         self._index_codes = index_codes
-        self._index_poses = index_poses
+        self.index_poses = index_poses
         self._numbers = numbers
         self._index = index_codes.float() * whitening(pca)
         self._index_squared = self._index.square().sum(1)
@@ -142,7 +144,7 @@ class PoseRegressor:
         distances = regression.distances
         order = torch.topk(-distances, min(len(distances), 32 * count)).indices.cpu().numpy()
         chosen = np.empty((0, 4, 4))
-        for pose in self._index_poses[order]:
+        for pose in self.index_poses[order]:
             if len(chosen) == count:
                 break
             errors = pose_errors(chosen, np.broadcast_to(pose, chosen.shape))
@@ -158,7 +160,7 @@ class PoseRegressor:
         tensors |= {f'numbers.{name}': value for name, value in self._numbers.items()}
         tensors |= {
             'index.codes': self._index_codes,
-            'index.poses': torch.from_numpy(self._index_poses),
+            'index.poses': torch.from_numpy(self.index_poses),
         }
         header = {
             'format': FORMAT,
