@@ -21,12 +21,13 @@ from nerf_reversal_ros import refinement
 from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
+from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.config import BuildConfig, CaptureConfig
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.geometry import pose_errors
+from nerf_reversal_ros.geometry import Array, pose_errors
 from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
@@ -49,9 +50,9 @@ def main() -> None:
     build = open_capture(args.build_bag, CaptureConfig(), convention=map_.convention)
     test = open_capture(args.test_bag, CaptureConfig(), convention=map_.convention, prune=False)
     held_out = held_out_frames(len(build), BuildConfig().field.validation_share)
-    rendered = rendered_atlas(
-        VoxelField.load(map_.file('field.safetensors'), resolve_device('cpu')), build
-    )
+    field = VoxelField.load(map_.file('field.safetensors'), resolve_device('cpu'))
+    seen = np.concatenate([build.map_from_camera[~held_out], opened.regressor.index_poses])
+    rendered = rendered_atlas(field, seen, build.camera.shrunk_to(BuildConfig().atlas.size))
 
     def judged(name: str, atlas: Atlas) -> None:
         localizer = Localizer(atlas, opened.surface, opened.regressor, walked, BARE, OPEN)
@@ -79,11 +80,9 @@ def main() -> None:
             judged(f'{most} landmarks at most', opened.atlas)
 
 
-def rendered_atlas(room: VoxelField, capture: Capture) -> Atlas:
-    """Build an atlas from renders at walked poses, without what the pictures add."""
-    config = BuildConfig().atlas
-    camera = capture.camera.shrunk_to(config.size)
-    poses = capture.map_from_camera[spread_poses(capture.map_from_camera, config.views)]
+def rendered_atlas(room: VoxelField, possible: Array, camera: Camera) -> Atlas:
+    """Build an atlas from renders at some of the possible poses, without what pictures add."""
+    poses = possible[spread_poses(possible, BuildConfig().atlas.views)]
     views = ((room.render(pose[None], camera)[0], pose) for pose in tqdm(poses, leave=False))
     return build_atlas(views, camera)
 

@@ -85,16 +85,15 @@ class Atlas:
         """
         rotation = map_from_camera[:3, :3].astype(np.float32)
         centre = (map_from_camera[:3, 3] - self.origin_m).astype(np.float32)
-        depth = (self.points - centre) @ rotation[:, 2]
-        indices = np.flatnonzero(depth > NEAREST_M)
+        x, y, depth = (self.points @ rotation - centre @ rotation).T
+        ahead = np.flatnonzero(depth > NEAREST_M)
+        depth = depth[ahead]
+        column = x[ahead] * np.float32(camera.fx) / depth + np.float32(camera.cx)
+        row = y[ahead] * np.float32(camera.fy) / depth + np.float32(camera.cy)
+        near = (column > -MARGIN * camera.width) & (column < (1 + MARGIN) * camera.width)
+        near &= (row > -MARGIN * camera.height) & (row < (1 + MARGIN) * camera.height)
+        indices = ahead[near]
         arm = self.points[indices] - centre
-        scale = np.array([camera.fx, camera.fy], np.float32) / depth[indices, None]
-        from_middle = arm @ rotation[:, :2] * scale
-        reach = np.array([camera.width, camera.height], np.float32)
-        middle = np.array([camera.cx, camera.cy], np.float32)
-        pixels = (from_middle + middle) / reach
-        near = np.all((pixels > -MARGIN) & (pixels < 1 + MARGIN), axis=1)
-        indices, arm = indices[near], arm[near]
         range_m = np.sqrt(np.einsum('ij,ij->i', arm, arm))
         towards = -np.einsum('ij,ij->i', arm, self.directions[indices])
         closer = range_m / self.distances[indices]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 import difflib
 import time
-from typing import Protocol, TYPE_CHECKING
+from typing import Any, Protocol, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +45,15 @@ class _Guess(Protocol):
     @property
     def map_from_camera(self) -> Array: ...
 
-    @property
-    def retrieved(self) -> Array: ...
-
 
 class Regresses(Protocol):
     """The map's regressor, as far as baselines need it."""
 
     def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> _Guess:
-        """Return a pose (4, 4) and ``retrieved``: (K, 4, 4) of similar views, best first."""
+        """Return a pose (4, 4) and what `retrieve` needs."""
+
+    def retrieve(self, regression: Any, count: int) -> Array:
+        """Return poses (K, 4, 4) of similar views, best first."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,9 @@ def _pca_retrieval(material: Material) -> Baseline:
     """Answer with the pose of the synthetic view whose PCA code is most alike."""
 
     def locate(frame: Frame) -> Array | None:
-        retrieved = material.regressor.regress(frame.rgb, frame.camera).retrieved
-        return retrieved[0] if len(retrieved) else None
+        regressor = material.regressor
+        (best,) = regressor.retrieve(regressor.regress(frame.rgb, frame.camera), 1)
+        return best
 
     return Baseline(locate)
 

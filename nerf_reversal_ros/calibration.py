@@ -21,17 +21,27 @@ class Calibration:
     covariance_scale: float = 10.0
     """Factor on the covariance that the matches give."""
     floor_m: float = 0.002
-    """Standard deviation of the position that no number of matches removes, each axis."""
+    """Standard deviation of the position on the walk that no matches remove, each axis."""
     floor_deg: float = 0.05
     """The same of the orientation."""
     gate_bias: float = BIAS
     """With ``gate_weights``: the log odds that a pose is right, linear in the gate's features."""
     gate_weights: tuple[float, ...] = WEIGHTS
 
-    def covariance(self, fitted: Array) -> Array:
-        """Return the covariance (6, 6) to be published for the one that the matches give."""
-        floor = [self.floor_m**2] * 3 + [np.radians(self.floor_deg) ** 2] * 3
-        covariance: Array = self.covariance_scale * fitted + np.diag(floor)
+    def covariance(self, fitted: Array, beyond: float = 0.0) -> Array:
+        """
+        Return the covariance (6, 6) to be published for the one that the matches give.
+
+        Parameters
+        ----------
+        fitted : (6, 6) array
+            What the matches give.
+        beyond : float
+            How far the pose is from the walk, in units of the walk's extent. Errors of the walked
+            poses bend the map; by this lever they grow, and with them the floor.
+        """
+        floor = np.array([self.floor_m] * 3 + [np.radians(self.floor_deg)] * 3) * (1 + beyond)
+        covariance: Array = self.covariance_scale * fitted + np.diag(floor**2)
         return covariance
 
     def as_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ also draws the map's surface at the pose that was found, believes the result. No
 folder is needed: not the field itself, and no picture of the capture.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -40,6 +41,8 @@ MIN_CONTRAST = 6.0
 """Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""
 NEAR_M, NEAR_DEG = 0.2, 5.0
 """A hypothesis this near to the pose found has the same landmarks in view."""
+LEAST_EXTENT_M = 0.05
+"""A walk is taken to be at least so large when a distance from it is told in its extents."""
 VERIFY_SIZE_PX = 96
 """Longer side of the view that is drawn to verify a pose."""
 
@@ -94,6 +97,7 @@ class Localizer:
         self.surface = surface
         self.regressor = regressor
         self._walked = walked_positions
+        self._extent_m = max(LEAST_EXTENT_M, _extent_m(walked_positions))
         self._calibration = calibration
         self.config = config
 
@@ -126,7 +130,7 @@ class Localizer:
                 f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
             )
-        regression = self.regressor.regress(rgb, camera, retrieve=config.hypotheses)
+        regression = self.regressor.regress(rgb, camera)
         clock.lap('regress')
         scores = {'contrast': contrast, 'novelty': regression.novelty}
         if regression.novelty > config.max_novelty:
@@ -138,7 +142,7 @@ class Localizer:
         query = make_query(rgb, camera)
         clock.lap('keypoints')
         best: _Attempt | None = None
-        for hypothesis in (regression.map_from_camera, *regression.retrieved):
+        for hypothesis in self._hypotheses(regression):
             attempt = self._attempt(query, hypothesis, config)
             if attempt is not None and (best is None or attempt.better_than(best)):
                 best = attempt
@@ -159,6 +163,11 @@ class Localizer:
         if best.verdict is not None:
             return Rejected(*best.verdict, told)
         return PoseEstimate(best.alignment.map_from_camera, best.covariance, told)
+
+    def _hypotheses(self, regression: Regression) -> Iterator[Array]:
+        """Yield the regressed pose, and those of similar views if it comes to that."""
+        yield regression.map_from_camera
+        yield from self.regressor.retrieve(regression, self.config.hypotheses)
 
     @staticmethod
     def _told(
@@ -188,8 +197,12 @@ class Localizer:
         last = tighten(query, landmarks, first)
         if last is None:
             return None
-        covariance = self._calibration.covariance(pose_covariance(last, camera))
-        evidence = self._evidence(query, first, last, covariance)
+        apart = np.linalg.norm(self._walked - last.map_from_camera[:3, 3], axis=1)
+        distance_m = float(apart.min())
+        covariance = self._calibration.covariance(
+            pose_covariance(last, camera), distance_m / self._extent_m
+        )
+        evidence = self._evidence(query, first, last, covariance, distance_m)
         right, verdict = None, judge(evidence, None, config)
         if verdict is None:  # only then is it worth a render
             similarity = self._similarity(query, last.map_from_camera)
@@ -200,7 +213,12 @@ class Localizer:
         return _Attempt(last, covariance, evidence, right, verdict)
 
     def _evidence(
-        self, query: Query, first: Alignment, last: Alignment, covariance: Array
+        self,
+        query: Query,
+        first: Alignment,
+        last: Alignment,
+        covariance: Array,
+        distance_m: float,
     ) -> Evidence:
         pose, camera = last.map_from_camera, query.camera
         change = pose_errors(first.map_from_camera[None], pose[None])
@@ -212,7 +230,7 @@ class Localizer:
             disagreement_m=float(change.translation[0]),
             disagreement_deg=float(np.degrees(change.rotation[0])),
             std_m=float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])),
-            distance_m=float(np.linalg.norm(self._walked - pose[:3, 3], axis=1).min()),
+            distance_m=distance_m,
         )
 
     def _similarity(self, query: Query, map_from_camera: Array) -> float:
@@ -221,6 +239,11 @@ class Localizer:
         size = (small.width, small.height)
         picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
         return similarity_of(picture, self.surface.render(map_from_camera, small))
+
+
+def _extent_m(positions: Array) -> float:
+    """Return how far positions (N, 3) are from their middle (root mean square)."""
+    return float(np.sqrt(np.square(positions - positions.mean(0)).sum(1).mean()))
 
 
 def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:

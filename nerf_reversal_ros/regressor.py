@@ -50,8 +50,8 @@ class Regression:
     """(6, 6) of x, y, z [m] and rotations about the fixed map axes x, y, z [rad] (REP 103)."""
     novelty: float
     """How far the most similar known view is, by code: 1 is typical of held-out pictures."""
-    retrieved: Array
-    """(K, 4, 4) poses of the most similar known views, most similar first, no two alike."""
+    distances: Tensor
+    """(N,) from the picture to each known view, by code; see `PoseRegressor.retrieve`."""
 
 
 class PoseRegressor:
@@ -65,6 +65,8 @@ class PoseRegressor:
     network_sees : str
         ``none``: pictures without compression; ``reconstruction`` or ``components``: see
         `RegressorConfig.network_sees`.
+    index_poses : (N, 4, 4) array
+        Of the known views, walked and synthetic.
     report : dict
         How training went, plain JSON: retained variance, losses, validation, baseline.
     """
@@ -86,14 +88,14 @@ class PoseRegressor:
         self._compression = compression
         self._network = network.eval()
         self._index_codes = index_codes
-        self._index_poses = index_poses
+        self.index_poses = index_poses
         self._numbers = numbers
         self._index = index_codes.float() * whitening(compression)
         self._index_squared = self._index.square().sum(1)
 
     @one_threaded
     @torch.inference_mode()
-    def regress(self, rgb: NDArray[np.uint8], camera: Camera, *, retrieve: int = 8) -> Regression:
+    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> Regression:
         """
         Guess the pose of one picture.
 
@@ -102,8 +104,6 @@ class PoseRegressor:
         rgb : (H, W, 3) uint8 array
         camera : Camera
             Intrinsics of ``rgb``, at its size; any pinhole camera will do.
-        retrieve : int
-            How many known views to retrieve at most.
 
         Raises
         ------
@@ -139,13 +139,19 @@ class PoseRegressor:
                 float(numbers['covariance_scale']),
             ),
             float(distances.min() / numbers['typical_distance']),
-            self._nearest(distances, retrieve),
+            distances,
         )
 
-    def _nearest(self, distances: Tensor, count: int) -> Array:
+    def retrieve(self, regression: Regression, count: int) -> Array:
+        """
+        Return poses (K, 4, 4), K <= count, of the known views that look most like a picture.
+
+        The most similar comes first, and no two poses are alike.
+        """
+        distances = regression.distances
         order = torch.topk(-distances, min(len(distances), 32 * count)).indices.cpu().numpy()
         chosen = np.empty((0, 4, 4))
-        for pose in self._index_poses[order]:
+        for pose in self.index_poses[order]:
             if len(chosen) == count:
                 break
             errors = pose_errors(chosen, np.broadcast_to(pose, chosen.shape))
@@ -162,7 +168,7 @@ class PoseRegressor:
         tensors |= {f'numbers.{name}': value for name, value in self._numbers.items()}
         tensors |= {
             'index.codes': self._index_codes,
-            'index.poses': torch.from_numpy(self._index_poses),
+            'index.poses': torch.from_numpy(self.index_poses),
         }
         header = {
             'format': FORMAT,

@@ -49,6 +49,12 @@ def test_the_covariance_is_never_narrowed():
     assert covariance_scale(errors * 0.1, covariances) == 1.0
 
 
+def test_the_floor_grows_with_the_distance_from_the_walk():
+    calibration = Calibration(covariance_scale=1.0, floor_m=0.002, floor_deg=0.1)
+    std = np.sqrt(np.diag(calibration.covariance(np.zeros((6, 6)), beyond=1.5)))
+    np.testing.assert_allclose(std, [0.005] * 3 + [np.radians(0.25)] * 3)
+
+
 def sample(count, weights, bias, seed=0):
     """Draw features as they typically are, and whether the pose was right by given odds."""
     rng = np.random.default_rng(seed)

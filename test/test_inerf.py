@@ -34,8 +34,6 @@ def frame(field: VoxelField, map_from_camera: np.ndarray, index: int = 0) -> Fra
 class Prior:
     """A regressor that is off by as much in every picture."""
 
-    retrieved = np.empty((0, 4, 4))
-
     def __init__(self, map_from_camera: np.ndarray) -> None:
         self.map_from_camera = map_from_camera
 

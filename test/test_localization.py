@@ -8,13 +8,17 @@ import pytest
 from rooms import render_box_room, walk
 from small_map import CAMERA
 
+from nerf_reversal_ros.atlas import Atlas
+from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.geometry import pose_errors
-from nerf_reversal_ros.localization import open_localizer
+from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
 from nerf_reversal_ros.outcome import PoseEstimate, REASONS, Rejected
+from nerf_reversal_ros.regressor import PoseRegressor
+from nerf_reversal_ros.surface import Surface
 
 PLACES = walk(37)  # between those that the map was built from, but for the first
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -48,6 +52,29 @@ def test_the_covariance_is_symmetric_and_positive_and_of_the_size_of_the_errors(
     np.testing.assert_allclose(covariance, covariance.T, rtol=1e-9)
     assert np.linalg.eigvalsh(covariance).min() > 0
     assert 0.001 < np.sqrt(np.trace(covariance[:3, :3])) < 0.08
+
+
+def test_the_covariance_is_wider_far_from_a_short_walk_than_near_a_long_one(small_map):
+    part = small_map.file
+
+    def std_m(walked):
+        localizer = Localizer(
+            Atlas.load(part('atlas.safetensors')),
+            Surface.load(part('surface.safetensors')),
+            PoseRegressor.load(part('regressor.safetensors')),
+            walked,
+            Calibration(),
+            LocalizerConfig(max_distance_m=10.0, max_std_m=1.0),
+        )
+        outcome = localizer.localize(picture(PLACES[5]), CAMERA)
+        assert isinstance(outcome, PoseEstimate), outcome
+        return np.sqrt(outcome.covariance[0, 0])
+
+    here = PLACES[5][:3, 3]
+    long = PLACES[:, :3, 3] - PLACES[:, :3, 3].mean(0)
+    beside = here + np.array([4.0, 0.0, 0.0])
+    on_it = np.vstack([here, here + long])
+    assert std_m(on_it) < std_m(beside + long) < std_m(beside + 0.1 * long)
 
 
 def test_the_same_picture_has_the_same_pose(small_localizer):
