@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import html
 from typing import Any
 
+from matplotlib.ticker import LogLocator
 import numpy as np
 
 from nerf_reversal_ros.report_page import figure, note, page, Section
@@ -83,6 +84,8 @@ def epochs_plot(rows: Sequence[dict[str, Any]], name: str, scale: float, label: 
             if name == 'loss':
                 axes.plot(epochs, history['train_loss'], ':', color='black', label='training')
                 axes.set_yscale('log')
+                axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                plain_numbers(axes.yaxis)
             for split, style, colour, told in SPLITS:
                 values = [scale * scores[name] for scores in history[split]]
                 axes.plot(epochs, values, style, color=colour, label=told)
@@ -97,17 +100,19 @@ def epochs_plot(rows: Sequence[dict[str, Any]], name: str, scale: float, label: 
 
 
 def views_plot(alike: Sequence[dict[str, Any]]) -> str:
-    """Draw the accuracy of rows that differ in the number of views."""
-    with drawn(6.6, 3.2) as drawing:
-        (axes,) = drawing.axes()
+    """Draw accuracy and median of rows that differ in the number of views."""
+    with drawn(9.0, 3.2) as drawing:
+        panels = drawing.axes(1, 2)
         views = [row['views'] for row in alike]
         for split, style, colour, told in SPLITS:
-            shares = [100 * row[split]['accuracy_0.1m'] for row in alike]
-            axes.plot(views, shares, f'o{style}', color=colour, label=told)
-        axes.set(xlabel='views', ylabel='within 0.1 m [%]', xscale='log', ylim=(0, None))
-        axes.set_xticks(views)
-        plain_numbers(axes.xaxis)
-        axes.legend()
+            for axes, name in zip(panels, ('accuracy_0.1m', 'median_translation_m'), strict=True):
+                values = [100 * row[split][name] for row in alike]
+                axes.plot(views, values, f'o{style}', color=colour, label=told)
+        for axes, label in zip(panels, ('within 0.1 m [%]', 'median error [cm]'), strict=True):
+            axes.set(xlabel='views', ylabel=label, xscale='log', ylim=(0, None))
+            axes.set_xticks(views)
+            plain_numbers(axes.xaxis)
+        panels[0].legend()
     return drawing.svg
 
 
@@ -121,8 +126,8 @@ def _views_section(rows: Sequence[dict[str, Any]]) -> str:
     if len(alike) < 2:
         return ''
     said = (
-        'Share of positions within 0.1 m by the number of views (CNN on PCA reconstructions):'
-        ' held-out stretch (solid), LEAKING random split (dashed).'
+        'Share of positions within 0.1 m, and median error, by the number of views (CNN on PCA'
+        ' reconstructions): held-out stretch (solid), LEAKING random split (dashed).'
     )
     return figure(views_plot(sorted(alike, key=lambda row: int(row['views']))), said)
 
