@@ -18,6 +18,8 @@ from nerf_reversal_ros.errors import BuildError, MapError
 from nerf_reversal_ros.geometry import pose
 from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, Rejected
 from nerf_reversal_ros.progress import Progress
+from nerf_reversal_ros.ros.display import Shown
+from nerf_reversal_ros.surface import Surface
 
 
 class SmallLocalizer:
@@ -56,6 +58,20 @@ class SmallLocalizer:
         return PoseEstimate(pose(None, mean / 100.0), covariance, found)
 
 
+def small_localizer(map_dir, config):
+    """Open a map of three points, walked along in two steps."""
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 3]], np.float32)
+    colours = np.array([[255, 0, 0], [0, 255, 0], [1, 2, 3]], np.uint8)
+    manifest = {
+        'format_version': 3,
+        'built': {'date': '2026-01-02T03:04:05+00:00', 'package_version': '9', 'field': 'voxel'},
+        'metrics': {'landmarks': 7, 'psnr_db': None},
+    }
+    walked = np.stack([pose(None, (0.0, 0.0, 1.0)), pose(None, (0.5, 0.0, 1.0))])
+    shown = Shown(manifest, walked, Surface(np.array([10.0, 0.0, 0.0]), points, colours))
+    return SmallLocalizer(map_dir, config), shown
+
+
 class SmallMap:
     """What a build returns."""
 
@@ -88,7 +104,7 @@ def main():
 
     name, arguments = sys.argv[1], [sys.argv[0], *sys.argv[2:]]
     if name == 'localizer':
-        return run(lambda: localizer_node.LocalizerNode(SmallLocalizer), arguments)
+        return run(lambda: localizer_node.LocalizerNode(small_localizer), arguments)
     if name == 'builder':
         return run(lambda: builder_node.BuilderNode(small_build), arguments)
     return player_node.main(arguments)
