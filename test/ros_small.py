@@ -72,6 +72,11 @@ def small_localizer(map_dir, config):
     return SmallLocalizer(map_dir, config), shown
 
 
+def small_truth(bag, map_dir):
+    """Know three pictures: that of second n was taken n metres along x."""
+    return {second * 1_000_000_000: pose(None, (second, 0.0, 0.0)) for second in (1, 2, 3)}
+
+
 class SmallMap:
     """What a build returns."""
 
@@ -99,7 +104,7 @@ def small_build(bag, map_dir, config, *, device, field, progress, overwrite):
 
 def main():
     """Run one of the nodes."""
-    from nerf_reversal_ros.ros import builder_node, localizer_node, player_node
+    from nerf_reversal_ros.ros import builder_node, judge_node, localizer_node, player_node
     from nerf_reversal_ros.ros.running import run
 
     name, arguments = sys.argv[1], [sys.argv[0], *sys.argv[2:]]
@@ -107,6 +112,8 @@ def main():
         return run(lambda: localizer_node.LocalizerNode(small_localizer), arguments)
     if name == 'builder':
         return run(lambda: builder_node.BuilderNode(small_build), arguments)
+    if name == 'judge':
+        return run(lambda: judge_node.JudgeNode(small_truth), arguments)
     return player_node.main(arguments)
 
 

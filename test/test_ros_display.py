@@ -137,7 +137,7 @@ def test_the_surface_is_packed_as_rviz_reads_it():
         ('x', 0), ('y', 4), ('z', 8), ('rgb', 12)
     ]  # fmt: skip
     rows = np.frombuffer(cloud.data, np.float32).reshape(2, 4)
-    np.testing.assert_array_equal(rows[:, :3], points + [10.0, 0.0, 0.0])
+    np.testing.assert_array_equal(rows[:, :3], points + np.array([10.0, 0.0, 0.0]))
     # blue, green, red, as the bytes of a little-endian number lie
     np.testing.assert_array_equal(rows.view(np.uint8)[0, 12:15], (1, 128, 255))
     assert (cloud.point_step, cloud.row_step, cloud.width) == (16, 32, 2)

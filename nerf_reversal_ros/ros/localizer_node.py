@@ -28,12 +28,16 @@ MakeLocalizer = Callable[[Path, LocalizerConfig], tuple[PictureLocalizer, Shown]
 
 
 def make_localizer(map_dir: Path, config: LocalizerConfig) -> tuple[PictureLocalizer, Shown]:
-    """Open a map and make its localizer; imports the heavy libraries."""
+    """Open a map, make its localizer and warm it up; imports the heavy libraries."""
+    import numpy as np
+
     from nerf_reversal_ros.localization import open_localizer
     from nerf_reversal_ros.map_store import open_map
 
     map_ = open_map(map_dir)
     localizer = open_localizer(map_, config)
+    noise = np.random.default_rng(0).integers(256, size=(map_.camera.height, map_.camera.width, 3))
+    localizer.localize(noise.astype(np.uint8), map_.camera)  # the first picture takes longest
     return localizer, Shown(map_.manifest, map_.map_from_camera_walked, localizer.surface)
 
 
