@@ -280,6 +280,7 @@ def _trained(
             progress=progress,
         )
     from nerf_reversal_ros.fields.nerfstudio_training import train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio_uncertainty import nerfacto_uncertainty
 
     if field == 'depth-nerfacto' and not capture.has_depth:
         raise BuildError(
@@ -296,8 +297,19 @@ def _trained(
         work_dir=work_dir,
         progress=progress,
     )
+    uncertainty = None
+    if config.nerfstudio.max_std_m > 0:
+        progress(Progress('uncertainty', 0, 1))
+        uncertainty = nerfacto_uncertainty(original, data)
+        progress(Progress('uncertainty', 1, 1))
     room, baked = bake(
-        original, data, config, device=device, work_dir=work_dir / 'baking', progress=progress
+        original,
+        data,
+        config,
+        device=device,
+        work_dir=work_dir / 'baking',
+        uncertainty=uncertainty,
+        progress=progress,
     )
     return room, {**report, **baked}
 

@@ -170,6 +170,11 @@ class NerfstudioConfig(Checked):
     bake_size: int = option(
         0, 'longer side of these views [px]; 0: 480 on CUDA, 160 on a CPU', low=0, high=960
     )
+    max_std_m: float = option(
+        0.0,
+        'leave depth out of these views that the field is less sure of than this; 0: keep all [m]',
+        low=0.0,
+    )
 
 
 @dataclass(frozen=True)
