@@ -356,7 +356,7 @@ class LoopClosureConfig(DriftConfig):
     )
     keyframe_deg: float = option(10.0, 'and for each such turn [deg]', low=0.5, high=180.0)
     window: int = option(
-        200,
+        100,
         'keyframes that later poses still correct; older ones are summed up and stay as they are',
         low=20,
         high=5000,

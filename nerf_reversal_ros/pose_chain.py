@@ -70,13 +70,15 @@ class Chain:
     def __init__(self, config: DriftConfig) -> None:
         self.config = config
         self._gtsam = _import_gtsam()
-        self._steps: dict[int, tuple[tuple[float, ...], Any]] = {}
+        self._limits = self._gtsam.LevenbergMarquardtParams()
+        self._limits.setRelativeErrorTol(1e-4)
+        self._steps: dict[int, tuple[float, float, Any]] = {}
         self._anchors: dict[int, tuple[Anchor, Any]] = {}
 
     def solved(self, keyframes: list[Keyframe], prior: Prior | None) -> list[Array]:
         """Return the most probable poses (4, 4), from the present ones on."""
         graph, values = self._problem(keyframes, prior)
-        found = self._gtsam.LevenbergMarquardtOptimizer(graph, values).optimize()
+        found = self._gtsam.LevenbergMarquardtOptimizer(graph, values, self._limits).optimize()
         return [found.atPose3(keyframe.serial).matrix() for keyframe in keyframes]
 
     def marginals(self, keyframes: list[Keyframe], prior: Prior | None) -> 'Marginals':
@@ -101,8 +103,8 @@ class Chain:
             pose = gtsam.Pose3(prior.map_from_base)
             graph.add(gtsam.PriorFactorPose3(keyframes[0].serial, pose, self._gaussian(prior)))
         stds = step_stds(keyframes, prior is not None, self.config)
-        for (before, after), sigmas in zip(pairwise(keyframes), stds, strict=True):
-            graph.add(self._step(before, after, sigmas))
+        for (before, after), both in zip(pairwise(keyframes), stds.tolist(), strict=True):
+            graph.add(self._step(before, after, both))
         return graph, values
 
     def _anchor(self, serial: int, anchor: Anchor) -> Any:
@@ -116,14 +118,15 @@ class Chain:
             self._anchors[serial] = anchor, factor
         return factor
 
-    def _step(self, before: Keyframe, after: Keyframe, sigmas: Array) -> Any:
-        known, factor = self._steps.get(after.serial, (None, None))
-        if known != (key := tuple(sigmas)):
+    def _step(self, before: Keyframe, after: Keyframe, stds: list[float]) -> Any:
+        std_rad, std_m = stds
+        *known, factor = self._steps.get(after.serial, (None, None, None))
+        if known != [std_rad, std_m]:
             gtsam = self._gtsam
             way = gtsam.Pose3(inverse(before.reading.pose) @ after.reading.pose)
-            noise = gtsam.noiseModel.Diagonal.Sigmas(sigmas)
+            noise = gtsam.noiseModel.Diagonal.Sigmas(np.repeat(stds, 3))  # rotation first
             factor = gtsam.BetweenFactorPose3(before.serial, after.serial, way, noise)
-            self._steps[after.serial] = key, factor
+            self._steps[after.serial] = std_rad, std_m, factor
         return factor
 
     def _gaussian(self, pose: Anchor | Prior) -> Any:
@@ -172,36 +175,52 @@ def step_stds(keyframes: list[Keyframe], known: bool, config: DriftConfig) -> Ar
     """
     Return how far the odometry may be off from each of N keyframes to the next.
 
-    Between two anchors it is off by its whole possible drift, for that goes on in one direction;
-    all steps have an equal part in it. Fewer than `EVEN_STEPS` steps are taken as a part of a
-    longer way. ``known`` tells that the first keyframe has a prior, which is an anchor too.
+    All steps from one anchor to the next have an equal part in the drift of that way. ``known``
+    tells that the first keyframe has a prior, which is an anchor too.
 
     Returns
     -------
-    (N - 1, 6) array
-        Standard deviations as gtsam wants them: about x, y, z [rad], then along them [m].
+    (N - 1, 2) array
+        Standard deviations about each axis [rad] and along it [m].
     """
     ends = [k for k, keyframe in enumerate(keyframes) if keyframe.anchor or (known and k == 0)]
     ends = sorted({0, *ends, len(keyframes) - 1})
-    out = np.empty((len(keyframes) - 1, 6))
+    out = np.empty((len(keyframes) - 1, 2))
     for a, b in pairwise(ends):
-        first, last = keyframes[a].reading, keyframes[b].reading
-        steps = max(b - a, EVEN_STEPS)
-        longer = steps / (b - a)
-        std_m, std_rad = drift_stds(
-            config,
-            longer * (last.travelled_m - first.travelled_m),
-            longer * (last.turned_deg - first.turned_deg),
-        )
-        out[a:b] = np.repeat([std_rad, std_m], 3) / np.sqrt(steps)
+        stds = drift_stds(keyframes[a].reading, keyframes[b].reading, b - a, config)
+        out[a:b] = stds / np.sqrt(b - a)
     return out
 
 
-def drift_stds(config: DriftConfig, travelled_m: float, turned_deg: float) -> tuple[float, float]:
-    """Return the standard deviations [m], [rad] of odometry: its bounds are `SIGMAS` of them."""
-    std_m = (config.odometry_drift_m + config.odometry_drift * travelled_m) / SIGMAS
-    std_deg = (config.odometry_drift_deg + config.odometry_drift * turned_deg) / SIGMAS
-    return std_m, float(np.radians(std_deg))
+def drift_stds(a: Reading, b: Reading, steps: float, config: DriftConfig) -> Array:
+    """
+    Return how far the odometry may be off on a way of so many steps, about [rad] and along [m].
+
+    The bounds of the settings are taken as `SIGMAS` standard deviations: a share of the way, for
+    drift goes on in one direction, and a constant. Fewer steps than `EVEN_STEPS` are taken as a
+    part of so many, whose errors are independent.
+    """
+    longer = max(EVEN_STEPS / steps, 1.0)
+    turned_rad = np.radians(abs(b.turned_deg - a.turned_deg))
+    bound_rad = np.radians(config.odometry_drift_deg) + config.odometry_drift * longer * turned_rad
+    travelled_m = abs(b.travelled_m - a.travelled_m)
+    bound_m = config.odometry_drift_m + config.odometry_drift * longer * travelled_m
+    return np.array([bound_rad, bound_m]) / SIGMAS / np.sqrt(longer)
+
+
+def drift_covariance(a: Reading, b: Reading, steps: float, config: DriftConfig) -> Array:
+    """
+    Return the covariance (6, 6) that a pose gains on the way, axes as in `Anchor`.
+
+    What the orientation goes astray, evenly on the way, moves its end as well: by a third of the
+    square of angle times distance.
+    """
+    if steps <= 0.0:
+        return np.zeros((6, 6))
+    std_rad, std_m = drift_stds(a, b, steps, config)
+    distance_m = np.linalg.norm(b.pose[:3, 3] - a.pose[:3, 3])
+    variance = std_m**2 + (std_rad * distance_m) ** 2 / 3.0
+    return np.diag(np.repeat([variance, std_rad**2], 3))
 
 
 def present_pose(keyframe: Keyframe) -> Array:

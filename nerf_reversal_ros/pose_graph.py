@@ -23,8 +23,7 @@ from nerf_reversal_ros.odometry_check import Reading
 from nerf_reversal_ros.pose_chain import (
     Anchor,
     Chain,
-    drift_stds,
-    EVEN_STEPS,
+    drift_covariance,
     Keyframe,
     Marginals,
     present_pose,
@@ -51,6 +50,7 @@ class PoseGraph:
         self._prior: Prior | None = None
         self._settled: list[tuple[int, Array]] = []
         self._marginals: Marginals | None = None
+        self._corrected = 0  # the index of the last keyframe that they know
         self._serial = 0
 
     def configure(self, config: LoopClosureConfig) -> None:
@@ -79,7 +79,6 @@ class PoseGraph:
             return False
         self.keyframes.append(Keyframe(self._serial, reading, self.predicted(reading)))
         self._serial += 1
-        self._marginals = None
         if len(self.keyframes) > self.config.window:
             self._settle(max(1, self.config.window // 4))
         return True
@@ -104,11 +103,9 @@ class PoseGraph:
         """
         there = known.map_from_base @ inverse(at.pose) @ to.pose
         covariance = moved_covariance(known.covariance, there[:3, 3] - known.map_from_base[:3, 3])
-        config = self.config
-        way = drift_stds(config, EVEN_STEPS * config.keyframe_m, EVEN_STEPS * config.keyframe_deg)
-        drifts = np.square(way) * self._share(at, to) / EVEN_STEPS
-        least = np.square([config.min_std_m, np.radians(config.min_std_deg)])
-        covariance = covariance + np.diag(np.repeat(drifts + least, 3))
+        drift = drift_covariance(at, to, self._share(at, to), self.config)
+        least = np.square([self.config.min_std_m, np.radians(self.config.min_std_deg)])
+        covariance = covariance + drift + np.diag(np.repeat(least, 3))
         return Anchor(known.stamp_ns, there, covariance)
 
     def _share(self, a: Reading, b: Reading) -> float:
@@ -118,10 +115,22 @@ class PoseGraph:
         return max(travelled_m / self.config.keyframe_m, turned_deg / self.config.keyframe_deg)
 
     def covariance(self, k: int) -> Array:
-        """Return the covariance (6, 6) of a keyframe's pose, axes as in `Anchor`."""
+        """
+        Return the covariance (6, 6) of a keyframe's pose, axes as in `Anchor`.
+
+        That of keyframes that came after the last correction is the last one's, grown by drift.
+        """
         if self._marginals is None:
             self._marginals = self._chain.marginals(self.keyframes, self._prior)
-        return self._marginals.covariance(self.keyframes[k])
+            self._corrected = len(self.keyframes) - 1
+        known = min(k, self._corrected)
+        covariance = self._marginals.covariance(self.keyframes[known])
+        if known == k:
+            return covariance
+        a, b = self.keyframes[known], self.keyframes[k]
+        way = present_pose(b)[:3, 3] - present_pose(a)[:3, 3]
+        drift = drift_covariance(a.reading, b.reading, k - known, self.config)
+        return moved_covariance(covariance, way) + drift
 
     def anchor(self, k: int, anchor: Anchor) -> None:
         """Make a pose, brought to keyframe ``k``, its anchor, and correct all poses."""
