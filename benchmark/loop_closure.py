@@ -173,7 +173,7 @@ def driven(
 
 
 def elsewhere(truth: Array, here: Array, rng: np.random.Generator) -> Array:
-    """Return a pose somewhere in the room of a walk, at least 30 cm from here, looking anywhere."""
+    """Return a pose somewhere about a walk, at least 30 cm from here, looking anywhere."""
     low, high = truth[:, :3, 3].min(axis=0) - 0.5, truth[:, :3, 3].max(axis=0) + 0.5
     while True:
         place = rng.uniform(low, high)

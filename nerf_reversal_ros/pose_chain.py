@@ -7,6 +7,7 @@ robust loss (Cauchy), so that one that is off and passed for right does not bend
 """
 
 from dataclasses import dataclass
+from importlib import metadata
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -230,11 +231,16 @@ def present_pose(keyframe: Keyframe) -> Array:
 
 
 def _import_gtsam() -> Any:
+    remedy = 'pip install -r requirements/loop_closer.txt'
     try:
         import gtsam
     except ImportError as error:
         raise ConfigError(
-            'the loop closer needs gtsam, which cannot be imported'
-            f' ({error}): pip install -r requirements/loop_closer.txt'
+            f'the loop closer needs gtsam, which cannot be imported ({error}): {remedy}'
         ) from error
+    gtsam_version = metadata.version('gtsam')
+    if gtsam_version.startswith('4.2') and not np.__version__.startswith('1.'):
+        raise ConfigError(
+            f'gtsam {gtsam_version} would crash with NumPy {np.__version__}: {remedy}'
+        )
     return gtsam

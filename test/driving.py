@@ -1,5 +1,7 @@
 """A robot that drives about, its odometry, which drifts, and poses of a localizer."""
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -21,7 +23,7 @@ def walked(steps, step_m=0.1):
 def drifted(map_from_base, drift=0.03, turned_deg_m=0.5):
     """Return odometry (N, 4, 4) that is too long by a share and turns to the left as it goes."""
     odometry = [pose(Rotation.from_euler('z', 1.0), (5.0, -3.0, 0.0))]
-    for before, after in zip(map_from_base[:-1], map_from_base[1:], strict=True):
+    for before, after in pairwise(map_from_base):
         step = inverse(before) @ after
         length_m = np.linalg.norm(step[:3, 3])
         step[:3, 3] *= 1.0 + drift

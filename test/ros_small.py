@@ -83,7 +83,12 @@ def small_build(bag, map_dir, config, *, device, field, progress, overwrite):
 
 def main():
     """Run one of the nodes."""
-    from nerf_reversal_ros.ros import builder_node, localizer_node, player_node
+    from nerf_reversal_ros.ros import (
+        builder_node,
+        localizer_node,
+        loop_closer_node,
+        player_node,
+    )
     from nerf_reversal_ros.ros.running import run
 
     name, arguments = sys.argv[1], [sys.argv[0], *sys.argv[2:]]
@@ -91,6 +96,8 @@ def main():
         return run(lambda: localizer_node.LocalizerNode(SmallLocalizer), arguments)
     if name == 'builder':
         return run(lambda: builder_node.BuilderNode(small_build), arguments)
+    if name == 'loop_closer':
+        return loop_closer_node.main(arguments)
     return player_node.main(arguments)
 
 

@@ -1,4 +1,4 @@
-"""The graph of keyframes corrects all of its window, sums up the rest, and knows how sure it is."""
+"""The graph corrects all of its window, sums up what left it, and knows how sure it is."""
 
 import sys
 
@@ -32,9 +32,9 @@ def reading(k, x_m, turned_deg=0.0):
     return Reading(k * STEP_NS, pose(None, (x_m, 0, 0)), x_m, turned_deg)
 
 
-def driven(steps, config=LoopClosureConfig(keyframe_m=0.5)):
+def driven(steps):
     """A graph of so many keyframes, half a metre from each other."""
-    graph = PoseGraph(config)
+    graph = PoseGraph(LoopClosureConfig(keyframe_m=0.5))
     for k in range(steps + 1):
         graph.extend(reading(k, 0.5 * k))
     return graph
@@ -45,7 +45,7 @@ def at(x_m, y_m=0.0, std_m=0.01):
 
 
 def test_the_covariance_of_gtsam_is_that_of_fixed_map_axes_turned_and_reordered():
-    """Against samples: a pose whose error is drawn in fixed axes, seen in gtsam's tangent space."""
+    """Errors are drawn in fixed axes, and looked at in gtsam's tangent space."""
     rng = np.random.default_rng(0)
     half = rng.normal(0, 0.001, (6, 6))
     covariance = half @ half.T
