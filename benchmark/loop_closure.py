@@ -208,7 +208,7 @@ def told(drives: Sequence[Drive], drift: float, every: int, false: float) -> str
     ratio = (figures[:, 0] / figures[:, 3]).min()
     given = sum(len(drive.false_poses) for drive in drives)
     taken = sum(drive.false_accepted for drive in drives)
-    which = 'all' if every == 1 else f'every {every}th'
+    which = 'all' if every == 1 else f'1 in {every}'
     return (
         f'| {drift:.0%} | {which} | {false:.0%} | {start:.1f} / {best:.1f} cm | {live:.2f} cm'
         f' | {path:.2f} cm | {ratio:.0f} | {taken} of {given} |'
