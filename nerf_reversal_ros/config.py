@@ -286,7 +286,10 @@ class LocalizerConfig(Checked):
         read_only=False,
     )
     max_std_m: float = option(
-        0.05, 'reject an estimate less certain than this [m]', low=1e-4, read_only=False
+        0.02,
+        'reject a pose whose position is less certain than this (standard deviation) [m]',
+        low=1e-4,
+        read_only=False,
     )
     max_distance_m: float = option(
         1.5, 'reject a pose this far from every walked position [m]', low=0.0, read_only=False
