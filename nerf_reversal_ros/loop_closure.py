@@ -26,6 +26,8 @@ REASONS = ('unusable pose', 'duplicate stamp', 'no odometry', 'nothing new', 'co
 
 MAX_WAITING = 100
 """So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
+FAR_M = 1e6
+"""No pose is farther from the origin of the map."""
 MAX_STAMPS = 1000
 """So many stamps are remembered to tell duplicates."""
 
@@ -250,6 +252,9 @@ def _fault(seen: Anchor) -> str:
     """Return what is wrong with a pose, in words; empty if nothing is."""
     if not np.all(np.isfinite(seen.map_from_base)) or not np.all(np.isfinite(seen.covariance)):
         return 'it is not finite: see to its source'
+    far_m = float(np.abs(seen.map_from_base[:3, 3]).max())
+    if far_m > FAR_M:
+        return f'it is {far_m:.3g} m from the origin of the map: see to its source'
     least = np.linalg.eigvalsh((seen.covariance + seen.covariance.T) / 2.0)[0]
     if least <= 0.0:
         return f'its covariance is not positive definite (least eigenvalue {least:.3g}): set it'

@@ -246,6 +246,7 @@ def test_all_begins_anew_when_the_clock_jumps_back_as_when_a_bag_is_looped():
     [
         (lambda p, c: p.__setitem__((0, 3), np.nan), 'not finite'),
         (lambda p, c: c.__setitem__((0, 0), np.inf), 'not finite'),
+        (lambda p, c: p.__setitem__((1, 3), -1e300), '1e+300 m from the origin of the map'),
         (lambda p, c: c.__setitem__((2, 2), 0.0), 'not positive definite'),
         (lambda p, c: c.__setitem__((5, 5), -1.0), 'not positive definite'),
     ],

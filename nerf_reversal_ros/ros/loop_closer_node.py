@@ -78,6 +78,7 @@ class LoopCloserNode(Node):
         closures = self._closer.hear(stamp_ns, pose)
         if self._closer.jumps > jumps:
             self.get_logger().warning('the time of the odometry jumped back: all begins anew')
+            self._path_is_new = True  # an empty one
         self._publish(closures)
         now = self._closer.now()
         if now is None or now.stamp_ns != stamp_ns:
@@ -146,6 +147,7 @@ class LoopCloserNode(Node):
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._closer.reset()
+        self._path_is_new = True
         response.success, response.message = True, 'all poses are forgotten'
         return response
 

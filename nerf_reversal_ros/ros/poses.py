@@ -92,12 +92,12 @@ def matrix_from_pose(pose: Pose) -> Array:
 
 
 def path_message(frame: str, poses: list[tuple[int, Array]]) -> Path:
-    """Return stamps [ns] and poses frame_from_base (4, 4), at least one, as a message."""
-    message = Path()
+    """Return stamps [ns] and poses frame_from_base (4, 4), of any number, as a message."""
+    message = Path(header=Header(frame_id=frame))
     for stamp_ns, matrix in poses:
-        header = Header(stamp=Time(nanoseconds=stamp_ns).to_msg(), frame_id=frame)
+        message.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
+        header = Header(stamp=message.header.stamp, frame_id=frame)
         message.poses.append(PoseStamped(header=header, pose=pose_message(matrix)))
-    message.header = message.poses[-1].header
     return message
 
 
