@@ -52,21 +52,6 @@ def test_initial_pose_sends_the_first_sure_pose_once_and_ends(rig):
     assert [(m.header.frame_id, m.header.stamp.sec) for m in heard] == [('map', 2)]
 
 
-def test_global_pose_names_the_frame_that_the_pose_is_of(rig):
-    heard = rig.collect(PoseWithCovarianceStamped, 'global_pose')
-    with example('global_pose.py', '--ros-args', '-p', 'frame:=camera_link'):
-        assert wait_until(lambda: rig.node.count_publishers('global_pose') > 0)
-
-        def passed_on():
-            rig.publish('nerf_pose_with_covariance', where(3, 0.01))
-            return wait_until(lambda: heard, 0.5)
-
-        assert wait_until(passed_on)
-    assert heard[0].header.frame_id == 'camera_link'
-    assert heard[0].header.stamp.sec == 3
-    assert heard[0].pose.pose.position.x == 3.0
-
-
 def test_the_filter_of_robot_localization_takes_our_topics_and_frames():
     text = (ROOT / 'config/robot_localization.yaml').read_text(encoding='utf-8')
     given = yaml.safe_load(text)['/**/ekf_map']['ros__parameters']

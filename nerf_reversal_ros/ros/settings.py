@@ -38,6 +38,7 @@ class LocalizerNodeConfig(Checked):
     use_odometry: bool = option(
         False, 'compare poses with the Odometry of base_frame that comes on the topic odom'
     )
+    path_poses: int = option(1000, 'so many of the latest poses make ~/path', low=1, high=100_000)
     camera_info_timeout_s: float = option(
         1.0, 'a picture waits this long for the first camera_info [s]', low=0.0, high=60.0
     )
@@ -74,7 +75,7 @@ class LoopCloserNodeConfig(Checked):
         'topic: Odometry on odom; tf: odom_frame -> base_frame (needs tf2_ros)',
         choices=('topic', 'tf'),
     )
-    tf_rate_hz: float = option(
+    tf_lookup_hz: float = option(
         50.0, 'how often TF is asked, with odometry_source tf [1/s]', low=1.0, high=1000.0
     )
     reliability: str = option(

@@ -46,7 +46,7 @@ class Transforms:
             tf2_ros = import_tf2('odometry_source tf', 'set odometry_source to topic')
             self._buffer = tf2_ros.Buffer()
             self._listener = tf2_ros.TransformListener(self._buffer, node)
-            node.create_timer(1.0 / config.tf_rate_hz, self._ask)
+            node.create_timer(1.0 / config.tf_lookup_hz, self._ask)
         if config.publish_tf:
             tf2_ros = import_tf2('publish_tf', 'set publish_tf to false')
             self._broadcaster = tf2_ros.TransformBroadcaster(node)
