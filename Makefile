@@ -51,7 +51,7 @@ $(VENV)/.created:
 $(VENV)/.installed: $(VENV)/.created $(REQUIREMENTS)
 	@echo 'installing the pinned packages: some minutes the first time'
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c requirements/constraints.txt \
-	  -r requirements.txt -r requirements/record3d.txt -r requirements/peers.txt \
+	  -r requirements.txt -r requirements/record3d.txt -r requirements/peers.txt -r requirements/loop_closer.txt \
 	  -r requirements/dev.txt -r requirements/ros.txt -r requirements/nerfstudio.txt
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
 	  -c requirements/constraints.txt -r requirements/nerfstudio_itself.txt

@@ -70,14 +70,16 @@ def main() -> None:
         print(f'| {name} | ' + ' | '.join(cells) + ' |', flush=True)
 
 
-def drifting(map_from_camera: Array, drift: float, seed: int) -> Array:
+def drifting(
+    map_from_camera: Array, drift: float, seed: int, noise_m: float = 0.0, noise_deg: float = 0.0
+) -> Array:
     """
     Return odometry (N, 4, 4) of the camera on a walk (N, 4, 4), in a frame of its own.
 
     Each step is off by about ``drift`` times its length, and its turn by that share of its angle,
-    in a direction that wanders: it keeps 95 % from step to step.
+    in a direction that wanders: it keeps 95 % from step to step. To it comes noise.
     """
-    rng = np.random.default_rng(seed)
+    rng, noise = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     out = [pose(Rotation.random(random_state=seed), rng.normal(0, 3, 3))]
     bias = rng.normal(0, drift, (2, 3))
     for before, after in pairwise(map_from_camera):
@@ -85,7 +87,9 @@ def drifting(map_from_camera: Array, drift: float, seed: int) -> Array:
         bias = 0.95 * bias + rng.normal(0, 0.3 * drift, (2, 3))
         turn_rad = Rotation.from_matrix(step[:3, :3]).magnitude()
         path_m = float(np.linalg.norm(step[:3, 3]))
-        error = pose(Rotation.from_rotvec(bias[1] * turn_rad), bias[0] * path_m)
+        shift = bias[0] * path_m + noise.normal(0, noise_m, 3)
+        turn = bias[1] * turn_rad + noise.normal(0, np.radians(noise_deg), 3)
+        error = pose(Rotation.from_rotvec(turn), shift)
         out.append(out[-1] @ step @ error)
     return np.stack(out)
 

@@ -327,8 +327,8 @@ class LocalizerConfig(Checked):
 
 
 @dataclass(frozen=True)
-class OdometryConfig(Checked):
-    """What odometry, when a localizer is given it, may confirm and contradict."""
+class DriftConfig(Checked):
+    """How far odometry may be trusted."""
 
     odometry_drift: float = option(
         0.05,
@@ -351,6 +351,19 @@ class OdometryConfig(Checked):
         high=100,
         read_only=False,
     )
+    odometry_tolerance_s: float = option(
+        0.1,
+        'a picture is compared if there is odometry within this of its stamp [s]',
+        low=0.0,
+        high=10.0,
+        read_only=False,
+    )
+
+
+@dataclass(frozen=True)
+class OdometryConfig(DriftConfig):
+    """What odometry, when a localizer is given it, may confirm and contradict."""
+
     min_confirmed_probability: float = option(
         0.9,
         'publish a pose that is less probable than min_probability, but at least this, if earlier'
@@ -359,13 +372,36 @@ class OdometryConfig(Checked):
         high=1.0,
         read_only=False,
     )
-    odometry_tolerance_s: float = option(
-        0.1,
-        'a picture is compared if there is odometry within this of its stamp [s]',
-        low=0.0,
-        high=10.0,
+
+
+@dataclass(frozen=True)
+class LoopClosureConfig(DriftConfig):
+    """How odometry and poses of the localizer become one path."""
+
+    keyframe_m: float = option(
+        0.2, 'a keyframe of the graph for each such piece of the path [m]', low=0.01, high=10.0
+    )
+    keyframe_deg: float = option(10.0, 'and for each such turn [deg]', low=0.5, high=180.0)
+    window: int = option(
+        100,
+        'keyframes that later poses still correct; older ones are summed up and stay as they are',
+        low=20,
+        high=5000,
+    )
+    path_poses: int = option(
+        2000, 'the path keeps about so many poses: of older ones, every second', low=100
+    )
+    gate: float = option(
+        0.999,
+        'a pose contradicts if it is farther off than this share of all right ones would be',
+        low=0.5,
+        high=0.999999,
         read_only=False,
     )
+    min_std_m: float = option(
+        0.01, 'no pose is taken as more certain than this, each axis [m]', low=0.001, high=1.0
+    )
+    min_std_deg: float = option(0.2, 'nor than this, about each axis [deg]', low=0.01, high=45.0)
 
 
 @dataclass(frozen=True)

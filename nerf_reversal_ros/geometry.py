@@ -76,6 +76,20 @@ def inverse(matrix: Array) -> Array:
     return out
 
 
+def moved_covariance(covariance: Array, arm: Array) -> Array:
+    """
+    Return the covariance (6, 6) of another point of a body, ``arm`` (3,) away [m].
+
+    Both are of a point's position and of small rotations about the fixed axes of the frame that
+    position and arm are in (REP 103). A rotation error moves the other point by
+    ``rotation x arm``: J = [[I, -skew(arm)], [0, I]], and the covariance becomes J C J^T.
+    """
+    x, y, z = arm
+    jacobian = np.eye(6)
+    jacobian[:3, 3:] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]
+    return jacobian @ covariance @ jacobian.T
+
+
 def transform(target_from_source: Array, points: Array) -> Array:
     """Take points (..., 3) of the source frame to the target frame by one (4, 4) pose."""
     return points @ target_from_source[:3, :3].T + target_from_source[:3, 3]

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.config import OdometryConfig
-from nerf_reversal_ros.geometry import Array, inverse, pose, pose_errors
+from nerf_reversal_ros.config import DriftConfig, OdometryConfig
+from nerf_reversal_ros.geometry import Array, inverse, moved_covariance, pose, pose_errors
 from nerf_reversal_ros.outcome import GOOD_DEG, GOOD_M, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.tracks import interpolated, Track
 
@@ -55,9 +55,14 @@ class OdometryTrack:
         self._readings: deque[Reading] = deque()
         self._corner: Array | None = None  # the pose up to which the path was measured
 
+    @property
+    def last(self) -> Reading | None:
+        """The newest reading."""
+        return self._readings[-1] if self._readings else None
+
     def add(self, stamp_ns: int, odom_from_base: Array) -> bool:
         """Add a pose (4, 4); False if time jumped back, so that all before it was forgotten."""
-        last = self._readings[-1] if self._readings else None
+        last = self.last
         jumped = last is not None and stamp_ns < last.stamp_ns - JUMP_S * 1e9
         if last is None or jumped or self._corner is None:
             self._readings.clear()
@@ -140,21 +145,19 @@ class Comparison(NamedTuple):
         return self.off_m <= self.allowed_m and self.off_deg <= self.allowed_deg
 
 
-def compare(old: Sighting, new: Sighting, config: OdometryConfig) -> Comparison:
+def compare(old: Sighting, new: Sighting, config: DriftConfig) -> Comparison:
     """
     Compare the motion between two sightings with that of the odometry.
 
     The drift is bounded by a share of the path, and of the angle turned, plus a constant. To it
     come `SIGMAS` standard deviations of both poses, the larger for each direction; an error of
-    the older orientation turns the whole way: J = [[I, -skew(way)], [0, I]].
+    the older orientation turns the whole way.
     """
     way_in_odom = inverse(old.reading.pose) @ new.reading.pose
     expected = old.map_from_camera @ way_in_odom
     off_m, off_deg = _between(expected, new.map_from_camera)
-    x, y, z = expected[:3, 3] - old.map_from_camera[:3, 3]
-    jacobian = np.eye(6)
-    jacobian[:3, 3:] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]
-    covariance = new.covariance + jacobian @ old.covariance @ jacobian.T
+    way = expected[:3, 3] - old.map_from_camera[:3, 3]
+    covariance = new.covariance + moved_covariance(old.covariance, way)
     std_m, std_rad = (
         np.sqrt(np.linalg.eigvalsh(block)[-1])
         for block in (covariance[:3, :3], covariance[3:, 3:])
@@ -172,6 +175,33 @@ def compare(old: Sighting, new: Sighting, config: OdometryConfig) -> Comparison:
     )
 
 
+class Challengers:
+    """New poses that contradict the earlier ones; enough of them replace those."""
+
+    def __init__(self) -> None:
+        self.agreeing: list[Sighting] = []
+        """Those that agree with the newest, in their order, that included."""
+
+    def __len__(self) -> int:
+        return len(self.agreeing)
+
+    def forget(self) -> None:
+        """Begin anew, as when a pose agreed with the earlier ones."""
+        self.agreeing = []
+
+    def add(self, new: Sighting, config: DriftConfig) -> bool:
+        """
+        Count a pose that contradicts; tell whether enough agree with each other.
+
+        One that is neither of another view than the last nor a second later proves nothing more.
+        """
+        agreeing = [old for old in self.agreeing if compare(old, new, config).agrees]
+        if not agreeing or _moved(agreeing[-1], new, config) or _later(agreeing[-1], new):
+            agreeing.append(new)
+        self.agreeing = agreeing
+        return len(agreeing) >= config.odometry_witnesses
+
+
 class OdometryCheck:
     """
     Remembers the last poses that the gate believed, and compares each new one with them.
@@ -183,11 +213,12 @@ class OdometryCheck:
     def __init__(self) -> None:
         self._track = OdometryTrack()
         self._remembered: list[Sighting] = []
-        self._challengers: list[Sighting] = []
+        self._challengers = Challengers()
 
     def forget(self) -> None:
         """Forget the earlier poses, as when another map is used."""
-        self._remembered, self._challengers = [], []
+        self._remembered = []
+        self._challengers.forget()
 
     def hear(self, stamp_ns: int, odom_from_base: Array) -> None:
         """Take what the odometry said: the pose (4, 4) of the base at a time."""
@@ -237,12 +268,14 @@ class OdometryCheck:
             confirmed = agreed and witnesses >= config.odometry_witnesses
             return replace(found_pose if confirmed else outcome, diagnostics=told)
         if agreed:
-            self._challengers = []
+            self._challengers.forget()
             if not found or _moved(self._remembered[-1], new, config):
                 self._remembered.append(new)
             del self._remembered[: -2 * config.odometry_witnesses]
             return replace(found_pose, diagnostics=told)
-        if self._replaced_by(new, config):
+        if self._challengers.add(new, config):
+            self._remembered = [new]
+            self._challengers.forget()
             return replace(found_pose, diagnostics=told)
         worst = next(comparison for comparison in reversed(found) if not comparison.agrees)
         return Rejected(
@@ -253,17 +286,6 @@ class OdometryCheck:
             ' replace the earlier ones',
             told,
         )
-
-    def _replaced_by(self, new: Sighting, config: OdometryConfig) -> bool:
-        """Count a pose that contradicts; begin anew from it when enough agree with each other."""
-        agreeing = [old for old in self._challengers if compare(old, new, config).agrees]
-        if not agreeing or _moved(agreeing[-1], new, config) or _later(agreeing[-1], new):
-            agreeing.append(new)
-        self._challengers = agreeing
-        if len(agreeing) < config.odometry_witnesses:
-            return False
-        self._remembered, self._challengers = [new], []
-        return True
 
 
 def _doubtful(rejected: Rejected, config: OdometryConfig) -> PoseEstimate | None:
@@ -280,7 +302,7 @@ def _doubtful(rejected: Rejected, config: OdometryConfig) -> PoseEstimate | None
     return PoseEstimate(told.refined, told.refined_covariance, told)
 
 
-def _moved(old: Sighting, new: Sighting, config: OdometryConfig) -> bool:
+def _moved(old: Sighting, new: Sighting, config: DriftConfig) -> bool:
     """Tell whether two sightings are of different views: else the second proves nothing more."""
     travelled_m = new.reading.travelled_m - old.reading.travelled_m
     turned_deg = new.reading.turned_deg - old.reading.turned_deg

@@ -104,7 +104,13 @@ def small_build(bag, map_dir, config, *, device, field, progress, overwrite):
 
 def main():
     """Run one of the nodes."""
-    from nerf_reversal_ros.ros import builder_node, judge_node, localizer_node, player_node
+    from nerf_reversal_ros.ros import (
+        builder_node,
+        judge_node,
+        localizer_node,
+        loop_closer_node,
+        player_node,
+    )
     from nerf_reversal_ros.ros.running import run
 
     name, arguments = sys.argv[1], [sys.argv[0], *sys.argv[2:]]
@@ -114,6 +120,8 @@ def main():
         return run(lambda: builder_node.BuilderNode(small_build), arguments)
     if name == 'judge':
         return run(lambda: judge_node.JudgeNode(small_truth), arguments)
+    if name == 'loop_closer':
+        return loop_closer_node.main(arguments)
     return player_node.main(arguments)
 
 

@@ -63,7 +63,7 @@ def test_everything_of_share_is_in_the_ament_index(prefix):
             assert (share / folder / source.name).read_bytes() == source.read_bytes()
 
 
-@pytest.mark.parametrize('node', ['builder', 'localizer', 'player'])
+@pytest.mark.parametrize('node', ['builder', 'localizer', 'loop_closer', 'player'])
 def test_ros2_run_finds_an_executable_of_each_node(prefix, node):
     executable = prefix / 'lib' / 'nerf_reversal_ros' / node
     assert os.access(executable, os.X_OK)

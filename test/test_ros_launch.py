@@ -3,17 +3,23 @@
 import importlib.util
 from pathlib import Path
 
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 import launch_standin
+from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
-from ros_rig import camera_info, picture, Process, raw_picture, Rig, wait_until
+from ros_rig import camera_info, odometry, picture, Process, raw_picture, Rig, wait_until
 import yaml
 
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import CaptureConfig, LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.config import (
+    CaptureConfig,
+    LocalizerConfig,
+    LoopClosureConfig,
+    OdometryConfig,
+)
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
+from nerf_reversal_ros.ros.settings import LocalizerNodeConfig, LoopCloserNodeConfig
 
 if importlib.util.find_spec('launch_ros') is not None:
     pytest.skip('the stand-in would hide the launch that is installed', allow_module_level=True)
@@ -21,6 +27,7 @@ if importlib.util.find_spec('launch_ros') is not None:
 LAUNCH = Path(__file__).resolve().parents[1] / 'launch'
 FILES = (
     'build_map.launch.py',
+    'close_loops.launch.py',
     'evaluate.launch.py',
     'localize.launch.py',
     'play.launch.py',
@@ -96,11 +103,41 @@ def test_the_topic_of_the_pictures_follows_the_transport(tmp_path, arguments, to
     rig.close()
 
 
-def test_the_shipped_parameter_file_holds_known_names_and_their_defaults():
-    file = LAUNCH.parent / 'config/localizer.yaml'
-    given = yaml.safe_load(file.read_text())['/**/localizer']['ros__parameters']
-    known = vars(LocalizerNodeConfig()) | vars(LocalizerConfig()) | vars(OdometryConfig())
+@pytest.mark.parametrize(
+    ('node', 'classes'),
+    [
+        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig)),
+        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig)),
+    ],
+)
+def test_a_shipped_parameter_file_holds_known_names_and_their_defaults(node, classes):
+    file = LAUNCH.parent / f'config/{node}.yaml'
+    given = yaml.safe_load(file.read_text())[f'/**/{node}']['ros__parameters']
+    known = {name: value for cls in classes for name, value in vars(cls()).items()}
     assert given.items() <= known.items()
+
+
+def test_close_loops_starts_a_loop_closer_on_the_topics_it_is_given(tmp_path):
+    pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
+    given = {'odom': '/wheels', 'pose': '/where', 'base_frame': 'base_footprint'}
+    executable, words, _ = only('close_loops.launch.py', tmp_path, **given)
+    assert executable == 'loop_closer'
+    rig = Rig()
+    corrected = rig.collect(Odometry, 'loop_closer/odometry')
+    pose = PoseWithCovarianceStamped()
+    pose.header.frame_id, pose.header.stamp.sec = 'map', 1
+    pose.pose.pose.orientation.w = 1.0
+    pose.pose.covariance = np.diag([1e-4] * 6).ravel()
+    with Process(executable, *words[1:]) as process:
+
+        def told():
+            rig.publish('/wheels', odometry(1, 0.0, child='base_footprint'))
+            rig.publish('/where', pose)
+            return wait_until(lambda: corrected, 0.5)
+
+        assert wait_until(told), process.output  # the odometry is best effort
+    assert corrected[0].child_frame_id == 'base_footprint'
+    rig.close()
 
 
 def test_localize_for_raw_pictures_sets_the_profile_for_both_names_of_fast_dds(tmp_path):

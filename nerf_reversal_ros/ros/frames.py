@@ -67,16 +67,11 @@ class Frames:
         looks_up = bool(config.base_frame) and self._mounting is None
         if not (looks_up or config.publish_tf):
             return
-        try:
-            import tf2_ros
-        except ImportError as error:
-            what = 'publish_tf' if config.publish_tf else f'base_frame {config.base_frame}'
-            remedy = (
-                'set publish_tf to false' if config.publish_tf else 'set the parameter mounting'
-            )
-            raise ConfigError(
-                f'{what} needs tf2_ros, which is not installed: install it or {remedy}'
-            ) from error
+        tf2_ros = (
+            import_tf2('publish_tf', 'set publish_tf to false')
+            if config.publish_tf
+            else import_tf2(f'base_frame {config.base_frame}', 'set the parameter mounting')
+        )
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
         if config.publish_tf:
@@ -143,12 +138,40 @@ class Frames:
             self._node.destroy_publisher(self._broadcaster.pub_tf)
 
     def _lookup(self, target: str, source: str, time: Time, remedy: str) -> Array:
-        import tf2_ros
-
-        try:
-            stamped = self._buffer.lookup_transform(target, source, time)
-        except tf2_ros.TransformException as error:
-            raise FrameError(
-                f'TF does not know {target} <- {source} ({error}): {remedy}'
-            ) from error
+        stamped = looked_up(self._buffer, target, source, time, remedy)
         return matrix_from_transform(stamped.transform)
+
+
+def import_tf2(needed_by: str, remedy: str) -> Any:
+    """
+    Return the module tf2_ros.
+
+    Raises
+    ------
+    ConfigError
+        When it is not installed.
+    """
+    try:
+        import tf2_ros
+    except ImportError as error:
+        raise ConfigError(
+            f'{needed_by} needs tf2_ros, which is not installed: install it or {remedy}'
+        ) from error
+    return tf2_ros
+
+
+def looked_up(buffer: Any, target: str, source: str, time: Time, remedy: str) -> TransformStamped:
+    """
+    Return target_from_source at a time (0: the latest) from a buffer of tf2_ros.
+
+    Raises
+    ------
+    FrameError
+        When TF does not know it.
+    """
+    import tf2_ros
+
+    try:
+        return buffer.lookup_transform(target, source, time)
+    except tf2_ros.TransformException as error:
+        raise FrameError(f'TF does not know {target} <- {source} ({error}): {remedy}') from error

@@ -6,6 +6,7 @@ import threading
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 import numpy as np
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.logging import get_logger
 
 from nerf_reversal_ros.config import OdometryConfig
@@ -36,32 +37,16 @@ class Odometer:
 
     def put(self, message: Odometry) -> None:
         """Take a message that came in."""
-        p, q = message.pose.pose.position, message.pose.pose.orientation
-        numbers = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
-        length = np.linalg.norm(numbers[3:])
-        child = message.child_frame_id
-        if child and child != self._base_frame:
-            get_logger('localizer').warning(
-                f'the odometry is of {child}, and base_frame is {self._base_frame}: it is left'
-                ' out until both are the same',
-                throttle_duration_sec=10.0,
-            )
-        elif not np.all(np.isfinite(numbers)) or not 0.5 < length < 2.0:
-            get_logger('localizer').warning(
-                'the odometry has no pose (NaN, or a quaternion of length'
-                f' {length:.3g} instead of 1): it is left out, see to its source',
-                throttle_duration_sec=10.0,
-            )
-        else:
+        pose = odom_from_base(message, self._base_frame, get_logger('localizer'))
+        if pose is not None:
             with self._lock:
-                pose = pose_from_quaternion(numbers[:3], numbers[3:])
-                self._check.hear(_nanoseconds(message.header.stamp), pose)
+                self._check.hear(nanoseconds(message.header.stamp), pose)
 
     def judge(self, outcome: Outcome, stamp: Time, base_from_camera: Array) -> Outcome:
         """Return the outcome for a picture of that stamp, confirmed, contradicted or as it is."""
         config = self._config()
         with self._lock:
-            judged = self._check.judge(outcome, _nanoseconds(stamp), base_from_camera, config)
+            judged = self._check.judge(outcome, nanoseconds(stamp), base_from_camera, config)
         if judged is outcome and isinstance(outcome, PoseEstimate):
             get_logger('localizer').warning(
                 f'no odometry within {config.odometry_tolerance_s:g} s of a picture, so that it is'
@@ -76,5 +61,29 @@ class Odometer:
             self._check.forget()
 
 
-def _nanoseconds(stamp: Time) -> int:
+def odom_from_base(message: Odometry, base_frame: str, logger: RcutilsLogger) -> Array | None:
+    """Return the pose (4, 4) that a message tells; None, with a warning, if it is of no use."""
+    p, q = message.pose.pose.position, message.pose.pose.orientation
+    numbers = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
+    length = np.linalg.norm(numbers[3:])
+    child = message.child_frame_id
+    if child and child != base_frame:
+        logger.warning(
+            f'the odometry is of {child}, and base_frame is {base_frame}: it is left'
+            ' out until both are the same',
+            throttle_duration_sec=10.0,
+        )
+        return None
+    if not np.all(np.isfinite(numbers)) or not 0.5 < length < 2.0:
+        logger.warning(
+            'the odometry has no pose (NaN, or a quaternion of length'
+            f' {length:.3g} instead of 1): it is left out, see to its source',
+            throttle_duration_sec=10.0,
+        )
+        return None
+    return pose_from_quaternion(numbers[:3], numbers[3:])
+
+
+def nanoseconds(stamp: Time) -> int:
+    """Return a stamp as one number [ns]."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

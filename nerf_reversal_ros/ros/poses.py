@@ -1,12 +1,19 @@
 """Poses and covariances, from the camera to the robot's base and into messages."""
 
 from geometry_msgs.msg import Pose, PoseStamped, PoseWithCovarianceStamped, Transform
+from nav_msgs.msg import Path
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.time import Time
 from std_msgs.msg import Header
 
 from nerf_reversal_ros.errors import ConfigError
-from nerf_reversal_ros.geometry import inverse, pose_from_quaternion, quaternion_xyzw
+from nerf_reversal_ros.geometry import (
+    inverse,
+    moved_covariance,
+    pose_from_quaternion,
+    quaternion_xyzw,
+)
 
 Array = NDArray[np.float64]
 
@@ -49,14 +56,11 @@ def moved_to_base(
 
     Both covariances are of the position of the frame's origin in map [m] and of small rotations
     about the fixed axes of map [rad], in the order of REP 103. A rotation error of the camera
-    moves the base, which is ``arm`` away from it, by ``rotation x arm``:
-    J = [[I, -skew(arm)], [0, I]], and the covariance becomes J C J^T. The mounting is exact.
+    moves the base by the lever between them (`moved_covariance`). The mounting is exact.
     """
     map_from_base = map_from_camera @ inverse(base_from_camera)
-    x, y, z = map_from_base[:3, 3] - map_from_camera[:3, 3]
-    jacobian = np.eye(6)
-    jacobian[:3, 3:] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]
-    return map_from_base, jacobian @ covariance @ jacobian.T
+    arm = map_from_base[:3, 3] - map_from_camera[:3, 3]
+    return map_from_base, moved_covariance(covariance, arm)
 
 
 def pose_message(map_from_frame: Array) -> Pose:
@@ -76,6 +80,25 @@ def pose_messages(
     with_covariance.pose.pose = pose_message(map_from_frame)
     with_covariance.pose.covariance = np.asarray(covariance, dtype=np.float64).ravel()
     return PoseStamped(header=header, pose=with_covariance.pose.pose), with_covariance
+
+
+def matrix_from_pose(pose: Pose) -> Array:
+    """Return the (4, 4) pose of a message, NaN where its quaternion is not one."""
+    p, q = pose.position, pose.orientation
+    quaternion = np.array([q.x, q.y, q.z, q.w])
+    if not 0.5 < np.linalg.norm(quaternion) < 2.0:
+        return np.full((4, 4), np.nan)
+    return pose_from_quaternion(np.array([p.x, p.y, p.z]), quaternion)
+
+
+def path_message(frame: str, poses: list[tuple[int, Array]]) -> Path:
+    """Return stamps [ns] and poses frame_from_base (4, 4), of any number, as a message."""
+    message = Path(header=Header(frame_id=frame))
+    for stamp_ns, matrix in poses:
+        message.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
+        header = Header(stamp=message.header.stamp, frame_id=frame)
+        message.poses.append(PoseStamped(header=header, pose=pose_message(matrix)))
+    return message
 
 
 def matrix_from_transform(transform: Transform) -> Array:

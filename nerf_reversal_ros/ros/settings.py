@@ -62,6 +62,44 @@ class LocalizerNodeConfig(Checked):
 
 
 @dataclass(frozen=True)
+class LoopCloserNodeConfig(Checked):
+    """What the loop closer needs beside the settings of the graph."""
+
+    map_frame: str = option('map', 'frame of the poses of the localizer')
+    odom_frame: str = option('odom', 'frame of the odometry')
+    base_frame: str = option(
+        'base_link', 'frame that odometry and poses are of; set it in the localizer too'
+    )
+    odometry_source: str = option(
+        'topic',
+        'topic: Odometry on odom; tf: odom_frame -> base_frame (needs tf2_ros)',
+        choices=('topic', 'tf'),
+    )
+    tf_lookup_hz: float = option(
+        50.0, 'how often TF is asked, with odometry_source tf [1/s]', low=1.0, high=1000.0
+    )
+    reliability: str = option(
+        'best_effort',
+        'QoS of the subscription to the odometry',
+        choices=('best_effort', 'reliable'),
+    )
+    publish_tf: bool = option(
+        False, 'broadcast map_frame -> odom_frame (needs tf2_ros); the localizer must not'
+    )
+    path_period_s: float = option(
+        1.0, 'the corrected path is published no more often than this [s]', low=0.0, high=3600.0
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse frames without a name."""
+        super().__post_init__()
+        for name in ('map_frame', 'odom_frame', 'base_frame'):
+            if not getattr(self, name):
+                usual = type(self).__dataclass_fields__[name].default
+                raise ConfigError(f'{name} is empty: name the frame, {usual} say')
+
+
+@dataclass(frozen=True)
 class BuilderNodeConfig(Checked):
     """What the builder node builds at once; without a bag it waits for goals of its action."""
 

@@ -1,0 +1,41 @@
+"""
+Tell AMCL or slam_toolbox once where the robot is: python3 examples/initial_pose.py.
+
+Waits for a pose of the localizer that is sure enough, publishes it on /initialpose, and ends when
+somebody has heard it.
+"""
+
+import math
+import sys
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+import rclpy
+
+MAX_STD_M = 0.05
+
+
+def main() -> None:
+    """Wait for a pose, and pass it on."""
+    rclpy.init()
+    node = rclpy.create_node('initial_pose')
+    found: list[PoseWithCovarianceStamped] = []
+
+    def take(message: PoseWithCovarianceStamped) -> None:
+        if math.sqrt(max(message.pose.covariance[0], message.pose.covariance[7])) <= MAX_STD_M:
+            found.append(message)
+
+    node.create_subscription(PoseWithCovarianceStamped, 'nerf_pose_with_covariance', take, 1)
+    publisher = node.create_publisher(PoseWithCovarianceStamped, '/initialpose', 1)
+    try:
+        while not found or publisher.get_subscription_count() == 0:
+            rclpy.spin_once(node, timeout_sec=0.1)
+        publisher.publish(found[-1])
+        publisher.wait_for_all_acked()
+    except KeyboardInterrupt:
+        sys.exit('no pose was sent')
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,261 @@
+"""
+Which poses of the localizer correct the odometry's path, and which are left aside.
+
+A pose comes later than the odometry of its stamp, and is brought to a keyframe of the graph near
+it. If the graph knows where that is, the pose must be as near to it as both covariances and the
+drift allow (chi-squared test); if not, it contradicts. A few poses that contradict are false. But
+when enough of them agree with each other by the odometry, it is the graph that is wrong: it
+started from a false pose, or the robot was carried away. Then they replace what they contradict.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+from scipy.stats import chi2
+
+from nerf_reversal_ros.config import LoopClosureConfig
+from nerf_reversal_ros.geometry import Array, pose_errors
+from nerf_reversal_ros.odometry_check import Challengers, OdometryTrack, Reading, Sighting
+from nerf_reversal_ros.pose_chain import Anchor
+from nerf_reversal_ros.pose_graph import PoseGraph
+
+REASONS = ('unusable pose', 'duplicate stamp', 'no odometry', 'nothing new', 'contradicts')
+"""The complete list of reasons to leave a pose aside, in the order in which they are checked."""
+
+MAX_WAITING = 100
+"""So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
+FAR_M = 1e6
+"""No pose is farther from the origin of the map."""
+MAX_STAMPS = 1000
+"""So many stamps are remembered to tell duplicates."""
+
+
+class Closure(NamedTuple):
+    """What was done with one pose."""
+
+    stamp_ns: int
+    accepted: bool
+    reason: str = ''
+    """Empty when accepted, else one of `REASONS`."""
+    detail: str = ''
+    """The figures behind the reason, in words."""
+    reanchored: bool = False
+    """Whether it replaced, with others, what it contradicted."""
+    keyframe_ns: int = 0
+    """Stamp of the keyframe that it was brought to."""
+    residual_m: float = 0.0
+    residual_deg: float = 0.0
+    """How far it was, before the correction, from where the graph had it."""
+    chi2: float = 0.0
+    """The same as a squared Mahalanobis distance, 6 degrees of freedom."""
+    chi2_limit: float = 0.0
+    """Beyond this it contradicts."""
+    travelled_m: float = 0.0
+    """Way since the last accepted pose."""
+    correction_m: float = 0.0
+    correction_deg: float = 0.0
+    """By how much the last pose of the path moved."""
+
+
+class Corrected(NamedTuple):
+    """Where the robot is."""
+
+    stamp_ns: int
+    """Of the last odometry."""
+    map_from_base: Array
+    """(4, 4)."""
+    covariance: Array
+    """(6, 6) of x, y, z [m] and rotations about the fixed map axes [rad] (REP 103)."""
+
+
+class LoopCloser:
+    """
+    Odometry and poses in, the corrected path out.
+
+    Stamps may come late, twice or out of order. When the odometry's time jumps back by more than
+    a second, all is forgotten: a bag was started again.
+
+    Raises
+    ------
+    ConfigError
+        If gtsam is not installed.
+    """
+
+    def __init__(self, config: LoopClosureConfig) -> None:
+        self.config = config
+        self.jumps = 0
+        """How often the time of the odometry jumped back."""
+        self.reset()
+
+    def configure(self, config: LoopClosureConfig) -> None:
+        """Take other settings for what comes."""
+        self.config = config
+        self.graph.configure(config)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.graph = PoseGraph(self.config)
+        self._track = OdometryTrack()
+        self._waiting: list[Anchor] = []
+        self._stamps: deque[int] = deque(maxlen=MAX_STAMPS)
+        self._challengers = Challengers()
+        self._accepted_at: Reading | None = None
+
+    def hear(self, stamp_ns: int, odom_from_base: Array) -> list[Closure]:
+        """Take what the odometry said, (4, 4); return what it made of poses that waited for it."""
+        if not self._track.add(stamp_ns, odom_from_base):
+            self.jumps += 1
+            self.reset()
+            self._track.add(stamp_ns, odom_from_base)
+        last = self._track.last
+        assert last is not None
+        if last.stamp_ns == stamp_ns:
+            self.graph.extend(last)
+        due = [seen for seen in self._waiting if seen.stamp_ns <= last.stamp_ns]
+        self._waiting = [seen for seen in self._waiting if seen.stamp_ns > last.stamp_ns]
+        return [self._judged(seen) for seen in due]
+
+    def see(self, stamp_ns: int, map_from_base: Array, covariance: Array) -> list[Closure]:
+        """
+        Take a pose of the localizer.
+
+        Parameters
+        ----------
+        stamp_ns : int
+            When its picture was taken.
+        map_from_base : (4, 4) array
+            Of the frame that the odometry is of.
+        covariance : (6, 6) array
+            Of x, y, z [m] and rotations about the fixed map axes [rad] (REP 103).
+
+        Returns
+        -------
+        list of Closure
+            What was done; empty while it waits for the odometry of its time.
+        """
+        seen = Anchor(stamp_ns, map_from_base, covariance)
+        if fault := _fault(seen):
+            return [Closure(stamp_ns, False, 'unusable pose', fault)]
+        if stamp_ns in self._stamps:
+            return [Closure(stamp_ns, False, 'duplicate stamp')]
+        self._stamps.append(stamp_ns)
+        last = self._track.last
+        if last is not None and stamp_ns <= last.stamp_ns:
+            return [self._judged(seen)]
+        self._waiting.append(seen)
+        self._waiting.sort(key=lambda waiting: waiting.stamp_ns)
+        if len(self._waiting) <= MAX_WAITING:
+            return []
+        return [Closure(self._waiting.pop(0).stamp_ns, False, 'no odometry', 'none came')]
+
+    def now(self) -> Corrected | None:
+        """Return where the robot is; None before a pose was accepted."""
+        last = self._track.last
+        if last is None or self.graph.map_from_odom is None:
+            return None
+        k = len(self.graph.keyframes) - 1
+        at = self.graph.keyframes[k].reading
+        there = self.graph.predicted(at)
+        assert there is not None
+        known = Anchor(at.stamp_ns, there, self.graph.covariance(k))
+        here = self.graph.brought(known, at, last)
+        return Corrected(last.stamp_ns, here.map_from_base, here.covariance)
+
+    def _judged(self, seen: Anchor) -> Closure:
+        """Judge a pose whose odometry is there."""
+        graph = self.graph
+        reading = self._track.at(seen.stamp_ns, self.config.odometry_tolerance_s)
+        if reading is None:
+            detail = f'none within {self.config.odometry_tolerance_s:g} s of the stamp'
+            return Closure(seen.stamp_ns, False, 'no odometry', detail)
+        k = graph.nearest(reading)
+        keyframe = graph.keyframes[k]
+        anchor = graph.brought(seen, reading, keyframe.reading)
+        closure = Closure(seen.stamp_ns, True, keyframe_ns=keyframe.reading.stamp_ns)
+        if graph.map_from_odom is not None:
+            closure = self._compared(closure, k, anchor, reading)
+        if closure.chi2 > closure.chi2_limit:
+            sighting = Sighting(seen.map_from_base, seen.covariance, reading)
+            if not self._challengers.add(sighting, self.config):
+                return closure._replace(
+                    accepted=False, reason='contradicts', detail=self._told(closure)
+                )
+            closure = closure._replace(reanchored=True)
+        elif keyframe.anchor is not None and not _surer(anchor, keyframe.anchor):
+            self._challengers.forget()
+            return closure._replace(accepted=False, reason='nothing new')
+        before = graph.keyframes[-1].map_from_base
+        if closure.reanchored:
+            self._replace_anchors()
+        else:
+            graph.anchor(k, anchor)
+        self._challengers.forget()
+        self._accepted_at = reading
+        after = graph.keyframes[-1].map_from_base
+        if before is None or after is None:
+            return closure
+        moved = pose_errors(before[None], after[None])
+        return closure._replace(
+            correction_m=float(moved.translation[0]),
+            correction_deg=float(np.degrees(moved.rotation[0])),
+        )
+
+    def _compared(self, closure: Closure, k: int, anchor: Anchor, reading: Reading) -> Closure:
+        """Compare a pose, brought to keyframe ``k``, with the graph's."""
+        expected = self.graph.keyframes[k].map_from_base
+        assert expected is not None
+        turn = Rotation.from_matrix(anchor.map_from_base[:3, :3] @ expected[:3, :3].T).as_rotvec()
+        off = np.concatenate([anchor.map_from_base[:3, 3] - expected[:3, 3], turn])
+        covariance = self.graph.covariance(k) + anchor.covariance
+        travelled_m = 0.0
+        if self._accepted_at is not None:
+            travelled_m = abs(reading.travelled_m - self._accepted_at.travelled_m)
+        return closure._replace(
+            residual_m=float(np.linalg.norm(off[:3])),
+            residual_deg=float(np.degrees(np.linalg.norm(turn))),
+            chi2=float(off @ np.linalg.solve(covariance, off)),
+            chi2_limit=float(chi2.ppf(self.config.gate, 6)),
+            travelled_m=travelled_m,
+        )
+
+    def _told(self, closure: Closure) -> str:
+        return (
+            f'{closure.residual_m:.2f} m and {closure.residual_deg:.1f} deg from the path'
+            f' (chi2 {closure.chi2:.0f}, allowed {closure.chi2_limit:.0f});'
+            f' {len(self._challengers)} of {self.config.odometry_witnesses} poses that would'
+            ' replace those before'
+        )
+
+    def _replace_anchors(self) -> None:
+        """
+        Believe the challengers.
+
+        What they contradict is a false start if it is less than they are; then all before is
+        corrected by them. Else it was right then, and the odometry does not lead from there.
+        """
+        graph, anchors = self.graph, {}
+        for map_from_base, covariance, reading in self._challengers.agreeing:
+            k = graph.nearest(reading)
+            seen = Anchor(reading.stamp_ns, map_from_base, covariance)
+            anchors[k] = graph.brought(seen, reading, graph.keyframes[k].reading)
+        false_start = not graph.settled and len(graph.anchored) < len(self._challengers)
+        graph.start_again(anchors, 0 if false_start else min(anchors))
+
+
+def _surer(new: Anchor, old: Anchor) -> bool:
+    return np.linalg.slogdet(new.covariance)[1] < np.linalg.slogdet(old.covariance)[1]
+
+
+def _fault(seen: Anchor) -> str:
+    """Return what is wrong with a pose, in words; empty if nothing is."""
+    if not np.all(np.isfinite(seen.map_from_base)) or not np.all(np.isfinite(seen.covariance)):
+        return 'it is not finite: see to its source'
+    far_m = float(np.abs(seen.map_from_base[:3, 3]).max())
+    if far_m > FAR_M:
+        return f'it is {far_m:.3g} m from the origin of the map: see to its source'
+    least = np.linalg.eigvalsh((seen.covariance + seen.covariance.T) / 2.0)[0]
+    if least <= 0.0:
+        return f'its covariance is not positive definite (least eigenvalue {least:.3g}): set it'
+    return ''

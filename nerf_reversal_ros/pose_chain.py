@@ -1,0 +1,246 @@
+"""
+Poses in a chain, odometry between them and poses of the localizer at some, solved by gtsam.
+
+The way from one keyframe to the next is a factor as loose as the odometry may drift; a pose of
+the localizer is a factor on one keyframe, an *anchor*, as loose as its covariance says, with a
+robust loss (Cauchy), so that one that is off and passed for right does not bend the path.
+"""
+
+from dataclasses import dataclass
+from importlib import metadata
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nerf_reversal_ros.config import DriftConfig
+from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.geometry import Array, inverse
+from nerf_reversal_ros.odometry_check import Reading, SIGMAS
+
+EVEN_STEPS = 5
+"""Fewer steps between two anchors are as uncertain as each of so many: errors of odometry are
+not independent from step to step."""
+CAUCHY = 3.0
+"""An anchor that is off by so many standard deviations counts half."""
+
+
+class Anchor(NamedTuple):
+    """A pose of the localizer, brought to a keyframe."""
+
+    stamp_ns: int
+    """Of the pose itself."""
+    map_from_base: Array
+    """(4, 4)."""
+    covariance: Array
+    """(6, 6) of x, y, z [m] and rotations about the fixed map axes [rad] (REP 103)."""
+
+
+@dataclass
+class Keyframe:
+    """One pose of the chain."""
+
+    serial: int
+    """Its number: those of a chain are consecutive."""
+    reading: Reading
+    """What the odometry says."""
+    map_from_base: Array | None = None
+    """(4, 4), the present estimate; None before the first anchor."""
+    anchor: Anchor | None = None
+
+
+class Prior(NamedTuple):
+    """What all that left the window says about its first keyframe."""
+
+    map_from_base: Array
+    """(4, 4)."""
+    covariance: Array
+    """(6, 6), axes as in `Anchor`."""
+
+
+class Chain:
+    """
+    Solves chains of keyframes; remembers the factors that do not change from one to the next.
+
+    Raises
+    ------
+    ConfigError
+        If gtsam is not installed.
+    """
+
+    def __init__(self, config: DriftConfig) -> None:
+        self.config = config
+        self._gtsam = _import_gtsam()
+        self._limits = self._gtsam.LevenbergMarquardtParams()
+        self._limits.setRelativeErrorTol(1e-4)
+        self._steps: dict[int, tuple[float, float, Any]] = {}
+        self._anchors: dict[int, tuple[Anchor, Any]] = {}
+
+    def solved(self, keyframes: list[Keyframe], prior: Prior | None) -> list[Array]:
+        """Return the most probable poses (4, 4), from the present ones on."""
+        graph, values = self._problem(keyframes, prior)
+        found = self._gtsam.LevenbergMarquardtOptimizer(graph, values, self._limits).optimize()
+        return [found.atPose3(keyframe.serial).matrix() for keyframe in keyframes]
+
+    def marginals(self, keyframes: list[Keyframe], prior: Prior | None) -> 'Marginals':
+        """Return what is asked for the covariance of each pose."""
+        return Marginals(self._gtsam.Marginals(*self._problem(keyframes, prior)))
+
+    def forget_before(self, serial: int) -> None:
+        """Forget the factors of keyframes that are not asked about any more."""
+        for kept in (self._steps, self._anchors):
+            for old in [number for number in kept if number < serial]:
+                del kept[old]
+
+    def _problem(self, keyframes: list[Keyframe], prior: Prior | None) -> tuple[Any, Any]:
+        """Return the factors and the present poses."""
+        gtsam = self._gtsam
+        graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
+        for keyframe in keyframes:
+            values.insert(keyframe.serial, gtsam.Pose3(present_pose(keyframe)))
+            if keyframe.anchor is not None:
+                graph.add(self._anchor(keyframe.serial, keyframe.anchor))
+        if prior is not None:
+            pose = gtsam.Pose3(prior.map_from_base)
+            graph.add(gtsam.PriorFactorPose3(keyframes[0].serial, pose, self._gaussian(prior)))
+        stds = step_stds(keyframes, prior is not None, self.config)
+        for (before, after), both in zip(pairwise(keyframes), stds.tolist(), strict=True):
+            graph.add(self._step(before, after, both))
+        return graph, values
+
+    def _anchor(self, serial: int, anchor: Anchor) -> Any:
+        known, factor = self._anchors.get(serial, (None, None))
+        if known is not anchor:
+            gtsam = self._gtsam
+            noise = gtsam.noiseModel.Robust.Create(
+                gtsam.noiseModel.mEstimator.Cauchy.Create(CAUCHY), self._gaussian(anchor)
+            )
+            factor = gtsam.PriorFactorPose3(serial, gtsam.Pose3(anchor.map_from_base), noise)
+            self._anchors[serial] = anchor, factor
+        return factor
+
+    def _step(self, before: Keyframe, after: Keyframe, stds: list[float]) -> Any:
+        std_rad, std_m = stds
+        *known, factor = self._steps.get(after.serial, (None, None, None))
+        if known != [std_rad, std_m]:
+            gtsam = self._gtsam
+            way = gtsam.Pose3(inverse(before.reading.pose) @ after.reading.pose)
+            noise = gtsam.noiseModel.Diagonal.Sigmas(np.repeat(stds, 3))  # rotation first
+            factor = gtsam.BetweenFactorPose3(before.serial, after.serial, way, noise)
+            self._steps[after.serial] = std_rad, std_m, factor
+        return factor
+
+    def _gaussian(self, pose: Anchor | Prior) -> Any:
+        covariance = tangent_covariance(pose.covariance, pose.map_from_base)
+        return self._gtsam.noiseModel.Gaussian.Covariance(covariance)
+
+
+class Marginals:
+    """The covariance of each pose of a solved chain."""
+
+    def __init__(self, of_gtsam: Any) -> None:
+        self._of_gtsam = of_gtsam
+
+    def covariance(self, keyframe: Keyframe) -> Array:
+        """Return that of one pose, (6, 6), axes as in `Anchor`."""
+        covariance = self._of_gtsam.marginalCovariance(keyframe.serial)
+        return fixed_axes_covariance(covariance, present_pose(keyframe))
+
+
+def tangent_covariance(covariance: Array, map_from_base: Array) -> Array:
+    """
+    Return a covariance (6, 6) in the tangent space of gtsam's Pose3.
+
+    Ours is of (dp, dr): the position moves by dp along the axes of the map, and the orientation
+    becomes Exp(dr) R, a rotation about the axes of the map. gtsam's is of (w, v): the pose T
+    becomes T Exp(w, v), which turns it to R Exp(w) and moves it by R v. So w = R^T dr, v = R^T dp.
+    """
+    jacobian = _tangent_from_fixed_axes(map_from_base)
+    return jacobian @ covariance @ jacobian.T
+
+
+def fixed_axes_covariance(covariance: Array, map_from_base: Array) -> Array:
+    """Return a covariance (6, 6) of gtsam's Pose3 in ours: the way back of the above."""
+    jacobian = _tangent_from_fixed_axes(map_from_base).T
+    return jacobian @ covariance @ jacobian.T
+
+
+def _tangent_from_fixed_axes(map_from_base: Array) -> Array:
+    """Return J (6, 6), orthogonal, of `tangent_covariance`."""
+    jacobian = np.zeros((6, 6))
+    jacobian[:3, 3:] = jacobian[3:, :3] = map_from_base[:3, :3].T
+    return jacobian
+
+
+def step_stds(keyframes: list[Keyframe], known: bool, config: DriftConfig) -> Array:
+    """
+    Return how far the odometry may be off from each of N keyframes to the next.
+
+    All steps from one anchor to the next have an equal part in the drift of that way. ``known``
+    tells that the first keyframe has a prior, which is an anchor too.
+
+    Returns
+    -------
+    (N - 1, 2) array
+        Standard deviations about each axis [rad] and along it [m].
+    """
+    ends = [k for k, keyframe in enumerate(keyframes) if keyframe.anchor or (known and k == 0)]
+    ends = sorted({0, *ends, len(keyframes) - 1})
+    out = np.empty((len(keyframes) - 1, 2))
+    for a, b in pairwise(ends):
+        stds = drift_stds(keyframes[a].reading, keyframes[b].reading, b - a, config)
+        out[a:b] = stds / np.sqrt(b - a)
+    return out
+
+
+def drift_stds(a: Reading, b: Reading, steps: float, config: DriftConfig) -> Array:
+    """
+    Return how far the odometry may be off on a way of so many steps, about [rad] and along [m].
+
+    The bounds of the settings are taken as `SIGMAS` standard deviations: a share of the way, for
+    drift goes on in one direction, and a constant. Fewer steps than `EVEN_STEPS` are taken as a
+    part of so many, whose errors are independent.
+    """
+    longer = max(EVEN_STEPS / steps, 1.0)
+    turned_rad = np.radians(abs(b.turned_deg - a.turned_deg))
+    bound_rad = np.radians(config.odometry_drift_deg) + config.odometry_drift * longer * turned_rad
+    travelled_m = abs(b.travelled_m - a.travelled_m)
+    bound_m = config.odometry_drift_m + config.odometry_drift * longer * travelled_m
+    return np.array([bound_rad, bound_m]) / SIGMAS / np.sqrt(longer)
+
+
+def drift_covariance(a: Reading, b: Reading, steps: float, config: DriftConfig) -> Array:
+    """
+    Return the covariance (6, 6) that a pose gains on the way, axes as in `Anchor`.
+
+    What the orientation goes astray, evenly on the way, moves its end as well: by a third of the
+    square of angle times distance.
+    """
+    if steps <= 0.0:
+        return np.zeros((6, 6))
+    std_rad, std_m = drift_stds(a, b, steps, config)
+    distance_m = np.linalg.norm(b.pose[:3, 3] - a.pose[:3, 3])
+    variance = std_m**2 + (std_rad * distance_m) ** 2 / 3.0
+    return np.diag(np.repeat([variance, std_rad**2], 3))
+
+
+def present_pose(keyframe: Keyframe) -> Array:
+    """Return map_from_base (4, 4) of a keyframe that has one."""
+    assert keyframe.map_from_base is not None
+    return keyframe.map_from_base
+
+
+def _import_gtsam() -> Any:
+    remedy = 'pip install -r requirements/loop_closer.txt'
+    try:
+        import gtsam
+    except ImportError as error:
+        raise ConfigError(
+            f'the loop closer needs gtsam, which cannot be imported ({error}): {remedy}'
+        ) from error
+    gtsam_version = metadata.version('gtsam')
+    if gtsam_version.startswith('4.2') and not np.__version__.startswith('1.'):
+        raise ConfigError(
+            f'gtsam {gtsam_version} would crash with NumPy {np.__version__}: {remedy}'
+        )
+    return gtsam

@@ -1,0 +1,157 @@
+"""The loop closer as a node: odometry and the localizer's poses in, the corrected path out."""
+
+from collections.abc import Sequence
+
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
+from nav_msgs.msg import Odometry, Path
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time as AnyTime
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from nerf_reversal_ros.config import LoopClosureConfig
+from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.loop_closure import Closure, LoopCloser
+from nerf_reversal_ros.msg import LoopClosure
+from nerf_reversal_ros.ros.odometry import nanoseconds, odom_from_base
+from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.poses import (
+    matrix_from_pose,
+    path_message,
+    pose_message,
+    transform_from_matrix,
+)
+from nerf_reversal_ros.ros.running import DONE, run, STEADY
+from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
+from nerf_reversal_ros.ros.transforms import Transforms
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Who comes late gets the last one."""
+
+
+class LoopCloserNode(Node):
+    """
+    Corrects the odometry's drift by the poses of the localizer; see `LoopCloser`.
+
+    Until the first pose of the localizer was accepted, only closures are published.
+    """
+
+    interrupted_status = DONE
+
+    def __init__(self) -> None:
+        super().__init__('loop_closer', automatically_declare_parameters_from_overrides=True)
+        self._options = Parameters(self, LoopCloserNodeConfig, LoopClosureConfig)
+        self._settings = settings = self._options.get(LoopCloserNodeConfig)
+        self._closer = LoopCloser(self._options.get(LoopClosureConfig))
+        self._path_is_new = False
+        self._path = self.create_publisher(Path, '~/path', LATCHED)
+        self._odometry = self.create_publisher(Odometry, '~/odometry', 10)
+        self._map_from_odom = self.create_publisher(TransformStamped, '~/map_from_odom', LATCHED)
+        self._closures = self.create_publisher(LoopClosure, '~/closures', 100)
+        self._transforms = Transforms(self, settings, self._hear)
+        if settings.odometry_source == 'topic':
+            qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+            if settings.reliability == 'reliable':
+                qos.reliability = ReliabilityPolicy.RELIABLE
+            self.create_subscription(Odometry, 'odom', self._on_odometry, qos)
+        self.create_subscription(
+            PoseWithCovarianceStamped, 'nerf_pose_with_covariance', self._on_pose, 100
+        )
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        self.create_timer(max(settings.path_period_s, 0.01), self._publish_path, clock=STEADY)
+
+    def close(self) -> bool:
+        """Nothing runs in a thread of its own."""
+        return True
+
+    def _on_odometry(self, message: Odometry) -> None:
+        pose = odom_from_base(message, self._settings.base_frame, self.get_logger())
+        if pose is not None:
+            self._hear(message.header.stamp, pose, message)
+
+    def _hear(self, stamp: Time, pose: Array, message: Odometry | None = None) -> None:
+        jumps, stamp_ns = self._closer.jumps, nanoseconds(stamp)
+        self._closer.configure(self._options.get(LoopClosureConfig))
+        closures = self._closer.hear(stamp_ns, pose)
+        if self._closer.jumps > jumps:
+            self.get_logger().warning('the time of the odometry jumped back: all begins anew')
+            self._path_is_new = True  # an empty one
+        self._publish(closures)
+        now = self._closer.now()
+        if now is None or now.stamp_ns != stamp_ns:
+            return
+        corrected = Odometry(child_frame_id=self._settings.base_frame)
+        corrected.header = self._header(stamp_ns)
+        corrected.pose.pose = pose_message(now.map_from_base)
+        corrected.pose.covariance = now.covariance.ravel()
+        if message is not None:
+            corrected.twist = message.twist
+        self._odometry.publish(corrected)
+        self._transforms.broadcast(self._transform(stamp_ns))
+
+    def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        frame, wanted = message.header.frame_id, self._settings.map_frame
+        if frame != wanted:
+            self.get_logger().warning(
+                f'a pose is in the frame {frame}, and map_frame is {wanted}: it is left out until'
+                ' both are the same',
+                throttle_duration_sec=10.0,
+            )
+            return
+        stamp_ns, covariance = nanoseconds(message.header.stamp), message.pose.covariance
+        pose = matrix_from_pose(message.pose.pose)
+        self._closer.configure(self._options.get(LoopClosureConfig))
+        self._publish(self._closer.see(stamp_ns, pose, np.reshape(covariance, (6, 6))))
+
+    def _publish(self, closures: list[Closure]) -> None:
+        for closure in closures:
+            self._closures.publish(self._message(closure))
+            if closure.reanchored:
+                self.get_logger().warning(
+                    'poses that agree with each other replace those before: the robot is'
+                    f' {closure.residual_m:.2f} m and {closure.residual_deg:.1f} deg from where'
+                    ' it was taken to be'
+                )
+            if closure.accepted:
+                self._map_from_odom.publish(self._transform(closure.stamp_ns))
+                self._path_is_new = True
+
+    def _message(self, closure: Closure) -> LoopClosure:
+        told = closure._asdict()
+        message = LoopClosure(header=self._header(told.pop('stamp_ns')))
+        message.keyframe_stamp = AnyTime(nanoseconds=told.pop('keyframe_ns')).to_msg()
+        for name, value in told.items():
+            setattr(message, name, value)
+        message.map_from_odom = self._transform(closure.stamp_ns).transform
+        return message
+
+    def _transform(self, stamp_ns: int) -> TransformStamped:
+        known = self._closer.graph.map_from_odom
+        message = TransformStamped(header=self._header(stamp_ns))
+        message.child_frame_id = self._settings.odom_frame
+        message.transform = transform_from_matrix(np.eye(4) if known is None else known)
+        return message
+
+    def _publish_path(self) -> None:
+        if not self._path_is_new:
+            return
+        self._path_is_new = False
+        self._path.publish(path_message(self._settings.map_frame, self._closer.graph.path))
+
+    def _header(self, stamp_ns: int) -> Header:
+        stamp = AnyTime(nanoseconds=stamp_ns).to_msg()
+        return Header(stamp=stamp, frame_id=self._settings.map_frame)
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._closer.reset()
+        self._path_is_new = True
+        response.success, response.message = True, 'all poses are forgotten'
+        return response
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(LoopCloserNode, args)
