@@ -143,6 +143,14 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path, its links followed, stays in a folder."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a name that cannot be one
+        return False
+
+
 def open_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[bytes]:
     """Open an .npy file for writing rows; made with its full size when it is not there."""
     if not path.exists():

@@ -23,7 +23,7 @@ import numpy as np
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.errors import BuildError, ImageError, MapError
-from nerf_reversal_ros.files import is_full_disk, remove, replace_text, sha256, sync
+from nerf_reversal_ros.files import is_full_disk, is_inside, remove, replace_text, sha256, sync
 from nerf_reversal_ros.geometry import Array
 
 FORMAT_VERSION = 3
@@ -128,7 +128,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _check_file(path: Path, name: str, expected: dict[str, Any]) -> None:
     file = path / name
-    if not _NAME.fullmatch(name) or not file.resolve().is_relative_to(path.resolve()):
+    if not _NAME.fullmatch(name) or not is_inside(file, path):
         raise MapError(
             f'{path / MANIFEST} names a file outside the map, {name!r}: do not trust this map,'
             ' build it again'

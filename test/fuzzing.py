@@ -1,0 +1,284 @@
+"""
+What every reader must bear: files and messages that are damaged, or made to do harm.
+
+A case is a good file that was spoiled by hypothesis. What reads it must give a result or refuse it
+with a NerfReversalError in one sentence. Any other exception, ten seconds of computing, or 2 GiB
+more memory is a failure. By command, for as long as wanted:
+
+    python test/fuzzing.py --cases 2000                 all readers
+    python test/fuzzing.py --only map,bag --seed 3      some, other cases
+    python test/fuzzing.py --only picture --atheris -- -max_total_time=600   guided by coverage
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Callable
+import contextlib
+from dataclasses import dataclass, field
+import json
+import logging
+import os
+from pathlib import Path
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import traceback
+from typing import Any
+import zipfile
+
+from hypothesis import given, HealthCheck, Phase, seed, settings, strategies as st
+
+from nerf_reversal_ros.errors import NerfReversalError
+
+CPU_S, MEMORY_BYTES = 10, 2 << 30
+"""What one case may take."""
+
+# ---- how to spoil
+
+_NUMBERS = [0, 1, 0x7F, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1]
+_BYTES = st.one_of(
+    st.binary(max_size=16),
+    st.sampled_from(_NUMBERS).map(lambda n: struct.pack('<Q', n)),
+    st.sampled_from(_NUMBERS).map(lambda n: struct.pack('>Q', n)),
+    st.sampled_from(_NUMBERS).map(lambda n: struct.pack('<I', n & 0xFFFFFFFF)),
+    st.sampled_from(_NUMBERS).map(lambda n: struct.pack('>H', n & 0xFFFF)),
+)
+_WORDS = [
+    *('null', 'NaN', 'Infinity', '-1', '1e999', '9' * 400, '""', '[]', '{}', '[' * 3000, '\\ud800'),
+    *('!!python/object/apply:os.system ["true"]', '!!timestamp "2023-99-99"', '!!int "x"', '<<: 1'),
+    *('&a [*a]', '*b', '? [1]\n: 2', '!!binary "%"', '2023-99-99', '0x', '0b', '!!float "."', '='),
+    *('!!set {a}', '!!omap [1]', '!!pairs 3', '\0', '\n', '\t', ':', '../../etc/passwd', '/etc'),
+]
+_ODD: list[Any] = [
+    *(None, True, 0, -1, 1, 2**31, 2**64, 10**400, 0.5, -0.0, 1e308, float('nan'), float('inf')),
+    *('', '0', 'nan', '../../etc/passwd', '/etc/passwd', '\0', '\ud800', 'a' * 5000, 'ü'),
+    *([], {}, [[]], [None], {'': None}, [0] * 3, [[0.0] * 4] * 4, [[float('nan')] * 4] * 4),
+]
+
+
+def spoil_bytes(draw, content: bytes) -> bytes:
+    """Overwrite, insert, cut out, repeat or cut off, often near the ends, where headers are."""
+    spoiled = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        size = len(spoiled)
+        near = st.integers(0, min(size, 256))
+        at = draw(st.one_of(near, near.map(lambda n, size=size: size - n), st.integers(0, size)))
+        how = draw(st.sampled_from(['overwrite', 'insert', 'cut out', 'repeat', 'cut off']))
+        part = draw(_BYTES)
+        if how == 'overwrite':
+            spoiled[at : at + len(part)] = part
+        elif how == 'insert':
+            spoiled[at:at] = part
+        elif how == 'cut out':
+            del spoiled[at : at + draw(st.integers(1, 64))]
+        elif how == 'repeat':
+            spoiled[at:at] = spoiled[at : at + draw(st.integers(1, 64))]
+        else:
+            del spoiled[at:]
+    return bytes(spoiled)
+
+
+def spoil_text(draw, content: bytes) -> bytes:
+    """Put words that mean something where they should not be."""
+    text = content.decode(errors='replace')
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(text)))
+        end = at + draw(st.sampled_from([0, 0, 1, 8]))
+        text = text[:at] + draw(st.sampled_from(_WORDS)) + text[end:]
+    return text.encode(errors='replace')
+
+
+def spoil_json(draw, content: bytes) -> bytes:
+    """Replace, remove or add a value somewhere in the tree."""
+    tree = json.loads(content)
+    for _ in range(draw(st.integers(1, 3))):
+        tree = _spoiled_tree(draw, tree)
+    return json.dumps(tree).encode()
+
+
+def _spoiled_tree(draw, tree: Any) -> Any:
+    places = list(_places(tree))
+    if not places:
+        return draw(st.sampled_from(_ODD))
+    holder, key = draw(st.sampled_from(places))
+    how = draw(st.sampled_from(['replace', 'replace', 'remove', 'double']))
+    if how == 'remove':
+        del holder[key]
+    elif how == 'double' and isinstance(holder, list):
+        holder.insert(key, holder[key])
+    else:
+        holder[key] = draw(st.sampled_from(_ODD))
+    return tree
+
+
+def _places(tree: Any):
+    pairs = tree.items() if isinstance(tree, dict) else ()
+    pairs = enumerate(tree) if isinstance(tree, list) else pairs
+    for key, item in list(pairs):
+        yield tree, key
+        yield from _places(item)
+
+
+def spoil_safetensors(draw, content: bytes) -> bytes:
+    """Spoil the header and keep the rest as it should be, or the numbers and not the header."""
+    (size,) = struct.unpack_from('<Q', content)
+    header, numbers = content[8 : 8 + size], content[8 + size :]
+    if draw(st.booleans()):
+        header = spoil_json(draw, header)
+    else:
+        numbers = spoil_bytes(draw, numbers)[: len(numbers)].ljust(len(numbers), b'\xff')
+    return struct.pack('<Q', len(header)) + header + numbers
+
+
+def spoil_zip(draw, path: Path) -> None:
+    """Spoil one member and pack again, so that the checksums are right."""
+    with zipfile.ZipFile(path) as archive:
+        members = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    name = draw(st.sampled_from(sorted(members)))
+    spoil = spoil_json if name == 'metadata' else spoil_bytes
+    members[name] = spoil(draw, members[name])
+    if draw(st.booleans()):
+        members[draw(st.sampled_from(['../x', '/x', '', 'metadata', 'rgbd/0.jpg/']))] = b'x'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name or 'x'), content)
+
+
+def spoil_file(draw, path: Path) -> None:
+    """Spoil a file, mostly in a way that fits its kind."""
+    content = path.read_bytes()
+    ways: list[Callable] = [spoil_bytes]
+    if path.suffix in ('.json', '.yaml', '.yml', '.txt') or path.name == 'metadata':
+        ways += [spoil_text] * 2
+    if path.suffix == '.json':
+        ways += [spoil_json] * 3
+    if path.suffix == '.safetensors':
+        ways += [spoil_safetensors] * 3
+    if path.suffix in ('.npz', '.r3d'):
+        ways += [spoil_zip] * 2
+    spoil = draw(st.sampled_from(ways))
+    if spoil is spoil_zip:
+        spoil_zip(draw, path)
+    else:
+        path.write_bytes(spoil(draw, content))
+
+
+# ---- how to try
+
+
+@dataclass
+class Reader:
+    """Something of the package that reads what came from elsewhere."""
+
+    name: str
+    attempt: Callable[[Any], None]
+    """Given hypothesis' ``draw``, spoil something and read it."""
+    plain: Callable[[], None] = lambda: None
+    """Read the same unspoiled, which must be well."""
+
+
+@dataclass
+class Tally:
+    """What became of the cases of a reader."""
+
+    outcomes: Counter = field(default_factory=Counter)
+    peak_mib: int = 0
+    failure: str = ''
+    sentences: set = field(default_factory=set)
+
+    def one_sentence(self, error: NerfReversalError) -> None:
+        said = str(error)
+        assert said.strip() and '\n' not in said.strip(), f'not one sentence: {said!r}'
+        assert len(said) < 2000, f'a sentence of {len(said)} characters: {said[:300]}'
+
+
+class TooLong(BaseException):
+    """A case took more than it may."""
+
+
+def _too_long(*_):
+    raise TooLong(f'more than {CPU_S} s of computing')
+
+
+def files_reader(
+    name: str, folder: Path, read: Callable[[Path], None], mend: Callable[[Path], None], only=None
+) -> Reader:
+    """Return a reader of a folder, one of whose files is spoiled and then ``mend`` called."""
+    files = {
+        path: path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file() and (only is None or path.name in only)
+    }
+
+    def attempt(draw):
+        path = draw(st.sampled_from(list(files)))
+        before = {p: p.read_bytes() for p in folder.rglob('*') if p.is_file() and p not in files}
+        try:
+            spoil_file(draw, path)
+            mend(folder)
+            read(folder)
+        finally:
+            path.write_bytes(files[path])
+            for other, content in before.items():
+                other.write_bytes(content)
+
+    return Reader(name, attempt, lambda: read(folder))
+
+
+def limited(memory_bytes: int = MEMORY_BYTES) -> None:
+    """Let this process have no more than so much memory beyond what it has."""
+    pages = int(Path('/proc/self/statm').read_text().split()[0])
+    limit = pages * resource.getpagesize() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def case_of(reader: Reader, tally: Tally) -> Callable:
+    """Return the hypothesis test of a reader."""
+
+    @given(st.data())
+    def case(data):
+        signal.signal(signal.SIGPROF, _too_long)
+        signal.setitimer(signal.ITIMER_PROF, CPU_S)
+        try:
+            reader.attempt(data.draw)
+            tally.outcomes['read'] += 1
+        except NerfReversalError as error:
+            tally.one_sentence(error)
+            tally.outcomes['refused'] += 1
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    return case
+
+
+def try_cases(reader: Reader, cases: int, number: int = 0) -> Tally:
+    """Try so many cases in this process; a failure is in the tally, as small as it can be."""
+    logging.disable(logging.CRITICAL)
+    tally = Tally()
+    phases = (Phase.generate, Phase.shrink)
+    how = settings(
+        max_examples=cases,
+        deadline=None,
+        database=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        reader.plain()
+        seed(number)(how(case_of(reader, tally)))()
+    except (Exception, TooLong):
+        tally.failure = traceback.format_exc()
+    tally.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return tally
+
+
+def tried_in_a_process(make: Callable[[Path], Reader], cases: int, number: int, told: str) -> None:
+    """Do `try_cases` with little memory, and write the tally to the file ``told``."""
+    with contextlib.redirect_stderr(open(os.devnull, 'w')), tempfile.TemporaryDirectory() as own:
+        reader = make(Path(own))
+        limited()
+        tally = try_cases(reader, cases, number)
+    outcome = {'outcomes': tally.outcomes, 'peak_mib': tally.peak_mib, 'failure': tally.failure}
+    Path(told).write_text(json.dumps(outcome))
