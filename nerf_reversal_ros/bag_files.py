@@ -139,7 +139,8 @@ def _refuse_odd_tables(file: Path) -> None:
 
 
 def _unzstd(data: bytes, size: int) -> bytes:
-    return _checked(storage_mcap.zstd.ZstdDecompressor().decompress(data, size + 1), size)
+    zstd = getattr(storage_mcap, 'zstd')  # noqa: B009  (compression.zstd or its backport)
+    return _checked(zstd.ZstdDecompressor().decompress(data, size + 1), size)
 
 
 def _unlz4(data: bytes, size: int) -> bytes:

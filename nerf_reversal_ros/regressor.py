@@ -186,9 +186,16 @@ class PoseRegressor:
         """
         try:
             with safetensors.safe_open(path, framework='pt', device=str(device)) as file:
-                header = json.loads((file.metadata() or {})['regressor'])
+                header = dict(json.loads((file.metadata() or {})['regressor']))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        except (
+            OSError,
+            safetensors.SafetensorError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:
             raise MapError(
                 f'{path} is not a regressor that can be read ({error}): build the map again'
             ) from error
@@ -205,17 +212,17 @@ class PoseRegressor:
             parts.setdefault(group, {})[rest] = value
         try:
             camera, pca = Camera(**header['camera']), Pca(**parts['pca'])
-            network = PoseNetwork(
-                header['compression'], camera.height, camera.width, len(pca.components)
-            )
-            network.load_state_dict(parts['network'])
-            index, numbers = parts['index'], parts['numbers']
             pixels = camera.width * camera.height * 3
             expected = {'mean': (pixels,), 'components': (len(pca.variance), pixels)}
             for name, shape in expected.items():
                 found = tuple(parts['pca'][name].shape)
                 if found != shape:
                     raise ValueError(f'pca.{name} is {found}, not {shape}')
+            network = PoseNetwork(
+                header['compression'], camera.height, camera.width, len(pca.components)
+            )
+            network.load_state_dict(parts['network'])
+            index, numbers = parts['index'], parts['numbers']
             if index['poses'].shape != (len(index['codes']), 4, 4):
                 raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')
             return cls(

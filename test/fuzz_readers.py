@@ -46,32 +46,35 @@ EVERY_FRAME = CaptureConfig(pose_convention='optical', up_axis='z', min_move_m=0
 
 
 def each(*reads: Callable) -> Callable[[object], None]:
-    """Return a function that does all reads and then tells of the last that was refused."""
+    """Return a function that does all reads, which refuses what all of them refused."""
 
     def read_all(message):
-        refused = None
+        refused = []
         for read in reads:
             try:
                 read(message)
             except NerfReversalError as error:
-                refused = error
-        if refused:
-            raise refused
+                refused.append(error)
+        if len(refused) == len(reads):
+            raise refused[0]
 
     return read_all
 
 
 _SIZES = st.one_of(st.integers(0, 20), st.sampled_from([2**16, 2**31 - 1, 2**32 - 1]))
 _ENCODINGS = st.sampled_from(
-    [*('rgb8', 'bgra8', 'mono8', 'mono16', 'rgb16', 'yuv422', 'yuv422_yuy2', 'nv12', 'nv21')]
-    + [*('32FC1', '16UC1', '8UC3', '', 'bayer_rggb8', 'x' * 99)]
+    [
+        *('rgb8', 'bgra8', 'mono8', 'mono16', 'rgb16', 'yuv422', 'yuv422_yuy2', 'nv12', 'nv21'),
+        *('32FC1', '16UC1', '8UC3', '', 'bayer_rggb8', 'x' * 99),
+    ]
 )
 _read_picture = each(rgb_from_message, thumbnail, depth_from_message)
 
 
 def raw_picture(_: Path) -> Reader:
     def attempt(draw):
-        fields = {name: draw(_SIZES) for name in ('height', 'width', 'step')}
+        fields = {name: draw(_SIZES) for name in ('height', 'width')}
+        fields['step'] = draw(st.one_of(_SIZES, st.integers(1, 8).map(fields['width'].__mul__)))
         data = np.frombuffer(draw(st.binary(max_size=2000)), np.uint8)
         big = draw(st.integers(0, 255))
         message = SimpleNamespace(encoding=draw(_ENCODINGS), is_bigendian=big, data=data, **fields)
@@ -174,7 +177,7 @@ def bag_reader(storage: str) -> Callable[[Path], Reader]:
             for frame in open_capture(path, EVERY_FRAME, prune=False):
                 assert frame.rgb.dtype == np.uint8
 
-        return files_reader(f'bag_{storage}', bag, read, lambda _: None)
+        return files_reader(f'bag_{storage}', bag, read)
 
     return make
 
@@ -198,7 +201,7 @@ def recording(name: str, write: Callable[[Path], Path], **how) -> Callable[[Path
             finally:
                 shutil.rmtree(bag, ignore_errors=True)
 
-        return files_reader(name, whole, read, lambda _: None)
+        return files_reader(name, whole, read)
 
     return make
 
@@ -237,21 +240,17 @@ def settings_file(folder: Path) -> Reader:
         from_mapping(QueryConfig, query)
         from_mapping(BuildConfig, {key: v for key, v in given.items() if key != 'localizer'})
 
-    return files_reader('settings', folder, read, lambda _: None)
+    return files_reader('settings', folder, read)
 
 
 def config_yml(folder: Path) -> Reader:
     (folder / 'config.yml').write_text(CONFIG_YML)
-    return files_reader(
-        'config_yml', folder, lambda _: read_config(folder / 'config.yml'), lambda _: None
-    )
+    return files_reader('config_yml', folder, lambda _: read_config(folder / 'config.yml'))
 
 
 def positions(folder: Path) -> Reader:
     (folder / 'positions.txt').write_text('# a\na.jpg,0,0,1\n"b.jpg",1,0,1\nc.jpg,0,2.5,1\n')
-    return files_reader(
-        'positions', folder, lambda _: read_positions(folder / 'positions.txt'), lambda _: None
-    )
+    return files_reader('positions', folder, lambda _: read_positions(folder / 'positions.txt'))
 
 
 def unfinished(folder: Path) -> Reader:
@@ -269,7 +268,7 @@ def unfinished(folder: Path) -> Reader:
             writer.mark('field')
 
     only = ('.state.json', 'field.safetensors')
-    return files_reader('unfinished', partial, read, lambda _: None, only)
+    return files_reader('unfinished', partial, read, only=only)
 
 
 def readers(small_map: Path) -> dict[str, Callable[[Path], Reader]]:

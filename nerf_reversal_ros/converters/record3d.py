@@ -177,7 +177,7 @@ class _R3d(_Recording):
             self._zip = zipfile.ZipFile(source)
         except OSError as error:
             raise CaptureError(f'cannot read {source}: {error.strerror}') from error
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise CaptureError(f'{source} is no .r3d file or was cut off ({error})') from error
         self._entries = {entry.filename: entry for entry in self._zip.infolist()}
         for name in self._entries:
