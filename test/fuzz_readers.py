@@ -61,7 +61,8 @@ def each(*reads: Callable) -> Callable[[object], None]:
     return read_all
 
 
-_SIZES = st.one_of(st.integers(0, 20), st.sampled_from([2**16, 2**31 - 1, 2**32 - 1]))
+_SIDES = st.one_of(st.integers(0, 40), st.integers(1, 20).map(lambda n: 2 * n))
+_SIZES = st.one_of(_SIDES, _SIDES, st.sampled_from([2**16, 2**31 - 1, 2**32 - 1]))
 _ENCODINGS = st.sampled_from(
     [
         *('rgb8', 'bgra8', 'mono8', 'mono16', 'rgb16', 'yuv422', 'yuv422_yuy2', 'nv12', 'nv21'),
@@ -75,7 +76,9 @@ def raw_picture(_: Path) -> Reader:
     def attempt(draw):
         fields = {name: draw(_SIZES) for name in ('height', 'width')}
         fields['step'] = draw(st.one_of(_SIZES, st.integers(1, 8).map(fields['width'].__mul__)))
-        data = np.frombuffer(draw(st.binary(max_size=2000)), np.uint8)
+        data = np.full(
+            draw(st.sampled_from([20_000, 900, 0])), draw(st.integers(0, 255)), np.uint8
+        )
         big = draw(st.integers(0, 255))
         message = SimpleNamespace(encoding=draw(_ENCODINGS), is_bigendian=big, data=data, **fields)
         _read_picture(message)
@@ -206,6 +209,15 @@ def recording(name: str, write: Callable[[Path], Path], **how) -> Callable[[Path
     return make
 
 
+def write_scene(folder: Path) -> Path:
+    """One frame with depth as PNG, one with depth as an array."""
+    scene = recordings.write_nerfstudio(folder / 'scene', order=range(2))
+    np.save(scene / 'depth_1.npy', np.ones((64, 48), np.float32))
+    told = (scene / 'transforms.json').read_text()
+    (scene / 'transforms.json').write_text(told.replace('depth_1.png', 'depth_1.npy'))
+    return scene
+
+
 def write_scenes(folder: Path) -> Path:
     return recordings.write_seven_scenes(folder / 'seq-01', range(1))
 
@@ -285,10 +297,7 @@ def readers(small_map: Path) -> dict[str, Callable[[Path], Reader]]:
         'record3d_export': recording(
             'record3d_export', lambda f: recordings.write_export(f / 'walk', pictures)
         ),
-        'transforms_json': recording(
-            'transforms_json',
-            lambda f: recordings.write_nerfstudio(f / 'scene', order=pictures),
-        ),
+        'transforms_json': recording('transforms_json', write_scene),
         'seven_scenes': recording('seven_scenes', write_scenes),
         'pose_file': recording('pose_file', write_scenes, poses='seq-01/poses.txt'),
         'settings': settings_file,

@@ -10,6 +10,7 @@ more memory is a failure. By command, for as long as wanted:
     python test/fuzzing.py --only picture --atheris -- -max_total_time=600   guided by coverage
 """
 
+import argparse
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from pathlib import Path
 import resource
 import signal
 import struct
+import sys
 import tempfile
 import traceback
 from typing import Any
@@ -288,12 +290,77 @@ def try_cases(reader: Reader, cases: int, number: int = 0) -> Tally:
     return tally
 
 
-def tried_in_a_process(make: Callable[[Path], Reader], cases: int, number: int, told: str) -> None:
+def tried_in_a_process(map_dir: Path, name: str, cases: int, number: int, told: Path) -> None:
     """Do `try_cases` with little memory, and write the tally to the file ``told``."""
+    from fuzz_readers import readers
+
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries in C complain there
     with tempfile.TemporaryDirectory() as own:
-        reader = make(Path(own))
+        reader = readers(map_dir)[name](Path(own))
         limited()
         tally = try_cases(reader, cases, number)
     outcome = {'outcomes': tally.outcomes, 'peak_mib': tally.peak_mib, 'failure': tally.failure}
-    Path(told).write_text(json.dumps(outcome))
+    told.write_text(json.dumps(outcome))
+
+
+def main() -> int:
+    """Try all readers, or some, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--cases', type=int, default=1000, help='of each reader')
+    parser.add_argument('--only', default='', help='names of readers, separated by commas')
+    parser.add_argument('--seed', type=int, default=0, help='which cases')
+    parser.add_argument('--map', type=Path, help='a map to spoil (default: a small one is built)')
+    parser.add_argument('--atheris', nargs='*', help='one reader, guided by coverage; its options')
+    given = parser.parse_args()
+    from building import SPAWNER
+    from fuzz_readers import readers
+    from small_map import build_small_map
+
+    failed = 0
+    with tempfile.TemporaryDirectory() as own:
+        map_dir = given.map or build_small_map(Path(own)).path
+        found = readers(map_dir)
+        names = given.only.split(',') if given.only else list(found)
+        if given.atheris is not None:
+            return guided(found[names[0]](Path(own)), given.atheris)
+        print(
+            '| reader | cases | read | refused | peak memory |\n|---|---|---|---|---|', flush=True
+        )
+        for name in names:
+            told = Path(own) / 'told.json'
+            told.unlink(missing_ok=True)
+            work = (map_dir, name, given.cases, given.seed, told)
+            process = SPAWNER.Process(target=tried_in_a_process, args=work)
+            process.start()
+            process.join()
+            if not told.exists():
+                print(f'{name}: the process ended with {process.exitcode}')
+                failed += 1
+                continue
+            tally = json.loads(told.read_text())
+            read, refused = (tally['outcomes'].get(what, 0) for what in ('read', 'refused'))
+            peak = f'{tally["peak_mib"]} MiB'
+            print(f'| {name} | {read + refused} | {read} | {refused} | {peak} |', flush=True)
+            if tally['failure']:
+                print(tally['failure'])
+                failed += 1
+    return min(failed, 1)
+
+
+def guided(reader: Reader, options: list[str]) -> int:
+    """Let atheris choose the cases of one reader, by what code of ours they reach."""
+    try:
+        import atheris
+    except ImportError:
+        print('atheris is not installed, or has no wheel for this Python: pip install atheris')
+        return 2
+    case = settings(deadline=None, database=None)(case_of(reader, Tally()))
+    atheris.instrument_all()
+    limited()
+    atheris.Setup([sys.argv[0], *options], case.hypothesis.fuzz_one_input)
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
