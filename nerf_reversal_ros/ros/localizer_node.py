@@ -134,11 +134,13 @@ class LocalizerNode(LifecycleNode):
 
     def load(self, map_dir: Path) -> None:
         """Use another map from now on; an error leaves the present one."""
+        answering = self.answering
         localizer = self._made(map_dir)
-        if (answering := self.answering) is not None:
-            answering.exchange(localizer)
-            self._map_dir = map_dir
-        self.reset()
+        if answering is not None and self.answering is answering:
+            answering.exchange(localizer, self.reset)
+        if answering is None or self.answering is not answering:
+            raise ConfigError('the localizer was cleaned up meanwhile: configure it, then load')
+        self._map_dir = map_dir
 
     def reset(self) -> None:
         """Forget the waiting picture, all counts, and what the odometry is compared with."""
