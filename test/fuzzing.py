@@ -6,8 +6,8 @@ with a NerfReversalError in one sentence. Any other exception, ten seconds of co
 more memory is a failure. By command, for as long as wanted:
 
     python test/fuzzing.py --cases 2000                 all readers
-    python test/fuzzing.py --only map,bag --seed 3      some, other cases
-    python test/fuzzing.py --only picture --atheris -- -max_total_time=600   guided by coverage
+    python test/fuzzing.py --only map,r3d --seed 3      some, other cases
+    python test/fuzzing.py --only bag_mcap --atheris -max_total_time=600     guided by coverage
 """
 
 import argparse
@@ -310,55 +310,69 @@ def main() -> int:
     parser.add_argument('--only', default='', help='names of readers, separated by commas')
     parser.add_argument('--seed', type=int, default=0, help='which cases')
     parser.add_argument('--map', type=Path, help='a map to spoil (default: a small one is built)')
-    parser.add_argument('--atheris', nargs='*', help='one reader, guided by coverage; its options')
-    given = parser.parse_args()
-    from building import SPAWNER
+    parser.add_argument(
+        '--atheris',
+        action='store_true',
+        help='guided by coverage; further options: of libFuzzer',
+    )
+    given, others = parser.parse_known_args()
+    names = given.only.split(',') if given.only else []
+    if given.atheris:
+        return guided(names, given.map, others)
+    if others:
+        parser.error(f'unknown {others[0]}')
     from fuzz_readers import readers
     from small_map import build_small_map
 
     failed = 0
     with tempfile.TemporaryDirectory() as own:
         map_dir = given.map or build_small_map(Path(own)).path
-        found = readers(map_dir)
-        names = given.only.split(',') if given.only else list(found)
-        if given.atheris is not None:
-            return guided(found[names[0]](Path(own)), given.atheris)
-        print(
-            '| reader | cases | read | refused | peak memory |\n|---|---|---|---|---|', flush=True
-        )
-        for name in names:
-            told = Path(own) / 'told.json'
-            told.unlink(missing_ok=True)
-            work = (map_dir, name, given.cases, given.seed, told)
-            process = SPAWNER.Process(target=tried_in_a_process, args=work)
-            process.start()
-            process.join()
-            if not told.exists():
-                print(f'{name}: the process ended with {process.exitcode}')
-                failed += 1
-                continue
-            tally = json.loads(told.read_text())
-            read, refused = (tally['outcomes'].get(what, 0) for what in ('read', 'refused'))
-            peak = f'{tally["peak_mib"]} MiB'
-            print(f'| {name} | {read + refused} | {read} | {refused} | {peak} |', flush=True)
-            if tally['failure']:
-                print(tally['failure'])
-                failed += 1
+        print('| reader | cases | read | refused | peak memory |\n' + '|---' * 5 + '|', flush=True)
+        for name in names or readers(map_dir):
+            failed += not told_of(map_dir, name, given.cases, given.seed, Path(own) / 'told.json')
     return min(failed, 1)
 
 
-def guided(reader: Reader, options: list[str]) -> int:
+def told_of(map_dir: Path, name: str, cases: int, number: int, told: Path) -> bool:
+    """Try a reader in a process of its own, print its row; tell whether all went well."""
+    from building import run
+
+    told.unlink(missing_ok=True)
+    status = run(tried_in_a_process, map_dir, name, cases, number, told)
+    if not told.exists():
+        print(f'{name}: the process ended with {status}', flush=True)
+        return False
+    tally = json.loads(told.read_text())
+    read, refused = (tally['outcomes'].get(what, 0) for what in ('read', 'refused'))
+    peak = f'{tally["peak_mib"]} MiB'
+    print(f'| {name} | {read + refused} | {read} | {refused} | {peak} |', flush=True)
+    print(tally['failure'], end='', flush=True)
+    return not tally['failure']
+
+
+def guided(names: list[str], map_dir: Path | None, options: list[str]) -> int:
     """Let atheris choose the cases of one reader, by what code of ours they reach."""
     try:
         import atheris
     except ImportError:
         print('atheris is not installed, or has no wheel for this Python: pip install atheris')
         return 2
-    case = settings(deadline=None, database=None)(case_of(reader, Tally()))
-    atheris.instrument_all()
-    limited()
-    atheris.Setup([sys.argv[0], *options], case.hypothesis.fuzz_one_input)
-    atheris.Fuzz()
+    if len(names) != 1:
+        print('atheris tries one reader: name it with --only')
+        return 2
+    with atheris.instrument_imports(include=['nerf_reversal_ros']):
+        from fuzz_readers import readers
+        from small_map import build_small_map
+    with tempfile.TemporaryDirectory() as own:
+        spoiled = map_dir
+        if spoiled is None and names == ['map']:
+            spoiled = build_small_map(Path(own)).path
+        reader = readers(spoiled)[names[0]](Path(own))
+        case = settings(deadline=None, database=None)(case_of(reader, Tally()))
+        logging.disable(logging.CRITICAL)
+        limited()
+        atheris.Setup([sys.argv[0], '-rss_limit_mb=0', *options], case.hypothesis.fuzz_one_input)
+        atheris.Fuzz()
     return 0
 
 
