@@ -13,6 +13,7 @@ more memory is a failure. By command, for as long as wanted:
 import argparse
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 import json
 import logging
@@ -74,6 +75,8 @@ _ODD: list[Any] = [
     *([], {}, [[]], [None], {'': None}, [0] * 3, [[0.0] * 4] * 4, [[float('nan')] * 4] * 4),
 ]
 
+_ODD_VALUES = st.sampled_from(_ODD).map(deepcopy)  # for they are spoiled further
+
 
 def spoil_bytes(draw, content: bytes) -> bytes:
     """Overwrite, insert, cut out, repeat or cut off, often near the ends, where headers are."""
@@ -118,7 +121,7 @@ def spoil_json(draw, content: bytes) -> bytes:
 def _spoiled_tree(draw, tree: Any) -> Any:
     places = list(_places(tree))
     if not places:
-        return draw(st.sampled_from(_ODD))
+        return draw(_ODD_VALUES)
     holder, key = draw(st.sampled_from(places))
     how = draw(st.sampled_from(['replace', 'replace', 'remove', 'double']))
     if how == 'remove':
@@ -126,7 +129,7 @@ def _spoiled_tree(draw, tree: Any) -> Any:
     elif how == 'double' and isinstance(holder, list):
         holder.insert(key, holder[key])
     else:
-        holder[key] = draw(st.sampled_from(_ODD))
+        holder[key] = draw(_ODD_VALUES)
     return tree
 
 
