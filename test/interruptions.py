@@ -116,14 +116,19 @@ def try_kills(walk: Path, kills: int, rng: random.Random) -> dict:
         plain, killed = Path(folder) / 'plain', Path(folder) / 'killed'
         plain.mkdir(), killed.mkdir()
         began_s = time.monotonic()
-        subprocess.run(command('build', walk, walk, plain), check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            command('build', walk, walk, plain),
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         span_s = time.monotonic() - began_s
         done, words = 0, command('build', walk, walk, killed)
         while done < kills and not (killed / 'm').exists():
             interrupted(words, rng.uniform(0.1, 0.5) * span_s, signal.SIGKILL)
             done += 1
         if not (killed / 'm').exists():
-            subprocess.run(words, check=True, stderr=subprocess.DEVNULL)
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         files = sorted(path.name for path in (plain / 'm').iterdir() if path.suffix != '.json')
         same = [
             (plain / 'm' / name).read_bytes() == (killed / 'm' / name).read_bytes()
