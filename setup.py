@@ -95,7 +95,7 @@ setup(
         (f'share/{NAME}', ['package.xml']),
         *(
             (f'share/{NAME}/{d}', sorted(str(p) for p in Path(d).iterdir() if p.is_file()))
-            for d in ('config', 'launch')
+            for d in ('config', 'launch', 'rviz')
             if Path(d).is_dir()
         ),
     ],

@@ -25,7 +25,7 @@ from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.config import BuildConfig, from_mapping
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.hardening import made_hard, mirrored, Shot
-from nerf_reversal_ros.localization import Localizer, open_localizer
+from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.map_store import open_map
 
 
@@ -55,9 +55,7 @@ def main() -> None:
 def collected(map_dir: Path, bag: Path, variants: int) -> Poses:
     """Localize the held-out frames of a bag, made hard, and in a mirror."""
     map_ = open_map(map_dir)
-    opened = open_localizer(map_, OPEN)
-    walked = map_.map_from_camera_walked[:, :3, 3]
-    localizer = Localizer(opened.atlas, opened.surface, opened.regressor, walked, BARE, OPEN)
+    localizer = open_localizer(map_, OPEN, BARE)
     built = from_mapping(BuildConfig, map_.manifest['built']['config'])
     capture = open_capture(bag, built.capture, convention=map_.convention)
     share = built.field.validation_share

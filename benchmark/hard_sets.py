@@ -8,7 +8,8 @@ The pictures of TEST_BAG, whose poses are known, are blurred, darkened, covered,
 turned. Those of the bags off the path, whose poses are known too, are taken as they are where they
 are far enough from every walked position of the map. Those of the other bags are of other rooms,
 and those of TEST_BAG in a mirror are as good as that: every answer is wrong. For each set: how
-many were answered, how many within 5 cm and 5 degrees, and the worst answer that was published.
+many were answered, how many within 5 cm and 5 degrees, the worst answer that was published, and
+how many of these were wrong, beyond 10 cm or 5 degrees.
 """
 
 import argparse
@@ -68,7 +69,8 @@ def main() -> None:
         for name, pictures in sets.items()
         if (block := judged(localizer, pictures, name)) is not None
     }
-    heads = ('answered', 10), ('5cm 5deg', 10), ('median cm', 11), ('worst', 18), ('p50 ms', 8)
+    heads = (('answered', 10), ('5cm 5deg', 10), ('median cm', 11), ('worst', 18), ('wrong', 7),
+             ('ANEES/6', 9), ('p50, p95 ms', 13))  # fmt: skip
     print(f'{"set":<{NAME_WIDTH}}' + ''.join(f'{head:>{width}}' for head, width in heads))
     for name, block in found.items():
         print(row(name, block))
@@ -148,16 +150,19 @@ def strangers(localizer: Localizer, pictures: Iterable[Shot]) -> dict[str, objec
 def row(name: str, block: dict) -> str:
     """Return a line of the table."""
     worst = (
-        f'{block["worst_published_translation_m"] * 100:.1f} cm'
+        f'{block["worst_published_translation_m"] * 100:.2f} cm'
         f' {block["worst_published_rotation_deg"]:.2f} deg'
         if block['published']
         else '-'
     )
     median = block['median_translation_m'] * 100
+    anees = '-' if block['anees'] is None else f'{block["anees"] / 6:.2f}'
+    latency_ms = block['latency_ms']
     return (
         f'{name:<{NAME_WIDTH}}{block["published"]:>6}/{block["images"]:<3}'
         f'{block["recall"]["5cm_5deg"]:>10.0%}{median:>11.2f}{worst:>18}'
-        f'{block["latency_ms"]["p50"]:>8.0f}'
+        f'{block["wrong_published"]:>7}{anees:>9}'
+        f'{latency_ms["p50"]:>7.0f},{latency_ms["p95"]:>5.0f}'
     )
 
 

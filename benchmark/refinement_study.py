@@ -4,8 +4,9 @@ What the refinement's choices rest on: one command, one table.
     python benchmark/refinement_study.py MAP BUILD_BAG TEST_BAG [--every N]
 
 The landmarks of the map are made again from renders of its field, as the build makes them, and
-each row changes one thing: where landmarks are taken from, at which size pictures are matched, how
-many keypoints and landmarks take part. All limits of the gate are open, so that every pose counts.
+each row changes one thing: where landmarks are taken from, at which size pictures are matched
+(with the same limits in pixels, which are finer angles then), how many keypoints and landmarks
+take part. All limits of the gate are open, so that every pose counts.
 """
 
 import argparse
@@ -17,13 +18,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nerf_reversal_ros import refinement
+from nerf_reversal_ros import atlas_adjustment, refinement
 from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, open_capture
-from nerf_reversal_ros.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.config import AtlasConfig, BuildConfig, CaptureConfig, from_mapping
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
@@ -45,14 +46,15 @@ def main() -> None:
     parser.add_argument('--every', type=int, default=2, help='take every so manyth picture')
     args = parser.parse_args()
     map_ = open_map(args.map)
-    opened = open_localizer(map_, OPEN)
+    opened = open_localizer(map_, OPEN, BARE)
     walked = map_.map_from_camera_walked[:, :3, 3]
-    build = open_capture(args.build_bag, CaptureConfig(), convention=map_.convention)
+    built = from_mapping(BuildConfig, map_.manifest['built']['config'])
+    build = open_capture(args.build_bag, built.capture, convention=map_.convention)
     test = open_capture(args.test_bag, CaptureConfig(), convention=map_.convention, prune=False)
-    held_out = held_out_frames(len(build), BuildConfig().field.validation_share)
+    held_out = held_out_frames(len(build), built.field.validation_share)
     field = VoxelField.load(map_.file('field.safetensors'), resolve_device('cpu'))
     seen = np.concatenate([build.map_from_camera[~held_out], opened.regressor.index_poses])
-    rendered = rendered_atlas(field, seen, build.camera.shrunk_to(BuildConfig().atlas.size))
+    rendered = rendered_atlas(field, seen, build.camera, built.atlas)
 
     def judged(name: str, atlas: Atlas) -> None:
         localizer = Localizer(atlas, opened.surface, opened.regressor, walked, BARE, OPEN)
@@ -64,7 +66,7 @@ def main() -> None:
     print('| --- ' * 7 + '|')
     judged('as the map has it', opened.atlas)
     judged('landmarks where renders have them', rendered)
-    for frames in (20, 80, int((~held_out).sum())):
+    for frames in (20, 80, atlas_adjustment.FRAMES):
         chosen = np.flatnonzero(~held_out)
         chosen = chosen[np.linspace(0, len(chosen) - 1, frames).astype(int)]
         judged(f'adjusted in {frames} pictures', adjust_atlas(rendered, build, chosen))
@@ -80,9 +82,12 @@ def main() -> None:
             judged(f'{most} landmarks at most', opened.atlas)
 
 
-def rendered_atlas(room: VoxelField, possible: Array, camera: Camera) -> Atlas:
+def rendered_atlas(
+    room: VoxelField, possible: Array, camera: Camera, config: AtlasConfig
+) -> Atlas:
     """Build an atlas from renders at some of the possible poses, without what pictures add."""
-    poses = possible[spread_poses(possible, BuildConfig().atlas.views)]
+    camera = camera.shrunk_to(config.size)
+    poses = possible[spread_poses(possible, config.views)]
     views = ((room.render(pose[None], camera)[0], pose) for pose in tqdm(poses, leave=False))
     return build_atlas(views, camera)
 

@@ -110,12 +110,21 @@ def main() -> None:
 
 def ablation(views: int, config: RegressorConfig) -> Iterator[Row]:
     """Yield the base and what differs from it in one thing."""
-    base = Row(f'base: {config.compression}, {config.components} components, {views} views and'
-               ' real pictures', config, views)  # fmt: skip
+    name = (
+        f'base: {config.compression} {config.network_sees}, {config.components} components,'
+        f' {views} views and real pictures'
+    )
+    base = Row(name, config, views)
     yield base
-    for compression in ('none', 'components'):
-        changed = replace(config, compression=compression)
-        yield base._replace(name=f'network sees: {compression}', config=changed)
+    for compression, sees in (
+        ('none', 'reconstruction'),
+        ('pca', 'components'),
+        ('vae', 'reconstruction'),
+        ('vae', 'components'),
+    ):
+        changed = replace(config, compression=compression, network_sees=sees)
+        name = 'network sees: pictures' if compression == 'none' else f'{compression}, {sees}'
+        yield base._replace(name=name, config=changed)
     for components in (50, 100, 300):
         changed = replace(config, components=components)
         yield base._replace(name=f'{components} components', config=changed)

@@ -152,21 +152,27 @@ def align_points(map_points: Array, world_points: Array) -> Aligned:
     Raises
     ------
     BuildError
-        If there are fewer than three, or they lie on a line.
+        If there are fewer than three, they lie on a line, or do not fit each other.
     """
-    there, here = (points - points.mean(0) for points in (map_points, world_points))
-    extent = np.linalg.svd(there, compute_uv=False) if len(there) >= 3 else np.zeros(2)
-    if len(there) < 3 or extent[1] < MIN_EXTENT * extent[0] or extent[0] == 0:
+    if len(map_points) < 3 or _on_a_line(map_points) or _on_a_line(world_points):
         raise BuildError(
-            f'{len(there)} known positions do not tell scale and direction of a map: give three or'
-            ' more that are not on one line'
+            f'{len(map_points)} known positions do not tell scale and direction of a map: give'
+            ' three or more that are not on one line'
         )
+    there, here = (points - points.mean(0) for points in (map_points, world_points))
     turn = Rotation.align_vectors(there, here)[0].as_matrix()
     scale = float(np.sum(there * (here @ turn.T)) / np.sum(here**2))
     fitted = np.eye(4)
     fitted[:3, :3] = scale * turn
     fitted[:3, 3] = map_points.mean(0) - scale * turn @ world_points.mean(0)
     left = np.linalg.norm(transform(fitted, world_points) - map_points, axis=1)
+    apart = float(np.linalg.norm(np.ptp(map_points, axis=0)))
+    if np.median(left) > AGREE_SHARE * apart:
+        raise BuildError(
+            f'the known positions are not those of the run: the best fit leaves a median of'
+            f' {np.median(left):.2f} m between them, over {apart:.2f} m; are x, y, z in metres'
+            ' and beside the right pictures?'
+        )
     return Aligned(fitted, len(left), float(np.median(left)))
 
 
@@ -188,12 +194,20 @@ def read_positions(path: Path) -> dict[str, Array]:
     for number, row in enumerate(rows, start=1):
         try:
             name, x, y, z = row
-            positions[name.strip()] = np.array([float(x), float(y), float(z)])
+            position = np.array([float(x), float(y), float(z)])
+            if not np.isfinite(position).all():
+                raise ValueError('not finite')
+            positions[name.strip()] = position
         except ValueError as error:
             raise BuildError(
                 f'line {number} of {path} is {",".join(row)!r}: write picture,x,y,z'
             ) from error
     return positions
+
+
+def _on_a_line(points: Array) -> bool:
+    extent = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    return bool(extent[1] <= MIN_EXTENT * extent[0])
 
 
 def _fitted(map_from_camera: Array, world_from_camera: Array) -> Array | None:

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
-from nerf_reversal_ros.errors import CaptureError, ConfigError
+from nerf_reversal_ros.errors import CaptureError, ConfigError, ImageError
 from nerf_reversal_ros.geometry import Array, mean_pose
 from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.sift_pnp import SiftPnp
@@ -86,8 +86,11 @@ class Baseline:
     """``mapping_s`` and ``map_mb``: what it took to make it from the walk, and what it keeps."""
 
     def __call__(self, frame: Frame) -> Array | None:
-        """Locate a frame."""
-        return self.locate(frame)
+        """Locate a frame; a picture that cannot be used has no answer."""
+        try:
+            return self.locate(frame)
+        except ImageError:
+            return None
 
 
 def _mean_pose(material: Material) -> Baseline:
@@ -115,7 +118,7 @@ def _pca_retrieval(material: Material) -> Baseline:
 
 
 def _vlad_retrieval(material: Material) -> Baseline:
-    """Answer with the pose of the most alike (SIFT, VLAD) of every tenth real picture."""
+    """Answer with the pose of the most alike (SIFT, VLAD) of every fourth real picture."""
     reference = _reference('vlad_retrieval', material)
     index = VladRetrieval(reference, progress=material.progress)
     return Baseline(lambda frame: index.locate(frame.rgb), index.nbytes)

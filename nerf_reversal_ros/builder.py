@@ -31,7 +31,7 @@ from nerf_reversal_ros.calibration_fitting import (
 )
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.compression_training import refuse_too_many_components
-from nerf_reversal_ros.config import BuildConfig
+from nerf_reversal_ros.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.devices import resolve_device
 from nerf_reversal_ros.errors import BuildError, ConfigError
@@ -157,7 +157,7 @@ def build_map(
         training = {
             'field': {key: field_report[key] for key in ('step', 'loss')},
             'synthesis': {'kept': len(views), 'rejected': views.rejected},
-            **_regressor_curves(regressor.report),
+            **_regressor_curves(regressor.report, config.regressor),
         }
         writer.path('training.json').write_text(json.dumps(training), encoding='utf-8')
         measured = {k: v for k, v in field_report.items() if not isinstance(v, list)}
@@ -280,6 +280,7 @@ def _trained(
             progress=progress,
         )
     from nerf_reversal_ros.fields.nerfstudio_training import train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio_uncertainty import nerfacto_uncertainty
 
     if field == 'depth-nerfacto' and not capture.has_depth:
         raise BuildError(
@@ -296,8 +297,19 @@ def _trained(
         work_dir=work_dir,
         progress=progress,
     )
+    uncertainty = None
+    if config.nerfstudio.max_std_m > 0:
+        progress(Progress('uncertainty', 0, 1))
+        uncertainty = nerfacto_uncertainty(original, data)
+        progress(Progress('uncertainty', 1, 1))
     room, baked = bake(
-        original, data, config, device=device, work_dir=work_dir / 'baking', progress=progress
+        original,
+        data,
+        config,
+        device=device,
+        work_dir=work_dir / 'baking',
+        uncertainty=uncertainty,
+        progress=progress,
     )
     return room, {**report, **baked}
 
@@ -442,7 +454,7 @@ def _calibration_stage(
     return calibrate(collect(localizer, shots()))
 
 
-def _regressor_curves(report: dict[str, Any]) -> dict[str, Any]:
+def _regressor_curves(report: dict[str, Any], config: RegressorConfig) -> dict[str, Any]:
     """Return the regressor's report under the names that the report draws curves from."""
     history: list[dict[str, float]] = report['history']
     return {
@@ -453,5 +465,7 @@ def _regressor_curves(report: dict[str, Any]) -> dict[str, Any]:
             'val_rotation_deg': [epoch['validation_rotation_deg'] for epoch in history],
             'mean_pose': report['mean_pose'],
         },
-        'pca': {'retained_variance': report['retained_variance']},
+        'vae' if config.compression == 'vae' else 'pca': {
+            'retained_variance': report['retained_variance']
+        },
     }

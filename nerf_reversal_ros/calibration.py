@@ -15,7 +15,7 @@ class Calibration:
     """
     Learned when a map is built, by `nerf_reversal_ros.calibration_fitting`.
 
-    The two floors are not learned: they are what they are for every map.
+    The floors and their growth are not learned: they are what they are for every map.
     """
 
     covariance_scale: float = 10.0
@@ -24,6 +24,8 @@ class Calibration:
     """Standard deviation of the position on the walk that no matches remove, each axis."""
     floor_deg: float = 0.05
     """The same of the orientation."""
+    floor_growth: float = 1.0
+    """Both grow by this share of themselves with each extent of the walk away from it."""
     gate_bias: float = BIAS
     """With ``gate_weights``: the log odds that a pose is right, linear in the gate's features."""
     gate_weights: tuple[float, ...] = WEIGHTS
@@ -40,7 +42,8 @@ class Calibration:
             How far the pose is from the walk, in units of the walk's extent. Errors of the walked
             poses bend the map; by this lever they grow, and with them the floor.
         """
-        floor = np.array([self.floor_m] * 3 + [np.radians(self.floor_deg)] * 3) * (1 + beyond)
+        floor = np.array([self.floor_m] * 3 + [np.radians(self.floor_deg)] * 3)
+        floor *= 1 + self.floor_growth * beyond
         covariance: Array = self.covariance_scale * fitted + np.diag(floor**2)
         return covariance
 
@@ -61,8 +64,13 @@ class Calibration:
         weights = tuple(float(weight) for weight in stored['gate_weights'])
         names = 'covariance_scale', 'floor_m', 'floor_deg', 'gate_bias'
         numbers = {name: float(stored[name]) for name in names}
+        # Maps of before the floors grew do not have it.
+        numbers['floor_growth'] = float(stored.get('floor_growth', cls.floor_growth))
         if len(weights) != len(WEIGHTS):
             raise ValueError(f'{len(weights)} weights of the gate, not {len(WEIGHTS)}')
         if not np.isfinite([*weights, *numbers.values()]).all():
             raise ValueError('numbers that are not finite')
+        for name in names[:3]:
+            if numbers[name] <= 0:
+                raise ValueError(f'{name} must be more than 0, got {numbers[name]}')
         return cls(**numbers, gate_weights=weights)

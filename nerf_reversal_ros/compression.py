@@ -1,6 +1,8 @@
-"""PCA of pictures: few numbers that tell the views of one room apart."""
+"""Codes of pictures: few numbers that tell the views of one room apart; PCA makes the simplest."""
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,24 +12,57 @@ from torch import Tensor
 MIN_CONTRAST = 1.0 / 64.0
 """Pictures flatter than this are not stretched further: that would only enlarge noise."""
 
+Kind = TypeVar('Kind', bound='Compression')
+
 
 @dataclass(frozen=True)
-class Pca:
-    """A learned linear code for flattened pictures of D numbers; K numbers a code."""
+class Compression(ABC):
+    """A learned code for flattened pictures of D = 3 * h * w numbers; K numbers a code."""
 
     mean: Tensor
     """(D,) mean picture."""
-    components: Tensor
-    """(K, D) orthonormal rows, the most important first."""
     variance: Tensor
-    """(K,) variance of the training pictures along each component."""
+    """(K,) variance of the codes of the training pictures."""
     retained: Tensor
-    """(K,) share of all variance that the first 1 ... K components retain."""
+    """(R,) share of the training pictures' variance that codes retain; the last is that of whole
+    codes and, where their numbers come in an order, the ones before it of the first numbers."""
 
     def pictures(self, rgb: Tensor, seen: Tensor) -> Tensor:
         """Standardize pictures (N, 3, h, w), fill what is not seen with the mean: (N, D)."""
         flat = standardized(rgb, seen).flatten(1)
         return torch.where(seen.expand_as(rgb).flatten(1) > 0.0, flat, self.mean)
+
+    @abstractmethod
+    def codes(self, pictures: Tensor) -> Tensor:
+        """Turn pictures (N, D) into codes (N, K), about zero in the mean."""
+
+    @abstractmethod
+    def rebuild(self, codes: Tensor) -> Tensor:
+        """Turn codes (N, K) back into pictures (N, D)."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that was learned, by name; `from_tensors` is the way back."""
+
+    @classmethod
+    @abstractmethod
+    def from_tensors(cls: type[Kind], tensors: dict[str, Tensor], height: int, width: int) -> Kind:
+        """
+        Put together what `tensors` returned, for pictures of height x width.
+
+        Raises
+        ------
+        KeyError, RuntimeError, ValueError
+            If something is missing or has another shape.
+        """
+
+
+@dataclass(frozen=True)
+class Pca(Compression):
+    """The linear code that retains most; its numbers come in the order of what they retain."""
+
+    components: Tensor
+    """(K, D) orthonormal rows."""
 
     def codes(self, pictures: Tensor) -> Tensor:
         """Project pictures (N, D) to codes (N, K)."""
@@ -36,6 +71,25 @@ class Pca:
     def rebuild(self, codes: Tensor) -> Tensor:
         """Turn codes (N, K) back into pictures (N, D)."""
         return codes @ self.components + self.mean
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the fields by name."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], height: int, width: int) -> 'Pca':
+        """Put together what `tensors` returned; see `Compression.from_tensors`."""
+        count, pixels = len(tensors['variance']), 3 * height * width
+        refuse_other_shapes(tensors, {'mean': (pixels,), 'components': (count, pixels)})
+        return cls(**{field.name: tensors[field.name] for field in fields(cls)})
+
+
+def refuse_other_shapes(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
+    """Raise ValueError if a tensor has not the wanted shape."""
+    for name, shape in wanted.items():
+        found = tuple(tensors[name].shape)
+        if found != shape:
+            raise ValueError(f'{name} is {found}, not {shape}')
 
 
 def as_tensors(
@@ -66,8 +120,14 @@ def standardized(rgb: Tensor, seen: Tensor) -> Tensor:
     (N, 3, h, w) tensor
         0 where nothing is shown.
     """
+    mean, variance = exposure(rgb, seen)
+    return (rgb - mean) * (seen * variance.rsqrt())
+
+
+def exposure(rgb: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (N, 3, 1, 1) of the channels of pictures, over what they show."""
     flat, mask = rgb.flatten(2), seen.flatten(2).transpose(1, 2)
     count = mask.sum(1, keepdim=True).clamp(min=1.0)
     mean = flat @ mask / count
     variance = (flat.square() @ mask / count - mean.square()).clamp(min=MIN_CONTRAST**2)
-    return (rgb - mean[..., None]) * (seen * variance.rsqrt()[..., None])
+    return mean[..., None], variance[..., None]

@@ -1,15 +1,19 @@
-"""How the PCA of a room's pictures is learned; the only file that needs scikit-learn."""
+"""How the code of a room's pictures is learned; the only file that needs scikit-learn."""
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 import torch
 
-from nerf_reversal_ros.compression import as_tensors, Pca, standardized
+from nerf_reversal_ros.compression import as_tensors, Compression, Pca, standardized
+from nerf_reversal_ros.config import RegressorConfig
 from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.synthesis import Views
+from nerf_reversal_ros.vae_training import fit_vae
 
-PCA_VIEWS = 6000
-"""The PCA learns from at most this many views: more change it little and cost memory."""
+MOST_VIEWS = 6000
+"""A code is learned from at most this many views: more change it little and cost memory."""
 BATCH = 256
 
 
@@ -18,28 +22,70 @@ def refuse_too_many_components(components: int, views: int, values: int) -> None
     if components >= views:
         raise BuildError(
             f'regressor.components is {components} but there are only {views} views: take fewer'
-            ' components or more synthesis.views'
+            ' components or more views (synthesis.views, or --views of a study)'
         )
     if components > values:
         raise BuildError(
             f'regressor.components is {components} but a picture has only {values} values: take'
-            ' fewer components or a larger synthesis.width'
+            ' fewer components or larger pictures (synthesis.width, or --width of a study)'
         )
 
 
-def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
+def fit_compression(
+    views: list[Views],
+    config: RegressorConfig,
+    *,
+    device: str | torch.device = 'cpu',
+    seed: int = 0,
+    progress: ProgressCallback = silent,
+) -> Compression:
     """
-    Learn the PCA of standardized pictures from an even choice of the views.
+    Learn the code of standardized pictures from an even choice of the views.
+
+    It is a PCA also if the network sees pictures as they are, for similar views are found by it.
+
+    Parameters
+    ----------
+    views : list of Views
+        All of one size.
+    config : RegressorConfig
+        Which code, of how many numbers.
+    device : str or torch.device
+        Where the result is, and where an autoencoder is learned.
+    seed : int
+        Of every random choice.
 
     Raises
     ------
     BuildError
         If there are not more views than components, they are too small, or do not differ.
     """
+    mean, centred = _training_pictures(views, config.components)
+    is_vae = config.compression == 'vae'
+    pca = _fit_pca(mean, centred.copy() if is_vae else centred, config.components, seed)
+    if is_vae:
+        centred -= pca.mean.numpy() - mean
+        height, width = views[0].seen.shape[1:]
+        return fit_vae(
+            pca,
+            torch.from_numpy(centred),
+            (height, width),
+            config.vae_epochs,
+            device=device,
+            seed=seed,
+            progress=progress,
+        )
+    return Pca(**{name: value.to(device) for name, value in pca.tensors().items()})
+
+
+def _training_pictures(
+    views: list[Views], components: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the mean (D,) and, without it, an even choice of the pictures (N, D)."""
     chosen = []
     total = sum(len(part) for part in views)
     for part in views:
-        count = min(len(part), max(1, len(part) * PCA_VIEWS // total))
+        count = min(len(part), max(1, len(part) * MOST_VIEWS // total))
         chosen += [(part, i) for i in np.linspace(0, len(part) - 1, count).astype(int)]
     pixels = 3 * views[0].seen[0].size
     refuse_too_many_components(components, len(chosen), pixels)
@@ -62,12 +108,19 @@ def fit_pca(views: list[Views], components: int, seed: int) -> Pca:
             f'all {len(data)} views look the same: check that the capture shows a textured room'
             ' and that the field was trained'
         )
+    return mean, data
+
+
+def _fit_pca(
+    mean: NDArray[np.float32], centred: NDArray[np.float32], components: int, seed: int
+) -> Pca:
+    """Learn the PCA of pictures (N, D), which are overwritten."""
     learned = PCA(
         components, svd_solver='randomized', iterated_power=2, copy=False, random_state=seed
-    ).fit(data)
+    ).fit(centred)
     return Pca(
-        torch.from_numpy(mean + learned.mean_.astype(np.float32)),
-        torch.from_numpy(np.ascontiguousarray(learned.components_, dtype=np.float32)),
-        torch.from_numpy(learned.explained_variance_.astype(np.float32)),
-        torch.from_numpy(np.cumsum(learned.explained_variance_ratio_).astype(np.float32)),
+        mean=torch.from_numpy(mean + learned.mean_.astype(np.float32)),
+        variance=torch.from_numpy(learned.explained_variance_.astype(np.float32)),
+        retained=torch.from_numpy(np.cumsum(learned.explained_variance_ratio_).astype(np.float32)),
+        components=torch.from_numpy(np.ascontiguousarray(learned.components_, dtype=np.float32)),
     )

@@ -170,6 +170,11 @@ class NerfstudioConfig(Checked):
     bake_size: int = option(
         0, 'longer side of these views [px]; 0: 480 on CUDA, 160 on a CPU', low=0, high=960
     )
+    max_std_m: float = option(
+        0.0,
+        'leave depth out of these views that the field is less sure of than this; 0: keep all [m]',
+        low=0.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -211,18 +216,37 @@ class AtlasConfig(Checked):
 
 @dataclass(frozen=True)
 class RegressorConfig(Checked):
-    """The PCA and the CNN that regresses the pose from what the PCA leaves."""
+    """The compression of pictures, and the network that regresses the pose from what it leaves."""
 
     compression: str = option(
-        'reconstruction',
-        'what the network sees: pictures as they are, rebuilt from PCA, or PCA components',
-        choices=('none', 'reconstruction', 'components'),
+        'pca',
+        'what compresses the pictures: PCA, a variational autoencoder, or nothing',
+        choices=('pca', 'vae', 'none'),
     )
-    components: int = option(150, 'components of the PCA', low=2, high=4096)
+    network_sees: str = option(
+        'reconstruction',
+        'what the network sees of compressed pictures: rebuilt from their components, or these',
+        choices=('reconstruction', 'components'),
+    )
+    components: int = option(
+        150, 'numbers that a picture is compressed to, also to find similar ones', low=2, high=4096
+    )
+    vae_epochs: int = option(
+        20, 'passes over the views, 6000 at most, to learn the autoencoder', low=1
+    )
     epochs: int = option(11, 'largest number of passes over the views', low=1)
     batch_size: int = option(64, 'views a training step', low=2)
     learning_rate: float = option(2e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
     patience: int = option(6, 'stop after this many epochs without improvement', low=1)
+
+    def __post_init__(self) -> None:
+        """Refuse components of nothing."""
+        super().__post_init__()
+        if self.compression == 'none' and self.network_sees == 'components':
+            raise ConfigError(
+                'network_sees is components, but compression is none: set compression to pca or'
+                ' vae, or network_sees to reconstruction'
+            )
 
 
 @dataclass(frozen=True)
@@ -286,7 +310,10 @@ class LocalizerConfig(Checked):
         read_only=False,
     )
     max_std_m: float = option(
-        0.05, 'reject an estimate less certain than this [m]', low=1e-4, read_only=False
+        0.02,
+        'reject a pose whose position is less certain than this (standard deviation) [m]',
+        low=1e-4,
+        read_only=False,
     )
     max_distance_m: float = option(
         1.5, 'reject a pose this far from every walked position [m]', low=0.0, read_only=False

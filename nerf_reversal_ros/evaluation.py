@@ -123,7 +123,7 @@ def evaluate(
         for name, baseline in baselines.items():
             if number in asked[name]:
                 start = time.perf_counter()
-                answer = baseline.locate(frame)
+                answer = baseline(frame)
                 rivals[name].append((answer, 1e3 * (time.perf_counter() - start)))
         if field is not None and number in for_psnr:
             alike.append(field_likeness(field, frame))

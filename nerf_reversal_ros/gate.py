@@ -19,15 +19,13 @@ from nerf_reversal_ros.geometry import Array
 
 WINDOW_PX = 11
 """Edge of the windows in which picture and render are compared."""
-GOOD_M, GOOD_DEG = 0.1, 5.0
-"""A pose is right when it is nearer to the truth than this [m], [deg]."""
 BIAS = -17.699
 WEIGHTS = (0.007, 5.526, 3.220, 4.295, 0.033, -1.241, 1.245)
 """
 Of `features`, by logistic regression on some 1,050 poses in two rooms (the kitchen of 7-Scenes and
-the demo room), from held-out frames of their walks made hard: ``benchmark/gate_study.py`` prints
-them, and how well those of one room do in the other. A map has its own, for which these are where
-learning starts.
+the demo room), from held-out frames of their walks made hard, before landmarks were adjusted:
+``benchmark/gate_study.py`` prints them, and how well those of one room do in the other. A map has
+its own, for which these are where learning starts.
 """
 TYPICAL = (
     (3.51, 0.83), (0.77, 0.16), (3.94, 0.72), (0.74, 0.16), (-1.51, 1.04), (-4.70, 1.08),

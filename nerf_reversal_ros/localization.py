@@ -41,8 +41,8 @@ MIN_CONTRAST = 6.0
 """Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""
 NEAR_M, NEAR_DEG = 0.2, 5.0
 """A hypothesis this near to the pose found has the same landmarks in view."""
-LEAST_EXTENT_M = 0.05
-"""A walk is taken to be at least so large when a distance from it is told in its extents."""
+LEAST_EXTENT_M, NEAR_PART_M = 0.05, 2.0
+"""Extents are not told smaller than this, and are those of the part of the walk this near."""
 VERIFY_SIZE_PX = 96
 """Longer side of the view that is drawn to verify a pose."""
 
@@ -97,7 +97,6 @@ class Localizer:
         self.surface = surface
         self.regressor = regressor
         self._walked = walked_positions
-        self._extent_m = max(LEAST_EXTENT_M, _extent_m(walked_positions))
         self._calibration = calibration
         self.config = config
 
@@ -122,7 +121,7 @@ class Localizer:
                 f'the picture is {rgb.shape} {rgb.dtype}, and its camera_info says'
                 f' {camera.width}x{camera.height}: an rgb8 picture of that size is needed'
             )
-        clock, config = _Clock(), self.config
+        clock, config = _Clock(), self.config  # the same for all of the picture
         contrast = float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())
         if contrast < MIN_CONTRAST:
             return Rejected(
@@ -142,7 +141,7 @@ class Localizer:
         query = make_query(rgb, camera)
         clock.lap('keypoints')
         best: _Attempt | None = None
-        for hypothesis in self._hypotheses(regression):
+        for hypothesis in self._hypotheses(regression, config):
             attempt = self._attempt(query, hypothesis, config)
             if attempt is not None and (best is None or attempt.better_than(best)):
                 best = attempt
@@ -164,10 +163,10 @@ class Localizer:
             return Rejected(*best.verdict, told)
         return PoseEstimate(best.alignment.map_from_camera, best.covariance, told)
 
-    def _hypotheses(self, regression: Regression) -> Iterator[Array]:
+    def _hypotheses(self, regression: Regression, config: LocalizerConfig) -> Iterator[Array]:
         """Yield the regressed pose, and those of similar views if it comes to that."""
         yield regression.map_from_camera
-        yield from self.regressor.retrieve(regression, self.config.hypotheses)
+        yield from self.regressor.retrieve(regression, config.hypotheses)
 
     @staticmethod
     def _told(
@@ -197,10 +196,9 @@ class Localizer:
         last = tighten(query, landmarks, first)
         if last is None:
             return None
-        apart = np.linalg.norm(self._walked - last.map_from_camera[:3, 3], axis=1)
-        distance_m = float(apart.min())
+        distance_m, extent_m = self._beside_the_walk(last.map_from_camera[:3, 3])
         covariance = self._calibration.covariance(
-            pose_covariance(last, camera), distance_m / self._extent_m
+            pose_covariance(last, camera), distance_m / extent_m
         )
         evidence = self._evidence(query, first, last, covariance, distance_m)
         right, verdict = None, judge(evidence, None, config)
@@ -211,6 +209,19 @@ class Localizer:
             right = probability(evidence, known.gate_bias, known.gate_weights)
             verdict = judge(evidence, right, config)
         return _Attempt(last, covariance, evidence, right, verdict)
+
+    def _beside_the_walk(self, position: Array) -> tuple[float, float]:
+        """
+        Return how far a position is from the walk, and the extent of the walk there [m].
+
+        The extent is how far the walked positions around the nearest one are from their middle
+        (root mean square).
+        """
+        apart = np.linalg.norm(self._walked - position, axis=1)
+        nearest = self._walked[apart.argmin()]
+        part = self._walked[np.linalg.norm(self._walked - nearest, axis=1) < NEAR_PART_M]
+        extent_m = float(np.sqrt(np.square(part - part.mean(0)).sum(1).mean()))
+        return float(apart.min()), max(LEAST_EXTENT_M, extent_m)
 
     def _evidence(
         self,
@@ -241,14 +252,18 @@ class Localizer:
         return similarity_of(picture, self.surface.render(map_from_camera, small))
 
 
-def _extent_m(positions: Array) -> float:
-    """Return how far positions (N, 3) are from their middle (root mean square)."""
-    return float(np.sqrt(np.square(positions - positions.mean(0)).sum(1).mean()))
-
-
-def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
+def open_localizer(
+    map_: Map, config: LocalizerConfig, calibration: Calibration | None = None
+) -> Localizer:
     """
     Load what a map holds for localizing and make a localizer of it.
+
+    Parameters
+    ----------
+    map_ : Map
+    config : LocalizerConfig
+    calibration : Calibration, optional
+        In place of the map's own.
 
     Raises
     ------
@@ -263,7 +278,7 @@ def open_localizer(map_: Map, config: LocalizerConfig) -> Localizer:
         Surface.load(map_.file('surface.safetensors')),
         PoseRegressor.load(map_.file('regressor.safetensors'), device),
         map_.map_from_camera_walked[:, :3, 3],
-        _calibration(map_),
+        calibration or _calibration(map_),
         config,
     )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.geometry import Array, pose_errors, PoseErrors
-from nerf_reversal_ros.outcome import Outcome, PoseEstimate
+from nerf_reversal_ros.outcome import GOOD_DEG, GOOD_M, Outcome, PoseEstimate
 
 RECALLS = {
     '2cm_2deg': (0.02, 2.0),
@@ -103,6 +103,7 @@ def metrics_block(answers: Answers, map_from_camera_true: Array) -> dict[str, An
         'accuracy_0.1m': float(np.mean(metres <= 0.1)),
         'worst_published_translation_m': float(metres[published].max(initial=-math.inf)),
         'worst_published_rotation_deg': float(degrees[published].max(initial=-math.inf)),
+        'wrong_published': int(((metres > GOOD_M) | (degrees > GOOD_DEG))[published].sum()),
         'anees': anees(answers, map_from_camera_true),
         'sigma_coverage': sigma_coverage(answers, map_from_camera_true),
         'latency_ms': {

@@ -18,9 +18,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.config import OdometryConfig
-from nerf_reversal_ros.gate import GOOD_DEG, GOOD_M
 from nerf_reversal_ros.geometry import Array, inverse, pose, pose_errors
-from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.outcome import GOOD_DEG, GOOD_M, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.tracks import interpolated, Track
 
 KEPT_S = 10.0

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+GOOD_M, GOOD_DEG = 0.1, 5.0
+"""A pose is right when it is nearer to the truth than this [m], [deg]."""
 REASONS = (
     'too dark or flat',
     'unlike the map',
@@ -18,7 +20,10 @@ REASONS = (
     'too improbable',
     'odometry disagrees',
 )
-"""The complete list of reasons, in the order in which they are checked."""
+"""
+The localizer's reasons, in the order in which they are checked. An evaluation adds ``unusable
+picture``, and a node has some of its own (LocalizerStatus.msg).
+"""
 
 
 @dataclass(frozen=True)

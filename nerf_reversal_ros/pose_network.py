@@ -44,12 +44,12 @@ def rotation_from_6d(numbers: Tensor) -> Tensor:
 
 
 class PoseNetwork(nn.Module):
-    """Pictures or PCA codes in, 30 numbers out: position, 6-D rotation, information factor."""
+    """Pictures or codes in, 30 numbers out: position, 6-D rotation, information factor."""
 
-    def __init__(self, compression: str, height: int, width: int, components: int) -> None:
+    def __init__(self, network_sees: str, height: int, width: int, components: int) -> None:
         super().__init__()
         features: list[nn.Module]
-        if compression == 'components':
+        if network_sees == 'components':
             features = [nn.Linear(components, 512), nn.ReLU(), *(_Dense(512) for _ in range(3))]
             flat = 512
         else:

@@ -1,5 +1,5 @@
 """
-From one picture to a first guess of the pose: PCA, a small network, and the nearest known views.
+From one picture to a first guess of the pose: code, small network, and the nearest known views.
 
 The regressor is fast and some ten centimetres good. It tells how sure it is, how unlike the map
 the picture looks, and which known views look alike, so that a later stage can try those too.
@@ -19,14 +19,17 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.compression import as_tensors, Pca
+from nerf_reversal_ros.compression import as_tensors, Compression, Pca
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
 from nerf_reversal_ros.parallel import one_threaded
 from nerf_reversal_ros.pose_network import ERROR_UNITS, Outputs, PoseNetwork
+from nerf_reversal_ros.vae import Vae
 from nerf_reversal_ros.warp import warp
 
 FORMAT = 1
+COMPRESSIONS: dict[str, type[Compression]] = {'pca': Pca, 'vae': Vae}
+"""Codes of pictures, by the name that their tensors begin with in a file."""
 WHITENING = 0.15
 """Codes are divided by their standard deviation to twice this power before they are compared."""
 MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
@@ -46,9 +49,9 @@ class Regression:
     covariance: Array
     """(6, 6) of x, y, z [m] and rotations about the fixed map axes x, y, z [rad] (REP 103)."""
     novelty: float
-    """How far the most similar known view is, by PCA code: 1 is typical of held-out pictures."""
+    """How far the most similar known view is, by code: 1 is typical of held-out pictures."""
     distances: Tensor
-    """(N,) from the picture to each known view, by PCA code; see `PoseRegressor.retrieve`."""
+    """(N,) from the picture to each known view, by code; see `PoseRegressor.retrieve`."""
 
 
 class PoseRegressor:
@@ -59,6 +62,9 @@ class PoseRegressor:
     ----------
     camera : Camera
         The canonical camera that queries are warped to.
+    network_sees : str
+        ``none``: pictures without compression; ``reconstruction`` or ``components``: see
+        `RegressorConfig.network_sees`.
     index_poses : (N, 4, 4) array
         Of the known views, walked and synthetic.
     report : dict
@@ -68,8 +74,8 @@ class PoseRegressor:
     def __init__(
         self,
         camera: Camera,
-        compression: str,
-        pca: Pca,
+        network_sees: str,
+        compression: Compression,
         network: PoseNetwork,
         index_codes: Tensor,
         index_poses: Array,
@@ -77,14 +83,14 @@ class PoseRegressor:
         report: dict[str, Any],
     ) -> None:
         self.camera = camera
-        self.compression = compression
+        self.network_sees = network_sees
         self.report = report
-        self._pca = pca
+        self._compression = compression
         self._network = network.eval()
         self._index_codes = index_codes
         self.index_poses = index_poses
         self._numbers = numbers
-        self._index = index_codes.float() * whitening(pca)
+        self._index = index_codes.float() * whitening(compression)
         self._index_squared = self._index.square().sum(1)
 
     @one_threaded
@@ -110,10 +116,11 @@ class PoseRegressor:
                 f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} sees nothing of'
                 " what the map's camera would: is camera_info right?"
             )
-        device = self._pca.mean.device
-        pictures = self._pca.pictures(*as_tensors(warped.rgb[None], warped.seen[None], device))
-        codes = self._pca.codes(pictures)
-        inputs = network_inputs(self.compression, self._pca, pictures, codes, self.camera)
+        compression = self._compression
+        device = compression.mean.device
+        pictures = compression.pictures(*as_tensors(warped.rgb[None], warped.seen[None], device))
+        codes = compression.codes(pictures)
+        inputs = network_inputs(self.network_sees, compression, pictures, codes, self.camera)
         numbers = self._numbers
         outputs = Outputs(
             self._network(inputs), numbers['position_mean'], numbers['position_scale']
@@ -121,7 +128,7 @@ class PoseRegressor:
         pose = np.eye(4)
         pose[:3, :3] = outputs.rotation[0].cpu().numpy()
         pose[:3, 3] = outputs.position[0].cpu().numpy()
-        code = (codes * whitening(self._pca))[0]
+        code = (codes * whitening(compression))[0]
         squared = self._index_squared - 2 * (self._index @ code) + code @ code
         distances = squared.clamp(min=0.0).sqrt()
         return Regression(
@@ -156,7 +163,8 @@ class PoseRegressor:
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file; its header is JSON."""
         tensors = {f'network.{name}': value for name, value in self._network.state_dict().items()}
-        tensors |= {f'pca.{name}': value for name, value in vars(self._pca).items()}
+        kind = next(k for k, made in COMPRESSIONS.items() if isinstance(self._compression, made))
+        tensors |= {f'{kind}.{name}': value for name, value in self._compression.tensors().items()}
         tensors |= {f'numbers.{name}': value for name, value in self._numbers.items()}
         tensors |= {
             'index.codes': self._index_codes,
@@ -165,7 +173,7 @@ class PoseRegressor:
         header = {
             'format': FORMAT,
             'camera': self.camera.as_dict(),
-            'compression': self.compression,
+            'compression': self.network_sees,
             'report': self.report,
         }
         safetensors.torch.save_file(
@@ -211,24 +219,19 @@ class PoseRegressor:
             group, _, rest = name.partition('.')
             parts.setdefault(group, {})[rest] = value
         try:
-            camera, pca = Camera(**header['camera']), Pca(**parts['pca'])
-            pixels = camera.width * camera.height * 3
-            expected = {'mean': (pixels,), 'components': (len(pca.variance), pixels)}
-            for name, shape in expected.items():
-                found = tuple(parts['pca'][name].shape)
-                if found != shape:
-                    raise ValueError(f'pca.{name} is {found}, not {shape}')
-            network = PoseNetwork(
-                header['compression'], camera.height, camera.width, len(pca.components)
-            )
+            camera, sees = Camera(**header['camera']), header['compression']
+            kind = next((name for name in COMPRESSIONS if name in parts), 'pca')
+            compression = COMPRESSIONS[kind].from_tensors(parts[kind], camera.height, camera.width)
+            components = len(compression.variance)
+            network = PoseNetwork(sees, camera.height, camera.width, components)
             network.load_state_dict(parts['network'])
             index, numbers = parts['index'], parts['numbers']
             if index['poses'].shape != (len(index['codes']), 4, 4):
                 raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')
             return cls(
                 camera,
-                header['compression'],
-                pca,
+                sees,
+                compression,
                 network.to(device),
                 index['codes'],
                 index['poses'].cpu().numpy(),
@@ -243,18 +246,18 @@ class PoseRegressor:
 
 
 def network_inputs(
-    compression: str, pca: Pca, pictures: Tensor, codes: Tensor, camera: Camera
+    network_sees: str, compression: Compression, pictures: Tensor, codes: Tensor, camera: Camera
 ) -> Tensor:
     """Return what the network sees of flat pictures (N, D) with codes (N, K)."""
-    if compression == 'components':
-        return codes / pca.variance.sqrt()
-    seen_by_network = pictures if compression == 'none' else pca.rebuild(codes)
+    if network_sees == 'components':
+        return codes / compression.variance.sqrt()
+    seen_by_network = pictures if network_sees == 'none' else compression.rebuild(codes)
     return seen_by_network.view(-1, 3, camera.height, camera.width)
 
 
-def whitening(pca: Pca) -> Tensor:
-    """Return the weights (K,) of code components where codes are compared."""
-    return pca.variance.clamp(min=1e-12) ** -WHITENING
+def whitening(compression: Compression) -> Tensor:
+    """Return the weights (K,) of the numbers of a code where codes are compared."""
+    return compression.variance.clamp(min=1e-12) ** -WHITENING
 
 
 def map_covariance(information_factor: Array, rotation: Array, scale: float) -> Array:

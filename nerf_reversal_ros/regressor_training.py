@@ -12,8 +12,8 @@ from torch import Tensor
 from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearance
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Frame
-from nerf_reversal_ros.compression import as_tensors, Pca
-from nerf_reversal_ros.compression_training import fit_pca
+from nerf_reversal_ros.compression import as_tensors
+from nerf_reversal_ros.compression_training import fit_compression
 from nerf_reversal_ros.config import RegressorConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import RadianceField
@@ -26,11 +26,7 @@ from nerf_reversal_ros.pose_network import (
     whitened_error,
 )
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.regressor import (
-    network_inputs,
-    PoseRegressor,
-    whitening,
-)
+from nerf_reversal_ros.regressor import network_inputs, PoseRegressor, whitening
 from nerf_reversal_ros.synthesis import Views
 from nerf_reversal_ros.warp import warp
 
@@ -43,18 +39,27 @@ CLEARLY_BETTER = 0.8
 """Share of the mean pose's error that a regressor must stay below: less may be luck."""
 
 
-def real_views(frames: Iterable[Frame], camera: Camera, field: RadianceField) -> Views:
-    """Return frames of a capture as pictures of the canonical camera, with poses and depth."""
-    warped, depth, poses = [], [], []
+def real_views(
+    frames: Iterable[Frame], camera: Camera, field: RadianceField | None = None
+) -> Views:
+    """
+    Return frames of a capture as pictures of the canonical camera, with poses.
+
+    Their depth is what the field renders; without a field it is unknown.
+    """
+    rgb, seen, depth, poses = [], [], [], []
     for frame in frames:
-        warped.append(warp(frame.rgb, frame.camera, camera))
-        depth.append(field.render(frame.map_from_camera[None], camera)[0].depth)
+        warped = warp(frame.rgb, frame.camera, camera)
+        rgb.append(warped.rgb)
+        seen.append(warped.seen)
         poses.append(frame.map_from_camera)
+        if field is not None:
+            depth.append(field.render(frame.map_from_camera[None], camera)[0].depth)
     shape = (len(poses), camera.height, camera.width)
     return Views(
-        np.array([picture.rgb for picture in warped], dtype=np.uint8).reshape(*shape, 3),
-        np.array([picture.seen for picture in warped], dtype=np.bool_).reshape(shape),
-        np.array(depth, dtype=np.float16).reshape(shape),
+        np.array(rgb, dtype=np.uint8).reshape(*shape, 3),
+        np.array(seen, dtype=np.bool_).reshape(shape),
+        np.array(depth, dtype=np.float16).reshape(shape) if depth else np.zeros(shape, np.float16),
         np.array(poses, dtype=np.float64).reshape(-1, 4, 4),
         {},
     )
@@ -85,7 +90,7 @@ def train_regressor(
     progress: ProgressCallback = silent,
 ) -> PoseRegressor:
     """
-    Learn PCA, network and index; keep the weights that do best on the validation pictures.
+    Learn code, network and index; keep the weights that do best on the validation pictures.
 
     Parameters
     ----------
@@ -111,8 +116,8 @@ def train_regressor(
         )
     with torch.random.fork_rng(devices=[] if str(device) == 'cpu' else None):
         torch.manual_seed(seed)
-        trainer = _Trainer(views, real, camera, config, torch.device(device), seed)
-        return trainer.run(validation, progress)
+        trainer = _Trainer(views, real, camera, config, torch.device(device), seed, progress)
+        return trainer.run(validation)
 
 
 class _Trainer:
@@ -124,14 +129,18 @@ class _Trainer:
         config: RegressorConfig,
         device: torch.device,
         seed: int,
+        progress: ProgressCallback = silent,
     ) -> None:
+        self.progress = progress
         self.parts = [part for part in (views, real) if len(part)]
         self.poses = np.concatenate([part.map_from_camera for part in self.parts])
         self.camera, self.config, self.device = camera, config, device
-        pca = fit_pca(self.parts, config.components, seed)
-        self.pca = Pca(**{name: value.to(device) for name, value in vars(pca).items()})
+        self.compression = fit_compression(
+            self.parts, config, device=device, seed=seed, progress=progress
+        )
+        self.network_sees = 'none' if config.compression == 'none' else config.network_sees
         self.network = PoseNetwork(
-            config.compression, camera.height, camera.width, config.components
+            self.network_sees, camera.height, camera.width, config.components
         ).to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         positions = torch.from_numpy(self.poses[:, :3, 3]).float().to(device)
@@ -144,7 +153,7 @@ class _Trainer:
         everything = np.arange(len(self.poses))
         self.lessons = np.concatenate([everything, *[everything[len(views) :]] * (repeats - 1)])
 
-    def run(self, validation: Views, progress: ProgressCallback) -> PoseRegressor:
+    def run(self, validation: Views) -> PoseRegressor:
         """Train until the validation pictures no longer profit."""
         config = self.config
         steps = -(-len(self.lessons) // config.batch_size)
@@ -187,7 +196,7 @@ class _Trainer:
                 f'loss {np.mean(losses):.2f}, validation {now.translation_m * 100:.1f} cm'
                 f' {now.rotation_deg:.1f} deg'
             )
-            progress(Progress('regressor', epoch + 1, config.epochs, note))
+            self.progress(Progress('regressor', epoch + 1, config.epochs, note))
             if epoch - best_epoch >= config.patience:
                 break
         if best is None or not best.combined < CLEARLY_BETTER * baseline.combined:
@@ -246,10 +255,10 @@ class _Trainer:
 
     def _raw_outputs(self, rgb: Tensor, seen: Tensor) -> Tensor:
         with torch.no_grad():
-            pictures = self.pca.pictures(rgb, seen)
-            codes = self.pca.codes(pictures)
+            pictures = self.compression.pictures(rgb, seen)
+            codes = self.compression.codes(pictures)
             inputs = network_inputs(
-                self.config.compression, self.pca, pictures, codes, self.camera
+                self.network_sees, self.compression, pictures, codes, self.camera
             )
         with torch.autocast(self.device.type, torch.float16, self.device.type == 'cuda'):
             raw: Tensor = self.network(inputs)
@@ -276,6 +285,11 @@ class _Trainer:
             max(1.0, float(torch.cat(surprises).mean().sqrt())),
         )
 
+    @torch.no_grad()
+    def _codes(self, views: Views) -> Tensor:
+        pictures = self.compression.pictures(*as_tensors(views.rgb, views.seen, self.device))
+        return self.compression.codes(pictures)
+
     def _regressor(
         self,
         validation: Views,
@@ -288,17 +302,13 @@ class _Trainer:
         codes = []
         for start in range(0, len(self.poses), BATCH):
             which = np.arange(start, min(start + BATCH, len(self.poses)))
-            views = self._views(which)
-            pictures = self.pca.pictures(*as_tensors(views.rgb, views.seen, self.device))
-            codes.append(self.pca.codes(pictures))
+            codes.append(self._codes(self._views(which)))
         index = torch.cat(codes).half()
-        validated = self.pca.codes(
-            self.pca.pictures(*as_tensors(validation.rgb, validation.seen, self.device))
-        )
-        weights = whitening(self.pca)
+        validated = self._codes(validation)
+        weights = whitening(self.compression)
         distances = torch.cdist(validated * weights, index.float() * weights).min(1).values
         report: dict[str, Any] = {
-            'retained_variance': [round(float(share), 5) for share in self.pca.retained],
+            'retained_variance': [round(float(share), 5) for share in self.compression.retained],
             'history': history,
             'best_epoch': best_epoch + 1,
             'validation': vars(best),
@@ -311,8 +321,8 @@ class _Trainer:
         }
         return PoseRegressor(
             self.camera,
-            self.config.compression,
-            self.pca,
+            self.network_sees,
+            self.compression,
             self.network,
             index,
             self.poses,

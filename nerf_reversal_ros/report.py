@@ -5,7 +5,6 @@ Pictures and figures lie inside the file as data addresses; nothing is loaded fr
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 import html
 import json
 import math
@@ -22,7 +21,7 @@ from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.map_store import Map
 from nerf_reversal_ros.metrics import answer_errors
 from nerf_reversal_ros.outcome import PoseEstimate, Rejected
-from nerf_reversal_ros.report_page import figure, PAGE, picture, resized, STYLE
+from nerf_reversal_ros.report_page import figure, note, page, picture, resized, Section, table
 from nerf_reversal_ros.report_trust import calibration, risk
 from nerf_reversal_ros.summary import notes, number, summary_rows, verdict
 
@@ -30,15 +29,6 @@ PICTURE_WIDTH = 400
 REJECTED_SHOWN = 12
 RANKS = ('best', 'good', 'median', 'poor', 'worst')
 """Which of the published answers are shown, evenly by position error."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A titled part of the report."""
-
-    name: str
-    title: str
-    body: str
 
 
 def report_html(
@@ -112,29 +102,11 @@ def report_html(
         Section('build', 'How the map was built', _build(map_)),
         Section('command', 'How this report was made', f'<pre>{html.escape(command)}</pre>'),
     ]
-    shown = [section for section in sections if section.body]
     title = f'{map_.path.name} judged on {capture.source.name}'
-    return PAGE.format(
-        title=html.escape(title),
-        style=STYLE,
-        verdict=html.escape(verdict(evaluation.metrics)),
-        contents=' '.join(f'<a href="#{s.name}">{html.escape(s.title)}</a>' for s in shown),
-        sections='\n'.join(
-            f'<section id="{s.name}"><h2>{html.escape(s.title)}</h2>\n{s.body}</section>'
-            for s in shown
-        ),
-    )
+    return page(title, verdict(evaluation.metrics), sections)
 
 
 def _headline_table(metrics: dict[str, Any]) -> str:
-    rows = summary_rows(metrics)
-    body = ''.join(
-        f'<tr{" class=main" if number == 0 else ""}><th scope="row">{html.escape(row[0])}</th>'
-        + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])
-        + '</tr>'
-        for number, row in enumerate(rows[1:])
-    )
-    head = ''.join(f'<th scope="col">{html.escape(cell)}</th>' for cell in rows[0])
     psnr = number(metrics['psnr_db']), number(metrics['psnr_plain_db'])
     said = [
         'Medians and shares are over all pictures; one without an answer counts as infinitely'
@@ -143,10 +115,7 @@ def _headline_table(metrics: dict[str, Any]) -> str:
         f'Field against the judged pictures at their true poses: {psnr[0]} dB PSNR with exposure'
         f' and white balance matched, {psnr[1]} dB without.',
     ]
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f'</div><p class="note">{"<br>".join(html.escape(note) for note in said)}</p>'
-    )
+    return table(summary_rows(metrics), main=0) + note(said)
 
 
 def _gallery(evaluation: Evaluation, capture: Capture, field: RadianceField) -> str:
@@ -230,14 +199,16 @@ def _build(map_: Map) -> str:
         **{f'{stage} took': f'{took:.0f} s' for stage, took in built.get('seconds', {}).items()},
         **{name.replace('_', ' '): value for name, value in metrics.items()},
     }
+    kept: dict[str, Any] = {}
+    if 'training.json' in manifest['files']:
+        kept = json.loads(map_.file('training.json').read_text(encoding='utf-8'))
+    if 'vae' in kept:
+        facts['variance kept by the autoencoder'] = kept['vae']['retained_variance'][-1]
     rows = ''.join(
         f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(_fact(value))}</td></tr>'
         for name, value in facts.items()
         if value not in (None, '')
     )
-    kept: dict[str, Any] = {}
-    if 'training.json' in manifest['files']:
-        kept = json.loads(map_.file('training.json').read_text(encoding='utf-8'))
     share = kept.get('pca', {}).get('retained_variance', [])
     losses = plots.training(kept.get('field', {}), kept.get('regressor', {}))
     return (

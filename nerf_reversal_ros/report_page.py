@@ -1,6 +1,8 @@
-"""The page of the report: its style, and how pictures and figures are put into it."""
+"""The page of a report: its style, and how tables, pictures and figures are put into it."""
 
 import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
 import html
 from typing import Any
 
@@ -59,6 +61,50 @@ figcaption { margin-top: .4rem; } figcaption b { color: var(--ink); }
 .cards figure { margin: 0; } .cards img { width: 100%; }
 pre { background: #f6f7f9; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; }
 """
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a report."""
+
+    name: str
+    title: str
+    body: str
+
+
+def page(title: str, verdict: str, sections: Sequence[Section]) -> str:
+    """Put together the text of one HTML file; sections without a body are left out."""
+    shown = [section for section in sections if section.body]
+    return PAGE.format(
+        title=html.escape(title),
+        style=STYLE,
+        verdict=html.escape(verdict),
+        contents=' '.join(f'<a href="#{s.name}">{html.escape(s.title)}</a>' for s in shown),
+        sections='\n'.join(
+            f'<section id="{s.name}"><h2>{html.escape(s.title)}</h2>\n{s.body}</section>'
+            for s in shown
+        ),
+    )
+
+
+def table(rows: Sequence[Sequence[str]], main: int | None = None) -> str:
+    """Return a ``table`` element of texts, its head first; row ``main`` below it stands out."""
+    head = ''.join(f'<th scope="col">{html.escape(cell)}</th>' for cell in rows[0])
+    body = ''.join(
+        f'<tr{" class=main" if number == main else ""}><th scope="row">{html.escape(row[0])}</th>'
+        + ''.join(f'<td>{html.escape(cell)}</td>' for cell in row[1:])
+        + '</tr>'
+        for number, row in enumerate(rows[1:])
+    )
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        '</div>'
+    )
+
+
+def note(sentences: Sequence[str]) -> str:
+    """Return small print, a line for each sentence."""
+    return f'<p class="note">{"<br>".join(html.escape(said) for said in sentences)}</p>'
 
 
 def resized(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 LOCATED = 40
 """So many pictures of a bag, at most, are looked for in the run's renders."""
 RATE_HZ = 10
+FARTHEST = float(np.finfo(np.float16).max)
+"""Depth beyond is unknown, in the units of the run: it is kept in half precision."""
 NOT_METRES = (
     'warning: lengths are those of the data that the run was trained on, metres only if those'
     ' were: give a BAG of the same room, or known positions by --align'
@@ -99,7 +101,7 @@ def walk_through_run(
     poses, camera = run.world_from_camera[chosen], run.camera.shrunk_to(size)
     # In the run's own units: metres are not known before the renders are.
     rgb, depth = render_views(
-        run.field(np.eye(4)), poses, camera, work_dir, max_depth_m=np.inf, progress=progress
+        run.field(np.eye(4)), poses, camera, work_dir, max_depth_m=FARTHEST, progress=progress
     )
     warnings: list[str] = []
     if bag is not None:
@@ -107,7 +109,7 @@ def walk_through_run(
         aligned = aligned_by_pictures(reference, rgb, depth, poses, camera, progress)
         convention = reference.convention
     elif positions is not None:
-        aligned = _aligned_by_positions(positions, run)
+        aligned = aligned_by_positions(positions, run)
         convention = Convention('optical', np.eye(4), f'known positions of {positions.name}')
     else:
         warnings.append(NOT_METRES)
@@ -175,13 +177,20 @@ def _upright(
     return Aligned(turn, 0, 0.0), Convention('optical', turn, source)
 
 
-def _aligned_by_positions(path: Path, run: 'Run') -> Aligned:
+def aligned_by_positions(path: Path, run: 'Run') -> Aligned:
+    """Fit the similarity to where a file says that cameras of the run were."""
     known = read_positions(path)
     strange = sorted(set(known) - set(run.names))
     if strange:
         raise BuildError(
             f'{path} names {strange[0]}, which the run was not trained on: its pictures are'
             f' {run.names[0]} to {run.names[-1]}'
+        )
+    twice = sorted(name for name in known if run.names.count(name) > 1)
+    if twice:
+        raise BuildError(
+            f'{path} names {twice[0]}, and {run.names.count(twice[0])} pictures of the run have'
+            ' that name: give positions of pictures whose names are their own'
         )
     rows = [run.names.index(name) for name in known]
     there = np.array(list(known.values())).reshape(-1, 3)

@@ -18,6 +18,7 @@ Adam, up to 200 epochs. What differs:
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -109,7 +110,8 @@ class SeedNetwork:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self._pca = _pca(pictures[~held_out])
-            self._network = _network(kind, self._camera)
+            shape = (3, self._camera.height, self._camera.width)
+            self._network = seed_layers(kind, shape)
             learned, held = (
                 _Lessons(
                     self._pca.codes(pictures[part].float() / 255.0),
@@ -192,21 +194,28 @@ def _pca(pictures: Tensor) -> Pca:
     _, deviation, components = torch.pca_lowrank(data, count, center=False)
     variance = deviation.square() / (len(data) - 1)
     total = data.square().sum() / (len(data) - 1)
-    return Pca(mean, components.T.contiguous(), variance, variance.cumsum(0) / total)
+    return Pca(mean, variance, variance.cumsum(0) / total, components.T.contiguous())
 
 
-def _network(kind: Kind, camera: Camera) -> nn.Sequential:
-    """Make the layers; pictures (N, 3, h, w) in, (N, 3) out."""
-    height, width = camera.height, camera.width
+def seed_layers(kind: Kind, shape: tuple[int, ...], outputs: int = 3) -> nn.Sequential:
+    """
+    Make the layers of the recipe; inputs (N, *shape) in, (N, outputs) out.
+
+    The shape is (3, h, w) of pictures or, for an mlp, also (K,) of codes. What the convolutions
+    leave of pictures larger than 192 pixels is pooled as if these were not larger, or the first
+    dense layer would have a hundred million weights.
+    """
     if kind == 'cnn':
-        cells = (height // 8) * (width // 8)  # 18 x 24 of 144 x 192
+        rows, columns = (min(side, LONGER_SIDE_PX) // 8 for side in shape[1:])  # 18 x 24
+        larger = max(shape[1:]) > LONGER_SIDE_PX
         return nn.Sequential(
             *_convolution(3, 16), *_convolution(16, 32), *_convolution(32, 64),
-            nn.Flatten(), *_dense(64 * cells, 128), nn.Linear(128, 3),
+            *([nn.AdaptiveMaxPool2d((rows, columns))] if larger else []),
+            nn.Flatten(), *_dense(64 * rows * columns, 128), nn.Linear(128, outputs),
         )  # fmt: skip
     return nn.Sequential(
-        nn.Flatten(), *_dense(3 * height * width, 256), *_dense(256, 128), *_dense(128, 64),
-        nn.Linear(64, 3),
+        nn.Flatten(), *_dense(prod(shape), 256), *_dense(256, 128), *_dense(128, 64),
+        nn.Linear(64, outputs),
     )  # fmt: skip
 
 

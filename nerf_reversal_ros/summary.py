@@ -77,7 +77,26 @@ def summary_text(metrics: dict[str, Any]) -> str:
         padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append(f'{name.ljust(widths[0])}  {"  ".join(padded)}')
     lines += [*notes(metrics), '']
-    lines += [f'rejected {n}: {why}' for why, n in metrics['rejected'].items()]
+    lines += _why_and_how_sure(metrics)
+    if metrics['psnr_db'] is not None:
+        lines.append(
+            f'field {number(metrics["psnr_db"])} dB PSNR at true poses with exposure and white'
+            f' balance matched, {number(metrics["psnr_plain_db"])} dB without'
+        )
+    return '\n'.join(lines)
+
+
+def published_text(metrics: dict[str, Any]) -> str:
+    """Return a result that is of published poses alone, for the terminal."""
+    recall = ', '.join(
+        f'{name.replace("_", " ")} {percent(metrics["recall"][name])}' for name in SHOWN
+    )
+    return '\n'.join([verdict(metrics), f'within {recall}', *_why_and_how_sure(metrics)])
+
+
+def _why_and_how_sure(metrics: dict[str, Any]) -> list[str]:
+    """Say why pictures were rejected, and how far the covariance of the others is right."""
+    lines = [f'rejected {n}: {why}' for why, n in metrics['rejected'].items()]
     if (coverage := metrics['sigma_coverage']) is not None:
         said = 'infinite' if metrics['anees'] is None else number(metrics['anees'] / 6)
         within = '; '.join(
@@ -88,12 +107,7 @@ def summary_text(metrics: dict[str, Any]) -> str:
             )
         )
         lines.append(f'ANEES/6 {said} (1 is perfect); within 1, 2, 3 sigma: {within}')
-    if metrics['psnr_db'] is not None:
-        lines.append(
-            f'field {number(metrics["psnr_db"])} dB PSNR at true poses with exposure and white'
-            f' balance matched, {number(metrics["psnr_plain_db"])} dB without'
-        )
-    return '\n'.join(lines)
+    return lines
 
 
 def verdict(metrics: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ that a killed run goes on where it was and ends with the same views.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
@@ -179,6 +180,7 @@ def synthesize_views(
     *,
     seed: int,
     work_dir: Path,
+    reject: bool = True,
     progress: ProgressCallback = silent,
 ) -> Views:
     """
@@ -196,6 +198,8 @@ def synthesize_views(
         The same seed gives the same views, interrupted or not.
     work_dir : Path
         Folder of this stage alone: 6 bytes a pixel and view.
+    reject : bool
+        Throw away what could mislead; without it each drawn pose gives a view (for a study).
 
     Raises
     ------
@@ -208,7 +212,7 @@ def synthesize_views(
     poses, rejected = np.empty((config.views, 4, 4)), Counter({name: 0 for name in REASONS})
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        _start_afresh_if_changed(work_dir, capture_poses, camera, config, seed)
+        _start_afresh_if_changed(work_dir, capture_poses, camera, config, seed, reject)
         shape = (config.views, camera.height, camera.width)
         with (
             open_array(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
@@ -220,7 +224,7 @@ def synthesize_views(
                 marker = work_dir / f'chunk_{number:05d}.json'
                 if not marker.exists():
                     rng = np.random.default_rng([seed, number])
-                    chunk = _make_chunk(field, capture_poses, camera, config, rng, size)
+                    chunk = _make_chunk(field, capture_poses, camera, config, rng, size, reject)
                     write_rows(rgb_file, first, chunk.rgb)
                     write_rows(seen_file, first, chunk.seen)
                     write_rows(depth_file, first, chunk.depth)
@@ -252,7 +256,11 @@ def _make_chunk(
     config: SynthesisConfig,
     rng: np.random.Generator,
     size: int,
+    reject: bool,
 ) -> Views:
+    if not reject:
+        anywhere = draw_poses(walked, size, config, rng).map_from_camera
+        return _as_views(zip(field.render(anywhere, camera), anywhere, strict=True), {})
     kept: list[tuple[Rendering, Array]] = []
     rejected: Counter[str] = Counter()
     preview = camera.scaled_to(
@@ -278,23 +286,34 @@ def _make_chunk(
             kept += zip(field.render(usable, camera), usable, strict=True)
             if len(kept) == size:
                 break
+    return _as_views(kept, dict(rejected))
+
+
+def _as_views(kept: Iterable[tuple[Rendering, Array]], rejected: dict[str, int]) -> Views:
+    views, poses = zip(*kept, strict=True)
     return Views(
-        np.stack([view.rgb for view, _ in kept]),
-        np.stack([view.opacity >= 0.5 for view, _ in kept]),
-        np.stack([view.depth for view, _ in kept]).astype(np.float16),
-        np.stack([pose for _, pose in kept]),
-        dict(rejected),
+        np.stack([view.rgb for view in views]),
+        np.stack([view.opacity >= 0.5 for view in views]),
+        np.stack([view.depth for view in views]).astype(np.float16),
+        np.stack(poses),
+        rejected,
     )
 
 
 def _start_afresh_if_changed(
-    work_dir: Path, walked: Array, camera: Camera, config: SynthesisConfig, seed: int
+    work_dir: Path,
+    walked: Array,
+    camera: Camera,
+    config: SynthesisConfig,
+    seed: int,
+    reject: bool,
 ) -> None:
     """Drop what another run left: other settings, camera, seed or walked poses."""
     request = {
         'settings': asdict(config),
         'camera': camera.as_dict(),
         'seed': seed,
+        'reject': reject,
         'chunk': CHUNK,
         'arrays': ['rgb', 'seen', 'depth'],
         'walked': walked.tolist(),

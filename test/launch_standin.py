@@ -87,6 +87,14 @@ class Node(Entity):
     pass
 
 
+class Shutdown(Entity):
+    pass
+
+
+class ExecuteProcess(Entity):
+    pass
+
+
 class LaunchDescription:
     def __init__(self, entities):
         self.entities = list(entities)
@@ -96,7 +104,12 @@ def install():
     """Put the stand-ins where launch files import them from."""
     modules = {
         'launch': (LaunchDescription,),
-        'launch.actions': (DeclareLaunchArgument, SetEnvironmentVariable),
+        'launch.actions': (
+            DeclareLaunchArgument,
+            ExecuteProcess,
+            SetEnvironmentVariable,
+            Shutdown,
+        ),
         'launch.conditions': (IfCondition,),
         'launch.substitutions': (LaunchConfiguration, PythonExpression),
         'launch_ros': (),
@@ -134,12 +147,7 @@ def started(description, folder, **arguments):
 
     Parameters are written to YAML files in ``folder``, as launch_ros does.
     """
-    declared = described(description)
-    for name, (default, _) in declared.items():
-        if name not in arguments:
-            assert default is not None, f'{name} is required'
-            arguments[name] = text(default, arguments)
-    assert set(arguments) <= set(declared), set(arguments) - set(declared)
+    arguments = _completed(description, arguments)
     environment = {}
     for entity in description.entities:
         if entity.condition is not None and not entity.condition.holds(arguments):
@@ -151,14 +159,37 @@ def started(description, folder, **arguments):
             yield entity.named['executable'], _words(entity.named, folder, arguments), environment
 
 
+def commands(description, **arguments):
+    """Return the other processes that would be started: their words."""
+    arguments = _completed(description, arguments)
+    return [
+        [text(word, arguments) for word in entity.named['cmd']]
+        for entity in description.entities
+        if isinstance(entity, ExecuteProcess)
+    ]
+
+
+def _completed(description, arguments):
+    declared = described(description)
+    for name, (default, _) in declared.items():
+        if name not in arguments:
+            assert default is not None, f'{name} is required'
+            arguments[name] = text(default, arguments)
+    assert set(arguments) <= set(declared), set(arguments) - set(declared)
+    return arguments
+
+
 def _words(node, folder, arguments):
     words = ['--ros-args', '-r', f'__node:={node["name"]}']
     if namespace := text(node.get('namespace', ''), arguments):
         words += ['-r', f'__ns:=/{namespace.lstrip("/")}']
     for number, given in enumerate(node['parameters']):
-        file = Path(folder, f'parameters{number}.yaml')
+        file = Path(folder, f'{node["name"]}{number}.yaml')
         if isinstance(given, dict):
-            values = {name: value.resolved(arguments) for name, value in given.items()}
+            values = {
+                name: value.resolved(arguments) if isinstance(value, ParameterValue) else value
+                for name, value in given.items()
+            }
             file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
         else:
             file = Path(text(given, arguments))

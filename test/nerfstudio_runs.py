@@ -47,7 +47,7 @@ def train_run(scene: Path, output: Path, steps: int) -> tuple[Path, Any]:
     from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
     from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
-    from nerf_reversal_ros.fields.nerfstudio_training import REDUCED
+    from nerf_reversal_ros.fields.nerfstudio_models import REDUCED
 
     adam = {'optimizer': AdamOptimizerConfig(lr=1e-2, eps=1e-15), 'scheduler': None}
     config = TrainerConfig(

@@ -117,10 +117,10 @@ class Rig:
         self.context.try_shutdown()
         self._thread.join()
 
-    def collect(self, kind, topic):
+    def collect(self, kind, topic, qos=100):
         """Return a list that grows by every message on a topic."""
         messages = []
-        self.node.create_subscription(kind, topic, messages.append, 100)
+        self.node.create_subscription(kind, topic, messages.append, qos)
         return messages
 
     def publish(self, topic, message):

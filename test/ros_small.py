@@ -18,6 +18,8 @@ from nerf_reversal_ros.errors import BuildError, MapError
 from nerf_reversal_ros.geometry import pose
 from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, Rejected
 from nerf_reversal_ros.progress import Progress
+from nerf_reversal_ros.ros.display import Shown
+from nerf_reversal_ros.surface import Surface
 
 
 class SmallLocalizer:
@@ -56,6 +58,25 @@ class SmallLocalizer:
         return PoseEstimate(pose(None, mean / 100.0), covariance, found)
 
 
+def small_localizer(map_dir, config):
+    """Open a map of three points, walked along in two steps."""
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 3]], np.float32)
+    colours = np.array([[255, 0, 0], [0, 255, 0], [1, 2, 3]], np.uint8)
+    manifest = {
+        'format_version': 3,
+        'built': {'date': '2026-01-02T03:04:05+00:00', 'package_version': '9', 'field': 'voxel'},
+        'metrics': {'landmarks': 7, 'psnr_db': None},
+    }
+    walked = np.stack([pose(None, (0.0, 0.0, 1.0)), pose(None, (0.5, 0.0, 1.0))])
+    shown = Shown(manifest, walked, Surface(np.array([10.0, 0.0, 0.0]), points, colours))
+    return SmallLocalizer(map_dir, config), shown
+
+
+def small_truth(bag, map_dir):
+    """Know three pictures: that of second n was taken n metres along x."""
+    return {second * 1_000_000_000: pose(None, (second, 0.0, 0.0)) for second in (1, 2, 3)}
+
+
 class SmallMap:
     """What a build returns."""
 
@@ -83,14 +104,16 @@ def small_build(bag, map_dir, config, *, device, field, progress, overwrite):
 
 def main():
     """Run one of the nodes."""
-    from nerf_reversal_ros.ros import builder_node, localizer_node, player_node
+    from nerf_reversal_ros.ros import builder_node, judge_node, localizer_node, player_node
     from nerf_reversal_ros.ros.running import run
 
     name, arguments = sys.argv[1], [sys.argv[0], *sys.argv[2:]]
     if name == 'localizer':
-        return run(lambda: localizer_node.LocalizerNode(SmallLocalizer), arguments)
+        return run(lambda: localizer_node.LocalizerNode(small_localizer), arguments)
     if name == 'builder':
         return run(lambda: builder_node.BuilderNode(small_build), arguments)
+    if name == 'judge':
+        return run(lambda: judge_node.JudgeNode(small_truth), arguments)
     return player_node.main(arguments)
 
 

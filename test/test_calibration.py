@@ -9,6 +9,7 @@ from rooms import phone_camera, render_box_room, walk
 from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.calibration_fitting import (
     calibrate,
+    collect,
     covariance_scale,
     fit_gate,
     LEAST_POSES,
@@ -16,7 +17,8 @@ from nerf_reversal_ros.calibration_fitting import (
     variants,
 )
 from nerf_reversal_ros.gate import BIAS, TYPICAL, WEIGHTS
-from nerf_reversal_ros.hardening import motion_blurred, Shot
+from nerf_reversal_ros.hardening import mirrored, motion_blurred, Shot
+from nerf_reversal_ros.outcome import Diagnostics, Rejected
 
 CAMERA = phone_camera()
 
@@ -53,6 +55,45 @@ def test_the_floor_grows_with_the_distance_from_the_walk():
     calibration = Calibration(covariance_scale=1.0, floor_m=0.002, floor_deg=0.1)
     std = np.sqrt(np.diag(calibration.covariance(np.zeros((6, 6)), beyond=1.5)))
     np.testing.assert_allclose(std, [0.005] * 3 + [np.radians(0.25)] * 3)
+
+
+def test_a_map_of_before_the_floor_grew_is_read_as_one_whose_floor_grows():
+    stored = Calibration(floor_growth=3.0).as_dict()
+    assert Calibration.from_dict(stored).floor_growth == 3.0
+    del stored['floor_growth']
+    assert Calibration.from_dict(stored) == Calibration()
+
+
+class Answers:
+    """A localizer that answers each picture with the outcome that is due."""
+
+    def __init__(self, outcomes):
+        self._outcomes = iter(outcomes)
+
+    def localize(self, rgb, camera):
+        return next(self._outcomes)
+
+
+def test_what_is_learned_from_are_refined_poses_right_wrong_and_in_a_mirror(shot):
+    near, far = shot.map_from_camera.copy(), shot.map_from_camera.copy()
+    near[0, 3] += 0.01
+    far[0, 3] += 0.2
+    scores = dict(matched=30.0, inlier_ratio=0.9, inliers=60.0, similarity=0.8, spread=0.7)
+    scores |= {'disagreement_deg': 0.1, 'disagreement_m': 0.01}
+    blank = {**scores, 'similarity': float('nan')}
+    undrawn = {name: value for name, value in scores.items() if name != 'similarity'}
+    outcomes = [
+        Rejected('too improbable', '', Diagnostics(None, refined, told, {}, None, np.eye(6)))
+        for refined, told in (
+            (near, scores), (far, scores), (near, scores),
+            (near, blank), (near, undrawn), (None, scores),
+        )
+    ]  # fmt: skip
+    reflected = mirrored(shot)
+    poses = collect(Answers(outcomes), [shot, shot, reflected, shot, shot, shot])
+    assert poses.right.tolist() == [True, False, False]
+    np.testing.assert_allclose(poses.errors[0, :3], [0.01, 0, 0], atol=1e-9)
+    assert np.isnan(poses.errors[2]).all()
 
 
 def sample(count, weights, bias, seed=0):
@@ -103,6 +144,8 @@ def test_a_calibration_survives_json():
         {'covariance_scale': None},
         {'gate_bias': float('nan')},
         {'floor_m': 'x'},
+        {'floor_m': 0.0},
+        {'covariance_scale': -1.0},
     ],
 )
 def test_a_calibration_with_wrong_numbers_is_refused(change):

@@ -16,7 +16,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_room import CAMERA, walk, write_bag
 
-from nerf_reversal_ros.cli.console import Console, duration
+from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.convert import frame_range
 from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
@@ -27,7 +27,7 @@ from nerf_reversal_ros.errors import ConfigError, MapError
 from nerf_reversal_ros.geometry import pose
 from nerf_reversal_ros.map_store import FORMAT_VERSION, Map, MapWriter
 from nerf_reversal_ros.outcome import PoseEstimate, Rejected
-from nerf_reversal_ros.progress import Progress
+from nerf_reversal_ros.progress import duration, Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, '-m', 'nerf_reversal_ros.cli.main']
@@ -85,7 +85,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
         [sys.executable, '-c', code], capture_output=True, text=True, env=ENVIRONMENT
     )
     assert done.returncode == 0, done.stderr
-    for command in ('convert', 'build', 'localize', 'evaluate', 'info'):
+    for command in ('convert', 'build', 'localize', 'evaluate', 'info', 'study'):
         assert f'\n    {command} ' in done.stdout
 
 
@@ -101,6 +101,7 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
         ['convert', 'a', 'b', '--frames', '9:5'],
         ['build', 'a.bag', 'a.map', '--field', 'mesh'],
         ['evaluate', 'a.map', 'a.bag', '--baselines', 'sift'],
+        ['study', 'a.bag', 'out', '--views', 'many'],
     ],
 )
 def test_misuse_is_status_2_and_shows_the_usage(arguments: list[str]) -> None:

@@ -50,7 +50,7 @@ def test_good_evidence_is_believed():
         ({'disagreement_deg': 5.0}, 'rounds disagree', 'by 0.005 m, 5.00 deg'),
         ({'similarity': 0.1}, 'render disagrees', 'similarity 0.10'),
         ({'similarity': float('nan')}, 'render disagrees', 'similarity nan'),
-        ({'std_m': 0.06}, 'too uncertain', '0.060 m (allowed: 0.05 m)'),
+        ({'std_m': 0.06}, 'too uncertain', '0.060 m (allowed: 0.02 m)'),
         ({'distance_m': 2.0}, 'outside the map', '2.00 m from the nearest walked position'),
         (
             {'similarity': 0.3, 'inlier_ratio': 0.2, 'inliers': 25},

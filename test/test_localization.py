@@ -1,11 +1,13 @@
 """One picture in, a pose or the reason why not out, in a map that was really built."""
 
+from dataclasses import replace
 import json
 import shutil
 
 import numpy as np
 import pytest
 from rooms import render_box_room, walk
+from scipy.spatial.transform import Rotation
 from small_map import CAMERA
 
 from nerf_reversal_ros.atlas import Atlas
@@ -13,6 +15,7 @@ from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.errors import ImageError, MapError
+from nerf_reversal_ros.geometry import pose as pose_of
 from nerf_reversal_ros.geometry import pose_errors
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
@@ -170,6 +173,45 @@ def test_the_gate_is_as_strict_as_it_is_set(small_map, setting, reason):
     config = LocalizerConfig(device='cpu', hypotheses=1, **setting)
     outcome = open_localizer(small_map, config).localize(picture(PLACES[3]), CAMERA)
     assert isinstance(outcome, Rejected) and outcome.reason == reason
+
+
+def test_what_the_map_learned_about_its_answers_counts(small_map, tmp_path):
+    def outcome(**learned):
+        path = shutil.copytree(small_map.path, tmp_path / f'{len(list(tmp_path.iterdir()))}.map')
+        manifest = json.loads((path / 'manifest.json').read_text())
+        manifest['calibration'] |= learned
+        (path / 'manifest.json').write_text(json.dumps(manifest))
+        localizer = open_localizer(open_map(path), LocalizerConfig(device='cpu', max_std_m=1.0))
+        return localizer.localize(picture(PLACES[3]), CAMERA)
+
+    narrow, wide = outcome(covariance_scale=1.0), outcome(covariance_scale=25.0)
+    assert isinstance(narrow, PoseEstimate) and isinstance(wide, PoseEstimate)
+    assert wide.covariance[0, 0] > 2 * narrow.covariance[0, 0]
+    doubtful = outcome(gate_bias=-200.0)
+    assert isinstance(doubtful, Rejected) and doubtful.reason == 'too improbable'
+
+
+class Forgetful(PoseRegressor):
+    """A regressor that knows no similar views, and refuses to be asked for any but none."""
+
+    def retrieve(self, regression, count):
+        assert count == 0, 'similar views were looked up'
+        return np.empty((0, 4, 4))
+
+
+def test_similar_views_are_looked_up_only_when_the_regressed_pose_fails(small_map):
+    def localized(pose, **settings):
+        localizer = open_localizer(small_map, LocalizerConfig(device='cpu', **settings))
+        localizer.regressor.__class__ = Forgetful
+        guess = localizer.regressor.regress
+        localizer.regressor.regress = lambda *asked: replace(guess(*asked), map_from_camera=pose)
+        return localizer.localize(picture(PLACES[3]), CAMERA)
+
+    assert isinstance(localized(PLACES[3]), PoseEstimate)
+    away = PLACES[3] @ pose_of(Rotation.from_euler('y', 180, degrees=True))
+    with pytest.raises(AssertionError, match='looked up'):
+        localized(away)
+    assert isinstance(localized(away, hypotheses=0), Rejected)
 
 
 def test_only_the_map_folder_is_needed(small_map, tmp_path):

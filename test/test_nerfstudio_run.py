@@ -1,6 +1,8 @@
 """A NeRF that somebody else trained with nerfstudio becomes a map, or is refused in a sentence."""
 
+from dataclasses import replace
 import importlib.metadata
+import json
 import pickle
 import shutil
 
@@ -12,7 +14,12 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 import torch
 
-from nerf_reversal_ros.alignment import align_points, align_poses, locate_in_renders
+from nerf_reversal_ros.alignment import (
+    align_points,
+    align_poses,
+    locate_in_renders,
+    read_positions,
+)
 from nerf_reversal_ros.builder import build_map
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
@@ -20,10 +27,12 @@ from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.config import BuildConfig, CaptureConfig
 from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named
+from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
 from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
 from nerf_reversal_ros.geometry import pose, pose_errors
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.run_walk import aligned_by_pictures
+from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
@@ -162,8 +171,32 @@ def test_known_points_tell_scale_and_direction_and_points_on_a_line_do_not():
     aligned = align_points(points, there)
     np.testing.assert_allclose(aligned.map_from_world @ WORLD_FROM_MAP, np.eye(4), atol=1e-9)
     line = np.outer([0.0, 1.0, 2.0, 5.0], [1.0, 2.0, 3.0])
-    with pytest.raises(BuildError, match='give three or more that are not on one line'):
-        align_points(line, 2 * line)
+    for few in (line, points[:2], points[:0]):
+        with pytest.raises(BuildError, match='give three or more that are not on one line'):
+            align_points(few, 2 * few)
+
+
+def test_known_points_that_are_not_those_of_the_run_are_told():
+    points = WALK[:12, :3, 3]
+    with pytest.raises(BuildError, match='are not those of the run: the best fit leaves a median'):
+        align_points(points, np.random.default_rng(0).permutation(points))
+
+
+@pytest.mark.parametrize('line', ['a.png,1,2', 'a.png,1,2,z', 'a.png,1,nan,3'])
+def test_a_line_that_is_no_position_is_told_with_its_number(tmp_path, line):
+    path = tmp_path / 'positions.csv'
+    path.write_text(f'# picture,x,y,z\nb.png,0,0,0\n{line}\n')
+    with pytest.raises(BuildError, match=f"line 2 of .* is '{line}': write picture,x,y,z"):
+        read_positions(path)
+
+
+def test_a_position_of_a_name_that_two_pictures_have_is_told(trained, tmp_path):
+    path = tmp_path / 'positions.csv'
+    found = opened(trained[0])
+    path.write_text(f'{found.names[0]},0,0,0\n')
+    twice = replace(found, names=[found.names[0]] * len(found.names))
+    with pytest.raises(BuildError, match='22 pictures of the run have that name: give positions'):
+        aligned_by_positions(path, twice)
 
 
 # ---- from the command line
@@ -287,6 +320,69 @@ def test_a_checkpoint_that_is_a_program_is_not_run(run, tmp_path, capsys):
     assert 'holds more than weights, which could be a program: refused' in refused(
         run, tmp_path, capsys
     )
+
+
+@pytest.mark.parametrize(
+    ('content', 'sentence'),
+    [
+        (None, r'is damaged \(.*\): copy it again'),
+        (
+            b'version https://git-lfs.github.com/spec/v1\n',
+            'is damaged, or holds more than weights',
+        ),
+    ],
+)
+def test_a_checkpoint_that_was_not_copied_whole_is_told(run, content, sentence):
+    (checkpoint,) = run.parent.glob('nerfstudio_models/*.ckpt')
+    checkpoint.write_bytes(content or checkpoint.read_bytes()[:-5000])
+    with pytest.raises(BuildError, match=sentence):
+        opened(run)
+
+
+@pytest.mark.parametrize(
+    ('name', 'sentence'),
+    [
+        ('field.mlp_base.tcnn_encoding.params', 'was trained with tiny-cuda-nn, which is not'),
+        (
+            'field.mlp_of_another_day.weight',
+            'is not of nerfstudio 1.1.5: field.mlp_of_another_day',
+        ),
+    ],
+)
+def test_a_checkpoint_with_other_weights_is_told(run, name, sentence):
+    (checkpoint,) = run.parent.glob('nerfstudio_models/*.ckpt')
+    held = torch.load(checkpoint, weights_only=False)
+    held['pipeline'][f'_model.{name}'] = torch.zeros(1)
+    torch.save(held, checkpoint)
+    with pytest.raises(BuildError, match=sentence):
+        opened(run)
+
+
+def test_data_that_have_changed_since_the_training_are_told(run):
+    told = run.parent / 'dataparser_transforms.json'
+    then = json.loads(told.read_text())
+    told.write_text(json.dumps({**then, 'scale': 1.1 * then['scale']}))
+    with pytest.raises(BuildError, match='have changed since it was trained'):
+        opened(run)
+
+
+def test_a_choice_that_this_version_does_not_know_is_told(tmp_path):
+    choice = Named('nerfstudio.model_components.losses.DepthLossType', (99,))
+    with pytest.raises(BuildError, match=r'another version of nerfstudio than 1\.1\.5: 99 is not'):
+        make_config(choice, tmp_path / 'config.yml')
+
+
+def test_a_model_without_depth_is_told():
+    from nerfstudio.data.scene_box import SceneBox
+    from nerfstudio.models.vanilla_nerf import NeRFModel, VanillaModelConfig
+
+    from nerf_reversal_ros.fields.nerfstudio_field import NerfstudioField
+
+    box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
+    with nothing_fetched():
+        model = VanillaModelConfig(_target=NeRFModel).setup(scene_box=box, num_train_data=1)
+    with pytest.raises(BuildError, match='NeRFModel renders no accumulation and no depth and no'):
+        NerfstudioField(model, np.eye(4)).render(WALK[:1], CAMERA.scaled_to(4, 3))
 
 
 def test_something_else_than_a_run_is_told(tmp_path, capsys):

@@ -16,7 +16,7 @@ from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearan
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Frame
 from nerf_reversal_ros.compression import as_tensors, standardized
-from nerf_reversal_ros.compression_training import fit_pca
+from nerf_reversal_ros.compression_training import fit_compression
 from nerf_reversal_ros.config import RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.errors import BuildError, MapError
 from nerf_reversal_ros.geometry import pose, pose_errors
@@ -25,7 +25,7 @@ from nerf_reversal_ros.regressor import map_covariance, PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import draw_poses
 
-CONFIG = RegressorConfig(compression='components', components=24, epochs=10, batch_size=32)
+CONFIG = RegressorConfig(network_sees='components', components=24, epochs=10, batch_size=32)
 TRAIN, QUERIES = walk(40), walk(37, radius_m=0.8, height_m=1.25)
 
 
@@ -57,9 +57,11 @@ def test_it_tells_poses_of_a_walk_it_has_not_seen(regressor):
     np.testing.assert_allclose(np.linalg.det(found[:, :3, :3]), 1.0)
 
 
-@pytest.mark.parametrize('compression', ['none', 'reconstruction'])
+@pytest.mark.parametrize('compression', ['none', 'pca'])
 def test_the_network_may_see_pictures_instead_of_components(views, compression):
-    config = dataclasses.replace(CONFIG, compression=compression, epochs=4)
+    config = dataclasses.replace(
+        CONFIG, compression=compression, network_sees='reconstruction', epochs=4
+    )
     real, validation = pictures(TRAIN), pictures(QUERIES)
     regressor = train_regressor(views, real, validation, CAMERA, config, seed=1)
     assert median_translation_m(answers(regressor)) < 0.6
@@ -218,7 +220,7 @@ def test_without_validation_pictures_nothing_is_trained(views):
 
 def test_more_components_than_views_are_refused():
     with pytest.raises(BuildError, match='components is 24 but there are only 20 views'):
-        fit_pca([pictures(TRAIN[:20])], 24, seed=0)
+        fit_compression([pictures(TRAIN[:20])], CONFIG)
 
 
 def test_progress_tells_epoch_and_validation_error(views):

@@ -5,18 +5,27 @@ from pathlib import Path
 
 from geometry_msgs.msg import PoseStamped
 import launch_standin
+import numpy as np
 import pytest
 from ros_rig import camera_info, picture, Process, raw_picture, Rig, wait_until
 import yaml
 
-from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.config import CaptureConfig, LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 
 if importlib.util.find_spec('launch_ros') is not None:
     pytest.skip('the stand-in would hide the launch that is installed', allow_module_level=True)
 
 LAUNCH = Path(__file__).resolve().parents[1] / 'launch'
-FILES = ('build_map.launch.py', 'localize.launch.py', 'play.launch.py')
+FILES = (
+    'build_map.launch.py',
+    'evaluate.launch.py',
+    'localize.launch.py',
+    'play.launch.py',
+    'record.launch.py',
+)
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +114,52 @@ def test_localize_for_raw_pictures_sets_the_profile_for_both_names_of_fast_dds(t
     }
     assert Path(profile).is_file()
     assert str(LAUNCH.parent / 'config/localizer.yaml') in words
+
+
+def test_evaluate_plays_a_bag_in_lockstep_and_judges_what_the_localizer_says(tmp_path):
+    (tmp_path / 'slow0').mkdir()
+    with BagWriter(tmp_path / 'bag') as writer:
+        for second, red in ((1, 100), (2, 200), (3, 0)):
+            rgb = np.full((48, 64, 3), (red, 0, 0), np.uint8)
+            camera = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
+            writer.write(second * 1_000_000_000, rgb, None, camera, np.eye(4))
+    description = launch_standin.load(LAUNCH / 'evaluate.launch.py')
+    nodes = {
+        name: words[1:]
+        for name, words, _ in launch_standin.started(
+            description,
+            tmp_path,
+            map=str(tmp_path / 'slow0'),
+            bag=str(tmp_path / 'bag'),
+            json=str(tmp_path / 'metrics.json'),
+        )
+    }
+    assert list(nodes) == ['localizer', 'player', 'judge']
+    with (
+        Process('localizer', *nodes['localizer']),
+        Process('player', *nodes['player']) as player,
+        Process('judge', *nodes['judge']) as judge,
+    ):
+        assert judge.ended() == 0, judge.output
+        assert player.ended() == 0, player.output
+    assert '2 of 3 pictures were localized' in judge.output
+
+
+def test_record_starts_the_driver_and_records_what_the_builder_reads(tmp_path):
+    description = launch_standin.load(LAUNCH / 'record.launch.py')
+    commands = launch_standin.commands(description, bag='walk')
+    assert commands == [
+        [
+            *('ros2', 'bag', 'record', '--storage', 'mcap', '--output', 'walk'),
+            '/record3d/device_0/rgb/img',
+            '/record3d/device_0/rgb/camera_info',
+            '/record3d/device_0/depth/img',
+            '/record3d/device_0/depth/camera_info',
+            '/record3d/device_0/camera_pose',
+        ]
+    ]
+    topics = vars(CaptureConfig()).values()
+    assert {commands[0][7], commands[0][9], commands[0][11]} <= set(topics)
 
 
 def test_build_map_builds_at_once_and_ends(tmp_path):

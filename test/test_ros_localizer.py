@@ -380,9 +380,10 @@ def test_a_map_is_replaced_while_pictures_leave_no_pause(robot, start, tmp_path)
         robot.publish('image/compressed', picture(DARK, second=9))
         time.sleep(0.01)
     assert future.result().success
-    assert wait_until(lambda: robot.show(picture(DARK, second=10)).header.stamp.sec == 10)
     robot.publish('odom', odometry(11, 0.0))
-    assert robot.show(picture((200, 20, 30), second=11)).accepted
+    robot.publish('image/compressed', picture((200, 20, 30), second=11))
+    assert wait_until(lambda: robot.statuses[-1].header.stamp.sec == 11)
+    assert robot.statuses[-1].accepted
 
 
 def test_a_parameter_that_is_set_while_a_map_is_loaded_holds_for_it(robot, start, tmp_path):

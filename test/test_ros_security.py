@@ -8,9 +8,10 @@ import rclpy
 from rclpy.action import get_action_server_names_and_types_by_node
 from room_bags import write_room_bag
 from rooms import walk
-from ros_small import small_build, SmallLocalizer
+from ros_small import small_build, small_localizer
 
 from nerf_reversal_ros.ros.builder_node import BuilderNode
+from nerf_reversal_ros.ros.judge_node import JudgeNode
 from nerf_reversal_ros.ros.localizer_node import LocalizerNode
 from nerf_reversal_ros.ros.player_node import PlayerNode
 from nerf_reversal_ros.ros.running import Finished
@@ -79,7 +80,7 @@ def test_the_policy_of_the_localizer_is_what_it_does(tmp_path):
     (tmp_path / 'slow0').mkdir()
     more = {'use_odometry': 'true', 'base_frame': 'base_link', 'mounting': '0 0 0 0 0 0 1'}
     ways = [
-        started(lambda: LocalizerNode(SmallLocalizer), map_dir=tmp_path / 'slow0', **how)
+        started(lambda: LocalizerNode(small_localizer), map_dir=tmp_path / 'slow0', **how)
         for how in ({'image_transport': 'raw'}, {'image_transport': 'compressed', **more})
     ]
     assert united(*ways, OF_TF) == allowed('localizer')
@@ -107,6 +108,11 @@ def test_the_policy_of_the_player_is_what_it_does_with_a_bag_of_the_default_topi
     }
     assert found['topic', 'subscribe'] == permitted['topic', 'subscribe']
     assert found['service', 'reply'] == permitted['service', 'reply']
+
+
+def test_the_policy_of_the_judge_is_what_it_does(tmp_path):
+    told = {'bag': tmp_path / 'bag', 'map_dir': tmp_path / 'map'}
+    assert started(lambda: JudgeNode(lambda *_: {}), **told) == allowed('judge')
 
 
 def test_every_node_has_its_enclave():

@@ -12,10 +12,11 @@ A build that was stopped, for whatever reason, goes on when the same command is 
 import argparse
 from pathlib import Path
 
-from nerf_reversal_ros.cli.console import Console, duration
+from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.info import depth_lines
 from nerf_reversal_ros.config import DEVICES
 from nerf_reversal_ros.fields import FIELDS, OF_RUN
+from nerf_reversal_ros.progress import duration
 
 HELP = 'build a map from a bag'
 AFTER_INTERRUPT = '; the same command goes on where it stopped'

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from nerf_reversal_ros.progress import Progress
+from nerf_reversal_ros.progress import duration, Progress
 
 EVERY_S = 10.0
 """Without a terminal, a stage is told of so often."""
@@ -81,13 +81,3 @@ class Console:
             self._bar.close()
             self._bar = None
         self._stage = ''
-
-
-def duration(seconds: float) -> str:
-    """Write a time span: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f'{whole} s'
-    if whole < 3600:
-        return f'{whole // 60} min {whole % 60} s'
-    return f'{whole // 3600} h {whole % 3600 // 60} min'

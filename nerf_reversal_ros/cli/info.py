@@ -5,8 +5,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from nerf_reversal_ros.cli.console import duration
 from nerf_reversal_ros.errors import NerfReversalError
+from nerf_reversal_ros.progress import duration
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.map_store import Map

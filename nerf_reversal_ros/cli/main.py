@@ -13,11 +13,11 @@ import sys
 import traceback
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.cli import build, convert, evaluate, info, localize
+from nerf_reversal_ros.cli import build, convert, evaluate, info, localize, study
 from nerf_reversal_ros.cli.interrupting import ended_soon, INTERRUPTED
 from nerf_reversal_ros.errors import NerfReversalError
 
-COMMANDS = (convert, build, localize, evaluate, info)
+COMMANDS = (convert, build, localize, evaluate, info, study)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -124,15 +124,14 @@ def _scene(parsed: list[Any]) -> dict[str, Any]:
 
 def _lens(camera: Any) -> dict[str, Any]:
     """Read the intrinsics of one of nerfstudio's cameras under the names of a transforms.json."""
-    kind = camera.camera_type.name if hasattr(camera.camera_type, 'name') else None
-    number = int(camera.camera_type) if kind is None else 0
+    number = int(camera.camera_type)
     models = {1: 'OPENCV', 2: 'OPENCV_FISHEYE'}
-    if kind is None and number not in models:
+    if number not in models:
         raise CaptureError(
             f'the cameras are of a kind (number {number} of nerfstudio) that is no pinhole and no'
             ' fisheye: undistort the pictures first'
         )
-    lens: dict[str, Any] = {'camera_model': models.get(number, 'OPENCV')}
+    lens: dict[str, Any] = {'camera_model': models[number]}
     for key, value in (('fl_x', 'fx'), ('fl_y', 'fy'), ('cx', 'cx'), ('cy', 'cy')):
         lens[key] = float(getattr(camera, value))
     lens['w'], lens['h'] = int(camera.width), int(camera.height)

@@ -2,7 +2,8 @@
 Baking: any radiance field as a voxel field, which is what a map holds and a robot renders.
 
 The field is rendered, colours and depth, at walked poses and around them, and a voxel field is
-fused from these views and trained on them as it would be on the pictures of a walk.
+fused from these views and trained on them as it would be on the pictures of a walk. Depth that the
+field itself is not sure of is left out.
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.fusion import without_edges
 from nerf_reversal_ros.fields.measurement import measure
 from nerf_reversal_ros.fields.training_data import TrainingData
+from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import fit_voxel_field
 from nerf_reversal_ros.files import open_array, replace_text, write_rows
@@ -41,6 +43,7 @@ def bake(
     *,
     device: torch.device,
     work_dir: Path,
+    uncertainty: UncertaintyGrid | None = None,
     progress: ProgressCallback = silent,
 ) -> tuple[VoxelField, dict[str, Any]]:
     """
@@ -58,6 +61,8 @@ def bake(
         Where the voxel field is trained.
     work_dir : Path
         Folder of this stage alone.
+    uncertainty : UncertaintyGrid, optional
+        Of the field; where it exceeds ``nerfstudio.max_std_m``, depth is left out.
 
     Returns
     -------
@@ -72,7 +77,14 @@ def bake(
     camera = data.camera(0).shrunk_to(size)
     poses, drawn = _poses(field, data, views, config.seed, work_dir / 'poses.npy')
     rgb, depth = render_views(
-        field, poses, camera, work_dir, max_depth_m=config.capture.max_depth_m, progress=progress
+        field,
+        poses,
+        camera,
+        work_dir,
+        max_depth_m=config.capture.max_depth_m,
+        uncertainty=uncertainty,
+        max_std_m=config.nerfstudio.max_std_m,
+        progress=progress,
     )
     held_out = np.zeros(len(poses), bool)
     held_out[len(poses) - min(HELD_OUT, drawn) :] = True
@@ -110,6 +122,8 @@ def render_views(
     work_dir: Path,
     *,
     max_depth_m: float,
+    uncertainty: UncertaintyGrid | None = None,
+    max_std_m: float = np.inf,
     progress: ProgressCallback = silent,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
     """
@@ -118,8 +132,8 @@ def render_views(
     Returns
     -------
     tuple
-        Colours (N, H, W, 3), and depth (N, H, W) in metres, 0 where it is unknown, at edges, or
-        beyond ``max_depth_m``.
+        Colours (N, H, W, 3), and depth (N, H, W) in metres, 0 where it is unknown, at edges,
+        beyond ``max_depth_m``, or by ``uncertainty`` further off than ``max_std_m``.
     """
     count, shape = len(map_from_camera), (camera.height, camera.width)
     marker = work_dir / 'rendered.txt'
@@ -130,8 +144,12 @@ def render_views(
     ):
         for index in range(first, count):
             start_s = perf_counter()
-            view = field.render(map_from_camera[index : index + 1], camera)[0]
+            pose = map_from_camera[index]
+            view = field.render(pose[None], camera)[0]
             depth = without_edges(np.where(view.depth <= max_depth_m, view.depth, 0))
+            if uncertainty is not None:
+                unsure = uncertainty.std_of_view_m(view, pose, camera) > max_std_m
+                depth[unsure] = 0
             write_rows(rgb_file, index, view.rgb[None])
             write_rows(depth_file, index, depth[None].astype(np.float16))
             replace_text(marker, str(index + 1))

@@ -106,11 +106,17 @@ def make_config(described: Any, path: Path, **replaced: Any) -> Any:
     if not isinstance(described, Named):
         return described
     name, values = described
-    if name.startswith('pathlib.'):
+    if name.startswith('pathlib.') and isinstance(values, tuple):
         return Path(*values)
     made: Any = _class(name, path)
     if isinstance(made, type) and issubclass(made, Enum) and isinstance(values, tuple):
-        return made(*values)
+        try:
+            return made(*values)
+        except (TypeError, ValueError) as error:
+            raise BuildError(
+                f'{path} was written by another version of nerfstudio than {VERSION}: {error};'
+                f' train the run anew with {VERSION}'
+            ) from error
     if not (isinstance(made, type) and is_dataclass(made) and isinstance(values, dict)):
         raise BuildError(f'{path} names {name}, which is no configuration of nerfstudio: refused')
     known, given = {field.name for field in fields(made)}, set(values)

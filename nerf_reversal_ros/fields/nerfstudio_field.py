@@ -5,18 +5,18 @@ from typing import Any
 from nerfstudio.cameras.cameras import Cameras, CameraType
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 import torch
 
 from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Rendering, Space
 from nerf_reversal_ros.fields.similarity import opengl_poses, scale_of
 from nerf_reversal_ros.geometry import Array, transform
 
 MATTER_M = 0.1
 """A point is in matter if half of the light would be gone after this far in its density [m]."""
-SPLAT_REACH_M = 0.03
-"""A point within this of the centre of an opaque splat is in matter [m]."""
+NEEDED = {'rgb', 'depth', 'accumulation'}
+"""What a model has to render."""
 
 
 def nerfstudio_cameras(
@@ -51,9 +51,17 @@ def nerfstudio_cameras(
     )
 
 
+def is_splatting(model: Any) -> bool:
+    """Tell whether a model is of splats, which are rasterised, not marched through."""
+    return hasattr(model, 'gauss_params')
+
+
 class NerfstudioField:
     """
     A trained model, rendered without gradients; see `RadianceField`.
+
+    A Nerfacto's colours hang on the picture (its appearance embedding); rendered are those of the
+    mean of all pictures.
 
     Parameters
     ----------
@@ -67,21 +75,32 @@ class NerfstudioField:
         self.model = model.eval()
         self.field_from_map = field_from_map
         self._scale = scale_of(field_from_map)
-        self._splats: cKDTree | None = None
 
     @torch.no_grad()
     def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
-        """Render one view a pose; see `RadianceField.render`."""
+        """
+        Render one view a pose; see `RadianceField.render`.
+
+        Raises
+        ------
+        BuildError
+            If the model renders no colours, depth, or opacity under nerfstudio's usual names.
+        """
         intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
         size = camera.width, camera.height
         cameras = nerfstudio_cameras(
             self.field_from_map, np.asarray(map_from_camera), intrinsics, size
         ).to(self.model.device)
         # Rays have depths along themselves, splats along the optical axis.
-        along = 1.0 if self._is_splatting else np.linalg.norm(camera.rays(), axis=-1)
+        along = 1.0 if is_splatting(self.model) else np.linalg.norm(camera.rays(), axis=-1)
         views = []
         for index in range(len(map_from_camera)):
             seen = self.model.get_outputs_for_camera(cameras[index : index + 1])
+            if lacking := NEEDED - seen.keys():
+                raise BuildError(
+                    f'{type(self.model).__name__} renders no {" and no ".join(sorted(lacking))}:'
+                    ' take a run of nerfacto, depth-nerfacto or splatfacto'
+                )
             rgb = (seen['rgb'].clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()
             opacity = seen['accumulation'][..., 0].float().cpu().numpy()
             depth = seen['depth'][..., 0].float().cpu().numpy() / (along * self._scale)
@@ -92,25 +111,11 @@ class NerfstudioField:
     @torch.no_grad()
     def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Tell for points (N, 3) [m, map frame] what is there: `Space`."""
-        inside = transform(self.field_from_map, points)
-        if self._is_splatting:
-            matter = self._near_splats(inside)
-        elif hasattr(self.model.field, 'density_fn'):
-            where = torch.tensor(inside, dtype=torch.float32, device=self.model.device)
-            parts = [self.model.field.density_fn(part) for part in where.split(1 << 18)]
-            density = torch.cat(parts)[:, 0].cpu().numpy() * self._scale
-            matter = density * MATTER_M > np.log(2.0)
-        else:  # a surface model: its renders tell
+        density_of = getattr(getattr(self.model, 'field', None), 'density_fn', None)
+        if density_of is None:  # splats, or a surface model: only renders tell
             return np.full(len(points), Space.UNSEEN, np.uint8)
+        inside = transform(self.field_from_map, points)
+        where = torch.tensor(inside, dtype=torch.float32, device=self.model.device)
+        density = torch.cat([density_of(part) for part in where.split(1 << 18)])[:, 0]
+        matter = density.cpu().numpy() * self._scale * MATTER_M > np.log(2.0)
         return np.where(matter, Space.MATTER, Space.FREE).astype(np.uint8)
-
-    @property
-    def _is_splatting(self) -> bool:
-        return hasattr(self.model, 'gauss_params')
-
-    def _near_splats(self, points: Array) -> NDArray[np.bool_]:
-        if self._splats is None:
-            opaque = torch.sigmoid(self.model.opacities[:, 0]) > 0.5
-            self._splats = cKDTree(self.model.means[opaque].cpu().numpy())
-        reach = SPLAT_REACH_M * self._scale
-        return np.isfinite(self._splats.query(points, distance_upper_bound=reach)[0])

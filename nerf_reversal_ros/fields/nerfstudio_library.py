@@ -67,6 +67,10 @@ def require_modules(*names: str) -> list[Any]:
         raise BuildError(
             f'nerfstudio is installed, but not {error.name}, which it needs: {INSTALL}'
         ) from error
+    except ImportError as error:
+        raise BuildError(
+            f'nerfstudio is installed, but cannot be imported ({error}): {INSTALL}'
+        ) from error
 
 
 def _mend_torchvision() -> None:

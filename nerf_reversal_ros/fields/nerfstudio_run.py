@@ -12,12 +12,12 @@ import torch
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named, read_config
-from nerf_reversal_ros.fields.nerfstudio_field import NerfstudioField
+from nerf_reversal_ros.fields.nerfstudio_field import is_splatting, NerfstudioField
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched, VERSION
 from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, optical_poses
 from nerf_reversal_ros.geometry import Array
 
-_ONLY_CUDA = ('Splatfacto', 'SplatfactoW', 'NGP', 'InstantNGP')
+_ONLY_CUDA = ('Splatfacto', 'InstantNGP')
 _SAFE = [
     np.dtype,
     *(type(np.dtype(name)) for name in ('float32', 'float64', 'int64')),
@@ -70,7 +70,9 @@ def open_run(config: Path, device: torch.device) -> Run:
     manager, model_config = pipeline.get('datamanager'), pipeline.get('model')
     if not (isinstance(manager, Named) and isinstance(model_config, Named)):
         raise BuildError(f'{config} describes no model and data: it is not of a nerfstudio run')
-    _refuse_without_cuda(method, model_config.name, device)
+    kind = model_config.name.rpartition('.')[2].removesuffix('ModelConfig')
+    if kind in _ONLY_CUDA:
+        _refuse_without_cuda(method, device)
     checkpoint = _checkpoint(config, held.get('relative_model_dir'))
     parser = manager.values.get('dataparser')
     cameras = _parsed(config, parser, manager.values.get('data') or held.get('data'))
@@ -85,6 +87,8 @@ def open_run(config: Path, device: torch.device) -> Run:
             grad_scaler=None,
             seed_points=None,
         )
+    if is_splatting(model):  # of a method that is not in our list
+        _refuse_without_cuda(method, device)
     _load(model, state, checkpoint)
     field_from_world = field_from_data(
         cameras.dataparser_transform.numpy(), cameras.dataparser_scale
@@ -102,9 +106,8 @@ def open_run(config: Path, device: torch.device) -> Run:
     )
 
 
-def _refuse_without_cuda(method: str, name: str, device: torch.device) -> None:
-    kind = name.rpartition('.')[2].removesuffix('ModelConfig').removesuffix('Config')
-    if device.type != 'cuda' and kind in _ONLY_CUDA:
+def _refuse_without_cuda(method: str, device: torch.device) -> None:
+    if device.type != 'cuda':
         raise BuildError(
             f'the run is of {method}, whose rasteriser runs on CUDA only, and the device is'
             f' {device.type}: build on a machine with an NVIDIA GPU, or take a run of nerfacto'
@@ -153,8 +156,8 @@ def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
         )
     except UnpicklingError as error:
         raise BuildError(
-            f'the checkpoint {checkpoint} holds more than weights, which could be a program:'
-            ' refused; have it saved again by nerfstudio'
+            f'the checkpoint {checkpoint} is damaged, or holds more than weights, which could be a'
+            ' program: refused; copy it again, or have it saved again by nerfstudio'
         ) from error
     plain = {name.replace('module.', ''): value for name, value in named}
     return {n.removeprefix('_model.'): v for n, v in plain.items() if n.startswith('_model.')}
@@ -204,7 +207,7 @@ def _corrected(model: Any, field_from_camera: Array) -> Array:
     if optimizer is None or optimizer.config.mode == 'off':
         return field_from_camera
     optimizer.device = optimizer.pose_adjustment.device
-    correction = optimizer.get_correction_matrices().double().numpy()
+    correction = optimizer.get_correction_matrices().double().cpu().numpy()
     out = field_from_camera.copy()
     out[:, :3, :3] = correction[:, :, :3] @ out[:, :3, :3]
     out[:, :3, 3] += correction[:, :, 3]

@@ -42,8 +42,20 @@ class Poses:
 
     pose: PoseStamped
     with_covariance: PoseWithCovarianceStamped
+    of_sensor: PoseWithCovarianceStamped
+    """Of the camera, in the map, with the frame of the camera in its header: rtabmap's way."""
     map_from_frame: NDArray[np.float64]
     """The same, (4, 4)."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture that reached the localizer, and what came of it."""
+
+    rgb: NDArray[np.uint8]
+    """(H, W, 3), without distortion."""
+    camera: Camera
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ class Answer:
 
     status: LocalizerStatus
     poses: Poses | None = None
+    seen: Seen | None = None
 
 
 class Answering:
@@ -140,20 +153,22 @@ class Answering:
             self._change()
             localizer = self._localizer
             localizer.config = self._config()
-            outcome = localizer.localize(lens.undistorted_rgb(rgb), lens.camera)
+            rgb = lens.undistorted_rgb(rgb)
+            outcome = localizer.localize(rgb, lens.camera)
         if odometer is not None and base_from_camera is not None:
             outcome = odometer.judge(outcome, picture.header.stamp, base_from_camera)
-        status = status_message(picture.header, outcome)
+        status, seen = status_message(picture.header, outcome), Seen(rgb, lens.camera, outcome)
         if not isinstance(outcome, PoseEstimate):
-            return Answer(status)
+            return Answer(status, None, seen)
         map_from_frame, covariance = outcome.map_from_camera, outcome.covariance
+        _, of_sensor = pose_messages(picture.header, map_from_frame, covariance)
         if base_from_camera is not None:
             map_from_frame, covariance = moved_to_base(
                 map_from_frame, covariance, base_from_camera
             )
         header = Header(stamp=picture.header.stamp, frame_id=self._map_frame)
         messages = pose_messages(header, map_from_frame, covariance)
-        return Answer(status, Poses(*messages, map_from_frame))
+        return Answer(status, Poses(*messages, of_sensor, map_from_frame), seen)
 
 
 def refusal(header: Header, reason: str, detail: str) -> Answer:

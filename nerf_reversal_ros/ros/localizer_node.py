@@ -11,8 +11,10 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer, Poses
+from nerf_reversal_ros.ros.display import Display, Shown
 from nerf_reversal_ros.ros.frames import FrameError, Frames
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.parameters import Parameters
@@ -22,15 +24,21 @@ from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 from nerf_reversal_ros.ros.statistics import Statistics
 from nerf_reversal_ros.ros.watching import Watching
 
-MakeLocalizer = Callable[[Path, LocalizerConfig], PictureLocalizer]
+MakeLocalizer = Callable[[Path, LocalizerConfig], tuple[PictureLocalizer, Shown]]
 
 
-def make_localizer(map_dir: Path, config: LocalizerConfig) -> PictureLocalizer:
-    """Open a map and make its localizer; imports the heavy libraries."""
+def make_localizer(map_dir: Path, config: LocalizerConfig) -> tuple[PictureLocalizer, Shown]:
+    """Open a map, make its localizer and warm it up; imports the heavy libraries."""
+    import numpy as np
+
     from nerf_reversal_ros.localization import open_localizer
     from nerf_reversal_ros.map_store import open_map
 
-    return open_localizer(open_map(map_dir), config)
+    map_ = open_map(map_dir)
+    localizer = open_localizer(map_, config)
+    noise = np.random.default_rng(0).integers(256, size=(map_.camera.height, map_.camera.width, 3))
+    localizer.localize(noise.astype(np.uint8), map_.camera)  # the first picture takes longest
+    return localizer, Shown(map_.manifest, map_.map_from_camera_walked, localizer.surface)
 
 
 class LocalizerNode(LifecycleNode):
@@ -46,9 +54,12 @@ class LocalizerNode(LifecycleNode):
     def __init__(self, make: MakeLocalizer = make_localizer) -> None:
         super().__init__('localizer', automatically_declare_parameters_from_overrides=True)
         self._make = make
-        self._options = Parameters(self, LocalizerNodeConfig, LocalizerConfig, OdometryConfig)
+        self._options = Parameters(
+            self, LocalizerNodeConfig, LocalizerConfig, OdometryConfig, SmoothingConfig
+        )
         self._settings = self._options.get(LocalizerNodeConfig)
         self._map_dir = Path()
+        self._shown: Shown | None = None
         self._state = 'unconfigured'
         self._frames: Frames | None = None
         self.answering: Answering | None = None
@@ -60,7 +71,11 @@ class LocalizerNode(LifecycleNode):
         self._pose_with_covariance = publisher(
             PoseWithCovarianceStamped, 'nerf_pose_with_covariance', 10
         )
+        self._sensor_pose = publisher(PoseWithCovarianceStamped, '~/sensor_pose', 10)
         self._status = publisher(LocalizerStatus, '~/status', 10)
+        self._display = Display(
+            self, publisher, self._settings.map_frame, self._settings.path_poses
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
 
         # Transitions, services and pictures do not wait for each other.
@@ -77,8 +92,9 @@ class LocalizerNode(LifecycleNode):
         try:
             if not self._settings.map_dir:
                 raise ConfigError('map_dir is not set: give the folder written by the builder')
-            self._frames = frames = Frames(self, self._settings)
-            localizer = self._made(Path(self._settings.map_dir))
+            smoothing = partial(self._options.get, SmoothingConfig)
+            self._frames = frames = Frames(self, self._settings, smoothing)
+            localizer, self._shown = self._made(Path(self._settings.map_dir))
         except NerfReversalError as error:
             self.get_logger().error(str(error))
             self._free('unconfigured')
@@ -100,11 +116,19 @@ class LocalizerNode(LifecycleNode):
             odometry = partial(self._options.get, OdometryConfig)
             odometer = Odometer(self._settings.base_frame, odometry)
         self.watching = Watching(
-            self, self._settings, self.answering, self._publish, self._quick, odometer
+            self,
+            self._settings,
+            self.answering,
+            self._publish,
+            self._quick,
+            odometer,
+            self._start_over,
         )
         self._state = 'active'
         self.get_logger().info(f'localizes the pictures of {self.watching.topic}')
-        return super().on_activate(state)
+        activated = super().on_activate(state)
+        self._show_map()
+        return activated
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop subscribing and publishing; the map stays loaded."""
@@ -135,26 +159,39 @@ class LocalizerNode(LifecycleNode):
     def load(self, map_dir: Path) -> None:
         """Use another map from now on; an error leaves the present one."""
         answering = self.answering
-        localizer = self._made(map_dir)
+        localizer, shown = self._made(map_dir)
         if answering is not None and self.answering is answering:
             answering.exchange(localizer, self.reset)
         if answering is None or self.answering is not answering:
             raise ConfigError('the localizer was cleaned up meanwhile: configure it, then load')
-        self._map_dir = map_dir
+        self._map_dir, self._shown = map_dir, shown
+        if self.watching is not None:
+            self._show_map()
 
     def reset(self) -> None:
         """Forget the waiting picture, all counts, and what the odometry is compared with."""
         if (watching := self.watching) is not None:
             watching.reset()
         self._statistics.reset()
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Take the next pose as the first one."""
+        self._display.reset()
+        if (frames := self._frames) is not None:
+            frames.forget()
+
+    def _show_map(self) -> None:
+        assert self._shown is not None
+        self._display.show_map(self._shown, str(self._map_dir))
 
     def _config(self) -> LocalizerConfig:
         return self._options.get(LocalizerConfig)
 
-    def _made(self, map_dir: Path) -> PictureLocalizer:
-        localizer = self._make(map_dir, self._config())
+    def _made(self, map_dir: Path) -> tuple[PictureLocalizer, Shown]:
+        made = self._make(map_dir, self._config())
         self.get_logger().info(f'loaded the map {map_dir}')
-        return localizer
+        return made
 
     def _free(self, state: str) -> None:
         self.close()
@@ -176,6 +213,7 @@ class LocalizerNode(LifecycleNode):
         if answer.poses is not None:
             self._pose.publish(answer.poses.pose)
             self._pose_with_covariance.publish(answer.poses.with_covariance)
+            self._sensor_pose.publish(answer.poses.of_sensor)
             self._broadcast(answer.poses)
         elif status.reason == LocalizerStatus.UNUSABLE_PICTURE:
             log.error(status.detail, throttle_duration_sec=10.0)
@@ -183,6 +221,7 @@ class LocalizerNode(LifecycleNode):
             text = f'not localized: {status.reason} ({status.detail})'
             log.info(text, throttle_duration_sec=1.0)
         self._status.publish(status)
+        self._display.show(answer)
 
     def _broadcast(self, poses: Poses) -> None:
         try:

@@ -38,6 +38,7 @@ class LocalizerNodeConfig(Checked):
     use_odometry: bool = option(
         False, 'compare poses with the Odometry of base_frame that comes on the topic odom'
     )
+    path_poses: int = option(1000, 'so many of the latest poses make ~/path', low=1, high=100_000)
     camera_info_timeout_s: float = option(
         1.0, 'a picture waits this long for the first camera_info [s]', low=0.0, high=60.0
     )

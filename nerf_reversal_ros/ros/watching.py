@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 import threading
 from typing import Any
 
+from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from rclpy.callback_groups import CallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -18,6 +21,9 @@ from nerf_reversal_ros.ros.mailbox import Mailbox
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
+
+BACK_S = 0.5
+"""Pictures out of order by less than this [s] are nothing to be told."""
 
 
 class Watching:
@@ -38,6 +44,8 @@ class Watching:
         Of the subscriptions; their callbacks return at once.
     odometer : Odometer, optional
         Confirms or contradicts the answers; without it no odometry is subscribed to.
+    start_over : callable, optional
+        Called when the time of the pictures went back, as it does when a bag is played again.
     """
 
     def __init__(
@@ -48,6 +56,7 @@ class Watching:
         publish: Callable[[Answer], None],
         group: CallbackGroup,
         odometer: Odometer | None = None,
+        start_over: Callable[[], None] = lambda: None,
     ) -> None:
         self.camera_infos = CameraInfos()
         """Those that came in."""
@@ -55,6 +64,8 @@ class Watching:
         self._answering = answering
         self._publish = publish
         self._odometer = odometer
+        self._start_over = start_over
+        self._latest_ns: int | None = None
         self._asked: list[Future[Answer]] = []
         self._asking = threading.Lock()
         self._node = node
@@ -77,6 +88,9 @@ class Watching:
                 callback,
                 QoSProfile(depth=depth, reliability=policy),
                 callback_group=group,
+                event_callbacks=SubscriptionEventCallbacks(
+                    incompatible_qos=partial(self._on_mismatch, name)
+                ),
             )
             for kind, name, callback, depth in wanted
         ]
@@ -109,6 +123,26 @@ class Watching:
                 future.cancel()
         return ended
 
+    def _on_mismatch(self, name: str, info: Any) -> None:
+        self._node.get_logger().error(
+            f'a publisher of {self._node.resolve_topic_name(name)} offers another QoS than is'
+            f' asked for ({info.last_policy_kind.name.lower()}), so that nothing of it comes in:'
+            ' set the parameter reliability to best_effort, which goes with every publisher'
+        )
+
+    def _notice_time(self, stamp: Time) -> None:
+        now_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+        latest_ns, self._latest_ns = self._latest_ns, now_ns
+        if latest_ns is None or now_ns > latest_ns - BACK_S * 1e9:
+            return
+        self._node.get_logger().warning(
+            f'the time of the pictures went back by {(latest_ns - now_ns) / 1e9:.1f} s, as when a'
+            ' bag is played again: path, odometry and map -> odom start over'
+        )
+        if self._odometer is not None:
+            self._odometer.reset()
+        self._start_over()
+
     def _work(self, picture: Image | CompressedImage) -> None:
         with self._asking:
             asked = list(self._asked)  # who asks from now on gets the next answer
@@ -127,6 +161,7 @@ class Watching:
 
     def _answered(self, picture: Image | CompressedImage) -> Answer | None:
         """Answer and publish; None when closed meanwhile."""
+        self._notice_time(picture.header.stamp)
         info = self.camera_infos.of(picture.header.stamp, self._info_timeout_s)
         with self._answering.turn:
             if self.pictures.closed:

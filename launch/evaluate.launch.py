@@ -1,0 +1,37 @@
+"""Play a bag to the localizer and judge it: ros2 launch nerf_reversal_ros evaluate.launch.py."""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, Shutdown
+from launch.substitutions import LaunchConfiguration as Arg
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue as Value
+from launch_ros.substitutions import FindPackageShare
+
+ARGUMENTS = {
+    'map': (None, 'map folder written by the builder'),
+    'bag': (None, 'rosbag2 folder to play, with the true poses of its pictures'),
+    'image': ('/record3d/device_0/rgb/img', 'topic of the pictures in the bag (CompressedImage)'),
+    'camera_info': ('/record3d/device_0/rgb/camera_info', 'topic of their CameraInfo in the bag'),
+    'params_file': ([FindPackageShare('nerf_reversal_ros'), '/config/localizer.yaml'],
+                    'further parameters of the localizer, YAML'),
+    'json': ('', 'file to write the metrics to; empty: they are printed only'),
+    'min_recall': ('0.0', 'fail when a smaller share is within 5 cm and 5 degrees')}
+BAG, MAP = ({name: Value(Arg(arg), value_type=str)} for name, arg in
+            (('bag', 'bag'), ('map_dir', 'map')))
+
+
+def generate_launch_description():
+    def node(kind, *given, **more):
+        return Node(package='nerf_reversal_ros', executable=kind, name=kind, output='screen',
+                    parameters=list(given), **more)
+
+    return LaunchDescription([
+        *(DeclareLaunchArgument(name, default_value=default, description=sentence)
+          for name, (default, sentence) in ARGUMENTS.items()),
+        node('localizer', Arg('params_file'), MAP, {'autostart': True, 'reliability': 'reliable'}),
+        node('player', BAG, {'lockstep_topic': '/localizer/status', 'lockstep_timeout_s': 60.0},
+             remappings=[(Arg('image'), '/image/compressed'),
+                         (Arg('camera_info'), '/camera_info')]),
+        node('judge', BAG, MAP, {'json': Value(Arg('json'), value_type=str),
+                                 'min_recall': Value(Arg('min_recall'), value_type=float)},
+             on_exit=Shutdown())])

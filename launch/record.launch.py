@@ -1,0 +1,33 @@
+"""Record a walk for the builder: ros2 launch nerf_reversal_ros record.launch.py bag:=BAG."""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration as Arg
+from launch_ros.actions import Node
+
+DEVICE = '/record3d/device_0'
+ARGUMENTS = {
+    'bag': (None, 'rosbag2 folder to write'),
+    'storage': ('mcap', 'format of the bag: mcap or sqlite3'),
+    'driver': ('true', 'start the Record3D driver too; false: it runs already'),
+    'driver_package': ('record3d', 'package of the Record3D driver'),
+    'driver_executable': ('record3d_node', 'its executable'),
+    'image': (f'{DEVICE}/rgb/img', 'topic of the pictures'),
+    'camera_info': (f'{DEVICE}/rgb/camera_info', 'topic of their CameraInfo'),
+    'depth': (f'{DEVICE}/depth/img', 'topic of the depth'),
+    'depth_info': (f'{DEVICE}/depth/camera_info', 'topic of its CameraInfo'),
+    'pose': (f'{DEVICE}/camera_pose', 'topic of the poses'),
+}
+RECORDED = ('image', 'camera_info', 'depth', 'depth_info', 'pose')
+
+
+def generate_launch_description():
+    return LaunchDescription([
+        *(DeclareLaunchArgument(name, default_value=default, description=sentence)
+          for name, (default, sentence) in ARGUMENTS.items()),
+        Node(package=Arg('driver_package'), executable=Arg('driver_executable'), output='screen',
+             namespace='record3d', condition=IfCondition(Arg('driver'))),
+        ExecuteProcess(cmd=['ros2', 'bag', 'record', '--storage', Arg('storage'), '--output',
+                            Arg('bag'), *map(Arg, RECORDED)], output='screen'),
+    ])

@@ -1,0 +1,173 @@
+"""
+Which Nerfacto is trained: the full one, and reduced ones that two CPU cores train in minutes.
+
+References
+----------
+Tancik et al., "Nerfstudio: A Modular Framework for Neural Radiance Field Development", SIGGRAPH
+2023. Deng et al., "Depth-supervised NeRF", CVPR 2022 (the depth loss).
+"""
+
+from dataclasses import dataclass
+import importlib.util
+from typing import Any
+
+from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.models.depth_nerfacto import DepthNerfactoModelConfig
+from nerfstudio.models.nerfacto import NerfactoModelConfig
+import numpy as np
+from scipy.ndimage import binary_dilation
+import torch
+
+from nerf_reversal_ros.config import NerfstudioConfig
+from nerf_reversal_ros.fields.similarity import scale_of, similarity
+from nerf_reversal_ros.fields.training_data import TrainingData
+from nerf_reversal_ros.geometry import Array, pose, transform
+
+BOX_VIEWS = 60
+BOX_MARGIN = 1.1
+"""The field's unit box is this much larger than what the depth reaches."""
+DEPTH_STD_M = 0.1
+"""How far from the measured depth, at first, light may be stopped ..."""
+DEPTH_STD_LAST_M = 0.02
+"""... and in the end [m]."""
+DEPTH_WEIGHT = 0.1
+"""Of Depth-Nerfacto's depth loss."""
+OCCUPIED_M = 0.06
+"""Edge of the cells in which a reduced Depth-Nerfacto looks for matter [m], at least ..."""
+MOST_CELLS = 192
+"""... and so many of them along its unit box at most."""
+
+
+def _density_net(resolution: int) -> dict[str, Any]:
+    return {
+        'hidden_dim': 16,
+        'log2_hashmap_size': 15,
+        'num_levels': 5,
+        'max_res': resolution,
+        'use_linear': False,
+    }
+
+
+PROPOSED_IN_CELL, PROPOSED_OUTSIDE = 0.6, 1e-3
+"""Optical depth of a cell near measured depth, and of any other."""
+BY_OCCUPANCY: dict[str, Any] = {
+    'proposal_initial_sampler': 'uniform',
+    'use_proposal_weight_anneal': False,
+    'average_init_density': 20.0,
+    'far_plane': 3.5,  # the diagonal of the unit box
+    'num_proposal_samples_per_ray': (96,),
+    'interlevel_loss_mult': 0.0,
+}
+"""What else a reduced Depth-Nerfacto is told, see `Occupancy`."""
+
+REDUCED: dict[str, Any] = {
+    'num_levels': 8,
+    'max_res': 1024,
+    'log2_hashmap_size': 17,
+    'hidden_dim': 32,
+    'hidden_dim_color': 32,
+    'appearance_embed_dim': 8,
+    'num_proposal_iterations': 1,
+    'num_proposal_samples_per_ray': (64,),
+    'num_nerf_samples_per_ray': 16,
+    'proposal_net_args_list': [_density_net(128)],
+    'proposal_warmup': 500,
+    'proposal_weights_anneal_max_num_iters': 250,
+}
+"""What makes a Nerfacto that two CPU cores train in minutes."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work a training is."""
+
+    reduced: bool
+    steps: int
+    rays_per_step: int
+
+
+def effort(config: NerfstudioConfig, device: torch.device) -> Effort:
+    """Fill in what the settings leave to the device."""
+    reduced = config.size == 'reduced' or (config.size == 'auto' and device.type == 'cpu')
+    return Effort(
+        reduced,
+        config.steps or (2_000 if reduced else 10_000),
+        config.rays_per_step or (1_024 if reduced else 4_096),
+    )
+
+
+def unit_box(data: TrainingData) -> Array:
+    """
+    Return the similarity (4, 4) that takes the room from metres into the cube from -1 to 1.
+
+    What the depth reaches and all cameras lie in it; without depth, as nerfstudio does, the
+    cameras alone, and its contraction of space takes in the rest.
+    """
+    points = [data.map_from_camera[:, :3, 3]]
+    for index in data.spread(BOX_VIEWS):
+        points.append(data.view(index).points(8))
+    reached = np.concatenate(points)
+    low, high = np.percentile(reached, [0.2, 99.8], axis=0)
+    low, high = np.minimum(low, points[0].min(0)), np.maximum(high, points[0].max(0))
+    half_m = max(float(np.max(high - low)) / 2 * BOX_MARGIN, 0.1)
+    return similarity(1 / half_m, pose(translation=-(low + high) / 2))
+
+
+def nerfacto_model(kind: str, work: Effort, data: TrainingData, field_from_map: Array) -> Any:
+    """Set up nerfstudio's model."""
+    scale = scale_of(field_from_map)
+    settings: dict[str, Any] = {
+        'implementation': 'torch' if importlib.util.find_spec('tinycudann') is None else 'tcnn',
+        'camera_optimizer': CameraOptimizerConfig(mode='off'),
+        'near_plane': 0.05 * scale,
+        **(REDUCED if work.reduced else {}),
+    }
+    if work.reduced:
+        settings['implementation'] = 'torch'
+    if kind == 'depth-nerfacto':
+        settings |= BY_OCCUPANCY if work.reduced else {}
+        # Its loss takes the sigma where the formula has a variance.
+        config: Any = DepthNerfactoModelConfig(
+            **settings,
+            depth_loss_mult=DEPTH_WEIGHT,
+            should_decay_sigma=True,
+            starting_depth_sigma=(DEPTH_STD_M * scale) ** 2,
+            depth_sigma=(DEPTH_STD_LAST_M * scale) ** 2,
+            sigma_decay_rate=(DEPTH_STD_LAST_M / DEPTH_STD_M) ** (4 / work.steps),
+        )
+    else:
+        config = NerfactoModelConfig(**settings)
+    box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
+    model = config.setup(scene_box=box, num_train_data=len(data.rgb))
+    if work.reduced and kind == 'depth-nerfacto':
+        model.proposal_networks = torch.nn.ModuleList()
+        model.density_fns = [Occupancy(data, field_from_map)]
+        model.proposal_sampler.pdf_sampler.histogram_padding = 5e-4
+    return model
+
+
+class Occupancy:
+    """
+    Where depth has found matter, as the density that proposes samples.
+
+    A reduced Depth-Nerfacto needs no network to learn where its samples belong.
+    """
+
+    def __init__(self, data: TrainingData, field_from_map: Array) -> None:
+        cells = int(np.clip(2 / (OCCUPIED_M * scale_of(field_from_map)), 8, MOST_CELLS))
+        occupied = np.zeros((cells,) * 3, bool)
+        for index in data.spread(len(data.rgb)):
+            points = transform(field_from_map, data.view(index).points(2))
+            x, y, z = np.clip((points + 1) / 2 * cells, 0, cells - 1).astype(int).T
+            occupied[x, y, z] = True
+        near = binary_dilation(occupied, np.ones((3, 3, 3), bool))
+        density = np.where(near, PROPOSED_IN_CELL, PROPOSED_OUTSIDE) * cells / 2
+        self.density = torch.from_numpy(density.astype(np.float32))
+
+    def __call__(self, positions: torch.Tensor, times: Any = None) -> torch.Tensor:
+        """Return densities (..., 1) at positions (..., 3) of the field."""
+        self.density = self.density.to(positions.device)
+        cells = len(self.density)
+        x, y, z = ((positions + 1) / 2 * cells).long().clamp(0, cells - 1).unbind(-1)
+        return self.density[x, y, z][..., None]

@@ -1,0 +1,213 @@
+"""What RViz shows of the localizer: the map, latched, and each answer."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+from geometry_msgs.msg import Point, PoseStamped, Vector3
+from nav_msgs.msg import Path
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image, PointCloud2, PointField
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from nerf_reversal_ros.geometry import Array, pose, transform
+from nerf_reversal_ros.msg import MapDescription
+from nerf_reversal_ros.outcome import PoseEstimate
+from nerf_reversal_ros.ros.answering import Answer, Seen
+from nerf_reversal_ros.ros.poses import pose_message
+from nerf_reversal_ros.surface import Surface
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+FRUSTUM_M = 0.25
+"""How far the drawn camera looks [m]."""
+SIGMAS = 3.0
+"""Half axes of the drawn ellipsoid of the position, in standard deviations."""
+SHOWN_PX, DRAWN_PX = 320, 160
+"""Longer sides of each half of the debug image, and of the surface as it is drawn for it."""
+GREEN = ColorRGBA(r=0.1, g=0.8, b=0.2, a=1.0)
+BLUE = ColorRGBA(r=0.2, g=0.4, b=1.0, a=0.5)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of a map."""
+
+    manifest: Mapping[str, Any]
+    """Of the map folder."""
+    map_from_camera_walked: Array
+    """(N, 4, 4) poses of the pictures that the map was built from."""
+    surface: Surface
+    """Of the room."""
+
+
+class Display:
+    """
+    Publishes what is to be looked at, and nothing that somebody would steer by.
+
+    Parameters
+    ----------
+    node : Node
+        Tells the time.
+    publisher : callable
+        Makes a publisher of a type, a topic and a QoS profile or depth.
+    map_frame : str
+        Frame of everything.
+    poses : int
+        So many of the latest poses make the path.
+    """
+
+    def __init__(
+        self, node: Node, publisher: Callable[..., Any], map_frame: str, poses: int
+    ) -> None:
+        self._node = node
+        self._map_frame = map_frame
+        self._description = publisher(MapDescription, '~/map_description', LATCHED)
+        self._surface = publisher(PointCloud2, '~/surface', LATCHED)
+        self._walk = publisher(Path, '~/walk', LATCHED)
+        self._path = publisher(Path, '~/path', 10)
+        self._markers = publisher(MarkerArray, '~/markers', 10)
+        self._debug_image = publisher(Image, '~/debug_image', 1)
+        self._poses: deque[PoseStamped] = deque(maxlen=poses)
+        self._map: Shown | None = None
+
+    def show_map(self, shown: Shown, path: str) -> None:
+        """Publish what a map holds, and forget the path in the one before."""
+        self._map = shown
+        self._poses.clear()
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._map_frame)
+        self._description.publish(map_description(header, shown, path))
+        self._surface.publish(point_cloud(header, shown.surface))
+        walked = [
+            PoseStamped(header=header, pose=pose_message(one))
+            for one in shown.map_from_camera_walked
+        ]
+        self._walk.publish(Path(header=header, poses=walked))
+
+    def show(self, answer: Answer) -> None:
+        """Publish what came of a picture, as far as anyone listens."""
+        if answer.poses is not None:
+            self._poses.append(answer.poses.pose)
+            header = answer.poses.pose.header
+            if _heard(self._path):
+                self._path.publish(Path(header=header, poses=list(self._poses)))
+            if _heard(self._markers) and answer.seen is not None:
+                self._markers.publish(markers(header, answer.seen))
+        if self._map is not None and answer.seen is not None and _heard(self._debug_image):
+            rgb = beside(answer.seen, self._map.surface)
+            self._debug_image.publish(_image(answer.status.header, rgb))
+
+    def reset(self) -> None:
+        """Forget the path."""
+        self._poses.clear()
+
+
+def _heard(publisher: Any) -> bool:
+    return bool(publisher.get_subscription_count())
+
+
+def map_description(header: Header, shown: Shown, path: str) -> MapDescription:
+    """Return what a manifest tells of a map, as a message."""
+    facts, metrics = shown.manifest, shown.manifest['metrics']
+    corners = np.zeros((2, 3))
+    if len(shown.surface):
+        points = shown.surface.points
+        corners = shown.surface.origin_m + np.stack([points.min(0), points.max(0)])
+    return MapDescription(
+        header=header,
+        path=path,
+        built=facts['built']['date'],
+        package_version=facts['built']['package_version'],
+        format_version=facts['format_version'],
+        field=facts['built']['field'],
+        walked_pictures=len(shown.map_from_camera_walked),
+        landmarks=metrics['landmarks'],
+        surface_points=len(shown.surface),
+        lowest=_point(corners[0]),
+        highest=_point(corners[1]),
+        psnr_db=float(np.nan if metrics.get('psnr_db') is None else metrics['psnr_db']),
+    )
+
+
+def point_cloud(header: Header, surface: Surface) -> PointCloud2:
+    """Return a surface as x, y, z [m] and rgb, packed as RViz and PCL expect it."""
+    kind = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4')])
+    rows = np.zeros(len(surface), kind)
+    places = surface.origin_m + surface.points
+    for axis, name in enumerate('xyz'):
+        rows[name] = places[:, axis]
+    red, green, blue = surface.colours.astype(np.uint32).T
+    rows['rgb'] = red << 16 | green << 8 | blue
+    message = PointCloud2(header=header, height=1, width=len(rows), is_dense=True)
+    message.fields = [
+        PointField(name=name, offset=4 * at, datatype=PointField.FLOAT32, count=1)
+        for at, name in enumerate(kind.names or ())
+    ]
+    message.point_step, message.row_step = kind.itemsize, rows.nbytes
+    message.data.frombytes(rows.tobytes())
+    return message
+
+
+def markers(header: Header, seen: Seen) -> MarkerArray:
+    """Return the camera as a pyramid and the covariance of its position as an ellipsoid."""
+    outcome, camera = seen.outcome, seen.camera
+    assert isinstance(outcome, PoseEstimate)
+    corners = [(0, 0), (camera.width, 0), (camera.width, camera.height), (0, camera.height)]
+    rays = np.array([((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0)
+                     for u, v in corners])  # fmt: skip
+    edge = [_point(row) for row in transform(outcome.map_from_camera, rays * FRUSTUM_M)]
+    centre = _point(outcome.map_from_camera[:3, 3])
+    lines = [end for corner in edge for end in (centre, corner)]
+    lines += [end for at in range(4) for end in (edge[at], edge[(at + 1) % 4])]
+    pyramid = Marker(header=header, ns='camera', type=Marker.LINE_LIST, points=lines)
+    pyramid.scale.x, pyramid.color = 0.01, GREEN
+    pyramid.pose.orientation.w = 1.0
+
+    variances, axes = np.linalg.eigh(outcome.covariance[:3, :3])
+    axes[:, 2] *= np.sign(np.linalg.det(axes))
+    turned = pose(translation=outcome.map_from_camera[:3, 3])
+    turned[:3, :3] = axes
+    widths = 2 * SIGMAS * np.sqrt(np.maximum(variances, 0))
+    ellipsoid = Marker(header=header, ns='covariance', type=Marker.SPHERE, color=BLUE)
+    ellipsoid.pose = pose_message(turned)
+    ellipsoid.scale = Vector3(x=float(widths[0]), y=float(widths[1]), z=float(widths[2]))
+    return MarkerArray(markers=[pyramid, ellipsoid])
+
+
+def beside(seen: Seen, surface: Surface) -> NDArray[np.uint8]:
+    """
+    Return the picture and, right of it, what the map shows where it was thought to be taken.
+
+    That is the refined pose, or the regressed one where nothing was refined; without either, the
+    right half stays black. A green edge means that the pose was published, a red one that not.
+    """
+    camera = seen.camera.shrunk_to(SHOWN_PX)
+    size = (camera.width, camera.height)
+    left = cv2.resize(seen.rgb, size, interpolation=cv2.INTER_AREA)
+    right = np.zeros_like(left)
+    told = seen.outcome.diagnostics
+    at = told.regressed if told.refined is None else told.refined
+    if at is not None:
+        drawn = surface.render(at, seen.camera.shrunk_to(DRAWN_PX)).rgb
+        right = cv2.resize(drawn, size, interpolation=cv2.INTER_NEAREST)
+    accepted = isinstance(seen.outcome, PoseEstimate)
+    both: NDArray[np.uint8] = np.hstack([left, right]).astype(np.uint8)
+    colour = (30, 200, 60) if accepted else (220, 40, 40)
+    cv2.rectangle(both, (0, 0), (both.shape[1] - 1, both.shape[0] - 1), colour, 3)
+    return both
+
+
+def _image(header: Header, rgb: NDArray[np.uint8]) -> Image:
+    message = Image(header=header, height=rgb.shape[0], width=rgb.shape[1], encoding='rgb8')
+    message.step = 3 * rgb.shape[1]
+    message.data.frombytes(rgb.tobytes())
+    return message
+
+
+def _point(xyz: Array) -> Point:
+    return Point(x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))

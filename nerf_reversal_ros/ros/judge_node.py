@@ -1,0 +1,159 @@
+"""
+How good are the poses that a localizer publishes, while a bag with known poses is played to it.
+
+The truth is read from the bag, the answers come over the graph and are matched by their stamps:
+what is judged is the running node, with its settings, its camera_info and its odometry, and not
+what the offline command would do. It ends when all pictures of the bag were answered, or when
+none was for a while, and prints and writes what `nerf-reversal evaluate` does.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+import json
+import math
+from pathlib import Path
+import time
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+import numpy as np
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+from nerf_reversal_ros.config import Checked, option
+from nerf_reversal_ros.errors import CaptureError, ConfigError
+from nerf_reversal_ros.geometry import Array, pose_from_quaternion
+from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block, without_infinities
+from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.running import DONE, Finished, once, run, STEADY
+from nerf_reversal_ros.summary import published_text
+
+Truth = dict[int, Array]
+"""``map_from_camera`` (4, 4) by the stamp of the picture [ns]."""
+
+
+@dataclass(frozen=True)
+class JudgeConfig(Checked):
+    """What is judged, and against what."""
+
+    bag: str = option('', 'rosbag2 folder that is played, with the true poses of its pictures')
+    map_dir: str = option('', 'map folder that the localizer uses')
+    json: str = option('', 'file to write the metrics to; empty: print them only')
+    patience_s: float = option(
+        10.0, 'end when no answer came for this long after the first [s]', low=0.1
+    )
+    min_recall: float = option(
+        0.0,
+        'exit with status 1 when a smaller share of the pictures is within 5 cm and 5 degrees',
+        low=0.0,
+        high=1.0,
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse to judge nothing."""
+        super().__post_init__()
+        for name in ('bag', 'map_dir'):
+            if not getattr(self, name):
+                raise ConfigError(f'{name} is not set: give it with -p {name}:=FOLDER')
+
+
+def read_truth(bag: Path, map_dir: Path) -> Truth:
+    """Read the poses of a bag's pictures, in the frame of a map; imports the heavy libraries."""
+    from nerf_reversal_ros.capture import open_capture
+    from nerf_reversal_ros.config import CaptureConfig
+    from nerf_reversal_ros.map_store import open_map
+
+    convention = open_map(map_dir).convention
+    capture = open_capture(bag, CaptureConfig(), convention=convention, prune=False)
+    stamps = [int(stamp) for stamp in capture.stamps_ns]
+    if not stamps:
+        raise CaptureError(f'{bag} holds no picture with a pose: nothing to judge')
+    return dict(zip(stamps, capture.map_from_camera, strict=True))
+
+
+class JudgeNode(Node):
+    """Collects answers, and finishes with a judgement."""
+
+    interrupted_status = DONE
+
+    def __init__(self, truth: Callable[[Path, Path], Truth] = read_truth) -> None:
+        super().__init__('judge', automatically_declare_parameters_from_overrides=True)
+        self._config = Parameters(self, JudgeConfig).get(JudgeConfig)
+        self._truth = truth(Path(self._config.bag), Path(self._config.map_dir))
+        self._statuses: dict[int, LocalizerStatus] = {}
+        self._poses: dict[int, PoseWithCovarianceStamped] = {}
+        self._heard_s: float | None = None
+        self.create_subscription(LocalizerStatus, 'localizer/status', self._on_status, 100)
+        self.create_subscription(
+            PoseWithCovarianceStamped, 'localizer/sensor_pose', self._on_pose, 100
+        )
+        self.create_timer(0.2, self._look, clock=STEADY)
+        once(self, lambda: self.get_logger().info(f'judges {len(self._truth)} pictures'))
+
+    def close(self) -> bool:
+        """Nothing is to be ended."""
+        return True
+
+    def _on_status(self, status: LocalizerStatus) -> None:
+        self._heard_s = time.monotonic()
+        if (stamp := _stamp_ns(status.header)) in self._truth:
+            self._statuses[stamp] = status
+
+    def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        self._poses[_stamp_ns(message.header)] = message
+
+    def _look(self) -> None:
+        """Finish when all is answered, or nothing more seems to come."""
+        if self._heard_s is None:
+            return
+        missing = [stamp for stamp in self._truth if not self._answered(stamp)]
+        if missing and time.monotonic() < self._heard_s + self._config.patience_s:
+            return
+        if missing:
+            self.get_logger().warning(f'{len(missing)} pictures were not answered: dropped')
+        raise Finished(self._judge())
+
+    def _answered(self, stamp: int) -> bool:
+        status = self._statuses.get(stamp)
+        return status is not None and (not status.accepted or stamp in self._poses)
+
+    def _judge(self) -> int:
+        """Print, write, and return the exit status."""
+        stamps = sorted(self._truth)
+        outcomes = [self._outcome(stamp) for stamp in stamps]
+        answers = answers_of_outcomes(outcomes, [self._latency_ms(stamp) for stamp in stamps])
+        truth = np.stack([self._truth[stamp] for stamp in stamps])
+        metrics = without_infinities(metrics_block(answers, truth))
+        print(published_text(metrics), flush=True)
+        if self._config.json:
+            from nerf_reversal_ros.files import write_text
+
+            write_text(Path(self._config.json), json.dumps(metrics, indent=1) + '\n')
+        return int(metrics['recall']['5cm_5deg'] < self._config.min_recall)
+
+    def _outcome(self, stamp: int) -> Outcome:
+        status = self._statuses.get(stamp)
+        if status is None:
+            return Rejected('dropped', 'a newer picture came before it was worked on')
+        if stamp not in self._poses:
+            return Rejected(status.reason, status.detail)
+        pose = self._poses[stamp].pose
+        p, q = pose.pose.position, pose.pose.orientation
+        at = pose_from_quaternion(np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w]))
+        return PoseEstimate(at, np.array(pose.covariance).reshape(6, 6))
+
+    def _latency_ms(self, stamp: int) -> float:
+        status = self._statuses.get(stamp)
+        if status is None or 'total' not in status.latency_stages:
+            return math.nan
+        return float(status.latency_ms[list(status.latency_stages).index('total')])
+
+
+def _stamp_ns(header: Header) -> int:
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run(JudgeNode, args)

@@ -1,0 +1,152 @@
+"""
+The study of the seed project, done right: which network, seeing what, learns positions how well.
+
+"NeRF Reversal" (student project, Georgia Tech, 2023) trained a NeRF of one walk, rendered 14,000
+views near it, compressed them by PCA, and let a CNN or an MLP tell where they were taken; it
+judged them on random views of the same walk. Here the field and the networks never see one
+stretch of the walk, and the networks are judged on its real pictures, in metres and degrees. A
+random split is judged beside it, on as many real pictures, and called leaking wherever it is
+shown.
+"""
+
+from dataclasses import asdict
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nerf_reversal_ros import __version__
+from nerf_reversal_ros.capture import Capture, open_capture
+from nerf_reversal_ros.config import BuildConfig
+from nerf_reversal_ros.devices import resolve_device
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.files import remove, replace_text
+from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.study_estimate import training_estimate, views_estimate
+from nerf_reversal_ros.study_material import Material
+from nerf_reversal_ros.study_plan import Row, StudyPlan
+from nerf_reversal_ros.study_training import compression_quality, train_row, trivial_answers
+
+
+def run_study(
+    bag: Path,
+    work_dir: Path,
+    config: BuildConfig,
+    plan: StudyPlan,
+    *,
+    device: str = 'auto',
+    progress: ProgressCallback = silent,
+) -> dict[str, Any]:
+    """
+    Train a field and all networks of the plan, and judge them.
+
+    Parameters
+    ----------
+    bag : Path
+        Colour, depth and poses of one walk.
+    work_dir : Path
+        Keeps the field, the views and each finished row, for the same command to go on with.
+    config : BuildConfig
+        How the bag is read, the field trained and views drawn; number and size of the views are
+        the plan's.
+    progress : callable
+        Told where the study is and, before it begins, how long the networks will take.
+
+    Returns
+    -------
+    dict
+        Plain JSON: ``rows`` as `train_row` returns them, each with ``compression_quality`` and
+        ``trivial``, and what they have in common.
+
+    Raises
+    ------
+    NerfReversalError
+        If the bag or a setting is not fit, or the folder cannot be written.
+    """
+    where = resolve_device(device)
+    capture = open_capture(bag, config.capture, progress=progress)
+    material = Material(capture, work_dir, config, plan, where, progress)
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        _start_afresh_if_changed(work_dir, capture, config, where)
+        results = {row: _result_path(row, material) for row in plan.rows()}
+        missing = [row for row, path in results.items() if not path.exists()]
+        if missing:
+            progress(Progress('networks', 0, len(missing), training_estimate(material, missing)))
+            progress(Progress('views', 0, len(missing), views_estimate(material, missing)))
+        for row in missing:
+            results[row].parent.mkdir(exist_ok=True)
+            replace_text(results[row], json.dumps(_result(row, material)))
+        rows = [json.loads(path.read_text(encoding='utf-8')) for path in results.values()]
+        field = material.field_figures()
+    except OSError as error:
+        raise BuildError(f'cannot write to {work_dir}: {error.strerror or error}') from error
+    return {
+        'bag': capture.source.name,
+        'package_version': __version__,
+        'device': str(where),
+        'seed': config.seed,
+        'plan': asdict(plan),
+        'field': field,
+        'frames': {name: len(which) for name, which in material.split._asdict().items()},
+        'rows': rows,
+    }
+
+
+def _result_path(row: Row, material: Material) -> Path:
+    """Return where a finished row is kept, by all of the plan that it depends on."""
+    name = row.name.replace(', ', '_').replace(' ', '-')
+    camera = material.camera(row)
+    size, rendered = f'{camera.width}x{camera.height}', material.plan.most_views(row)
+    told = f'{name}_of-{rendered}_{size}_{material.plan.epochs}-epochs.json'
+    return material.work_dir / 'rows' / told
+
+
+def _result(row: Row, material: Material) -> dict[str, Any]:
+    """Train a row and judge it."""
+    pictures = material.pictures(row)
+    code = material.code(row, pictures.learned)
+    found = train_row(
+        row,
+        pictures,
+        code,
+        material.plan.epochs,
+        device=material.device,
+        seed=material.config.seed,
+        progress=material.progress,
+    )
+    judged = {'stretch': pictures.stretch, 'leaking': pictures.leaking}
+    known = pictures.learned.map_from_camera
+    found['trivial'] = {
+        name: trivial_answers(known, views.map_from_camera) for name, views in judged.items()
+    }
+    if row.compression != 'none':
+        found['compression_quality'] = {
+            'retained_training': [round(float(share), 5) for share in code.retained],
+            **{name: compression_quality(code, views) for name, views in judged.items()},
+        }
+    return found
+
+
+def _start_afresh_if_changed(
+    work_dir: Path, capture: Capture, config: BuildConfig, device: torch.device
+) -> None:
+    """Drop the field and the rows of another walk, other settings or another version."""
+    request = json.dumps(
+        {
+            'poses': capture.map_from_camera.tolist(),
+            'stamps_ns': capture.stamps_ns.tolist(),
+            'config': asdict(config),
+            'device': device.type,
+            'version': __version__,
+        }
+    )
+    path = work_dir / 'request.json'
+    if path.exists() and path.read_text(encoding='utf-8') == request:
+        return
+    for name in ('rows', 'field', 'field.json', 'field.safetensors'):
+        remove(work_dir / name)
+    for old in work_dir.glob('views_*'):
+        remove(old)
+    replace_text(path, request)

@@ -1,0 +1,98 @@
+"""How long a study will take, told before it: each kind of work is tried and timed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.compression import Compression
+from nerf_reversal_ros.compression_training import fit_compression
+from nerf_reversal_ros.progress import duration
+from nerf_reversal_ros.study_material import blank_code, CODE_VIEWS, Material
+from nerf_reversal_ros.study_plan import Row
+from nerf_reversal_ros.study_training import Network
+from nerf_reversal_ros.synthesis import Views
+
+JUDGING = 1.3
+"""Training a row and judging it takes so many times what its steps alone take."""
+PREVIEWS = 1.3
+"""Views and the previews of those that are rejected take so many times what the views take."""
+FITTED_VIEWS = 32
+RENDERED_VIEWS = 4
+
+
+def training_estimate(material: Material, rows: Sequence[Row]) -> str:
+    """Tell how long networks and autoencoders will learn; needs no field."""
+    networks_s = codes_s = 0.0
+    coded = set()
+    for row in rows:
+        camera, count = material.camera(row), material.picture_count(row)
+        code: Compression = blank_code(
+            camera,
+            material.config.regressor.components if row.compression != 'none' else 0,
+            material.device,
+        )
+        if row.compression == 'vae':
+            few = partial(_fit_few, material, row, camera)
+            code = few()
+            if (row.views, row.filtered) not in coded:
+                coded.add((row.views, row.filtered))
+                passes = material.code_config(row).vae_epochs * min(count, CODE_VIEWS)
+                codes_s += passes / FITTED_VIEWS * _seconds(few)
+        network = Network(row, code, camera, np.eye(4)[None], material.device)
+        noise = _noise(camera, network.batch)
+        optimizer = torch.optim.Adam(network.layers.parameters())
+        step = partial(network.step, optimizer, noise, np.arange(network.batch))
+        steps = material.plan.epochs * count / network.batch
+        networks_s += JUDGING * steps * _seconds(step)
+    learned = f', and {duration(codes_s)} for the autoencoder' if codes_s else ''
+    return (
+        f'{len(rows)} to train, about {duration(networks_s)} on this machine{learned}; before them'
+        ' come the field, and views whose time is told when there is a field; less with --views,'
+        ' --epochs or --only'
+    )
+
+
+def views_estimate(material: Material, rows: Sequence[Row]) -> str:
+    """Tell how long the views will take to render, if none is there already."""
+    walked = material.capture.map_from_camera[material.split.walked]
+    poses = walked[np.linspace(0, len(walked) - 1, RENDERED_VIEWS).astype(int)]
+    kinds = {(row.filtered, row.full_size): row for row in rows}
+    counts, took_s = [], 0.0
+    for row in kinds.values():
+        render = partial(material.field.render, poses, material.camera(row))
+        counts.append(material.plan.most_views(row))
+        took_s += PREVIEWS * counts[-1] / RENDERED_VIEWS * _seconds(render)
+    return f'{" + ".join(map(str, counts))} to render, about {duration(took_s)} less what is there'
+
+
+def _fit_few(material: Material, row: Row, camera: Camera) -> Compression:
+    settings = replace(material.code_config(row), components=8, vae_epochs=1)
+    return fit_compression([_noise(camera, FITTED_VIEWS)], settings, device=material.device)
+
+
+def _noise(camera: Camera, count: int) -> Views:
+    """Return made-up pictures."""
+    shape = (count, camera.height, camera.width)
+    noise: NDArray[np.uint8] = np.random.default_rng(0).integers(
+        256, size=(*shape, 3), dtype=np.uint8
+    )
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    return Views(noise, np.ones(shape, np.bool_), np.zeros((count, 0, 0), np.float16), poses, {})
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Time a piece of work: the quickest of three, for the first is slow, and others may be."""
+    took_s = []
+    for _ in range(3):
+        began_s = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        took_s.append(time.perf_counter() - began_s)
+    return min(took_s)

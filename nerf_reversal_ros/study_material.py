@@ -1,0 +1,218 @@
+"""What the rows of the study learn from and are judged on: frames, field, views and codes."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.compression import Compression, Pca
+from nerf_reversal_ros.compression_training import fit_compression, refuse_too_many_components
+from nerf_reversal_ros.config import BuildConfig, RegressorConfig
+from nerf_reversal_ros.depth_calibration import calibrate_depth
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.fields.training_data import held_out_frames
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.fields.voxel_training import train_voxel_field
+from nerf_reversal_ros.files import remove, replace_text
+from nerf_reversal_ros.progress import ProgressCallback, silent
+from nerf_reversal_ros.regressor_training import real_views
+from nerf_reversal_ros.study_plan import Row, StudyPlan
+from nerf_reversal_ros.synthesis import synthesize_views, Views
+
+STRETCH_SHARE = 0.15
+"""Share of the walk, one stretch, that only judges; the leaking split judges by as many frames."""
+MARGIN = 0.025
+"""Share of the walk on both sides of it that no network learns from."""
+MIN_FRAMES = 10
+CODE_VIEWS = 3000
+"""A code is learned from at most so many of a row's pictures: more cost memory."""
+
+
+class Split(NamedTuple):
+    """Frames of a walk, each (N,) of their numbers."""
+
+    stretch: NDArray[np.int64]
+    """One stretch, which neither field nor networks learn from."""
+    leaking: NDArray[np.int64]
+    """Drawn at random from the rest: no network sees them, but the field does, and views are
+    rendered and frames learned from on all sides of them. A LEAK."""
+    learned: NDArray[np.int64]
+    """What is left, but for a margin on both sides of the stretch."""
+
+    @property
+    def walked(self) -> NDArray[np.int64]:
+        """The frames that views are rendered around."""
+        return np.sort(np.concatenate([self.learned, self.leaking]))
+
+
+def split_frames(count: int, seed: int) -> Split:
+    """
+    Split a walk of so many frames.
+
+    Raises
+    ------
+    BuildError
+        If they are too few to learn from.
+    """
+    if count < MIN_FRAMES:
+        raise BuildError(
+            f'a walk of {count} frames is too short for a study: record {MIN_FRAMES} at least'
+        )
+    stretch = np.flatnonzero(held_out_frames(count, STRETCH_SHARE))
+    margin, places = round(MARGIN * count), np.arange(count)
+    near = (places >= stretch[0] - margin) & (places <= stretch[-1] + margin)
+    rest = np.flatnonzero(~near)
+    leaking = np.sort(np.random.default_rng(seed).choice(rest, len(stretch), replace=False))
+    return Split(stretch, leaking, np.setdiff1d(rest, leaking))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures to learn from, and real ones to judge by; all of one camera."""
+
+    camera: Camera
+    learned: Views
+    """Rendered views, then real frames."""
+    stretch: Views
+    leaking: Views
+    rejected: dict[str, int]
+    """How many drawn poses gave no view, by reason."""
+
+
+class Material:
+    """Field, views and codes that rows share; each made when it is first needed."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        work_dir: Path,
+        config: BuildConfig,
+        plan: StudyPlan,
+        device: torch.device,
+        progress: ProgressCallback = silent,
+    ) -> None:
+        self.capture, self.work_dir, self.config, self.plan = capture, work_dir, config, plan
+        self.device, self.progress = device, progress
+        self.split = split_frames(len(capture), config.seed)
+        self._codes: dict[tuple[Any, ...], Compression] = {}
+        for row in plan.rows():
+            if row.compression != 'none':
+                camera = self.camera(row)
+                known = min(self.picture_count(row), CODE_VIEWS)
+                values = 3 * camera.width * camera.height
+                refuse_too_many_components(config.regressor.components, known, values)
+
+    def camera(self, row: Row) -> Camera:
+        """Return the camera of a row's pictures."""
+        width = self.plan.full_width if row.full_size else self.plan.width
+        return self.capture.camera.shrunk_to(width)
+
+    def picture_count(self, row: Row) -> int:
+        """Return how many pictures a row learns from: no more real ones than views."""
+        return row.views + min(row.views, len(self.split.learned))
+
+    @cached_property
+    def field(self) -> VoxelField:
+        """The field, trained without the stretch or read from the folder."""
+        path, told = self.work_dir / 'field.safetensors', self.work_dir / 'field.json'
+        if not told.exists():
+            training = np.flatnonzero(~held_out_frames(len(self.capture), STRETCH_SHARE))
+            correction = calibrate_depth(self.capture, training, self.progress)
+            files = self.work_dir / 'field'
+            files.mkdir(exist_ok=True)
+            field, report = train_voxel_field(
+                self.capture.with_depth(correction),
+                replace(self.config.field, validation_share=STRETCH_SHARE),
+                device=self.device,
+                seed=self.config.seed,
+                work_dir=files,
+                progress=self.progress,
+            )
+            field.save(path)
+            figures = {name: kept for name, kept in report.items() if not isinstance(kept, list)}
+            replace_text(told, json.dumps(figures))
+            remove(files)
+        return VoxelField.load(path, self.device)
+
+    def field_figures(self) -> dict[str, Any]:
+        """Return how good the field is on the stretch."""
+        figures: dict[str, Any] = json.loads((self.work_dir / 'field.json').read_text('utf-8'))
+        return figures
+
+    def pictures(self, row: Row) -> Pictures:
+        """Render or read what a row learns from and is judged on."""
+        camera = self.camera(row)
+        kind = f'views_{camera.width}x{camera.height}{"" if row.filtered else "_unfiltered"}'
+        views = synthesize_views(
+            self.field,
+            self.capture.map_from_camera[self.split.walked],
+            camera,
+            replace(self.config.synthesis, views=self.plan.most_views(row)),
+            seed=self.config.seed,
+            work_dir=self.work_dir / kind,
+            reject=row.filtered,
+            progress=self.progress,
+        )
+        learned = _spread(self.split.learned, row.views)
+        chosen = np.unique(np.concatenate([learned, self.split.stretch, self.split.leaking]))
+        wanted = set(chosen.tolist())
+        frames = (frame for number, frame in enumerate(self.capture) if number in wanted)
+        real = real_views(frames, camera)
+        known, stretch, leaking = (
+            real.part(np.searchsorted(chosen, which))
+            for which in (learned, self.split.stretch, self.split.leaking)
+        )
+        lessons = _joined(views.part(slice(row.views)), known)
+        return Pictures(camera, lessons, stretch, leaking, views.rejected)
+
+    def code(self, row: Row, learned: Views) -> Compression:
+        """Learn the code of a row's pictures, once for all rows that learn from the same."""
+        if row.compression == 'none':
+            return blank_code(self.camera(row), 0, self.device)
+        key = (row.compression, row.views, row.filtered, row.full_size)
+        if key not in self._codes:
+            some = _spread(np.arange(len(learned)), CODE_VIEWS)
+            self._codes[key] = fit_compression(
+                [learned.part(some)],
+                self.code_config(row),
+                device=self.device,
+                seed=self.config.seed,
+                progress=self.progress,
+            )
+        return self._codes[key]
+
+    def code_config(self, row: Row) -> RegressorConfig:
+        """Return the settings with a row's compression."""
+        return replace(
+            self.config.regressor, compression=row.compression, network_sees='reconstruction'
+        )
+
+
+def blank_code(camera: Camera, components: int, device: torch.device) -> Pca:
+    """Return a PCA that knows nothing; without components it only standardizes pictures."""
+    mean = torch.zeros(3 * camera.height * camera.width, device=device)
+    one = mean.new_ones(components)
+    return Pca(mean, one, one, mean.expand(components, -1))
+
+
+def _joined(views: Views, real: Views) -> Views:
+    """Put views and real pictures one after the other, without depth."""
+    return Views(
+        np.concatenate([views.rgb, real.rgb]),
+        np.concatenate([views.seen, real.seen]),
+        np.zeros((len(views) + len(real), 0, 0), np.float16),
+        np.concatenate([views.map_from_camera, real.map_from_camera]),
+        {},
+    )
+
+
+def _spread(items: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Choose up to so many items evenly."""
+    return items[np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)]

@@ -1,0 +1,111 @@
+"""What the study trains: its rows, how many of them, and for how long."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.seed_networks import Kind, LONGER_SIDE_PX
+
+SEES = {
+    'raw': ('none', 'none'),
+    'PCA reconstruction': ('pca', 'reconstruction'),
+    'PCA components': ('pca', 'components'),
+    'VAE reconstruction': ('vae', 'reconstruction'),
+    'VAE latents': ('vae', 'components'),
+}
+"""What a network may see: the names of compression and of what is seen of it elsewhere."""
+FULL_SIZE_PX = 960
+"""Longer side of the seed's larger pictures."""
+SMALLEST_PX = 32
+"""Three max-poolings leave something of pictures of this size."""
+
+
+class Row(NamedTuple):
+    """One network to train."""
+
+    network: Kind
+    sees: str
+    """One of `SEES`."""
+    views: int
+    filtered: bool = True
+    """Whether views that could mislead were rejected."""
+    full_size: bool = False
+
+    @property
+    def compression(self) -> str:
+        """Tell the code of pictures, as `RegressorConfig.compression` does."""
+        return SEES[self.sees][0]
+
+    @property
+    def network_sees(self) -> str:
+        """Tell what the network sees of the code, as `PoseRegressor.network_sees` does."""
+        return SEES[self.sees][1]
+
+    @property
+    def name(self) -> str:
+        """Tell the row from all others."""
+        size = ' full size' if self.full_size else ''
+        rejected = '' if self.filtered else ', unfiltered'
+        return f'{self.network.upper()}{size}, {self.sees}, {self.views} views{rejected}'
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What is trained, and for how long."""
+
+    views: tuple[int, ...] = (1000, 4000, 14000)
+    """Numbers of views for the CNN on PCA reconstructions; all else is compared at the middle."""
+    epochs: int = 10
+    width: int = LONGER_SIDE_PX
+    """Longer side of the pictures, at most the capture's [px]."""
+    full_width: int = FULL_SIZE_PX
+    """Longer side of those of the full size, at most the capture's [px]."""
+    full_views: int = 200
+    """Views of the full size, which are slow to render."""
+    only: tuple[str, ...] = ()
+    """Only rows whose names contain one of these texts; all if there is none."""
+
+    def __post_init__(self) -> None:
+        """Refuse a plan of nothing, and one whose only rows do not exist."""
+        if not self.views or min(*self.views, self.full_views) < 2 or self.epochs < 1:
+            raise ConfigError(
+                'a study needs 2 views and 1 epoch at least, got views'
+                f' {",".join(map(str, self.views)) or "none"}, full-views {self.full_views},'
+                f' epochs {self.epochs}'
+            )
+        narrowest = min(self.width, self.full_width)
+        if narrowest < SMALLEST_PX:
+            raise ConfigError(
+                f'width {narrowest} is too small for three max-poolings: take {SMALLEST_PX} px at'
+                ' least'
+            )
+        if not self.rows():
+            names = '; '.join(row.name for row in replace(self, only=()).rows())
+            raise ConfigError(f'only {",".join(self.only)} leaves no row of: {names}')
+
+    def rows(self) -> list[Row]:
+        """List what is to be trained."""
+        counts = sorted(set(self.views))
+        middle = counts[len(counts) // 2]
+        rows = [
+            *(Row('cnn', 'PCA reconstruction', count) for count in counts),
+            Row('mlp', 'PCA reconstruction', middle),
+            Row('cnn', 'raw', middle),
+            Row('mlp', 'raw', middle),
+            Row('mlp', 'PCA components', middle),
+            Row('cnn', 'VAE reconstruction', middle),
+            Row('mlp', 'VAE latents', middle),
+            Row('cnn', 'PCA reconstruction', middle, filtered=False),
+            Row('cnn', 'raw', self.full_views),
+            Row('cnn', 'raw', self.full_views, full_size=True),
+        ]
+        chosen = [row for row in rows if any(text in row.name for text in self.only or ('',))]
+        return list(dict.fromkeys(chosen))
+
+    def most_views(self, row: Row) -> int:
+        """Return how many views are rendered for all rows of this one's size and filter."""
+        return max(
+            other.views
+            for other in self.rows()
+            if (other.filtered, other.full_size) == (row.filtered, row.full_size)
+        )

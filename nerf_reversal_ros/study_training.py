@@ -1,0 +1,202 @@
+"""How one row of the study is trained and judged: a network of the seed, on what it shall see."""
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import nn, Tensor
+
+from nerf_reversal_ros.baselines import nearest_reference
+from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.compression import as_tensors, Compression, exposure
+from nerf_reversal_ros.geometry import mean_pose, pose_errors
+from nerf_reversal_ros.pose_network import rotation_from_6d
+from nerf_reversal_ros.progress import Progress, ProgressCallback
+from nerf_reversal_ros.regressor import network_inputs
+from nerf_reversal_ros.seed_networks import LEARNING_RATE, LONGER_SIDE_PX, seed_layers
+from nerf_reversal_ros.study_material import Pictures
+from nerf_reversal_ros.study_plan import Row
+from nerf_reversal_ros.synthesis import Views
+
+BATCH, LEAST_BATCH = 32, 8
+"""Pictures of a training step, of the seed's small size and at least; how many the seed took was
+not told, and few make more steps of few epochs."""
+NEAR_M = 0.1
+"""The seed counts positions within 0.1 of its scene's units; here these are metres."""
+MOST_TRAINED_JUDGED = 1000
+"""The training pictures are judged on at most so many of them."""
+
+
+class Network:
+    """Layers of the seed that tell position and rotation of standardized pictures."""
+
+    def __init__(
+        self,
+        row: Row,
+        code: Compression,
+        camera: Camera,
+        known: NDArray[np.float64],
+        device: torch.device,
+    ) -> None:
+        """
+        Make the untrained layers.
+
+        Parameters
+        ----------
+        known : (N, 4, 4) array
+            Poses of what is learned from: positions are centred and divided by their spread.
+        """
+        self.row, self.code, self.camera, self.device = row, code, camera, device
+        pictures = (3, camera.height, camera.width)
+        shape = (len(code.variance),) if row.network_sees == 'components' else pictures
+        self.layers = seed_layers(row.network, shape, 9).to(device)
+        positions = known[:, :3, 3]
+        self.centre = torch.from_numpy(positions.mean(0)).float().to(device)
+        spread_m = np.linalg.norm(positions - positions.mean(0), axis=1).mean()
+        self.spread_m = max(float(spread_m), 1e-3)
+        larger = max(camera.height, camera.width) / LONGER_SIDE_PX
+        self.batch = int(np.clip(BATCH / larger**2, LEAST_BATCH, BATCH))
+
+    @torch.no_grad()
+    def inputs(self, views: Views, which: NDArray[np.int64]) -> Tensor:
+        """Return what the network sees of some of the views."""
+        rgb, seen = as_tensors(views.rgb[which], views.seen[which], self.device)
+        pictures = self.code.pictures(rgb, seen)
+        codes = self.code.codes(pictures)
+        sees = network_inputs(self.row.network_sees, self.code, pictures, codes, self.camera)
+        if self.row.network == 'cnn':
+            return sees.contiguous(memory_format=torch.channels_last)  # half the time on CPUs
+        return sees
+
+    def targets(self, views: Views, which: NDArray[np.int64]) -> Tensor:
+        """Return standardized positions and the rotations' first two columns, (N, 9)."""
+        poses = torch.from_numpy(views.map_from_camera[which]).float().to(self.device)
+        position = (poses[:, :3, 3] - self.centre) / self.spread_m
+        return torch.cat([position, poses[:, :3, 0], poses[:, :3, 1]], 1)
+
+    def step(self, optimizer: torch.optim.Optimizer, views: Views, which: Any) -> float:
+        """Descend once on some of the views; return the loss."""
+        optimizer.zero_grad(set_to_none=True)
+        out = self.layers(self.inputs(views, which))
+        loss = nn.functional.mse_loss(out, self.targets(views, which))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def judged(self, views: Views) -> dict[str, float]:
+        """Measure the answers to views."""
+        self.layers.eval()
+        poses, losses = np.tile(np.eye(4), (len(views), 1, 1)), []
+        for start in range(0, len(views), self.batch):
+            which = np.arange(start, min(start + self.batch, len(views)))
+            out = self.layers(self.inputs(views, which))
+            losses.append((out - self.targets(views, which)).square().mean(1).cpu())
+            poses[which, :3, :3] = rotation_from_6d(out[:, 3:]).cpu().numpy()
+            poses[which, :3, 3] = (out[:, :3] * self.spread_m + self.centre).cpu().numpy()
+        return {'loss': float(torch.cat(losses).mean()), **scores(poses, views.map_from_camera)}
+
+
+def train_row(
+    row: Row,
+    pictures: Pictures,
+    code: Compression,
+    epochs: int,
+    *,
+    device: torch.device,
+    seed: int,
+    progress: ProgressCallback,
+) -> dict[str, Any]:
+    """
+    Train one network for so many epochs and judge it after each; nothing is chosen by the result.
+
+    Returns
+    -------
+    dict
+        Plain JSON: what was trained, ``history`` by epoch, and the last epoch's ``train``,
+        ``stretch`` and ``leaking`` scores.
+    """
+    began_s = time.monotonic()
+    rng = np.random.default_rng(seed)
+    history: dict[str, list[Any]] = {'train_loss': [], 'stretch': [], 'leaking': []}
+    count = len(pictures.learned)
+    with torch.random.fork_rng(devices=[] if device.type == 'cpu' else None):
+        torch.manual_seed(seed)
+        known = pictures.learned.map_from_camera
+        network = Network(row, code, pictures.camera, known, device)
+        optimizer = torch.optim.Adam(network.layers.parameters(), LEARNING_RATE)
+        for epoch in range(epochs):
+            network.layers.train()
+            batches = np.array_split(rng.permutation(count), -(-count // network.batch))
+            losses = [network.step(optimizer, pictures.learned, batch) for batch in batches]
+            history['train_loss'].append(float(np.mean(losses)))
+            history['stretch'].append(network.judged(pictures.stretch))
+            history['leaking'].append(network.judged(pictures.leaking))
+            said = history['stretch'][-1]
+            note = f'{row.name}: {said["median_translation_m"] * 100:.1f} cm'
+            progress(Progress('training', epoch + 1, epochs, note))
+    some = np.unique(np.linspace(0, count - 1, min(count, MOST_TRAINED_JUDGED)).astype(int))
+    return {
+        'name': row.name,
+        **row._asdict(),
+        'compression': row.compression,
+        'size': [pictures.camera.width, pictures.camera.height],
+        'pictures': count,
+        'rejected': pictures.rejected,
+        'parameters': sum(weight.numel() for weight in network.layers.parameters()),
+        'history': history,
+        'train': network.judged(pictures.learned.part(some)),
+        'stretch': history['stretch'][-1],
+        'leaking': history['leaking'][-1],
+        'seconds': time.monotonic() - began_s,
+    }
+
+
+def scores(map_from_camera: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
+    """Measure poses (N, 4, 4) against the true ones."""
+    errors = pose_errors(map_from_camera, true)
+    return {
+        'accuracy_0.1m': float(np.mean(errors.translation <= NEAR_M)),
+        'median_translation_m': float(np.median(errors.translation)),
+        'median_rotation_deg': float(np.degrees(np.median(errors.rotation))),
+    }
+
+
+def trivial_answers(
+    known: NDArray[np.float64], true: NDArray[np.float64]
+) -> dict[str, dict[str, float]]:
+    """Measure the mean of the known poses, and the oracle that takes the nearest of them."""
+    nearest = nearest_reference(known)
+    return {
+        'mean_pose': scores(np.broadcast_to(mean_pose(known), true.shape), true),
+        'nearest_pose': scores(np.stack([nearest(pose) for pose in true]), true),
+    }
+
+
+@torch.no_grad()
+def compression_quality(code: Compression, views: Views) -> dict[str, float]:
+    """
+    Measure what is left of views after they were compressed and rebuilt.
+
+    Returns
+    -------
+    dict
+        ``retained``, share of their variance about the mean picture, and ``psnr_db``, of colours
+        with their exposure and contrast put back.
+    """
+    lost = total = 0.0
+    errors = []
+    for start in range(0, len(views), BATCH):
+        part = slice(start, start + BATCH)
+        rgb, seen = as_tensors(views.rgb[part], views.seen[part], code.mean.device)
+        pictures = code.pictures(rgb, seen)
+        error = code.rebuild(code.codes(pictures)) - pictures
+        lost += float(error.square().sum())
+        total += float((pictures - code.mean).square().sum())
+        _, contrast = exposure(rgb, seen)
+        squared = (error.view_as(rgb).square() * contrast * seen).sum((1, 2, 3))
+        errors.append(squared / (3 * seen.sum((1, 2, 3)).clamp(min=1.0)))
+    psnr_db = -10.0 * torch.cat(errors).clamp(min=1e-10).log10()
+    return {'retained': 1.0 - lost / total, 'psnr_db': float(psnr_db.mean())}

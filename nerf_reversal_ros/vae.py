@@ -1,0 +1,110 @@
+"""A small convolutional variational autoencoder: the code of pictures that is not linear."""
+
+from dataclasses import dataclass
+import math
+
+import torch
+from torch import nn, Tensor
+
+from nerf_reversal_ros.compression import Compression, refuse_other_shapes
+
+
+class VaeNetwork(nn.Module):
+    """
+    Encoder and decoder for flat pictures of D = 3 * h * w numbers and codes of K numbers.
+
+    Each is a fixed linear map, which training sets to the PCA, plus convolutions for what is not
+    linear. The decoder enlarges by pixel shuffle (Shi et al., "Real-Time Single Image and Video
+    Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016), which
+    spends its convolutions on few pixels.
+    """
+
+    components: Tensor
+    """(K, D) orthonormal rows of the linear map."""
+    deviation: Tensor
+    """(K,) of the training pictures along them."""
+
+    def __init__(self, height: int, width: int, latents: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+        self.rows, self.columns = math.ceil(height / 8), math.ceil(width / 8)
+        flat = 64 * self.rows * self.columns
+        self.register_buffer('components', torch.zeros(latents, 3 * height * width))
+        self.register_buffer('deviation', torch.ones(latents))
+        # shapes for 96 x 72 pictures
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, 48, 4, 4), nn.LeakyReLU(0.1),         # 18 x 24
+            nn.Conv2d(48, 64, 3, 2, 1), nn.LeakyReLU(0.1),     # 9 x 12
+            nn.Conv2d(64, 64, 3, 1, 1), nn.LeakyReLU(0.1),
+            nn.Flatten(),
+        )  # fmt: skip
+        self.code = nn.Linear(flat, latents)
+        self.log_variance = nn.Linear(flat, latents)
+        self.decoder = nn.Sequential(
+            nn.Linear(latents, flat), nn.LeakyReLU(0.1),
+            nn.Unflatten(1, (64, self.rows, self.columns)),                        # 9 x 12
+            nn.Conv2d(64, 192, 3, 1, 1), nn.LeakyReLU(0.1), nn.PixelShuffle(2),    # 18 x 24
+            nn.Conv2d(48, 96, 3, 1, 1), nn.LeakyReLU(0.1),
+            nn.Conv2d(96, 48, 3, 1, 1), nn.PixelShuffle(4),                        # 72 x 96
+        )  # fmt: skip
+        for last in (self.code, self.log_variance, self.decoder[-2]):
+            for weight in last.parameters():
+                nn.init.zeros_(weight)
+
+    def encoded(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Take pictures (N, D) without mean to latents and their log variances, (N, K)."""
+        shaped = pictures.view(-1, 3, self.height, self.width)
+        below, right = 8 * self.rows - self.height, 8 * self.columns - self.width
+        features = self.encoder(nn.functional.pad(shaped, (0, right, 0, below)))
+        linear = pictures @ self.components.T / self.deviation
+        return linear + self.code(features), self.log_variance(features)
+
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Take latents (N, K) to pictures (N, D) without their mean."""
+        bent = self.decoder(latents)[:, :, : self.height, : self.width].flatten(1)
+        out: Tensor = (latents * self.deviation) @ self.components + bent
+        return out
+
+
+@dataclass(frozen=True)
+class Vae(Compression):
+    """
+    The code of a variational autoencoder: for a picture, the mean of what the encoder says.
+
+    Latents have variance 1, as their prior has; codes are latents times the deviations of the
+    PCA, so that numbers that tell more weigh more where codes are compared, as with the PCA.
+
+    References
+    ----------
+    Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
+    """
+
+    network: VaeNetwork
+
+    def codes(self, pictures: Tensor) -> Tensor:
+        """Encode pictures (N, D) to codes (N, K)."""
+        return self.network.encoded(pictures - self.mean)[0] * self.network.deviation
+
+    def rebuild(self, codes: Tensor) -> Tensor:
+        """Decode codes (N, K) to pictures (N, D)."""
+        return self.network.decoded(codes / self.network.deviation) + self.mean
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return mean, variance, retained, and the network's weights as ``network.NAME``."""
+        own = {'mean': self.mean, 'variance': self.variance, 'retained': self.retained}
+        weights = self.network.state_dict()
+        return own | {f'network.{name}': value for name, value in weights.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], height: int, width: int) -> 'Vae':
+        """Put together what `tensors` returned; see `Compression.from_tensors`."""
+        refuse_other_shapes(tensors, {'mean': (3 * height * width,)})
+        network = VaeNetwork(height, width, len(tensors['variance'])).to(tensors['mean'].device)
+        network.load_state_dict(
+            {
+                name.removeprefix('network.'): value
+                for name, value in tensors.items()
+                if name.startswith('network.')
+            }
+        )
+        return cls(tensors['mean'], tensors['variance'], tensors['retained'], network.eval())

@@ -1,0 +1,69 @@
+"""The judge over DDS: a localizer's answers against known poses, by their stamps."""
+
+import json
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+import pytest
+from ros_rig import Process, Rig
+from std_msgs.msg import Header
+
+from nerf_reversal_ros.msg import LocalizerStatus
+
+
+@pytest.fixture
+def rig():
+    rig = Rig()
+    yield rig
+    rig.close()
+
+
+def answer(rig, second, x=None):
+    """Say what a localizer says of a picture: a pose at x [m], or too dark."""
+    header = Header(frame_id='camera_optical')
+    header.stamp.sec = second
+    if x is not None:
+        message = PoseWithCovarianceStamped(header=header)
+        message.pose.pose.position.x, message.pose.pose.orientation.w = x, 1.0
+        message.pose.covariance[::7] = [1e-4] * 3 + [1e-6] * 3
+        rig.publish('localizer/sensor_pose', message)
+    status = LocalizerStatus(header=header, accepted=x is not None)
+    status.reason = '' if status.accepted else 'too dark or flat'
+    status.latency_stages, status.latency_ms = ['total'], [20.0]
+    rig.publish('localizer/status', status)
+
+
+@pytest.mark.parametrize(('asked', 'status'), [(0.6, 0), (0.7, 1)])
+def test_it_judges_by_stamps_writes_the_figures_and_tells_whether_they_are_enough(
+    rig, tmp_path, asked, status
+):
+    file = tmp_path / 'metrics.json'
+    with Process('judge', bag='bag', map_dir='map', json=file, min_recall=asked) as process:
+        process.says('judges 3 pictures')  # at x = 1, 2 and 3 in the seconds 1, 2 and 3
+        answer(rig, 3, 3.01)
+        answer(rig, 9, 5.0)  # of no picture of the bag
+        answer(rig, 1, 1.02)
+        answer(rig, 2)
+        assert process.ended() == status
+        assert '2 of 3 pictures were localized' in process.output
+        assert 'rejected 1: too dark or flat' in process.output
+    metrics = json.loads(file.read_text())
+    assert metrics['recall']['5cm_5deg'] == pytest.approx(2 / 3)
+    assert metrics['worst_published_translation_m'] == pytest.approx(0.02)
+    assert metrics['latency_ms']['p50'] == 20.0
+
+
+def test_pictures_that_were_dropped_count_as_not_localized(rig):
+    with Process('judge', bag='bag', map_dir='map', patience_s=0.5) as process:
+        process.says('judges 3 pictures')
+        answer(rig, 1, 1.0)
+        assert process.ended() == 0
+        assert '1 of 3 pictures were localized' in process.output
+        assert 'rejected 2: dropped' in process.output
+
+
+@pytest.mark.parametrize('given', [{}, {'bag': 'walk'}])
+def test_nothing_to_judge_is_refused_by_name(given):
+    with Process('judge', **given) as process:
+        assert process.ended() == 1
+        assert f'{"map_dir" if given else "bag"} is not set' in process.output
+        assert 'Traceback' not in process.output

@@ -1,0 +1,222 @@
+"""The study of the seed project on a small room: what it trains, what it shows, how it goes on."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+from box_room import BoxRoom
+from box_room import CAMERA as SMALL
+from box_room import walk as box_walk
+import cv2
+import numpy as np
+import pytest
+from room_bags import write_room_bag
+from rooms import walk
+from small_map import CAMERA
+import torch
+
+from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.cli.main import main
+from nerf_reversal_ros.config import load_build_config, SynthesisConfig
+from nerf_reversal_ros.errors import BuildError, ConfigError
+from nerf_reversal_ros.seed_networks import seed_layers
+from nerf_reversal_ros.study_material import Material, split_frames
+from nerf_reversal_ros.study_plan import Row, StudyPlan
+from nerf_reversal_ros.study_report import study_html
+from nerf_reversal_ros.study_table import SEED, table, verdicts
+from nerf_reversal_ros.synthesis import synthesize_views
+
+SETTINGS = """
+field: {voxel_m: 0.04, steps: 5, rays_per_step: 512}
+regressor: {components: 12, vae_epochs: 2}
+"""
+DEVICE = torch.device('cpu')
+BUDGET = ['--views', '40,80', '--epochs', '3', '--full-views', '12', '--width', '48']
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+    """Run the whole study, every row, once."""
+    folder = tmp_path_factory.mktemp('study')
+    bag = write_room_bag(folder / 'walk', walk(30), CAMERA, up_axis='z')
+    (folder / 'settings.yaml').write_text(SETTINGS)
+    command = ['study', str(bag), str(folder / 'out'), *BUDGET, '--full-width', '64']
+    command += ['--config', str(folder / 'settings.yaml'), '--device', 'cpu']
+    assert main(command) == 0
+    return folder, command
+
+
+def results(folder: Path):
+    return json.loads((folder / 'out' / 'study.json').read_text())
+
+
+def test_every_row_tells_loss_and_accuracy_by_epoch_metres_and_degrees(study):
+    rows = results(study[0])['rows']
+    assert [row['name'] for row in rows] == [
+        'CNN, PCA reconstruction, 40 views',
+        'CNN, PCA reconstruction, 80 views',
+        'MLP, PCA reconstruction, 80 views',
+        'CNN, raw, 80 views',
+        'MLP, raw, 80 views',
+        'MLP, PCA components, 80 views',
+        'CNN, VAE reconstruction, 80 views',
+        'MLP, VAE latents, 80 views',
+        'CNN, PCA reconstruction, 80 views, unfiltered',
+        'CNN, raw, 12 views',
+        'CNN full size, raw, 12 views',
+    ]
+    for row in rows:
+        history = row['history']
+        assert len(history['train_loss']) == len(history['stretch']) == 3
+        assert history['stretch'][-1] == row['stretch']
+        assert history['train_loss'][-1] < history['train_loss'][0]
+        for split in ('train', 'stretch', 'leaking'):
+            assert 0.0 <= row[split]['accuracy_0.1m'] <= 1.0
+            assert row[split]['median_translation_m'] > 0.0
+            assert 0.0 < row[split]['median_rotation_deg'] < 180.0
+        assert row['size'] == ([64, 48] if row['full_size'] else [48, 36])
+        assert (sum(row['rejected'].values()) > 0) == row['filtered']
+
+
+def test_the_splits_share_no_frame_and_only_the_random_one_leaks():
+    split = split_frames(200, seed=3)
+    every = np.concatenate(split)
+    assert len(np.unique(every)) == len(every)
+    stretch, leaking, learned = split
+    assert len(stretch) == len(leaking) == 30 and len(learned) == 200 - 30 - 2 * 5 - 30
+    np.testing.assert_array_equal(stretch, np.arange(stretch[0], stretch[0] + 30))
+    assert np.abs(stretch[:, None] - split.walked).min() == 6  # frames walked from there
+    nearest = np.abs(leaking[:, None] - learned).min(1)
+    assert np.mean(nearest == 1) > 0.8
+    again, other = split_frames(200, seed=3), split_frames(200, seed=4)
+    np.testing.assert_array_equal(again.leaking, leaking)
+    assert not np.array_equal(other.leaking, leaking)
+
+
+@pytest.mark.parametrize('number', [0, -1], ids=['small', 'full size'])
+def test_both_splits_judge_as_many_real_pictures_and_none_is_learned_from(study, number):
+    folder, _ = study
+    config = load_build_config(folder / 'settings.yaml')
+    capture = open_capture(folder / 'walk', config.capture)
+    plan = StudyPlan((40, 80), epochs=3, full_views=12, width=48, full_width=64)
+    row = plan.rows()[number]
+    pictures = Material(capture, folder / 'out/work', config, plan, DEVICE).pictures(row)
+    assert len(pictures.stretch) == len(pictures.leaking) == 4
+    assert len(pictures.learned) == row.views + min(row.views, 20)
+    frames = {pose.tobytes() for pose in capture.map_from_camera}
+    learned, stretch, leaking = (
+        {pose.tobytes() for pose in part.map_from_camera}
+        for part in (pictures.learned, pictures.stretch, pictures.leaking)
+    )
+    assert stretch | leaking <= frames and not learned & (stretch | leaking)
+    assert len(learned & frames) == min(row.views, 20)
+    at = pictures.leaking.map_from_camera[0]
+    shown = next(f for f in capture if np.array_equal(f.map_from_camera, at))
+    small = cv2.resize(shown.rgb, (pictures.camera.width, pictures.camera.height))
+    assert np.abs(pictures.leaking.rgb[0].astype(float) - small).mean() < 10
+
+
+def test_a_walk_that_is_too_short_is_refused():
+    with pytest.raises(BuildError, match='9 frames is too short for a study: record 10 at least'):
+        split_frames(9, seed=0)
+    assert len(split_frames(10, seed=0).learned) > 0
+
+
+def test_a_code_is_measured_on_pictures_that_it_was_not_learned_from(study):
+    for row in results(study[0])['rows']:
+        assert ('compression_quality' in row) == (row['compression'] != 'none')
+        if row['compression'] == 'pca':
+            quality = row['compression_quality']
+            stretch, leaking = (quality[split]['retained'] for split in ('stretch', 'leaking'))
+            assert 0.0 < stretch < leaking < quality['retained_training'][-1] < 1.0
+            assert 10.0 < quality['stretch']['psnr_db'] < 40.0
+
+
+def test_the_report_marks_the_leak_wherever_it_shows_it(study):
+    result = results(study[0])
+    cells = table(result)
+    assert [name for name in cells[0] if 'random' in name] == ['random split, LEAKING, 0.1 m']
+    assert 'median (LEAKING)' in cells[0]
+    assert [line[0] for line in cells[-3:]] == [f'the seed: {name}' for name, _, _ in SEED]
+    page = (study[0] / 'out' / 'study.html').read_text()
+    assert page == study_html(result, command=page.split('<pre>')[1].split('</pre>')[0])
+    for sentence in ('LEAKING: judged on real frames drawn', 'retained of random split, LEAKING'):
+        assert sentence in page
+    assert page.count('<svg') == 0 and page.count('image/svg+xml') == 4
+    said = ' '.join(verdicts(result))
+    assert 'The autoencoder is ' in said and 'the leak, as far as' in said
+
+
+def test_a_network_no_better_than_the_mean_pose_is_named(study):
+    result = results(study[0])
+    mean = result['rows'][0]['trivial']['stretch']['mean_pose']['median_translation_m']
+    for off, named in ((0.5 * mean, False), (1.5 * mean, True)):
+        result['rows'][0]['stretch']['median_translation_m'] = off
+        first = [said for said in verdicts(result) if said.startswith(result['rows'][0]['name'])]
+        assert bool(first) == named
+
+
+def test_the_same_command_goes_on_and_trains_only_what_is_missing(study, capsys):
+    folder, command = study
+    before = results(folder)
+    (row,) = (folder / 'out/work/rows').glob('MLP_PCA-components*')
+    row.unlink()
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert 'training' in told.err and 'field: ' not in told.err
+    first = told.err.index('networks: 1 to train, about ')
+    assert first < told.err.index('views: 80 to render, about ') < told.err.index('training')
+    assert 'compression' not in told.err
+    after = results(folder)
+    for old, new in zip(before['rows'], after['rows'], strict=True):
+        if old['name'] != 'MLP, PCA components, 80 views':
+            assert old == new
+        assert old['stretch'] == new['stretch']  # seeds are fixed
+
+
+def test_only_some_rows_are_trained_and_an_unknown_one_is_refused(capsys):
+    plan = StudyPlan(only=('VAE',))
+    assert [row.sees for row in plan.rows()] == ['VAE reconstruction', 'VAE latents']
+    with pytest.raises(ConfigError, match=r'only GAN leaves no row of: CNN, PCA reconstruction'):
+        StudyPlan(only=('GAN',))
+    with pytest.raises(ConfigError, match='2 views and 1 epoch at least'):
+        StudyPlan(epochs=0)
+    assert main(['study', '/nowhere', '/tmp/out']) == 1
+    assert '/nowhere' in capsys.readouterr().err
+
+
+def test_more_components_than_pictures_are_refused_before_the_field_is_made(study, tmp_path):
+    _, command = study
+    again = [*command[:2], str(tmp_path / 'out'), *BUDGET, '--device', 'cpu']
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        assert main(again) == 1
+    assert 'regressor.components is 150 but there are only' in told.getvalue()
+    assert not (tmp_path / 'out/work/field.safetensors').exists()
+
+
+def test_the_default_plan_is_the_issue_s():
+    rows = StudyPlan().rows()
+    assert {row.views for row in rows} == {200, 1000, 4000, 14000}
+    assert Row('cnn', 'raw', 200, full_size=True) in rows
+    assert len(rows) == len(set(rows)) == 12
+
+
+def test_unfiltered_views_are_drawn_without_rejection(tmp_path):
+    config = SynthesisConfig(views=60, translation_m=1.5)
+    arguments = BoxRoom(), box_walk(10), SMALL, config
+    every = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'a', reject=False)
+    good = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'b')
+    assert sum(every.rejected.values()) == 0 < sum(good.rejected.values())
+    inside = [np.all(np.abs(v.map_from_camera[:, 1, 3]) < 1.5) for v in (every, good)]
+    assert inside == [False, True]
+
+
+def test_the_layers_take_pictures_of_the_full_size_and_codes():
+    cnn = seed_layers('cnn', (3, 288, 384), 9).eval()
+    small = seed_layers('cnn', (3, 144, 192), 9)
+    assert cnn(torch.zeros(2, 3, 288, 384)).shape == (2, 9)
+    sizes = [sum(weight.numel() for weight in made.parameters()) for made in (cnn, small)]
+    assert sizes[0] < 2 * sizes[1]
+    assert seed_layers('mlp', (12,), 9)(torch.zeros(4, 12)).shape == (4, 9)
