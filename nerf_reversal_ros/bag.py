@@ -2,20 +2,24 @@
 Reading a rosbag2 without ROS: which topics there are, and their messages in order.
 
 A bag is a folder (with or without its ``metadata.yaml``), or one ``.mcap`` or ``.db3`` file.
-Whatever is wrong with it is told as a `CaptureError`.
+Whatever is wrong with it is told as a `CaptureError`. Messages are decoded by the definitions
+that rosbags ships: those in the bag would be made into Python code.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, ExitStack
+from heapq import merge
 from pathlib import Path
 import struct
 from typing import Any, NamedTuple
 
-from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 from rosbags.typesys import get_typestore, Stores
 
+from nerf_reversal_ros.bag_files import BoundedReader, storage_paths
 from nerf_reversal_ros.errors import CaptureError
+
+_STORE = get_typestore(Stores.ROS2_HUMBLE)
 
 
 class Raw(NamedTuple):
@@ -48,11 +52,12 @@ class Bag:
             If there is no bag, it is damaged, or it holds no message.
         """
         self.path = Path(path)
-        store = get_typestore(Stores.ROS2_HUMBLE)
-        with self._damage_told():
-            self._reader = AnyReader(_storage(self.path), default_typestore=store)
-            self._reader.open()
-        if self._reader.message_count == 0:
+        self._files = ExitStack()
+        with self._damage_told(), ExitStack() as opened:
+            paths = storage_paths(self.path)
+            self._readers = [opened.enter_context(BoundedReader(item)) for item in paths]
+            self._files = opened.pop_all()
+        if not any(reader.message_count for reader in self._readers):
             self.close()
             raise CaptureError(f'the bag {self.path} is empty: record it again')
 
@@ -66,30 +71,35 @@ class Bag:
 
     def close(self) -> None:
         """Close the files."""
-        self._reader.close()
+        self._files.close()
 
     @property
     def topics(self) -> dict[str, str]:
         """Message type by topic, such as ``sensor_msgs/msg/Image``."""
-        return {item.topic: item.msgtype for item in self._reader.connections}
+        return {
+            item.topic: item.msgtype for reader in self._readers for item in reader.connections
+        }
 
     @property
     def duration_s(self) -> float:
         """Seconds from the first message to the last."""
-        return (self._reader.end_time - self._reader.start_time) * 1e-9
+        begin = min(reader.start_time for reader in self._readers)
+        return (max(reader.end_time for reader in self._readers) - begin) * 1e-9
 
     @property
     def said_by_writer(self) -> dict[str, str]:
         """What the program that wrote the bag noted in its metadata."""
         found: dict[str, str] = {}
-        for reader in self._reader.readers:
-            storage = getattr(reader, 'storage', None)
-            found.update(getattr(getattr(storage, 'metadata', None), 'custom', None) or {})
+        for reader in self._readers:
+            custom = getattr(reader.storage.metadata, 'custom', None)
+            found.update(custom if isinstance(custom, dict) else {})
         return found
 
     def count(self, topic: str) -> int:
         """Return how many messages a topic has."""
-        return sum(item.msgcount for item in self._connections([topic]))
+        return sum(
+            item.msgcount for reader in self._readers for item in _connections(reader, [topic])
+        )
 
     def require(self, topic: str, setting: str, types: Sequence[str]) -> str:
         """
@@ -120,27 +130,23 @@ class Bag:
 
         With ``logged_ns``, only those recorded at that very time, which is quick.
         """
-        connections = self._connections(topics)
-        if not connections:
-            return
         stop = None if logged_ns is None else logged_ns + 1
         with self._damage_told():
-            reading = self._reader.messages(connections, logged_ns, stop)
+            reading = merge(
+                *(_read(reader, topics, logged_ns, stop) for reader in self._readers),
+                key=lambda raw: raw.logged_ns,
+            )
         while True:
             with self._damage_told():
-                item = next(reading, None)
-            if item is None:
+                raw = next(reading, None)
+            if raw is None:
                 return
-            connection, logged, data = item
-            yield Raw(connection.topic, logged, data)
+            yield raw
 
     def decode(self, raw: Raw) -> Any:
         """Return the message with its fields."""
         with self._damage_told():
-            return self._reader.deserialize(raw.data, self.topics[raw.topic])
-
-    def _connections(self, topics: Sequence[str]) -> list[Connection]:
-        return [item for item in self._reader.connections if item.topic in topics]
+            return _STORE.deserialize_cdr(raw.data, self.topics[raw.topic])
 
     @contextmanager
     def _damage_told(self) -> Iterator[None]:
@@ -157,31 +163,17 @@ class Bag:
             ) from error
 
 
-def _storage(path: Path) -> list[Path]:
-    if not path.exists():
-        raise CaptureError(f'there is no bag at {path}')
-    if path.is_file() and path.suffix not in ('.mcap', '.db3'):
-        raise CaptureError(
-            f'{path} is not a bag: give a rosbag2 folder, or a .mcap or .db3 file'
-            ' (`nerf-reversal convert` makes one of other recordings)'
-        )
-    if path.is_dir() and not (path / 'metadata.yaml').exists():
-        files = sorted([*path.glob('*.mcap'), *path.glob('*.db3')])
-        if not files:
-            raise CaptureError(
-                f'{path} is not a bag, it holds neither metadata.yaml nor .mcap or .db3 files'
-                ' (`nerf-reversal convert` makes a bag of other recordings)'
-            )
-        return files
-    return [_Folder(path)] if path.is_dir() else [path]
+def _connections(reader: BoundedReader, topics: Sequence[str]) -> list[Connection]:
+    return [item for item in reader.connections if item.topic in topics]
 
 
-class _Folder(type(Path())):  # type: ignore[misc]
-    """A bag's folder: rosbags would take one named ``*.bag`` for a file of ROS 1."""
-
-    @property
-    def suffix(self) -> str:
-        return '' if self.is_dir() else str(super().suffix)
+def _read(
+    reader: BoundedReader, topics: Sequence[str], start_ns: int | None, stop_ns: int | None
+) -> Iterator[Raw]:
+    wanted = _connections(reader, topics)
+    if wanted:
+        for connection, logged_ns, data in reader.messages(wanted, start_ns, stop_ns):
+            yield Raw(connection.topic, logged_ns, data)
 
 
 def _short(message_type: str) -> str:

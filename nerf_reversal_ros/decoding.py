@@ -148,8 +148,7 @@ def rgb_from_bytes(data: bytes, form: str = '') -> NDArray[np.uint8]:
         When it is neither, damaged, or of an impossible size.
     """
     what = f'a compressed picture ({form or "no format"}, {len(data)} bytes)'
-    width, height = compressed_size(data, what)
-    _check_size(width, height, what)
+    compressed_size(data, what)
     pixels = np.frombuffer(data, np.uint8)
     try:
         bgr = cv2.imdecode(pixels, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -173,8 +172,15 @@ def compressed_size(data: bytes, what: str) -> tuple[int, int]:
     """
     Return (width, height) that a PNG or JPEG claims, from its header alone.
 
-    ``what`` names the picture in the ImageError that is raised if it is neither or cut off.
+    ``what`` names the picture in the ImageError that is raised if it is neither, cut off, empty,
+    or claims more than `MAX_PIXELS`.
     """
+    width, height = _claimed_size(data, what)
+    _check_size(width, height, what)
+    return width, height
+
+
+def _claimed_size(data: bytes, what: str) -> tuple[int, int]:
     if data.startswith(b'\x89PNG\r\n\x1a\n') and len(data) >= 24:
         width, height = struct.unpack('>II', data[16:24])
         return width, height

@@ -6,9 +6,17 @@ and the nodes catch `NerfReversalError` once, at their edge, and print it withou
 anything else that escapes is a bug and keeps its traceback.
 """
 
+LONGEST = 1500
+"""Characters of a message, at most."""
+
 
 class NerfReversalError(Exception):
     """Base of everything that is the input's fault rather than the program's."""
+
+    def __init__(self, sentence: str = '') -> None:
+        """Keep the sentence, on one line and short: it may quote what damaged files hold."""
+        line = ' '.join(sentence.splitlines())
+        super().__init__(line if len(line) <= LONGEST else f'{line[:LONGEST]} ...')
 
 
 class ConfigError(NerfReversalError):

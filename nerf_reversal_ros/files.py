@@ -1,10 +1,12 @@
 """Files on disk: written whole or not at all, and compared by checksum."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 import errno
 import hashlib
 import os
 from pathlib import Path
+import resource
 import shutil
 from typing import Any, IO
 
@@ -141,6 +143,32 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Tell whether a path, its links followed, stays in a folder."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a name that cannot be one
+        return False
+
+
+@contextmanager
+def memory_limited(extra_bytes: int) -> Iterator[None]:
+    """
+    Let the process have only so much more memory while the block runs: beyond it, MemoryError.
+
+    For libraries that unpack whatever size comes out; other threads are limited as well.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path('/proc/self/statm').read_text(encoding='ascii').split()[0])
+    limit = pages * resource.getpagesize() + extra_bytes
+    if soft == resource.RLIM_INFINITY or limit < soft:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def open_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[bytes]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.decoding import channels_of, rgb_from_message
+from nerf_reversal_ros.decoding import channels_of, compressed_size, rgb_from_message
 from nerf_reversal_ros.errors import ImageError
 
 _AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION
@@ -58,7 +58,7 @@ def _compressed_depth(data: bytes, form: str) -> NDArray[np.float32]:
             f'depth of format {form!r} holds no PNG: publish it as compressedDepth with format'
             ' png, or as Image 32FC1 or 16UC1'
         )
-    stored = _decoded(data[start:], cv2.IMREAD_UNCHANGED)
+    stored = decoded(data[start:], cv2.IMREAD_UNCHANGED)
     if stored.ndim != 2 or stored.dtype != np.uint16:
         raise ImageError(f'depth of format {form!r} is not a 16 bit PNG of one channel')
     if start < 12 or not form.startswith('32FC1'):
@@ -74,7 +74,7 @@ def thumbnail(message: Any) -> NDArray[np.uint8]:
     if hasattr(message, 'encoding'):
         small = np.ascontiguousarray(rgb_from_message(message)[::2, ::2])
         return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    grey = _decoded(bytes(message.data), cv2.IMREAD_REDUCED_GRAYSCALE_2 | _AS_STORED)
+    grey = decoded(bytes(message.data), cv2.IMREAD_REDUCED_GRAYSCALE_2 | _AS_STORED)
     return np.asarray(grey, dtype=np.uint8)
 
 
@@ -83,7 +83,9 @@ def sharpness(grey: NDArray[np.uint8]) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
 
-def _decoded(data: bytes, flag: int) -> NDArray[Any]:
+def decoded(data: bytes, flag: int) -> NDArray[Any]:
+    """Decode a JPEG or PNG as OpenCV's ``flag`` says; ImageError if damaged or far too large."""
+    compressed_size(data, f'a compressed picture of {len(data)} bytes')
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error:  # such as when there are no data

@@ -12,6 +12,8 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.decoding import camera_from_info
 from nerf_reversal_ros.errors import ImageError
 
+_COUNTS = (4, 5, 8, 12, 14)
+"""How many numbers of distortion OpenCV takes for a lens that is no fisheye."""
 _MODELS = ('', 'plumb_bob', 'rational_polynomial', 'equidistant')
 
 
@@ -77,8 +79,14 @@ def lens_from_info(message: Any, width: int, height: int) -> Lens:
         )
     if not np.all(np.isfinite(distortion)):
         raise ImageError(f'distortion {distortion} of camera_info is not finite: calibrate again')
-    camera = camera_from_info(message, width, height)
-    return Lens(camera, distortion, model == 'equidistant')
+    fisheye = model == 'equidistant'
+    count = len(distortion)
+    if any(distortion) and (count < 4 if fisheye else count not in _COUNTS):
+        raise ImageError(
+            f'camera_info has {count} numbers of distortion for the model {model!r}: OpenCV knows'
+            f' {"4" if fisheye else ", ".join(map(str, _COUNTS))}, calibrate again'
+        )
+    return Lens(camera_from_info(message, width, height), distortion, fisheye)
 
 
 @lru_cache(maxsize=8)

@@ -17,17 +17,21 @@ from pathlib import Path
 import re
 from time import perf_counter
 from typing import Any
+import zipfile
 
 import numpy as np
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.errors import BuildError, ImageError, MapError
-from nerf_reversal_ros.files import is_full_disk, remove, replace_text, sha256, sync
+from nerf_reversal_ros.files import is_full_disk, is_inside, remove, replace_text, sha256, sync
 from nerf_reversal_ros.geometry import Array
 
 FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""
+
+MAX_POSES_BYTES = 1 << 28
+"""Walked poses that would unpack to more are refused."""
 
 MANIFEST = 'manifest.json'
 _STATE, _LOCK, _WORK = '.state.json', '.lock', '.work'
@@ -55,9 +59,19 @@ class Map:
 
     @property
     def map_from_camera_walked(self) -> Array:
-        """(N, 4, 4) poses of the pictures that the map was built from."""
-        with np.load(self.file('walked_poses.npz'), allow_pickle=False) as stored:
-            return np.asarray(stored['map_from_camera'], dtype=np.float64)
+        """(N, 4, 4) poses of the pictures that the map was built from; MapError if damaged."""
+        file = self.file('walked_poses.npz')
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if sum(item.file_size for item in archive.infolist()) > MAX_POSES_BYTES:
+                    raise ValueError(f'it would unpack to more than {MAX_POSES_BYTES} bytes')
+            with np.load(file, allow_pickle=False) as stored:
+                poses = np.asarray(stored['map_from_camera'], dtype=np.float64)
+            if poses.shape[1:] != (4, 4) or not len(poses) or not np.isfinite(poses).all():
+                raise ValueError(f'poses of the shape {poses.shape}, or not finite')
+        except Exception as error:  # zipfile and NumPy raise nearly anything on damage
+            raise MapError(f'{file} is damaged ({error}): build the map again') from error
+        return poses
 
     def file(self, name: str) -> Path:
         """Return the path of one of the map's files; MapError when the map has no such file."""
@@ -128,7 +142,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _check_file(path: Path, name: str, expected: dict[str, Any]) -> None:
     file = path / name
-    if not _NAME.fullmatch(name) or not file.resolve().is_relative_to(path.resolve()):
+    if not _NAME.fullmatch(name) or not is_inside(file, path):
         raise MapError(
             f'{path / MANIFEST} names a file outside the map, {name!r}: do not trust this map,'
             ' build it again'

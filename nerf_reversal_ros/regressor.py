@@ -194,9 +194,16 @@ class PoseRegressor:
         """
         try:
             with safetensors.safe_open(path, framework='pt', device=str(device)) as file:
-                header = json.loads((file.metadata() or {})['regressor'])
+                header = dict(json.loads((file.metadata() or {})['regressor']))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        except (
+            OSError,
+            safetensors.SafetensorError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ) as error:
             raise MapError(
                 f'{path} is not a regressor that can be read ({error}): build the map again'
             ) from error

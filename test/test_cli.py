@@ -266,6 +266,26 @@ def test_an_interrupted_build_says_that_it_can_be_resumed(bag: Path, tmp_path: P
     assert told == 'nerf-reversal: interrupted; the same command goes on where it stopped\n'
 
 
+def test_ctrl_c_ends_a_command_soon_also_while_native_code_is_at_work() -> None:
+    program = (
+        'import hashlib, sys\n'
+        'from nerf_reversal_ros.cli.interrupting import ended_soon\n'
+        'with ended_soon(lambda: print("interrupted", file=sys.stderr)):\n'
+        '    print("at work", flush=True)\n'
+        '    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)\n'  # half an hour
+    )
+    command = [sys.executable, '-c', program]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == 'at work\n'
+        began_s = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, told = child.communicate(timeout=60)
+    assert time.monotonic() - began_s < 10.0
+    assert (child.returncode, told) == (130, 'interrupted\n')
+
+
 def test_the_entry_of_a_localized_picture() -> None:
     turned = pose(Rotation.from_euler('z', 180, degrees=True), (1, 2, 3))
     entry = pose_entry(1_700_000_000_123_456_789, PoseEstimate(turned, np.eye(6)))

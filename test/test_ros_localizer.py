@@ -349,6 +349,43 @@ def test_when_a_map_is_loaded_no_answer_of_the_one_before_is_still_to_come(robot
     assert robot.show(picture(second=2)).header.stamp.sec == 2
 
 
+def test_a_map_that_is_loaded_when_the_node_is_cleaned_up_is_not_said_to_be_in_use(
+    robot, start, tmp_path
+):
+    process = start()
+    (tmp_path / 'loads1500').mkdir()
+    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'loads1500'))
+    process.says('loads the map loads1500')
+    assert robot.change(Transition.TRANSITION_DEACTIVATE)
+    assert robot.change(Transition.TRANSITION_CLEANUP)
+    assert wait_until(future.done)
+    assert not future.result().success
+    assert future.result().message == (
+        'the localizer was cleaned up meanwhile: configure it, then load'
+    )
+
+
+def test_a_map_is_replaced_while_pictures_leave_no_pause(robot, start, tmp_path):
+    """What the odometry says of the old map's poses does not hold against the new one's."""
+    given = {'base_frame': 'base_link', 'mounting': '0 0 0 0 0 0 1', 'odometry_witnesses': 2}
+    start(ms=30, use_odometry=True, **given)
+    (tmp_path / 'slow31').mkdir()
+    robot.publish('camera_info', camera_info())
+    for second in range(1, 4):
+        robot.publish('odom', odometry(second, 0.0))
+        assert robot.show(picture((10, 20, 30), second)).accepted
+    robot.publish('odom', odometry(9, 0.0))
+    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow31'))
+    while not future.done():
+        robot.publish('image/compressed', picture(DARK, second=9))
+        time.sleep(0.01)
+    assert future.result().success
+    robot.publish('odom', odometry(11, 0.0))
+    robot.publish('image/compressed', picture((200, 20, 30), second=11))
+    assert wait_until(lambda: robot.statuses[-1].header.stamp.sec == 11)
+    assert robot.statuses[-1].accepted
+
+
 def test_a_parameter_that_is_set_while_a_map_is_loaded_holds_for_it(robot, start, tmp_path):
     process = start()
     (tmp_path / 'loads1500').mkdir()

@@ -110,8 +110,10 @@ def _picture_line(bag: Any, topic: str) -> str:
     from nerf_reversal_ros.errors import ImageError
 
     try:
-        first = bag.decode(next(bag.messages([topic])))
-        height, width = rgb_from_message(first).shape[:2]
+        first = next(bag.messages([topic]), None)
+        if first is None:
+            return f'The bag says that {topic} has messages, and it has none.'
+        height, width = rgb_from_message(bag.decode(first)).shape[:2]
     except ImageError as error:
         return f'The first picture cannot be read: {error}'
     return f'Pictures of {width}x{height}.'

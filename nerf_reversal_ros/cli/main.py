@@ -7,12 +7,14 @@ the command line; 130 interrupted.
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 import os
 import sys
 import traceback
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.cli import build, convert, evaluate, info, localize, study
+from nerf_reversal_ros.cli.interrupting import ended_soon, INTERRUPTED
 from nerf_reversal_ros.errors import NerfReversalError
 
 COMMANDS = (convert, build, localize, evaluate, info, study)
@@ -21,9 +23,11 @@ COMMANDS = (convert, build, localize, evaluate, info, study)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = parser().parse_args(argv)
+    tell = _Once(f'nerf-reversal: interrupted{arguments.after_interrupt}')
     try:
-        arguments.run(arguments)
-        sys.stdout.flush()
+        with ended_soon(tell):
+            arguments.run(arguments)
+            sys.stdout.flush()
     except NerfReversalError as error:
         return _fail(str(error), arguments.verbose)
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -33,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(f'{error.strerror}: {error.filename or "writing"}', arguments.verbose)
     except KeyboardInterrupt:
-        print(f'nerf-reversal: interrupted{arguments.after_interrupt}', file=sys.stderr)
-        return 130
+        tell()
+        return INTERRUPTED
     return 0
 
 
@@ -57,6 +61,17 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument('-v', '--verbose', action='store_true', help='tell where errors arose')
         sub.set_defaults(run=command.run, after_interrupt=getattr(command, 'AFTER_INTERRUPT', ''))
     return whole
+
+
+class _Once:
+    """Prints a sentence on stderr when it is first called."""
+
+    def __init__(self, sentence: str) -> None:
+        self._sentences = [sentence]
+
+    def __call__(self) -> None:
+        with suppress(IndexError):
+            print(self._sentences.pop(), file=sys.stderr)
 
 
 def _fail(message: str, verbose: bool) -> int:

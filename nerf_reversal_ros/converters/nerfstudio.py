@@ -19,8 +19,9 @@ from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.selection import selected
 from nerf_reversal_ros.decoding import compressed_size, rgb_from_bytes
 from nerf_reversal_ros.errors import CaptureError, ImageError
+from nerf_reversal_ros.files import is_inside
 from nerf_reversal_ros.geometry import Array, OPTICAL_FROM_OPENGL, orthonormalized
-from nerf_reversal_ros.images import clean_depth
+from nerf_reversal_ros.images import clean_depth, decoded
 from nerf_reversal_ros.lens import Lens
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
@@ -99,7 +100,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _picture_path(scene: Path, frame: dict[str, Any]) -> Path:
-    path = scene.parent / str(frame['file_path'])
+    path = _inside(scene, frame['file_path'])
     for candidate in (
         path,
         path.with_name(path.name + '.png'),
@@ -108,6 +109,15 @@ def _picture_path(scene: Path, frame: dict[str, Any]) -> Path:
         if candidate.is_file():
             return candidate
     raise FileNotFoundError(f'there is no picture {path}')
+
+
+def _inside(scene: Path, name: Any) -> Path:
+    path = scene.parent / str(name)
+    if not is_inside(path, scene.parent):
+        raise ImageError(
+            f'{str(name)!r} is outside of {scene.parent}: do not trust it, or copy it there'
+        )
+    return path
 
 
 def _lens(values: dict[str, Any], size: tuple[int, int]) -> Lens:
@@ -149,21 +159,27 @@ def _depth(
     name = frame.get('depth_file_path')
     if not name:
         return None
-    path = scene.parent / str(name)
+    path = _inside(scene, name)
     if not path.is_file():
         raise ImageError(f'there is no depth picture {path}')
     if path.suffix == '.npy':
-        depth = clean_depth(np.load(path, allow_pickle=False))
+        depth = clean_depth(_array(path))
     else:
-        data = np.fromfile(path, np.uint8)
-        stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-        if stored is None or stored.ndim != 2:
-            raise ImageError(f'depth {path} is damaged or has more than one channel')
+        stored = decoded(path.read_bytes(), cv2.IMREAD_UNCHANGED)
+        if stored.ndim != 2:
+            raise ImageError(f'depth {path} has more than one channel')
         scale = float(values.get('integer_depth_scale', 0.001))
         depth = clean_depth(stored.astype(np.float32) * np.float32(scale))
     if depth.ndim != 2:
         raise ImageError(f'depth {path} has the shape {depth.shape}, not (rows, columns)')
     return lens.scaled_to(depth.shape[1], depth.shape[0]).undistorted_depth(depth)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    try:  # mapped, so that no more is allocated than there is
+        return np.array(np.load(path, mmap_mode='r', allow_pickle=False))
+    except Exception as error:  # NumPy raises nearly anything on damage
+        raise ImageError(f'depth {path} is damaged ({error})') from error
 
 
 def _world_from_camera(frame: dict[str, Any]) -> Array:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.selection import selected
-from nerf_reversal_ros.decoding import compressed_size
+from nerf_reversal_ros.decoding import compressed_size, MAX_PIXELS
 from nerf_reversal_ros.errors import CaptureError, ImageError
+from nerf_reversal_ros.files import is_inside, memory_limited
 from nerf_reversal_ros.geometry import Array, pose_from_quaternion
 from nerf_reversal_ros.images import clean_depth
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
@@ -84,6 +85,8 @@ class _Metadata:
             raise CaptureError(
                 f'the metadata of {source} are not those of Record3D ({error!r}): export again'
             ) from error
+        if not 0 < self.depth_shape[0] * self.depth_shape[1] <= MAX_PIXELS:
+            raise CaptureError(f'the metadata of {source} claim a depth of {self.depth_shape}')
         if len(self._k) != 9:
             raise CaptureError(f'K in the metadata of {source} has {len(self._k)} numbers, not 9')
         if len(self._poses) > 1 and np.ptp(self._poses, axis=0).max() < 1e-6:
@@ -177,7 +180,7 @@ class _R3d(_Recording):
             self._zip = zipfile.ZipFile(source)
         except OSError as error:
             raise CaptureError(f'cannot read {source}: {error.strerror}') from error
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise CaptureError(f'{source} is no .r3d file or was cut off ({error})') from error
         self._entries = {entry.filename: entry for entry in self._zip.infolist()}
         for name in self._entries:
@@ -224,9 +227,10 @@ class _R3d(_Recording):
         size = shape[0] * shape[1] * kind.itemsize
         packed = self.read(name, limit=size + 4096)
         try:
-            data = self._lzfse.decompress(packed)
-        except (self._lzfse.error, ValueError) as error:
-            raise CaptureError(f'{name} in {self.source} is damaged: {error}') from error
+            with memory_limited(8 * size + MAX_ENTRY_BYTES):  # lzfse itself has no limit
+                data = self._lzfse.decompress(packed)
+        except (self._lzfse.error, ValueError, MemoryError) as error:
+            raise CaptureError(f'{name} in {self.source} is damaged: {error!r}') from error
         if len(data) != size:
             raise CaptureError(
                 f'{name} in {self.source} holds {len(data)} bytes, but {shape[1]}x{shape[0]}'
@@ -254,7 +258,7 @@ class _Export(_Recording):
 
     def read(self, name: str) -> bytes:
         try:
-            return (self.source / name).read_bytes()
+            return _inside(self.source / name, self.source).read_bytes()
         except OSError as error:
             raise CaptureError(f'cannot read {self.source / name}: {error.strerror}') from error
 
@@ -262,6 +266,7 @@ class _Export(_Recording):
         path = self.source / 'depth' / f'{number}.exr'
         if not path.exists():
             return None
+        _inside(path, self.source)
         try:
             with self._open(str(path)) as file:
                 channels = file.channels()
@@ -269,6 +274,12 @@ class _Export(_Recording):
         except Exception as error:  # OpenEXR raises RuntimeError, and more on damage
             raise CaptureError(f'{path} is no EXR file or damaged: {error}') from error
         return clean_depth(pixels if pixels.ndim == 2 else pixels[..., 0])
+
+
+def _inside(path: Path, source: Path) -> Path:
+    if not is_inside(path, source):
+        raise CaptureError(f'{path} leads outside of {source}: do not trust it, or copy the file')
+    return path
 
 
 def _picture_size(picture: bytes, source: Path, name: str) -> tuple[int, int]:

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.selection import selected
-from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.errors import CaptureError, ImageError
+from nerf_reversal_ros.files import is_inside
 from nerf_reversal_ros.geometry import (
     Array,
     inverse,
     orthonormalized,
     pose_from_quaternion,
 )
+from nerf_reversal_ros.images import decoded
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 RATE_HZ = 30
@@ -135,10 +137,18 @@ def _pictures(source: Path, frames: slice | None) -> dict[int, Path]:
     for path in sorted(source.glob('frame-*.color.*')):
         match = re.fullmatch(r'frame-(\d+)\.color\.(jpg|jpeg|png)', path.name)
         if match:
-            found[int(match[1])] = path
+            found[int(match[1])] = _inside(path)
     if not found:
         raise CaptureError(f'{source} holds no frame-NNNNNN.color.jpg or .png: give a sequence')
     return selected(found, frames, source)
+
+
+def _inside(path: Path) -> Path:
+    if not is_inside(path, path.parent):
+        raise CaptureError(
+            f'{path} leads outside of {path.parent}: do not trust it, or copy the file'
+        )
+    return path
 
 
 def _stem(name: str) -> str:
@@ -146,8 +156,11 @@ def _stem(name: str) -> str:
 
 
 def _read_depth(picture: Path) -> NDArray[np.float32]:
-    path = picture.with_name(f'{_stem(picture.name)}.depth.png')
-    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.exists() else None
+    path = _inside(picture.with_name(f'{_stem(picture.name)}.depth.png'))
+    try:
+        stored = decoded(path.read_bytes(), cv2.IMREAD_UNCHANGED) if path.exists() else None
+    except ImageError as error:
+        raise CaptureError(f'the depth picture {path}: {error}') from error
     if stored is None or stored.dtype != np.uint16 or stored.shape != (480, 640):
         raise CaptureError(f'the depth picture {path} is missing or no 640x480 PNG of 16 bit')
     millimetres = np.where(stored == _NO_READING, 0, stored)
@@ -156,7 +169,7 @@ def _read_depth(picture: Path) -> NDArray[np.float32]:
 
 def _own_view(picture: Path) -> _View | None:
     """Read the pose beside a picture: camera-to-world of the depth camera."""
-    path = picture.with_name(f'{_stem(picture.name)}.pose.txt')
+    path = _inside(picture.with_name(f'{_stem(picture.name)}.pose.txt'))
     try:
         world_from_depth = np.array(path.read_text(encoding='ascii').split(), dtype=np.float64)
     except (OSError, ValueError):

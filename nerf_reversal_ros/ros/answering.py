@@ -96,12 +96,33 @@ class Answering:
         self._map_frame = map_frame
         self.turn = threading.RLock()
         """Held while a picture is in work; who publishes its answer holds it until then."""
+        self._next: Callable[[], None] | None = None
 
-    def exchange(self, localizer: PictureLocalizer) -> None:
-        """Use another localizer from the next picture on; return when that in work is answered."""
-        self._localizer = localizer
-        with self.turn:
-            pass
+    def exchange(self, localizer: PictureLocalizer, forget: Callable[[], None]) -> None:
+        """
+        Use another localizer from the next picture on; return when that in work is answered.
+
+        ``forget`` is called in between, so that no picture is judged by what was before.
+        """
+        changed = threading.Event()
+
+        def change() -> None:
+            self._localizer = localizer
+            forget()
+            changed.set()
+
+        self._next = change
+        while not changed.is_set():  # pictures that follow each other may keep the turn
+            if self.turn.acquire(timeout=0.1):
+                try:
+                    self._change()
+                finally:
+                    self.turn.release()
+
+    def _change(self) -> None:
+        change, self._next = self._next, None
+        if change is not None:
+            change()
 
     def answer(
         self, picture: Any, info: CameraInfo | None, odometer: Odometer | None = None
@@ -129,7 +150,8 @@ class Answering:
         lens = lens_from_info(info, rgb.shape[1], rgb.shape[0])
         base_from_camera = self._frames.base_from_camera(picture.header.frame_id)
         with self.turn:
-            localizer = self._localizer  # may be exchanged meanwhile
+            self._change()
+            localizer = self._localizer
             localizer.config = self._config()
             rgb = lens.undistorted_rgb(rgb)
             outcome = localizer.localize(rgb, lens.camera)

@@ -158,11 +158,13 @@ class LocalizerNode(LifecycleNode):
 
     def load(self, map_dir: Path) -> None:
         """Use another map from now on; an error leaves the present one."""
+        answering = self.answering
         localizer, shown = self._made(map_dir)
-        if (answering := self.answering) is not None:
-            answering.exchange(localizer)
-            self._map_dir, self._shown = map_dir, shown
-        self.reset()
+        if answering is not None and self.answering is answering:
+            answering.exchange(localizer, self.reset)
+        if answering is None or self.answering is not answering:
+            raise ConfigError('the localizer was cleaned up meanwhile: configure it, then load')
+        self._map_dir, self._shown = map_dir, shown
         if self.watching is not None:
             self._show_map()
 

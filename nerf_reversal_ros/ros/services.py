@@ -57,7 +57,8 @@ class Services:
         try:
             self._served.load(Path(request.map_dir))
         except NerfReversalError as error:
-            response.message = f'{error} (the present map stays in use)'
+            kept = ' (the present map stays in use)' if self._served.answering else ''
+            response.message = f'{error}{kept}'
         except Exception as error:  # a defect must not end the node, nor be hidden
             get_logger('localizer').error(printable_traceback())
             response.message = f'internal error: {error!r} (the present map stays in use)'

@@ -1,0 +1,263 @@
+"""
+The localizer node for a long time under faults, with real processes on a real DDS:
+
+    python test/soak.py --minutes 10
+
+Half of the time pictures come at 30 Hz, half at 120 Hz, every twentieth of them spoiled; memory
+must stay flat and the poses young. Then: the publisher dies and returns, a map is replaced, the
+map's folder is removed, the clock jumps back by an hour, Ctrl-C. After each, poses must come.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+SPOILED_EVERY = 20
+JUMP_S = 3600
+WARM_UP_SHARE, MAX_GROWTH, MAX_AGE_S = 0.2, 0.02, 2.0
+
+
+def publish(hertz: float, jump_s: int) -> None:
+    """Publish views of the box room until killed, stamped with the time, ``jump_s`` off."""
+    import cv2
+    import rclpy
+    from rooms import render_box_room, walk
+    from ros_rig import camera_info
+    from sensor_msgs.msg import CameraInfo, CompressedImage
+    from small_map import CAMERA
+
+    pictures = []
+    for pose in walk(12):
+        bgr = render_box_room(pose, CAMERA)[0][..., ::-1]
+        pictures.append(cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
+    huge = bytearray(pictures[0])
+    at = huge.index(b'\xff\xc0')
+    huge[at + 5 : at + 9] = b'\xff' * 4  # 65535 x 65535 pixels
+    spoiled = [b'', bytes(huge), pictures[0][:500], b'\xff\xd8' + os.urandom(2000)]
+    rclpy.init()
+    node = rclpy.create_node('camera')
+    images = node.create_publisher(CompressedImage, 'image/compressed', 5)
+    infos = node.create_publisher(CameraInfo, 'camera_info', 5)
+    info = camera_info((CAMERA.width, CAMERA.height), CAMERA.fx)
+    due_s, sent = time.monotonic(), 0
+    while True:
+        nanoseconds = time.time_ns() + jump_s * 1_000_000_000
+        message = CompressedImage(format='jpeg', data=pictures[sent % len(pictures)])
+        if sent % SPOILED_EVERY == SPOILED_EVERY - 1:
+            message.data = spoiled[sent // SPOILED_EVERY % len(spoiled)]
+        stamp = message.header.stamp
+        stamp.sec, stamp.nanosec = divmod(nanoseconds, 1_000_000_000)
+        message.header.frame_id = str(jump_s)
+        if sent % 10 == 0:
+            info.header.stamp = stamp
+            infos.publish(info)
+        images.publish(message)
+        sent += 1
+        due_s = max(due_s + 1.0 / hertz, time.monotonic() - 1.0)
+        time.sleep(max(0.0, due_s - time.monotonic()))
+
+
+class Publisher:
+    """The camera, as a process that can be killed."""
+
+    def __init__(self, hertz: float, jump_s: int = 0) -> None:
+        command = [sys.executable, __file__, '--publish', str(hertz), '--jump', str(jump_s)]
+        self._process = subprocess.Popen(command)
+
+    def __enter__(self) -> 'Publisher':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Localizer:
+    """The node, as a process whose memory can be read."""
+
+    def __init__(self, map_dir: Path, log: Path) -> None:
+        program = 'import sys; from nerf_reversal_ros.ros.localizer_node import main; '
+        parameters = ['-p', f'map_dir:={map_dir}', '-p', 'autostart:=true', '-p', 'device:=cpu']
+        self._log = log
+        self._process = subprocess.Popen(
+            [sys.executable, '-c', program + 'sys.exit(main())', '--ros-args', *parameters],
+            stdout=log.open('w'),
+            stderr=subprocess.STDOUT,
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def resident_mib(self) -> float:
+        lines = Path(f'/proc/{self._process.pid}/status').read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith('VmRSS'))
+
+    def interrupted(self) -> tuple[float, int]:
+        """Send Ctrl-C; return the seconds it took to end, and the exit status."""
+        began_s = time.monotonic()
+        self._process.send_signal(signal.SIGINT)
+        status = self._process.wait(60)
+        return time.monotonic() - began_s, status
+
+    def end(self) -> None:
+        if self.alive:
+            self._process.kill()
+            self._process.wait()
+
+
+class Soak:
+    """One localizer, who looks at it, and what came of it."""
+
+    def __init__(self, map_dir: Path, folder: Path) -> None:
+        from geometry_msgs.msg import PoseStamped
+        from ros_rig import Rig
+
+        from nerf_reversal_ros.msg import LocalizerStatus
+
+        self.maps = [folder / 'one.map', folder / 'two.map']
+        for path in self.maps:
+            shutil.copytree(map_dir, path)
+        self.localizer = Localizer(self.maps[0], folder / 'log')
+        self.rig = Rig()
+        self.ages_s: list[float] = []
+        self.poses = self.answered = self.received = self.dropped = 0
+        self.reasons: dict[str, int] = {}
+        subscribe = self.rig.node.create_subscription
+        subscribe(LocalizerStatus, 'localizer/status', self._on_status, 100)
+        subscribe(PoseStamped, 'nerf_pose', self._on_pose, 100)
+
+    def _on_pose(self, _) -> None:
+        self.poses += 1
+
+    def _on_status(self, status) -> None:
+        stamp = status.header.stamp
+        now_s = time.time() + int(status.header.frame_id)
+        self.ages_s.append(now_s - stamp.sec - stamp.nanosec * 1e-9)
+        self.answered += 1
+        self.received, self.dropped = status.received, status.dropped
+        self.reasons[status.reason] = self.reasons.get(status.reason, 0) + 1
+
+    def poses_come(self, within_s: float = 60.0) -> bool:
+        """Tell whether the node lives and publishes poses from now on."""
+        seen, end_s = self.poses, time.monotonic() + within_s
+        while self.poses < seen + 3 and time.monotonic() < end_s and self.localizer.alive:
+            time.sleep(0.05)
+        return self.localizer.alive and self.poses >= seen + 3
+
+    def endure(self, hertz: float, seconds: float) -> dict[str, float]:
+        """Run with pictures at a rate; return the figures."""
+        with Publisher(hertz):
+            assert self.poses_come(), self.localizer.said[-3000:]
+            self.ages_s.clear()
+            before = self.received, self.answered, self.poses
+            samples = []
+            end_s = time.monotonic() + seconds
+            while time.monotonic() < end_s:
+                time.sleep(min(1.0, seconds / 20))
+                samples.append(self.localizer.resident_mib)
+        warm = samples[int(WARM_UP_SHARE * len(samples)) :]
+        tenth = max(1, len(warm) // 10)
+        first, last = float(np.median(warm[:tenth])), float(np.median(warm[-tenth:]))
+        received, answered, poses = (
+            now - then
+            for now, then in zip((self.received, self.answered, self.poses), before, strict=True)
+        )
+        return {
+            'hertz': hertz,
+            'seconds': seconds,
+            'received': received,
+            'answered': answered,
+            'poses': poses,
+            'memory_mib': round(last, 1),
+            'growth': round(last / first - 1.0, 4),
+            'age_p50_s': round(float(np.median(self.ages_s)), 3),
+            'age_max_s': round(max(self.ages_s), 3),
+        }
+
+    def faults(self) -> dict[str, bool]:
+        """Do what must not bring the node down; tell by fault whether poses came after it."""
+        from nerf_reversal_ros.srv import LoadMap
+
+        survived = {}
+        with Publisher(30):
+            self.poses_come()
+        with Publisher(30):
+            survived['publisher killed and back'] = self.poses_come()
+            answer = self.rig.call(LoadMap, 'localizer/load_map', map_dir=str(self.maps[1]))
+            survived['map replaced'] = answer.success and self.poses_come()
+            for path in self.maps:
+                shutil.rmtree(path)
+            survived["map's folder removed"] = self.poses_come()
+            answer = self.rig.call(LoadMap, 'localizer/load_map', map_dir=str(self.maps[0]))
+            survived['removed map refused'] = not answer.success and self.poses_come()
+        with Publisher(30, -JUMP_S):
+            survived['clock an hour back'] = self.poses_come()
+        with Publisher(30):
+            survived['clock an hour on'] = self.poses_come()
+            seconds, status = self.localizer.interrupted()
+            survived[f'Ctrl-C ended it within 2 s ({seconds:.2f} s, status {status})'] = (
+                seconds < 2.0 and status == 0
+            )
+        survived['no traceback'] = 'Traceback' not in self.localizer.said
+        return survived
+
+    def close(self) -> None:
+        self.localizer.end()
+        self.rig.close()
+
+
+def soak(map_dir: Path, seconds: float) -> dict:
+    """Do it all; return the figures by rate, and what was survived."""
+    with tempfile.TemporaryDirectory() as folder:
+        test = Soak(map_dir, Path(folder))
+        try:
+            rates = [test.endure(hertz, seconds / 2) for hertz in (30, 120)]
+            return {'rates': rates, 'reasons': test.reasons, 'survived': test.faults()}
+        finally:
+            test.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description='Run the localizer for long and under faults.')
+    parser.add_argument('--minutes', type=float, default=10.0)
+    parser.add_argument('--map', type=Path, help='of the box room (default: it is built)')
+    parser.add_argument('--publish', type=float, help=argparse.SUPPRESS)
+    parser.add_argument('--jump', type=int, default=0, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.publish:
+        publish(given.publish, given.jump)
+    # A shell's background job ignores Ctrl-C, and so would the node.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    from small_map import build_small_map
+
+    with tempfile.TemporaryDirectory() as folder:
+        map_dir = given.map or build_small_map(Path(folder)).path
+        found = soak(map_dir, 60.0 * given.minutes)
+    print(json.dumps(found, indent=1))
+    good = all(found['survived'].values()) and all(
+        rate['growth'] < MAX_GROWTH and rate['age_max_s'] < MAX_AGE_S for rate in found['rates']
+    )
+    print('survived' if good else 'FAILED')
+    return 0 if good else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
