@@ -107,9 +107,9 @@ def print_baked(
     """Tell how good the voxel field is with each limit."""
     print('\n| depth left out beyond | PSNR | depth error | covered | original | baking loses |')
     print('| --- ' * 6 + '|')
-    for limit_m in (np.inf, *BAKED_M):
-        if limit_m < np.inf:
-            leave_out(work / 'bakedinf', work / f'baked{limit_m}', grid, limit_m, data, config)
+    for limit_m in (0.0, *BAKED_M):
+        if limit_m:
+            leave_out(work / 'baked0.0', work / f'baked{limit_m}', grid, limit_m, data, config)
         limited = replace(config, nerfstudio=replace(config.nerfstudio, max_std_m=limit_m))
         _, report = bake(
             field, data, limited, device=CPU, work_dir=work / f'baked{limit_m}', uncertainty=grid

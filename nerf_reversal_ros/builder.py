@@ -56,6 +56,11 @@ FEW_LANDMARKS = 200
 """A map with fewer landmarks than this gets a warning."""
 CALIBRATION_FRAMES = 40
 """So many held-out frames, at most, are localized to calibrate."""
+ONLY_RENDERS = (
+    'warning: the map was made of renders and no camera picture was localized: the probability and'
+    ' the covariance of poses are those of other rooms, and psnr_db is against renders'
+)
+"""Of the map of a run of nerfstudio."""
 
 
 def build_map(
@@ -108,10 +113,9 @@ def build_map(
     if field != 'voxel':
         require_nerfstudio()
     _refuse_wrong_sources(bag, run, positions, field)
-    sources = [
-        Path(source) for source in (bag, run and run.parent, positions) if source is not None
-    ]
+    sources = [Path(source) for source in (bag, *_files_of(run), positions) if source is not None]
     fingerprint = _fingerprint(sources, config, field, where)
+    told_of = sources[0] if run is None or bag is not None else run.parent
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         if writer.note:
             progress(Progress('capture', 0, 1, writer.note))
@@ -147,10 +151,13 @@ def build_map(
         with writer.timed('regressor'):
             regressor = _regressor_stage(writer, room, views, capture, config, where, progress)
         with writer.timed('calibration'):
-            calibration, metrics = _calibration_stage(
-                atlas, surface, regressor, capture, config, progress
+            calibration, metrics = (
+                _calibration_stage(atlas, surface, regressor, capture, config, progress)
+                if run is None
+                else (Calibration(), {'calibration_poses': 0, 'calibration_right': 0})
             )
-        warnings += (blind := _calibration_warnings(metrics))
+        blind = _calibration_warnings(metrics) if run is None else [ONLY_RENDERS]
+        warnings += blind
         _tell(blind, 'calibration', progress)
         walked = capture.map_from_camera
         np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walked)
@@ -176,7 +183,7 @@ def build_map(
                 'capture_camera': capture.camera.as_dict(),
                 'convention': walk.convention.as_dict(),
                 'depth_correction': depth_correction,
-                'capture': {'source': sources[0].name, 'counts': capture.counts},
+                'capture': {'source': told_of.name, 'counts': capture.counts},
                 'calibration': calibration.as_dict(),
                 'warnings': warnings,
                 'metrics': {
@@ -209,6 +216,14 @@ def _refuse_wrong_sources(
     if bag is not None:
         with Bag(Path(bag)):
             pass
+
+
+def _files_of(run: Path | None) -> list[Path]:
+    """Return the files of a run of nerfstudio that decide what it shows."""
+    if run is None:
+        return []
+    beside = run.parent / 'dataparser_transforms.json'
+    return [run, *sorted(run.parent.rglob('step-*.ckpt')), *([beside] * beside.exists())]
 
 
 def _fingerprint(

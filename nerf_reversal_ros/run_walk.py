@@ -7,6 +7,7 @@ is what baking lost.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from nerf_reversal_ros.alignment import (
 )
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.config import BuildConfig
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.errors import BuildError
@@ -124,7 +125,7 @@ def walk_through_run(
             writer.write(round((index + 1) * 1e9 / RATE_HZ), png, metres, camera, pose)
     capture = open_capture(
         walk,
-        CaptureConfig(min_move_m=0.0, min_turn_deg=0.0, blur_ratio=0.0),
+        replace(config.capture, min_move_m=0.0, min_turn_deg=0.0, blur_ratio=0.0),
         convention=Convention('optical', np.eye(4), 'the map itself'),
     )
     metrics = {'run_scale': scale, 'run_cameras': float(len(run.names))}

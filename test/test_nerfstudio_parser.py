@@ -2,16 +2,22 @@
 
 import importlib.metadata
 import json
+from pathlib import Path
+import pickle
 
 import cv2
 import numpy as np
 import pytest
 from rooms import render_box_room, walk
+import torch
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.converters.nerfstudio_parser import convert
+from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.fields.nerfstudio_library import without_pickles
 from nerf_reversal_ros.geometry import OPTICAL_FROM_OPENGL, pose_errors
 
 pytestmark = pytest.mark.skipif(
@@ -131,3 +137,51 @@ def test_an_unknown_format_is_misuse_and_told_with_all_there_are(tmp_path, capsy
     assert ended.value.code == 2
     told = capsys.readouterr().err
     assert "'mesh' is no format (choose from record3d, nerfstudio, 7scenes, nerfstudio-p" in told
+
+
+class Program:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def __reduce__(self):
+        return Path.touch, (self._file,)
+
+
+def test_data_that_are_a_program_are_not_run(tmp_path):
+    source, ran = tmp_path / 'scene', tmp_path / 'ran'
+    source.mkdir()
+    for split in ('train', 'test'):
+        np.savez(source / f'{split}.npz', image_filenames=np.array([Program(ran)], dtype=object))
+    with pytest.raises(CaptureError, match=r'parser minimal cannot read .*allow_pickle'):
+        convert(source, tmp_path / 'bag', 'minimal')
+    assert not ran.exists() and not (tmp_path / 'bag').exists()
+
+
+def test_pickles_are_refused_by_whatever_name_and_only_for_a_while(tmp_path):
+    ran = tmp_path / 'ran'
+    packed = pickle.dumps(Program(ran))
+    (tmp_path / 'data.pkl').write_bytes(packed)
+    np.save(tmp_path / 'data.npy', np.array([Program(ran)], dtype=object))
+    torch.save(Program(ran), tmp_path / 'data.pt')
+    with without_pickles():
+        for load in (
+            lambda: pickle.loads(packed),
+            lambda: pickle.load((tmp_path / 'data.pkl').open('rb')),
+            lambda: np.load(tmp_path / 'data.npy', None, True),
+            lambda: torch.load(tmp_path / 'data.pt', weights_only=False),
+        ):
+            with pytest.raises((ValueError, pickle.UnpicklingError)):
+                load()
+        np.save(tmp_path / 'numbers.npy', np.arange(3))
+        assert np.load(tmp_path / 'numbers.npy', allow_pickle=True).tolist() == [0, 1, 2]
+    assert not ran.exists()
+    pickle.loads(packed)
+    assert ran.exists()
+
+
+@pytest.mark.parametrize('name', ['dycheck', 'nuscenes-data'])
+def test_a_parser_that_rescales_and_does_not_tell_is_refused(tmp_path, name):
+    with pytest.raises(CaptureError, match='lengths would not be metres'):
+        convert(tmp_path, tmp_path / 'bag', name)

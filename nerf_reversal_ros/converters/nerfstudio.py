@@ -30,7 +30,7 @@ RATE_HZ = 30
 
 NO_DEPTH = (
     'no depth: the pose convention cannot be checked, lengths are metres only if the poses are,'
-    ' and no voxel field can be built'
+    ' and of the fields only nerfacto can be built, with capture.pose_convention set'
 )
 
 _PINHOLE_MODELS = ('OPENCV', 'PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL')
@@ -41,12 +41,14 @@ def convert(
     bag: Path,
     *,
     frames: slice | None = None,
+    within: Path | None = None,
     progress: ProgressCallback = silent,
 ) -> None:
     """
     Write the frames of a ``transforms.json`` as a bag; see `converters.convert`.
 
-    Frames are in the natural order of their file names.
+    Frames are in the natural order of their file names. Those files lie ``within`` a folder, by
+    default that of the ``transforms.json``, or are refused.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def convert(
         model that is not known.
     """
     path = source / 'transforms.json' if source.is_dir() else source
-    scene = _read_scene(path)
+    scene, within = _read_scene(path), within or path.parent
     ordered = sorted(scene['frames'], key=lambda frame: _natural(str(frame.get('file_path'))))
     chosen = selected(dict(enumerate(ordered)), frames, path)
     has_depth = any(frame.get('depth_file_path') for frame in chosen.values())
@@ -63,9 +65,9 @@ def convert(
         for done, (position, frame) in enumerate(chosen.items(), start=1):
             values = {**scene, **frame}
             try:
-                picture = _picture_path(path, frame).read_bytes()
+                picture = _picture_path(path, frame, within).read_bytes()
                 lens = _lens(values, compressed_size(picture, 'the picture'))
-                depth = _depth(path, frame, values, lens)
+                depth = _depth(path, frame, values, lens, within)
                 undistorted: bytes | NDArray[np.uint8] = picture
                 if any(lens.distortion):
                     undistorted = lens.undistorted_rgb(rgb_from_bytes(picture))
@@ -99,8 +101,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), '') if part.isdigit() else (-1, part) for part in re.split(r'(\d+)', name)]
 
 
-def _picture_path(scene: Path, frame: dict[str, Any]) -> Path:
-    path = _inside(scene, frame['file_path'])
+def _picture_path(scene: Path, frame: dict[str, Any], within: Path) -> Path:
+    path = _inside(scene, frame['file_path'], within)
     for candidate in (
         path,
         path.with_name(path.name + '.png'),
@@ -111,12 +113,10 @@ def _picture_path(scene: Path, frame: dict[str, Any]) -> Path:
     raise FileNotFoundError(f'there is no picture {path}')
 
 
-def _inside(scene: Path, name: Any) -> Path:
+def _inside(scene: Path, name: Any, within: Path) -> Path:
     path = scene.parent / str(name)
-    if not is_inside(path, scene.parent):
-        raise ImageError(
-            f'{str(name)!r} is outside of {scene.parent}: do not trust it, or copy it there'
-        )
+    if not is_inside(path, within):
+        raise ImageError(f'{str(name)!r} is outside of {within}: do not trust it, or copy it in')
     return path
 
 
@@ -154,12 +154,12 @@ def _distortion(values: dict[str, Any]) -> tuple[tuple[float, ...], bool]:
 
 
 def _depth(
-    scene: Path, frame: dict[str, Any], values: dict[str, Any], lens: Lens
+    scene: Path, frame: dict[str, Any], values: dict[str, Any], lens: Lens, within: Path
 ) -> NDArray[np.float32] | None:
     name = frame.get('depth_file_path')
     if not name:
         return None
-    path = _inside(scene, name)
+    path = _inside(scene, name, within)
     if not path.is_file():
         raise ImageError(f'there is no depth picture {path}')
     if path.suffix == '.npy':

@@ -14,8 +14,12 @@ from typing import Any
 import numpy as np
 
 from nerf_reversal_ros.converters import nerfstudio
-from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.fields.nerfstudio_library import require_modules, require_nerfstudio
+from nerf_reversal_ros.errors import CaptureError, NerfReversalError
+from nerf_reversal_ros.fields.nerfstudio_library import (
+    require_modules,
+    require_nerfstudio,
+    without_pickles,
+)
 from nerf_reversal_ros.fields.similarity import (
     field_from_data,
     moved_poses,
@@ -30,12 +34,15 @@ AS_IT_IS = {
     'orientation_method': 'none',
     'center_method': 'none',
     'auto_scale_poses': False,
+    'auto_orient': False,
     'eval_mode': 'all',
     'train_split_fraction': 1.0,
 }
 """What a parser is told, where it has such a setting, to leave the data as they are."""
 
 POLYCAM = 'polycam'
+RESCALING = ('dycheck', 'nuscenes')
+"""Parsers that move and scale the poses and do not tell how."""
 
 
 def convert(
@@ -69,12 +76,15 @@ def convert(
                 _polycam_scene(source, scene)
             else:
                 scene.write_text(json.dumps(_scene(_parsed(name, source))), encoding='utf-8')
-        except (AssertionError, OSError, KeyError, IndexError, ValueError, RuntimeError) as error:
+        except NerfReversalError:
+            raise
+        except Exception as error:  # the code of others, on files of others
             raise CaptureError(
                 f"nerfstudio's parser {name} cannot read {source} ({error!s}): is it a recording"
                 ' of that kind?'
             ) from error
-        nerfstudio.convert(scene, bag, frames=frames, progress=progress)
+        within = source if source.is_dir() else source.parent
+        nerfstudio.convert(scene, bag, frames=frames, within=within, progress=progress)
 
 
 def _parsed(name: str, source: Path) -> list[Any]:
@@ -82,7 +92,13 @@ def _parsed(name: str, source: Path) -> list[Any]:
     (known,) = require_modules('nerfstudio.configs.dataparser_configs')
     parsers: dict[str, Any] = known.all_dataparsers
     short = {key.removesuffix('-data').removesuffix('-parser'): key for key in parsers}
-    config = parsers.get(short.get(name, name))
+    name = short.get(name, name)
+    if name.removesuffix('-data') in RESCALING:
+        raise CaptureError(
+            f'the parser {name} moves and scales the poses without telling how, so that lengths'
+            ' would not be metres: convert the recording to a transforms.json yourself'
+        )
+    config = parsers.get(name)
     if config is None:
         raise CaptureError(
             f'nerfstudio has no parser {name}: use one of {", ".join(sorted([POLYCAM, *parsers]))}'
@@ -90,9 +106,10 @@ def _parsed(name: str, source: Path) -> list[Any]:
     has = {field.name for field in fields(config)}
     settings = {key: value for key, value in AS_IT_IS.items() if key in has}
     parser = type(config)(**{**vars(config), **settings, 'data': source}).setup()
-    parsed = [parser.get_dataparser_outputs('train')]
-    if not {'eval_mode', 'train_split_fraction'} & has:
-        parsed.append(parser.get_dataparser_outputs('val'))
+    with without_pickles():
+        parsed = [parser.get_dataparser_outputs('train')]
+        if not {'eval_mode', 'train_split_fraction'} & has:
+            parsed.append(parser.get_dataparser_outputs('val'))
     return parsed
 
 

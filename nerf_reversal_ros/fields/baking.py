@@ -123,7 +123,7 @@ def render_views(
     *,
     max_depth_m: float,
     uncertainty: UncertaintyGrid | None = None,
-    max_std_m: float = np.inf,
+    max_std_m: float = 0.0,
     progress: ProgressCallback = silent,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
     """
@@ -133,7 +133,8 @@ def render_views(
     -------
     tuple
         Colours (N, H, W, 3), and depth (N, H, W) in metres, 0 where it is unknown, at edges,
-        beyond ``max_depth_m``, or by ``uncertainty`` further off than ``max_std_m``.
+        beyond ``max_depth_m``, or by ``uncertainty`` further off than ``max_std_m``, if that is
+        not 0.
     """
     count, shape = len(map_from_camera), (camera.height, camera.width)
     marker = work_dir / 'rendered.txt'
@@ -148,7 +149,7 @@ def render_views(
             view = field.render(pose[None], camera)[0]
             depth = without_edges(np.where(view.depth <= max_depth_m, view.depth, 0))
             if uncertainty is not None:
-                unsure = uncertainty.std_of_view_m(view, pose, camera) > max_std_m
+                unsure = uncertainty.std_of_view_m(view, pose, camera) > (max_std_m or np.inf)
                 depth[unsure] = 0
             write_rows(rgb_file, index, view.rgb[None])
             write_rows(depth_file, index, depth[None].astype(np.float16))

@@ -145,6 +145,8 @@ def _class(name: str, path: Path) -> Any:
             f'{path} is of a method that is not installed: it names {name}, and {package} is no'
             ' package with methods of nerfstudio here; install the method, if you trust it'
         )
+    if not module:
+        raise BuildError(f'{path} names {name!r} where a class was expected: it is damaged')
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
@@ -156,6 +158,8 @@ def _class(name: str, path: Path) -> Any:
         raise BuildError(_LACKS.format(path=path, name=name, version=VERSION)) from error
     except AttributeError as error:
         raise BuildError(_LACKS.format(path=path, name=name, version=VERSION)) from error
+    except Exception as error:  # of an installed method, which may be of another nerfstudio
+        raise BuildError(f'{path} names {name}, which cannot be loaded: {error!r}') from error
 
 
 _METHODS = 'nerfstudio.method_configs'

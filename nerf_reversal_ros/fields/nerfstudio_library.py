@@ -11,9 +11,11 @@ from functools import cache
 import importlib
 from importlib.metadata import PackageNotFoundError, version
 import importlib.util
+import pickle
 from typing import Any
 import warnings
 
+import numpy as np
 import torch
 
 from nerf_reversal_ros.errors import BuildError
@@ -71,6 +73,32 @@ def require_modules(*names: str) -> list[Any]:
         raise BuildError(
             f'nerfstudio is installed, but cannot be imported ({error}): {INSTALL}'
         ) from error
+
+
+@contextmanager
+def without_pickles() -> Iterator[None]:
+    """
+    Let the code of dataparsers read numbers from files, and no programs.
+
+    A pickle runs what it names. Some parsers unpickle what somebody's data hold.
+    """
+    load, load_tensors, unpickle, unpickle_bytes = np.load, torch.load, pickle.load, pickle.loads
+
+    def plain(file: Any, mmap_mode: Any = None, *_: Any, **settings: Any) -> Any:
+        return load(file, mmap_mode, **{**settings, 'allow_pickle': False})
+
+    def weights(*given: Any, **settings: Any) -> Any:
+        return load_tensors(*given, **{**settings, 'weights_only': True})
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise ValueError('the data hold a pickle, which could be a program: refused')
+
+    np.load, torch.load, pickle.load, pickle.loads = plain, weights, refused, refused
+    try:
+        yield
+    finally:
+        np.load, torch.load = load, load_tensors
+        pickle.load, pickle.loads = unpickle, unpickle_bytes
 
 
 def _mend_torchvision() -> None:

@@ -13,7 +13,11 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named, read_config
 from nerf_reversal_ros.fields.nerfstudio_field import is_splatting, NerfstudioField
-from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched, VERSION
+from nerf_reversal_ros.fields.nerfstudio_library import (
+    nothing_fetched,
+    VERSION,
+    without_pickles,
+)
 from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, optical_poses
 from nerf_reversal_ros.geometry import Array
 
@@ -129,7 +133,7 @@ def _checkpoint(config: Path, folder: Any) -> Path:
 def _parsed(config: Path, parser: Any, data: Any) -> Any:
     """Let the run's dataparser tell of the training cameras; their pictures are not read."""
     settings = make_config(parser, config, downscale_factor=1, load_3D_points=False)
-    folder = make_config(data, config) or settings.data
+    folder = Path(make_config(data, config) or settings.data)
     if not folder.exists():
         raise BuildError(
             f'the data {folder} of the run {config} are not there: its training cameras are read'
@@ -137,8 +141,9 @@ def _parsed(config: Path, parser: Any, data: Any) -> Any:
         )
     settings.data = folder
     try:
-        return settings.setup().get_dataparser_outputs('train')
-    except (AssertionError, OSError, KeyError, ValueError, RuntimeError) as error:
+        with without_pickles():
+            return settings.setup().get_dataparser_outputs('train')
+    except Exception as error:  # the code of others, on files of others
         raise BuildError(
             f'the cameras of the run {config} cannot be read from {folder}: {error!s}'
         ) from error
@@ -167,7 +172,7 @@ def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
     try:
         # Splatfacto's own returns nothing.
         missing, unexpected = model.load_state_dict(state, strict=False) or ((), ())
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:  # a splatfacto looks for its means first
         reason = ' '.join(str(error).split())[:300]
         raise BuildError(
             f'the checkpoint {checkpoint} does not fit the model and the data of its config.yml'
@@ -191,8 +196,11 @@ def _refuse_changed_data(config: Path, field_from_world: Array) -> None:
     path = config.parent / 'dataparser_transforms.json'
     if not path.exists():
         return
-    noted = json.loads(path.read_text(encoding='utf-8'))
-    then = field_from_data(np.array(noted['transform']), float(noted['scale']))
+    try:
+        noted = json.loads(path.read_text(encoding='utf-8'))
+        then = field_from_data(np.array(noted['transform']), float(noted['scale']))
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise BuildError(f'{path} is damaged ({error!s}): copy the run again') from error
     if not np.allclose(then, field_from_world, rtol=1e-3, atol=1e-3):
         raise BuildError(
             f'the data of the run {config} have changed since it was trained: its cameras would be'
