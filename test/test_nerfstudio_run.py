@@ -20,7 +20,8 @@ from nerf_reversal_ros.alignment import (
     locate_in_renders,
     read_positions,
 )
-from nerf_reversal_ros.builder import build_map
+from nerf_reversal_ros.builder import _files_of, build_map
+from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.main import main
@@ -237,7 +238,20 @@ def test_a_map_of_a_run_is_in_the_metres_of_known_positions(trained, tmp_path):
     walked = built.map_from_camera_walked
     nearest = [np.abs(WALK[rows] - at).max((1, 2)).min() for at in walked]
     assert len(walked) == 12 and max(nearest) < 1e-3
-    assert not any('lengths are' in warning for warning in built.manifest['warnings'])
+    warnings = built.manifest['warnings']
+    assert not any('lengths are' in warning for warning in warnings)
+    # It has seen no camera's picture, and does not claim to know how good its answers are.
+    assert any('no camera picture was localized' in warning for warning in warnings)
+    assert Calibration.from_dict(built.manifest['calibration']) == Calibration()
+
+
+def test_a_map_that_is_built_in_the_folder_of_the_run_is_no_part_of_the_run(trained):
+    before = _files_of(trained[0])
+    inside = trained[0].parent / 'room.map.partial'
+    inside.mkdir()
+    (inside / 'manifest.json').write_text('{}')
+    assert _files_of(trained[0]) == before and len(before) == 3
+    shutil.rmtree(inside)
 
 
 # ---- what is refused
@@ -364,6 +378,17 @@ def test_data_that_have_changed_since_the_training_are_told(run):
     told.write_text(json.dumps({**then, 'scale': 1.1 * then['scale']}))
     with pytest.raises(BuildError, match='have changed since it was trained'):
         opened(run)
+
+
+def test_a_damaged_transform_of_a_run_is_told(run):
+    (run.parent / 'dataparser_transforms.json').write_text('{"transform": 3')
+    with pytest.raises(BuildError, match=r'dataparser_transforms\.json is damaged'):
+        opened(run)
+
+
+def test_a_name_that_is_no_class_is_told(tmp_path):
+    with pytest.raises(BuildError, match="names 'nerfstudio' where a class was expected"):
+        make_config(Named('nerfstudio', ()), tmp_path / 'config.yml')
 
 
 def test_a_choice_that_this_version_does_not_know_is_told(tmp_path):

@@ -196,7 +196,7 @@ def test_more_components_than_pictures_are_refused_before_the_field_is_made(stud
     assert not (tmp_path / 'out/work/field.safetensors').exists()
 
 
-def test_the_default_plan_is_the_issue_s():
+def test_the_default_plan_goes_from_a_thousand_views_to_as_many_as_the_seed_had():
     rows = StudyPlan().rows()
     assert {row.views for row in rows} == {200, 1000, 4000, 14000}
     assert Row('cnn', 'raw', 200, full_size=True) in rows

@@ -114,17 +114,18 @@ def unit_box(data: TrainingData) -> Array:
     return similarity(1 / half_m, pose(translation=-(low + high) / 2))
 
 
-def nerfacto_model(kind: str, work: Effort, data: TrainingData, field_from_map: Array) -> Any:
-    """Set up nerfstudio's model."""
+def nerfacto_model(
+    kind: str, work: Effort, data: TrainingData, field_from_map: Array, device: torch.device
+) -> Any:
+    """Set up nerfstudio's model; tiny-cuda-nn, where it is, serves the full one on CUDA."""
     scale = scale_of(field_from_map)
+    fast = device.type == 'cuda' and importlib.util.find_spec('tinycudann') is not None
     settings: dict[str, Any] = {
-        'implementation': 'torch' if importlib.util.find_spec('tinycudann') is None else 'tcnn',
+        'implementation': 'tcnn' if fast and not work.reduced else 'torch',
         'camera_optimizer': CameraOptimizerConfig(mode='off'),
         'near_plane': 0.05 * scale,
         **(REDUCED if work.reduced else {}),
     }
-    if work.reduced:
-        settings['implementation'] = 'torch'
     if kind == 'depth-nerfacto':
         settings |= BY_OCCUPANCY if work.reduced else {}
         # Its loss takes the sigma where the formula has a variance.

@@ -70,7 +70,7 @@ def train_nerfacto(
     field_from_map = unit_box(data)
     with nothing_fetched(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nerfacto_model(kind, effort(config, device), data, field_from_map)
+        model = nerfacto_model(kind, effort(config, device), data, field_from_map, device)
     trainer = _Trainer(model.to(device), field_from_map, data, config, seed)
     report = trainer.run(work_dir, progress)
     return NerfstudioField(model, field_from_map), report
