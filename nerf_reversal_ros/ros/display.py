@@ -11,7 +11,6 @@ from nav_msgs.msg import Path
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -21,9 +20,9 @@ from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.outcome import PoseEstimate
 from nerf_reversal_ros.ros.answering import Answer, Seen
 from nerf_reversal_ros.ros.poses import pose_message
+from nerf_reversal_ros.ros.running import LATCHED
 from nerf_reversal_ros.surface import Surface
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 FRUSTUM_M = 0.25
 """How far the drawn camera looks [m]."""
 SIGMAS = 3.0

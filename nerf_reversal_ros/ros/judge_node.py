@@ -17,15 +17,16 @@ import time
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
 from rclpy.node import Node
-from std_msgs.msg import Header
 
 from nerf_reversal_ros.config import Checked, option
 from nerf_reversal_ros.errors import CaptureError, ConfigError
-from nerf_reversal_ros.geometry import Array, pose_from_quaternion
+from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block, without_infinities
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.poses import matrix_from_pose
 from nerf_reversal_ros.ros.running import DONE, Finished, once, run, STEADY
 from nerf_reversal_ros.summary import published_text
 
@@ -97,11 +98,11 @@ class JudgeNode(Node):
 
     def _on_status(self, status: LocalizerStatus) -> None:
         self._heard_s = time.monotonic()
-        if (stamp := _stamp_ns(status.header)) in self._truth:
+        if (stamp := nanoseconds(status.header.stamp)) in self._truth:
             self._statuses[stamp] = status
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
-        self._poses[_stamp_ns(message.header)] = message
+        self._poses[nanoseconds(message.header.stamp)] = message
 
     def _look(self) -> None:
         """Finish when all is answered, or nothing more seems to come."""
@@ -139,19 +140,13 @@ class JudgeNode(Node):
         if stamp not in self._poses:
             return Rejected(status.reason, status.detail)
         pose = self._poses[stamp].pose
-        p, q = pose.pose.position, pose.pose.orientation
-        at = pose_from_quaternion(np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w]))
-        return PoseEstimate(at, np.array(pose.covariance).reshape(6, 6))
+        return PoseEstimate(matrix_from_pose(pose.pose), np.reshape(pose.covariance, (6, 6)))
 
     def _latency_ms(self, stamp: int) -> float:
         status = self._statuses.get(stamp)
         if status is None or 'total' not in status.latency_stages:
             return math.nan
         return float(status.latency_ms[list(status.latency_stages).index('total')])
-
-
-def _stamp_ns(header: Header) -> int:
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
 def main(args: Sequence[str] | None = None) -> int:

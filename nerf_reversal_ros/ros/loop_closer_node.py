@@ -7,7 +7,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time as AnyTime
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
@@ -24,12 +24,9 @@ from nerf_reversal_ros.ros.poses import (
     pose_message,
     transform_from_matrix,
 )
-from nerf_reversal_ros.ros.running import DONE, run, STEADY
+from nerf_reversal_ros.ros.running import DONE, LATCHED, run, STEADY
 from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
 from nerf_reversal_ros.ros.transforms import Transforms
-
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""Who comes late gets the last one."""
 
 
 class LoopCloserNode(Node):

@@ -14,6 +14,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import remove_ros_args
 
 from nerf_reversal_ros.errors import NerfReversalError
@@ -22,6 +23,8 @@ DONE, USER_ERROR, MISUSE = 0, 1, 2
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For timers that run whether or not use_sim_time is set and somebody publishes /clock."""
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Of a topic: who comes late gets the last message."""
 
 _END_WITHIN_S = 1.5
 

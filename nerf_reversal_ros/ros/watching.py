@@ -18,7 +18,7 @@ from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.answering import Answer, Answering, refusal
 from nerf_reversal_ros.ros.camera_infos import CameraInfos
 from nerf_reversal_ros.ros.mailbox import Mailbox
-from nerf_reversal_ros.ros.odometry import Odometer
+from nerf_reversal_ros.ros.odometry import nanoseconds, Odometer
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 
@@ -131,7 +131,7 @@ class Watching:
         )
 
     def _notice_time(self, stamp: Time) -> None:
-        now_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+        now_ns = nanoseconds(stamp)
         latest_ns, self._latest_ns = self._latest_ns, now_ns
         if latest_ns is None or now_ns > latest_ns - BACK_S * 1e9:
             return
