@@ -13,6 +13,7 @@ import time
 import cv2
 from nav_msgs.msg import Odometry
 import numpy as np
+from rcl_interfaces.srv import GetParameters
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -124,12 +125,34 @@ class Rig:
         return messages
 
     def publish(self, topic, message):
-        """Publish, to a subscriber that is there."""
+        """Publish, to subscribers that are there and know this node."""
         if topic not in self._publishers:
             self._publishers[topic] = self.node.create_publisher(type(message), topic, 100)
+            self._is_known_on(self.node.resolve_topic_name(topic))
         publisher = self._publishers[topic]
         assert wait_until(lambda: publisher.get_subscription_count() > 0), f'nobody on {topic}'
         publisher.publish(message)
+
+    def _is_known_on(self, topic):
+        """
+        Wait until the subscribers of a topic have discovered what this node has made so far.
+
+        DDS announces endpoints in their order, and a service answers only a client that it has
+        discovered. Without this, an answer published to a subscription of this node that the
+        other side has not discovered yet is lost.
+        """
+
+        def subscribers():
+            found = self.node.get_subscriptions_info_by_topic(topic)
+            names = {f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in found}
+            return names - {self.node.get_fully_qualified_name()}
+
+        unknown = '_NODE_NAME_UNKNOWN_'
+        assert wait_until(lambda: subscribers() and unknown not in str(subscribers())), topic
+        for name in subscribers():
+            service = f'{name}/get_parameters'
+            self._clients.pop(service, None)  # a new one, announced after all else
+            self.call(GetParameters, service)
 
     def ask(self, kind, name, **fields):
         """Call a service and return the future of its response."""

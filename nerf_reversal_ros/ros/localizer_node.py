@@ -115,6 +115,8 @@ class LocalizerNode(LifecycleNode):
         if self._settings.use_odometry:
             odometry = partial(self._options.get, OdometryConfig)
             odometer = Odometer(self._settings.base_frame, odometry)
+        activated = super().on_activate(state)  # the publishers, before there is what to publish
+        self._state = 'active'
         self.watching = Watching(
             self,
             self._settings,
@@ -124,9 +126,7 @@ class LocalizerNode(LifecycleNode):
             odometer,
             self._start_over,
         )
-        self._state = 'active'
         self.get_logger().info(f'localizes the pictures of {self.watching.topic}')
-        activated = super().on_activate(state)
         self._show_map()
         return activated
 
