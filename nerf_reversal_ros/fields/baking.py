@@ -32,8 +32,9 @@ AROUND = SynthesisConfig(translation_m=0.25, rotation_deg=10.0)
 """Half of the views are taken at walked poses, the others are drawn so near them."""
 HELD_OUT = 8
 """So many of the drawn views, at most, only measure how alike both fields are."""
-MEASURED = 8
+MEASURED = 24
 """So many held-out pictures of the walk, at most, both fields are compared with."""
+COMPARED = 'psnr_db', 'depth_error_m', 'measured_frames'
 
 
 def bake(
@@ -68,9 +69,10 @@ def bake(
     -------
     tuple
         The voxel field, and a report: what `measure` tells of it by the held-out pictures; the
-        same of the field itself as ``original_psnr_db`` and ``original_depth_error_m``;
-        ``baking_loss_db``, the difference of both at the same size; and ``baked_alike_db``, the
-        PSNR of the voxel field against renders of the original at new poses.
+        same of the field itself as ``original_psnr_db`` and ``original_depth_error_m``, over
+        ``original_measured_frames`` pictures; ``baking_loss_db``, the difference of both over
+        these at the same size; and ``baked_alike_db``, the PSNR of the voxel field against
+        renders of the original at new poses.
     """
     work_dir.mkdir(exist_ok=True)
     views, size = baking_effort(config.nerfstudio, device)
@@ -102,7 +104,7 @@ def bake(
     original, baked = (measure(one, data, MEASURED, size) for one in (field, room))
     return room, {
         **measure(room, data),
-        **{f'original_{name}': original.get(name) for name in ('psnr_db', 'depth_error_m')},
+        **{f'original_{name}': original.get(name) for name in COMPARED},
         'baking_loss_db': _difference(original.get('psnr_db'), baked.get('psnr_db')),
         'baked_alike_db': report.get('psnr_db'),
     }
