@@ -46,7 +46,7 @@ from nerf_reversal_ros.fields.training_data import load_training_data
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 from nerf_reversal_ros.geometry import inverse, pose, pose_errors, transform
 from nerf_reversal_ros.localization import open_localizer
-from nerf_reversal_ros.outcome import PoseEstimate
+from nerf_reversal_ros.outcome import PoseEstimate, Rejected
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 WALK = walk(48)
@@ -449,6 +449,35 @@ def test_a_picture_is_localized_with_a_baked_nerfacto(built, number):
     assert isinstance(outcome, PoseEstimate), outcome
     errors = pose_errors(outcome.map_from_camera[None], WALK[number][None])
     assert errors.translation[0] < 0.04 and np.degrees(errors.rotation[0]) < 0.8
+
+
+@installed
+def test_a_walk_without_depth_becomes_a_map_that_tells_so_and_nothing_wrong(tmp_path, capsys):
+    bag = write_room_bag(tmp_path / 'bag', WALK[::2], CAMERA, depth=False, pose_convention='')
+    quick = BuildConfig(
+        capture=CaptureConfig(pose_convention='optical'),
+        nerfstudio=replace(TINY, steps=30, rays_per_step=128, bake_views=8, bake_size=48),
+        field=VoxelFieldConfig(voxel_m=0.05, steps=10, rays_per_step=512, validation_share=0.1),
+        synthesis=SynthesisConfig(views=10, width=32, min_opacity=0, clearance_m=0, near_m=0),
+        regressor=RegressorConfig(components=8, epochs=1),
+    )
+    told = []
+    built = build_map(
+        bag, tmp_path / 'map', quick, device='cpu', field='nerfacto', progress=told.append
+    )
+    assert built.convention.up_source == 'average camera up'
+    assert built.manifest['depth_correction']['points'] == 0
+    metrics = built.manifest['metrics']
+    assert metrics['depth_error_m'] is None and metrics['original_depth_error_m'] is None
+    assert metrics['original_measured_frames'] == 2 and metrics['original_psnr_db'] > 10
+    assert metrics['coverage'] < 0.5  # 30 steps of colour alone, and that is said
+    assert any('covers' in one.note and 'nerfstudio.steps' in one.note for one in told)
+    assert any('landmarks only' in sentence for sentence in built.manifest['warnings'])
+    localizer = open_localizer(built, LocalizerConfig(device='cpu'))
+    outcome = localizer.localize(render_box_room(WALK[3], CAMERA)[0], CAMERA)
+    assert isinstance(outcome, Rejected)
+    assert main(['info', str(tmp_path / 'map')]) == 0
+    assert 'depth_error_m: not measured' in capsys.readouterr().out
 
 
 # ---- what is refused
