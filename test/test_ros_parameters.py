@@ -108,7 +108,8 @@ def test_parameters_describe_themselves(node):
     assert (limits.from_value, limits.to_value) == (0.0, 1.0)
     assert transport.read_only
     assert transport.additional_constraints == 'one of compressed, raw'
-    assert inliers.integer_range[0].from_value == 12
+    assert not inliers.integer_range  # without an end no slider could be drawn
+    assert inliers.additional_constraints == 'at least 12'
 
 
 def test_parameters_change_only_where_they_may(node):
@@ -124,3 +125,26 @@ def test_parameters_change_only_where_they_may(node):
     assert not set_to('hypotheses', 1.5)
     assert not set_to('map_dir', 'elsewhere')
     assert parameters.get(LocalizerConfig).hypotheses == 9
+
+
+def test_what_is_read_only_may_change_as_long_as_the_node_says_so(node):
+    tested, unlocked = node(), True
+    parameters = localizer_parameters(tested, unlocked=lambda: unlocked)
+
+    def set_to(name, value):
+        return tested.set_parameters_atomically([Parameter(name, value=value)])
+
+    told = tested.describe_parameters(['map_dir'])[0]
+    assert not told.read_only
+    assert told.description.endswith('(may change while the node is unconfigured)')
+    assert set_to('map_dir', 'kitchen').successful
+    unlocked = False
+    assert 'clean it up, set it' in set_to('map_dir', 'attic').reason
+    parameters.put('map_dir', 'cellar')  # by the node itself
+    assert parameters.get(LocalizerNodeConfig).map_dir == 'cellar'
+
+
+def test_qos_overrides_that_would_do_nothing_are_refused(node):
+    with pytest.raises(ConfigError, match='is not taken: set the parameter reliability instead'):
+        localizer_parameters(node(**{'qos_overrides./image.subscription.depth': 3}))
+    localizer_parameters(node(**{'qos_overrides./clock.subscription.depth': 3}))
