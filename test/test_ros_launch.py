@@ -19,6 +19,7 @@ from nerf_reversal_ros.config import (
     OdometryConfig,
 )
 from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig, LoopCloserNodeConfig
 
 if importlib.util.find_spec('launch_ros') is not None:
@@ -106,8 +107,8 @@ def test_the_topic_of_the_pictures_follows_the_transport(tmp_path, arguments, to
 @pytest.mark.parametrize(
     ('node', 'classes'),
     [
-        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig)),
-        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig)),
+        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig, SmoothingConfig)),
+        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig, SmoothingConfig)),
     ],
 )
 def test_a_shipped_parameter_file_holds_known_names_and_their_defaults(node, classes):
