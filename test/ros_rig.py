@@ -126,6 +126,7 @@ class Rig:
         """Leave the graph."""
         self.context.try_shutdown()
         self._thread.join()
+        self.node.destroy_node()
 
     def collect(self, kind, topic, qos=100):
         """Return a list that grows by every message on a topic."""
