@@ -22,6 +22,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 ROOT = Path(__file__).resolve().parents[1]
 TF2_STANDIN = [] if importlib.util.find_spec('tf2_ros') else [str(ROOT / 'test/tf2_standin')]
 """Where the nodes find a tf2_ros, if none is installed."""
+SOON_S = 10.0
+"""A node has ended by then, on a busy machine too; `interruptions` measures how long it takes."""
 GREY, DARK, RED, BLUE = (100, 100, 100), (0, 0, 0), (255, 0, 0), (0, 0, 255)
 
 
