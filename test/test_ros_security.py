@@ -63,6 +63,7 @@ def started(make, **parameters):
             node.trigger_activate()
         found = done(node)
         node.close()
+        node.destroy_node()  # else it stays on the graph, and is found by its name
         return found
     finally:
         rclpy.try_shutdown()
