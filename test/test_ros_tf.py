@@ -250,13 +250,14 @@ def test_when_a_bag_starts_again_map_to_odom_does_as_well(tmp_path):
 def test_with_simulated_time_tf_is_dated_by_it(tmp_path):
     given = {**SENDING, 'tf_rate_hz': 20.0, 'use_sim_time': True}
     with localized(tmp_path, **given) as (robot, _):
+        clock = robot.node.create_publisher(Clock, '/clock', 10)
 
         def dated(second):
             """Let the clock run from a second on until TF is dated near it."""
             robot.sent.clear()
             for k in range(1000):
                 nanoseconds = round((second + 0.02 * k) * 1e9)
-                robot.publish('/clock', Clock(clock=Time(nanoseconds=nanoseconds).to_msg()))
+                clock.publish(Clock(clock=Time(nanoseconds=nanoseconds).to_msg()))
                 stamps = [message.header.stamp.sec for message, _ in robot.sent]
                 if stamps and second <= stamps[-1] <= second + 20:
                     return True
