@@ -10,9 +10,16 @@ from rclpy.parameter import Parameter
 
 from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.settings import BuilderNodeConfig, LocalizerNodeConfig, PlayerConfig
+from nerf_reversal_ros.ros.settings import (
+    BuilderNodeConfig,
+    LocalizerNodeConfig,
+    LoopCloserNodeConfig,
+    PlayerConfig,
+)
+from nerf_reversal_ros.ros.transforms import Broadcast, TfOdometry
 
 
 @pytest.fixture
@@ -80,20 +87,34 @@ def test_other_nodes_refuse_what_belongs_together_and_is_not(node):
         Parameters(node(), PlayerConfig)
 
 
+BASED = {'base_frame': 'base_link'}
+MOUNTED = {**BASED, 'mounting': '0 0 0 0 0 0 1'}
+
+
 @pytest.mark.skipif(importlib.util.find_spec('tf2_ros') is not None, reason='tf2_ros is here')
 @pytest.mark.parametrize(
-    ('settings', 'sentence'),
+    ('make', 'sentence'),
     [
-        ({'base_frame': 'base_link'}, 'set the parameter mounting'),
+        (lambda node: Frames(node, LocalizerNodeConfig(**BASED)), 'set the parameter mounting'),
         (
-            {'base_frame': 'base_link', 'mounting': '0 0 0 0 0 0 1', 'publish_tf': True},
+            lambda node: Frames(node, LocalizerNodeConfig(**MOUNTED, publish_tf=True)),
             'set publish_tf to false',
         ),
+        (lambda node: Broadcast(node, 'map', 'odom', SmoothingConfig), 'set publish_tf to false'),
+        (lambda node: TfOdometry(node, LoopCloserNodeConfig(), print), 'odometry_source to topic'),
     ],
 )
-def test_what_needs_tf2_ros_says_so_where_it_is_missing(node, settings, sentence):
+def test_what_needs_tf2_ros_says_so_where_it_is_missing(node, make, sentence):
     with pytest.raises(ConfigError, match=f'needs tf2_ros, which is not installed.*{sentence}'):
-        Frames(node(), LocalizerNodeConfig(**settings))
+        make(node())
+
+
+def test_without_publish_tf_and_with_a_mounting_no_tf2_ros_is_needed(node):
+    for config in (LocalizerNodeConfig(), LocalizerNodeConfig(**MOUNTED)):
+        frames = Frames(node(), config)
+        frames.start()
+        assert (frames.base_from_camera('camera') is None) == (not config.mounting)
+        frames.close()
 
 
 def test_parameters_describe_themselves(node):

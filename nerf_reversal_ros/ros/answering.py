@@ -19,12 +19,13 @@ from nerf_reversal_ros.errors import ImageError
 from nerf_reversal_ros.lens import lens_from_info
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate
-from nerf_reversal_ros.ros.frames import FrameError, Frames
+from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 from nerf_reversal_ros.ros.statistics import status_message
+from nerf_reversal_ros.ros.transforms import FrameError
 
 
 class PictureLocalizer(Protocol):
