@@ -19,6 +19,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTHONPATH = os.pathsep.join([str(ROOT), *sys.path])
+"""Of processes: the source tree, then all that this one finds, as where ROS was sourced."""
 SOON_S = 10.0
 """A node has ended by then, on a busy machine too; `interruptions` measures how long it takes."""
 GREY, DARK, RED, BLUE = (100, 100, 100), (0, 0, 0), (255, 0, 0), (0, 0, 255)
@@ -32,7 +34,7 @@ class Process:
         for key, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else value
             command += ['-p', f'{key}:={text}']
-        environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
+        environment = {**os.environ, 'PYTHONPATH': PYTHONPATH, 'PYTHONUNBUFFERED': '1'}
         self._process = subprocess.Popen(
             [*command, *arguments],
             env=environment,

@@ -9,7 +9,7 @@ import sys
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
 import pytest
-from ros_rig import Rig, wait_until
+from ros_rig import PYTHONPATH, Rig, wait_until
 import yaml
 
 from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @contextlib.contextmanager
 def example(name, *words, **how):
     command = [sys.executable, str(ROOT / 'examples' / name), *words]
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1'}
+    environment = {**os.environ, 'PYTHONPATH': PYTHONPATH, 'PYTHONUNBUFFERED': '1'}
     process = subprocess.Popen(command, env=environment, **how)
     try:
         yield process
