@@ -1,7 +1,9 @@
 """
 Enough of launch and launch_ros to load a launch file and say what it would start.
 
-PyPI has neither of them, so that the real ones cannot be asked. What is started is real.
+PyPI has neither of them, so that the real ones cannot be asked. What is started is real. Where
+they are installed, the stand-in takes their place for a test, and test_ros_real_launch.py asks
+them as well.
 """
 
 import importlib.util
@@ -100,8 +102,8 @@ class LaunchDescription:
         self.entities = list(entities)
 
 
-def install():
-    """Put the stand-ins where launch files import them from."""
+def install(monkeypatch):
+    """Put the stand-ins, for one test, where launch files import them from."""
     modules = {
         'launch': (LaunchDescription,),
         'launch.actions': (
@@ -121,7 +123,7 @@ def install():
         module = types.ModuleType(name)
         for cls in classes:
             setattr(module, cls.__name__, cls)
-        sys.modules[name] = module
+        monkeypatch.setitem(sys.modules, name, module)
 
 
 def load(path):

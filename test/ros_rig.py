@@ -22,6 +22,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 ROOT = Path(__file__).resolve().parents[1]
 TF2_STANDIN = [] if importlib.util.find_spec('tf2_ros') else [str(ROOT / 'test/tf2_standin')]
 """Where the nodes find a tf2_ros, if none is installed."""
+PYTHONPATH = os.pathsep.join([str(ROOT), *TF2_STANDIN, *sys.path])
+"""Of processes: the source tree, then all that this one finds, as where ROS was sourced."""
 SOON_S = 10.0
 """A node has ended by then, on a busy machine too; `interruptions` measures how long it takes."""
 GREY, DARK, RED, BLUE = (100, 100, 100), (0, 0, 0), (255, 0, 0), (0, 0, 255)
@@ -35,13 +37,7 @@ class Process:
         for key, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else value
             command += ['-p', f'{key}:={text}']
-        # Beside what is sourced: a real tf2_ros is of the PYTHONPATH of a real ROS.
-        sought = [str(ROOT), *TF2_STANDIN, *os.environ.get('PYTHONPATH', '').split(os.pathsep)]
-        environment = {
-            **os.environ,
-            'PYTHONPATH': os.pathsep.join(filter(None, sought)),
-            'PYTHONUNBUFFERED': '1',
-        }
+        environment = {**os.environ, 'PYTHONPATH': PYTHONPATH, 'PYTHONUNBUFFERED': '1'}
         self._process = subprocess.Popen(
             [*command, *arguments],
             env=environment,
