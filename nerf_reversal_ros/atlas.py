@@ -240,7 +240,8 @@ def merged(seen: Observations, views: NDArray[np.intp]) -> Atlas:
         averaged: Array = (sums @ values[kept].astype(np.float64)) / size
         return averaged
 
-    found_in = np.unique(of * len(points) + views[kept]) // len(points)
+    numbers = int(views.max(initial=0)) + 1
+    found_in = np.unique(of * numbers + views[kept]) // numbers
     towards = centres - points
     distance = np.linalg.norm(towards, axis=1, keepdims=True)
     where = mean(points)

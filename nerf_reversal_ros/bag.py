@@ -101,9 +101,9 @@ class Bag:
             item.msgcount for reader in self._readers for item in _connections(reader, [topic])
         )
 
-    def require(self, topic: str, setting: str, types: Sequence[str]) -> str:
+    def require(self, topic: str, setting: str, types: Sequence[str], otherwise: str = '') -> str:
         """
-        Return the type of a topic that a setting names.
+        Return the type of a topic that a setting names; ``otherwise`` is another remedy.
 
         Raises
         ------
@@ -116,6 +116,7 @@ class Bag:
             listed = ', '.join(f'{name} ({_short(kind)})' for name, kind in sorted(there.items()))
             raise CaptureError(
                 f'the bag {self.path} has no topic {topic}: set {setting} to one of {listed}'
+                f'{otherwise}'
             )
         if _short(there[topic]) not in types:
             raise CaptureError(

@@ -70,7 +70,12 @@ def scan_bag(
     bag.require(info_topic, 'camera_info_topic', ('CameraInfo',))
     topics = [image_topic, info_topic]
     if with_depth and config.depth_topic:
-        bag.require(config.depth_topic, 'depth_topic', ('Image', 'CompressedImage'))
+        bag.require(
+            config.depth_topic,
+            'depth_topic',
+            ('Image', 'CompressedImage'),
+            ', or to nothing, to go without depth',
+        )
         topics.append(config.depth_topic)
     total = bag.count(image_topic)
     pictures: dict[int, tuple[Place, float]] = {}

@@ -87,6 +87,15 @@ def test_two_views_of_one_point_become_one_landmark_between_them():
     assert found.distances == pytest.approx(2.0) and found.views.tolist() == [2]
 
 
+def test_few_keypoints_in_many_views_become_landmarks_with_their_own_counts(tmp_path):
+    look = np.eye(2, 128, dtype=np.float32)[[0, 0, 0, 1, 1]]
+    places = [[0, 0, 2], [0.005, 0, 2], [0.01, 0, 2], [1, 0, 2], [1.005, 0, 2]]
+    found = merged(observations(places, look), np.array([3, 40, 49, 40, 49]))
+    assert found.views.tolist() == [3, 2]
+    found.save(tmp_path / 'atlas.safetensors')
+    assert len(Atlas.load(tmp_path / 'atlas.safetensors')) == 2
+
+
 @pytest.mark.parametrize(
     'points, looks',
     [([[0, 0, 2], [0.05, 0, 2]], [0, 0]), ([[0, 0, 2], [0.001, 0, 2]], [0, 1])],

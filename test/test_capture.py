@@ -468,6 +468,7 @@ def test_a_missing_topic_is_named_with_those_there_are(room, setting):
         open_capture(room, CaptureConfig(**{setting: '/nowhere'}))
     sentence = str(caught.value)
     assert f'no topic /nowhere: set {setting} to one of' in sentence
+    assert ('to nothing, to go without depth' in sentence) == (setting == 'depth_topic')
     assert f'{IMAGE} (CompressedImage)' in sentence
     assert f'{POSE} (PoseStamped)' in sentence
 

@@ -46,7 +46,7 @@ from nerf_reversal_ros.fields.training_data import load_training_data
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 from nerf_reversal_ros.geometry import inverse, pose, pose_errors, transform
 from nerf_reversal_ros.localization import open_localizer
-from nerf_reversal_ros.outcome import PoseEstimate
+from nerf_reversal_ros.outcome import PoseEstimate, Rejected
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 WALK = walk(48)
@@ -193,7 +193,8 @@ def test_on_a_cpu_it_is_said_beforehand_how_long_it_takes(trained):
     _, report, told = trained
     first = next(progress for progress in told if 'will take' in progress.note)
     assert re.match(r'the reduced Nerfacto will take about \d+ min on this CPU', first.note)
-    assert first.done == 13 and report['step'] == [10, 20, 30, 40, 50, 60, 70, 80]
+    assert first is told[0] and first.done == 8
+    assert report['step'] == [10, 20, 30, 40, 50, 60, 70, 80]
 
 
 @installed
@@ -254,6 +255,29 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(data, tmp_path, monke
     assert report['step'] == whole_report['step'] == [10, 20]
     np.testing.assert_allclose(report['loss'], whole_report['loss'], rtol=1e-3)
     views = [one.render(WALK[:1], CAMERA.scaled_to(16, 12))[0].rgb for one in (field, whole)]
+    assert np.abs(views[0].astype(int) - views[1]).max() <= 2
+
+
+@installed
+@pytest.mark.parametrize(
+    ('kind', 'changed', 'sentence'),
+    [
+        ('nerfacto', {}, 'kind depth-nerfacto, not nerfacto'),
+        ('depth-nerfacto', {'steps': 12}, 'steps 10, not 12'),
+        ('depth-nerfacto', {'size': 'full', 'steps': 1}, 'reduced True, not False, steps 10, not'),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_told_and_not_gone_on_from(
+    data, tmp_path, kind, changed, sentence
+):
+    config, told = replace(TINY, steps=10, rays_per_step=64), []
+    train(data, tmp_path / 'work', config=config)
+    wanted = replace(config, **changed)
+    field, report = train(data, tmp_path / 'work', kind, wanted, told.append)
+    assert told[0].done == 0 and 'starting over' in told[0].note and sentence in told[0].note
+    fresh, fresh_report = train(data, tmp_path / 'fresh', kind, wanted)
+    assert report['step'] == fresh_report['step']
+    views = [one.render(WALK[:1], CAMERA.scaled_to(8, 6))[0].rgb for one in (field, fresh)]
     assert np.abs(views[0].astype(int) - views[1]).max() <= 2
 
 
@@ -345,6 +369,7 @@ def test_a_perfect_field_is_baked_with_little_loss(data, tmp_path):
         report['original_psnr_db'] - report['psnr_db'], abs=0.5
     )
     assert report['baked_alike_db'] > 20 and report['depth_error_m'] < 0.02
+    assert report['original_measured_frames'] == report['measured_frames'] == 6  # of 48, 0.12
     assert room.render(WALK[:1], CAMERA)[0].opacity.mean() > 0.9
 
 
@@ -424,6 +449,35 @@ def test_a_picture_is_localized_with_a_baked_nerfacto(built, number):
     assert isinstance(outcome, PoseEstimate), outcome
     errors = pose_errors(outcome.map_from_camera[None], WALK[number][None])
     assert errors.translation[0] < 0.04 and np.degrees(errors.rotation[0]) < 0.8
+
+
+@installed
+def test_a_walk_without_depth_becomes_a_map_that_tells_so_and_nothing_wrong(tmp_path, capsys):
+    bag = write_room_bag(tmp_path / 'bag', WALK[::2], CAMERA, depth=False, pose_convention='')
+    quick = BuildConfig(
+        capture=CaptureConfig(pose_convention='optical'),
+        nerfstudio=replace(TINY, steps=30, rays_per_step=128, bake_views=8, bake_size=48),
+        field=VoxelFieldConfig(voxel_m=0.05, steps=10, rays_per_step=512, validation_share=0.1),
+        synthesis=SynthesisConfig(views=10, width=32, min_opacity=0, clearance_m=0, near_m=0),
+        regressor=RegressorConfig(components=8, epochs=1),
+    )
+    told = []
+    built = build_map(
+        bag, tmp_path / 'map', quick, device='cpu', field='nerfacto', progress=told.append
+    )
+    assert built.convention.up_source == 'average camera up'
+    assert built.manifest['depth_correction']['points'] == 0
+    metrics = built.manifest['metrics']
+    assert metrics['depth_error_m'] is None and metrics['original_depth_error_m'] is None
+    assert metrics['original_measured_frames'] == 2 and metrics['original_psnr_db'] > 10
+    assert metrics['coverage'] < 0.5  # 30 steps of colour alone, and that is said
+    assert any('covers' in one.note and 'nerfstudio.steps' in one.note for one in told)
+    assert any('landmarks only' in sentence for sentence in built.manifest['warnings'])
+    localizer = open_localizer(built, LocalizerConfig(device='cpu'))
+    outcome = localizer.localize(render_box_room(WALK[3], CAMERA)[0], CAMERA)
+    assert isinstance(outcome, Rejected)
+    assert main(['info', str(tmp_path / 'map')]) == 0
+    assert 'depth_error_m: not measured' in capsys.readouterr().out
 
 
 # ---- what is refused

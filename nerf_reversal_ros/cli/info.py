@@ -72,7 +72,7 @@ def map_lines(map_: 'Map') -> list[str]:
             lines.append(_camera_line(what, manifest[what]))
     for name, value in manifest.get('metrics', {}).items():
         shown = f'{value:.4g}' if isinstance(value, float) else value
-        lines.append(f'{name}: {shown}')
+        lines.append(f'{name}: {"not measured" if value is None else shown}')
     lines += [f'  {entry["bytes"] / 1e6:9.3f} MB  {name}' for name, entry in sorted(files.items())]
     return lines
 

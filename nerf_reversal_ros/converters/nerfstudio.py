@@ -30,7 +30,7 @@ RATE_HZ = 30
 
 NO_DEPTH = (
     'no depth: the pose convention cannot be checked, lengths are metres only if the poses are,'
-    ' and of the fields only nerfacto can be built, with capture.pose_convention set'
+    ' and of the fields only nerfacto can be built'
 )
 
 _PINHOLE_MODELS = ('OPENCV', 'PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL')

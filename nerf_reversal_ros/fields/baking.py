@@ -32,8 +32,11 @@ AROUND = SynthesisConfig(translation_m=0.25, rotation_deg=10.0)
 """Half of the views are taken at walked poses, the others are drawn so near them."""
 HELD_OUT = 8
 """So many of the drawn views, at most, only measure how alike both fields are."""
-MEASURED = 8
+MEASURED = 24
 """So many held-out pictures of the walk, at most, both fields are compared with."""
+LEAST_COVERAGE = 0.5
+"""A voxel field that covers less of these pictures is warned of."""
+COMPARED = 'psnr_db', 'depth_error_m', 'measured_frames'
 
 
 def bake(
@@ -68,9 +71,10 @@ def bake(
     -------
     tuple
         The voxel field, and a report: what `measure` tells of it by the held-out pictures; the
-        same of the field itself as ``original_psnr_db`` and ``original_depth_error_m``;
-        ``baking_loss_db``, the difference of both at the same size; and ``baked_alike_db``, the
-        PSNR of the voxel field against renders of the original at new poses.
+        same of the field itself as ``original_psnr_db`` and ``original_depth_error_m``, over
+        ``original_measured_frames`` pictures; ``baking_loss_db``, the difference of both over
+        these at the same size; and ``baked_alike_db``, the PSNR of the voxel field against
+        renders of the original at new poses.
     """
     work_dir.mkdir(exist_ok=True)
     views, size = baking_effort(config.nerfstudio, device)
@@ -100,9 +104,11 @@ def bake(
         progress=progress,
     )
     original, baked = (measure(one, data, MEASURED, size) for one in (field, room))
+    measured = measure(room, data)
+    progress(Progress('baking', 1, 1, _warning(measured.get('coverage'))))
     return room, {
-        **measure(room, data),
-        **{f'original_{name}': original.get(name) for name in ('psnr_db', 'depth_error_m')},
+        **measured,
+        **{f'original_{name}': original.get(name) for name in COMPARED},
         'baking_loss_db': _difference(original.get('psnr_db'), baked.get('psnr_db')),
         'baked_alike_db': report.get('psnr_db'),
     }
@@ -179,6 +185,17 @@ def _poses(
         temporary.replace(path)
     poses = np.load(path)
     return poses, len(poses) - len(walked)
+
+
+def _warning(coverage: float | None) -> str:
+    """Say it where the views of a field do not agree on where its matter is; else nothing."""
+    if coverage is None or coverage >= LEAST_COVERAGE:
+        return ''
+    return (
+        f'warning: what was baked covers {coverage:.0%} of the held-out pictures, for the views'
+        ' of the field do not agree on depth: train it longer (nerfstudio.steps), on a GPU'
+        ' (nerfstudio.size), or record depth'
+    )
 
 
 def _difference(original: float | None, baked: float | None) -> float | None:

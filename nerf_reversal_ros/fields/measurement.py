@@ -80,8 +80,9 @@ def measure(
     -------
     dict
         Means over the frames of the fields of `Likeness`, ``coverage`` (share of pixels that
-        the field covers), ``depth_error_m`` (median, absolute), and ``held_out_frames``; None
-        where nothing could be measured, and empty without held-out frames.
+        the field covers) and ``depth_error_m`` (median, absolute), None where nothing could be
+        measured; ``held_out_frames``, and ``measured_frames``, over which the means are. Empty
+        without held-out frames.
     """
     alike, coverage, depth_error = [], [], []
     for index in data.spread(most, held_out=True):
@@ -101,4 +102,5 @@ def measure(
     figures |= {'coverage': np.array(coverage), 'depth_error_m': np.array(depth_error)}
     known = {name: values[np.isfinite(values)] for name, values in figures.items()}
     means = {name: float(values.mean()) if len(values) else None for name, values in known.items()}
-    return {**means, 'held_out_frames': int(data.held_out.sum())}
+    counts = {'held_out_frames': int(data.held_out.sum()), 'measured_frames': len(alike)}
+    return {**means, **counts}

@@ -6,6 +6,7 @@ pictures on disk that the voxel field is trained on, so that poses, intrinsics a
 and nothing is oriented, centred, scaled or optimised behind our back: the camera optimiser is off.
 """
 
+from dataclasses import asdict
 import json
 from pathlib import Path
 from time import perf_counter
@@ -26,8 +27,8 @@ from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 CHECKPOINT, CHECKPOINT_STEPS = 'nerfacto.safetensors', 250
-TIMED_STEPS = 3, 13
-"""The steps between these tell how long all of them will take."""
+TIMED_STEPS = 2, 8
+"""The steps between these tell how long all of them will take, before anything else is told."""
 FINAL_RATE = 0.01
 """Share of the learning rate that is left at the last step."""
 
@@ -44,6 +45,9 @@ def train_nerfacto(
 ) -> tuple[NerfstudioField, dict[str, Any]]:
     """
     Train a Nerfacto; a killed training goes on from its last checkpoint.
+
+    A checkpoint that was made with another kind, effort, learning rate or seed is not gone on
+    from: the training starts over, and says so.
 
     Parameters
     ----------
@@ -71,7 +75,7 @@ def train_nerfacto(
     with nothing_fetched(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nerfacto_model(kind, effort(config, device), data, field_from_map, device)
-    trainer = _Trainer(model.to(device), field_from_map, data, config, seed)
+    trainer = _Trainer(model.to(device), kind, field_from_map, data, config, seed)
     report = trainer.run(work_dir, progress)
     return NerfstudioField(model, field_from_map), report
 
@@ -82,6 +86,7 @@ class _Trainer:
     def __init__(
         self,
         model: Any,
+        kind: str,
         field_from_map: Array,
         data: TrainingData,
         config: NerfstudioConfig,
@@ -99,6 +104,12 @@ class _Trainer:
         trained = [p for p in self.parameters.values() if p.numel()]
         self.optimizer = torch.optim.Adam(trained, eps=1e-15, fused=True)
         self.learning_rate = config.learning_rate
+        self.made_with = {
+            'kind': kind,
+            **asdict(self.effort),
+            'learning_rate': self.learning_rate,
+            'seed': seed,
+        }
         self.callbacks = model.get_training_callbacks(None)
         self.train = np.flatnonzero(~data.held_out)
 
@@ -106,7 +117,7 @@ class _Trainer:
         """Train to the end; return the loss curve."""
         report: dict[str, Any] = {'step': [], 'loss': []}
         steps = self.effort.steps
-        first = self._resume(work_dir, report)
+        first = self._resume(work_dir, report, progress)
         self.model.train()
         for step in range(first, steps):
             if step == first + TIMED_STEPS[0]:
@@ -179,18 +190,24 @@ class _Trainer:
         if hasattr(self.model, 'depth_sigma'):
             state['depth_sigma'] = self.model.depth_sigma
         metadata = {
+            'made_with': json.dumps(self.made_with),
             'step': str(step),
             'report': json.dumps(report),
             'since_update': str(self.model.proposal_sampler._steps_since_update),
         }
         save_checkpoint(work_dir / CHECKPOINT, state, metadata)
 
-    def _resume(self, work_dir: Path, report: dict[str, Any]) -> int:
-        """Take up the last checkpoint, if there is one; return the next step."""
+    def _resume(self, work_dir: Path, report: dict[str, Any], progress: ProgressCallback) -> int:
+        """Take up the last checkpoint, if it is of such a training; return the next step."""
         checkpoint = load_checkpoint(work_dir / CHECKPOINT, self.device)
         if checkpoint is None:
             return 0
         state, metadata = checkpoint
+        made_with = json.loads(metadata.get('made_with', '{}'))
+        if made_with != self.made_with:
+            why = f'{work_dir / CHECKPOINT} {_differing(made_with, self.made_with)}'
+            progress(Progress('field', 0, self.effort.steps, f'starting over: {why}'))
+            return 0
         with torch.no_grad():
             for name, value in self.parameters.items():
                 value.copy_(state[f'model.{name}'])
@@ -208,3 +225,12 @@ class _Trainer:
         self.model.proposal_sampler._steps_since_update = int(metadata['since_update'])
         report.update(json.loads(metadata['report']))
         return step
+
+
+def _differing(made_with: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Say which settings of a checkpoint are not those that are wanted."""
+    if not made_with:
+        return 'does not tell what it was made with'
+    names = [name for name, value in wanted.items() if made_with.get(name) != value]
+    said = ', '.join(f'{name} {made_with.get(name)}, not {wanted[name]}' for name in names)
+    return f'was made with {said}'

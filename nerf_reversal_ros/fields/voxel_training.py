@@ -76,7 +76,7 @@ def train_voxel_field(
     if not capture.has_depth:
         raise BuildError(
             'the capture has no depth, which the voxel field needs to place its voxels: record'
-            ' with a LiDAR or an RGB-D camera'
+            ' with a LiDAR or an RGB-D camera, or take --field nerfacto'
         )
     data = load_training_data(capture, config.validation_share, work_dir, progress)
     return fit_voxel_field(
