@@ -154,7 +154,7 @@ def test_a_run_comes_to_the_metres_of_a_bag_by_its_pictures(tmp_path):
     depth = np.stack([0.4 * view[1] for view in rendered]).astype(np.float16)
     there = moved_poses(WORLD_FROM_MAP, WALK[:12])
     capture = open_capture(bag, CaptureConfig())
-    aligned = aligned_by_pictures(capture, rgb, depth, there, CAMERA)
+    aligned = aligned_by_pictures(capture, np.arange(12), rgb, depth, there, CAMERA)
     errors = pose_errors(moved_poses(aligned.map_from_world, there), WALK[:12])
     assert errors.translation.max() < 0.05 and np.degrees(errors.rotation).max() < 1.0
 
@@ -370,6 +370,22 @@ def test_a_checkpoint_with_other_weights_is_told(run, name, sentence):
     torch.save(held, checkpoint)
     with pytest.raises(BuildError, match=sentence):
         opened(run)
+
+
+def test_splats_that_lack_weights_are_told(tmp_path):
+    from nerfstudio.data.scene_box import SceneBox
+    from nerfstudio.models.splatfacto import SplatfactoModelConfig
+
+    from nerf_reversal_ros.fields.nerfstudio_run import _load
+
+    box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
+    with nothing_fetched():
+        model = SplatfactoModelConfig(num_random=20).setup(scene_box=box, num_train_data=1)
+    held = model.state_dict()
+    _load(model, dict(held), tmp_path / 'step-1.ckpt')
+    del held['gauss_params.opacities']
+    with pytest.raises(BuildError, match=r'gauss_params\.opacities and 0 other weights are missing'):
+        _load(model, held, tmp_path / 'step-1.ckpt')
 
 
 def test_data_that_have_changed_since_the_training_are_told(run):
