@@ -67,7 +67,8 @@ def build_map(
     ----------
     bag : Path or None
         rosbag2 with colour, depth and poses. A run of nerfstudio needs none: with one, of the same
-        room, lengths and frame of the map are those of the bag.
+        room, lengths and frame of the map are those of the bag, and its pictures adjust
+        landmarks, teach the regressor and calibrate.
     map_dir : Path
         Folder to be written; what is unfinished lies in ``<map_dir>.partial`` until then.
     config : BuildConfig

@@ -114,7 +114,7 @@ def walk_through_run(
         aligned = aligned_by_positions(positions, run)
         convention = Convention('optical', np.eye(4), f'known positions of {positions.name}')
     else:
-        unit = _likely_unit(depth, config.capture.max_depth_m)
+        unit = likely_unit_m(depth, config.capture.max_depth_m)
         told = GUESSED.format(scale=unit, likely=LIKELY) if unit != 1.0 else NOT_METRES
         warnings.append(told)
         aligned, convention = _upright(poses, depth, camera, config.capture.up_axis, unit)
@@ -140,7 +140,7 @@ def walk_through_run(
     return Walk(renders, real, shown_by, convention, share, warnings, metrics)
 
 
-def _likely_unit(depth: NDArray[np.float16], max_depth_m: float) -> float:
+def likely_unit_m(depth: NDArray[np.float16], max_depth_m: float) -> float:
     """
     Guess how long a unit of a run is by depths (N, H, W) of its renders.
 
