@@ -19,6 +19,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 ROOT = Path(__file__).resolve().parents[1]
+SOON_S = 10.0
+"""A node has ended by then, on a busy machine too; `interruptions` measures how long it takes."""
 GREY, DARK, RED, BLUE = (100, 100, 100), (0, 0, 0), (255, 0, 0), (0, 0, 255)
 
 

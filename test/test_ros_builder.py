@@ -5,7 +5,7 @@ import signal
 from action_msgs.msg import GoalStatus
 import pytest
 from rclpy.action import ActionClient
-from ros_rig import Process, Rig, wait_until
+from ros_rig import Process, Rig, SOON_S, wait_until
 
 from nerf_reversal_ros.action import BuildMap
 
@@ -115,7 +115,7 @@ def test_with_bag_and_map_it_builds_at_once_and_ends(bag, tmp_path):
 def test_signals_end_a_build_and_it_says_that_it_can_be_resumed(bag, tmp_path, number):
     with Process('builder', bag=bag(3000), map=tmp_path / 'map') as process:
         process.says('counting 0 %')
-        assert process.interrupt(number, times=3) < 2.0
+        assert process.interrupt(number, times=3) < SOON_S
         assert process.ended() == 1
         assert 'interrupted: the same command resumes the build' in process.output
         assert 'Traceback' not in process.output

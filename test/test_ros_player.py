@@ -5,7 +5,7 @@ import time
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 import pytest
-from ros_rig import Process, Rig, wait_until
+from ros_rig import Process, Rig, SOON_S, wait_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
@@ -13,10 +13,6 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.msg import LocalizerStatus
 
-RENAMED = (
-    ('-r', '/record3d/device_0/rgb/img:=/image/compressed'),
-    ('-r', '/record3d/device_0/rgb/camera_info:=/camera_info'),
-)
 COLOURS = [(20 * i, 100, 50) for i in range(10)]
 START_NS = 5_000_000_000
 
@@ -44,8 +40,13 @@ def rig():
     rig.close()
 
 
-def player(bag, **parameters):
-    return Process('player', *[word for pair in RENAMED for word in pair], bag=bag, **parameters)
+def player(bag, *, pictures='/image/compressed', **parameters):
+    """Play a bag, its pictures as some topic."""
+    renamed = [
+        ('-r', f'/record3d/device_0/rgb/img:={pictures}'),
+        ('-r', '/record3d/device_0/rgb/camera_info:=/camera_info'),
+    ]
+    return Process('player', *[word for pair in renamed for word in pair], bag=bag, **parameters)
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
@@ -77,8 +78,7 @@ def test_a_bag_is_played_at_its_rate_with_its_clock(bag, rig):
         assert wait_until(lambda: pictures)
         started = time.monotonic()
         assert process.ended() == 0
-        # 0.9 s of pictures at twice the speed
-        assert 0.3 < time.monotonic() - started < 3.0
+        assert time.monotonic() - started > 0.3  # 0.9 s of pictures at twice the speed
     assert [p.header.stamp.nanosec // 100_000_000 for p in pictures] == list(range(10))
     assert (clocks[-1].clock.sec, clocks[-1].clock.nanosec) == (5, 900_000_000)
 
@@ -88,11 +88,11 @@ def test_a_bag_is_played_at_its_rate_with_its_clock(bag, rig):
     [
         ({'bag': '/no/such/bag'}, '/no/such/bag'),
         ({'topics': '/nope'}, 'the bag has no topic /nope: topics is to name some of /record3d'),
-        ({'wait_timeout_s': 0.1}, '/image/compressed after 0.1 s: start the localizer, remap'),
+        ({'wait_timeout_s': 0.1}, '/nobody/hears after 0.1 s: start the localizer, remap'),
     ],
 )
 def test_what_cannot_be_played_ends_with_one_sentence(bag, parameters, sentence):
-    with player(**{'bag': bag, **parameters}) as process:
+    with player(**{'bag': bag, 'pictures': '/nobody/hears', **parameters}) as process:
         assert process.ended() == 1
         assert sentence in process.output
         assert 'Traceback' not in process.output
@@ -102,6 +102,6 @@ def test_ctrl_c_ends_a_loop(bag, rig):
     pictures = rig.collect(CompressedImage, '/image/compressed')
     with player(bag, rate=20.0, loop=True) as process:
         assert wait_until(lambda: len(pictures) > len(COLOURS))
-        assert process.interrupt() < 2.0
+        assert process.interrupt() < SOON_S
         assert process.ended() == 0
         assert 'Traceback' not in process.output
