@@ -44,7 +44,7 @@ class Walk:
 
     @property
     def poses(self) -> Array:
-        """Where there was a camera, of the pictures or of the run, (M, 4, 4) in the map."""
+        """Where there was a camera, of the pictures and then of a run, (M, 4, 4) in the map."""
         return self._with_renders(self.pictures.map_from_camera)
 
     @property
@@ -55,4 +55,4 @@ class Walk:
     def _with_renders(self, map_from_camera: Array) -> Array:
         if self.pictures is self.shown:
             return map_from_camera
-        return np.concatenate([self.shown.map_from_camera, map_from_camera])
+        return np.concatenate([map_from_camera, self.shown.map_from_camera])

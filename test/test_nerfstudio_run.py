@@ -407,10 +407,29 @@ def test_a_name_that_is_no_class_is_told(tmp_path):
         make_config(Named('nerfstudio', ()), tmp_path / 'config.yml')
 
 
-def test_a_choice_that_this_version_does_not_know_is_told(tmp_path):
-    choice = Named('nerfstudio.model_components.losses.DepthLossType', (99,))
-    with pytest.raises(BuildError, match=r'another version of nerfstudio than 1\.1\.5: 99 is not'):
+LOSSES = 'nerfstudio.model_components.losses.DepthLossType'
+PYTHON_3_11 = 'builtins.getattr'
+
+
+@pytest.mark.parametrize(
+    'choice', [Named(LOSSES, (2,)), Named(PYTHON_3_11, (Named(LOSSES, None), 'URF'))]
+)
+def test_a_choice_is_read_as_any_python_wrote_it(tmp_path, choice):
+    assert make_config(choice, tmp_path / 'config.yml').name == 'URF'
+
+
+@pytest.mark.parametrize(
+    'choice', [Named(LOSSES, (99,)), Named(PYTHON_3_11, (Named(LOSSES, None), 'mro'))]
+)
+def test_a_choice_that_this_version_does_not_know_is_told(tmp_path, choice):
+    with pytest.raises(BuildError, match=r'another version of nerfstudio than .*(99|mro)'):
         make_config(choice, tmp_path / 'config.yml')
+
+
+def test_an_attribute_of_something_else_than_a_choice_is_refused(tmp_path):
+    console = Named('nerfstudio.utils.rich_utils.CONSOLE', None)
+    with pytest.raises(BuildError, match='which is no configuration of nerfstudio: refused'):
+        make_config(Named(PYTHON_3_11, (console, 'print')), tmp_path / 'config.yml')
 
 
 def test_a_model_without_depth_is_told():
