@@ -1,8 +1,8 @@
 """
 Tell AMCL or slam_toolbox once where the robot is: python3 examples/initial_pose.py.
 
-Waits for a pose of the localizer that is sure enough, publishes it on /initialpose, and ends when
-somebody has heard it.
+Waits for a pose of the localizer that is sure enough, publishes it on initialpose, and ends when
+somebody has heard it. For a robot in a namespace: --ros-args -r __ns:=/robot1.
 """
 
 import math
@@ -12,6 +12,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 import rclpy
 
 MAX_STD_M = 0.05
+REMIND_S = 5.0
 
 
 def main() -> None:
@@ -22,14 +23,26 @@ def main() -> None:
 
     def take(message: PoseWithCovarianceStamped) -> None:
         if math.sqrt(max(message.pose.covariance[0], message.pose.covariance[7])) <= MAX_STD_M:
-            found.append(message)
+            found[:] = [message]
 
-    node.create_subscription(PoseWithCovarianceStamped, 'nerf_pose_with_covariance', take, 1)
-    publisher = node.create_publisher(PoseWithCovarianceStamped, '/initialpose', 1)
+    poses = node.create_subscription(
+        PoseWithCovarianceStamped, 'nerf_pose_with_covariance', take, 1
+    )
+    publisher = node.create_publisher(PoseWithCovarianceStamped, 'initialpose', 1)
+
+    def say() -> None:
+        if not found:
+            waits = f'waits for a pose surer than {MAX_STD_M} m on {poses.topic_name}'
+            node.get_logger().info(waits)
+        elif publisher.get_subscription_count() == 0:
+            node.get_logger().info(f'has a pose; waits for somebody on {publisher.topic_name}')
+
+    node.create_timer(REMIND_S, say)
     try:
+        say()
         while not found or publisher.get_subscription_count() == 0:
             rclpy.spin_once(node, timeout_sec=0.1)
-        publisher.publish(found[-1])
+        publisher.publish(found[0])
         publisher.wait_for_all_acked()
     except KeyboardInterrupt:
         sys.exit('no pose was sent')

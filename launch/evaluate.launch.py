@@ -7,31 +7,33 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as Value
 from launch_ros.substitutions import FindPackageShare
 
+DEVICE = '/record3d/device_0/rgb'
 ARGUMENTS = {
     'map': (None, 'map folder written by the builder'),
     'bag': (None, 'rosbag2 folder to play, with the true poses of its pictures'),
-    'image': ('/record3d/device_0/rgb/img', 'topic of the pictures in the bag (CompressedImage)'),
-    'camera_info': ('/record3d/device_0/rgb/camera_info', 'topic of their CameraInfo in the bag'),
+    'image': (f'{DEVICE}/img', 'topic of the pictures in the bag (CompressedImage)'),
+    'camera_info': (f'{DEVICE}/camera_info', 'topic of their CameraInfo in the bag'),
     'params_file': ([FindPackageShare('nerf_reversal_ros'), '/config/localizer.yaml'],
                     'further parameters of the localizer, YAML'),
     'json': ('', 'file to write the metrics to; empty: they are printed only'),
     'min_recall': ('0.0', 'fail when a smaller share is within 5 cm and 5 degrees')}
+TO = ((Arg('image'), '/image/compressed'), (f'{DEVICE}/image_raw/compressed', '/image/compressed'),
+      (Arg('camera_info'), '/camera_info'))
 BAG, MAP = ({name: Value(Arg(arg), value_type=str)} for name, arg in
             (('bag', 'bag'), ('map_dir', 'map')))
 
 
 def generate_launch_description():
-    def node(kind, *given, **more):
+    def node(kind, *given, on_exit, **more):
         return Node(package='nerf_reversal_ros', executable=kind, name=kind, output='screen',
-                    parameters=list(given), **more)
+                    parameters=list(given), on_exit=on_exit, **more)
 
     return LaunchDescription([
         *(DeclareLaunchArgument(name, default_value=default, description=sentence)
           for name, (default, sentence) in ARGUMENTS.items()),
-        node('localizer', Arg('params_file'), MAP, {'autostart': True, 'reliability': 'reliable'}),
+        node('localizer', Arg('params_file'), MAP, {'autostart': True, 'reliability': 'reliable'},
+             on_exit=Shutdown()),
         node('player', BAG, {'lockstep_topic': '/localizer/status', 'lockstep_timeout_s': 60.0},
-             remappings=[(Arg('image'), '/image/compressed'),
-                         (Arg('camera_info'), '/camera_info')]),
-        node('judge', BAG, MAP, {'json': Value(Arg('json'), value_type=str),
-                                 'min_recall': Value(Arg('min_recall'), value_type=float)},
-             on_exit=Shutdown())])
+             remappings=TO, on_exit=lambda end, _: [Shutdown()] if end.returncode else []),
+        node('judge', BAG, MAP, {'json': Value(Arg('json'), value_type=str), 'min_recall':
+             Value(Arg('min_recall'), value_type=float)}, on_exit=Shutdown())])

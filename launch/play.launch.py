@@ -6,6 +6,7 @@ from launch.substitutions import LaunchConfiguration as Arg
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+OTHER_IMAGE = '/record3d/device_0/rgb/image_raw/compressed'  # of other versions of the driver
 ARGUMENTS = {
     'bag': (None, 'rosbag2 folder (mcap or sqlite3) to play'),
     'image': ('/record3d/device_0/rgb/img', 'topic of the pictures in the bag'),
@@ -26,6 +27,6 @@ def generate_launch_description():
         *(DeclareLaunchArgument(name, default_value=default, description=sentence)
           for name, (default, sentence) in ARGUMENTS.items()),
         Node(package='nerf_reversal_ros', executable='player', name='player', parameters=[given],
-             remappings=[(Arg('image'), Arg('to_image')),
+             remappings=[*((name, Arg('to_image')) for name in (Arg('image'), OTHER_IMAGE)),
                          (Arg('camera_info'), Arg('to_camera_info'))], output='screen'),
     ])

@@ -14,12 +14,14 @@ ARGUMENTS = {
     'driver_package': ('record3d', 'package of the Record3D driver'),
     'driver_executable': ('record3d_node', 'its executable'),
     'image': (f'{DEVICE}/rgb/img', 'topic of the pictures'),
+    'image_raw': (f'{DEVICE}/rgb/image_raw/compressed', 'what other versions of it call that'),
     'camera_info': (f'{DEVICE}/rgb/camera_info', 'topic of their CameraInfo'),
     'depth': (f'{DEVICE}/depth/img', 'topic of the depth'),
+    'depth_raw': (f'{DEVICE}/depth/image_raw', 'what other versions of it call that'),
     'depth_info': (f'{DEVICE}/depth/camera_info', 'topic of its CameraInfo'),
     'pose': (f'{DEVICE}/camera_pose', 'topic of the poses'),
 }
-RECORDED = ('image', 'camera_info', 'depth', 'depth_info', 'pose')
+RECORDED = ('image', 'image_raw', 'camera_info', 'depth', 'depth_raw', 'depth_info', 'pose')
 
 
 def generate_launch_description():

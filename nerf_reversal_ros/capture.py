@@ -241,6 +241,7 @@ def open_capture(
         If a setting is needed that the bag does not tell.
     """
     with Bag(bag) as reader:
+        config = config.for_bag(reader.count)
         found = scan_bag(reader, config, progress)
         stamps_ns = np.array([item.place.stamp_ns for item in found.colours], np.int64)
         poses = poses_at(reader, config, stamps_ns, found.image_frame)
@@ -277,6 +278,7 @@ def iter_images(bag: Path, config: CaptureConfig) -> Iterator[Picture]:
         If the bag cannot be read, has no such pictures, or most of them are damaged.
     """
     with Bag(bag) as reader:
+        config = config.for_bag(reader.count)
         found = scan_bag(reader, config, silent, with_depth=False)
         lenses = {item.place: item.lens for item in found.colours}
         for raw in reader.messages([config.image_topic]):

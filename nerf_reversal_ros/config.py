@@ -6,7 +6,7 @@ limits. The command line's ``--config`` file, ROS parameters and the documentati
 these fields. Unknown names and impossible values are refused with a remedy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 from dataclasses import dataclass, fields
 import difflib
@@ -78,6 +78,13 @@ class Checked:
                     raise ConfigError(f'{item.name} must be <= {meta["high"]}, got {value}')
 
 
+RECORD3D_TOPICS = {
+    '/record3d/device_0/rgb/img': '/record3d/device_0/rgb/image_raw/compressed',
+    '/record3d/device_0/depth/img': '/record3d/device_0/depth/image_raw',
+}
+"""Topics of the Record3D driver at its commit e8b58dd, and what 676aeb6 calls them."""
+
+
 @dataclass(frozen=True)
 class CaptureConfig(Checked):
     """How a bag is read as a capture."""
@@ -89,6 +96,9 @@ class CaptureConfig(Checked):
     )
     camera_info_topic: str = option(
         '/record3d/device_0/rgb/camera_info', 'CameraInfo of the colour pictures'
+    )
+    rectified: bool = option(
+        False, 'the pictures are rectified (image_rect): take P of camera_info and no distortion'
     )
     pose_topic: str = option(
         '/record3d/device_0/camera_pose', 'PoseStamped or Odometry; empty: take TF instead'
@@ -127,6 +137,23 @@ class CaptureConfig(Checked):
         high=1.0,
     )
     max_depth_m: float = option(8.0, 'depth beyond this is taken as unknown [m]', low=0.1)
+
+    def for_bag(self, count: Callable[[str], int]) -> 'CaptureConfig':
+        """
+        Return the settings with the other names of the Record3D driver where a bag has those.
+
+        Parameters
+        ----------
+        count : callable
+            Returns how many messages a topic of the bag has, 0 if it has no such topic.
+        """
+        changes = {}
+        for name in ('image_topic', 'depth_topic'):
+            topic = getattr(self, name)
+            other = RECORD3D_TOPICS.get(topic, topic)
+            if not count(topic) and count(other):
+                changes[name] = other
+        return dataclasses.replace(self, **changes)
 
 
 @dataclass(frozen=True)

@@ -65,12 +65,13 @@ def channels_of(message: Any, dtype: DTypeLike, channels: int) -> NDArray[Any]:
     return _view(message, message.height, message.width, channels, kind)
 
 
-def camera_from_info(info: Any, width: int, height: int) -> Camera:
+def camera_from_info(info: Any, width: int, height: int, *, rectified: bool = False) -> Camera:
     """
-    Return the camera of a CameraInfo (its K) for pictures of ``width`` x ``height`` pixels.
+    Return the camera of a CameraInfo for pictures of ``width`` x ``height`` pixels.
 
-    A picture that was resized after calibration is allowed as long as its shape is the same;
-    a CameraInfo without a size is taken to be of the picture's.
+    Its intrinsics are K, or P for rectified pictures. A picture that was resized after
+    calibration is allowed as long as its shape is the same; a CameraInfo without a size is taken
+    to be of the picture's. With a region of interest the picture is that region, binned.
 
     Raises
     ------
@@ -78,7 +79,24 @@ def camera_from_info(info: Any, width: int, height: int) -> Camera:
         When the intrinsics are not filled in or belong to a picture of another shape.
     """
     k = [float(value) for value in info.k]
-    calibrated = Camera(info.width or width, info.height or height, k[0], k[4], k[2], k[5])
+    fx, fy, cx, cy = k[0], k[4], k[2], k[5]
+    if rectified:
+        p = [float(value) for value in info.p]
+        fx, fy, cx, cy = p[0], p[5], p[2], p[6]
+    region = info.roi
+    if region.width and region.height:
+        binned = (region.width // (info.binning_x or 1), region.height // (info.binning_y or 1))
+        if binned != (width, height):
+            raise ImageError(
+                f'camera_info has a region of interest that gives {binned[0]}x{binned[1]} pixels,'
+                f' but the picture is {width}x{height}: give the camera_info that belongs to the'
+                ' picture'
+            )
+        cropped = Camera(
+            region.width, region.height, fx, fy, cx - region.x_offset, cy - region.y_offset
+        )
+        return cropped.scaled_to(width, height)
+    calibrated = Camera(info.width or width, info.height or height, fx, fy, cx, cy)
     if abs(calibrated.width * height - calibrated.height * width) > max(width, height):
         raise ImageError(
             f'camera_info is of {calibrated.width}x{calibrated.height} pixels, but the picture is'

@@ -24,3 +24,9 @@ def resolve_device(name: str) -> torch.device:
     if name not in ('cpu', 'cuda'):
         raise ConfigError(f'device must be one of auto, cpu, cuda, got {name!r}')
     return torch.device(name)
+
+
+def release() -> None:
+    """Give GPU memory that is not used any more back, for other programs to take."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -60,9 +60,11 @@ class Lens:
         return Lens(own.scaled_to(width, height), self.distortion, self.fisheye)
 
 
-def lens_from_info(message: Any, width: int, height: int) -> Lens:
+def lens_from_info(message: Any, width: int, height: int, *, rectified: bool = False) -> Lens:
     """
     Read a CameraInfo, from a bag or live, for pictures of ``width`` x ``height`` pixels.
+
+    Rectified pictures have the intrinsics P instead of K, and no distortion.
 
     Raises
     ------
@@ -70,6 +72,8 @@ def lens_from_info(message: Any, width: int, height: int) -> Lens:
         If it is not filled in, belongs to a picture of another shape, or its distortion model
         is not known.
     """
+    if rectified:
+        return Lens(camera_from_info(message, width, height, rectified=True))
     model = message.distortion_model
     distortion = tuple(float(value) for value in getattr(message, 'd', ()))
     if any(distortion) and model not in _MODELS:

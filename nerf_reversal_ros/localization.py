@@ -19,7 +19,7 @@ from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.config import LocalizerConfig
-from nerf_reversal_ros.devices import resolve_device
+from nerf_reversal_ros.devices import release, resolve_device
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.gate import Evidence, judge, probability, similarity_of, spread_of
 from nerf_reversal_ros.geometry import Array, pose_errors
@@ -99,6 +99,25 @@ class Localizer:
         self._walked = walked_positions
         self._calibration = calibration
         self.config = config
+
+    @property
+    def device(self) -> str:
+        """Where the regressor computes, ``cpu`` or ``cuda``; all else is done on the CPU."""
+        return self.regressor.device.type
+
+    def to(self, device: str) -> None:
+        """
+        Let the regressor compute there from now on, ``auto``, ``cpu`` or ``cuda``.
+
+        A GPU that is left is freed.
+
+        Raises
+        ------
+        ConfigError
+            If the device asked for is not there.
+        """
+        self.regressor.to(resolve_device(device))
+        release()
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
         """

@@ -231,7 +231,7 @@ def present_pose(keyframe: Keyframe) -> Array:
 
 
 def _import_gtsam() -> Any:
-    remedy = 'pip install -r requirements/loop_closer.txt'
+    remedy = 'pip install --no-deps -r requirements/loop_closer.txt'
     try:
         import gtsam
     except ImportError as error:

@@ -160,6 +160,21 @@ class PoseRegressor:
                 chosen = np.concatenate([chosen, pose[None]])
         return chosen
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._index.device
+
+    def to(self, device: str | torch.device) -> None:
+        """Compute there from now on, and keep nothing elsewhere."""
+        compression, camera = self._compression, self.camera
+        moved = {name: value.to(device) for name, value in compression.tensors().items()}
+        self._compression = type(compression).from_tensors(moved, camera.height, camera.width)
+        self._network = self._network.to(device)
+        self._numbers = {name: value.to(device) for name, value in self._numbers.items()}
+        self._index_codes, self._index = self._index_codes.to(device), self._index.to(device)
+        self._index_squared = self._index_squared.to(device)
+
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file; its header is JSON."""
         tensors = {f'network.{name}': value for name, value in self._network.state_dict().items()}

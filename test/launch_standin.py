@@ -1,7 +1,9 @@
 """
 Enough of launch and launch_ros to load a launch file and say what it would start.
 
-PyPI has neither of them, so that the real ones cannot be asked. What is started is real.
+PyPI has neither of them, so that the real ones cannot be asked. What is started is real. Where
+they are installed, the stand-in takes their place for a test, and test_ros_real_launch.py asks
+them as well.
 """
 
 import importlib.util
@@ -100,8 +102,8 @@ class LaunchDescription:
         self.entities = list(entities)
 
 
-def install():
-    """Put the stand-ins where launch files import them from."""
+def install(monkeypatch):
+    """Put the stand-ins, for one test, where launch files import them from."""
     modules = {
         'launch': (LaunchDescription,),
         'launch.actions': (
@@ -121,7 +123,7 @@ def install():
         module = types.ModuleType(name)
         for cls in classes:
             setattr(module, cls.__name__, cls)
-        sys.modules[name] = module
+        monkeypatch.setitem(sys.modules, name, module)
 
 
 def load(path):
@@ -180,15 +182,17 @@ def _completed(description, arguments):
 
 
 def _words(node, folder, arguments):
-    words = ['--ros-args', '-r', f'__node:={node["name"]}']
+    words = [text(word, arguments) for word in node.get('arguments', ())]
+    name = node.get('name', node['executable'])
+    words += ['--ros-args', '-r', f'__node:={name}']
     if namespace := text(node.get('namespace', ''), arguments):
         words += ['-r', f'__ns:=/{namespace.lstrip("/")}']
     for number, given in enumerate(node['parameters']):
-        file = Path(folder, f'{node["name"]}{number}.yaml')
+        file = Path(folder, f'{name}{number}.yaml')
         if isinstance(given, dict):
             values = {
-                name: value.resolved(arguments) if isinstance(value, ParameterValue) else value
-                for name, value in given.items()
+                key: value.resolved(arguments) if isinstance(value, ParameterValue) else value
+                for key, value in given.items()
             }
             file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
         else:

@@ -33,6 +33,11 @@ class SmallLocalizer:
         time.sleep(seconds.get('loads', 0.0))
         self.config = config
         self.seconds = seconds.get('slow', 0.0)
+        self.device = 'cpu'
+
+    def to(self, device):
+        self.device = device
+        print(f'computes on {device}')
 
     def localize(self, rgb, camera):
         print('works on a picture')

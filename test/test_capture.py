@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import iter_images, open_capture
-from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.config import CaptureConfig, RECORD3D_TOPICS
 from nerf_reversal_ros.decoding import rgb_from_message
 from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.geometry import inverse, OPTICAL_FROM_OPENGL, pose, pose_errors
@@ -97,6 +97,22 @@ def test_pictures_can_be_read_without_depth_or_poses(edited):
     assert len(pictures) == 24
     assert pictures[3].rgb.shape == (128, 96, 3)
     assert pictures[3].camera == phone_camera()
+
+
+def test_the_record3d_driver_may_name_its_topics_as_either_of_its_versions_does(edited, room):
+    bag = edited(lambda topic, item, _: [(RECORD3D_TOPICS.get(topic, topic), item)])
+    after, before = open_capture(bag, Z_UP), open_capture(room, Z_UP)
+    assert len(after) == len(list(after)) == 24
+    assert np.array_equal(after.frame(5).rgb, before.frame(5).rgb)
+    assert np.array_equal(after.frame(5).depth, before.frame(5).depth)
+    assert len(list(iter_images(bag, CaptureConfig()))) == 24
+    with pytest.raises(CaptureError, match=r'no topic /mine: set depth_topic'):
+        open_capture(bag, CaptureConfig(depth_topic='/mine'))
+
+
+def test_of_both_names_the_default_one_is_read():
+    both = dict.fromkeys([*RECORD3D_TOPICS, *RECORD3D_TOPICS.values()], 3)
+    assert CaptureConfig().for_bag(lambda topic: both.get(topic, 0)) == CaptureConfig()
 
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'mono8'])

@@ -1,5 +1,6 @@
 """The package is installed so that ROS 2, pip and a checkout all find the same thing."""
 
+import ast
 import os
 from pathlib import Path
 import re
@@ -68,6 +69,39 @@ def test_ros2_run_finds_an_executable_of_each_node(prefix, node):
     executable = prefix / 'lib' / 'nerf_reversal_ros' / node
     assert os.access(executable, os.X_OK)
     assert f'nerf_reversal_ros.ros.{node}_node import main' in executable.read_text()
+
+
+def imported_packages(folders: tuple[str, ...]) -> set[str]:
+    """Return what the Python files of some folders import, without what Python itself has."""
+    found = set()
+    for folder in folders:
+        for file in REPOSITORY.joinpath(folder).rglob('*.py'):
+            for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.partition('.')[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    found.add(node.module.partition('.')[0])
+    return found - sys.stdlib_module_names - {'nerf_reversal_ros'}
+
+
+def test_package_xml_names_every_ros_package_that_is_imported_or_launched():
+    manifest = ElementTree.parse(REPOSITORY / 'package.xml').getroot()
+    named = {item.text for item in manifest if item.tag in ('depend', 'exec_depend')}
+    of_pip = {'cv2', 'numpy'}
+    of_ros = imported_packages(('nerf_reversal_ros/ros', 'launch', 'examples')) - of_pip
+    assert {'rclpy', 'rcl_interfaces', 'rosgraph_msgs', 'launch_ros', 'tf2_ros'} <= of_ros
+    in_python = {'tf2_ros': 'tf2_ros_py'}  # the package that holds the Python of that name
+    assert {in_python.get(name, name) for name in of_ros} <= named
+    # What `ros2 launch` of our files starts beside our nodes, and README names.
+    assert {'ros2launch', 'ros2bag', 'rosbag2_storage_mcap', 'rviz2'} <= named
+
+
+def test_package_xml_names_what_the_settings_of_pytest_need():
+    """Else `colcon test` ends before the first test: --strict-config refuses unknown settings."""
+    manifest = ElementTree.parse(REPOSITORY / 'package.xml').getroot()
+    named = {item.text for item in manifest.iter('test_depend')}
+    assert {'python3-pytest', 'python3-pytest-timeout'} <= named
+    assert 'hypothesis' not in imported_packages(('test',)) or 'python3-hypothesis' in named
 
 
 def test_the_command_is_installed(prefix):

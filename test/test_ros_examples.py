@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
+import numpy as np
 import pytest
-from ros_rig import Rig, wait_until
+from ros_rig import PYTHONPATH, Rig, wait_until
 import yaml
 
 from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
@@ -17,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextlib.contextmanager
-def example(name, *words):
+def example(name, *words, **how):
     command = [sys.executable, str(ROOT / 'examples' / name), *words]
-    process = subprocess.Popen(command, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    environment = {**os.environ, 'PYTHONPATH': PYTHONPATH, 'PYTHONUNBUFFERED': '1'}
+    process = subprocess.Popen(command, env=environment, **how)
     try:
         yield process
     finally:
@@ -50,6 +52,42 @@ def test_initial_pose_sends_the_first_sure_pose_once_and_ends(rig):
         assert process.wait(30) == 0
     assert wait_until(lambda: heard, 5)
     assert [(m.header.frame_id, m.header.stamp.sec) for m in heard] == [('map', 2)]
+
+
+def test_initial_pose_of_a_namespaced_robot_says_what_it_waits_for_and_is_heard():
+    rig = Rig('/robot1')
+    words = ('--ros-args', '-r', '__ns:=/robot1')
+    with example('initial_pose.py', *words, stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.readline()
+        assert 'waits for a pose surer than 0.05 m on /robot1/nerf_pose_with_covariance' in said
+        rig.publish('nerf_pose_with_covariance', where(2, 0.01))
+        said = process.stderr.readline()  # after REMIND_S
+        assert 'has a pose; waits for somebody on /robot1/initialpose' in said
+        heard = rig.collect(PoseWithCovarianceStamped, 'initialpose')
+        assert process.wait(30) == 0
+    assert wait_until(lambda: heard, 5)
+    rig.close()
+
+
+def test_nav2s_lifecycle_manager_is_given_our_node_and_expects_no_bond_of_it():
+    text = (ROOT / 'config/lifecycle_manager.yaml').read_text(encoding='utf-8')
+    given = yaml.safe_load(text)['/**/lifecycle_manager_localizer']['ros__parameters']
+    started = (ROOT / 'launch/localize.launch.py').read_text(encoding='utf-8')
+    (name,) = given['node_names']
+    assert f"name='{name}'" in started
+    assert (given['autostart'], given['bond_timeout']) == (True, 0.0)
+
+
+def test_the_filter_of_robot_localization_believes_the_first_pose_wherever_it_is():
+    text = (ROOT / 'config/robot_localization.yaml').read_text(encoding='utf-8')
+    given = yaml.safe_load(text)['/**/ekf_map']['ros__parameters']
+    covariance = np.reshape(given['initial_estimate_covariance'], (15, 15))
+    assert np.array_equal(covariance, np.diag(np.diag(covariance)))
+    # 20 m from the origin and turned about, as the filter measures it: within the threshold.
+    offset = np.array([20.0, 20.0, 0.0, 0.0, 0.0, np.pi])
+    distance = np.sqrt(offset @ np.linalg.solve(covariance[:6, :6], offset))
+    assert distance < given['pose0_rejection_threshold']
+    assert all(type(value) is float for value in given['initial_estimate_covariance'])
 
 
 def test_the_filter_of_robot_localization_takes_our_topics_and_frames():

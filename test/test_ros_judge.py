@@ -61,6 +61,17 @@ def test_pictures_that_were_dropped_count_as_not_localized(rig):
         assert 'rejected 2: dropped' in process.output
 
 
+def test_it_gives_up_where_nobody_answers_and_writes_nothing(tmp_path):
+    file = tmp_path / 'metrics.json'
+    given = {'bag': 'bag', 'map_dir': 'map', 'json': file, 'first_answer_s': 0.5}
+    with Process('judge', **given) as process:
+        assert process.ended() == 1
+        sentence = 'no answer came on /localizer/status within first_answer_s = 0.5 s'
+        assert sentence in process.output
+        assert 'Traceback' not in process.output
+    assert not file.exists()
+
+
 @pytest.mark.parametrize('given', [{}, {'bag': 'walk'}])
 def test_nothing_to_judge_is_refused_by_name(given):
     with Process('judge', **given) as process:

@@ -1,7 +1,7 @@
 """The launch files start the nodes they name, with the parameters and topics they describe."""
 
-import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 import launch_standin
@@ -17,12 +17,11 @@ from nerf_reversal_ros.config import (
     LocalizerConfig,
     LoopClosureConfig,
     OdometryConfig,
+    RECORD3D_TOPICS,
 )
 from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig, LoopCloserNodeConfig
-
-if importlib.util.find_spec('launch_ros') is not None:
-    pytest.skip('the stand-in would hide the launch that is installed', allow_module_level=True)
 
 LAUNCH = Path(__file__).resolve().parents[1] / 'launch'
 FILES = (
@@ -36,8 +35,8 @@ FILES = (
 
 
 @pytest.fixture(autouse=True)
-def standin(monkeypatch):
-    launch_standin.install()
+def _standin(monkeypatch):
+    launch_standin.install(monkeypatch)
 
 
 def only(name, folder, **arguments):
@@ -106,8 +105,8 @@ def test_the_topic_of_the_pictures_follows_the_transport(tmp_path, arguments, to
 @pytest.mark.parametrize(
     ('node', 'classes'),
     [
-        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig)),
-        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig)),
+        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig, SmoothingConfig)),
+        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig, SmoothingConfig)),
     ],
 )
 def test_a_shipped_parameter_file_holds_known_names_and_their_defaults(node, classes):
@@ -153,6 +152,18 @@ def test_localize_for_raw_pictures_sets_the_profile_for_both_names_of_fast_dds(t
     assert str(LAUNCH.parent / 'config/localizer.yaml') in words
 
 
+def test_localize_starts_rviz_with_our_display_if_it_is_asked_to(tmp_path):
+    description = launch_standin.load(LAUNCH / 'localize.launch.py')
+    given = {'map': 'kitchen', 'rviz': 'true', 'use_sim_time': 'true'}
+    localizer, rviz = launch_standin.started(description, tmp_path, **given)
+    assert (localizer[0], rviz[0]) == ('localizer', 'rviz2')
+    option, display = rviz[1][:2]
+    assert option == '-d'
+    assert Path(display).samefile(LAUNCH.parent / 'rviz/nerf_reversal.rviz')
+    parameters = yaml.safe_load(Path(rviz[1][-1]).read_text())
+    assert parameters['/**']['ros__parameters'] == {'use_sim_time': True}
+
+
 def test_evaluate_plays_a_bag_in_lockstep_and_judges_what_the_localizer_says(tmp_path):
     (tmp_path / 'slow0').mkdir()
     with BagWriter(tmp_path / 'bag') as writer:
@@ -182,6 +193,23 @@ def test_evaluate_plays_a_bag_in_lockstep_and_judges_what_the_localizer_says(tmp
     assert '2 of 3 pictures were localized' in judge.output
 
 
+def test_evaluate_is_ended_by_whatever_fails_and_not_by_a_bag_that_is_over():
+    """Else a judge would wait for answers that nobody gives, or be ended before it has judged."""
+    description = launch_standin.load(LAUNCH / 'evaluate.launch.py')
+    ends = {
+        entity.named['name']: entity.named['on_exit']
+        for entity in description.entities
+        if isinstance(entity, launch_standin.Node)
+    }
+    assert list(ends) == ['localizer', 'player', 'judge']
+    assert isinstance(ends['localizer'], launch_standin.Shutdown)
+    assert isinstance(ends['judge'], launch_standin.Shutdown)
+    exited = SimpleNamespace  # what launch tells of a process: its status
+    (end,) = ends['player'](exited(returncode=1), None)
+    assert isinstance(end, launch_standin.Shutdown)
+    assert not ends['player'](exited(returncode=0), None)
+
+
 def test_record_starts_the_driver_and_records_what_the_builder_reads(tmp_path):
     description = launch_standin.load(LAUNCH / 'record.launch.py')
     commands = launch_standin.commands(description, bag='walk')
@@ -189,14 +217,17 @@ def test_record_starts_the_driver_and_records_what_the_builder_reads(tmp_path):
         [
             *('ros2', 'bag', 'record', '--storage', 'mcap', '--output', 'walk'),
             '/record3d/device_0/rgb/img',
+            '/record3d/device_0/rgb/image_raw/compressed',
             '/record3d/device_0/rgb/camera_info',
             '/record3d/device_0/depth/img',
+            '/record3d/device_0/depth/image_raw',
             '/record3d/device_0/depth/camera_info',
             '/record3d/device_0/camera_pose',
         ]
     ]
-    topics = vars(CaptureConfig()).values()
-    assert {commands[0][7], commands[0][9], commands[0][11]} <= set(topics)
+    read = CaptureConfig()
+    needed = {read.image_topic, read.depth_topic, read.camera_info_topic, read.pose_topic}
+    assert {*needed, *RECORD3D_TOPICS.values()} <= set(commands[0])
 
 
 def test_build_map_builds_at_once_and_ends(tmp_path):
@@ -213,6 +244,7 @@ def test_build_map_builds_at_once_and_ends(tmp_path):
 def test_play_renames_the_topics_of_record3d(tmp_path):
     executable, words, _ = only('play.launch.py', tmp_path, bag='/no/bag', rate='2')
     assert '/record3d/device_0/rgb/img:=/image/compressed' in words
+    assert '/record3d/device_0/rgb/image_raw/compressed:=/image/compressed' in words
     with Process(executable, *words[1:]) as process:
         assert process.ended() == 1
         assert '/no/bag' in process.output

@@ -4,7 +4,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 import pytest
 
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.statistics import Statistics
+from nerf_reversal_ros.ros.statistics import Present, Statistics
 
 ACCEPTED = LocalizerStatus(accepted=True)
 DARK = LocalizerStatus(reason='too dark or flat')
@@ -26,7 +26,9 @@ class Robot:
             self.received += received
             for answer in answers:
                 self.statistics.add(answer)
-            told = self.statistics.diagnostic('localizer', state, 'map', self.received, 0)
+            told = self.statistics.diagnostic(
+                'localizer', Present(state, 'map', received=self.received)
+            )
             self.status, self.values = told, {item.key: item.value for item in told.values}
 
     @property

@@ -82,14 +82,14 @@ def bag_lines(path: Path) -> list[str]:
     from nerf_reversal_ros.bag import Bag
     from nerf_reversal_ros.config import CaptureConfig
 
-    defaults = CaptureConfig()
-    wanted = {
-        defaults.image_topic: 'colour',
-        defaults.depth_topic: 'depth',
-        defaults.camera_info_topic: 'camera_info',
-        defaults.pose_topic: 'poses',
-    }
     with Bag(path) as bag:
+        defaults = CaptureConfig().for_bag(bag.count)
+        wanted = {
+            defaults.image_topic: 'colour',
+            defaults.depth_topic: 'depth',
+            defaults.camera_info_topic: 'camera_info',
+            defaults.pose_topic: 'poses',
+        }
         count = sum(bag.count(topic) for topic in bag.topics)
         lines = [f'{path} is a bag of {count} messages over {bag.duration_s:.1f} s:']
         for topic, kind in sorted(bag.topics.items()):

@@ -70,7 +70,7 @@ def _answers(
     from nerf_reversal_ros.progress import Progress
 
     with Bag(path) as bag:
-        total = bag.count(config.capture.image_topic)
+        total = bag.count(config.capture.for_bag(bag.count).image_topic)
     localizer = open_localizer(map_, config.localizer)
     for number, picture in enumerate(iter_images(path, config.capture)):
         yield picture.stamp_ns, localize_or_reject(localizer, picture.rgb, picture.camera)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.logging import get_logger
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -19,11 +19,13 @@ from nerf_reversal_ros.errors import ImageError
 from nerf_reversal_ros.lens import lens_from_info
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate
-from nerf_reversal_ros.ros.frames import FrameError, Frames
+from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages
 from nerf_reversal_ros.ros.running import printable_traceback
+from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 from nerf_reversal_ros.ros.statistics import status_message
+from nerf_reversal_ros.ros.transforms import FrameError
 
 
 class PictureLocalizer(Protocol):
@@ -31,6 +33,13 @@ class PictureLocalizer(Protocol):
 
     config: LocalizerConfig
     """Set before each picture."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes, ``cpu`` or ``cuda``."""
+
+    def to(self, device: str) -> None:
+        """Compute there from now on, and take no memory elsewhere."""
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
         """Localize one picture, uint8 RGB (H, W, 3)."""
@@ -79,8 +88,10 @@ class Answering:
         Returns the present settings of the localizer.
     frames : Frames
         Knows where the camera is mounted.
-    map_frame : str
-        Frame of the poses.
+    settings : LocalizerNodeConfig
+        What frames are called, and whether pictures are rectified.
+    log : RcutilsLogger
+        Of the node.
     """
 
     def __init__(
@@ -88,15 +99,17 @@ class Answering:
         localizer: PictureLocalizer,
         config: Callable[[], LocalizerConfig],
         frames: Frames,
-        map_frame: str,
+        settings: LocalizerNodeConfig,
+        log: RcutilsLogger,
     ) -> None:
         self._localizer = localizer
         self._config = config
         self._frames = frames
-        self._map_frame = map_frame
+        self._settings = settings
+        self._log = log
         self.turn = threading.RLock()
         """Held while a picture is in work; who publishes its answer holds it until then."""
-        self._next: Callable[[], None] | None = None
+        self._next: list[Callable[[], None]] = []
 
     def exchange(self, localizer: PictureLocalizer, forget: Callable[[], None]) -> None:
         """
@@ -111,18 +124,32 @@ class Answering:
             forget()
             changed.set()
 
-        self._next = change
+        self._next.append(change)
         while not changed.is_set():  # pictures that follow each other may keep the turn
             if self.turn.acquire(timeout=0.1):
                 try:
-                    self._change()
+                    self.catch_up()
                 finally:
                     self.turn.release()
 
-    def _change(self) -> None:
-        change, self._next = self._next, None
-        if change is not None:
-            change()
+    @property
+    def device(self) -> str:
+        """Where pictures are localized at present."""
+        return self._localizer.device
+
+    def to(self, device: str) -> None:
+        """Localize there from now on; if a picture has been in work for a second, after it."""
+        self._next.append(lambda: self._localizer.to(device))
+        if self.turn.acquire(timeout=1.0):
+            try:
+                self.catch_up()
+            finally:
+                self.turn.release()
+
+    def catch_up(self) -> None:
+        """Make the changes that waited for the end of a picture; who calls it has the turn."""
+        while self._next:
+            self._next.pop(0)()
 
     def answer(
         self, picture: Any, info: CameraInfo | None, odometer: Odometer | None = None
@@ -142,15 +169,15 @@ class Answering:
         except FrameError as error:
             return refusal(picture.header, LocalizerStatus.NO_MOUNTING, str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
-            get_logger('localizer').error(printable_traceback(), throttle_duration_sec=10.0)
+            self._log.error(printable_traceback(), throttle_duration_sec=10.0)
             return refusal(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
 
     def _answered(self, picture: Any, info: CameraInfo, odometer: Odometer | None) -> Answer:
         rgb = rgb_from_message(picture)
-        lens = lens_from_info(info, rgb.shape[1], rgb.shape[0])
+        lens = lens_from_info(info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified)
         base_from_camera = self._frames.base_from_camera(picture.header.frame_id)
         with self.turn:
-            self._change()
+            self.catch_up()
             localizer = self._localizer
             localizer.config = self._config()
             rgb = lens.undistorted_rgb(rgb)
@@ -161,12 +188,14 @@ class Answering:
         if not isinstance(outcome, PoseEstimate):
             return Answer(status, None, seen)
         map_from_frame, covariance = outcome.map_from_camera, outcome.covariance
-        _, of_sensor = pose_messages(picture.header, map_from_frame, covariance)
+        sensor = Header(stamp=picture.header.stamp)
+        sensor.frame_id = self._settings.camera_frame or picture.header.frame_id
+        _, of_sensor = pose_messages(sensor, map_from_frame, covariance)
         if base_from_camera is not None:
             map_from_frame, covariance = moved_to_base(
                 map_from_frame, covariance, base_from_camera
             )
-        header = Header(stamp=picture.header.stamp, frame_id=self._map_frame)
+        header = Header(stamp=picture.header.stamp, frame_id=self._settings.map_frame)
         messages = pose_messages(header, map_from_frame, covariance)
         return Answer(status, Poses(*messages, of_sensor, map_from_frame), seen)
 

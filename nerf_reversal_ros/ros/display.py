@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from builtin_interfaces.msg import Duration
 import cv2
 from geometry_msgs.msg import Point, PoseStamped, Vector3
 from nav_msgs.msg import Path
@@ -27,6 +28,8 @@ FRUSTUM_M = 0.25
 """How far the drawn camera looks [m]."""
 SIGMAS = 3.0
 """Half axes of the drawn ellipsoid of the position, in standard deviations."""
+LIFETIME_S = 2
+"""So long RViz shows camera and ellipsoid after the last pose."""
 SHOWN_PX, DRAWN_PX = 320, 160
 """Longer sides of each half of the debug image, and of the surface as it is drawn for it."""
 GREEN = ColorRGBA(r=0.1, g=0.8, b=0.2, a=1.0)
@@ -55,30 +58,29 @@ class Display:
         Tells the time.
     publisher : callable
         Makes a publisher of a type, a topic and a QoS profile or depth.
-    map_frame : str
-        Frame of everything.
-    poses : int
-        So many of the latest poses make the path.
     """
 
-    def __init__(
-        self, node: Node, publisher: Callable[..., Any], map_frame: str, poses: int
-    ) -> None:
+    def __init__(self, node: Node, publisher: Callable[..., Any]) -> None:
         self._node = node
-        self._map_frame = map_frame
+        self._map_frame = ''
         self._description = publisher(MapDescription, '~/map_description', LATCHED)
         self._surface = publisher(PointCloud2, '~/surface', LATCHED)
         self._walk = publisher(Path, '~/walk', LATCHED)
         self._path = publisher(Path, '~/path', 10)
         self._markers = publisher(MarkerArray, '~/markers', 10)
         self._debug_image = publisher(Image, '~/debug_image', 1)
-        self._poses: deque[PoseStamped] = deque(maxlen=poses)
+        self._poses: deque[PoseStamped] = deque()
         self._map: Shown | None = None
 
-    def show_map(self, shown: Shown, path: str) -> None:
-        """Publish what a map holds, and forget the path in the one before."""
-        self._map = shown
-        self._poses.clear()
+    def show_map(self, shown: Shown, path: str, map_frame: str, poses: int) -> None:
+        """
+        Publish what a map holds, and forget the path in the one before.
+
+        ``path`` is the map's folder, ``map_frame`` the frame of everything; so many ``poses``,
+        the latest, make the path from now on.
+        """
+        self._map, self._map_frame = shown, map_frame
+        self._poses = deque(maxlen=poses)
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._map_frame)
         self._description.publish(map_description(header, shown, path))
         self._surface.publish(point_cloud(header, shown.surface))
@@ -103,6 +105,11 @@ class Display:
 
     def reset(self) -> None:
         """Forget the path."""
+        self._poses.clear()
+
+    def forget_map(self) -> None:
+        """Let the map go."""
+        self._map = None
         self._poses.clear()
 
 
@@ -174,6 +181,8 @@ def markers(header: Header, seen: Seen) -> MarkerArray:
     widths = 2 * SIGMAS * np.sqrt(np.maximum(variances, 0))
     ellipsoid = Marker(header=header, ns='covariance', type=Marker.SPHERE, color=BLUE)
     ellipsoid.pose = pose_message(turned)
+    # Nothing shows a robot where it was before it got lost.
+    pyramid.lifetime = ellipsoid.lifetime = Duration(sec=LIFETIME_S)
     ellipsoid.scale = Vector3(x=float(widths[0]), y=float(widths[1]), z=float(widths[2]))
     return MarkerArray(markers=[pyramid, ellipsoid])
 

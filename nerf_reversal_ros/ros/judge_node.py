@@ -4,7 +4,8 @@ How good are the poses that a localizer publishes, while a bag with known poses 
 The truth is read from the bag, the answers come over the graph and are matched by their stamps:
 what is judged is the running node, with its settings, its camera_info and its odometry, and not
 what the offline command would do. It ends when all pictures of the bag were answered, or when
-none was for a while, and prints and writes what `nerf-reversal evaluate` does.
+none was for a while, and prints and writes what `nerf-reversal evaluate` does. Where no answer
+comes at all it gives up, and writes nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,6 +42,9 @@ class JudgeConfig(Checked):
     bag: str = option('', 'rosbag2 folder that is played, with the true poses of its pictures')
     map_dir: str = option('', 'map folder that the localizer uses')
     json: str = option('', 'file to write the metrics to; empty: print them only')
+    first_answer_s: float = option(
+        120.0, 'give up when the first answer has not come within this [s]', low=0.1
+    )
     patience_s: float = option(
         10.0, 'end when no answer came for this long after the first [s]', low=0.1
     )
@@ -84,6 +88,7 @@ class JudgeNode(Node):
         self._truth = truth(Path(self._config.bag), Path(self._config.map_dir))
         self._statuses: dict[int, LocalizerStatus] = {}
         self._poses: dict[int, PoseWithCovarianceStamped] = {}
+        self._started_s = time.monotonic()
         self._heard_s: float | None = None
         self.create_subscription(LocalizerStatus, 'localizer/status', self._on_status, 100)
         self.create_subscription(
@@ -107,6 +112,13 @@ class JudgeNode(Node):
     def _look(self) -> None:
         """Finish when all is answered, or nothing more seems to come."""
         if self._heard_s is None:
+            if time.monotonic() > self._started_s + self._config.first_answer_s:
+                topic = self.resolve_topic_name('localizer/status')
+                raise CaptureError(
+                    f'no answer came on {topic} within first_answer_s ='
+                    f' {self._config.first_answer_s:g} s: see why the localizer is silent, whether'
+                    ' the player plays to its topics, or set first_answer_s higher'
+                )
             return
         missing = [stamp for stamp in self._truth if not self._answered(stamp)]
         if missing and time.monotonic() < self._heard_s + self._config.patience_s:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+import gc
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -13,15 +14,16 @@ from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer, Poses
+from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer
 from nerf_reversal_ros.ros.display import Display, Shown
-from nerf_reversal_ros.ros.frames import FrameError, Frames
+from nerf_reversal_ros.ros.frames import Frames
+from nerf_reversal_ros.ros.lifecycle import refuse_impossible_transitions
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.running import DONE, once, printable_traceback, run, STEADY
 from nerf_reversal_ros.ros.services import Services
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
-from nerf_reversal_ros.ros.statistics import Statistics
+from nerf_reversal_ros.ros.statistics import Present, Statistics
 from nerf_reversal_ros.ros.watching import Watching
 
 MakeLocalizer = Callable[[Path, LocalizerConfig], tuple[PictureLocalizer, Shown]]
@@ -52,15 +54,24 @@ class LocalizerNode(LifecycleNode):
     interrupted_status = DONE
 
     def __init__(self, make: MakeLocalizer = make_localizer) -> None:
-        super().__init__('localizer', automatically_declare_parameters_from_overrides=True)
-        self._make = make
-        self._options = Parameters(
-            self, LocalizerNodeConfig, LocalizerConfig, OdometryConfig, SmoothingConfig
+        super().__init__(
+            'localizer',
+            automatically_declare_parameters_from_overrides=True,
+            allow_undeclared_parameters=True,  # for Parameters to refuse them with a suggestion
         )
-        self._settings = self._options.get(LocalizerNodeConfig)
-        self._map_dir = Path()
+        refuse_impossible_transitions(self)
+        self._make = make
+        self._state, self._failure = 'unconfigured', ''
+        self._obstacles: list[str] = []
+        self._options = Parameters(
+            self,
+            LocalizerNodeConfig,
+            LocalizerConfig,
+            OdometryConfig,
+            SmoothingConfig,
+            unlocked=lambda: self._state == 'unconfigured',
+        )
         self._shown: Shown | None = None
-        self._state = 'unconfigured'
         self._frames: Frames | None = None
         self.answering: Answering | None = None
         self.watching: Watching | None = None
@@ -73,9 +84,7 @@ class LocalizerNode(LifecycleNode):
         )
         self._sensor_pose = publisher(PoseWithCovarianceStamped, '~/sensor_pose', 10)
         self._status = publisher(LocalizerStatus, '~/status', 10)
-        self._display = Display(
-            self, publisher, self._settings.map_frame, self._settings.path_poses
-        )
+        self._display = Display(self, publisher)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
 
         # Transitions, services and pictures do not wait for each other.
@@ -98,24 +107,33 @@ class LocalizerNode(LifecycleNode):
         except NerfReversalError as error:
             self.get_logger().error(str(error))
             self._free('unconfigured')
+            self._failure = str(error)
             return TransitionCallbackReturn.FAILURE
-        except Exception:  # rclpy would swallow it
+        except Exception as error:  # rclpy would swallow it
             self.get_logger().error(printable_traceback())
+            self._failure = repr(error)
             return TransitionCallbackReturn.ERROR
-        self.answering = Answering(localizer, self._config, frames, self._settings.map_frame)
-        self._map_dir = Path(self._settings.map_dir)
-        self._state = 'inactive'
+        log = self.get_logger()
+        self.answering = Answering(localizer, self._config, frames, self._settings, log)
+        self._state, self._failure = 'inactive', ''
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and publish."""
         assert self.answering is not None
+        assert self._frames is not None
+        try:
+            self.answering.to(self._config().device)
+        except NerfReversalError as error:  # a GPU that is not there any more
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
         self._statistics.reset()
         odometer = None
         if self._settings.use_odometry:
             odometry = partial(self._options.get, OdometryConfig)
-            odometer = Odometer(self._settings.base_frame, odometry)
+            odometer = Odometer(self._settings.base_frame, odometry, self.get_logger())
         activated = super().on_activate(state)  # the publishers, before there is what to publish
+        self._frames.start()
         self._state = 'active'
         self.watching = Watching(
             self,
@@ -131,8 +149,10 @@ class LocalizerNode(LifecycleNode):
         return activated
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop subscribing and publishing; the map stays loaded."""
+        """Stop subscribing and publishing; the map stays loaded, but leaves the GPU."""
         self.close()
+        if self.answering is not None:
+            self.answering.to('cpu')
         self._state = 'inactive'
         return super().on_deactivate(state)
 
@@ -154,7 +174,10 @@ class LocalizerNode(LifecycleNode):
     def close(self) -> bool:
         """End the work on pictures; tell whether no thread is busy any more."""
         watching, self.watching = self.watching, None
-        return watching is None or watching.close()
+        ended = watching is None or watching.close()
+        if (frames := self._frames) is not None:
+            frames.stop()
+        return ended
 
     def load(self, map_dir: Path) -> None:
         """Use another map from now on; an error leaves the present one."""
@@ -164,9 +187,12 @@ class LocalizerNode(LifecycleNode):
             answering.exchange(localizer, self.reset)
         if answering is None or self.answering is not answering:
             raise ConfigError('the localizer was cleaned up meanwhile: configure it, then load')
-        self._map_dir, self._shown = map_dir, shown
+        self._options.put('map_dir', str(map_dir))  # for the next time that it is configured
+        self._shown = shown
         if self.watching is not None:
             self._show_map()
+        else:
+            answering.to('cpu')
 
     def reset(self) -> None:
         """Forget the waiting picture, all counts, and what the odometry is compared with."""
@@ -183,7 +209,12 @@ class LocalizerNode(LifecycleNode):
 
     def _show_map(self) -> None:
         assert self._shown is not None
-        self._display.show_map(self._shown, str(self._map_dir))
+        told = self._settings
+        self._display.show_map(self._shown, told.map_dir, told.map_frame, told.path_poses)
+
+    @property
+    def _settings(self) -> LocalizerNodeConfig:
+        return self._options.get(LocalizerNodeConfig)
 
     def _config(self) -> LocalizerConfig:
         return self._options.get(LocalizerConfig)
@@ -195,10 +226,14 @@ class LocalizerNode(LifecycleNode):
 
     def _free(self, state: str) -> None:
         self.close()
-        self.answering = None
+        if self.answering is not None:
+            self.answering.to('cpu')
+        self.answering = self._shown = None
+        self._display.forget_map()
         frames, self._frames = self._frames, None
         if frames is not None:
             frames.close()
+        gc.collect()  # a map is much, and some of it is in cycles
         self._state = state
 
     def _start(self) -> None:
@@ -214,7 +249,8 @@ class LocalizerNode(LifecycleNode):
             self._pose.publish(answer.poses.pose)
             self._pose_with_covariance.publish(answer.poses.with_covariance)
             self._sensor_pose.publish(answer.poses.of_sensor)
-            self._broadcast(answer.poses)
+            if (frames := self._frames) is not None:
+                frames.broadcast(answer.poses.pose.header, answer.poses.map_from_frame)
         elif status.reason == LocalizerStatus.UNUSABLE_PICTURE:
             log.error(status.detail, throttle_duration_sec=10.0)
         else:
@@ -223,23 +259,30 @@ class LocalizerNode(LifecycleNode):
         self._status.publish(status)
         self._display.show(answer)
 
-    def _broadcast(self, poses: Poses) -> None:
-        try:
-            if (frames := self._frames) is not None:
-                frames.broadcast(poses.pose.header, poses.map_from_frame)
-        except FrameError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=10.0)
-
     def _publish_diagnostics(self) -> None:
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        pictures = self.watching.pictures if self.watching else None
-        received, dropped = (pictures.received, pictures.dropped) if pictures else (0, 0)
+        present = Present(self._state, self._settings.map_dir, failure=self._failure)
+        if (answering := self.answering) is not None:
+            present = present._replace(device=answering.device)
+        if (watching := self.watching) is not None:
+            pictures, obstacles = watching.pictures, watching.obstacles()
+            self._warn_of(obstacles)
+            present = present._replace(
+                received=pictures.received,
+                dropped=pictures.dropped,
+                waiting=pictures.waiting,
+                obstacle='; '.join(obstacles),
+            )
         name = f'{self.get_fully_qualified_name().lstrip("/")}: localization'
-        message.status = [
-            self._statistics.diagnostic(name, self._state, str(self._map_dir), received, dropped)
-        ]
+        message.status = [self._statistics.diagnostic(name, present)]
         self._diagnostics.publish(message)
+
+    def _warn_of(self, obstacles: list[str]) -> None:
+        for sentence in obstacles:
+            if sentence not in self._obstacles:
+                self.get_logger().warning(sentence)
+        self._obstacles = obstacles
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -31,6 +31,11 @@ class Mailbox(Generic[T]):
         self._thread.start()
 
     @property
+    def waiting(self) -> int:
+        """How many items wait: none or one."""
+        return len(self._waiting)
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called: long work should end."""
         return self._closed

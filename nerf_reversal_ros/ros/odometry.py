@@ -7,7 +7,6 @@ from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 import numpy as np
 from rclpy.impl.rcutils_logger import RcutilsLogger
-from rclpy.logging import get_logger
 
 from nerf_reversal_ros.config import OdometryConfig
 from nerf_reversal_ros.geometry import Array, pose_from_quaternion
@@ -27,17 +26,22 @@ class Odometer:
         The frame whose odometry is wanted: messages of another one are left out, with a warning.
     config : callable
         Returns the present settings.
+    log : RcutilsLogger
+        Of the node.
     """
 
-    def __init__(self, base_frame: str, config: Callable[[], OdometryConfig]) -> None:
+    def __init__(
+        self, base_frame: str, config: Callable[[], OdometryConfig], log: RcutilsLogger
+    ) -> None:
         self._base_frame = base_frame
         self._config = config
+        self._log = log
         self._check = OdometryCheck()
         self._lock = threading.Lock()
 
     def put(self, message: Odometry) -> None:
         """Take a message that came in."""
-        pose = odom_from_base(message, self._base_frame, get_logger('localizer'))
+        pose = odom_from_base(message, self._base_frame, self._log)
         if pose is not None:
             with self._lock:
                 self._check.hear(nanoseconds(message.header.stamp), pose)
@@ -48,7 +52,7 @@ class Odometer:
         with self._lock:
             judged = self._check.judge(outcome, nanoseconds(stamp), base_from_camera, config)
         if judged is outcome and isinstance(outcome, PoseEstimate):
-            get_logger('localizer').warning(
+            self._log.warning(
                 f'no odometry within {config.odometry_tolerance_s:g} s of a picture, so that it is'
                 ' not compared: see to the topic odom and to the stamps',
                 throttle_duration_sec=10.0,

@@ -5,10 +5,10 @@ rclpy ignores a parameter that nobody declared, so that a typo in a YAML file go
 Here every name that was given is compared with the known ones, and an unknown one is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import difflib
-import sys
+import threading
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
@@ -26,6 +26,7 @@ from nerf_reversal_ros.errors import ConfigError
 T = TypeVar('T')
 
 _OF_ROS_ITSELF = ('use_sim_time', 'start_type_description_service')
+_QOS_OF_ROS_ITSELF = ('qos_overrides./clock', 'qos_overrides./parameter_events')
 
 
 class Parameters:
@@ -39,6 +40,9 @@ class Parameters:
         can be seen.
     classes : types
         Dataclasses of options; no name may be in two of them.
+    unlocked : callable, optional
+        Tells whether read-only options may change at present, as those of a lifecycle node that
+        is not configured yet; without it they never do.
 
     Raises
     ------
@@ -46,7 +50,11 @@ class Parameters:
         On an unknown name (with the nearest known one) or an impossible value.
     """
 
-    def __init__(self, node: Node, *classes: type) -> None:
+    def __init__(
+        self, node: Node, *classes: type, unlocked: Callable[[], bool] | None = None
+    ) -> None:
+        self._node, self._unlocked = node, unlocked
+        self._insider: int | None = None
         self._options = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
         given = _given(node)
         _refuse_unknown(given, list(self._options))
@@ -60,7 +68,8 @@ class Parameters:
             for item in dataclasses.fields(config):
                 value = getattr(config, item.name)
                 # The value is passed over the override, which may be an integer for a float.
-                node.declare_parameter(item.name, value, _descriptor(item), ignore_override=True)
+                descriptor = _descriptor(item, changes_unlocked=unlocked is not None)
+                node.declare_parameter(item.name, value, descriptor, ignore_override=True)
         node.add_on_set_parameters_callback(self._on_set)
 
     def get(self, cls: type[T]) -> T:
@@ -68,13 +77,20 @@ class Parameters:
         config: T = self._configs[cls]
         return config
 
-    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
-        changes = {p.name: p.value for p in parameters if p.name in self._options}
-        for name in changes:
-            if self._options[name].metadata['read_only']:
-                reason = f'{name} cannot change while the node runs: start it with another value'
-                return SetParametersResult(successful=False, reason=reason)
+    def put(self, name: str, value: Any) -> None:
+        """Set an option from inside the node, also a read-only one."""
+        self._insider = threading.get_ident()
         try:
+            self._node.set_parameters([Parameter(name, value=value)])
+        finally:
+            self._insider = None
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        changes = {p.name: p.value for p in parameters if p.name not in _OF_ROS_ITSELF}
+        try:
+            _refuse_unknown(changes, list(self._options))
+            for name in changes:
+                self._refuse_locked(name)
             configs = {
                 cls: dataclasses.replace(
                     config, **{k: v for k, v in changes.items() if k in _names(cls)}
@@ -86,6 +102,19 @@ class Parameters:
         self._configs = configs
         return SetParametersResult(successful=True)
 
+    def _refuse_locked(self, name: str) -> None:
+        if not self._options[name].metadata['read_only']:
+            return
+        if self._unlocked is None:
+            raise ConfigError(
+                f'{name} cannot change while the node runs: start it with another value'
+            )
+        if not self._unlocked() and self._insider != threading.get_ident():
+            raise ConfigError(
+                f'{name} cannot change while the node is configured: clean it up, set it, and'
+                ' configure again'
+            )
+
 
 def _names(cls: type) -> list[str]:
     return [item.name for item in dataclasses.fields(cls)]
@@ -95,39 +124,37 @@ def _given(node: Node) -> dict[str, Any]:
     return {
         name: node.get_parameter(name).value
         for name in node.get_parameters_by_prefix('')
-        if name not in _OF_ROS_ITSELF and not name.startswith('qos_overrides.')
+        if name not in _OF_ROS_ITSELF and not name.startswith(_QOS_OF_ROS_ITSELF)
     }
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: list[str]) -> None:
     for name in given:
+        if name.startswith('qos_overrides.'):
+            raise ConfigError(f'{name} is not taken: set the parameter reliability instead')
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             remedy = f'did you mean {near[0]}?' if near else f'known are {", ".join(known)}'
             raise ConfigError(f'unknown parameter {name}: {remedy}')
 
 
-def _descriptor(item: 'dataclasses.Field[Any]') -> ParameterDescriptor:
+def _descriptor(item: 'dataclasses.Field[Any]', *, changes_unlocked: bool) -> ParameterDescriptor:
     meta = item.metadata
     low, high = meta['low'], meta['high']
-    descriptor = ParameterDescriptor(description=meta['sentence'], read_only=meta['read_only'])
+    descriptor = ParameterDescriptor(description=meta['sentence'])
+    if changes_unlocked and meta['read_only']:
+        descriptor.description += ' (may change while the node is unconfigured)'
+    else:
+        descriptor.read_only = meta['read_only']
     if meta['choices']:
         descriptor.additional_constraints = f'one of {", ".join(meta["choices"])}'
-    if low is not None or high is not None:
+    if low is not None and high is not None:
         if isinstance(item.default, float):
-            most = sys.float_info.max
-            descriptor.floating_point_range = [
-                FloatingPointRange(
-                    from_value=-most if low is None else float(low),
-                    to_value=most if high is None else float(high),
-                )
-            ]
+            span = FloatingPointRange(from_value=float(low), to_value=float(high))
+            descriptor.floating_point_range = [span]
         else:
-            descriptor.integer_range = [
-                IntegerRange(
-                    from_value=-(2**63) if low is None else int(low),
-                    to_value=2**63 - 1 if high is None else int(high),
-                    step=1,
-                )
-            ]
+            span = IntegerRange(from_value=int(low), to_value=int(high), step=1)
+            descriptor.integer_range = [span]
+    elif low is not None:  # a range without an end is more than tools can draw a slider for
+        descriptor.additional_constraints = f'at least {low}'
     return descriptor

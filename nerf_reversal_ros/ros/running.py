@@ -82,7 +82,7 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     try:
         try:
             node = make_node()
-            executor = MultiThreadedExecutor(num_threads=4)
+            executor = MultiThreadedExecutor(num_threads=6)
             executor.add_node(node)
             # The executor notices that a callback has raised at the next event: let there be one.
             node.create_timer(0.2, lambda: None, clock=STEADY)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Protocol
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
@@ -18,6 +17,8 @@ from nerf_reversal_ros.srv import LoadMap, Localize
 
 WAIT_FOR_PICTURE_S = 5.0
 """How long ~/localize waits for a picture when the request does not say."""
+LONGEST_WAIT_S = 60.0
+"""How long it may be told to wait."""
 
 NOT_CONFIGURED = 'the localizer is not configured: configure it first'
 
@@ -41,12 +42,15 @@ class Services:
     """Makes ~/load_map, ~/localize and ~/reset on ``node``, which is also ``served``."""
 
     def __init__(self, node: Node, served: Served) -> None:
-        self._served = served
-        # They may take long and wait for pictures: not in the group of anything else.
-        group = MutuallyExclusiveCallbackGroup()
-        node.create_service(LoadMap, '~/load_map', self._on_load_map, callback_group=group)
-        node.create_service(Localize, '~/localize', self._on_localize, callback_group=group)
-        node.create_service(Trigger, '~/reset', self._on_reset, callback_group=group)
+        self._served, self._log = served, node.get_logger()
+        # They may take long and wait for pictures: each in a group that nothing else is in.
+        for kind, name, callback in (
+            (LoadMap, '~/load_map', self._on_load_map),
+            (Localize, '~/localize', self._on_localize),
+            (Trigger, '~/reset', self._on_reset),
+        ):
+            group = MutuallyExclusiveCallbackGroup()
+            node.create_service(kind, name, callback, callback_group=group)
 
     def _on_load_map(
         self, request: LoadMap.Request, response: LoadMap.Response
@@ -60,7 +64,7 @@ class Services:
             kept = ' (the present map stays in use)' if self._served.answering else ''
             response.message = f'{error}{kept}'
         except Exception as error:  # a defect must not end the node, nor be hidden
-            get_logger('localizer').error(printable_traceback())
+            self._log.error(printable_traceback())
             response.message = f'internal error: {error!r} (the present map stays in use)'
         else:
             response.success, response.message = True, f'loaded the map {request.map_dir}'
@@ -78,6 +82,10 @@ class Services:
             _fill(response, answering.answer(request.image, given))
         elif watching is None:
             response.reason = 'the localizer is not active: activate it, or send a picture along'
+        elif not 0 <= request.timeout_s <= LONGEST_WAIT_S:
+            response.reason = (
+                f'timeout_s is {request.timeout_s:g}: give 0 to {LONGEST_WAIT_S:g} seconds'
+            )
         else:
             timeout_s = request.timeout_s or WAIT_FOR_PICTURE_S
             try:
@@ -95,6 +103,8 @@ class Services:
 
 
 def _fill(response: Localize.Response, answer: Answer) -> None:
-    response.accepted, response.reason = answer.status.accepted, answer.status.reason
+    status = answer.status
+    response.accepted, response.reason = status.accepted, status.reason
+    response.detail = status.detail
     if answer.poses is not None:
         response.pose = answer.poses.with_covariance

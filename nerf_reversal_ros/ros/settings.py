@@ -28,17 +28,22 @@ class LocalizerNodeConfig(Checked):
         '', 'publish the pose of this frame, such as base_link; empty: of the camera'
     )
     camera_frame: str = option(
-        '', 'optical frame of the camera in TF; empty: the frame that the pictures name'
+        '', 'optical frame of the camera, in TF and of ~/sensor_pose; empty: that of the pictures'
     )
     mounting: str = option(
         '', 'pose of the camera optical frame in base_frame, "x y z qx qy qz qw"; empty: from TF'
     )
-    publish_tf: bool = option(False, 'broadcast map_frame -> odom_frame (needs base_frame)')
+    publish_tf: bool = option(
+        False, 'broadcast map_frame -> odom_frame, smoothed (needs base_frame and tf2_ros)'
+    )
     odom_frame: str = option('odom', 'frame of the odometry, for publish_tf')
     use_odometry: bool = option(
         False, 'compare poses with the Odometry of base_frame that comes on the topic odom'
     )
     path_poses: int = option(1000, 'so many of the latest poses make ~/path', low=1, high=100_000)
+    rectified: bool = option(
+        False, 'the pictures are rectified (image_rect): take P of camera_info and no distortion'
+    )
     camera_info_timeout_s: float = option(
         1.0, 'a picture waits this long for the first camera_info [s]', low=0.0, high=60.0
     )
@@ -84,7 +89,8 @@ class LoopCloserNodeConfig(Checked):
         choices=('best_effort', 'reliable'),
     )
     publish_tf: bool = option(
-        False, 'broadcast map_frame -> odom_frame (needs tf2_ros); the localizer must not'
+        False,
+        'broadcast map_frame -> odom_frame, smoothed (needs tf2_ros); the localizer must not',
     )
     path_period_s: float = option(
         1.0, 'the corrected path is published no more often than this [s]', low=0.0, high=3600.0

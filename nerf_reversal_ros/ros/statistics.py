@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Callable
 import time
+from typing import NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 import numpy as np
@@ -36,6 +37,26 @@ def status_message(header: Header, outcome: Outcome) -> LocalizerStatus:
     return status
 
 
+class Present(NamedTuple):
+    """How a localizer node is at the moment."""
+
+    state: str
+    """Of its life cycle."""
+    map_dir: str
+    device: str = ''
+    """Where it computes; empty without a map."""
+    received: int = 0
+    """Pictures, since the start."""
+    dropped: int = 0
+    """Of these, replaced by a newer one before they were worked on."""
+    waiting: int = 0
+    """Pictures in the queue, which holds one."""
+    obstacle: str = ''
+    """What keeps pictures from coming in, as far as is known."""
+    failure: str = ''
+    """Why it could not be configured."""
+
+
 class Statistics:
     """
     Counts outcomes since the start or the last `reset`, and those of the last seconds.
@@ -67,10 +88,9 @@ class Statistics:
         if 'total' in latency:
             self._latencies_ms.append(latency['total'])
 
-    def diagnostic(
-        self, name: str, state: str, map_dir: str, received: int, dropped: int
-    ) -> DiagnosticStatus:
+    def diagnostic(self, name: str, present: Present) -> DiagnosticStatus:
         """Return the counts for /diagnostics: a warning while active without any pose."""
+        state, received = present.state, present.received
         now_s, outcomes = self._clock(), self._outcomes.copy()
         while len(self._past) > 1 and self._past[1][0] <= now_s - WINDOW_S:
             self._past.popleft()
@@ -82,19 +102,25 @@ class Statistics:
         answered, accepted = lately.total(), lately.pop(_ACCEPTED, 0)
         rejected = {reason: n for reason, n in sorted(outcomes.items()) if reason != _ACCEPTED}
 
-        status = DiagnosticStatus(name=name, hardware_id=map_dir, level=DiagnosticStatus.OK)
-        if state != 'active':
+        status = DiagnosticStatus(name=name, level=DiagnosticStatus.OK)
+        status.hardware_id = present.map_dir
+        if present.failure:
+            status.level, status.message = DiagnosticStatus.ERROR, present.failure
+        elif state != 'active':
             status.message = state
         elif not lately_received:
             status.level, status.message = DiagnosticStatus.WARN, 'no pictures come in'
+            if present.obstacle:
+                status.message += f': {present.obstacle}'
         elif answered and not accepted:
             reasons = ', '.join(f'{reason} ({n})' for reason, n in lately.most_common())
             status.level = DiagnosticStatus.WARN
             status.message = f'not localized for {now_s - self._accepted_s:.0f} s: {reasons}'
         else:
             status.message = 'localizing'
-        values: dict[str, object] = {'map': map_dir, 'state': state}
-        values |= {'received': received, 'dropped': dropped}
+        values: dict[str, object] = {'map': present.map_dir, 'state': state}
+        values |= {'device': present.device, 'queue depth': present.waiting}
+        values |= {'received': received, 'dropped': present.dropped}
         values |= {'published': outcomes[_ACCEPTED]}
         values |= {f'rejected: {reason}': n for reason, n in rejected.items()}
         lately_s = f'last {WINDOW_S:g} s'

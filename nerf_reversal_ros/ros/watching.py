@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
 import threading
 from typing import Any
 
@@ -19,6 +18,7 @@ from nerf_reversal_ros.ros.answering import Answer, Answering, refusal
 from nerf_reversal_ros.ros.camera_infos import CameraInfos
 from nerf_reversal_ros.ros.mailbox import Mailbox
 from nerf_reversal_ros.ros.odometry import nanoseconds, Odometer
+from nerf_reversal_ros.ros.reachability import obstacle
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 
@@ -88,9 +88,8 @@ class Watching:
                 callback,
                 QoSProfile(depth=depth, reliability=policy),
                 callback_group=group,
-                event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=partial(self._on_mismatch, name)
-                ),
+                # rclpy's executor fails when it waits for an event that is destroyed meanwhile.
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
             )
             for kind, name, callback, depth in wanted
         ]
@@ -112,6 +111,11 @@ class Watching:
         if self._odometer is not None:
             self._odometer.reset()
 
+    def obstacles(self) -> list[str]:
+        """Return sentences on what keeps publishers from the subscriptions."""
+        found = (obstacle(self._node, one) for one in self._subscriptions)
+        return [sentence for sentence in found if sentence]
+
     def close(self) -> bool:
         """End; tell whether the thread is not busy any more."""
         for subscription in self._subscriptions:
@@ -123,15 +127,9 @@ class Watching:
                 future.cancel()
         return ended
 
-    def _on_mismatch(self, name: str, info: Any) -> None:
-        self._node.get_logger().error(
-            f'a publisher of {self._node.resolve_topic_name(name)} offers another QoS than is'
-            f' asked for ({info.last_policy_kind.name.lower()}), so that nothing of it comes in:'
-            ' set the parameter reliability to best_effort, which goes with every publisher'
-        )
-
     def _notice_time(self, stamp: Time) -> None:
-        now_ns = nanoseconds(stamp)
+        if not (now_ns := nanoseconds(stamp)):
+            return  # a driver that sets no stamp tells no time
         latest_ns, self._latest_ns = self._latest_ns, now_ns
         if latest_ns is None or now_ns > latest_ns - BACK_S * 1e9:
             return
@@ -171,4 +169,5 @@ class Watching:
             answer.status.dropped = self.pictures.dropped
             if not self.pictures.closed:
                 self._publish(answer)
+            self._answering.catch_up()
         return answer
