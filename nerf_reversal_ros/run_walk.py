@@ -1,15 +1,15 @@
 """
-A walk through somebody else's NeRF: its renders, as the bag that a map is built from.
+A walk through somebody else's NeRF: its renders, as the bag that a field is fitted to.
 
 Where the run's training cameras were, its field is rendered, colours and depth. From there on a
 map is built as from any walk: the voxel field is fitted to the renders, and its PSNR against them
-is what baking lost.
+is what baking lost. Later stages learn from the pictures of the bag that is given with the run, if
+one is, else from the renders as well.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -25,17 +25,19 @@ from nerf_reversal_ros.alignment import (
 )
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.config import BuildConfig
+from nerf_reversal_ros.config import BuildConfig, CaptureConfig
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.baking import baking_effort, render_views
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.similarity import moved_poses, scale_of
+from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
+from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.files import remove
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.upright import floor_normal, solve_up
+from nerf_reversal_ros.walk import Walk
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.fields.nerfstudio_run import Run
@@ -45,22 +47,18 @@ LOCATED = 40
 RATE_HZ = 10
 FARTHEST = float(np.finfo(np.float16).max)
 """Depth beyond is unknown, in the units of the run: it is kept in half precision."""
+NEAR, LIKELY = 0.5, 2.0
+"""A room whose median depth is less than the first, or more than ``capture.max_depth_m``, is not
+in metres: it is taken to be the second [m]."""
 NOT_METRES = (
     'warning: lengths are those of the data that the run was trained on, metres only if those'
     ' were: give a BAG of the same room, or known positions by --align'
 )
-
-
-class RunWalk(NamedTuple):
-    """The rendered walk, in metres as far as they are known."""
-
-    capture: Capture
-    convention: Convention
-    """What takes poses of the user's own bag to the map."""
-    warnings: list[str]
-    """What the user should know."""
-    metrics: dict[str, float]
-    """How well the run was brought to metres."""
+GUESSED = (
+    'warning: lengths are a guess, for the data of the run are not in metres: one of their units'
+    ' is taken as {scale:.3g} m, with which half of what its cameras see is nearer than {likely:g}'
+    ' m; for lengths that are right give a BAG of the same room, or known positions by --align'
+)
 
 
 def walk_through_run(
@@ -72,7 +70,7 @@ def walk_through_run(
     device: torch.device,
     work_dir: Path,
     progress: ProgressCallback = silent,
-) -> RunWalk:
+) -> Walk:
     """
     Render a run where its training cameras were, as a capture in metres.
 
@@ -81,7 +79,8 @@ def walk_through_run(
     config_yml : Path
         Of the run.
     bag : Path, optional
-        A walk in the same room, with poses in metres: its pictures are found in the renders.
+        A walk in the same room, with poses in metres: its pictures are found in the renders, and
+        are what later stages learn from. It needs no depth if its pose convention is told.
     positions : Path, optional
         Instead of a bag: see `alignment.read_positions`.
     work_dir : Path
@@ -95,6 +94,8 @@ def walk_through_run(
     from nerf_reversal_ros.fields.nerfstudio_run import open_run  # it imports nerfstudio
 
     work_dir.mkdir(exist_ok=True)
+    share = config.field.validation_share
+    real = None if bag is None else open_capture(bag, config.capture, progress=progress)
     progress(Progress('run', 0, 1, f'reading {config_yml} as data, its checkpoint as weights'))
     run = open_run(config_yml, device)
     views, size = baking_effort(config.nerfstudio, device)
@@ -105,16 +106,18 @@ def walk_through_run(
         run.field(np.eye(4)), poses, camera, work_dir, max_depth_m=FARTHEST, progress=progress
     )
     warnings: list[str] = []
-    if bag is not None:
-        reference = open_capture(bag, config.capture, progress=progress)
-        aligned = aligned_by_pictures(reference, rgb, depth, poses, camera, progress)
-        convention = reference.convention
+    if real is not None:
+        learned = np.flatnonzero(~held_out_frames(len(real), share))
+        aligned = aligned_by_pictures(real, learned, rgb, depth, poses, camera, progress)
+        convention = real.convention
     elif positions is not None:
         aligned = aligned_by_positions(positions, run)
         convention = Convention('optical', np.eye(4), f'known positions of {positions.name}')
     else:
-        warnings.append(NOT_METRES)
-        aligned, convention = _upright(poses, depth, camera, config.capture.up_axis)
+        unit = likely_unit_m(depth, config.capture.max_depth_m)
+        told = GUESSED.format(scale=unit, likely=LIKELY) if unit != 1.0 else NOT_METRES
+        warnings.append(told)
+        aligned, convention = _upright(poses, depth, camera, config.capture.up_axis, unit)
     scale = scale_of(aligned.map_from_world)
     walk = work_dir / 'walk'
     remove(walk)
@@ -123,19 +126,43 @@ def walk_through_run(
             png = cv2.imencode('.png', cv2.cvtColor(rgb[index], cv2.COLOR_RGB2BGR))[1].tobytes()
             metres = depth[index].astype(np.float32) * np.float32(scale)
             writer.write(round((index + 1) * 1e9 / RATE_HZ), png, metres, camera, pose)
-    capture = open_capture(
+    renders = open_capture(
         walk,
-        replace(config.capture, min_move_m=0.0, min_turn_deg=0.0, blur_ratio=0.0),
+        CaptureConfig(
+            max_depth_m=config.capture.max_depth_m, min_move_m=0, min_turn_deg=0, blur_ratio=0
+        ),
         convention=Convention('optical', np.eye(4), 'the map itself'),
     )
     metrics = {'run_scale': scale, 'run_cameras': float(len(run.names))}
     if aligned.used:
         metrics |= {'aligned': float(aligned.used), 'alignment_error_m': aligned.error_m}
-    return RunWalk(capture, convention, warnings, metrics)
+    shown_by = run.camera if real is None else real.camera
+    return Walk(renders, real, shown_by, convention, share, warnings, metrics)
+
+
+def likely_unit_m(depth: NDArray[np.float16], max_depth_m: float) -> float:
+    """
+    Guess how long a unit of a run is by depths (N, H, W) of its renders.
+
+    Returns
+    -------
+    float
+        [m]; 1 if a room with such depths in metres is likely.
+    """
+    known = depth[:, ::4, ::4].astype(np.float64)
+    known = known[known > 0]
+    if not len(known):
+        raise BuildError(
+            'the renders of the run show nothing at its training cameras: its training was too'
+            ' short, or went wrong'
+        )
+    middle = float(np.median(known))
+    return 1.0 if NEAR <= middle <= max_depth_m else LIKELY / middle
 
 
 def aligned_by_pictures(
     reference: Capture,
+    frames: NDArray[np.int64],
     rgb: NDArray[np.uint8],
     depth: NDArray[np.float16],
     world_from_camera: Array,
@@ -145,7 +172,8 @@ def aligned_by_pictures(
     """
     Find pictures of a capture in metres in renders (N, H, W), and fit the similarity.
 
-    ``depth`` and ``world_from_camera`` are in the units of the run's world, whatever these are.
+    ``frames`` are the indices of the pictures that may be looked at; ``depth`` and
+    ``world_from_camera`` are in the units of the run's world, whatever these are.
     """
     rows = np.unique(np.linspace(0, len(rgb) - 1, LOCATED).astype(int))
     opaque = np.ones(rgb.shape[1:3], np.float32)
@@ -153,29 +181,35 @@ def aligned_by_pictures(
         (Rendering(rgb[row], depth[row].astype(np.float32), opaque), world_from_camera[row])
         for row in rows
     ]
-    wanted = np.unique(np.linspace(0, len(reference) - 1, LOCATED).astype(int))
+    wanted = frames[np.unique(np.linspace(0, len(frames) - 1, LOCATED).astype(int))]
 
-    def frames() -> Iterator[Frame]:
+    def pictures() -> Iterator[Frame]:
         for done, index in enumerate(wanted, start=1):
             yield reference.frame(int(index))
             progress(Progress('alignment', done, len(wanted)))
 
-    return align_poses(*locate_in_renders(frames(), views, camera))
+    return align_poses(*locate_in_renders(pictures(), views, camera))
 
 
 def _upright(
-    world_from_camera: Array, depth: NDArray[np.float16], camera: Camera, up_axis: str
+    world_from_camera: Array,
+    depth: NDArray[np.float16],
+    camera: Camera,
+    up_axis: str,
+    unit_m: float,
 ) -> tuple[Aligned, Convention]:
-    """Keep the run's own lengths, and turn its world z up."""
+    """Take a unit of the run's world as so many metres, and turn its z up."""
+    metric = similarity(unit_m)
+    cameras = moved_poses(metric, world_from_camera)
 
     def floor() -> Array | None:
         rng = np.random.default_rng(0)
         return floor_normal(
-            world_from_camera, lambda i: (depth[i].astype(np.float32), camera), rng
+            cameras, lambda i: (depth[i].astype(np.float32) * np.float32(unit_m), camera), rng
         )
 
-    turn, source = solve_up('optical', 'world', up_axis, '', world_from_camera, floor)
-    return Aligned(turn, 0, 0.0), Convention('optical', turn, source)
+    turn, source = solve_up('optical', 'world', up_axis, '', cameras, floor)
+    return Aligned(turn @ metric, 0, 0.0), Convention('optical', turn, source)
 
 
 def aligned_by_positions(path: Path, run: 'Run') -> Aligned:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from rooms import render_box_room
 
 from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
-from nerf_reversal_ros.fields.similarity import opengl_poses
+from nerf_reversal_ros.fields.similarity import moved_poses, opengl_poses, scale_of
 
 
 def write_scene(folder: Path, world_from_camera: NDArray[np.float64], poses, camera: Camera):
@@ -80,3 +81,19 @@ def train_run(scene: Path, output: Path, steps: int) -> tuple[Path, Any]:
         trainer.setup()
     trainer.train()
     return config.get_base_dir() / 'config.yml', trainer
+
+
+class PerfectRun:
+    """The room as a run would show it that was trained for long, in the run's own world."""
+
+    def __init__(self, world_from_room: NDArray[np.float64]) -> None:
+        self.room_from_world = np.linalg.inv(world_from_room)
+
+    def render(self, world_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
+        """Render one view a pose; depth is in units of the world."""
+        views = []
+        for pose in moved_poses(self.room_from_world, world_from_camera):
+            rgb, metres = render_box_room(pose, camera)
+            depth = metres / np.float32(scale_of(self.room_from_world))
+            views.append(Rendering(rgb, depth, np.ones_like(depth)))
+        return views

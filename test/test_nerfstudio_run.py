@@ -154,7 +154,7 @@ def test_a_run_comes_to_the_metres_of_a_bag_by_its_pictures(tmp_path):
     depth = np.stack([0.4 * view[1] for view in rendered]).astype(np.float16)
     there = moved_poses(WORLD_FROM_MAP, WALK[:12])
     capture = open_capture(bag, CaptureConfig())
-    aligned = aligned_by_pictures(capture, rgb, depth, there, CAMERA)
+    aligned = aligned_by_pictures(capture, np.arange(12), rgb, depth, there, CAMERA)
     errors = pose_errors(moved_poses(aligned.map_from_world, there), WALK[:12])
     assert errors.translation.max() < 0.05 and np.degrees(errors.rotation).max() < 1.0
 
@@ -372,6 +372,22 @@ def test_a_checkpoint_with_other_weights_is_told(run, name, sentence):
         opened(run)
 
 
+def test_splats_that_lack_weights_are_told(tmp_path):
+    from nerfstudio.data.scene_box import SceneBox
+    from nerfstudio.models.splatfacto import SplatfactoModelConfig
+
+    from nerf_reversal_ros.fields.nerfstudio_run import _load
+
+    box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
+    with nothing_fetched():
+        model = SplatfactoModelConfig(num_random=20).setup(scene_box=box, num_train_data=1)
+    held = model.state_dict()
+    _load(model, dict(held), tmp_path / 'step-1.ckpt')
+    del held['gauss_params.opacities']
+    with pytest.raises(BuildError, match=r'opacities and 0 other weights are missing or too many'):
+        _load(model, held, tmp_path / 'step-1.ckpt')
+
+
 def test_data_that_have_changed_since_the_training_are_told(run):
     told = run.parent / 'dataparser_transforms.json'
     then = json.loads(told.read_text())
@@ -391,10 +407,29 @@ def test_a_name_that_is_no_class_is_told(tmp_path):
         make_config(Named('nerfstudio', ()), tmp_path / 'config.yml')
 
 
-def test_a_choice_that_this_version_does_not_know_is_told(tmp_path):
-    choice = Named('nerfstudio.model_components.losses.DepthLossType', (99,))
-    with pytest.raises(BuildError, match=r'another version of nerfstudio than 1\.1\.5: 99 is not'):
+LOSSES = 'nerfstudio.model_components.losses.DepthLossType'
+PYTHON_3_11 = 'builtins.getattr'
+
+
+@pytest.mark.parametrize(
+    'choice', [Named(LOSSES, (2,)), Named(PYTHON_3_11, (Named(LOSSES, None), 'URF'))]
+)
+def test_a_choice_is_read_as_any_python_wrote_it(tmp_path, choice):
+    assert make_config(choice, tmp_path / 'config.yml').name == 'URF'
+
+
+@pytest.mark.parametrize(
+    'choice', [Named(LOSSES, (99,)), Named(PYTHON_3_11, (Named(LOSSES, None), 'mro'))]
+)
+def test_a_choice_that_this_version_does_not_know_is_told(tmp_path, choice):
+    with pytest.raises(BuildError, match=r'another version of nerfstudio than .*(99|mro)'):
         make_config(choice, tmp_path / 'config.yml')
+
+
+def test_an_attribute_of_something_else_than_a_choice_is_refused(tmp_path):
+    console = Named('nerfstudio.utils.rich_utils.CONSOLE', None)
+    with pytest.raises(BuildError, match='which is no configuration of nerfstudio: refused'):
+        make_config(Named(PYTHON_3_11, (console, 'print')), tmp_path / 'config.yml')
 
 
 def test_a_model_without_depth_is_told():

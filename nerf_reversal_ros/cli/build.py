@@ -3,8 +3,9 @@ Build a map, a NeRF of a room and a localizer for it, from one walk through the 
 
 Fields: voxel (the default, for CPUs), nerfacto and depth-nerfacto (trained by nerfstudio, for
 GPUs; small and slow on a CPU), or nerfstudio:CONFIG.yml, a run that somebody else trained. Such a
-run needs no BAG; with a BAG of the same room, or --align, its map is in metres. Nerfstudio's own
-tools run whatever a config.yml names; here it is read as data, and of its checkpoint only weights.
+run needs no BAG; with a BAG of the same room, or --align, its map is in metres, and the pictures
+of a BAG adjust and calibrate it. Nerfstudio's own tools run whatever a config.yml names; here it
+is read as data, and of its checkpoint only weights.
 
 A build that was stopped, for whatever reason, goes on when the same command is given again.
 """

@@ -113,7 +113,8 @@ def _judge(
     walked = map_.map_from_camera_walked
     reference = arguments.reference and opened(arguments.reference)
     if reference is not None:
-        refuse_other_walk(reference, walked)
+        counts = map_.manifest.get('capture', {}).get('counts', {})
+        refuse_other_walk(reference, walked[: counts.get('kept')])  # then cameras of a run
         correction = DepthCorrection(**map_.manifest.get('depth_correction', {}))
         reference = reference.with_depth(correction)  # the peers get what the map was built from
     capture = opened(arguments.bag)

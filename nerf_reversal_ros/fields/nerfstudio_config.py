@@ -19,6 +19,8 @@ from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.nerfstudio_library import VERSION
 
 _PYTHON = 'tag:yaml.org,2002:python/'
+_GETATTR = 'builtins.getattr'
+"""What Python 3.11 and later call to get a member of an enumeration; here only that is got."""
 
 
 class Named(NamedTuple):
@@ -108,11 +110,17 @@ def make_config(described: Any, path: Path, **replaced: Any) -> Any:
     name, values = described
     if name.startswith('pathlib.') and isinstance(values, tuple):
         return Path(*values)
-    made: Any = _class(name, path)
+    by_name = (
+        name == _GETATTR
+        and isinstance(values, tuple)
+        and len(values) == 2
+        and isinstance(values[0], Named)
+    )
+    made: Any = _class(values[0].name if by_name else name, path)
     if isinstance(made, type) and issubclass(made, Enum) and isinstance(values, tuple):
         try:
-            return made(*values)
-        except (TypeError, ValueError) as error:
+            return made[values[1]] if by_name else made(*values)
+        except (TypeError, ValueError, LookupError) as error:
             raise BuildError(
                 f'{path} was written by another version of nerfstudio than {VERSION}: {error};'
                 f' train the run anew with {VERSION}'

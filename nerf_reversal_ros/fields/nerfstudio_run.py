@@ -170,15 +170,15 @@ def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
     try:
-        # Splatfacto's own returns nothing.
-        missing, unexpected = model.load_state_dict(state, strict=False) or ((), ())
+        model.load_state_dict(state, strict=False)
     except (RuntimeError, KeyError) as error:  # a splatfacto looks for its means first
         reason = ' '.join(str(error).split())[:300]
         raise BuildError(
             f'the checkpoint {checkpoint} does not fit the model and the data of its config.yml'
             f' ({reason}): give those that it was trained with'
         ) from error
-    odd = [n for n in (*missing, *unexpected) if not n.startswith(_NOT_RENDERED)]
+    # Compared here, for splatfacto's own loading does not tell.
+    odd = sorted(n for n in model.state_dict().keys() ^ state if not n.startswith(_NOT_RENDERED))
     if any('tcnn' in name for name in odd):
         raise BuildError(
             f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, which is not installed'

@@ -1,0 +1,207 @@
+"""
+The stages of a build after the first: field, synthesis, atlas, regressor, calibration.
+
+Each but the last, which is quick, leaves its result in the map's staging folder and marks it
+there; what is marked is not made again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
+from nerf_reversal_ros.atlas_adjustment import adjust_atlas
+from nerf_reversal_ros.calibration import Calibration
+from nerf_reversal_ros.calibration_fitting import BARE, calibrate, collect, OPEN, variants
+from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.config import BuildConfig
+from nerf_reversal_ros.depth_calibration import calibrate_depth
+from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.fields.baking import bake
+from nerf_reversal_ros.fields.training_data import held_out_frames, load_training_data
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.fields.voxel_training import train_voxel_field
+from nerf_reversal_ros.hardening import Shot
+from nerf_reversal_ros.localization import Localizer
+from nerf_reversal_ros.map_store import MapWriter
+from nerf_reversal_ros.progress import Progress, ProgressCallback
+from nerf_reversal_ros.regressor import PoseRegressor
+from nerf_reversal_ros.regressor_training import real_views, train_regressor
+from nerf_reversal_ros.surface import sample_surface, Surface
+from nerf_reversal_ros.synthesis import synthesize_views, Views
+from nerf_reversal_ros.walk import Walk
+
+CALIBRATION_FRAMES = 40
+"""So many held-out frames, at most, are localized to calibrate."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """What every stage is told."""
+
+    writer: MapWriter
+    walk: Walk
+    config: BuildConfig
+    device: torch.device
+    progress: ProgressCallback
+
+
+def field_stage(build: Build, field: str) -> tuple[VoxelField, dict[str, Any]]:
+    """Train a field of a kind on what the walk shows; return it, and how good it is."""
+    writer, shown, config = build.writer, build.walk.shown, build.config
+    path = writer.path('field.safetensors')
+    if not writer.done('field'):
+        work_dir = writer.work_dir / 'field'
+        work_dir.mkdir(exist_ok=True)
+        training = np.flatnonzero(~held_out_frames(len(shown), config.field.validation_share))
+        correction = calibrate_depth(shown, training, build.progress)
+        room, report = _trained(
+            field, shown.with_depth(correction), config, build.device, work_dir, build.progress
+        )
+        room.save(path)
+        writer.mark('field', {**report, 'depth_correction': asdict(correction)})
+    # What is stored is what the robot will use, so that is what later stages use too.
+    return VoxelField.load(path, build.device), writer.info('field')
+
+
+def _trained(
+    field: str,
+    capture: Capture,
+    config: BuildConfig,
+    device: torch.device,
+    work_dir: Path,
+    progress: ProgressCallback,
+) -> tuple[VoxelField, dict[str, Any]]:
+    """Train a field of the wanted kind; one of nerfstudio is baked into a voxel field."""
+    if field == 'voxel':
+        return train_voxel_field(
+            capture,
+            config.field,
+            device=device,
+            seed=config.seed,
+            work_dir=work_dir,
+            progress=progress,
+        )
+    from nerf_reversal_ros.fields.nerfstudio_training import train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio_uncertainty import nerfacto_uncertainty
+
+    if field == 'depth-nerfacto' and not capture.has_depth:
+        raise BuildError(
+            'the capture has no depth, which depth-nerfacto learns from: take --field nerfacto,'
+            ' or record with a LiDAR or an RGB-D camera'
+        )
+    data = load_training_data(capture, config.field.validation_share, work_dir, progress)
+    original, report = train_nerfacto(
+        data,
+        field,
+        config.nerfstudio,
+        device=device,
+        seed=config.seed,
+        work_dir=work_dir,
+        progress=progress,
+    )
+    uncertainty = None
+    if config.nerfstudio.max_std_m > 0:
+        progress(Progress('uncertainty', 0, 1))
+        uncertainty = nerfacto_uncertainty(original, data)
+        progress(Progress('uncertainty', 1, 1))
+    room, baked = bake(
+        original,
+        data,
+        config,
+        device=device,
+        work_dir=work_dir / 'baking',
+        uncertainty=uncertainty,
+        progress=progress,
+    )
+    return room, {**report, **baked}
+
+
+def synthesis_stage(build: Build, room: VoxelField) -> Views:
+    """Render synthetic views around the walk."""
+    config = build.config.synthesis
+    views = synthesize_views(
+        room,
+        build.walk.training_poses,
+        build.walk.camera.shrunk_to(config.width),
+        config,
+        seed=build.config.seed,
+        work_dir=build.writer.work_dir / 'views',
+        progress=build.progress,
+    )
+    build.writer.mark('synthesis')
+    return views
+
+
+def atlas_stage(build: Build, room: VoxelField, views: Views) -> tuple[Atlas, Surface]:
+    """Find landmarks in renders, and move them to where the walk's pictures see them."""
+    writer, walk, config = build.writer, build.walk, build.config.atlas
+    paths = writer.path('atlas.safetensors'), writer.path('surface.safetensors')
+    if not writer.done('atlas'):
+        possible = np.concatenate([walk.training_poses, views.map_from_camera])
+        chosen = possible[spread_poses(possible, config.views)]
+        camera = walk.camera.shrunk_to(config.size)
+        rendered = []
+        for done, pose in enumerate(chosen, start=1):
+            rendered.append((room.render(pose[None], camera)[0], pose))
+            build.progress(Progress('atlas', done, len(chosen)))
+        training = np.flatnonzero(~walk.held_out)
+        atlas = build_atlas(rendered, camera)
+        adjust_atlas(atlas, walk.pictures, training, build.progress).save(paths[0])
+        sample_surface(rendered, camera).save(paths[1])
+        writer.mark('atlas')
+    return Atlas.load(paths[0]), Surface.load(paths[1])
+
+
+def regressor_stage(build: Build, room: VoxelField, views: Views) -> PoseRegressor:
+    """Learn poses from synthetic views and the walk's pictures."""
+    path = build.writer.path('regressor.safetensors')
+    if not build.writer.done('regressor'):
+        camera = build.walk.camera.shrunk_to(build.config.synthesis.width)
+        held_out = build.walk.held_out
+        pictures = real_views(build.walk.pictures, camera, room)
+        regressor = train_regressor(
+            views,
+            pictures.part(~held_out),
+            pictures.part(held_out),
+            camera,
+            build.config.regressor,
+            device=build.device,
+            seed=build.config.seed,
+            progress=build.progress,
+        )
+        regressor.save(path)
+        build.writer.mark('regressor')
+    return PoseRegressor.load(path, build.device)
+
+
+def calibration_stage(
+    build: Build, atlas: Atlas, surface: Surface, regressor: PoseRegressor
+) -> tuple[Calibration, dict[str, Any]]:
+    """
+    Localize held-out pictures, easy and hard, and learn from the errors that they show.
+
+    Without real pictures nothing is learned: renders are too much like the map.
+    """
+    real = build.walk.real
+    if real is None:
+        return Calibration(), {'calibration_poses': 0, 'calibration_right': 0}
+    localizer = Localizer(atlas, surface, regressor, build.walk.poses[:, :3, 3], BARE, OPEN)
+    held_out = np.flatnonzero(build.walk.held_out)
+    places = np.linspace(0, max(0, len(held_out) - 1), min(CALIBRATION_FRAMES, len(held_out)))
+    chosen = held_out[places.astype(int)]
+
+    def shots() -> Iterator[Shot]:
+        for done, index in enumerate(chosen, start=1):
+            frame = real.frame(int(index))
+            yield from variants(
+                Shot(frame.rgb, frame.camera, frame.map_from_camera),
+                build.config.seed + int(index),
+            )
+            build.progress(Progress('calibration', done, len(chosen)))
+
+    return calibrate(collect(localizer, shots()))
