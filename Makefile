@@ -38,7 +38,7 @@ lint: setup
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-setup: $(VENV)/.built
+setup: $(VENV)/.built $(VENV)/.tf2_msgs
 
 clean:
 	rm -rf $(VENV) demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -62,15 +62,26 @@ $(VENV)/.names: FORCE | $(VENV)/.created
 	@find nerf_reversal_ros config launch -type f ! -name '*.pyc' 2>/dev/null | sort > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-# Inside the build folder, for ament writes its list of links to where it runs.
+# $(call build,SOURCES,FOLDER): into $(VENV), inside a build folder, for ament writes its list of
+# links to where it runs.
+define build
+@mkdir -p $(VENV)/$(2)
+@cd $(VENV)/$(2) && { cmake -G Ninja -S $(1) -B . -DBUILD_TESTING=OFF \
+    -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(HERE) \
+    -DPython3_EXECUTABLE=$(HERE)/bin/python -DAMENT_CMAKE_SYMLINK_INSTALL=ON \
+    -DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/ros_wheels.cmake \
+  && cmake --build . && cmake --install . ; } > build.log 2>&1 \
+  || { tail -n 40 build.log; echo 'the messages could not be built: see $(HERE)/$(2)/build.log'; exit 1; }
+endef
+
 $(VENV)/.built: $(VENV)/.installed $(VENV)/.names $(CMAKE_INPUTS)
 	@echo 'building the messages'
 	rm -rf $(VENV)/lib/python3*/site-packages/nerf_reversal_ros $(VENV)/share/nerf_reversal_ros
-	@mkdir -p $(VENV)/build
-	@cd $(VENV)/build && { cmake -G Ninja -S $(CURDIR) -B . -DBUILD_TESTING=OFF \
-	    -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(HERE) \
-	    -DPython3_EXECUTABLE=$(HERE)/bin/python -DAMENT_CMAKE_SYMLINK_INSTALL=ON \
-	    -DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/ros_wheels.cmake \
-	  && cmake --build . && cmake --install . ; } > build.log 2>&1 \
-	  || { tail -n 40 build.log; echo 'the messages could not be built: see $(HERE)/build/build.log'; exit 1; }
+	$(call build,$(CURDIR),build)
+	@touch $@
+
+# For the tests of TF: tf2_msgs, which is not on PyPI. In $(VENV) alone, where no other ROS 2 looks.
+$(VENV)/.tf2_msgs: $(VENV)/.installed $(shell find test/tf2_msgs -type f)
+	@echo 'building tf2_msgs for the tests'
+	$(call build,$(CURDIR)/test/tf2_msgs,build_tf2_msgs)
 	@touch $@

@@ -30,7 +30,7 @@ from demo.render_room import (
 from demo.renderer import RawFrame, Renderer
 from demo.room import SIZE_M
 
-DISTANCES_M = (0.5, 1.0)
+DISTANCES_M = (0.5, 1.0, 0.25)
 NEAR_M = 0.4
 """Matter this near is in the way if it fills `NEAR_SHARE` of the picture."""
 NEAR_SHARE = 0.05

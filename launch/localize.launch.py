@@ -1,8 +1,6 @@
 """Tell where the camera is in a map: ros2 launch nerf_reversal_ros localize.launch.py map:=DIR."""
 
-from launch import LaunchDescription, substitutions
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.conditions import IfCondition
+from launch import actions, conditions, LaunchDescription, substitutions
 from launch.substitutions import LaunchConfiguration as Arg
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as Value
@@ -10,7 +8,7 @@ from launch_ros.substitutions import FindPackageShare
 
 CONFIG = [FindPackageShare('nerf_reversal_ros'), '/config/']
 ARGUMENTS = {
-    'map': (None, 'map folder written by the builder'),
+    'map': (None, 'map folder written by the builder'), 'rviz': ('false', 'start RViz as well'),
     'transport': ('compressed', 'compressed (CompressedImage) or raw (Image)'),
     'image': (substitutions.PythonExpression(['"image" if "', Arg('transport'), '" == "raw" else '
                                               '"image/compressed"']), 'topic of the pictures'),
@@ -29,12 +27,14 @@ def generate_launch_description():
     given = {name: Value(Arg(arg), value_type=str) for name, arg in NAMES.items()}
     given |= {name: Value(Arg(name), value_type=bool) for name in ('autostart', 'use_sim_time')}
     return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=sentence)
+        *(actions.DeclareLaunchArgument(name, default_value=default, description=sentence)
           for name, (default, sentence) in ARGUMENTS.items()),
-        *(SetEnvironmentVariable(
-            f'{dds}_DEFAULT_PROFILES_FILE', [*CONFIG, 'fastdds_large_messages.xml'],
-            condition=IfCondition(Arg('large_messages'))) for dds in ('FASTDDS', 'FASTRTPS')),
+        *(actions.SetEnvironmentVariable(
+            f'FAST{dds}_DEFAULT_PROFILES_FILE', [*CONFIG, 'fastdds_large_messages.xml'],
+            condition=conditions.IfCondition(Arg('large_messages'))) for dds in ('DDS', 'RTPS')),
         Node(package='nerf_reversal_ros', executable='localizer', name='localizer',
              namespace=Arg('namespace'), parameters=[Arg('params_file'), given], output='screen',
              remappings=[(name, Arg(argument)) for name, argument in TOPICS.items()]),
-    ])
+        Node(package='rviz2', executable='rviz2', condition=conditions.IfCondition(Arg('rviz')),
+             arguments=['-d', [*CONFIG, '../rviz/nerf_reversal.rviz']],
+             parameters=[{'use_sim_time': given['use_sim_time']}])])

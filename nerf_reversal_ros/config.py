@@ -97,6 +97,9 @@ class CaptureConfig(Checked):
     camera_info_topic: str = option(
         '/record3d/device_0/rgb/camera_info', 'CameraInfo of the colour pictures'
     )
+    rectified: bool = option(
+        False, 'the pictures are rectified (image_rect): take P of camera_info and no distortion'
+    )
     pose_topic: str = option(
         '/record3d/device_0/camera_pose', 'PoseStamped or Odometry; empty: take TF instead'
     )

@@ -98,7 +98,7 @@ def scan_bag(
             size.check(raw, message, grey.shape)
             pictures.setdefault(raw.stamp_ns, (Place.of(raw), sharpness(grey)))
     _refuse_unusable(bag, config, done, damaged, infos)
-    found.colours = _through_lenses(bag, pictures, infos, size.pixels)
+    found.colours = _through_lenses(bag, pictures, infos, size.pixels, config.rectified)
     found.depths.sort(key=lambda place: place.stamp_ns)
     found.counts = {
         'pictures': done,
@@ -161,6 +161,7 @@ def _through_lenses(
     pictures: dict[int, tuple[Place, float]],
     infos: dict[int, Any],
     size: tuple[int, int],
+    rectified: bool,
 ) -> list[Colour]:
     """Give every picture, by stamp, the intrinsics that were measured nearest in time."""
     info_stamps = np.array(sorted(infos), np.int64)
@@ -170,7 +171,8 @@ def _through_lenses(
         stamps, nearest(info_stamps, np.array(stamps, np.int64)), strict=True
     ):
         try:
-            lens = lens_from_info(infos[int(info_stamps[position])], *size)
+            info = infos[int(info_stamps[position])]
+            lens = lens_from_info(info, *size, rectified=rectified)
         except ImageError as error:
             raise CaptureError(f'the bag {bag.path}: {error}') from error
         place, sharp = pictures[stamp]

@@ -1,5 +1,6 @@
 """What every test runs in: a ROS 2 that hears nothing but itself, and two threads."""
 
+import importlib
 import importlib.util
 import os
 from pathlib import Path
@@ -41,6 +42,19 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no recorded rooms in {folder}: NERF_REVERSAL_DATA may name their folder')
     return folder
+
+
+@pytest.fixture(scope='module')
+def tf2_ros():
+    """Return the tf2_ros that is installed, else what stands in for it."""
+    from ros_rig import TF2_STANDIN
+
+    pytest.importorskip('tf2_msgs', reason='`make setup` builds it, where no ROS 2 brings it')
+    sys.path[:0] = TF2_STANDIN
+    yield importlib.import_module('tf2_ros')
+    for folder in TF2_STANDIN:  # other tests are to see that there is none
+        sys.path.remove(folder)
+        del sys.modules['tf2_ros']
 
 
 @pytest.fixture(scope='session')

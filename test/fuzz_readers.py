@@ -114,17 +114,23 @@ def camera_info(_: Path) -> Reader:
         for _ in range(draw(st.integers(0, 2))):
             k[draw(st.integers(0, 8))] = draw(floats)
         sizes = st.one_of(st.sampled_from([0, 64, 48, 640, 480]), st.integers(0, 2**32 - 1))
+        region = ('x_offset', 'y_offset', 'width', 'height')
         model = draw(st.sampled_from(['plumb_bob', 'equidistant', 'rational_polynomial', '', '?']))
         lens = lens_from_info(
             SimpleNamespace(
                 width=draw(sizes),
                 height=draw(sizes),
                 k=k,
+                p=draw(st.lists(floats, min_size=12, max_size=12)),
                 d=draw(st.lists(floats, max_size=15)),
                 distortion_model=model,
+                roi=SimpleNamespace(**{name: draw(sizes) for name in region}),
+                binning_x=draw(sizes),
+                binning_y=draw(sizes),
             ),
             64,
             48,
+            rectified=draw(st.booleans()),
         )
         lens.undistorted_rgb(rgb)
         lens.scaled_to(32, 24).undistorted_depth(depth)

@@ -182,15 +182,17 @@ def _completed(description, arguments):
 
 
 def _words(node, folder, arguments):
-    words = ['--ros-args', '-r', f'__node:={node["name"]}']
+    words = [text(word, arguments) for word in node.get('arguments', ())]
+    name = node.get('name', node['executable'])
+    words += ['--ros-args', '-r', f'__node:={name}']
     if namespace := text(node.get('namespace', ''), arguments):
         words += ['-r', f'__ns:=/{namespace.lstrip("/")}']
     for number, given in enumerate(node['parameters']):
-        file = Path(folder, f'{node["name"]}{number}.yaml')
+        file = Path(folder, f'{name}{number}.yaml')
         if isinstance(given, dict):
             values = {
-                name: value.resolved(arguments) if isinstance(value, ParameterValue) else value
-                for name, value in given.items()
+                key: value.resolved(arguments) if isinstance(value, ParameterValue) else value
+                for key, value in given.items()
             }
             file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
         else:

@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import importlib.util
 import os
 from pathlib import Path
 import signal
@@ -19,7 +20,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHONPATH = os.pathsep.join([str(ROOT), *sys.path])
+TF2_STANDIN = [] if importlib.util.find_spec('tf2_ros') else [str(ROOT / 'test/tf2_standin')]
+"""Where the nodes find a tf2_ros, if none is installed."""
+PYTHONPATH = os.pathsep.join([str(ROOT), *TF2_STANDIN, *sys.path])
 """Of processes: the source tree, then all that this one finds, as where ROS was sourced."""
 SOON_S = 10.0
 """A node has ended by then, on a busy machine too; `interruptions` measures how long it takes."""
@@ -121,6 +124,7 @@ class Rig:
         """Leave the graph."""
         self.context.try_shutdown()
         self._thread.join()
+        self.node.destroy_node()
 
     def collect(self, kind, topic, qos=100):
         """Return a list that grows by every message on a topic."""

@@ -158,7 +158,11 @@ def test_random_damage_never_escapes_as_another_error():
 
 def info(width, height, focal=500.0):
     k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
-    return SimpleNamespace(width=width, height=height, k=k)
+    p = [focal / 2, 0.0, width / 2, 0.0, 0.0, focal / 2, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
+    whole = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)
+    return SimpleNamespace(
+        width=width, height=height, k=k, p=p, roi=whole, binning_x=0, binning_y=0
+    )
 
 
 def test_intrinsics_are_scaled_to_a_resized_picture():
@@ -177,3 +181,20 @@ def test_intrinsics_of_another_shape_or_not_filled_in_are_refused():
         camera_from_info(info(640, 480), 640, 360)
     with pytest.raises(ImageError, match='is camera_info filled in'):
         camera_from_info(info(640, 480, focal=0.0), 640, 480)
+
+
+def test_a_region_of_interest_is_a_picture_of_its_own():
+    cropped = info(640, 480)
+    cropped.roi.x_offset, cropped.roi.y_offset = 100, 50
+    cropped.roi.width, cropped.roi.height = 320, 240
+    camera = camera_from_info(cropped, 320, 240)
+    assert (camera.fx, camera.cx, camera.cy) == (500.0, 220.0, 190.0)
+    cropped.binning_x = cropped.binning_y = 2
+    camera = camera_from_info(cropped, 160, 120)
+    assert (camera.width, camera.fx) == (160, 250.0)
+    with pytest.raises(ImageError, match=r'region of interest that gives 160x120 pixels, but'):
+        camera_from_info(cropped, 640, 480)
+
+
+def test_rectified_pictures_have_the_projection_of_the_camera_info():
+    assert camera_from_info(info(640, 480), 640, 480, rectified=True).fx == 250.0

@@ -20,6 +20,7 @@ from nerf_reversal_ros.config import (
     RECORD3D_TOPICS,
 )
 from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig, LoopCloserNodeConfig
 
 LAUNCH = Path(__file__).resolve().parents[1] / 'launch'
@@ -104,8 +105,8 @@ def test_the_topic_of_the_pictures_follows_the_transport(tmp_path, arguments, to
 @pytest.mark.parametrize(
     ('node', 'classes'),
     [
-        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig)),
-        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig)),
+        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig, SmoothingConfig)),
+        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig, SmoothingConfig)),
     ],
 )
 def test_a_shipped_parameter_file_holds_known_names_and_their_defaults(node, classes):
@@ -149,6 +150,18 @@ def test_localize_for_raw_pictures_sets_the_profile_for_both_names_of_fast_dds(t
     }
     assert Path(profile).is_file()
     assert str(LAUNCH.parent / 'config/localizer.yaml') in words
+
+
+def test_localize_starts_rviz_with_our_display_if_it_is_asked_to(tmp_path):
+    description = launch_standin.load(LAUNCH / 'localize.launch.py')
+    given = {'map': 'kitchen', 'rviz': 'true', 'use_sim_time': 'true'}
+    localizer, rviz = launch_standin.started(description, tmp_path, **given)
+    assert (localizer[0], rviz[0]) == ('localizer', 'rviz2')
+    option, display = rviz[1][:2]
+    assert option == '-d'
+    assert Path(display).samefile(LAUNCH.parent / 'rviz/nerf_reversal.rviz')
+    parameters = yaml.safe_load(Path(rviz[1][-1]).read_text())
+    assert parameters['/**']['ros__parameters'] == {'use_sim_time': True}
 
 
 def test_evaluate_plays_a_bag_in_lockstep_and_judges_what_the_localizer_says(tmp_path):

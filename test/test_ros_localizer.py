@@ -3,9 +3,10 @@
 import contextlib
 from pathlib import Path
 import signal
+import threading
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -27,6 +28,7 @@ from ros_rig import (
     SOON_S,
     wait_until,
 )
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.msg import LocalizerStatus
@@ -416,8 +418,10 @@ def test_parameters_change_at_run_time_only_where_they_may(shared):
     assert not set_to('min_inliers', 2).successful
     refused = set_to('map_dir', '/elsewhere')
     assert not refused.successful
-    assert 'read-only' in refused.reason or 'cannot change' in refused.reason
-    assert not set_to('min_inliners', 7).successful
+    assert 'map_dir cannot change while the node is configured' in refused.reason
+    assert set_to('min_inliners', 7).reason == (
+        'unknown parameter min_inliners: did you mean min_inliers?'
+    )
 
 
 def test_diagnostics_tell_how_it_goes(shared):
@@ -472,3 +476,113 @@ def test_a_signal_that_is_given_again_while_the_node_closes_changes_nothing(robo
     assert process.interrupt(number, times=3) < SOON_S
     assert process.ended() == 0
     assert 'Traceback' not in process.output
+
+
+def test_a_transition_that_the_state_does_not_have_is_refused_and_the_node_goes_on(robot, start):
+    process = start(autostart=False)
+    assert not robot.change(Transition.TRANSITION_ACTIVATE)
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+    assert not robot.change(Transition.TRANSITION_CONFIGURE)
+    assert robot.change(Transition.TRANSITION_ACTIVATE)
+    for impossible in (Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_CLEANUP):
+        assert not robot.change(impossible)
+    assert robot.state == 'active'
+    process.says('is not possible in the state active: nothing is done')
+
+
+def test_it_is_activated_and_deactivated_while_pictures_leave_no_pause(robot, start):
+    """An executor that waits for what is destroyed meanwhile would end the process."""
+    process = start()
+    pictures = robot.node.create_publisher(CompressedImage, 'image/compressed', 5)
+    infos = robot.node.create_publisher(CameraInfo, 'camera_info', 5)
+    ended = threading.Event()
+
+    def show():
+        while not ended.is_set():
+            pictures.publish(picture())
+            infos.publish(camera_info())
+            time.sleep(0.003)
+
+    shower = threading.Thread(target=show)
+    shower.start()
+    try:
+        for _ in range(15):
+            assert robot.change(Transition.TRANSITION_DEACTIVATE), process.output
+            assert robot.change(Transition.TRANSITION_ACTIVATE), process.output
+    finally:
+        ended.set()
+        shower.join()
+    assert robot.show(picture(second=9)).accepted
+
+
+def test_a_node_that_is_not_active_leaves_the_gpu(robot, start):
+    process = start()
+    process.says('computes on auto')
+    assert robot.change(Transition.TRANSITION_DEACTIVATE)
+    process.says('computes on cpu')
+    process.lines.clear()
+    assert robot.change(Transition.TRANSITION_ACTIVATE)
+    process.says('computes on auto')
+
+
+@pytest.mark.parametrize('seconds', [float('inf'), float('nan'), -1.0, 1e300])
+def test_a_wait_that_makes_no_sense_is_refused(shared, seconds):
+    answer = shared.call(Localize, 'localizer/localize', timeout_s=seconds)
+    assert answer.reason == f'timeout_s is {seconds:g}: give 0 to 60 seconds'
+
+
+def test_while_one_waits_for_a_picture_another_may_reset(shared):
+    future = shared.ask(Localize, 'localizer/localize', timeout_s=30.0)
+    assert shared.call(Trigger, 'localizer/reset').success
+    assert not future.done()
+    shared.show(picture())
+    assert wait_until(future.done)
+
+
+def test_a_picture_that_is_sent_along_gets_its_reason_and_the_sentence_behind_it(shared):
+    broken = picture()
+    broken.data = broken.data[:60]
+    answer = shared.call(Localize, 'localizer/localize', image=broken, camera_info=camera_info())
+    assert answer.reason == 'unusable picture'
+    assert 'damaged' in answer.detail
+
+
+def test_pictures_of_another_type_are_named_with_the_remedy(robot, start):
+    process = start()
+    diagnostics = robot.collect(DiagnosticArray, '/diagnostics')
+    robot.node.create_publisher(Image, 'image/compressed', 1)
+    robot.node.create_publisher(CameraInfo, 'camera_info', 1)
+    process.says(
+        '/image/compressed is published as sensor_msgs/msg/Image, not as'
+        ' sensor_msgs/msg/CompressedImage: set image_transport to raw'
+    )
+    assert wait_until(lambda: 'set image_transport' in diagnostics[-1].status[0].message)
+
+
+def test_what_may_not_change_in_use_may_while_it_is_unconfigured(robot, start, tmp_path):
+    process = start(autostart=False, map_dir='/no/such')
+    diagnostics = robot.collect(DiagnosticArray, '/diagnostics')
+    assert not robot.change(Transition.TRANSITION_CONFIGURE)
+    process.says('there is no map /no/such')
+    (tmp_path / 'slow3').mkdir()
+    told = 'there is no map /no/such: build it first'
+    assert wait_until(lambda: diagnostics and diagnostics[-1].status[0].message == told)
+    assert diagnostics[-1].status[0].level == DiagnosticStatus.ERROR
+    assert robot.set_to('map_dir', str(tmp_path / 'slow3')).successful
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+    refused = robot.set_to('map_dir', '/elsewhere')
+    assert 'cannot change while the node is configured: clean it up' in refused.reason
+    (tmp_path / 'slow4').mkdir()
+    assert robot.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow4')).success
+    assert robot.change(Transition.TRANSITION_CLEANUP)
+    process.lines.clear()
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+    process.says('loads the map slow4')
+
+
+def test_a_picture_without_a_stamp_is_no_time_that_goes_back(shared, running):
+    running.lines.clear()
+    assert shared.show(picture((10, 20, 30), second=50)).accepted
+    assert shared.show(picture((10, 20, 30), second=0)).accepted
+    assert shared.show(picture((10, 20, 30), second=51)).accepted
+    assert 'went back' not in running.output

@@ -10,9 +10,16 @@ from rclpy.parameter import Parameter
 
 from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.settings import BuilderNodeConfig, LocalizerNodeConfig, PlayerConfig
+from nerf_reversal_ros.ros.settings import (
+    BuilderNodeConfig,
+    LocalizerNodeConfig,
+    LoopCloserNodeConfig,
+    PlayerConfig,
+)
+from nerf_reversal_ros.ros.transforms import Broadcast, TfOdometry
 
 
 @pytest.fixture
@@ -80,20 +87,34 @@ def test_other_nodes_refuse_what_belongs_together_and_is_not(node):
         Parameters(node(), PlayerConfig)
 
 
+BASED = {'base_frame': 'base_link'}
+MOUNTED = {**BASED, 'mounting': '0 0 0 0 0 0 1'}
+
+
 @pytest.mark.skipif(importlib.util.find_spec('tf2_ros') is not None, reason='tf2_ros is here')
 @pytest.mark.parametrize(
-    ('settings', 'sentence'),
+    ('make', 'sentence'),
     [
-        ({'base_frame': 'base_link'}, 'set the parameter mounting'),
+        (lambda node: Frames(node, LocalizerNodeConfig(**BASED)), 'set the parameter mounting'),
         (
-            {'base_frame': 'base_link', 'mounting': '0 0 0 0 0 0 1', 'publish_tf': True},
+            lambda node: Frames(node, LocalizerNodeConfig(**MOUNTED, publish_tf=True)),
             'set publish_tf to false',
         ),
+        (lambda node: Broadcast(node, 'map', 'odom', SmoothingConfig), 'set publish_tf to false'),
+        (lambda node: TfOdometry(node, LoopCloserNodeConfig(), print), 'odometry_source to topic'),
     ],
 )
-def test_what_needs_tf2_ros_says_so_where_it_is_missing(node, settings, sentence):
+def test_what_needs_tf2_ros_says_so_where_it_is_missing(node, make, sentence):
     with pytest.raises(ConfigError, match=f'needs tf2_ros, which is not installed.*{sentence}'):
-        Frames(node(), LocalizerNodeConfig(**settings))
+        make(node())
+
+
+def test_without_publish_tf_and_with_a_mounting_no_tf2_ros_is_needed(node):
+    for config in (LocalizerNodeConfig(), LocalizerNodeConfig(**MOUNTED)):
+        frames = Frames(node(), config)
+        frames.start()
+        assert (frames.base_from_camera('camera') is None) == (not config.mounting)
+        frames.close()
 
 
 def test_parameters_describe_themselves(node):
@@ -108,7 +129,8 @@ def test_parameters_describe_themselves(node):
     assert (limits.from_value, limits.to_value) == (0.0, 1.0)
     assert transport.read_only
     assert transport.additional_constraints == 'one of compressed, raw'
-    assert inliers.integer_range[0].from_value == 12
+    assert not inliers.integer_range  # without an end no slider could be drawn
+    assert inliers.additional_constraints == 'at least 12'
 
 
 def test_parameters_change_only_where_they_may(node):
@@ -124,3 +146,26 @@ def test_parameters_change_only_where_they_may(node):
     assert not set_to('hypotheses', 1.5)
     assert not set_to('map_dir', 'elsewhere')
     assert parameters.get(LocalizerConfig).hypotheses == 9
+
+
+def test_what_is_read_only_may_change_as_long_as_the_node_says_so(node):
+    tested, unlocked = node(), True
+    parameters = localizer_parameters(tested, unlocked=lambda: unlocked)
+
+    def set_to(name, value):
+        return tested.set_parameters_atomically([Parameter(name, value=value)])
+
+    told = tested.describe_parameters(['map_dir'])[0]
+    assert not told.read_only
+    assert told.description.endswith('(may change while the node is unconfigured)')
+    assert set_to('map_dir', 'kitchen').successful
+    unlocked = False
+    assert 'clean it up, set it' in set_to('map_dir', 'attic').reason
+    parameters.put('map_dir', 'cellar')  # by the node itself
+    assert parameters.get(LocalizerNodeConfig).map_dir == 'cellar'
+
+
+def test_qos_overrides_that_would_do_nothing_are_refused(node):
+    with pytest.raises(ConfigError, match='is not taken: set the parameter reliability instead'):
+        localizer_parameters(node(**{'qos_overrides./image.subscription.depth': 3}))
+    localizer_parameters(node(**{'qos_overrides./clock.subscription.depth': 3}))

@@ -19,12 +19,13 @@ from nerf_reversal_ros.errors import ImageError
 from nerf_reversal_ros.lens import lens_from_info
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate
-from nerf_reversal_ros.ros.frames import FrameError, Frames
+from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 from nerf_reversal_ros.ros.statistics import status_message
+from nerf_reversal_ros.ros.transforms import FrameError
 
 
 class PictureLocalizer(Protocol):
@@ -127,7 +128,7 @@ class Answering:
         while not changed.is_set():  # pictures that follow each other may keep the turn
             if self.turn.acquire(timeout=0.1):
                 try:
-                    self._change()
+                    self.catch_up()
                 finally:
                     self.turn.release()
 
@@ -141,11 +142,12 @@ class Answering:
         self._next.append(lambda: self._localizer.to(device))
         if self.turn.acquire(timeout=1.0):
             try:
-                self._change()
+                self.catch_up()
             finally:
                 self.turn.release()
 
-    def _change(self) -> None:
+    def catch_up(self) -> None:
+        """Make the changes that waited for the end of a picture; who calls it has the turn."""
         while self._next:
             self._next.pop(0)()
 
@@ -175,12 +177,11 @@ class Answering:
         lens = lens_from_info(info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified)
         base_from_camera = self._frames.base_from_camera(picture.header.frame_id)
         with self.turn:
-            self._change()
+            self.catch_up()
             localizer = self._localizer
             localizer.config = self._config()
             rgb = lens.undistorted_rgb(rgb)
             outcome = localizer.localize(rgb, lens.camera)
-            self._change()
         if odometer is not None and base_from_camera is not None:
             outcome = odometer.judge(outcome, picture.header.stamp, base_from_camera)
         status, seen = status_message(picture.header, outcome), Seen(rgb, lens.camera, outcome)

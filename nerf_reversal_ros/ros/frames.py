@@ -1,43 +1,32 @@
-"""Where the camera is mounted on the robot, and TF, which is optional."""
+"""The frames of the robot that the localizer needs: the camera on it, and odom in the map."""
 
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+import threading
 
-from geometry_msgs.msg import TransformStamped
-import numpy as np
-from numpy.typing import NDArray
-from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.time import Time
-from rclpy.timer import Timer
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.errors import ConfigError, NerfReversalError
-from nerf_reversal_ros.map_from_odom import MapFromOdom, SmoothingConfig
-from nerf_reversal_ros.ros.poses import (
-    matrix_from_transform,
-    mounting_from_text,
-    transform_from_matrix,
-)
+from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.map_from_odom import SmoothingConfig
+from nerf_reversal_ros.ros.odometry import nanoseconds
+from nerf_reversal_ros.ros.poses import mounting_from_text
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
+from nerf_reversal_ros.ros.transforms import Broadcast, FrameError, LATEST, Transforms
 
-Array = NDArray[np.float64]
-
-
-class FrameError(NerfReversalError):
-    """A transform between two frames is not known, or not yet."""
+MAX_WAITING = 30
+"""So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
+NO_ODOMETRY = 'publish the odometry on TF or set publish_tf to false'
 
 
 class Frames:
     """
-    The frames of the robot that the localizer node needs.
-
-    tf2_ros is imported only when the settings ask for TF.
+    Where the camera is mounted, and map -> odom for TF; TF only as far as settings ask for it.
 
     Parameters
     ----------
     node : Node
-        Subscribes and broadcasts.
+        Subscribes, broadcasts and warns.
     config : LocalizerNodeConfig
         What the frames are called.
     smoothing : callable
@@ -55,29 +44,19 @@ class Frames:
         config: LocalizerNodeConfig,
         smoothing: Callable[[], SmoothingConfig] = SmoothingConfig,
     ) -> None:
-        self._node = node
-        self._config = config
-        self._smoothing = smoothing
-        self._map_from_odom = MapFromOdom()
-        self._timer: Timer | None = None
+        self._node, self._config, self._smoothing = node, config, smoothing
         self._mounting = mounting_from_text(config.mounting) if config.mounting else None
-        self._buffer: Any = None
-        self._listener: Any = None
-        self._broadcaster: Any = None
-        looks_up = bool(config.base_frame) and self._mounting is None
-        if not (looks_up or config.publish_tf):
-            return
-        tf2_ros = (
-            import_tf2('publish_tf', 'set publish_tf to false')
-            if config.publish_tf
-            else import_tf2(f'base_frame {config.base_frame}', 'set the parameter mounting')
-        )
-        self._buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._transforms: Transforms | None = None
+        self._broadcast: Broadcast | None = None
+        self._waiting: deque[tuple[int, Array]] = deque(maxlen=MAX_WAITING)
+        self._lock = threading.Lock()
         if config.publish_tf:
-            self._broadcaster = tf2_ros.TransformBroadcaster(node)
-            if rate_hz := smoothing().tf_rate_hz:
-                self._timer = node.create_timer(1 / rate_hz, self._send)
+            self._transforms = Transforms(
+                node, 'publish_tf', 'set publish_tf to false', self._follow
+            )
+        elif config.base_frame and self._mounting is None:
+            needed_by = f'base_frame {config.base_frame}'
+            self._transforms = Transforms(node, needed_by, 'set the parameter mounting')
 
     def base_from_camera(self, picture_frame: str) -> Array | None:
         """
@@ -90,88 +69,75 @@ class Frames:
         """
         if not self._config.base_frame or self._mounting is not None:
             return self._mounting
+        assert self._transforms is not None
         camera_frame = self._config.camera_frame or picture_frame
         remedy = 'publish it or set the parameter mounting'
-        return self._lookup(self._config.base_frame, camera_frame, Time(), remedy)
+        return self._transforms.lookup(self._config.base_frame, camera_frame, LATEST, remedy)[1]
+
+    def start(self) -> None:
+        """Broadcast map -> odom from now on, if publish_tf is set."""
+        if self._config.publish_tf:
+            map_frame, odom_frame = self._config.map_frame, self._config.odom_frame
+            self._broadcast = Broadcast(self._node, map_frame, odom_frame, self._smoothing)
+
+    def stop(self) -> None:
+        """Broadcast nothing any more."""
+        broadcast, self._broadcast = self._broadcast, None
+        self.forget()
+        if broadcast is not None:
+            broadcast.close()
 
     def broadcast(self, header: Header, map_from_base: Array) -> None:
         """
         Let map -> odom follow a base that was at ``map_from_base`` at the stamp of ``header``.
 
-        Does nothing unless publish_tf is set.
-
-        Raises
-        ------
-        FrameError
-            When TF does not know where the base was in odom at that time.
+        The pose waits until TF has the odometry of its time.
         """
-        if self._broadcaster is None:
+        if self._broadcast is None:
             return
-        base, odom = self._config.base_frame, self._config.odom_frame
-        remedy = 'publish the odometry on TF or set publish_tf to false'
-        odom_from_base = self._lookup(odom, base, Time.from_msg(header.stamp), remedy)
-        self._map_from_odom.follow(map_from_base, odom_from_base, self._smoothing())
-        if self._timer is None:
-            self._send()
+        with self._lock:
+            if len(self._waiting) == MAX_WAITING:
+                odom, base = self._config.odom_frame, self._config.base_frame
+                self._warn(
+                    f'TF has no {odom} <- {base} as late as the last {MAX_WAITING} poses:'
+                    f' {NO_ODOMETRY}'
+                )
+            self._waiting.append((nanoseconds(header.stamp), map_from_base))
+        self._follow()
 
     def forget(self) -> None:
         """Take the next pose as the first: the clock went back, or the map is another one."""
-        self._map_from_odom.forget()
-
-    def _send(self) -> None:
-        if (map_from_odom := self._map_from_odom.present) is None:
-            return
-        ahead = Duration(nanoseconds=round(self._smoothing().tf_tolerance_s * 1e9))
-        header = Header(stamp=(self._node.get_clock().now() + ahead).to_msg())
-        header.frame_id = self._config.map_frame
-        message = TransformStamped(header=header, child_frame_id=self._config.odom_frame)
-        message.transform = transform_from_matrix(map_from_odom)
-        self._broadcaster.sendTransform(message)
+        with self._lock:
+            self._waiting.clear()
+        if (broadcast := self._broadcast) is not None:
+            broadcast.forget()
 
     def close(self) -> None:
         """Leave the topics of TF; not to be used afterwards."""
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
-        if self._listener is not None:
-            self._listener.unregister()
-        if self._broadcaster is not None:
-            self._node.destroy_publisher(self._broadcaster.pub_tf)
+        self.stop()
+        if self._transforms is not None:
+            self._transforms.close()
 
-    def _lookup(self, target: str, source: str, time: Time, remedy: str) -> Array:
-        stamped = looked_up(self._buffer, target, source, time, remedy)
-        return matrix_from_transform(stamped.transform)
+    def _follow(self) -> None:
+        """Follow the poses whose odometry is there."""
+        broadcast, transforms = self._broadcast, self._transforms
+        if broadcast is None or transforms is None or not self._waiting:
+            return
+        odom, base = self._config.odom_frame, self._config.base_frame
+        with self._lock:
+            try:
+                latest_ns, _ = transforms.lookup(odom, base, LATEST, NO_ODOMETRY)
+            except FrameError as error:
+                self._warn(str(error))
+                return
+            while self._waiting and (latest_ns == 0 or self._waiting[0][0] <= latest_ns):
+                stamp_ns, map_from_base = self._waiting.popleft()
+                try:
+                    _, odom_from_base = transforms.lookup(odom, base, stamp_ns, NO_ODOMETRY)
+                except FrameError as error:
+                    self._warn(str(error))
+                else:
+                    broadcast.follow(map_from_base, odom_from_base)
 
-
-def import_tf2(needed_by: str, remedy: str) -> Any:
-    """
-    Return the module tf2_ros.
-
-    Raises
-    ------
-    ConfigError
-        When it is not installed.
-    """
-    try:
-        import tf2_ros
-    except ImportError as error:
-        raise ConfigError(
-            f'{needed_by} needs tf2_ros, which is not installed: install it or {remedy}'
-        ) from error
-    return tf2_ros
-
-
-def looked_up(buffer: Any, target: str, source: str, time: Time, remedy: str) -> TransformStamped:
-    """
-    Return target_from_source at a time (0: the latest) from a buffer of tf2_ros.
-
-    Raises
-    ------
-    FrameError
-        When TF does not know it.
-    """
-    import tf2_ros
-
-    try:
-        return buffer.lookup_transform(target, source, time)
-    except tf2_ros.TransformException as error:
-        raise FrameError(f'TF does not know {target} <- {source} ({error}): {remedy}') from error
+    def _warn(self, sentence: str) -> None:
+        self._node.get_logger().warning(sentence, throttle_duration_sec=10.0)

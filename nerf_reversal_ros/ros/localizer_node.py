@@ -14,9 +14,9 @@ from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer, Poses
+from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer
 from nerf_reversal_ros.ros.display import Display, Shown
-from nerf_reversal_ros.ros.frames import FrameError, Frames
+from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.lifecycle import refuse_impossible_transitions
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.parameters import Parameters
@@ -121,6 +121,7 @@ class LocalizerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and publish."""
         assert self.answering is not None
+        assert self._frames is not None
         try:
             self.answering.to(self._config().device)
         except NerfReversalError as error:  # a GPU that is not there any more
@@ -132,6 +133,7 @@ class LocalizerNode(LifecycleNode):
             odometry = partial(self._options.get, OdometryConfig)
             odometer = Odometer(self._settings.base_frame, odometry, self.get_logger())
         activated = super().on_activate(state)  # the publishers, before there is what to publish
+        self._frames.start()
         self._state = 'active'
         self.watching = Watching(
             self,
@@ -172,7 +174,10 @@ class LocalizerNode(LifecycleNode):
     def close(self) -> bool:
         """End the work on pictures; tell whether no thread is busy any more."""
         watching, self.watching = self.watching, None
-        return watching is None or watching.close()
+        ended = watching is None or watching.close()
+        if (frames := self._frames) is not None:
+            frames.stop()
+        return ended
 
     def load(self, map_dir: Path) -> None:
         """Use another map from now on; an error leaves the present one."""
@@ -244,7 +249,8 @@ class LocalizerNode(LifecycleNode):
             self._pose.publish(answer.poses.pose)
             self._pose_with_covariance.publish(answer.poses.with_covariance)
             self._sensor_pose.publish(answer.poses.of_sensor)
-            self._broadcast(answer.poses)
+            if (frames := self._frames) is not None:
+                frames.broadcast(answer.poses.pose.header, answer.poses.map_from_frame)
         elif status.reason == LocalizerStatus.UNUSABLE_PICTURE:
             log.error(status.detail, throttle_duration_sec=10.0)
         else:
@@ -252,13 +258,6 @@ class LocalizerNode(LifecycleNode):
             log.info(text, throttle_duration_sec=1.0)
         self._status.publish(status)
         self._display.show(answer)
-
-    def _broadcast(self, poses: Poses) -> None:
-        try:
-            if (frames := self._frames) is not None:
-                frames.broadcast(poses.pose.header, poses.map_from_frame)
-        except FrameError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=10.0)
 
     def _publish_diagnostics(self) -> None:
         message = DiagnosticArray()

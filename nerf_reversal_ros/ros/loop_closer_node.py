@@ -1,6 +1,7 @@
 """The loop closer as a node: odometry and the localizer's poses in, the corrected path out."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
@@ -15,6 +16,7 @@ from std_srvs.srv import Trigger
 from nerf_reversal_ros.config import LoopClosureConfig
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.loop_closure import Closure, LoopCloser
+from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LoopClosure
 from nerf_reversal_ros.ros.odometry import nanoseconds, odom_from_base
 from nerf_reversal_ros.ros.parameters import Parameters
@@ -26,21 +28,22 @@ from nerf_reversal_ros.ros.poses import (
 )
 from nerf_reversal_ros.ros.running import DONE, LATCHED, run, STEADY
 from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
-from nerf_reversal_ros.ros.transforms import Transforms
+from nerf_reversal_ros.ros.transforms import Broadcast, TfOdometry
 
 
 class LoopCloserNode(Node):
     """
     Corrects the odometry's drift by the poses of the localizer; see `LoopCloser`.
 
-    Until the first pose of the localizer was accepted, only closures are published.
+    Until the first pose of the localizer was accepted, only closures are published. What goes out
+    on TF follows the correction smoothly; ``~/map_from_odom`` is the correction itself.
     """
 
     interrupted_status = DONE
 
     def __init__(self) -> None:
         super().__init__('loop_closer', automatically_declare_parameters_from_overrides=True)
-        self._options = Parameters(self, LoopCloserNodeConfig, LoopClosureConfig)
+        self._options = Parameters(self, LoopCloserNodeConfig, LoopClosureConfig, SmoothingConfig)
         self._settings = settings = self._options.get(LoopCloserNodeConfig)
         self._closer = LoopCloser(self._options.get(LoopClosureConfig))
         self._path_is_new = False
@@ -48,8 +51,16 @@ class LoopCloserNode(Node):
         self._odometry = self.create_publisher(Odometry, '~/odometry', 10)
         self._map_from_odom = self.create_publisher(TransformStamped, '~/map_from_odom', LATCHED)
         self._closures = self.create_publisher(LoopClosure, '~/closures', 100)
-        self._transforms = Transforms(self, settings, self._hear)
-        if settings.odometry_source == 'topic':
+        self._odom_from_base = np.eye(4)
+        self._broadcast: Broadcast | None = None
+        if settings.publish_tf:
+            smoothing = partial(self._options.get, SmoothingConfig)
+            frames = settings.map_frame, settings.odom_frame
+            self._broadcast = Broadcast(self, *frames, smoothing)
+        self._tf_odometry: TfOdometry | None = None
+        if settings.odometry_source == 'tf':
+            self._tf_odometry = TfOdometry(self, settings, self._hear)
+        else:
             qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
             if settings.reliability == 'reliable':
                 qos.reliability = ReliabilityPolicy.RELIABLE
@@ -61,7 +72,10 @@ class LoopCloserNode(Node):
         self.create_timer(max(settings.path_period_s, 0.01), self._publish_path, clock=STEADY)
 
     def close(self) -> bool:
-        """Nothing runs in a thread of its own."""
+        """Leave TF; nothing runs in a thread of its own."""
+        for of_tf in (self._tf_odometry, self._broadcast):
+            if of_tf is not None:
+                of_tf.close()
         return True
 
     def _on_odometry(self, message: Odometry) -> None:
@@ -71,11 +85,12 @@ class LoopCloserNode(Node):
 
     def _hear(self, stamp: Time, pose: Array, message: Odometry | None = None) -> None:
         jumps, stamp_ns = self._closer.jumps, nanoseconds(stamp)
+        self._odom_from_base = pose
         self._closer.configure(self._options.get(LoopClosureConfig))
         closures = self._closer.hear(stamp_ns, pose)
         if self._closer.jumps > jumps:
             self.get_logger().warning('the time of the odometry jumped back: all begins anew')
-            self._path_is_new = True  # an empty one
+            self._start_over()
         self._publish(closures)
         now = self._closer.now()
         if now is None or now.stamp_ns != stamp_ns:
@@ -87,7 +102,11 @@ class LoopCloserNode(Node):
         if message is not None:
             corrected.twist = message.twist
         self._odometry.publish(corrected)
-        self._transforms.broadcast(self._transform(stamp_ns))
+
+    def _start_over(self) -> None:
+        self._path_is_new = True  # an empty one
+        if self._broadcast is not None:
+            self._broadcast.forget()
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         frame, wanted = message.header.frame_id, self._settings.map_frame
@@ -115,6 +134,10 @@ class LoopCloserNode(Node):
             if closure.accepted:
                 self._map_from_odom.publish(self._transform(closure.stamp_ns))
                 self._path_is_new = True
+            known = self._closer.graph.map_from_odom
+            agrees = closure.accepted or closure.reason == LoopClosure.NOTHING_NEW
+            if agrees and known is not None and self._broadcast is not None:
+                self._broadcast.follow(known @ self._odom_from_base, self._odom_from_base)
 
     def _message(self, closure: Closure) -> LoopClosure:
         told = closure._asdict()
@@ -144,7 +167,7 @@ class LoopCloserNode(Node):
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._closer.reset()
-        self._path_is_new = True
+        self._start_over()
         response.success, response.message = True, 'all poses are forgotten'
         return response
 

@@ -33,7 +33,9 @@ class LocalizerNodeConfig(Checked):
     mounting: str = option(
         '', 'pose of the camera optical frame in base_frame, "x y z qx qy qz qw"; empty: from TF'
     )
-    publish_tf: bool = option(False, 'broadcast map_frame -> odom_frame (needs base_frame)')
+    publish_tf: bool = option(
+        False, 'broadcast map_frame -> odom_frame, smoothed (needs base_frame and tf2_ros)'
+    )
     odom_frame: str = option('odom', 'frame of the odometry, for publish_tf')
     use_odometry: bool = option(
         False, 'compare poses with the Odometry of base_frame that comes on the topic odom'
@@ -87,7 +89,8 @@ class LoopCloserNodeConfig(Checked):
         choices=('best_effort', 'reliable'),
     )
     publish_tf: bool = option(
-        False, 'broadcast map_frame -> odom_frame (needs tf2_ros); the localizer must not'
+        False,
+        'broadcast map_frame -> odom_frame, smoothed (needs tf2_ros); the localizer must not',
     )
     path_period_s: float = option(
         1.0, 'the corrected path is published no more often than this [s]', low=0.0, high=3600.0

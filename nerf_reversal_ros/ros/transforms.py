@@ -1,70 +1,232 @@
-"""The loop closer's TF, which is optional: odometry from it, and map -> odom to it."""
+"""TF, which is optional: what it knows, the odometry in it, and map -> odom told to it."""
 
 from collections.abc import Callable
+import threading
 from typing import Any
 
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
+from rclpy.clock import ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.time import Time
+from rclpy.time import Time as AnyTime
+from std_msgs.msg import Header
 
+from nerf_reversal_ros.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.ros.frames import FrameError, import_tf2, looked_up
+from nerf_reversal_ros.map_from_odom import MapFromOdom, SmoothingConfig
 from nerf_reversal_ros.ros.odometry import nanoseconds
-from nerf_reversal_ros.ros.poses import matrix_from_transform
+from nerf_reversal_ros.ros.poses import matrix_from_transform, transform_from_matrix
+from nerf_reversal_ros.ros.running import STEADY
 from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
+
+LATEST = 0
+"""As a stamp: the latest time at which a transform is known."""
+BACK_NS = 1_000_000_000
+"""When the stamps of a frame go back by more than this, a bag was started again."""
+
+
+class FrameError(NerfReversalError):
+    """A transform between two frames is not known, or not yet."""
 
 
 class Transforms:
     """
-    TF as far as the settings ask for it; without that, tf2_ros is not imported.
+    What is said on /tf and /tf_static. tf2_ros is imported only when one of these is made.
 
     Parameters
     ----------
     node : Node
-        Whose timers and topics are used.
-    config : LoopCloserNodeConfig
-        Says whether odometry comes from TF, and whether map -> odom is broadcast.
-    hear : callable
-        Called with each new stamp and pose odom_from_base (4, 4) that TF has.
+        Subscribes.
+    needed_by, remedy : str
+        Which setting needs it, and what to do without: told when tf2_ros is not installed.
+    heard : callable, optional
+        Called, in a thread of the executor, after each transform that is not static.
 
     Raises
     ------
     ConfigError
-        When TF is needed and tf2_ros is not installed.
+        When tf2_ros is not installed.
     """
 
     def __init__(
-        self,
-        node: Node,
-        config: LoopCloserNodeConfig,
-        hear: Callable[[Any, Array], None],
+        self, node: Node, needed_by: str, remedy: str, heard: Callable[[], None] = lambda: None
+    ) -> None:
+        self._tf2_ros = _tf2_ros(needed_by, remedy)
+        self._buffer = self._tf2_ros.Buffer()
+        told = _Told(self._buffer, heard)
+        self._listener = self._tf2_ros.TransformListener(told, node)
+
+    def lookup(self, target: str, source: str, stamp_ns: int, remedy: str) -> tuple[int, Array]:
+        """
+        Return the stamp [ns], and target_from_source (4, 4), at a time [ns] or the `LATEST`.
+
+        The stamp is 0 when nothing on the way between the two frames ever moves.
+
+        Raises
+        ------
+        FrameError
+            When TF does not know it; ``remedy`` is what the user can do.
+        """
+        time = AnyTime(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME)
+        try:
+            found = self._buffer.lookup_transform(target, source, time)
+        except self._tf2_ros.TransformException as error:
+            known = f'TF does not know {target} <- {source} ({error}): {remedy}'
+            raise FrameError(known) from error
+        return nanoseconds(found.header.stamp), matrix_from_transform(found.transform)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.unregister()
+
+
+class _Told:
+    """
+    What the listener of tf2_ros takes for a buffer: passes all on to a real one.
+
+    A buffer refuses what is ten seconds older than what it knows, so that after the start of a bag
+    is played again it would learn nothing more. It is emptied then.
+    """
+
+    def __init__(self, buffer: Any, heard: Callable[[], None]) -> None:
+        self._buffer = buffer
+        self._heard = heard
+        self._latest_ns: dict[str, int] = {}
+
+    def set_transform(self, transform: TransformStamped, authority: str) -> None:
+        """Take one of /tf."""
+        frame, stamp_ns = transform.child_frame_id, nanoseconds(transform.header.stamp)
+        if stamp_ns < self._latest_ns.get(frame, stamp_ns) - BACK_NS:
+            self._buffer.clear()  # but for what is static
+            self._latest_ns.clear()
+        self._latest_ns[frame] = stamp_ns
+        self._buffer.set_transform(transform, authority)
+        self._heard()
+
+    def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
+        """Take one of /tf_static."""
+        self._buffer.set_transform_static(transform, authority)
+
+
+class TfOdometry:
+    """
+    Where the base is in odom, as TF has it, for the loop closer.
+
+    Parameters
+    ----------
+    node : Node
+        Subscribes, asks by a timer and warns.
+    config : LoopCloserNodeConfig
+        What the frames are called, and how often TF is asked.
+    hear : callable
+        Called with each new stamp and pose odom_from_base (4, 4).
+
+    Raises
+    ------
+    ConfigError
+        When tf2_ros is not installed.
+    """
+
+    def __init__(
+        self, node: Node, config: LoopCloserNodeConfig, hear: Callable[[Time, Array], None]
     ) -> None:
         self._node, self._config, self._hear = node, config, hear
+        self._transforms = Transforms(node, 'odometry_source tf', 'set odometry_source to topic')
         self._heard_ns = -1
-        self._broadcaster: Any = None
-        if config.odometry_source == 'tf':
-            tf2_ros = import_tf2('odometry_source tf', 'set odometry_source to topic')
-            self._buffer = tf2_ros.Buffer()
-            self._listener = tf2_ros.TransformListener(self._buffer, node)
-            node.create_timer(1.0 / config.tf_lookup_hz, self._ask)
-        if config.publish_tf:
-            tf2_ros = import_tf2('publish_tf', 'set publish_tf to false')
-            self._broadcaster = tf2_ros.TransformBroadcaster(node)
-
-    def broadcast(self, message: TransformStamped) -> None:
-        """Broadcast map -> odom, if publish_tf is set."""
-        if self._broadcaster is not None:
-            self._broadcaster.sendTransform(message)
+        self._timer = node.create_timer(1.0 / config.tf_lookup_hz, self._ask, clock=STEADY)
 
     def _ask(self) -> None:
         odom, base = self._config.odom_frame, self._config.base_frame
         remedy = 'publish the odometry on TF or set odometry_source to topic'
         try:
-            stamped = looked_up(self._buffer, odom, base, Time(), remedy)
+            stamp_ns, odom_from_base = self._transforms.lookup(odom, base, LATEST, remedy)
         except FrameError as error:
             self._node.get_logger().warning(str(error), throttle_duration_sec=10.0)
             return
-        stamp_ns = nanoseconds(stamped.header.stamp)
         if stamp_ns != self._heard_ns:
             self._heard_ns = stamp_ns
-            self._hear(stamped.header.stamp, matrix_from_transform(stamped.transform))
+            self._hear(AnyTime(nanoseconds=stamp_ns).to_msg(), odom_from_base)
+
+    def close(self) -> None:
+        """Stop asking and listening."""
+        self._node.destroy_timer(self._timer)
+        self._transforms.close()
+
+
+class Broadcast:
+    """
+    map -> odom on /tf, which follows poses as `SmoothingConfig` says. May be used by any thread.
+
+    Parameters
+    ----------
+    node : Node
+        Publishes; its clock dates what is sent.
+    map_frame, odom_frame : str
+        What the frames are called.
+    smoothing : callable
+        Returns how map -> odom follows the poses at present.
+
+    Raises
+    ------
+    ConfigError
+        When tf2_ros is not installed.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        map_frame: str,
+        odom_frame: str,
+        smoothing: Callable[[], SmoothingConfig],
+    ) -> None:
+        tf2_ros = _tf2_ros('publish_tf', 'set publish_tf to false')
+        self._node, self._smoothing = node, smoothing
+        self._map_frame, self._odom_frame = map_frame, odom_frame
+        self._broadcaster = tf2_ros.TransformBroadcaster(node)
+        self._map_from_odom = MapFromOdom()
+        self._lock = threading.Lock()
+        self._closed = False
+        rate_hz = smoothing().tf_rate_hz
+        self._timer = node.create_timer(1.0 / rate_hz, self._send) if rate_hz else None
+
+    def follow(self, map_from_base: Array, odom_from_base: Array) -> None:
+        """Take a pose (4, 4), and the odometry (4, 4) of the same time."""
+        with self._lock:
+            self._map_from_odom.follow(map_from_base, odom_from_base, self._smoothing())
+        if self._timer is None:
+            self._send()
+
+    def forget(self) -> None:
+        """Send nothing until the next pose, and believe that at once."""
+        with self._lock:
+            self._map_from_odom.forget()
+
+    def close(self) -> None:
+        """Send nothing any more; not to be used afterwards."""
+        with self._lock:
+            self._closed = True
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def _send(self) -> None:
+        with self._lock:
+            if self._closed or (map_from_odom := self._map_from_odom.present) is None:
+                return
+            ahead = Duration(nanoseconds=round(self._smoothing().tf_tolerance_s * 1e9))
+            header = Header(stamp=(self._node.get_clock().now() + ahead).to_msg())
+            header.frame_id = self._map_frame
+            message = TransformStamped(header=header, child_frame_id=self._odom_frame)
+            message.transform = transform_from_matrix(map_from_odom)
+            self._broadcaster.sendTransform(message)
+
+
+def _tf2_ros(needed_by: str, remedy: str) -> Any:
+    try:
+        import tf2_ros
+    except ImportError as error:
+        raise ConfigError(
+            f'{needed_by} needs tf2_ros, which is not installed: install it or {remedy}'
+        ) from error
+    return tf2_ros

@@ -169,4 +169,5 @@ class Watching:
             answer.status.dropped = self.pictures.dropped
             if not self.pictures.closed:
                 self._publish(answer)
+            self._answering.catch_up()
         return answer
