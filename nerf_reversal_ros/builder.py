@@ -40,6 +40,8 @@ from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.run_walk import walk_through_run
 from nerf_reversal_ros.walk import Walk
 
+LEAST_COVERAGE = 0.5
+"""A field that shows less of the held-out pictures gets a warning."""
 FEW_LANDMARKS = 200
 """A map with fewer landmarks than this gets a warning."""
 ONLY_RENDERS = (
@@ -124,7 +126,7 @@ def build_map(
         build = Build(writer, walk, config, where, progress)
         with writer.timed('field'):
             room, field_report = field_stage(build, field if run is None else 'voxel')
-        warnings = walk.warnings + _field_warnings(field_report, config)
+        warnings = walk.warnings + _field_warnings(field_report, config, field)
         _tell(warnings, 'field', progress)
         with writer.timed('synthesis'):
             views = synthesis_stage(build, room)
@@ -244,15 +246,26 @@ def _tell(warnings: list[str], stage: str, progress: ProgressCallback) -> None:
         progress(Progress(stage, 1, 1, warning))
 
 
-def _field_warnings(report: dict[str, Any], config: BuildConfig) -> list[str]:
+def _field_warnings(report: dict[str, Any], config: BuildConfig, field: str) -> list[str]:
     """Return sentences about a field that is worse than a map should rest on."""
+    remedy = {
+        'voxel': 'walk slower, in better light, or check the poses and the depth',
+        'nerfacto': 'train longer (nerfstudio.steps), on a GPU, or record depth',
+        'depth-nerfacto': 'train longer (nerfstudio.steps), on a GPU, or check the depth',
+    }.get(field, 'train the run longer, or on more pictures')
+    found = []
     psnr_db, least = report.get('psnr_db'), config.field.min_psnr_db
-    if psnr_db is None or psnr_db >= least:
-        return []
+    if psnr_db is not None and psnr_db < least:
+        found.append(
+            f'reaches {psnr_db:.1f} dB on held-out frames, less than the {least} dB of'
+            ' field.min_psnr_db'
+        )
+    coverage = report.get('coverage')
+    if coverage is not None and coverage < LEAST_COVERAGE:
+        found.append(f'shows only {coverage:.0%} of the held-out frames')
     return [
-        f'warning: the field reaches {psnr_db:.1f} dB on held-out frames, less than the'
-        f' {least} dB of field.min_psnr_db: expect few pictures to be localized; walk slower, in'
-        ' better light, or check the poses and the depth'
+        f'warning: the field {what}: expect few pictures to be localized; {remedy}'
+        for what in found
     ]
 
 

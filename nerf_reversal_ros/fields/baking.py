@@ -34,8 +34,6 @@ HELD_OUT = 8
 """So many of the drawn views, at most, only measure how alike both fields are."""
 MEASURED = 24
 """So many held-out pictures of the walk, at most, both fields are compared with."""
-LEAST_COVERAGE = 0.5
-"""A voxel field that covers less of these pictures is warned of."""
 COMPARED = 'psnr_db', 'depth_error_m', 'measured_frames'
 
 
@@ -104,10 +102,8 @@ def bake(
         progress=progress,
     )
     original, baked = (measure(one, data, MEASURED, size) for one in (field, room))
-    measured = measure(room, data)
-    progress(Progress('baking', 1, 1, _warning(measured.get('coverage'))))
     return room, {
-        **measured,
+        **measure(room, data),
         **{f'original_{name}': original.get(name) for name in COMPARED},
         'baking_loss_db': _difference(original.get('psnr_db'), baked.get('psnr_db')),
         'baked_alike_db': report.get('psnr_db'),
@@ -185,17 +181,6 @@ def _poses(
         temporary.replace(path)
     poses = np.load(path)
     return poses, len(poses) - len(walked)
-
-
-def _warning(coverage: float | None) -> str:
-    """Say it where the views of a field do not agree on where its matter is; else nothing."""
-    if coverage is None or coverage >= LEAST_COVERAGE:
-        return ''
-    return (
-        f'warning: what was baked covers {coverage:.0%} of the held-out pictures, for the views'
-        ' of the field do not agree on depth: train it longer (nerfstudio.steps), on a GPU'
-        ' (nerfstudio.size), or record depth'
-    )
 
 
 def _difference(original: float | None, baked: float | None) -> float | None:

@@ -85,15 +85,17 @@ class JudgeNode(Node):
     def __init__(self, truth: Callable[[Path, Path], Truth] = read_truth) -> None:
         super().__init__('judge', automatically_declare_parameters_from_overrides=True)
         self._config = Parameters(self, JudgeConfig).get(JudgeConfig)
-        self._truth = truth(Path(self._config.bag), Path(self._config.map_dir))
         self._statuses: dict[int, LocalizerStatus] = {}
         self._poses: dict[int, PoseWithCovarianceStamped] = {}
-        self._started_s = time.monotonic()
         self._heard_s: float | None = None
-        self.create_subscription(LocalizerStatus, 'localizer/status', self._on_status, 100)
-        self.create_subscription(
-            PoseWithCovarianceStamped, 'localizer/sensor_pose', self._on_pose, 100
-        )
+        # Before a long bag is read: what comes meanwhile waits in these queues.
+        for kind, topic, callback in (
+            (LocalizerStatus, 'localizer/status', self._on_status),
+            (PoseWithCovarianceStamped, 'localizer/sensor_pose', self._on_pose),
+        ):
+            self.create_subscription(kind, topic, callback, 1000)
+        self._truth = truth(Path(self._config.bag), Path(self._config.map_dir))
+        self._started_s = time.monotonic()
         self.create_timer(0.2, self._look, clock=STEADY)
         once(self, lambda: self.get_logger().info(f'judges {len(self._truth)} pictures'))
 
