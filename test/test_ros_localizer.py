@@ -57,6 +57,18 @@ class Robot(Rig):
         """Wait for a number of poses."""
         return wait_until(lambda: len(self.poses) >= poses, SOON_S) and len(self.poses) == poses
 
+    def is_diagnosed(self, level, text):
+        """Wait until /diagnostics, where every localizer speaks, tells this of this robot's."""
+        messages = self.collect(DiagnosticArray, '/diagnostics')
+        name = f'{self.node.get_namespace()}/localizer: localization'.lstrip('/')
+
+        def told():
+            found = [message.status[0] for message in list(messages)]
+            own = [status for status in found if status.name == name]
+            return own and own[-1].level == level and text in own[-1].message
+
+        return wait_until(told)
+
     def change(self, transition):
         assert self.state  # unlike a transition, this may be asked for twice: both are discovered
         request = {'transition': Transition(id=transition)}
@@ -549,25 +561,22 @@ def test_a_picture_that_is_sent_along_gets_its_reason_and_the_sentence_behind_it
 
 def test_pictures_of_another_type_are_named_with_the_remedy(robot, start):
     process = start()
-    diagnostics = robot.collect(DiagnosticArray, '/diagnostics')
     robot.node.create_publisher(Image, 'image/compressed', 1)
     robot.node.create_publisher(CameraInfo, 'camera_info', 1)
     process.says(
         '/image/compressed is published as sensor_msgs/msg/Image, not as'
         ' sensor_msgs/msg/CompressedImage: set image_transport to raw'
     )
-    assert wait_until(lambda: 'set image_transport' in diagnostics[-1].status[0].message)
+    assert robot.is_diagnosed(DiagnosticStatus.WARN, 'set image_transport')
 
 
 def test_what_may_not_change_in_use_may_while_it_is_unconfigured(robot, start, tmp_path):
     process = start(autostart=False, map_dir='/no/such')
-    diagnostics = robot.collect(DiagnosticArray, '/diagnostics')
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
     process.says('there is no map /no/such')
     (tmp_path / 'slow3').mkdir()
     told = 'there is no map /no/such: build it first'
-    assert wait_until(lambda: diagnostics and diagnostics[-1].status[0].message == told)
-    assert diagnostics[-1].status[0].level == DiagnosticStatus.ERROR
+    assert robot.is_diagnosed(DiagnosticStatus.ERROR, told)
     assert robot.set_to('map_dir', str(tmp_path / 'slow3')).successful
     assert robot.change(Transition.TRANSITION_CONFIGURE)
     refused = robot.set_to('map_dir', '/elsewhere')
