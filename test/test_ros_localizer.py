@@ -9,7 +9,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import GetState
 import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
@@ -68,11 +68,6 @@ class Robot(Rig):
             return own and own[-1].level == level and text in own[-1].message
 
         return wait_until(told)
-
-    def change(self, transition):
-        assert self.state  # unlike a transition, this may be asked for twice: both are discovered
-        request = {'transition': Transition(id=transition)}
-        return self.call(ChangeState, 'localizer/change_state', **request).success
 
     def set_to(self, name, value):
         given = [Parameter(name, value=value).to_parameter_msg()]

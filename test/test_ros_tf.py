@@ -6,11 +6,9 @@ import time
 from driving import drifted, walked
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
-from rcl_interfaces.srv import GetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from ros_rig import camera_info, picture, Process, Rig, wait_until
@@ -69,11 +67,6 @@ class Robot(Rig):
     def map_from_odom(self):
         return matrix_of(self.sent[-1][0].transform)
 
-    def knows(self, *nodes):
-        """Wait until some nodes and this one know each other."""
-        for name in nodes:
-            self.call(GetParameters, f'{name}/get_parameters')
-
     def mounted(self, *edges):
         """Say on /tf_static, and to who comes late, what is where: (parent, child, matrix)."""
         fixed = [transform(parent, child, 0, matrix) for parent, child, matrix in edges]
@@ -97,10 +90,6 @@ class Robot(Rig):
         self.shows(x_m, second)
         assert wait_until(lambda: len(self.sent) > sent), 'nothing on TF'
         return self.map_from_odom
-
-    def change(self, transition):
-        request = {'transition': Transition(id=transition)}
-        assert self.call(ChangeState, 'localizer/change_state', **request).success
 
     def speakers(self):
         """Return which nodes publish on TF, but for this one."""
@@ -215,17 +204,17 @@ def test_an_inactive_localizer_says_nothing_on_tf(tmp_path):
     with localized(tmp_path, **{**SENDING, 'tf_rate_hz': 100.0}) as (robot, _):
         robot.goes(1.0, 1)
         assert robot.speakers() == {'localizer'}
-        robot.change(Transition.TRANSITION_DEACTIVATE)
+        assert robot.change(Transition.TRANSITION_DEACTIVATE)
         assert wait_until(lambda: not robot.speakers())
         robot.sent.clear()
-        robot.change(Transition.TRANSITION_ACTIVATE)
+        assert robot.change(Transition.TRANSITION_ACTIVATE)
         assert wait_until(robot.speakers)
         robot.knows('localizer')
         assert not robot.sent  # what it knew before is forgotten
         robot.publish('camera_info', camera_info())
         assert robot.goes(2.0, 2) == pytest.approx(odom_at(2.0), abs=1e-6)
-        robot.change(Transition.TRANSITION_DEACTIVATE)
-        robot.change(Transition.TRANSITION_CLEANUP)
+        assert robot.change(Transition.TRANSITION_DEACTIVATE)
+        assert robot.change(Transition.TRANSITION_CLEANUP)
 
         def listeners():
             found = robot.node.get_subscriptions_info_by_topic('/tf')
