@@ -371,11 +371,12 @@ def test_a_map_that_is_loaded_when_the_node_is_cleaned_up_is_not_said_to_be_in_u
     robot, start, tmp_path
 ):
     process = start()
-    (tmp_path / 'loads1500').mkdir()
-    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'loads1500'))
-    process.says('loads the map loads1500')
+    (tmp_path / 'waits').mkdir()
+    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'waits'))
+    process.says('loads the map waits')
     assert robot.change(Transition.TRANSITION_DEACTIVATE)
     assert robot.change(Transition.TRANSITION_CLEANUP)
+    (tmp_path / 'waits/go').touch()
     assert wait_until(future.done)
     assert not future.result().success
     assert future.result().message == (
@@ -406,11 +407,11 @@ def test_a_map_is_replaced_while_pictures_leave_no_pause(robot, start, tmp_path)
 
 def test_a_parameter_that_is_set_while_a_map_is_loaded_holds_for_it(robot, start, tmp_path):
     process = start()
-    (tmp_path / 'loads1500').mkdir()
-    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'loads1500'))
-    process.says('loads the map loads1500')
+    (tmp_path / 'waits').mkdir()
+    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'waits'))
+    process.says('loads the map waits')
     assert robot.set_to('min_inliers', 50).successful
-    assert not future.done()
+    (tmp_path / 'waits/go').touch()
     assert wait_until(future.done)
     robot.publish('camera_info', camera_info())
     assert robot.show(picture()).reason == 'too few inliers'
