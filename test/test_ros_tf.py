@@ -109,19 +109,17 @@ def odom_at(x_m):
 
 @contextlib.contextmanager
 def localized(folder, *arguments, robot=None, **parameters):
-    """Give a robot and its localizer, which knows the camera and is known."""
+    """Give a robot, which leaves with it, and its localizer, which knows the camera."""
     (folder / 'slow0').mkdir(exist_ok=True)
     given = {'map_dir': folder / 'slow0', 'autostart': True, 'reliability': 'reliable'}
-    rig = robot or Robot()
-    try:
-        with Process('localizer', *arguments, **{**given, **parameters}) as process:
-            process.says('localizes the pictures of')
-            rig.knows('localizer')
-            rig.publish('camera_info', camera_info())
-            yield rig, process
-    finally:
-        if robot is None:
-            rig.close()
+    with (
+        contextlib.closing(robot or Robot()) as rig,
+        Process('localizer', *arguments, **{**given, **parameters}) as process,
+    ):
+        process.says('localizes the pictures of')
+        rig.knows('localizer')
+        rig.publish('camera_info', camera_info())
+        yield rig, process
 
 
 BASED = {'base_frame': 'base_link', 'mounting': ' '.join(f'{n:.9f}' for n in numbers(MOUNTING))}
@@ -154,7 +152,6 @@ def test_the_mounting_on_tf_gives_the_pose_of_the_base_as_the_parameter_does(tmp
         assert matrix_from_pose(other.pose) == pytest.approx(matrix_from_pose(one.pose), abs=1e-6)
         assert other.covariance == pytest.approx(one.covariance, abs=1e-9)
         assert not told.speakers()  # nothing is broadcast unless it is asked for
-        listening.close()
 
 
 def test_map_to_odom_puts_the_base_where_the_picture_was_taken(tmp_path):
@@ -270,11 +267,10 @@ def test_a_robot_in_a_namespace_has_its_own_frames_and_tf(tmp_path):
         'base_frame': 'one/base',
         'camera_frame': 'one/camera',
     }
-    robot = Robot('/one', topic='/one/tf')
     remapped = ('-r', '/tf:=tf', '-r', '/tf_static:=tf_static', '-r', '__ns:=/one')
-    robot.mounted(('one/base', 'one/camera', MOUNTING))
     given = {**frames, 'publish_tf': True, 'tf_rate_hz': 0.0}
-    with localized(tmp_path, *remapped, robot=robot, **given):
+    with localized(tmp_path, *remapped, robot=Robot('/one', '/one/tf'), **given) as (robot, _):
+        robot.mounted(('one/base', 'one/camera', MOUNTING))
         for second in (1, 3):
             robot.moves(second, odom='one/odom', base='one/base')
         assert wait_until(lambda: robot.shows(1.0, 2).accepted)  # when the mounting has come
@@ -282,7 +278,6 @@ def test_a_robot_in_a_namespace_has_its_own_frames_and_tf(tmp_path):
         message = robot.sent[0][0]
         assert (message.header.frame_id, message.child_frame_id) == ('house/map', 'one/odom')
         assert robot.map_from_odom @ ODOM_FROM_BASE == pytest.approx(base_at(1.0), abs=1e-6)
-    robot.close()
 
 
 class Driver(Robot):
@@ -327,9 +322,10 @@ class Driver(Robot):
 
 @contextlib.contextmanager
 def closing(driver, **each):
-    """Run a loop closer of each name, with parameters."""
-    pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
+    """Run a loop closer of each name, with parameters; the driver leaves with them."""
     with contextlib.ExitStack() as stack:
+        stack.callback(driver.close)
+        pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
         processes = [
             stack.enter_context(
                 Process('loop_closer', '-r', f'__node:={name}', reliability='reliable', **given)
@@ -338,7 +334,6 @@ def closing(driver, **each):
         ]
         driver.knows(*each)
         yield processes
-    driver.close()
 
 
 def test_the_loop_closer_makes_the_same_of_odometry_on_tf_as_on_the_topic():
