@@ -2,9 +2,9 @@
 The real nodes around a small localizer and a small build, as a process: ros_small.py NODE ...
 
 The small localizer reads the pose off the picture: its mean red, green and blue are x, y and z in
-centimetres. What is very green it finds too improbable. It takes as long as the name of its map
-says: ``slow200`` takes 200 ms for a picture, ``loads200`` to be loaded. A map ``slow7000`` has no
-room on a GPU.
+centimetres. What is very green it finds too improbable. The name of its map says how long it
+takes: ``slow200`` takes 200 ms for a picture, ``waits`` is loaded when a file ``go`` is in it.
+A map ``slow7000`` has no room on a GPU.
 """
 
 from dataclasses import replace
@@ -34,7 +34,8 @@ class SmallLocalizer:
             raise MapError(f'there is no map {map_dir}: build it first')
         print(f'loads the map {map_dir.name}')
         seconds = {what: int(ms) / 1e3 for what, ms in re.findall(r'(\D+)(\d+)', map_dir.name)}
-        time.sleep(seconds.get('loads', 0.0))
+        while map_dir.name == 'waits' and not (map_dir / 'go').exists():
+            time.sleep(0.01)
         self.config = config
         self.seconds = seconds.get('slow', 0.0)
         self.device = 'cpu'
