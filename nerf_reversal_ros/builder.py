@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros import __version__
+from nerf_reversal_ros.alignment import read_positions
 from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.bag import Bag
 from nerf_reversal_ros.build_stages import (
@@ -37,7 +38,7 @@ from nerf_reversal_ros.fields.nerfstudio_config import read_config
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.map_store import Map, MapWriter
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.run_walk import walk_through_run
+from nerf_reversal_ros.run_walk import opened_run, walk_through_run
 from nerf_reversal_ros.walk import Walk
 
 LEAST_COVERAGE = 0.5
@@ -93,18 +94,21 @@ def build_map(
     ConfigError, CaptureError, BuildError
         When a setting, the bag, or the result is not fit; the message says what to do.
     """
-    run = Path(field.removeprefix(OF_RUN)) if field.startswith(OF_RUN) else None
-    if run is None and field not in FIELDS:
+    config_yml = Path(field.removeprefix(OF_RUN)) if field.startswith(OF_RUN) else None
+    if config_yml is None and field not in FIELDS:
         raise ConfigError(
             f'field must be one of {", ".join(FIELDS)}, {OF_RUN}CONFIG.yml, got {field!r}'
         )
     where = resolve_device(device)
     if field != 'voxel':
         require_nerfstudio()
-    _refuse_wrong_sources(bag, run, positions, field)
-    sources = [Path(source) for source in (bag, *_files_of(run), positions) if source is not None]
-    fingerprint = _fingerprint(sources, config, field, where)
-    told_of = sources[0] if run is None or bag is not None else run.parent
+    _refuse_wrong_sources(bag, config_yml, positions, field)
+    run, known = opened_run(config_yml, positions, where, progress)
+    files = _files_of(config_yml)
+    sources = [Path(source) for source in (bag, *files, positions) if source is not None]
+    cameras = None if run is None else run.sha256
+    fingerprint = _fingerprint(sources, config, field, where, cameras)
+    told_of = sources[0] if config_yml is None or bag is not None else config_yml.parent
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         if writer.note:
             progress(Progress('capture', 0, 1, writer.note))
@@ -116,29 +120,30 @@ def build_map(
                 walk = walk_through_run(
                     run,
                     bag,
-                    positions,
+                    known,
                     config,
                     device=where,
                     work_dir=writer.work_dir / 'run',
                     progress=progress,
                 )
+            _tell(walk.warnings, 'capture', progress)
             _refuse_before_long_work(walk, config)
         build = Build(writer, walk, config, where, progress)
         with writer.timed('field'):
             room, field_report = field_stage(build, field if run is None else 'voxel')
-        warnings = walk.warnings + _field_warnings(field_report, config, field)
-        _tell(warnings, 'field', progress)
+        weak = _field_warnings(field_report, config, field)
+        _tell(weak, 'field', progress)
         with writer.timed('synthesis'):
             views = synthesis_stage(build, room)
         with writer.timed('atlas'):
             atlas, surface = atlas_stage(build, room, views)
-        warnings += (sparse := _atlas_warnings(atlas))
+        sparse = _atlas_warnings(atlas)
         _tell(sparse, 'atlas', progress)
         with writer.timed('regressor'):
             regressor = regressor_stage(build, room, views)
         with writer.timed('calibration'):
             calibration, metrics = calibration_stage(build, atlas, surface, regressor)
-        warnings += (blind := _calibration_warnings(walk, metrics))
+        blind = _calibration_warnings(walk, metrics)
         _tell(blind, 'calibration', progress)
         np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walk.poses)
         training = {
@@ -167,7 +172,7 @@ def build_map(
                 corrected: field_report['depth_correction'],
                 'capture': {'source': told_of.name, 'counts': walk.pictures.counts},
                 'calibration': calibration.as_dict(),
-                'warnings': warnings,
+                'warnings': walk.warnings + weak + sparse + blind,
                 'metrics': {
                     **walk.metrics,
                     **measured,
@@ -195,6 +200,8 @@ def _refuse_wrong_sources(
         raise ConfigError('a bag and known positions both tell the lengths of a map: give one')
     if run is not None:
         read_config(run)
+    if positions is not None:
+        read_positions(positions)
     if bag is not None:
         with Bag(Path(bag)):
             pass
@@ -209,7 +216,11 @@ def _files_of(run: Path | None) -> list[Path]:
 
 
 def _fingerprint(
-    sources: list[Path], config: BuildConfig, field: str, device: torch.device
+    sources: list[Path],
+    config: BuildConfig,
+    field: str,
+    device: torch.device,
+    cameras: str | None,
 ) -> dict[str, Any]:
     files = [
         file
@@ -222,6 +233,7 @@ def _fingerprint(
         'config': asdict(config),
         'field': field,
         'device': device.type,
+        'cameras': cameras,
         'version': __version__,
     }
 

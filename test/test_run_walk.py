@@ -31,6 +31,7 @@ from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.geometry import pose, pose_errors
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.outcome import PoseEstimate
+from nerf_reversal_ros.progress import silent
 from nerf_reversal_ros.run_walk import likely_unit_m
 
 pytestmark = pytest.mark.skipif(
@@ -176,20 +177,28 @@ def in_other_units(run, factor, folder):
     return config
 
 
+def build_rough(config, map_dir, progress=silent):
+    field = f'nerfstudio:{config}'
+    return build_map(None, map_dir, ROUGH, device='cpu', field=field, progress=progress)
+
+
 @pytest.mark.parametrize('factor', [0.05, 30.0])
 def test_a_run_in_units_far_from_metres_becomes_a_map_of_a_likely_size(trained, tmp_path, factor):
-    config = in_other_units(trained, factor, tmp_path)
+    config, told = in_other_units(trained, factor, tmp_path), []
     with shown(similarity(factor) @ WORLD_FROM_MAP):
-        map_ = build_map(
-            None, tmp_path / 'room.map', ROUGH, device='cpu', field=f'nerfstudio:{config}'
-        )
+        map_ = build_rough(config, tmp_path / 'room.map', told.append)
     scale, manifest = map_.manifest['metrics']['run_scale'], map_.manifest
     # A unit is 2.5 m / factor; half of what the cameras see is nearer than 2 m in the map (but
     # for edges, whose depth is unknown in renders).
     depths = [render_box_room(at, CAMERA.shrunk_to(64))[1] for at in WALK]
     shrunk = 2.0 / float(np.median(depths))
     assert scale * factor / 2.5 == pytest.approx(shrunk, rel=0.1) and shrunk < 0.9
-    assert f'one of their units is taken as {scale:.3g} m' in manifest['warnings'][0]
+    warning = manifest['warnings'][0]
+    assert f'one of their units is taken as {scale:.3g} m' in warning
+    # What is too large may be a hall in metres; what is too small is no room in any case.
+    assert ('(if they are, raise capture.max_depth_m)' in warning) == (factor > 1)
+    stages = [step.stage for step in told if step.note == warning]
+    assert stages == ['capture']
     # The walk is as large as that tells, and its heights are along z.
     height = np.ptp(map_.map_from_camera_walked[:, 2, 3])
     assert height == pytest.approx(0.2 * shrunk, abs=0.02)
@@ -198,13 +207,38 @@ def test_a_run_in_units_far_from_metres_becomes_a_map_of_a_likely_size(trained, 
 
 def test_a_run_in_units_that_may_be_metres_keeps_them(trained, tmp_path):
     with shown(WORLD_FROM_MAP):
-        map_ = build_map(
-            None, tmp_path / 'room.map', ROUGH, device='cpu', field=f'nerfstudio:{trained}'
-        )
+        map_ = build_rough(trained, tmp_path / 'room.map')
     manifest = map_.manifest
     assert manifest['metrics']['run_scale'] == pytest.approx(1.0)
     assert 'lengths are those of the data that the run was trained on' in manifest['warnings'][0]
     assert any('no camera picture was localized' in warning for warning in manifest['warnings'])
+
+
+def test_a_camera_that_is_moved_in_the_data_of_a_run_makes_its_build_start_afresh(
+    trained, tmp_path
+):
+    config, told = in_other_units(trained, 1.0, tmp_path), []
+
+    def until(wanted):
+        def progress(step):
+            told.append(step)
+            if wanted in (step.stage, step.note.partition(' ')[0]):
+                raise KeyboardInterrupt
+
+        return progress
+
+    with shown(WORLD_FROM_MAP):
+        for wanted in ('synthesis', 'resuming'):
+            with pytest.raises(KeyboardInterrupt):
+                build_rough(config, tmp_path / 'room.map', until(wanted))
+        data = trained.parents[4] / 'scene_1.0' / 'transforms.json'
+        held = json.loads(data.read_text())
+        held['frames'][6]['transform_matrix'][0][3] += 0.08 * 0.4
+        data.write_text(json.dumps(held))
+        told.clear()
+        build_rough(config, tmp_path / 'room.map', told.append)
+    assert any(step.note.startswith('starting afresh: ') for step in told)
+    assert [step.done for step in told if step.stage == 'rendering'] == list(range(1, 13))
 
 
 def test_a_run_that_shows_nothing_is_told():
