@@ -37,7 +37,7 @@ from nerf_reversal_ros.files import remove
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.upright import floor_normal, solve_up
-from nerf_reversal_ros.walk import Walk
+from nerf_reversal_ros.walk import NEAR_M, near_others, Walk
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.fields.nerfstudio_run import Run
@@ -63,6 +63,10 @@ GUESSED = (
     ' positions by --align'
 )
 IN_METRES = ' (if they are, raise capture.max_depth_m)'
+SEEN = (
+    'warning: {seen} of the {held_out} held-out pictures were seen by the run (cameras within'
+    ' {near:g} cm): probability and covariance may be too sure; give a BAG of another walk'
+)
 
 
 def opened_run(
@@ -158,8 +162,16 @@ def walk_through_run(
     if aligned.used:
         metrics |= {'aligned': float(aligned.used), 'alignment_error_m': aligned.error_m}
         metrics['positions_left_out'] = float(aligned.left_out)
+    if real is not None:
+        held_out = real.map_from_camera[held_out_frames(len(real), share)]
+        cameras = moved_poses(aligned.map_from_world, run.world_from_camera)
+        seen = int(near_others(held_out, cameras).sum())
+        metrics['held_out_seen_by_run'] = float(seen)
+        if seen:
+            warnings.append(SEEN.format(seen=seen, held_out=len(held_out), near=100 * NEAR_M))
     shown_by = run.camera if real is None else real.camera
-    return Walk(renders, real, shown_by, convention, share, warnings, metrics)
+    itself = run.field(aligned.map_from_world)
+    return Walk(renders, real, shown_by, convention, share, itself, warnings, metrics)
 
 
 def likely_unit_m(depth: NDArray[np.float16], max_depth_m: float) -> float:

@@ -25,7 +25,7 @@ from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.config import BuildConfig, CaptureConfig, NerfstudioConfig
 from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named
@@ -512,6 +512,14 @@ def test_a_model_without_depth_is_told():
         model = VanillaModelConfig(_target=NeRFModel).setup(scene_box=box, num_train_data=1)
     with pytest.raises(BuildError, match='NeRFModel renders no accumulation and no depth and no'):
         NerfstudioField(model, np.eye(4)).render(WALK[:1], CAMERA.scaled_to(4, 3))
+
+
+@pytest.mark.parametrize(('bag', 'field'), [('bag', 'voxel'), (None, 'nerfstudio:config.yml')])
+def test_a_limit_of_uncertainty_that_would_do_nothing_is_refused(tmp_path, bag, field):
+    settings = BuildConfig(nerfstudio=NerfstudioConfig(max_std_m=0.3))
+    with pytest.raises(ConfigError, match=f'and the field is {field}: leave it at 0'):
+        build_map(bag, tmp_path / 'room.map', settings, field=field)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_something_else_than_a_run_is_told(tmp_path, capsys):
