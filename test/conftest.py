@@ -9,7 +9,9 @@ import signal
 import sys
 
 os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
-os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, 100)))
+domain = int(os.environ.get('ROS_DOMAIN_ID', random.randint(1, 100)))
+worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+os.environ['ROS_DOMAIN_ID'] = str((domain + 37 * worker) % 101)
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 

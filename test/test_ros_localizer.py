@@ -586,3 +586,20 @@ def test_a_picture_without_a_stamp_is_no_time_that_goes_back(shared, running):
     assert shared.show(picture((10, 20, 30), second=0)).accepted
     assert shared.show(picture((10, 20, 30), second=51)).accepted
     assert 'went back' not in running.output
+
+
+def test_a_device_without_room_is_told_and_the_node_can_be_configured_again(robot, start):
+    process = start(autostart=False, ms=7000)
+    diagnostics = robot.collect(DiagnosticArray, '/diagnostics')
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+    assert not robot.change(Transition.TRANSITION_ACTIVATE)
+    process.says('CUDA out of memory')
+    assert wait_until(lambda: 'CUDA out of memory' in str(diagnostics[-1:]))
+    assert robot.state == 'unconfigured'
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+
+
+def test_what_is_destroyed_while_it_is_waited_for_does_not_end_a_node():
+    with Process('stumbler') as process:
+        assert process.ended() == 0
+        assert 'Traceback' not in process.output
