@@ -47,6 +47,8 @@ class Aligned(NamedTuple):
     """Poses or points that it was fitted to."""
     error_m: float
     """Median distance that is left between them."""
+    left_out: int = 0
+    """Known positions that it was not fitted to."""
 
 
 def locate_in_renders(
@@ -183,25 +185,28 @@ def read_positions(path: Path) -> dict[str, Array]:
     Raises
     ------
     BuildError
-        If the file cannot be read or has another line.
+        If the file cannot be read, has another line, or tells of a picture twice.
     """
     try:
-        with path.open(newline='', encoding='utf-8') as file:
-            rows = [row for row in csv.reader(file) if row and not row[0].startswith('#')]
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open(newline='', encoding='utf-8-sig') as file:
+            lines = csv.reader(file)
+            rows = [(lines.line_num, row) for row in lines if row and not row[0].startswith('#')]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BuildError(f'cannot read the known positions {path}: {error!s}') from error
-    positions = {}
-    for number, row in enumerate(rows, start=1):
+    positions: dict[str, Array] = {}
+    for number, row in rows:
         try:
-            name, x, y, z = row
+            name, x, y, z = (cell.strip() for cell in row)
             position = np.array([float(x), float(y), float(z)])
             if not np.isfinite(position).all():
                 raise ValueError('not finite')
-            positions[name.strip()] = position
         except ValueError as error:
             raise BuildError(
                 f'line {number} of {path} is {",".join(row)!r}: write picture,x,y,z'
             ) from error
+        if name in positions:
+            raise BuildError(f'line {number} of {path} gives {name} again: give it once')
+        positions[name] = position
     return positions
 
 

@@ -21,8 +21,13 @@ from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.config import BuildConfig
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.errors import BuildError
-from nerf_reversal_ros.fields.baking import bake
-from nerf_reversal_ros.fields.training_data import held_out_frames, load_training_data
+from nerf_reversal_ros.fields.baking import bake, baking_effort, compare
+from nerf_reversal_ros.fields.base import RadianceField
+from nerf_reversal_ros.fields.training_data import (
+    held_out_data,
+    held_out_frames,
+    load_training_data,
+)
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 from nerf_reversal_ros.hardening import Shot
@@ -35,6 +40,8 @@ from nerf_reversal_ros.surface import sample_surface, Surface
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 from nerf_reversal_ros.walk import Walk
 
+MEASURED, RUN_MEASURED = 20, 8
+"""So many held-out pictures, at most, a baked run and the run itself are compared with."""
 CALIBRATION_FRAMES = 40
 """So many held-out frames, at most, are localized to calibrate."""
 
@@ -62,10 +69,36 @@ def field_stage(build: Build, field: str) -> tuple[VoxelField, dict[str, Any]]:
         room, report = _trained(
             field, shown.with_depth(correction), config, build.device, work_dir, build.progress
         )
+        if build.walk.run is not None:
+            report = _report_of_run(build, build.walk.run, room, report)
         room.save(path)
         writer.mark('field', {**report, 'depth_correction': asdict(correction)})
     # What is stored is what the robot will use, so that is what later stages use too.
     return VoxelField.load(path, build.device), writer.info('field')
+
+
+def _report_of_run(
+    build: Build, run: RadianceField, room: VoxelField, report: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    Tell how good a baked run is by a camera's pictures, if there are any.
+
+    What was measured while it was fitted to renders of the run is how alike both are.
+    """
+    walk = build.walk
+    alike = {
+        **{key: report[key] for key in ('step', 'loss')},
+        'coverage': report.get('coverage'),
+        'baked_alike_db': report.get('psnr_db'),
+    }
+    if walk.real is None or not walk.held_out.any():
+        return alike
+    build.progress(Progress('measuring', 0, 1))
+    data = held_out_data(walk.real, walk.validation_share, MEASURED)
+    size = baking_effort(build.config.nerfstudio, build.device)[1]
+    measured = compare(run, room, data, RUN_MEASURED, size)
+    build.progress(Progress('measuring', 1, 1))
+    return {**alike, **measured, 'held_out_frames': int(walk.held_out.sum())}
 
 
 def _trained(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.atlas import Atlas
+from nerf_reversal_ros.alignment import read_positions
 from nerf_reversal_ros.bag import Bag
 from nerf_reversal_ros.build_stages import (
     atlas_stage,
@@ -26,7 +26,11 @@ from nerf_reversal_ros.build_stages import (
     regressor_stage,
     synthesis_stage,
 )
-from nerf_reversal_ros.calibration_fitting import LEAST_POSES
+from nerf_reversal_ros.build_warnings import (
+    atlas_warnings,
+    calibration_warnings,
+    field_warnings,
+)
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.config import BuildConfig, RegressorConfig
@@ -37,18 +41,8 @@ from nerf_reversal_ros.fields.nerfstudio_config import read_config
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.map_store import Map, MapWriter
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.run_walk import walk_through_run
+from nerf_reversal_ros.run_walk import opened_run, walk_through_run
 from nerf_reversal_ros.walk import Walk
-
-LEAST_COVERAGE = 0.5
-"""A field that shows less of the held-out pictures gets a warning."""
-FEW_LANDMARKS = 200
-"""A map with fewer landmarks than this gets a warning."""
-ONLY_RENDERS = (
-    'warning: the map was made of renders and no camera picture was localized: the probability and'
-    ' the covariance of poses are those of other rooms; give a BAG of the same room'
-)
-"""Of the map of a run of nerfstudio without a bag."""
 
 
 def build_map(
@@ -93,18 +87,21 @@ def build_map(
     ConfigError, CaptureError, BuildError
         When a setting, the bag, or the result is not fit; the message says what to do.
     """
-    run = Path(field.removeprefix(OF_RUN)) if field.startswith(OF_RUN) else None
-    if run is None and field not in FIELDS:
+    config_yml = Path(field.removeprefix(OF_RUN)) if field.startswith(OF_RUN) else None
+    if config_yml is None and field not in FIELDS:
         raise ConfigError(
             f'field must be one of {", ".join(FIELDS)}, {OF_RUN}CONFIG.yml, got {field!r}'
         )
     where = resolve_device(device)
     if field != 'voxel':
         require_nerfstudio()
-    _refuse_wrong_sources(bag, run, positions, field)
-    sources = [Path(source) for source in (bag, *_files_of(run), positions) if source is not None]
-    fingerprint = _fingerprint(sources, config, field, where)
-    told_of = sources[0] if run is None or bag is not None else run.parent
+    _refuse_wrong_sources(bag, config_yml, positions, field, config)
+    run, known = opened_run(config_yml, positions, where, progress)
+    files = _files_of(config_yml)
+    sources = [Path(source) for source in (bag, *files, positions) if source is not None]
+    cameras = None if run is None else run.sha256
+    fingerprint = _fingerprint(sources, config, field, where, cameras)
+    told_of = sources[0] if config_yml is None or bag is not None else config_yml.parent
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         if writer.note:
             progress(Progress('capture', 0, 1, writer.note))
@@ -116,29 +113,30 @@ def build_map(
                 walk = walk_through_run(
                     run,
                     bag,
-                    positions,
+                    known,
                     config,
                     device=where,
                     work_dir=writer.work_dir / 'run',
                     progress=progress,
                 )
+            _tell(walk.warnings, 'capture', progress)
             _refuse_before_long_work(walk, config)
         build = Build(writer, walk, config, where, progress)
         with writer.timed('field'):
             room, field_report = field_stage(build, field if run is None else 'voxel')
-        warnings = walk.warnings + _field_warnings(field_report, config, field)
-        _tell(warnings, 'field', progress)
+        weak = field_warnings(field_report, config, field)
+        _tell(weak, 'field', progress)
         with writer.timed('synthesis'):
             views = synthesis_stage(build, room)
         with writer.timed('atlas'):
             atlas, surface = atlas_stage(build, room, views)
-        warnings += (sparse := _atlas_warnings(atlas))
+        sparse = atlas_warnings(atlas)
         _tell(sparse, 'atlas', progress)
         with writer.timed('regressor'):
             regressor = regressor_stage(build, room, views)
         with writer.timed('calibration'):
             calibration, metrics = calibration_stage(build, atlas, surface, regressor)
-        warnings += (blind := _calibration_warnings(walk, metrics))
+        blind = calibration_warnings(walk, metrics)
         _tell(blind, 'calibration', progress)
         np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walk.poses)
         training = {
@@ -167,7 +165,7 @@ def build_map(
                 corrected: field_report['depth_correction'],
                 'capture': {'source': told_of.name, 'counts': walk.pictures.counts},
                 'calibration': calibration.as_dict(),
-                'warnings': warnings,
+                'warnings': walk.warnings + weak + sparse + blind,
                 'metrics': {
                     **walk.metrics,
                     **measured,
@@ -181,11 +179,20 @@ def build_map(
 
 
 def _refuse_wrong_sources(
-    bag: Path | None, run: Path | None, positions: Path | None, field: str
+    bag: Path | None,
+    run: Path | None,
+    positions: Path | None,
+    field: str,
+    config: BuildConfig,
 ) -> None:
     """Refuse what is no bag, no run, or goes not together, before anything is written."""
     if run is None and bag is None:
         raise ConfigError(f'a field of kind {field} is built from a bag: give one')
+    if config.nerfstudio.max_std_m > 0 and (run is not None or field == 'voxel'):
+        raise ConfigError(
+            'nerfstudio.max_std_m is of the uncertainty of nerfacto and depth-nerfacto, and the'
+            f' field is {field}: leave it at 0'
+        )
     if run is None and positions is not None:
         raise ConfigError(
             f'known positions are of cameras of a run of nerfstudio, and the field is {field}:'
@@ -195,6 +202,8 @@ def _refuse_wrong_sources(
         raise ConfigError('a bag and known positions both tell the lengths of a map: give one')
     if run is not None:
         read_config(run)
+    if positions is not None:
+        read_positions(positions)
     if bag is not None:
         with Bag(Path(bag)):
             pass
@@ -209,7 +218,11 @@ def _files_of(run: Path | None) -> list[Path]:
 
 
 def _fingerprint(
-    sources: list[Path], config: BuildConfig, field: str, device: torch.device
+    sources: list[Path],
+    config: BuildConfig,
+    field: str,
+    device: torch.device,
+    cameras: str | None,
 ) -> dict[str, Any]:
     files = [
         file
@@ -222,6 +235,7 @@ def _fingerprint(
         'config': asdict(config),
         'field': field,
         'device': device.type,
+        'cameras': cameras,
         'version': __version__,
     }
 
@@ -244,53 +258,6 @@ def _refuse_before_long_work(walk: Walk, config: BuildConfig) -> None:
 def _tell(warnings: list[str], stage: str, progress: ProgressCallback) -> None:
     for warning in warnings:
         progress(Progress(stage, 1, 1, warning))
-
-
-def _field_warnings(report: dict[str, Any], config: BuildConfig, field: str) -> list[str]:
-    """Return sentences about a field that is worse than a map should rest on."""
-    remedy = {
-        'voxel': 'walk slower, in better light, or check the poses and the depth',
-        'nerfacto': 'train longer (nerfstudio.steps), on a GPU, or record depth',
-        'depth-nerfacto': 'train longer (nerfstudio.steps), on a GPU, or check the depth',
-    }.get(field, 'train the run longer, or on more pictures')
-    found = []
-    psnr_db, least = report.get('psnr_db'), config.field.min_psnr_db
-    if psnr_db is not None and psnr_db < least:
-        found.append(
-            f'reaches {psnr_db:.1f} dB on held-out frames, less than the {least} dB of'
-            ' field.min_psnr_db'
-        )
-    coverage = report.get('coverage')
-    if coverage is not None and coverage < LEAST_COVERAGE:
-        found.append(f'shows only {coverage:.0%} of the held-out frames')
-    return [
-        f'warning: the field {what}: expect few pictures to be localized; {remedy}'
-        for what in found
-    ]
-
-
-def _atlas_warnings(atlas: Atlas) -> list[str]:
-    """Return a sentence about an atlas that few pictures will find enough landmarks in."""
-    if len(atlas) >= FEW_LANDMARKS:
-        return []
-    return [
-        f'warning: the renders of the field agree on {len(atlas)} landmarks only (fewer than'
-        f' {FEW_LANDMARKS}): expect few pictures to be localized; walk where there is texture, in'
-        ' better light'
-    ]
-
-
-def _calibration_warnings(walk: Walk, metrics: dict[str, Any]) -> list[str]:
-    """Return a sentence about a map that could not learn how good its answers are."""
-    if walk.real is None:
-        return [ONLY_RENDERS]
-    if metrics['calibration_right'] >= LEAST_POSES:
-        return []
-    return [
-        f'warning: {metrics["calibration_right"]} held-out pictures were localized rightly (fewer'
-        f' than {LEAST_POSES}): the probability and the covariance of poses are those of other'
-        ' rooms; record a longer walk, or raise field.validation_share'
-    ]
 
 
 def _regressor_curves(report: dict[str, Any], config: RegressorConfig) -> dict[str, Any]:

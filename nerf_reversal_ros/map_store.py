@@ -227,8 +227,8 @@ class MapWriter:
             leftovers = [item for item in self._staging.iterdir() if item.name != _LOCK]
             if leftovers:
                 self.note = (
-                    'starting afresh: the unfinished build was of another bag, other settings'
-                    ' or another version'
+                    'starting afresh: the unfinished build was of another bag or run, other'
+                    ' settings or another version'
                 )
             for item in leftovers:
                 remove(item)

@@ -7,7 +7,7 @@ is what baking lost. Later stages learn from the pictures of the bag that is giv
 one is, else from the renders as well.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ from nerf_reversal_ros.files import remove
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.upright import floor_normal, solve_up
-from nerf_reversal_ros.walk import Walk
+from nerf_reversal_ros.walk import NEAR_M, near_others, Walk
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.fields.nerfstudio_run import Run
@@ -50,21 +50,50 @@ FARTHEST = float(np.finfo(np.float16).max)
 NEAR, LIKELY = 0.5, 2.0
 """A room whose median depth is less than the first, or more than ``capture.max_depth_m``, is not
 in metres: it is taken to be the second [m]."""
+NAMED = 5
+"""So many pictures, at most, are named in a message."""
 NOT_METRES = (
     'warning: lengths are those of the data that the run was trained on, metres only if those'
     ' were: give a BAG of the same room, or known positions by --align'
 )
 GUESSED = (
-    'warning: lengths are a guess, for the data of the run are not in metres: one of their units'
-    ' is taken as {scale:.3g} m, with which half of what its cameras see is nearer than {likely:g}'
-    ' m; for lengths that are right give a BAG of the same room, or known positions by --align'
+    'warning: lengths are a guess, for the data of the run are probably not in metres{if_so}: one'
+    ' of their units is taken as {scale:.3g} m, with which half of what its cameras see is nearer'
+    ' than {likely:g} m; for lengths that are right give a BAG of the same room, or known'
+    ' positions by --align'
+)
+IN_METRES = ' (if they are, raise capture.max_depth_m)'
+SEEN = (
+    'warning: {seen} of the {held_out} held-out pictures were seen by the run (cameras within'
+    ' {near:g} cm): probability and covariance may be too sure; give a BAG of another walk'
 )
 
 
-def walk_through_run(
-    config_yml: Path,
-    bag: Path | None,
+def opened_run(
+    config_yml: Path | None,
     positions: Path | None,
+    device: torch.device,
+    progress: ProgressCallback = silent,
+) -> tuple['Run | None', tuple[Aligned, Convention] | None]:
+    """Return the run, if there is one, and what known positions, if any, tell of its world."""
+    if config_yml is None:
+        return None, None
+    from nerf_reversal_ros.fields.nerfstudio_run import (  # it imports nerfstudio
+        judged_names,
+        open_run,
+    )
+
+    progress(Progress('run', 0, 1, f'reading {config_yml} as data, its checkpoint as weights'))
+    run = open_run(config_yml, device)
+    if positions is None:
+        return run, None
+    return run, aligned_by_positions(positions, run, lambda: judged_names(config_yml), progress)
+
+
+def walk_through_run(
+    run: 'Run',
+    bag: Path | None,
+    known: tuple[Aligned, Convention] | None,
     config: BuildConfig,
     *,
     device: torch.device,
@@ -76,28 +105,24 @@ def walk_through_run(
 
     Parameters
     ----------
-    config_yml : Path
-        Of the run.
+    run : Run
+        See `nerfstudio_run.open_run`.
     bag : Path, optional
         A walk in the same room, with poses in metres: its pictures are found in the renders, and
         are what later stages learn from. It needs no depth if its pose convention is told.
-    positions : Path, optional
-        Instead of a bag: see `alignment.read_positions`.
+    known : tuple, optional
+        Instead of a bag: what `aligned_by_positions` tells.
     work_dir : Path
         For renders and bag; what a killed build left is used.
 
     Raises
     ------
     BuildError
-        If the run cannot be loaded, or cannot be brought to metres.
+        If the run cannot be brought to metres.
     """
-    from nerf_reversal_ros.fields.nerfstudio_run import open_run  # it imports nerfstudio
-
     work_dir.mkdir(exist_ok=True)
     share = config.field.validation_share
     real = None if bag is None else open_capture(bag, config.capture, progress=progress)
-    progress(Progress('run', 0, 1, f'reading {config_yml} as data, its checkpoint as weights'))
-    run = open_run(config_yml, device)
     views, size = baking_effort(config.nerfstudio, device)
     chosen = np.linspace(0, len(run.names) - 1, min(views, len(run.names))).astype(int)
     poses, camera = run.world_from_camera[chosen], run.camera.shrunk_to(size)
@@ -110,13 +135,13 @@ def walk_through_run(
         learned = np.flatnonzero(~held_out_frames(len(real), share))
         aligned = aligned_by_pictures(real, learned, rgb, depth, poses, camera, progress)
         convention = real.convention
-    elif positions is not None:
-        aligned = aligned_by_positions(positions, run)
-        convention = Convention('optical', np.eye(4), f'known positions of {positions.name}')
+    elif known is not None:
+        aligned, convention = known
     else:
         unit = likely_unit_m(depth, config.capture.max_depth_m)
-        told = GUESSED.format(scale=unit, likely=LIKELY) if unit != 1.0 else NOT_METRES
-        warnings.append(told)
+        if_so = IN_METRES if unit < 1.0 else ''
+        guessed = GUESSED.format(scale=unit, likely=LIKELY, if_so=if_so)
+        warnings.append(guessed if unit != 1.0 else NOT_METRES)
         aligned, convention = _upright(poses, depth, camera, config.capture.up_axis, unit)
     scale = scale_of(aligned.map_from_world)
     walk = work_dir / 'walk'
@@ -136,8 +161,17 @@ def walk_through_run(
     metrics = {'run_scale': scale, 'run_cameras': float(len(run.names))}
     if aligned.used:
         metrics |= {'aligned': float(aligned.used), 'alignment_error_m': aligned.error_m}
+        metrics['positions_left_out'] = float(aligned.left_out)
+    if real is not None:
+        held_out = real.map_from_camera[held_out_frames(len(real), share)]
+        cameras = moved_poses(aligned.map_from_world, run.world_from_camera)
+        seen = int(near_others(held_out, cameras).sum())
+        metrics['held_out_seen_by_run'] = float(seen)
+        if seen:
+            warnings.append(SEEN.format(seen=seen, held_out=len(held_out), near=100 * NEAR_M))
     shown_by = run.camera if real is None else real.camera
-    return Walk(renders, real, shown_by, convention, share, warnings, metrics)
+    itself = run.field(aligned.map_from_world)
+    return Walk(renders, real, shown_by, convention, share, itself, warnings, metrics)
 
 
 def likely_unit_m(depth: NDArray[np.float16], max_depth_m: float) -> float:
@@ -212,15 +246,29 @@ def _upright(
     return Aligned(turn @ metric, 0, 0.0), Convention('optical', turn, source)
 
 
-def aligned_by_positions(path: Path, run: 'Run') -> Aligned:
-    """Fit the similarity to where a file says that cameras of the run were."""
+def aligned_by_positions(
+    path: Path, run: 'Run', judged_names: Callable[[], set[str]], progress: ProgressCallback
+) -> tuple[Aligned, Convention]:
+    """
+    Fit the similarity to where a file says that cameras of the run were.
+
+    Pictures that the run was judged by, not trained on, are left out: ``judged_names`` is asked
+    for these where there are others than those that it was trained on.
+    """
     known = read_positions(path)
-    strange = sorted(set(known) - set(run.names))
+    others = sorted(set(known) - set(run.names))
+    judged = judged_names() if others else set()
+    strange = [name for name in others if name not in judged]
     if strange:
+        more = f' and {len(strange) - NAMED} more' if len(strange) > NAMED else ''
         raise BuildError(
-            f'{path} names {strange[0]}, which the run was not trained on: its pictures are'
-            f' {run.names[0]} to {run.names[-1]}'
+            f'{path} names {", ".join(strange[:NAMED])}{more}: no such picture is among the data'
+            f' of the run, which was trained on {run.names[0]} to {run.names[-1]}'
         )
+    if others:
+        left = f'{len(others)} of the {len(known)} known positions are left out: the run was not'
+        progress(Progress('run', 1, 1, f'{left} trained on their pictures'))
+        known = {name: at for name, at in known.items() if name in run.names}
     twice = sorted(name for name in known if run.names.count(name) > 1)
     if twice:
         raise BuildError(
@@ -229,4 +277,6 @@ def aligned_by_positions(path: Path, run: 'Run') -> Aligned:
         )
     rows = [run.names.index(name) for name in known]
     there = np.array(list(known.values())).reshape(-1, 3)
-    return align_points(there, run.world_from_camera[rows, :3, 3])
+    aligned = align_points(there, run.world_from_camera[rows, :3, 3])
+    convention = Convention('optical', np.eye(4), f'known positions of {path.name}')
+    return aligned._replace(left_out=len(others)), convention

@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.training_data import held_out_frames
-from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.geometry import Array, pose_errors
+
+NEAR_M, NEAR_DEG = 0.02, 2.0
+"""A camera that is so near to another sees the same."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Walk:
     """What takes poses of the user's own bag to the map."""
     validation_share: float
     """Share of the pictures from which nothing is learned."""
+    run: RadianceField | None = None
+    """Somebody else's NeRF, in the frame of the map, if that is what was walked through."""
     warnings: list[str] = field(default_factory=list)
     """What the user should know."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -45,14 +51,28 @@ class Walk:
     @property
     def poses(self) -> Array:
         """Where there was a camera, of the pictures and then of a run, (M, 4, 4) in the map."""
-        return self._with_renders(self.pictures.map_from_camera)
+        return np.concatenate([self.pictures.map_from_camera, self._of_run])
 
     @property
     def training_poses(self) -> Array:
-        """The same without those of held-out pictures, (M, 4, 4)."""
-        return self._with_renders(self.pictures.map_from_camera[~self.held_out])
+        """The same without held-out pictures, and without those of a run that are near to one."""
+        taken, held_out = self.pictures.map_from_camera, self.held_out
+        seen = near_others(self._of_run, taken[held_out])
+        return np.concatenate([taken[~held_out], self._of_run[~seen]])
 
-    def _with_renders(self, map_from_camera: Array) -> Array:
-        if self.pictures is self.shown:
-            return map_from_camera
-        return np.concatenate([map_from_camera, self.shown.map_from_camera])
+    @property
+    def _of_run(self) -> Array:
+        """Where renders were made, if they are not the pictures themselves."""
+        shown = self.shown.map_from_camera
+        return shown[:0] if self.pictures is self.shown else shown
+
+
+def near_others(poses: Array, others: Array) -> NDArray[np.bool_]:
+    """Tell which of the poses (N, 4, 4) are near to one of the others (M, 4, 4), (N,) bool."""
+    near = np.zeros(len(poses), bool)
+    for index, at in enumerate(poses):
+        apart_m = np.linalg.norm(others[:, :3, 3] - at[:3, 3], axis=1)
+        close = others[apart_m < NEAR_M]
+        turned = pose_errors(np.broadcast_to(at, close.shape), close).rotation
+        near[index] = bool((turned < np.radians(NEAR_DEG)).any())
+    return near

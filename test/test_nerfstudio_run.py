@@ -25,7 +25,7 @@ from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.config import BuildConfig, CaptureConfig, NerfstudioConfig
 from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named
@@ -186,9 +186,82 @@ def test_known_points_that_are_not_those_of_the_run_are_told():
 @pytest.mark.parametrize('line', ['a.png,1,2', 'a.png,1,2,z', 'a.png,1,nan,3'])
 def test_a_line_that_is_no_position_is_told_with_its_number(tmp_path, line):
     path = tmp_path / 'positions.csv'
-    path.write_text(f'# picture,x,y,z\nb.png,0,0,0\n{line}\n')
-    with pytest.raises(BuildError, match=f"line 2 of .* is '{line}': write picture,x,y,z"):
+    path.write_text(f'# picture,x,y,z\n\nb.png,0,0,0\n{line}\n')
+    with pytest.raises(BuildError, match=f"line 4 of .* is '{line}': write picture,x,y,z"):
         read_positions(path)
+
+
+def test_positions_of_a_spreadsheet_are_read_and_none_is_given_twice(tmp_path):
+    path = tmp_path / 'positions.csv'
+    path.write_bytes('\ufeffa.png, 1, 2, 3\r\nb.png,4,5,6\r\n'.encode())
+    assert {name: at.tolist() for name, at in read_positions(path).items()} == {
+        'a.png': [1, 2, 3],
+        'b.png': [4, 5, 6],
+    }
+    path.write_text('a.png,1,2,3\nb.png,4,5,6\na.png,1,2,3\n')
+    with pytest.raises(BuildError, match=r'line 3 of .* gives a\.png again: give it once'):
+        read_positions(path)
+
+
+def write_positions(path, numbers, *more):
+    lines = [f'frame_{i:05d}.png,' + ','.join(map(str, WALK[i - 1, :3, 3])) for i in numbers]
+    path.write_text('\n'.join(['# picture,x,y,z', *lines, *more]) + '\n')
+    return path
+
+
+def aligned_by(path, config):
+    from nerf_reversal_ros.fields.nerfstudio_run import judged_names
+
+    told = []
+    found = aligned_by_positions(path, opened(config), lambda: judged_names(config), told.append)
+    return found[0], [progress.note for progress in told]
+
+
+def test_positions_of_pictures_that_the_run_was_judged_by_are_left_out_and_counted(
+    trained, tmp_path
+):
+    trained_on = {int(name[6:11]) for name in opened(trained[0]).names}
+    assert len(trained_on) == 22
+    path = write_positions(tmp_path / 'positions.csv', range(1, 25))
+    aligned, told = aligned_by(path, trained[0])
+    assert aligned.used == 22 and aligned.left_out == 2 and aligned.error_m < 1e-4
+    assert told == [
+        '2 of the 24 known positions are left out: the run was not trained on their pictures'
+    ]
+
+
+def test_all_names_that_the_run_does_not_know_are_told_five_at_most(trained, tmp_path):
+    strange = [f'{letter}.png,0,0,0' for letter in 'gfedcba']
+    path = write_positions(tmp_path / 'positions.csv', [1, 5, 11, 18], *strange)
+    with pytest.raises(
+        BuildError,
+        match=r'names a\.png, b\.png, c\.png, d\.png, e\.png and 2 more: no such picture is',
+    ):
+        aligned_by(path, trained[0])
+
+
+@pytest.mark.parametrize(
+    ('content', 'sentence'),
+    [(None, 'cannot read the known positions'), ('a.png,0,0,0\n', 'names a.png: no such picture')],
+)
+def test_positions_that_do_not_fit_the_run_are_told_before_anything_is_rendered_or_written(
+    trained, tmp_path, content, sentence
+):
+    path = tmp_path / 'positions.csv'
+    if content is not None:
+        path.write_text(content)
+    told = []
+    with pytest.raises(BuildError, match=sentence):
+        build_map(
+            None,
+            tmp_path / 'room.map',
+            BuildConfig(),
+            field=f'nerfstudio:{trained[0]}',
+            positions=path,
+            progress=told.append,
+        )
+    assert {progress.stage for progress in told} <= {'run'}
+    assert not list(tmp_path.glob('room.map*'))
 
 
 def test_a_position_of_a_name_that_two_pictures_have_is_told(trained, tmp_path):
@@ -197,7 +270,7 @@ def test_a_position_of_a_name_that_two_pictures_have_is_told(trained, tmp_path):
     path.write_text(f'{found.names[0]},0,0,0\n')
     twice = replace(found, names=[found.names[0]] * len(found.names))
     with pytest.raises(BuildError, match='22 pictures of the run have that name: give positions'):
-        aligned_by_positions(path, twice)
+        aligned_by_positions(path, twice, set, print)
 
 
 # ---- from the command line
@@ -225,11 +298,7 @@ def build(run, map_dir, *more):
 
 
 def test_a_map_of_a_run_is_in_the_metres_of_known_positions(trained, tmp_path):
-    positions = tmp_path / 'positions.csv'
-    lines = [
-        f'frame_{i + 1:05d}.png,' + ','.join(map(str, WALK[i, :3, 3])) for i in (0, 4, 10, 17)
-    ]
-    positions.write_text('# picture,x,y,z\n' + '\n'.join(lines) + '\n')
+    positions = write_positions(tmp_path / 'positions.csv', [1, 5, 11, 18])
     assert build(trained[0], tmp_path / 'room.map', '--align', positions) == 0
     built = open_map(tmp_path / 'room.map')
     assert built.manifest['metrics']['run_scale'] == pytest.approx(2.5, rel=1e-4)
@@ -443,6 +512,14 @@ def test_a_model_without_depth_is_told():
         model = VanillaModelConfig(_target=NeRFModel).setup(scene_box=box, num_train_data=1)
     with pytest.raises(BuildError, match='NeRFModel renders no accumulation and no depth and no'):
         NerfstudioField(model, np.eye(4)).render(WALK[:1], CAMERA.scaled_to(4, 3))
+
+
+@pytest.mark.parametrize(('bag', 'field'), [('bag', 'voxel'), (None, 'nerfstudio:config.yml')])
+def test_a_limit_of_uncertainty_that_would_do_nothing_is_refused(tmp_path, bag, field):
+    settings = BuildConfig(nerfstudio=NerfstudioConfig(max_std_m=0.3))
+    with pytest.raises(ConfigError, match=f'and the field is {field}: leave it at 0'):
+        build_map(bag, tmp_path / 'room.map', settings, field=field)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_something_else_than_a_run_is_told(tmp_path, capsys):

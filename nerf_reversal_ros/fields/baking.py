@@ -68,11 +68,8 @@ def bake(
     Returns
     -------
     tuple
-        The voxel field, and a report: what `measure` tells of it by the held-out pictures; the
-        same of the field itself as ``original_psnr_db`` and ``original_depth_error_m``, over
-        ``original_measured_frames`` pictures; ``baking_loss_db``, the difference of both over
-        these at the same size; and ``baked_alike_db``, the PSNR of the voxel field against
-        renders of the original at new poses.
+        The voxel field, and a report: what `compare` tells; and ``baked_alike_db``, the PSNR of
+        the voxel field against renders of the original at new poses.
     """
     work_dir.mkdir(exist_ok=True)
     views, size = baking_effort(config.nerfstudio, device)
@@ -101,12 +98,29 @@ def bake(
         stage='baking',
         progress=progress,
     )
-    original, baked = (measure(one, data, MEASURED, size) for one in (field, room))
-    return room, {
+    compared = compare(field, room, data, MEASURED, size)
+    return room, {**compared, 'baked_alike_db': report.get('psnr_db')}
+
+
+def compare(
+    field: RadianceField, room: RadianceField, data: TrainingData, most: int, longer_side: int
+) -> dict[str, Any]:
+    """
+    Measure a field and the voxel field that it was baked into by held-out pictures.
+
+    Returns
+    -------
+    dict
+        What `measure` tells of the voxel field; the same of the field itself as
+        ``original_psnr_db`` and ``original_depth_error_m``, over ``original_measured_frames``
+        pictures, at most so many, at this size [px]; and ``baking_loss_db``, the difference of
+        both over these at the same size.
+    """
+    original, baked = (measure(one, data, most, longer_side) for one in (field, room))
+    return {
         **measure(room, data),
         **{f'original_{name}': original.get(name) for name in COMPARED},
         'baking_loss_db': _difference(original.get('psnr_db'), baked.get('psnr_db')),
-        'baked_alike_db': report.get('psnr_db'),
     }
 
 

@@ -1,6 +1,8 @@
 """A run of nerfstudio that somebody else trained: its field, and where its cameras were."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+import hashlib
 import json
 from pathlib import Path
 from pickle import UnpicklingError
@@ -45,6 +47,14 @@ class Run:
     names: list[str]
     """(N,) names of their pictures."""
 
+    @property
+    def sha256(self) -> str:
+        """Of the cameras: they are read from data that may be changed beside the run."""
+        told = hashlib.sha256(repr((self.camera, self.names)).encode())
+        for matrices in (self.field_from_world, self.world_from_camera):
+            told.update(np.ascontiguousarray(matrices).tobytes())
+        return told.hexdigest()
+
     def field(self, map_from_world: Array) -> NerfstudioField:
         """Return the field in metres of a map."""
         return NerfstudioField(self.model, self.field_from_world @ np.linalg.inv(map_from_world))
@@ -78,8 +88,7 @@ def open_run(config: Path, device: torch.device) -> Run:
     if kind in _ONLY_CUDA:
         _refuse_without_cuda(method, device)
     checkpoint = _checkpoint(config, held.get('relative_model_dir'))
-    parser = manager.values.get('dataparser')
-    cameras = _parsed(config, parser, manager.values.get('data') or held.get('data'))
+    cameras = _parsed(config, 'train')
     state = _state(checkpoint)
     settings = make_config(model_config, config)
     with nothing_fetched():
@@ -130,8 +139,20 @@ def _checkpoint(config: Path, folder: Any) -> Path:
     return found[-1]
 
 
-def _parsed(config: Path, parser: Any, data: Any) -> Any:
-    """Let the run's dataparser tell of the training cameras; their pictures are not read."""
+def judged_names(config: Path) -> set[str]:
+    """Return names of the pictures that a run was judged by, of the splits that there are."""
+    found: set[str] = set()
+    for split in ('val', 'test'):
+        with suppress(BuildError):  # few parsers have both
+            found |= {path.name for path in _parsed(config, split).image_filenames}
+    return found
+
+
+def _parsed(config: Path, split: str) -> Any:
+    """Let the run's dataparser tell of the cameras of a split; their pictures are not read."""
+    held = read_config(config)
+    manager = held['pipeline'].values['datamanager'].values
+    parser, data = manager.get('dataparser'), manager.get('data') or held.get('data')
     settings = make_config(parser, config, downscale_factor=1, load_3D_points=False)
     folder = Path(make_config(data, config) or settings.data)
     if not folder.exists():
@@ -142,7 +163,7 @@ def _parsed(config: Path, parser: Any, data: Any) -> Any:
     settings.data = folder
     try:
         with without_pickles():
-            return settings.setup().get_dataparser_outputs('train')
+            return settings.setup().get_dataparser_outputs(split)
     except Exception as error:  # the code of others, on files of others
         raise BuildError(
             f'the cameras of the run {config} cannot be read from {folder}: {error!s}'

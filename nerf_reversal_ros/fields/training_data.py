@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.fields.fusion import RgbdView, without_edges
 from nerf_reversal_ros.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.progress import Progress, ProgressCallback
@@ -75,10 +75,8 @@ def load_training_data(
     capture: Capture, validation_share: float, work_dir: Path, progress: ProgressCallback
 ) -> TrainingData:
     """Write the pictures to memory-mapped files, or take those that are there already."""
-    count, camera = len(capture), capture.camera.shrunk_to(TRAINING_SIZE_PX)
-    depth_camera = capture.frame(0).depth_camera or camera
-    depth_camera = depth_camera.shrunk_to(TRAINING_SIZE_PX)
-    size, depth_size = (camera.width, camera.height), (depth_camera.width, depth_camera.height)
+    count = len(capture)
+    size, depth_size = _sizes(capture.camera, capture.frame(0))
     paths = work_dir / 'rgb.npy', work_dir / 'depth.npy', work_dir / 'intrinsics.json'
     if not paths[2].exists():
         intrinsics = np.zeros((count, 4))
@@ -87,15 +85,9 @@ def load_training_data(
             open_array(paths[1], (count, *depth_size[::-1]), np.float16) as depth_file,
         ):
             for row, frame in enumerate(capture):
-                rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
-                depth = np.zeros(depth_size[::-1], np.float32)
-                if frame.depth is not None:
-                    nearest = cv2.resize(frame.depth, depth_size, interpolation=cv2.INTER_NEAREST)
-                    depth = without_edges(nearest.astype(np.float32))
-                write_rows(rgb_file, row, rgb[None].astype(np.uint8))
-                write_rows(depth_file, row, depth[None].astype(np.float16))
-                at_size = frame.camera.scaled_to(*size)
-                intrinsics[row] = at_size.fx, at_size.fy, at_size.cx, at_size.cy
+                rgb, depth, intrinsics[row] = _at_size(frame, size, depth_size)
+                write_rows(rgb_file, row, rgb[None])
+                write_rows(depth_file, row, depth[None])
                 progress(Progress('pictures', row + 1, count))
         replace_text(paths[2], json.dumps(intrinsics.tolist()))
     return TrainingData(
@@ -105,3 +97,39 @@ def load_training_data(
         capture.map_from_camera,
         held_out_frames(count, validation_share),
     )
+
+
+def held_out_data(capture: Capture, validation_share: float, most: int) -> TrainingData:
+    """Return up to so many of the held-out pictures (there must be one), spread, in memory."""
+    frames = np.flatnonzero(held_out_frames(len(capture), validation_share))
+    chosen = frames[np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)]
+    taken = [capture.frame(int(index)) for index in chosen]
+    sizes = _sizes(capture.camera, taken[0])
+    rgb, depth, intrinsics = zip(*(_at_size(frame, *sizes) for frame in taken), strict=True)
+    return TrainingData(
+        np.stack(rgb),
+        np.stack(depth),
+        np.array(intrinsics),
+        capture.map_from_camera[chosen],
+        np.ones(len(chosen), bool),
+    )
+
+
+def _sizes(whole: Camera, frame: Frame) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return width and height of the pictures, and of their depth, as they are kept [px]."""
+    camera = whole.shrunk_to(TRAINING_SIZE_PX)
+    depth_camera = (frame.depth_camera or camera).shrunk_to(TRAINING_SIZE_PX)
+    return (camera.width, camera.height), (depth_camera.width, depth_camera.height)
+
+
+def _at_size(
+    frame: Frame, size: tuple[int, int], depth_size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.float16], list[float]]:
+    """Return colours, depth without edges, and fx, fy, cx, cy of a frame."""
+    rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    depth = np.zeros(depth_size[::-1], np.float32)
+    if frame.depth is not None:
+        nearest = cv2.resize(frame.depth, depth_size, interpolation=cv2.INTER_NEAREST)
+        depth = without_edges(nearest.astype(np.float32))
+    camera = frame.camera.scaled_to(*size)
+    return rgb, depth.astype(np.float16), [camera.fx, camera.fy, camera.cx, camera.cy]
