@@ -112,7 +112,8 @@ def walk_through_run(
         convention = real.convention
     elif positions is not None:
         aligned = aligned_by_positions(positions, run)
-        convention = Convention('optical', np.eye(4), f'known positions of {positions.name}')
+        told = f'known positions of {positions.name}'
+        convention = Convention('optical', np.eye(4), told, of_bag=False)
     else:
         unit = likely_unit_m(depth, config.capture.max_depth_m)
         told = GUESSED.format(scale=unit, likely=LIKELY) if unit != 1.0 else NOT_METRES
@@ -209,7 +210,7 @@ def _upright(
         )
 
     turn, source = solve_up('optical', 'world', up_axis, '', cameras, floor)
-    return Aligned(turn @ metric, 0, 0.0), Convention('optical', turn, source)
+    return Aligned(turn @ metric, 0, 0.0), Convention('optical', turn, source, of_bag=False)
 
 
 def aligned_by_positions(path: Path, run: 'Run') -> Aligned:
