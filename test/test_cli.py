@@ -110,6 +110,37 @@ def test_misuse_is_status_2_and_shows_the_usage(arguments: list[str]) -> None:
     assert done.stderr.startswith('usage: nerf-reversal')
 
 
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--device', 'cpu', 'walk.bag', 'room.map'],
+        ['walk.bag', '--device', 'cpu', 'room.map'],
+        ['walk.bag', 'room.map', '--device', 'cpu'],
+        ['--overwrite', 'walk.bag', '--device', 'cpu', 'room.map', '--field', 'voxel'],
+    ],
+)
+def test_options_of_a_build_may_stand_between_bag_and_map(arguments: list[str]) -> None:
+    assert 'there is no bag at walk.bag' in error_of('build', *arguments)
+
+
+def test_a_build_of_a_run_needs_no_bag_wherever_the_options_are() -> None:
+    of_run = ['--field', 'nerfstudio:nowhere/config.yml']
+    for arguments in ([*of_run, 'room.map'], ['room.map', *of_run]):
+        assert 'nowhere/config.yml' in error_of('build', *arguments)
+
+
+@pytest.mark.parametrize(
+    'arguments', [['a.bag', 'b.bag', 'c.map'], ['a.bag', '--device', 'cpu', 'b.bag', 'c.map']]
+)
+def test_a_build_takes_a_bag_and_a_map_and_no_third(arguments: list[str]) -> None:
+    done = run('build', *arguments)
+    assert done.returncode == 2 and '[BAG] MAP' in ' '.join(done.stderr.split())
+    assert done.stderr.splitlines()[-1] == (
+        'nerf-reversal build: error: BAG and MAP, or MAP alone, are wanted, and 3 given: a.bag,'
+        ' b.bag, c.map'
+    )
+
+
 def test_frames_are_a_up_to_b() -> None:
     assert frame_range('450:850') == slice(450, 850)
     assert frame_range('450:') == slice(450, None)
