@@ -3,7 +3,7 @@ The real nodes around a small localizer and a small build, as a process: ros_sma
 
 The small localizer reads the pose off the picture: its mean red, green and blue are x, y and z in
 centimetres. What is very green it finds too improbable. It takes as long as the name of its map
-says: ``slow200`` takes 200 ms for a picture, ``loads200`` to be loaded.
+says: ``slow200`` takes 200 ms for a picture, ``loads200`` to be loaded. A ``guess`` has a warning.
 """
 
 from dataclasses import replace
@@ -71,6 +71,7 @@ def small_localizer(map_dir, config):
         'format_version': 3,
         'built': {'date': '2026-01-02T03:04:05+00:00', 'package_version': '9', 'field': 'voxel'},
         'metrics': {'landmarks': 7, 'psnr_db': None},
+        'warnings': ['warning: lengths are a guess'] if 'guess' in map_dir.name else [],
     }
     walked = np.stack([pose(None, (0.0, 0.0, 1.0)), pose(None, (0.5, 0.0, 1.0))])
     shown = Shown(manifest, walked, Surface(np.array([10.0, 0.0, 0.0]), points, colours))
