@@ -1,5 +1,5 @@
 # make demo   build a map of the demo room, localize in it through ROS, write report.html
-# make test   run the tests (TESTFLAGS='-k pose -x' goes to pytest)
+# make test   run the tests (TESTFLAGS='-k pose -n 0' goes to pytest)
 # make lint   style, types and the direction of imports
 # make clean  remove all that make made
 #
@@ -31,7 +31,7 @@ demo: setup
 	$(VENV)/bin/python demo/run.py
 
 test: setup
-	$(VENV)/bin/python -m pytest $(TESTFLAGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(TESTFLAGS)
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -6,10 +6,13 @@ somebody has heard it. For a robot in a namespace: --ros-args -r __ns:=/robot1.
 """
 
 import math
+import signal
 import sys
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import rclpy
+from rclpy.duration import Duration
+from rclpy.signals import SignalHandlerOptions
 
 MAX_STD_M = 0.05
 REMIND_S = 5.0
@@ -17,7 +20,7 @@ REMIND_S = 5.0
 
 def main() -> None:
     """Wait for a pose, and pass it on."""
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('initial_pose')
     found: list[PoseWithCovarianceStamped] = []
 
@@ -38,12 +41,14 @@ def main() -> None:
             node.get_logger().info(f'has a pose; waits for somebody on {publisher.topic_name}')
 
     node.create_timer(REMIND_S, say)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
     try:
         say()
         while not found or publisher.get_subscription_count() == 0:
             rclpy.spin_once(node, timeout_sec=0.1)
         publisher.publish(found[0])
-        publisher.wait_for_all_acked()
+        if not publisher.wait_for_all_acked(Duration(seconds=5)):
+            sys.exit('a pose was sent, but not everybody acknowledged it within 5 s')
     except KeyboardInterrupt:
         sys.exit('no pose was sent')
     finally:

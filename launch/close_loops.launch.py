@@ -13,7 +13,7 @@ ARGUMENTS = {
     'base_frame': ('base_link', 'frame of odometry and poses; the localizer needs it as well'),
     'odometry_source': ('topic', 'topic, or tf: odom -> base_frame from TF'),
     'publish_tf': ('false', 'broadcast map -> odom on TF; the localizer must not do it as well'),
-    'namespace': ('', 'namespace of the node and of its topics'),
+    'namespace': ('', 'namespace of the node, its topics and its TF'),
     'params_file': ([FindPackageShare('nerf_reversal_ros'), '/config/loop_closer.yaml'],
                     'further parameters, YAML'),
     'use_sim_time': ('false', 'take the time from /clock')}
@@ -27,5 +27,6 @@ def generate_launch_description():
           for name, (default, sentence) in ARGUMENTS.items()),
         Node(package='nerf_reversal_ros', executable='loop_closer', name='loop_closer',
              namespace=Arg('namespace'), parameters=[Arg('params_file'), given], output='screen',
-             remappings=[('odom', Arg('odom')), ('nerf_pose_with_covariance', Arg('pose'))]),
+             remappings=[('odom', Arg('odom')), ('nerf_pose_with_covariance', Arg('pose')),
+                         ('/tf', 'tf'), ('/tf_static', 'tf_static')]),
     ])

@@ -14,13 +14,14 @@ ARGUMENTS = {
                                               '"image/compressed"']), 'topic of the pictures'),
     'camera_info': ('camera_info', 'topic of their CameraInfo'),
     'odom': ('odom', 'topic of the odometry, heard where the parameter use_odometry is set'),
-    'namespace': ('', 'namespace of the node and of its topics'),
+    'namespace': ('', 'namespace of the node, its topics and its TF'),
     'params_file': ([*CONFIG, 'localizer.yaml'], 'further parameters, YAML'),
     'autostart': ('true', 'configure and activate at once; false: leave it to a manager'),
     'use_sim_time': ('false', 'take the time from /clock'),
     'large_messages': ('false', 'Fast DDS profile for raw pictures (set it for the driver too)')}
 NAMES = {'map_dir': 'map', 'image_transport': 'transport'}  # of parameters, from arguments
-TOPICS = {'image/compressed': 'image', **{name: name for name in ('image', 'camera_info', 'odom')}}
+TO = [('/tf', 'tf'), ('/tf_static', 'tf_static'), ('image/compressed', Arg('image')),
+      *((name, Arg(name)) for name in ('image', 'camera_info', 'odom'))]
 
 
 def generate_launch_description():
@@ -32,9 +33,8 @@ def generate_launch_description():
         *(actions.SetEnvironmentVariable(
             f'FAST{dds}_DEFAULT_PROFILES_FILE', [*CONFIG, 'fastdds_large_messages.xml'],
             condition=conditions.IfCondition(Arg('large_messages'))) for dds in ('DDS', 'RTPS')),
-        Node(package='nerf_reversal_ros', executable='localizer', name='localizer',
-             namespace=Arg('namespace'), parameters=[Arg('params_file'), given], output='screen',
-             remappings=[(name, Arg(argument)) for name, argument in TOPICS.items()]),
+        Node(package='nerf_reversal_ros', executable='localizer', remappings=TO, output='screen',
+             name='localizer', namespace=Arg('namespace'), parameters=[Arg('params_file'), given]),
         Node(package='rviz2', executable='rviz2', condition=conditions.IfCondition(Arg('rviz')),
              arguments=['-d', [*CONFIG, '../rviz/nerf_reversal.rviz']],
              parameters=[{'use_sim_time': given['use_sim_time']}])])

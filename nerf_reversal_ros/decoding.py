@@ -84,18 +84,20 @@ def camera_from_info(info: Any, width: int, height: int, *, rectified: bool = Fa
         p = [float(value) for value in info.p]
         fx, fy, cx, cy = p[0], p[5], p[2], p[6]
     region = info.roi
-    if region.width and region.height:
-        binned = (region.width // (info.binning_x or 1), region.height // (info.binning_y or 1))
+    whole = (0, 0, info.width, info.height)
+    part = (region.x_offset, region.y_offset, region.width, region.height)
+    if part != whole and region.width and region.height:
+        by_x, by_y = info.binning_x or 1, info.binning_y or 1
+        binned = (region.width // by_x, region.height // by_y)
         if binned != (width, height):
             raise ImageError(
                 f'camera_info has a region of interest that gives {binned[0]}x{binned[1]} pixels,'
                 f' but the picture is {width}x{height}: give the camera_info that belongs to the'
                 ' picture'
             )
-        cropped = Camera(
-            region.width, region.height, fx, fy, cx - region.x_offset, cy - region.y_offset
-        )
-        return cropped.scaled_to(width, height)
+        cx = (cx - region.x_offset + 0.5) / by_x - 0.5
+        cy = (cy - region.y_offset + 0.5) / by_y - 0.5
+        return Camera(width, height, fx / by_x, fy / by_y, cx, cy)
     calibrated = Camera(info.width or width, info.height or height, fx, fy, cx, cy)
     if abs(calibrated.width * height - calibrated.height * width) > max(width, height):
         raise ImageError(

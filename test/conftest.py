@@ -10,6 +10,8 @@ import sys
 
 os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
 os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, 100)))
+if os.environ.get('PYTEST_XDIST_WORKER', 'gw0') != 'gw0':  # each worker has a domain of its own
+    os.environ['ROS_DOMAIN_ID'] = str((int(os.environ['ROS_DOMAIN_ID']) + 50) % 101)
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 

@@ -12,6 +12,8 @@ import threading
 import time
 
 import cv2
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 import numpy as np
 from rcl_interfaces.srv import GetParameters
@@ -157,7 +159,11 @@ class Rig:
 
         unknown = '_NODE_NAME_UNKNOWN_'
         assert wait_until(lambda: subscribers() and unknown not in str(subscribers())), topic
-        for name in subscribers():
+        self.knows(*subscribers())
+
+    def knows(self, *nodes):
+        """Wait until some nodes have discovered what this one has made so far."""
+        for name in nodes:
             service = f'{name}/get_parameters'
             self._clients.pop(service, None)  # a new one, announced after all else
             self.call(GetParameters, service)
@@ -177,6 +183,16 @@ class Rig:
             if wait_until(future.done, 15):
                 return future.result()
         raise AssertionError(f'{name} does not answer')
+
+    def change(self, transition, node='localizer'):
+        """Ask a node for a transition, once, for it cannot be made twice; tell whether it was."""
+        name = f'{node}/change_state'
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(ChangeState, name)
+            self.knows(node)
+        future = self.ask(ChangeState, name, transition=Transition(id=transition))
+        assert wait_until(future.done, 60), f'{name} does not answer'
+        return future.result().success
 
 
 def picture(colour=GREY, second=1, *, size=(64, 48)):

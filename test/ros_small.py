@@ -2,8 +2,9 @@
 The real nodes around a small localizer and a small build, as a process: ros_small.py NODE ...
 
 The small localizer reads the pose off the picture: its mean red, green and blue are x, y and z in
-centimetres. What is very green it finds too improbable. It takes as long as the name of its map
-says: ``slow200`` takes 200 ms for a picture, ``loads200`` to be loaded. A ``guess`` has a warning.
+centimetres. What is very green it finds too improbable. The name of its map says how long it
+takes: ``slow200`` takes 200 ms for a picture, ``waits`` is loaded when a file ``go`` is in it.
+A map ``slow7000`` has no room on a GPU, and a ``guess`` has a warning.
 """
 
 from dataclasses import replace
@@ -13,12 +14,15 @@ import sys
 import time
 
 import numpy as np
+from rclpy.node import Node
+from std_msgs.msg import String
 
 from nerf_reversal_ros.errors import BuildError, MapError
 from nerf_reversal_ros.geometry import pose
 from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, Rejected
 from nerf_reversal_ros.progress import Progress
 from nerf_reversal_ros.ros.display import Shown
+from nerf_reversal_ros.ros.running import Finished, run
 from nerf_reversal_ros.surface import Surface
 
 
@@ -30,12 +34,15 @@ class SmallLocalizer:
             raise MapError(f'there is no map {map_dir}: build it first')
         print(f'loads the map {map_dir.name}')
         seconds = {what: int(ms) / 1e3 for what, ms in re.findall(r'(\D+)(\d+)', map_dir.name)}
-        time.sleep(seconds.get('loads', 0.0))
+        while map_dir.name == 'waits' and not (map_dir / 'go').exists():
+            time.sleep(0.01)
         self.config = config
         self.seconds = seconds.get('slow', 0.0)
         self.device = 'cpu'
 
     def to(self, device):
+        if self.seconds == 7.0 and device != 'cpu':
+            raise RuntimeError('CUDA out of memory')
         self.device = device
         print(f'computes on {device}')
 
@@ -108,6 +115,28 @@ def small_build(bag, map_dir, config, *, device, field, progress, overwrite):
     return SmallMap(map_dir)
 
 
+class Stumbler(Node):
+    """Uses what was destroyed, as an executor may during a transition, and goes on."""
+
+    interrupted_status = 0
+
+    def __init__(self):
+        super().__init__('stumbler')
+        self._gone = self.create_publisher(String, 'gone', 1)
+        self.destroy_publisher(self._gone)
+        self._times = 0
+        self.create_timer(0.01, self._stumble)
+
+    def _stumble(self):
+        self._times += 1
+        if self._times == 3:
+            raise Finished
+        self._gone.publish(String())
+
+    def close(self):
+        return True
+
+
 def main():
     """Run one of the nodes."""
     from nerf_reversal_ros.ros import (
@@ -117,7 +146,6 @@ def main():
         loop_closer_node,
         player_node,
     )
-    from nerf_reversal_ros.ros.running import run
 
     name, arguments = sys.argv[1], [sys.argv[0], *sys.argv[2:]]
     if name == 'localizer':
@@ -126,6 +154,8 @@ def main():
         return run(lambda: builder_node.BuilderNode(small_build), arguments)
     if name == 'judge':
         return run(lambda: judge_node.JudgeNode(small_truth), arguments)
+    if name == 'stumbler':
+        return run(Stumbler, arguments)
     if name == 'loop_closer':
         return loop_closer_node.main(arguments)
     return player_node.main(arguments)

@@ -171,6 +171,7 @@ class Soak:
             while time.monotonic() < end_s:
                 time.sleep(min(1.0, seconds / 20))
                 samples.append(self.localizer.resident_mib)
+            assert self.ages_s or self.poses_come(), self.localizer.said[-3000:]
         warm = samples[int(WARM_UP_SHARE * len(samples)) :]
         tenth = max(1, len(warm) // 10)
         first, last = float(np.median(warm[:tenth])), float(np.median(warm[-tenth:]))
@@ -186,6 +187,7 @@ class Soak:
             'poses': poses,
             'memory_mib': round(last, 1),
             'growth': round(last / first - 1.0, 4),
+            'growth_mib': round(last - first, 1),
             'age_p50_s': round(float(np.median(self.ages_s)), 3),
             'age_max_s': round(max(self.ages_s), 3),
         }

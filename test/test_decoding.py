@@ -189,11 +189,18 @@ def test_a_region_of_interest_is_a_picture_of_its_own():
     cropped.roi.width, cropped.roi.height = 320, 240
     camera = camera_from_info(cropped, 320, 240)
     assert (camera.fx, camera.cx, camera.cy) == (500.0, 220.0, 190.0)
+    cropped.roi.width = 321  # of which binning leaves 160
     cropped.binning_x = cropped.binning_y = 2
     camera = camera_from_info(cropped, 160, 120)
     assert (camera.width, camera.fx) == (160, 250.0)
     with pytest.raises(ImageError, match=r'region of interest that gives 160x120 pixels, but'):
         camera_from_info(cropped, 640, 480)
+
+
+def test_a_region_of_interest_that_is_the_whole_picture_is_none():
+    whole = info(640, 480)
+    whole.roi.width, whole.roi.height = 640, 480
+    assert camera_from_info(whole, 320, 240) == camera_from_info(info(640, 480), 320, 240)
 
 
 def test_rectified_pictures_have_the_projection_of_the_camera_info():

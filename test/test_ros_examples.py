@@ -1,8 +1,10 @@
 """What is given to other packages comes out as they want it."""
 
 import contextlib
+import itertools
 import os
 from pathlib import Path
+import signal
 import subprocess
 import sys
 
@@ -54,19 +56,35 @@ def test_initial_pose_sends_the_first_sure_pose_once_and_ends(rig):
     assert [(m.header.frame_id, m.header.stamp.sec) for m in heard] == [('map', 2)]
 
 
+def says(process, text):
+    """Tell whether a text is in what it says next, every REMIND_S."""
+    return any(text in line for line in itertools.islice(process.stderr, 10))
+
+
 def test_initial_pose_of_a_namespaced_robot_says_what_it_waits_for_and_is_heard():
-    rig = Rig('/robot1')
     words = ('--ros-args', '-r', '__ns:=/robot1')
-    with example('initial_pose.py', *words, stderr=subprocess.PIPE, text=True) as process:
-        said = process.stderr.readline()
-        assert 'waits for a pose surer than 0.05 m on /robot1/nerf_pose_with_covariance' in said
+    with (
+        contextlib.closing(Rig('/robot1')) as rig,
+        example('initial_pose.py', *words, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        wanted = 'waits for a pose surer than 0.05 m on /robot1/nerf_pose_with_covariance'
+        assert says(process, wanted)
         rig.publish('nerf_pose_with_covariance', where(2, 0.01))
-        said = process.stderr.readline()  # after REMIND_S
-        assert 'has a pose; waits for somebody on /robot1/initialpose' in said
+        assert says(process, 'has a pose; waits for somebody on /robot1/initialpose')
         heard = rig.collect(PoseWithCovarianceStamped, 'initialpose')
         assert process.wait(30) == 0
-    assert wait_until(lambda: heard, 5)
-    rig.close()
+        assert wait_until(lambda: heard, 5)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_initial_pose_that_is_ended_says_that_it_sent_nothing(number):
+    with example('initial_pose.py', stderr=subprocess.PIPE, text=True) as process:
+        assert says(process, 'waits for a pose surer than')
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert 'no pose was sent' in said
+        assert 'Traceback' not in said
 
 
 def test_nav2s_lifecycle_manager_is_given_our_node_and_expects_no_bond_of_it():

@@ -1,5 +1,6 @@
 """The launch files start the nodes they name, with the parameters and topics they describe."""
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,6 +138,32 @@ def test_close_loops_starts_a_loop_closer_on_the_topics_it_is_given(tmp_path):
         assert wait_until(told), process.output  # the odometry is best effort
     assert corrected[0].child_frame_id == 'base_footprint'
     rig.close()
+
+
+@pytest.mark.parametrize('namespace', ['', '/robot1'])
+@pytest.mark.parametrize('name', ['localize', 'close_loops'])
+def test_tf_is_that_of_the_namespace_and_of_all_without_one(tmp_path, name, namespace):
+    pytest.importorskip('tf2_msgs', reason='`make setup` builds it for the tests')
+    given = {'namespace': namespace}
+    if name == 'localize':
+        (tmp_path / 'slow0').mkdir()
+        file = tmp_path / 'based.yaml'
+        based = '{base_frame: base_link, publish_tf: true}'
+        file.write_text(f'/**/localizer:\n  ros__parameters: {based}\n')
+        given |= {'map': str(tmp_path / 'slow0'), 'params_file': str(file)}
+    else:
+        pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
+        given |= {'publish_tf': 'true', 'odometry_source': 'tf'}
+    executable, words, _ = only(f'{name}.launch.py', tmp_path, **given)
+    with contextlib.closing(Rig()) as rig, Process(executable, *words[1:]) as process:
+        node = rig.node
+
+        def met():
+            heard = all(node.count_subscribers(f'{namespace}/{tf}') for tf in ('tf', 'tf_static'))
+            return heard and node.count_publishers(f'{namespace}/tf') == 1
+
+        assert wait_until(met), process.output
+        assert not namespace or not node.count_publishers('/tf') + node.count_subscribers('/tf')
 
 
 def test_localize_for_raw_pictures_sets_the_profile_for_both_names_of_fast_dds(tmp_path):

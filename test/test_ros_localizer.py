@@ -9,7 +9,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import GetState
 import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
@@ -57,10 +57,17 @@ class Robot(Rig):
         """Wait for a number of poses."""
         return wait_until(lambda: len(self.poses) >= poses, SOON_S) and len(self.poses) == poses
 
-    def change(self, transition):
-        assert self.state  # unlike a transition, this may be asked for twice: both are discovered
-        request = {'transition': Transition(id=transition)}
-        return self.call(ChangeState, 'localizer/change_state', **request).success
+    def is_diagnosed(self, level, text):
+        """Wait until /diagnostics, where every localizer speaks, tells this of this robot's."""
+        messages = self.collect(DiagnosticArray, '/diagnostics')
+        name = f'{self.node.get_namespace()}/localizer: localization'.lstrip('/')
+
+        def told():
+            found = [message.status[0] for message in list(messages)]
+            own = [status for status in found if status.name == name]
+            return own and own[-1].level == level and text in own[-1].message
+
+        return wait_until(told)
 
     def set_to(self, name, value):
         given = [Parameter(name, value=value).to_parameter_msg()]
@@ -364,11 +371,12 @@ def test_a_map_that_is_loaded_when_the_node_is_cleaned_up_is_not_said_to_be_in_u
     robot, start, tmp_path
 ):
     process = start()
-    (tmp_path / 'loads1500').mkdir()
-    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'loads1500'))
-    process.says('loads the map loads1500')
+    (tmp_path / 'waits').mkdir()
+    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'waits'))
+    process.says('loads the map waits')
     assert robot.change(Transition.TRANSITION_DEACTIVATE)
     assert robot.change(Transition.TRANSITION_CLEANUP)
+    (tmp_path / 'waits/go').touch()
     assert wait_until(future.done)
     assert not future.result().success
     assert future.result().message == (
@@ -399,11 +407,11 @@ def test_a_map_is_replaced_while_pictures_leave_no_pause(robot, start, tmp_path)
 
 def test_a_parameter_that_is_set_while_a_map_is_loaded_holds_for_it(robot, start, tmp_path):
     process = start()
-    (tmp_path / 'loads1500').mkdir()
-    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'loads1500'))
-    process.says('loads the map loads1500')
+    (tmp_path / 'waits').mkdir()
+    future = robot.ask(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'waits'))
+    process.says('loads the map waits')
     assert robot.set_to('min_inliers', 50).successful
-    assert not future.done()
+    (tmp_path / 'waits/go').touch()
     assert wait_until(future.done)
     robot.publish('camera_info', camera_info())
     assert robot.show(picture()).reason == 'too few inliers'
@@ -564,25 +572,22 @@ def test_a_picture_that_is_sent_along_gets_its_reason_and_the_sentence_behind_it
 
 def test_pictures_of_another_type_are_named_with_the_remedy(robot, start):
     process = start()
-    diagnostics = robot.collect(DiagnosticArray, '/diagnostics')
     robot.node.create_publisher(Image, 'image/compressed', 1)
     robot.node.create_publisher(CameraInfo, 'camera_info', 1)
     process.says(
         '/image/compressed is published as sensor_msgs/msg/Image, not as'
         ' sensor_msgs/msg/CompressedImage: set image_transport to raw'
     )
-    assert wait_until(lambda: 'set image_transport' in diagnostics[-1].status[0].message)
+    assert robot.is_diagnosed(DiagnosticStatus.WARN, 'set image_transport')
 
 
 def test_what_may_not_change_in_use_may_while_it_is_unconfigured(robot, start, tmp_path):
     process = start(autostart=False, map_dir='/no/such')
-    diagnostics = robot.collect(DiagnosticArray, '/diagnostics')
     assert not robot.change(Transition.TRANSITION_CONFIGURE)
     process.says('there is no map /no/such')
     (tmp_path / 'slow3').mkdir()
     told = 'there is no map /no/such: build it first'
-    assert wait_until(lambda: diagnostics and diagnostics[-1].status[0].message == told)
-    assert diagnostics[-1].status[0].level == DiagnosticStatus.ERROR
+    assert robot.is_diagnosed(DiagnosticStatus.ERROR, told)
     assert robot.set_to('map_dir', str(tmp_path / 'slow3')).successful
     assert robot.change(Transition.TRANSITION_CONFIGURE)
     refused = robot.set_to('map_dir', '/elsewhere')
@@ -601,3 +606,20 @@ def test_a_picture_without_a_stamp_is_no_time_that_goes_back(shared, running):
     assert shared.show(picture((10, 20, 30), second=0)).accepted
     assert shared.show(picture((10, 20, 30), second=51)).accepted
     assert 'went back' not in running.output
+
+
+def test_a_device_without_room_is_told_and_the_node_can_be_configured_again(robot, start):
+    process = start(autostart=False, ms=7000)
+    diagnostics = robot.collect(DiagnosticArray, '/diagnostics')
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+    assert not robot.change(Transition.TRANSITION_ACTIVATE)
+    process.says('CUDA out of memory')
+    assert wait_until(lambda: 'CUDA out of memory' in str(diagnostics[-1:]))
+    assert robot.state == 'unconfigured'
+    assert robot.change(Transition.TRANSITION_CONFIGURE)
+
+
+def test_what_is_destroyed_while_it_is_waited_for_does_not_end_a_node():
+    with Process('stumbler') as process:
+        assert process.ended() == 0
+        assert 'Traceback' not in process.output

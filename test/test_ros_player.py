@@ -79,8 +79,10 @@ def test_a_bag_is_played_at_its_rate_with_its_clock(bag, rig):
         started = time.monotonic()
         assert process.ended() == 0
         assert time.monotonic() - started > 0.3  # 0.9 s of pictures at twice the speed
+    end = (5, 900_000_000)
+    assert wait_until(lambda: len(pictures) >= len(COLOURS)), pictures
+    assert wait_until(lambda: (clocks[-1].clock.sec, clocks[-1].clock.nanosec) == end), clocks
     assert [p.header.stamp.nanosec // 100_000_000 for p in pictures] == list(range(10))
-    assert (clocks[-1].clock.sec, clocks[-1].clock.nanosec) == (5, 900_000_000)
 
 
 @pytest.mark.parametrize(

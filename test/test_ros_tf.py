@@ -6,11 +6,9 @@ import time
 from driving import drifted, walked
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
-from rcl_interfaces.srv import GetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from ros_rig import camera_info, picture, Process, Rig, wait_until
@@ -69,11 +67,6 @@ class Robot(Rig):
     def map_from_odom(self):
         return matrix_of(self.sent[-1][0].transform)
 
-    def knows(self, *nodes):
-        """Wait until some nodes and this one know each other."""
-        for name in nodes:
-            self.call(GetParameters, f'{name}/get_parameters')
-
     def mounted(self, *edges):
         """Say on /tf_static, and to who comes late, what is where: (parent, child, matrix)."""
         fixed = [transform(parent, child, 0, matrix) for parent, child, matrix in edges]
@@ -98,10 +91,6 @@ class Robot(Rig):
         assert wait_until(lambda: len(self.sent) > sent), 'nothing on TF'
         return self.map_from_odom
 
-    def change(self, transition):
-        request = {'transition': Transition(id=transition)}
-        assert self.call(ChangeState, 'localizer/change_state', **request).success
-
     def speakers(self):
         """Return which nodes publish on TF, but for this one."""
         found = self.node.get_publishers_info_by_topic(self.node.resolve_topic_name(self._tf))
@@ -120,19 +109,17 @@ def odom_at(x_m):
 
 @contextlib.contextmanager
 def localized(folder, *arguments, robot=None, **parameters):
-    """Give a robot and its localizer, which knows the camera and is known."""
+    """Give a robot, which leaves with it, and its localizer, which knows the camera."""
     (folder / 'slow0').mkdir(exist_ok=True)
     given = {'map_dir': folder / 'slow0', 'autostart': True, 'reliability': 'reliable'}
-    rig = robot or Robot()
-    try:
-        with Process('localizer', *arguments, **{**given, **parameters}) as process:
-            process.says('localizes the pictures of')
-            rig.knows('localizer')
-            rig.publish('camera_info', camera_info())
-            yield rig, process
-    finally:
-        if robot is None:
-            rig.close()
+    with (
+        contextlib.closing(robot or Robot()) as rig,
+        Process('localizer', *arguments, **{**given, **parameters}) as process,
+    ):
+        process.says('localizes the pictures of')
+        rig.knows('localizer')
+        rig.publish('camera_info', camera_info())
+        yield rig, process
 
 
 BASED = {'base_frame': 'base_link', 'mounting': ' '.join(f'{n:.9f}' for n in numbers(MOUNTING))}
@@ -165,7 +152,6 @@ def test_the_mounting_on_tf_gives_the_pose_of_the_base_as_the_parameter_does(tmp
         assert matrix_from_pose(other.pose) == pytest.approx(matrix_from_pose(one.pose), abs=1e-6)
         assert other.covariance == pytest.approx(one.covariance, abs=1e-9)
         assert not told.speakers()  # nothing is broadcast unless it is asked for
-        listening.close()
 
 
 def test_map_to_odom_puts_the_base_where_the_picture_was_taken(tmp_path):
@@ -215,17 +201,17 @@ def test_an_inactive_localizer_says_nothing_on_tf(tmp_path):
     with localized(tmp_path, **{**SENDING, 'tf_rate_hz': 100.0}) as (robot, _):
         robot.goes(1.0, 1)
         assert robot.speakers() == {'localizer'}
-        robot.change(Transition.TRANSITION_DEACTIVATE)
+        assert robot.change(Transition.TRANSITION_DEACTIVATE)
         assert wait_until(lambda: not robot.speakers())
         robot.sent.clear()
-        robot.change(Transition.TRANSITION_ACTIVATE)
+        assert robot.change(Transition.TRANSITION_ACTIVATE)
         assert wait_until(robot.speakers)
         robot.knows('localizer')
         assert not robot.sent  # what it knew before is forgotten
         robot.publish('camera_info', camera_info())
         assert robot.goes(2.0, 2) == pytest.approx(odom_at(2.0), abs=1e-6)
-        robot.change(Transition.TRANSITION_DEACTIVATE)
-        robot.change(Transition.TRANSITION_CLEANUP)
+        assert robot.change(Transition.TRANSITION_DEACTIVATE)
+        assert robot.change(Transition.TRANSITION_CLEANUP)
 
         def listeners():
             found = robot.node.get_subscriptions_info_by_topic('/tf')
@@ -281,11 +267,10 @@ def test_a_robot_in_a_namespace_has_its_own_frames_and_tf(tmp_path):
         'base_frame': 'one/base',
         'camera_frame': 'one/camera',
     }
-    robot = Robot('/one', topic='/one/tf')
     remapped = ('-r', '/tf:=tf', '-r', '/tf_static:=tf_static', '-r', '__ns:=/one')
-    robot.mounted(('one/base', 'one/camera', MOUNTING))
     given = {**frames, 'publish_tf': True, 'tf_rate_hz': 0.0}
-    with localized(tmp_path, *remapped, robot=robot, **given):
+    with localized(tmp_path, *remapped, robot=Robot('/one', '/one/tf'), **given) as (robot, _):
+        robot.mounted(('one/base', 'one/camera', MOUNTING))
         for second in (1, 3):
             robot.moves(second, odom='one/odom', base='one/base')
         assert wait_until(lambda: robot.shows(1.0, 2).accepted)  # when the mounting has come
@@ -293,7 +278,6 @@ def test_a_robot_in_a_namespace_has_its_own_frames_and_tf(tmp_path):
         message = robot.sent[0][0]
         assert (message.header.frame_id, message.child_frame_id) == ('house/map', 'one/odom')
         assert robot.map_from_odom @ ODOM_FROM_BASE == pytest.approx(base_at(1.0), abs=1e-6)
-    robot.close()
 
 
 class Driver(Robot):
@@ -338,9 +322,10 @@ class Driver(Robot):
 
 @contextlib.contextmanager
 def closing(driver, **each):
-    """Run a loop closer of each name, with parameters."""
-    pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
+    """Run a loop closer of each name, with parameters; the driver leaves with them."""
     with contextlib.ExitStack() as stack:
+        stack.callback(driver.close)
+        pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
         processes = [
             stack.enter_context(
                 Process('loop_closer', '-r', f'__node:={name}', reliability='reliable', **given)
@@ -349,7 +334,6 @@ def closing(driver, **each):
         ]
         driver.knows(*each)
         yield processes
-    driver.close()
 
 
 def test_the_loop_closer_makes_the_same_of_odometry_on_tf_as_on_the_topic():

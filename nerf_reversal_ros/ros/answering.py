@@ -1,6 +1,7 @@
 """From a picture message to everything that is published about it."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 import threading
 from typing import Any, Protocol
@@ -109,7 +110,8 @@ class Answering:
         self._log = log
         self.turn = threading.RLock()
         """Held while a picture is in work; who publishes its answer holds it until then."""
-        self._next: list[Callable[[], None]] = []
+        self._device = config().device
+        self._next: list[tuple[Callable[[], None], Future[None]]] = []
 
     def exchange(self, localizer: PictureLocalizer, forget: Callable[[], None]) -> None:
         """
@@ -117,20 +119,16 @@ class Answering:
 
         ``forget`` is called in between, so that no picture is judged by what was before.
         """
-        changed = threading.Event()
 
         def change() -> None:
+            localizer.to(self._device)
             self._localizer = localizer
             forget()
-            changed.set()
 
-        self._next.append(change)
-        while not changed.is_set():  # pictures that follow each other may keep the turn
-            if self.turn.acquire(timeout=0.1):
-                try:
-                    self.catch_up()
-                finally:
-                    self.turn.release()
+        changed = self._soon(change)
+        while not changed.done():  # pictures that follow each other may keep the turn
+            self._try_to_catch_up(0.1)
+        changed.result()
 
     @property
     def device(self) -> str:
@@ -138,18 +136,43 @@ class Answering:
         return self._localizer.device
 
     def to(self, device: str) -> None:
-        """Localize there from now on; if a picture has been in work for a second, after it."""
-        self._next.append(lambda: self._localizer.to(device))
-        if self.turn.acquire(timeout=1.0):
-            try:
-                self.catch_up()
-            finally:
-                self.turn.release()
+        """
+        Localize there from now on; if a picture has been in work for a second, after it.
+
+        Raises
+        ------
+        ConfigError, RuntimeError
+            If the device is not there, or has no memory left.
+        """
+        self._device = device
+        moved = self._soon(lambda: self._localizer.to(device))
+        self._try_to_catch_up(1.0)
+        if moved.done():
+            moved.result()
 
     def catch_up(self) -> None:
         """Make the changes that waited for the end of a picture; who calls it has the turn."""
         while self._next:
-            self._next.pop(0)()
+            change, made = self._next.pop(0)
+            try:
+                change()
+            except Exception as error:  # of the one who asked for it
+                self._log.error(printable_traceback())
+                made.set_exception(error)
+            else:
+                made.set_result(None)
+
+    def _soon(self, change: Callable[[], None]) -> 'Future[None]':
+        made: Future[None] = Future()
+        self._next.append((change, made))
+        return made
+
+    def _try_to_catch_up(self, timeout_s: float) -> None:
+        if self.turn.acquire(timeout=timeout_s):
+            try:
+                self.catch_up()
+            finally:
+                self.turn.release()
 
     def answer(
         self, picture: Any, info: CameraInfo | None, odometer: Odometer | None = None

@@ -76,6 +76,7 @@ class Frames:
 
     def start(self) -> None:
         """Broadcast map -> odom from now on, if publish_tf is set."""
+        self.forget()
         if self._config.publish_tf:
             map_frame, odom_frame = self._config.map_frame, self._config.odom_frame
             self._broadcast = Broadcast(self._node, map_frame, odom_frame, self._smoothing)
@@ -93,9 +94,9 @@ class Frames:
 
         The pose waits until TF has the odometry of its time.
         """
-        if self._broadcast is None:
-            return
         with self._lock:
+            if self._broadcast is None:
+                return
             if len(self._waiting) == MAX_WAITING:
                 odom, base = self._config.odom_frame, self._config.base_frame
                 self._warn(

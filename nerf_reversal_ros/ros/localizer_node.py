@@ -1,7 +1,7 @@
 """The localizer as a lifecycle node: pictures in, poses or silence with a reason out."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 import gc
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 from nerf_reversal_ros.ros.statistics import Present, Statistics
 from nerf_reversal_ros.ros.watching import Watching
 
+Transition = Callable[['LocalizerNode', LifecycleState], TransitionCallbackReturn]
 MakeLocalizer = Callable[[Path, LocalizerConfig], tuple[PictureLocalizer, Shown]]
 
 
@@ -41,6 +42,27 @@ def make_localizer(map_dir: Path, config: LocalizerConfig) -> tuple[PictureLocal
     noise = np.random.default_rng(0).integers(256, size=(map_.camera.height, map_.camera.width, 3))
     localizer.localize(noise.astype(np.uint8), map_.camera)  # the first picture takes longest
     return localizer, Shown(map_.manifest, map_.map_from_camera_walked, localizer.surface)
+
+
+def _told(transition: Transition) -> Transition:
+    """Let a transition that fails say why, in the log and in /diagnostics; rclpy swallows it."""
+
+    @wraps(transition)
+    def telling(node: 'LocalizerNode', state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            result = transition(node, state)
+        except NerfReversalError as error:
+            node.get_logger().error(str(error))
+            node._failure = str(error)
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            node.get_logger().error(printable_traceback())
+            node._failure = repr(error)
+            return TransitionCallbackReturn.ERROR
+        node._failure = ''
+        return result
+
+    return telling
 
 
 class LocalizerNode(LifecycleNode):
@@ -62,7 +84,7 @@ class LocalizerNode(LifecycleNode):
         refuse_impossible_transitions(self)
         self._make = make
         self._state, self._failure = 'unconfigured', ''
-        self._obstacles: list[str] = []
+        self._obstacles: dict[str, int] = {}
         self._options = Parameters(
             self,
             LocalizerNodeConfig,
@@ -75,6 +97,7 @@ class LocalizerNode(LifecycleNode):
         self._frames: Frames | None = None
         self.answering: Answering | None = None
         self.watching: Watching | None = None
+        self._watched: Watching | None = None  # the last one, whose thread may still be busy
         self._statistics = Statistics()
 
         publisher = self.create_lifecycle_publisher
@@ -96,37 +119,29 @@ class LocalizerNode(LifecycleNode):
         else:
             self.get_logger().info('waits to be configured (or start it with autostart:=true)')
 
+    @_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the map; a user's error leaves the node unconfigured."""
+        if not self._settings.map_dir:
+            raise ConfigError('map_dir is not set: give the folder written by the builder')
         try:
-            if not self._settings.map_dir:
-                raise ConfigError('map_dir is not set: give the folder written by the builder')
             smoothing = partial(self._options.get, SmoothingConfig)
             self._frames = frames = Frames(self, self._settings, smoothing)
             localizer, self._shown = self._made(Path(self._settings.map_dir))
-        except NerfReversalError as error:
-            self.get_logger().error(str(error))
+        except Exception:
             self._free('unconfigured')
-            self._failure = str(error)
-            return TransitionCallbackReturn.FAILURE
-        except Exception as error:  # rclpy would swallow it
-            self.get_logger().error(printable_traceback())
-            self._failure = repr(error)
-            return TransitionCallbackReturn.ERROR
+            raise
         log = self.get_logger()
         self.answering = Answering(localizer, self._config, frames, self._settings, log)
-        self._state, self._failure = 'inactive', ''
+        self._state = 'inactive'
         return super().on_configure(state)
 
+    @_told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and publish."""
         assert self.answering is not None
         assert self._frames is not None
-        try:
-            self.answering.to(self._config().device)
-        except NerfReversalError as error:  # a GPU that is not there any more
-            self.get_logger().error(str(error))
-            return TransitionCallbackReturn.FAILURE
+        self.answering.to(self._config().device)
         self._statistics.reset()
         odometer = None
         if self._settings.use_odometry:
@@ -135,7 +150,7 @@ class LocalizerNode(LifecycleNode):
         activated = super().on_activate(state)  # the publishers, before there is what to publish
         self._frames.start()
         self._state = 'active'
-        self.watching = Watching(
+        self.watching = self._watched = Watching(
             self,
             self._settings,
             self.answering,
@@ -148,19 +163,22 @@ class LocalizerNode(LifecycleNode):
         self._show_map()
         return activated
 
+    @_told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop subscribing and publishing; the map stays loaded, but leaves the GPU."""
         self.close()
+        self._state = 'inactive'
         if self.answering is not None:
             self.answering.to('cpu')
-        self._state = 'inactive'
         return super().on_deactivate(state)
 
+    @_told
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the map."""
         self._free('unconfigured')
         return super().on_cleanup(state)
 
+    @_told
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop for good, from whatever state."""
         self._free('finalized')
@@ -173,8 +191,8 @@ class LocalizerNode(LifecycleNode):
 
     def close(self) -> bool:
         """End the work on pictures; tell whether no thread is busy any more."""
-        watching, self.watching = self.watching, None
-        ended = watching is None or watching.close()
+        self.watching = None
+        ended = self._watched is None or self._watched.close()
         if (frames := self._frames) is not None:
             frames.stop()
         return ended
@@ -191,8 +209,6 @@ class LocalizerNode(LifecycleNode):
         self._shown = shown
         if self.watching is not None:
             self._show_map()
-        else:
-            answering.to('cpu')
 
     def reset(self) -> None:
         """Forget the waiting picture, all counts, and what the odometry is compared with."""
@@ -228,21 +244,24 @@ class LocalizerNode(LifecycleNode):
 
     def _free(self, state: str) -> None:
         self.close()
-        if self.answering is not None:
-            self.answering.to('cpu')
-        self.answering = self._shown = None
+        self._state = state
+        answering, self.answering, self._shown = self.answering, None, None
         self._display.forget_map()
         frames, self._frames = self._frames, None
         if frames is not None:
             frames.close()
+        if answering is not None:
+            try:
+                answering.to('cpu')
+            except Exception:  # a GPU that fails must not keep the node from its end
+                self.get_logger().error(printable_traceback())
+        del answering
         gc.collect()  # a map is much, and some of it is in cycles
-        self._state = state
 
     def _start(self) -> None:
-        self.trigger_configure()
-        if self.answering is None:
+        done = TransitionCallbackReturn.SUCCESS
+        if self.trigger_configure() != done or self.trigger_activate() != done:
             raise ConfigError('cannot start by itself, for the reason above')
-        self.trigger_activate()
 
     def _publish(self, answer: Answer) -> None:
         status, log = answer.status, self.get_logger()
@@ -284,10 +303,12 @@ class LocalizerNode(LifecycleNode):
         self._diagnostics.publish(message)
 
     def _warn_of(self, obstacles: list[str]) -> None:
-        for sentence in obstacles:
-            if sentence not in self._obstacles:
+        """Log what is in the way the second time in turn: the first may be before discovery."""
+        seen = {sentence: self._obstacles.get(sentence, 0) + 1 for sentence in obstacles}
+        for sentence, times in seen.items():
+            if times == 2:
                 self.get_logger().warning(sentence)
-        self._obstacles = obstacles
+        self._obstacles = seen
 
 
 def main(args: Sequence[str] | None = None) -> int:

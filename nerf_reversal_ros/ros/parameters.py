@@ -55,6 +55,7 @@ class Parameters:
     ) -> None:
         self._node, self._unlocked = node, unlocked
         self._insider: int | None = None
+        self._changing = threading.RLock()
         self._options = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
         given = _given(node)
         _refuse_unknown(given, list(self._options))
@@ -79,13 +80,20 @@ class Parameters:
 
     def put(self, name: str, value: Any) -> None:
         """Set an option from inside the node, also a read-only one."""
-        self._insider = threading.get_ident()
-        try:
-            self._node.set_parameters([Parameter(name, value=value)])
-        finally:
-            self._insider = None
+        with self._changing:
+            self._insider = threading.get_ident()
+            try:
+                result = self._node.set_parameters([Parameter(name, value=value)])[0]
+            finally:
+                self._insider = None
+        if not result.successful:
+            raise ConfigError(result.reason)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        with self._changing:
+            return self._set(parameters)
+
+    def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         changes = {p.name: p.value for p in parameters if p.name not in _OF_ROS_ITSELF}
         try:
             _refuse_unknown(changes, list(self._options))

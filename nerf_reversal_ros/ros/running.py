@@ -11,6 +11,7 @@ from typing import Any
 import rclpy
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -86,8 +87,13 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
             executor.add_node(node)
             # The executor notices that a callback has raised at the next event: let there be one.
             node.create_timer(0.2, lambda: None, clock=STEADY)
-            executor.spin()
-            raise ExternalShutdownException  # some versions of rclpy return instead
+            while True:
+                try:
+                    executor.spin()
+                    raise ExternalShutdownException  # some versions of rclpy return instead
+                except InvalidHandle:
+                    # What a transition destroys, rclpy may be about to wait for or to call.
+                    get_logger(node.get_name()).debug(printable_traceback())
         finally:
             _ignore_signals()
     except (KeyboardInterrupt, ExternalShutdownException):

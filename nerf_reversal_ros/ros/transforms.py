@@ -6,6 +6,7 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -188,7 +189,9 @@ class Broadcast:
         self._lock = threading.Lock()
         self._closed = False
         rate_hz = smoothing().tf_rate_hz
-        self._timer = node.create_timer(1.0 / rate_hz, self._send) if rate_hz else None
+        # In a group of its own, for what else the node does must not make it late.
+        group = MutuallyExclusiveCallbackGroup()
+        self._timer = node.create_timer(1.0 / rate_hz, self._send, group) if rate_hz else None
 
     def follow(self, map_from_base: Array, odom_from_base: Array) -> None:
         """Take a pose (4, 4), and the odometry (4, 4) of the same time."""

@@ -81,18 +81,21 @@ class Watching:
         ]
         if odometer is not None:  # of a high rate, and none is to be missed
             wanted.insert(0, (Odometry, 'odom', odometer.put, 100))
-        self._subscriptions = [
-            node.create_subscription(
+        self._subscriptions = []
+        self._subscribed: list[tuple[str, type, QoSProfile]] = []
+        for kind, name, callback, depth in wanted:
+            qos = QoSProfile(depth=depth, reliability=policy)
+            subscription = node.create_subscription(
                 kind,
                 name,
                 callback,
-                QoSProfile(depth=depth, reliability=policy),
+                qos,
                 callback_group=group,
                 # rclpy's executor fails when it waits for an event that is destroyed meanwhile.
                 event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
             )
-            for kind, name, callback, depth in wanted
-        ]
+            self._subscriptions.append(subscription)
+            self._subscribed.append((subscription.topic_name, kind, qos))
         self.topic: str = self._subscriptions[-1].topic_name
         """Full name of the topic of the pictures."""
 
@@ -113,13 +116,13 @@ class Watching:
 
     def obstacles(self) -> list[str]:
         """Return sentences on what keeps publishers from the subscriptions."""
-        found = (obstacle(self._node, one) for one in self._subscriptions)
+        found = (obstacle(self._node, *one) for one in self._subscribed)
         return [sentence for sentence in found if sentence]
 
     def close(self) -> bool:
-        """End; tell whether the thread is not busy any more."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        """End; tell whether the thread is not busy any more. May be asked again."""
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
         self.camera_infos.close()
         ended = self.pictures.close()
         with self._asking:
