@@ -101,7 +101,8 @@ def build_map(
     sources = [Path(source) for source in (bag, *files, positions) if source is not None]
     cameras = None if run is None else run.sha256
     fingerprint = _fingerprint(sources, config, field, where, cameras)
-    told_of = sources[0] if config_yml is None or bag is not None else config_yml.parent
+    # Of a run the folders <experiment>/<method>/<time>, for the last one may be named as any.
+    source = sources[0].name if bag is not None else '/'.join(sources[0].absolute().parts[-4:-1])
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         if writer.note:
             progress(Progress('capture', 0, 1, writer.note))
@@ -163,7 +164,7 @@ def build_map(
                 'capture_camera': walk.camera.as_dict(),
                 'convention': walk.convention.as_dict(),
                 corrected: field_report['depth_correction'],
-                'capture': {'source': told_of.name, 'counts': walk.pictures.counts},
+                'capture': {'source': source, 'counts': walk.pictures.counts},
                 'calibration': calibration.as_dict(),
                 'warnings': walk.warnings + weak + sparse + blind,
                 'metrics': {

@@ -227,6 +227,7 @@ def open_capture(
     convention : Convention, optional
         Applied as it is, so that the poses are in the frame of the map it comes from. Without
         it, the convention is found (or confirmed) by depth re-projection and z up is solved.
+        That of a map which was built without a bag is refused.
     prune : bool
         Leave out frames without depth, blurred ones and duplicates; False keeps every picture
         that has a pose.
@@ -240,6 +241,11 @@ def open_capture(
     ConfigError
         If a setting is needed that the bag does not tell.
     """
+    if convention is not None and not convention.of_bag:
+        raise CaptureError(
+            f'the map was built without a bag, so that nobody knows how the poses of {bag} lie in'
+            ' it: build the map with a BAG of the room'
+        )
     with Bag(bag) as reader:
         config = config.for_bag(reader.count)
         found = scan_bag(reader, config, progress)

@@ -45,6 +45,8 @@ class Convention:
     """What told the way up, in words."""
     depth_error_m: dict[str, float] = field(default_factory=dict)
     """Median re-projection error by convention [m]; empty where the capture has no depth."""
+    of_bag: bool = True
+    """False for a map that no bag was given for: what poses of a bag mean in it is not known."""
 
     def map_from_camera(self, poses: Array) -> Array:
         """Take poses (N, 4, 4) as the bag has them to the map's frame and optical axes."""
@@ -57,6 +59,7 @@ class Convention:
             'map_from_world': self.map_from_world.tolist(),
             'up_source': self.up_source,
             'depth_error_m': dict(self.depth_error_m),
+            'of_bag': self.of_bag,
         }
 
     @classmethod
@@ -67,6 +70,7 @@ class Convention:
             map_from_world=np.array(values['map_from_world'], dtype=np.float64),
             up_source=values['up_source'],
             depth_error_m=dict(values['depth_error_m']),
+            of_bag=values.get('of_bag', True) is True,
         )
 
 

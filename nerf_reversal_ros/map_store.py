@@ -133,6 +133,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         Convention.from_dict(manifest['convention'])
         if not all(_is_checksum(expected) for expected in manifest['files'].values()):
             raise TypeError('files need bytes and sha256')
+        if not all(isinstance(told, str) for told in [*manifest.get('warnings', [])]):
+            raise TypeError('warnings need to be texts')
     except (KeyError, TypeError, ValueError, AttributeError, ImageError) as error:
         raise MapError(
             f'{file} is incomplete or was edited ({_brief(error)}): build the map again'

@@ -103,7 +103,8 @@ def report_html(
         Section('command', 'How this report was made', f'<pre>{html.escape(command)}</pre>'),
     ]
     title = f'{map_.path.name} judged on {capture.source.name}'
-    return page(title, verdict(evaluation.metrics), sections)
+    warnings = map_.manifest.get('warnings', [])
+    return page(title, verdict(evaluation.metrics), sections, warnings)
 
 
 def _headline_table(metrics: dict[str, Any]) -> str:
@@ -192,6 +193,7 @@ def _build(map_: Map) -> str:
     size = sum(entry['bytes'] for entry in manifest['files'].values())
     facts: dict[str, Any] = {
         'built': built.get('date'),
+        'field': built.get('field'),
         'from': manifest.get('capture', {}).get('source'),
         'device': built.get('device'),
         'seed': built.get('seed'),

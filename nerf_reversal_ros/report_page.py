@@ -22,7 +22,7 @@ PAGE = """<!DOCTYPE html>
 <header>
 <h1>{title}</h1>
 <p class="verdict">{verdict}</p>
-<nav aria-label="Contents">{contents}</nav>
+{warnings}<nav aria-label="Contents">{contents}</nav>
 </header>
 <main>
 {sections}
@@ -40,6 +40,7 @@ h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; overflow-wrap: any
 h2 { font-size: 1.15rem; margin: 2.75rem 0 .75rem; padding-top: .75rem;
   border-top: 1px solid var(--line); }
 .verdict { font-size: 1.15rem; margin: 0 0 1rem; max-width: 44rem; }
+.warning { border-left: .25rem solid #b45309; padding-left: .75rem; max-width: 44rem; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; }
 a { color: var(--blue); text-decoration: none; } a:hover { text-decoration: underline; }
 .wide { overflow-x: auto; }
@@ -72,13 +73,16 @@ class Section:
     body: str
 
 
-def page(title: str, verdict: str, sections: Sequence[Section]) -> str:
+def page(
+    title: str, verdict: str, sections: Sequence[Section], warnings: Sequence[str] = ()
+) -> str:
     """Put together the text of one HTML file; sections without a body are left out."""
     shown = [section for section in sections if section.body]
     return PAGE.format(
         title=html.escape(title),
         style=STYLE,
         verdict=html.escape(verdict),
+        warnings=''.join(f'<p class="warning">{html.escape(told)}</p>\n' for told in warnings),
         contents=' '.join(f'<a href="#{s.name}">{html.escape(s.title)}</a>' for s in shown),
         sections='\n'.join(
             f'<section id="{s.name}"><h2>{html.escape(s.title)}</h2>\n{s.body}</section>'

@@ -243,7 +243,7 @@ def _upright(
         )
 
     turn, source = solve_up('optical', 'world', up_axis, '', cameras, floor)
-    return Aligned(turn @ metric, 0, 0.0), Convention('optical', turn, source)
+    return Aligned(turn @ metric, 0, 0.0), Convention('optical', turn, source, of_bag=False)
 
 
 def aligned_by_positions(
@@ -278,5 +278,6 @@ def aligned_by_positions(
     rows = [run.names.index(name) for name in known]
     there = np.array(list(known.values())).reshape(-1, 3)
     aligned = align_points(there, run.world_from_camera[rows, :3, 3])
-    convention = Convention('optical', np.eye(4), f'known positions of {path.name}')
+    told = f'known positions of {path.name}'
+    convention = Convention('optical', np.eye(4), told, of_bag=False)
     return aligned._replace(left_out=len(others)), convention

@@ -4,7 +4,7 @@ The real nodes around a small localizer and a small build, as a process: ros_sma
 The small localizer reads the pose off the picture: its mean red, green and blue are x, y and z in
 centimetres. What is very green it finds too improbable. The name of its map says how long it
 takes: ``slow200`` takes 200 ms for a picture, ``waits`` is loaded when a file ``go`` is in it.
-A map ``slow7000`` has no room on a GPU.
+A map ``slow7000`` has no room on a GPU, and a ``guess`` has a warning.
 """
 
 from dataclasses import replace
@@ -78,6 +78,7 @@ def small_localizer(map_dir, config):
         'format_version': 3,
         'built': {'date': '2026-01-02T03:04:05+00:00', 'package_version': '9', 'field': 'voxel'},
         'metrics': {'landmarks': 7, 'psnr_db': None},
+        'warnings': ['warning: lengths are a guess'] if 'guess' in map_dir.name else [],
     }
     walked = np.stack([pose(None, (0.0, 0.0, 1.0)), pose(None, (0.5, 0.0, 1.0))])
     shown = Shown(manifest, walked, Surface(np.array([10.0, 0.0, 0.0]), points, colours))

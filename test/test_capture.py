@@ -1,5 +1,6 @@
 """A bag becomes frames in the map's frame, and what is wrong with a bag is named."""
 
+from dataclasses import replace
 import logging
 
 import cv2
@@ -575,6 +576,12 @@ def test_a_given_convention_is_applied_as_it_is(room, tmp_path):
     again = open_capture(room, CaptureConfig(), convention=built, prune=False)
     assert again.convention is built
     assert np.allclose(again.map_from_camera, built.map_from_world @ walk(24), atol=1e-6)
+
+
+def test_poses_are_not_read_as_those_of_a_map_that_was_built_without_a_bag(room):
+    unknown = replace(open_capture(room, CaptureConfig()).convention, of_bag=False)
+    with pytest.raises(CaptureError, match=r'built without a bag, .*: build the map with a BAG'):
+        open_capture(room, CaptureConfig(), convention=unknown, prune=False)
 
 
 def test_without_depth_the_bag_or_the_settings_must_tell_the_convention(tmp_path):

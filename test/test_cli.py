@@ -1,7 +1,9 @@
 """The command line as scripts see it: output, exit status, and one line for a user's error."""
 
 import argparse
+from collections.abc import Mapping
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -60,7 +62,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bag(tmp_path_factory.mktemp('bags') / 'walk', walk(4))
 
 
-def write_map(path: Path, **built: object) -> Map:
+def write_map(path: Path, more: Mapping[str, object] = {}, **built: object) -> Map:
     with MapWriter(path, {}) as writer:
         writer.path('field.bin').write_bytes(bytes(2_500_000))
         return writer.finish(
@@ -71,6 +73,7 @@ def write_map(path: Path, **built: object) -> Map:
                 'capture': {'source': 'walk', 'counts': {'kept': 40, 'blurred': 2}},
                 'built': {'date': '2026-01-01T00:00:00Z', 'device': 'cpu', **built},
                 'metrics': {'psnr_db': 23.456},
+                **more,
             }
         )
 
@@ -108,6 +111,41 @@ def test_misuse_is_status_2_and_shows_the_usage(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith('usage: nerf-reversal')
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--device', 'cpu', 'walk.bag', 'room.map'],
+        ['walk.bag', '--device', 'cpu', 'room.map'],
+        ['walk.bag', 'room.map', '--device', 'cpu'],
+        ['--overwrite', 'walk.bag', '--device', 'cpu', 'room.map', '--field', 'voxel'],
+    ],
+)
+def test_options_of_a_build_may_stand_between_bag_and_map(arguments: list[str]) -> None:
+    assert 'there is no bag at walk.bag' in error_of('build', *arguments)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec('nerfstudio') is None,
+    reason='nerfstudio is not installed: make test brings it',
+)
+def test_a_build_of_a_run_needs_no_bag_wherever_the_options_are() -> None:
+    of_run = ['--field', 'nerfstudio:nowhere/config.yml']
+    for arguments in ([*of_run, 'room.map'], ['room.map', *of_run]):
+        assert 'nowhere/config.yml' in error_of('build', *arguments)
+
+
+@pytest.mark.parametrize(
+    'arguments', [['a.bag', 'b.bag', 'c.map'], ['a.bag', '--device', 'cpu', 'b.bag', 'c.map']]
+)
+def test_a_build_takes_a_bag_and_a_map_and_no_third(arguments: list[str]) -> None:
+    done = run('build', *arguments)
+    assert done.returncode == 2 and '[BAG] MAP' in ' '.join(done.stderr.split())
+    assert done.stderr.splitlines()[-1] == (
+        'nerf-reversal build: error: BAG and MAP, or MAP alone, are wanted, and 3 given: a.bag,'
+        ' b.bag, c.map'
+    )
 
 
 def test_frames_are_a_up_to_b() -> None:
@@ -210,6 +248,19 @@ def test_info_of_a_map_tells_what_it_is_and_where_it_comes_from(tmp_path: Path) 
     assert 'Camera of the regressor: 240x180, focal length 200.0, 200.0 px.' in told
     assert 'psnr_db: 23.46' in told
     assert '2.500 MB  field.bin' in told
+
+
+def test_info_of_a_map_of_a_run_tells_its_field_its_warnings_and_that_it_had_no_bag(
+    tmp_path: Path,
+) -> None:
+    convention = Convention('optical', np.eye(4), 'average camera up', of_bag=False)
+    more = {'warnings': ['warning: lengths are a guess'], 'convention': convention.as_dict()}
+    write_map(tmp_path / 'room.map', more, field='nerfstudio:runs/config.yml')
+    told = run('info', tmp_path / 'room.map').stdout.splitlines()
+    assert 'Field: nerfstudio:runs/config.yml.' in told
+    assert 'warning: lengths are a guess' in told
+    assert 'Built without a bag; up from average camera up.' in told
+    assert not any('Poses of the bag' in line for line in told)
 
 
 def test_info_of_a_damaged_or_unfinished_map_is_an_error(tmp_path: Path) -> None:

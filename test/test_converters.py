@@ -283,9 +283,41 @@ def test_intrinsics_of_a_frame_beat_those_of_the_scene(tmp_path):
     assert open_capture(tmp_path / 'bag', ALL).camera.fx == 86.0
 
 
+TURNED = [[0.0, 1, 0, 0.3], [1, 0, 0, -2.0], [0, 0, -1, 0.7]]
+
+
+def write_processed(folder, *, noted=True):
+    """Write a scene whose poses were turned, shifted and shrunk; its depth was not."""
+    turn, scale = (TURNED, 0.4) if noted else ([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]], 1.0)
+    source = write_nerfstudio(folder)
+    scene = json.loads((source / 'transforms.json').read_text())
+    for frame in scene['frames']:
+        at = np.array(turn) @ np.array(frame['transform_matrix'])
+        at[:, 3] *= scale
+        frame['transform_matrix'] = [*at.tolist(), [0, 0, 0, 1]]
+    if noted:
+        scene |= {'applied_transform': turn, 'applied_scale': scale}
+    else:
+        (source / 'colmap/sparse/0').mkdir(parents=True)
+    (source / 'transforms.json').write_text(json.dumps(scene))
+    return source
+
+
+@pytest.mark.parametrize('noted', [True, False])
+def test_what_was_done_to_the_poses_of_a_scene_is_undone(tmp_path, noted):
+    convert(write_processed(tmp_path / 'scene', noted=noted), tmp_path / 'bag')
+    capture = open_capture(tmp_path / 'bag', CaptureConfig(up_axis='z'))
+    assert capture.convention.axes == 'optical'  # the depth fits: lengths are metres
+    assert np.allclose(capture.map_from_camera, POSES, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ('changes', 'sentence'),
     [
+        ({'applied_scale': 0}, 'applied_scale = 0 of .* must be > 0'),
+        ({'applied_scale': 'two'}, 'has an applied transform that is none: could not convert'),
+        ({'applied_transform': np.diag([1, 1, -1, 1]).tolist()}, 'is no turn and shift'),
+        ({'applied_transform': [1, 0, 0]}, r'applied_transform = \[1, 0, 0\] of .* is no turn'),
         ({'frames': []}, 'list of frames .* is empty'),
         ({'frames': None}, 'has no list of frames'),
         ({'camera_model': 'EQUIRECTANGULAR'}, 'camera_model EQUIRECTANGULAR is not known'),

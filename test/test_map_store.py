@@ -142,6 +142,8 @@ def test_a_link_out_of_the_map_is_refused(tmp_path: Path) -> None:
         lambda m: m['camera'].update(fx=-1.0),
         lambda m: m.update(convention=None),
         lambda m: m['convention'].update(map_from_world='x'),
+        lambda m: m.update(warnings=[3]),
+        lambda m: m.update(warnings=3),
         lambda m: m.update(files=['field/voxels.bin']),
         lambda m: m['files'].update(x={'bytes': 3}),
     ],

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from rooms import render_box_room, walk
+from test_converters import write_processed
 import torch
 
 from nerf_reversal_ros.camera import Camera
@@ -114,6 +115,21 @@ def test_a_polycam_export_comes_in_with_its_depth(polycam, tmp_path):
     assert np.argmin(off) == 3 and off[3] < 0.6 * np.median(off)
 
 
+@pytest.mark.parametrize('noted', [True, False])
+def test_both_readers_of_a_processed_scene_give_the_same_walk(tmp_path, capsys, noted):
+    source = write_processed(tmp_path / 'scene', noted=noted)
+    ours = tmp_path / 'ours'
+    assert main(['convert', str(source), str(ours), '--format', 'nerfstudio']) == 0
+    theirs = converted(source, 'nerfstudio', tmp_path)
+    assert 'eval-mode' not in ''.join(capsys.readouterr())
+    found = open_capture(ours, CaptureConfig(min_move_m=0.0, blur_ratio=0.0))
+    np.testing.assert_allclose(found.map_from_camera, theirs.map_from_camera, atol=1e-5)
+    assert found.convention.axes == theirs.convention.axes == 'optical'
+    assert found.camera.as_dict() == pytest.approx(theirs.camera.as_dict(), rel=1e-5)
+    for mine, other in zip(found, theirs, strict=True):
+        assert np.array_equal(mine.rgb, other.rgb) and np.array_equal(mine.depth, other.depth)
+
+
 @pytest.mark.parametrize(
     ('name', 'sentence'),
     [
@@ -179,6 +195,16 @@ def test_pickles_are_refused_by_whatever_name_and_only_for_a_while(tmp_path):
     assert not ran.exists()
     pickle.loads(packed)
     assert ran.exists()
+
+
+@pytest.mark.parametrize('name', ['instant-ngp', 'instant-ngp-data'])
+def test_the_parser_that_spoils_focal_lengths_is_refused_and_the_reader_that_does_not_named(
+    tmp_path, name
+):
+    with pytest.raises(
+        CaptureError, match=r'takes the focal length fx for fy .*format nerfstudio'
+    ):
+        convert(tmp_path, tmp_path / 'bag', name)
 
 
 @pytest.mark.parametrize('name', ['dycheck', 'nuscenes-data'])

@@ -307,6 +307,8 @@ def test_a_map_of_a_run_is_in_the_metres_of_known_positions(trained, tmp_path):
     walked = built.map_from_camera_walked
     nearest = [np.abs(WALK[rows] - at).max((1, 2)).min() for at in walked]
     assert len(walked) == 12 and max(nearest) < 1e-3
+    assert built.manifest['capture']['source'] == 'unnamed/nerfacto/now'
+    assert not built.convention.of_bag  # positions do not tell what the poses of a bag mean
     warnings = built.manifest['warnings']
     assert not any('lengths are' in warning for warning in warnings)
     # It has seen no camera's picture, and does not claim to know how good its answers are.

@@ -184,6 +184,15 @@ def test_a_report_of_only_successes_or_only_rejections_can_be_written(
     assert ('<p>None.</p>' in page) == (rejected_share == 0.0)
 
 
+def test_what_the_build_warned_of_is_said_before_all_figures(
+    page: str, map_: Map, capture: Capture
+) -> None:
+    warned = Map(map_.path, {**map_.manifest, 'warnings': ['warning: lengths <are> a guess']})
+    told = page_of(judged(capture, 0.3), warned, capture)
+    assert told.index('warning: lengths &lt;are&gt; a guess') < told.index('<nav')
+    assert 'warning: lengths' not in page and '<p class="warning">' not in page
+
+
 def test_the_verdict_is_a_sentence_anybody_understands(capture: Capture) -> None:
     said = verdict(
         {

@@ -6,8 +6,11 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 import pytest
 from ros_rig import Process, Rig
 from std_msgs.msg import Header
+from test_map_store import build, edit_manifest
 
+from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.ros.judge_node import read_truth
 
 
 @pytest.fixture
@@ -78,3 +81,12 @@ def test_nothing_to_judge_is_refused_by_name(given):
         assert process.ended() == 1
         assert f'{"map_dir" if given else "bag"} is not set' in process.output
         assert 'Traceback' not in process.output
+
+
+def test_a_map_that_was_built_without_a_bag_is_not_judged_by_the_poses_of_one(tmp_path):
+    map_ = build(tmp_path / 'room.map')
+    edit_manifest(map_.path, lambda manifest: manifest['convention'].update(of_bag=False))
+    with pytest.raises(
+        CaptureError, match='the map was built without a bag, so that nobody knows'
+    ):
+        read_truth(tmp_path / 'bag', map_.path)

@@ -445,6 +445,21 @@ def test_diagnostics_tell_how_it_goes(shared):
     assert messages[-1].status[0].name == 'shared/localizer: localization'
 
 
+def test_what_the_build_of_a_map_warned_of_is_logged_and_in_the_diagnostics(
+    robot, start, tmp_path
+):
+    (tmp_path / 'guess').mkdir()
+    diagnostics = robot.collect(DiagnosticArray, '/diagnostics')
+    process = start(map_dir=tmp_path / 'guess')
+    process.says('guess: warning: lengths are a guess')
+
+    def told():
+        values = {v.key: v.value for m in diagnostics[-1:] for v in m.status[0].values}
+        return values.get('map warnings') == 'warning: lengths are a guess'
+
+    assert wait_until(told), diagnostics[-1:]
+
+
 @pytest.mark.parametrize(
     ('arguments', 'status', 'sentence'),
     [

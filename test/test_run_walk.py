@@ -16,6 +16,7 @@ from nerf_reversal_ros.build_warnings import field_warnings
 from nerf_reversal_ros.builder import build_map
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, open_capture
+from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.config import (
     AtlasConfig,
     BuildConfig,
@@ -133,6 +134,7 @@ def test_pictures_of_the_bag_calibrate_the_map_of_a_run(built):
     assert manifest['calibration']['gate_bias'] != 0
     assert not any('no camera picture was localized' in told for told in manifest['warnings'])
     assert manifest['capture']['counts']['kept'] == len(BAG_WALK)
+    assert built[0].convention.of_bag
 
 
 def test_the_map_of_a_run_is_measured_by_pictures_of_the_bag(built):
@@ -270,6 +272,7 @@ def test_a_run_in_units_that_may_be_metres_keeps_them(trained, tmp_path):
     assert manifest['metrics']['run_scale'] == pytest.approx(1.0)
     assert 'lengths are those of the data that the run was trained on' in manifest['warnings'][0]
     assert any('no camera picture was localized' in warning for warning in manifest['warnings'])
+    assert not map_.convention.of_bag
     # No picture has measured it.
     metrics = manifest['metrics']
     assert metrics['baked_alike_db'] > 10 and metrics['coverage'] > 0.5
@@ -312,6 +315,27 @@ def test_a_poor_field_is_told_by_pictures_where_there_are_some_else_by_renders()
     assert 'reaches 9.0 dB on held-out frames, less than the 15.0 dB' in by_pictures
     (by_renders,) = told(baked_alike_db=8.0, coverage=0.9)
     assert 'reaches 8.0 dB on held-out renders of the run, less than' in by_renders
+
+
+def test_without_a_bag_a_map_localizes_and_nobody_judges_it_by_the_poses_of_one(
+    trained, bag, tmp_path, capsys
+):
+    with shown(WORLD_FROM_MAP):
+        map_ = build_map(
+            None, tmp_path / 'room.map', ROUGH, device='cpu', field=f'nerfstudio:{trained}'
+        )
+    settings, poses = tmp_path / 'settings.yaml', tmp_path / 'poses.json'
+    settings.write_text(
+        'capture: {image_topic: /camera/image, camera_info_topic: /camera/info, depth_topic: "",'
+        ' pose_topic: /camera/pose}\nlocalizer: {device: cpu}\n'
+    )
+    asked = [str(map_.path), str(bag), '--config', str(settings)]
+    assert main(['evaluate', *asked, '--baselines', 'none']) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert 'the map was built without a bag, so that nobody knows how the poses of' in told
+    assert main(['localize', *asked, '--out', str(poses)]) == 0
+    written = json.loads(poses.read_text())
+    assert len(written['poses']) == 31 and written['map_from_world'] is None
 
 
 def test_a_run_that_shows_nothing_is_told():

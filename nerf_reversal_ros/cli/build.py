@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'bag', metavar='BAG', type=Path, nargs='?', help='colour, depth and poses of a walk'
     )
     parser.add_argument('map', metavar='MAP', type=Path, help='the map folder to write')
-    parser.set_defaults(misuse=parser.error)
+    parser.set_defaults(misuse=parser.error, take_more=take_more)
     parser.add_argument(
         '--field',
         type=field_name,
@@ -45,6 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', choices=DEVICES, default='auto', help='default: auto')
     parser.add_argument('--config', metavar='FILE', type=Path, help='settings, as YAML')
     parser.add_argument('--overwrite', action='store_true', help='replace MAP if it exists')
+
+
+def take_more(arguments: argparse.Namespace, more: list[str]) -> None:
+    """Take what argparse has no place for: BAG is optional, and after an option MAP is left."""
+    given = [path for path in (arguments.bag, arguments.map) if path] + [Path(p) for p in more]
+    if len(given) > 2:
+        names = ', '.join(map(str, given))
+        arguments.misuse(f'BAG and MAP, or MAP alone, are wanted, and {len(given)} given: {names}')
+    arguments.bag, arguments.map = given
 
 
 def run(arguments: argparse.Namespace) -> None:

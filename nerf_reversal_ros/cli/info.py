@@ -58,6 +58,8 @@ def map_lines(map_: 'Map') -> list[str]:
         lines.append(f'Built {built["date"]}{_ago(built["date"])} with version'
                      f' {built.get("package_version", "unknown")} on {built.get("device")},'
                      f' seed {built.get("seed")}.')  # fmt: skip
+    if 'field' in built:
+        lines.append(f'Field: {built["field"]}.')
     if built.get('seconds'):
         took = ', '.join(f'{stage} {duration(s)}' for stage, s in built['seconds'].items())
         lines.append(f'Building took {duration(sum(built["seconds"].values()))}: {took}.')
@@ -65,7 +67,10 @@ def map_lines(map_: 'Map') -> list[str]:
     if capture:
         counts = ', '.join(f'{n} {what}' for what, n in capture.get('counts', {}).items())
         lines.append(f'Capture {capture.get("source", "")}: {counts}.')
-    lines.append(f'Poses of the bag: {map_.convention.axes}; up from {map_.convention.up_source}.')
+    lines += manifest.get('warnings', [])
+    found = map_.convention
+    poses = f'Poses of the bag: {found.axes}' if found.of_bag else 'Built without a bag'
+    lines.append(f'{poses}; up from {found.up_source}.')
     lines += depth_lines(manifest)
     for what in ('capture_camera', 'camera'):
         if what in manifest:

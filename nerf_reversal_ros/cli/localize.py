@@ -3,6 +3,7 @@ Localize every picture of a bag.
 
 The file of poses has one entry a picture: its stamp, and the pose with its covariance (x, y, z in
 metres, rotations about the fixed axes of the map in radians), or the reason why there is none.
+map_from_world turns the world of the bag that the map was built from z up; null without a bag.
 """
 
 import argparse
@@ -50,10 +51,11 @@ def write_poses(file: Path, map_: 'Map', answers: Iterable[tuple[int, 'Outcome']
     """Write the file of poses for outcomes with the stamps [ns] of their pictures."""
     from nerf_reversal_ros.files import write_text
 
+    convention = map_.convention
     document = {
         'map': str(map_.path),
         'frame_id': 'map',
-        'map_from_world': map_.convention.map_from_world.tolist(),
+        'map_from_world': convention.map_from_world.tolist() if convention.of_bag else None,
         'poses': [pose_entry(stamp_ns, outcome) for stamp_ns, outcome in answers],
     }
     write_text(file, json.dumps(document, indent=1, allow_nan=False) + '\n')

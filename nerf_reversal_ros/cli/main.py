@@ -22,7 +22,12 @@ COMMANDS = (convert, build, localize, evaluate, info, study)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    arguments = parser().parse_args(argv)
+    whole = parser()
+    arguments, more = whole.parse_known_args(argv)
+    if more and (any(word.startswith('-') for word in more) or 'take_more' not in arguments):
+        whole.error(f'unrecognized arguments: {" ".join(more)}')
+    if more:
+        arguments.take_more(arguments, more)
     tell = _Once(f'nerf-reversal: interrupted{arguments.after_interrupt}')
     try:
         with ended_soon(tell):

@@ -1,8 +1,10 @@
 """
 nerfstudio's ``transforms.json`` (thereby Polycam, ScanNet, COLMAP, instant-ngp) to a bag.
 
-Lens distortion is undone. Depth is taken where there is some; without it a capture has no
-checked pose convention and, after COLMAP, no metres.
+Lens distortion is undone, and so is what ns-process-data noted that it did to the poses
+(``applied_transform``, ``applied_scale``), for depth stays in the units of before. Depth is taken
+where there is some; without it a capture has no checked pose convention and, after COLMAP, no
+metres.
 """
 
 import json
@@ -19,6 +21,7 @@ from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.selection import selected
 from nerf_reversal_ros.decoding import compressed_size, rgb_from_bytes
 from nerf_reversal_ros.errors import CaptureError, ImageError
+from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses
 from nerf_reversal_ros.files import is_inside
 from nerf_reversal_ros.geometry import Array, OPTICAL_FROM_OPENGL, orthonormalized
 from nerf_reversal_ros.images import clean_depth, decoded
@@ -32,6 +35,9 @@ NO_DEPTH = (
     'no depth: the pose convention cannot be checked, lengths are metres only if the poses are,'
     ' and of the fields only nerfacto can be built'
 )
+
+OF_COLMAP = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]
+"""What older versions of nerfstudio did to COLMAP's poses and did not note."""
 
 _PINHOLE_MODELS = ('OPENCV', 'PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL')
 
@@ -60,6 +66,7 @@ def convert(
     scene, within = _read_scene(path), within or path.parent
     ordered = sorted(scene['frames'], key=lambda frame: _natural(str(frame.get('file_path'))))
     chosen = selected(dict(enumerate(ordered)), frames, path)
+    world_from_data = _world_from_data(scene, path)
     has_depth = any(frame.get('depth_file_path') for frame in chosen.values())
     with BagWriter(bag) as writer:
         for done, (position, frame) in enumerate(chosen.items(), start=1):
@@ -71,7 +78,7 @@ def convert(
                 undistorted: bytes | NDArray[np.uint8] = picture
                 if any(lens.distortion):
                     undistorted = lens.undistorted_rgb(rgb_from_bytes(picture))
-                pose = _world_from_camera(frame)
+                pose = moved_poses(world_from_data, _data_from_camera(frame))
             except (ImageError, OSError, KeyError, TypeError, ValueError) as error:
                 name = frame.get('file_path', f'at position {position}')
                 raise CaptureError(f'frame {name} of {path} cannot be used: {error!s}') from error
@@ -94,6 +101,33 @@ def _read_scene(path: Path) -> dict[str, Any]:
     if not frames:
         raise CaptureError(f'the list of frames in {path} is empty: export it again')
     return dict(scene)
+
+
+def _world_from_data(scene: dict[str, Any], path: Path) -> Array:
+    """Return the similarity (4, 4) from the poses of the file to the world before processing."""
+    given = scene.get('applied_transform')
+    if given is None:
+        given = OF_COLMAP if (path.parent / 'colmap/sparse/0').exists() else np.eye(4)
+    try:
+        applied = np.array(given, dtype=np.float64)
+        scale = float(scene.get('applied_scale', 1.0))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CaptureError(f'{path} has an applied transform that is none: {error}') from error
+    if not _is_rigid(applied):
+        raise CaptureError(
+            f'applied_transform = {given} of {path} is no turn and shift, by a (3, 4) matrix:'
+            ' export it again'
+        )
+    if not (np.isfinite(scale) and scale > 0):
+        raise CaptureError(f'applied_scale = {scale:g} of {path} must be > 0: export it again')
+    return np.asarray(np.linalg.inv(field_from_data(applied, scale)))
+
+
+def _is_rigid(matrix: Array) -> bool:
+    if matrix.shape not in ((3, 4), (4, 4)) or not np.isfinite(matrix).all():
+        return False
+    turn = matrix[:3, :3]
+    return np.allclose(turn @ turn.T, np.eye(3), atol=1e-3) and bool(np.linalg.det(turn) > 0)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -182,7 +216,7 @@ def _array(path: Path) -> NDArray[Any]:
         raise ImageError(f'depth {path} is damaged ({error})') from error
 
 
-def _world_from_camera(frame: dict[str, Any]) -> Array:
+def _data_from_camera(frame: dict[str, Any]) -> Array:
     """Pose (4, 4) of the optical camera frame; the file has OpenGL axes, camera-to-world."""
     pose = np.eye(4)
     rows = np.array(frame['transform_matrix'], dtype=np.float64)

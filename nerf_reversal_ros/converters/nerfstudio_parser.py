@@ -5,6 +5,8 @@ A parser's cameras are taken back to the world of the data, and are then convert
 ``transforms.json`` of nerfstudio is.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 import json
 from pathlib import Path
@@ -43,6 +45,8 @@ AS_IT_IS = {
 POLYCAM = 'polycam'
 RESCALING = ('dycheck', 'nuscenes')
 """Parsers that move and scale the poses and do not tell how."""
+CARELESS = 'instant-ngp'
+"""The parser of 1.1.5 takes the focal length fx for fy as well, mostly, and leaves out depth."""
 
 
 def convert(
@@ -98,6 +102,11 @@ def _parsed(name: str, source: Path) -> list[Any]:
             f'the parser {name} moves and scales the poses without telling how, so that lengths'
             ' would not be metres: convert the recording to a transforms.json yourself'
         )
+    if name.removesuffix('-data') == CARELESS:
+        raise CaptureError(
+            f'the parser {name} takes the focal length fx for fy and leaves out depth: use'
+            ' --format nerfstudio'
+        )
     config = parsers.get(name)
     if config is None:
         raise CaptureError(
@@ -106,11 +115,22 @@ def _parsed(name: str, source: Path) -> list[Any]:
     has = {field.name for field in fields(config)}
     settings = {key: value for key, value in AS_IT_IS.items() if key in has}
     parser = type(config)(**{**vars(config), **settings, 'data': source}).setup()
-    with without_pickles():
+    (rich,) = require_modules('nerfstudio.utils.rich_utils')
+    with without_pickles(), _silent(rich.CONSOLE):
         parsed = [parser.get_dataparser_outputs('train')]
         if not {'eval_mode', 'train_split_fraction'} & has:
             parsed.append(parser.get_dataparser_outputs('val'))
     return parsed
+
+
+@contextmanager
+def _silent(console: Any) -> Iterator[None]:
+    """Keep a console of rich from printing: what parsers tell is about training."""
+    quiet, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = quiet
 
 
 def _scene(parsed: list[Any]) -> dict[str, Any]:

@@ -238,6 +238,8 @@ class LocalizerNode(LifecycleNode):
     def _made(self, map_dir: Path) -> tuple[PictureLocalizer, Shown]:
         made = self._make(map_dir, self._config())
         self.get_logger().info(f'loaded the map {map_dir}')
+        for told in made[1].manifest.get('warnings', ()):
+            self.get_logger().warning(f'map {map_dir}: {told}')
         return made
 
     def _free(self, state: str) -> None:
@@ -284,6 +286,9 @@ class LocalizerNode(LifecycleNode):
         present = Present(self._state, self._settings.map_dir, failure=self._failure)
         if (answering := self.answering) is not None:
             present = present._replace(device=answering.device)
+        if (shown := self._shown) is not None:
+            warnings = '; '.join(shown.manifest.get('warnings', ()))
+            present = present._replace(map_warnings=warnings)
         if (watching := self.watching) is not None:
             pictures, obstacles = watching.pictures, watching.obstacles()
             self._warn_of(obstacles)

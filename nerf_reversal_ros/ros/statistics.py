@@ -55,6 +55,8 @@ class Present(NamedTuple):
     """What keeps pictures from coming in, as far as is known."""
     failure: str = ''
     """Why it could not be configured."""
+    map_warnings: str = ''
+    """What the build of the map warned of."""
 
 
 class Statistics:
@@ -119,6 +121,8 @@ class Statistics:
         else:
             status.message = 'localizing'
         values: dict[str, object] = {'map': present.map_dir, 'state': state}
+        if present.map_warnings:
+            values['map warnings'] = present.map_warnings
         values |= {'device': present.device, 'queue depth': present.waiting}
         values |= {'received': received, 'dropped': present.dropped}
         values |= {'published': outcomes[_ACCEPTED]}
