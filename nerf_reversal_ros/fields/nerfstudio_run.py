@@ -203,7 +203,8 @@ def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
     if any('tcnn' in name for name in odd):
         raise BuildError(
             f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, which is not installed'
-            ' here: install it, or train with --pipeline.model.implementation torch'
+            ' here (it needs a CUDA device): install it, or train with'
+            ' --pipeline.model.implementation torch, which renders everywhere'
         )
     if odd:
         raise BuildError(
