@@ -336,6 +336,23 @@ def test_ctrl_c_ends_a_command_soon_also_while_native_code_is_at_work() -> None:
     assert (child.returncode, told) == (130, 'interrupted\n')
 
 
+def test_ctrl_c_in_a_callback_that_swallows_it_is_no_traceback() -> None:
+    program = (
+        'import signal, weakref\n'
+        'from nerf_reversal_ros.cli.interrupting import ended_soon\n'
+        'class Gone: pass\n'
+        'with ended_soon(lambda: print("interrupted", flush=True)):\n'
+        '    gone = Gone()\n'
+        '    seen = weakref.ref(gone, lambda _: signal.raise_signal(signal.SIGINT))\n'
+        '    del gone\n'
+        '    while True: pass\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, 'interrupted\n', '')
+
+
 def test_the_entry_of_a_localized_picture() -> None:
     turned = pose(Rotation.from_euler('z', 180, degrees=True), (1, 2, 3))
     entry = pose_entry(1_700_000_000_123_456_789, PoseEstimate(turned, np.eye(6)))

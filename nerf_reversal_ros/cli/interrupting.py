@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 
 INTERRUPTED = 130
 WITHIN_S = 1.5
@@ -31,12 +32,24 @@ def ended_soon(tell: Callable[[], None]) -> Iterator[None]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    unraisable, sys.unraisablehook = sys.unraisablehook, _without_interrupts(sys.unraisablehook)
     threading.Thread(target=_watch, args=(reading, tell), daemon=True).start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
+        sys.unraisablehook = unraisable
         os.close(writing)  # which ends the thread, unless it counts already
+
+
+def _without_interrupts(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Say nothing of a Ctrl-C that came in a callback of Python's own, which swallows it."""
+
+    def told(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            hook(unraisable)
+
+    return told
 
 
 def _watch(reading: int, tell: Callable[[], None]) -> None:
