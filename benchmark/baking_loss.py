@@ -1,0 +1,118 @@
+"""
+What baking somebody else's run into the voxel field loses in localization: one command, one table.
+
+    python benchmark/baking_loss.py MAP CONFIG.yml BUILD_BAG TEST_BAG --views 60
+
+MAP is one of the run, built with BUILD_BAG (see `run_study.py`). Landmarks and surface are made
+again as the build makes them, at the same poses, from renders of the voxel field that the map
+holds and from renders of the run itself, placed as the map has it. Regressor, calibration and
+gate are the map's in every row, so the rows differ by the field alone; the first row is the map as
+it was built, with its own number and size of views.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from nerf_reversal_ros.alignment import align_points
+from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
+from nerf_reversal_ros.atlas_adjustment import adjust_atlas
+from nerf_reversal_ros.calibration import Calibration
+from nerf_reversal_ros.calibration_fitting import BARE, OPEN
+from nerf_reversal_ros.capture import Capture, open_capture
+from nerf_reversal_ros.config import BuildConfig, CaptureConfig, from_mapping, LocalizerConfig
+from nerf_reversal_ros.evaluation import localize_or_reject
+from nerf_reversal_ros.fields.base import RadianceField
+from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
+from nerf_reversal_ros.fields.similarity import moved_poses
+from nerf_reversal_ros.fields.training_data import held_out_frames
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.localization import Localizer, open_localizer
+from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block
+from nerf_reversal_ros.surface import sample_surface, Surface
+from nerf_reversal_ros.walk import near_others
+
+SAME_M = 1e-6
+"""Cameras of the run and walked poses of the map fit each other to this, if they are the same."""
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    for name in ('map', 'config_yml', 'build_bag', 'test_bag'):
+        parser.add_argument(name, type=Path)
+    parser.add_argument('--views', type=int, default=60, help='rendered of each; default: 60')
+    parser.add_argument('--size', type=int, default=240, help='longer side [px]; default: 240')
+    parser.add_argument('--every', type=int, default=2, help='take every so manyth picture')
+    args = parser.parse_args()
+    map_ = open_map(args.map)
+    built = from_mapping(BuildConfig, map_.manifest['built']['config'])
+    build = open_capture(args.build_bag, built.capture, convention=map_.convention)
+    test = open_capture(args.test_bag, CaptureConfig(), convention=map_.convention, prune=False)
+    opened = open_localizer(map_, LocalizerConfig(device='cpu'))
+    calibration = Calibration.from_dict(map_.manifest['calibration'])
+    walked = map_.map_from_camera_walked
+    cameras = walked[len(build) :]
+    held_out = held_out_frames(len(build), built.field.validation_share)
+    near = near_others(cameras, build.map_from_camera[held_out])
+    learned = build.map_from_camera[~held_out]
+    possible = np.concatenate([learned, cameras[~near], opened.regressor.index_poses])
+    poses = possible[spread_poses(possible, args.views)]
+    camera = build.camera.shrunk_to(args.size)
+
+    def made(name: str, field: RadianceField) -> tuple[Atlas, Surface]:
+        """Find landmarks and surface in renders of a field, as `build_stages.atlas_stage` does."""
+        views = [(field.render(at[None], camera)[0], at) for at in tqdm(poses, name, leave=False)]
+        atlas = adjust_atlas(build_atlas(views, camera), build, np.flatnonzero(~held_out))
+        return atlas, sample_surface(views, camera)
+
+    def judged(name: str, atlas: Atlas, surface: Surface) -> None:
+        parts = atlas, surface, opened.regressor, walked[:, :3, 3]
+        both = Localizer(*parts, calibration, opened.config), Localizer(*parts, BARE, OPEN)
+        figures = ' | '.join(measured(one, test, args.every) for one in both)
+        print(f'| {name} | {len(atlas):,} | {figures} |', flush=True)
+
+    judged_by = 'answered | median | worst'
+    print(f'| | landmarks | {judged_by} | all limits open: {judged_by} |')
+    print('| --- ' * 8 + '|')
+    judged('the map as it is', opened.atlas, opened.surface)
+    cpu = torch.device('cpu')
+    baked = VoxelField.load(map_.file('field.safetensors'), cpu)
+    judged(f'baked, {len(poses)} views', *made('baked', baked))
+    judged(f'the run, {len(poses)} views', *made('run', field_of_run(args.config_yml, cameras)))
+
+
+def field_of_run(config_yml: Path, map_from_camera: Array) -> RadianceField:
+    """Open a run and place it by those of its cameras that a map holds, at which it was baked."""
+    require_nerfstudio()
+    from nerf_reversal_ros.fields.nerfstudio_run import open_run
+
+    run = open_run(config_yml, torch.device('cpu'))
+    chosen = np.linspace(0, len(run.names) - 1, len(map_from_camera)).astype(int)
+    there = run.world_from_camera[chosen]
+    map_from_world = align_points(map_from_camera[:, :3, 3], there[:, :3, 3]).map_from_world
+    if not np.allclose(moved_poses(map_from_world, there), map_from_camera, rtol=0, atol=SAME_M):
+        raise SystemExit(f'{config_yml} is not the run of the map, or BUILD_BAG not its bag')
+    return run.field(map_from_world)
+
+
+def measured(localizer: Localizer, capture: Capture, every: int) -> str:
+    """Localize every so manyth picture; tell how many were answered, the median and the worst."""
+    frames = [capture.frame(index) for index in range(0, len(capture), every)]
+    outcomes = [localize_or_reject(localizer, frame.rgb, frame.camera) for frame in frames]
+    answers = answers_of_outcomes(outcomes, [0.0] * len(frames))
+    block = metrics_block(answers, np.stack([frame.map_from_camera for frame in frames]))
+    told = f'{block["published"]} of {len(frames)}'
+    for which in ('median', 'worst_published'):
+        off_m, off_deg = block[f'{which}_translation_m'], block[f'{which}_rotation_deg']
+        told += f' | {100 * off_m:.2f} cm / {off_deg:.2f} deg'
+    return told
+
+
+if __name__ == '__main__':
+    main()
