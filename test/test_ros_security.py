@@ -8,6 +8,7 @@ import rclpy
 from rclpy.action import get_action_server_names_and_types_by_node
 from room_bags import write_room_bag
 from rooms import walk
+from ros_rig import wait_until
 from ros_small import small_build, small_localizer
 
 from nerf_reversal_ros.ros.builder_node import BuilderNode
@@ -52,6 +53,11 @@ def done(node):
     return {kind: names for kind, names in found.items() if names}
 
 
+def topics(node):
+    """Return the topics that the graph knows a node to subscribe to, which takes a while."""
+    return done(node).get(('topic', 'subscribe'), set())
+
+
 def started(make, **parameters):
     """Make a node with parameters; return what it does on the graph."""
     words = [word for item in parameters.items() for word in ('-p', '{}:={}'.format(*item))]
@@ -61,6 +67,7 @@ def started(make, **parameters):
         if isinstance(node, LocalizerNode):
             node.trigger_configure()
             node.trigger_activate()
+        assert wait_until(lambda: {each.topic_name for each in node.subscriptions} <= topics(node))
         found = done(node)
         node.close()
         node.destroy_node()  # else it stays on the graph, and is found by its name
