@@ -149,6 +149,8 @@ class Answering:
         self._try_to_catch_up(1.0)
         if moved.done():
             moved.result()
+        else:
+            moved.add_done_callback(self._tell_failure)
 
     def catch_up(self) -> None:
         """Make the changes that waited for the end of a picture; who calls it has the turn."""
@@ -157,10 +159,14 @@ class Answering:
             try:
                 change()
             except Exception as error:  # of the one who asked for it
-                self._log.error(printable_traceback())
                 made.set_exception(error)
             else:
                 made.set_result(None)
+
+    def _tell_failure(self, made: 'Future[None]') -> None:
+        """Log what nobody waits for any more."""
+        if (error := made.exception()) is not None:
+            self._log.error(f'the localizer could not change its device: {error!r}')
 
     def _soon(self, change: Callable[[], None]) -> 'Future[None]':
         made: Future[None] = Future()
