@@ -80,6 +80,7 @@ def play(bag: Path, map_dir: Path, log_dir: Path) -> Heard:
         topics=f'"{" ".join(RENAMED)}"',
         lockstep_topic='/localizer/status',  # a picture waits for the answer to the one before it
         lockstep_timeout_s=PATIENCE_S,
+        lockstep_listeners=2,  # the player and this process
         wait_timeout_s=PATIENCE_S,
     )
     player += [word for old, new in RENAMED.items() for word in ('-r', f'{old}:={new}')]

@@ -8,6 +8,7 @@ somebody has heard it. For a robot in a namespace: --ros-args -r __ns:=/robot1.
 import math
 import signal
 import sys
+import threading
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import rclpy
@@ -41,16 +42,18 @@ def main() -> None:
             node.get_logger().info(f'has a pose; waits for somebody on {publisher.topic_name}')
 
     node.create_timer(REMIND_S, say)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     try:
         say()
         while not found or publisher.get_subscription_count() == 0:
             rclpy.spin_once(node, timeout_sec=0.1)
+            if ended.is_set():
+                sys.exit('no pose was sent')
         publisher.publish(found[0])
         if not publisher.wait_for_all_acked(Duration(seconds=5)):
             sys.exit('a pose was sent, but not everybody acknowledged it within 5 s')
-    except KeyboardInterrupt:
-        sys.exit('no pose was sent')
     finally:
         rclpy.try_shutdown()
 

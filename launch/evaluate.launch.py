@@ -33,7 +33,8 @@ def generate_launch_description():
           for name, (default, sentence) in ARGUMENTS.items()),
         node('localizer', Arg('params_file'), MAP, {'autostart': True, 'reliability': 'reliable'},
              on_exit=Shutdown()),
-        node('player', BAG, {'lockstep_topic': '/localizer/status', 'lockstep_timeout_s': 60.0},
+        node('player', BAG, {'lockstep_topic': '/localizer/status', 'lockstep_timeout_s': 60.0,
+                             'lockstep_listeners': 2},  # itself and the judge
              remappings=TO, on_exit=lambda end, _: [Shutdown()] if end.returncode else []),
         node('judge', BAG, MAP, {'json': Value(Arg('json'), value_type=str), 'min_recall':
              Value(Arg('min_recall'), value_type=float)}, on_exit=Shutdown())])

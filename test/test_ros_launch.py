@@ -2,7 +2,6 @@
 
 import contextlib
 from pathlib import Path
-import time
 from types import SimpleNamespace
 
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
@@ -215,7 +214,6 @@ def test_evaluate_plays_a_bag_in_lockstep_and_judges_what_the_localizer_says(tmp
         judge.says('judges 3 pictures')  # the small localizer loads no map, and would be faster
         with Process('localizer', *nodes['localizer']) as localizer:
             localizer.says('localizes the pictures of')
-            time.sleep(2.0)  # both have discovered each other
             with Process('player', *nodes['player']) as player:
                 assert judge.ended() == 0, judge.output
                 assert player.ended() == 0, player.output

@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.ros.running import RECENT
 
 COLOURS = [(20 * i, 100, 50) for i in range(10)]
 START_NS = 5_000_000_000
@@ -91,11 +92,41 @@ def test_a_bag_is_played_at_its_rate_with_its_clock(bag, rig):
         ({'bag': '/no/such/bag'}, '/no/such/bag'),
         ({'topics': '/nope'}, 'the bag has no topic /nope: topics is to name some of /record3d'),
         ({'wait_timeout_s': 0.1}, '/nobody/hears after 0.1 s: start the localizer, remap'),
+        (
+            {'wait_for': 0, 'wait_timeout_s': 0.1, 'lockstep_topic': '/localizer/status'},
+            'nobody publishes /localizer/status after 0.1 s: start the localizer',
+        ),
     ],
 )
 def test_what_cannot_be_played_ends_with_one_sentence(bag, parameters, sentence):
     with player(**{'bag': bag, 'pictures': '/nobody/hears', **parameters}) as process:
         assert process.ended() == 1
+        assert sentence in process.output
+        assert 'Traceback' not in process.output
+
+
+def test_in_lockstep_only_the_status_of_the_picture_that_was_sent_lets_the_next_go(bag, rig):
+    pictures = rig.collect(CompressedImage, '/image/compressed')
+    answers = rig.node.create_publisher(LocalizerStatus, '/localizer/status', RECENT)
+    with player(bag, lockstep_topic=answers.topic_name, lockstep_timeout_s=60.0) as process:
+        for count in range(1, len(COLOURS) + 1):
+            assert wait_until(lambda count=count: len(pictures) == count)
+            answers.publish(LocalizerStatus())  # of another one
+            if count == 1:
+                time.sleep(1.0)
+                assert len(pictures) == 1
+            answers.publish(LocalizerStatus(header=pictures[-1].header))
+        assert process.ended() == 0
+        assert 'were not answered' not in process.output
+
+
+def test_in_lockstep_it_waits_for_the_judge(bag, rig):
+    rig.collect(CompressedImage, '/image/compressed')
+    answers = rig.node.create_publisher(LocalizerStatus, '/localizer/status', 1)
+    given = {'lockstep_topic': answers.topic_name, 'lockstep_listeners': 2, 'wait_timeout_s': 5.0}
+    with player(bag, **given) as process:
+        assert process.ended() == 1
+        sentence = '/localizer/status has fewer subscribers than lockstep_listeners = 2 after 5 s'
         assert sentence in process.output
         assert 'Traceback' not in process.output
 

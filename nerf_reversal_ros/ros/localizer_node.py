@@ -20,7 +20,14 @@ from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.lifecycle import refuse_impossible_transitions
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.running import DONE, once, printable_traceback, run, STEADY
+from nerf_reversal_ros.ros.running import (
+    DONE,
+    once,
+    printable_traceback,
+    RECENT,
+    run,
+    STEADY,
+)
 from nerf_reversal_ros.ros.services import Services
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 from nerf_reversal_ros.ros.statistics import Present, Statistics
@@ -106,7 +113,7 @@ class LocalizerNode(LifecycleNode):
             PoseWithCovarianceStamped, 'nerf_pose_with_covariance', 10
         )
         self._sensor_pose = publisher(PoseWithCovarianceStamped, '~/sensor_pose', 10)
-        self._status = publisher(LocalizerStatus, '~/status', 10)
+        self._status = publisher(LocalizerStatus, '~/status', RECENT)
         self._display = Display(self, publisher)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
 

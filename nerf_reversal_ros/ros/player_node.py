@@ -16,8 +16,9 @@ from rosgraph_msgs.msg import Clock
 from nerf_reversal_ros.bag import Bag
 from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.running import DONE, Finished, once, run
+from nerf_reversal_ros.ros.running import DONE, Finished, once, RECENT, run
 from nerf_reversal_ros.ros.settings import PlayerConfig
 
 DISCOVERY_S = 0.5
@@ -29,7 +30,7 @@ class PlayerNode(Node):
     Publishes the messages of a bag as they were recorded, in a thread of the executor.
 
     Topics are renamed by ROS remapping (``-r /old:=/new``). In lockstep, each picture somebody
-    listens to is held back until a status has answered the one before it.
+    listens to is held back until the status of the one before it, known by its stamp, has come.
     """
 
     interrupted_status = DONE
@@ -42,9 +43,11 @@ class PlayerNode(Node):
         self._idle.set()
         self._answered = threading.Event()
         self._answered.set()
+        self._asked_ns = 0
         self._unanswered = 0
         if topic := self._config.lockstep_topic:
-            self.create_subscription(LocalizerStatus, topic, lambda _: self._answered.set(), 10)
+            # Recent ones too: the localizer may discover this subscription after its first answer.
+            self.create_subscription(LocalizerStatus, topic, self._on_status, RECENT)
         self._bag_clock: Publisher | None = None
         if self._config.clock:
             self._bag_clock = self.create_publisher(Clock, '/clock', 10)
@@ -55,6 +58,10 @@ class PlayerNode(Node):
         self._stopping.set()
         self._answered.set()
         return self._idle.wait(1.0)
+
+    def _on_status(self, status: LocalizerStatus) -> None:
+        if nanoseconds(status.header.stamp) == self._asked_ns:
+            self._answered.set()
 
     def _play(self) -> None:
         self._idle.clear()
@@ -103,16 +110,26 @@ class PlayerNode(Node):
         give_up_s = time.monotonic() + self._config.wait_timeout_s
         while True:
             heard = max((p.get_subscription_count() for p in publishers), default=0) >= wanted
-            if heard and (not answers or self.count_publishers(answers) > 0):
+            answered = not answers or self.count_publishers(answers) > 0
+            listeners = self._config.lockstep_listeners
+            judged = not answers or self.count_subscribers(answers) >= listeners
+            if heard and answered and judged:
                 break
             if self._stopping.wait(0.05):
                 return
             if time.monotonic() > give_up_s:
                 topics = ', '.join(p.topic_name for p in publishers)
+                after = f'after {self._config.wait_timeout_s:g} s'
+                if heard and answered:
+                    raise ConfigError(
+                        f'{answers} has fewer subscribers than lockstep_listeners ='
+                        f' {listeners} {after}: start the judge, or set'
+                        ' lockstep_listeners to 1'
+                    )
                 missing = f'publishes {answers}' if heard else f'subscribes to {topics}'
                 raise ConfigError(
-                    f'nobody {missing} after {self._config.wait_timeout_s:g} s: start the'
-                    ' localizer, remap the topics (-r /old:=/new), or set wait_for to 0'
+                    f'nobody {missing} {after}: start the localizer, remap the topics'
+                    ' (-r /old:=/new), or set wait_for to 0'
                 )
         # They must have discovered us as well: best effort loses what is sent before.
         self._stopping.wait(DISCOVERY_S)
@@ -130,6 +147,7 @@ class PlayerNode(Node):
                 self._stopping.wait(max(0.0, due_s - time.monotonic()))
             elif raw.topic in pictures and publisher.get_subscription_count() > 0:
                 self._wait_for_answer()
+                self._asked_ns = raw.stamp_ns
                 self._answered.clear()
             if self._bag_clock is not None:
                 self._bag_clock.publish(Clock(clock=Time(nanoseconds=raw.logged_ns).to_msg()))

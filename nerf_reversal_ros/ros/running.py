@@ -26,6 +26,8 @@ STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For timers that run whether or not use_sim_time is set and somebody publishes /clock."""
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Of a topic: who comes late gets the last message."""
+RECENT = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Of a topic: who comes late, or is discovered late, gets the last ten, if it asks for them."""
 
 _END_WITHIN_S = 1.5
 

@@ -142,6 +142,9 @@ class PlayerConfig(Checked):
     lockstep_topic: str = option(
         '', 'LocalizerStatus topic: send the next picture when one was answered; ignores rate'
     )
+    lockstep_listeners: int = option(
+        1, 'wait until that topic has this many subscribers, the player included', low=1, high=1000
+    )
     lockstep_timeout_s: float = option(
         10.0, 'warn and go on when a picture is not answered for this long [s]', low=0.01
     )
