@@ -34,6 +34,7 @@ from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
 from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block
+from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.surface import sample_surface, Surface
 from nerf_reversal_ros.walk import near_others
 
@@ -93,7 +94,7 @@ def field_of_run(config_yml: Path, map_from_camera: Array) -> RadianceField:
     from nerf_reversal_ros.fields.nerfstudio_run import open_run
 
     run = open_run(config_yml, torch.device('cpu'))
-    chosen = np.linspace(0, len(run.names) - 1, len(map_from_camera)).astype(int)
+    chosen = evenly(len(run.names), len(map_from_camera))
     there = run.world_from_camera[chosen]
     map_from_world = align_points(map_from_camera[:, :3, 3], there[:, :3, 3]).map_from_world
     if not np.allclose(moved_poses(map_from_world, there), map_from_camera, rtol=0, atol=SAME_M):

@@ -32,6 +32,7 @@ from nerf_reversal_ros.geometry import Array, pose_errors
 from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.spread import evenly
 
 SIZES = ((640, 1500), (320, 500), (288, 400), (256, 400), (224, 300))
 """Longer side of a query [px], and keypoints at most."""
@@ -68,7 +69,7 @@ def main() -> None:
     judged('landmarks where renders have them', rendered)
     for frames in (20, 80, atlas_adjustment.FRAMES):
         chosen = np.flatnonzero(~held_out)
-        chosen = chosen[np.linspace(0, len(chosen) - 1, frames).astype(int)]
+        chosen = chosen[evenly(len(chosen), frames)]
         judged(f'adjusted in {frames} pictures', adjust_atlas(rendered, build, chosen))
     for size, most in SIZES:
         default = (size, KeypointDetector(most, 0.02))

@@ -22,6 +22,7 @@ from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.refinement import Landmarks, look_for, make_query
+from nerf_reversal_ros.spread import evenly
 
 FRAMES = 200
 """In so many frames, spread over the walk, landmarks are looked for."""
@@ -60,7 +61,7 @@ def adjust_atlas(
     if not len(atlas) or not len(frames):
         return atlas
     detector = KeypointDetector(1500, 0.02)
-    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, FRAMES).astype(int))]
+    chosen = frames[evenly(len(frames), FRAMES)]
     seen = []
     for done, index in enumerate(chosen, start=1):
         frame = capture.frame(int(index))

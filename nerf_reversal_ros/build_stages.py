@@ -36,6 +36,7 @@ from nerf_reversal_ros.map_store import MapWriter
 from nerf_reversal_ros.progress import Progress, ProgressCallback
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
+from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.surface import sample_surface, Surface
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 from nerf_reversal_ros.walk import Walk
@@ -225,8 +226,7 @@ def calibration_stage(
         return Calibration(), {'calibration_poses': 0, 'calibration_right': 0}
     localizer = Localizer(atlas, surface, regressor, build.walk.poses[:, :3, 3], BARE, OPEN)
     held_out = np.flatnonzero(build.walk.held_out)
-    places = np.linspace(0, max(0, len(held_out) - 1), min(CALIBRATION_FRAMES, len(held_out)))
-    chosen = held_out[places.astype(int)]
+    chosen = held_out[evenly(len(held_out), CALIBRATION_FRAMES)]
 
     def shots() -> Iterator[Shot]:
         for done, index in enumerate(chosen, start=1):

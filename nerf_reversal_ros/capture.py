@@ -33,6 +33,7 @@ from nerf_reversal_ros.lens import Lens
 from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.pruning import is_blurred, is_duplicate
 from nerf_reversal_ros.scan import nearest, Place, Scan, scan_bag
+from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.tracks import poses_at
 from nerf_reversal_ros.upright import floor_normal, solve_up
 
@@ -367,8 +368,7 @@ def _find_convention(
 def _refuse_depth_without_readings(
     depth_view: Callable[[int], DepthView], count: int, config: CaptureConfig
 ) -> None:
-    looked_at = np.unique(np.linspace(0, count - 1, 16).astype(int))
-    if not any(depth_view(int(k))[0].any() for k in looked_at):
+    if not any(depth_view(int(k))[0].any() for k in evenly(count, 16)):
         raise CaptureError(
             f'the depth on {config.depth_topic} is 0 or beyond max_depth_m ='
             f' {config.max_depth_m} m everywhere: check the sensor, or set depth_topic to nothing'

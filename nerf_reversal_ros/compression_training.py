@@ -9,6 +9,7 @@ from nerf_reversal_ros.compression import as_tensors, Compression, Pca, standard
 from nerf_reversal_ros.config import RegressorConfig
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.progress import ProgressCallback, silent
+from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.synthesis import Views
 from nerf_reversal_ros.vae_training import fit_vae
 
@@ -86,7 +87,7 @@ def _training_pictures(
     total = sum(len(part) for part in views)
     for part in views:
         count = min(len(part), max(1, len(part) * MOST_VIEWS // total))
-        chosen += [(part, i) for i in np.linspace(0, len(part) - 1, count).astype(int)]
+        chosen += [(part, i) for i in evenly(len(part), count)]
     pixels = 3 * views[0].seen[0].size
     refuse_too_many_components(components, len(chosen), pixels)
     data = np.empty((len(chosen), pixels), dtype=np.float32)

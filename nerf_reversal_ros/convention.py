@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.geometry import Array, inverse, OPTICAL_FROM_OPENGL, transform
+from nerf_reversal_ros.spread import evenly
 
 AXES = ('optical', 'opengl', 'optical_inverted', 'opengl_inverted')
 
@@ -163,7 +164,7 @@ def _pairs(world_from_camera: Array, count: int) -> list[tuple[int, int]]:
     if len(world_from_camera) < 2:
         return []
     pairs, cameras = [], world_from_camera
-    for i in np.unique(np.linspace(0, len(cameras) - 1, count).astype(int)):
+    for i in evenly(len(cameras), count):
         turn = Rotation.from_matrix(cameras[i, :3, :3].T @ cameras[:, :3, :3]).magnitude()
         move_m = np.linalg.norm(cameras[:, :3, 3] - cameras[i, :3, 3], axis=1)
         motion_deg = np.degrees(turn) + _DEG_PER_M * move_m

@@ -21,6 +21,7 @@ from nerf_reversal_ros.capture import Capture, DepthCorrection, Frame
 from nerf_reversal_ros.geometry import Array, inverse, transform
 from nerf_reversal_ros.keypoints import KeypointDetector, Keypoints, match
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.spread import evenly
 
 FRAMES = 60
 """So many frames, spread over the walk, are compared."""
@@ -65,7 +66,7 @@ def calibrate_depth(
     """
     if not capture.has_depth or not len(frames):
         return DepthCorrection()
-    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, FRAMES).astype(int))]
+    chosen = frames[evenly(len(frames), FRAMES)]
     detector = KeypointDetector(1500, 0.02)
     looks = []
     for done, index in enumerate(chosen, start=1):

@@ -26,6 +26,7 @@ from nerf_reversal_ros.metrics import (
 )
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.spread import evenly
 
 PSNR_PICTURES = 24
 """So many of the judged pictures, evenly spread, are compared with renders of the field."""
@@ -104,11 +105,12 @@ def evaluate(
     if len(capture) == 0:
         raise CaptureError(f'{capture.source} holds no picture with a pose: nothing to judge')
     baselines = dict(baselines or {})
-    asked = {name: _spread(len(capture), b.most_pictures) for name, b in baselines.items()}
+    count = len(capture)
+    asked = {name: evenly(count, b.most_pictures or count) for name, b in baselines.items()}
     outcomes: list[Outcome] = []
     latency_ms: list[float] = []
     rivals: dict[str, list[tuple[Array | None, float]]] = {name: [] for name in baselines}
-    for_psnr = _spread(len(capture), PSNR_PICTURES)
+    for_psnr = evenly(count, PSNR_PICTURES)
     alike: list[Likeness] = []
     truth: list[Array] = []
     stamps: list[int] = []
@@ -201,12 +203,6 @@ def _stage(stage: str, outcomes: list[Outcome]) -> Answers:
             covariances.append(told.refined_covariance)
     reasons = [getattr(outcome, 'reason', 'no answer') for outcome in outcomes]
     return answers_of_poses(given, reasons, covariances)
-
-
-def _spread(count: int, most: int | None) -> NDArray[np.int64]:
-    """Choose up to ``most`` of ``count`` pictures, evenly from the first to the last."""
-    chosen = np.linspace(0, count - 1, min(count, most or count)).round()
-    return np.unique(chosen.astype(np.int64))
 
 
 def _tally(outcomes: list[Outcome]) -> str:

@@ -4,7 +4,6 @@ The report: one self-contained HTML file that shows how well a map localizes.
 Pictures and figures lie inside the file as data addresses; nothing is loaded from elsewhere.
 """
 
-from collections.abc import Iterable
 import html
 import json
 import math
@@ -23,6 +22,7 @@ from nerf_reversal_ros.metrics import answer_errors
 from nerf_reversal_ros.outcome import PoseEstimate, Rejected
 from nerf_reversal_ros.report_page import figure, note, page, picture, resized, Section, table
 from nerf_reversal_ros.report_trust import calibration, risk
+from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.summary import notes, number, summary_rows, verdict
 
 PICTURE_WIDTH = 400
@@ -124,7 +124,7 @@ def _gallery(evaluation: Evaluation, capture: Capture, field: RadianceField) -> 
     errors = answer_errors(evaluation.published, evaluation.map_from_camera_true)
     shown = np.flatnonzero(evaluation.published.published)
     order = shown[np.argsort(errors.translation[shown])]
-    chosen = _spread(order, len(RANKS))
+    chosen = [int(index) for index in order[evenly(len(order), len(RANKS))]]
     titles = {}
     for index in chosen:
         off_cm, off_deg = 100 * errors.translation[index], math.degrees(errors.rotation[index])
@@ -172,7 +172,7 @@ def _rejected(evaluation: Evaluation, capture: Capture) -> str:
         f'<li>{count} \u00d7 {html.escape(why)}</li>' for why, count in counts.items()
     )
     cards = []
-    for index in _spread(rejected, REJECTED_SHOWN):
+    for index in [rejected[k] for k in evenly(len(rejected), REJECTED_SHOWN)]:
         outcome, frame = evaluation.outcomes[index], capture.frame(index)
         assert isinstance(outcome, Rejected)
         height = round(240 * frame.camera.height / frame.camera.width)
@@ -228,10 +228,3 @@ def _fact(value: Any) -> str:
     if isinstance(value, dict):
         return ', '.join(f'{name.replace("_", " ")} {_fact(v)}' for name, v in value.items())
     return number(value) if isinstance(value, float) else str(value)
-
-
-def _spread(items: Iterable[int], count: int) -> list[int]:
-    """Choose up to ``count`` of the items, evenly from the first to the last."""
-    known = [int(item) for item in items]
-    places = np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int)
-    return [known[place] for place in places]

@@ -36,6 +36,7 @@ from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.files import remove
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.upright import floor_normal, solve_up
 from nerf_reversal_ros.walk import NEAR_M, near_others, Walk
 
@@ -124,7 +125,7 @@ def walk_through_run(
     share = config.field.validation_share
     real = None if bag is None else open_capture(bag, config.capture, progress=progress)
     views, size = baking_effort(config.nerfstudio, device)
-    chosen = np.linspace(0, len(run.names) - 1, min(views, len(run.names))).astype(int)
+    chosen = evenly(len(run.names), views)
     poses, camera = run.world_from_camera[chosen], run.camera.shrunk_to(size)
     # In the run's own units: metres are not known before the renders are.
     rgb, depth = render_views(
@@ -209,13 +210,13 @@ def aligned_by_pictures(
     ``frames`` are the indices of the pictures that may be looked at; ``depth`` and
     ``world_from_camera`` are in the units of the run's world, whatever these are.
     """
-    rows = np.unique(np.linspace(0, len(rgb) - 1, LOCATED).astype(int))
+    rows = evenly(len(rgb), LOCATED)
     opaque = np.ones(rgb.shape[1:3], np.float32)
     views = [
         (Rendering(rgb[row], depth[row].astype(np.float32), opaque), world_from_camera[row])
         for row in rows
     ]
-    wanted = frames[np.unique(np.linspace(0, len(frames) - 1, LOCATED).astype(int))]
+    wanted = frames[evenly(len(frames), LOCATED)]
 
     def pictures() -> Iterator[Frame]:
         for done, index in enumerate(wanted, start=1):

@@ -13,6 +13,7 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.compression import Compression
 from nerf_reversal_ros.compression_training import fit_compression
 from nerf_reversal_ros.progress import duration
+from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.study_material import blank_code, CODE_VIEWS, Material
 from nerf_reversal_ros.study_plan import Row
 from nerf_reversal_ros.study_training import Network
@@ -61,7 +62,7 @@ def training_estimate(material: Material, rows: Sequence[Row]) -> str:
 def views_estimate(material: Material, rows: Sequence[Row]) -> str:
     """Tell how long the views will take to render, if none is there already."""
     walked = material.capture.map_from_camera[material.split.walked]
-    poses = walked[np.linspace(0, len(walked) - 1, RENDERED_VIEWS).astype(int)]
+    poses = walked[evenly(len(walked), RENDERED_VIEWS)]
     kinds = {(row.filtered, row.full_size): row for row in rows}
     counts, took_s = [], 0.0
     for row in kinds.values():

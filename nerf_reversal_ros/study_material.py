@@ -23,6 +23,7 @@ from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 from nerf_reversal_ros.files import remove, replace_text
 from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.regressor_training import real_views
+from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.study_plan import Row, StudyPlan
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 
@@ -160,7 +161,7 @@ class Material:
             reject=row.filtered,
             progress=self.progress,
         )
-        learned = _spread(self.split.learned, row.views)
+        learned = self.split.learned[evenly(len(self.split.learned), row.views)]
         chosen = np.unique(np.concatenate([learned, self.split.stretch, self.split.leaking]))
         wanted = set(chosen.tolist())
         frames = (frame for number, frame in enumerate(self.capture) if number in wanted)
@@ -178,7 +179,7 @@ class Material:
             return blank_code(self.camera(row), 0, self.device)
         key = (row.compression, row.views, row.filtered, row.full_size)
         if key not in self._codes:
-            some = _spread(np.arange(len(learned)), CODE_VIEWS)
+            some = evenly(len(learned), CODE_VIEWS)
             self._codes[key] = fit_compression(
                 [learned.part(some)],
                 self.code_config(row),
@@ -211,8 +212,3 @@ def _joined(views: Views, real: Views) -> Views:
         np.concatenate([views.map_from_camera, real.map_from_camera]),
         {},
     )
-
-
-def _spread(items: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Choose up to so many items evenly."""
-    return items[np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)]

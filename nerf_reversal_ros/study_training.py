@@ -16,6 +16,7 @@ from nerf_reversal_ros.pose_network import rotation_from_6d
 from nerf_reversal_ros.progress import Progress, ProgressCallback
 from nerf_reversal_ros.regressor import network_inputs
 from nerf_reversal_ros.seed_networks import LEARNING_RATE, LONGER_SIDE_PX, seed_layers
+from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.study_material import Pictures
 from nerf_reversal_ros.study_plan import Row
 from nerf_reversal_ros.synthesis import Views
@@ -137,7 +138,7 @@ def train_row(
             said = history['stretch'][-1]
             note = f'{row.name}: {said["median_translation_m"] * 100:.1f} cm'
             progress(Progress('training', epoch + 1, epochs, note))
-    some = np.unique(np.linspace(0, count - 1, min(count, MOST_TRAINED_JUDGED)).astype(int))
+    some = evenly(count, MOST_TRAINED_JUDGED)
     return {
         'name': row.name,
         **row._asdict(),

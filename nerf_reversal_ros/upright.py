@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.convention import DepthView
 from nerf_reversal_ros.geometry import Array, pose, transform
+from nerf_reversal_ros.spread import evenly
 
 AXIS_VECTORS = {
     'x': (1.0, 0.0, 0.0),
@@ -79,7 +80,7 @@ def floor_normal(
     """
     up = average_camera_up(world_from_camera)
     points, normals = [], []
-    for i in np.unique(np.linspace(0, len(world_from_camera) - 1, frames).astype(int)):
+    for i in evenly(len(world_from_camera), frames):
         p, n = _oriented_points(*depth_view(int(i)))
         points.append(transform(world_from_camera[i], p))
         normals.append(n @ world_from_camera[i, :3, :3].T)

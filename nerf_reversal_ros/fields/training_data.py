@@ -14,6 +14,7 @@ from nerf_reversal_ros.capture import Capture, Frame
 from nerf_reversal_ros.fields.fusion import RgbdView, without_edges
 from nerf_reversal_ros.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.progress import Progress, ProgressCallback
+from nerf_reversal_ros.spread import evenly
 
 TRAINING_SIZE_PX = 640
 """Longer side of the pictures that the field is trained on."""
@@ -48,8 +49,7 @@ class TrainingData:
     def spread(self, most: int, *, held_out: bool = False) -> list[int]:
         """Choose up to so many of the frames to train on (or those held out), evenly spread."""
         frames = np.flatnonzero(self.held_out == held_out)
-        places = np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)
-        return [int(index) for index in frames[places]]
+        return [int(index) for index in frames[evenly(len(frames), most)]]
 
 
 class SpreadViews:
@@ -102,7 +102,7 @@ def load_training_data(
 def held_out_data(capture: Capture, validation_share: float, most: int) -> TrainingData:
     """Return up to so many of the held-out pictures (there must be one), spread, in memory."""
     frames = np.flatnonzero(held_out_frames(len(capture), validation_share))
-    chosen = frames[np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)]
+    chosen = frames[evenly(len(frames), most)]
     taken = [capture.frame(int(index)) for index in chosen]
     sizes = _sizes(capture.camera, taken[0])
     rgb, depth, intrinsics = zip(*(_at_size(frame, *sizes) for frame in taken), strict=True)

@@ -28,6 +28,7 @@ from torch import Tensor
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.spread import evenly
 
 CELL_M = 0.05
 """Distance of the grid's vertices, unless that makes too many [m]."""
@@ -148,8 +149,7 @@ def estimate_uncertainty(
     small = camera.shrunk_to(LOOK_PX)
     rays = torch.from_numpy(small.rays().reshape(-1, 3))
     rays /= rays.norm(dim=1, keepdim=True)
-    count = len(map_from_camera)
-    chosen = np.linspace(0, count - 1, min(POSES, count)).astype(int)
+    chosen = evenly(len(map_from_camera), POSES)
     information = torch.zeros(int(np.prod(shape)), 3, device=field.device)
     for pose in map_from_camera[chosen]:
         directions = (rays @ torch.from_numpy(pose[:3, :3]).T).float().to(field.device)
@@ -159,7 +159,7 @@ def estimate_uncertainty(
             samples = field.march(origins, part)
             slopes = colour_slopes(field, part, samples)
             _add(information, slopes / COLOUR_NOISE, samples, cell_m, shape)
-    information *= count / max(1, len(chosen))
+    information *= len(map_from_camera) / max(1, len(chosen))
     return UncertaintyGrid(field.origin_m, cell_m, information.view(*shape, 3).cpu().numpy())
 
 
