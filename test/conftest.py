@@ -10,8 +10,9 @@ import sys
 
 os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
 os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, 100)))
-if os.environ.get('PYTEST_XDIST_WORKER', 'gw0') != 'gw0':  # each worker has a domain of its own
-    os.environ['ROS_DOMAIN_ID'] = str((int(os.environ['ROS_DOMAIN_ID']) + 50) % 101)
+if worker := os.environ.get('PYTEST_XDIST_WORKER', ''):  # gw0, gw1, ...: each in its own domain
+    apart = 101 * int(worker.removeprefix('gw')) // int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
+    os.environ['ROS_DOMAIN_ID'] = str((int(os.environ['ROS_DOMAIN_ID']) + apart) % 101)
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
