@@ -1,5 +1,7 @@
 """The SROS 2 policy allows what the nodes do, by their own account, and not more."""
 
+import itertools
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,6 +20,8 @@ from nerf_reversal_ros.ros.loop_closer_node import LoopCloserNode
 from nerf_reversal_ros.ros.player_node import PlayerNode
 from nerf_reversal_ros.ros.running import Finished
 
+DOMAINS = ((int(os.environ['ROS_DOMAIN_ID']) + n) % 101 for n in itertools.count(1))
+"""One for each node: the graph looks one up by its name, and may remember who had it before."""
 POLICY = Path(__file__).resolve().parents[1] / 'config' / 'sros2' / 'policy.xml'
 KINDS = {
     ('topic', 'publish'): 'get_publisher_names_and_types_by_node',
@@ -61,7 +65,8 @@ def topics(node):
 def started(make, **parameters):
     """Make a node with parameters; return what it does on the graph."""
     words = [word for item in parameters.items() for word in ('-p', '{}:={}'.format(*item))]
-    rclpy.init(args=['node', '--ros-args', '-p', 'use_sim_time:=true', *words])
+    args = ['node', '--ros-args', '-p', 'use_sim_time:=true', *words]
+    rclpy.init(args=args, domain_id=next(DOMAINS))
     try:
         node = make()
         if isinstance(node, LocalizerNode):
@@ -70,7 +75,7 @@ def started(make, **parameters):
         assert wait_until(lambda: {each.topic_name for each in node.subscriptions} <= topics(node))
         found = done(node)
         node.close()
-        node.destroy_node()  # else it stays on the graph, and is found by its name
+        node.destroy_node()
         return found
     finally:
         rclpy.try_shutdown()
