@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nerf_reversal_ros.alignment import align_points
+from nerf_reversal_ros.alignment import align_poses
 from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.fields.similarity import moved_poses, scale_of
@@ -75,7 +75,7 @@ def judged(map_dir: Path, build_bag: Path, test_bag: Path) -> dict[str, Any]:
     """Localize a bag; return how far the answers are off, as they are and fitted."""
     convention = open_capture(build_bag, CaptureConfig()).convention
     capture = open_capture(test_bag, CaptureConfig(), convention=convention, prune=False)
-    localizer = open_localizer(open_map(map_dir))
+    localizer = open_localizer(open_map(map_dir), LocalizerConfig())
     answers, truth = [], []
     for frame in capture:
         outcome = localize_or_reject(localizer, frame.rgb, frame.camera)
@@ -86,7 +86,7 @@ def judged(map_dir: Path, build_bag: Path, test_bag: Path) -> dict[str, Any]:
     told: dict[str, Any] = {'pictures': len(capture), 'answered': len(found)}
     if len(found) < 3:
         return told
-    fit = align_points(true[:, :3, 3], found[:, :3, 3]).map_from_world
+    fit = align_poses(true, found).map_from_world
     return {
         **told,
         'as_they_are': _errors(found, true),
