@@ -28,6 +28,9 @@ MAX_WAITING = 100
 """So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
 FAR_M = 1e6
 """No pose is farther from the origin of the map."""
+LEAST_VARIANCE, MOST_VARIANCE = 1e-12, 1e2
+"""A covariance is brought within these [m^2, rad^2]: a source that says 1e-30 or 9999, as many do
+for what they do not know, would leave gtsam a chain that it cannot solve."""
 MAX_STAMPS = 1000
 """So many stamps are remembered to tell duplicates."""
 
@@ -141,6 +144,7 @@ class LoopCloser:
         if stamp_ns in self._stamps:
             return [Closure(stamp_ns, False, 'duplicate stamp')]
         self._stamps.append(stamp_ns)
+        seen = seen._replace(covariance=_bounded(covariance))
         last = self._track.last
         if last is not None and stamp_ns <= last.stamp_ns:
             return [self._judged(seen)]
@@ -259,3 +263,9 @@ def _fault(seen: Anchor) -> str:
     if least <= 0.0:
         return f'its covariance is not positive definite (least eigenvalue {least:.3g}): set it'
     return ''
+
+
+def _bounded(covariance: Array) -> Array:
+    variances, axes = np.linalg.eigh((covariance + covariance.T) / 2.0)
+    bounded = axes * np.clip(variances, LEAST_VARIANCE, MOST_VARIANCE) @ axes.T
+    return np.asarray(bounded)

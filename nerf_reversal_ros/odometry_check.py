@@ -25,7 +25,8 @@ from nerf_reversal_ros.tracks import interpolated, Track
 KEPT_S = 10.0
 """Odometry older than this is forgotten: pictures are answered sooner."""
 JUMP_S = 1.0
-"""Odometry that is older than its predecessor by more means that time began anew."""
+"""Odometry, or a picture, that is older than its predecessor by more means that time began anew;
+by less, that it came late."""
 STEP_M, STEP_DEG = 0.01, 0.5
 """Smaller movements do not add to the path: else the noise of standing still would."""
 HOLE = 4.0
@@ -255,7 +256,8 @@ class OdometryCheck:
             return outcome
         reading = reading._replace(pose=reading.pose @ base_from_camera)
         new = Sighting(found_pose.map_from_camera, found_pose.covariance, reading)
-        if self._remembered and stamp_ns < self._remembered[-1].reading.stamp_ns:
+        late_ns = self._remembered[-1].reading.stamp_ns - stamp_ns if self._remembered else 0
+        if late_ns > JUMP_S * 1e9:
             self.forget()
         found = [compare(old, new, config) for old in self._remembered]
         agreeing = sum(comparison.agrees for comparison in found)

@@ -241,6 +241,23 @@ def test_all_begins_anew_when_the_clock_jumps_back_as_when_a_bag_is_looped():
     assert drive.ate_m() < 0.03
 
 
+@pytest.mark.parametrize('known', ['xy', 'nothing'])
+@pytest.mark.parametrize('said', [1e-30, 9999.0, 1e12, 1e300])
+def test_a_source_may_say_any_figure_for_what_it_does_not_know(known, said):
+    drive = Drive(100, odometry_witnesses=100)
+    covariance = {
+        'xy': np.diag([1e-4, 1e-4, said, said, said, 1e-5]),
+        'nothing': np.eye(6) * said,
+    }[known]
+    for k in range(100):
+        drive.moves(k)
+        if k % 10 == 0:
+            drive.sees(k, drive.truth[k], covariance)
+    assert drive.closures[0].accepted
+    assert np.isfinite(drive.closer.now().covariance).all()
+    assert np.linalg.norm(drive.live[99, :2, 3] - drive.truth[99, :2, 3]) < 0.3
+
+
 @pytest.mark.parametrize(
     ('change', 'words'),
     [

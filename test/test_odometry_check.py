@@ -38,14 +38,14 @@ class Robot:
             self.x_m += metres / (seconds * 10)
             self.check.hear(round(self.time_s * SECOND), pose(None, (self.x_m, 0, 0)))
 
-    def answers(self, off_m=0.0, *, probability=0.999, config=CONFIG):
+    def answers(self, off_m=0.0, *, probability=0.999, config=CONFIG, late_s=0.0):
         """Localize a picture taken now, so far off across the way; published if that probable."""
         true = MAP_FROM_ODOM @ pose(None, (self.x_m, off_m, 0)) @ BASE_FROM_CAMERA
         told = Diagnostics(None, true, {'probability': probability}, refined_covariance=EXACT)
         outcome = PoseEstimate(true, EXACT, told)
         if not probability >= 0.995:
             outcome = Rejected('too improbable', 'a little', told)
-        stamp_ns = round(self.time_s * SECOND)
+        stamp_ns = round((self.time_s - late_s) * SECOND)
         return self.check.judge(outcome, stamp_ns, BASE_FROM_CAMERA, config)
 
     def is_published(self, *args, **kwargs):
@@ -233,6 +233,15 @@ def test_all_is_forgotten_when_time_jumps_back(known):
     known.time_s = -20.0
     known.drives(0.0)
     assert known.is_published(2.0)
+
+
+def test_a_picture_that_comes_late_is_compared_as_any_other(known):
+    assert known.is_published()
+    assert not known.is_published(4.0, late_s=0.05)
+    assert known.is_published(late_s=0.05)
+    known.drives(0.2)
+    assert not known.is_published(4.0)
+    assert known.is_published()
 
 
 def test_the_earlier_poses_are_forgotten_on_request(known):
