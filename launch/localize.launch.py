@@ -15,7 +15,7 @@ ARGUMENTS = {
     'camera_info': ('camera_info', 'topic of their CameraInfo'),
     'odom': ('odom', 'topic of the odometry, heard where the parameter use_odometry is set'),
     'namespace': ('', 'namespace of the node, its topics and its TF'),
-    'params_file': ([*CONFIG, 'localizer.yaml'], 'further parameters, YAML'),
+    'params_file': ([*CONFIG, 'localizer.yaml'], 'further parameters; the others go before it'),
     'autostart': ('true', 'configure and activate at once; false: leave it to a manager'),
     'use_sim_time': ('false', 'take the time from /clock'),
     'large_messages': ('false', 'Fast DDS profile for raw pictures (set it for the driver too)')}

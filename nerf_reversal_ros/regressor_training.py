@@ -107,7 +107,8 @@ def train_regressor(
     ------
     BuildError
         If there is nothing to learn from or to validate on, or if the best network is not clearly
-        better on the validation pictures than answering always the mean pose.
+        better on the validation pictures than answering always the mean of all poses that it
+        learned from.
     """
     if len(views) + len(real) == 0 or len(validation) == 0:
         raise BuildError(
@@ -164,7 +165,7 @@ class _Trainer:
             optimizer, config.learning_rate, total_steps=config.epochs * steps, pct_start=0.2
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == 'cuda')
-        middle = mean_pose(self.parts[-1].map_from_camera)
+        middle = mean_pose(self.poses)
         baseline = _scores_of_constant(middle, validation.map_from_camera)
         history: list[dict[str, float]] = []
         best, best_weights, best_epoch = None, {}, 0

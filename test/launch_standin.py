@@ -97,6 +97,10 @@ class ExecuteProcess(Entity):
     pass
 
 
+class OpaqueFunction(Entity):
+    pass
+
+
 class LaunchDescription:
     def __init__(self, entities):
         self.entities = list(entities)
@@ -109,6 +113,7 @@ def install(monkeypatch):
         'launch.actions': (
             DeclareLaunchArgument,
             ExecuteProcess,
+            OpaqueFunction,
             SetEnvironmentVariable,
             Shutdown,
         ),
@@ -151,7 +156,7 @@ def started(description, folder, **arguments):
     """
     arguments = _completed(description, arguments)
     environment = {}
-    for entity in description.entities:
+    for entity in _entities(description, arguments):
         if entity.condition is not None and not entity.condition.holds(arguments):
             continue
         if isinstance(entity, SetEnvironmentVariable):
@@ -169,6 +174,14 @@ def commands(description, **arguments):
         for entity in description.entities
         if isinstance(entity, ExecuteProcess)
     ]
+
+
+def _entities(description, arguments):
+    for entity in description.entities:
+        if isinstance(entity, OpaqueFunction):
+            yield from entity.named['function'](arguments)
+        else:
+            yield entity
 
 
 def _completed(description, arguments):

@@ -206,6 +206,14 @@ def test_a_regressor_that_cannot_learn_fails_loudly(views):
         train_regressor(wrong, pictures(TRAIN[:0]), pictures(QUERIES), CAMERA, config)
 
 
+def test_a_walk_of_one_place_teaches_beside_views_of_the_whole_room(views):
+    walked = np.repeat(QUERIES[:1], 7, axis=0)
+    walked[:, 0, 3] += np.linspace(-0.03, 0.03, 7)
+    config = dataclasses.replace(CONFIG, epochs=3)
+    real, validation = pictures(walked[[0, 1, 2, 4, 5, 6]]), pictures(walked[3:4])
+    train_regressor(views, real, validation, CAMERA, config)  # off by more than 2 cm, and no worse
+
+
 def test_pictures_without_contrast_are_refused(views):
     flat = dataclasses.replace(views, rgb=np.full_like(views.rgb, 90))
     with pytest.raises(BuildError, match='all 500 views look the same'):

@@ -140,6 +140,19 @@ def test_close_loops_starts_a_loop_closer_on_the_topics_it_is_given(tmp_path):
     rig.close()
 
 
+def test_what_close_loops_is_not_given_stays_as_the_params_file_has_it(tmp_path):
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**/loop_closer:\n  ros__parameters: {base_frame: base_footprint}\n')
+    given = {'params_file': str(file), 'publish_tf': 'true', 'use_sim_time': 'false'}
+    _, words, _ = only('close_loops.launch.py', tmp_path, **given)
+    files = [Path(word) for at, word in enumerate(words) if words[at - 1] == '--params-file']
+    assert files[0] == file
+    (after,) = [yaml.safe_load(other.read_text())['/**']['ros__parameters'] for other in files[1:]]
+    assert after == {'publish_tf': True, 'use_sim_time': False}
+    _, words, _ = only('close_loops.launch.py', tmp_path, params_file=str(file))
+    assert words.count('--params-file') == 1
+
+
 @pytest.mark.parametrize('namespace', ['', '/robot1'])
 @pytest.mark.parametrize('name', ['localize', 'close_loops'])
 def test_tf_is_that_of_the_namespace_and_of_all_without_one(tmp_path, name, namespace):

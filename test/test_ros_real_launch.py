@@ -33,13 +33,23 @@ def test_launch_loads_a_file_and_finds_its_arguments_described(name):
 
 @pytest.mark.parametrize('name', FILES)
 def test_each_node_of_ours_in_a_file_is_installed(name, nodes):
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
     from launch_ros.actions import Node
 
     path = str(LAUNCH / name)
     description = sources.get_launch_description_from_python_launch_file(path)
+    context, entities = LaunchContext(), []
+    for entity in description.entities:
+        if isinstance(entity, OpaqueFunction):
+            entities += entity.visit(context)
+        elif not isinstance(entity, DeclareLaunchArgument):
+            entities.append(entity)
+        elif entity.default_value is not None:
+            entity.visit(context)
     ours = [
         entity.node_executable
-        for entity in description.entities
+        for entity in entities
         if isinstance(entity, Node) and entity.node_package == 'nerf_reversal_ros'
     ]
     assert set(ours) <= nodes
