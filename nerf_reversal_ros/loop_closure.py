@@ -31,6 +31,8 @@ FAR_M = 1e6
 LEAST_VARIANCE, MOST_VARIANCE = 1e-12, 1e2
 """A covariance is brought within these [m^2, rad^2]: a source that says 1e-30 or 9999, as many do
 for what they do not know, would leave gtsam a chain that it cannot solve."""
+LATE_S = 2.0
+"""Odometry that comes later than this after a pose of its time is missed."""
 MAX_STAMPS = 1000
 """So many stamps are remembered to tell duplicates."""
 
@@ -153,6 +155,19 @@ class LoopCloser:
         if len(self._waiting) <= MAX_WAITING:
             return []
         return [Closure(self._waiting.pop(0).stamp_ns, False, 'no odometry', 'none came')]
+
+    @property
+    def lacking(self) -> str:
+        """What keeps the poses that wait from being judged, in words; empty if nothing does."""
+        if not self._waiting:
+            return ''
+        last, count = self._track.last, len(self._waiting)
+        if last is None:
+            return f'no odometry came, for which poses wait ({count})'
+        ahead_s = (self._waiting[0].stamp_ns - last.stamp_ns) / 1e9
+        if ahead_s < LATE_S:
+            return ''
+        return f'the odometry is {ahead_s:.1f} s behind poses that wait for it ({count})'
 
     def now(self) -> Corrected | None:
         """Return where the robot is; None before a pose was accepted."""

@@ -1,12 +1,15 @@
 """What RViz and rtabmap get from the localizer node, over DDS, around a small localizer."""
 
+import contextlib
+
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Path as PathMessage
 import numpy as np
 import pytest
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_rig import camera_info, DARK, picture, Process, Rig, wait_until
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker
@@ -18,12 +21,12 @@ from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, Rejected
 from nerf_reversal_ros.ros.answering import Seen
 from nerf_reversal_ros.ros.display import beside, markers, point_cloud
+from nerf_reversal_ros.ros.running import LATCHED
 from nerf_reversal_ros.srv import LoadMap
 from nerf_reversal_ros.surface import Surface
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
 PLACE = pose(None, (1.0, 2.0, 3.0))
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @pytest.fixture(scope='module')
@@ -81,6 +84,28 @@ def test_another_map_is_shown_when_it_is_loaded(rig, tmp_path):
     assert wait_until(lambda: descriptions and descriptions[-1].path == str(before))
 
 
+def test_a_map_that_was_let_go_is_shown_to_nobody_and_one_that_was_only_paused_is_the_same(
+    tmp_path,
+):
+    with (
+        Process('localizer', map_dir=tmp_path, autostart=True) as process,
+        contextlib.closing(Rig()) as rig,
+    ):
+        process.says('localizes the pictures')
+        before = latest(rig, MapDescription, 'localizer/map_description')
+        assert rig.change(Transition.TRANSITION_DEACTIVATE)
+        assert rig.change(Transition.TRANSITION_ACTIVATE)
+        assert latest(rig, MapDescription, 'localizer/map_description').header == before.header
+        assert rig.change(Transition.TRANSITION_DEACTIVATE)
+        assert rig.change(Transition.TRANSITION_CLEANUP)
+        late = rig.collect(MapDescription, 'localizer/map_description', LATCHED)
+        rig.knows('localizer')
+        assert rig.change(Transition.TRANSITION_CONFIGURE)
+        assert late == []
+        assert rig.change(Transition.TRANSITION_ACTIVATE)
+        assert wait_until(lambda: late) and len(late) == 1
+
+
 def test_the_pose_for_rtabmap_names_the_frame_of_the_camera(rig):
     poses = rig.collect(PoseWithCovarianceStamped, 'localizer/sensor_pose')
     told = shown(rig, picture((10, 20, 30), 7), poses)
@@ -127,6 +152,14 @@ def test_a_publisher_that_cannot_be_heard_is_named(tmp_path):
         process.says('a publisher of /image/compressed offers another QoS than is asked for')
         assert 'set the parameter reliability to best_effort' in process.output
         rig.close()
+
+
+def test_a_camera_info_that_was_latched_before_is_told(tmp_path):
+    with contextlib.closing(Rig()) as rig:
+        rig.node.create_publisher(CameraInfo, 'camera_info', LATCHED).publish(camera_info())
+        rig.node.create_publisher(CompressedImage, 'image/compressed', 1)
+        with Process('localizer', map_dir=tmp_path, autostart=True) as process:
+            process.says('nothing came on /camera_info, which is latched (transient local)')
 
 
 def test_the_surface_is_packed_as_rviz_reads_it():

@@ -5,15 +5,16 @@ from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 import numpy as np
 import pytest
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from ros_rig import Process, Rig, SOON_S, wait_until
+from scipy.spatial.transform import Rotation
 from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.geometry import inverse, pose
 from nerf_reversal_ros.loop_closure import REASONS
 from nerf_reversal_ros.msg import LoopClosure
 from nerf_reversal_ros.ros.poses import matrix_from_pose, matrix_from_transform, pose_message
+from nerf_reversal_ros.ros.running import LATCHED
 
 pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 
@@ -33,10 +34,10 @@ class Robot(Rig):
         self.paths = self.collect(Path, 'loop_closer/path')
         self.moved = self.collect(TransformStamped, 'loop_closer/map_from_odom')
 
-    def moves(self, k, child='base_link'):
+    def moves(self, k, child='base_link', frame='odom'):
         message = Odometry(child_frame_id=child)
         message.header.stamp = self.stamp(k)
-        message.header.frame_id = 'odom'
+        message.header.frame_id = frame
         message.pose.pose = pose_message(self.odometry[k])
         message.twist.twist.linear.x = 1.0
         self.publish('odom', message)
@@ -133,9 +134,8 @@ def test_who_comes_late_gets_the_path_and_map_from_odom(robot):
         robot.goes(0, 30)
         assert wait_until(lambda: robot.paths)
         late, heard = Rig(), []
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         for kind, topic in ((Path, 'path'), (TransformStamped, 'map_from_odom')):
-            late.node.create_subscription(kind, f'loop_closer/{topic}', heard.append, latched)
+            late.node.create_subscription(kind, f'loop_closer/{topic}', heard.append, LATCHED)
         assert wait_until(lambda: {type(message) for message in heard} == {Path, TransformStamped})
         late.close()
 
@@ -170,9 +170,46 @@ def test_what_is_of_no_use_is_left_aside_with_a_reason_or_a_warning(robot):
         assert robot.sees(20).reason == LoopClosure.NO_ODOMETRY
         robot.moves(31, child='base_footprint')
         process.says('the odometry is of base_footprint, and base_frame is base_link')
+        process.says('a pose is left aside: unusable pose (it is not finite: see to its source)')
         robot.sees(30)
         robot.tells(31, robot.truth[31], frame='world')
         process.says('a pose is in the frame world, and map_frame is map')
+
+
+def test_what_is_missing_or_of_another_frame_is_told_by_name(robot):
+    with loop_closer() as process:
+        robot.tells(0, robot.truth[0])
+        process.says('nobody publishes /odom (nav_msgs/msg/Odometry): start its publisher')
+        process.says('no odometry came, for which poses wait (1): see to its topic')
+        robot.moves(1, frame='camera_odom')
+        process.says('the odometry is in the frame camera_odom, and odom_frame is odom')
+        robot.moves(0)
+        assert wait_until(lambda: robot.closures)
+        robot.tells(50, robot.truth[50])
+        process.says('the odometry is 5.0 s behind poses that wait for it (1): see to its topic')
+
+
+def test_poses_of_a_camera_that_looks_ahead_are_told_from_those_of_the_base(robot):
+    turned = Rotation.from_euler('yx', [90, -90], degrees=True)
+    with loop_closer() as process:
+        robot.moves(0)
+        robot.sees(0, robot.truth[0] @ pose(turned))
+        process.says('map -> odom is tilted by 90 deg: the poses are not of base_link')
+
+
+def test_after_a_reset_who_comes_late_gets_no_former_correction(robot):
+    with loop_closer() as process:
+        robot.goes(0, 11)
+        assert robot.call(Trigger, 'loop_closer/reset').success
+        late = Rig()
+        paths = late.collect(Path, 'loop_closer/path', LATCHED)
+        moved = late.collect(TransformStamped, 'loop_closer/map_from_odom', LATCHED)
+        assert wait_until(lambda: paths and not paths[-1].poses), process.output
+        robot.moves(12)
+        robot.sees(12)
+        assert wait_until(lambda: moved)
+        assert [number(message.header.stamp) for message in moved] == [12]
+        late.close()
 
 
 def test_all_begins_anew_when_a_bag_is_looped_and_on_request(robot):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from builtin_interfaces.msg import Duration
+from builtin_interfaces.msg import Duration, Time
 import cv2
 from geometry_msgs.msg import Point, PoseStamped, Vector3
 from nav_msgs.msg import Path
@@ -55,22 +55,27 @@ class Display:
     Parameters
     ----------
     node : Node
-        Tells the time.
+        Tells the time, and publishes what is latched.
     publisher : callable
-        Makes a publisher of a type, a topic and a QoS profile or depth.
+        Makes a publisher, for the rest, of a type, a topic and a QoS profile or depth.
     """
 
     def __init__(self, node: Node, publisher: Callable[..., Any]) -> None:
         self._node = node
         self._map_frame = ''
-        self._description = publisher(MapDescription, '~/map_description', LATCHED)
-        self._surface = publisher(PointCloud2, '~/surface', LATCHED)
-        self._walk = publisher(Path, '~/walk', LATCHED)
+        self._latch()
         self._path = publisher(Path, '~/path', 10)
         self._markers = publisher(MarkerArray, '~/markers', 10)
         self._debug_image = publisher(Image, '~/debug_image', 1)
         self._poses: deque[PoseStamped] = deque()
         self._map: Shown | None = None
+        self._first_shown = Time()
+
+    def _latch(self) -> None:
+        publisher = self._node.create_publisher
+        self._description = publisher(MapDescription, '~/map_description', LATCHED)
+        self._surface = publisher(PointCloud2, '~/surface', LATCHED)
+        self._walk = publisher(Path, '~/walk', LATCHED)
 
     def show_map(self, shown: Shown, path: str, map_frame: str, poses: int) -> None:
         """
@@ -79,9 +84,11 @@ class Display:
         ``path`` is the map's folder, ``map_frame`` the frame of everything; so many ``poses``,
         the latest, make the path from now on.
         """
+        if shown is not self._map:
+            self._first_shown = self._node.get_clock().now().to_msg()
         self._map, self._map_frame = shown, map_frame
         self._poses = deque(maxlen=poses)
-        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._map_frame)
+        header = Header(stamp=self._first_shown, frame_id=self._map_frame)
         self._description.publish(map_description(header, shown, path))
         self._surface.publish(point_cloud(header, shown.surface))
         walked = [
@@ -108,9 +115,12 @@ class Display:
         self._poses.clear()
 
     def forget_map(self) -> None:
-        """Let the map go."""
+        """Let the map go: who comes late is not told of it any more."""
         self._map = None
         self._poses.clear()
+        for publisher in (self._description, self._surface, self._walk):
+            self._node.destroy_publisher(publisher)
+        self._latch()
 
 
 def _heard(publisher: Any) -> bool:

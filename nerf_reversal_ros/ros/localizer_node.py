@@ -20,6 +20,7 @@ from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.lifecycle import refuse_impossible_transitions
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.reachability import Warnings
 from nerf_reversal_ros.ros.running import (
     DONE,
     once,
@@ -91,7 +92,7 @@ class LocalizerNode(LifecycleNode):
         refuse_impossible_transitions(self)
         self._make = make
         self._state, self._failure = 'unconfigured', ''
-        self._obstacles: dict[str, int] = {}
+        self._warnings = Warnings(self.get_logger())
         self._options = Parameters(
             self,
             LocalizerNodeConfig,
@@ -298,7 +299,7 @@ class LocalizerNode(LifecycleNode):
             present = present._replace(map_warnings=warnings)
         if (watching := self.watching) is not None:
             pictures, obstacles = watching.pictures, watching.obstacles()
-            self._warn_of(obstacles)
+            self._warnings.tell(obstacles)
             present = present._replace(
                 received=pictures.received,
                 dropped=pictures.dropped,
@@ -308,14 +309,6 @@ class LocalizerNode(LifecycleNode):
         name = f'{self.get_fully_qualified_name().lstrip("/")}: localization'
         message.status = [self._statistics.diagnostic(name, present)]
         self._diagnostics.publish(message)
-
-    def _warn_of(self, obstacles: list[str]) -> None:
-        """Log what is in the way the second time in turn: the first may be before discovery."""
-        seen = {sentence: self._obstacles.get(sentence, 0) + 1 for sentence in obstacles}
-        for sentence, times in seen.items():
-            if times == 2:
-                self.get_logger().warning(sentence)
-        self._obstacles = seen
 
 
 def main(args: Sequence[str] | None = None) -> int:

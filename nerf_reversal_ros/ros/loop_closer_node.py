@@ -1,7 +1,9 @@
 """The loop closer as a node: odometry and the localizer's poses in, the corrected path out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+import math
+from typing import Any
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
@@ -26,9 +28,15 @@ from nerf_reversal_ros.ros.poses import (
     pose_message,
     transform_from_matrix,
 )
+from nerf_reversal_ros.ros.reachability import LOOK_S, obstacle, Warnings
 from nerf_reversal_ros.ros.running import DONE, LATCHED, run, STEADY
 from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
 from nerf_reversal_ros.ros.transforms import Broadcast, TfOdometry
+
+TOLD = (LoopClosure.UNUSABLE_POSE, LoopClosure.NO_ODOMETRY, LoopClosure.CONTRADICTS)
+"""Why poses are left aside that somebody should look after."""
+TILTED_DEG = 45.0
+"""No odometry of a robot is tilted by more against the map."""
 
 
 class LoopCloserNode(Node):
@@ -58,16 +66,18 @@ class LoopCloserNode(Node):
             frames = settings.map_frame, settings.odom_frame
             self._broadcast = Broadcast(self, *frames, smoothing)
         self._tf_odometry: TfOdometry | None = None
+        self._subscribed: list[tuple[str, type, QoSProfile]] = []
         if settings.odometry_source == 'tf':
             self._tf_odometry = TfOdometry(self, settings, self._hear)
         else:
             qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
             if settings.reliability == 'reliable':
                 qos.reliability = ReliabilityPolicy.RELIABLE
-            self.create_subscription(Odometry, 'odom', self._on_odometry, qos)
-        self.create_subscription(
-            PoseWithCovarianceStamped, 'nerf_pose_with_covariance', self._on_pose, 100
-        )
+            self._subscribe(Odometry, 'odom', self._on_odometry, qos)
+        kind = PoseWithCovarianceStamped
+        self._subscribe(kind, 'nerf_pose_with_covariance', self._on_pose, QoSProfile(depth=100))
+        self._warnings = Warnings(self.get_logger())
+        self.create_timer(LOOK_S, self._look, clock=STEADY)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(max(settings.path_period_s, 0.01), self._publish_path, clock=STEADY)
 
@@ -78,7 +88,28 @@ class LoopCloserNode(Node):
                 of_tf.close()
         return True
 
+    def _subscribe(
+        self, kind: type, name: str, callback: Callable[[Any], None], qos: QoSProfile
+    ) -> None:
+        topic = self.create_subscription(kind, name, callback, qos).topic_name
+        self._subscribed.append((topic, kind, qos))
+
+    def _look(self) -> None:
+        """Tell what keeps odometry and poses away."""
+        found = (obstacle(self, *one) for one in self._subscribed)
+        self._warnings.tell(sentence for sentence in found if sentence)
+        if lacking := self._closer.lacking:
+            self.get_logger().warning(f'{lacking}: see to its topic and to the clocks')
+
     def _on_odometry(self, message: Odometry) -> None:
+        frame, wanted = message.header.frame_id, self._settings.odom_frame
+        if frame and frame != wanted:
+            self.get_logger().warning(
+                f'the odometry is in the frame {frame}, and odom_frame is {wanted}: it is left out'
+                ' until both are the same',
+                throttle_duration_sec=10.0,
+            )
+            return
         pose = odom_from_base(message, self._settings.base_frame, self.get_logger())
         if pose is not None:
             self._hear(message.header.stamp, pose, message)
@@ -105,6 +136,9 @@ class LoopCloserNode(Node):
 
     def _start_over(self) -> None:
         self._path_is_new = True  # an empty one
+        # Who comes late is not to get what was corrected before.
+        self.destroy_publisher(self._map_from_odom)
+        self._map_from_odom = self.create_publisher(TransformStamped, '~/map_from_odom', LATCHED)
         if self._broadcast is not None:
             self._broadcast.forget()
 
@@ -123,10 +157,14 @@ class LoopCloserNode(Node):
         self._publish(self._closer.see(stamp_ns, pose, np.reshape(covariance, (6, 6))))
 
     def _publish(self, closures: list[Closure]) -> None:
+        log = self.get_logger()
         for closure in closures:
             self._closures.publish(self._message(closure))
+            if closure.reason in TOLD:
+                sentence = f'a pose is left aside: {closure.reason} ({closure.detail})'
+                log.warning(sentence, throttle_duration_sec=10.0)
             if closure.reanchored:
-                self.get_logger().warning(
+                log.warning(
                     'poses that agree with each other replace those before: the robot is'
                     f' {closure.residual_m:.2f} m and {closure.residual_deg:.1f} deg from where'
                     ' it was taken to be'
@@ -135,9 +173,21 @@ class LoopCloserNode(Node):
                 self._map_from_odom.publish(self._transform(closure.stamp_ns))
                 self._path_is_new = True
             known = self._closer.graph.map_from_odom
+            if closure.accepted and known is not None:
+                self._warn_if_tilted(known)
             agrees = closure.accepted or closure.reason == LoopClosure.NOTHING_NEW
             if agrees and known is not None and self._broadcast is not None:
                 self._broadcast.follow(known @ self._odom_from_base, self._odom_from_base)
+
+    def _warn_if_tilted(self, map_from_odom: Array) -> None:
+        tilt_deg = math.degrees(math.acos(np.clip(map_from_odom[2, 2], -1.0, 1.0)))
+        if tilt_deg > TILTED_DEG:
+            self.get_logger().warning(
+                f'map -> {self._settings.odom_frame} is tilted by {tilt_deg:.0f} deg: the poses'
+                f' are not of {self._settings.base_frame}, whose odometry comes; set base_frame'
+                ' and mounting in the localizer',
+                throttle_duration_sec=10.0,
+            )
 
     def _message(self, closure: Closure) -> LoopClosure:
         told = closure._asdict()

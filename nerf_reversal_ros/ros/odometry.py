@@ -13,6 +13,9 @@ from nerf_reversal_ros.geometry import Array, pose_from_quaternion
 from nerf_reversal_ros.odometry_check import OdometryCheck
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate
 
+FAR_M = 1e6
+"""No odometry leads farther from its origin."""
+
 
 class Odometer:
     """
@@ -78,9 +81,9 @@ def odom_from_base(message: Odometry, base_frame: str, logger: RcutilsLogger) ->
             throttle_duration_sec=10.0,
         )
         return None
-    if not np.all(np.isfinite(numbers)) or not 0.5 < length < 2.0:
+    if not np.all(np.abs(numbers[:3]) < FAR_M) or not 0.5 < length < 2.0:
         logger.warning(
-            'the odometry has no pose (NaN, or a quaternion of length'
+            f'the odometry has no pose (NaN, beyond {FAR_M:g} m, or a quaternion of length'
             f' {length:.3g} instead of 1): it is left out, see to its source',
             throttle_duration_sec=10.0,
         )

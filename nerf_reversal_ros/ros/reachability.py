@@ -1,10 +1,14 @@
 """Why nothing comes in on a subscription: nobody publishes, another type, or another QoS."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
-from rclpy.qos import qos_check_compatible, QoSCompatibility, QoSProfile
+from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile
 
+LOOK_S = 5.0
+"""How often a node looks what keeps messages from it."""
 COMPRESSED, RAW = 'sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/Image'
 
 
@@ -33,3 +37,29 @@ def obstacle(node: Node, topic: str, kind: Any, qos: QoSProfile) -> str:
                 ' which goes with every publisher'
             )
     return ''
+
+
+def latched(node: Node, topic: str) -> str:
+    """Return a sentence where all publishers of a topic may have sent all before; else none."""
+    offers = node.get_publishers_info_by_topic(topic)
+    if not all(one.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in offers):
+        return ''
+    return (
+        f'nothing came on {topic}, which is latched (transient local): what was sent before this'
+        ' node was active is not heard; publish one with each picture'
+    )
+
+
+class Warnings:
+    """Tells once what is in the way: the second time in turn, for discovery takes a while."""
+
+    def __init__(self, log: RcutilsLogger) -> None:
+        self._log = log
+        self._times: dict[str, int] = {}
+
+    def tell(self, sentences: Iterable[str]) -> None:
+        """Take what is in the way now."""
+        self._times = {sentence: self._times.get(sentence, 0) + 1 for sentence in sentences}
+        for sentence, times in self._times.items():
+            if times == 2:
+                self._log.warning(sentence)

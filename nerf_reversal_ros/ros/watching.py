@@ -18,7 +18,7 @@ from nerf_reversal_ros.ros.answering import Answer, Answering, refusal
 from nerf_reversal_ros.ros.camera_infos import CameraInfos
 from nerf_reversal_ros.ros.mailbox import Mailbox
 from nerf_reversal_ros.ros.odometry import nanoseconds, Odometer
-from nerf_reversal_ros.ros.reachability import obstacle
+from nerf_reversal_ros.ros.reachability import latched, obstacle
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
 
@@ -116,7 +116,10 @@ class Watching:
 
     def obstacles(self) -> list[str]:
         """Return sentences on what keeps publishers from the subscriptions."""
-        found = (obstacle(self._node, *one) for one in self._subscribed)
+        found = [obstacle(self._node, *one) for one in self._subscribed]
+        if not any(found) and self.camera_infos.latest is None:
+            topics = [topic for topic, kind, _ in self._subscribed if kind is CameraInfo]
+            found = [latched(self._node, topic) for topic in topics]
         return [sentence for sentence in found if sentence]
 
     def close(self) -> bool:
