@@ -19,8 +19,10 @@ ARGUMENTS = {
     'min_recall': ('0.0', 'fail when a smaller share is within 5 cm and 5 degrees')}
 TO = ((Arg('image'), '/image/compressed'), (f'{DEVICE}/image_raw/compressed', '/image/compressed'),
       (Arg('camera_info'), '/camera_info'))
-BAG, MAP = ({name: Value(Arg(arg), value_type=str)} for name, arg in
-            (('bag', 'bag'), ('map_dir', 'map')))
+NAMES = {'map_dir': 'map', 'image_topic': 'image', 'camera_info_topic': 'camera_info'}
+BAG, MAP, *MORE = ({name: Value(Arg(NAMES.get(name, name)), value_type=kind)} for name, kind in
+                   (('bag', str), ('map_dir', str), ('json', str), ('min_recall', float),
+                    ('image_topic', str), ('camera_info_topic', str)))
 
 
 def generate_launch_description():
@@ -29,12 +31,10 @@ def generate_launch_description():
                     parameters=list(given), on_exit=on_exit, **more)
 
     return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=sentence)
-          for name, (default, sentence) in ARGUMENTS.items()),
+        *(DeclareLaunchArgument(name, default_value=default, description=told)
+          for name, (default, told) in ARGUMENTS.items()),
         node('localizer', Arg('params_file'), MAP, {'autostart': True, 'reliability': 'reliable'},
              on_exit=Shutdown()),
-        node('player', BAG, {'lockstep_topic': '/localizer/status', 'lockstep_timeout_s': 60.0,
-                             'lockstep_listeners': 2},  # itself and the judge
+        node('player', BAG, {'lockstep_topic': '/localizer/status', 'lockstep_listeners': 2},
              remappings=TO, on_exit=lambda end, _: [Shutdown()] if end.returncode else []),
-        node('judge', BAG, MAP, {'json': Value(Arg('json'), value_type=str), 'min_recall':
-             Value(Arg('min_recall'), value_type=float)}, on_exit=Shutdown())])
+        node('judge', BAG, MAP, *MORE, on_exit=Shutdown())])

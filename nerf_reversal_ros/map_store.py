@@ -6,7 +6,7 @@ metrics, and size and checksum of every other file) beside arrays. It is put tog
 ``<map>.partial/``, which survives a killed build and is renamed when the map is complete.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 import ctypes
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ import zipfile
 import numpy as np
 
 from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.config import from_mapping, QueryConfig
 from nerf_reversal_ros.convention import Convention
-from nerf_reversal_ros.errors import BuildError, ImageError, MapError
+from nerf_reversal_ros.errors import BuildError, ConfigError, ImageError, MapError
 from nerf_reversal_ros.files import is_full_disk, is_inside, remove, replace_text, sha256, sync
 from nerf_reversal_ros.geometry import Array
 
@@ -72,6 +73,27 @@ class Map:
         except Exception as error:  # zipfile and NumPy raise nearly anything on damage
             raise MapError(f'{file} is damaged ({error}): build the map again') from error
         return poses
+
+    def query_config(self, given: Mapping[str, Any]) -> QueryConfig:
+        """
+        Return settings for bags that are localized.
+
+        They are those given; else, for reading a bag, those of the bag that the map was built
+        from; else the defaults.
+
+        Raises
+        ------
+        ConfigError, MapError
+            If those given, or those of the map, are not known here.
+        """
+        from_mapping(QueryConfig, given)  # what is wrong with these is told before the map's
+        built = self.manifest.get('built', {}).get('config', {}).get('capture', {})
+        try:
+            from_mapping(QueryConfig, {'capture': built})
+        except ConfigError as error:
+            raise MapError(f'the map {self.path} has settings unknown here: {error}') from error
+        capture = {**built, **(given.get('capture') or {})}
+        return from_mapping(QueryConfig, {**given, 'capture': capture})
 
     def file(self, name: str) -> Path:
         """Return the path of one of the map's files; MapError when the map has no such file."""

@@ -85,7 +85,7 @@ def small_localizer(map_dir, config):
     return SmallLocalizer(map_dir, config), shown
 
 
-def small_truth(bag, map_dir):
+def small_truth(config):
     """Know three pictures: that of second n was taken n metres along x."""
     return {second * 1_000_000_000: pose(None, (second, 0.0, 0.0)) for second in (1, 2, 3)}
 

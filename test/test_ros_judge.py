@@ -4,13 +4,15 @@ import json
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import pytest
+from room_bags import IMAGE, INFO, rewrite, write_room_bag
+from rooms import walk
 from ros_rig import Process, Rig
 from std_msgs.msg import Header
 from test_map_store import build, edit_manifest
 
 from nerf_reversal_ros.errors import CaptureError
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.judge_node import read_truth
+from nerf_reversal_ros.ros.judge_node import JudgeConfig, read_truth
 
 
 @pytest.fixture
@@ -83,10 +85,32 @@ def test_nothing_to_judge_is_refused_by_name(given):
         assert 'Traceback' not in process.output
 
 
+@pytest.mark.parametrize('way', ['map', 'parameters', 'file'])
+def test_a_bag_of_other_topics_is_read_as_the_map_a_parameter_or_a_file_says(tmp_path, way):
+    other = {IMAGE: '/front/picture', INFO: '/front/info'}
+    bag = rewrite(
+        write_room_bag(tmp_path / 'room', walk(24)[:3]),
+        tmp_path / 'bag',
+        lambda topic, message, _: [(other.get(topic, topic), message)],
+    )
+    map_ = build(tmp_path / 'room.map')
+    given = {'bag': str(bag), 'map_dir': str(map_.path)}
+    topics = {'image_topic': '/front/picture', 'camera_info_topic': '/front/info'}
+    if way == 'map':
+        config = {'config': {'capture': topics}}
+        edit_manifest(map_.path, lambda manifest: manifest.update(built=config))
+    elif way == 'parameters':
+        given |= topics
+    else:
+        (tmp_path / 'query.yaml').write_text(json.dumps({'capture': topics}))
+        given['config'] = str(tmp_path / 'query.yaml')
+    assert len(read_truth(JudgeConfig(**given))) == 3
+
+
 def test_a_map_that_was_built_without_a_bag_is_not_judged_by_the_poses_of_one(tmp_path):
     map_ = build(tmp_path / 'room.map')
     edit_manifest(map_.path, lambda manifest: manifest['convention'].update(of_bag=False))
     with pytest.raises(
         CaptureError, match='the map was built without a bag, so that nobody knows'
     ):
-        read_truth(tmp_path / 'bag', map_.path)
+        read_truth(JudgeConfig(bag=str(tmp_path / 'bag'), map_dir=str(map_.path)))

@@ -124,7 +124,7 @@ def test_the_policy_of_the_player_is_what_it_does_with_a_bag_of_the_default_topi
 
 def test_the_policy_of_the_judge_is_what_it_does(tmp_path):
     told = {'bag': tmp_path / 'bag', 'map_dir': tmp_path / 'map'}
-    assert started(lambda: JudgeNode(lambda *_: {}), **told) == allowed('judge')
+    assert started(lambda: JudgeNode(lambda _: {}), **told) == allowed('judge')
 
 
 def test_the_policy_of_the_loop_closer_is_what_it_does(tf2_ros):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.config import DEVICES
-from nerf_reversal_ros.errors import ConfigError, MapError
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.config import QueryConfig
@@ -28,17 +27,9 @@ def add_query_arguments(parser: argparse.ArgumentParser) -> None:
 
 def query_config(map_: 'Map', arguments: argparse.Namespace) -> 'QueryConfig':
     """Return the settings: of the file, else of the map (for reading bags), else defaults."""
-    from nerf_reversal_ros.config import from_mapping, QueryConfig, read_settings
+    from nerf_reversal_ros.config import read_settings
 
     given = read_settings(arguments.config) if arguments.config else {}
-    from_mapping(QueryConfig, given)  # what is wrong with the file is told before the map's
-    built = map_.manifest.get('built', {}).get('config', {}).get('capture', {})
-    try:
-        from_mapping(QueryConfig, {'capture': built})
-    except ConfigError as error:
-        raise MapError(f'the map {map_.path} has settings unknown here: {error}') from error
-    capture = {**built, **(given.get('capture') or {})}
-    localizer = dict(given.get('localizer') or {})
     if arguments.device:
-        localizer['device'] = arguments.device
-    return from_mapping(QueryConfig, {'capture': capture, 'localizer': localizer})
+        given['localizer'] = {**(given.get('localizer') or {}), 'device': arguments.device}
+    return map_.query_config(given)

@@ -19,7 +19,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
 from rclpy.node import Node
 
-from nerf_reversal_ros.config import Checked, option
+from nerf_reversal_ros.config import Checked, option, read_settings
 from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block, without_infinities
@@ -41,6 +41,11 @@ class JudgeConfig(Checked):
 
     bag: str = option('', 'rosbag2 folder that is played, with the true poses of its pictures')
     map_dir: str = option('', 'map folder that the localizer uses')
+    image_topic: str = option(
+        '', 'topic of the pictures in the bag; empty: as in the bag that the map was built from'
+    )
+    camera_info_topic: str = option('', 'topic of their CameraInfo in the bag; empty: the same')
+    config: str = option('', 'YAML file of settings, in it capture: how the bag is to be read')
     json: str = option('', 'file to write the metrics to; empty: print them only')
     first_answer_s: float = option(
         120.0, 'give up when the first answer has not come within this [s]', low=0.1
@@ -63,14 +68,17 @@ class JudgeConfig(Checked):
                 raise ConfigError(f'{name} is not set: give it with -p {name}:=FOLDER')
 
 
-def read_truth(bag: Path, map_dir: Path) -> Truth:
+def read_truth(judge: JudgeConfig) -> Truth:
     """Read the poses of a bag's pictures, in the frame of a map; imports the heavy libraries."""
     from nerf_reversal_ros.capture import open_capture
-    from nerf_reversal_ros.config import CaptureConfig
     from nerf_reversal_ros.map_store import open_map
 
-    convention = open_map(map_dir).convention
-    capture = open_capture(bag, CaptureConfig(), convention=convention, prune=False)
+    bag, map_ = Path(judge.bag), open_map(Path(judge.map_dir))
+    given = read_settings(Path(judge.config)) if judge.config else {}
+    topics = {name: getattr(judge, name) for name in ('image_topic', 'camera_info_topic')}
+    topics = {name: topic for name, topic in topics.items() if topic}
+    config = map_.query_config({**given, 'capture': {**(given.get('capture') or {}), **topics}})
+    capture = open_capture(bag, config.capture, convention=map_.convention, prune=False)
     stamps = [int(stamp) for stamp in capture.stamps_ns]
     if not stamps:
         raise CaptureError(f'{bag} holds no picture with a pose: nothing to judge')
@@ -82,7 +90,7 @@ class JudgeNode(Node):
 
     interrupted_status = DONE
 
-    def __init__(self, truth: Callable[[Path, Path], Truth] = read_truth) -> None:
+    def __init__(self, truth: Callable[[JudgeConfig], Truth] = read_truth) -> None:
         super().__init__('judge', automatically_declare_parameters_from_overrides=True)
         self._config = Parameters(self, JudgeConfig).get(JudgeConfig)
         self._statuses: dict[int, LocalizerStatus] = {}
@@ -94,7 +102,7 @@ class JudgeNode(Node):
             (PoseWithCovarianceStamped, 'localizer/sensor_pose', self._on_pose),
         ):
             self.create_subscription(kind, topic, callback, 1000)
-        self._truth = truth(Path(self._config.bag), Path(self._config.map_dir))
+        self._truth = truth(self._config)
         self._started_s = time.monotonic()
         self.create_timer(0.2, self._look, clock=STEADY)
         once(self, lambda: self.get_logger().info(f'judges {len(self._truth)} pictures'))

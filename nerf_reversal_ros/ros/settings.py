@@ -146,7 +146,7 @@ class PlayerConfig(Checked):
         1, 'wait until that topic has this many subscribers, the player included', low=1, high=1000
     )
     lockstep_timeout_s: float = option(
-        10.0, 'warn and go on when a picture is not answered for this long [s]', low=0.01
+        60.0, 'warn and go on when a picture is not answered for this long [s]', low=0.01
     )
 
     def __post_init__(self) -> None:
