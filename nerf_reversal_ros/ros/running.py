@@ -29,7 +29,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RECENT = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Of a topic: who comes late, or is discovered late, gets the last ten, if it asks for them."""
 
-_END_WITHIN_S = 1.5
+_END_WITHIN_S = 1.2
 
 
 class Finished(Exception):  # noqa: N818  (it is none)
