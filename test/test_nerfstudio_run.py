@@ -427,7 +427,10 @@ def test_a_checkpoint_that_was_not_copied_whole_is_told(run, content, sentence):
 @pytest.mark.parametrize(
     ('name', 'sentence'),
     [
-        ('field.mlp_base.tcnn_encoding.params', 'was trained with tiny-cuda-nn, which is not'),
+        (
+            'field.mlp_base.tcnn_encoding.params',
+            'was trained with tiny-cuda-nn, which runs on CUDA only, and the device is cpu',
+        ),
         (
             'field.mlp_of_another_day.weight',
             'is not of nerfstudio 1.1.5: field.mlp_of_another_day',
@@ -441,6 +444,50 @@ def test_a_checkpoint_with_other_weights_is_told(run, name, sentence):
     torch.save(held, checkpoint)
     with pytest.raises(BuildError, match=sentence):
         opened(run)
+
+
+class Tcnn:
+    """Stands in for tiny-cuda-nn, which runs on CUDA only: its parts have weights, of no use."""
+
+    class Part(torch.nn.Module):
+        def __init__(self, n_input_dims=3, n_output_dims=1, **_):
+            super().__init__()
+            self.params, self.n_output_dims = torch.nn.Parameter(torch.ones(3)), n_output_dims
+
+    Encoding = Network = NetworkWithInputEncoding = Part
+
+
+def install_tcnn(monkeypatch):
+    from nerfstudio.field_components import encodings, mlp
+    from nerfstudio.utils import external
+
+    for module in (encodings, mlp, external):
+        monkeypatch.setattr(module, 'TCNN_EXISTS', True)
+        monkeypatch.setattr(module, 'tcnn', Tcnn)
+
+
+@pytest.mark.parametrize('there', [False, True])
+def test_a_run_whose_config_wished_for_tcnn_and_has_weights_of_torch_is_opened_anywhere(
+    run, monkeypatch, there
+):
+    edited(run, 'implementation: torch', 'implementation: tcnn')
+    if there:
+        install_tcnn(monkeypatch)
+    names = list(opened(run).model.state_dict())
+    assert 'field.mlp_base.model.0.hash_table' in names
+    assert not any('tcnn' in name for name in names)
+
+
+def test_weights_of_tiny_cuda_nn_are_refused_where_it_cannot_run(tmp_path, monkeypatch):
+    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_without_tcnn
+
+    path, gpu = tmp_path / 'step-1.ckpt', torch.device('cuda')
+    with pytest.raises(BuildError, match='which is not installed here, or cannot be loaded: inst'):
+        _refuse_without_tcnn(path, gpu)
+    install_tcnn(monkeypatch)
+    _refuse_without_tcnn(path, gpu)
+    with pytest.raises(BuildError, match='runs on CUDA only, and the device is cpu: build on a'):
+        _refuse_without_tcnn(path, CPU)
 
 
 def test_splats_that_lack_weights_are_told(tmp_path):

@@ -1,5 +1,6 @@
 """A run of nerfstudio that somebody else trained: its field, and where its cameras were."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
@@ -7,7 +8,9 @@ import json
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
+from nerfstudio.utils import external
 import numpy as np
 import torch
 
@@ -91,6 +94,11 @@ def open_run(config: Path, device: torch.device) -> Run:
     cameras = _parsed(config, 'train')
     state = _state(checkpoint)
     settings = make_config(model_config, config)
+    if getattr(settings, 'implementation', None) in ('tcnn', 'torch'):
+        # What the config says is what was wished for; without tiny-cuda-nn it became torch.
+        settings.implementation = 'tcnn' if _of_tcnn(state) else 'torch'
+    if _of_tcnn(state):
+        _refuse_without_tcnn(checkpoint, device)
     with nothing_fetched():
         model = settings.setup(
             scene_box=cameras.scene_box,
@@ -125,6 +133,24 @@ def _refuse_without_cuda(method: str, device: torch.device) -> None:
             f'the run is of {method}, whose rasteriser runs on CUDA only, and the device is'
             f' {device.type}: build on a machine with an NVIDIA GPU, or take a run of nerfacto'
         )
+
+
+def _of_tcnn(names: Iterable[str]) -> bool:
+    """Tell whether weights of such names are tiny-cuda-nn's."""
+    return any('tcnn' in name for name in names)
+
+
+def _refuse_without_tcnn(checkpoint: Path, device: torch.device) -> None:
+    if device.type != 'cuda':
+        lack = f'which runs on CUDA only, and the device is {device.type}: build on a GPU'
+    elif not external.TCNN_EXISTS:
+        lack = 'which is not installed here, or cannot be loaded: install it'
+    else:
+        return
+    raise BuildError(
+        f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, {lack}, or train with'
+        ' --pipeline.model.implementation torch, which renders everywhere'
+    )
 
 
 def _checkpoint(config: Path, folder: Any) -> Path:
@@ -171,10 +197,12 @@ def _parsed(config: Path, split: str) -> Any:
 
 
 def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Read the model's weights, and nothing that could run."""
+    """Map the model's weights, not the optimisers' as well, and read nothing that could run."""
     try:
         with torch.serialization.safe_globals(_SAFE):
-            loaded = torch.load(checkpoint, map_location='cpu', weights_only=True)
+            loaded = torch.load(
+                checkpoint, map_location='cpu', weights_only=True, mmap=is_zipfile(checkpoint)
+            )
         named = loaded['pipeline'].items()
     except (OSError, EOFError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise BuildError(f'the checkpoint {checkpoint} is damaged ({error}): copy it again') from (
@@ -200,11 +228,10 @@ def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
         ) from error
     # Compared here, for splatfacto's own loading does not tell.
     odd = sorted(n for n in model.state_dict().keys() ^ state if not n.startswith(_NOT_RENDERED))
-    if any('tcnn' in name for name in odd):
+    if _of_tcnn(odd):
         raise BuildError(
-            f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, which is not installed'
-            ' here (it needs a CUDA device): install it, or train with'
-            ' --pipeline.model.implementation torch, which renders everywhere'
+            f'the checkpoint {checkpoint} was trained without tiny-cuda-nn, which its method takes'
+            ' wherever it is installed, as it is here: build where it is not'
         )
     if odd:
         raise BuildError(
