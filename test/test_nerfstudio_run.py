@@ -4,6 +4,7 @@ from dataclasses import replace
 import importlib.metadata
 import json
 import pickle
+import re
 import shutil
 
 from nerfstudio_runs import train_run, write_scene
@@ -354,9 +355,61 @@ def test_a_missing_checkpoint_is_told(run, tmp_path, capsys):
 
 def test_missing_data_are_told(run, tmp_path, capsys):
     edited(run, '- scene\n', '- gone\n')
-    assert 'are not there: its training cameras are read from them' in refused(
-        run, tmp_path, capsys
-    )
+    told = refused(run, tmp_path, capsys)
+    assert 'are not there: its training cameras are read from them' in told
+    assert told.endswith(f'as gone in {run.parent} or a folder above it')
+
+
+def tells_of_data(config, *parts):
+    """Let a run say that its data are at a path of these parts."""
+    text, path = config.read_text(), ''.join(f'      - {part}\n' for part in parts)
+    changed = re.sub(r'(\n      data: .*PosixPath\n)(      - .*\n)+', rf'\g<1>{path}', text)
+    assert changed != text
+    config.write_text(changed)
+
+
+@pytest.fixture
+def brought(trained, run, tmp_path):
+    """Copy data, but no pictures, beside the folders of a run, which are named after the data."""
+    scene = trained[0].parents[4] / 'scene'
+    shutil.copytree(scene, tmp_path / 'data' / 'scene', ignore=shutil.ignore_patterns('*.png'))
+    there = tmp_path / 'outputs' / 'scene' / 'nerfacto' / 'now'
+    return shutil.copytree(run.parent, there) / 'config.yml'
+
+
+def test_data_are_found_at_their_relative_path_below_a_folder_above_the_run(brought):
+    tells_of_data(brought, 'data', 'scene')
+    assert len(opened(brought).names) == 22
+
+
+def test_data_of_another_machine_are_found_by_their_name(brought, tmp_path):
+    tells_of_data(brought, '/', 'home', 'somebody', 'scene')
+    with pytest.raises(BuildError, match=r'are not there: .* as scene in .* or a folder above it'):
+        opened(brought)
+    (tmp_path / 'data' / 'scene').rename(tmp_path / 'scene')
+    assert len(opened(brought).names) == 22
+
+
+def test_a_run_inside_its_data_finds_them(brought, tmp_path):
+    tells_of_data(brought, '/', 'home', 'somebody', 'scene')
+    (tmp_path / 'outputs').rename(tmp_path / 'data' / 'scene' / 'outputs')
+    inside = tmp_path / 'data' / 'scene' / brought.relative_to(tmp_path)
+    assert len(opened(inside).names) == 22
+
+
+@pytest.mark.parametrize(
+    ('noted', 'sentence'),
+    [(True, 'have changed since it was trained'), (False, r'_transforms\.json is missing beside')],
+)
+def test_data_that_were_found_elsewhere_must_be_those_of_the_run(brought, noted, sentence):
+    tells_of_data(brought, 'data', 'scene')
+    beside = brought.parent / 'dataparser_transforms.json'
+    then = json.loads(beside.read_text())
+    beside.write_text(json.dumps({**then, 'scale': 1.1 * then['scale']}))
+    if not noted:
+        beside.unlink()
+    with pytest.raises(BuildError, match=sentence):
+        opened(brought)
 
 
 def test_a_run_of_another_version_is_told_by_the_setting_that_differs(run, tmp_path, capsys):

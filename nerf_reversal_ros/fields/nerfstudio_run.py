@@ -26,6 +26,9 @@ from nerf_reversal_ros.fields.nerfstudio_library import (
 from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, optical_poses
 from nerf_reversal_ros.geometry import Array
 
+TRANSFORMS = 'dataparser_transforms.json'
+"""What the trainer did to the poses of the data; it writes so beside the config."""
+
 _ONLY_CUDA = ('Splatfacto', 'InstantNGP')
 _SAFE = [
     np.dtype,
@@ -180,12 +183,7 @@ def _parsed(config: Path, split: str) -> Any:
     manager = held['pipeline'].values['datamanager'].values
     parser, data = manager.get('dataparser'), manager.get('data') or held.get('data')
     settings = make_config(parser, config, downscale_factor=1, load_3D_points=False)
-    folder = Path(make_config(data, config) or settings.data)
-    if not folder.exists():
-        raise BuildError(
-            f'the data {folder} of the run {config} are not there: its training cameras are read'
-            ' from them (transforms.json is enough), so put them there'
-        )
+    folder = _data_folder(Path(make_config(data, config) or settings.data), config)
     settings.data = folder
     try:
         with without_pickles():
@@ -194,6 +192,37 @@ def _parsed(config: Path, split: str) -> Any:
         raise BuildError(
             f'the cameras of the run {config} cannot be read from {folder}: {error!s}'
         ) from error
+
+
+def _data_folder(told: Path, config: Path) -> Path:
+    """
+    Return where the data are that a config.yml tells of, maybe from another machine.
+
+    As they stand there; else below a folder that the run is in, from the nearest one up: at the
+    same path if it is relative, or under the same name.
+    """
+    if told.exists():
+        return told
+    above = config.absolute().parents
+    sought = [told] * (not told.is_absolute()) + [Path(told.name)]
+    for place in (folder / name for name in sought for folder in above):
+        # A run lies in a folder with the name of its data as well, which holds no data.
+        if place.exists() and (place not in above or (place / 'transforms.json').exists()):
+            break
+    else:
+        raise BuildError(
+            f'the data {told} of the run {config} are not there: its training cameras are read'
+            ' from them (transforms.json is enough), so put them there, or where they are looked'
+            f' for as well: as {" or ".join(dict.fromkeys(map(str, sought)))} in {config.parent}'
+            ' or a folder above it'
+        )
+    if not (config.parent / TRANSFORMS).exists():
+        raise BuildError(
+            f'the data {told} of the run {config} are not there, and nothing tells whether'
+            f' {place} are the same, for {TRANSFORMS} is missing beside the config: copy the whole'
+            ' folder of the run'
+        )
+    return place
 
 
 def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -242,7 +271,7 @@ def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
 
 def _refuse_changed_data(config: Path, field_from_world: Array) -> None:
     """Compare with the transform that the trainer wrote beside the config."""
-    path = config.parent / 'dataparser_transforms.json'
+    path = config.parent / TRANSFORMS
     if not path.exists():
         return
     try:
