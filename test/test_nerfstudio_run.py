@@ -31,7 +31,7 @@ from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
-from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
+from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, scale_of, similarity
 from nerf_reversal_ros.geometry import pose, pose_errors
 from nerf_reversal_ros.map_store import open_map
 from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions
@@ -565,6 +565,24 @@ def test_data_that_have_changed_since_the_training_are_told(run):
     told.write_text(json.dumps({**then, 'scale': 1.1 * then['scale']}))
     with pytest.raises(BuildError, match='have changed since it was trained'):
         opened(run)
+
+
+@pytest.mark.parametrize('scale', [1e-4, 1.0])
+def test_data_in_any_units_that_have_changed_are_told(tmp_path, scale):
+    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_changed_data
+
+    turned = pose(Rotation.from_euler('z', 30, degrees=True))
+    noted = {'transform': turned[:3].tolist(), 'scale': scale}
+    (tmp_path / 'dataparser_transforms.json').write_text(json.dumps(noted))
+    then = field_from_data(turned, scale)
+    _refuse_changed_data(tmp_path / 'config.yml', then)
+    for change in (
+        similarity(1.01),
+        pose(Rotation.from_euler('y', 1, degrees=True)),
+        pose(translation=(0.0, 0.01, 0.0)),
+    ):
+        with pytest.raises(BuildError, match='have changed since it was trained'):
+            _refuse_changed_data(tmp_path / 'config.yml', change @ then)
 
 
 def test_a_damaged_transform_of_a_run_is_told(run):

@@ -279,7 +279,8 @@ def _refuse_changed_data(config: Path, field_from_world: Array) -> None:
         then = field_from_data(np.array(noted['transform']), float(noted['scale']))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BuildError(f'{path} is damaged ({error!s}): copy the run again') from error
-    if not np.allclose(then, field_from_world, rtol=1e-3, atol=1e-3):
+    # From the model's frame to itself, in which lengths are near to one, whatever the data's are.
+    if not np.allclose(then @ np.linalg.inv(field_from_world), np.eye(4), atol=1e-3):
         raise BuildError(
             f'the data of the run {config} have changed since it was trained: its cameras would be'
             f' elsewhere than {path} says; give the data that it was trained with'
