@@ -6,6 +6,8 @@ import json
 import pickle
 import re
 import shutil
+import sys
+from types import SimpleNamespace
 
 from nerfstudio_runs import train_run, write_scene
 import numpy as np
@@ -435,6 +437,36 @@ def test_splats_without_a_gpu_are_told(run, tmp_path, capsys):
     edited(run, 'nerfstudio.models.nerfacto.Nerfacto', 'nerfstudio.models.splatfacto.Splatfacto')
     told = refused(run, tmp_path, capsys)
     assert 'rasteriser runs on CUDA only, and the device is cpu: build on a machine with' in told
+
+
+class NotCompiled:
+    """Stands in for gsplat's loader of its rasteriser, where that ends in an error."""
+
+    def __getattr__(self, name):
+        if name != '_C':
+            raise AttributeError(name)
+        raise RuntimeError('Error building extension gsplat_cuda')
+
+
+@pytest.mark.parametrize(
+    ('backend', 'sentence'),
+    [
+        (None, r'gsplat is not installed \(no module gsplat'),
+        (
+            SimpleNamespace(_C=None),
+            r'is not compiled and finds no CUDA toolkit \(nvcc\) .*install',
+        ),
+        (NotCompiled(), r'cannot be compiled \(Error building extension gsplat_cuda\): install a'),
+    ],
+)
+def test_splats_whose_rasteriser_cannot_be_used_are_told(monkeypatch, backend, sentence):
+    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_without_gsplat
+
+    monkeypatch.setitem(sys.modules, 'gsplat.cuda._backend', SimpleNamespace(_C=object()))
+    _refuse_without_gsplat('splatfacto')
+    monkeypatch.setitem(sys.modules, 'gsplat.cuda._backend', backend)
+    with pytest.raises(BuildError, match=sentence):
+        _refuse_without_gsplat('splatfacto')
 
 
 def test_a_config_that_is_a_program_is_not_run(run, tmp_path, capsys):

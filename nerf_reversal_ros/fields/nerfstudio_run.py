@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from pickle import UnpicklingError
@@ -93,6 +94,8 @@ def open_run(config: Path, device: torch.device) -> Run:
     kind = model_config.name.rpartition('.')[2].removesuffix('ModelConfig')
     if kind in _ONLY_CUDA:
         _refuse_without_cuda(method, device)
+    if kind == 'Splatfacto':
+        _refuse_without_gsplat(method)
     checkpoint = _checkpoint(config, held.get('relative_model_dir'))
     cameras = _parsed(config, 'train')
     state = _state(checkpoint)
@@ -113,6 +116,7 @@ def open_run(config: Path, device: torch.device) -> Run:
         )
     if is_splatting(model):  # of a method that is not in our list
         _refuse_without_cuda(method, device)
+        _refuse_without_gsplat(method)
     _load(model, state, checkpoint)
     field_from_world = field_from_data(
         cameras.dataparser_transform.numpy(), cameras.dataparser_scale
@@ -136,6 +140,22 @@ def _refuse_without_cuda(method: str, device: torch.device) -> None:
             f'the run is of {method}, whose rasteriser runs on CUDA only, and the device is'
             f' {device.type}: build on a machine with an NVIDIA GPU, or take a run of nerfacto'
         )
+
+
+def _refuse_without_gsplat(method: str) -> None:
+    """Have the rasteriser of splats loaded, or compiled as it does when it is first needed."""
+    try:
+        if importlib.import_module('gsplat.cuda._backend')._C is not None:
+            return
+        lack = 'is not compiled and finds no CUDA toolkit (nvcc) to compile itself with'
+    except ModuleNotFoundError as error:
+        lack = f'is not installed (no module {error.name})'
+    except Exception as error:  # of a compiler
+        lack = f'cannot be compiled ({" ".join(str(error).split())[:200]})'
+    raise BuildError(
+        f'the run is of {method}, whose rasteriser gsplat {lack}: install a CUDA toolkit that fits'
+        ' PyTorch and gsplat 1.4.0, or a compiled wheel of it, or take a run of nerfacto'
+    )
 
 
 def _of_tcnn(names: Iterable[str]) -> bool:
