@@ -21,7 +21,7 @@ from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.config import BuildConfig
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.errors import BuildError
-from nerf_reversal_ros.fields.baking import bake, baking_effort, compare
+from nerf_reversal_ros.fields.baking import bake, BAKED, baking_effort, compare
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.training_data import (
     held_out_data,
@@ -148,7 +148,7 @@ def _trained(
         data,
         config,
         device=device,
-        work_dir=work_dir / 'baking',
+        work_dir=work_dir / BAKED,
         uncertainty=uncertainty,
         progress=progress,
     )
