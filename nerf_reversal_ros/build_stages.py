@@ -58,8 +58,14 @@ class Build:
     progress: ProgressCallback
 
 
-def field_stage(build: Build, field: str) -> tuple[VoxelField, dict[str, Any]]:
-    """Train a field of a kind on what the walk shows; return it, and how good it is."""
+def field_stage(
+    build: Build, field: str, run: RadianceField | None = None
+) -> tuple[VoxelField, dict[str, Any]]:
+    """
+    Train a field of a kind on what the walk shows; return it, and how good it is.
+
+    What it shows may be renders of a run, which is then compared with the field.
+    """
     writer, shown, config = build.writer, build.walk.shown, build.config
     path = writer.path('field.safetensors')
     if not writer.done('field'):
@@ -70,8 +76,8 @@ def field_stage(build: Build, field: str) -> tuple[VoxelField, dict[str, Any]]:
         room, report = _trained(
             field, shown.with_depth(correction), config, build.device, work_dir, build.progress
         )
-        if build.walk.run is not None:
-            report = _report_of_run(build, build.walk.run, room, report)
+        if run is not None:
+            report = _report_of_run(build, run, room, report)
         room.save(path)
         writer.mark('field', {**report, 'depth_correction': asdict(correction)})
     # What is stored is what the robot will use, so that is what later stages use too.

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from types import SimpleNamespace
+import weakref
 
 from nerfstudio_runs import train_run, write_scene
 import numpy as np
@@ -17,6 +18,7 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 import torch
 
+from nerf_reversal_ros import builder
 from nerf_reversal_ros.alignment import (
     align_points,
     align_poses,
@@ -27,7 +29,7 @@ from nerf_reversal_ros.builder import _files_of, build_map
 from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.cli.main import main
+from nerf_reversal_ros.cli.main import INTERRUPTED, main
 from nerf_reversal_ros.config import BuildConfig, CaptureConfig, NerfstudioConfig
 from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.base import Rendering
@@ -36,7 +38,7 @@ from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
 from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, scale_of, similarity
 from nerf_reversal_ros.geometry import pose, pose_errors
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions
+from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions, opened_run
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
@@ -101,6 +103,16 @@ def test_a_view_in_metres_is_what_nerfstudio_renders_at_its_own_camera(trained):
     metres = seen['depth'][..., 0].numpy() / along * unit_m
     known = ours.depth > 0
     np.testing.assert_allclose(ours.depth[known], metres[known], rtol=2e-3)
+
+
+def test_the_model_of_a_run_is_not_on_the_device_before_it_is_rendered(trained):
+    from nerf_reversal_ros.fields.nerfstudio_run import open_run
+
+    nowhere = torch.device('meta')
+    found = open_run(trained[0], nowhere)
+    field = found.field(np.eye(4))
+    assert {weights.device for weights in found.model.parameters()} == {CPU}
+    assert {weights.device for weights in field.model.parameters()} == {nowhere}
 
 
 def test_the_corrections_of_a_camera_optimiser_are_given_back():
@@ -317,6 +329,24 @@ def test_a_map_of_a_run_is_in_the_metres_of_known_positions(trained, tmp_path):
     # It has seen no camera's picture, and does not claim to know how good its answers are.
     assert any('no camera picture was localized' in warning for warning in warnings)
     assert Calibration.from_dict(built.manifest['calibration']) == Calibration()
+
+
+def test_the_model_of_a_run_is_let_go_before_views_are_made(trained, tmp_path, monkeypatch):
+    models, alive = [], []
+
+    def opened_and_seen(*given):
+        found = opened_run(*given)
+        models.append(weakref.ref(found[0].model))
+        return found
+
+    def stop(*_):
+        alive.extend(model for model in models if model() is not None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builder, 'opened_run', opened_and_seen)
+    monkeypatch.setattr(builder, 'synthesis_stage', stop)
+    assert build(trained[0], tmp_path / 'room.map') == INTERRUPTED
+    assert len(models) == 1 and not alive
 
 
 def test_a_map_that_is_built_in_the_folder_of_the_run_is_no_part_of_the_run(trained):

@@ -44,7 +44,7 @@ class Run:
     """What a map can be built of."""
 
     model: Any
-    """The trained model."""
+    """The trained model, not on a GPU before it is rendered."""
     field_from_world: Array
     """(4, 4) similarity from the world of the run's data to the model's frame."""
     world_from_camera: Array
@@ -53,6 +53,8 @@ class Run:
     """Of the first one, at full size."""
     names: list[str]
     """(N,) names of their pictures."""
+    device: torch.device
+    """Where it is rendered."""
 
     @property
     def sha256(self) -> str:
@@ -64,7 +66,8 @@ class Run:
 
     def field(self, map_from_world: Array) -> NerfstudioField:
         """Return the field in metres of a map."""
-        return NerfstudioField(self.model, self.field_from_world @ np.linalg.inv(map_from_world))
+        field_from_map = self.field_from_world @ np.linalg.inv(map_from_world)
+        return NerfstudioField(self.model, field_from_map, self.device)
 
 
 def open_run(config: Path, device: torch.device) -> Run:
@@ -126,11 +129,12 @@ def open_run(config: Path, device: torch.device) -> Run:
     one = cameras.cameras[0]
     intrinsics = [float(value) for value in (one.fx, one.fy, one.cx - 0.5, one.cy - 0.5)]
     return Run(
-        model.to(device).eval(),
+        model.eval(),
         field_from_world,
         moved_poses(np.asarray(np.linalg.inv(field_from_world), np.float64), poses),
         Camera(int(one.width), int(one.height), *intrinsics),
         [path.name for path in cameras.image_filenames],
+        device,
     )
 
 
