@@ -78,7 +78,8 @@ def open_run(config: Path, device: torch.device) -> Run:
     ----------
     config : Path
         The config.yml that ns-train wrote, in the folder of the run. The data that it names must
-        be there, for the cameras are read from them; their pictures need not.
+        be there, for the cameras are read from them; their pictures need not, but for the
+        parsers of ScanNet, Blender and D-NeRF, which look at one.
     device : torch.device
         Where to render.
 
@@ -236,7 +237,8 @@ def _data_folder(told: Path, config: Path) -> Path:
     else:
         raise BuildError(
             f'the data {told} of the run {config} are not there: its training cameras are read'
-            ' from them (transforms.json is enough), so put them there, or where they are looked'
+            ' from them (transforms.json is enough where there is one; the parsers of ScanNet,'
+            ' Blender and D-NeRF need a picture as well), so put them there, or where they are looked'
             f' for as well: as {" or ".join(dict.fromkeys(map(str, sought)))} in {config.parent}'
             ' or a folder above it'
         )
