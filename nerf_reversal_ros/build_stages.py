@@ -21,7 +21,7 @@ from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.config import BuildConfig
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.errors import BuildError
-from nerf_reversal_ros.fields.baking import bake, BAKED, baking_effort, compare
+from nerf_reversal_ros.fields.baking import bake, baking_effort, compare
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.training_data import (
     held_out_data,
@@ -126,7 +126,7 @@ def _trained(
             work_dir=work_dir,
             progress=progress,
         )
-    from nerf_reversal_ros.fields.nerfstudio_training import train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio_training import BAKED, train_nerfacto
     from nerf_reversal_ros.fields.nerfstudio_uncertainty import nerfacto_uncertainty
 
     if field == 'depth-nerfacto' and not capture.has_depth:

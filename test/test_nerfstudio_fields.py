@@ -31,7 +31,7 @@ from nerf_reversal_ros.config import (
 )
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields import uncertainty
-from nerf_reversal_ros.fields.baking import bake, BAKED, render_views
+from nerf_reversal_ros.fields.baking import bake, render_views
 from nerf_reversal_ros.fields.base import Space
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
@@ -286,6 +286,8 @@ def test_a_checkpoint_of_another_training_is_told_and_not_gone_on_from(
 def test_weights_of_tiny_cuda_nn_are_told_where_it_is_gone_and_what_was_baked_of_them_goes(
     data, tmp_path
 ):
+    from nerf_reversal_ros.fields.nerfstudio_training import BAKED
+
     config, told = replace(TINY, steps=10, rays_per_step=64), []
     train(data, tmp_path, config=config)
     path, renders = tmp_path / 'nerfacto.safetensors', tmp_path / BAKED / 'rgb.npy'

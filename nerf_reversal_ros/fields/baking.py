@@ -28,8 +28,6 @@ from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.synthesis import draw_poses, place_faults
 
-BAKED = 'baking'
-"""Folder of the renders, beside the checkpoint of the field that they are of."""
 AROUND = SynthesisConfig(translation_m=0.25, rotation_deg=10.0)
 """Half of the views are taken at walked poses, the others are drawn so near them."""
 HELD_OUT = 8

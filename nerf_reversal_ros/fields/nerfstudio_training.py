@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros.config import NerfstudioConfig
-from nerf_reversal_ros.fields.baking import BAKED
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio_field import nerfstudio_cameras, NerfstudioField
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
@@ -29,6 +28,8 @@ from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 CHECKPOINT, CHECKPOINT_STEPS = 'nerfacto.safetensors', 250
+BAKED = 'baking'
+"""Folder beside the checkpoint for what is baked of the field."""
 TIMED_STEPS = 2, 8
 """The steps between these tell how long all of them will take, before anything else is told."""
 FINAL_RATE = 0.01
