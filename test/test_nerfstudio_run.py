@@ -105,6 +105,15 @@ def test_a_view_in_metres_is_what_nerfstudio_renders_at_its_own_camera(trained):
     np.testing.assert_allclose(ours.depth[known], metres[known], rtol=2e-3)
 
 
+def test_colours_are_those_of_the_mean_picture_whatever_the_run_was_told(trained, run):
+    shown = []
+    key = 'use_average_appearance_embedding'
+    for config in (trained[0], edited(run, f'{key}: true', f'{key}: false')):
+        field = opened(config).field(np.eye(4))
+        shown.append(field.render(WALK[:1], CAMERA.scaled_to(16, 12))[0].rgb)
+    np.testing.assert_array_equal(*shown)
+
+
 def test_the_model_of_a_run_is_not_on_the_device_before_it_is_rendered(trained):
     from nerf_reversal_ros.fields.nerfstudio_run import open_run
 

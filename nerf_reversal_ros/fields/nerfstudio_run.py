@@ -78,8 +78,8 @@ def open_run(config: Path, device: torch.device) -> Run:
     ----------
     config : Path
         The config.yml that ns-train wrote, in the folder of the run. The data that it names must
-        be there, for the cameras are read from them; their pictures need not, but for the
-        parsers of ScanNet, Blender and D-NeRF, which look at one.
+        be there, for the cameras are read from them; their pictures need not, but
+        that some parsers, as those of ScanNet, Blender and D-NeRF, look at one.
     device : torch.device
         Where to render.
 
@@ -122,6 +122,8 @@ def open_run(config: Path, device: torch.device) -> Run:
         _refuse_without_cuda(method, device)
         _refuse_without_gsplat(method)
     _load(model, state, checkpoint)
+    if hasattr(getattr(model, 'field', None), 'use_average_appearance_embedding'):
+        model.field.use_average_appearance_embedding = True  # none was trained for zeros
     field_from_world = field_from_data(
         cameras.dataparser_transform.numpy(), cameras.dataparser_scale
     )
@@ -237,10 +239,10 @@ def _data_folder(told: Path, config: Path) -> Path:
     else:
         raise BuildError(
             f'the data {told} of the run {config} are not there: its training cameras are read'
-            ' from them (transforms.json is enough where there is one; the parsers of ScanNet,'
-            ' Blender and D-NeRF need a picture as well), so put them there, or where they are looked'
-            f' for as well: as {" or ".join(dict.fromkeys(map(str, sought)))} in {config.parent}'
-            ' or a folder above it'
+            ' from them (transforms.json is enough where there is one; some parsers, as those of'
+            ' ScanNet, Blender and D-NeRF, look at a picture too), so put them there, or where'
+            f' they are looked for as well: as {" or ".join(dict.fromkeys(map(str, sought)))} in'
+            f' {config.parent} or a folder above it'
         )
     if not (config.parent / TRANSFORMS).exists():
         raise BuildError(
