@@ -58,8 +58,14 @@ class Build:
     progress: ProgressCallback
 
 
-def field_stage(build: Build, field: str) -> tuple[VoxelField, dict[str, Any]]:
-    """Train a field of a kind on what the walk shows; return it, and how good it is."""
+def field_stage(
+    build: Build, field: str, run: RadianceField | None = None
+) -> tuple[VoxelField, dict[str, Any]]:
+    """
+    Train a field of a kind on what the walk shows; return it, and how good it is.
+
+    What it shows may be renders of a run, which is then compared with the field.
+    """
     writer, shown, config = build.writer, build.walk.shown, build.config
     path = writer.path('field.safetensors')
     if not writer.done('field'):
@@ -70,8 +76,8 @@ def field_stage(build: Build, field: str) -> tuple[VoxelField, dict[str, Any]]:
         room, report = _trained(
             field, shown.with_depth(correction), config, build.device, work_dir, build.progress
         )
-        if build.walk.run is not None:
-            report = _report_of_run(build, build.walk.run, room, report)
+        if run is not None:
+            report = _report_of_run(build, run, room, report)
         room.save(path)
         writer.mark('field', {**report, 'depth_correction': asdict(correction)})
     # What is stored is what the robot will use, so that is what later stages use too.
@@ -120,7 +126,7 @@ def _trained(
             work_dir=work_dir,
             progress=progress,
         )
-    from nerf_reversal_ros.fields.nerfstudio_training import train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio_training import BAKED, train_nerfacto
     from nerf_reversal_ros.fields.nerfstudio_uncertainty import nerfacto_uncertainty
 
     if field == 'depth-nerfacto' and not capture.has_depth:
@@ -148,7 +154,7 @@ def _trained(
         data,
         config,
         device=device,
-        work_dir=work_dir / 'baking',
+        work_dir=work_dir / BAKED,
         uncertainty=uncertainty,
         progress=progress,
     )

@@ -34,7 +34,7 @@ from nerf_reversal_ros.build_warnings import (
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.config import BuildConfig, RegressorConfig
-from nerf_reversal_ros.devices import resolve_device
+from nerf_reversal_ros.devices import release, resolve_device
 from nerf_reversal_ros.errors import ConfigError
 from nerf_reversal_ros.fields import FIELDS, OF_RUN
 from nerf_reversal_ros.fields.nerfstudio_config import read_config
@@ -109,9 +109,9 @@ def build_map(
         with writer.timed('capture'):
             if run is None:
                 assert bag is not None
-                walk = _walk_with_camera(bag, config, progress)
+                walk, itself = _walk_with_camera(bag, config, progress), None
             else:
-                walk = walk_through_run(
+                walk, itself = walk_through_run(
                     run,
                     bag,
                     known,
@@ -124,7 +124,10 @@ def build_map(
             _refuse_before_long_work(walk, config)
         build = Build(writer, walk, config, where, progress)
         with writer.timed('field'):
-            room, field_report = field_stage(build, field if run is None else 'voxel')
+            kind = field if run is None else 'voxel'
+            room, field_report = field_stage(build, kind, itself)
+        del run, itself  # later stages need all the memory that there is
+        release()
         weak = field_warnings(field_report, config, field)
         _tell(weak, 'field', progress)
         with writer.timed('synthesis'):
@@ -147,7 +150,7 @@ def build_map(
         }
         writer.path('training.json').write_text(json.dumps(training), encoding='utf-8')
         # That of a run is of its renders, not of a bag's depth.
-        corrected = 'depth_correction' if run is None else 'render_depth_correction'
+        corrected = 'depth_correction' if config_yml is None else 'render_depth_correction'
         measured = {k: v for k, v in field_report.items() if not isinstance(v, (list, dict))}
         return writer.finish(
             {

@@ -1,5 +1,7 @@
 """Where to compute."""
 
+import gc
+
 import torch
 
 from nerf_reversal_ros.errors import ConfigError
@@ -27,6 +29,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def release() -> None:
-    """Give GPU memory that is not used any more back, for other programs to take."""
+    """Give memory that is not used any more back, that of a GPU for other programs to take."""
+    gc.collect()  # models refer to themselves
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -30,7 +30,7 @@ from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.baking import baking_effort, render_views
-from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.files import remove
@@ -100,7 +100,7 @@ def walk_through_run(
     device: torch.device,
     work_dir: Path,
     progress: ProgressCallback = silent,
-) -> Walk:
+) -> tuple[Walk, RadianceField]:
     """
     Render a run where its training cameras were, as a capture in metres.
 
@@ -115,6 +115,11 @@ def walk_through_run(
         Instead of a bag: what `aligned_by_positions` tells.
     work_dir : Path
         For renders and bag; what a killed build left is used.
+
+    Returns
+    -------
+    tuple
+        The walk, and the run's own field in the frame of the map.
 
     Raises
     ------
@@ -171,8 +176,8 @@ def walk_through_run(
         if seen:
             warnings.append(SEEN.format(seen=seen, held_out=len(held_out), near=100 * NEAR_M))
     shown_by = run.camera if real is None else real.camera
-    itself = run.field(aligned.map_from_world)
-    return Walk(renders, real, shown_by, convention, share, itself, warnings, metrics)
+    made_from = Walk(renders, real, shown_by, convention, share, warnings, metrics)
+    return made_from, run.field(aligned.map_from_world)
 
 
 def likely_unit_m(depth: NDArray[np.float16], max_depth_m: float) -> float:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.convention import Convention
-from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.geometry import Array, pose_errors
 
@@ -31,8 +30,6 @@ class Walk:
     """What takes poses of the user's own bag to the map."""
     validation_share: float
     """Share of the pictures from which nothing is learned."""
-    run: RadianceField | None = None
-    """Somebody else's NeRF, in the frame of the map, if that is what was walked through."""
     warnings: list[str] = field(default_factory=list)
     """What the user should know."""
     metrics: dict[str, float] = field(default_factory=dict)

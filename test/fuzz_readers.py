@@ -218,7 +218,7 @@ def recording(name: str, write: Callable[[Path], Path], **how) -> Callable[[Path
 def write_scene(folder: Path) -> Path:
     """One frame with depth as PNG, one with depth as an array."""
     scene = recordings.write_nerfstudio(folder / 'scene', order=range(2))
-    np.save(scene / 'depth_1.npy', np.ones((64, 48), np.float32))
+    np.save(scene / 'depth_1.npy', np.full((64, 48), 1e3, np.float32))
     told = (scene / 'transforms.json').read_text()
     (scene / 'transforms.json').write_text(told.replace('depth_1.png', 'depth_1.npy'))
     return scene

@@ -277,6 +277,26 @@ def test_a_depth_picture_that_a_scene_names_and_lacks_is_told(tmp_path):
         convert(source, tmp_path / 'bag')
 
 
+def write_depth_arrays(source, unit_m=0.001, **told):
+    """Give a scene its depth as float arrays in units of so many metres."""
+    scene = json.loads((source / 'transforms.json').read_text())
+    for n in range(12):
+        depth = render_box_room(POSES[n], CAMERA)[1] / np.float32(unit_m)
+        np.save(source / f'depth_{n}.npy', depth.astype(np.float32))
+    for frame in scene['frames']:
+        frame['depth_file_path'] = frame['depth_file_path'].replace('.png', '.npy')
+    (source / 'transforms.json').write_text(json.dumps({**scene, **told}))
+    return source
+
+
+@pytest.mark.parametrize(('unit_m', 'told'), [(0.001, {}), (1.0, {'integer_depth_scale': 1.0})])
+def test_depth_in_arrays_is_in_millimetres_unless_the_scene_tells(tmp_path, unit_m, told):
+    source = write_depth_arrays(write_nerfstudio(tmp_path / 'scene'), unit_m, **told)
+    convert(source, tmp_path / 'bag')
+    capture = open_capture(tmp_path / 'bag', CaptureConfig(up_axis='z'))
+    assert np.abs(capture.frame(0).depth - render_box_room(POSES[0], CAMERA)[1]).max() < 6e-4
+
+
 def test_intrinsics_of_a_frame_beat_those_of_the_scene(tmp_path):
     source = write_nerfstudio(tmp_path / 'scene', frame_changes={'fl_x': 86.0})
     convert(source, tmp_path / 'bag')

@@ -10,6 +10,8 @@ from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.base import Space
 from nerf_reversal_ros.fields.fusion import fuse, RgbdView, without_edges
+from nerf_reversal_ros.fields.voxel import CELL
+from nerf_reversal_ros.fields.voxel_file import BRICK, MAX_GRID_BRICKS
 from nerf_reversal_ros.geometry import look_at, pose, transform
 
 VOXEL_M = 0.05
@@ -112,6 +114,10 @@ def test_a_capture_too_large_for_its_voxels_is_refused_with_its_size_and_the_rem
     far = [rgbd_view(pose(None, (x, 7.0 * x, x)) @ WALK[0]) for x in (0.0, 60.0)]
     with pytest.raises(BuildError, match=r'spans .* m, too much for voxels of 0.01 m: raise'):
         fuse(far, 0.01, CPU)
+
+
+def test_the_cells_of_the_largest_grid_can_be_numbered_in_32_bits_with_room_to_spare():
+    assert MAX_GRID_BRICKS * (BRICK // CELL) ** 3 <= 1 << 29
 
 
 def test_a_few_stray_readings_do_not_make_a_surface():

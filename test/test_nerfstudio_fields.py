@@ -33,6 +33,7 @@ from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields import uncertainty
 from nerf_reversal_ros.fields.baking import bake, render_views
 from nerf_reversal_ros.fields.base import Space
+from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.fields.similarity import (
     field_from_data,
@@ -279,6 +280,29 @@ def test_a_checkpoint_of_another_training_is_told_and_not_gone_on_from(
     assert report['step'] == fresh_report['step']
     views = [one.render(WALK[:1], CAMERA.scaled_to(8, 6))[0].rgb for one in (field, fresh)]
     assert np.abs(views[0].astype(int) - views[1]).max() <= 2
+
+
+@installed
+def test_weights_of_tiny_cuda_nn_are_told_where_it_is_gone_and_what_was_baked_of_them_goes(
+    data, tmp_path
+):
+    from nerf_reversal_ros.fields.nerfstudio_training import BAKED
+
+    config, told = replace(TINY, steps=10, rays_per_step=64), []
+    train(data, tmp_path, config=config)
+    path, renders = tmp_path / 'nerfacto.safetensors', tmp_path / BAKED / 'rgb.npy'
+    _, metadata = load_checkpoint(path, torch.device('cpu'))
+    made_with = {**json.loads(metadata['made_with']), 'implementation': 'tcnn'}
+    weights = {'model.field.mlp_base.model.params': torch.zeros(3)}
+    renders.parent.mkdir()
+    renders.touch()
+    train(data, tmp_path, config=config)
+    assert renders.exists()  # of this very field
+    save_checkpoint(path, weights, {**metadata, 'made_with': json.dumps(made_with)})
+    train(data, tmp_path, config=config, progress=told.append)
+    assert told[0].note.startswith('starting over: ')
+    assert told[0].note.endswith('was made with implementation tcnn, not torch')
+    assert not renders.exists()
 
 
 @installed

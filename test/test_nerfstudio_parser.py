@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from rooms import render_box_room, walk
-from test_converters import write_processed
+from test_converters import write_depth_arrays, write_processed
 import torch
 
 from nerf_reversal_ros.camera import Camera
@@ -115,9 +115,11 @@ def test_a_polycam_export_comes_in_with_its_depth(polycam, tmp_path):
     assert np.argmin(off) == 3 and off[3] < 0.6 * np.median(off)
 
 
-@pytest.mark.parametrize('noted', [True, False])
-def test_both_readers_of_a_processed_scene_give_the_same_walk(tmp_path, capsys, noted):
+@pytest.mark.parametrize(('noted', 'arrays'), [(True, False), (False, False), (True, True)])
+def test_both_readers_of_a_processed_scene_give_the_same_walk(tmp_path, capsys, noted, arrays):
     source = write_processed(tmp_path / 'scene', noted=noted)
+    if arrays:
+        write_depth_arrays(source)
     ours = tmp_path / 'ours'
     assert main(['convert', str(source), str(ours), '--format', 'nerfstudio']) == 0
     theirs = converted(source, 'nerfstudio', tmp_path)

@@ -4,7 +4,11 @@ from dataclasses import replace
 import importlib.metadata
 import json
 import pickle
+import re
 import shutil
+import sys
+from types import SimpleNamespace
+import weakref
 
 from nerfstudio_runs import train_run, write_scene
 import numpy as np
@@ -14,6 +18,7 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 import torch
 
+from nerf_reversal_ros import builder
 from nerf_reversal_ros.alignment import (
     align_points,
     align_poses,
@@ -24,16 +29,16 @@ from nerf_reversal_ros.builder import _files_of, build_map
 from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.cli.main import main
+from nerf_reversal_ros.cli.main import INTERRUPTED, main
 from nerf_reversal_ros.config import BuildConfig, CaptureConfig, NerfstudioConfig
 from nerf_reversal_ros.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
-from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
+from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, scale_of, similarity
 from nerf_reversal_ros.geometry import pose, pose_errors
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions
+from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions, opened_run
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
@@ -98,6 +103,25 @@ def test_a_view_in_metres_is_what_nerfstudio_renders_at_its_own_camera(trained):
     metres = seen['depth'][..., 0].numpy() / along * unit_m
     known = ours.depth > 0
     np.testing.assert_allclose(ours.depth[known], metres[known], rtol=2e-3)
+
+
+def test_colours_are_those_of_the_mean_picture_whatever_the_run_was_told(trained, run):
+    shown = []
+    key = 'use_average_appearance_embedding'
+    for config in (trained[0], edited(run, f'{key}: true', f'{key}: false')):
+        field = opened(config).field(np.eye(4))
+        shown.append(field.render(WALK[:1], CAMERA.scaled_to(16, 12))[0].rgb)
+    np.testing.assert_array_equal(*shown)
+
+
+def test_the_model_of_a_run_is_not_on_the_device_before_it_is_rendered(trained):
+    from nerf_reversal_ros.fields.nerfstudio_run import open_run
+
+    nowhere = torch.device('meta')
+    found = open_run(trained[0], nowhere)
+    field = found.field(np.eye(4))
+    assert {weights.device for weights in found.model.parameters()} == {CPU}
+    assert {weights.device for weights in field.model.parameters()} == {nowhere}
 
 
 def test_the_corrections_of_a_camera_optimiser_are_given_back():
@@ -316,6 +340,24 @@ def test_a_map_of_a_run_is_in_the_metres_of_known_positions(trained, tmp_path):
     assert Calibration.from_dict(built.manifest['calibration']) == Calibration()
 
 
+def test_the_model_of_a_run_is_let_go_before_views_are_made(trained, tmp_path, monkeypatch):
+    models, alive = [], []
+
+    def opened_and_seen(*given):
+        found = opened_run(*given)
+        models.append(weakref.ref(found[0].model))
+        return found
+
+    def stop(*_):
+        alive.extend(model for model in models if model() is not None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builder, 'opened_run', opened_and_seen)
+    monkeypatch.setattr(builder, 'synthesis_stage', stop)
+    assert build(trained[0], tmp_path / 'room.map') == INTERRUPTED
+    assert len(models) == 1 and not alive
+
+
 def test_a_map_that_is_built_in_the_folder_of_the_run_is_no_part_of_the_run(trained):
     before = _files_of(trained[0])
     inside = trained[0].parent / 'room.map.partial'
@@ -354,9 +396,61 @@ def test_a_missing_checkpoint_is_told(run, tmp_path, capsys):
 
 def test_missing_data_are_told(run, tmp_path, capsys):
     edited(run, '- scene\n', '- gone\n')
-    assert 'are not there: its training cameras are read from them' in refused(
-        run, tmp_path, capsys
-    )
+    told = refused(run, tmp_path, capsys)
+    assert 'are not there: its training cameras are read from them' in told
+    assert told.endswith(f'as gone in {run.parent} or a folder above it')
+
+
+def tells_of_data(config, *parts):
+    """Let a run say that its data are at a path of these parts."""
+    text, path = config.read_text(), ''.join(f'      - {part}\n' for part in parts)
+    changed = re.sub(r'(\n      data: .*PosixPath\n)(      - .*\n)+', rf'\g<1>{path}', text)
+    assert changed != text
+    config.write_text(changed)
+
+
+@pytest.fixture
+def brought(trained, run, tmp_path):
+    """Copy data, but no pictures, beside the folders of a run, which are named after the data."""
+    scene = trained[0].parents[4] / 'scene'
+    shutil.copytree(scene, tmp_path / 'data' / 'scene', ignore=shutil.ignore_patterns('*.png'))
+    there = tmp_path / 'outputs' / 'scene' / 'nerfacto' / 'now'
+    return shutil.copytree(run.parent, there) / 'config.yml'
+
+
+def test_data_are_found_at_their_relative_path_below_a_folder_above_the_run(brought):
+    tells_of_data(brought, 'data', 'scene')
+    assert len(opened(brought).names) == 22
+
+
+def test_data_of_another_machine_are_found_by_their_name(brought, tmp_path):
+    tells_of_data(brought, '/', 'home', 'somebody', 'scene')
+    with pytest.raises(BuildError, match=r'are not there: .* as scene in .* or a folder above it'):
+        opened(brought)
+    (tmp_path / 'data' / 'scene').rename(tmp_path / 'scene')
+    assert len(opened(brought).names) == 22
+
+
+def test_a_run_inside_its_data_finds_them(brought, tmp_path):
+    tells_of_data(brought, '/', 'home', 'somebody', 'scene')
+    (tmp_path / 'outputs').rename(tmp_path / 'data' / 'scene' / 'outputs')
+    inside = tmp_path / 'data' / 'scene' / brought.relative_to(tmp_path)
+    assert len(opened(inside).names) == 22
+
+
+@pytest.mark.parametrize(
+    ('noted', 'sentence'),
+    [(True, 'have changed since it was trained'), (False, r'_transforms\.json is missing beside')],
+)
+def test_data_that_were_found_elsewhere_must_be_those_of_the_run(brought, noted, sentence):
+    tells_of_data(brought, 'data', 'scene')
+    beside = brought.parent / 'dataparser_transforms.json'
+    then = json.loads(beside.read_text())
+    beside.write_text(json.dumps({**then, 'scale': 1.1 * then['scale']}))
+    if not noted:
+        beside.unlink()
+    with pytest.raises(BuildError, match=sentence):
+        opened(brought)
 
 
 def test_a_run_of_another_version_is_told_by_the_setting_that_differs(run, tmp_path, capsys):
@@ -382,6 +476,36 @@ def test_splats_without_a_gpu_are_told(run, tmp_path, capsys):
     edited(run, 'nerfstudio.models.nerfacto.Nerfacto', 'nerfstudio.models.splatfacto.Splatfacto')
     told = refused(run, tmp_path, capsys)
     assert 'rasteriser runs on CUDA only, and the device is cpu: build on a machine with' in told
+
+
+class NotCompiled:
+    """Stands in for gsplat's loader of its rasteriser, where that ends in an error."""
+
+    def __getattr__(self, name):
+        if name != '_C':
+            raise AttributeError(name)
+        raise RuntimeError('Error building extension gsplat_cuda')
+
+
+@pytest.mark.parametrize(
+    ('backend', 'sentence'),
+    [
+        (None, r'gsplat is not installed \(no module gsplat'),
+        (
+            SimpleNamespace(_C=None),
+            r'is not compiled and finds no CUDA toolkit \(nvcc\) .*install',
+        ),
+        (NotCompiled(), r'cannot be compiled \(Error building extension gsplat_cuda\): install a'),
+    ],
+)
+def test_splats_whose_rasteriser_cannot_be_used_are_told(monkeypatch, backend, sentence):
+    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_without_gsplat
+
+    monkeypatch.setitem(sys.modules, 'gsplat.cuda._backend', SimpleNamespace(_C=object()))
+    _refuse_without_gsplat('splatfacto')
+    monkeypatch.setitem(sys.modules, 'gsplat.cuda._backend', backend)
+    with pytest.raises(BuildError, match=sentence):
+        _refuse_without_gsplat('splatfacto')
 
 
 def test_a_config_that_is_a_program_is_not_run(run, tmp_path, capsys):
@@ -427,7 +551,10 @@ def test_a_checkpoint_that_was_not_copied_whole_is_told(run, content, sentence):
 @pytest.mark.parametrize(
     ('name', 'sentence'),
     [
-        ('field.mlp_base.tcnn_encoding.params', 'was trained with tiny-cuda-nn, which is not'),
+        (
+            'field.mlp_base.tcnn_encoding.params',
+            'was trained with tiny-cuda-nn, which runs on CUDA only, and the device is cpu',
+        ),
         (
             'field.mlp_of_another_day.weight',
             'is not of nerfstudio 1.1.5: field.mlp_of_another_day',
@@ -441,6 +568,50 @@ def test_a_checkpoint_with_other_weights_is_told(run, name, sentence):
     torch.save(held, checkpoint)
     with pytest.raises(BuildError, match=sentence):
         opened(run)
+
+
+class Tcnn:
+    """Stands in for tiny-cuda-nn, which runs on CUDA only: its parts have weights, of no use."""
+
+    class Part(torch.nn.Module):
+        def __init__(self, n_input_dims=3, n_output_dims=1, **_):
+            super().__init__()
+            self.params, self.n_output_dims = torch.nn.Parameter(torch.ones(3)), n_output_dims
+
+    Encoding = Network = NetworkWithInputEncoding = Part
+
+
+def install_tcnn(monkeypatch):
+    from nerfstudio.field_components import encodings, mlp
+    from nerfstudio.utils import external
+
+    for module in (encodings, mlp, external):
+        monkeypatch.setattr(module, 'TCNN_EXISTS', True)
+        monkeypatch.setattr(module, 'tcnn', Tcnn)
+
+
+@pytest.mark.parametrize('there', [False, True])
+def test_a_run_whose_config_wished_for_tcnn_and_has_weights_of_torch_is_opened_anywhere(
+    run, monkeypatch, there
+):
+    edited(run, 'implementation: torch', 'implementation: tcnn')
+    if there:
+        install_tcnn(monkeypatch)
+    names = list(opened(run).model.state_dict())
+    assert 'field.mlp_base.model.0.hash_table' in names
+    assert not any('tcnn' in name for name in names)
+
+
+def test_weights_of_tiny_cuda_nn_are_refused_where_it_cannot_run(tmp_path, monkeypatch):
+    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_without_tcnn
+
+    path, gpu = tmp_path / 'step-1.ckpt', torch.device('cuda')
+    with pytest.raises(BuildError, match='which is not installed here, or cannot be loaded: inst'):
+        _refuse_without_tcnn(path, gpu)
+    install_tcnn(monkeypatch)
+    _refuse_without_tcnn(path, gpu)
+    with pytest.raises(BuildError, match='runs on CUDA only, and the device is cpu: build on a'):
+        _refuse_without_tcnn(path, CPU)
 
 
 def test_splats_that_lack_weights_are_told(tmp_path):
@@ -465,6 +636,24 @@ def test_data_that_have_changed_since_the_training_are_told(run):
     told.write_text(json.dumps({**then, 'scale': 1.1 * then['scale']}))
     with pytest.raises(BuildError, match='have changed since it was trained'):
         opened(run)
+
+
+@pytest.mark.parametrize('scale', [1e-4, 1.0])
+def test_data_in_any_units_that_have_changed_are_told(tmp_path, scale):
+    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_changed_data
+
+    turned = pose(Rotation.from_euler('z', 30, degrees=True))
+    noted = {'transform': turned[:3].tolist(), 'scale': scale}
+    (tmp_path / 'dataparser_transforms.json').write_text(json.dumps(noted))
+    then = field_from_data(turned, scale)
+    _refuse_changed_data(tmp_path / 'config.yml', then)
+    for change in (
+        similarity(1.01),
+        pose(Rotation.from_euler('y', 1, degrees=True)),
+        pose(translation=(0.0, 0.01, 0.0)),
+    ):
+        with pytest.raises(BuildError, match='have changed since it was trained'):
+            _refuse_changed_data(tmp_path / 'config.yml', change @ then)
 
 
 def test_a_damaged_transform_of_a_run_is_told(run):

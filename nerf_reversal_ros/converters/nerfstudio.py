@@ -3,8 +3,9 @@ nerfstudio's ``transforms.json`` (thereby Polycam, ScanNet, COLMAP, instant-ngp)
 
 Lens distortion is undone, and so is what ns-process-data noted that it did to the poses
 (``applied_transform``, ``applied_scale``), for depth stays in the units of before. Depth is taken
-where there is some; without it a capture has no checked pose convention and, after COLMAP, no
-metres.
+where there is some, in millimetres or in units of as many metres as the file's
+``integer_depth_scale`` says, in pictures and ``.npy`` alike; without it a capture has no checked
+pose convention and, after COLMAP, no metres.
 """
 
 import json
@@ -197,15 +198,14 @@ def _depth(
     if not path.is_file():
         raise ImageError(f'there is no depth picture {path}')
     if path.suffix == '.npy':
-        depth = clean_depth(_array(path))
+        stored = _array(path)
     else:
         stored = decoded(path.read_bytes(), cv2.IMREAD_UNCHANGED)
-        if stored.ndim != 2:
-            raise ImageError(f'depth {path} has more than one channel')
-        scale = float(values.get('integer_depth_scale', 0.001))
-        depth = clean_depth(stored.astype(np.float32) * np.float32(scale))
-    if depth.ndim != 2:
-        raise ImageError(f'depth {path} has the shape {depth.shape}, not (rows, columns)')
+    if stored.ndim != 2:
+        raise ImageError(f'depth {path} has the shape {stored.shape}, not (rows, columns)')
+    # Nerfstudio multiplies arrays as it does pictures, whatever their type.
+    scale = np.float32(float(values.get('integer_depth_scale', 0.001)))
+    depth = clean_depth(stored.astype(np.float32) * scale)
     return lens.scaled_to(depth.shape[1], depth.shape[0]).undistorted_depth(depth)
 
 

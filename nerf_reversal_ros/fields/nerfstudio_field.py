@@ -66,15 +66,24 @@ class NerfstudioField:
     Parameters
     ----------
     model : nerfstudio.models.base_model.Model
-        On its device.
+        On any device.
     field_from_map : (4, 4) array
         Similarity from metres of the map to the model's frame.
+    device : torch.device, optional
+        Where to compute, if not where the model is: it is moved there when it is first needed.
     """
 
-    def __init__(self, model: Any, field_from_map: Array) -> None:
-        self.model = model.eval()
+    def __init__(
+        self, model: Any, field_from_map: Array, device: torch.device | None = None
+    ) -> None:
+        self._model, self._device = model.eval(), device
         self.field_from_map = field_from_map
         self._scale = scale_of(field_from_map)
+
+    @property
+    def model(self) -> Any:
+        """The model, where it computes."""
+        return self._model if self._device is None else self._model.to(self._device)
 
     @torch.no_grad()
     def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
@@ -86,19 +95,20 @@ class NerfstudioField:
         BuildError
             If the model renders no colours, depth, or opacity under nerfstudio's usual names.
         """
+        model = self.model
         intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
         size = camera.width, camera.height
         cameras = nerfstudio_cameras(
             self.field_from_map, np.asarray(map_from_camera), intrinsics, size
-        ).to(self.model.device)
+        ).to(model.device)
         # Rays have depths along themselves, splats along the optical axis.
-        along = 1.0 if is_splatting(self.model) else np.linalg.norm(camera.rays(), axis=-1)
+        along = 1.0 if is_splatting(model) else np.linalg.norm(camera.rays(), axis=-1)
         views = []
         for index in range(len(map_from_camera)):
-            seen = self.model.get_outputs_for_camera(cameras[index : index + 1])
+            seen = model.get_outputs_for_camera(cameras[index : index + 1])
             if lacking := NEEDED - seen.keys():
                 raise BuildError(
-                    f'{type(self.model).__name__} renders no {" and no ".join(sorted(lacking))}:'
+                    f'{type(model).__name__} renders no {" and no ".join(sorted(lacking))}:'
                     ' take a run of nerfacto, depth-nerfacto or splatfacto'
                 )
             rgb = (seen['rgb'].clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()
@@ -111,11 +121,12 @@ class NerfstudioField:
     @torch.no_grad()
     def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Tell for points (N, 3) [m, map frame] what is there: `Space`."""
-        density_of = getattr(getattr(self.model, 'field', None), 'density_fn', None)
+        model = self.model
+        density_of = getattr(getattr(model, 'field', None), 'density_fn', None)
         if density_of is None:  # splats, or a surface model: only renders tell
             return np.full(len(points), Space.UNSEEN, np.uint8)
         inside = transform(self.field_from_map, points)
-        where = torch.tensor(inside, dtype=torch.float32, device=self.model.device)
+        where = torch.tensor(inside, dtype=torch.float32, device=model.device)
         density = torch.cat([density_of(part) for part in where.split(1 << 18)])[:, 0]
         matter = density.cpu().numpy() * self._scale * MATTER_M > np.log(2.0)
         return np.where(matter, Space.MATTER, Space.FREE).astype(np.uint8)

@@ -8,13 +8,13 @@ Tancik et al., "Nerfstudio: A Modular Framework for Neural Radiance Field Develo
 """
 
 from dataclasses import dataclass
-import importlib.util
 from typing import Any
 
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.models.depth_nerfacto import DepthNerfactoModelConfig
 from nerfstudio.models.nerfacto import NerfactoModelConfig
+from nerfstudio.utils import external
 import numpy as np
 from scipy.ndimage import binary_dilation
 import torch
@@ -119,7 +119,7 @@ def nerfacto_model(
 ) -> Any:
     """Set up nerfstudio's model; tiny-cuda-nn, where it is, serves the full one on CUDA."""
     scale = scale_of(field_from_map)
-    fast = device.type == 'cuda' and importlib.util.find_spec('tinycudann') is not None
+    fast = device.type == 'cuda' and external.TCNN_EXISTS
     settings: dict[str, Any] = {
         'implementation': 'tcnn' if fast and not work.reduced else 'torch',
         'camera_optimizer': CameraOptimizerConfig(mode='off'),

@@ -1,13 +1,17 @@
 """A run of nerfstudio that somebody else trained: its field, and where its cameras were."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
+from nerfstudio.utils import external
 import numpy as np
 import torch
 
@@ -23,6 +27,9 @@ from nerf_reversal_ros.fields.nerfstudio_library import (
 from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, optical_poses
 from nerf_reversal_ros.geometry import Array
 
+TRANSFORMS = 'dataparser_transforms.json'
+"""What the trainer did to the poses of the data; it writes so beside the config."""
+
 _ONLY_CUDA = ('Splatfacto', 'InstantNGP')
 _SAFE = [
     np.dtype,
@@ -37,7 +44,7 @@ class Run:
     """What a map can be built of."""
 
     model: Any
-    """The trained model."""
+    """The trained model, not on a GPU before it is rendered."""
     field_from_world: Array
     """(4, 4) similarity from the world of the run's data to the model's frame."""
     world_from_camera: Array
@@ -46,6 +53,8 @@ class Run:
     """Of the first one, at full size."""
     names: list[str]
     """(N,) names of their pictures."""
+    device: torch.device
+    """Where it is rendered."""
 
     @property
     def sha256(self) -> str:
@@ -57,7 +66,8 @@ class Run:
 
     def field(self, map_from_world: Array) -> NerfstudioField:
         """Return the field in metres of a map."""
-        return NerfstudioField(self.model, self.field_from_world @ np.linalg.inv(map_from_world))
+        field_from_map = self.field_from_world @ np.linalg.inv(map_from_world)
+        return NerfstudioField(self.model, field_from_map, self.device)
 
 
 def open_run(config: Path, device: torch.device) -> Run:
@@ -68,7 +78,8 @@ def open_run(config: Path, device: torch.device) -> Run:
     ----------
     config : Path
         The config.yml that ns-train wrote, in the folder of the run. The data that it names must
-        be there, for the cameras are read from them; their pictures need not.
+        be there, for the cameras are read from them; their pictures need not, but
+        that some parsers, as those of ScanNet, Blender and D-NeRF, look at one.
     device : torch.device
         Where to render.
 
@@ -87,10 +98,17 @@ def open_run(config: Path, device: torch.device) -> Run:
     kind = model_config.name.rpartition('.')[2].removesuffix('ModelConfig')
     if kind in _ONLY_CUDA:
         _refuse_without_cuda(method, device)
+    if kind == 'Splatfacto':
+        _refuse_without_gsplat(method)
     checkpoint = _checkpoint(config, held.get('relative_model_dir'))
     cameras = _parsed(config, 'train')
     state = _state(checkpoint)
     settings = make_config(model_config, config)
+    if getattr(settings, 'implementation', None) in ('tcnn', 'torch'):
+        # What the config says is what was wished for; without tiny-cuda-nn it became torch.
+        settings.implementation = 'tcnn' if _of_tcnn(state) else 'torch'
+    if _of_tcnn(state):
+        _refuse_without_tcnn(checkpoint, device)
     with nothing_fetched():
         model = settings.setup(
             scene_box=cameras.scene_box,
@@ -102,7 +120,10 @@ def open_run(config: Path, device: torch.device) -> Run:
         )
     if is_splatting(model):  # of a method that is not in our list
         _refuse_without_cuda(method, device)
+        _refuse_without_gsplat(method)
     _load(model, state, checkpoint)
+    if hasattr(getattr(model, 'field', None), 'use_average_appearance_embedding'):
+        model.field.use_average_appearance_embedding = True  # none was trained for zeros
     field_from_world = field_from_data(
         cameras.dataparser_transform.numpy(), cameras.dataparser_scale
     )
@@ -111,11 +132,12 @@ def open_run(config: Path, device: torch.device) -> Run:
     one = cameras.cameras[0]
     intrinsics = [float(value) for value in (one.fx, one.fy, one.cx - 0.5, one.cy - 0.5)]
     return Run(
-        model.to(device).eval(),
+        model.eval(),
         field_from_world,
         moved_poses(np.asarray(np.linalg.inv(field_from_world), np.float64), poses),
         Camera(int(one.width), int(one.height), *intrinsics),
         [path.name for path in cameras.image_filenames],
+        device,
     )
 
 
@@ -125,6 +147,40 @@ def _refuse_without_cuda(method: str, device: torch.device) -> None:
             f'the run is of {method}, whose rasteriser runs on CUDA only, and the device is'
             f' {device.type}: build on a machine with an NVIDIA GPU, or take a run of nerfacto'
         )
+
+
+def _refuse_without_gsplat(method: str) -> None:
+    """Have the rasteriser of splats loaded, or compiled as it does when it is first needed."""
+    try:
+        if importlib.import_module('gsplat.cuda._backend')._C is not None:
+            return
+        lack = 'is not compiled and finds no CUDA toolkit (nvcc) to compile itself with'
+    except ModuleNotFoundError as error:
+        lack = f'is not installed (no module {error.name})'
+    except Exception as error:  # of a compiler
+        lack = f'cannot be compiled ({" ".join(str(error).split())[:200]})'
+    raise BuildError(
+        f'the run is of {method}, whose rasteriser gsplat {lack}: install a CUDA toolkit that fits'
+        ' PyTorch and gsplat 1.4.0, or a compiled wheel of it, or take a run of nerfacto'
+    )
+
+
+def _of_tcnn(names: Iterable[str]) -> bool:
+    """Tell whether weights of such names are tiny-cuda-nn's."""
+    return any('tcnn' in name for name in names)
+
+
+def _refuse_without_tcnn(checkpoint: Path, device: torch.device) -> None:
+    if device.type != 'cuda':
+        lack = f'which runs on CUDA only, and the device is {device.type}: build on a GPU'
+    elif not external.TCNN_EXISTS:
+        lack = 'which is not installed here, or cannot be loaded: install it'
+    else:
+        return
+    raise BuildError(
+        f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, {lack}, or train with'
+        ' --pipeline.model.implementation torch, which renders everywhere'
+    )
 
 
 def _checkpoint(config: Path, folder: Any) -> Path:
@@ -154,12 +210,7 @@ def _parsed(config: Path, split: str) -> Any:
     manager = held['pipeline'].values['datamanager'].values
     parser, data = manager.get('dataparser'), manager.get('data') or held.get('data')
     settings = make_config(parser, config, downscale_factor=1, load_3D_points=False)
-    folder = Path(make_config(data, config) or settings.data)
-    if not folder.exists():
-        raise BuildError(
-            f'the data {folder} of the run {config} are not there: its training cameras are read'
-            ' from them (transforms.json is enough), so put them there'
-        )
+    folder = _data_folder(Path(make_config(data, config) or settings.data), config)
     settings.data = folder
     try:
         with without_pickles():
@@ -170,11 +221,45 @@ def _parsed(config: Path, split: str) -> Any:
         ) from error
 
 
+def _data_folder(told: Path, config: Path) -> Path:
+    """
+    Return where the data are that a config.yml tells of, maybe from another machine.
+
+    As they stand there; else below a folder that the run is in, from the nearest one up: at the
+    same path if it is relative, or under the same name.
+    """
+    if told.exists():
+        return told
+    above = config.absolute().parents
+    sought = [told] * (not told.is_absolute()) + [Path(told.name)]
+    for place in (folder / name for name in sought for folder in above):
+        # A run lies in a folder with the name of its data as well, which holds no data.
+        if place.exists() and (place not in above or (place / 'transforms.json').exists()):
+            break
+    else:
+        raise BuildError(
+            f'the data {told} of the run {config} are not there: its training cameras are read'
+            ' from them (transforms.json is enough where there is one; some parsers, as those of'
+            ' ScanNet, Blender and D-NeRF, look at a picture too), so put them there, or where'
+            f' they are looked for as well: as {" or ".join(dict.fromkeys(map(str, sought)))} in'
+            f' {config.parent} or a folder above it'
+        )
+    if not (config.parent / TRANSFORMS).exists():
+        raise BuildError(
+            f'the data {told} of the run {config} are not there, and nothing tells whether'
+            f' {place} are the same, for {TRANSFORMS} is missing beside the config: copy the whole'
+            ' folder of the run'
+        )
+    return place
+
+
 def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Read the model's weights, and nothing that could run."""
+    """Map the model's weights, not the optimisers' as well, and read nothing that could run."""
     try:
         with torch.serialization.safe_globals(_SAFE):
-            loaded = torch.load(checkpoint, map_location='cpu', weights_only=True)
+            loaded = torch.load(
+                checkpoint, map_location='cpu', weights_only=True, mmap=is_zipfile(checkpoint)
+            )
         named = loaded['pipeline'].items()
     except (OSError, EOFError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise BuildError(f'the checkpoint {checkpoint} is damaged ({error}): copy it again') from (
@@ -200,11 +285,10 @@ def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
         ) from error
     # Compared here, for splatfacto's own loading does not tell.
     odd = sorted(n for n in model.state_dict().keys() ^ state if not n.startswith(_NOT_RENDERED))
-    if any('tcnn' in name for name in odd):
+    if _of_tcnn(odd):
         raise BuildError(
-            f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, which is not installed'
-            ' here (it needs a CUDA device): install it, or train with'
-            ' --pipeline.model.implementation torch, which renders everywhere'
+            f'the checkpoint {checkpoint} was trained without tiny-cuda-nn, which its method takes'
+            ' wherever it is installed, as it is here: build where it is not'
         )
     if odd:
         raise BuildError(
@@ -215,7 +299,7 @@ def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
 
 def _refuse_changed_data(config: Path, field_from_world: Array) -> None:
     """Compare with the transform that the trainer wrote beside the config."""
-    path = config.parent / 'dataparser_transforms.json'
+    path = config.parent / TRANSFORMS
     if not path.exists():
         return
     try:
@@ -223,7 +307,8 @@ def _refuse_changed_data(config: Path, field_from_world: Array) -> None:
         then = field_from_data(np.array(noted['transform']), float(noted['scale']))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BuildError(f'{path} is damaged ({error!s}): copy the run again') from error
-    if not np.allclose(then, field_from_world, rtol=1e-3, atol=1e-3):
+    # From the model's frame to itself, in which lengths are near to one, whatever the data's are.
+    if not np.allclose(then @ np.linalg.inv(field_from_world), np.eye(4), atol=1e-3):
         raise BuildError(
             f'the data of the run {config} have changed since it was trained: its cameras would be'
             f' elsewhere than {path} says; give the data that it was trained with'

@@ -23,10 +23,13 @@ from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
 from nerf_reversal_ros.fields.nerfstudio_models import effort, nerfacto_model, unit_box
 from nerf_reversal_ros.fields.similarity import scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
+from nerf_reversal_ros.files import remove
 from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 CHECKPOINT, CHECKPOINT_STEPS = 'nerfacto.safetensors', 250
+BAKED = 'baking'
+"""Folder beside the checkpoint for what is baked of the field."""
 TIMED_STEPS = 2, 8
 """The steps between these tell how long all of them will take, before anything else is told."""
 FINAL_RATE = 0.01
@@ -46,8 +49,8 @@ def train_nerfacto(
     """
     Train a Nerfacto; a killed training goes on from its last checkpoint.
 
-    A checkpoint that was made with another kind, effort, learning rate or seed is not gone on
-    from: the training starts over, and says so.
+    A checkpoint that was made with another kind, implementation, effort, learning rate or seed is
+    not gone on from: the training starts over, and says so, and what was baked before is removed.
 
     Parameters
     ----------
@@ -62,7 +65,7 @@ def train_nerfacto(
     seed : int
         Of the model's first weights and the choice of rays.
     work_dir : Path
-        Folder of the checkpoint.
+        Folder of the checkpoint, and of what is baked, in `BAKED`.
     progress : callable
         Told of every tenth step, and after the first ones how long it will take.
 
@@ -106,6 +109,7 @@ class _Trainer:
         self.learning_rate = config.learning_rate
         self.made_with = {
             'kind': kind,
+            'implementation': model.config.implementation,
             **asdict(self.effort),
             'learning_rate': self.learning_rate,
             'seed': seed,
@@ -201,12 +205,14 @@ class _Trainer:
         """Take up the last checkpoint, if it is of such a training; return the next step."""
         checkpoint = load_checkpoint(work_dir / CHECKPOINT, self.device)
         if checkpoint is None:
+            remove(work_dir / BAKED)
             return 0
         state, metadata = checkpoint
         made_with = json.loads(metadata.get('made_with', '{}'))
         if made_with != self.made_with:
             why = f'{work_dir / CHECKPOINT} {_differing(made_with, self.made_with)}'
             progress(Progress('field', 0, self.effort.steps, f'starting over: {why}'))
+            remove(work_dir / BAKED)
             return 0
         with torch.no_grad():
             for name, value in self.parameters.items():

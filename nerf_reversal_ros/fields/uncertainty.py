@@ -44,7 +44,8 @@ LOOK_PX = 64
 """... in pictures with so many pixels along the longer side."""
 RAYS_AT_ONCE = 4096
 LEAST_SLOPE = 1e-4
-"""Samples whose shift changes the colour of their ray by less than this a metre are left out."""
+"""Samples whose shift changes the colour of their ray by less than this share of `COLOUR_NOISE` a
+metre are left out."""
 
 
 class Samples(NamedTuple):

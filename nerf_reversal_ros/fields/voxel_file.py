@@ -19,8 +19,13 @@ from nerf_reversal_ros.errors import MapError
 
 BRICK = 8
 """Voxels along the edge of a brick."""
-MAX_GRID_BRICKS = 1 << 26
-"""Most bricks of a grid, there or not."""
+MAX_GRID_BRICKS = 1 << 23
+"""
+Most bricks of a grid, there or not.
+
+Each has 64 cells of the `DistanceMap`: half a gigabyte, and more while it is made; their numbers
+fit into 32 bits.
+"""
 
 
 class Voxels(NamedTuple):
