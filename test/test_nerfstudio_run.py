@@ -479,33 +479,34 @@ def test_splats_without_a_gpu_are_told(run, tmp_path, capsys):
 
 
 class NotCompiled:
-    """Stands in for gsplat's loader of its rasteriser, where that ends in an error."""
+    """Stands in for what loads CUDA code, where that ends in an error."""
 
     def __getattr__(self, name):
         if name != '_C':
             raise AttributeError(name)
-        raise RuntimeError('Error building extension gsplat_cuda')
+        raise RuntimeError('Error building extension')
 
 
 @pytest.mark.parametrize(
     ('backend', 'sentence'),
     [
-        (None, r'gsplat is not installed \(no module gsplat'),
+        (None, r'{0} is not installed \(no module {0}'),
         (
             SimpleNamespace(_C=None),
             r'is not compiled and finds no CUDA toolkit \(nvcc\) .*install',
         ),
-        (NotCompiled(), r'cannot be compiled \(Error building extension gsplat_cuda\): install a'),
+        (NotCompiled(), r'cannot be compiled \(Error building extension\): install a'),
     ],
 )
-def test_splats_whose_rasteriser_cannot_be_used_are_told(monkeypatch, backend, sentence):
-    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_without_gsplat
+@pytest.mark.parametrize('package', ['gsplat', 'nerfacc'])
+def test_a_run_whose_renderer_cannot_be_used_is_told(monkeypatch, package, backend, sentence):
+    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_without_kernels
 
-    monkeypatch.setitem(sys.modules, 'gsplat.cuda._backend', SimpleNamespace(_C=object()))
-    _refuse_without_gsplat('splatfacto')
-    monkeypatch.setitem(sys.modules, 'gsplat.cuda._backend', backend)
-    with pytest.raises(BuildError, match=sentence):
-        _refuse_without_gsplat('splatfacto')
+    monkeypatch.setitem(sys.modules, f'{package}.cuda._backend', SimpleNamespace(_C=object()))
+    _refuse_without_kernels('splatfacto', package)
+    monkeypatch.setitem(sys.modules, f'{package}.cuda._backend', backend)
+    with pytest.raises(BuildError, match=sentence.format(package)):
+        _refuse_without_kernels('splatfacto', package)
 
 
 def test_a_config_that_is_a_program_is_not_run(run, tmp_path, capsys):

@@ -67,7 +67,7 @@ ROUGH = BuildConfig(
     field=VoxelFieldConfig(voxel_m=0.05, steps=2, rays_per_step=256),
     synthesis=SynthesisConfig(views=4, width=32),
     atlas=AtlasConfig(views=8, size=128),
-    regressor=RegressorConfig(components=4, epochs=1),
+    regressor=RegressorConfig(components=4, epochs=8),
 )
 
 

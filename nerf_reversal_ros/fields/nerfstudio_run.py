@@ -30,7 +30,8 @@ from nerf_reversal_ros.geometry import Array
 TRANSFORMS = 'dataparser_transforms.json'
 """What the trainer did to the poses of the data; it writes so beside the config."""
 
-_ONLY_CUDA = ('Splatfacto', 'InstantNGP')
+_KERNELS = {'Splatfacto': 'gsplat', 'InstantNGP': 'nerfacc'}
+"""What renders models of a kind, on CUDA alone."""
 _SAFE = [
     np.dtype,
     *(type(np.dtype(name)) for name in ('float32', 'float64', 'int64')),
@@ -96,10 +97,9 @@ def open_run(config: Path, device: torch.device) -> Run:
     if not (isinstance(manager, Named) and isinstance(model_config, Named)):
         raise BuildError(f'{config} describes no model and data: it is not of a nerfstudio run')
     kind = model_config.name.rpartition('.')[2].removesuffix('ModelConfig')
-    if kind in _ONLY_CUDA:
+    if kind in _KERNELS:
         _refuse_without_cuda(method, device)
-    if kind == 'Splatfacto':
-        _refuse_without_gsplat(method)
+        _refuse_without_kernels(method, _KERNELS[kind])
     checkpoint = _checkpoint(config, held.get('relative_model_dir'))
     cameras = _parsed(config, 'train')
     state = _state(checkpoint)
@@ -120,7 +120,7 @@ def open_run(config: Path, device: torch.device) -> Run:
         )
     if is_splatting(model):  # of a method that is not in our list
         _refuse_without_cuda(method, device)
-        _refuse_without_gsplat(method)
+        _refuse_without_kernels(method, _KERNELS['Splatfacto'])
     _load(model, state, checkpoint)
     if hasattr(getattr(model, 'field', None), 'use_average_appearance_embedding'):
         model.field.use_average_appearance_embedding = True  # none was trained for zeros
@@ -149,10 +149,10 @@ def _refuse_without_cuda(method: str, device: torch.device) -> None:
         )
 
 
-def _refuse_without_gsplat(method: str) -> None:
-    """Have the rasteriser of splats loaded, or compiled as it does when it is first needed."""
+def _refuse_without_kernels(method: str, package: str) -> None:
+    """Have the CUDA code of a package loaded, or compiled as it does when it is first needed."""
     try:
-        if importlib.import_module('gsplat.cuda._backend')._C is not None:
+        if importlib.import_module(f'{package}.cuda._backend')._C is not None:
             return
         lack = 'is not compiled and finds no CUDA toolkit (nvcc) to compile itself with'
     except ModuleNotFoundError as error:
@@ -160,8 +160,8 @@ def _refuse_without_gsplat(method: str) -> None:
     except Exception as error:  # of a compiler
         lack = f'cannot be compiled ({" ".join(str(error).split())[:200]})'
     raise BuildError(
-        f'the run is of {method}, whose rasteriser gsplat {lack}: install a CUDA toolkit that fits'
-        ' PyTorch and gsplat 1.4.0, or a compiled wheel of it, or take a run of nerfacto'
+        f'the run is of {method}, whose renderer {package} {lack}: install a CUDA toolkit that'
+        f' fits PyTorch, or a compiled wheel of {package}, or take a run of nerfacto'
     )
 
 
