@@ -274,13 +274,17 @@ def _fault(seen: Anchor) -> str:
     far_m = float(np.abs(seen.map_from_base[:3, 3]).max())
     if far_m > FAR_M:
         return f'it is {far_m:.3g} m from the origin of the map: see to its source'
-    least = np.linalg.eigvalsh((seen.covariance + seen.covariance.T) / 2.0)[0]
+    least = np.linalg.eigvalsh(_symmetric(seen.covariance))[0]
     if least <= 0.0:
         return f'its covariance is not positive definite (least eigenvalue {least:.3g}): set it'
     return ''
 
 
 def _bounded(covariance: Array) -> Array:
-    variances, axes = np.linalg.eigh((covariance + covariance.T) / 2.0)
+    variances, axes = np.linalg.eigh(_symmetric(covariance))
     bounded = axes * np.clip(variances, LEAST_VARIANCE, MOST_VARIANCE) @ axes.T
     return np.asarray(bounded)
+
+
+def _symmetric(covariance: Array) -> Array:
+    return covariance / 2.0 + covariance.T / 2.0  # halved first: a source may say the most of all

@@ -74,12 +74,14 @@ class Map:
             raise MapError(f'{file} is damaged ({error}): build the map again') from error
         return poses
 
-    def query_config(self, given: Mapping[str, Any]) -> QueryConfig:
+    def query_config(
+        self, given: Mapping[str, Any], over: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> QueryConfig:
         """
         Return settings for bags that are localized.
 
-        They are those given; else, for reading a bag, those of the bag that the map was built
-        from; else the defaults.
+        They are those of ``over``; else those given; else, for reading a bag, those of the bag
+        that the map was built from; else the defaults.
 
         Raises
         ------
@@ -92,8 +94,13 @@ class Map:
             from_mapping(QueryConfig, {'capture': built})
         except ConfigError as error:
             raise MapError(f'the map {self.path} has settings unknown here: {error}') from error
-        capture = {**built, **(given.get('capture') or {})}
-        return from_mapping(QueryConfig, {**given, 'capture': capture})
+        return from_mapping(
+            QueryConfig,
+            {
+                part: {**below, **(given.get(part) or {}), **(over or {}).get(part, {})}
+                for part, below in (('capture', built), ('localizer', {}))
+            },
+        )
 
     def file(self, name: str) -> Path:
         """Return the path of one of the map's files; MapError when the map has no such file."""

@@ -169,9 +169,15 @@ class Rig:
             self.call(GetParameters, service)
 
     def ask(self, kind, name, **fields):
-        """Call a service and return the future of its response."""
+        """
+        Call a service of a node and return the future of its response.
+
+        The first time the node is made to know the client: else the response may be lost.
+        """
         if name not in self._clients:
             self._clients[name] = self.node.create_client(kind, name)
+            if kind is not GetParameters:
+                self.knows(name.rpartition('/')[0])
         assert self._clients[name].wait_for_service(30), f'no service {name}'
         return self._clients[name].call_async(kind.Request(**fields))
 
@@ -187,9 +193,6 @@ class Rig:
     def change(self, transition, node='localizer'):
         """Ask a node for a transition, once, for it cannot be made twice; tell whether it was."""
         name = f'{node}/change_state'
-        if name not in self._clients:
-            self._clients[name] = self.node.create_client(ChangeState, name)
-            self.knows(node)
         future = self.ask(ChangeState, name, transition=Transition(id=transition))
         assert wait_until(future.done, 60), f'{name} does not answer'
         return future.result().success

@@ -394,6 +394,9 @@ def test_a_settings_file_goes_before_what_the_map_says(tmp_path: Path) -> None:
     settings.write_text('capture: 5')
     with pytest.raises(ConfigError, match=r'capture must hold names and values, got 5'):
         query_config(map_, arguments(config=settings))
+    settings.write_text('localizer: fast')
+    with pytest.raises(ConfigError, match=r"localizer must hold names and values, got 'fast'"):
+        query_config(map_, arguments(config=settings, device='cpu'))
 
 
 def test_an_empty_section_of_settings_changes_nothing(tmp_path: Path) -> None:

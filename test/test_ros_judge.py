@@ -10,7 +10,7 @@ from ros_rig import Process, Rig
 from std_msgs.msg import Header
 from test_map_store import build, edit_manifest
 
-from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.judge_node import JudgeConfig, read_truth
 
@@ -105,6 +105,10 @@ def test_a_bag_of_other_topics_is_read_as_the_map_a_parameter_or_a_file_says(tmp
         (tmp_path / 'query.yaml').write_text(json.dumps({'capture': topics}))
         given['config'] = str(tmp_path / 'query.yaml')
     assert len(read_truth(JudgeConfig(**given))) == 3
+    (tmp_path / 'odd.yaml').write_text('capture: [1]')
+    odd = {**given, 'config': str(tmp_path / 'odd.yaml')}
+    with pytest.raises(ConfigError, match=r'capture must hold names and values, got \[1\]'):
+        read_truth(JudgeConfig(**odd))
 
 
 def test_a_map_that_was_built_without_a_bag_is_not_judged_by_the_poses_of_one(tmp_path):

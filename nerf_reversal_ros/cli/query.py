@@ -30,6 +30,5 @@ def query_config(map_: 'Map', arguments: argparse.Namespace) -> 'QueryConfig':
     from nerf_reversal_ros.config import read_settings
 
     given = read_settings(arguments.config) if arguments.config else {}
-    if arguments.device:
-        given['localizer'] = {**(given.get('localizer') or {}), 'device': arguments.device}
-    return map_.query_config(given)
+    over = {'localizer': {'device': arguments.device}} if arguments.device else {}
+    return map_.query_config(given, over)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from builtin_interfaces.msg import Duration, Time
@@ -21,7 +22,7 @@ from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.outcome import PoseEstimate
 from nerf_reversal_ros.ros.answering import Answer, Seen
 from nerf_reversal_ros.ros.poses import pose_message
-from nerf_reversal_ros.ros.running import LATCHED
+from nerf_reversal_ros.ros.running import LATCHED, QUIET_EVENTS
 from nerf_reversal_ros.surface import Surface
 
 FRUSTUM_M = 0.25
@@ -72,7 +73,7 @@ class Display:
         self._first_shown = Time()
 
     def _latch(self) -> None:
-        publisher = self._node.create_publisher
+        publisher = partial(self._node.create_publisher, event_callbacks=QUIET_EVENTS)
         self._description = publisher(MapDescription, '~/map_description', LATCHED)
         self._surface = publisher(PointCloud2, '~/surface', LATCHED)
         self._walk = publisher(Path, '~/walk', LATCHED)

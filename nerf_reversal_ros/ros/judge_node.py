@@ -76,8 +76,8 @@ def read_truth(judge: JudgeConfig) -> Truth:
     bag, map_ = Path(judge.bag), open_map(Path(judge.map_dir))
     given = read_settings(Path(judge.config)) if judge.config else {}
     topics = {name: getattr(judge, name) for name in ('image_topic', 'camera_info_topic')}
-    topics = {name: topic for name, topic in topics.items() if topic}
-    config = map_.query_config({**given, 'capture': {**(given.get('capture') or {}), **topics}})
+    over = {'capture': {name: topic for name, topic in topics.items() if topic}}
+    config = map_.query_config(given, over)
     capture = open_capture(bag, config.capture, convention=map_.convention, prune=False)
     stamps = [int(stamp) for stamp in capture.stamps_ns]
     if not stamps:

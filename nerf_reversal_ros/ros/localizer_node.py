@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial, wraps
 import gc
 from pathlib import Path
+import threading
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
@@ -102,6 +103,7 @@ class LocalizerNode(LifecycleNode):
             unlocked=lambda: self._state == 'unconfigured',
         )
         self._shown: Shown | None = None
+        self._showing = threading.Lock()
         self._frames: Frames | None = None
         self.answering: Answering | None = None
         self.watching: Watching | None = None
@@ -215,8 +217,7 @@ class LocalizerNode(LifecycleNode):
             raise ConfigError('the localizer was cleaned up meanwhile: configure it, then load')
         self._options.put('map_dir', str(map_dir))  # for the next time that it is configured
         self._shown = shown
-        if self.watching is not None:
-            self._show_map()
+        self._show_map()
 
     def reset(self) -> None:
         """Forget the waiting picture, all counts, and what the odometry is compared with."""
@@ -232,9 +233,10 @@ class LocalizerNode(LifecycleNode):
             frames.forget()
 
     def _show_map(self) -> None:
-        assert self._shown is not None
         told = self._settings
-        self._display.show_map(self._shown, told.map_dir, told.map_frame, told.path_poses)
+        with self._showing:
+            if (shown := self._shown) is not None and self.watching is not None:
+                self._display.show_map(shown, told.map_dir, told.map_frame, told.path_poses)
 
     @property
     def _settings(self) -> LocalizerNodeConfig:
@@ -254,7 +256,8 @@ class LocalizerNode(LifecycleNode):
         self.close()
         self._state = state
         answering, self.answering, self._shown = self.answering, None, None
-        self._display.forget_map()
+        with self._showing:  # `~/load_map` may be about to
+            self._display.forget_map()
         frames, self._frames = self._frames, None
         if frames is not None:
             frames.close()

@@ -10,6 +10,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 import numpy as np
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time as AnyTime
 from std_msgs.msg import Header
@@ -29,7 +30,7 @@ from nerf_reversal_ros.ros.poses import (
     transform_from_matrix,
 )
 from nerf_reversal_ros.ros.reachability import LOOK_S, obstacle, Warnings
-from nerf_reversal_ros.ros.running import DONE, LATCHED, run, STEADY
+from nerf_reversal_ros.ros.running import DONE, LATCHED, QUIET_EVENTS, run, STEADY
 from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
 from nerf_reversal_ros.ros.transforms import Broadcast, TfOdometry
 
@@ -57,7 +58,7 @@ class LoopCloserNode(Node):
         self._path_is_new = False
         self._path = self.create_publisher(Path, '~/path', LATCHED)
         self._odometry = self.create_publisher(Odometry, '~/odometry', 10)
-        self._map_from_odom = self.create_publisher(TransformStamped, '~/map_from_odom', LATCHED)
+        self._map_from_odom = self._latched_correction()
         self._closures = self.create_publisher(LoopClosure, '~/closures', 100)
         self._odom_from_base = np.eye(4)
         self._broadcast: Broadcast | None = None
@@ -87,6 +88,10 @@ class LoopCloserNode(Node):
             if of_tf is not None:
                 of_tf.close()
         return True
+
+    def _latched_correction(self) -> Publisher:
+        topic, events = '~/map_from_odom', QUIET_EVENTS
+        return self.create_publisher(TransformStamped, topic, LATCHED, event_callbacks=events)
 
     def _subscribe(
         self, kind: type, name: str, callback: Callable[[Any], None], qos: QoSProfile
@@ -138,7 +143,7 @@ class LoopCloserNode(Node):
         self._path_is_new = True  # an empty one
         # Who comes late is not to get what was corrected before.
         self.destroy_publisher(self._map_from_odom)
-        self._map_from_odom = self.create_publisher(TransformStamped, '~/map_from_odom', LATCHED)
+        self._map_from_odom = self._latched_correction()
         if self._broadcast is not None:
             self._broadcast.forget()
 

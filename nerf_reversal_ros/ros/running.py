@@ -11,6 +11,7 @@ from typing import Any
 import rclpy
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.logging import get_logger
@@ -28,6 +29,10 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Of a topic: who comes late gets the last message."""
 RECENT = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Of a topic: who comes late, or is discovered late, gets the last ten, if it asks for them."""
+
+QUIET_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
+"""Of a publisher that is destroyed while the node spins: rclpy's executor could fail on an event
+of it, and would call nothing of its group any more."""
 
 _END_WITHIN_S = 1.2
 
