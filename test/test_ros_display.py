@@ -31,17 +31,18 @@ PLACE = pose(None, (1.0, 2.0, 3.0))
 
 @pytest.fixture(scope='module')
 def running(tmp_path_factory):
+    """One localizer for several tests, apart from those that a test starts for itself."""
     folder = tmp_path_factory.mktemp('maps') / 'room'
     folder.mkdir()
     given = {'map_dir': folder, 'autostart': True, 'reliability': 'reliable', 'path_poses': 3}
-    with Process('localizer', **given) as process:
+    with Process('localizer', '-r', '__ns:=/shared', **given) as process:
         process.says('localizes the pictures')
         yield process
 
 
 @pytest.fixture
 def rig(running):
-    rig = Rig()
+    rig = Rig('/shared')
     assert rig.call(Trigger, 'localizer/reset').success
     rig.publish('camera_info', camera_info())
     yield rig
