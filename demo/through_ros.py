@@ -22,11 +22,10 @@ from rclpy.signals import SignalHandlerOptions
 
 from nerf_reversal_ros.geometry import Array, pose_errors, pose_from_quaternion
 from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.ros.reachability import Acquaintance
 
 PATIENCE_S = 300.0
 """Longest time to load a map or to answer a picture, even on a busy machine."""
-SETTLE_S = 1.0
-"""So long nodes take, at most, to find each other."""
 PICTURES = '/image/compressed'
 RENAMED = {
     '/record3d/device_0/rgb/img': PICTURES,
@@ -80,7 +79,6 @@ def play(bag: Path, map_dir: Path, log_dir: Path) -> Heard:
         topics=f'"{" ".join(RENAMED)}"',
         lockstep_topic='/localizer/status',  # a picture waits for the answer to the one before it
         lockstep_timeout_s=PATIENCE_S,
-        lockstep_listeners=2,  # the player and this process
         wait_timeout_s=PATIENCE_S,
     )
     player += [word for old, new in RENAMED.items() for word in ('-r', f'{old}:={new}')]
@@ -97,8 +95,8 @@ def play(bag: Path, map_dir: Path, log_dir: Path) -> Heard:
                     if localizing.poll() is not None:
                         raise DemoError(f'the localizer node has ended:\n{_last_lines(logs[0])}')
 
-            listen(within(PATIENCE_S, lambda: listener.count_subscribers(PICTURES) == 0))
-            listen(within(SETTLE_S))  # what is published before it knows of us is lost
+            known = Acquaintance(listener, 'localizer')  # else its first answers were lost
+            listen(within(PATIENCE_S, lambda: not known.made()))
             with started(player, logs[1]) as playing:
                 listen(lambda: playing.poll() is None)
             if playing.returncode != 0:

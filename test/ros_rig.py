@@ -124,9 +124,10 @@ class Rig:
 
     def close(self):
         """Leave the graph."""
-        self.context.try_shutdown()
+        self._executor.shutdown()
         self._thread.join()
         self.node.destroy_node()
+        self.context.try_shutdown()
 
     def collect(self, kind, topic, qos=100):
         """Return a list that grows by every message on a topic."""

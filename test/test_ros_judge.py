@@ -1,18 +1,23 @@
 """The judge over DDS: a localizer's answers against known poses, by their stamps."""
 
+import contextlib
 import json
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import pytest
 from room_bags import IMAGE, INFO, rewrite, write_room_bag
 from rooms import walk
-from ros_rig import Process, Rig
+from ros_rig import camera_info, DARK, picture, Process, Rig, wait_until
 from std_msgs.msg import Header
 from test_map_store import build, edit_manifest
 
 from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.judge_node import JudgeConfig, read_truth
+from nerf_reversal_ros.ros.running import RECENT
+
+RED_1M = (100, 0, 0)
+"""Of a picture that the small localizer finds at x = 1 m."""
 
 
 @pytest.fixture
@@ -66,12 +71,46 @@ def test_pictures_that_were_dropped_count_as_not_localized(rig):
         assert 'rejected 2: dropped' in process.output
 
 
-def test_it_gives_up_where_nobody_answers_and_writes_nothing(tmp_path):
+def test_what_it_has_heard_it_repeats_from_when_on_the_localizer_knows_it(tmp_path):
+    """A player in lockstep on that begins when nothing can be lost any more."""
+    (tmp_path / 'slow0').mkdir()
+    given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
+    with (
+        contextlib.closing(Rig()) as rig,
+        Process('judge', bag='bag', map_dir='map') as judge,
+    ):
+        judge.says('judges 3 pictures')
+        heard = rig.collect(LocalizerStatus, 'judge/heard', RECENT)
+        assert not wait_until(lambda: rig.node.count_publishers('judge/heard'), 2)
+        with Process('localizer', **given) as localizer:
+            assert wait_until(lambda: rig.node.count_publishers('judge/heard')), judge.output
+            localizer.says('localizes the pictures of')
+            rig.publish('camera_info', camera_info())
+            shown = {1: RED_1M, 2: DARK, 8: RED_1M, 3: RED_1M}  # 8 is of no picture of the bag
+            for count, (second, colour) in enumerate(shown.items(), start=1):
+                rig.publish('image/compressed', picture(colour, second))
+                assert wait_until(lambda count=count: len(heard) == count)
+            assert judge.ended() == 0
+    assert [status.header.stamp.sec for status in heard] == list(shown)
+    assert [status.accepted for status in heard] == [True, False, True, True]
+    assert '2 of 3 pictures were localized' in judge.output
+
+
+@pytest.mark.parametrize(
+    ('localizer', 'sentence'),
+    [
+        (False, 'nobody answered on /localizer/get_state within first_answer_s = 3 s: start'),
+        (True, 'no answer came on /localizer/status within first_answer_s = 3 s: see why'),
+    ],
+)
+def test_it_gives_up_where_nobody_answers_and_writes_nothing(tmp_path, localizer, sentence):
     file = tmp_path / 'metrics.json'
-    given = {'bag': 'bag', 'map_dir': 'map', 'json': file, 'first_answer_s': 0.5}
-    with Process('judge', **given) as process:
+    given = {'bag': 'bag', 'map_dir': 'map', 'json': file, 'first_answer_s': 3.0}
+    with contextlib.ExitStack() as stack:
+        if localizer:
+            stack.enter_context(Process('localizer')).says('waits to be configured')
+        process = stack.enter_context(Process('judge', **given))
         assert process.ended() == 1
-        sentence = 'no answer came on /localizer/status within first_answer_s = 0.5 s'
         assert sentence in process.output
         assert 'Traceback' not in process.output
     assert not file.exists()

@@ -113,8 +113,9 @@ def test_the_policy_of_the_player_is_what_it_does_with_a_bag_of_the_default_topi
             node._play()
         return node
 
-    told = {'bag': bag, 'clock': 'true', 'lockstep_topic': '/localizer/status'}
-    found, permitted = started(playing, **told), allowed('player')
+    told, permitted = {'bag': bag, 'clock': 'true'}, allowed('player')
+    answers = ('/localizer/status', '/judge/heard')
+    found = united(*(started(playing, **told, lockstep_topic=topic) for topic in answers))
     assert found['topic', 'publish'] == permitted['topic', 'publish'] - {
         '/record3d/device_0/depth/camera_info'  # which our own bags lack
     }
@@ -123,8 +124,15 @@ def test_the_policy_of_the_player_is_what_it_does_with_a_bag_of_the_default_topi
 
 
 def test_the_policy_of_the_judge_is_what_it_does(tmp_path):
+    def judging():
+        """It offers what it has heard when the localizer knows it."""
+        node = JudgeNode(lambda _: {})
+        node._localizer._made = True
+        node._look()
+        return node
+
     told = {'bag': tmp_path / 'bag', 'map_dir': tmp_path / 'map'}
-    assert started(lambda: JudgeNode(lambda _: {}), **told) == allowed('judge')
+    assert started(judging, **told) == allowed('judge')
 
 
 def test_the_policy_of_the_loop_closer_is_what_it_does(tf2_ros):

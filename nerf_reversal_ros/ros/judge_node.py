@@ -6,6 +6,9 @@ what is judged is the running node, with its settings, its camera_info and its o
 what the offline command would do. It ends when all pictures of the bag were answered, or when
 none was for a while, and prints and writes what `nerf-reversal evaluate` does. Where no answer
 comes at all it gives up, and writes nothing.
+
+What it has heard it repeats on ``~/heard``, from when on the localizer knows its subscriptions: a
+player in lockstep on that loses no answer, in whatever order the nodes are started.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +21,7 @@ import time
 from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 
 from nerf_reversal_ros.config import Checked, option, read_settings
 from nerf_reversal_ros.errors import CaptureError, ConfigError
@@ -28,7 +32,8 @@ from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.poses import matrix_from_pose
-from nerf_reversal_ros.ros.running import DONE, Finished, once, run, STEADY
+from nerf_reversal_ros.ros.reachability import Acquaintance
+from nerf_reversal_ros.ros.running import DONE, Finished, once, RECENT, run, STEADY
 from nerf_reversal_ros.summary import published_text
 
 Truth = dict[int, Array]
@@ -102,6 +107,8 @@ class JudgeNode(Node):
             (PoseWithCovarianceStamped, 'localizer/sensor_pose', self._on_pose),
         ):
             self.create_subscription(kind, topic, callback, 1000)
+        self._localizer = Acquaintance(self, 'localizer')
+        self._repeated: Publisher | None = None
         self._truth = truth(self._config)
         self._started_s = time.monotonic()
         self.create_timer(0.2, self._look, clock=STEADY)
@@ -113,22 +120,26 @@ class JudgeNode(Node):
 
     def _on_status(self, status: LocalizerStatus) -> None:
         self._heard_s = time.monotonic()
-        if (stamp := nanoseconds(status.header.stamp)) in self._truth:
-            self._statuses[stamp] = status
+        stamp = nanoseconds(status.header.stamp)
+        self._statuses[stamp] = status
+        self._repeat(stamp)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
-        self._poses[nanoseconds(message.header.stamp)] = message
+        stamp = nanoseconds(message.header.stamp)
+        self._poses[stamp] = message
+        self._repeat(stamp)
+
+    def _repeat(self, stamp: int) -> None:
+        if self._repeated is not None and self._answered(stamp):
+            self._repeated.publish(self._statuses[stamp])
 
     def _look(self) -> None:
         """Finish when all is answered, or nothing more seems to come."""
+        if self._repeated is None and self._localizer.made():
+            self._repeated = self.create_publisher(LocalizerStatus, '~/heard', RECENT)
         if self._heard_s is None:
             if time.monotonic() > self._started_s + self._config.first_answer_s:
-                topic = self.resolve_topic_name('localizer/status')
-                raise CaptureError(
-                    f'no answer came on {topic} within first_answer_s ='
-                    f' {self._config.first_answer_s:g} s: see why the localizer is silent, whether'
-                    ' the player plays to its topics, or set first_answer_s higher'
-                )
+                raise CaptureError(self._why_silent())
             return
         missing = [stamp for stamp in self._truth if not self._answered(stamp)]
         if missing and time.monotonic() < self._heard_s + self._config.patience_s:
@@ -136,6 +147,19 @@ class JudgeNode(Node):
         if missing:
             self.get_logger().warning(f'{len(missing)} pictures were not answered: dropped')
         raise Finished(self._judge())
+
+    def _why_silent(self) -> str:
+        within = f'within first_answer_s = {self._config.first_answer_s:g} s'
+        if self._repeated is None:
+            return (
+                f'nobody answered on {self._localizer.service} {within}: start the localizer in'
+                ' this namespace, or set first_answer_s higher'
+            )
+        topic = self.resolve_topic_name('localizer/status')
+        return (
+            f'no answer came on {topic} {within}: see why the localizer is silent, whether the'
+            ' player plays to its topics, or set first_answer_s higher'
+        )
 
     def _answered(self, stamp: int) -> bool:
         status = self._statuses.get(stamp)

@@ -111,25 +111,16 @@ class PlayerNode(Node):
         while True:
             heard = max((p.get_subscription_count() for p in publishers), default=0) >= wanted
             answered = not answers or self.count_publishers(answers) > 0
-            listeners = self._config.lockstep_listeners
-            judged = not answers or self.count_subscribers(answers) >= listeners
-            if heard and answered and judged:
+            if heard and answered:
                 break
             if self._stopping.wait(0.05):
                 return
             if time.monotonic() > give_up_s:
                 topics = ', '.join(p.topic_name for p in publishers)
-                after = f'after {self._config.wait_timeout_s:g} s'
-                if heard and answered:
-                    raise ConfigError(
-                        f'{answers} has fewer subscribers than lockstep_listeners ='
-                        f' {listeners} {after}: start the judge, or set'
-                        ' lockstep_listeners to 1'
-                    )
                 missing = f'publishes {answers}' if heard else f'subscribes to {topics}'
                 raise ConfigError(
-                    f'nobody {missing} {after}: start the localizer, remap the topics'
-                    ' (-r /old:=/new), or set wait_for to 0'
+                    f'nobody {missing} after {self._config.wait_timeout_s:g} s: start the'
+                    ' localizer, remap the topics (-r /old:=/new), or set wait_for to 0'
                 )
         # They must have discovered us as well: best effort loses what is sent before.
         self._stopping.wait(DISCOVERY_S)

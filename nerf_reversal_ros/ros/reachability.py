@@ -1,11 +1,19 @@
-"""Why nothing comes in on a subscription: nobody publishes, another type, or another QoS."""
+"""
+Whether nodes reach each other.
+
+Why nothing comes in on a subscription: nobody publishes, another type, or another QoS. And from
+when on nothing is lost any more, because the other node has discovered the subscription.
+"""
 
 from collections.abc import Iterable
+import time
 from typing import Any
 
+from lifecycle_msgs.srv import GetState
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile
+from rclpy.task import Future
 
 LOOK_S = 5.0
 """How often a node looks what keeps messages from it."""
@@ -48,6 +56,50 @@ def latched(node: Node, topic: str) -> str:
         f'nothing came on {topic}, which is latched (transient local): what was sent before this'
         ' node was active is not heard; publish one with each picture'
     )
+
+
+class Acquaintance:
+    """
+    Finds out when a lifecycle node has discovered all that a node of ours made before.
+
+    What somebody publishes before it has discovered a subscription is lost to it, also a reliable
+    one; that a third node knows both does not help, for each two discover each other by
+    themselves, some of them only when Fast DDS announces them again, after 3 s. But DDS announces
+    what a node makes in that order, and a service answers only a client that it knows: so an
+    answer tells.
+
+    Parameters
+    ----------
+    node : Node
+        Ours; it is to be spun.
+    name : str
+        Of the other node, as a topic is named: relative to our namespace, or absolute.
+    """
+
+    _PATIENCE_S = 1.0
+
+    def __init__(self, node: Node, name: str) -> None:
+        service = f'{name}/get_state'
+        self._client = node.create_client(GetState, service)
+        self.service: str = node.resolve_service_name(service)
+        """Full name of what it is asked."""
+        self._asked: Future | None = None
+        self._asked_s = 0.0
+        self._made = False
+
+    def made(self) -> bool:
+        """Ask, again from time to time, and tell whether it has answered; to be called often."""
+        if self._made or not self._client.service_is_ready():
+            return self._made
+        if self._asked is not None and self._asked.done():
+            self._made = True
+        elif self._asked is None or time.monotonic() > self._asked_s + self._PATIENCE_S:
+            # An answer to a client that was not known yet is lost: ask again.
+            if self._asked is not None:
+                self._client.remove_pending_request(self._asked)
+            self._asked = self._client.call_async(GetState.Request())
+            self._asked_s = time.monotonic()
+        return self._made
 
 
 class Warnings:

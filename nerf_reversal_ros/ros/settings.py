@@ -140,10 +140,9 @@ class PlayerConfig(Checked):
         60.0, 'give up when they are not there after this long [s]', low=0.0
     )
     lockstep_topic: str = option(
-        '', 'LocalizerStatus topic: send the next picture when one was answered; ignores rate'
-    )
-    lockstep_listeners: int = option(
-        1, 'wait until that topic has this many subscribers, the player included', low=1, high=1000
+        '',
+        'topic of LocalizerStatus, of the localizer or of a judge who repeats what it has heard:'
+        ' send the next picture when one was answered; ignores rate',
     )
     lockstep_timeout_s: float = option(
         60.0, 'warn and go on when a picture is not answered for this long [s]', low=0.01
