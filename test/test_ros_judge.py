@@ -3,8 +3,11 @@
 import contextlib
 import json
 
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseWithCovarianceStamped
+from lifecycle_msgs.srv import GetState
 import pytest
+import rclpy
 from room_bags import IMAGE, INFO, rewrite, write_room_bag
 from rooms import walk
 from ros_rig import camera_info, DARK, picture, Process, Rig, wait_until
@@ -13,7 +16,7 @@ from test_map_store import build, edit_manifest
 
 from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.judge_node import JudgeConfig, read_truth
+from nerf_reversal_ros.ros.judge_node import JudgeConfig, JudgeNode, read_truth
 from nerf_reversal_ros.ros.running import RECENT
 
 RED_1M = (100, 0, 0)
@@ -81,6 +84,7 @@ def test_what_it_has_heard_it_repeats_from_when_on_the_localizer_knows_it(tmp_pa
     ):
         judge.says('judges 3 pictures')
         heard = rig.collect(LocalizerStatus, 'judge/heard', RECENT)
+        rig.knows('judge')
         assert not wait_until(lambda: rig.node.count_publishers('judge/heard'), 2)
         with Process('localizer', **given) as localizer:
             assert wait_until(lambda: rig.node.count_publishers('judge/heard')), judge.output
@@ -96,16 +100,31 @@ def test_what_it_has_heard_it_repeats_from_when_on_the_localizer_knows_it(tmp_pa
     assert '2 of 3 pictures were localized' in judge.output
 
 
+def test_an_accepted_picture_whose_pose_was_lost_counts_as_dropped(rig):
+    with Process('judge', bag='bag', map_dir='map', patience_s=0.5) as process:
+        process.says('judges 3 pictures')
+        answer(rig, 1, 1.0)
+        answer(rig, 2)
+        header = Header(stamp=Time(sec=3))
+        rig.publish('localizer/status', LocalizerStatus(header=header, accepted=True))
+        assert process.ended() == 0
+        assert '1 of 3 pictures were localized' in process.output
+        assert 'rejected 1: dropped' in process.output
+        assert 'Traceback' not in process.output
+
+
 @pytest.mark.parametrize(
-    ('localizer', 'sentence'),
+    ('localizer', 'first_answer_s', 'sentence'),
     [
-        (False, 'nobody answered on /localizer/get_state within first_answer_s = 3 s: start'),
-        (True, 'no answer came on /localizer/status within first_answer_s = 3 s: see why'),
+        (False, 0.5, 'nobody offers /localizer/get_state within first_answer_s = 0.5 s: start'),
+        (True, 15.0, 'no answer came on /localizer/status within first_answer_s = 15 s: see why'),
     ],
 )
-def test_it_gives_up_where_nobody_answers_and_writes_nothing(tmp_path, localizer, sentence):
+def test_it_gives_up_where_nobody_answers_and_writes_nothing(
+    tmp_path, localizer, first_answer_s, sentence
+):
     file = tmp_path / 'metrics.json'
-    given = {'bag': 'bag', 'map_dir': 'map', 'json': file, 'first_answer_s': 3.0}
+    given = {'bag': 'bag', 'map_dir': 'map', 'json': file, 'first_answer_s': first_answer_s}
     with contextlib.ExitStack() as stack:
         if localizer:
             stack.enter_context(Process('localizer')).says('waits to be configured')
@@ -114,6 +133,27 @@ def test_it_gives_up_where_nobody_answers_and_writes_nothing(tmp_path, localizer
         assert sentence in process.output
         assert 'Traceback' not in process.output
     assert not file.exists()
+
+
+def test_it_asks_the_localizer_after_it_has_subscribed(monkeypatch):
+    """Else an answer would not tell that its subscriptions are known."""
+    made = []
+
+    def recording(make):
+        def recorded(node, kind, *more, **given):
+            made.append(kind)
+            return make(node, kind, *more, **given)
+
+        return recorded
+
+    for what in ('create_subscription', 'create_client'):
+        monkeypatch.setattr(JudgeNode, what, recording(getattr(JudgeNode, what)))
+    rclpy.init(args=['judge', '--ros-args', '-p', 'bag:=bag', '-p', 'map_dir:=map'])
+    try:
+        JudgeNode(lambda _: {}).destroy_node()
+    finally:
+        rclpy.try_shutdown()
+    assert made == [LocalizerStatus, PoseWithCovarianceStamped, GetState]
 
 
 @pytest.mark.parametrize('given', [{}, {'bag': 'walk'}])

@@ -59,7 +59,7 @@ def test_in_lockstep_each_picture_is_answered_however_slow_the_localizer(storage
     with Process(
         'localizer', map_dir=tmp_path / 'slow100', autostart=True, reliability='reliable'
     ):
-        assert wait_until(lambda: rig.node.count_publishers('/nerf_pose') == 1)
+        rig.knows('/localizer')  # else the first answers may be lost to it
         with player(bag, lockstep_topic='/localizer/status', rate=100.0) as process:
             assert process.ended() == 0
             assert 'were not answered' not in process.output
@@ -118,6 +118,27 @@ def test_in_lockstep_only_the_status_of_the_picture_that_was_sent_lets_the_next_
             answers.publish(LocalizerStatus(header=pictures[-1].header))
         assert process.ended() == 0
         assert 'were not answered' not in process.output
+
+
+def test_in_lockstep_it_stops_where_nobody_is_left_to_answer(bag, rig):
+    pictures = rig.collect(CompressedImage, '/image/compressed')
+    answers = rig.node.create_publisher(LocalizerStatus, '/judge/heard', RECENT)
+    with player(bag, lockstep_topic='/judge/heard') as process:
+        assert wait_until(lambda: len(pictures) == 1)
+        answers.publish(LocalizerStatus(header=pictures[0].header))
+        assert wait_until(lambda: len(pictures) == 2)
+        rig.node.destroy_publisher(answers)
+        process.says('nobody publishes /judge/heard any more: plays no further')
+        assert process.ended() == 0
+        assert '1 pictures were not answered' in process.output
+    assert len(pictures) == 2
+
+
+def test_it_says_whom_it_waits_for(bag):
+    with player(bag, pictures='/nobody/hears') as process:
+        process.says('waits, for nobody subscribes to')
+        assert '/nobody/hears: start the localizer, remap the topics' in process.output
+        assert process.interrupt() < SOON_S
 
 
 def test_ctrl_c_ends_a_loop(bag, rig):

@@ -8,7 +8,9 @@ none was for a while, and prints and writes what `nerf-reversal evaluate` does. 
 comes at all it gives up, and writes nothing.
 
 What it has heard it repeats on ``~/heard``, from when on the localizer knows its subscriptions: a
-player in lockstep on that loses no answer, in whatever order the nodes are started.
+player in lockstep on that loses no answer, in whatever order the nodes are started. A localizer of
+another name is told by three remaps: of localizer/status, localizer/sensor_pose and
+localizer/get_state.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,7 +58,7 @@ class JudgeConfig(Checked):
         120.0, 'give up when the first answer has not come within this [s]', low=0.1
     )
     patience_s: float = option(
-        10.0, 'end when no answer came for this long after the first [s]', low=0.1
+        30.0, 'end when no answer came for this long after the first [s]', low=0.1
     )
     min_recall: float = option(
         0.0,
@@ -111,7 +113,7 @@ class JudgeNode(Node):
         self._repeated: Publisher | None = None
         self._truth = truth(self._config)
         self._started_s = time.monotonic()
-        self.create_timer(0.2, self._look, clock=STEADY)
+        self._looking = self.create_timer(0.2, self._look, clock=STEADY)
         once(self, lambda: self.get_logger().info(f'judges {len(self._truth)} pictures'))
 
     def close(self) -> bool:
@@ -139,26 +141,33 @@ class JudgeNode(Node):
             self._repeated = self.create_publisher(LocalizerStatus, '~/heard', RECENT)
         if self._heard_s is None:
             if time.monotonic() > self._started_s + self._config.first_answer_s:
+                self._looking.cancel()
                 raise CaptureError(self._why_silent())
             return
         missing = [stamp for stamp in self._truth if not self._answered(stamp)]
         if missing and time.monotonic() < self._heard_s + self._config.patience_s:
             return
+        self._looking.cancel()  # the executor may call it once more before it ends
         if missing:
             self.get_logger().warning(f'{len(missing)} pictures were not answered: dropped')
         raise Finished(self._judge())
 
     def _why_silent(self) -> str:
         within = f'within first_answer_s = {self._config.first_answer_s:g} s'
+        service, topic = self._localizer.service, self.resolve_topic_name('localizer/status')
+        if not self._localizer.offered:
+            return (
+                f'nobody offers {service} {within}: start the localizer, or tell its name by'
+                ' -r localizer/get_state:=NAME/get_state, and so for status and sensor_pose'
+            )
         if self._repeated is None:
             return (
-                f'nobody answered on {self._localizer.service} {within}: start the localizer in'
-                ' this namespace, or set first_answer_s higher'
+                f'nobody answers on {service} {within}: the localizer may still be loading its'
+                ' map; set first_answer_s higher'
             )
-        topic = self.resolve_topic_name('localizer/status')
         return (
-            f'no answer came on {topic} {within}: see why the localizer is silent, whether the'
-            ' player plays to its topics, or set first_answer_s higher'
+            f'no answer came on {topic} {within}: see why the localizer is silent, and whether the'
+            ' player plays to its topics'
         )
 
     def _answered(self, stamp: int) -> bool:
@@ -183,8 +192,10 @@ class JudgeNode(Node):
         status = self._statuses.get(stamp)
         if status is None:
             return Rejected('dropped', 'a newer picture came before it was worked on')
-        if stamp not in self._poses:
+        if not status.accepted:
             return Rejected(status.reason, status.detail)
+        if stamp not in self._poses:
+            return Rejected('dropped', 'it was accepted, but its pose did not come')
         pose = self._poses[stamp].pose
         return PoseEstimate(matrix_from_pose(pose.pose), np.reshape(pose.covariance, (6, 6)))
 

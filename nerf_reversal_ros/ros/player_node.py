@@ -18,6 +18,7 @@ from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.reachability import LOOK_S
 from nerf_reversal_ros.ros.running import DONE, Finished, once, RECENT, run
 from nerf_reversal_ros.ros.settings import PlayerConfig
 
@@ -46,7 +47,7 @@ class PlayerNode(Node):
         self._asked_ns = 0
         self._unanswered = 0
         if topic := self._config.lockstep_topic:
-            # Recent ones too: the localizer may discover this subscription after its first answer.
+            # Recent ones too: who answers may discover this subscription after its first answer.
             self.create_subscription(LocalizerStatus, topic, self._on_status, RECENT)
         self._bag_clock: Publisher | None = None
         if self._config.clock:
@@ -69,7 +70,7 @@ class PlayerNode(Node):
             with Bag(Path(self._config.bag)) as bag:
                 publishers = self._made_publishers(bag)
                 pictures = [name for name in publishers if bag.topics[name] in PICTURES]
-                self._wait_for_subscribers([publishers[name] for name in pictures])
+                self._wait_for_others([publishers[name] for name in pictures])
                 sent = self._play_once(bag, publishers, pictures)
                 while self._config.loop and not self._stopping.is_set():
                     sent += self._play_once(bag, publishers, pictures)
@@ -104,26 +105,36 @@ class PlayerNode(Node):
             raise CaptureError(f'no topic of the bag {bag.path} can be played')
         return publishers
 
-    def _wait_for_subscribers(self, publishers: list[Publisher]) -> None:
-        wanted = self._config.wait_for if publishers else 0
-        answers = self._config.lockstep_topic
-        give_up_s = time.monotonic() + self._config.wait_timeout_s
-        while True:
-            heard = max((p.get_subscription_count() for p in publishers), default=0) >= wanted
-            answered = not answers or self.count_publishers(answers) > 0
-            if heard and answered:
-                break
+    def _wait_for_others(self, publishers: list[Publisher]) -> None:
+        """Wait for who subscribes to the pictures and for who answers; tell who is missing."""
+        timeout_s, started_s = self._config.wait_timeout_s, time.monotonic()
+        told_s = started_s
+        while missing := self._missing(publishers):
+            who, remedy = missing
+            now_s = time.monotonic()
+            if now_s > started_s + timeout_s:
+                raise ConfigError(f'{who} after {timeout_s:g} s: {remedy}')
+            if now_s > told_s + LOOK_S:
+                told_s = now_s
+                self.get_logger().info(f'waits, for {who}: {remedy}')
             if self._stopping.wait(0.05):
                 return
-            if time.monotonic() > give_up_s:
-                topics = ', '.join(p.topic_name for p in publishers)
-                missing = f'publishes {answers}' if heard else f'subscribes to {topics}'
-                raise ConfigError(
-                    f'nobody {missing} after {self._config.wait_timeout_s:g} s: start the'
-                    ' localizer, remap the topics (-r /old:=/new), or set wait_for to 0'
-                )
         # They must have discovered us as well: best effort loses what is sent before.
         self._stopping.wait(DISCOVERY_S)
+
+    def _missing(self, publishers: list[Publisher]) -> tuple[str, str] | None:
+        """Return who is not there yet, and what is to be done about it; None: all are there."""
+        answers, wanted = self._config.lockstep_topic, self._config.wait_for if publishers else 0
+        if max((p.get_subscription_count() for p in publishers), default=0) < wanted:
+            topics = ', '.join(p.topic_name for p in publishers)
+            remedy = 'start the localizer, remap the topics (-r /old:=/new), or set wait_for to 0'
+            return f'nobody subscribes to {topics}', remedy
+        if answers and not self.count_publishers(answers):
+            return f'nobody publishes {answers}', (
+                'start the localizer, and the judge if this is its topic, or set lockstep_topic to'
+                ' where the answers come'
+            )
+        return None
 
     def _play_once(self, bag: Bag, publishers: dict[str, Publisher], pictures: list[str]) -> int:
         lockstep, sent, first_ns, started_s = bool(self._config.lockstep_topic), 0, 0, 0.0
@@ -138,6 +149,8 @@ class PlayerNode(Node):
                 self._stopping.wait(max(0.0, due_s - time.monotonic()))
             elif raw.topic in pictures and publisher.get_subscription_count() > 0:
                 self._wait_for_answer()
+                if self._stopping.is_set():
+                    break
                 self._asked_ns = raw.stamp_ns
                 self._answered.clear()
             if self._bag_clock is not None:
@@ -149,8 +162,17 @@ class PlayerNode(Node):
         return sent
 
     def _wait_for_answer(self) -> None:
-        if not self._answered.wait(self._config.lockstep_timeout_s):
-            self._unanswered += 1
+        """Wait until the picture that was sent is answered; stop where nobody can answer."""
+        topic = self._config.lockstep_topic
+        give_up_s = time.monotonic() + self._config.lockstep_timeout_s
+        while not (self._stopping.is_set() or self._answered.wait(0.1)):
+            gone = not self.count_publishers(topic)
+            if gone:
+                self.get_logger().warning(f'nobody publishes {topic} any more: plays no further')
+                self._stopping.set()
+            if gone or time.monotonic() > give_up_s:
+                self._unanswered += 1
+                return
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ when on nothing is lost any more, because the other node has discovered the subs
 """
 
 from collections.abc import Iterable
+import math
 import time
 from typing import Any
 
@@ -60,13 +61,13 @@ def latched(node: Node, topic: str) -> str:
 
 class Acquaintance:
     """
-    Finds out when a lifecycle node has discovered all that a node of ours made before.
+    Finds out when a lifecycle node has discovered the subscriptions that ours made before.
 
     What somebody publishes before it has discovered a subscription is lost to it, also a reliable
     one; that a third node knows both does not help, for each two discover each other by
-    themselves, some of them only when Fast DDS announces them again, after 3 s. But DDS announces
-    what a node makes in that order, and a service answers only a client that it knows: so an
-    answer tells.
+    themselves, some of them only when Fast DDS announces them again, after 3 s. But a service
+    answers only a client that it has discovered, and Fast DDS and Cyclone DDS announce what a
+    node makes in that order: so an answer tells.
 
     Parameters
     ----------
@@ -82,24 +83,26 @@ class Acquaintance:
         service = f'{name}/get_state'
         self._client = node.create_client(GetState, service)
         self.service: str = node.resolve_service_name(service)
-        """Full name of what it is asked."""
-        self._asked: Future | None = None
-        self._asked_s = 0.0
+        """Full name of what is asked."""
+        self._asked_s = -math.inf
         self._made = False
+
+    @property
+    def offered(self) -> bool:
+        """Whether there is somebody to ask."""
+        return bool(self._client.service_is_ready())
 
     def made(self) -> bool:
         """Ask, again from time to time, and tell whether it has answered; to be called often."""
-        if self._made or not self._client.service_is_ready():
-            return self._made
-        if self._asked is not None and self._asked.done():
-            self._made = True
-        elif self._asked is None or time.monotonic() > self._asked_s + self._PATIENCE_S:
-            # An answer to a client that was not known yet is lost: ask again.
-            if self._asked is not None:
-                self._client.remove_pending_request(self._asked)
-            self._asked = self._client.call_async(GetState.Request())
-            self._asked_s = time.monotonic()
+        now_s = time.monotonic()
+        if not self._made and self.offered and now_s > self._asked_s + self._PATIENCE_S:
+            # An answer to a client that was not known yet was lost; any other one will do.
+            self._client.call_async(GetState.Request()).add_done_callback(self._on_answer)
+            self._asked_s = now_s
         return self._made
+
+    def _on_answer(self, _: Future) -> None:
+        self._made = True
 
 
 class Warnings:

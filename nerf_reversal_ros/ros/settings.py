@@ -145,7 +145,7 @@ class PlayerConfig(Checked):
         ' send the next picture when one was answered; ignores rate',
     )
     lockstep_timeout_s: float = option(
-        60.0, 'warn and go on when a picture is not answered for this long [s]', low=0.01
+        20.0, 'warn and go on when a picture is not answered for this long [s]', low=0.01
     )
 
     def __post_init__(self) -> None:
