@@ -466,13 +466,17 @@ def test_a_map_from_a_tiny_nerfacto_tells_what_baking_lost(built):
 
 
 @installed
-@pytest.mark.parametrize('number', [3, 14, 29])
-def test_a_picture_is_localized_with_a_baked_nerfacto(built, number):
+def test_pictures_are_localized_with_a_baked_nerfacto_and_none_wrongly(built):
+    """A few may be rejected: so small a regressor comes too far from some places of the walk."""
     localizer = open_localizer(built, LocalizerConfig(device='cpu', min_probability=0.5))
-    outcome = localizer.localize(render_box_room(WALK[number], CAMERA)[0], CAMERA)
-    assert isinstance(outcome, PoseEstimate), outcome
-    errors = pose_errors(outcome.map_from_camera[None], WALK[number][None])
-    assert errors.translation[0] < 0.04 and np.degrees(errors.rotation[0]) < 0.8
+    poses = WALK[::4]
+    pictures = [render_box_room(pose, CAMERA)[0] for pose in poses]
+    outcomes = [localizer.localize(rgb, CAMERA) for rgb in pictures]
+    found = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, PoseEstimate)]
+    assert len(found) >= 9, outcomes  # of 12
+    estimated = np.stack([outcomes[i].map_from_camera for i in found])
+    errors = pose_errors(estimated, poses[found])
+    assert errors.translation.max() < 0.04 and np.degrees(errors.rotation).max() < 0.8
 
 
 @installed

@@ -208,14 +208,17 @@ def test_held_out_pictures_calibrate_and_nothing_else(built):
     assert len(before) == 24 and not before & held_out
 
 
-@pytest.mark.parametrize('number', [2, 11, 19, 27])
-def test_a_picture_of_the_bags_room_is_localized_in_the_map_of_a_run(built, number):
-    at = walk(33)[number]
+def test_pictures_of_the_bags_room_are_localized_in_the_map_of_a_run_and_none_wrongly(built):
+    """A few may be rejected: so small a regressor comes too far from some places of the walk."""
     localizer = open_localizer(built[0], LocalizerConfig(device='cpu', min_probability=0.5))
-    outcome = localizer.localize(render_box_room(at, CAMERA)[0], CAMERA)
-    assert isinstance(outcome, PoseEstimate), outcome
-    errors = pose_errors(outcome.map_from_camera[None], at[None])
-    assert errors.translation[0] < 0.04 and np.degrees(errors.rotation[0]) < 1.0
+    poses = walk(33)[::3]
+    pictures = [render_box_room(pose, CAMERA)[0] for pose in poses]
+    outcomes = [localizer.localize(rgb, CAMERA) for rgb in pictures]
+    found = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, PoseEstimate)]
+    assert len(found) >= 8, outcomes  # of 11
+    estimated = np.stack([outcomes[i].map_from_camera for i in found])
+    errors = pose_errors(estimated, poses[found])
+    assert errors.translation.max() < 0.04 and np.degrees(errors.rotation).max() < 1.0
 
 
 # ---- without one
