@@ -487,7 +487,7 @@ def test_a_walk_without_depth_becomes_a_map_that_tells_so_and_nothing_wrong(tmp_
         nerfstudio=replace(TINY, steps=30, rays_per_step=128, bake_views=8, bake_size=48),
         field=VoxelFieldConfig(voxel_m=0.05, steps=10, rays_per_step=512, validation_share=0.1),
         synthesis=SynthesisConfig(views=10, width=32, min_opacity=0, clearance_m=0, near_m=0),
-        regressor=RegressorConfig(components=8, epochs=1),
+        regressor=RegressorConfig(components=8, epochs=12),
     )
     told = []
     built = build_map(

@@ -306,7 +306,7 @@ def build(run, map_dir, *more):
         'nerfstudio: {bake_views: 12, bake_size: 64}\n'
         'field: {voxel_m: 0.1, steps: 2, rays_per_step: 256}\n'
         'synthesis: {views: 4, width: 32, min_opacity: 0, max_near_share: 1, clearance_m: 0}\n'
-        'regressor: {components: 4, epochs: 1}\n'
+        'regressor: {components: 4, epochs: 12}\n'
         'atlas: {views: 4, size: 64}\n'
     )
     command = [
