@@ -9,6 +9,7 @@ import launch_standin
 from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
+from rcl_interfaces.srv import GetParameters
 from ros_rig import camera_info, odometry, picture, Process, raw_picture, Rig, wait_until
 import yaml
 
@@ -32,6 +33,7 @@ FILES = (
     'localize.launch.py',
     'play.launch.py',
     'record.launch.py',
+    'rviz.launch.py',
 )
 
 
@@ -110,11 +112,11 @@ def test_the_topic_of_the_pictures_follows_the_transport(tmp_path, arguments, to
         ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig, SmoothingConfig)),
     ],
 )
-def test_a_shipped_parameter_file_holds_known_names_and_their_defaults(node, classes):
+def test_a_shipped_parameter_file_holds_all_names_and_their_defaults(node, classes):
     file = LAUNCH.parent / f'config/{node}.yaml'
     given = yaml.safe_load(file.read_text())[f'/**/{node}']['ros__parameters']
     known = {name: value for cls in classes for name, value in vars(cls()).items()}
-    assert given.items() <= known.items()
+    assert given == {name: known[name] for name in known.keys() - {'map_dir', 'autostart'}}
 
 
 def test_close_loops_starts_a_loop_closer_on_the_topics_it_is_given(tmp_path):
@@ -192,16 +194,56 @@ def test_localize_for_raw_pictures_sets_the_profile_for_both_names_of_fast_dds(t
     assert str(LAUNCH.parent / 'config/localizer.yaml') in words
 
 
-def test_localize_starts_rviz_with_our_display_if_it_is_asked_to(tmp_path):
-    description = launch_standin.load(LAUNCH / 'localize.launch.py')
-    given = {'map': 'kitchen', 'rviz': 'true', 'use_sim_time': 'true'}
-    localizer, rviz = launch_standin.started(description, tmp_path, **given)
-    assert (localizer[0], rviz[0]) == ('localizer', 'rviz2')
-    option, display = rviz[1][:2]
-    assert option == '-d'
-    assert Path(display).samefile(LAUNCH.parent / 'rviz/nerf_reversal.rviz')
-    parameters = yaml.safe_load(Path(rviz[1][-1]).read_text())
-    assert parameters['/**']['ros__parameters'] == {'use_sim_time': True}
+def test_what_localize_is_not_given_stays_as_the_params_file_has_it(tmp_path):
+    (tmp_path / 'slow0').mkdir()
+    file = tmp_path / 'mine.yaml'
+    mine = '{image_transport: raw, reliability: reliable, use_sim_time: true}'
+    file.write_text(f'/**/localizer:\n  ros__parameters: {mine}\n')
+    given = {'map': str(tmp_path / 'slow0'), 'params_file': str(file)}
+    _, words, _ = only('localize.launch.py', tmp_path, **given, autostart='false')
+    assert not any('image' in word for word in words)  # nor are the topics remapped
+    rig = Rig()
+    with Process('localizer', *words[1:]) as process:
+        process.says('waits to be configured')
+        names = ['image_transport', 'autostart', 'use_sim_time', 'map_dir']
+        values = rig.call(GetParameters, 'localizer/get_parameters', names=names).values
+        assert values[0].string_value == 'raw'
+        assert (values[1].bool_value, values[2].bool_value) == (False, True)
+        assert values[3].string_value == given['map']
+    rig.close()
+    given |= {'transport': 'compressed', 'image': '/front'}  # goes before the file
+    _, words, _ = only('localize.launch.py', tmp_path, **given)
+    with Process('localizer', *words[1:]) as process:
+        process.says('localizes the pictures of /front')
+
+
+def test_rviz_shows_the_localizer_of_a_namespace(tmp_path):
+    given = {'namespace': '/robot1', 'use_sim_time': 'true'}
+    executable, words, _ = only('rviz.launch.py', tmp_path, **given)
+    assert (executable, words[0]) == ('rviz2', '-d')
+    assert Path(words[1]).samefile(LAUNCH.parent / 'rviz/nerf_reversal.rviz')
+    assert {'__ns:=/robot1', '/tf:=tf', '/tf_static:=tf_static'} <= set(words)
+    (file,) = [word for at, word in enumerate(words) if words[at - 1] == '--params-file']
+    assert yaml.safe_load(Path(file).read_text())['/**']['ros__parameters'] == {
+        'use_sim_time': True
+    }
+
+
+def test_what_rviz_shows_is_what_the_localizer_publishes_in_whatever_namespace(tmp_path):
+    shown = yaml.safe_load((LAUNCH.parent / 'rviz/nerf_reversal.rviz').read_text())
+    displays = shown['Visualization Manager']['Displays']
+    topics = {one['Name']: one['Topic']['Value'] for one in displays if 'Topic' in one}
+    assert not any(topic.startswith('/') for topic in topics.values())
+    (tmp_path / 'slow0').mkdir()
+    _, words, _ = only(
+        'localize.launch.py', tmp_path, map=str(tmp_path / 'slow0'), namespace='/robot1'
+    )
+    rig = Rig('/robot1')
+    with Process('localizer', *words[1:]) as process:
+        process.says('localizes the pictures of')
+        for topic in topics.values():
+            assert wait_until(lambda topic=topic: rig.node.count_publishers(topic) == 1), topic
+    rig.close()
 
 
 def test_evaluate_plays_a_bag_in_lockstep_and_judges_what_the_localizer_says(tmp_path):
