@@ -71,6 +71,10 @@ def test_ros2_run_finds_an_executable_of_each_node(prefix, node):
     assert f'nerf_reversal_ros.ros.{node}_node import main' in executable.read_text()
 
 
+def test_ros2_run_finds_the_example_that_tells_an_initial_pose(prefix):
+    assert os.access(prefix / 'lib/nerf_reversal_ros/initial_pose.py', os.X_OK)
+
+
 def imported_packages(folders: tuple[str, ...]) -> set[str]:
     """Return what the Python files of some folders import, without what Python itself has."""
     found = set()
@@ -87,7 +91,7 @@ def imported_packages(folders: tuple[str, ...]) -> set[str]:
 def test_package_xml_names_every_ros_package_that_is_imported_or_launched():
     manifest = ElementTree.parse(REPOSITORY / 'package.xml').getroot()
     named = {item.text for item in manifest if item.tag in ('depend', 'exec_depend')}
-    of_pip = {'cv2', 'numpy'}
+    of_pip = {'cv2', 'numpy', 'scipy'}
     of_ros = imported_packages(('nerf_reversal_ros/ros', 'launch', 'examples')) - of_pip
     assert {'rclpy', 'rcl_interfaces', 'rosgraph_msgs', 'launch_ros', 'tf2_ros'} <= of_ros
     in_python = {'tf2_ros': 'tf2_ros_py'}  # the package that holds the Python of that name

@@ -12,6 +12,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 import numpy as np
 import pytest
 from ros_rig import PYTHONPATH, Rig, wait_until
+from scipy.spatial.transform import Rotation
 import yaml
 
 from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
@@ -38,22 +39,56 @@ def rig():
     rig.close()
 
 
-def where(second, std_m):
+def where(second, std_m, *, std_deg=1.0, frame='map', roll_deg=0.0):
     message = PoseWithCovarianceStamped()
-    message.header.frame_id, message.header.stamp.sec = 'map', second
+    message.header.frame_id, message.header.stamp.sec = frame, second
     message.pose.pose.position.x = float(second)
+    q = message.pose.pose.orientation
+    q.x, q.y, q.z, q.w = Rotation.from_euler('ZX', (30, roll_deg), degrees=True).as_quat()
     message.pose.covariance[0] = message.pose.covariance[7] = std_m**2
+    message.pose.covariance[35] = np.radians(std_deg) ** 2
     return message
 
 
 def test_initial_pose_sends_the_first_sure_pose_once_and_ends(rig):
     heard = rig.collect(PoseWithCovarianceStamped, '/initialpose')
-    with example('initial_pose.py') as process:
+    with example('initial_pose.py', stderr=subprocess.PIPE, text=True) as process:
         rig.publish('nerf_pose_with_covariance', where(1, 0.2))
         rig.publish('nerf_pose_with_covariance', where(2, 0.01))
-        assert process.wait(30) == 0
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0
+    assert 'a pose is unsure by 0.200 m and 1.0 deg' in said
+    assert 'sent x 2.00 m, y 0.00 m, yaw 30 deg' in said
     assert wait_until(lambda: heard, 5)
     assert [(m.header.frame_id, m.header.stamp.sec) for m in heard] == [('map', 2)]
+
+
+@pytest.mark.parametrize(
+    ('given', 'sentence'),
+    [
+        ({'roll_deg': -90.0}, 'is tilted by 90 deg, as that of a camera is: set base_frame and'),
+        ({'frame': 'nerf_map'}, 'is in the frame nerf_map, not in map: set map_frame of the'),
+        ({'std_deg': 170.0}, 'is unsure by 0.010 m and 170.0 deg'),
+        ({'std_deg': np.nan}, 'is unsure by 0.010 m and nan deg'),
+    ],
+)
+def test_initial_pose_sends_nothing_that_amcl_would_misread(rig, given, sentence):
+    heard = rig.collect(PoseWithCovarianceStamped, '/initialpose')
+    with example('initial_pose.py', stderr=subprocess.PIPE, text=True) as process:
+        rig.publish('nerf_pose_with_covariance', where(1, 0.01, **given))
+        assert says(process, f'a pose {sentence}')
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 1
+    assert not heard
+
+
+def test_initial_pose_takes_the_frame_that_it_is_told(rig):
+    heard = rig.collect(PoseWithCovarianceStamped, '/initialpose')
+    with example('initial_pose.py', '--ros-args', '-p', 'global_frame:=grid') as process:
+        rig.publish('nerf_pose_with_covariance', where(1, 0.01, frame='grid'))
+        assert process.wait(30) == 0
+    assert wait_until(lambda: heard, 5)
 
 
 def says(process, text):
@@ -67,7 +102,7 @@ def test_initial_pose_of_a_namespaced_robot_says_what_it_waits_for_and_is_heard(
         contextlib.closing(Rig('/robot1')) as rig,
         example('initial_pose.py', *words, stderr=subprocess.PIPE, text=True) as process,
     ):
-        wanted = 'waits for a pose surer than 0.05 m on /robot1/nerf_pose_with_covariance'
+        wanted = 'waits for a pose surer than 0.05 m, 5.0 deg on /robot1/nerf_pose_with_covariance'
         assert says(process, wanted)
         rig.publish('nerf_pose_with_covariance', where(2, 0.01))
         assert says(process, 'has a pose; waits for somebody on /robot1/initialpose')
