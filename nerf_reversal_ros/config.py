@@ -338,7 +338,7 @@ class LocalizerConfig(Checked):
     )
     max_std_m: float = option(
         0.02,
-        'reject a pose whose position is less certain than this (standard deviation) [m]',
+        'reject a pose whose position has a larger standard deviation than this [m]',
         low=1e-4,
         read_only=False,
     )

@@ -2,17 +2,23 @@
 Where odom is in map, smoothed, and slow to believe a jump.
 
 What steers by TF must not be shaken by the centimetre by which poses differ from picture to
-picture, nor thrown across the room by one wrong pose. A robot that was carried away is believed
-all the same, when several poses in turn say so.
+picture, nor thrown across the room by one wrong pose, nor by the same one again and again, as a
+robot has it that stands before a view like another. A robot that was carried away is believed all
+the same, when several poses in turn, of different views or a second apart, say so.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.config import Checked, option
 from nerf_reversal_ros.geometry import Array, inverse, pose, pose_errors
+from nerf_reversal_ros.odometry_check import PATIENCE_S
+
+OTHER_VIEW_M, OTHER_VIEW_DEG = 0.05, 2.0
+"""When the odometry moved by more than one of these, a pose is of another view."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,29 @@ class SmoothingConfig(Checked):
         high=10.0, read_only=False,
     )  # fmt: skip
     tf_jump_poses: int = option(
-        3, 'until so many poses in turn agree with each other on it', low=1, high=100,
-        read_only=False,
+        3, 'until so many poses in turn, of different views or a second apart, agree on it',
+        low=1, high=100, read_only=False,
     )  # fmt: skip
+    tf_planar: bool = option(
+        False,
+        'leave out height, roll and pitch, as nav2 wants it of a robot that drives on a floor',
+        read_only=False,
+    )
+    tf_max_age_s: float = option(
+        0.0,
+        'broadcast nothing more when the last pose came so long ago [s]; 0: go on for ever, so'
+        ' that the robot drives on by its odometry',
+        low=0.0,
+        read_only=False,
+    )
+
+
+class _Jump(NamedTuple):
+    """A pose that would move the robot far."""
+
+    stamp_ns: int
+    map_from_odom: Array
+    odom_from_base: Array
 
 
 class MapFromOdom:
@@ -56,10 +82,10 @@ class MapFromOdom:
     def __init__(self) -> None:
         self.present: Array | None = None
         """``map_from_odom`` (4, 4), or None before the first pose."""
-        self._jumps: list[Array] = []
+        self._jumps: list[_Jump] = []
 
     def follow(
-        self, map_from_base: Array, odom_from_base: Array, config: SmoothingConfig
+        self, stamp_ns: int, map_from_base: Array, odom_from_base: Array, config: SmoothingConfig
     ) -> Array:
         """
         Take a pose (4, 4), and the odometry (4, 4) of the same time; return what is believed.
@@ -67,6 +93,8 @@ class MapFromOdom:
         How far a jump goes is measured where the robot is, not at the origin of odom, which may
         be far away.
         """
+        if config.tf_planar:
+            map_from_base, odom_from_base = _planar(map_from_base), _planar(odom_from_base)
         new = map_from_base @ inverse(odom_from_base)
         if self.present is None:
             self.present = new
@@ -74,9 +102,11 @@ class MapFromOdom:
             self._jumps.clear()
             self.present = _between(self.present, new, odom_from_base, config.tf_smoothing)
         else:
-            if self._jumps and _apart(self._jumps[-1], new, odom_from_base, config):
+            jump = _Jump(stamp_ns, new, odom_from_base)
+            if self._jumps and _apart(self._jumps[-1].map_from_odom, new, odom_from_base, config):
                 self._jumps.clear()
-            self._jumps.append(new)
+            if not self._jumps or _tells_more(self._jumps[-1], jump):
+                self._jumps.append(jump)
             if len(self._jumps) >= config.tf_jump_poses:
                 self._jumps.clear()
                 self.present = new
@@ -86,6 +116,22 @@ class MapFromOdom:
         """Know nothing again."""
         self.present = None
         self._jumps.clear()
+
+
+def _tells_more(old: _Jump, new: _Jump) -> bool:
+    """Tell whether a jump is of another view than the one before, or a second later."""
+    moved = pose_errors(old.odom_from_base[None], new.odom_from_base[None])
+    return bool(
+        abs(new.stamp_ns - old.stamp_ns) >= PATIENCE_S * 1e9
+        or moved.translation[0] > OTHER_VIEW_M
+        or np.degrees(moved.rotation[0]) > OTHER_VIEW_DEG
+    )
+
+
+def _planar(frame_from_base: Array) -> Array:
+    """Return the pose (4, 4) on the floor, z up, with the same heading."""
+    yaw = np.arctan2(frame_from_base[1, 0], frame_from_base[0, 0])
+    return pose(Rotation.from_euler('z', yaw), (*frame_from_base[:2, 3], 0.0))
 
 
 def _apart(one: Array, other: Array, odom_from_base: Array, config: SmoothingConfig) -> bool:

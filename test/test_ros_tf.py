@@ -1,6 +1,7 @@
 """TF over DDS, on the real /tf and /tf_static: the mounting, map -> odom, odometry from it."""
 
 import contextlib
+import threading
 import time
 
 from driving import drifted, walked
@@ -152,6 +153,46 @@ def test_the_mounting_on_tf_gives_the_pose_of_the_base_as_the_parameter_does(tmp
         assert matrix_from_pose(other.pose) == pytest.approx(matrix_from_pose(one.pose), abs=1e-6)
         assert other.covariance == pytest.approx(one.covariance, abs=1e-9)
         assert not told.speakers()  # nothing is broadcast unless it is asked for
+
+
+def test_a_mounting_that_moves_is_that_of_the_time_of_the_picture(tmp_path):
+    with localized(tmp_path, base_frame='base_link') as (robot, _):
+        robot.mounted(('head', 'camera_optical', MOUNTING))
+
+        def looks(second, degrees):
+            turned = pose(Rotation.from_euler('z', degrees, degrees=True))
+            robot.moves(second, turned, odom='base_link', base='head')
+
+        looks(9, 0.0)
+        looks(10, 0.0)
+        looks(10.5, 40.0)  # turned before the picture of second 10 comes
+        assert wait_until(lambda: robot.shows(1.0, 10).accepted)
+        assert wait_until(lambda: robot.poses)
+        assert matrix_from_pose(robot.poses[-1].pose.pose) == pytest.approx(base_at(1.0), abs=1e-6)
+
+        late = robot.shows(1.0, 12)  # nothing is known of that time, also half a second later
+        assert late.reason == LocalizerStatus.NO_MOUNTING
+        assert 'extrapolation into the future' in late.detail
+        later = threading.Timer(0.2, looks, (13, 40.0))  # while the picture waits for it
+        later.start()
+        assert robot.shows(1.0, 13).accepted
+        assert wait_until(lambda: len(robot.poses) > 1)
+        there = pose(None, (1.0, 0.2, 0.3)) @ inverse(
+            pose(Rotation.from_euler('z', 40, degrees=True)) @ MOUNTING
+        )
+        assert matrix_from_pose(robot.poses[-1].pose.pose) == pytest.approx(there, abs=1e-6)
+
+
+def test_map_to_odom_ends_with_the_age_that_is_set_and_goes_on_with_the_next_pose(tmp_path):
+    given = {**BASED, 'publish_tf': True, 'tf_rate_hz': 50.0, 'tf_max_age_s': 0.5}
+    with localized(tmp_path, **given) as (robot, process):
+        robot.goes(1.0, 1)
+        process.says('(tf_max_age_s is 0.5): map -> odom is not broadcast until one comes')
+        time.sleep(0.2)  # what was sent before has come
+        robot.sent.clear()
+        time.sleep(0.5)
+        assert not robot.sent
+        assert robot.goes(1.0, 2) == pytest.approx(odom_at(1.0), abs=1e-6)
 
 
 def test_map_to_odom_puts_the_base_where_the_picture_was_taken(tmp_path):

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 import threading
+import time
 
 from rclpy.node import Node
 from std_msgs.msg import Header
@@ -16,6 +17,8 @@ from nerf_reversal_ros.ros.transforms import Broadcast, FrameError, LATEST, Tran
 
 MAX_WAITING = 30
 """So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
+MOUNTING_S = 0.5
+"""So long a picture waits for what TF has of a mounting that moves, at the picture's time."""
 NO_ODOMETRY = 'publish the odometry on TF or set publish_tf to false'
 
 
@@ -58,9 +61,12 @@ class Frames:
             needed_by = f'base_frame {config.base_frame}'
             self._transforms = Transforms(node, needed_by, 'set the parameter mounting')
 
-    def base_from_camera(self, picture_frame: str) -> Array | None:
+    def base_from_camera(self, header: Header) -> Array | None:
         """
-        Return where the camera is mounted, (4, 4), or None when its own pose is wanted.
+        Return where the camera was mounted, (4, 4), or None when its own pose is wanted.
+
+        ``header`` is the picture's. A mounting that moves, on a mast or an arm, is waited for
+        until TF has that of the picture's time; of a picture without a stamp it is the latest.
 
         Raises
         ------
@@ -70,9 +76,16 @@ class Frames:
         if not self._config.base_frame or self._mounting is not None:
             return self._mounting
         assert self._transforms is not None
-        camera_frame = self._config.camera_frame or picture_frame
+        base, camera = self._config.base_frame, self._config.camera_frame or header.frame_id
         remedy = 'publish it or set the parameter mounting'
-        return self._transforms.lookup(self._config.base_frame, camera_frame, LATEST, remedy)[1]
+        stamp_ns, give_up_s = nanoseconds(header.stamp), time.monotonic() + MOUNTING_S
+        while True:
+            latest_ns, latest = self._transforms.lookup(base, camera, LATEST, remedy)
+            if latest_ns == 0 or stamp_ns == 0:
+                return latest
+            if stamp_ns <= latest_ns or time.monotonic() > give_up_s:
+                return self._transforms.lookup(base, camera, stamp_ns, remedy)[1]
+            time.sleep(0.01)
 
     def start(self) -> None:
         """Broadcast map -> odom from now on, if publish_tf is set."""
@@ -138,7 +151,7 @@ class Frames:
                 except FrameError as error:
                     self._warn(str(error))
                 else:
-                    broadcast.follow(map_from_base, odom_from_base)
+                    broadcast.follow(stamp_ns, map_from_base, odom_from_base)
 
     def _warn(self, sentence: str) -> None:
         self._node.get_logger().warning(sentence, throttle_duration_sec=10.0)

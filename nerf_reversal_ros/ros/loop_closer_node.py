@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 import numpy as np
@@ -21,6 +22,7 @@ from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.loop_closure import Closure, LoopCloser
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LoopClosure
+from nerf_reversal_ros.ros.closure_statistics import ClosureStatistics
 from nerf_reversal_ros.ros.odometry import nanoseconds, odom_from_base
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.poses import (
@@ -77,7 +79,9 @@ class LoopCloserNode(Node):
             self._subscribe(Odometry, 'odom', self._on_odometry, qos)
         kind = PoseWithCovarianceStamped
         self._subscribe(kind, 'nerf_pose_with_covariance', self._on_pose, QoSProfile(depth=100))
-        self._warnings = Warnings(self.get_logger())
+        self._warnings, self._statistics = Warnings(self.get_logger()), ClosureStatistics()
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.create_timer(1.0, self._publish_diagnostics, clock=STEADY)
         self.create_timer(LOOK_S, self._look, clock=STEADY)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(max(settings.path_period_s, 0.01), self._publish_path, clock=STEADY)
@@ -122,6 +126,7 @@ class LoopCloserNode(Node):
     def _hear(self, stamp: Time, pose: Array, message: Odometry | None = None) -> None:
         jumps, stamp_ns = self._closer.jumps, nanoseconds(stamp)
         self._odom_from_base = pose
+        self._statistics.hear()
         self._closer.configure(self._options.get(LoopClosureConfig))
         closures = self._closer.hear(stamp_ns, pose)
         if self._closer.jumps > jumps:
@@ -141,6 +146,7 @@ class LoopCloserNode(Node):
 
     def _start_over(self) -> None:
         self._path_is_new = True  # an empty one
+        self._statistics.forget()
         # Who comes late is not to get what was corrected before.
         self.destroy_publisher(self._map_from_odom)
         self._map_from_odom = self._latched_correction()
@@ -164,6 +170,7 @@ class LoopCloserNode(Node):
     def _publish(self, closures: list[Closure]) -> None:
         log = self.get_logger()
         for closure in closures:
+            self._statistics.add(closure)
             self._closures.publish(self._message(closure))
             if closure.reason in TOLD:
                 sentence = f'a pose is left aside: {closure.reason} ({closure.detail})'
@@ -182,7 +189,8 @@ class LoopCloserNode(Node):
                 self._warn_if_tilted(known)
             agrees = closure.accepted or closure.reason == LoopClosure.NOTHING_NEW
             if agrees and known is not None and self._broadcast is not None:
-                self._broadcast.follow(known @ self._odom_from_base, self._odom_from_base)
+                base = self._odom_from_base
+                self._broadcast.follow(closure.stamp_ns, known @ base, base)
 
     def _warn_if_tilted(self, map_from_odom: Array) -> None:
         tilt_deg = math.degrees(math.acos(np.clip(map_from_odom[2, 2], -1.0, 1.0)))
@@ -215,6 +223,15 @@ class LoopCloserNode(Node):
             return
         self._path_is_new = False
         self._path.publish(path_message(self._settings.map_frame, self._closer.graph.path))
+
+    def _publish_diagnostics(self) -> None:
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        name = f'{self.get_fully_qualified_name().lstrip("/")}: loop closure'
+        keyframes = len(self._closer.graph.keyframes)
+        told = self._statistics.diagnostic(name, self._closer.lacking, keyframes)
+        message.status = [told]
+        self._diagnostics.publish(message)
 
     def _header(self, stamp_ns: int) -> Header:
         stamp = AnyTime(nanoseconds=stamp_ns).to_msg()

@@ -1,7 +1,7 @@
 """What the localizer node tells about its pictures: ~/status for each, /diagnostics for all."""
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import time
 from typing import NamedTuple
 
@@ -135,5 +135,10 @@ class Statistics:
         if latencies := list(self._latencies_ms):
             for share in (50, 95, 99):
                 values[f'latency p{share} [ms]'] = f'{np.percentile(latencies, share):.1f}'
-        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        return status
+        return with_values(status, values)
+
+
+def with_values(status: DiagnosticStatus, values: Mapping[str, object]) -> DiagnosticStatus:
+    """Return a status with these values, as text."""
+    status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return status

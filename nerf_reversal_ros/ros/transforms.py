@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import threading
+import time
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -69,9 +70,9 @@ class Transforms:
         FrameError
             When TF does not know it; ``remedy`` is what the user can do.
         """
-        time = AnyTime(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME)
+        when = AnyTime(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME)
         try:
-            found = self._buffer.lookup_transform(target, source, time)
+            found = self._buffer.lookup_transform(target, source, when)
         except self._tf2_ros.TransformException as error:
             known = f'TF does not know {target} <- {source} ({error}): {remedy}'
             raise FrameError(known) from error
@@ -188,15 +189,17 @@ class Broadcast:
         self._map_from_odom = MapFromOdom()
         self._lock = threading.Lock()
         self._closed = False
+        self._followed_s = time.monotonic()
         rate_hz = smoothing().tf_rate_hz
         # In a group of its own, for what else the node does must not make it late.
         group = MutuallyExclusiveCallbackGroup()
         self._timer = node.create_timer(1.0 / rate_hz, self._send, group) if rate_hz else None
 
-    def follow(self, map_from_base: Array, odom_from_base: Array) -> None:
-        """Take a pose (4, 4), and the odometry (4, 4) of the same time."""
+    def follow(self, stamp_ns: int, map_from_base: Array, odom_from_base: Array) -> None:
+        """Take a pose (4, 4), and the odometry (4, 4) of the same time [ns]."""
         with self._lock:
-            self._map_from_odom.follow(map_from_base, odom_from_base, self._smoothing())
+            self._map_from_odom.follow(stamp_ns, map_from_base, odom_from_base, self._smoothing())
+            self._followed_s = time.monotonic()
         if self._timer is None:
             self._send()
 
@@ -217,7 +220,16 @@ class Broadcast:
         with self._lock:
             if self._closed or (map_from_odom := self._map_from_odom.present) is None:
                 return
-            ahead = Duration(nanoseconds=round(self._smoothing().tf_tolerance_s * 1e9))
+            smoothing = self._smoothing()
+            age_s = time.monotonic() - self._followed_s
+            if 0.0 < smoothing.tf_max_age_s < age_s:
+                self._node.get_logger().warning(
+                    f'no pose for {age_s:.0f} s (tf_max_age_s is {smoothing.tf_max_age_s:g}):'
+                    f' {self._map_frame} -> {self._odom_frame} is not broadcast until one comes',
+                    throttle_duration_sec=10.0,
+                )
+                return
+            ahead = Duration(nanoseconds=round(smoothing.tf_tolerance_s * 1e9))
             header = Header(stamp=(self._node.get_clock().now() + ahead).to_msg())
             header.frame_id = self._map_frame
             message = TransformStamped(header=header, child_frame_id=self._odom_frame)

@@ -1,0 +1,70 @@
+"""What the loop closer node tells on /diagnostics about the poses that it was given."""
+
+from collections import Counter
+from collections.abc import Callable
+import math
+import time
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from nerf_reversal_ros.loop_closure import Closure
+from nerf_reversal_ros.msg import LoopClosure
+from nerf_reversal_ros.ros.statistics import WINDOW_S, with_values
+
+
+class ClosureStatistics:
+    """
+    Counts what the loop closer made of poses since the start, and knows what happened lately.
+
+    Parameters
+    ----------
+    clock : callable
+        Returns a time [s] that never jumps.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: Counter[str] = Counter()  # by reason
+        self._agreed_s = self._contradicted_s = self._heard_s = -math.inf
+
+    def forget(self) -> None:
+        """Wait for the first pose again; the counts go on."""
+        self._agreed_s = self._contradicted_s = -math.inf
+
+    def hear(self) -> None:
+        """Note that odometry came in."""
+        self._heard_s = self._clock()
+
+    def add(self, closure: Closure) -> None:
+        """Count what was made of a pose."""
+        self._counts[closure.reason] += 1
+        if closure.accepted or closure.reason == LoopClosure.NOTHING_NEW:
+            self._agreed_s = self._clock()
+        elif closure.reason == LoopClosure.CONTRADICTS:
+            self._contradicted_s = self._clock()
+
+    def diagnostic(self, name: str, lacking: str, keyframes: int) -> DiagnosticStatus:
+        """
+        Return the counts for /diagnostics.
+
+        A warning while no odometry comes in, while ``lacking`` tells what poses wait for, before
+        the first pose, and while poses contradict the path and none agrees with it. That none
+        comes is none: the localizer may have nothing to tell, and tells that itself.
+        """
+        now_s = self._clock()
+        status = DiagnosticStatus(name=name, level=DiagnosticStatus.WARN)
+        if now_s - self._heard_s > WINDOW_S:
+            status.message = 'no odometry comes in'
+        elif lacking:
+            status.message = lacking
+        elif now_s - self._contradicted_s <= WINDOW_S < now_s - self._agreed_s:
+            status.message = 'poses contradict the path'
+        elif self._agreed_s == -math.inf:
+            status.message = 'no pose of the localizer came yet'
+        else:
+            status.level = DiagnosticStatus.OK
+            status.message = f'the last pose agreed {now_s - self._agreed_s:.0f} s ago'
+        values: dict[str, object] = {'keyframes': keyframes, 'accepted': self._counts['']}
+        left_aside = {reason: n for reason, n in sorted(self._counts.items()) if reason}
+        values |= {f'left aside: {reason}': n for reason, n in left_aside.items()}
+        return with_values(status, values)
