@@ -90,6 +90,16 @@ def moved_covariance(covariance: Array, arm: Array) -> Array:
     return jacobian @ covariance @ jacobian.T
 
 
+def turned_covariance(covariance: Array, target_from_source: Array) -> Array:
+    """
+    Return a covariance (6, 6) about the axes of another frame, by the rotation of a (4, 4) pose.
+
+    It is of a position and of small rotations about the fixed axes of the source frame (REP 103).
+    """
+    turn = np.kron(np.eye(2), target_from_source[:3, :3])
+    return turn @ covariance @ turn.T
+
+
 def transform(target_from_source: Array, points: Array) -> Array:
     """Take points (..., 3) of the source frame to the target frame by one (4, 4) pose."""
     return points @ target_from_source[:3, :3].T + target_from_source[:3, 3]

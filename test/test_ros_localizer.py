@@ -554,6 +554,35 @@ def test_a_wait_that_makes_no_sense_is_refused(shared, seconds):
     assert answer.reason == f'timeout_s is {seconds:g}: give 0 to 60 seconds'
 
 
+def test_while_a_map_is_loaded_the_node_answers_and_keeps_its_settings(robot, tmp_path):
+    (tmp_path / 'waits').mkdir()
+    with Process('localizer', map_dir=tmp_path / 'waits', autostart=True) as process:
+        process.says('loads the map waits')
+        assert robot.state == 'configuring'
+        refused = robot.set_to('map_dir', '/elsewhere')
+        assert 'map_dir cannot change while the node is configured' in refused.reason
+        assert robot.set_to('max_rate_hz', 5.0).successful
+        (tmp_path / 'waits/go').touch()
+        process.says('localizes the pictures of')
+        assert robot.state == 'active'
+
+
+def test_no_more_pictures_are_worked_on_than_max_rate_hz_says(robot, start):
+    process = start(max_rate_hz=2.0)
+    robot.publish('camera_info', camera_info())
+    started_s = time.monotonic()
+    for second in range(1, 101):
+        robot.publish('image/compressed', picture(second=second))
+        time.sleep(0.01)
+    assert wait_until(lambda: len(robot.poses) >= 2), process.output
+    assert len(robot.statuses) <= (time.monotonic() - started_s) * 2.0 + 1
+    assert robot.set_to('max_rate_hz', 0.0).successful
+    seen = len(robot.statuses)
+    robot.show(picture(second=200))
+    assert wait_until(lambda: robot.statuses[-1].header.stamp.sec == 200)
+    assert robot.statuses[-1].dropped > 90 - seen
+
+
 def test_while_one_waits_for_a_picture_another_may_reset(shared):
     future = shared.ask(Localize, 'localizer/localize', timeout_s=30.0)
     assert shared.call(Trigger, 'localizer/reset').success

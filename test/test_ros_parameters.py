@@ -7,6 +7,7 @@ from rcl_interfaces.msg import ParameterType
 import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from std_msgs.msg import Header
 
 from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.errors import ConfigError
@@ -62,6 +63,9 @@ def test_a_whole_number_is_taken_for_metres(node):
     [
         ({'min_inlers': 3}, 'unknown parameter min_inlers: did you mean min_inliers?'),
         ({'zzz': 3}, 'unknown parameter zzz: known are map_dir, '),
+        ({'robot_name': 'r2'}, '(what a params file has under /** is for all nodes'),
+        ({'map_from_nerf': '1 2 3'}, 'map_from_nerf must be four numbers "x y z yaw", got'),
+        ({'map_from_nerf': '1 2 3 nan'}, 'map_from_nerf must be four numbers "x y z yaw", got'),
         ({'min_inliers': 3}, 'min_inliers must be >= 12, got 3'),
         ({'map_dir': 2024}, 'map_dir must be of type str, got 2024'),
         ({'publish_tf': "'yes'"}, "publish_tf must be of type bool, got 'yes'"),
@@ -113,7 +117,7 @@ def test_without_publish_tf_and_with_a_mounting_no_tf2_ros_is_needed(node):
     for config in (LocalizerNodeConfig(), LocalizerNodeConfig(**MOUNTED)):
         frames = Frames(node(), config)
         frames.start()
-        assert (frames.base_from_camera('camera') is None) == (not config.mounting)
+        assert (frames.base_from_camera(Header()) is None) == (not config.mounting)
         frames.close()
 
 

@@ -22,6 +22,7 @@ from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.odometry import Odometer
+from nerf_reversal_ros.ros.placement import placed_outcome, placement_from_text
 from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
@@ -90,7 +91,7 @@ class Answering:
     frames : Frames
         Knows where the camera is mounted.
     settings : LocalizerNodeConfig
-        What frames are called, and whether pictures are rectified.
+        What frames are called, where the map lies, and whether pictures are rectified.
     log : RcutilsLogger
         Of the node.
     """
@@ -111,6 +112,8 @@ class Answering:
         self.turn = threading.RLock()
         """Held while a picture is in work; who publishes its answer holds it until then."""
         self._device = config().device
+        placement = settings.map_from_nerf
+        self._map_from_nerf = placement_from_text(placement) if placement else None
         self._next: list[tuple[Callable[[], None], Future[None]]] = []
 
     def exchange(self, localizer: PictureLocalizer, forget: Callable[[], None]) -> None:
@@ -204,13 +207,15 @@ class Answering:
     def _answered(self, picture: Any, info: CameraInfo, odometer: Odometer | None) -> Answer:
         rgb = rgb_from_message(picture)
         lens = lens_from_info(info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified)
-        base_from_camera = self._frames.base_from_camera(picture.header.frame_id)
+        base_from_camera = self._frames.base_from_camera(picture.header)
         with self.turn:
             self.catch_up()
             localizer = self._localizer
             localizer.config = self._config()
             rgb = lens.undistorted_rgb(rgb)
             outcome = localizer.localize(rgb, lens.camera)
+        if self._map_from_nerf is not None:
+            outcome = placed_outcome(outcome, self._map_from_nerf)
         if odometer is not None and base_from_camera is not None:
             outcome = odometer.judge(outcome, picture.header.stamp, base_from_camera)
         status, seen = status_message(picture.header, outcome), Seen(rgb, lens.camera, outcome)

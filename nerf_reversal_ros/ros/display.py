@@ -21,6 +21,7 @@ from nerf_reversal_ros.geometry import Array, pose, transform
 from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.outcome import PoseEstimate
 from nerf_reversal_ros.ros.answering import Answer, Seen
+from nerf_reversal_ros.ros.placement import placed_surface
 from nerf_reversal_ros.ros.poses import pose_message
 from nerf_reversal_ros.ros.running import LATCHED, QUIET_EVENTS
 from nerf_reversal_ros.surface import Surface
@@ -47,6 +48,11 @@ class Shown:
     """(N, 4, 4) poses of the pictures that the map was built from."""
     surface: Surface
     """Of the room."""
+
+    def placed(self, map_from_nerf: Array) -> 'Shown':
+        """Return the same in another frame, by a pose (4, 4)."""
+        walked = map_from_nerf @ self.map_from_camera_walked
+        return Shown(self.manifest, walked, placed_surface(self.surface, map_from_nerf))
 
 
 class Display:

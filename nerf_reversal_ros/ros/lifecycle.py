@@ -1,7 +1,20 @@
 """What rclpy's lifecycle nodes lack."""
 
 from lifecycle_msgs.srv import ChangeState
+from rclpy.callback_groups import CallbackGroup
 from rclpy.lifecycle import LifecycleNode
+
+
+def change_in(group: CallbackGroup, node: LifecycleNode) -> None:
+    """
+    Make transitions in a callback group of their own, so that other services answer meanwhile.
+
+    By itself rclpy makes them in the node's default group: while a map is loaded, nobody could
+    ask for the state or for a parameter.
+    """
+    service = node._service_change_state
+    service.callback_group = group
+    group.add_entity(service)
 
 
 def refuse_impossible_transitions(node: LifecycleNode) -> None:

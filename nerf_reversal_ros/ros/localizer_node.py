@@ -18,9 +18,10 @@ from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer
 from nerf_reversal_ros.ros.display import Display, Shown
 from nerf_reversal_ros.ros.frames import Frames
-from nerf_reversal_ros.ros.lifecycle import refuse_impossible_transitions
+from nerf_reversal_ros.ros.lifecycle import change_in, refuse_impossible_transitions
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.placement import placement_from_text
 from nerf_reversal_ros.ros.reachability import Warnings
 from nerf_reversal_ros.ros.running import (
     DONE,
@@ -91,6 +92,8 @@ class LocalizerNode(LifecycleNode):
             allow_undeclared_parameters=True,  # for Parameters to refuse them with a suggestion
         )
         refuse_impossible_transitions(self)
+        changing = MutuallyExclusiveCallbackGroup()
+        change_in(changing, self)
         self._make = make
         self._state, self._failure = 'unconfigured', ''
         self._warnings = Warnings(self.get_logger())
@@ -125,16 +128,17 @@ class LocalizerNode(LifecycleNode):
         self._offered = Services(self, self)
         self.create_timer(1.0, self._publish_diagnostics, self._quick, STEADY)
         if self._settings.autostart:
-            once(self, self._start)
+            once(self, self._start, changing)
         else:
             self.get_logger().info('waits to be configured (or start it with autostart:=true)')
 
     @_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the map; a user's error leaves the node unconfigured."""
-        if not self._settings.map_dir:
-            raise ConfigError('map_dir is not set: give the folder written by the builder')
+        self._state = 'configuring'
         try:
+            if not self._settings.map_dir:
+                raise ConfigError('map_dir is not set: give the folder written by the builder')
             smoothing = partial(self._options.get, SmoothingConfig)
             self._frames = frames = Frames(self, self._settings, smoothing)
             localizer, self._shown = self._made(Path(self._settings.map_dir))
@@ -168,6 +172,7 @@ class LocalizerNode(LifecycleNode):
             self._quick,
             odometer,
             self._start_over,
+            lambda: self._settings.max_rate_hz,
         )
         self.get_logger().info(f'localizes the pictures of {self.watching.topic}')
         self._show_map()
@@ -246,11 +251,13 @@ class LocalizerNode(LifecycleNode):
         return self._options.get(LocalizerConfig)
 
     def _made(self, map_dir: Path) -> tuple[PictureLocalizer, Shown]:
-        made = self._make(map_dir, self._config())
+        localizer, shown = self._make(map_dir, self._config())
         self.get_logger().info(f'loaded the map {map_dir}')
-        for told in made[1].manifest.get('warnings', ()):
+        for told in shown.manifest.get('warnings', ()):
             self.get_logger().warning(f'map {map_dir}: {told}')
-        return made
+        if placement := self._settings.map_from_nerf:
+            shown = shown.placed(placement_from_text(placement))
+        return localizer, shown
 
     def _free(self, state: str) -> None:
         self.close()

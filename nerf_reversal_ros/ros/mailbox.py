@@ -1,7 +1,9 @@
 """Work on the newest item only: a queue never builds up."""
 
 from collections.abc import Callable
+import math
 import threading
+import time
 from typing import Generic, TypeVar
 
 T = TypeVar('T')
@@ -15,14 +17,18 @@ class Mailbox(Generic[T]):
     ----------
     work : callable
         Called in the thread with each item that is worked on. It must not raise.
+    period_s : callable, optional
+        Returns how long after an item the next one may be begun with [s].
     """
 
-    def __init__(self, work: Callable[[T], None]) -> None:
+    def __init__(
+        self, work: Callable[[T], None], period_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self.received = 0
         """Items that came since the start or the last `reset`."""
         self.dropped = 0
         """Of these, items that were replaced by a newer one before they were worked on."""
-        self._work = work
+        self._work, self._period_s = work, period_s
         self._waiting: list[T] = []
         self._changed = threading.Condition()
         self._closed = False
@@ -63,10 +69,17 @@ class Mailbox(Generic[T]):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if self._closed:
-                    return
-                item = self._waiting.pop()
+        begun_s = -math.inf
+        while (item := self._next(begun_s)) is not None:
+            begun_s = time.monotonic()
             self._work(item)
+
+    def _next(self, begun_s: float) -> T | None:
+        """Wait for an item whose time has come; None when closed."""
+        with self._changed:
+            while not self._closed:
+                rest_s = begun_s + self._period_s() - time.monotonic()
+                if self._waiting and rest_s <= 0.0:
+                    return self._waiting.pop()
+                self._changed.wait(rest_s if self._waiting else None)
+        return None

@@ -26,6 +26,10 @@ from nerf_reversal_ros.errors import ConfigError
 T = TypeVar('T')
 
 _OF_ROS_ITSELF = ('use_sim_time', 'start_type_description_service')
+_MEANT_FOR_OTHERS = (
+    ' (what a params file has under /** is for all nodes: put this under the name of the node that'
+    ' knows it, if there is one)'
+)
 _QOS_OF_ROS_ITSELF = ('qos_overrides./clock', 'qos_overrides./parameter_events')
 
 
@@ -58,7 +62,7 @@ class Parameters:
         self._changing = threading.RLock()
         self._options = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
         given = _given(node)
-        _refuse_unknown(given, list(self._options))
+        _refuse_unknown(given, list(self._options), _MEANT_FOR_OTHERS)
         self._configs: dict[type, Any] = {
             cls: from_mapping(cls, {k: v for k, v in given.items() if k in _names(cls)})
             for cls in classes
@@ -136,14 +140,14 @@ def _given(node: Node) -> dict[str, Any]:
     }
 
 
-def _refuse_unknown(given: Mapping[str, Any], known: list[str]) -> None:
+def _refuse_unknown(given: Mapping[str, Any], known: list[str], hint: str = '') -> None:
     for name in given:
         if name.startswith('qos_overrides.'):
             raise ConfigError(f'{name} is not taken: set the parameter reliability instead')
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
             remedy = f'did you mean {near[0]}?' if near else f'known are {", ".join(known)}'
-            raise ConfigError(f'unknown parameter {name}: {remedy}')
+            raise ConfigError(f'unknown parameter {name}: {remedy}{hint}')
 
 
 def _descriptor(item: 'dataclasses.Field[Any]', *, changes_unlocked: bool) -> ParameterDescriptor:

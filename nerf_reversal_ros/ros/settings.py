@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from nerf_reversal_ros.config import Checked, DEVICES, option
 from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.ros.placement import placement_from_text
 from nerf_reversal_ros.ros.poses import mounting_from_text
 
 
@@ -24,6 +25,11 @@ class LocalizerNodeConfig(Checked):
         choices=('best_effort', 'reliable'),
     )
     map_frame: str = option('map', 'frame of the poses')
+    map_from_nerf: str = option(
+        '',
+        'where the frame of the map folder lies in map_frame, "x y z yaw" [m], [deg]; empty: they'
+        ' are the same',
+    )
     base_frame: str = option(
         '', 'publish the pose of this frame, such as base_link; empty: of the camera'
     )
@@ -39,6 +45,14 @@ class LocalizerNodeConfig(Checked):
     odom_frame: str = option('odom', 'frame of the odometry, for publish_tf')
     use_odometry: bool = option(
         False, 'compare poses with the Odometry of base_frame that comes on the topic odom'
+    )
+    max_rate_hz: float = option(
+        0.0,
+        'work on no more pictures than this, the newest each time, and leave the processor to'
+        ' others; 0: on as many as there is time for [1/s]',
+        low=0.0,
+        high=1000.0,
+        read_only=False,
     )
     path_poses: int = option(1000, 'so many of the latest poses make ~/path', low=1, high=100_000)
     rectified: bool = option(
@@ -64,6 +78,8 @@ class LocalizerNodeConfig(Checked):
             )
         if not self.map_frame:
             raise ConfigError('map_frame is empty: name the frame of the poses, map say')
+        if self.map_from_nerf:
+            placement_from_text(self.map_from_nerf)
 
 
 @dataclass(frozen=True)

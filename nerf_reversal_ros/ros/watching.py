@@ -46,6 +46,8 @@ class Watching:
         Confirms or contradicts the answers; without it no odometry is subscribed to.
     start_over : callable, optional
         Called when the time of the pictures went back, as it does when a bag is played again.
+    max_rate_hz : callable, optional
+        Returns how many pictures are worked on in a second at most; 0: all.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Watching:
         group: CallbackGroup,
         odometer: Odometer | None = None,
         start_over: Callable[[], None] = lambda: None,
+        max_rate_hz: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.camera_infos = CameraInfos()
         """Those that came in."""
@@ -69,7 +72,9 @@ class Watching:
         self._asked: list[Future[Answer]] = []
         self._asking = threading.Lock()
         self._node = node
-        self.pictures: Mailbox[Image | CompressedImage] = Mailbox(self._work)
+        self.pictures: Mailbox[Image | CompressedImage] = Mailbox(
+            self._work, lambda: 1.0 / rate_hz if (rate_hz := max_rate_hz()) else 0.0
+        )
         """Holds the newest picture and counts what was dropped."""
         compressed = settings.image_transport == 'compressed'
         picture, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')

@@ -1,0 +1,64 @@
+"""
+Where the map lies in the frame of the poses.
+
+A map has the origin and the heading that its walk began with. What is there already, as the grid
+of a laser, has its own: the map is placed in that, by what both look like from above.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.geometry import Array, pose, transform, turned_covariance
+from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate
+from nerf_reversal_ros.surface import Surface
+
+
+def placement_from_text(text: str) -> Array:
+    """
+    Return map_from_nerf (4, 4) from ``x y z yaw``, in metres and degrees; both frames are z up.
+
+    Raises
+    ------
+    ConfigError
+        When there are not four finite numbers.
+    """
+    try:
+        x, y, z, yaw_deg = (float(word) for word in text.replace(',', ' ').split())
+    except ValueError:
+        x = y = z = yaw_deg = np.nan
+    if not np.all(np.isfinite([x, y, z, yaw_deg])):
+        raise ConfigError(
+            f'map_from_nerf must be four numbers "x y z yaw", got {text!r}: where the origin of'
+            ' the map lies in map_frame [m], and how far it is turned about z there [deg]'
+        )
+    return pose(Rotation.from_euler('z', yaw_deg, degrees=True), (x, y, z))
+
+
+def placed_outcome(outcome: Outcome, map_from_nerf: Array) -> Outcome:
+    """Return what the localizer answered, its poses and covariances brought to another frame."""
+    told = outcome.diagnostics
+    diagnostics = Diagnostics(
+        regressed=None if told.regressed is None else map_from_nerf @ told.regressed,
+        refined=None if told.refined is None else map_from_nerf @ told.refined,
+        scores=told.scores,
+        latency_ms=told.latency_ms,
+        regressed_covariance=_turned(told.regressed_covariance, map_from_nerf),
+        refined_covariance=_turned(told.refined_covariance, map_from_nerf),
+    )
+    if not isinstance(outcome, PoseEstimate):
+        return replace(outcome, diagnostics=diagnostics)
+    covariance = turned_covariance(outcome.covariance, map_from_nerf)
+    return PoseEstimate(map_from_nerf @ outcome.map_from_camera, covariance, diagnostics)
+
+
+def placed_surface(surface: Surface, map_from_nerf: Array) -> Surface:
+    """Return a surface brought to another frame."""
+    points = (surface.points @ map_from_nerf[:3, :3].T).astype(np.float32)
+    return Surface(transform(map_from_nerf, surface.origin_m), points, surface.colours)
+
+
+def _turned(covariance: Array | None, map_from_nerf: Array) -> Array | None:
+    return None if covariance is None else turned_covariance(covariance, map_from_nerf)

@@ -1,0 +1,46 @@
+"""The newest item is worked on, and no more of them in a second than is allowed."""
+
+import time
+
+from nerf_reversal_ros.ros.mailbox import Mailbox
+
+
+def test_of_many_items_the_newest_is_worked_on_and_rarely_enough():
+    worked = []
+    started_s = time.monotonic()
+    box = Mailbox(worked.append, lambda: 0.2)
+    for number in range(100):
+        box.put(number)
+        time.sleep(0.01)
+    assert box.close()
+    assert 2 <= len(worked) <= (time.monotonic() - started_s) / 0.2 + 1
+    assert worked == sorted(set(worked)) and worked[0] < 20  # the first one at once
+    assert box.received == 100
+    assert box.dropped >= 100 - len(worked) - 1  # one may have waited at the end
+
+
+def test_while_it_rests_it_ends_at_once_and_a_forgotten_item_is_not_worked_on():
+    worked = []
+    box = Mailbox(worked.append, lambda: 3600.0)
+    box.put('first')
+    while not worked:
+        time.sleep(0.01)
+    box.put('second')
+    box.reset()
+    assert box.waiting == 0
+    assert box.close()
+    assert worked == ['first']
+
+
+def test_a_period_that_changes_is_taken_with_the_next_item():
+    period_s, worked = [3600.0], []
+    box = Mailbox(worked.append, lambda: period_s[0])
+    box.put(1)
+    while not worked:
+        time.sleep(0.01)
+    period_s[0] = 0.0
+    box.put(2)
+    while len(worked) < 2:
+        time.sleep(0.01)
+    assert box.close()
+    assert worked == [1, 2]
