@@ -2,9 +2,10 @@
 Where odom is in map, smoothed, and slow to believe a jump.
 
 What steers by TF must not be shaken by the centimetre by which poses differ from picture to
-picture, nor thrown across the room by one wrong pose, nor by the same one again and again, as a
-robot has it that stands before a view like another. A robot that was carried away is believed all
-the same, when several poses in turn, of different views or a second apart, say so.
+picture, nor thrown across the room by one wrong pose, nor at once by one that comes again and
+again, as a robot has it that stands before a view like another. A robot that was carried away is
+believed all the same, when several poses in turn, of different views or a second apart, say so:
+by default after two seconds where it stands.
 """
 
 from dataclasses import dataclass
@@ -61,8 +62,8 @@ class SmoothingConfig(Checked):
     )
     tf_max_age_s: float = option(
         0.0,
-        'broadcast nothing more when the last pose came so long ago [s]; 0: go on for ever, so'
-        ' that the robot drives on by its odometry',
+        'broadcast nothing more when the last pose that was believed came so long ago, by the'
+        ' clock of the node [s]; 0: go on for ever, so that the robot drives on by its odometry',
         low=0.0,
         read_only=False,
     )

@@ -172,7 +172,7 @@ def test_a_mounting_that_moves_is_that_of_the_time_of_the_picture(tmp_path):
 
         late = robot.shows(1.0, 12)  # nothing is known of that time, also half a second later
         assert late.reason == LocalizerStatus.NO_MOUNTING
-        assert 'extrapolation into the future' in late.detail
+        assert 'base_link <- camera_optical until 1.50 s before the picture' in late.detail
         later = threading.Timer(0.2, looks, (13, 40.0))  # while the picture waits for it
         later.start()
         assert robot.shows(1.0, 13).accepted
@@ -181,6 +181,24 @@ def test_a_mounting_that_moves_is_that_of_the_time_of_the_picture(tmp_path):
             pose(Rotation.from_euler('z', 40, degrees=True)) @ MOUNTING
         )
         assert matrix_from_pose(robot.poses[-1].pose.pose) == pytest.approx(there, abs=1e-6)
+
+
+def test_a_mounting_on_tf_that_stands_still_is_taken_to_do_so_yet(tmp_path):
+    """As of a driver that tells where the camera is on /tf, once a second."""
+    with localized(tmp_path, base_frame='base_link') as (robot, process):
+
+        def stands(second):
+            robot.moves(second, MOUNTING, odom='base_link', base='camera_optical')
+
+        stands(10)
+        assert wait_until(lambda: robot.shows(1.0, 10).accepted), process.output
+        assert robot.shows(1.0, 11).reason == LocalizerStatus.NO_MOUNTING  # it may move
+        stands(12)
+        assert wait_until(lambda: robot.shows(1.0, 12).accepted)
+        assert robot.shows(1.0, 13).accepted
+        assert wait_until(lambda: robot.poses[-1].header.stamp.sec == 13)
+        found = matrix_from_pose(robot.poses[-1].pose.pose)
+        assert found == pytest.approx(base_at(1.0), abs=1e-6)
 
 
 def test_map_to_odom_ends_with_the_age_that_is_set_and_goes_on_with_the_next_pose(tmp_path):
@@ -192,7 +210,11 @@ def test_map_to_odom_ends_with_the_age_that_is_set_and_goes_on_with_the_next_pos
         robot.sent.clear()
         time.sleep(0.5)
         assert not robot.sent
-        assert robot.goes(1.0, 2) == pytest.approx(odom_at(1.0), abs=1e-6)
+        robot.moves(2)
+        robot.shows(2.0, 2)  # so far off that it is not believed
+        time.sleep(0.3)
+        assert not robot.sent
+        assert robot.goes(1.0, 3) == pytest.approx(odom_at(1.0), abs=1e-6)
 
 
 def test_map_to_odom_puts_the_base_where_the_picture_was_taken(tmp_path):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import threading
-import time
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -189,7 +188,7 @@ class Broadcast:
         self._map_from_odom = MapFromOdom()
         self._lock = threading.Lock()
         self._closed = False
-        self._followed_s = time.monotonic()
+        self._followed = node.get_clock().now()
         rate_hz = smoothing().tf_rate_hz
         # In a group of its own, for what else the node does must not make it late.
         group = MutuallyExclusiveCallbackGroup()
@@ -198,8 +197,10 @@ class Broadcast:
     def follow(self, stamp_ns: int, map_from_base: Array, odom_from_base: Array) -> None:
         """Take a pose (4, 4), and the odometry (4, 4) of the same time [ns]."""
         with self._lock:
+            before = self._map_from_odom.present
             self._map_from_odom.follow(stamp_ns, map_from_base, odom_from_base, self._smoothing())
-            self._followed_s = time.monotonic()
+            if self._map_from_odom.present is not before:  # else the pose was not believed
+                self._followed = self._node.get_clock().now()
         if self._timer is None:
             self._send()
 
@@ -221,7 +222,7 @@ class Broadcast:
             if self._closed or (map_from_odom := self._map_from_odom.present) is None:
                 return
             smoothing = self._smoothing()
-            age_s = time.monotonic() - self._followed_s
+            age_s = (self._node.get_clock().now() - self._followed).nanoseconds / 1e9
             if 0.0 < smoothing.tf_max_age_s < age_s:
                 self._node.get_logger().warning(
                     f'no pose for {age_s:.0f} s (tf_max_age_s is {smoothing.tf_max_age_s:g}):'
