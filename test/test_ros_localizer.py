@@ -583,6 +583,16 @@ def test_no_more_pictures_are_worked_on_than_max_rate_hz_says(robot, start):
     assert robot.statuses[-1].dropped > 90 - seen
 
 
+def test_who_asks_for_an_answer_does_not_wait_for_the_rate(robot, start):
+    start(max_rate_hz=0.01)
+    robot.publish('camera_info', camera_info())
+    robot.show(picture(second=1))
+    robot.publish('image/compressed', picture(second=2))
+    future = robot.ask(Localize, 'localizer/localize', timeout_s=30.0)
+    assert wait_until(future.done)
+    assert future.result().accepted
+
+
 def test_while_one_waits_for_a_picture_another_may_reset(shared):
     future = shared.ask(Localize, 'localizer/localize', timeout_s=30.0)
     assert shared.call(Trigger, 'localizer/reset').success

@@ -8,6 +8,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar('T')
 
+LONGEST_REST_S = 1.0
+"""Until then a shorter period is noticed."""
+
 
 class Mailbox(Generic[T]):
     """
@@ -30,6 +33,7 @@ class Mailbox(Generic[T]):
         """Of these, items that were replaced by a newer one before they were worked on."""
         self._work, self._period_s = work, period_s
         self._waiting: list[T] = []
+        self._hurried = False
         self._changed = threading.Condition()
         self._closed = False
         # A daemon, for a long computation must not hold up the end of the process.
@@ -52,6 +56,12 @@ class Mailbox(Generic[T]):
             self.received += 1
             self.dropped += len(self._waiting)
             self._waiting = [item]
+            self._changed.notify()
+
+    def hurry(self) -> None:
+        """Let the next item be worked on at once, for somebody waits for it."""
+        with self._changed:
+            self._hurried = True
             self._changed.notify()
 
     def reset(self) -> None:
@@ -79,7 +89,8 @@ class Mailbox(Generic[T]):
         with self._changed:
             while not self._closed:
                 rest_s = begun_s + self._period_s() - time.monotonic()
-                if self._waiting and rest_s <= 0.0:
+                if self._waiting and (rest_s <= 0.0 or self._hurried):
+                    self._hurried = False
                     return self._waiting.pop()
-                self._changed.wait(rest_s if self._waiting else None)
+                self._changed.wait(min(rest_s, LONGEST_REST_S) if self._waiting else None)
         return None

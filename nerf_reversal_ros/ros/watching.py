@@ -111,6 +111,7 @@ class Watching:
             self._asked.append(future)
             if self.pictures.closed:
                 future.cancel()
+        self.pictures.hurry()
         return future
 
     def reset(self) -> None:
