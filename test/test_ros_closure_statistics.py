@@ -53,12 +53,22 @@ def test_that_no_pose_comes_for_long_is_told_and_no_warning(robot):
     assert robot.verdict() == (DiagnosticStatus.OK, 'the last pose agreed 300 s ago')
 
 
+@pytest.mark.parametrize('reason', ['no odometry', 'unusable pose', 'in the frame x'])
+def test_poses_that_are_left_aside_are_a_warning_also_before_the_first_one(robot, reason):
+    robot.drives(1)
+    robot.statistics.leave(reason)
+    assert robot.verdict() == (DiagnosticStatus.WARN, f'poses are left aside: {reason}')
+    robot.drives(1, RIGHT)
+    robot.drives(11, Closure(0, False, reason))
+    assert robot.verdict() == (DiagnosticStatus.WARN, f'poses are left aside: {reason}')
+
+
 def test_poses_that_contradict_for_ten_seconds_are_a_warning(robot):
     robot.drives(1, KNOWN)
     robot.drives(10, WRONG)
     assert robot.verdict() == (DiagnosticStatus.OK, 'the last pose agreed 10 s ago')
     robot.drives(1, WRONG)
-    assert robot.verdict() == (DiagnosticStatus.WARN, 'poses contradict the path')
+    assert robot.verdict() == (DiagnosticStatus.WARN, 'poses are left aside: contradicts')
     robot.drives(1, RIGHT)
     assert robot.verdict()[0] == DiagnosticStatus.OK
     assert robot.values == {

@@ -25,11 +25,12 @@ class ClosureStatistics:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._counts: Counter[str] = Counter()  # by reason
-        self._agreed_s = self._contradicted_s = self._heard_s = -math.inf
+        self._agreed_s = self._heard_s = self._left_s = -math.inf
+        self._why_left = ''
 
     def forget(self) -> None:
         """Wait for the first pose again; the counts go on."""
-        self._agreed_s = self._contradicted_s = -math.inf
+        self._agreed_s = self._left_s = -math.inf
 
     def hear(self) -> None:
         """Note that odometry came in."""
@@ -37,19 +38,24 @@ class ClosureStatistics:
 
     def add(self, closure: Closure) -> None:
         """Count what was made of a pose."""
-        self._counts[closure.reason] += 1
         if closure.accepted or closure.reason == LoopClosure.NOTHING_NEW:
+            self._counts[closure.reason] += 1
             self._agreed_s = self._clock()
-        elif closure.reason == LoopClosure.CONTRADICTS:
-            self._contradicted_s = self._clock()
+        else:
+            self.leave(closure.reason)
+
+    def leave(self, reason: str) -> None:
+        """Count a pose that was left aside."""
+        self._counts[reason] += 1
+        self._left_s, self._why_left = self._clock(), reason
 
     def diagnostic(self, name: str, lacking: str, keyframes: int) -> DiagnosticStatus:
         """
         Return the counts for /diagnostics.
 
         A warning while no odometry comes in, while ``lacking`` tells what poses wait for, before
-        the first pose, and while poses contradict the path and none agrees with it. That none
-        comes is none: the localizer may have nothing to tell, and tells that itself.
+        the first pose, and while all poses are left aside. That none comes is none: the localizer
+        may have nothing to tell, and tells that itself.
         """
         now_s = self._clock()
         status = DiagnosticStatus(name=name, level=DiagnosticStatus.WARN)
@@ -57,8 +63,8 @@ class ClosureStatistics:
             status.message = 'no odometry comes in'
         elif lacking:
             status.message = lacking
-        elif now_s - self._contradicted_s <= WINDOW_S < now_s - self._agreed_s:
-            status.message = 'poses contradict the path'
+        elif now_s - self._left_s <= WINDOW_S < now_s - self._agreed_s:
+            status.message = f'poses are left aside: {self._why_left}'
         elif self._agreed_s == -math.inf:
             status.message = 'no pose of the localizer came yet'
         else:

@@ -156,6 +156,7 @@ class LoopCloserNode(Node):
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         frame, wanted = message.header.frame_id, self._settings.map_frame
         if frame != wanted:
+            self._statistics.leave(f'in the frame {frame} instead of {wanted}')
             self.get_logger().warning(
                 f'a pose is in the frame {frame}, and map_frame is {wanted}: it is left out until'
                 ' both are the same',
