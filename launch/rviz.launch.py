@@ -1,7 +1,7 @@
 """Show map and poses of a localizer: ros2 launch nerf_reversal_ros rviz.launch.py."""
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration as Arg
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue as Value
@@ -11,16 +11,20 @@ DISPLAY = [FindPackageShare('nerf_reversal_ros'), '/rviz/nerf_reversal.rviz']
 ARGUMENTS = {
     'namespace': ('', 'namespace of the localizer, whose topics and TF are shown'),
     'display': (DISPLAY, 'displays, a file of RViz'),
-    'use_sim_time': ('false', 'take the time from /clock'),
+    'use_sim_time': ('', 'take the time from /clock'),
 }
+
+
+def rviz(context):
+    clock = {'use_sim_time': Value(Arg('use_sim_time'), value_type=bool)}
+    return [Node(package='rviz2', executable='rviz2', namespace=Arg('namespace'), output='screen',
+                 arguments=['-d', Arg('display')],
+                 parameters=[clock] if Arg('use_sim_time').perform(context) else [],
+                 remappings=[('/tf', 'tf'), ('/tf_static', 'tf_static')])]
 
 
 def generate_launch_description():
     return LaunchDescription([
         *(DeclareLaunchArgument(name, default_value=default, description=sentence)
           for name, (default, sentence) in ARGUMENTS.items()),
-        Node(package='rviz2', executable='rviz2', namespace=Arg('namespace'), output='screen',
-             arguments=['-d', Arg('display')],
-             remappings=[('/tf', 'tf'), ('/tf_static', 'tf_static')],
-             parameters=[{'use_sim_time': Value(Arg('use_sim_time'), value_type=bool)}]),
-    ])
+        OpaqueFunction(function=rviz)])

@@ -36,14 +36,6 @@ class LaunchConfiguration(Substitution):
         return arguments[self.name]
 
 
-class PythonExpression(Substitution):
-    def __init__(self, expression):
-        self.expression = expression
-
-    def perform(self, arguments):
-        return str(eval(text(self.expression, arguments)))
-
-
 class FindPackageShare(Substitution):
     def __init__(self, package):
         self.package = package
@@ -118,7 +110,7 @@ def install(monkeypatch):
             Shutdown,
         ),
         'launch.conditions': (IfCondition,),
-        'launch.substitutions': (LaunchConfiguration, PythonExpression),
+        'launch.substitutions': (LaunchConfiguration,),
         'launch_ros': (),
         'launch_ros.actions': (Node,),
         'launch_ros.parameter_descriptions': (ParameterValue,),
