@@ -5,6 +5,7 @@ import time
 from geometry_msgs.msg import PoseStamped
 import numpy as np
 import pytest
+from room_bags import message, rewrite
 from ros_rig import Process, Rig, SOON_S, wait_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
@@ -118,6 +119,35 @@ def test_in_lockstep_only_the_status_of_the_picture_that_was_sent_lets_the_next_
             answers.publish(LocalizerStatus(header=pictures[-1].header))
         assert process.ended() == 0
         assert 'were not answered' not in process.output
+
+
+def test_in_lockstep_tf_goes_half_a_second_ahead(bag, rig, tmp_path):
+    """Else a mounting that moves would not be known for the time of a picture."""
+    tf2_msgs = pytest.importorskip('tf2_msgs.msg', reason='`make setup` builds it for the tests')
+    turn = message('geometry_msgs/msg/Quaternion', 0.0, 0.0, 0.0, 1.0)
+    place = message('geometry_msgs/msg/Vector3', 0.0, 0.0, 0.0)
+
+    def with_tf(topic, told, _):
+        if not topic.endswith('rgb/img'):
+            return [(topic, told)]
+        header = message('std_msgs/msg/Header', told.header.stamp, 'base_link')
+        moved = message('geometry_msgs/msg/Transform', place, turn)
+        edge = message('geometry_msgs/msg/TransformStamped', header, 'camera', moved)
+        return [(topic, told), ('/tf', message('tf2_msgs/msg/TFMessage', [edge]))]
+
+    moving = rewrite(bag, tmp_path / 'moving', with_tf)
+    pictures = rig.collect(CompressedImage, '/image/compressed')
+    edges = rig.collect(tf2_msgs.TFMessage, '/tf')
+    answers = rig.node.create_publisher(LocalizerStatus, '/localizer/status', RECENT)
+    with player(moving, lockstep_topic=answers.topic_name) as process:
+        for count in range(1, len(COLOURS) + 1):
+            assert wait_until(lambda count=count: len(pictures) == count)
+            # TF is as often as pictures, every 100 ms: those of the next half a second are there.
+            known = min(count + 5, len(COLOURS))
+            assert wait_until(lambda known=known: len(edges) >= known), (count, len(edges))
+            answers.publish(LocalizerStatus(header=pictures[-1].header))
+        assert process.ended() == 0
+    assert len(edges) == len(COLOURS)
 
 
 def test_in_lockstep_it_stops_where_nobody_is_left_to_answer(bag, rig):

@@ -1,6 +1,7 @@
 """Plays a rosbag2 through DDS, for those who have no ``ros2 bag``."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 import importlib
 from pathlib import Path
 import threading
@@ -13,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 
-from nerf_reversal_ros.bag import Bag
+from nerf_reversal_ros.bag import Bag, Raw
 from nerf_reversal_ros.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.odometry import nanoseconds
@@ -23,6 +24,8 @@ from nerf_reversal_ros.ros.running import DONE, Finished, once, RECENT, run
 from nerf_reversal_ros.ros.settings import PlayerConfig
 
 DISCOVERY_S = 0.5
+TF_LEAD_NS = 500_000_000
+TF = 'tf2_msgs/msg/TFMessage'
 PICTURES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
@@ -31,7 +34,9 @@ class PlayerNode(Node):
     Publishes the messages of a bag as they were recorded, in a thread of the executor.
 
     Topics are renamed by ROS remapping (``-r /old:=/new``). In lockstep, each picture somebody
-    listens to is held back until the status of the one before it, known by its stamp, has come.
+    listens to is held back until the status of the one before it, known by its stamp, has come;
+    TF goes half a second of the bag ahead of it, so that what is known of a picture's time from
+    before and after it is there.
     """
 
     interrupted_status = DONE
@@ -138,7 +143,8 @@ class PlayerNode(Node):
 
     def _play_once(self, bag: Bag, publishers: dict[str, Publisher], pictures: list[str]) -> int:
         lockstep, sent, first_ns, started_s = bool(self._config.lockstep_topic), 0, 0, 0.0
-        for raw in bag.messages(list(publishers)):
+        messages = bag.messages(list(publishers))
+        for raw in _tf_first(messages, bag) if lockstep else messages:
             if self._stopping.is_set():
                 break
             publisher = publishers[raw.topic]
@@ -153,7 +159,7 @@ class PlayerNode(Node):
                     break
                 self._asked_ns = raw.stamp_ns
                 self._answered.clear()
-            if self._bag_clock is not None:
+            if self._bag_clock is not None and not (lockstep and bag.topics[raw.topic] == TF):
                 self._bag_clock.publish(Clock(clock=Time(nanoseconds=raw.logged_ns).to_msg()))
             publisher.publish(bytes(raw.data))
             sent += 1
@@ -173,6 +179,19 @@ class PlayerNode(Node):
             if gone or time.monotonic() > give_up_s:
                 self._unanswered += 1
                 return
+
+
+def _tf_first(messages: Iterable[Raw], bag: Bag) -> Iterator[Raw]:
+    """Let TF go `TF_LEAD_NS` ahead of all else."""
+    held: deque[Raw] = deque()
+    for raw in messages:
+        if bag.topics[raw.topic] == TF:
+            yield raw
+        else:
+            held.append(raw)
+        while held and held[0].logged_ns < raw.logged_ns - TF_LEAD_NS:
+            yield held.popleft()
+    yield from held
 
 
 def main(args: Sequence[str] | None = None) -> int:
