@@ -5,8 +5,8 @@ import json
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from lifecycle_msgs.srv import GetState
 import pytest
+from rcl_interfaces.srv import GetParameters
 import rclpy
 from room_bags import IMAGE, INFO, rewrite, write_room_bag
 from rooms import walk
@@ -59,6 +59,8 @@ def test_it_judges_by_stamps_writes_the_figures_and_tells_whether_they_are_enoug
         assert process.ended() == status
         assert '2 of 3 pictures were localized' in process.output
         assert 'rejected 1: too dark or flat' in process.output
+        told = '/localizer/get_parameters did not answer: map_from_nerf is taken to be empty'
+        assert told in process.output
     metrics = json.loads(file.read_text())
     assert metrics['recall']['5cm_5deg'] == pytest.approx(2 / 3)
     assert metrics['worst_published_translation_m'] == pytest.approx(0.02)
@@ -100,6 +102,28 @@ def test_what_it_has_heard_it_repeats_from_when_on_the_localizer_knows_it(tmp_pa
     assert '2 of 3 pictures were localized' in judge.output
 
 
+def test_a_localizer_whose_map_is_placed_is_judged_where_it_is_placed(tmp_path):
+    (tmp_path / 'slow0').mkdir()
+    given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
+    with (
+        contextlib.closing(Rig()) as rig,
+        Process('localizer', map_from_nerf='10 20 0.5 90', **given) as localizer,
+        Process('judge', bag='bag', map_dir='map') as judge,
+    ):
+        localizer.says('localizes the pictures of')
+        heard = rig.collect(LocalizerStatus, 'judge/heard', RECENT)
+        assert wait_until(lambda: rig.node.count_publishers('judge/heard')), judge.output
+        rig.publish('camera_info', camera_info())
+        for second in (1, 2, 3):
+            rig.publish('image/compressed', picture((100 * min(second, 2), 0, 0), second))
+            assert wait_until(lambda n=second: len(heard) == n)
+        assert judge.ended() == 0
+    # Those of seconds 1 and 2 are right, that of second 3 a metre off.
+    assert 'half of all are within 0 cm' in judge.output
+    assert 'The worst published answer is 100 cm' in judge.output
+    assert 'did not answer' not in judge.output
+
+
 def test_an_accepted_picture_whose_pose_was_lost_counts_as_dropped(rig):
     with Process('judge', bag='bag', map_dir='map', patience_s=0.5) as process:
         process.says('judges 3 pictures')
@@ -116,8 +140,16 @@ def test_an_accepted_picture_whose_pose_was_lost_counts_as_dropped(rig):
 @pytest.mark.parametrize(
     ('localizer', 'first_answer_s', 'sentence'),
     [
-        (False, 0.5, 'nobody offers /localizer/get_state within first_answer_s = 0.5 s: start'),
-        (True, 15.0, 'no answer came on /localizer/status within first_answer_s = 15 s: see why'),
+        (
+            False,
+            0.5,
+            'nobody offers /localizer/get_parameters within first_answer_s = 0.5 s: start',
+        ),
+        (
+            True,
+            15.0,
+            'no answer came on /localizer/status within first_answer_s = 15 s: see in its log',
+        ),
     ],
 )
 def test_it_gives_up_where_nobody_answers_and_writes_nothing(
@@ -153,7 +185,7 @@ def test_it_asks_the_localizer_after_it_has_subscribed(monkeypatch):
         JudgeNode(lambda _: {}).destroy_node()
     finally:
         rclpy.try_shutdown()
-    assert made == [LocalizerStatus, PoseWithCovarianceStamped, GetState]
+    assert made == [LocalizerStatus, PoseWithCovarianceStamped, GetParameters]
 
 
 @pytest.mark.parametrize('given', [{}, {'bag': 'walk'}])

@@ -10,12 +10,16 @@ from ros_rig import camera_info, GREY, picture, Process, Rig, wait_until
 from scipy.spatial.transform import Rotation
 from visualization_msgs.msg import MarkerArray
 
+from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.geometry import pose, transform, turned_covariance
 from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, Rejected
-from nerf_reversal_ros.ros.placement import placed_outcome, placed_surface, placement_from_text
+from nerf_reversal_ros.placement import placed_outcome, placed_surface, placement_from_text
+from nerf_reversal_ros.ros.answering import Seen
+from nerf_reversal_ros.ros.display import beside
 from nerf_reversal_ros.ros.poses import matrix_from_pose
 from nerf_reversal_ros.ros.running import LATCHED
+from nerf_reversal_ros.srv import LoadMap
 from nerf_reversal_ros.surface import Surface
 
 QUARTER = '10 20 0.5 90'
@@ -67,11 +71,39 @@ def test_a_surface_is_where_its_points_are():
     assert moved.points.dtype == np.float32
 
 
+def test_what_is_shown_beside_a_picture_is_the_same_wherever_the_map_is_placed():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1.0, 1.0, (500, 3)).astype(np.float32) + np.float32([0, 0, 3])
+    surface = Surface(np.zeros(3), points, rng.integers(1, 256, (500, 3)).astype(np.uint8))
+    camera = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
+    rgb = np.full((48, 64, 3), 50, np.uint8)
+    outcome = Rejected('too improbable', '', Diagnostics(refined=pose(None, (0.1, 0.2, 0.3))))
+    here = beside(Seen(rgb, camera, outcome), surface)
+    there = beside(
+        Seen(rgb, camera, placed_outcome(outcome, PLACED)), placed_surface(surface, PLACED)
+    )
+    assert np.ptp(here[:, 64:]) > 100  # it shows something
+    assert np.mean(np.any(here != there, axis=2)) < 0.01  # but for points at the edge of a pixel
+
+
+def test_another_map_is_refused_where_the_placement_is_of_the_first(tmp_path):
+    for name in ('slow0', 'slow1'):
+        (tmp_path / name).mkdir()
+    given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'map_from_nerf': QUARTER}
+    with Process('localizer', **given) as process, contextlib.closing(Rig()) as rig:
+        process.says('localizes the pictures of')
+        loaded = rig.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow1'))
+        assert not loaded.success
+        assert f'map_from_nerf is set for the map {tmp_path / "slow0"}' in loaded.message
+        assert 'clean up, set it and map_dir, and configure' in loaded.message
+        assert rig.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow0')).success
+
+
 def test_a_placed_localizer_publishes_everything_in_that_frame(tmp_path):
     (tmp_path / 'slow0').mkdir()
     given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
     with (
-        Process('localizer', map_from_nerf=f"'{QUARTER}'", **given) as process,
+        Process('localizer', map_from_nerf=QUARTER, **given) as process,
         contextlib.closing(Rig()) as rig,
     ):
         process.says('localizes the pictures of')

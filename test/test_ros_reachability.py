@@ -2,7 +2,8 @@
 
 import contextlib
 
-from lifecycle_msgs.srv import GetState
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import GetParameters
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from ros_rig import Rig, wait_until
@@ -14,24 +15,28 @@ def test_a_node_is_asked_until_it_answers_and_that_it_is_there_is_not_enough():
     asked = []
 
     def answer(request, response):
-        asked.append(request)
+        asked.append(list(request.names))
+        told = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value='kitchen')
+        response.values = [told]
         return response
 
     with contextlib.closing(Rig()) as rig:
-        known = Acquaintance(rig.node, 'other')
+        known = Acquaintance(rig.node, 'other', 'room')
         assert not known.made()
-        other = rclpy.create_node('other', context=rig.context)
-        other.create_service(GetState, '~/get_state', answer)
+        other = rclpy.create_node('other', context=rig.context, start_parameter_services=False)
+        other.create_service(GetParameters, '~/get_parameters', answer)
         executor = SingleThreadedExecutor(context=rig.context)
         executor.add_node(other)
         assert wait_until(lambda: known.offered)
         assert not wait_until(known.made, 2.5)  # nobody has spun it
+        assert known.text('room') == ''
 
         def made():
             executor.spin_once(timeout_sec=0.1)
             return known.made()
 
         assert wait_until(made)
-        assert len(asked) > 1
+        assert len(asked) > 1 and asked[0] == ['room']
+        assert (known.text('room'), known.text('house')) == ('kitchen', '')
         executor.shutdown()
         other.destroy_node()

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 import rclpy
 from rclpy.action import get_action_server_names_and_types_by_node
+from rclpy.task import Future
 from room_bags import write_room_bag
 from rooms import walk
 from ros_rig import wait_until
@@ -127,7 +128,7 @@ def test_the_policy_of_the_judge_is_what_it_does(tmp_path):
     def judging():
         """It offers what it has heard when the localizer knows it."""
         node = JudgeNode(lambda _: {})
-        node._localizer._made = True
+        node._localizer._answered = Future()
         node._look()
         return node
 

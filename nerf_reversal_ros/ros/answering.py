@@ -20,9 +20,9 @@ from nerf_reversal_ros.errors import ImageError
 from nerf_reversal_ros.lens import lens_from_info
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate
+from nerf_reversal_ros.placement import placed_outcome, placement_from_text
 from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.odometry import Odometer
-from nerf_reversal_ros.ros.placement import placed_outcome, placement_from_text
 from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
@@ -207,7 +207,6 @@ class Answering:
     def _answered(self, picture: Any, info: CameraInfo, odometer: Odometer | None) -> Answer:
         rgb = rgb_from_message(picture)
         lens = lens_from_info(info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified)
-        base_from_camera = self._frames.base_from_camera(picture.header)
         with self.turn:
             self.catch_up()
             localizer = self._localizer
@@ -216,6 +215,7 @@ class Answering:
             outcome = localizer.localize(rgb, lens.camera)
         if self._map_from_nerf is not None:
             outcome = placed_outcome(outcome, self._map_from_nerf)
+        base_from_camera = self._frames.base_from_camera(picture.header)
         if odometer is not None and base_from_camera is not None:
             outcome = odometer.judge(outcome, picture.header.stamp, base_from_camera)
         status, seen = status_message(picture.header, outcome), Seen(rgb, lens.camera, outcome)

@@ -20,8 +20,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 from nerf_reversal_ros.geometry import Array, pose, transform
 from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.outcome import PoseEstimate
+from nerf_reversal_ros.placement import placed_surface
 from nerf_reversal_ros.ros.answering import Answer, Seen
-from nerf_reversal_ros.ros.placement import placed_surface
 from nerf_reversal_ros.ros.poses import pose_message
 from nerf_reversal_ros.ros.running import LATCHED, QUIET_EVENTS
 from nerf_reversal_ros.surface import Surface

@@ -10,7 +10,7 @@ comes at all it gives up, and writes nothing.
 What it has heard it repeats on ``~/heard``, from when on the localizer knows its subscriptions: a
 player in lockstep on that loses no answer, in whatever order the nodes are started. A localizer of
 another name is told by three remaps: of localizer/status, localizer/sensor_pose and
-localizer/get_state.
+localizer/get_parameters. The last one is asked for map_from_nerf, by which the poses are placed.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block, without_infinities
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.placement import placement_from_text
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.poses import matrix_from_pose
@@ -109,7 +110,7 @@ class JudgeNode(Node):
             (PoseWithCovarianceStamped, 'localizer/sensor_pose', self._on_pose),
         ):
             self.create_subscription(kind, topic, callback, 1000)
-        self._localizer = Acquaintance(self, 'localizer')
+        self._localizer = Acquaintance(self, 'localizer', 'map_from_nerf')
         self._repeated: Publisher | None = None
         self._truth = truth(self._config)
         self._started_s = time.monotonic()
@@ -150,6 +151,10 @@ class JudgeNode(Node):
         self._looking.cancel()  # the executor may call it once more before it ends
         if missing:
             self.get_logger().warning(f'{len(missing)} pictures were not answered: dropped')
+        if self._repeated is None:
+            self.get_logger().warning(
+                f'{self._localizer.service} did not answer: map_from_nerf is taken to be empty'
+            )
         raise Finished(self._judge())
 
     def _why_silent(self) -> str:
@@ -158,16 +163,12 @@ class JudgeNode(Node):
         if not self._localizer.offered:
             return (
                 f'nobody offers {service} {within}: start the localizer, or tell its name by'
-                ' -r localizer/get_state:=NAME/get_state, and so for status and sensor_pose'
-            )
-        if self._repeated is None:
-            return (
-                f'nobody answers on {service} {within}: the localizer may still be loading its'
-                ' map; set first_answer_s higher'
+                ' -r localizer/get_parameters:=NAME/get_parameters, and so for status and'
+                ' sensor_pose'
             )
         return (
-            f'no answer came on {topic} {within}: see why the localizer is silent, and whether the'
-            ' player plays to its topics'
+            f'no answer came on {topic} {within}: see in its log why the localizer is silent, it'
+            ' may still be loading its map, and whether the player plays to its topics'
         )
 
     def _answered(self, stamp: int) -> bool:
@@ -180,6 +181,8 @@ class JudgeNode(Node):
         outcomes = [self._outcome(stamp) for stamp in stamps]
         answers = answers_of_outcomes(outcomes, [self._latency_ms(stamp) for stamp in stamps])
         truth = np.stack([self._truth[stamp] for stamp in stamps])
+        if placement := self._localizer.text('map_from_nerf'):
+            truth = placement_from_text(placement) @ truth
         metrics = without_infinities(metrics_block(answers, truth))
         print(published_text(metrics), flush=True)
         if self._config.json:

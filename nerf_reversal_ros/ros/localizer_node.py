@@ -15,13 +15,13 @@ from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.placement import placement_from_text
 from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer
 from nerf_reversal_ros.ros.display import Display, Shown
 from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.lifecycle import change_in, refuse_impossible_transitions
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.placement import placement_from_text
 from nerf_reversal_ros.ros.reachability import Warnings
 from nerf_reversal_ros.ros.running import (
     DONE,
@@ -135,7 +135,8 @@ class LocalizerNode(LifecycleNode):
     @_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the map; a user's error leaves the node unconfigured."""
-        self._state = 'configuring'
+        with self._options.changing:  # what is read-only stays so from here on
+            self._state = 'configuring'
         try:
             if not self._settings.map_dir:
                 raise ConfigError('map_dir is not set: give the folder written by the builder')
@@ -214,7 +215,12 @@ class LocalizerNode(LifecycleNode):
 
     def load(self, map_dir: Path) -> None:
         """Use another map from now on; an error leaves the present one."""
-        answering = self.answering
+        answering, settings = self.answering, self._settings
+        if settings.map_from_nerf and map_dir.resolve() != Path(settings.map_dir).resolve():
+            raise ConfigError(
+                f'map_from_nerf is set for the map {settings.map_dir}, and each map lies'
+                ' elsewhere: clean up, set it and map_dir, and configure'
+            )
         localizer, shown = self._made(map_dir)
         if answering is not None and self.answering is answering:
             answering.exchange(localizer, self.reset)

@@ -59,7 +59,8 @@ class Parameters:
     ) -> None:
         self._node, self._unlocked = node, unlocked
         self._insider: int | None = None
-        self._changing = threading.RLock()
+        self.changing = threading.RLock()
+        """Held while a parameter is set."""
         self._options = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
         given = _given(node)
         _refuse_unknown(given, list(self._options), _MEANT_FOR_OTHERS)
@@ -84,7 +85,7 @@ class Parameters:
 
     def put(self, name: str, value: Any) -> None:
         """Set an option from inside the node, also a read-only one."""
-        with self._changing:
+        with self.changing:
             self._insider = threading.get_ident()
             try:
                 result = self._node.set_parameters([Parameter(name, value=value)])[0]
@@ -94,7 +95,7 @@ class Parameters:
             raise ConfigError(result.reason)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
-        with self._changing:
+        with self.changing:
             return self._set(parameters)
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:

@@ -10,7 +10,7 @@ import math
 import time
 from typing import Any
 
-from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile
@@ -61,7 +61,7 @@ def latched(node: Node, topic: str) -> str:
 
 class Acquaintance:
     """
-    Finds out when a lifecycle node has discovered the subscriptions that ours made before.
+    Finds out when another node has discovered the subscriptions that ours made before.
 
     What somebody publishes before it has discovered a subscription is lost to it, also a reliable
     one; that a third node knows both does not help, for each two discover each other by
@@ -75,17 +75,20 @@ class Acquaintance:
         Ours; it is to be spun.
     name : str
         Of the other node, as a topic is named: relative to our namespace, or absolute.
+    parameters : strs
+        Names of parameters of the other node, for which it is asked.
     """
 
     _PATIENCE_S = 1.0
 
-    def __init__(self, node: Node, name: str) -> None:
-        service = f'{name}/get_state'
-        self._client = node.create_client(GetState, service)
+    def __init__(self, node: Node, name: str, *parameters: str) -> None:
+        service = f'{name}/get_parameters'
+        self._client = node.create_client(GetParameters, service)
         self.service: str = node.resolve_service_name(service)
         """Full name of what is asked."""
+        self._parameters = parameters
         self._asked_s = -math.inf
-        self._made = False
+        self._answered: Future | None = None
 
     @property
     def offered(self) -> bool:
@@ -95,14 +98,22 @@ class Acquaintance:
     def made(self) -> bool:
         """Ask, again from time to time, and tell whether it has answered; to be called often."""
         now_s = time.monotonic()
-        if not self._made and self.offered and now_s > self._asked_s + self._PATIENCE_S:
+        if self._answered is None and self.offered and now_s > self._asked_s + self._PATIENCE_S:
             # An answer to a client that was not known yet was lost; any other one will do.
-            self._client.call_async(GetState.Request()).add_done_callback(self._on_answer)
+            asked = GetParameters.Request(names=list(self._parameters))
+            self._client.call_async(asked).add_done_callback(self._on_answer)
             self._asked_s = now_s
-        return self._made
+        return self._answered is not None
 
-    def _on_answer(self, _: Future) -> None:
-        self._made = True
+    def text(self, parameter: str) -> str:
+        """Return a parameter that is a text; empty before the answer, or where it is none."""
+        if self._answered is None:
+            return ''
+        values = dict(zip(self._parameters, self._answered.result().values, strict=False))
+        return str(values[parameter].string_value) if parameter in values else ''
+
+    def _on_answer(self, answered: Future) -> None:
+        self._answered = answered
 
 
 class Warnings:

@@ -20,7 +20,7 @@ WAIT_FOR_PICTURE_S = 5.0
 LONGEST_WAIT_S = 60.0
 """How long it may be told to wait."""
 
-NOT_CONFIGURED = 'the localizer is not configured: configure it first'
+NOT_CONFIGURED = 'the localizer is not configured: configure it, or wait until its map is loaded'
 
 
 class Served(Protocol):
