@@ -115,6 +115,7 @@ class Rig:
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
+        self._others = []
         self._publishers = {}
         self._clients = {}
 
@@ -126,8 +127,17 @@ class Rig:
         """Leave the graph."""
         self._executor.shutdown()
         self._thread.join()
-        self.node.destroy_node()
+        for node in (*self._others, self.node):
+            node.destroy_node()
         self.context.try_shutdown()
+
+    def stand_in(self, name, **parameters):
+        """Add a node that has nothing but some parameters."""
+        node = rclpy.create_node(name, context=self.context, namespace=self.node.get_namespace())
+        for parameter, value in parameters.items():
+            node.declare_parameter(parameter, value)
+        self._others.append(node)
+        self._executor.add_node(node)
 
     def collect(self, kind, topic, qos=100):
         """Return a list that grows by every message on a topic."""

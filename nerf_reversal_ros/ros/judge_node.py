@@ -138,7 +138,7 @@ class JudgeNode(Node):
 
     def _look(self) -> None:
         """Finish when all is answered, or nothing more seems to come."""
-        if self._repeated is None and self._localizer.made():
+        if self._localizer.made() and self._repeated is None:
             self._repeated = self.create_publisher(LocalizerStatus, '~/heard', RECENT)
         if self._heard_s is None:
             if time.monotonic() > self._started_s + self._config.first_answer_s:
@@ -146,7 +146,8 @@ class JudgeNode(Node):
                 raise CaptureError(self._why_silent())
             return
         missing = [stamp for stamp in self._truth if not self._answered(stamp)]
-        if missing and time.monotonic() < self._heard_s + self._config.patience_s:
+        waits = missing or self._repeated is None
+        if waits and time.monotonic() < self._heard_s + self._config.patience_s:
             return
         self._looking.cancel()  # the executor may call it once more before it ends
         if missing:

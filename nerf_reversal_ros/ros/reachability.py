@@ -96,9 +96,9 @@ class Acquaintance:
         return bool(self._client.service_is_ready())
 
     def made(self) -> bool:
-        """Ask, again from time to time, and tell whether it has answered; to be called often."""
+        """Ask, each second that this is called, and tell whether it has answered."""
         now_s = time.monotonic()
-        if self._answered is None and self.offered and now_s > self._asked_s + self._PATIENCE_S:
+        if self.offered and now_s > self._asked_s + self._PATIENCE_S:
             # An answer to a client that was not known yet was lost; any other one will do.
             asked = GetParameters.Request(names=list(self._parameters))
             self._client.call_async(asked).add_done_callback(self._on_answer)
@@ -106,7 +106,7 @@ class Acquaintance:
         return self._answered is not None
 
     def text(self, parameter: str) -> str:
-        """Return a parameter that is a text; empty before the answer, or where it is none."""
+        """Return a parameter that is a text, of the last answer; empty where it is none."""
         if self._answered is None:
             return ''
         values = dict(zip(self._parameters, self._answered.result().values, strict=False))
