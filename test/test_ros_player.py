@@ -17,6 +17,8 @@ from nerf_reversal_ros.ros.running import RECENT
 
 COLOURS = [(20 * i, 100, 50) for i in range(10)]
 START_NS = 5_000_000_000
+TRANSFORMS = 100
+"""Of each picture: a robot of many joints."""
 
 
 @pytest.fixture(scope='module')
@@ -133,21 +135,22 @@ def test_in_lockstep_tf_goes_half_a_second_ahead(bag, rig, tmp_path):
         header = message('std_msgs/msg/Header', told.header.stamp, 'base_link')
         moved = message('geometry_msgs/msg/Transform', place, turn)
         edge = message('geometry_msgs/msg/TransformStamped', header, 'camera', moved)
-        return [(topic, told), ('/tf', message('tf2_msgs/msg/TFMessage', [edge]))]
+        tf = message('tf2_msgs/msg/TFMessage', [edge])
+        return [(topic, told), *[('/tf', tf)] * TRANSFORMS]
 
     moving = rewrite(bag, tmp_path / 'moving', with_tf)
     pictures = rig.collect(CompressedImage, '/image/compressed')
-    edges = rig.collect(tf2_msgs.TFMessage, '/tf')
+    edges = rig.collect(tf2_msgs.TFMessage, '/tf', 400)
     answers = rig.node.create_publisher(LocalizerStatus, '/localizer/status', RECENT)
     with player(moving, lockstep_topic=answers.topic_name) as process:
         for count in range(1, len(COLOURS) + 1):
             assert wait_until(lambda count=count: len(pictures) == count)
-            # TF is as often as pictures, every 100 ms: those of the next half a second are there.
-            known = min(count + 5, len(COLOURS))
+            # Pictures are 100 ms apart: TF of the next half a second is there.
+            known = min(count + 5, len(COLOURS)) * TRANSFORMS
             assert wait_until(lambda known=known: len(edges) >= known), (count, len(edges))
             answers.publish(LocalizerStatus(header=pictures[-1].header))
         assert process.ended() == 0
-    assert len(edges) == len(COLOURS)
+    assert len(edges) == len(COLOURS) * TRANSFORMS
 
 
 def test_in_lockstep_it_stops_where_nobody_is_left_to_answer(bag, rig):

@@ -25,6 +25,8 @@ from nerf_reversal_ros.ros.settings import PlayerConfig
 
 DISCOVERY_S = 0.5
 TF_LEAD_NS = 500_000_000
+TF_PAUSE_S = 0.001
+"""Between transforms in lockstep, lest they overflow the queue of who listens."""
 TF = 'tf2_msgs/msg/TFMessage'
 PICTURES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
@@ -159,7 +161,10 @@ class PlayerNode(Node):
                     break
                 self._asked_ns = raw.stamp_ns
                 self._answered.clear()
-            if self._bag_clock is not None and not (lockstep and bag.topics[raw.topic] == TF):
+            ahead = lockstep and bag.topics[raw.topic] == TF
+            if ahead:
+                self._stopping.wait(TF_PAUSE_S)
+            elif self._bag_clock is not None:
                 self._bag_clock.publish(Clock(clock=Time(nanoseconds=raw.logged_ns).to_msg()))
             publisher.publish(bytes(raw.data))
             sent += 1
