@@ -5,11 +5,10 @@ from collections.abc import Callable
 import threading
 import time
 
-import numpy as np
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.geometry import Array, pose_errors
+from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.poses import mounting_from_text
@@ -18,11 +17,12 @@ from nerf_reversal_ros.ros.transforms import Broadcast, FrameError, LATEST, Tran
 
 MAX_WAITING = 30
 """So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
-MOUNTING_S, STILL_S = 0.5, 0.1
-"""So long a picture waits for what TF has, at the picture's time, of a mounting that moves, and of
-one that stood still last."""
-STILL_M, STILL_DEG = 1e-3, 0.1
-"""A mounting that moved by less stood still."""
+MOUNTING_S = 0.5
+"""So long a picture waits for TF to have the mounting of its time."""
+NO_MOUNTING = (
+    'publish it, on /tf_static if it never moves, see to the clocks of camera and TF, or set the'
+    ' parameter mounting'
+)
 NO_ODOMETRY = 'publish the odometry on TF or set publish_tf to false'
 
 
@@ -56,7 +56,6 @@ class Frames:
         self._transforms: Transforms | None = None
         self._broadcast: Broadcast | None = None
         self._waiting: deque[tuple[int, Array]] = deque(maxlen=MAX_WAITING)
-        self._mountings: deque[tuple[int, Array]] = deque(maxlen=2)
         self._lock = threading.Lock()
         if config.publish_tf:
             self._transforms = Transforms(
@@ -70,9 +69,8 @@ class Frames:
         """
         Return where the camera was mounted, (4, 4), or None when its own pose is wanted.
 
-        ``header`` is the picture's. A mounting that moves, on a mast or an arm, is waited for
-        until TF has that of the picture's time; one that stood still last is taken to do so yet
-        if that does not come. Of a picture without a stamp it is the latest.
+        ``header`` is the picture's, and TF is waited for until it has the mounting of that time;
+        of a picture without a stamp it is the latest.
 
         Raises
         ------
@@ -83,37 +81,15 @@ class Frames:
             return self._mounting
         assert self._transforms is not None
         base, camera = self._config.base_frame, self._config.camera_frame or header.frame_id
-        other = 'set the parameter mounting'
-        stamp_ns, begun_s = nanoseconds(header.stamp), time.monotonic()
+        stamp_ns = nanoseconds(header.stamp) or LATEST
+        give_up_s = time.monotonic() + MOUNTING_S
         while True:
-            found = self._transforms.lookup(base, camera, LATEST, f'publish it or {other}')
-            latest_ns, latest = found
-            if latest_ns == 0 or stamp_ns == 0:
-                return latest
-            still = self._stood_still(latest_ns, latest)
-            if stamp_ns <= latest_ns:
-                remedy = f'see to the clocks of camera and TF, or {other}'
-                return self._transforms.lookup(base, camera, stamp_ns, remedy)[1]
-            if time.monotonic() > begun_s + (STILL_S if still else MOUNTING_S):
-                break
+            try:
+                return self._transforms.lookup(base, camera, stamp_ns, NO_MOUNTING)[1]
+            except FrameError:
+                if time.monotonic() > give_up_s:
+                    raise
             time.sleep(0.01)
-        if still:
-            return latest
-        behind_s = (stamp_ns - latest_ns) / 1e9
-        raise FrameError(
-            f'TF knows {base} <- {camera} until {behind_s:.2f} s before the picture and it moves:'
-            f' publish it more often, see to the clocks of camera and TF, or {other}'
-        )
-
-    def _stood_still(self, latest_ns: int, latest: Array) -> bool:
-        """Tell whether the mounting was the same at the last two times that TF knows."""
-        with self._lock:
-            if not self._mountings or self._mountings[-1][0] != latest_ns:
-                self._mountings.append((latest_ns, latest))
-            if len(self._mountings) < 2:
-                return False
-            off = pose_errors(self._mountings[0][1][None], self._mountings[1][1][None])
-        return bool(off.translation[0] < STILL_M and np.degrees(off.rotation[0]) < STILL_DEG)
 
     def start(self) -> None:
         """Broadcast map -> odom from now on, if publish_tf is set."""

@@ -48,8 +48,8 @@ class LocalizerNodeConfig(Checked):
     )
     max_rate_hz: float = option(
         0.0,
-        'work on no more pictures than this, the newest each time, and leave the processor to'
-        ' others; 0: on as many as there is time for [1/s]',
+        'work on no more pictures than this, the newest each time, and on those that ~/localize'
+        ' asks for, and leave the processor to others; 0: on as many as there is time for [1/s]',
         low=0.0,
         high=1000.0,
         read_only=False,

@@ -225,8 +225,9 @@ class Broadcast:
             age_s = (self._node.get_clock().now() - self._followed).nanoseconds / 1e9
             if 0.0 < smoothing.tf_max_age_s < age_s:
                 self._node.get_logger().warning(
-                    f'no pose for {age_s:.0f} s (tf_max_age_s is {smoothing.tf_max_age_s:g}):'
-                    f' {self._map_frame} -> {self._odom_frame} is not broadcast until one comes',
+                    f'no pose was believed for {age_s:.0f} s (tf_max_age_s is'
+                    f' {smoothing.tf_max_age_s:g}): {self._map_frame} -> {self._odom_frame} is not'
+                    ' broadcast until one is',
                     throttle_duration_sec=10.0,
                 )
                 return
