@@ -38,6 +38,8 @@ from nerf_reversal_ros.vlad import Descriptors, each_nth, VladIndex
 EVERY = 4
 FIRST_OCTAVE, CONTRAST = 0, 0.01
 NEIGHBOURS, SAME_WAY_DEG = 20, 30.0
+MIN_BASELINE_M = 1e-3
+"""Rays from less far apart meet where rounding has it: in the eye, for one that turns only."""
 RATIO = 0.8
 EPIPOLAR_PX = 4.0
 CANDIDATES = 10
@@ -138,13 +140,15 @@ def _matched(
 
 
 def _pairs(map_from_camera: Array) -> list[tuple[int, int]]:
-    """Pair each of some poses (N, 4, 4) with the nearest ones that look the same way."""
+    """Pair each of some poses (N, 4, 4) with the nearest others that look the same way."""
     places, rotations = map_from_camera[:, :3, 3], map_from_camera[:, :3, :3]
     pairs = set()
     for a in range(len(places)):
         turns = Rotation.from_matrix(rotations[a].T @ rotations).magnitude()
-        near = np.argsort(np.linalg.norm(places - places[a], axis=1))
-        near = near[(near != a) & (turns[near] < np.radians(SAME_WAY_DEG))][:NEIGHBOURS]
+        away = np.linalg.norm(places - places[a], axis=1)
+        usable = (away > MIN_BASELINE_M) & (turns < np.radians(SAME_WAY_DEG))
+        near = np.argsort(away)
+        near = near[usable[near]][:NEIGHBOURS]
         pairs |= {(min(a, b), max(a, b)) for b in near.tolist()}
     return sorted(pairs)
 
