@@ -75,7 +75,7 @@ def adjust_atlas(
         where = (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
         accuracy = PIXEL * max(camera.width, camera.height) / camera.fx
         seen.append((visible[pairs[:, 1]], where, np.full(len(pairs), accuracy), pose))
-        progress(Progress('atlas', done, len(chosen), 'landmarks looked for in pictures'))
+        progress(Progress('landmarks', done, len(chosen), 'looked for in pictures'))
     counts = [len(one[0]) for one in seen]
     points = adjusted(
         atlas.origin_m + atlas.points,

@@ -8,6 +8,8 @@ from rclpy.action import ActionClient
 from ros_rig import Process, Rig, SOON_S, wait_until
 
 from nerf_reversal_ros.action import BuildMap
+from nerf_reversal_ros.progress import Progress
+from nerf_reversal_ros.ros.builder_node import Reporter
 
 
 @pytest.fixture(scope='module')
@@ -65,6 +67,18 @@ def test_a_build_reports_its_progress_and_where_the_map_is(client, bag, tmp_path
     assert reports[0].eta_s < 0
     assert reports[1].eta_s > 0
     assert reports[-1].fraction == 1.0
+
+
+def test_the_time_left_is_by_what_was_done_since_the_stage_began():
+    reporter = Reporter(every_s=0.0)
+    for stage, done, now_s, left_s in (
+        ('field', 500, 0.0, -1.0),  # resumed
+        ('field', 600, 10.0, 40.0),
+        ('field', 1000, 50.0, 0.0),
+        ('atlas', 250, 100.0, -1.0),
+        ('atlas', 500, 105.0, 10.0),
+    ):
+        assert reporter.feedback(Progress(stage, done, 1000), now_s).eta_s == left_s
 
 
 def test_one_build_at_a_time_and_a_cancelled_one_is_resumed_by_the_same_goal(

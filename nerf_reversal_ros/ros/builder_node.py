@@ -66,23 +66,25 @@ class Reporter:
 
     every_s: float
     stage: str = ''
+    first: int = 0
+    """Units of the stage that were finished when it began: it may be resumed."""
     started_s: float = 0.0
     reported_s: float = 0.0
 
     def feedback(self, progress: Progress, now_s: float) -> BuildMap.Feedback | None:
         """Return what to report at ``now_s`` [s], or None if it is too early."""
         if progress.stage != self.stage:
-            self.stage, self.started_s = progress.stage, now_s
+            self.stage, self.first, self.started_s = progress.stage, progress.done, now_s
         elif now_s - self.reported_s < self.every_s and progress.done < progress.total:
             return None
         self.reported_s = now_s
-        fraction = min(1.0, progress.done / max(1, progress.total))
-        eta_s = (now_s - self.started_s) * (1.0 - fraction) / fraction if fraction > 0.0 else -1.0
+        worked, left = progress.done - self.first, progress.total - progress.done
+        eta_s = (now_s - self.started_s) * max(0, left) / worked if worked > 0 else -1.0
         return BuildMap.Feedback(
             stage=progress.stage,
             done=progress.done,
             total=progress.total,
-            fraction=fraction,
+            fraction=min(1.0, progress.done / max(1, progress.total)),
             eta_s=eta_s,
             note=progress.note,
         )
