@@ -63,6 +63,11 @@ class Closure(NamedTuple):
     correction_deg: float = 0.0
     """By how much the last pose of the path moved."""
 
+    @property
+    def agrees(self) -> bool:
+        """Whether the pose was where the graph has it: accepted, or right and nothing new."""
+        return self.accepted or self.reason == 'nothing new'
+
 
 class Corrected(NamedTuple):
     """Where the robot is."""

@@ -8,7 +8,6 @@ import time
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from nerf_reversal_ros.loop_closure import Closure
-from nerf_reversal_ros.msg import LoopClosure
 from nerf_reversal_ros.ros.statistics import WINDOW_S, with_values
 
 
@@ -38,7 +37,7 @@ class ClosureStatistics:
 
     def add(self, closure: Closure) -> None:
         """Count what was made of a pose."""
-        if closure.accepted or closure.reason == LoopClosure.NOTHING_NEW:
+        if closure.agrees:
             self._counts[closure.reason] += 1
             self._agreed_s = self._clock()
         else:

@@ -188,8 +188,7 @@ class LoopCloserNode(Node):
             known = self._closer.graph.map_from_odom
             if closure.accepted and known is not None:
                 self._warn_if_tilted(known)
-            agrees = closure.accepted or closure.reason == LoopClosure.NOTHING_NEW
-            if agrees and known is not None and self._broadcast is not None:
+            if closure.agrees and known is not None and self._broadcast is not None:
                 base = self._odom_from_base
                 self._broadcast.follow(closure.stamp_ns, known @ base, base)
 
