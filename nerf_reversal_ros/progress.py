@@ -28,6 +28,16 @@ def silent(_: Progress) -> None:
     """Report to nobody."""
 
 
+def seconds_left(progress: Progress, first: int, spent_s: float) -> float | None:
+    """
+    Return how long a stage will still take [s], None if that is not known yet.
+
+    It began ``spent_s`` ago with ``first`` units done, more than 0 where it is resumed.
+    """
+    worked = progress.done - first
+    return spent_s * max(0, progress.total - progress.done) / worked if worked > 0 else None
+
+
 def duration(seconds: float) -> str:
     """Write a time span: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from nerf_reversal_ros.progress import duration, Progress
+from nerf_reversal_ros.progress import duration, Progress, seconds_left
 
 EVERY_S = 10.0
 """Without a terminal, a stage is told of so often."""
@@ -68,12 +68,11 @@ class Console:
 
     def _line(self, progress: Progress) -> str:
         spent = time.monotonic() - self._began_s
-        worked = progress.done - self._first
         told = f'{progress.stage}: {progress.done}/{progress.total}'
         if progress.done >= progress.total:
             told += f', took {duration(spent)}'
-        elif worked > 0:
-            told += f', {duration(spent * (progress.total - progress.done) / worked)} left'
+        elif (left_s := seconds_left(progress, self._first, spent)) is not None:
+            told += f', {duration(left_s)} left'
         return f'{told}, {progress.note}' if progress.note else told
 
     def _leave_stage(self) -> None:

@@ -16,7 +16,7 @@ from nerf_reversal_ros.action import BuildMap
 from nerf_reversal_ros.config import BuildConfig, load_build_config
 from nerf_reversal_ros.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.map_store import Map
-from nerf_reversal_ros.progress import Progress, ProgressCallback
+from nerf_reversal_ros.progress import Progress, ProgressCallback, seconds_left
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.running import (
     DONE,
@@ -78,14 +78,13 @@ class Reporter:
         elif now_s - self.reported_s < self.every_s and progress.done < progress.total:
             return None
         self.reported_s = now_s
-        worked, left = progress.done - self.first, progress.total - progress.done
-        eta_s = (now_s - self.started_s) * max(0, left) / worked if worked > 0 else -1.0
+        left_s = seconds_left(progress, self.first, now_s - self.started_s)
         return BuildMap.Feedback(
             stage=progress.stage,
             done=progress.done,
             total=progress.total,
             fraction=min(1.0, progress.done / max(1, progress.total)),
-            eta_s=eta_s,
+            eta_s=-1.0 if left_s is None else left_s,
             note=progress.note,
         )
 
