@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 from dataclasses import dataclass, fields
 import difflib
+import math
 from pathlib import Path
 from typing import Any, get_type_hints, TypeVar
 
@@ -46,6 +47,15 @@ def option(
         'read_only': read_only,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def numbers_from_text(text: str, count: int) -> list[float] | None:
+    """Return the numbers in a text, apart by blanks or commas; None unless ``count`` finite."""
+    try:
+        numbers = [float(word) for word in text.replace(',', ' ').split()]
+    except ValueError:
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
 class Checked:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from nerf_reversal_ros.config import numbers_from_text
 from nerf_reversal_ros.errors import ConfigError
 from nerf_reversal_ros.geometry import Array, pose, transform, turned_covariance
 from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate
@@ -25,16 +26,13 @@ def placement_from_text(text: str) -> Array:
     ConfigError
         When there are not four finite numbers.
     """
-    try:
-        x, y, z, yaw_deg = (float(word) for word in text.replace(',', ' ').split())
-    except ValueError:
-        x = y = z = yaw_deg = np.nan
-    if not np.all(np.isfinite([x, y, z, yaw_deg])):
+    numbers = numbers_from_text(text, 4)
+    if numbers is None:
         raise ConfigError(
             f'map_from_nerf must be four numbers "x y z yaw", got {text!r}: where the origin of'
             ' the map lies in map_frame [m], and how far it is turned about z there [deg]'
         )
-    return pose(Rotation.from_euler('z', yaw_deg, degrees=True), (x, y, z))
+    return pose(Rotation.from_euler('z', numbers[3], degrees=True), np.array(numbers[:3]))
 
 
 def placed_outcome(outcome: Outcome, map_from_nerf: Array) -> Outcome:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from rclpy.time import Time
 from std_msgs.msg import Header
 
+from nerf_reversal_ros.config import numbers_from_text
 from nerf_reversal_ros.errors import ConfigError
 from nerf_reversal_ros.geometry import (
     inverse,
@@ -31,11 +32,8 @@ def mounting_from_text(text: str) -> Array:
     ConfigError
         When there are not seven finite numbers or the quaternion is not of length one.
     """
-    try:
-        numbers = np.array([float(word) for word in text.replace(',', ' ').split()])
-    except ValueError:
-        numbers = np.array([])
-    if len(numbers) != 7 or not np.all(np.isfinite(numbers)):
+    numbers = numbers_from_text(text, 7)
+    if numbers is None:
         raise ConfigError(
             f'mounting must be seven numbers "x y z qx qy qz qw", got {text!r}: the pose of the'
             ' camera optical frame in the base frame'
@@ -45,7 +43,7 @@ def mounting_from_text(text: str) -> Array:
             f'the quaternion of mounting must have length 1, got {np.linalg.norm(numbers[3:]):.3f}'
             f' in {text!r}: the order is x y z qx qy qz qw'
         )
-    return pose_from_quaternion(numbers[:3], numbers[3:])
+    return pose_from_quaternion(np.array(numbers[:3]), np.array(numbers[3:]))
 
 
 def moved_to_base(
