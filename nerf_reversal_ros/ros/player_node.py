@@ -146,7 +146,8 @@ class PlayerNode(Node):
     def _play_once(self, bag: Bag, publishers: dict[str, Publisher], pictures: list[str]) -> int:
         lockstep, sent, first_ns, started_s = bool(self._config.lockstep_topic), 0, 0, 0.0
         messages = bag.messages(list(publishers))
-        for raw in _tf_first(messages, bag) if lockstep else messages:
+        ahead = {name for name in publishers if lockstep and bag.topics[name] == TF}
+        for raw in _ahead(ahead, messages) if ahead else messages:
             if self._stopping.is_set():
                 break
             publisher = publishers[raw.topic]
@@ -161,8 +162,7 @@ class PlayerNode(Node):
                     break
                 self._asked_ns = raw.stamp_ns
                 self._answered.clear()
-            ahead = lockstep and bag.topics[raw.topic] == TF
-            if ahead:
+            if raw.topic in ahead:
                 self._stopping.wait(TF_PAUSE_S)
             elif self._bag_clock is not None:
                 self._bag_clock.publish(Clock(clock=Time(nanoseconds=raw.logged_ns).to_msg()))
@@ -186,11 +186,11 @@ class PlayerNode(Node):
                 return
 
 
-def _tf_first(messages: Iterable[Raw], bag: Bag) -> Iterator[Raw]:
-    """Let TF go `TF_LEAD_NS` ahead of all else."""
+def _ahead(topics: set[str], messages: Iterable[Raw]) -> Iterator[Raw]:
+    """Let some topics, of TF, go `TF_LEAD_NS` ahead of all else."""
     held: deque[Raw] = deque()
     for raw in messages:
-        if bag.topics[raw.topic] == TF:
+        if raw.topic in topics:
             yield raw
         else:
             held.append(raw)
