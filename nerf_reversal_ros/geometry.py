@@ -92,9 +92,10 @@ def moved_covariance(covariance: Array, arm: Array) -> Array:
 
 def turned_covariance(covariance: Array, target_from_source: Array) -> Array:
     """
-    Return a covariance (6, 6) about the axes of another frame, by the rotation of a (4, 4) pose.
+    Return a covariance (6, 6) about the axes of another frame.
 
-    It is of a position and of small rotations about the fixed axes of the source frame (REP 103).
+    It is of a position and of small rotations about the fixed axes of the source frame (REP 103);
+    it is turned by a rotation (3, 3), or that of a pose (4, 4).
     """
     turn = np.kron(np.eye(2), target_from_source[:3, :3])
     return turn @ covariance @ turn.T
@@ -167,6 +168,12 @@ def pose_errors(map_from_camera: Array, map_from_camera_true: Array) -> PoseErro
     difference = inverse(map_from_camera_true) @ map_from_camera
     rotation = Rotation.from_matrix(difference[:, :3, :3]).magnitude()
     return PoseErrors(np.linalg.norm(difference[:, :3, 3], axis=1), rotation)
+
+
+def distance(a: Array, b: Array) -> tuple[float, float]:
+    """Return distance [m] and angle [deg] between two poses (4, 4)."""
+    errors = pose_errors(a[None], b[None])
+    return float(errors.translation[0]), float(np.degrees(errors.rotation[0]))
 
 
 def look_at(eye: Array, target: Array, up: tuple[float, float, float] = (0, 0, 1)) -> Array:

@@ -22,7 +22,7 @@ from nerf_reversal_ros.config import LocalizerConfig
 from nerf_reversal_ros.devices import release, resolve_device
 from nerf_reversal_ros.errors import ImageError, MapError
 from nerf_reversal_ros.gate import Evidence, judge, probability, similarity_of, spread_of
-from nerf_reversal_ros.geometry import Array, pose_errors
+from nerf_reversal_ros.geometry import Array, distance
 from nerf_reversal_ros.map_store import Map
 from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.refinement import (
@@ -209,8 +209,8 @@ class Localizer:
         first = align(query, landmarks)
         if first is None:
             return None
-        moved = pose_errors(hypothesis[None], first.map_from_camera[None])
-        if moved.translation[0] > NEAR_M or moved.rotation[0] > np.radians(NEAR_DEG):
+        moved_m, moved_deg = distance(hypothesis, first.map_from_camera)
+        if moved_m > NEAR_M or moved_deg > NEAR_DEG:
             landmarks = atlas_landmarks(self.atlas, first.map_from_camera, camera)
         last = tighten(query, landmarks, first)
         if last is None:
@@ -251,14 +251,14 @@ class Localizer:
         distance_m: float,
     ) -> Evidence:
         pose, camera = last.map_from_camera, query.camera
-        change = pose_errors(first.map_from_camera[None], pose[None])
+        disagreement_m, disagreement_deg = distance(first.map_from_camera, pose)
         return Evidence(
             matched=first.inliers,
             inlier_ratio=first.inlier_ratio,
             inliers=last.inliers,
             spread=spread_of(last.pixels, camera.width, camera.height),
-            disagreement_m=float(change.translation[0]),
-            disagreement_deg=float(np.degrees(change.rotation[0])),
+            disagreement_m=disagreement_m,
+            disagreement_deg=disagreement_deg,
             std_m=float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])),
             distance_m=distance_m,
         )

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
 from nerf_reversal_ros.config import LoopClosureConfig
-from nerf_reversal_ros.geometry import Array, pose_errors
+from nerf_reversal_ros.geometry import Array, distance
 from nerf_reversal_ros.odometry_check import Challengers, OdometryTrack, Reading, Sighting
 from nerf_reversal_ros.pose_chain import Anchor
 from nerf_reversal_ros.pose_graph import PoseGraph
@@ -220,11 +220,8 @@ class LoopCloser:
         after = graph.keyframes[-1].map_from_base
         if before is None or after is None:
             return closure
-        moved = pose_errors(before[None], after[None])
-        return closure._replace(
-            correction_m=float(moved.translation[0]),
-            correction_deg=float(np.degrees(moved.rotation[0])),
-        )
+        correction_m, correction_deg = distance(before, after)
+        return closure._replace(correction_m=correction_m, correction_deg=correction_deg)
 
     def _compared(self, closure: Closure, k: int, anchor: Anchor, reading: Reading) -> Closure:
         """Compare a pose, brought to keyframe ``k``, with the graph's."""

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.config import Checked, option
-from nerf_reversal_ros.geometry import Array, inverse, pose, pose_errors
+from nerf_reversal_ros.geometry import Array, distance, inverse, pose
 from nerf_reversal_ros.odometry_check import PATIENCE_S
 
 OTHER_VIEW_M, OTHER_VIEW_DEG = 0.05, 2.0
@@ -121,12 +121,9 @@ class MapFromOdom:
 
 def _tells_more(old: _Jump, new: _Jump) -> bool:
     """Tell whether a jump is of another view than the one before, or a second later."""
-    moved = pose_errors(old.odom_from_base[None], new.odom_from_base[None])
-    return bool(
-        abs(new.stamp_ns - old.stamp_ns) >= PATIENCE_S * 1e9
-        or moved.translation[0] > OTHER_VIEW_M
-        or np.degrees(moved.rotation[0]) > OTHER_VIEW_DEG
-    )
+    moved_m, moved_deg = distance(old.odom_from_base, new.odom_from_base)
+    later = abs(new.stamp_ns - old.stamp_ns) >= PATIENCE_S * 1e9
+    return later or moved_m > OTHER_VIEW_M or moved_deg > OTHER_VIEW_DEG
 
 
 def _planar(frame_from_base: Array) -> Array:
@@ -137,11 +134,8 @@ def _planar(frame_from_base: Array) -> Array:
 
 def _apart(one: Array, other: Array, odom_from_base: Array, config: SmoothingConfig) -> bool:
     """Tell whether two map_from_odom place the robot further apart than is smoothed over."""
-    off = pose_errors((one @ odom_from_base)[None], (other @ odom_from_base)[None])
-    return bool(
-        off.translation[0] > config.tf_max_jump_m
-        or np.degrees(off.rotation[0]) > config.tf_max_jump_deg
-    )
+    off_m, off_deg = distance(one @ odom_from_base, other @ odom_from_base)
+    return off_m > config.tf_max_jump_m or off_deg > config.tf_max_jump_deg
 
 
 def _between(one: Array, other: Array, odom_from_base: Array, share: float) -> Array:

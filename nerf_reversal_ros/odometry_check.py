@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.config import DriftConfig, OdometryConfig
-from nerf_reversal_ros.geometry import Array, inverse, moved_covariance, pose, pose_errors
+from nerf_reversal_ros.geometry import Array, distance, inverse, moved_covariance, pose
 from nerf_reversal_ros.outcome import GOOD_DEG, GOOD_M, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.tracks import interpolated, Track
 
@@ -72,7 +72,7 @@ class OdometryTrack:
             return True  # overtaken by a newer one
         else:
             _, _, travelled_m, turned_deg = last
-            step_m, step_deg = _between(self._corner, odom_from_base)
+            step_m, step_deg = distance(self._corner, odom_from_base)
             if step_m >= STEP_M or step_deg >= STEP_DEG:
                 self._corner = odom_from_base
                 travelled_m, turned_deg = travelled_m + step_m, turned_deg + step_deg
@@ -156,7 +156,7 @@ def compare(old: Sighting, new: Sighting, config: DriftConfig) -> Comparison:
     """
     way_in_odom = inverse(old.reading.pose) @ new.reading.pose
     expected = old.map_from_camera @ way_in_odom
-    off_m, off_deg = _between(expected, new.map_from_camera)
+    off_m, off_deg = distance(expected, new.map_from_camera)
     way = expected[:3, 3] - old.map_from_camera[:3, 3]
     covariance = new.covariance + moved_covariance(old.covariance, way)
     std_m, std_rad = (
@@ -313,9 +313,3 @@ def _moved(old: Sighting, new: Sighting, config: DriftConfig) -> bool:
 
 def _later(old: Sighting, new: Sighting) -> bool:
     return new.reading.stamp_ns - old.reading.stamp_ns >= PATIENCE_S * 1e9
-
-
-def _between(a: Array, b: Array) -> tuple[float, float]:
-    """Return distance [m] and angle [deg] between two poses (4, 4)."""
-    errors = pose_errors(a[None], b[None])
-    return float(errors.translation[0]), float(np.degrees(errors.rotation[0]))

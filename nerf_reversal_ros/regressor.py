@@ -21,7 +21,7 @@ from torch import Tensor
 from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.compression import as_tensors, Compression, Pca
 from nerf_reversal_ros.errors import ImageError, MapError
-from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors
+from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors, turned_covariance
 from nerf_reversal_ros.parallel import one_threaded
 from nerf_reversal_ros.pose_network import ERROR_UNITS, Outputs, PoseNetwork
 from nerf_reversal_ros.vae import Vae
@@ -298,6 +298,5 @@ def map_covariance(information_factor: Array, rotation: Array, scale: float) -> 
     to_units = np.diag(np.asarray(ERROR_UNITS) * scale)
     in_camera = to_units @ (inverse_factor.T @ inverse_factor) @ to_units
     in_camera += np.diag(np.square(MIN_STD))
-    turn = np.kron(np.eye(2), rotation)
-    covariance: Array = turn @ in_camera @ turn.T
+    covariance = turned_covariance(in_camera, rotation)
     return 0.5 * (covariance + covariance.T)
