@@ -23,18 +23,18 @@ from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
 from nerf_reversal_ros.capture import Capture, open_capture
-from nerf_reversal_ros.config import BuildConfig, CaptureConfig, from_mapping, LocalizerConfig
+from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, from_mapping, LocalizerConfig
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.fields.similarity import moved_poses
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block
-from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.surface import sample_surface, Surface
 from nerf_reversal_ros.walk import near_others
 

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from uncertainty_study import Judged, judged, Room, WRONG_M
 
 from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.config import BuildConfig, load_build_config
+from nerf_reversal_ros.core.config import BuildConfig, load_build_config
+from nerf_reversal_ros.core.progress import silent
 from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.fields.baking import bake, baking_effort
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
@@ -32,7 +33,6 @@ from nerf_reversal_ros.fields.training_data import (
     TrainingData,
 )
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
-from nerf_reversal_ros.progress import silent
 
 LIMITS_M = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 BAKED_M = (0.2, 0.3, 0.5)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from nerf_reversal_ros.calibration_fitting import BARE, collect, OPEN, Poses
 from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.config import BuildConfig, from_mapping
+from nerf_reversal_ros.core.config import BuildConfig, from_mapping
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.hardening import made_hard, mirrored, Shot
 from nerf_reversal_ros.localization import open_localizer

@@ -20,10 +20,10 @@ import numpy as np
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.converters import convert, PARSER
-from nerf_reversal_ros.geometry import Array, inverse, OPTICAL_FROM_OPENGL, pose_errors
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.geometry import Array, inverse, OPTICAL_FROM_OPENGL, pose_errors
 
 Y_UP: Array = np.array([[0.0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 """From a world with z up to one with y up."""

@@ -31,12 +31,12 @@ from odometry_study import drifting
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from nerf_reversal_ros.config import LocalizerConfig, LoopClosureConfig
-from nerf_reversal_ros.geometry import Array, inverse, pose, pose_from_quaternion
+from nerf_reversal_ros.core.config import LocalizerConfig, LoopClosureConfig
+from nerf_reversal_ros.core.geometry import Array, inverse, pose, pose_from_quaternion
+from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.loop_closure import LoopCloser
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.outcome import PoseEstimate
 
 NOISE_M, NOISE_DEG = 0.001, 0.05
 """Standard deviation of each step, beside the drift."""

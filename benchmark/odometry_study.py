@@ -21,14 +21,14 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.core.geometry import Array, inverse, pose
+from nerf_reversal_ros.core.metrics import answer_errors, answers_of_outcomes
+from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, Outcome
 from nerf_reversal_ros.evaluation import localize_or_reject
-from nerf_reversal_ros.geometry import Array, inverse, pose
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.metrics import answer_errors, answers_of_outcomes
 from nerf_reversal_ros.odometry_check import OdometryCheck
-from nerf_reversal_ros.outcome import GOOD_DEG, GOOD_M, Outcome
 
 DRIFTS = (0.01, 0.03)
 TRIES = 5

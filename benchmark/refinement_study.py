@@ -22,17 +22,17 @@ from nerf_reversal_ros import atlas_adjustment, refinement
 from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, open_capture
-from nerf_reversal_ros.config import AtlasConfig, BuildConfig, CaptureConfig, from_mapping
-from nerf_reversal_ros.devices import resolve_device
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig, from_mapping
+from nerf_reversal_ros.core.devices import resolve_device
+from nerf_reversal_ros.core.geometry import Array, pose_errors
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.geometry import Array, pose_errors
 from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.spread import evenly
 
 SIZES = ((640, 1500), (320, 500), (288, 400), (256, 400), (224, 300))
 """Longer side of a query [px], and keypoints at most."""

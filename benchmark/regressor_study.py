@@ -26,12 +26,12 @@ from unittest.mock import patch
 import numpy as np
 
 from nerf_reversal_ros.augmentation import varied_appearance
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Frame, open_capture
-from nerf_reversal_ros.config import CaptureConfig, RegressorConfig, SynthesisConfig
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig, RegressorConfig, SynthesisConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.geometry import pose_errors
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.synthesis import synthesize_views, Views

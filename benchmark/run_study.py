@@ -23,7 +23,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.config import CaptureConfig, VoxelFieldConfig
+from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
+from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched, require_nerfstudio
 from nerf_reversal_ros.fields.similarity import (
     moved_poses,
@@ -32,7 +33,6 @@ from nerf_reversal_ros.fields.similarity import (
     similarity,
 )
 from nerf_reversal_ros.fields.training_data import held_out_frames
-from nerf_reversal_ros.geometry import pose
 
 WORLD_FROM_MAP = similarity(
     0.37, pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))

@@ -22,15 +22,15 @@ import torch
 
 from nerf_reversal_ros.alignment import align_poses
 from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.config import CaptureConfig, LocalizerConfig
+from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
+from nerf_reversal_ros.core.geometry import Array, pose_errors
+from nerf_reversal_ros.core.outcome import PoseEstimate
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.fields.similarity import moved_poses, scale_of
-from nerf_reversal_ros.geometry import Array, pose_errors
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.outcome import PoseEstimate
-from nerf_reversal_ros.spread import evenly
 
 POSITIONS = 12
 NOISE_M = 0.01

@@ -27,15 +27,15 @@ from tqdm import tqdm
 from nerf_reversal_ros.atlas import build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, DepthCorrection, Frame, open_capture
-from nerf_reversal_ros.config import AtlasConfig, CaptureConfig, SynthesisConfig
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
+from nerf_reversal_ros.core.geometry import transform
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.measurement import channel_gains, likeness
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.uncertainty import estimate_uncertainty, LOOK_PX, UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.geometry import transform
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import Map, open_map
 from nerf_reversal_ros.surface import sample_surface

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from demo import sensors, trajectories
 from demo.renderer import RawFrame, Renderer
 from demo.scene import DAY, OVERCAST
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.core.camera import Camera
 
 CAMERA = Camera(360, 480, 358.0, 358.0, 177.3, 242.1)
 DEPTH_CAMERA = CAMERA.scaled_to(192, 256)

@@ -8,7 +8,7 @@ import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
 
 mi.set_variant('llvm_ad_rgb')
 

@@ -18,7 +18,7 @@ import time
 from ament_index_python.packages import get_package_prefix
 from through_ros import DemoError, differences, node, play, read_poses, started
 
-from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.core.geometry import Array
 
 ROOT = Path(__file__).resolve().parents[1]
 WALK, TEST = Path('demo/bags/walk'), Path('demo/bags/test')

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from demo.renderer import RawFrame
-from nerf_reversal_ros.geometry import inverse, OPTICAL_FROM_OPENGL, pose, Z_UP_FROM_Y_UP
+from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL, pose, Z_UP_FROM_Y_UP
 
 Array = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ import numpy as np
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
-from nerf_reversal_ros.geometry import Array, pose_errors, pose_from_quaternion
+from nerf_reversal_ros.core.geometry import Array, pose_errors, pose_from_quaternion
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.reachability import Acquaintance
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation, Slerp
 
-from nerf_reversal_ros.geometry import look_at
+from nerf_reversal_ros.core.geometry import look_at
 
 Array = NDArray[np.float64]
 

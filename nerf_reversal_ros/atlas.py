@@ -19,10 +19,10 @@ import safetensors.numpy
 from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.files import read_rows
+from nerf_reversal_ros.core.geometry import Array, transform
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.files import read_rows
-from nerf_reversal_ros.geometry import Array, transform
 from nerf_reversal_ros.keypoints import KeypointDetector, LENGTH
 
 APART_M, APART_DEG = 0.3, 20.0

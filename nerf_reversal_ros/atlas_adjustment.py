@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.capture import Capture
-from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.keypoints import KeypointDetector
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.refinement import Landmarks, look_for, make_query
-from nerf_reversal_ros.spread import evenly
 
 FRAMES = 200
 """In so many frames, spread over the walk, landmarks are looked for."""

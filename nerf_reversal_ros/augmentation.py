@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 import torch
 from torch import nn, Tensor
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
 
 Picture = NDArray[np.uint8]
 

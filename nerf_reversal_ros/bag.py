@@ -17,7 +17,7 @@ from rosbags.interfaces import Connection
 from rosbags.typesys import get_typestore, Stores
 
 from nerf_reversal_ros.bag_files import BoundedReader, storage_paths
-from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.core.errors import CaptureError
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
 

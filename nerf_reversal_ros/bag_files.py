@@ -16,8 +16,8 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError, storage_mcap
 import yaml
 
-from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.files import is_inside
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.files import is_inside
 
 MAX_UNPACKED_BYTES = 1 << 30
 """A message, or a chunk of messages, that would unpack to more is refused."""

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
-from nerf_reversal_ros.errors import CaptureError, ConfigError, ImageError
-from nerf_reversal_ros.geometry import Array, mean_pose
-from nerf_reversal_ros.progress import ProgressCallback, silent
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
+from nerf_reversal_ros.core.geometry import Array, mean_pose
+from nerf_reversal_ros.core.progress import ProgressCallback, silent
 from nerf_reversal_ros.sift_pnp import SiftPnp
 from nerf_reversal_ros.vlad import VladRetrieval
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.calibration_fitting import LEAST_POSES
-from nerf_reversal_ros.config import BuildConfig
+from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.walk import Walk
 
 LEAST_COVERAGE = 0.5

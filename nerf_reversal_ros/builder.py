@@ -33,14 +33,14 @@ from nerf_reversal_ros.build_warnings import (
 )
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.compression_training import refuse_too_many_components
-from nerf_reversal_ros.config import BuildConfig, RegressorConfig
-from nerf_reversal_ros.devices import release, resolve_device
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
+from nerf_reversal_ros.core.devices import release, resolve_device
+from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields import FIELDS, OF_RUN
 from nerf_reversal_ros.fields.nerfstudio_config import read_config
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.map_store import Map, MapWriter
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.run_walk import opened_run, walk_through_run
 from nerf_reversal_ros.walk import Walk
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.gate import BIAS, WEIGHTS
-from nerf_reversal_ros.geometry import Array
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from scipy.optimize import minimize
 from scipy.stats import chi2
 
 from nerf_reversal_ros.calibration import Calibration
-from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.metrics import error_vectors
+from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M
 from nerf_reversal_ros.gate import BIAS, features, TYPICAL, WEIGHTS
-from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.hardening import made_hard, mirrored, Shot
 from nerf_reversal_ros.localization import Localizer
-from nerf_reversal_ros.metrics import error_vectors
-from nerf_reversal_ros.outcome import GOOD_DEG, GOOD_M
 
 VARIANTS = 6
 """So many times each frame is made hard."""

@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bag import Bag, Raw
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.convention import (
     AXES,
     choose_axes,
@@ -25,15 +23,17 @@ from nerf_reversal_ros.convention import (
     measure_conventions,
     world_from_camera,
 )
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.progress import ProgressCallback, silent
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.decoding import rgb_from_message
-from nerf_reversal_ros.errors import CaptureError, ConfigError, ImageError
-from nerf_reversal_ros.geometry import Array
 from nerf_reversal_ros.images import depth_from_message
 from nerf_reversal_ros.lens import Lens
-from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.pruning import is_blurred, is_duplicate
 from nerf_reversal_ros.scan import nearest, Place, Scan, scan_bag
-from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.tracks import poses_at
 from nerf_reversal_ros.upright import floor_normal, solve_up
 

@@ -6,10 +6,10 @@ from sklearn.decomposition import PCA
 import torch
 
 from nerf_reversal_ros.compression import as_tensors, Compression, Pca, standardized
-from nerf_reversal_ros.config import RegressorConfig
-from nerf_reversal_ros.errors import BuildError
-from nerf_reversal_ros.progress import ProgressCallback, silent
-from nerf_reversal_ros.spread import evenly
+from nerf_reversal_ros.core.config import RegressorConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.progress import ProgressCallback, silent
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.synthesis import Views
 from nerf_reversal_ros.vae_training import fit_vae
 

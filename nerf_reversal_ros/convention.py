@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.geometry import Array, inverse, OPTICAL_FROM_OPENGL, transform
-from nerf_reversal_ros.spread import evenly
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.geometry import Array, inverse, OPTICAL_FROM_OPENGL, transform
+from nerf_reversal_ros.core.sampling import evenly
 
 AXES = ('optical', 'opengl', 'optical_inverted', 'opengl_inverted')
 

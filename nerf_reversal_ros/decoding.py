@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import ImageError
 
 MAX_PIXELS = 64_000_000
 """Pictures that claim more pixels than this are refused unread."""

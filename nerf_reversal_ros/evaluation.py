@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.baselines import Baseline, nearest_reference
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
-from nerf_reversal_ros.errors import CaptureError, ImageError
-from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.measurement import Likeness, likeness
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.metrics import (
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import CaptureError, ImageError
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.metrics import (
     Answers,
     answers_of_outcomes,
     answers_of_poses,
     metrics_block,
     without_infinities,
 )
-from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.spread import evenly
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.fields.base import RadianceField
+from nerf_reversal_ros.fields.measurement import Likeness, likeness
 
 PSNR_PICTURES = 24
 """So many of the judged pictures, evenly spread, are compared with renders of the field."""

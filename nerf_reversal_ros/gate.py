@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.geometry import Array
 
 WINDOW_PX = 11
 """Edge of the windows in which picture and render are compared."""

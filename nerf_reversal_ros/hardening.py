@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import Array
 
 Rgb = NDArray[np.uint8]
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import Array, orthonormalized
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
-from nerf_reversal_ros.geometry import Array, orthonormalized
 from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.warp import warp
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.core.geometry import Array
 
 LENGTH = 128
 """Numbers of a descriptor."""

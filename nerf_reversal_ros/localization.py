@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.calibration import Calibration
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import LocalizerConfig
-from nerf_reversal_ros.devices import release, resolve_device
-from nerf_reversal_ros.errors import ImageError, MapError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.devices import release, resolve_device
+from nerf_reversal_ros.core.errors import ImageError, MapError
+from nerf_reversal_ros.core.geometry import Array, distance
+from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.gate import Evidence, judge, probability, similarity_of, spread_of
-from nerf_reversal_ros.geometry import Array, distance
 from nerf_reversal_ros.map_store import Map
-from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.refinement import (
     align,
     Alignment,

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
-from nerf_reversal_ros.config import LoopClosureConfig
-from nerf_reversal_ros.geometry import Array, distance
+from nerf_reversal_ros.core.config import LoopClosureConfig
+from nerf_reversal_ros.core.geometry import Array, distance
 from nerf_reversal_ros.odometry_check import Challengers, OdometryTrack, Reading, Sighting
 from nerf_reversal_ros.pose_chain import Anchor
 from nerf_reversal_ros.pose_graph import PoseGraph

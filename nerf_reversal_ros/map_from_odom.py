@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.config import Checked, option
-from nerf_reversal_ros.geometry import Array, distance, inverse, pose
+from nerf_reversal_ros.core.config import Checked, option
+from nerf_reversal_ros.core.geometry import Array, distance, inverse, pose
 from nerf_reversal_ros.odometry_check import PATIENCE_S
 
 OTHER_VIEW_M, OTHER_VIEW_DEG = 0.05, 2.0

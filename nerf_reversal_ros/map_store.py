@@ -21,12 +21,19 @@ import zipfile
 
 import numpy as np
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import from_mapping, QueryConfig
 from nerf_reversal_ros.convention import Convention
-from nerf_reversal_ros.errors import BuildError, ConfigError, ImageError, MapError
-from nerf_reversal_ros.files import is_full_disk, is_inside, remove, replace_text, sha256, sync
-from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import from_mapping, QueryConfig
+from nerf_reversal_ros.core.errors import BuildError, ConfigError, ImageError, MapError
+from nerf_reversal_ros.core.files import (
+    is_full_disk,
+    is_inside,
+    remove,
+    replace_text,
+    sha256,
+    sync,
+)
+from nerf_reversal_ros.core.geometry import Array
 
 FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.config import numbers_from_text
-from nerf_reversal_ros.errors import ConfigError
-from nerf_reversal_ros.geometry import Array, pose, transform, turned_covariance
-from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate
+from nerf_reversal_ros.core.config import numbers_from_text
+from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.geometry import Array, pose, transform, turned_covariance
+from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate
 from nerf_reversal_ros.surface import Surface
 
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerf_reversal_ros.config import DriftConfig
-from nerf_reversal_ros.errors import ConfigError
-from nerf_reversal_ros.geometry import Array, inverse
+from nerf_reversal_ros.core.config import DriftConfig
+from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.geometry import Array, inverse
 from nerf_reversal_ros.odometry_check import Reading, SIGMAS
 
 EVEN_STEPS = 5

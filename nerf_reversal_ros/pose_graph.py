@@ -17,8 +17,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nerf_reversal_ros.config import LoopClosureConfig
-from nerf_reversal_ros.geometry import Array, inverse, moved_covariance
+from nerf_reversal_ros.core.config import LoopClosureConfig
+from nerf_reversal_ros.core.geometry import Array, inverse, moved_covariance
 from nerf_reversal_ros.odometry_check import Reading
 from nerf_reversal_ros.pose_chain import (
     Anchor,

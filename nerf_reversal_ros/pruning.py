@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.core.geometry import Array
 
 NEIGHBOURS = 15
 """Frames, centred on the one judged, whose median sharpness it is compared with."""

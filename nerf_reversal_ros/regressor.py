@@ -18,11 +18,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.compression import as_tensors, Compression, Pca
-from nerf_reversal_ros.errors import ImageError, MapError
-from nerf_reversal_ros.geometry import Array, orthonormalized, pose_errors, turned_covariance
-from nerf_reversal_ros.parallel import one_threaded
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import ImageError, MapError
+from nerf_reversal_ros.core.geometry import Array, orthonormalized, pose_errors, turned_covariance
+from nerf_reversal_ros.core.parallel import one_threaded
 from nerf_reversal_ros.pose_network import ERROR_UNITS, Outputs, PoseNetwork
 from nerf_reversal_ros.vae import Vae
 from nerf_reversal_ros.warp import warp

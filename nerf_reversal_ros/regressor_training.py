@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearance
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Frame
 from nerf_reversal_ros.compression import as_tensors
 from nerf_reversal_ros.compression_training import fit_compression
-from nerf_reversal_ros.config import RegressorConfig
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import RegressorConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.geometry import Array, mean_pose, pose_errors
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.geometry import Array, mean_pose, pose_errors
 from nerf_reversal_ros.pose_network import (
     error_in_camera,
     Outputs,
@@ -25,7 +26,6 @@ from nerf_reversal_ros.pose_network import (
     surprise,
     whitened_error,
 )
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.regressor import network_inputs, PoseRegressor, whitening
 from nerf_reversal_ros.synthesis import Views
 from nerf_reversal_ros.warp import warp

@@ -11,9 +11,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 import numpy as np
 
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.metrics import answer_errors, Answers
 from nerf_reversal_ros.evaluation import Evaluation
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.metrics import answer_errors, Answers
 from nerf_reversal_ros.summary import number, position_only
 
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'

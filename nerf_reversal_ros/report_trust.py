@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import erf
 
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.metrics import answer_errors, answers_of_poses, error_vectors
+from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, PoseEstimate
 from nerf_reversal_ros.evaluation import Evaluation
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.metrics import answer_errors, answers_of_poses, error_vectors
-from nerf_reversal_ros.outcome import GOOD_DEG, GOOD_M, PoseEstimate
 from nerf_reversal_ros.report_page import figure
 from nerf_reversal_ros.report_plots import BLUE, drawn, FAINT, INK, ORANGE, plain_numbers, RED
 from nerf_reversal_ros.summary import number, percent

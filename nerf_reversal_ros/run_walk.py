@@ -23,20 +23,20 @@ from nerf_reversal_ros.alignment import (
     locate_in_renders,
     read_positions,
 )
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.config import BuildConfig, CaptureConfig
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.files import remove
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.baking import baking_effort, render_views
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
-from nerf_reversal_ros.files import remove
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.upright import floor_normal, solve_up
 from nerf_reversal_ros.walk import NEAR_M, near_others, Walk
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bag import Bag, Raw
-from nerf_reversal_ros.config import CaptureConfig
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError, ImageError
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.decoding import rgb_from_message
-from nerf_reversal_ros.errors import CaptureError, ImageError
 from nerf_reversal_ros.images import sharpness, thumbnail
 from nerf_reversal_ros.lens import Lens, lens_from_info
-from nerf_reversal_ros.progress import Progress, ProgressCallback
 
 log = logging.getLogger(__name__)
 

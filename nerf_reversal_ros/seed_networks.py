@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 import torch
 from torch import nn, Tensor
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.compression import Pca
-from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.geometry import Array, mean_pose
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.training_data import held_out_frames
-from nerf_reversal_ros.geometry import Array, mean_pose
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.warp import warp
 
 Kind = Literal['cnn', 'mlp']

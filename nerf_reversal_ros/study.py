@@ -18,11 +18,11 @@ import torch
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.capture import Capture, open_capture
-from nerf_reversal_ros.config import BuildConfig
-from nerf_reversal_ros.devices import resolve_device
-from nerf_reversal_ros.errors import BuildError
-from nerf_reversal_ros.files import remove, replace_text
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.config import BuildConfig
+from nerf_reversal_ros.core.devices import resolve_device
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.files import remove, replace_text
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.study_estimate import training_estimate, views_estimate
 from nerf_reversal_ros.study_material import Material
 from nerf_reversal_ros.study_plan import Row, StudyPlan

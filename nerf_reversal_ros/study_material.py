@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.compression import Compression, Pca
 from nerf_reversal_ros.compression_training import fit_compression, refuse_too_many_components
-from nerf_reversal_ros.config import BuildConfig, RegressorConfig
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.files import remove, replace_text
+from nerf_reversal_ros.core.progress import ProgressCallback, silent
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.depth_calibration import calibrate_depth
-from nerf_reversal_ros.errors import BuildError
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
-from nerf_reversal_ros.files import remove, replace_text
-from nerf_reversal_ros.progress import ProgressCallback, silent
 from nerf_reversal_ros.regressor_training import real_views
-from nerf_reversal_ros.spread import evenly
 from nerf_reversal_ros.study_plan import Row, StudyPlan
 from nerf_reversal_ros.synthesis import synthesize_views, Views
 

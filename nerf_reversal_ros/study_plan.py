@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.seed_networks import Kind, LONGER_SIDE_PX
 
 SEES = {

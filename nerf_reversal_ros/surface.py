@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 import safetensors.numpy
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.files import read_rows
+from nerf_reversal_ros.core.geometry import Array, transform
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.files import read_rows
-from nerf_reversal_ros.geometry import Array, transform
 
 SPACING_M = 0.03
 """Edge of the cells of space whose samples become one point [m]."""

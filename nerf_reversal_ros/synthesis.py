@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation, Slerp
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import SynthesisConfig
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import SynthesisConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.base import RadianceField, Rendering, Space
-from nerf_reversal_ros.files import open_array, replace_text, write_rows
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 REASONS = (
     'inside matter',

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 from nerf_reversal_ros.bag import Bag
-from nerf_reversal_ros.config import CaptureConfig
-from nerf_reversal_ros.errors import CaptureError, ConfigError
-from nerf_reversal_ros.geometry import Array, inverse, pose_from_quaternion
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError
+from nerf_reversal_ros.core.geometry import Array, inverse, pose_from_quaternion
 
 Stamps = NDArray[np.int64]
 

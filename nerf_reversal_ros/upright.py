@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.convention import DepthView
-from nerf_reversal_ros.geometry import Array, pose, transform
-from nerf_reversal_ros.spread import evenly
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import Array, pose, transform
+from nerf_reversal_ros.core.sampling import evenly
 
 AXIS_VECTORS = {
     'x': (1.0, 0.0, 0.0),

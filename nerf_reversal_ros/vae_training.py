@@ -4,7 +4,7 @@ import torch
 from torch import nn, Tensor
 
 from nerf_reversal_ros.compression import Pca
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.vae import Vae, VaeNetwork
 
 BATCH = 64

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture
 from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import Array, pose_errors
 from nerf_reversal_ros.fields.training_data import held_out_frames
-from nerf_reversal_ros.geometry import Array, pose_errors
 
 NEAR_M, NEAR_DEG = 0.02, 2.0
 """A camera that is so near to another sees the same."""

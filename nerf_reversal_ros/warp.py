@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import ImageError
 
 
 class Warped(NamedTuple):

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields.base import Rendering, Space
-from nerf_reversal_ros.geometry import look_at
 from nerf_reversal_ros.synthesis import Views
 
 LOW, HIGH = np.array([-2.0, -1.5, 0.0]), np.array([2.0, 1.5, 2.5])

@@ -20,7 +20,7 @@ import pytest
 from small_map import build_small_map
 import torch
 
-from nerf_reversal_ros.config import LocalizerConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import Map
 

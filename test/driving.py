@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.geometry import inverse, pose
+from nerf_reversal_ros.core.geometry import inverse, pose
 
 STEP_NS = 100_000_000
 COVARIANCE = np.diag([0.006**2] * 3 + [0.002**2] * 3)

@@ -19,7 +19,8 @@ import torch
 from nerf_reversal_ros.alignment import read_positions
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.info import bag_lines, map_lines
-from nerf_reversal_ros.config import (
+from nerf_reversal_ros.converters import convert
+from nerf_reversal_ros.core.config import (
     BuildConfig,
     CaptureConfig,
     from_mapping,
@@ -27,9 +28,8 @@ from nerf_reversal_ros.config import (
     QueryConfig,
     read_settings,
 )
-from nerf_reversal_ros.converters import convert
+from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.decoding import rgb_from_message
-from nerf_reversal_ros.errors import NerfReversalError
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio_config import read_config
 from nerf_reversal_ros.fields.voxel import VoxelField

@@ -31,7 +31,7 @@ import zipfile
 from hypothesis import given, HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 
-from nerf_reversal_ros.errors import NerfReversalError
+from nerf_reversal_ros.core.errors import NerfReversalError
 
 CPU_S, MEMORY_BYTES = 10, 2 << 30
 """What one case may take."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rooms import render_box_room
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.fields.similarity import moved_poses, opengl_poses, scale_of

@@ -4,8 +4,8 @@ from functools import cache
 
 import numpy as np
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.geometry import look_at
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import look_at
 
 ROOM = np.array([[-2.0, -2.5, 0.0], [2.0, 2.5, 2.6]])
 """Lower and upper corner of the room [m], z up; the floor is at z = 0."""

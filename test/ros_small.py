@@ -17,10 +17,10 @@ import numpy as np
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from nerf_reversal_ros.errors import BuildError, MapError
-from nerf_reversal_ros.geometry import pose
-from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, Rejected
-from nerf_reversal_ros.progress import Progress
+from nerf_reversal_ros.core.errors import BuildError, MapError
+from nerf_reversal_ros.core.geometry import pose
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
+from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.ros.display import Shown
 from nerf_reversal_ros.ros.running import Finished, run
 from nerf_reversal_ros.surface import Surface

@@ -6,8 +6,8 @@ from room_bags import write_room_bag
 from rooms import walk
 
 from nerf_reversal_ros.builder import build_map
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import (
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import (
     BuildConfig,
     RegressorConfig,
     SynthesisConfig,

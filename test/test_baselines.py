@@ -16,12 +16,12 @@ from nerf_reversal_ros.baselines import (
     Material,
     nearest_reference,
 )
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.convention import Convention
-from nerf_reversal_ros.errors import CaptureError, ConfigError
-from nerf_reversal_ros.geometry import pose, pose_errors
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError
+from nerf_reversal_ros.core.geometry import pose, pose_errors
 from nerf_reversal_ros.vlad import EVERY
 
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')

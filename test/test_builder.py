@@ -17,15 +17,15 @@ from rooms import walk
 from small_map import CAMERA, SETTINGS
 
 from nerf_reversal_ros.builder import build_map
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.config import (
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import (
     BuildConfig,
     CaptureConfig,
     RegressorConfig,
     SynthesisConfig,
 )
-from nerf_reversal_ros.errors import BuildError, ConfigError
+from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.images import rgb_from_message
 from nerf_reversal_ros.map_store import FORMAT_VERSION, MapWriter, open_map

@@ -16,9 +16,9 @@ from nerf_reversal_ros.calibration_fitting import (
     Poses,
     variants,
 )
+from nerf_reversal_ros.core.outcome import Diagnostics, Rejected
 from nerf_reversal_ros.gate import BIAS, TYPICAL, WEIGHTS
 from nerf_reversal_ros.hardening import mirrored, motion_blurred, Shot
-from nerf_reversal_ros.outcome import Diagnostics, Rejected
 
 CAMERA = phone_camera()
 

@@ -23,13 +23,13 @@ from nerf_reversal_ros.cli.convert import frame_range
 from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.cli.query import query_config
-from nerf_reversal_ros.config import BuildConfig, load_build_config
 from nerf_reversal_ros.convention import Convention
-from nerf_reversal_ros.errors import ConfigError, MapError
-from nerf_reversal_ros.geometry import pose
+from nerf_reversal_ros.core.config import BuildConfig, load_build_config
+from nerf_reversal_ros.core.errors import ConfigError, MapError
+from nerf_reversal_ros.core.geometry import pose
+from nerf_reversal_ros.core.outcome import PoseEstimate, Rejected
+from nerf_reversal_ros.core.progress import duration, Progress
 from nerf_reversal_ros.map_store import FORMAT_VERSION, Map, MapWriter
-from nerf_reversal_ros.outcome import PoseEstimate, Rejected
-from nerf_reversal_ros.progress import duration, Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, '-m', 'nerf_reversal_ros.cli.main']

@@ -13,14 +13,14 @@ from recordings import shared
 from rooms import phone_camera, render_box_room, walk
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import iter_images, open_capture
-from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.converters import convert, guess_format
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.seven_scenes import COLOUR_FROM_DEPTH, register_depth
-from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.geometry import (
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.geometry import (
     inverse,
     OPTICAL_FROM_OPENGL,
     orthonormalized,

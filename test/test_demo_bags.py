@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture import Capture, open_capture
-from nerf_reversal_ros.config import CaptureConfig
-from nerf_reversal_ros.geometry import inverse
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.geometry import inverse
 
 BAGS = Path(__file__).resolve().parents[1] / 'demo' / 'bags'
 

@@ -9,16 +9,16 @@ from scipy.spatial.transform import Rotation
 from small_room import CAMERA, SmallRoom, walk, write_bag
 
 from nerf_reversal_ros.baselines import Baseline
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.convention import Convention
-from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import ImageError
+from nerf_reversal_ros.core.geometry import pose
+from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.evaluation import evaluate, Evaluation, field_likeness
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.geometry import pose
-from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
-from nerf_reversal_ros.progress import Progress
 
 COVARIANCE = np.diag([0.01**2] * 3 + [0.01**2] * 3)
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')

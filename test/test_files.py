@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nerf_reversal_ros.errors import NerfReversalError
-from nerf_reversal_ros.files import is_full_disk, write_text
+from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.core.files import is_full_disk, write_text
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

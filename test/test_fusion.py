@@ -6,13 +6,13 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 import torch
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.geometry import look_at, pose, transform
 from nerf_reversal_ros.fields.base import Space
 from nerf_reversal_ros.fields.fusion import fuse, RgbdView, without_edges
 from nerf_reversal_ros.fields.voxel import CELL
 from nerf_reversal_ros.fields.voxel_file import BRICK, MAX_GRID_BRICKS
-from nerf_reversal_ros.geometry import look_at, pose, transform
 
 VOXEL_M = 0.05
 CPU = torch.device('cpu')

@@ -8,11 +8,11 @@ from small_room import CAMERA, walk, write_bag
 
 from nerf_reversal_ros.baselines import BASELINES, Material
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.geometry import look_at, pose_errors
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.geometry import look_at, pose_errors
 
 pytest.importorskip('pycolmap', reason='hloc_sift needs pycolmap')
 from nerf_reversal_ros.hloc_sift import HlocSift

@@ -9,9 +9,9 @@ import torch
 
 from nerf_reversal_ros.baselines import BASELINES, Material
 from nerf_reversal_ros.capture import Frame
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.geometry import pose, pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.geometry import pose, pose_errors
 from nerf_reversal_ros.inerf import composite, exponential, Inerf, random_pose
 from nerf_reversal_ros.map_store import Map
 

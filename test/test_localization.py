@@ -12,14 +12,14 @@ from small_map import CAMERA
 
 from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.calibration import Calibration
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import LocalizerConfig
-from nerf_reversal_ros.errors import ImageError, MapError
-from nerf_reversal_ros.geometry import pose as pose_of
-from nerf_reversal_ros.geometry import pose_errors
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.errors import ImageError, MapError
+from nerf_reversal_ros.core.geometry import pose as pose_of
+from nerf_reversal_ros.core.geometry import pose_errors
+from nerf_reversal_ros.core.outcome import PoseEstimate, REASONS, Rejected
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.outcome import PoseEstimate, REASONS, Rejected
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.surface import Surface
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.config import LoopClosureConfig
-from nerf_reversal_ros.geometry import pose
+from nerf_reversal_ros.core.config import LoopClosureConfig
+from nerf_reversal_ros.core.geometry import pose
 
 pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 

@@ -14,9 +14,9 @@ import time
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.convention import Convention
-from nerf_reversal_ros.errors import BuildError, MapError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import BuildError, MapError
 from nerf_reversal_ros.map_store import FORMAT_VERSION, Map, MapWriter, open_map
 
 CAMERA = Camera(96, 72, 80.0, 80.0, 47.5, 35.5)
@@ -242,7 +242,7 @@ def test_a_build_that_left_nothing_to_resume_leaves_no_folder(tmp_path: Path) ->
 AGAIN_AND_AGAIN = """
 import sys, time
 from pathlib import Path
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.map_store import MapWriter
 folder = Path(sys.argv[1])
 end = time.monotonic() + 2
@@ -322,7 +322,7 @@ def test_a_killed_build_leaves_no_map_and_is_resumed(
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.map_store import MapWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

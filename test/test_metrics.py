@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.geometry import pose
-from nerf_reversal_ros.metrics import (
+from nerf_reversal_ros.core.geometry import pose
+from nerf_reversal_ros.core.metrics import (
     anees,
     answer_errors,
     Answers,
@@ -20,7 +20,7 @@ from nerf_reversal_ros.metrics import (
     sigma_coverage,
     without_infinities,
 )
-from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
 
 HERE = np.eye(4)
 ONE_CM_ONE_DEG = np.diag([0.01**2] * 3 + [math.radians(1) ** 2] * 3)

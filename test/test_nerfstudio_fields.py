@@ -17,10 +17,10 @@ from sklearn.metrics import roc_auc_score
 import torch
 
 from nerf_reversal_ros.builder import build_map
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.config import (
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import (
     BuildConfig,
     CaptureConfig,
     LocalizerConfig,
@@ -29,7 +29,9 @@ from nerf_reversal_ros.config import (
     SynthesisConfig,
     VoxelFieldConfig,
 )
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.geometry import inverse, pose, pose_errors, transform
+from nerf_reversal_ros.core.outcome import PoseEstimate, Rejected
 from nerf_reversal_ros.fields import uncertainty
 from nerf_reversal_ros.fields.baking import bake, render_views
 from nerf_reversal_ros.fields.base import Space
@@ -45,9 +47,7 @@ from nerf_reversal_ros.fields.similarity import (
 )
 from nerf_reversal_ros.fields.training_data import load_training_data
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
-from nerf_reversal_ros.geometry import inverse, pose, pose_errors, transform
 from nerf_reversal_ros.localization import open_localizer
-from nerf_reversal_ros.outcome import PoseEstimate, Rejected
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 WALK = walk(48)

@@ -12,14 +12,14 @@ from rooms import render_box_room, walk
 from test_converters import write_depth_arrays, write_processed
 import torch
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.converters.nerfstudio_parser import convert
-from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.geometry import OPTICAL_FROM_OPENGL, pose_errors
 from nerf_reversal_ros.fields.nerfstudio_library import without_pickles
-from nerf_reversal_ros.geometry import OPTICAL_FROM_OPENGL, pose_errors
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),

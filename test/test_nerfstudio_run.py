@@ -27,16 +27,16 @@ from nerf_reversal_ros.alignment import (
 )
 from nerf_reversal_ros.builder import _files_of, build_map
 from nerf_reversal_ros.calibration import Calibration
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.main import INTERRUPTED, main
-from nerf_reversal_ros.config import BuildConfig, CaptureConfig, NerfstudioConfig
-from nerf_reversal_ros.errors import BuildError, ConfigError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, NerfstudioConfig
+from nerf_reversal_ros.core.errors import BuildError, ConfigError
+from nerf_reversal_ros.core.geometry import pose, pose_errors
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
 from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, scale_of, similarity
-from nerf_reversal_ros.geometry import pose, pose_errors
 from nerf_reversal_ros.map_store import open_map
 from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions, opened_run
 

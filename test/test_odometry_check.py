@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.config import OdometryConfig
-from nerf_reversal_ros.geometry import pose
+from nerf_reversal_ros.core.config import OdometryConfig
+from nerf_reversal_ros.core.geometry import pose
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, REASONS, Rejected
 from nerf_reversal_ros.odometry_check import (
     compare,
     OdometryCheck,
@@ -15,7 +16,6 @@ from nerf_reversal_ros.odometry_check import (
     Reading,
     Sighting,
 )
-from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, REASONS, Rejected
 
 CONFIG = OdometryConfig()  # 5 cm and 5 % of the path, 2 degrees and 5 % of the turn
 EXACT = np.zeros((6, 6))

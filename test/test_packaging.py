@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 import nerf_reversal_ros
-from nerf_reversal_ros.outcome import REASONS
+from nerf_reversal_ros.core.outcome import REASONS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -126,7 +126,7 @@ def test_all_files_name_the_same_version():
 @pytest.mark.parametrize('where', [REPOSITORY, Path('/')], ids=['source tree', 'elsewhere'])
 def test_a_source_tree_in_front_of_the_installed_package_does_not_hide_the_messages(where):
     program = (
-        'import nerf_reversal_ros, nerf_reversal_ros.geometry\n'
+        'import nerf_reversal_ros, nerf_reversal_ros.core.geometry\n'
         'from nerf_reversal_ros.msg import LocalizerStatus\n'
         'print(nerf_reversal_ros.__version__)'
     )

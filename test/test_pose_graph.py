@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.config import LoopClosureConfig
-from nerf_reversal_ros.errors import ConfigError
-from nerf_reversal_ros.geometry import pose
+from nerf_reversal_ros.core.config import LoopClosureConfig
+from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.odometry_check import Reading
 
 gtsam = pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')

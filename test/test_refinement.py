@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 from small_room import room_atlas
 
 from nerf_reversal_ros.atlas import Atlas
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.geometry import inverse, pose, pose_errors, transform
-from nerf_reversal_ros.metrics import error_vectors
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import inverse, pose, pose_errors, transform
+from nerf_reversal_ros.core.metrics import error_vectors
 from nerf_reversal_ros.refinement import (
     align,
     Alignment,

@@ -12,13 +12,13 @@ import torch
 
 from nerf_reversal_ros import regressor_training
 from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearance
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Frame
 from nerf_reversal_ros.compression import as_tensors, standardized
 from nerf_reversal_ros.compression_training import fit_compression
-from nerf_reversal_ros.config import RegressorConfig, SynthesisConfig
-from nerf_reversal_ros.errors import BuildError, MapError
-from nerf_reversal_ros.geometry import pose, pose_errors
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import RegressorConfig, SynthesisConfig
+from nerf_reversal_ros.core.errors import BuildError, MapError
+from nerf_reversal_ros.core.geometry import pose, pose_errors
 from nerf_reversal_ros.pose_network import error_in_camera, Outputs
 from nerf_reversal_ros.regressor import map_covariance, PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor

@@ -10,14 +10,14 @@ from scipy.spatial.transform import Rotation
 from small_room import CAMERA, SmallRoom, walk, write_bag
 
 from nerf_reversal_ros.baselines import Baseline
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.geometry import pose
+from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.evaluation import evaluate, Evaluation
-from nerf_reversal_ros.geometry import pose
 from nerf_reversal_ros.map_store import Map, MapWriter
-from nerf_reversal_ros.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.report import report_html
 from nerf_reversal_ros.summary import number, summary_rows, summary_text, verdict
 

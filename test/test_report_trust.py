@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.geometry import pose
-from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block
-from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, Rejected
+from nerf_reversal_ros.core.geometry import pose
+from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
 from nerf_reversal_ros.report_trust import calibration, risk, risk_coverage
 
 COVARIANCE = np.diag([1e-4] * 3 + [4e-5] * 3)

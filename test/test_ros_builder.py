@@ -8,7 +8,7 @@ from rclpy.action import ActionClient
 from ros_rig import Process, Rig, SOON_S, wait_until
 
 from nerf_reversal_ros.action import BuildMap
-from nerf_reversal_ros.progress import Progress
+from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.ros.builder_node import Reporter
 
 

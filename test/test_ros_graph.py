@@ -15,8 +15,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_rig import camera_info, picture, Process, Rig, wait_until
 from sensor_msgs.msg import CompressedImage
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.msg import MapDescription
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -14,7 +14,7 @@ from ros_rig import camera_info, DARK, picture, Process, Rig, wait_until
 from std_msgs.msg import Header
 from test_map_store import build, edit_manifest
 
-from nerf_reversal_ros.errors import CaptureError, ConfigError
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.judge_node import JudgeConfig, JudgeNode, read_truth
 from nerf_reversal_ros.ros.running import RECENT

@@ -13,15 +13,15 @@ from rcl_interfaces.srv import GetParameters
 from ros_rig import camera_info, odometry, picture, Process, raw_picture, Rig, wait_until
 import yaml
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import (
+from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import (
     CaptureConfig,
     LocalizerConfig,
     LoopClosureConfig,
     OdometryConfig,
     RECORD3D_TOPICS,
 )
-from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig, LoopCloserNodeConfig
 

@@ -10,7 +10,7 @@ from ros_rig import Process, Rig, SOON_S, wait_until
 from scipy.spatial.transform import Rotation
 from std_srvs.srv import Trigger
 
-from nerf_reversal_ros.geometry import inverse, pose
+from nerf_reversal_ros.core.geometry import inverse, pose
 from nerf_reversal_ros.loop_closure import REASONS
 from nerf_reversal_ros.msg import LoopClosure
 from nerf_reversal_ros.ros.poses import matrix_from_pose, matrix_from_transform, pose_message

@@ -9,8 +9,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.parameters import Parameters

@@ -10,10 +10,10 @@ from ros_rig import camera_info, GREY, picture, Process, Rig, wait_until
 from scipy.spatial.transform import Rotation
 from visualization_msgs.msg import MarkerArray
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.geometry import pose, transform, turned_covariance
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import pose, transform, turned_covariance
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
 from nerf_reversal_ros.msg import MapDescription
-from nerf_reversal_ros.outcome import Diagnostics, PoseEstimate, Rejected
 from nerf_reversal_ros.placement import placed_outcome, placed_surface, placement_from_text
 from nerf_reversal_ros.ros.answering import Seen
 from nerf_reversal_ros.ros.display import beside

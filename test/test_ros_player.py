@@ -10,8 +10,8 @@ from ros_rig import Process, Rig, SOON_S, wait_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.running import RECENT
 

@@ -5,9 +5,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.geometry import inverse, pose
+from nerf_reversal_ros.core.geometry import inverse, pose
+from nerf_reversal_ros.core.outcome import REASONS
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.outcome import REASONS
 from nerf_reversal_ros.ros.poses import (
     matrix_from_transform,
     mounting_from_text,

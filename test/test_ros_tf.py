@@ -16,7 +16,7 @@ from ros_rig import camera_info, picture, Process, Rig, wait_until
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.geometry import inverse, pose
+from nerf_reversal_ros.core.geometry import inverse, pose
 from nerf_reversal_ros.msg import LocalizerStatus, LoopClosure
 from nerf_reversal_ros.ros.poses import matrix_from_pose, pose_message
 

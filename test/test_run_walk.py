@@ -14,10 +14,10 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.build_warnings import field_warnings
 from nerf_reversal_ros.builder import build_map
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, open_capture
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.config import (
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import (
     AtlasConfig,
     BuildConfig,
     CaptureConfig,
@@ -27,13 +27,13 @@ from nerf_reversal_ros.config import (
     SynthesisConfig,
     VoxelFieldConfig,
 )
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.geometry import pose, pose_errors
+from nerf_reversal_ros.core.outcome import PoseEstimate
+from nerf_reversal_ros.core.progress import silent
 from nerf_reversal_ros.fields.similarity import moved_poses, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
-from nerf_reversal_ros.geometry import pose, pose_errors
 from nerf_reversal_ros.localization import open_localizer
-from nerf_reversal_ros.outcome import PoseEstimate
-from nerf_reversal_ros.progress import silent
 from nerf_reversal_ros.run_walk import likely_unit_m
 from nerf_reversal_ros.walk import near_others, Walk
 

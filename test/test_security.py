@@ -20,7 +20,7 @@ from test_converters import write_export, write_nerfstudio, write_r3d, write_sev
 from nerf_reversal_ros.bag import Bag
 from nerf_reversal_ros.bag_files import MAX_UNPACKED_BYTES
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.errors import CaptureError, MapError
+from nerf_reversal_ros.core.errors import CaptureError, MapError
 from nerf_reversal_ros.map_store import open_map
 
 CAMERA = phone_camera(24, 32)

@@ -9,11 +9,11 @@ from small_room import walk, write_bag
 
 from nerf_reversal_ros import seed_networks
 from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.config import CaptureConfig
 from nerf_reversal_ros.convention import Convention
-from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.geometry import mean_pose
-from nerf_reversal_ros.progress import Progress
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.geometry import mean_pose
+from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.seed_networks import PATIENCE, SeedNetwork
 
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')

@@ -13,10 +13,10 @@ from rooms import walk
 from scipy.spatial.transform import Rotation
 import torch
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import look_at, pose, transform
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched, require_nerfstudio
 from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
-from nerf_reversal_ros.geometry import look_at, pose, transform
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.spread import evenly
+from nerf_reversal_ros.core.sampling import evenly
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ import torch
 
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.config import load_build_config, SynthesisConfig
-from nerf_reversal_ros.errors import BuildError, ConfigError
+from nerf_reversal_ros.core.config import load_build_config, SynthesisConfig
+from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.seed_networks import seed_layers
 from nerf_reversal_ros.study_material import Material, split_frames
 from nerf_reversal_ros.study_plan import Row, StudyPlan

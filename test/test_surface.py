@@ -8,10 +8,10 @@ from rooms import walk
 from small_room import SmallRoom
 from test_atlas import distance_to_surface
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.errors import MapError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.gate import similarity_of
-from nerf_reversal_ros.geometry import pose
 from nerf_reversal_ros.surface import sample_surface, SPACING_M, Surface
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)

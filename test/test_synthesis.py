@@ -6,9 +6,9 @@ from box_room import BoxRoom, CAMERA, HIGH, walk
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.config import SynthesisConfig
-from nerf_reversal_ros.errors import BuildError
-from nerf_reversal_ros.geometry import look_at, pose_errors
+from nerf_reversal_ros.core.config import SynthesisConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.geometry import look_at, pose_errors
 from nerf_reversal_ros.synthesis import (
     draw_poses,
     Drawn,

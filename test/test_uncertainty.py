@@ -5,7 +5,8 @@ import pytest
 from test_voxel_field import AHEAD, BRICKS, MIDDLE, ORIGIN, wall_field, WALL_M
 import torch
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields import uncertainty
 from nerf_reversal_ros.fields.uncertainty import (
     colour_slopes,
@@ -13,7 +14,6 @@ from nerf_reversal_ros.fields.uncertainty import (
     estimate_uncertainty,
     PRIOR_M,
 )
-from nerf_reversal_ros.geometry import look_at
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 UNKNOWN_M = np.sqrt(3) * PRIOR_M

@@ -10,9 +10,9 @@ import torch
 
 from nerf_reversal_ros.compression import as_tensors
 from nerf_reversal_ros.compression_training import fit_compression
-from nerf_reversal_ros.config import RegressorConfig, SynthesisConfig
-from nerf_reversal_ros.errors import ConfigError, MapError
-from nerf_reversal_ros.geometry import pose_errors
+from nerf_reversal_ros.core.config import RegressorConfig, SynthesisConfig
+from nerf_reversal_ros.core.errors import ConfigError, MapError
+from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import train_regressor
 from nerf_reversal_ros.study_training import compression_quality

@@ -5,13 +5,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 import torch
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.errors import MapError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields import voxel
 from nerf_reversal_ros.fields.base import Space
 from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
 from nerf_reversal_ros.fields.voxel_file import BRICK
-from nerf_reversal_ros.geometry import look_at
 
 VOXEL_M = 0.05
 ORIGIN = np.array([-0.4, -1.2, -1.2])

@@ -8,11 +8,11 @@ from room_bags import EPOCH_NS, write_room_bag
 from rooms import render_box_room, walk
 import torch
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.config import CaptureConfig, VoxelFieldConfig
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
+from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.fields import voxel_training
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field

@@ -4,8 +4,8 @@ from box_room import BoxRoom, walk
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import ImageError
 from nerf_reversal_ros.warp import warp
 
 WIDE = Camera(160, 120, 100.0, 100.0, 79.5, 59.5)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.info import depth_lines
-from nerf_reversal_ros.config import DEVICES
+from nerf_reversal_ros.core.config import DEVICES
+from nerf_reversal_ros.core.progress import duration
 from nerf_reversal_ros.fields import FIELDS, OF_RUN
-from nerf_reversal_ros.progress import duration
 
 HELP = 'build a map from a bag'
 AFTER_INTERRUPT = '; the same command goes on where it stopped'
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Build and tell what came of it."""
     if arguments.bag is None and not arguments.field.startswith(OF_RUN):
         arguments.misuse('the following arguments are required: BAG')
-    from nerf_reversal_ros.config import load_build_config
+    from nerf_reversal_ros.core.config import load_build_config
 
     config = load_build_config(arguments.config)
 

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from nerf_reversal_ros.progress import duration, Progress, seconds_left
+from nerf_reversal_ros.core.progress import duration, Progress, seconds_left
 
 EVERY_S = 10.0
 """Without a terminal, a stage is told of so often."""

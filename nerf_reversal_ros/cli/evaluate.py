@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.localize import write_poses
 from nerf_reversal_ros.cli.query import add_query_arguments, query_config
-from nerf_reversal_ros.errors import CaptureError, ConfigError
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.capture import Capture
-    from nerf_reversal_ros.config import QueryConfig
+    from nerf_reversal_ros.core.config import QueryConfig
     from nerf_reversal_ros.map_store import Map
 
 HELP = 'judge a map on a bag with true poses'
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Check what was asked for, then judge."""
     from nerf_reversal_ros.bag import Bag
     from nerf_reversal_ros.baselines import chosen_baselines
-    from nerf_reversal_ros.files import refuse_unwritable
+    from nerf_reversal_ros.core.files import refuse_unwritable
     from nerf_reversal_ros.map_store import open_map
 
     names = chosen_baselines(arguments.baselines, has_reference=arguments.reference is not None)
@@ -95,10 +95,10 @@ def _judge(
         refuse_other_walk,
     )
     from nerf_reversal_ros.capture import DepthCorrection, open_capture
-    from nerf_reversal_ros.devices import resolve_device
+    from nerf_reversal_ros.core.devices import resolve_device
+    from nerf_reversal_ros.core.files import write_text
     from nerf_reversal_ros.evaluation import evaluate
     from nerf_reversal_ros.fields.voxel import VoxelField
-    from nerf_reversal_ros.files import write_text
     from nerf_reversal_ros.localization import open_localizer
     from nerf_reversal_ros.summary import summary_text
 

@@ -5,8 +5,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from nerf_reversal_ros.errors import NerfReversalError
-from nerf_reversal_ros.progress import duration
+from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.core.progress import duration
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.map_store import Map
@@ -85,7 +85,7 @@ def map_lines(map_: 'Map') -> list[str]:
 def bag_lines(path: Path) -> list[str]:
     """Describe a bag, and say which of the default topics it lacks."""
     from nerf_reversal_ros.bag import Bag
-    from nerf_reversal_ros.config import CaptureConfig
+    from nerf_reversal_ros.core.config import CaptureConfig
 
     with Bag(path) as bag:
         defaults = CaptureConfig().for_bag(bag.count)
@@ -111,8 +111,8 @@ def bag_lines(path: Path) -> list[str]:
 
 
 def _picture_line(bag: Any, topic: str) -> str:
+    from nerf_reversal_ros.core.errors import ImageError
     from nerf_reversal_ros.decoding import rgb_from_message
-    from nerf_reversal_ros.errors import ImageError
 
     try:
         first = next(bag.messages([topic]), None)

@@ -16,9 +16,9 @@ from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.query import add_query_arguments, query_config
 
 if TYPE_CHECKING:
-    from nerf_reversal_ros.config import QueryConfig
+    from nerf_reversal_ros.core.config import QueryConfig
+    from nerf_reversal_ros.core.outcome import Outcome
     from nerf_reversal_ros.map_store import Map
-    from nerf_reversal_ros.outcome import Outcome
 
 HELP = 'localize every picture of a bag'
 
@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Localize and write the file."""
-    from nerf_reversal_ros.files import refuse_unwritable
+    from nerf_reversal_ros.core.files import refuse_unwritable
+    from nerf_reversal_ros.core.outcome import PoseEstimate
     from nerf_reversal_ros.map_store import open_map
-    from nerf_reversal_ros.outcome import PoseEstimate
 
     refuse_unwritable(arguments.out)
     map_ = open_map(arguments.map)
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write_poses(file: Path, map_: 'Map', answers: Iterable[tuple[int, 'Outcome']]) -> None:
     """Write the file of poses for outcomes with the stamps [ns] of their pictures."""
-    from nerf_reversal_ros.files import write_text
+    from nerf_reversal_ros.core.files import write_text
 
     convention = map_.convention
     document = {
@@ -67,9 +67,9 @@ def _answers(
     """Localize the pictures one by one; yield their stamps [ns] and outcomes."""
     from nerf_reversal_ros.bag import Bag
     from nerf_reversal_ros.capture import iter_images
+    from nerf_reversal_ros.core.progress import Progress
     from nerf_reversal_ros.evaluation import localize_or_reject
     from nerf_reversal_ros.localization import open_localizer
-    from nerf_reversal_ros.progress import Progress
 
     with Bag(path) as bag:
         total = bag.count(config.capture.for_bag(bag.count).image_topic)
@@ -81,8 +81,8 @@ def _answers(
 
 def pose_entry(stamp_ns: int, outcome: 'Outcome') -> dict[str, Any]:
     """Return the entry of one picture in the file of poses."""
-    from nerf_reversal_ros.geometry import quaternion_xyzw
-    from nerf_reversal_ros.outcome import Rejected
+    from nerf_reversal_ros.core.geometry import quaternion_xyzw
+    from nerf_reversal_ros.core.outcome import Rejected
 
     sec, nanosec = divmod(int(stamp_ns), 1_000_000_000)
     stamp = {'stamp_ns': int(stamp_ns), 'stamp': {'sec': sec, 'nanosec': nanosec}}

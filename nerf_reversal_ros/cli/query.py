@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_reversal_ros.config import DEVICES
+from nerf_reversal_ros.core.config import DEVICES
 
 if TYPE_CHECKING:
-    from nerf_reversal_ros.config import QueryConfig
+    from nerf_reversal_ros.core.config import QueryConfig
     from nerf_reversal_ros.map_store import Map
 
 
@@ -27,7 +27,7 @@ def add_query_arguments(parser: argparse.ArgumentParser) -> None:
 
 def query_config(map_: 'Map', arguments: argparse.Namespace) -> 'QueryConfig':
     """Return the settings: of the file, else of the map (for reading bags), else defaults."""
-    from nerf_reversal_ros.config import read_settings
+    from nerf_reversal_ros.core.config import read_settings
 
     given = read_settings(arguments.config) if arguments.config else {}
     over = {'localizer': {'device': arguments.device}} if arguments.device else {}

@@ -16,8 +16,8 @@ import shlex
 import sys
 
 from nerf_reversal_ros.cli.console import Console
-from nerf_reversal_ros.config import DEVICES
-from nerf_reversal_ros.errors import NerfReversalError
+from nerf_reversal_ros.core.config import DEVICES
+from nerf_reversal_ros.core.errors import NerfReversalError
 
 HELP = 'repeat the study of the seed project on one walk'
 AFTER_INTERRUPT = '; the same command goes on where it stopped'
@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the study and write its report."""
     from nerf_reversal_ros.bag import Bag
-    from nerf_reversal_ros.config import load_build_config
-    from nerf_reversal_ros.files import write_text
+    from nerf_reversal_ros.core.config import load_build_config
+    from nerf_reversal_ros.core.files import write_text
     from nerf_reversal_ros.study import run_study
     from nerf_reversal_ros.study_plan import StudyPlan
     from nerf_reversal_ros.study_report import study_html

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.progress import ProgressCallback, silent
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.progress import ProgressCallback, silent
 
 FORMATS = ('record3d', 'nerfstudio', '7scenes')
 PARSER = 'nerfstudio-parser:'

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import CaptureConfig
-from nerf_reversal_ros.errors import CaptureError
-from nerf_reversal_ros.geometry import Array, quaternion_xyzw
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.geometry import Array, quaternion_xyzw
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
 _STORAGE = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}

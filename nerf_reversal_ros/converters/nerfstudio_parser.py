@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from nerf_reversal_ros.converters import nerfstudio
-from nerf_reversal_ros.errors import CaptureError, NerfReversalError
+from nerf_reversal_ros.core.errors import CaptureError, NerfReversalError
+from nerf_reversal_ros.core.progress import ProgressCallback, silent
 from nerf_reversal_ros.fields.nerfstudio_library import (
     require_modules,
     require_nerfstudio,
@@ -28,7 +29,6 @@ from nerf_reversal_ros.fields.similarity import (
     opengl_poses,
     optical_poses,
 )
-from nerf_reversal_ros.progress import ProgressCallback, silent
 
 AS_IT_IS = {
     'downscale_factor': 1,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TypeVar
 
-from nerf_reversal_ros.errors import CaptureError
+from nerf_reversal_ros.core.errors import CaptureError
 
 T = TypeVar('T')
 

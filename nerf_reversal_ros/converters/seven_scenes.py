@@ -13,19 +13,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.selection import selected
-from nerf_reversal_ros.errors import CaptureError, ImageError
-from nerf_reversal_ros.files import is_inside
-from nerf_reversal_ros.geometry import (
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import CaptureError, ImageError
+from nerf_reversal_ros.core.files import is_inside
+from nerf_reversal_ros.core.geometry import (
     Array,
     inverse,
     orthonormalized,
     pose_from_quaternion,
 )
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.images import decoded
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 RATE_HZ = 30
 """The data set has no time stamps; frame N is given the stamp N / 30 s."""

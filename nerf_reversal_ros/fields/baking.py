@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.config import BuildConfig, NerfstudioConfig, SynthesisConfig
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig, SynthesisConfig
+from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.fusion import without_edges
 from nerf_reversal_ros.fields.measurement import measure
@@ -23,9 +26,6 @@ from nerf_reversal_ros.fields.training_data import TrainingData
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import fit_voxel_field
-from nerf_reversal_ros.files import open_array, replace_text, write_rows
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.synthesis import draw_poses, place_faults
 
 AROUND = SynthesisConfig(translation_m=0.25, rotation_deg=10.0)

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.metrics import psnr_db
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.training_data import TrainingData
-from nerf_reversal_ros.metrics import psnr_db
 
 
 class Likeness(NamedTuple):

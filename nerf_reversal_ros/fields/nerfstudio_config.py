@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.fields.nerfstudio_library import VERSION
 
 _PYTHON = 'tag:yaml.org,2002:python/'

@@ -18,7 +18,7 @@ import warnings
 import numpy as np
 import torch
 
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.errors import BuildError
 
 VERSION = '1.1.5'
 """The nerfstudio whose API this program uses."""

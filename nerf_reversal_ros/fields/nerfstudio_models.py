@@ -19,10 +19,10 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 import torch
 
-from nerf_reversal_ros.config import NerfstudioConfig
+from nerf_reversal_ros.core.config import NerfstudioConfig
+from nerf_reversal_ros.core.geometry import Array, pose, transform
 from nerf_reversal_ros.fields.similarity import scale_of, similarity
 from nerf_reversal_ros.fields.training_data import TrainingData
-from nerf_reversal_ros.geometry import Array, pose, transform
 
 BOX_VIEWS = 60
 BOX_MARGIN = 1.1

@@ -15,8 +15,9 @@ from nerfstudio.utils import external
 import numpy as np
 import torch
 
-from nerf_reversal_ros.camera import Camera
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named, read_config
 from nerf_reversal_ros.fields.nerfstudio_field import is_splatting, NerfstudioField
 from nerf_reversal_ros.fields.nerfstudio_library import (
@@ -25,7 +26,6 @@ from nerf_reversal_ros.fields.nerfstudio_library import (
     without_pickles,
 )
 from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, optical_poses
-from nerf_reversal_ros.geometry import Array
 
 TRANSFORMS = 'dataparser_transforms.json'
 """What the trainer did to the poses of the data; it writes so beside the config."""

@@ -16,16 +16,16 @@ from nerfstudio.engine.callbacks import TrainingCallbackLocation
 import numpy as np
 import torch
 
-from nerf_reversal_ros.config import NerfstudioConfig
+from nerf_reversal_ros.core.config import NerfstudioConfig
+from nerf_reversal_ros.core.files import remove
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio_field import nerfstudio_cameras, NerfstudioField
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
 from nerf_reversal_ros.fields.nerfstudio_models import effort, nerfacto_model, unit_box
 from nerf_reversal_ros.fields.similarity import scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
-from nerf_reversal_ros.files import remove
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 CHECKPOINT, CHECKPOINT_STEPS = 'nerfacto.safetensors', 250
 BAKED = 'baking'

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from nerf_reversal_ros.core.geometry import transform
 from nerf_reversal_ros.fields.nerfstudio_field import NerfstudioField
 from nerf_reversal_ros.fields.similarity import scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
 from nerf_reversal_ros.fields.uncertainty import estimate_uncertainty, Samples, UncertaintyGrid
-from nerf_reversal_ros.geometry import transform
 
 REACH_VIEWS, REACH_PX = 24, 32
 """So many views of this longer side [px] tell how far the field's matter reaches."""

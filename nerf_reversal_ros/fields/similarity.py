@@ -7,7 +7,7 @@ rotation times a scale > 0.
 
 import numpy as np
 
-from nerf_reversal_ros.geometry import Array, OPTICAL_FROM_OPENGL, orthonormalized, transform
+from nerf_reversal_ros.core.geometry import Array, OPTICAL_FROM_OPENGL, orthonormalized, transform
 
 
 def similarity(scale: float, pose: Array | None = None) -> Array:

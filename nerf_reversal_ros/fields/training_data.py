@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture, Frame
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.fusion import RgbdView, without_edges
-from nerf_reversal_ros.files import open_array, replace_text, write_rows
-from nerf_reversal_ros.progress import Progress, ProgressCallback
-from nerf_reversal_ros.spread import evenly
 
 TRAINING_SIZE_PX = 640
 """Longer side of the pictures that the field is trained on."""

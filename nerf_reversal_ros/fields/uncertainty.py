@@ -25,10 +25,10 @@ from scipy.ndimage import map_coordinates
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.spread import evenly
 
 CELL_M = 0.05
 """Distance of the grid's vertices, unless that makes too many [m]."""

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.camera import Camera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.parallel import map_on_cores
 from nerf_reversal_ros.fields.base import Rendering, Space
 from nerf_reversal_ros.fields.leaping import DistanceMap
 from nerf_reversal_ros.fields.uncertainty import Samples
 from nerf_reversal_ros.fields.voxel_file import BRICK, read_voxels, Voxels, write_voxels
-from nerf_reversal_ros.parallel import map_on_cores
 
 CELL = 2
 """Voxels along the edge of a cell of the distance map."""

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.errors import MapError
+from nerf_reversal_ros.core.errors import MapError
 
 BRICK = 8
 """Voxels along the edge of a brick."""

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.camera import Camera
 from nerf_reversal_ros.capture import Capture
-from nerf_reversal_ros.config import VoxelFieldConfig
-from nerf_reversal_ros.errors import BuildError
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import VoxelFieldConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.parallel import map_on_cores
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.fusion import fuse
 from nerf_reversal_ros.fields.measurement import channel_gains, measure
 from nerf_reversal_ros.fields.training_data import load_training_data, SpreadViews, TrainingData
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
-from nerf_reversal_ros.parallel import map_on_cores
-from nerf_reversal_ros.progress import Progress, ProgressCallback, silent
 
 FUSED_VIEWS = 120
 """So many depth pictures, spread over the capture, place the first voxels."""

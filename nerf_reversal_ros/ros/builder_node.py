@@ -13,10 +13,10 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from nerf_reversal_ros.action import BuildMap
-from nerf_reversal_ros.config import BuildConfig, load_build_config
-from nerf_reversal_ros.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.core.config import BuildConfig, load_build_config
+from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback, seconds_left
 from nerf_reversal_ros.map_store import Map
-from nerf_reversal_ros.progress import Progress, ProgressCallback, seconds_left
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.running import (
     DONE,

@@ -17,9 +17,9 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from nerf_reversal_ros.geometry import Array, pose, transform
+from nerf_reversal_ros.core.geometry import Array, pose, transform
+from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.msg import MapDescription
-from nerf_reversal_ros.outcome import PoseEstimate
 from nerf_reversal_ros.placement import placed_surface
 from nerf_reversal_ros.ros.answering import Answer, Seen
 from nerf_reversal_ros.ros.poses import pose_message

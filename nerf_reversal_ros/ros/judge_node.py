@@ -25,12 +25,12 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
-from nerf_reversal_ros.config import Checked, option, read_settings
-from nerf_reversal_ros.errors import CaptureError, ConfigError
-from nerf_reversal_ros.geometry import Array
-from nerf_reversal_ros.metrics import answers_of_outcomes, metrics_block, without_infinities
+from nerf_reversal_ros.core.config import Checked, option, read_settings
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError
+from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block, without_infinities
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.placement import placement_from_text
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters
@@ -187,7 +187,7 @@ class JudgeNode(Node):
         metrics = without_infinities(metrics_block(answers, truth))
         print(published_text(metrics), flush=True)
         if self._config.json:
-            from nerf_reversal_ros.files import write_text
+            from nerf_reversal_ros.core.files import write_text
 
             write_text(Path(self._config.json), json.dumps(metrics, indent=1) + '\n')
         return int(metrics['recall']['5cm_5deg'] < self._config.min_recall)

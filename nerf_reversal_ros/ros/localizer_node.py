@@ -11,8 +11,8 @@ from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from nerf_reversal_ros.config import LocalizerConfig, OdometryConfig
-from nerf_reversal_ros.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.placement import placement_from_text

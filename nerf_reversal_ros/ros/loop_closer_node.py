@@ -17,8 +17,8 @@ from rclpy.time import Time as AnyTime
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from nerf_reversal_ros.config import LoopClosureConfig
-from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.core.config import LoopClosureConfig
+from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.loop_closure import Closure, LoopCloser
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LoopClosure

@@ -8,10 +8,10 @@ from nav_msgs.msg import Odometry
 import numpy as np
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from nerf_reversal_ros.config import OdometryConfig
-from nerf_reversal_ros.geometry import Array, pose_from_quaternion
+from nerf_reversal_ros.core.config import OdometryConfig
+from nerf_reversal_ros.core.geometry import Array, pose_from_quaternion
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.odometry_check import OdometryCheck
-from nerf_reversal_ros.outcome import Outcome, PoseEstimate
 
 FAR_M = 1e6
 """No odometry leads farther from its origin."""

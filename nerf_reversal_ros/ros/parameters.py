@@ -20,8 +20,8 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from nerf_reversal_ros.config import from_mapping
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.core.config import from_mapping
+from nerf_reversal_ros.core.errors import ConfigError
 
 T = TypeVar('T')
 

@@ -15,7 +15,7 @@ from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 
 from nerf_reversal_ros.bag import Bag, Raw
-from nerf_reversal_ros.errors import CaptureError, ConfigError
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.config import numbers_from_text
-from nerf_reversal_ros.errors import ConfigError
-from nerf_reversal_ros.geometry import (
+from nerf_reversal_ros.core.config import numbers_from_text
+from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.geometry import (
     inverse,
     moved_covariance,
     pose_from_quaternion,

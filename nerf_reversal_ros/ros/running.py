@@ -19,7 +19,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import remove_ros_args
 
-from nerf_reversal_ros.errors import NerfReversalError
+from nerf_reversal_ros.core.errors import NerfReversalError
 
 DONE, USER_ERROR, MISUSE = 0, 1, 2
 

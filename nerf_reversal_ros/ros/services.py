@@ -9,7 +9,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from nerf_reversal_ros.errors import NerfReversalError
+from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.ros.answering import Answer, Answering
 from nerf_reversal_ros.ros.running import printable_traceback
 from nerf_reversal_ros.ros.watching import Watching

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from nerf_reversal_ros.config import Checked, DEVICES, option
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.core.config import Checked, DEVICES, option
+from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.placement import placement_from_text
 from nerf_reversal_ros.ros.poses import mounting_from_text
 

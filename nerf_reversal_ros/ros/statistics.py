@@ -9,8 +9,8 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 import numpy as np
 from std_msgs.msg import Header
 
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.outcome import Outcome, PoseEstimate, Rejected
 
 WINDOW_S = 10.0
 """What /diagnostics says about the present is about the last so many seconds."""

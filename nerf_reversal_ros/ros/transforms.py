@@ -13,8 +13,8 @@ from rclpy.node import Node
 from rclpy.time import Time as AnyTime
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.errors import ConfigError, NerfReversalError
-from nerf_reversal_ros.geometry import Array
+from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.map_from_odom import MapFromOdom, SmoothingConfig
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.poses import matrix_from_transform, transform_from_matrix

@@ -18,7 +18,7 @@ from rclpy.time import Time
 from scipy.spatial.transform import Rotation, Slerp
 from tf2_msgs.msg import TFMessage
 
-from nerf_reversal_ros.geometry import inverse, pose
+from nerf_reversal_ros.core.geometry import inverse, pose
 from nerf_reversal_ros.ros.poses import matrix_from_transform, transform_from_matrix
 
 STATIC = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

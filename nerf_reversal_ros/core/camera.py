@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.errors import ImageError
+from nerf_reversal_ros.core.errors import ImageError
 
 
 @dataclass(frozen=True)

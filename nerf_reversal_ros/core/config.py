@@ -16,7 +16,7 @@ from typing import Any, get_type_hints, TypeVar
 
 import yaml
 
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.core.errors import ConfigError
 
 T = TypeVar('T')
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.geometry import Array, pose_errors, PoseErrors
-from nerf_reversal_ros.outcome import GOOD_DEG, GOOD_M, Outcome, PoseEstimate
+from nerf_reversal_ros.core.geometry import Array, pose_errors, PoseErrors
+from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, Outcome, PoseEstimate
 
 RECALLS = {
     '2cm_2deg': (0.02, 2.0),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import safetensors
 import safetensors.numpy
 
-from nerf_reversal_ros.errors import MapError, NerfReversalError
+from nerf_reversal_ros.core.errors import MapError, NerfReversalError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -4,7 +4,7 @@ import gc
 
 import torch
 
-from nerf_reversal_ros.errors import ConfigError
+from nerf_reversal_ros.core.errors import ConfigError
 
 
 def resolve_device(name: str) -> torch.device:
