@@ -17,7 +17,7 @@ import torch
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.alignment import read_positions
-from nerf_reversal_ros.bag import Bag
+from nerf_reversal_ros.bags.bag_reader import Bag
 from nerf_reversal_ros.build_stages import (
     atlas_stage,
     Build,

@@ -14,7 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bag import Bag, Raw
+from nerf_reversal_ros.bags.bag_index import nearest, Place, Scan, scan_bag
+from nerf_reversal_ros.bags.bag_reader import Bag, Raw
+from nerf_reversal_ros.bags.camera_model import Lens
+from nerf_reversal_ros.bags.depth_decoding import depth_from_message
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
+from nerf_reversal_ros.bags.trajectory import poses_at
 from nerf_reversal_ros.convention import (
     AXES,
     choose_axes,
@@ -29,12 +34,7 @@ from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.decoding import rgb_from_message
-from nerf_reversal_ros.images import depth_from_message
-from nerf_reversal_ros.lens import Lens
 from nerf_reversal_ros.pruning import is_blurred, is_duplicate
-from nerf_reversal_ros.scan import nearest, Place, Scan, scan_bag
-from nerf_reversal_ros.tracks import poses_at
 from nerf_reversal_ros.upright import floor_normal, solve_up
 
 

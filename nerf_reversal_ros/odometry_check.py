@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from nerf_reversal_ros.bags.trajectory import interpolated, Track
 from nerf_reversal_ros.core.config import DriftConfig, OdometryConfig
 from nerf_reversal_ros.core.geometry import Array, distance, inverse, moved_covariance, pose
 from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, Outcome, PoseEstimate, Rejected
-from nerf_reversal_ros.tracks import interpolated, Track
 
 KEPT_S = 10.0
 """Odometry older than this is forgotten: pictures are answered sooner."""

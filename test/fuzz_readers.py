@@ -17,6 +17,9 @@ import test_converters as recordings
 import torch
 
 from nerf_reversal_ros.alignment import read_positions
+from nerf_reversal_ros.bags.camera_model import lens_from_info
+from nerf_reversal_ros.bags.depth_decoding import depth_from_message, thumbnail
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.cli.info import bag_lines, map_lines
 from nerf_reversal_ros.converters import convert
@@ -29,12 +32,9 @@ from nerf_reversal_ros.core.config import (
     read_settings,
 )
 from nerf_reversal_ros.core.errors import NerfReversalError
-from nerf_reversal_ros.decoding import rgb_from_message
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio_config import read_config
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.images import depth_from_message, thumbnail
-from nerf_reversal_ros.lens import lens_from_info
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.map_store import MapWriter, open_map
 

@@ -54,7 +54,7 @@ PROGRAMS = ('build', 'localize', 'evaluate', 'convert', 'localizer', 'builder')
 
 def whole(out: Path) -> bool:
     """Tell whether all that a user sees in a folder is complete; staging may be there."""
-    from nerf_reversal_ros.bag import Bag
+    from nerf_reversal_ros.bags.bag_reader import Bag
     from nerf_reversal_ros.map_store import open_map
 
     for path in out.iterdir():

@@ -16,6 +16,7 @@ from room_bags import DEPTH, IMAGE, POSE, raw_image, rewrite, write_room_bag
 from rooms import walk
 from small_map import CAMERA, SETTINGS
 
+from nerf_reversal_ros.bags.depth_decoding import rgb_from_message
 from nerf_reversal_ros.builder import build_map
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
@@ -27,7 +28,6 @@ from nerf_reversal_ros.core.config import (
 )
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.images import rgb_from_message
 from nerf_reversal_ros.map_store import FORMAT_VERSION, MapWriter, open_map
 from nerf_reversal_ros.regressor import PoseRegressor
 

@@ -19,13 +19,13 @@ from room_bags import (
 from rooms import phone_camera, render_box_room, walk
 from scipy.spatial.transform import Rotation
 
+from nerf_reversal_ros.bags.depth_decoding import depth_from_message
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.capture import iter_images, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, RECORD3D_TOPICS
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL, pose, pose_errors
-from nerf_reversal_ros.decoding import rgb_from_message
-from nerf_reversal_ros.images import depth_from_message
 
 Z_UP = CaptureConfig(up_axis='z')
 

@@ -8,6 +8,7 @@ from recordings import shared
 from rooms import phone_camera, render_box_room, walk
 from scipy.spatial.transform import Rotation
 
+from nerf_reversal_ros.bags.depth_decoding import sharpness
 from nerf_reversal_ros.capture import open_capture
 from nerf_reversal_ros.convention import (
     AXES,
@@ -21,7 +22,6 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL, pose
-from nerf_reversal_ros.images import sharpness
 from nerf_reversal_ros.pruning import is_blurred, is_duplicate
 from nerf_reversal_ros.upright import AXIS_VECTORS, floor_normal, map_from_world, solve_up
 

@@ -14,10 +14,10 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker
 
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
-from nerf_reversal_ros.decoding import rgb_from_message
 from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.ros.answering import Seen
 from nerf_reversal_ros.ros.display import beside, markers, point_cloud

@@ -17,8 +17,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 from rosbags.typesys import get_typestore, Stores
 from test_converters import write_export, write_nerfstudio, write_r3d, write_seven_scenes
 
-from nerf_reversal_ros.bag import Bag
-from nerf_reversal_ros.bag_files import MAX_UNPACKED_BYTES
+from nerf_reversal_ros.bags.bag_reader import Bag
+from nerf_reversal_ros.bags.bag_safety import MAX_UNPACKED_BYTES
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.errors import CaptureError, MapError
 from nerf_reversal_ros.map_store import open_map
@@ -122,7 +122,7 @@ def test_what_a_bag_unpacks_to_is_limited(tmp_path, mode, monkeypatch):
         assert [len(raw.data) for raw in opened.messages(['/a'])] == [5_000_012]
     assert sum(file.stat().st_size for file in bag.iterdir()) < 50_000
     assert MAX_UNPACKED_BYTES == 2**30
-    monkeypatch.setattr('nerf_reversal_ros.bag_files.MAX_UNPACKED_BYTES', 1_000_000)
+    monkeypatch.setattr('nerf_reversal_ros.bags.bag_safety.MAX_UNPACKED_BYTES', 1_000_000)
     with Bag(bag) as opened:
         refused(lambda: list(opened.messages(['/a'])), 'unpacks to more than 1000000 bytes')
 

@@ -63,7 +63,7 @@ def baseline_names(text: str) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check what was asked for, then judge."""
-    from nerf_reversal_ros.bag import Bag
+    from nerf_reversal_ros.bags.bag_reader import Bag
     from nerf_reversal_ros.baselines import chosen_baselines
     from nerf_reversal_ros.core.files import refuse_unwritable
     from nerf_reversal_ros.map_store import open_map

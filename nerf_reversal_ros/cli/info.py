@@ -84,7 +84,7 @@ def map_lines(map_: 'Map') -> list[str]:
 
 def bag_lines(path: Path) -> list[str]:
     """Describe a bag, and say which of the default topics it lacks."""
-    from nerf_reversal_ros.bag import Bag
+    from nerf_reversal_ros.bags.bag_reader import Bag
     from nerf_reversal_ros.core.config import CaptureConfig
 
     with Bag(path) as bag:
@@ -111,8 +111,8 @@ def bag_lines(path: Path) -> list[str]:
 
 
 def _picture_line(bag: Any, topic: str) -> str:
+    from nerf_reversal_ros.bags.image_decoding import rgb_from_message
     from nerf_reversal_ros.core.errors import ImageError
-    from nerf_reversal_ros.decoding import rgb_from_message
 
     try:
         first = next(bag.messages([topic]), None)

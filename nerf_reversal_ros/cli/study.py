@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the study and write its report."""
-    from nerf_reversal_ros.bag import Bag
+    from nerf_reversal_ros.bags.bag_reader import Bag
     from nerf_reversal_ros.core.config import load_build_config
     from nerf_reversal_ros.core.files import write_text
     from nerf_reversal_ros.study import run_study

@@ -17,6 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.bags.camera_model import Lens
+from nerf_reversal_ros.bags.depth_decoding import clean_depth, decoded
+from nerf_reversal_ros.bags.image_decoding import compressed_size, rgb_from_bytes
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.selection import selected
 from nerf_reversal_ros.core.camera import Camera
@@ -24,10 +27,7 @@ from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import is_inside
 from nerf_reversal_ros.core.geometry import Array, OPTICAL_FROM_OPENGL, orthonormalized
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.decoding import compressed_size, rgb_from_bytes
 from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses
-from nerf_reversal_ros.images import clean_depth, decoded
-from nerf_reversal_ros.lens import Lens
 
 RATE_HZ = 30
 """There are no time stamps: the frame at position i is given the stamp (i + 1) / 30 s."""

@@ -17,6 +17,8 @@ import zipfile
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.bags.depth_decoding import clean_depth
+from nerf_reversal_ros.bags.image_decoding import compressed_size, MAX_PIXELS
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.selection import selected
 from nerf_reversal_ros.core.camera import Camera
@@ -24,8 +26,6 @@ from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import is_inside, memory_limited
 from nerf_reversal_ros.core.geometry import Array, pose_from_quaternion
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.decoding import compressed_size, MAX_PIXELS
-from nerf_reversal_ros.images import clean_depth
 
 MAX_ENTRY_BYTES = 64 * 1024 * 1024
 """A file inside a ``.r3d`` that would unpack to more is refused."""

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.bags.depth_decoding import decoded
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.selection import selected
 from nerf_reversal_ros.core.camera import Camera
@@ -25,7 +26,6 @@ from nerf_reversal_ros.core.geometry import (
     pose_from_quaternion,
 )
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.images import decoded
 
 RATE_HZ = 30
 """The data set has no time stamps; frame N is given the stamp N / 30 s."""

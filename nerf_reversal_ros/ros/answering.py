@@ -13,12 +13,12 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from nerf_reversal_ros.bags.camera_model import lens_from_info
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
-from nerf_reversal_ros.decoding import rgb_from_message
-from nerf_reversal_ros.lens import lens_from_info
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.placement import placed_outcome, placement_from_text
 from nerf_reversal_ros.ros.frames import Frames

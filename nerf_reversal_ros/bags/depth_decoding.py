@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.bags.image_decoding import channels_of, compressed_size, rgb_from_message
 from nerf_reversal_ros.core.errors import ImageError
-from nerf_reversal_ros.decoding import channels_of, compressed_size, rgb_from_message
 
 _AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION
 _DEPTH = {'32FC1': np.float32, '16UC1': np.uint16, 'mono16': np.uint16}

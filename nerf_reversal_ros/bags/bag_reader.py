@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from rosbags.interfaces import Connection
 from rosbags.typesys import get_typestore, Stores
 
-from nerf_reversal_ros.bag_files import BoundedReader, storage_paths
+from nerf_reversal_ros.bags.bag_safety import BoundedReader, storage_paths
 from nerf_reversal_ros.core.errors import CaptureError
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)

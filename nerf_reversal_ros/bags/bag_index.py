@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bag import Bag, Raw
+from nerf_reversal_ros.bags.bag_reader import Bag, Raw
+from nerf_reversal_ros.bags.camera_model import Lens, lens_from_info
+from nerf_reversal_ros.bags.depth_decoding import sharpness, thumbnail
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
-from nerf_reversal_ros.decoding import rgb_from_message
-from nerf_reversal_ros.images import sharpness, thumbnail
-from nerf_reversal_ros.lens import Lens, lens_from_info
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
-from nerf_reversal_ros.bag import Bag
+from nerf_reversal_ros.bags.bag_reader import Bag
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import Array, inverse, pose_from_quaternion

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.bags.image_decoding import camera_from_info
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError
-from nerf_reversal_ros.decoding import camera_from_info
 
 _COUNTS = (4, 5, 8, 12, 14)
 """How many numbers of distortion OpenCV takes for a lens that is no fisheye."""

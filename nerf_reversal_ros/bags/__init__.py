@@ -1,0 +1,6 @@
+"""
+A rosbag2 as checked messages: topics, stamps, poses, pixels and camera models.
+
+No ROS is needed, and nothing here knows the map frame. Other folders start at `bag_reader` for
+messages and at `bag_index` for the images, poses and cameras of a bag.
+"""
