@@ -22,7 +22,8 @@ from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
-from nerf_reversal_ros.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.mapping_data import near_others
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, from_mapping, LocalizerConfig
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block
@@ -36,7 +37,6 @@ from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
 from nerf_reversal_ros.surface import sample_surface, Surface
-from nerf_reversal_ros.walk import near_others
 
 SAME_M = 1e-6
 """Cameras of the run and walked poses of the map fit each other to this, if they are the same."""

@@ -20,10 +20,10 @@ import torch
 from tqdm import tqdm
 from uncertainty_study import Judged, judged, Room, WRONG_M
 
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.progress import silent
-from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.fields.baking import bake, baking_effort
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from nerf_reversal_ros.calibration_fitting import BARE, collect, OPEN, Poses
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig, from_mapping
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.hardening import made_hard, mirrored, Shot

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture import Capture, iter_images, open_capture
+from nerf_reversal_ros.capture.capture import Capture, iter_images, open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import Array, pose
 from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block, without_infinities

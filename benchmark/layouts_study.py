@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.converters import convert, PARSER
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import Array, inverse, OPTICAL_FROM_OPENGL, pose_errors

@@ -22,7 +22,8 @@ from nerf_reversal_ros import atlas_adjustment, refinement
 from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
-from nerf_reversal_ros.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig, from_mapping
 from nerf_reversal_ros.core.devices import resolve_device
@@ -30,7 +31,6 @@ from nerf_reversal_ros.core.geometry import Array, pose_errors
 from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
 

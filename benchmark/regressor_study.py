@@ -26,7 +26,7 @@ from unittest.mock import patch
 import numpy as np
 
 from nerf_reversal_ros.augmentation import varied_appearance
-from nerf_reversal_ros.capture import Frame, open_capture
+from nerf_reversal_ros.capture.capture import Frame, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched, require_nerfstudio

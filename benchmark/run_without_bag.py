@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros.alignment import align_poses
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import Array, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate

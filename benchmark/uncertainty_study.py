@@ -27,7 +27,7 @@ from tqdm import tqdm
 from nerf_reversal_ros.atlas import build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
-from nerf_reversal_ros.capture import Capture, DepthCorrection, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
 from nerf_reversal_ros.core.geometry import transform

@@ -14,13 +14,13 @@ import numpy as np
 import poselib
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture import Frame
+from nerf_reversal_ros.capture.capture import Frame
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import Array, inverse, pose, transform
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.similarity import moved_poses, similarity
-from nerf_reversal_ros.keypoints import KeypointDetector, match
 from nerf_reversal_ros.refinement import poselib_camera
 
 RATIO = 0.85

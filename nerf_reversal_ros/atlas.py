@@ -19,11 +19,11 @@ import safetensors.numpy
 from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
 
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, LENGTH
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.files import read_rows
 from nerf_reversal_ros.core.geometry import Array, transform
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.keypoints import KeypointDetector, LENGTH
 
 APART_M, APART_DEG = 0.3, 20.0
 """Views are rendered this far apart: keypoints are found again from anywhere between."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture import Capture, Frame
+from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 from nerf_reversal_ros.core.geometry import Array, mean_pose

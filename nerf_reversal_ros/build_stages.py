@@ -17,12 +17,13 @@ from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.calibration_fitting import BARE, calibrate, collect, OPEN, variants
-from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
+from nerf_reversal_ros.capture.mapping_data import Walk
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.fields.baking import bake, baking_effort, compare
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.training_data import (
@@ -39,7 +40,6 @@ from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
 from nerf_reversal_ros.surface import sample_surface, Surface
 from nerf_reversal_ros.synthesis import synthesize_views, Views
-from nerf_reversal_ros.walk import Walk
 
 MEASURED, RUN_MEASURED = 20, 8
 """So many held-out pictures, at most, a baked run and the run itself are compared with."""

@@ -31,7 +31,8 @@ from nerf_reversal_ros.build_warnings import (
     calibration_warnings,
     field_warnings,
 )
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.mapping_data import Walk
 from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.core.devices import release, resolve_device
@@ -42,7 +43,6 @@ from nerf_reversal_ros.fields.nerfstudio_config import read_config
 from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
 from nerf_reversal_ros.map_store import Map, MapWriter
 from nerf_reversal_ros.run_walk import opened_run, walk_through_run
-from nerf_reversal_ros.walk import Walk
 
 
 def build_map(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.baselines import Baseline, nearest_reference
-from nerf_reversal_ros.capture import Capture, Frame
+from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.geometry import Array

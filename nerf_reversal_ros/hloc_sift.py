@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 import pycolmap
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.keypoints import match
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import Array, inverse
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.keypoints import match
 from nerf_reversal_ros.vlad import Descriptors, each_nth, VladIndex
 
 EVERY = 4

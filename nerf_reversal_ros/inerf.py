@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from nerf_reversal_ros.capture.image_resampling import warp
+from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import Array, orthonormalized
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
-from nerf_reversal_ros.keypoints import KeypointDetector
-from nerf_reversal_ros.warp import warp
 
 STEPS, RAYS = 150, 512
 LEARNING_RATE, LAST_RATE = 0.02, 0.001

@@ -21,7 +21,7 @@ import zipfile
 
 import numpy as np
 
-from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import from_mapping, QueryConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError, ImageError, MapError

@@ -15,9 +15,9 @@ import poselib
 from scipy.spatial import cKDTree
 
 from nerf_reversal_ros.atlas import Atlas
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import Array, inverse, transform
-from nerf_reversal_ros.keypoints import KeypointDetector, Keypoints, match
 
 QUERY_SIZE_PX = 256
 """Queries are shrunk to this longer side before keypoints are found."""

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from nerf_reversal_ros.capture.image_resampling import warp
 from nerf_reversal_ros.compression import as_tensors, Compression, Pca
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError, MapError
@@ -25,7 +26,6 @@ from nerf_reversal_ros.core.geometry import Array, orthonormalized, pose_errors,
 from nerf_reversal_ros.core.parallel import one_threaded
 from nerf_reversal_ros.pose_network import ERROR_UNITS, Outputs, PoseNetwork
 from nerf_reversal_ros.vae import Vae
-from nerf_reversal_ros.warp import warp
 
 FORMAT = 1
 COMPRESSIONS: dict[str, type[Compression]] = {'pca': Pca, 'vae': Vae}

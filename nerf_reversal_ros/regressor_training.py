@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearance
-from nerf_reversal_ros.capture import Frame
+from nerf_reversal_ros.capture.capture import Frame
+from nerf_reversal_ros.capture.image_resampling import warp
 from nerf_reversal_ros.compression import as_tensors
 from nerf_reversal_ros.compression_training import fit_compression
 from nerf_reversal_ros.core.camera import Camera
@@ -28,7 +29,6 @@ from nerf_reversal_ros.pose_network import (
 )
 from nerf_reversal_ros.regressor import network_inputs, PoseRegressor, whitening
 from nerf_reversal_ros.synthesis import Views
-from nerf_reversal_ros.warp import warp
 
 BATCH = 256
 REAL_SHARE = 0.15

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from nerf_reversal_ros import report_plots as plots
-from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import answer_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejected

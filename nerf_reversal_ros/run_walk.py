@@ -23,8 +23,10 @@ from nerf_reversal_ros.alignment import (
     locate_in_renders,
     read_positions,
 )
-from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.gravity_alignment import floor_normal, solve_up
+from nerf_reversal_ros.capture.mapping_data import NEAR_M, near_others, Walk
+from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig
@@ -37,8 +39,6 @@ from nerf_reversal_ros.fields.baking import baking_effort, render_views
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
-from nerf_reversal_ros.upright import floor_normal, solve_up
-from nerf_reversal_ros.walk import NEAR_M, near_others, Walk
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.fields.nerfstudio_run import Run

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 import poselib
 
-from nerf_reversal_ros.capture import Capture, Frame
+from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import Array, inverse, transform
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
-from nerf_reversal_ros.keypoints import KeypointDetector
 from nerf_reversal_ros.refinement import poselib_camera
 from nerf_reversal_ros.vlad import CONTRAST, Descriptors, each_nth, FEATURES, VladIndex
 

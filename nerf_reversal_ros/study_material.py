@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
 from nerf_reversal_ros.compression import Compression, Pca
 from nerf_reversal_ros.compression_training import fit_compression, refuse_too_many_components
 from nerf_reversal_ros.core.camera import Camera
@@ -19,7 +20,6 @@ from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.files import remove, replace_text
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.depth_calibration import calibrate_depth
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture import Capture, Frame
+from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.keypoints import KeypointDetector
 
 Descriptors = NDArray[np.float32]
 

@@ -20,7 +20,7 @@ from nerf_reversal_ros.alignment import read_positions
 from nerf_reversal_ros.bags.camera_model import lens_from_info
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message, thumbnail
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.info import bag_lines, map_lines
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.config import (

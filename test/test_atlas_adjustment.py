@@ -9,7 +9,7 @@ from rooms import walk
 from small_room import room_atlas
 
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas, adjusted
-from nerf_reversal_ros.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse, transform

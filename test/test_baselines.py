@@ -16,8 +16,8 @@ from nerf_reversal_ros.baselines import (
     Material,
     nearest_reference,
 )
-from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError

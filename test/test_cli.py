@@ -18,12 +18,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_room import CAMERA, walk, write_bag
 
+from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.convert import frame_range
 from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.cli.query import query_config
-from nerf_reversal_ros.convention import Convention
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.errors import ConfigError, MapError
 from nerf_reversal_ros.core.geometry import pose

@@ -9,8 +9,15 @@ from rooms import phone_camera, render_box_room, walk
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.bags.depth_decoding import sharpness
-from nerf_reversal_ros.capture import open_capture
-from nerf_reversal_ros.convention import (
+from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.frame_selection import is_blurred, is_duplicate
+from nerf_reversal_ros.capture.gravity_alignment import (
+    AXIS_VECTORS,
+    floor_normal,
+    map_from_world,
+    solve_up,
+)
+from nerf_reversal_ros.capture.pose_convention import (
     AXES,
     choose_axes,
     Convention,
@@ -22,8 +29,6 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL, pose
-from nerf_reversal_ros.pruning import is_blurred, is_duplicate
-from nerf_reversal_ros.upright import AXIS_VECTORS, floor_normal, map_from_world, solve_up
 
 TABLE = {'optical': 0.01, 'opengl': 0.2, 'optical_inverted': 0.3, 'opengl_inverted': np.inf}
 

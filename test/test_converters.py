@@ -13,7 +13,7 @@ from recordings import shared
 from rooms import phone_camera, render_box_room, walk
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture import iter_images, open_capture
+from nerf_reversal_ros.capture.capture import iter_images, open_capture
 from nerf_reversal_ros.converters import convert, guess_format
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.seven_scenes import COLOUR_FROM_DEPTH, register_depth

@@ -5,10 +5,10 @@ import pytest
 from room_bags import write_room_bag
 from rooms import walk
 
-from nerf_reversal_ros.capture import Capture, DepthCorrection, open_capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, open_capture
+from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
-from nerf_reversal_ros.depth_calibration import calibrate_depth
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 

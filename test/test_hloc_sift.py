@@ -7,8 +7,8 @@ import pytest
 from small_room import CAMERA, walk, write_bag
 
 from nerf_reversal_ros.baselines import BASELINES, Material
-from nerf_reversal_ros.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError

@@ -8,7 +8,7 @@ from small_map import CAMERA
 import torch
 
 from nerf_reversal_ros.baselines import BASELINES, Material
-from nerf_reversal_ros.capture import Frame
+from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import pose, pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.keypoints import KeypointDetector, match
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match
 
 
 def blobs(places, sigma_px):

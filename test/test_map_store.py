@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError, MapError
 from nerf_reversal_ros.map_store import FORMAT_VERSION, Map, MapWriter, open_map

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 import torch
 
 from nerf_reversal_ros.builder import build_map
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (

@@ -12,7 +12,7 @@ from rooms import render_box_room, walk
 from test_converters import write_depth_arrays, write_processed
 import torch
 
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters.nerfstudio_parser import convert
 from nerf_reversal_ros.core.camera import Camera

@@ -27,7 +27,7 @@ from nerf_reversal_ros.alignment import (
 )
 from nerf_reversal_ros.builder import _files_of, build_map
 from nerf_reversal_ros.calibration import Calibration
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.main import INTERRUPTED, main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, NerfstudioConfig

@@ -12,7 +12,7 @@ import torch
 
 from nerf_reversal_ros import regressor_training
 from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearance
-from nerf_reversal_ros.capture import Frame
+from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.compression import as_tensors, standardized
 from nerf_reversal_ros.compression_training import fit_compression
 from nerf_reversal_ros.core.camera import Camera

@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.build_warnings import field_warnings
 from nerf_reversal_ros.builder import build_map
-from nerf_reversal_ros.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.mapping_data import near_others, Walk
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (
@@ -35,7 +36,6 @@ from nerf_reversal_ros.fields.similarity import moved_poses, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.run_walk import likely_unit_m
-from nerf_reversal_ros.walk import near_others, Walk
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),

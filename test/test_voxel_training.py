@@ -8,7 +8,7 @@ from room_bags import EPOCH_NS, write_room_bag
 from rooms import render_box_room, walk
 import torch
 
-from nerf_reversal_ros.capture import open_capture
+from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig

@@ -4,9 +4,9 @@ from box_room import BoxRoom, walk
 import numpy as np
 import pytest
 
+from nerf_reversal_ros.capture.image_resampling import warp
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError
-from nerf_reversal_ros.warp import warp
 
 WIDE = Camera(160, 120, 100.0, 100.0, 79.5, 59.5)
 LONG = Camera(200, 150, 250.0, 240.0, 90.0, 80.0)

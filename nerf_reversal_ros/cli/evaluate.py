@@ -23,7 +23,7 @@ from nerf_reversal_ros.cli.query import add_query_arguments, query_config
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 
 if TYPE_CHECKING:
-    from nerf_reversal_ros.capture import Capture
+    from nerf_reversal_ros.capture.capture import Capture
     from nerf_reversal_ros.core.config import QueryConfig
     from nerf_reversal_ros.map_store import Map
 
@@ -94,7 +94,7 @@ def _judge(
         Material,
         refuse_other_walk,
     )
-    from nerf_reversal_ros.capture import DepthCorrection, open_capture
+    from nerf_reversal_ros.capture.capture import DepthCorrection, open_capture
     from nerf_reversal_ros.core.devices import resolve_device
     from nerf_reversal_ros.core.files import write_text
     from nerf_reversal_ros.evaluation import evaluate

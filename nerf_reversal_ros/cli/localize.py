@@ -66,7 +66,7 @@ def _answers(
 ) -> Iterator[tuple[int, 'Outcome']]:
     """Localize the pictures one by one; yield their stamps [ns] and outcomes."""
     from nerf_reversal_ros.bags.bag_reader import Bag
-    from nerf_reversal_ros.capture import iter_images
+    from nerf_reversal_ros.capture.capture import iter_images
     from nerf_reversal_ros.core.progress import Progress
     from nerf_reversal_ros.evaluation import localize_or_reject
     from nerf_reversal_ros.localization import open_localizer

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture import Capture, Frame
+from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.capture import Capture
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import VoxelFieldConfig
 from nerf_reversal_ros.core.errors import BuildError

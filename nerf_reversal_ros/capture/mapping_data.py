@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture import Capture
-from nerf_reversal_ros.convention import Convention
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import Array, pose_errors
 from nerf_reversal_ros.fields.training_data import held_out_frames

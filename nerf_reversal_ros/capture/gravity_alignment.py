@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.convention import DepthView
+from nerf_reversal_ros.capture.pose_convention import DepthView
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import Array, pose, transform
 from nerf_reversal_ros.core.sampling import evenly

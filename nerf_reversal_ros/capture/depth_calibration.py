@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture import Capture, DepthCorrection, Frame
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match
 from nerf_reversal_ros.core.geometry import Array, inverse, transform
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.keypoints import KeypointDetector, Keypoints, match
 
 FRAMES = 60
 """So many frames, spread over the walk, are compared."""

@@ -20,7 +20,9 @@ from nerf_reversal_ros.bags.camera_model import Lens
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.bags.trajectory import poses_at
-from nerf_reversal_ros.convention import (
+from nerf_reversal_ros.capture.frame_selection import is_blurred, is_duplicate
+from nerf_reversal_ros.capture.gravity_alignment import floor_normal, solve_up
+from nerf_reversal_ros.capture.pose_convention import (
     AXES,
     choose_axes,
     Convention,
@@ -34,8 +36,6 @@ from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.pruning import is_blurred, is_duplicate
-from nerf_reversal_ros.upright import floor_normal, solve_up
 
 
 @dataclass(frozen=True)
