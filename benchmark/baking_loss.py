@@ -30,8 +30,8 @@ from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block
 from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
-from nerf_reversal_ros.fields.similarity import moved_poses
+from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
+from nerf_reversal_ros.fields.sim3 import moved_poses
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization import Localizer, open_localizer
@@ -91,7 +91,7 @@ def main() -> None:
 def field_of_run(config_yml: Path, map_from_camera: Array) -> RadianceField:
     """Open a run and place it by those of its cameras that a map holds, at which it was baked."""
     require_nerfstudio()
-    from nerf_reversal_ros.fields.nerfstudio_run import open_run
+    from nerf_reversal_ros.fields.nerfstudio.run import open_run
 
     run = open_run(config_yml, torch.device('cpu'))
     chosen = evenly(len(run.names), len(map_from_camera))

@@ -26,7 +26,7 @@ from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.progress import silent
 from nerf_reversal_ros.fields.baking import bake, baking_effort
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
-from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
+from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.training_data import (
     held_out_frames,
     load_training_data,
@@ -50,8 +50,8 @@ def main() -> None:
     parser.add_argument('--every', type=int, default=1, help='take every so manyth picture')
     args = parser.parse_args()
     require_nerfstudio()
-    from nerf_reversal_ros.fields.nerfstudio_training import train_nerfacto
-    from nerf_reversal_ros.fields.nerfstudio_uncertainty import nerfacto_uncertainty
+    from nerf_reversal_ros.fields.nerfstudio.training import train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio.uncertainty import nerfacto_uncertainty
 
     config = load_build_config(args.config)
     args.work.mkdir(exist_ok=True)

@@ -25,8 +25,8 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
 from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched, require_nerfstudio
-from nerf_reversal_ros.fields.similarity import (
+from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched, require_nerfstudio
+from nerf_reversal_ros.fields.sim3 import (
     moved_poses,
     opengl_poses,
     scale_of,
@@ -107,7 +107,7 @@ def train(scene: Path, output: Path, steps: int, device: str) -> Path:
     from nerfstudio.models.depth_nerfacto import DepthNerfactoModelConfig
     from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
-    from nerf_reversal_ros.fields.nerfstudio_models import REDUCED
+    from nerf_reversal_ros.fields.nerfstudio.models import REDUCED
 
     adam: dict[str, Any] = {
         'optimizer': AdamOptimizerConfig(lr=1e-2, eps=1e-15),

@@ -27,8 +27,8 @@ from nerf_reversal_ros.core.geometry import Array, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.evaluation import localize_or_reject
-from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
-from nerf_reversal_ros.fields.similarity import moved_poses, scale_of
+from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
+from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.map_store import open_map
 
@@ -57,7 +57,7 @@ def main() -> None:
 def write_positions(config_yml: Path, build_bag: Path, file: Path) -> None:
     """Write lines ``picture,x,y,z`` of some pictures of the run, in the map of the bag [m]."""
     require_nerfstudio()
-    from nerf_reversal_ros.fields.nerfstudio_run import open_run
+    from nerf_reversal_ros.fields.nerfstudio.run import open_run
 
     run = open_run(config_yml, torch.device('cpu'))
     capture = open_capture(build_bag, CaptureConfig())

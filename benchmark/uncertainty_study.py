@@ -32,7 +32,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
 from nerf_reversal_ros.core.geometry import transform
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.measurement import channel_gains, likeness
+from nerf_reversal_ros.fields.field_metrics import channel_gains, likeness
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.uncertainty import estimate_uncertainty, LOOK_PX, UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField

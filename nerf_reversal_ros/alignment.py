@@ -20,7 +20,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import Array, inverse, pose, transform
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.similarity import moved_poses, similarity
+from nerf_reversal_ros.fields.sim3 import moved_poses, similarity
 from nerf_reversal_ros.refinement import poselib_camera
 
 RATIO = 0.85

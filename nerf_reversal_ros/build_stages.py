@@ -126,8 +126,8 @@ def _trained(
             work_dir=work_dir,
             progress=progress,
         )
-    from nerf_reversal_ros.fields.nerfstudio_training import BAKED, train_nerfacto
-    from nerf_reversal_ros.fields.nerfstudio_uncertainty import nerfacto_uncertainty
+    from nerf_reversal_ros.fields.nerfstudio.training import BAKED, train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio.uncertainty import nerfacto_uncertainty
 
     if field == 'depth-nerfacto' and not capture.has_depth:
         raise BuildError(

@@ -39,8 +39,8 @@ from nerf_reversal_ros.core.devices import release, resolve_device
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields import FIELDS, OF_RUN
-from nerf_reversal_ros.fields.nerfstudio_config import read_config
-from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
+from nerf_reversal_ros.fields.nerfstudio.config import read_config
+from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.map_store import Map, MapWriter
 from nerf_reversal_ros.run_walk import opened_run, walk_through_run
 

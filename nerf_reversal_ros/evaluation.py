@@ -26,7 +26,7 @@ from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.measurement import Likeness, likeness
+from nerf_reversal_ros.fields.field_metrics import Likeness, likeness
 
 PSNR_PICTURES = 24
 """So many of the judged pictures, evenly spread, are compared with renders of the field."""

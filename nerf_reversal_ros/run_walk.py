@@ -37,11 +37,11 @@ from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.baking import baking_effort, render_views
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
-from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
+from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
 
 if TYPE_CHECKING:
-    from nerf_reversal_ros.fields.nerfstudio_run import Run
+    from nerf_reversal_ros.fields.nerfstudio.run import Run
 
 LOCATED = 40
 """So many pictures of a bag, at most, are looked for in the run's renders."""
@@ -79,7 +79,7 @@ def opened_run(
     """Return the run, if there is one, and what known positions, if any, tell of its world."""
     if config_yml is None:
         return None, None
-    from nerf_reversal_ros.fields.nerfstudio_run import (  # it imports nerfstudio
+    from nerf_reversal_ros.fields.nerfstudio.run import (  # it imports nerfstudio
         judged_names,
         open_run,
     )

@@ -11,8 +11,8 @@ from rooms import render_box_room
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
-from nerf_reversal_ros.fields.similarity import moved_poses, opengl_poses, scale_of
+from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
+from nerf_reversal_ros.fields.sim3 import moved_poses, opengl_poses, scale_of
 
 
 def write_scene(folder: Path, world_from_camera: NDArray[np.float64], poses, camera: Camera):
@@ -47,8 +47,8 @@ def train_run(scene: Path, output: Path, steps: int) -> tuple[Path, Any]:
     from nerfstudio.models.nerfacto import NerfactoModelConfig
     from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
-    from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
-    from nerf_reversal_ros.fields.nerfstudio_models import REDUCED
+    from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched
+    from nerf_reversal_ros.fields.nerfstudio.models import REDUCED
 
     adam = {'optimizer': AdamOptimizerConfig(lr=1e-2, eps=1e-15), 'scheduler': None}
     config = TrainerConfig(

@@ -10,9 +10,9 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import look_at, pose, transform
 from nerf_reversal_ros.fields.base import Space
-from nerf_reversal_ros.fields.fusion import fuse, RgbdView, without_edges
+from nerf_reversal_ros.fields.tsdf_fusion import fuse, RgbdView, without_edges
 from nerf_reversal_ros.fields.voxel import CELL
-from nerf_reversal_ros.fields.voxel_file import BRICK, MAX_GRID_BRICKS
+from nerf_reversal_ros.fields.voxel_io import BRICK, MAX_GRID_BRICKS
 
 VOXEL_M = 0.05
 CPU = torch.device('cpu')

@@ -36,8 +36,8 @@ from nerf_reversal_ros.fields import uncertainty
 from nerf_reversal_ros.fields.baking import bake, render_views
 from nerf_reversal_ros.fields.base import Space
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
-from nerf_reversal_ros.fields.nerfstudio_library import require_nerfstudio
-from nerf_reversal_ros.fields.similarity import (
+from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
+from nerf_reversal_ros.fields.sim3 import (
     field_from_data,
     moved_poses,
     opengl_poses,
@@ -135,7 +135,7 @@ def test_the_transform_of_nerfstudios_dataparser_is_undone_to_a_micrometre(tmp_p
 @installed
 def test_rays_of_nerfstudios_cameras_are_those_of_ours():
     require_nerfstudio()
-    from nerf_reversal_ros.fields.nerfstudio_field import nerfstudio_cameras
+    from nerf_reversal_ros.fields.nerfstudio.field import nerfstudio_cameras
 
     field_from_map = random_similarity()
     camera = Camera(40, 30, 31.0, 33.0, 18.2, 15.1)
@@ -164,7 +164,7 @@ def data(bag, tmp_path_factory):
 
 def train(data, work_dir, kind='depth-nerfacto', config=TINY, progress=lambda _: None):
     require_nerfstudio()
-    from nerf_reversal_ros.fields.nerfstudio_training import train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio.training import train_nerfacto
 
     work_dir.mkdir(exist_ok=True)
     where = torch.device('cpu')
@@ -239,7 +239,7 @@ class Killed(BaseException):
 
 @installed
 def test_an_interrupted_training_goes_on_and_ends_the_same(data, tmp_path, monkeypatch):
-    from nerf_reversal_ros.fields import nerfstudio_training
+    from nerf_reversal_ros.fields.nerfstudio import training
 
     monkeypatch.setattr(nerfstudio_training, 'CHECKPOINT_STEPS', 8)
 
@@ -286,7 +286,7 @@ def test_a_checkpoint_of_another_training_is_told_and_not_gone_on_from(
 def test_weights_of_tiny_cuda_nn_are_told_where_it_is_gone_and_what_was_baked_of_them_goes(
     data, tmp_path
 ):
-    from nerf_reversal_ros.fields.nerfstudio_training import BAKED
+    from nerf_reversal_ros.fields.nerfstudio.training import BAKED
 
     config, told = replace(TINY, steps=10, rays_per_step=64), []
     train(data, tmp_path, config=config)
@@ -320,7 +320,7 @@ def test_a_plain_nerfacto_needs_no_depth(data, tmp_path):
 
 @installed
 def test_what_no_camera_saw_is_found_though_it_looks_solid(trained, data, monkeypatch):
-    from nerf_reversal_ros.fields.nerfstudio_uncertainty import nerfacto_uncertainty
+    from nerf_reversal_ros.fields.nerfstudio.uncertainty import nerfacto_uncertainty
 
     monkeypatch.setattr(uncertainty, 'POSES', 8)
     monkeypatch.setattr(uncertainty, 'LOOK_PX', 32)
@@ -348,7 +348,7 @@ def test_what_no_camera_saw_is_found_though_it_looks_solid(trained, data, monkey
 
 @installed
 def test_the_rays_that_are_asked_show_what_the_model_renders(trained, data):
-    from nerf_reversal_ros.fields.nerfstudio_uncertainty import DeformableNerfacto
+    from nerf_reversal_ros.fields.nerfstudio.uncertainty import DeformableNerfacto
 
     field, camera = trained[0], CAMERA.scaled_to(20, 15)
     asked = DeformableNerfacto(field)
@@ -516,7 +516,7 @@ def test_without_nerfstudio_one_sentence_says_how_to_get_it(tmp_path, capsys, mo
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr('nerf_reversal_ros.fields.nerfstudio_library.version', missing)
+    monkeypatch.setattr('nerf_reversal_ros.fields.nerfstudio.dependency.version', missing)
     require_nerfstudio.cache_clear()
     command = ['build', str(tmp_path / 'bag'), str(tmp_path / 'room.map'), '--field', 'nerfacto']
     assert main(command) == 1
@@ -528,7 +528,7 @@ def test_without_nerfstudio_one_sentence_says_how_to_get_it(tmp_path, capsys, mo
 
 def test_another_version_of_nerfstudio_is_refused_by_name(monkeypatch):
     monkeypatch.setattr(
-        'nerf_reversal_ros.fields.nerfstudio_library.version', lambda name: '1.0.3'
+        'nerf_reversal_ros.fields.nerfstudio.dependency.version', lambda name: '1.0.3'
     )
     require_nerfstudio.cache_clear()
     with pytest.raises(BuildError, match=r'nerfstudio 1\.0\.3 is installed and this program'):

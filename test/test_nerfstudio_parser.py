@@ -19,7 +19,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import OPTICAL_FROM_OPENGL, pose_errors
-from nerf_reversal_ros.fields.nerfstudio_library import without_pickles
+from nerf_reversal_ros.fields.nerfstudio.dependency import without_pickles
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),

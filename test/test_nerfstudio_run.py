@@ -34,9 +34,9 @@ from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, Nerfstudio
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.core.geometry import pose, pose_errors
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named
-from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
-from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, scale_of, similarity
+from nerf_reversal_ros.fields.nerfstudio.config import make_config, Named
+from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched
+from nerf_reversal_ros.fields.sim3 import field_from_data, moved_poses, scale_of, similarity
 from nerf_reversal_ros.map_store import open_map
 from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions, opened_run
 
@@ -67,7 +67,7 @@ def run(trained, tmp_path):
 
 
 def opened(config):
-    from nerf_reversal_ros.fields.nerfstudio_run import open_run
+    from nerf_reversal_ros.fields.nerfstudio.run import open_run
 
     return open_run(config, CPU)
 
@@ -115,7 +115,7 @@ def test_colours_are_those_of_the_mean_picture_whatever_the_run_was_told(trained
 
 
 def test_the_model_of_a_run_is_not_on_the_device_before_it_is_rendered(trained):
-    from nerf_reversal_ros.fields.nerfstudio_run import open_run
+    from nerf_reversal_ros.fields.nerfstudio.run import open_run
 
     nowhere = torch.device('meta')
     found = open_run(trained[0], nowhere)
@@ -127,8 +127,8 @@ def test_the_model_of_a_run_is_not_on_the_device_before_it_is_rendered(trained):
 def test_the_corrections_of_a_camera_optimiser_are_given_back():
     from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 
-    from nerf_reversal_ros.fields.nerfstudio_field import nerfstudio_cameras
-    from nerf_reversal_ros.fields.nerfstudio_run import _corrected
+    from nerf_reversal_ros.fields.nerfstudio.field import nerfstudio_cameras
+    from nerf_reversal_ros.fields.nerfstudio.run import _corrected
 
     class Model:
         camera_optimizer = CameraOptimizerConfig(mode='SO3xR3').setup(num_cameras=2, device='cpu')
@@ -234,7 +234,7 @@ def write_positions(path, numbers, *more):
 
 
 def aligned_by(path, config):
-    from nerf_reversal_ros.fields.nerfstudio_run import judged_names
+    from nerf_reversal_ros.fields.nerfstudio.run import judged_names
 
     told = []
     found = aligned_by_positions(path, opened(config), lambda: judged_names(config), told.append)
@@ -500,7 +500,7 @@ class NotCompiled:
 )
 @pytest.mark.parametrize('package', ['gsplat', 'nerfacc'])
 def test_a_run_whose_renderer_cannot_be_used_is_told(monkeypatch, package, backend, sentence):
-    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_without_kernels
+    from nerf_reversal_ros.fields.nerfstudio.run import _refuse_without_kernels
 
     monkeypatch.setitem(sys.modules, f'{package}.cuda._backend', SimpleNamespace(_C=object()))
     _refuse_without_kernels('splatfacto', package)
@@ -604,7 +604,7 @@ def test_a_run_whose_config_wished_for_tcnn_and_has_weights_of_torch_is_opened_a
 
 
 def test_weights_of_tiny_cuda_nn_are_refused_where_it_cannot_run(tmp_path, monkeypatch):
-    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_without_tcnn
+    from nerf_reversal_ros.fields.nerfstudio.run import _refuse_without_tcnn
 
     path, gpu = tmp_path / 'step-1.ckpt', torch.device('cuda')
     with pytest.raises(BuildError, match='which is not installed here, or cannot be loaded: inst'):
@@ -619,7 +619,7 @@ def test_splats_that_lack_weights_are_told(tmp_path):
     from nerfstudio.data.scene_box import SceneBox
     from nerfstudio.models.splatfacto import SplatfactoModelConfig
 
-    from nerf_reversal_ros.fields.nerfstudio_run import _load
+    from nerf_reversal_ros.fields.nerfstudio.run import _load
 
     box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
     with nothing_fetched():
@@ -641,7 +641,7 @@ def test_data_that_have_changed_since_the_training_are_told(run):
 
 @pytest.mark.parametrize('scale', [1e-4, 1.0])
 def test_data_in_any_units_that_have_changed_are_told(tmp_path, scale):
-    from nerf_reversal_ros.fields.nerfstudio_run import _refuse_changed_data
+    from nerf_reversal_ros.fields.nerfstudio.run import _refuse_changed_data
 
     turned = pose(Rotation.from_euler('z', 30, degrees=True))
     noted = {'transform': turned[:3].tolist(), 'scale': scale}
@@ -697,7 +697,7 @@ def test_a_model_without_depth_is_told():
     from nerfstudio.data.scene_box import SceneBox
     from nerfstudio.models.vanilla_nerf import NeRFModel, VanillaModelConfig
 
-    from nerf_reversal_ros.fields.nerfstudio_field import NerfstudioField
+    from nerf_reversal_ros.fields.nerfstudio.field import NerfstudioField
 
     box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
     with nothing_fetched():

@@ -32,7 +32,7 @@ from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import pose, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.core.progress import silent
-from nerf_reversal_ros.fields.similarity import moved_poses, similarity
+from nerf_reversal_ros.fields.sim3 import moved_poses, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.run_walk import likely_unit_m
@@ -81,7 +81,7 @@ def trained(tmp_path_factory):
 @contextmanager
 def shown(world_from_map):
     """Let a run, whose training was short, show what it would after a long one."""
-    from nerf_reversal_ros.fields.nerfstudio_run import Run
+    from nerf_reversal_ros.fields.nerfstudio.run import Run
 
     def perfect(_, map_from_world):
         return PerfectRun(map_from_world @ world_from_map)

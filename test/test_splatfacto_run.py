@@ -15,8 +15,8 @@ import torch
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import look_at, pose, transform
-from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched, require_nerfstudio
-from nerf_reversal_ros.fields.similarity import moved_poses, scale_of, similarity
+from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched, require_nerfstudio
+from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of, similarity
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
@@ -64,7 +64,7 @@ def opened(request, tmp_path, monkeypatch):
     from nerfstudio.configs.method_configs import method_configs
     from nerfstudio.models import splatfacto
 
-    from nerf_reversal_ros.fields import nerfstudio_run
+    from nerf_reversal_ros.fields.nerfstudio import run
 
     world_from_map = request.param
     poses = moved_poses(world_from_map, walk(8))

@@ -11,7 +11,7 @@ from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields import voxel
 from nerf_reversal_ros.fields.base import Space
 from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
-from nerf_reversal_ros.fields.voxel_file import BRICK
+from nerf_reversal_ros.fields.voxel_io import BRICK
 
 VOXEL_M = 0.05
 ORIGIN = np.array([-0.4, -1.2, -1.2])

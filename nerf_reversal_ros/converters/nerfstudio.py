@@ -27,7 +27,7 @@ from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import is_inside
 from nerf_reversal_ros.core.geometry import Array, OPTICAL_FROM_OPENGL, orthonormalized
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses
+from nerf_reversal_ros.fields.sim3 import field_from_data, moved_poses
 
 RATE_HZ = 30
 """There are no time stamps: the frame at position i is given the stamp (i + 1) / 30 s."""

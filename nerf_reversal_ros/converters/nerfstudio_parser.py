@@ -18,12 +18,12 @@ import numpy as np
 from nerf_reversal_ros.converters import nerfstudio
 from nerf_reversal_ros.core.errors import CaptureError, NerfReversalError
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
-from nerf_reversal_ros.fields.nerfstudio_library import (
+from nerf_reversal_ros.fields.nerfstudio.dependency import (
     require_modules,
     require_nerfstudio,
     without_pickles,
 )
-from nerf_reversal_ros.fields.similarity import (
+from nerf_reversal_ros.fields.sim3 import (
     field_from_data,
     moved_poses,
     opengl_poses,

@@ -20,9 +20,9 @@ from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.fusion import without_edges
-from nerf_reversal_ros.fields.measurement import measure
+from nerf_reversal_ros.fields.field_metrics import measure
 from nerf_reversal_ros.fields.training_data import TrainingData
+from nerf_reversal_ros.fields.tsdf_fusion import without_edges
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import fit_voxel_field

@@ -14,7 +14,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.fields.fusion import RgbdView, without_edges
+from nerf_reversal_ros.fields.tsdf_fusion import RgbdView, without_edges
 
 TRAINING_SIZE_PX = 640
 """Longer side of the pictures that the field is trained on."""

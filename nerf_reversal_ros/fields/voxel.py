@@ -21,9 +21,9 @@ from torch import Tensor
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.parallel import map_on_cores
 from nerf_reversal_ros.fields.base import Rendering, Space
-from nerf_reversal_ros.fields.leaping import DistanceMap
+from nerf_reversal_ros.fields.empty_space_skipping import DistanceMap
 from nerf_reversal_ros.fields.uncertainty import Samples
-from nerf_reversal_ros.fields.voxel_file import BRICK, read_voxels, Voxels, write_voxels
+from nerf_reversal_ros.fields.voxel_io import BRICK, read_voxels, Voxels, write_voxels
 
 CELL = 2
 """Voxels along the edge of a cell of the distance map."""

@@ -18,9 +18,9 @@ from nerf_reversal_ros.core.parallel import map_on_cores
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
-from nerf_reversal_ros.fields.fusion import fuse
-from nerf_reversal_ros.fields.measurement import channel_gains, measure
+from nerf_reversal_ros.fields.field_metrics import channel_gains, measure
 from nerf_reversal_ros.fields.training_data import load_training_data, SpreadViews, TrainingData
+from nerf_reversal_ros.fields.tsdf_fusion import fuse
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
 
 FUSED_VIEWS = 120

@@ -11,7 +11,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import Array, transform
 from nerf_reversal_ros.fields.base import Rendering, Space
-from nerf_reversal_ros.fields.similarity import opengl_poses, scale_of
+from nerf_reversal_ros.fields.sim3 import opengl_poses, scale_of
 
 MATTER_M = 0.1
 """A point is in matter if half of the light would be gone after this far in its density [m]."""

@@ -21,10 +21,10 @@ from nerf_reversal_ros.core.files import remove
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
-from nerf_reversal_ros.fields.nerfstudio_field import nerfstudio_cameras, NerfstudioField
-from nerf_reversal_ros.fields.nerfstudio_library import nothing_fetched
-from nerf_reversal_ros.fields.nerfstudio_models import effort, nerfacto_model, unit_box
-from nerf_reversal_ros.fields.similarity import scale_of
+from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched
+from nerf_reversal_ros.fields.nerfstudio.field import nerfstudio_cameras, NerfstudioField
+from nerf_reversal_ros.fields.nerfstudio.models import effort, nerfacto_model, unit_box
+from nerf_reversal_ros.fields.sim3 import scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
 
 CHECKPOINT, CHECKPOINT_STEPS = 'nerfacto.safetensors', 250

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.fields.nerfstudio_library import VERSION
+from nerf_reversal_ros.fields.nerfstudio.dependency import VERSION
 
 _PYTHON = 'tag:yaml.org,2002:python/'
 _GETATTR = 'builtins.getattr'

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.core.geometry import transform
-from nerf_reversal_ros.fields.nerfstudio_field import NerfstudioField
-from nerf_reversal_ros.fields.similarity import scale_of
+from nerf_reversal_ros.fields.nerfstudio.field import NerfstudioField
+from nerf_reversal_ros.fields.sim3 import scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
 from nerf_reversal_ros.fields.uncertainty import estimate_uncertainty, Samples, UncertaintyGrid
 

@@ -21,7 +21,7 @@ import torch
 
 from nerf_reversal_ros.core.config import NerfstudioConfig
 from nerf_reversal_ros.core.geometry import Array, pose, transform
-from nerf_reversal_ros.fields.similarity import scale_of, similarity
+from nerf_reversal_ros.fields.sim3 import scale_of, similarity
 from nerf_reversal_ros.fields.training_data import TrainingData
 
 BOX_VIEWS = 60

@@ -18,14 +18,14 @@ import torch
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.fields.nerfstudio_config import make_config, Named, read_config
-from nerf_reversal_ros.fields.nerfstudio_field import is_splatting, NerfstudioField
-from nerf_reversal_ros.fields.nerfstudio_library import (
+from nerf_reversal_ros.fields.nerfstudio.config import make_config, Named, read_config
+from nerf_reversal_ros.fields.nerfstudio.dependency import (
     nothing_fetched,
     VERSION,
     without_pickles,
 )
-from nerf_reversal_ros.fields.similarity import field_from_data, moved_poses, optical_poses
+from nerf_reversal_ros.fields.nerfstudio.field import is_splatting, NerfstudioField
+from nerf_reversal_ros.fields.sim3 import field_from_data, moved_poses, optical_poses
 
 TRANSFORMS = 'dataparser_transforms.json'
 """What the trainer did to the poses of the data; it writes so beside the config."""

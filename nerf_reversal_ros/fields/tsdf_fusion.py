@@ -19,7 +19,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import inverse, transform
 from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
-from nerf_reversal_ros.fields.voxel_file import BRICK, MAX_GRID_BRICKS
+from nerf_reversal_ros.fields.voxel_io import BRICK, MAX_GRID_BRICKS
 
 TRUNCATION_VOXELS = 4.0
 SHARPNESS = 2.0
