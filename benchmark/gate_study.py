@@ -24,9 +24,9 @@ from nerf_reversal_ros.calibration_fitting import BARE, collect, OPEN, Poses
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig, from_mapping
 from nerf_reversal_ros.fields.training_data import held_out_frames
-from nerf_reversal_ros.hardening import made_hard, mirrored, Shot
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.synthesis.image_corruption import made_hard, mirrored, Shot
 
 
 def main() -> None:

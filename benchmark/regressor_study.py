@@ -25,7 +25,6 @@ from unittest.mock import patch
 
 import numpy as np
 
-from nerf_reversal_ros.augmentation import varied_appearance
 from nerf_reversal_ros.capture.capture import Frame, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, RegressorConfig, SynthesisConfig
@@ -34,7 +33,8 @@ from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
-from nerf_reversal_ros.synthesis import synthesize_views, Views
+from nerf_reversal_ros.synthesis.augmentation import varied_appearance
+from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
 HELD_OUT = ((0.3, 0.425), (0.85, 1.0))
 """Stretches of the walk that choices are made on."""

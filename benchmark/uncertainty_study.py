@@ -39,7 +39,7 @@ from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import Map, open_map
 from nerf_reversal_ros.surface import sample_surface
-from nerf_reversal_ros.synthesis import draw_poses, place_faults, view_fault
+from nerf_reversal_ros.synthesis.view_synthesis import draw_poses, place_faults, view_fault
 
 SIZE_PX = 128
 """Longer side of the views that are judged."""

@@ -27,8 +27,8 @@ from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import error_vectors
 from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M
 from nerf_reversal_ros.gate import BIAS, features, TYPICAL, WEIGHTS
-from nerf_reversal_ros.hardening import made_hard, mirrored, Shot
 from nerf_reversal_ros.localization import Localizer
+from nerf_reversal_ros.synthesis.image_corruption import made_hard, mirrored, Shot
 
 VARIANTS = 6
 """So many times each frame is made hard."""

@@ -10,7 +10,7 @@ from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.synthesis import Views
+from nerf_reversal_ros.synthesis.view_synthesis import Views
 from nerf_reversal_ros.vae_training import fit_vae
 
 MOST_VIEWS = 6000

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearance
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.capture.image_resampling import warp
 from nerf_reversal_ros.compression import as_tensors
@@ -28,7 +27,8 @@ from nerf_reversal_ros.pose_network import (
     whitened_error,
 )
 from nerf_reversal_ros.regressor import network_inputs, PoseRegressor, whitening
-from nerf_reversal_ros.synthesis import Views
+from nerf_reversal_ros.synthesis.augmentation import moved, small_motions, varied_appearance
+from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 BATCH = 256
 REAL_SHARE = 0.15

@@ -17,7 +17,7 @@ from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.study_material import blank_code, CODE_VIEWS, Material
 from nerf_reversal_ros.study_plan import Row
 from nerf_reversal_ros.study_training import Network
-from nerf_reversal_ros.synthesis import Views
+from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 JUDGING = 1.3
 """Training a row and judging it takes so many times what its steps alone take."""

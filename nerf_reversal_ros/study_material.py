@@ -25,7 +25,7 @@ from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 from nerf_reversal_ros.regressor_training import real_views
 from nerf_reversal_ros.study_plan import Row, StudyPlan
-from nerf_reversal_ros.synthesis import synthesize_views, Views
+from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
 STRETCH_SHARE = 0.15
 """Share of the walk, one stretch, that only judges; the leaking split judges by as many frames."""

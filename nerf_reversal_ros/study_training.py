@@ -19,7 +19,7 @@ from nerf_reversal_ros.regressor import network_inputs
 from nerf_reversal_ros.seed_networks import LEARNING_RATE, LONGER_SIDE_PX, seed_layers
 from nerf_reversal_ros.study_material import Pictures
 from nerf_reversal_ros.study_plan import Row
-from nerf_reversal_ros.synthesis import Views
+from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 BATCH, LEAST_BATCH = 32, 8
 """Pictures of a training step, of the seed's small size and at least; how many the seed took was

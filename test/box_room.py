@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields.base import Rendering, Space
-from nerf_reversal_ros.synthesis import Views
+from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 LOW, HIGH = np.array([-2.0, -1.5, 0.0]), np.array([2.0, 1.5, 2.5])
 CAMERA = Camera(48, 36, 40.0, 40.0, 23.5, 17.5)

@@ -18,7 +18,7 @@ from nerf_reversal_ros.calibration_fitting import (
 )
 from nerf_reversal_ros.core.outcome import Diagnostics, Rejected
 from nerf_reversal_ros.gate import BIAS, TYPICAL, WEIGHTS
-from nerf_reversal_ros.hardening import mirrored, motion_blurred, Shot
+from nerf_reversal_ros.synthesis.image_corruption import mirrored, motion_blurred, Shot
 
 CAMERA = phone_camera()
 

@@ -11,7 +11,6 @@ from scipy.spatial.transform import Rotation
 import torch
 
 from nerf_reversal_ros import regressor_training
-from nerf_reversal_ros.augmentation import moved, small_motions, varied_appearance
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.compression import as_tensors, standardized
 from nerf_reversal_ros.compression_training import fit_compression
@@ -22,7 +21,8 @@ from nerf_reversal_ros.core.geometry import pose, pose_errors
 from nerf_reversal_ros.pose_network import error_in_camera, Outputs
 from nerf_reversal_ros.regressor import map_covariance, PoseRegressor
 from nerf_reversal_ros.regressor_training import real_views, train_regressor
-from nerf_reversal_ros.synthesis import draw_poses
+from nerf_reversal_ros.synthesis.augmentation import moved, small_motions, varied_appearance
+from nerf_reversal_ros.synthesis.view_synthesis import draw_poses
 
 CONFIG = RegressorConfig(network_sees='components', components=24, epochs=10, batch_size=32)
 TRAIN, QUERIES = walk(40), walk(37, radius_m=0.8, height_m=1.25)

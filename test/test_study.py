@@ -25,7 +25,7 @@ from nerf_reversal_ros.study_material import Material, split_frames
 from nerf_reversal_ros.study_plan import Row, StudyPlan
 from nerf_reversal_ros.study_report import study_html
 from nerf_reversal_ros.study_table import SEED, table, verdicts
-from nerf_reversal_ros.synthesis import synthesize_views
+from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views
 
 SETTINGS = """
 field: {voxel_m: 0.04, steps: 5, rays_per_step: 512}

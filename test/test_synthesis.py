@@ -9,7 +9,7 @@ import pytest
 from nerf_reversal_ros.core.config import SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import look_at, pose_errors
-from nerf_reversal_ros.synthesis import (
+from nerf_reversal_ros.synthesis.view_synthesis import (
     draw_poses,
     Drawn,
     place_faults,

@@ -16,7 +16,7 @@ from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.regressor import PoseRegressor
 from nerf_reversal_ros.regressor_training import train_regressor
 from nerf_reversal_ros.study_training import compression_quality
-from nerf_reversal_ros.synthesis import draw_poses
+from nerf_reversal_ros.synthesis.view_synthesis import draw_poses
 from nerf_reversal_ros.vae import Vae
 
 CONFIG = RegressorConfig(
