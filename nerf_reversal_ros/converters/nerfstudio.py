@@ -21,7 +21,7 @@ from nerf_reversal_ros.bags.camera_model import Lens
 from nerf_reversal_ros.bags.depth_decoding import clean_depth, decoded
 from nerf_reversal_ros.bags.image_decoding import compressed_size, rgb_from_bytes
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.converters.selection import selected
+from nerf_reversal_ros.converters.frame_range import selected
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import is_inside

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.depth_decoding import decoded
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.converters.selection import selected
+from nerf_reversal_ros.converters.frame_range import selected
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import is_inside
