@@ -31,8 +31,8 @@ from nerf_reversal_ros.core.config import CaptureConfig, RegressorConfig, Synthe
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.regressor import PoseRegressor
-from nerf_reversal_ros.regressor_training import real_views, train_regressor
+from nerf_reversal_ros.regressor.regressor import PoseRegressor
+from nerf_reversal_ros.regressor.training import real_views, train_regressor
 from nerf_reversal_ros.synthesis.augmentation import varied_appearance
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 

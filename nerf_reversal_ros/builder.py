@@ -33,7 +33,6 @@ from nerf_reversal_ros.build_warnings import (
 )
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.mapping_data import Walk
-from nerf_reversal_ros.compression_training import refuse_too_many_components
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.core.devices import release, resolve_device
 from nerf_reversal_ros.core.errors import ConfigError
@@ -42,6 +41,7 @@ from nerf_reversal_ros.fields import FIELDS, OF_RUN
 from nerf_reversal_ros.fields.nerfstudio.config import read_config
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.map_store import Map, MapWriter
+from nerf_reversal_ros.regressor.image_codec_training import refuse_too_many_components
 from nerf_reversal_ros.run_walk import opened_run, walk_through_run
 
 

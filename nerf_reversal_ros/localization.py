@@ -34,7 +34,7 @@ from nerf_reversal_ros.refinement import (
     Query,
     tighten,
 )
-from nerf_reversal_ros.regressor import PoseRegressor, Regression
+from nerf_reversal_ros.regressor.regressor import PoseRegressor, Regression
 from nerf_reversal_ros.surface import Surface
 
 MIN_CONTRAST = 6.0

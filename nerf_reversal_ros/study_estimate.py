@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from nerf_reversal_ros.compression import Compression
-from nerf_reversal_ros.compression_training import fit_compression
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.progress import duration
 from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.regressor.image_codec import Compression
+from nerf_reversal_ros.regressor.image_codec_training import fit_compression
 from nerf_reversal_ros.study_material import blank_code, CODE_VIEWS, Material
 from nerf_reversal_ros.study_plan import Row
 from nerf_reversal_ros.study_training import Network

@@ -12,8 +12,6 @@ import torch
 
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
-from nerf_reversal_ros.compression import Compression, Pca
-from nerf_reversal_ros.compression_training import fit_compression, refuse_too_many_components
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
@@ -23,7 +21,12 @@ from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
-from nerf_reversal_ros.regressor_training import real_views
+from nerf_reversal_ros.regressor.image_codec import Compression, Pca
+from nerf_reversal_ros.regressor.image_codec_training import (
+    fit_compression,
+    refuse_too_many_components,
+)
+from nerf_reversal_ros.regressor.training import real_views
 from nerf_reversal_ros.study_plan import Row, StudyPlan
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 

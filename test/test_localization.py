@@ -20,7 +20,7 @@ from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate, REASONS, Rejected
 from nerf_reversal_ros.localization import Localizer, open_localizer
 from nerf_reversal_ros.map_store import open_map
-from nerf_reversal_ros.regressor import PoseRegressor
+from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.surface import Surface
 
 PLACES = walk(37)  # between those that the map was built from, but for the first

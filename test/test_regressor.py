@@ -10,17 +10,17 @@ import safetensors.torch
 from scipy.spatial.transform import Rotation
 import torch
 
-from nerf_reversal_ros import regressor_training
 from nerf_reversal_ros.capture.capture import Frame
-from nerf_reversal_ros.compression import as_tensors, standardized
-from nerf_reversal_ros.compression_training import fit_compression
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, MapError
 from nerf_reversal_ros.core.geometry import pose, pose_errors
-from nerf_reversal_ros.pose_network import error_in_camera, Outputs
-from nerf_reversal_ros.regressor import map_covariance, PoseRegressor
-from nerf_reversal_ros.regressor_training import real_views, train_regressor
+from nerf_reversal_ros.regressor import training
+from nerf_reversal_ros.regressor.image_codec import as_tensors, standardized
+from nerf_reversal_ros.regressor.image_codec_training import fit_compression
+from nerf_reversal_ros.regressor.pose_network import error_in_camera, Outputs
+from nerf_reversal_ros.regressor.regressor import map_covariance, PoseRegressor
+from nerf_reversal_ros.regressor.training import real_views, train_regressor
 from nerf_reversal_ros.synthesis.augmentation import moved, small_motions, varied_appearance
 from nerf_reversal_ros.synthesis.view_synthesis import draw_poses
 

@@ -8,16 +8,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from nerf_reversal_ros.compression import as_tensors
-from nerf_reversal_ros.compression_training import fit_compression
 from nerf_reversal_ros.core.config import RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import ConfigError, MapError
 from nerf_reversal_ros.core.geometry import pose_errors
-from nerf_reversal_ros.regressor import PoseRegressor
-from nerf_reversal_ros.regressor_training import train_regressor
+from nerf_reversal_ros.regressor.image_codec import as_tensors
+from nerf_reversal_ros.regressor.image_codec_training import fit_compression
+from nerf_reversal_ros.regressor.regressor import PoseRegressor
+from nerf_reversal_ros.regressor.training import train_regressor
+from nerf_reversal_ros.regressor.vae import Vae
 from nerf_reversal_ros.study_training import compression_quality
 from nerf_reversal_ros.synthesis.view_synthesis import draw_poses
-from nerf_reversal_ros.vae import Vae
 
 CONFIG = RegressorConfig(
     compression='vae',

@@ -5,13 +5,13 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 import torch
 
-from nerf_reversal_ros.compression import as_tensors, Compression, Pca, standardized
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
 from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.regressor.image_codec import as_tensors, Compression, Pca, standardized
+from nerf_reversal_ros.regressor.vae_training import fit_vae
 from nerf_reversal_ros.synthesis.view_synthesis import Views
-from nerf_reversal_ros.vae_training import fit_vae
 
 MOST_VIEWS = 6000
 """A code is learned from at most this many views: more change it little and cost memory."""

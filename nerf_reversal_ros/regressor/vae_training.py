@@ -3,9 +3,9 @@
 import torch
 from torch import nn, Tensor
 
-from nerf_reversal_ros.compression import Pca
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.vae import Vae, VaeNetwork
+from nerf_reversal_ros.regressor.image_codec import Pca
+from nerf_reversal_ros.regressor.vae import Vae, VaeNetwork
 
 BATCH = 64
 LEARNING_RATE = 1e-3

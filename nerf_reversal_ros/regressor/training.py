@@ -11,22 +11,22 @@ from torch import Tensor
 
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.capture.image_resampling import warp
-from nerf_reversal_ros.compression import as_tensors
-from nerf_reversal_ros.compression_training import fit_compression
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import Array, mean_pose, pose_errors
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.pose_network import (
+from nerf_reversal_ros.regressor.image_codec import as_tensors
+from nerf_reversal_ros.regressor.image_codec_training import fit_compression
+from nerf_reversal_ros.regressor.pose_network import (
     error_in_camera,
     Outputs,
     PoseNetwork,
     surprise,
     whitened_error,
 )
-from nerf_reversal_ros.regressor import network_inputs, PoseRegressor, whitening
+from nerf_reversal_ros.regressor.regressor import network_inputs, PoseRegressor, whitening
 from nerf_reversal_ros.synthesis.augmentation import moved, small_motions, varied_appearance
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 

@@ -3,7 +3,7 @@ From one picture to a first guess of the pose: code, small network, and the near
 
 The regressor is fast and some ten centimetres good. It tells how sure it is, how unlike the map
 the picture looks, and which known views look alike, so that a later stage can try those too.
-Only inference is here; `nerf_reversal_ros.regressor_training` makes a `PoseRegressor`.
+Only inference is here; `nerf_reversal_ros.regressor.training` makes a `PoseRegressor`.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.capture.image_resampling import warp
-from nerf_reversal_ros.compression import as_tensors, Compression, Pca
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError, MapError
 from nerf_reversal_ros.core.geometry import Array, orthonormalized, pose_errors, turned_covariance
 from nerf_reversal_ros.core.parallel import one_threaded
-from nerf_reversal_ros.pose_network import ERROR_UNITS, Outputs, PoseNetwork
-from nerf_reversal_ros.vae import Vae
+from nerf_reversal_ros.regressor.image_codec import as_tensors, Compression, Pca
+from nerf_reversal_ros.regressor.pose_network import ERROR_UNITS, Outputs, PoseNetwork
+from nerf_reversal_ros.regressor.vae import Vae
 
 FORMAT = 1
 COMPRESSIONS: dict[str, type[Compression]] = {'pca': Pca, 'vae': Vae}

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import nn, Tensor
 
-from nerf_reversal_ros.compression import Compression, refuse_other_shapes
+from nerf_reversal_ros.regressor.image_codec import Compression, refuse_other_shapes
 
 
 class VaeNetwork(nn.Module):
