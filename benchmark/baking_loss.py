@@ -35,7 +35,7 @@ from nerf_reversal_ros.fields.sim3 import moved_poses
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization import Localizer, open_localizer
-from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.maps.map_store import open_map
 from nerf_reversal_ros.surface import sample_surface, Surface
 
 SAME_M = 1e-6

@@ -36,7 +36,7 @@ from nerf_reversal_ros.core.geometry import Array, inverse, pose, pose_from_quat
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.localization import open_localizer
 from nerf_reversal_ros.loop_closure import LoopCloser
-from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.maps.map_store import open_map
 
 NOISE_M, NOISE_DEG = 0.001, 0.05
 """Standard deviation of each step, beside the drift."""

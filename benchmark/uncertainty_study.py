@@ -37,7 +37,7 @@ from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.uncertainty import estimate_uncertainty, LOOK_PX, UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization import Localizer, open_localizer
-from nerf_reversal_ros.map_store import Map, open_map
+from nerf_reversal_ros.maps.map_store import Map, open_map
 from nerf_reversal_ros.surface import sample_surface
 from nerf_reversal_ros.synthesis.view_synthesis import draw_poses, place_faults, view_fault
 

@@ -34,7 +34,7 @@ from nerf_reversal_ros.fields.training_data import (
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 from nerf_reversal_ros.localization import Localizer
-from nerf_reversal_ros.map_store import MapWriter
+from nerf_reversal_ros.maps.map_store import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import real_views, train_regressor
 from nerf_reversal_ros.surface import sample_surface, Surface

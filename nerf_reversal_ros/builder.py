@@ -40,7 +40,7 @@ from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields import FIELDS, OF_RUN
 from nerf_reversal_ros.fields.nerfstudio.config import read_config
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
-from nerf_reversal_ros.map_store import Map, MapWriter
+from nerf_reversal_ros.maps.map_store import Map, MapWriter
 from nerf_reversal_ros.regressor.image_codec_training import refuse_too_many_components
 from nerf_reversal_ros.run_walk import opened_run, walk_through_run
 

@@ -24,7 +24,7 @@ from nerf_reversal_ros.core.errors import ImageError, MapError
 from nerf_reversal_ros.core.geometry import Array, distance
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.gate import Evidence, judge, probability, similarity_of, spread_of
-from nerf_reversal_ros.map_store import Map
+from nerf_reversal_ros.maps.map_store import Map
 from nerf_reversal_ros.refinement import (
     align,
     Alignment,

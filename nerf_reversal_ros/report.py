@@ -20,7 +20,7 @@ from nerf_reversal_ros.core.outcome import PoseEstimate, Rejected
 from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.evaluation import Evaluation
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.map_store import Map
+from nerf_reversal_ros.maps.map_store import Map
 from nerf_reversal_ros.report_page import figure, note, page, picture, resized, Section, table
 from nerf_reversal_ros.report_trust import calibration, risk
 from nerf_reversal_ros.summary import notes, number, summary_rows, verdict

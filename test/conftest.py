@@ -22,7 +22,7 @@ import torch
 
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.localization import Localizer, open_localizer
-from nerf_reversal_ros.map_store import Map
+from nerf_reversal_ros.maps.map_store import Map
 
 torch.set_num_threads(2)
 

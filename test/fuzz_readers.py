@@ -36,7 +36,7 @@ from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio.config import read_config
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization import open_localizer
-from nerf_reversal_ros.map_store import MapWriter, open_map
+from nerf_reversal_ros.maps.map_store import MapWriter, open_map
 
 CAMERA = phone_camera(48, 64)
 EVERY_FRAME = CaptureConfig(pose_convention='optical', up_axis='z', min_move_m=0.0, blur_ratio=0.0)

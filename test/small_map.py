@@ -13,7 +13,7 @@ from nerf_reversal_ros.core.config import (
     SynthesisConfig,
     VoxelFieldConfig,
 )
-from nerf_reversal_ros.map_store import Map
+from nerf_reversal_ros.maps.map_store import Map
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 SETTINGS = BuildConfig(

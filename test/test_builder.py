@@ -28,7 +28,7 @@ from nerf_reversal_ros.core.config import (
 )
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.map_store import FORMAT_VERSION, MapWriter, open_map
+from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, MapWriter, open_map
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
 ROOT = Path(__file__).resolve().parent.parent

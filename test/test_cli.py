@@ -29,7 +29,7 @@ from nerf_reversal_ros.core.errors import ConfigError, MapError
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejected
 from nerf_reversal_ros.core.progress import duration, Progress
-from nerf_reversal_ros.map_store import FORMAT_VERSION, Map, MapWriter
+from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, Map, MapWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, '-m', 'nerf_reversal_ros.cli.main']

@@ -19,7 +19,7 @@ from nerf_reversal_ros.core.geometry import pose as pose_of
 from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate, REASONS, Rejected
 from nerf_reversal_ros.localization import Localizer, open_localizer
-from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.maps.map_store import open_map
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.surface import Surface
 

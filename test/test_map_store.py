@@ -17,7 +17,7 @@ import pytest
 from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError, MapError
-from nerf_reversal_ros.map_store import FORMAT_VERSION, Map, MapWriter, open_map
+from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, Map, MapWriter, open_map
 
 CAMERA = Camera(96, 72, 80.0, 80.0, 47.5, 35.5)
 MANIFEST = {
@@ -243,7 +243,7 @@ AGAIN_AND_AGAIN = """
 import sys, time
 from pathlib import Path
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.map_store import MapWriter
+from nerf_reversal_ros.maps.map_store import MapWriter
 folder = Path(sys.argv[1])
 end = time.monotonic() + 2
 while time.monotonic() < end:
@@ -282,7 +282,7 @@ def test_the_time_of_a_stage_is_that_of_all_its_runs(tmp_path: Path) -> None:
 CHILD = """
 import signal, sys
 from pathlib import Path
-from nerf_reversal_ros.map_store import MapWriter
+from nerf_reversal_ros.maps.map_store import MapWriter
 with MapWriter(Path(sys.argv[1]), {'bag': 'walk'}) as writer:
     writer.path('field/voxels.bin').write_bytes(b'0123456789')
     writer.mark('field')
@@ -323,7 +323,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.map_store import MapWriter
+from nerf_reversal_ros.maps.map_store import MapWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:

@@ -37,7 +37,7 @@ from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio.config import make_config, Named
 from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched
 from nerf_reversal_ros.fields.sim3 import field_from_data, moved_poses, scale_of, similarity
-from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.maps.map_store import open_map
 from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions, opened_run
 
 pytestmark = pytest.mark.skipif(

@@ -17,7 +17,7 @@ from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.evaluation import evaluate, Evaluation
-from nerf_reversal_ros.map_store import Map, MapWriter
+from nerf_reversal_ros.maps.map_store import Map, MapWriter
 from nerf_reversal_ros.report import report_html
 from nerf_reversal_ros.summary import number, summary_rows, summary_text, verdict
 

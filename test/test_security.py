@@ -21,7 +21,7 @@ from nerf_reversal_ros.bags.bag_reader import Bag
 from nerf_reversal_ros.bags.bag_safety import MAX_UNPACKED_BYTES
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.errors import CaptureError, MapError
-from nerf_reversal_ros.map_store import open_map
+from nerf_reversal_ros.maps.map_store import open_map
 
 CAMERA = phone_camera(24, 32)
 

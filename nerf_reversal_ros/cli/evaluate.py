@@ -25,7 +25,7 @@ from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 if TYPE_CHECKING:
     from nerf_reversal_ros.capture.capture import Capture
     from nerf_reversal_ros.core.config import QueryConfig
-    from nerf_reversal_ros.map_store import Map
+    from nerf_reversal_ros.maps.map_store import Map
 
 HELP = 'judge a map on a bag with true poses'
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.bags.bag_reader import Bag
     from nerf_reversal_ros.baselines import chosen_baselines
     from nerf_reversal_ros.core.files import refuse_unwritable
-    from nerf_reversal_ros.map_store import open_map
+    from nerf_reversal_ros.maps.map_store import open_map
 
     names = chosen_baselines(arguments.baselines, has_reference=arguments.reference is not None)
     for path in (arguments.json, arguments.report, arguments.poses):

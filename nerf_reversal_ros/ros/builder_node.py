@@ -16,7 +16,7 @@ from nerf_reversal_ros.action import BuildMap
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, seconds_left
-from nerf_reversal_ros.map_store import Map
+from nerf_reversal_ros.maps.map_store import Map
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.running import (
     DONE,

@@ -79,7 +79,7 @@ class JudgeConfig(Checked):
 def read_truth(judge: JudgeConfig) -> Truth:
     """Read the poses of a bag's pictures, in the frame of a map; imports the heavy libraries."""
     from nerf_reversal_ros.capture.capture import open_capture
-    from nerf_reversal_ros.map_store import open_map
+    from nerf_reversal_ros.maps.map_store import open_map
 
     bag, map_ = Path(judge.bag), open_map(Path(judge.map_dir))
     given = read_settings(Path(judge.config)) if judge.config else {}

@@ -45,7 +45,7 @@ def make_localizer(map_dir: Path, config: LocalizerConfig) -> tuple[PictureLocal
     import numpy as np
 
     from nerf_reversal_ros.localization import open_localizer
-    from nerf_reversal_ros.map_store import open_map
+    from nerf_reversal_ros.maps.map_store import open_map
 
     map_ = open_map(map_dir)
     localizer = open_localizer(map_, config)
