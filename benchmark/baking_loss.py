@@ -18,9 +18,7 @@ import torch
 from tqdm import tqdm
 
 from nerf_reversal_ros.alignment import align_points
-from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
-from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
 from nerf_reversal_ros.capture.capture import Capture, open_capture
 from nerf_reversal_ros.capture.mapping_data import near_others
@@ -34,9 +32,11 @@ from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import moved_poses
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.localization import Localizer, open_localizer
+from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_poses
+from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
+from nerf_reversal_ros.localization.surface import sample_surface, Surface
 from nerf_reversal_ros.maps.map_store import open_map
-from nerf_reversal_ros.surface import sample_surface, Surface
 
 SAME_M = 1e-6
 """Cameras of the run and walked poses of the map fit each other to this, if they are the same."""

@@ -29,7 +29,7 @@ from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of
-from nerf_reversal_ros.localization import open_localizer
+from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.maps.map_store import open_map
 
 POSITIONS = 12

@@ -24,7 +24,6 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from nerf_reversal_ros.atlas import build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
 from nerf_reversal_ros.calibration_fitting import BARE, OPEN
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame, open_capture
@@ -36,9 +35,10 @@ from nerf_reversal_ros.fields.field_metrics import channel_gains, likeness
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.uncertainty import estimate_uncertainty, LOOK_PX, UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.localization import Localizer, open_localizer
+from nerf_reversal_ros.localization.atlas import build_atlas, spread_poses
+from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
+from nerf_reversal_ros.localization.surface import sample_surface
 from nerf_reversal_ros.maps.map_store import Map, open_map
-from nerf_reversal_ros.surface import sample_surface
 from nerf_reversal_ros.synthesis.view_synthesis import draw_poses, place_faults, view_fault
 
 SIZE_PX = 128

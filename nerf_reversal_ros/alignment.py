@@ -21,7 +21,7 @@ from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import Array, inverse, pose, transform
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.sim3 import moved_poses, similarity
-from nerf_reversal_ros.refinement import poselib_camera
+from nerf_reversal_ros.localization.refinement import poselib_camera
 
 RATIO = 0.85
 MOST_ALIKE = 6

@@ -16,13 +16,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.refinement import Landmarks, look_for, make_query
+from nerf_reversal_ros.localization.atlas import Atlas
+from nerf_reversal_ros.localization.refinement import Landmarks, look_for, make_query
 
 FRAMES = 200
 """In so many frames, spread over the walk, landmarks are looked for."""

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nerf_reversal_ros.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.atlas_adjustment import adjust_atlas
-from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.calibration_fitting import BARE, calibrate, collect, OPEN, variants
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
@@ -33,11 +31,13 @@ from nerf_reversal_ros.fields.training_data import (
 )
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
-from nerf_reversal_ros.localization import Localizer
+from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_poses
+from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.localizer import Localizer
+from nerf_reversal_ros.localization.surface import sample_surface, Surface
 from nerf_reversal_ros.maps.map_store import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import real_views, train_regressor
-from nerf_reversal_ros.surface import sample_surface, Surface
 from nerf_reversal_ros.synthesis.image_corruption import Shot
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 

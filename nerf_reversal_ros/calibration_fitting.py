@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import chi2
 
-from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import error_vectors
 from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M
-from nerf_reversal_ros.gate import BIAS, features, TYPICAL, WEIGHTS
-from nerf_reversal_ros.localization import Localizer
+from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.gate import BIAS, features, TYPICAL, WEIGHTS
+from nerf_reversal_ros.localization.localizer import Localizer
 from nerf_reversal_ros.synthesis.image_corruption import made_hard, mirrored, Shot
 
 VARIANTS = 6

@@ -23,7 +23,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import Array, inverse, transform
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
-from nerf_reversal_ros.refinement import poselib_camera
+from nerf_reversal_ros.localization.refinement import poselib_camera
 from nerf_reversal_ros.vlad import CONTRAST, Descriptors, each_nth, FEATURES, VladIndex
 
 EVERY = 10

@@ -21,7 +21,7 @@ from small_map import build_small_map
 import torch
 
 from nerf_reversal_ros.core.config import LocalizerConfig
-from nerf_reversal_ros.localization import Localizer, open_localizer
+from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.maps.map_store import Map
 
 torch.set_num_threads(2)

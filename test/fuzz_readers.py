@@ -35,7 +35,7 @@ from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio.config import read_config
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.localization import open_localizer
+from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.maps.map_store import MapWriter, open_map
 
 CAMERA = phone_camera(48, 64)

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rooms import render_box_room, ROOM
 
-from nerf_reversal_ros.atlas import Atlas, build_atlas
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields.base import Rendering, Space
+from nerf_reversal_ros.localization.atlas import Atlas, build_atlas
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
 

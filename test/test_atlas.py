@@ -8,11 +8,17 @@ from rooms import FURNITURE, walk
 from rooms import ROOM as WALLS
 from small_room import room_atlas
 
-from nerf_reversal_ros.atlas import Atlas, build_atlas, merged, Observations, spread_poses
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.geometry import inverse, pose, transform
 from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.localization.atlas import (
+    Atlas,
+    build_atlas,
+    merged,
+    Observations,
+    spread_poses,
+)
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 FORWARD = np.eye(4)

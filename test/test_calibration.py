@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from rooms import phone_camera, render_box_room, walk
 
-from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.calibration_fitting import (
     calibrate,
     collect,
@@ -17,7 +16,8 @@ from nerf_reversal_ros.calibration_fitting import (
     variants,
 )
 from nerf_reversal_ros.core.outcome import Diagnostics, Rejected
-from nerf_reversal_ros.gate import BIAS, TYPICAL, WEIGHTS
+from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.gate import BIAS, TYPICAL, WEIGHTS
 from nerf_reversal_ros.synthesis.image_corruption import mirrored, motion_blurred, Shot
 
 CAMERA = phone_camera()

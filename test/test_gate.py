@@ -10,7 +10,13 @@ from rooms import phone_camera, render_box_room, walk
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.outcome import REASONS
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.gate import Evidence, judge, probability, similarity_of, spread_of
+from nerf_reversal_ros.localization.gate import (
+    Evidence,
+    judge,
+    probability,
+    similarity_of,
+    spread_of,
+)
 
 GOOD = Evidence(
     matched=60,

@@ -10,18 +10,18 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 from small_map import CAMERA
 
-from nerf_reversal_ros.atlas import Atlas
-from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError, MapError
 from nerf_reversal_ros.core.geometry import pose as pose_of
 from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate, REASONS, Rejected
-from nerf_reversal_ros.localization import Localizer, open_localizer
+from nerf_reversal_ros.localization.atlas import Atlas
+from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
+from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_store import open_map
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
-from nerf_reversal_ros.surface import Surface
 
 PLACES = walk(37)  # between those that the map was built from, but for the first
 NOISE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)

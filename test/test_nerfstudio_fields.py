@@ -47,7 +47,7 @@ from nerf_reversal_ros.fields.sim3 import (
 )
 from nerf_reversal_ros.fields.training_data import load_training_data
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
-from nerf_reversal_ros.localization import open_localizer
+from nerf_reversal_ros.localization.localizer import open_localizer
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 WALK = walk(48)

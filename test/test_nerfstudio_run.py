@@ -26,7 +26,6 @@ from nerf_reversal_ros.alignment import (
     read_positions,
 )
 from nerf_reversal_ros.builder import _files_of, build_map
-from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.main import INTERRUPTED, main
 from nerf_reversal_ros.core.camera import Camera
@@ -37,6 +36,7 @@ from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio.config import make_config, Named
 from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched
 from nerf_reversal_ros.fields.sim3 import field_from_data, moved_poses, scale_of, similarity
+from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.maps.map_store import open_map
 from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions, opened_run
 

@@ -8,11 +8,11 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 from small_room import room_atlas
 
-from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import inverse, pose, pose_errors, transform
 from nerf_reversal_ros.core.metrics import error_vectors
-from nerf_reversal_ros.refinement import (
+from nerf_reversal_ros.localization.atlas import Atlas
+from nerf_reversal_ros.localization.refinement import (
     align,
     Alignment,
     atlas_landmarks,

@@ -18,12 +18,12 @@ from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
+from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.ros.answering import Seen
 from nerf_reversal_ros.ros.display import beside, markers, point_cloud
 from nerf_reversal_ros.ros.running import LATCHED
 from nerf_reversal_ros.srv import LoadMap
-from nerf_reversal_ros.surface import Surface
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
 PLACE = pose(None, (1.0, 2.0, 3.0))

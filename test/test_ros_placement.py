@@ -13,14 +13,18 @@ from visualization_msgs.msg import MarkerArray
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import pose, transform, turned_covariance
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
+from nerf_reversal_ros.localization.map_placement import (
+    placed_outcome,
+    placed_surface,
+    placement_from_text,
+)
+from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
-from nerf_reversal_ros.placement import placed_outcome, placed_surface, placement_from_text
 from nerf_reversal_ros.ros.answering import Seen
 from nerf_reversal_ros.ros.display import beside
 from nerf_reversal_ros.ros.poses import matrix_from_pose
 from nerf_reversal_ros.ros.running import LATCHED
 from nerf_reversal_ros.srv import LoadMap
-from nerf_reversal_ros.surface import Surface
 
 QUARTER = '10 20 0.5 90'
 PLACED = pose(Rotation.from_euler('z', 90, degrees=True), (10.0, 20.0, 0.5))

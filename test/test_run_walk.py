@@ -34,7 +34,7 @@ from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.core.progress import silent
 from nerf_reversal_ros.fields.sim3 import moved_poses, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
-from nerf_reversal_ros.localization import open_localizer
+from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.run_walk import likely_unit_m
 
 pytestmark = pytest.mark.skipif(

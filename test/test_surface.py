@@ -11,8 +11,8 @@ from test_atlas import distance_to_surface
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.gate import similarity_of
-from nerf_reversal_ros.surface import sample_surface, SPACING_M, Surface
+from nerf_reversal_ros.localization.gate import similarity_of
+from nerf_reversal_ros.localization.surface import sample_surface, SPACING_M, Surface
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
 SMALL = CAMERA.shrunk_to(96)

@@ -99,7 +99,7 @@ def _judge(
     from nerf_reversal_ros.core.files import write_text
     from nerf_reversal_ros.evaluation import evaluate
     from nerf_reversal_ros.fields.voxel import VoxelField
-    from nerf_reversal_ros.localization import open_localizer
+    from nerf_reversal_ros.localization.localizer import open_localizer
     from nerf_reversal_ros.summary import summary_text
 
     def opened(bag: Path) -> 'Capture':

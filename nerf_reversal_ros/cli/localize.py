@@ -69,7 +69,7 @@ def _answers(
     from nerf_reversal_ros.capture.capture import iter_images
     from nerf_reversal_ros.core.progress import Progress
     from nerf_reversal_ros.evaluation import localize_or_reject
-    from nerf_reversal_ros.localization import open_localizer
+    from nerf_reversal_ros.localization.localizer import open_localizer
 
     with Bag(path) as bag:
         total = bag.count(config.capture.for_bag(bag.count).image_topic)

@@ -19,8 +19,8 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
+from nerf_reversal_ros.localization.map_placement import placed_outcome, placement_from_text
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.placement import placed_outcome, placement_from_text
 from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.odometry import Odometer
 from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages

@@ -30,8 +30,8 @@ from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block, without_infinities
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.localization.map_placement import placement_from_text
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.placement import placement_from_text
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.poses import matrix_from_pose

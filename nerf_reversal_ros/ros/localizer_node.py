@@ -13,9 +13,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
+from nerf_reversal_ros.localization.map_placement import placement_from_text
 from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.placement import placement_from_text
 from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer
 from nerf_reversal_ros.ros.display import Display, Shown
 from nerf_reversal_ros.ros.frames import Frames
@@ -44,7 +44,7 @@ def make_localizer(map_dir: Path, config: LocalizerConfig) -> tuple[PictureLocal
     """Open a map, make its localizer and warm it up; imports the heavy libraries."""
     import numpy as np
 
-    from nerf_reversal_ros.localization import open_localizer
+    from nerf_reversal_ros.localization.localizer import open_localizer
     from nerf_reversal_ros.maps.map_store import open_map
 
     map_ = open_map(map_dir)

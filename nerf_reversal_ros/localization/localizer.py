@@ -15,17 +15,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.atlas import Atlas
-from nerf_reversal_ros.calibration import Calibration
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.devices import release, resolve_device
 from nerf_reversal_ros.core.errors import ImageError, MapError
 from nerf_reversal_ros.core.geometry import Array, distance
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
-from nerf_reversal_ros.gate import Evidence, judge, probability, similarity_of, spread_of
-from nerf_reversal_ros.maps.map_store import Map
-from nerf_reversal_ros.refinement import (
+from nerf_reversal_ros.localization.atlas import Atlas
+from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.gate import (
+    Evidence,
+    judge,
+    probability,
+    similarity_of,
+    spread_of,
+)
+from nerf_reversal_ros.localization.refinement import (
     align,
     Alignment,
     atlas_landmarks,
@@ -34,8 +39,9 @@ from nerf_reversal_ros.refinement import (
     Query,
     tighten,
 )
+from nerf_reversal_ros.localization.surface import Surface
+from nerf_reversal_ros.maps.map_store import Map
 from nerf_reversal_ros.regressor.regressor import PoseRegressor, Regression
-from nerf_reversal_ros.surface import Surface
 
 MIN_CONTRAST = 6.0
 """Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 import poselib
 from scipy.spatial import cKDTree
 
-from nerf_reversal_ros.atlas import Atlas
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import Array, inverse, transform
+from nerf_reversal_ros.localization.atlas import Atlas
 
 QUERY_SIZE_PX = 256
 """Queries are shrunk to this longer side before keypoints are found."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.gate import BIAS, WEIGHTS
+from nerf_reversal_ros.localization.gate import BIAS, WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from nerf_reversal_ros.core.config import numbers_from_text
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import Array, pose, transform, turned_covariance
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate
-from nerf_reversal_ros.surface import Surface
+from nerf_reversal_ros.localization.surface import Surface
 
 
 def placement_from_text(text: str) -> Array:
