@@ -12,7 +12,7 @@ from nerf_reversal_ros.core.geometry import pose
 
 pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 
-from nerf_reversal_ros.loop_closure import LoopCloser
+from nerf_reversal_ros.odometry.loop_closure import LoopCloser
 
 START_NS = 1_700_000_000_000_000_000
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.core.geometry import pose, pose_errors
-from nerf_reversal_ros.map_from_odom import MapFromOdom, SmoothingConfig
+from nerf_reversal_ros.odometry.map_from_odom import MapFromOdom, SmoothingConfig
 
 CONFIG = SmoothingConfig(tf_smoothing=0.5, tf_max_jump_m=0.3, tf_max_jump_deg=10, tf_jump_poses=3)
 FAR = pose(Rotation.from_euler('z', 40, degrees=True), (80.0, -20.0, 0.0))

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.core.config import OdometryConfig
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, REASONS, Rejected
-from nerf_reversal_ros.odometry_check import (
+from nerf_reversal_ros.odometry.odometry_check import (
     compare,
     OdometryCheck,
     OdometryTrack,

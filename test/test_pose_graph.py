@@ -10,11 +10,11 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.odometry_check import Reading
+from nerf_reversal_ros.odometry.odometry_check import Reading
 
 gtsam = pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 
-from nerf_reversal_ros.pose_chain import (  # noqa: E402
+from nerf_reversal_ros.odometry.pose_chain import (  # noqa: E402
     Anchor,
     drift_stds,
     fixed_axes_covariance,
@@ -22,7 +22,7 @@ from nerf_reversal_ros.pose_chain import (  # noqa: E402
     step_stds,
     tangent_covariance,
 )
-from nerf_reversal_ros.pose_graph import PoseGraph  # noqa: E402
+from nerf_reversal_ros.odometry.pose_graph import PoseGraph  # noqa: E402
 
 TURNED = pose(Rotation.from_euler('xyz', [20, -40, 110], degrees=True), (1.0, 2.0, 3.0))
 

@@ -22,7 +22,7 @@ from nerf_reversal_ros.core.config import (
     OdometryConfig,
     RECORD3D_TOPICS,
 )
-from nerf_reversal_ros.map_from_odom import SmoothingConfig
+from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig, LoopCloserNodeConfig
 
 LAUNCH = Path(__file__).resolve().parents[1] / 'launch'

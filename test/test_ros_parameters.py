@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.map_from_odom import SmoothingConfig
+from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.frames import Frames
 from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.settings import (

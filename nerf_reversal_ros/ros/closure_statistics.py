@@ -7,7 +7,7 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from nerf_reversal_ros.loop_closure import Closure
+from nerf_reversal_ros.odometry.loop_closure import Closure
 from nerf_reversal_ros.ros.statistics import WINDOW_S, with_values
 
 

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.map_from_odom import SmoothingConfig
+from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.poses import mounting_from_text
 from nerf_reversal_ros.ros.settings import LocalizerNodeConfig

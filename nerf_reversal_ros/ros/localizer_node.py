@@ -14,8 +14,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.localization.map_placement import placement_from_text
-from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer
 from nerf_reversal_ros.ros.display import Display, Shown
 from nerf_reversal_ros.ros.frames import Frames

@@ -19,9 +19,9 @@ from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.loop_closure import Closure, LoopCloser
-from nerf_reversal_ros.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.msg import LoopClosure
+from nerf_reversal_ros.odometry.loop_closure import Closure, LoopCloser
+from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
 from nerf_reversal_ros.ros.closure_statistics import ClosureStatistics
 from nerf_reversal_ros.ros.odometry import nanoseconds, odom_from_base
 from nerf_reversal_ros.ros.parameters import Parameters

@@ -11,7 +11,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from nerf_reversal_ros.core.config import OdometryConfig
 from nerf_reversal_ros.core.geometry import Array, pose_from_quaternion
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
-from nerf_reversal_ros.odometry_check import OdometryCheck
+from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
 
 FAR_M = 1e6
 """No odometry leads farther from its origin."""

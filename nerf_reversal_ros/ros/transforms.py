@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.map_from_odom import MapFromOdom, SmoothingConfig
+from nerf_reversal_ros.odometry.map_from_odom import MapFromOdom, SmoothingConfig
 from nerf_reversal_ros.ros.odometry import nanoseconds
 from nerf_reversal_ros.ros.poses import matrix_from_transform, transform_from_matrix
 from nerf_reversal_ros.ros.running import STEADY

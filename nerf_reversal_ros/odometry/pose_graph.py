@@ -19,8 +19,8 @@ import numpy as np
 
 from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.geometry import Array, inverse, moved_covariance
-from nerf_reversal_ros.odometry_check import Reading
-from nerf_reversal_ros.pose_chain import (
+from nerf_reversal_ros.odometry.odometry_check import Reading
+from nerf_reversal_ros.odometry.pose_chain import (
     Anchor,
     Chain,
     drift_covariance,

@@ -16,7 +16,7 @@ import numpy as np
 from nerf_reversal_ros.core.config import DriftConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import Array, inverse
-from nerf_reversal_ros.odometry_check import Reading, SIGMAS
+from nerf_reversal_ros.odometry.odometry_check import Reading, SIGMAS
 
 EVEN_STEPS = 5
 """Fewer steps between two anchors are as uncertain as each of so many: errors of odometry are

@@ -17,9 +17,9 @@ from scipy.stats import chi2
 
 from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.geometry import Array, distance
-from nerf_reversal_ros.odometry_check import Challengers, OdometryTrack, Reading, Sighting
-from nerf_reversal_ros.pose_chain import Anchor
-from nerf_reversal_ros.pose_graph import PoseGraph
+from nerf_reversal_ros.odometry.odometry_check import Challengers, OdometryTrack, Reading, Sighting
+from nerf_reversal_ros.odometry.pose_chain import Anchor
+from nerf_reversal_ros.odometry.pose_graph import PoseGraph
 
 REASONS = ('unusable pose', 'duplicate stamp', 'no odometry', 'nothing new', 'contradicts')
 """The complete list of reasons to leave a pose aside, in the order in which they are checked."""

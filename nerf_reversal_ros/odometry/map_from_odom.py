@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.core.config import Checked, option
 from nerf_reversal_ros.core.geometry import Array, distance, inverse, pose
-from nerf_reversal_ros.odometry_check import PATIENCE_S
+from nerf_reversal_ros.odometry.odometry_check import PATIENCE_S
 
 OTHER_VIEW_M, OTHER_VIEW_DEG = 0.05, 2.0
 """When the odometry moved by more than one of these, a pose is of another view."""
