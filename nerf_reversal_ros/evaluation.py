@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.baselines import Baseline, nearest_reference
+from nerf_reversal_ros.baselines.baselines import Baseline, nearest_reference
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from nerf_reversal_ros.baselines.original_networks import Kind, LONGER_SIDE_PX
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.seed_networks import Kind, LONGER_SIDE_PX
 
 SEES = {
     'raw': ('none', 'none'),

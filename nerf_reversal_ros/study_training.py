@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 import torch
 from torch import nn, Tensor
 
-from nerf_reversal_ros.baselines import nearest_reference
+from nerf_reversal_ros.baselines.baselines import nearest_reference
+from nerf_reversal_ros.baselines.original_networks import (
+    LEARNING_RATE,
+    LONGER_SIDE_PX,
+    seed_layers,
+)
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import mean_pose, pose_errors
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
@@ -16,7 +21,6 @@ from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.regressor.image_codec import as_tensors, Compression, exposure
 from nerf_reversal_ros.regressor.pose_network import rotation_from_6d
 from nerf_reversal_ros.regressor.regressor import network_inputs
-from nerf_reversal_ros.seed_networks import LEARNING_RATE, LONGER_SIDE_PX, seed_layers
 from nerf_reversal_ros.study_material import Pictures
 from nerf_reversal_ros.study_plan import Row
 from nerf_reversal_ros.synthesis.view_synthesis import Views

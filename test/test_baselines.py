@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_room import walk, write_bag
 
-from nerf_reversal_ros.baselines import (
+from nerf_reversal_ros.baselines.baselines import (
     BASELINES,
     chosen_baselines,
     left_out,
@@ -16,13 +16,13 @@ from nerf_reversal_ros.baselines import (
     Material,
     nearest_reference,
 )
+from nerf_reversal_ros.baselines.vlad import EVERY
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import pose, pose_errors
-from nerf_reversal_ros.vlad import EVERY
 
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')
 

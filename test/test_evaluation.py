@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_room import CAMERA, SmallRoom, walk, write_bag
 
-from nerf_reversal_ros.baselines import Baseline
+from nerf_reversal_ros.baselines.baselines import Baseline
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.core.camera import Camera

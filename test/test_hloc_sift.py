@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_room import CAMERA, walk, write_bag
 
-from nerf_reversal_ros.baselines import BASELINES, Material
+from nerf_reversal_ros.baselines.baselines import BASELINES, Material
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
@@ -15,7 +15,7 @@ from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import look_at, pose_errors
 
 pytest.importorskip('pycolmap', reason='hloc_sift needs pycolmap')
-from nerf_reversal_ros.hloc_sift import HlocSift
+from nerf_reversal_ros.baselines.hloc_sift import HlocSift
 
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')
 

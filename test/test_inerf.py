@@ -7,12 +7,12 @@ from scipy.spatial.transform import Rotation
 from small_map import CAMERA
 import torch
 
-from nerf_reversal_ros.baselines import BASELINES, Material
+from nerf_reversal_ros.baselines.baselines import BASELINES, Material
+from nerf_reversal_ros.baselines.inerf import composite, exponential, Inerf, random_pose
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import pose, pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.inerf import composite, exponential, Inerf, random_pose
 from nerf_reversal_ros.maps.map_store import Map
 
 TRUE = walk(48)[5:45:13]

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from small_room import walk, write_bag
 
-from nerf_reversal_ros import seed_networks
+from nerf_reversal_ros.baselines import original_networks
+from nerf_reversal_ros.baselines.original_networks import PATIENCE, SeedNetwork
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import mean_pose
 from nerf_reversal_ros.core.progress import Progress
-from nerf_reversal_ros.seed_networks import PATIENCE, SeedNetwork
 
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')
 

@@ -16,11 +16,11 @@ from rooms import walk
 from small_map import CAMERA
 import torch
 
+from nerf_reversal_ros.baselines.original_networks import seed_layers
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import load_build_config, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
-from nerf_reversal_ros.seed_networks import seed_layers
 from nerf_reversal_ros.study_material import Material, split_frames
 from nerf_reversal_ros.study_plan import Row, StudyPlan
 from nerf_reversal_ros.study_report import study_html

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def baseline_names(text: str) -> str:
     """Refuse baselines that nobody knows."""
-    from nerf_reversal_ros.baselines import chosen_baselines
+    from nerf_reversal_ros.baselines.baselines import chosen_baselines
 
     try:
         chosen_baselines(text, has_reference=True)
@@ -64,7 +64,7 @@ def baseline_names(text: str) -> str:
 def run(arguments: argparse.Namespace) -> None:
     """Check what was asked for, then judge."""
     from nerf_reversal_ros.bags.bag_reader import Bag
-    from nerf_reversal_ros.baselines import chosen_baselines
+    from nerf_reversal_ros.baselines.baselines import chosen_baselines
     from nerf_reversal_ros.core.files import refuse_unwritable
     from nerf_reversal_ros.maps.map_store import open_map
 
@@ -88,7 +88,7 @@ def _judge(
     console: Console,
 ) -> None:
     """Judge, print, and write what was asked for."""
-    from nerf_reversal_ros.baselines import (
+    from nerf_reversal_ros.baselines.baselines import (
         left_out,
         made_baseline,
         Material,

@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from nerf_reversal_ros.baselines.sift_pnp import SiftPnp
+from nerf_reversal_ros.baselines.vlad import VladRetrieval
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 from nerf_reversal_ros.core.geometry import Array, mean_pose
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
-from nerf_reversal_ros.sift_pnp import SiftPnp
-from nerf_reversal_ros.vlad import VladRetrieval
 
 if TYPE_CHECKING:  # PyTorch is loaded where it is needed: names are known without it
+    from nerf_reversal_ros.baselines.inerf import Inerf
+    from nerf_reversal_ros.baselines.original_networks import Kind
     from nerf_reversal_ros.fields.voxel import VoxelField
-    from nerf_reversal_ros.inerf import Inerf
-    from nerf_reversal_ros.seed_networks import Kind
 
 SAME_PLACE_M = 0.001
 """The poses of one bag, read twice, are no further apart."""
@@ -134,7 +134,7 @@ def _seed(kind: 'Kind') -> Callable[[Material], Baseline]:
     """Answer with the position that a network of the seed project's recipe regresses."""
 
     def make(material: Material) -> Baseline:
-        from nerf_reversal_ros.seed_networks import SeedNetwork
+        from nerf_reversal_ros.baselines.original_networks import SeedNetwork
 
         reference = _reference(f'seed_{kind}', material)
         network = SeedNetwork(reference, kind, progress=material.progress)
@@ -146,7 +146,7 @@ def _seed(kind: 'Kind') -> Callable[[Material], Baseline]:
 
 def _hloc_sift(material: Material) -> Baseline:
     """Answer with hloc's SIFT against points triangulated from every fourth real picture."""
-    from nerf_reversal_ros.hloc_sift import HlocSift
+    from nerf_reversal_ros.baselines.hloc_sift import HlocSift
 
     peer = HlocSift(_reference('hloc_sift', material), progress=material.progress)
     return Baseline(lambda frame: peer.locate(frame.rgb, frame.camera), peer.nbytes)
@@ -165,7 +165,7 @@ def _inerf_prior(material: Material) -> Baseline:
 
 def _inerf_random(material: Material) -> Baseline:
     """Answer with what iNeRF makes of a random pose of the walked volume."""
-    from nerf_reversal_ros.inerf import random_pose
+    from nerf_reversal_ros.baselines.inerf import random_pose
 
     descent = _inerf('inerf_random', material)
 
@@ -183,7 +183,7 @@ def _reference(name: str, material: Material) -> Capture:
 
 
 def _inerf(name: str, material: Material) -> 'Inerf':
-    from nerf_reversal_ros.inerf import Inerf
+    from nerf_reversal_ros.baselines.inerf import Inerf
 
     if material.field is None:
         raise ConfigError(f'the baseline {name} needs a map with a voxel field')

@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 import pycolmap
 from scipy.spatial.transform import Rotation
 
+from nerf_reversal_ros.baselines.vlad import Descriptors, each_nth, VladIndex
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.keypoints import match
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import Array, inverse
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.vlad import Descriptors, each_nth, VladIndex
 
 EVERY = 4
 FIRST_OCTAVE, CONTRAST = 0, 0.01

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 import poselib
 
+from nerf_reversal_ros.baselines.vlad import CONTRAST, Descriptors, each_nth, FEATURES, VladIndex
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
@@ -24,7 +25,6 @@ from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import Array, inverse, transform
 from nerf_reversal_ros.core.progress import ProgressCallback, silent
 from nerf_reversal_ros.localization.refinement import poselib_camera
-from nerf_reversal_ros.vlad import CONTRAST, Descriptors, each_nth, FEATURES, VladIndex
 
 EVERY = 10
 """Of the pictures of a walk each tenth is kept."""
