@@ -17,9 +17,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nerf_reversal_ros.alignment import align_points
-from nerf_reversal_ros.atlas_adjustment import adjust_atlas
-from nerf_reversal_ros.calibration_fitting import BARE, OPEN
 from nerf_reversal_ros.capture.capture import Capture, open_capture
 from nerf_reversal_ros.capture.mapping_data import near_others
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, from_mapping, LocalizerConfig
@@ -36,6 +33,9 @@ from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_pose
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.localization.surface import sample_surface, Surface
+from nerf_reversal_ros.mapping.calibration_fitting import BARE, OPEN
+from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas
+from nerf_reversal_ros.mapping.sim3_alignment import align_points
 from nerf_reversal_ros.maps.map_store import open_map
 
 SAME_M = 1e-6

@@ -20,11 +20,11 @@ from sklearn.pipeline import make_pipeline, Pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from nerf_reversal_ros.calibration_fitting import BARE, collect, OPEN, Poses
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig, from_mapping
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.localization.localizer import open_localizer
+from nerf_reversal_ros.mapping.calibration_fitting import BARE, collect, OPEN, Poses
 from nerf_reversal_ros.maps.map_store import open_map
 from nerf_reversal_ros.synthesis.image_corruption import made_hard, mirrored, Shot
 

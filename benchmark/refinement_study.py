@@ -18,9 +18,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nerf_reversal_ros import atlas_adjustment, refinement
-from nerf_reversal_ros.atlas_adjustment import adjust_atlas
-from nerf_reversal_ros.calibration_fitting import BARE, OPEN
 from nerf_reversal_ros.capture.capture import Capture, open_capture
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
@@ -32,6 +29,9 @@ from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
+from nerf_reversal_ros.mapping import landmark_adjustment, refinement
+from nerf_reversal_ros.mapping.calibration_fitting import BARE, OPEN
+from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas
 from nerf_reversal_ros.maps.map_store import open_map
 
 SIZES = ((640, 1500), (320, 500), (288, 400), (256, 400), (224, 300))

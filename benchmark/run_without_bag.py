@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from nerf_reversal_ros.alignment import align_poses
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import Array, pose_errors
@@ -30,6 +29,7 @@ from nerf_reversal_ros.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of
 from nerf_reversal_ros.localization.localizer import open_localizer
+from nerf_reversal_ros.mapping.sim3_alignment import align_poses
 from nerf_reversal_ros.maps.map_store import open_map
 
 POSITIONS = 12

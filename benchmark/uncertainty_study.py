@@ -24,8 +24,6 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from nerf_reversal_ros.atlas_adjustment import adjust_atlas
-from nerf_reversal_ros.calibration_fitting import BARE, OPEN
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
@@ -38,6 +36,8 @@ from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.atlas import build_atlas, spread_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.localization.surface import sample_surface
+from nerf_reversal_ros.mapping.calibration_fitting import BARE, OPEN
+from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas
 from nerf_reversal_ros.maps.map_store import Map, open_map
 from nerf_reversal_ros.synthesis.view_synthesis import draw_poses, place_faults, view_fault
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from nerf_reversal_ros.builder import build_map
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.progress import Progress
+from nerf_reversal_ros.mapping.pipeline import build_map
 
 SPAWNER = multiprocessing.get_context('forkserver')
 SPAWNER.set_forkserver_preload(['torch._dynamo', 'sklearn.decomposition', 'poselib', 'cv2'])

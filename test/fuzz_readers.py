@@ -16,7 +16,6 @@ from rooms import phone_camera, render_box_room, walk
 import test_converters as recordings
 import torch
 
-from nerf_reversal_ros.alignment import read_positions
 from nerf_reversal_ros.bags.camera_model import lens_from_info
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message, thumbnail
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
@@ -36,6 +35,7 @@ from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio.config import read_config
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.localizer import open_localizer
+from nerf_reversal_ros.mapping.sim3_alignment import read_positions
 from nerf_reversal_ros.maps.map_store import MapWriter, open_map
 
 CAMERA = phone_camera(48, 64)

@@ -5,7 +5,6 @@ from pathlib import Path
 from room_bags import write_room_bag
 from rooms import walk
 
-from nerf_reversal_ros.builder import build_map
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (
     BuildConfig,
@@ -13,6 +12,7 @@ from nerf_reversal_ros.core.config import (
     SynthesisConfig,
     VoxelFieldConfig,
 )
+from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_store import Map
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)

@@ -8,11 +8,11 @@ from room_bags import write_room_bag
 from rooms import walk
 from small_room import room_atlas
 
-from nerf_reversal_ros.atlas_adjustment import adjust_atlas, adjusted
 from nerf_reversal_ros.capture.capture import Capture, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse, transform
+from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas, adjusted
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 

@@ -17,7 +17,6 @@ from rooms import walk
 from small_map import CAMERA, SETTINGS
 
 from nerf_reversal_ros.bags.depth_decoding import rgb_from_message
-from nerf_reversal_ros.builder import build_map
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (
@@ -28,6 +27,7 @@ from nerf_reversal_ros.core.config import (
 )
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, MapWriter, open_map
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 

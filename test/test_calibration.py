@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from rooms import phone_camera, render_box_room, walk
 
-from nerf_reversal_ros.calibration_fitting import (
+from nerf_reversal_ros.core.outcome import Diagnostics, Rejected
+from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.gate import BIAS, TYPICAL, WEIGHTS
+from nerf_reversal_ros.mapping.calibration_fitting import (
     calibrate,
     collect,
     covariance_scale,
@@ -15,9 +18,6 @@ from nerf_reversal_ros.calibration_fitting import (
     Poses,
     variants,
 )
-from nerf_reversal_ros.core.outcome import Diagnostics, Rejected
-from nerf_reversal_ros.localization.calibration import Calibration
-from nerf_reversal_ros.localization.gate import BIAS, TYPICAL, WEIGHTS
 from nerf_reversal_ros.synthesis.image_corruption import mirrored, motion_blurred, Shot
 
 CAMERA = phone_camera()

@@ -16,7 +16,6 @@ from scipy.spatial.transform import Rotation
 from sklearn.metrics import roc_auc_score
 import torch
 
-from nerf_reversal_ros.builder import build_map
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
@@ -48,6 +47,7 @@ from nerf_reversal_ros.fields.sim3 import (
 from nerf_reversal_ros.fields.training_data import load_training_data
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 from nerf_reversal_ros.localization.localizer import open_localizer
+from nerf_reversal_ros.mapping.pipeline import build_map
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 WALK = walk(48)

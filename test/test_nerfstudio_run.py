@@ -18,14 +18,6 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 import torch
 
-from nerf_reversal_ros import builder
-from nerf_reversal_ros.alignment import (
-    align_points,
-    align_poses,
-    locate_in_renders,
-    read_positions,
-)
-from nerf_reversal_ros.builder import _files_of, build_map
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.main import INTERRUPTED, main
 from nerf_reversal_ros.core.camera import Camera
@@ -37,8 +29,20 @@ from nerf_reversal_ros.fields.nerfstudio.config import make_config, Named
 from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched
 from nerf_reversal_ros.fields.sim3 import field_from_data, moved_poses, scale_of, similarity
 from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.mapping import pipeline
+from nerf_reversal_ros.mapping.nerfstudio_import import (
+    aligned_by_pictures,
+    aligned_by_positions,
+    opened_run,
+)
+from nerf_reversal_ros.mapping.pipeline import _files_of, build_map
+from nerf_reversal_ros.mapping.sim3_alignment import (
+    align_points,
+    align_poses,
+    locate_in_renders,
+    read_positions,
+)
 from nerf_reversal_ros.maps.map_store import open_map
-from nerf_reversal_ros.run_walk import aligned_by_pictures, aligned_by_positions, opened_run
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),

@@ -12,8 +12,6 @@ from room_bags import IMAGE, INFO, POSE, rewrite, write_room_bag
 from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.build_warnings import field_warnings
-from nerf_reversal_ros.builder import build_map
 from nerf_reversal_ros.capture.capture import Capture, open_capture
 from nerf_reversal_ros.capture.mapping_data import near_others, Walk
 from nerf_reversal_ros.cli.main import main
@@ -35,7 +33,9 @@ from nerf_reversal_ros.core.progress import silent
 from nerf_reversal_ros.fields.sim3 import moved_poses, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.run_walk import likely_unit_m
+from nerf_reversal_ros.mapping.build_warnings import field_warnings
+from nerf_reversal_ros.mapping.nerfstudio_import import likely_unit_m
+from nerf_reversal_ros.mapping.pipeline import build_map
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),

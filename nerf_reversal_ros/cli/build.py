@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     config = load_build_config(arguments.config)
 
-    from nerf_reversal_ros.builder import build_map
+    from nerf_reversal_ros.mapping.pipeline import build_map
 
     with Console() as console:
         built = build_map(

@@ -13,7 +13,7 @@ from nerf_reversal_ros.localization.gate import BIAS, WEIGHTS
 @dataclass(frozen=True)
 class Calibration:
     """
-    Learned when a map is built, by `nerf_reversal_ros.calibration_fitting`.
+    Learned when a map is built, by `nerf_reversal_ros.mapping.calibration_fitting`.
 
     The floors and their growth are not learned: they are what they are for every map.
     """

@@ -33,7 +33,7 @@ REPORT_EVERY_S, LOG_EVERY_S = 0.5, 2.0
 
 
 class BuildFunction(Protocol):
-    """What the node asks of a build: `nerf_reversal_ros.builder.build_map`."""
+    """What the node asks of a build: `nerf_reversal_ros.mapping.pipeline.build_map`."""
 
     def __call__(
         self,
@@ -51,7 +51,7 @@ class BuildFunction(Protocol):
 
 def build_map(*args: Any, **settings: Any) -> Map:
     """Build with the real builder; imports the heavy libraries."""
-    from nerf_reversal_ros.builder import build_map as build
+    from nerf_reversal_ros.mapping.pipeline import build_map as build
 
     return build(*args, **settings)
 

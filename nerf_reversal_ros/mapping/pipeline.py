@@ -16,21 +16,7 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.alignment import read_positions
 from nerf_reversal_ros.bags.bag_reader import Bag
-from nerf_reversal_ros.build_stages import (
-    atlas_stage,
-    Build,
-    calibration_stage,
-    field_stage,
-    regressor_stage,
-    synthesis_stage,
-)
-from nerf_reversal_ros.build_warnings import (
-    atlas_warnings,
-    calibration_warnings,
-    field_warnings,
-)
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.mapping_data import Walk
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
@@ -40,9 +26,23 @@ from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields import FIELDS, OF_RUN
 from nerf_reversal_ros.fields.nerfstudio.config import read_config
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
+from nerf_reversal_ros.mapping.build_stages import (
+    atlas_stage,
+    Build,
+    calibration_stage,
+    field_stage,
+    regressor_stage,
+    synthesis_stage,
+)
+from nerf_reversal_ros.mapping.build_warnings import (
+    atlas_warnings,
+    calibration_warnings,
+    field_warnings,
+)
+from nerf_reversal_ros.mapping.nerfstudio_import import opened_run, walk_through_run
+from nerf_reversal_ros.mapping.sim3_alignment import read_positions
 from nerf_reversal_ros.maps.map_store import Map, MapWriter
 from nerf_reversal_ros.regressor.image_codec_training import refuse_too_many_components
-from nerf_reversal_ros.run_walk import opened_run, walk_through_run
 
 
 def build_map(

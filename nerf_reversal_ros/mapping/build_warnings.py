@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from nerf_reversal_ros.calibration_fitting import LEAST_POSES
 from nerf_reversal_ros.capture.mapping_data import Walk
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.localization.atlas import Atlas
+from nerf_reversal_ros.mapping.calibration_fitting import LEAST_POSES
 
 LEAST_COVERAGE = 0.5
 """A field that shows less of the held-out pictures gets a warning."""

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from nerf_reversal_ros.atlas_adjustment import adjust_atlas
-from nerf_reversal_ros.calibration_fitting import BARE, calibrate, collect, OPEN, variants
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
 from nerf_reversal_ros.capture.mapping_data import Walk
@@ -35,6 +33,8 @@ from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_pose
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer
 from nerf_reversal_ros.localization.surface import sample_surface, Surface
+from nerf_reversal_ros.mapping.calibration_fitting import BARE, calibrate, collect, OPEN, variants
+from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas
 from nerf_reversal_ros.maps.map_store import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import real_views, train_regressor

@@ -16,13 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from nerf_reversal_ros.alignment import (
-    align_points,
-    align_poses,
-    Aligned,
-    locate_in_renders,
-    read_positions,
-)
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.capture.gravity_alignment import floor_normal, solve_up
 from nerf_reversal_ros.capture.mapping_data import NEAR_M, near_others, Walk
@@ -39,6 +32,13 @@ from nerf_reversal_ros.fields.baking import baking_effort, render_views
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of, similarity
 from nerf_reversal_ros.fields.training_data import held_out_frames
+from nerf_reversal_ros.mapping.sim3_alignment import (
+    align_points,
+    align_poses,
+    Aligned,
+    locate_in_renders,
+    read_positions,
+)
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.fields.nerfstudio.run import Run
