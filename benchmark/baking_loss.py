@@ -23,7 +23,7 @@ from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, from_mappi
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.evaluation import localize_or_reject
+from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import moved_poses

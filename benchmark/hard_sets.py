@@ -28,7 +28,7 @@ from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import Array, pose
 from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block, without_infinities
 from nerf_reversal_ros.core.outcome import Outcome
-from nerf_reversal_ros.evaluation import localize_or_reject
+from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.maps.map_store import Map, open_map
 from nerf_reversal_ros.synthesis.image_corruption import (

@@ -25,7 +25,7 @@ from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.core.geometry import Array, inverse, pose
 from nerf_reversal_ros.core.metrics import answer_errors, answers_of_outcomes
 from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, Outcome
-from nerf_reversal_ros.evaluation import localize_or_reject
+from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.maps.map_store import open_map
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck

@@ -25,7 +25,7 @@ from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import Array, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.evaluation import localize_or_reject
+from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of
 from nerf_reversal_ros.localization.localizer import open_localizer

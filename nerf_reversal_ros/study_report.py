@@ -7,9 +7,15 @@ from typing import Any
 from matplotlib.ticker import LogLocator
 import numpy as np
 
-from nerf_reversal_ros.report_page import figure, note, page, Section
-from nerf_reversal_ros.report_page import table as html_table
-from nerf_reversal_ros.report_plots import BLUE, drawn, ORANGE, plain_numbers, retained_variance
+from nerf_reversal_ros.evaluation.html_page import figure, note, page, Section
+from nerf_reversal_ros.evaluation.html_page import table as html_table
+from nerf_reversal_ros.evaluation.report_plots import (
+    BLUE,
+    drawn,
+    ORANGE,
+    plain_numbers,
+    retained_variance,
+)
 from nerf_reversal_ros.study_table import best, compression_table, table, verdicts
 
 SEED_NOTE = (

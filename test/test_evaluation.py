@@ -17,7 +17,7 @@ from nerf_reversal_ros.core.errors import ImageError
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.core.progress import Progress
-from nerf_reversal_ros.evaluation import evaluate, Evaluation, field_likeness
+from nerf_reversal_ros.evaluation.evaluation import evaluate, Evaluation, field_likeness
 from nerf_reversal_ros.fields.base import Rendering
 
 COVARIANCE = np.diag([0.01**2] * 3 + [0.01**2] * 3)

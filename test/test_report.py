@@ -16,10 +16,10 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
-from nerf_reversal_ros.evaluation import evaluate, Evaluation
+from nerf_reversal_ros.evaluation.evaluation import evaluate, Evaluation
+from nerf_reversal_ros.evaluation.report import report_html
+from nerf_reversal_ros.evaluation.summary import number, summary_rows, summary_text, verdict
 from nerf_reversal_ros.maps.map_store import Map, MapWriter
-from nerf_reversal_ros.report import report_html
-from nerf_reversal_ros.summary import number, summary_rows, summary_text, verdict
 
 AS_IT_IS = Convention('optical', np.eye(4), 'configured')
 WALKED = walk(40)

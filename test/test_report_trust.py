@@ -9,7 +9,7 @@ import pytest
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
-from nerf_reversal_ros.report_trust import calibration, risk, risk_coverage
+from nerf_reversal_ros.evaluation.report_uncertainty import calibration, risk, risk_coverage
 
 COVARIANCE = np.diag([1e-4] * 3 + [4e-5] * 3)
 

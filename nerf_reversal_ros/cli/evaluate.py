@@ -97,10 +97,10 @@ def _judge(
     from nerf_reversal_ros.capture.capture import DepthCorrection, open_capture
     from nerf_reversal_ros.core.devices import resolve_device
     from nerf_reversal_ros.core.files import write_text
-    from nerf_reversal_ros.evaluation import evaluate
+    from nerf_reversal_ros.evaluation.evaluation import evaluate
+    from nerf_reversal_ros.evaluation.summary import summary_text
     from nerf_reversal_ros.fields.voxel import VoxelField
     from nerf_reversal_ros.localization.localizer import open_localizer
-    from nerf_reversal_ros.summary import summary_text
 
     def opened(bag: Path) -> 'Capture':
         return open_capture(
@@ -144,7 +144,7 @@ def _judge(
     if arguments.json:
         write_text(arguments.json, json.dumps(result.metrics, indent=1, allow_nan=False) + '\n')
     if arguments.report:
-        from nerf_reversal_ros.report import report_html
+        from nerf_reversal_ros.evaluation.report import report_html
 
         command = shlex.join(['nerf-reversal', *sys.argv[1:]])
         page = report_html(result, map_, capture, field, walked, command=command)

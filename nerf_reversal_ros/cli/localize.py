@@ -68,7 +68,7 @@ def _answers(
     from nerf_reversal_ros.bags.bag_reader import Bag
     from nerf_reversal_ros.capture.capture import iter_images
     from nerf_reversal_ros.core.progress import Progress
-    from nerf_reversal_ros.evaluation import localize_or_reject
+    from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
     from nerf_reversal_ros.localization.localizer import open_localizer
 
     with Bag(path) as bag:

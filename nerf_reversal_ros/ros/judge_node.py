@@ -30,6 +30,7 @@ from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block, without_infinities
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.evaluation.summary import published_text
 from nerf_reversal_ros.localization.map_placement import placement_from_text
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.odometry import nanoseconds
@@ -37,7 +38,6 @@ from nerf_reversal_ros.ros.parameters import Parameters
 from nerf_reversal_ros.ros.poses import matrix_from_pose
 from nerf_reversal_ros.ros.reachability import Acquaintance
 from nerf_reversal_ros.ros.running import DONE, Finished, once, RECENT, run, STEADY
-from nerf_reversal_ros.summary import published_text
 
 Truth = dict[int, Array]
 """``map_from_camera`` (4, 4) by the stamp of the picture [ns]."""

@@ -13,8 +13,8 @@ import numpy as np
 
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import answer_errors, Answers
-from nerf_reversal_ros.evaluation import Evaluation
-from nerf_reversal_ros.summary import number, position_only
+from nerf_reversal_ros.evaluation.evaluation import Evaluation
+from nerf_reversal_ros.evaluation.summary import number, position_only
 
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
 BLUE, ORANGE, RED, GREEN = '#1d4ed8', '#c2560c', '#b91c1c', '#0f766e'

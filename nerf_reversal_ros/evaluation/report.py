@@ -12,18 +12,26 @@ from typing import Any
 import cv2
 import numpy as np
 
-from nerf_reversal_ros import report_plots as plots
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import answer_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejected
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.evaluation import Evaluation
+from nerf_reversal_ros.evaluation import report_plots as plots
+from nerf_reversal_ros.evaluation.evaluation import Evaluation
+from nerf_reversal_ros.evaluation.html_page import (
+    figure,
+    note,
+    page,
+    picture,
+    resized,
+    Section,
+    table,
+)
+from nerf_reversal_ros.evaluation.report_uncertainty import calibration, risk
+from nerf_reversal_ros.evaluation.summary import notes, number, summary_rows, verdict
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.maps.map_store import Map
-from nerf_reversal_ros.report_page import figure, note, page, picture, resized, Section, table
-from nerf_reversal_ros.report_trust import calibration, risk
-from nerf_reversal_ros.summary import notes, number, summary_rows, verdict
 
 PICTURE_WIDTH = 400
 REJECTED_SHOWN = 12

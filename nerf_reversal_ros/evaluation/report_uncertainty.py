@@ -9,10 +9,18 @@ from scipy.special import erf
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.metrics import answer_errors, answers_of_poses, error_vectors
 from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, PoseEstimate
-from nerf_reversal_ros.evaluation import Evaluation
-from nerf_reversal_ros.report_page import figure
-from nerf_reversal_ros.report_plots import BLUE, drawn, FAINT, INK, ORANGE, plain_numbers, RED
-from nerf_reversal_ros.summary import number, percent
+from nerf_reversal_ros.evaluation.evaluation import Evaluation
+from nerf_reversal_ros.evaluation.html_page import figure
+from nerf_reversal_ros.evaluation.report_plots import (
+    BLUE,
+    drawn,
+    FAINT,
+    INK,
+    ORANGE,
+    plain_numbers,
+    RED,
+)
+from nerf_reversal_ros.evaluation.summary import number, percent
 
 DEGREES_OF_FREEDOM = 6
 LIMITS = (0.5, 0.9, 0.98, 0.995, 0.999)

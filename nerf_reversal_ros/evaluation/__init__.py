@@ -1,0 +1,5 @@
+"""
+A map measured on images of known pose: metrics, tables and the HTML report.
+
+Other folders start at `evaluation` and `report`.
+"""
