@@ -21,10 +21,10 @@ from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import load_build_config, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
-from nerf_reversal_ros.study_material import Material, split_frames
-from nerf_reversal_ros.study_plan import Row, StudyPlan
-from nerf_reversal_ros.study_report import study_html
-from nerf_reversal_ros.study_table import SEED, table, verdicts
+from nerf_reversal_ros.study.data import Material, split_frames
+from nerf_reversal_ros.study.plan import Row, StudyPlan
+from nerf_reversal_ros.study.report import study_html
+from nerf_reversal_ros.study.table import SEED, table, verdicts
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views
 
 SETTINGS = """

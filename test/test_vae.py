@@ -16,7 +16,7 @@ from nerf_reversal_ros.regressor.image_codec_training import fit_compression
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import train_regressor
 from nerf_reversal_ros.regressor.vae import Vae
-from nerf_reversal_ros.study_training import compression_quality
+from nerf_reversal_ros.study.training import compression_quality
 from nerf_reversal_ros.synthesis.view_synthesis import draw_poses
 
 CONFIG = RegressorConfig(

@@ -56,10 +56,10 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.bags.bag_reader import Bag
     from nerf_reversal_ros.core.config import load_build_config
     from nerf_reversal_ros.core.files import write_text
-    from nerf_reversal_ros.study import run_study
-    from nerf_reversal_ros.study_plan import StudyPlan
-    from nerf_reversal_ros.study_report import study_html
-    from nerf_reversal_ros.study_table import compression_table, markdown, table, verdicts
+    from nerf_reversal_ros.study.plan import StudyPlan
+    from nerf_reversal_ros.study.report import study_html
+    from nerf_reversal_ros.study.study import run_study
+    from nerf_reversal_ros.study.table import compression_table, markdown, table, verdicts
 
     config = load_build_config(arguments.config)
     names = ('views', 'epochs', 'full_views', 'width', 'full_width', 'only')

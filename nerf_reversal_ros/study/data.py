@@ -27,7 +27,7 @@ from nerf_reversal_ros.regressor.image_codec_training import (
     refuse_too_many_components,
 )
 from nerf_reversal_ros.regressor.training import real_views
-from nerf_reversal_ros.study_plan import Row, StudyPlan
+from nerf_reversal_ros.study.plan import Row, StudyPlan
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
 STRETCH_SHARE = 0.15

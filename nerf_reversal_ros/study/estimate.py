@@ -14,9 +14,9 @@ from nerf_reversal_ros.core.progress import duration
 from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.regressor.image_codec import Compression
 from nerf_reversal_ros.regressor.image_codec_training import fit_compression
-from nerf_reversal_ros.study_material import blank_code, CODE_VIEWS, Material
-from nerf_reversal_ros.study_plan import Row
-from nerf_reversal_ros.study_training import Network
+from nerf_reversal_ros.study.data import blank_code, CODE_VIEWS, Material
+from nerf_reversal_ros.study.plan import Row
+from nerf_reversal_ros.study.training import Network
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 JUDGING = 1.3

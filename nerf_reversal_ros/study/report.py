@@ -16,7 +16,7 @@ from nerf_reversal_ros.evaluation.report_plots import (
     plain_numbers,
     retained_variance,
 )
-from nerf_reversal_ros.study_table import best, compression_table, table, verdicts
+from nerf_reversal_ros.study.table import best, compression_table, table, verdicts
 
 SEED_NOTE = (
     'The seed project: 14,000 views in one flat, split at random, PCA of 150 components (88 % of'

@@ -23,10 +23,10 @@ from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.files import remove, replace_text
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.study_estimate import training_estimate, views_estimate
-from nerf_reversal_ros.study_material import Material
-from nerf_reversal_ros.study_plan import Row, StudyPlan
-from nerf_reversal_ros.study_training import compression_quality, train_row, trivial_answers
+from nerf_reversal_ros.study.data import Material
+from nerf_reversal_ros.study.estimate import training_estimate, views_estimate
+from nerf_reversal_ros.study.plan import Row, StudyPlan
+from nerf_reversal_ros.study.training import compression_quality, train_row, trivial_answers
 
 
 def run_study(

@@ -21,8 +21,8 @@ from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.regressor.image_codec import as_tensors, Compression, exposure
 from nerf_reversal_ros.regressor.pose_network import rotation_from_6d
 from nerf_reversal_ros.regressor.regressor import network_inputs
-from nerf_reversal_ros.study_material import Pictures
-from nerf_reversal_ros.study_plan import Row
+from nerf_reversal_ros.study.data import Pictures
+from nerf_reversal_ros.study.plan import Row
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 BATCH, LEAST_BATCH = 32, 8

@@ -1,0 +1,5 @@
+"""
+The experiments of the original project, repeated on one capture.
+
+Other folders start at `study`; `plan` names the experiments.
+"""
