@@ -22,7 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from nerf_reversal_ros.core.geometry import Array, pose_errors, pose_from_quaternion
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.reachability import Acquaintance
+from nerf_reversal_ros.ros.connectivity import Acquaintance
 
 PATIENCE_S = 300.0
 """Longest time to load a map or to answer a picture, even on a busy machine."""

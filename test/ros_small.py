@@ -22,8 +22,8 @@ from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.localization.surface import Surface
-from nerf_reversal_ros.ros.display import Shown
-from nerf_reversal_ros.ros.running import Finished, run
+from nerf_reversal_ros.ros.node_runner import Finished, run
+from nerf_reversal_ros.ros.visualization import Shown
 
 
 class SmallLocalizer:

@@ -4,7 +4,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 import pytest
 
 from nerf_reversal_ros.odometry.loop_closure import Closure
-from nerf_reversal_ros.ros.closure_statistics import ClosureStatistics
+from nerf_reversal_ros.ros.loop_closer_diagnostics import ClosureStatistics
 
 RIGHT, KNOWN = Closure(0, True), Closure(0, False, 'nothing new')
 WRONG = Closure(0, False, 'contradicts')

@@ -20,9 +20,9 @@ from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
-from nerf_reversal_ros.ros.answering import Seen
-from nerf_reversal_ros.ros.display import beside, markers, point_cloud
-from nerf_reversal_ros.ros.running import LATCHED
+from nerf_reversal_ros.ros.image_localizer import Seen
+from nerf_reversal_ros.ros.node_runner import LATCHED
+from nerf_reversal_ros.ros.visualization import beside, markers, point_cloud
 from nerf_reversal_ros.srv import LoadMap
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)

@@ -15,7 +15,7 @@ from ros_rig import PYTHONPATH, Rig, wait_until
 from scipy.spatial.transform import Rotation
 import yaml
 
-from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
+from nerf_reversal_ros.ros.node_config import LoopCloserNodeConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 

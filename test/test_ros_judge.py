@@ -16,8 +16,8 @@ from test_map_store import build, edit_manifest
 
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.judge_node import JudgeConfig, JudgeNode, read_truth
-from nerf_reversal_ros.ros.running import RECENT
+from nerf_reversal_ros.ros.evaluator_node import JudgeConfig, JudgeNode, read_truth
+from nerf_reversal_ros.ros.node_runner import RECENT
 
 RED_1M = (100, 0, 0)
 """Of a picture that the small localizer finds at x = 1 m."""

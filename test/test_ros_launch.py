@@ -23,7 +23,7 @@ from nerf_reversal_ros.core.config import (
     RECORD3D_TOPICS,
 )
 from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
-from nerf_reversal_ros.ros.settings import LocalizerNodeConfig, LoopCloserNodeConfig
+from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig, LoopCloserNodeConfig
 
 LAUNCH = Path(__file__).resolve().parents[1] / 'launch'
 FILES = (

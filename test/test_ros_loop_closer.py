@@ -13,8 +13,8 @@ from std_srvs.srv import Trigger
 from nerf_reversal_ros.core.geometry import inverse, pose
 from nerf_reversal_ros.msg import LoopClosure
 from nerf_reversal_ros.odometry.loop_closure import REASONS
-from nerf_reversal_ros.ros.poses import matrix_from_pose, matrix_from_transform, pose_message
-from nerf_reversal_ros.ros.running import LATCHED
+from nerf_reversal_ros.ros.conversions import matrix_from_pose, matrix_from_transform, pose_message
+from nerf_reversal_ros.ros.node_runner import LATCHED
 
 pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 

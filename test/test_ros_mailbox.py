@@ -2,7 +2,7 @@
 
 import time
 
-from nerf_reversal_ros.ros.mailbox import Mailbox
+from nerf_reversal_ros.ros.latest_item_worker import Mailbox
 
 
 def wait_for(condition):

@@ -12,15 +12,15 @@ from std_msgs.msg import Header
 from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
-from nerf_reversal_ros.ros.frames import Frames
-from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.settings import (
+from nerf_reversal_ros.ros.node_config import (
     BuilderNodeConfig,
     LocalizerNodeConfig,
     LoopCloserNodeConfig,
     PlayerConfig,
 )
-from nerf_reversal_ros.ros.transforms import Broadcast, TfOdometry
+from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.robot_frames import Frames
+from nerf_reversal_ros.ros.tf_io import Broadcast, TfOdometry
 
 
 @pytest.fixture

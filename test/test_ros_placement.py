@@ -20,10 +20,10 @@ from nerf_reversal_ros.localization.map_placement import (
 )
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
-from nerf_reversal_ros.ros.answering import Seen
-from nerf_reversal_ros.ros.display import beside
-from nerf_reversal_ros.ros.poses import matrix_from_pose
-from nerf_reversal_ros.ros.running import LATCHED
+from nerf_reversal_ros.ros.conversions import matrix_from_pose
+from nerf_reversal_ros.ros.image_localizer import Seen
+from nerf_reversal_ros.ros.node_runner import LATCHED
+from nerf_reversal_ros.ros.visualization import beside
 from nerf_reversal_ros.srv import LoadMap
 
 QUARTER = '10 20 0.5 90'

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.running import RECENT
+from nerf_reversal_ros.ros.node_runner import RECENT
 
 COLOURS = [(20 * i, 100, 50) for i in range(10)]
 START_NS = 5_000_000_000

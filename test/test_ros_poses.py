@@ -8,7 +8,7 @@ from std_msgs.msg import Header
 from nerf_reversal_ros.core.geometry import inverse, pose
 from nerf_reversal_ros.core.outcome import REASONS
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.poses import (
+from nerf_reversal_ros.ros.conversions import (
     matrix_from_transform,
     mounting_from_text,
     moved_to_base,

@@ -8,7 +8,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from ros_rig import Rig, wait_until
 
-from nerf_reversal_ros.ros.reachability import Acquaintance
+from nerf_reversal_ros.ros.connectivity import Acquaintance
 
 
 def test_a_node_is_asked_until_it_answers_and_that_it_is_there_is_not_enough():

@@ -15,11 +15,11 @@ from ros_rig import wait_until
 from ros_small import small_build, small_localizer
 
 from nerf_reversal_ros.ros.builder_node import BuilderNode
-from nerf_reversal_ros.ros.judge_node import JudgeNode
+from nerf_reversal_ros.ros.evaluator_node import JudgeNode
 from nerf_reversal_ros.ros.localizer_node import LocalizerNode
 from nerf_reversal_ros.ros.loop_closer_node import LoopCloserNode
+from nerf_reversal_ros.ros.node_runner import Finished
 from nerf_reversal_ros.ros.player_node import PlayerNode
-from nerf_reversal_ros.ros.running import Finished
 
 DOMAINS = ((int(os.environ['ROS_DOMAIN_ID']) + n) % 101 for n in itertools.count(1))
 """One for each node: the graph looks one up by its name, and may remember who had it before."""

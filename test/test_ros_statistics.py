@@ -4,7 +4,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 import pytest
 
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.statistics import Present, Statistics
+from nerf_reversal_ros.ros.localizer_diagnostics import Present, Statistics
 
 ACCEPTED = LocalizerStatus(accepted=True)
 DARK = LocalizerStatus(reason='too dark or flat')

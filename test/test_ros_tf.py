@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.core.geometry import inverse, pose
 from nerf_reversal_ros.msg import LocalizerStatus, LoopClosure
-from nerf_reversal_ros.ros.poses import matrix_from_pose, pose_message
+from nerf_reversal_ros.ros.conversions import matrix_from_pose, pose_message
 
 tf2_msgs = pytest.importorskip('tf2_msgs.msg', reason='`make setup` builds it for the tests')
 

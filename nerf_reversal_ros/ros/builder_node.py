@@ -17,8 +17,8 @@ from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, seconds_left
 from nerf_reversal_ros.maps.map_store import Map
-from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.running import (
+from nerf_reversal_ros.ros.node_config import BuilderNodeConfig
+from nerf_reversal_ros.ros.node_runner import (
     DONE,
     Finished,
     once,
@@ -26,7 +26,7 @@ from nerf_reversal_ros.ros.running import (
     run,
     USER_ERROR,
 )
-from nerf_reversal_ros.ros.settings import BuilderNodeConfig
+from nerf_reversal_ros.ros.parameters import Parameters
 
 REPORT_EVERY_S, LOG_EVERY_S = 0.5, 2.0
 """Least time between two feedbacks, or two lines of the log, of one stage."""

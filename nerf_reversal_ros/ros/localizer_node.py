@@ -16,14 +16,13 @@ from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.localization.map_placement import placement_from_text
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
-from nerf_reversal_ros.ros.answering import Answer, Answering, PictureLocalizer
-from nerf_reversal_ros.ros.display import Display, Shown
-from nerf_reversal_ros.ros.frames import Frames
+from nerf_reversal_ros.ros.connectivity import Warnings
+from nerf_reversal_ros.ros.image_localizer import Answer, Answering, PictureLocalizer
+from nerf_reversal_ros.ros.input_subscriptions import Watching
 from nerf_reversal_ros.ros.lifecycle import change_in, refuse_impossible_transitions
-from nerf_reversal_ros.ros.odometry import Odometer
-from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.reachability import Warnings
-from nerf_reversal_ros.ros.running import (
+from nerf_reversal_ros.ros.localizer_diagnostics import Present, Statistics
+from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
+from nerf_reversal_ros.ros.node_runner import (
     DONE,
     once,
     printable_traceback,
@@ -31,10 +30,11 @@ from nerf_reversal_ros.ros.running import (
     run,
     STEADY,
 )
+from nerf_reversal_ros.ros.odometry_monitor import Odometer
+from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.robot_frames import Frames
 from nerf_reversal_ros.ros.services import Services
-from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
-from nerf_reversal_ros.ros.statistics import Present, Statistics
-from nerf_reversal_ros.ros.watching import Watching
+from nerf_reversal_ros.ros.visualization import Display, Shown
 
 Transition = Callable[['LocalizerNode', LifecycleState], TransitionCallbackReturn]
 MakeLocalizer = Callable[[Path, LocalizerConfig], tuple[PictureLocalizer, Shown]]

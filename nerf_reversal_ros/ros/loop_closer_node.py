@@ -22,19 +22,19 @@ from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.msg import LoopClosure
 from nerf_reversal_ros.odometry.loop_closure import Closure, LoopCloser
 from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
-from nerf_reversal_ros.ros.closure_statistics import ClosureStatistics
-from nerf_reversal_ros.ros.odometry import nanoseconds, odom_from_base
-from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.poses import (
+from nerf_reversal_ros.ros.connectivity import LOOK_S, obstacle, Warnings
+from nerf_reversal_ros.ros.conversions import (
     matrix_from_pose,
     path_message,
     pose_message,
     transform_from_matrix,
 )
-from nerf_reversal_ros.ros.reachability import LOOK_S, obstacle, Warnings
-from nerf_reversal_ros.ros.running import DONE, LATCHED, QUIET_EVENTS, run, STEADY
-from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
-from nerf_reversal_ros.ros.transforms import Broadcast, TfOdometry
+from nerf_reversal_ros.ros.loop_closer_diagnostics import ClosureStatistics
+from nerf_reversal_ros.ros.node_config import LoopCloserNodeConfig
+from nerf_reversal_ros.ros.node_runner import DONE, LATCHED, QUIET_EVENTS, run, STEADY
+from nerf_reversal_ros.ros.odometry_monitor import nanoseconds, odom_from_base
+from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.tf_io import Broadcast, TfOdometry
 
 TOLD = (LoopClosure.UNUSABLE_POSE, LoopClosure.NO_ODOMETRY, LoopClosure.CONTRADICTS)
 """Why poses are left aside that somebody should look after."""

@@ -17,11 +17,11 @@ from rosgraph_msgs.msg import Clock
 from nerf_reversal_ros.bags.bag_reader import Bag, Raw
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.odometry import nanoseconds
+from nerf_reversal_ros.ros.connectivity import LOOK_S
+from nerf_reversal_ros.ros.node_config import PlayerConfig
+from nerf_reversal_ros.ros.node_runner import DONE, Finished, once, RECENT, run
+from nerf_reversal_ros.ros.odometry_monitor import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.reachability import LOOK_S
-from nerf_reversal_ros.ros.running import DONE, Finished, once, RECENT, run
-from nerf_reversal_ros.ros.settings import PlayerConfig
 
 DISCOVERY_S = 0.5
 TF_LEAD_NS = 500_000_000

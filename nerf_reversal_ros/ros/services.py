@@ -10,9 +10,9 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.core.errors import NerfReversalError
-from nerf_reversal_ros.ros.answering import Answer, Answering
-from nerf_reversal_ros.ros.running import printable_traceback
-from nerf_reversal_ros.ros.watching import Watching
+from nerf_reversal_ros.ros.image_localizer import Answer, Answering
+from nerf_reversal_ros.ros.input_subscriptions import Watching
+from nerf_reversal_ros.ros.node_runner import printable_traceback
 from nerf_reversal_ros.srv import LoadMap, Localize
 
 WAIT_FOR_PICTURE_S = 5.0

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from tf2_msgs.msg import TFMessage
 
 from nerf_reversal_ros.core.geometry import inverse, pose
-from nerf_reversal_ros.ros.poses import matrix_from_transform, transform_from_matrix
+from nerf_reversal_ros.ros.conversions import matrix_from_transform, transform_from_matrix
 
 STATIC = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 MEMORY_NS = 10_000_000_000

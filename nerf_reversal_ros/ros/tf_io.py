@@ -16,10 +16,10 @@ from std_msgs.msg import Header
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.odometry.map_from_odom import MapFromOdom, SmoothingConfig
-from nerf_reversal_ros.ros.odometry import nanoseconds
-from nerf_reversal_ros.ros.poses import matrix_from_transform, transform_from_matrix
-from nerf_reversal_ros.ros.running import STEADY
-from nerf_reversal_ros.ros.settings import LoopCloserNodeConfig
+from nerf_reversal_ros.ros.conversions import matrix_from_transform, transform_from_matrix
+from nerf_reversal_ros.ros.node_config import LoopCloserNodeConfig
+from nerf_reversal_ros.ros.node_runner import STEADY
+from nerf_reversal_ros.ros.odometry_monitor import nanoseconds
 
 LATEST = 0
 """As a stamp: the latest time at which a transform is known."""

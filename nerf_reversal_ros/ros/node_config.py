@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nerf_reversal_ros.core.config import Checked, DEVICES, option
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.localization.map_placement import placement_from_text
-from nerf_reversal_ros.ros.poses import mounting_from_text
+from nerf_reversal_ros.ros.conversions import mounting_from_text
 
 
 @dataclass(frozen=True)

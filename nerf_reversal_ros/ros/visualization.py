@@ -22,9 +22,9 @@ from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.localization.map_placement import placed_surface
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
-from nerf_reversal_ros.ros.answering import Answer, Seen
-from nerf_reversal_ros.ros.poses import pose_message
-from nerf_reversal_ros.ros.running import LATCHED, QUIET_EVENTS
+from nerf_reversal_ros.ros.conversions import pose_message
+from nerf_reversal_ros.ros.image_localizer import Answer, Seen
+from nerf_reversal_ros.ros.node_runner import LATCHED, QUIET_EVENTS
 
 FRUSTUM_M = 0.25
 """How far the drawn camera looks [m]."""

@@ -21,13 +21,13 @@ from nerf_reversal_ros.core.errors import ImageError
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.localization.map_placement import placed_outcome, placement_from_text
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.frames import Frames
-from nerf_reversal_ros.ros.odometry import Odometer
-from nerf_reversal_ros.ros.poses import moved_to_base, pose_messages
-from nerf_reversal_ros.ros.running import printable_traceback
-from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
-from nerf_reversal_ros.ros.statistics import status_message
-from nerf_reversal_ros.ros.transforms import FrameError
+from nerf_reversal_ros.ros.conversions import moved_to_base, pose_messages
+from nerf_reversal_ros.ros.localizer_diagnostics import status_message
+from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
+from nerf_reversal_ros.ros.node_runner import printable_traceback
+from nerf_reversal_ros.ros.odometry_monitor import Odometer
+from nerf_reversal_ros.ros.robot_frames import Frames
+from nerf_reversal_ros.ros.tf_io import FrameError
 
 
 class PictureLocalizer(Protocol):

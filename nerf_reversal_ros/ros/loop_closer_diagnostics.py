@@ -8,7 +8,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from nerf_reversal_ros.odometry.loop_closure import Closure
-from nerf_reversal_ros.ros.statistics import WINDOW_S, with_values
+from nerf_reversal_ros.ros.localizer_diagnostics import WINDOW_S, with_values
 
 
 class ClosureStatistics:

@@ -10,10 +10,10 @@ from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
-from nerf_reversal_ros.ros.odometry import nanoseconds
-from nerf_reversal_ros.ros.poses import mounting_from_text
-from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
-from nerf_reversal_ros.ros.transforms import Broadcast, FrameError, LATEST, Transforms
+from nerf_reversal_ros.ros.conversions import mounting_from_text
+from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
+from nerf_reversal_ros.ros.odometry_monitor import nanoseconds
+from nerf_reversal_ros.ros.tf_io import Broadcast, FrameError, LATEST, Transforms
 
 MAX_WAITING = 30
 """So many poses, at most, wait for the odometry of their time; then the oldest is given up."""

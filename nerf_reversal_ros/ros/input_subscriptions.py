@@ -14,13 +14,13 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.answering import Answer, Answering, refusal
-from nerf_reversal_ros.ros.camera_infos import CameraInfos
-from nerf_reversal_ros.ros.mailbox import Mailbox
-from nerf_reversal_ros.ros.odometry import nanoseconds, Odometer
-from nerf_reversal_ros.ros.reachability import latched, obstacle
-from nerf_reversal_ros.ros.running import printable_traceback
-from nerf_reversal_ros.ros.settings import LocalizerNodeConfig
+from nerf_reversal_ros.ros.camera_info_buffer import CameraInfos
+from nerf_reversal_ros.ros.connectivity import latched, obstacle
+from nerf_reversal_ros.ros.image_localizer import Answer, Answering, refusal
+from nerf_reversal_ros.ros.latest_item_worker import Mailbox
+from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
+from nerf_reversal_ros.ros.node_runner import printable_traceback
+from nerf_reversal_ros.ros.odometry_monitor import nanoseconds, Odometer
 
 BACK_S = 0.5
 """Pictures out of order by less than this [s] are nothing to be told."""

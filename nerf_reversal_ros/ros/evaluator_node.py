@@ -33,11 +33,11 @@ from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
 from nerf_reversal_ros.evaluation.summary import published_text
 from nerf_reversal_ros.localization.map_placement import placement_from_text
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.odometry import nanoseconds
+from nerf_reversal_ros.ros.connectivity import Acquaintance
+from nerf_reversal_ros.ros.conversions import matrix_from_pose
+from nerf_reversal_ros.ros.node_runner import DONE, Finished, once, RECENT, run, STEADY
+from nerf_reversal_ros.ros.odometry_monitor import nanoseconds
 from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.poses import matrix_from_pose
-from nerf_reversal_ros.ros.reachability import Acquaintance
-from nerf_reversal_ros.ros.running import DONE, Finished, once, RECENT, run, STEADY
 
 Truth = dict[int, Array]
 """``map_from_camera`` (4, 4) by the stamp of the picture [ns]."""
