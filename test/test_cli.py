@@ -19,11 +19,11 @@ from scipy.spatial.transform import Rotation
 from small_room import CAMERA, walk, write_bag
 
 from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.cli.common_arguments import query_config
 from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.convert import frame_range
 from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.cli.query import query_config
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.errors import ConfigError, MapError
 from nerf_reversal_ros.core.geometry import pose
@@ -320,7 +320,7 @@ def test_an_interrupted_build_says_that_it_can_be_resumed(bag: Path, tmp_path: P
 def test_ctrl_c_ends_a_command_soon_also_while_native_code_is_at_work() -> None:
     program = (
         'import hashlib, sys\n'
-        'from nerf_reversal_ros.cli.interrupting import ended_soon\n'
+        'from nerf_reversal_ros.cli.interrupts import ended_soon\n'
         'with ended_soon(lambda: print("interrupted", file=sys.stderr)):\n'
         '    print("at work", flush=True)\n'
         '    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)\n'  # half an hour
@@ -339,7 +339,7 @@ def test_ctrl_c_ends_a_command_soon_also_while_native_code_is_at_work() -> None:
 def test_ctrl_c_in_a_callback_that_swallows_it_is_no_traceback() -> None:
     program = (
         'import signal, weakref\n'
-        'from nerf_reversal_ros.cli.interrupting import ended_soon\n'
+        'from nerf_reversal_ros.cli.interrupts import ended_soon\n'
         'class Gone: pass\n'
         'with ended_soon(lambda: print("interrupted", flush=True)):\n'
         '    gone = Gone()\n'

@@ -17,9 +17,9 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
 from nerf_reversal_ros.cli.console import Console
 from nerf_reversal_ros.cli.localize import write_poses
-from nerf_reversal_ros.cli.query import add_query_arguments, query_config
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 
 if TYPE_CHECKING:

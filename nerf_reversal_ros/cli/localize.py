@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
+from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
 from nerf_reversal_ros.cli.console import Console
-from nerf_reversal_ros.cli.query import add_query_arguments, query_config
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.core.config import QueryConfig

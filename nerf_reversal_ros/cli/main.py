@@ -14,7 +14,7 @@ import traceback
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.cli import build, convert, evaluate, info, localize, study
-from nerf_reversal_ros.cli.interrupting import ended_soon, INTERRUPTED
+from nerf_reversal_ros.cli.interrupts import ended_soon, INTERRUPTED
 from nerf_reversal_ros.core.errors import NerfReversalError
 
 COMMANDS = (convert, build, localize, evaluate, info, study)
