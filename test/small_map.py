@@ -14,6 +14,7 @@ from nerf_reversal_ros.config import (
     VoxelFieldConfig,
 )
 from nerf_reversal_ros.map_store import Map
+from nerf_reversal_ros.progress import ProgressCallback, silent
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 SETTINGS = BuildConfig(
@@ -24,7 +25,7 @@ SETTINGS = BuildConfig(
 """The retrieved poses, not the network, find the neighbourhood: it learns for seconds only."""
 
 
-def build_small_map(folder: Path) -> Map:
+def build_small_map(folder: Path, progress: ProgressCallback = silent) -> Map:
     """Record 48 pictures round the room and build their map; the world of the poses is the map."""
     bag = write_room_bag(folder / 'walk', walk(48), CAMERA, up_axis='z')
-    return build_map(bag, folder / 'room.map', SETTINGS, device='cpu')
+    return build_map(bag, folder / 'room.map', SETTINGS, device='cpu', progress=progress)
