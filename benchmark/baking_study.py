@@ -20,9 +20,9 @@ import torch
 from tqdm import tqdm
 from uncertainty_study import Judged, judged, Room, WRONG_M
 
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.fields.baking import bake, baking_budget

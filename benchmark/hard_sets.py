@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import Capture, iter_images, open_capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, make_pose
 from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes

@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig, config_from_dict
+from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization import refinement
 from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_farthest_poses

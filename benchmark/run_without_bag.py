@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate

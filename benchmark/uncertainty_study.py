@@ -24,8 +24,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
 from nerf_reversal_ros.core.geometry import transform_points

@@ -1,4 +1,4 @@
-"""What a map is made from: what its field is fitted to, and pictures that a camera took."""
+"""Input of a build: captures for the field, and for training and calibration."""
 
 from dataclasses import dataclass, field
 
@@ -12,64 +12,65 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 
 SAME_VIEW_M, SAME_VIEW_DEG = 0.02, 2.0
-"""A camera that is so near to another sees the same."""
+"""Largest distance [m] and rotation [deg] between cameras that observe the same view."""
 
 
 @dataclass(frozen=True)
 class MappingData:
-    """A walk through a room with a camera, or through somebody else's NeRF."""
+    """Input of a build: a field capture, and camera images for training and calibration."""
 
     field_capture: Capture
-    """What the field is fitted to: the bag itself, or renders of a run in the frame of the map."""
+    """Capture that the field is fitted to: the bag, or renderings of a nerfstudio run in the map
+    frame."""
     camera_capture: Capture | None
-    """Pictures that a camera took, in the frame of the map: the same bag, or the one that was
-    given with a run; None where there are none."""
+    """Camera images in the map frame: the same bag, or a bag given with a nerfstudio run; None
+    without a bag."""
     camera: Camera
-    """Of the views that are rendered for later stages, at full size."""
+    """Intrinsics, at full size, of the views that later stages render."""
     convention: PoseConvention
-    """What takes poses of the user's own bag to the map."""
+    """Pose convention of the bag of the user."""
     validation_fraction: float
-    """Share of the pictures from which nothing is learned."""
+    """Fraction of the images in the held-out segment."""
     warnings: list[str] = field(default_factory=list)
-    """What the user should know."""
+    """Warnings for the user."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """How well a run was brought to metres."""
+    """Residuals of the metric alignment of a nerfstudio run."""
 
     @property
     def training_capture(self) -> Capture:
-        """What later stages learn from and are judged by: real pictures, else the renders."""
+        """Capture that later stages train and evaluate on: camera images, else renderings."""
         return self.field_capture if self.camera_capture is None else self.camera_capture
 
     @property
     def held_out(self) -> NDArray[np.bool_]:
-        """Which of the pictures nothing is learned from, (N,) bool."""
+        """(N,) mask of the held-out images of the training capture."""
         return held_out_mask(len(self.training_capture), self.validation_fraction)
 
     @property
     def mapping_poses(self) -> FloatArray:
-        """Where there was a camera, of the pictures and then of a run, (M, 4, 4) in the map."""
+        """(M, 4, 4) map_from_camera of the training capture, then of a nerfstudio run."""
         return np.concatenate([self.training_capture.map_from_camera, self._run_poses])
 
     @property
     def training_poses(self) -> FloatArray:
-        """The same without held-out pictures, and without those of a run that are near to one."""
-        taken, held_out = self.training_capture.map_from_camera, self.held_out
-        seen = is_near_any(self._run_poses, taken[held_out])
-        return np.concatenate([taken[~held_out], self._run_poses[~seen]])
+        """Mapping poses without held-out images, and without poses of a run near one of them."""
+        poses, held_out = self.training_capture.map_from_camera, self.held_out
+        leaking = is_near_any(self._run_poses, poses[held_out])
+        return np.concatenate([poses[~held_out], self._run_poses[~leaking]])
 
     @property
     def _run_poses(self) -> FloatArray:
-        """Where renders were made, if they are not the pictures themselves."""
-        shown = self.field_capture.map_from_camera
-        return shown[:0] if self.training_capture is self.field_capture else shown
+        """(K, 4, 4) poses of renderings of a nerfstudio run, unless these are trained on."""
+        poses = self.field_capture.map_from_camera
+        return poses[:0] if self.training_capture is self.field_capture else poses
 
 
 def is_near_any(poses: FloatArray, others: FloatArray) -> NDArray[np.bool_]:
-    """Tell which of the poses (N, 4, 4) are near to one of the others (M, 4, 4), (N,) bool."""
+    """Return a mask (N,) of the poses (N, 4, 4) that share a view with any of others (M, 4, 4)."""
     near = np.zeros(len(poses), bool)
-    for index, at in enumerate(poses):
-        apart_m = np.linalg.norm(others[:, :3, 3] - at[:3, 3], axis=1)
-        close = others[apart_m < SAME_VIEW_M]
-        turned = pose_errors(np.broadcast_to(at, close.shape), close).rotation
-        near[index] = bool((turned < np.radians(SAME_VIEW_DEG)).any())
+    for index, pose in enumerate(poses):
+        distance_m = np.linalg.norm(others[:, :3, 3] - pose[:3, 3], axis=1)
+        close = others[distance_m < SAME_VIEW_M]
+        rotation_rad = pose_errors(np.broadcast_to(pose, close.shape), close).rotation
+        near[index] = bool((rotation_rad < np.radians(SAME_VIEW_DEG)).any())
     return near

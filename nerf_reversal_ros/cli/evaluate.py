@@ -97,7 +97,8 @@ def _evaluate_map(
         create_baseline,
         skipped_baselines,
     )
-    from nerf_reversal_ros.capture.capture import DepthCorrection, open_capture
+    from nerf_reversal_ros.capture.capture import DepthCorrection
+    from nerf_reversal_ros.capture.open_capture import open_capture
     from nerf_reversal_ros.core.devices import resolve_device
     from nerf_reversal_ros.core.files import write_output_text
     from nerf_reversal_ros.evaluation.evaluation import evaluate

@@ -66,7 +66,7 @@ def _localize_images(
 ) -> Iterator[tuple[int, 'Outcome']]:
     """Localize the pictures one by one; yield their stamps [ns] and outcomes."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
-    from nerf_reversal_ros.capture.capture import iter_images
+    from nerf_reversal_ros.capture.open_capture import iter_images
     from nerf_reversal_ros.core.progress import Progress
     from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
     from nerf_reversal_ros.localization.localizer import open_localizer

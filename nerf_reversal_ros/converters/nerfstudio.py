@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.camera_model import CameraModel
-from nerf_reversal_ros.bags.depth_decoding import decode_image, depth_to_metres
-from nerf_reversal_ros.bags.image_decoding import encoded_image_size, rgb_from_bytes
+from nerf_reversal_ros.bags.depth_decoding import depth_to_metres
+from nerf_reversal_ros.bags.image_decoding import decode_image, encoded_image_size, rgb_from_bytes
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera

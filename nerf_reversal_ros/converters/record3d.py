@@ -23,9 +23,10 @@ from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
-from nerf_reversal_ros.core.files import is_within, memory_limit
+from nerf_reversal_ros.core.files import is_within
 from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.core.resource_limits import memory_limit
 
 MAX_ENTRY_BYTES = 64 * 1024 * 1024
 """A file inside a ``.r3d`` that would unpack to more is refused."""

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.depth_decoding import decode_image
+from nerf_reversal_ros.bags.image_decoding import decode_image
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera

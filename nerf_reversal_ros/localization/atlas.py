@@ -20,8 +20,8 @@ from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
 
 from nerf_reversal_ros.capture.keypoints import DESCRIPTOR_DIM, KeypointDetector
+from nerf_reversal_ros.core.array_files import read_point_arrays
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.files import read_point_arrays
 from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.fields.base import Rendering
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.config import parse_floats
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import (
     FloatArray,
@@ -19,6 +18,7 @@ from nerf_reversal_ros.core.geometry import (
     transform_points,
 )
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate
+from nerf_reversal_ros.core.validated_config import parse_floats
 from nerf_reversal_ros.localization.surface import Surface
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 import safetensors.numpy
 
+from nerf_reversal_ros.core.array_files import read_point_arrays
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.files import read_point_arrays
 from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.fields.base import Rendering
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import config_from_dict, QueryConfig
+from nerf_reversal_ros.core.config import QueryConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError, ImageError, MapError
 from nerf_reversal_ros.core.files import (
     atomic_write_text,
@@ -34,6 +34,7 @@ from nerf_reversal_ros.core.files import (
     sha256,
 )
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.validated_config import config_from_dict
 
 FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.config import setting, ValidatedConfig
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose, pose_distance
+from nerf_reversal_ros.core.validated_config import setting, ValidatedConfig
 from nerf_reversal_ros.odometry.odometry_check import MIN_INDEPENDENT_S
 
 MIN_INDEPENDENT_M, MIN_INDEPENDENT_DEG = 0.05, 2.0

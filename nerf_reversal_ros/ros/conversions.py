@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.core.config import parse_floats
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import (
     inverse,
@@ -15,6 +14,7 @@ from nerf_reversal_ros.core.geometry import (
     quaternion_xyzw,
     shift_covariance,
 )
+from nerf_reversal_ros.core.validated_config import parse_floats
 
 FloatArray = NDArray[np.float64]
 

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import BuildError

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text, open_npy, write_npy_rows
+from nerf_reversal_ros.core.files import atomic_write_text
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField, Rendering

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.bags.image_decoding import camera_from_info, rgb_from_message
+from nerf_reversal_ros.bags.camera_model import camera_from_info
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.errors import ImageError
 
 ORANGE = (255, 128, 0)

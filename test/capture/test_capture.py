@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
-from nerf_reversal_ros.capture.capture import iter_images, open_capture
+from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, RECORD3D_TOPICS
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError

@@ -5,8 +5,9 @@ import pytest
 from room_bags import write_room_bag
 from rooms import walk
 
-from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, open_capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 

@@ -8,15 +8,14 @@ from recordings import shared
 from rooms import phone_camera, render_box_room, walk
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.bags.depth_decoding import sharpness
-from nerf_reversal_ros.capture.capture import open_capture
-from nerf_reversal_ros.capture.frame_selection import is_blurred, is_duplicate
+from nerf_reversal_ros.capture.frame_selection import is_blurred, is_duplicate, sharpness
 from nerf_reversal_ros.capture.gravity_alignment import (
     AXIS_VECTORS,
     estimate_floor_normal,
     estimate_gravity_alignment,
     rotation_to_z_up,
 )
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import (
     POSE_CONVENTIONS,
     PoseConvention,

@@ -12,7 +12,7 @@ import pytest
 from rooms import render_box_room, walk
 import torch
 
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters.nerfstudio_parser import convert
 from nerf_reversal_ros.core.camera import Camera

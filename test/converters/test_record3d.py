@@ -17,7 +17,7 @@ from exports import (
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig

@@ -12,9 +12,10 @@ from room_bags import IMAGE, INFO, POSE, rewrite, write_room_bag
 from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.mapping_data import is_near_any, MappingData
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (

@@ -16,7 +16,7 @@ from room_bags import DEPTH, IMAGE, POSE, raw_image, rewrite, write_room_bag
 from rooms import walk
 from small_map import CAMERA, SETTINGS
 
-from nerf_reversal_ros.bags.depth_decoding import rgb_from_message
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (

@@ -18,7 +18,7 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 import torch
 
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import INTERRUPTED, main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, NerfstudioConfig

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from sklearn.metrics import roc_auc_score
 import torch
 
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (
