@@ -81,11 +81,8 @@ def open_capture(
     ConfigError
         If a required setting is missing and cannot be estimated from the bag.
     """
-    if convention is not None and not convention.of_bag:
-        raise CaptureError(
-            f'the map was built without a bag, so that the pose of {bag} in it is unknown: build'
-            ' the map with a BAG of the room'
-        )
+    if convention is not None:
+        _check_convention(convention, bag)
     with BagReader(bag) as reader:
         config = config.with_topics_of(reader.count)
         index = index_bag(reader, config, sharpness, progress)
@@ -131,6 +128,14 @@ def iter_images(bag: Path, config: CaptureConfig) -> Iterator[StampedImage]:
             model = models.get(MessageRef.from_message(raw))
             if model is not None:
                 yield StampedImage(raw.stamp_ns, decode_rgb(reader, raw, model), model.camera)
+
+
+def _check_convention(convention: PoseConvention, bag: Path) -> None:
+    if not convention.of_bag:
+        raise CaptureError(
+            f'the map was built without a bag, so that the pose of {bag} in it is unknown: build'
+            ' the map with a BAG of the room'
+        )
 
 
 def _match_stamps(

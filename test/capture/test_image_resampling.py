@@ -12,7 +12,7 @@ WIDE = Camera(160, 120, 100.0, 100.0, 79.5, 59.5)
 LONG = Camera(200, 150, 250.0, 240.0, 90.0, 80.0)
 
 
-def photo(camera):
+def render(camera):
     return BoxRoom().render(walk(1), camera)[0].rgb
 
 
