@@ -1,0 +1,37 @@
+"""Settings of Sphinx for the documentation; `make docs` builds it."""
+
+from pathlib import Path
+import sys
+
+DOCS = Path(__file__).resolve().parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS / '_extensions')]
+
+from nerf_reversal_ros import __version__
+
+project = 'nerf_reversal_ros'
+author = 'nerf_reversal_ros maintainers'
+copyright = author
+version = release = __version__
+
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'code_reference']
+exclude_patterns = ['_build']
+myst_enable_extensions = ['colon_fence', 'deflist']
+myst_heading_anchors = 4
+default_role = 'code'
+
+# The page explanation/benchmarks.md may be missing; it is a pattern in the table of contents.
+suppress_warnings = ['toc.empty_glob']
+# Other projects' classes: their inventories would have to be fetched.
+nitpick_ignore_regex = [(r'py:.*', r'(?!nerf_reversal_ros\.).*')]
+
+autodoc_member_order = 'bysource'
+autodoc_typehints = 'description'
+autodoc_typehints_description_target = 'documented'
+autodoc_class_signature = 'separated'
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+
+html_theme = 'furo'
+html_title = f'nerf_reversal_ros {release}'
+html_copy_source = False
+html_show_sphinx = False
