@@ -31,7 +31,7 @@ class GeneratedDirective(SphinxDirective):
         body = yaml.safe_load('\n'.join(self.content)) or {}
         try:
             lines = type(self).generate(self.arguments, body)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             raise self.error(f'{self.name}: {error}') from error
         return self.parse_text_to_nodes('\n'.join(lines), allow_section_headings=True)
 
