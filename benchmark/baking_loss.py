@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.capture.mapping_data import near_others
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, from_mapping, LocalizerConfig
 from nerf_reversal_ros.core.geometry import Array
@@ -27,7 +28,6 @@ from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import moved_poses
-from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.localization.calibration import Calibration

@@ -22,16 +22,13 @@ from uncertainty_study import Judged, judged, Room, WRONG_M
 
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.progress import silent
 from nerf_reversal_ros.fields.baking import bake, baking_effort
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
-from nerf_reversal_ros.fields.training_data import (
-    held_out_frames,
-    load_training_data,
-    TrainingData,
-)
+from nerf_reversal_ros.fields.training_data import load_training_data, TrainingData
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 
 LIMITS_M = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

@@ -6,7 +6,7 @@ What the gate's probability rests on: one command, the coefficients and how they
 The frames of each build bag that the build held out are made hard in many ways and localized with
 all limits of the gate open. From what the gate looked at, a logistic regression tells whether a
 pose is within 10 cm and 5 degrees. Fitted to all rooms but one it is judged on that one; the
-coefficients printed are those of all, and go into `nerf_reversal_ros.localization.gate`. No picture that a map
+coefficients printed are those of all, and go into `localization.gate`. No picture that a map
 is judged on elsewhere is used.
 """
 
@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.core.config import BuildConfig, from_mapping
-from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.calibration_fitting import BARE, collect, OPEN, Poses
 from nerf_reversal_ros.maps.map_store import open_map

@@ -19,13 +19,13 @@ import numpy as np
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig, from_mapping
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.geometry import Array, pose_errors
 from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
@@ -67,7 +67,7 @@ def main() -> None:
     print('| --- ' * 7 + '|')
     judged('as the map has it', opened.atlas)
     judged('landmarks where renders have them', rendered)
-    for frames in (20, 80, atlas_adjustment.FRAMES):
+    for frames in (20, 80, landmark_adjustment.FRAMES):
         chosen = np.flatnonzero(~held_out)
         chosen = chosen[evenly(len(chosen), frames)]
         judged(f'adjusted in {frames} pictures', adjust_atlas(rendered, build, chosen))

@@ -23,6 +23,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
 from nerf_reversal_ros.core.geometry import pose
 from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched, require_nerfstudio
@@ -32,7 +33,6 @@ from nerf_reversal_ros.fields.sim3 import (
     scale_of,
     similarity,
 )
-from nerf_reversal_ros.fields.training_data import held_out_frames
 
 WORLD_FROM_MAP = similarity(
     0.37, pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))

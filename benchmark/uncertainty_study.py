@@ -25,12 +25,13 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame, open_capture
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
 from nerf_reversal_ros.core.geometry import transform
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.field_metrics import channel_gains, likeness
-from nerf_reversal_ros.fields.training_data import held_out_frames
+from nerf_reversal_ros.fields.pose_sampling import draw_poses, place_faults
 from nerf_reversal_ros.fields.uncertainty import estimate_uncertainty, LOOK_PX, UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.atlas import build_atlas, spread_poses
@@ -39,7 +40,7 @@ from nerf_reversal_ros.localization.surface import sample_surface
 from nerf_reversal_ros.mapping.calibration_fitting import BARE, OPEN
 from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas
 from nerf_reversal_ros.maps.map_store import Map, open_map
-from nerf_reversal_ros.synthesis.view_synthesis import draw_poses, place_faults, view_fault
+from nerf_reversal_ros.synthesis.view_synthesis import view_fault
 
 SIZE_PX = 128
 """Longer side of the views that are judged."""

@@ -30,7 +30,7 @@ torch.set_num_threads(2)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Without ROS there is nothing that the nodes could be tried on.
-collect_ignore_glob = [] if importlib.util.find_spec('rclpy') else ['test_ros_*.py']
+collect_ignore = [] if importlib.util.find_spec('rclpy') else ['ros']
 
 
 @pytest.fixture(scope='session')

@@ -27,12 +27,12 @@ import torch
 from torch import nn, Tensor
 
 from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.capture.image_resampling import warp
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import Array, mean_pose
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.regressor.image_codec import Pca
 
 Kind = Literal['cnn', 'mlp']

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import Array, pose_errors
-from nerf_reversal_ros.fields.training_data import held_out_frames
 
 NEAR_M, NEAR_DEG = 0.02, 2.0
 """A camera that is so near to another sees the same."""

@@ -21,12 +21,12 @@ from nerf_reversal_ros.core.geometry import Array
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.field_metrics import measure
+from nerf_reversal_ros.fields.pose_sampling import draw_poses, place_faults
 from nerf_reversal_ros.fields.training_data import TrainingData
 from nerf_reversal_ros.fields.tsdf_fusion import without_edges
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import fit_voxel_field
-from nerf_reversal_ros.synthesis.view_synthesis import draw_poses, place_faults
 
 AROUND = SynthesisConfig(translation_m=0.25, rotation_deg=10.0)
 """Half of the views are taken at walked poses, the others are drawn so near them."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
@@ -60,15 +61,6 @@ class SpreadViews:
 
     def __iter__(self) -> Iterator[RgbdView]:
         return (self._data.view(index) for index in self._frames)
-
-
-def held_out_frames(count: int, share: float) -> NDArray[np.bool_]:
-    """Return which of ``count`` frames no training sees: one stretch of the walk, (N,) bool."""
-    held_out = np.zeros(count, dtype=bool)
-    size = max(1, round(count * share)) if share > 0 else 0
-    start = min(int(count * 0.6), count - size)
-    held_out[start : start + size] = True
-    return held_out
 
 
 def load_training_data(

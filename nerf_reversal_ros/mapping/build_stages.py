@@ -15,6 +15,7 @@ import torch
 
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.capture.mapping_data import Walk
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import BuildError
@@ -22,11 +23,7 @@ from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.baking import bake, baking_effort, compare
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.training_data import (
-    held_out_data,
-    held_out_frames,
-    load_training_data,
-)
+from nerf_reversal_ros.fields.training_data import held_out_data, load_training_data
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_poses

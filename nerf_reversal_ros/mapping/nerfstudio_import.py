@@ -18,6 +18,7 @@ import torch
 
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
 from nerf_reversal_ros.capture.gravity_alignment import floor_normal, solve_up
+from nerf_reversal_ros.capture.held_out import held_out_frames
 from nerf_reversal_ros.capture.mapping_data import NEAR_M, near_others, Walk
 from nerf_reversal_ros.capture.pose_convention import Convention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
@@ -31,7 +32,6 @@ from nerf_reversal_ros.core.sampling import evenly
 from nerf_reversal_ros.fields.baking import baking_effort, render_views
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of, similarity
-from nerf_reversal_ros.fields.training_data import held_out_frames
 from nerf_reversal_ros.mapping.sim3_alignment import (
     align_points,
     align_poses,

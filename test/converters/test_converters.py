@@ -1,0 +1,73 @@
+"""Recordings of other programs become bags in which nothing is lost or mistaken."""
+
+import resource
+
+from exports import (
+    CAMERA,
+    write_r3d,
+)
+import numpy as np
+import pytest
+
+from nerf_reversal_ros.converters import convert, guess_format
+from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import CaptureError
+
+
+def test_the_format_is_guessed_from_the_files(tmp_path):
+    (tmp_path / 'export').mkdir()
+    (tmp_path / 'export' / 'metadata.json').touch()
+    (tmp_path / 'seq').mkdir()
+    (tmp_path / 'seq' / 'frame-000000.color.png').touch()
+    assert guess_format(tmp_path / 'walk.r3d') == 'record3d'
+    assert guess_format(tmp_path / 'export') == 'record3d'
+    assert guess_format(tmp_path / 'transforms.json') == 'nerfstudio'
+    assert guess_format(tmp_path / 'seq') == '7scenes'
+    with pytest.raises(CaptureError, match='name its format, one of record3d, nerfstudio, 7s'):
+        guess_format(tmp_path)
+
+
+def test_what_is_not_there_or_not_known_is_refused(tmp_path):
+    with pytest.raises(CaptureError, match='there is no recording at'):
+        convert(tmp_path / 'nothing', tmp_path / 'bag')
+    with pytest.raises(CaptureError, match="format 'kinect' is not known"):
+        convert(tmp_path, tmp_path / 'bag', format='kinect')
+    with pytest.raises(CaptureError, match='a pose file goes with the format 7scenes only'):
+        convert(tmp_path, tmp_path / 'bag', format='record3d', poses=tmp_path / 'poses.txt')
+
+
+def test_an_existing_bag_is_not_overwritten(tmp_path):
+    source = write_r3d(tmp_path / 'walk.r3d', range(3))
+    (tmp_path / 'bag').mkdir()
+    with pytest.raises(CaptureError, match='exists already: choose another name or remove it'):
+        convert(source, tmp_path / 'bag')
+
+
+def test_a_bag_whose_writing_failed_leaves_nothing_behind(tmp_path):
+    with pytest.raises(KeyboardInterrupt), BagWriter(tmp_path / 'bag') as writer:
+        writer.write(1, np.zeros((4, 4, 3), np.uint8), None, Camera(4, 4, 4, 4, 2, 2), np.eye(4))
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_full_disk_is_told_in_one_sentence_and_leaves_nothing_behind(tmp_path, storage):
+    """A limit on the size of files stands for the disk."""
+    noise = np.random.default_rng(0).integers(0, 256, (128, 96, 3), dtype=np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(CaptureError, match=r'cannot write the bag .*/bag'):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+        try:
+            with BagWriter(tmp_path / 'bag', storage=storage) as writer:
+                for stamp_ns in range(1, 100):
+                    writer.write(stamp_ns, noise, None, CAMERA, np.eye(4))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bag_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(CaptureError, match='cannot write the bag'):
+        BagWriter(tmp_path / 'file' / 'bag')

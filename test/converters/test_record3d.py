@@ -1,0 +1,148 @@
+"""Recordings of Record3D become bags in which nothing is lost or mistaken."""
+
+import json
+import zipfile
+
+import cv2
+from exports import (
+    ALL,
+    assert_same_cameras,
+    CAMERA,
+    POSES,
+    record3d_metadata,
+    views,
+    write_export,
+    write_r3d,
+)
+import numpy as np
+import pytest
+
+from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.converters import convert
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError
+
+
+@pytest.mark.parametrize('write', [write_r3d, write_export])
+def test_record3d_recordings_come_back_as_they_were(tmp_path, write):
+    source = write(tmp_path / 'walk.r3d')
+    convert(source, tmp_path / 'bag')
+    capture = open_capture(tmp_path / 'bag', ALL)
+    assert capture.convention.axes == 'opengl'
+    assert capture.convention.up_source == 'noted in the bag: y is up'
+    assert_same_cameras(capture, POSES)
+    assert capture.stamps_ns[:2].tolist() == [10_000_000_000, 10_033_333_333]
+    for frame, (_, _, depth) in zip(capture, views(), strict=True):
+        assert frame.camera == CAMERA
+        assert np.abs(frame.depth - depth)[2:].max() < 3e-3  # float16 at 3 m: 1 mm
+    if write is write_r3d:
+        assert not frame.depth[:2].any()
+
+
+@pytest.mark.parametrize('write', [write_r3d, write_export])
+def test_frames_the_user_deleted_do_not_shift_the_poses(tmp_path, write):
+    """File 10 comes after file 9, and poses are taken by file number."""
+    numbers = [0, 1, 2, 5, 6, 7, 9, 10, 11]
+    convert(write(tmp_path / 'walk.r3d', numbers), tmp_path / 'bag')
+    capture = open_capture(tmp_path / 'bag', ALL)
+    assert_same_cameras(capture, POSES[numbers])
+
+
+def test_the_colour_pictures_are_copied_without_a_loss(tmp_path):
+    source = write_export(tmp_path / 'walk')
+    convert(source, tmp_path / 'bag')
+    first = open_capture(tmp_path / 'bag', ALL).frame(0).rgb
+    stored = cv2.imread(str(source / 'rgb' / '0.jpg'))[..., ::-1]
+    assert np.array_equal(first, stored)
+
+
+def test_intrinsics_of_each_frame_beat_those_of_the_first(tmp_path):
+    coefficients = [[86.4 + n, 86.4 + n, 49.92, 60.16] for n in range(12)]
+    source = write_r3d(tmp_path / 'walk.r3d', perFrameIntrinsicCoeffs=coefficients)
+    convert(source, tmp_path / 'bag')
+    focal = [frame.camera.fx for frame in open_capture(tmp_path / 'bag', ALL)]
+    assert focal == pytest.approx([86.4 + n for n in range(12)])
+
+
+def test_the_principal_point_and_both_focal_lengths_are_kept(tmp_path):
+    k = [80.0, 0.0, 0.0, 0.0, 81.0, 0.0, 47.0, 62.0, 1.0]
+    convert(write_export(tmp_path / 'walk', K=k), tmp_path / 'bag', frames=slice(0, 3))
+    config = CaptureConfig(depth_topic='', pose_convention='opengl')
+    camera = open_capture(tmp_path / 'bag', config).camera
+    assert camera == Camera(96, 128, 80.0, 81.0, 47.0, 62.0)
+
+
+def test_pixels_without_confidence_are_unknown(tmp_path):
+    confidence = np.full((64, 48), 2, np.uint8)
+    confidence[10:20] = 0
+    convert(write_r3d(tmp_path / 'walk.r3d', confidence=confidence), tmp_path / 'bag')
+    depth = open_capture(tmp_path / 'bag', ALL).frame(1).depth
+    assert not depth[10:20].any()
+    assert depth[20:].all()
+
+
+def test_a_range_of_frames_is_counted_by_file_number(tmp_path):
+    source = write_r3d(tmp_path / 'walk.r3d', [0, 1, 2, 5, 6, 7, 9, 10, 11])
+    convert(source, tmp_path / 'bag', frames=slice(5, 10))
+    assert_same_cameras(open_capture(tmp_path / 'bag', ALL), POSES[[5, 6, 7, 9]])
+    with pytest.raises(CaptureError, match=r'has frames 0 to 11, none of them in 20:30'):
+        convert(source, tmp_path / 'other', frames=slice(20, 30))
+
+
+def test_recordings_of_the_faceid_camera_are_refused(tmp_path):
+    faceid = {**record3d_metadata(), 'poses': [[0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]] * 12}
+    with pytest.raises(CaptureError, match=r'all poses .* are the same: the FaceID camera'):
+        convert(write_r3d(tmp_path / 'walk.r3d', metadata=faceid), tmp_path / 'bag')
+
+
+@pytest.mark.parametrize(
+    ('change', 'sentence'),
+    [
+        ({'K': [1.0, 2.0]}, 'K in the metadata .* has 2 numbers'),
+        ({'K': [0.0] * 9}, 'intrinsics of frame 0 .*focal lengths'),
+        ({'poses': 'none'}, 'are not those of Record3D'),
+        ({'dw': 50}, r'rgbd/0.depth .* holds 12288 bytes, but 50x64 .* need 12800'),
+        ({'w': 128, 'h': 96}, r'picture 0 .* is 96x128, its metadata say 128x96'),
+        ({'poses': []}, 'no picture .* has a pose'),
+    ],
+)
+def test_metadata_that_cannot_be_used_are_refused(tmp_path, change, sentence):
+    source = write_r3d(tmp_path / 'walk.r3d', range(3), metadata={**record3d_metadata(), **change})
+    with pytest.raises(CaptureError, match=sentence):
+        convert(source, tmp_path / 'bag')
+    assert not list(tmp_path.glob('bag*'))
+
+
+def test_an_archive_that_reaches_outside_itself_is_refused(tmp_path):
+    source = write_r3d(tmp_path / 'walk.r3d', range(3))
+    with zipfile.ZipFile(source, 'a') as archive:
+        archive.writestr('../../evil.jpg', b'evil')
+    with pytest.raises(CaptureError, match=r"holds '../../evil.jpg', outside of itself"):
+        convert(source, tmp_path / 'bag')
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
+    source = tmp_path / 'bomb.r3d'
+    with zipfile.ZipFile(source, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('metadata', json.dumps(record3d_metadata()))
+        archive.writestr('rgbd/0.jpg', bytes(100_000_000))
+    with pytest.raises(CaptureError, match=r'rgbd/0.jpg .* would unpack to 100000000 bytes'):
+        convert(source, tmp_path / 'bag')
+
+
+@pytest.mark.parametrize('share', [0.0, 0.5, 0.95])
+def test_an_archive_that_was_cut_off_is_refused(tmp_path, share):
+    source = write_r3d(tmp_path / 'walk.r3d', range(3))
+    data = source.read_bytes()
+    source.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(CaptureError, match=r'is no .r3d file or was cut off'):
+        convert(source, tmp_path / 'bag')
+
+
+def test_a_damaged_exr_is_named(tmp_path):
+    source = write_export(tmp_path / 'walk', range(3))
+    (source / 'depth' / '1.exr').write_bytes(b'not an EXR')
+    with pytest.raises(CaptureError, match=r'1\.exr is no EXR file or damaged'):
+        convert(source, tmp_path / 'bag')
+    assert not list(tmp_path.glob('bag*'))

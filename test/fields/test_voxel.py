@@ -1,0 +1,211 @@
+"""Rendering of voxel fields that are known exactly."""
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+import torch
+from voxel_walls import AHEAD, CAMERA, MIDDLE, ORIGIN, RED, VOXEL_M, wall_field, WALL_M
+
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.core.geometry import look_at
+from nerf_reversal_ros.fields import voxel
+from nerf_reversal_ros.fields.base import Space
+from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
+from nerf_reversal_ros.fields.voxel_io import BRICK
+
+FIELD = wall_field()
+
+
+def trace(origin, direction):
+    """Follow one ray from a point of the map: colour, depth, opacity."""
+    origins = torch.tensor(np.atleast_2d(origin - ORIGIN)).float()
+    rgb, depth, opacity = FIELD.trace(origins, torch.tensor(np.atleast_2d(direction)).float())
+    return rgb[0].numpy(), float(depth[0]), float(opacity[0])
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_a_wall_is_seen_where_it_is_from_anywhere(seed):
+    rng = np.random.default_rng(seed)
+    eye = rng.uniform((-0.3, -0.8, -0.8), (1.6, 0.8, 0.8))
+    pose = look_at(eye, np.array([WALL_M, *rng.uniform(-0.5, 0.5, 2)]))
+    (view,) = FIELD.render(pose[None], CAMERA)
+    points = (CAMERA.rays() * view.depth[..., None]) @ pose[:3, :3].T + pose[:3, 3]
+    hit = CAMERA.rays() @ pose[:3, :3].T
+    reach = (WALL_M - eye[0]) / hit[..., 0]
+    on_wall = eye + reach[..., None] * hit
+    facing = hit[..., 0] / np.linalg.norm(hit, axis=-1) > 0.5
+    inner = facing & (reach > 0) & (np.abs(on_wall[..., 1:]) < 1.0).all(-1)
+    assert inner.mean() > 0.1
+    assert np.abs(points[inner][:, 0] - WALL_M).max() < VOXEL_M / 2
+    assert view.opacity[inner].min() > 0.99
+    assert np.abs(view.rgb[inner] - 255 * RED).max() <= 2
+
+
+def test_a_painted_wall_shows_its_paint():
+    def stripes(points):
+        return np.stack([0.5 + 0.25 * points[..., i] for i in (1, 2, 1)], axis=-1)
+
+    pose = look_at(MIDDLE, MIDDLE + AHEAD)
+    (view,) = wall_field(stripes).render(pose[None], CAMERA)
+    on_wall = CAMERA.rays() @ pose[:3, :3].T * (WALL_M - MIDDLE[0])
+    assert np.abs(view.rgb / 255 - stripes(on_wall)).max() < 0.25 * VOXEL_M / 2
+
+
+def test_where_nothing_is_the_background_shines():
+    pose = look_at(MIDDLE, MIDDLE - AHEAD)
+    (view,) = FIELD.render(pose[None], CAMERA)
+    assert np.all(view.opacity == 0) and np.all(view.depth == 0)
+    assert np.all(view.rgb == 64)
+
+
+def test_a_field_without_matter_is_all_background():
+    empty = VoxelField(
+        ORIGIN,
+        VOXEL_M,
+        torch.zeros(2, 2, 2, dtype=torch.int32),
+        torch.zeros(1, BRICK, BRICK, BRICK, dtype=torch.int32),
+        torch.tensor([[EMPTY_LOG_DENSITY, 0.5, 0.5, 0.5]]),
+        torch.zeros(2, 2, 2, dtype=torch.bool),
+    )
+    (view,) = empty.render(np.eye(4)[None], CAMERA)
+    assert np.all(view.opacity == 0) and np.all(view.rgb == 128)
+
+
+def test_views_are_the_same_one_by_one_or_many_at_once(monkeypatch):
+    eyes = np.random.default_rng(0).uniform(-0.3, 0.9, (7, 3))
+    poses = np.array([look_at(eye, np.array([2.0, 0.1, 0.2])) for eye in eyes])
+    together = FIELD.render(poses, CAMERA)
+    monkeypatch.setattr(voxel, 'RAYS_AT_ONCE', 2 * CAMERA.width * CAMERA.height)
+    for many, one in zip(together, FIELD.render(poses, CAMERA), strict=True):
+        np.testing.assert_array_equal(many.rgb, one.rgb)
+        np.testing.assert_array_equal(many.depth, one.depth)
+    assert FIELD.render(np.empty((0, 4, 4)), CAMERA) == []
+
+
+@pytest.mark.parametrize('zero', [0.0, -0.0])
+def test_rays_along_the_axes_are_rays_like_others(zero):
+    assert trace(MIDDLE, [1.0, zero, zero])[1] == pytest.approx(WALL_M - 1, abs=VOXEL_M / 2)
+    for direction in ([-1, zero, zero], [zero, 1, zero], [zero, -1, zero], [zero, zero, 1]):
+        rgb, depth, opacity = trace(MIDDLE, direction)
+        assert (depth, opacity) == (0, 0)
+        assert rgb == pytest.approx([0.25] * 3)
+
+
+def test_a_ray_in_the_plane_between_two_voxels_is_seen():
+    on_corners = np.array([0.0, -1.2 + 4 * VOXEL_M * BRICK / 2, -1.2 + 8 * VOXEL_M])
+    assert trace(on_corners, [1.0, 0.0, 0.0])[1] == pytest.approx(WALL_M, abs=VOXEL_M / 2)
+
+
+def test_a_camera_outside_the_grid_sees_into_it():
+    assert trace([-5.0, 0, 0], [1, 0, 0])[1] == pytest.approx(5 + WALL_M, abs=VOXEL_M / 2)
+    assert trace([-5.0, 0, 0], [-1, 0, 0])[2] == 0
+    assert trace([-5.0, 0, 0], [0, 1, 0])[2] == 0
+    behind = trace([9.0, 0, 0], [-1, 0, 0])[1]
+    assert behind == pytest.approx(9 - WALL_M - 0.5, abs=VOXEL_M / 2)
+
+
+@pytest.mark.parametrize('far_m', [3e3, 1e5, 1e7])
+def test_a_camera_very_far_away_ends_too(far_m):
+    eye = np.array([-far_m, 0.31 * far_m, 0.17 * far_m])
+    (view,) = FIELD.render(look_at(eye, np.zeros(3))[None], Camera(9, 9, 4e4, 4e4, 4, 4))
+    assert np.all(np.isfinite(view.depth)) and view.opacity.max() <= 1
+
+
+def test_poses_that_are_not_numbers_end_too():
+    broken = np.eye(4)
+    broken[0, 3] = np.nan
+    (view,) = FIELD.render(broken[None], CAMERA)
+    assert np.all(np.isfinite(view.depth))
+
+
+def test_a_camera_in_matter_is_blind():
+    pose = look_at(np.array([WALL_M + 0.25, 0.0, 0.0]), np.array([5.0, 0.3, 0.2]))
+    (view,) = FIELD.render(pose[None], CAMERA)
+    assert view.opacity.min() > 0.99
+    assert 0 < view.depth.min() and view.depth.max() < 2 * VOXEL_M
+    assert np.abs(view.rgb - 255 * RED).max() <= 2
+
+
+def test_depth_is_counted_along_the_optical_axis_whatever_the_length_of_a_ray():
+    assert trace(MIDDLE, [2.0, 0.0, 0.0])[1] == pytest.approx((WALL_M - 1) / 2, abs=VOXEL_M / 4)
+    pose = look_at(MIDDLE, MIDDLE + AHEAD)
+    (view,) = FIELD.render(pose[None], CAMERA)
+    assert np.abs(view.depth - (WALL_M - 1)).max() < VOXEL_M / 2
+
+
+def test_space_is_matter_free_or_unseen():
+    points = np.array(
+        [[WALL_M + 0.2, 0, 0], [0.5, 0.3, 0.2], [2.75, 0, 0], [0, 0, 5], [-9, 0, 0]], float
+    )
+    told = FIELD.space(points)
+    expected = [Space.MATTER, Space.FREE, Space.UNSEEN, Space.UNSEEN, Space.UNSEEN]
+    assert [Space(value) for value in told] == expected
+    assert FIELD.space(np.empty((0, 3))).shape == (0,)
+
+
+def test_a_saved_field_renders_the_same(tmp_path):
+    FIELD.save(tmp_path / 'field')
+    again = VoxelField.load(tmp_path / 'field')
+    poses = np.array([look_at(MIDDLE, np.array([2.0, y, 0.2])) for y in (-1.0, 0.3)])
+    for before, after in zip(
+        FIELD.render(poses, CAMERA), again.render(poses, CAMERA), strict=True
+    ):
+        assert np.abs(before.rgb.astype(int) - after.rgb).max() <= 1
+        assert np.abs(before.depth - after.depth).max() < 0.01 * VOXEL_M
+        assert np.abs(before.opacity - after.opacity).max() < 0.01
+    points = np.random.default_rng(0).uniform(-1.5, 3, (500, 3))
+    np.testing.assert_array_equal(FIELD.space(points), again.space(points))
+    assert (tmp_path / 'field').stat().st_size < 20 * len(FIELD.values)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.001, 0.3, 0.999])
+def test_a_cut_off_file_is_refused(tmp_path, share):
+    file = tmp_path / 'field.safetensors'
+    FIELD.save(file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(MapError, match=r'field.safetensors .*build'):
+        VoxelField.load(file)
+
+
+def test_what_is_no_field_is_refused(tmp_path):
+    with pytest.raises(MapError, match='no_such_file'):
+        VoxelField.load(tmp_path / 'no_such_file')
+    with pytest.raises(MapError, match=r'is not a voxel field'):
+        VoxelField.load(tmp_path)
+    save_file({'weights': torch.zeros(3)}, tmp_path / 'other')
+    with pytest.raises(MapError, match=r'other is not a voxel field.*build the map again'):
+        VoxelField.load(tmp_path / 'other')
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'values': torch.zeros(5, 4)},
+        {'values': torch.zeros(0, 4)},
+        {'values': torch.zeros(7)},
+        {'grid': torch.tensor([3, 3])},
+        {'grid': torch.tensor([1 << 40, 3, 3])},
+        {'grid': torch.tensor([-8, 6, 6])},
+        {'bricks': torch.zeros(4, dtype=torch.int64) - 1},
+        {'corners': torch.zeros(3, dtype=torch.uint8)},
+        {'seen_free': torch.zeros(1, dtype=torch.uint8)},
+        {'background': torch.zeros(4)},
+        {'origin_m': torch.zeros(2, dtype=torch.float64)},
+        {'voxel_m': torch.tensor(0.0, dtype=torch.float64)},
+    ],
+    ids=lambda change: '{} {}'.format(*next(iter(change.items()))).split('\n')[0][:40],
+)
+def test_a_file_whose_parts_do_not_fit_is_refused(tmp_path, change):
+    file = tmp_path / 'field.safetensors'
+    FIELD.save(file)
+    save_file({**load_file(file), **change}, file)
+    with pytest.raises(MapError, match=r'field.safetensors is damaged'):
+        VoxelField.load(file)
+
+
+def test_to_another_device_and_back_is_the_same():
+    pose = look_at(MIDDLE, np.array([2.0, 0.3, 0.2]))[None]
+    (here,), (there,) = (f.render(pose, CAMERA) for f in (FIELD, FIELD.to(torch.device('cpu'))))
+    np.testing.assert_array_equal(there.rgb, here.rgb)

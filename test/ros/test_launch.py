@@ -1,0 +1,335 @@
+"""The launch files start the nodes they name, with the parameters and topics they describe."""
+
+import contextlib
+from pathlib import Path
+from types import SimpleNamespace
+
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+import launch_standin
+from nav_msgs.msg import Odometry
+import numpy as np
+import pytest
+from rcl_interfaces.srv import GetParameters
+from ros_rig import camera_info, odometry, picture, Process, raw_picture, Rig, wait_until
+import yaml
+
+from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import (
+    CaptureConfig,
+    LocalizerConfig,
+    LoopClosureConfig,
+    OdometryConfig,
+    RECORD3D_TOPICS,
+)
+from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
+from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig, LoopCloserNodeConfig
+
+LAUNCH = Path(__file__).resolve().parents[2] / 'launch'
+FILES = (
+    'build_map.launch.py',
+    'close_loops.launch.py',
+    'evaluate.launch.py',
+    'localize.launch.py',
+    'play.launch.py',
+    'record.launch.py',
+    'rviz.launch.py',
+)
+
+
+@pytest.fixture(autouse=True)
+def _standin(monkeypatch):
+    launch_standin.install(monkeypatch)
+
+
+def only(name, folder, **arguments):
+    """Return the one process that a launch file starts."""
+    (process,) = launch_standin.started(launch_standin.load(LAUNCH / name), folder, **arguments)
+    return process
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_launch_file_is_short_and_describes_each_argument(name):
+    assert len((LAUNCH / name).read_text().splitlines()) <= 40
+    described = launch_standin.described(launch_standin.load(LAUNCH / name))
+    assert described
+    assert all(len(sentence) > 10 for _, sentence in described.values())
+
+
+def test_localize_starts_a_localizer_on_the_topics_it_is_given(tmp_path):
+    (tmp_path / 'slow0').mkdir()
+    (tmp_path / 'reliable.yaml').write_text(
+        '/**/localizer:\n  ros__parameters: {reliability: reliable, min_inliers: 17}\n'
+    )
+    executable, words, environment = only(
+        'localize.launch.py',
+        tmp_path,
+        map=str(tmp_path / 'slow0'),
+        image='/front/picture',
+        camera_info='/front/info',
+        namespace='robot1',
+        params_file=str(tmp_path / 'reliable.yaml'),
+    )
+    assert (executable, environment) == ('localizer', {})
+    rig = Rig('/robot1')
+    poses = rig.collect(PoseStamped, 'nerf_pose')
+    with Process('localizer', *words[1:]) as process:
+        rig.publish('/front/info', camera_info())
+        rig.publish('/front/picture', picture(second=3))
+        assert wait_until(lambda: poses), process.output
+    assert poses[0].header.stamp.sec == 3
+    rig.close()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'topic', 'shown'),
+    [
+        ({}, '/image/compressed', picture),
+        ({'transport': 'raw'}, '/image', raw_picture),
+        ({'transport': 'raw', 'image': '/front'}, '/front', raw_picture),
+    ],
+)
+def test_the_topic_of_the_pictures_follows_the_transport(tmp_path, arguments, topic, shown):
+    (tmp_path / 'slow0').mkdir()
+    file = tmp_path / 'reliable.yaml'
+    file.write_text('/**/localizer:\n  ros__parameters: {reliability: reliable}\n')
+    given = {'map': str(tmp_path / 'slow0'), 'params_file': str(file), **arguments}
+    _, words, _ = only('localize.launch.py', tmp_path, **given)
+    rig = Rig()
+    poses = rig.collect(PoseStamped, 'nerf_pose')
+    with Process('localizer', *words[1:]) as process:
+        process.says(f'localizes the pictures of {topic}\n')
+        rig.publish('camera_info', camera_info())
+        rig.publish(topic, shown())
+        assert wait_until(lambda: poses), process.output
+    rig.close()
+
+
+@pytest.mark.parametrize(
+    ('node', 'classes'),
+    [
+        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig, SmoothingConfig)),
+        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig, SmoothingConfig)),
+    ],
+)
+def test_a_shipped_parameter_file_holds_all_names_and_their_defaults(node, classes):
+    file = LAUNCH.parent / f'config/{node}.yaml'
+    given = yaml.safe_load(file.read_text())[f'/**/{node}']['ros__parameters']
+    known = {name: value for cls in classes for name, value in vars(cls()).items()}
+    assert given == {name: known[name] for name in known.keys() - {'map_dir', 'autostart'}}
+
+
+def test_close_loops_starts_a_loop_closer_on_the_topics_it_is_given(tmp_path):
+    pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
+    given = {'odom': '/wheels', 'pose': '/where', 'base_frame': 'base_footprint'}
+    executable, words, _ = only('close_loops.launch.py', tmp_path, **given)
+    assert executable == 'loop_closer'
+    rig = Rig()
+    corrected = rig.collect(Odometry, 'loop_closer/odometry')
+    pose = PoseWithCovarianceStamped()
+    pose.header.frame_id, pose.header.stamp.sec = 'map', 1
+    pose.pose.pose.orientation.w = 1.0
+    pose.pose.covariance = np.diag([1e-4] * 6).ravel()
+    with Process(executable, *words[1:]) as process:
+
+        def told():
+            rig.publish('/wheels', odometry(1, 0.0, child='base_footprint'))
+            rig.publish('/where', pose)
+            return wait_until(lambda: corrected, 0.5)
+
+        assert wait_until(told), process.output  # the odometry is best effort
+    assert corrected[0].child_frame_id == 'base_footprint'
+    rig.close()
+
+
+def test_what_close_loops_is_not_given_stays_as_the_params_file_has_it(tmp_path):
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**/loop_closer:\n  ros__parameters: {base_frame: base_footprint}\n')
+    given = {'params_file': str(file), 'publish_tf': 'true', 'use_sim_time': 'false'}
+    _, words, _ = only('close_loops.launch.py', tmp_path, **given)
+    files = [Path(word) for at, word in enumerate(words) if words[at - 1] == '--params-file']
+    assert files[0] == file
+    (after,) = [yaml.safe_load(other.read_text())['/**']['ros__parameters'] for other in files[1:]]
+    assert after == {'publish_tf': True, 'use_sim_time': False}
+    _, words, _ = only('close_loops.launch.py', tmp_path, params_file=str(file))
+    assert words.count('--params-file') == 1
+
+
+@pytest.mark.parametrize('namespace', ['', '/robot1'])
+@pytest.mark.parametrize('name', ['localize', 'close_loops'])
+def test_tf_is_that_of_the_namespace_and_of_all_without_one(tmp_path, name, namespace):
+    pytest.importorskip('tf2_msgs', reason='`make setup` builds it for the tests')
+    given = {'namespace': namespace}
+    if name == 'localize':
+        (tmp_path / 'slow0').mkdir()
+        file = tmp_path / 'based.yaml'
+        based = '{base_frame: base_link, publish_tf: true}'
+        file.write_text(f'/**/localizer:\n  ros__parameters: {based}\n')
+        given |= {'map': str(tmp_path / 'slow0'), 'params_file': str(file)}
+    else:
+        pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
+        given |= {'publish_tf': 'true', 'odometry_source': 'tf'}
+    executable, words, _ = only(f'{name}.launch.py', tmp_path, **given)
+    with contextlib.closing(Rig()) as rig, Process(executable, *words[1:]) as process:
+        node = rig.node
+
+        def met():
+            heard = all(node.count_subscribers(f'{namespace}/{tf}') for tf in ('tf', 'tf_static'))
+            return heard and node.count_publishers(f'{namespace}/tf') == 1
+
+        assert wait_until(met), process.output
+        assert not namespace or not node.count_publishers('/tf') + node.count_subscribers('/tf')
+
+
+def test_localize_for_raw_pictures_sets_the_profile_for_both_names_of_fast_dds(tmp_path):
+    _, words, environment = only(
+        'localize.launch.py', tmp_path, map='kitchen', transport='raw', large_messages='true'
+    )
+    profile = str(LAUNCH.parent / 'config/fastdds_large_messages.xml')
+    assert environment == {
+        'FASTDDS_DEFAULT_PROFILES_FILE': profile,
+        'FASTRTPS_DEFAULT_PROFILES_FILE': profile,
+    }
+    assert Path(profile).is_file()
+    assert str(LAUNCH.parent / 'config/localizer.yaml') in words
+
+
+def test_what_localize_is_not_given_stays_as_the_params_file_has_it(tmp_path):
+    (tmp_path / 'slow0').mkdir()
+    file = tmp_path / 'mine.yaml'
+    mine = '{image_transport: raw, reliability: reliable, use_sim_time: true}'
+    file.write_text(f'/**/localizer:\n  ros__parameters: {mine}\n')
+    given = {'map': str(tmp_path / 'slow0'), 'params_file': str(file)}
+    _, words, _ = only('localize.launch.py', tmp_path, **given, autostart='false')
+    assert not any('image' in word for word in words)  # nor are the topics remapped
+    rig = Rig()
+    with Process('localizer', *words[1:]) as process:
+        process.says('waits to be configured')
+        names = ['image_transport', 'autostart', 'use_sim_time', 'map_dir']
+        values = rig.call(GetParameters, 'localizer/get_parameters', names=names).values
+        assert values[0].string_value == 'raw'
+        assert (values[1].bool_value, values[2].bool_value) == (False, True)
+        assert values[3].string_value == given['map']
+    rig.close()
+    given |= {'transport': 'compressed', 'image': '/front'}  # goes before the file
+    _, words, _ = only('localize.launch.py', tmp_path, **given)
+    with Process('localizer', *words[1:]) as process:
+        process.says('localizes the pictures of /front')
+
+
+def test_rviz_shows_the_localizer_of_a_namespace(tmp_path):
+    given = {'namespace': '/robot1', 'use_sim_time': 'true'}
+    executable, words, _ = only('rviz.launch.py', tmp_path, **given)
+    assert (executable, words[0]) == ('rviz2', '-d')
+    assert Path(words[1]).samefile(LAUNCH.parent / 'rviz/nerf_reversal.rviz')
+    assert {'__ns:=/robot1', '/tf:=tf', '/tf_static:=tf_static'} <= set(words)
+    (file,) = [word for at, word in enumerate(words) if words[at - 1] == '--params-file']
+    assert yaml.safe_load(Path(file).read_text())['/**']['ros__parameters'] == {
+        'use_sim_time': True
+    }
+
+
+def test_what_rviz_shows_is_what_the_localizer_publishes_in_whatever_namespace(tmp_path):
+    shown = yaml.safe_load((LAUNCH.parent / 'rviz/nerf_reversal.rviz').read_text())
+    displays = shown['Visualization Manager']['Displays']
+    topics = {one['Name']: one['Topic']['Value'] for one in displays if 'Topic' in one}
+    assert not any(topic.startswith('/') for topic in topics.values())
+    (tmp_path / 'slow0').mkdir()
+    _, words, _ = only(
+        'localize.launch.py', tmp_path, map=str(tmp_path / 'slow0'), namespace='/robot1'
+    )
+    rig = Rig('/robot1')
+    with Process('localizer', *words[1:]) as process:
+        process.says('localizes the pictures of')
+        for topic in topics.values():
+            assert wait_until(lambda topic=topic: rig.node.count_publishers(topic) == 1), topic
+    rig.close()
+
+
+def test_evaluate_plays_a_bag_in_lockstep_and_judges_what_the_localizer_says(tmp_path):
+    (tmp_path / 'slow0').mkdir()
+    with BagWriter(tmp_path / 'bag') as writer:
+        for second, red in ((1, 100), (2, 200), (3, 0)):
+            rgb = np.full((48, 64, 3), (red, 0, 0), np.uint8)
+            camera = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
+            writer.write(second * 1_000_000_000, rgb, None, camera, np.eye(4))
+    description = launch_standin.load(LAUNCH / 'evaluate.launch.py')
+    nodes = {
+        name: words[1:]
+        for name, words, _ in launch_standin.started(
+            description,
+            tmp_path,
+            map=str(tmp_path / 'slow0'),
+            bag=str(tmp_path / 'bag'),
+            json=str(tmp_path / 'metrics.json'),
+        )
+    }
+    assert list(nodes) == ['localizer', 'player', 'judge']
+    with (
+        Process('localizer', *nodes['localizer']) as localizer,
+        Process('player', *nodes['player']) as player,
+        Process('judge', *nodes['judge']) as judge,
+    ):
+        told = wait_until(lambda: 'were localized' in judge.output, 60)
+        assert told, (judge.output, localizer.output, player.output)
+        assert judge.ended() == 0, judge.output
+        assert player.ended() == 0, player.output
+        assert 'were not answered' not in player.output
+    assert '2 of 3 pictures were localized' in judge.output
+
+
+def test_evaluate_is_ended_by_whatever_fails_and_not_by_a_bag_that_is_over():
+    """Else a judge would wait for answers that nobody gives, or be ended before it has judged."""
+    description = launch_standin.load(LAUNCH / 'evaluate.launch.py')
+    ends = {
+        entity.named['name']: entity.named['on_exit']
+        for entity in description.entities
+        if isinstance(entity, launch_standin.Node)
+    }
+    assert list(ends) == ['localizer', 'player', 'judge']
+    assert isinstance(ends['localizer'], launch_standin.Shutdown)
+    assert isinstance(ends['judge'], launch_standin.Shutdown)
+    exited = SimpleNamespace  # what launch tells of a process: its status
+    (end,) = ends['player'](exited(returncode=1), None)
+    assert isinstance(end, launch_standin.Shutdown)
+    assert not ends['player'](exited(returncode=0), None)
+
+
+def test_record_starts_the_driver_and_records_what_the_builder_reads(tmp_path):
+    description = launch_standin.load(LAUNCH / 'record.launch.py')
+    commands = launch_standin.commands(description, bag='walk')
+    assert commands == [
+        [
+            *('ros2', 'bag', 'record', '--storage', 'mcap', '--output', 'walk'),
+            '/record3d/device_0/rgb/img',
+            '/record3d/device_0/rgb/image_raw/compressed',
+            '/record3d/device_0/rgb/camera_info',
+            '/record3d/device_0/depth/img',
+            '/record3d/device_0/depth/image_raw',
+            '/record3d/device_0/depth/camera_info',
+            '/record3d/device_0/camera_pose',
+        ]
+    ]
+    read = CaptureConfig()
+    needed = {read.image_topic, read.depth_topic, read.camera_info_topic, read.pose_topic}
+    assert {*needed, *RECORD3D_TOPICS.values()} <= set(commands[0])
+
+
+def test_build_map_builds_at_once_and_ends(tmp_path):
+    bag = tmp_path / 'bag'
+    bag.write_text('3')
+    executable, words, _ = only(
+        'build_map.launch.py', tmp_path, bag=str(bag), map=str(tmp_path / '2024')
+    )
+    with Process(executable, *words[1:]) as process:
+        assert process.ended() == 0, process.output
+    assert (tmp_path / '2024').is_dir()
+
+
+def test_play_renames_the_topics_of_record3d(tmp_path):
+    executable, words, _ = only('play.launch.py', tmp_path, bag='/no/bag', rate='2')
+    assert '/record3d/device_0/rgb/img:=/image/compressed' in words
+    assert '/record3d/device_0/rgb/image_raw/compressed:=/image/compressed' in words
+    with Process(executable, *words[1:]) as process:
+        assert process.ended() == 1
+        assert '/no/bag' in process.output

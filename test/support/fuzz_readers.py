@@ -1,0 +1,313 @@
+"""The readers that `fuzzing` tries: all that takes in what came from elsewhere."""
+
+from collections.abc import Callable
+import hashlib
+import json
+from pathlib import Path
+import shutil
+from types import SimpleNamespace
+
+import cv2
+import exports as recordings
+from fuzzing import files_reader, Reader, spoil_bytes
+from hypothesis import strategies as st
+import numpy as np
+from room_bags import write_room_bag
+from rooms import phone_camera, render_box_room, walk
+import torch
+
+from nerf_reversal_ros.bags.camera_model import lens_from_info
+from nerf_reversal_ros.bags.depth_decoding import depth_from_message, thumbnail
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
+from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.cli.info import bag_lines, map_lines
+from nerf_reversal_ros.converters import convert
+from nerf_reversal_ros.core.config import (
+    BuildConfig,
+    CaptureConfig,
+    from_mapping,
+    LocalizerConfig,
+    QueryConfig,
+    read_settings,
+)
+from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
+from nerf_reversal_ros.fields.nerfstudio.config import read_config
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.localization.localizer import open_localizer
+from nerf_reversal_ros.mapping.sim3_alignment import read_positions
+from nerf_reversal_ros.maps.map_store import MapWriter, open_map
+
+CAMERA = phone_camera(48, 64)
+EVERY_FRAME = CaptureConfig(pose_convention='optical', up_axis='z', min_move_m=0.0, blur_ratio=0.0)
+
+
+# ---- messages
+
+
+def each(*reads: Callable) -> Callable[[object], None]:
+    """Return a function that does all reads, which refuses what all of them refused."""
+
+    def read_all(message):
+        refused = []
+        for read in reads:
+            try:
+                read(message)
+            except NerfReversalError as error:
+                refused.append(error)
+        if len(refused) == len(reads):
+            raise refused[0]
+
+    return read_all
+
+
+_SIDES = st.one_of(st.integers(0, 40), st.integers(1, 20).map(lambda n: 2 * n))
+_SIZES = st.one_of(_SIDES, _SIDES, st.sampled_from([2**16, 2**31 - 1, 2**32 - 1]))
+_ENCODINGS = st.sampled_from(
+    [
+        *('rgb8', 'bgra8', 'mono8', 'mono16', 'rgb16', 'yuv422', 'yuv422_yuy2', 'nv12', 'nv21'),
+        *('32FC1', '16UC1', '8UC3', '', 'bayer_rggb8', 'x' * 99),
+    ]
+)
+_read_picture = each(rgb_from_message, thumbnail, depth_from_message)
+
+
+def raw_picture(_: Path) -> Reader:
+    def attempt(draw):
+        fields = {name: draw(_SIZES) for name in ('height', 'width')}
+        fields['step'] = draw(st.one_of(_SIZES, st.integers(1, 8).map(fields['width'].__mul__)))
+        data = np.full(
+            draw(st.sampled_from([20_000, 900, 0])), draw(st.integers(0, 255)), np.uint8
+        )
+        big = draw(st.integers(0, 255))
+        message = SimpleNamespace(encoding=draw(_ENCODINGS), is_bigendian=big, data=data, **fields)
+        _read_picture(message)
+
+    return Reader('raw_picture', attempt)
+
+
+def packed_picture(_: Path) -> Reader:
+    rgb, depth = render_box_room(walk(24)[0], CAMERA)
+    png = cv2.imencode('.png', np.rint(depth * 1000).astype(np.uint16))[1].tobytes()
+    contents = [
+        cv2.imencode('.jpg', rgb)[1].tobytes(),
+        cv2.imencode('.jpg', rgb, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes(),
+        cv2.imencode('.png', rgb)[1].tobytes(),
+        png,
+        b'\0' * 12 + png,
+    ]
+
+    def attempt(draw):
+        data = spoil_bytes(draw, draw(st.sampled_from(contents)))
+        form = draw(st.sampled_from(['jpeg', 'png', '16UC1; compressedDepth', '32FC1;', '']))
+        _read_picture(SimpleNamespace(format=form, data=data))
+
+    return Reader('packed_picture', attempt)
+
+
+def camera_info(_: Path) -> Reader:
+    floats = st.floats(width=64)
+    rgb, depth = np.zeros((48, 64, 3), np.uint8), np.ones((24, 32), np.float32)
+
+    def attempt(draw):
+        k = [50.0, 0.0, 32.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0]
+        for _ in range(draw(st.integers(0, 2))):
+            k[draw(st.integers(0, 8))] = draw(floats)
+        sizes = st.one_of(st.sampled_from([0, 64, 48, 640, 480]), st.integers(0, 2**32 - 1))
+        region = ('x_offset', 'y_offset', 'width', 'height')
+        model = draw(st.sampled_from(['plumb_bob', 'equidistant', 'rational_polynomial', '', '?']))
+        lens = lens_from_info(
+            SimpleNamespace(
+                width=draw(sizes),
+                height=draw(sizes),
+                k=k,
+                p=draw(st.lists(floats, min_size=12, max_size=12)),
+                d=draw(st.lists(floats, max_size=15)),
+                distortion_model=model,
+                roi=SimpleNamespace(**{name: draw(sizes) for name in region}),
+                binning_x=draw(sizes),
+                binning_y=draw(sizes),
+            ),
+            64,
+            48,
+            rectified=draw(st.booleans()),
+        )
+        lens.undistorted_rgb(rgb)
+        lens.scaled_to(32, 24).undistorted_depth(depth)
+
+    return Reader('camera_info', attempt)
+
+
+# ---- maps
+
+
+def rechecked(map_dir: Path) -> None:
+    """Put the right sizes and checksums into the manifest, as who makes a map to do harm would."""
+    manifest = map_dir / 'manifest.json'
+    try:
+        content = json.loads(manifest.read_bytes())
+        for name in content['files']:
+            data = (map_dir / name).read_bytes()
+            checked = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}
+            content['files'][name] = checked
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
+        return
+    manifest.write_text(json.dumps(content))
+
+
+def map_reader(small_map: Path) -> Callable[[Path], Reader]:
+    def make(folder: Path) -> Reader:
+        shutil.copytree(small_map, folder / 'room.map')
+        camera = open_map(small_map).camera
+        rgb = render_box_room(walk(48)[3], camera.scaled_to(160, 120))[0]
+
+        def read(map_dir):
+            found = open_map(map_dir)
+            map_lines(found)
+            assert found.map_from_camera_walked.shape[1:] == (4, 4)
+            VoxelField.load(found.file('field.safetensors'), 'cpu')
+            localizer = open_localizer(found, LocalizerConfig(device='cpu'))
+            localizer.localize(rgb, camera.scaled_to(160, 120))
+
+        return files_reader('map', folder / 'room.map', read, rechecked)
+
+    return make
+
+
+# ---- bags
+
+
+def bag_reader(storage: str) -> Callable[[Path], Reader]:
+    def make(folder: Path) -> Reader:
+        bag = write_room_bag(folder / 'bag', walk(24)[:5], CAMERA, storage=storage)
+
+        def read(path):
+            bag_lines(path)
+            for frame in open_capture(path, EVERY_FRAME, prune=False):
+                assert frame.rgb.dtype == np.uint8
+
+        return files_reader(f'bag_{storage}', bag, read)
+
+    return make
+
+
+# ---- recordings of other programs
+
+
+def recording(name: str, write: Callable[[Path], Path], **how) -> Callable[[Path], Reader]:
+    def make(folder: Path) -> Reader:
+        source = write(folder)
+        whole = folder / 'whole'
+        whole.mkdir()
+        source.rename(whole / source.name)
+        source = whole / source.name
+
+        def read(_):
+            bag = folder / 'bag'
+            given = {key: whole / value for key, value in how.items()}
+            try:
+                convert(source, bag, **given)
+            finally:
+                shutil.rmtree(bag, ignore_errors=True)
+
+        return files_reader(name, whole, read)
+
+    return make
+
+
+def write_scene(folder: Path) -> Path:
+    """One frame with depth as PNG, one with depth as an array."""
+    scene = recordings.write_nerfstudio(folder / 'scene', order=range(2))
+    np.save(scene / 'depth_1.npy', np.full((64, 48), 1e3, np.float32))
+    told = (scene / 'transforms.json').read_text()
+    (scene / 'transforms.json').write_text(told.replace('depth_1.png', 'depth_1.npy'))
+    return scene
+
+
+def write_scenes(folder: Path) -> Path:
+    return recordings.write_seven_scenes(folder / 'seq-01', range(1))
+
+
+# ---- settings and notes
+
+SETTINGS = """\
+seed: 3
+capture: {image_topic: /a, sync_tolerance_s: 0.1, pose_topic: ''}
+field:
+  voxel_m: 0.02
+  steps: 10
+localizer: {min_inliers: 20, device: cpu}
+"""
+CONFIG_YML = """\
+!!python/object:nerfstudio.engine.trainer.TrainerConfig
+data: !!python/object/apply:pathlib.PosixPath [data, room]
+method_name: nerfacto
+pipeline: !!python/object:nerfstudio.pipelines.base_pipeline.VanillaPipelineConfig
+  _target: !!python/name:nerfstudio.pipelines.base_pipeline.VanillaPipeline ''
+  datamanager: !!python/object:nerfstudio.data.datamanagers.base_datamanager.VanillaDataManagerConfig
+    patch_size: !!python/tuple [32, 32]
+"""  # noqa: E501
+
+
+def settings_file(folder: Path) -> Reader:
+    (folder / 'settings.yaml').write_text(SETTINGS)
+
+    def read(_):
+        given = read_settings(folder / 'settings.yaml')
+        query = {key: given.get(key) for key in ('capture', 'localizer') if key in given}
+        from_mapping(QueryConfig, query)
+        from_mapping(BuildConfig, {key: v for key, v in given.items() if key != 'localizer'})
+
+    return files_reader('settings', folder, read)
+
+
+def config_yml(folder: Path) -> Reader:
+    (folder / 'config.yml').write_text(CONFIG_YML)
+    return files_reader('config_yml', folder, lambda _: read_config(folder / 'config.yml'))
+
+
+def positions(folder: Path) -> Reader:
+    (folder / 'positions.txt').write_text('# a\na.jpg,0,0,1\n"b.jpg",1,0,1\nc.jpg,0,2.5,1\n')
+    return files_reader('positions', folder, lambda _: read_positions(folder / 'positions.txt'))
+
+
+def unfinished(folder: Path) -> Reader:
+    """What a killed build left: its state, and the checkpoint of a training."""
+    partial = folder / 'room.map.partial'
+    with MapWriter(folder / 'room.map', {'a': 1}) as writer:
+        writer.mark('capture', {'frames': 3})
+        tensors = {'values': torch.zeros(8, 4), 'step': torch.tensor(3)}
+        save_checkpoint(writer.work_dir / 'field.safetensors', tensors, {'report': '{}'})
+
+    def read(_):
+        with MapWriter(folder / 'room.map', {'a': 1}) as writer:
+            assert isinstance(writer.seconds, dict)
+            load_checkpoint(writer.work_dir / 'field.safetensors', torch.device('cpu'))
+            writer.mark('field')
+
+    only = ('.state.json', 'field.safetensors')
+    return files_reader('unfinished', partial, read, only=only)
+
+
+def readers(small_map: Path) -> dict[str, Callable[[Path], Reader]]:
+    """Return all readers by name, each made in a folder of its own."""
+    pictures = range(2)
+    return {
+        'raw_picture': raw_picture,
+        'packed_picture': packed_picture,
+        'camera_info': camera_info,
+        'map': map_reader(small_map),
+        'bag_mcap': bag_reader('mcap'),
+        'bag_sqlite3': bag_reader('sqlite3'),
+        'r3d': recording('r3d', lambda f: recordings.write_r3d(f / 'walk.r3d', pictures)),
+        'record3d_export': recording(
+            'record3d_export', lambda f: recordings.write_export(f / 'walk', pictures)
+        ),
+        'transforms_json': recording('transforms_json', write_scene),
+        'seven_scenes': recording('seven_scenes', write_scenes),
+        'pose_file': recording('pose_file', write_scenes, poses='seq-01/poses.txt'),
+        'settings': settings_file,
+        'config_yml': config_yml,
+        'positions': positions,
+        'unfinished': unfinished,
+    }

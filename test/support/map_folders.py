@@ -1,0 +1,33 @@
+"""Map folders with a file that means nothing, and edits of their manifest."""
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+
+import numpy as np
+
+from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.maps.map_store import Map, MapWriter
+
+CAMERA = Camera(96, 72, 80.0, 80.0, 47.5, 35.5)
+
+
+MANIFEST = {
+    'camera': CAMERA.as_dict(),
+    'convention': Convention('optical', np.eye(4), 'configured').as_dict(),
+}
+
+
+def build(folder: Path, *, overwrite: bool = False, content: bytes = b'0123456789') -> Map:
+    with MapWriter(folder, {'bag': 'walk'}, overwrite=overwrite) as writer:
+        writer.path('field/voxels.bin').write_bytes(content)
+        (writer.work_dir / 'views.bin').write_bytes(b'not part of the map')
+        writer.mark('field')
+        return writer.finish(MANIFEST)
+
+
+def edit_manifest(folder: Path, change: Callable[[dict], None]) -> None:
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    change(manifest)
+    (folder / 'manifest.json').write_text(json.dumps(manifest))

@@ -1,0 +1,15 @@
+"""Real recordings that some tests use, where they are present."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def shared(name):
+    """Return the folder ``name`` of the real recordings, or skip the test."""
+    default = Path(__file__).resolve().parents[2].parent / 'shared' / 'data'
+    folder = Path(os.environ.get('NERF_REVERSAL_DATA', default)) / name
+    if not folder.exists():
+        pytest.skip(f'no recording {folder}: set NERF_REVERSAL_DATA to the folder that holds it')
+    return folder

@@ -1,0 +1,159 @@
+"""Promises of the synthetic views."""
+
+import json
+
+from box_room import BoxRoom, CAMERA, HIGH, walk
+import numpy as np
+import pytest
+
+from nerf_reversal_ros.core.config import SynthesisConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.geometry import look_at, pose_errors
+from nerf_reversal_ros.fields.pose_sampling import draw_poses, Drawn, place_faults
+from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, view_fault
+
+AT_THE_WALL = look_at(np.array([HIGH[0] - 0.1, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
+MIDDLE = look_at(np.array([0.0, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
+
+
+def fault_of_going(start, goal, clearance_m=0.15):
+    drawn = Drawn(np.eye(4)[None] + 0.0, np.array([start]))
+    drawn.map_from_camera[0, :3, 3] = goal
+    return place_faults(BoxRoom(), drawn, clearance_m)[0]
+
+
+def synthesize(work_dir, views=600, **settings):
+    seed = settings.pop('seed', 3)
+    progress = settings.pop('progress', lambda _: None)
+    return synthesize_views(
+        BoxRoom(),
+        walk(20),
+        CAMERA,
+        SynthesisConfig(views=views, **settings),
+        seed=seed,
+        work_dir=work_dir,
+        progress=progress,
+    )
+
+
+def test_a_camera_in_matter_is_rejected():
+    assert fault_of_going((0, 0, 1), (2.2, 0, 1)) == 'inside matter'
+
+
+def test_a_camera_behind_a_wall_is_rejected():
+    class Partition(BoxRoom):
+        def space(self, points):
+            return np.where(np.abs(points[:, 0] - 1.0) < 0.03, 2, super().space(points))
+
+    drawn = Drawn(np.eye(4)[None] + 0.0, np.array([[0.5, 0.0, 1.0]]))
+    drawn.map_from_camera[0, :3, 3] = (1.5, 0.0, 1.0)
+    assert place_faults(Partition(), drawn, 0.15) == ['behind matter']
+
+
+def test_a_camera_keeps_its_distance_to_matter():
+    assert fault_of_going((0, 0, 1), (1.9, 0, 1)) == 'too close to matter'
+    assert fault_of_going((0, 0, 1), (1.9, 0, 1), clearance_m=0.05) is None
+    assert fault_of_going((0, 0, 1), (1.5, 0, 1)) is None
+
+
+def test_a_wall_in_front_is_too_near():
+    view = BoxRoom().render(AT_THE_WALL[None], CAMERA)[0]
+    assert view_fault(view, SynthesisConfig()) == 'too near'
+
+
+def test_a_view_of_what_was_never_seen_is_rejected():
+    view = BoxRoom(unseen_above_m=1.0).render(MIDDLE[None], CAMERA)[0]
+    assert view_fault(view, SynthesisConfig()) == 'too much unseen'
+    assert view_fault(BoxRoom().render(MIDDLE[None], CAMERA)[0], SynthesisConfig()) is None
+
+
+def test_drawn_poses_stay_near_the_walk_and_upright():
+    config = SynthesisConfig(between_share=0.0, translation_m=0.3, rotation_deg=10.0)
+    drawn = draw_poses(MIDDLE[None], 2000, config, np.random.default_rng(0))
+    errors = pose_errors(drawn.map_from_camera, np.broadcast_to(MIDDLE, (2000, 4, 4)))
+    assert 0.29 < errors.translation.max() <= 0.3
+    assert np.median(errors.translation) == pytest.approx(0.3 * 0.5 ** (1 / 3), rel=0.05)
+    roll_deg = np.degrees(np.arcsin(drawn.map_from_camera[:, 2, 0]))
+    forward = drawn.map_from_camera[:, :3, 2]
+    yaw_deg = np.degrees(np.arctan2(forward[:, 1], forward[:, 0]))
+    assert yaw_deg.std() == pytest.approx(10.0, rel=0.1)
+    assert roll_deg.std() == pytest.approx(10.0 / 3.0, rel=0.15)
+
+
+def test_poses_are_also_drawn_between_and_beyond_walked_ones():
+    ends = np.stack([MIDDLE, MIDDLE])
+    ends[1, 0, 3] = 1.0
+    config = SynthesisConfig(between_share=1.0, translation_m=0.0)
+    x = draw_poses(ends, 1000, config, np.random.default_rng(0)).map_from_camera[:, 0, 3]
+    assert x.min() < -0.3 and x.max() > 1.3
+    assert np.mean((x > 0.2) & (x < 0.8)) > 0.1
+
+
+def test_views_show_what_the_field_shows_at_their_poses(tmp_path):
+    views = synthesize(tmp_path, views=30)
+    again = BoxRoom().render(views.map_from_camera, CAMERA)
+    np.testing.assert_array_equal(views.rgb, [view.rgb for view in again])
+    np.testing.assert_allclose(views.depth, [view.depth for view in again], rtol=1e-3)
+    assert views.seen.all() and len(views) == 30
+
+
+def test_every_rejection_is_counted_by_its_reason(tmp_path):
+    views = synthesize(tmp_path, views=300, translation_m=1.2)
+    assert views.rejected['inside matter'] > 10
+    assert views.rejected['too close to matter'] > 10
+    assert views.rejected['too much unseen'] == 0
+
+
+def test_a_killed_synthesis_goes_on_and_ends_the_same(tmp_path):
+    class KilledError(Exception):
+        pass
+
+    def kill_after_first_chunk(report):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        synthesize(tmp_path / 'killed', progress=kill_after_first_chunk)
+    reports = []
+    resumed = synthesize(tmp_path / 'killed', progress=reports.append)
+    whole = synthesize(tmp_path / 'whole')
+    np.testing.assert_array_equal(resumed.rgb, whole.rgb)
+    np.testing.assert_array_equal(resumed.depth, whole.depth)
+    np.testing.assert_array_equal(resumed.map_from_camera, whole.map_from_camera)
+    assert resumed.rejected == whole.rejected
+    assert [report.done for report in reports] == [250, 500, 600]
+
+
+def test_views_of_another_request_are_not_mistaken_for_these(tmp_path):
+    synthesize(tmp_path, views=20, seed=1)
+    np.testing.assert_array_equal(
+        synthesize(tmp_path, views=20, seed=2).map_from_camera,
+        synthesize(tmp_path / 'new', views=20, seed=2).map_from_camera,
+    )
+
+
+def test_views_that_an_older_version_left_without_depth_are_made_anew(tmp_path):
+    whole = synthesize(tmp_path, views=20)
+    depth = np.array(whole.depth)
+    request = json.loads((tmp_path / 'request.json').read_text())
+    del request['arrays']
+    (tmp_path / 'request.json').write_text(json.dumps(request))
+    (tmp_path / 'depth.npy').unlink()
+    np.testing.assert_array_equal(synthesize(tmp_path, views=20).depth, depth)
+
+
+def test_a_room_that_gives_no_views_is_refused_with_the_counts(tmp_path):
+    with pytest.raises(BuildError, match=r'only 0 of \d+ drawn poses .*too much unseen: \d+'):
+        synthesize_views(
+            BoxRoom(unseen_above_m=0.0),
+            walk(20),
+            CAMERA,
+            SynthesisConfig(views=10),
+            seed=0,
+            work_dir=tmp_path,
+        )
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(BuildError, match=r'cannot write the synthetic views to .*file'):
+        synthesize(tmp_path / 'file' / 'below', views=10)

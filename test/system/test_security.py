@@ -1,0 +1,202 @@
+"""What comes from elsewhere leads nowhere else, runs nothing, and fills no memory."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import sqlite3
+import struct
+import sys
+
+from exports import write_export, write_nerfstudio, write_r3d, write_seven_scenes
+import numpy as np
+import pytest
+from room_bags import write_room_bag
+from rooms import phone_camera, walk
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from rosbags.typesys import get_typestore, Stores
+
+from nerf_reversal_ros.bags.bag_reader import Bag
+from nerf_reversal_ros.bags.bag_safety import MAX_UNPACKED_BYTES
+from nerf_reversal_ros.converters import convert
+from nerf_reversal_ros.core.errors import CaptureError, MapError
+from nerf_reversal_ros.maps.map_store import open_map
+
+CAMERA = phone_camera(24, 32)
+
+
+def small_bag(path, storage='mcap'):
+    return write_room_bag(path, walk(24)[:2], CAMERA, storage=storage)
+
+
+def read_all(path):
+    with Bag(path) as bag:
+        return [bag.decode(raw) for raw in bag.messages(list(bag.topics))]
+
+
+def refused(work, *words):
+    with pytest.raises((CaptureError, MapError)) as caught:
+        work()
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+# ---- bags
+
+
+@pytest.mark.parametrize('name', ['../other/bag.mcap', '/etc/passwd', 'a/../../bag.mcap'])
+def test_metadata_of_a_bag_cannot_name_files_outside_of_it(tmp_path, name):
+    bag = small_bag(tmp_path / 'bag')
+    metadata = bag / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace('bag.mcap', name))
+    refused(lambda: read_all(bag), repr(name), 'outside of the bag: do not trust it')
+
+
+@pytest.mark.parametrize('told', [True, False], ids=['with metadata', 'without'])
+def test_a_link_in_a_bag_cannot_lead_outside_of_it(tmp_path, told):
+    bag, other = small_bag(tmp_path / 'bag'), small_bag(tmp_path / 'other')
+    (bag / 'bag.mcap').unlink()
+    (bag / 'bag.mcap').symlink_to(other / 'other.mcap')
+    if not told:
+        (bag / 'metadata.yaml').unlink()
+    refused(lambda: read_all(bag), str(bag / 'bag.mcap'), 'outside of itself')
+
+
+def test_a_bag_that_lies_behind_a_link_as_a_whole_is_read(tmp_path):
+    small_bag(tmp_path / 'bag')
+    (tmp_path / 'link').symlink_to(tmp_path / 'bag')
+    assert len(read_all(tmp_path / 'link')) == 8
+
+
+ENDLESS = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)'
+
+
+@pytest.mark.parametrize(
+    'table',
+    [
+        f"CREATE VIEW messages AS {ENDLESS} SELECT i AS id, 1 AS topic_id, i AS timestamp, '' AS"
+        ' data FROM n',
+        'CREATE TABLE messages(id, topic_id, timestamp, data GENERATED ALWAYS AS'
+        ' (zeroblob(1000000000)))',
+    ],
+    ids=['an endless view', 'a computed gigabyte'],
+)
+def test_a_bag_whose_table_is_a_program_is_refused(tmp_path, table):
+    bag = small_bag(tmp_path / 'bag', 'sqlite3')
+    with sqlite3.connect(bag / 'bag.db3') as database:
+        database.execute('DROP TABLE messages')
+        database.execute(table)
+    for path in (bag, bag / 'bag.db3'):
+        refused(lambda path=path: read_all(path), 'messages, which is no plain table')
+
+
+def test_no_code_is_made_of_the_message_definitions_of_a_bag(tmp_path):
+    """They are looked at by nobody: a bag whose definitions are nonsense is read all the same."""
+    bag = small_bag(tmp_path / 'bag')
+    data = (bag / 'bag.mcap').read_bytes()
+    for word in (b'string format', b'uint8[] data', b'float64 x\n'):
+        assert word in data
+        data = data.replace(word, b'#' + word[1:])
+    (bag / 'bag.mcap').write_bytes(data)
+    sys.modules.pop('rosbags.usertypes', None)
+    assert len(read_all(bag)) == 8
+    assert 'rosbags.usertypes' not in sys.modules
+
+
+def packed_bag(path, mode, size):
+    """A bag of one message that is ``size`` bytes of nothing when it is unpacked."""
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    plugin = StoragePlugin.SQLITE3 if mode != CompressionMode.STORAGE else StoragePlugin.MCAP
+    writer = Writer(path, version=8, storage_plugin=plugin)
+    writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
+        topic = writer.add_connection('/a', 'std_msgs/msg/String', typestore=store)
+        writer.write(topic, 1, struct.pack('<IQ', 256, size) + bytes(size))
+    return path
+
+
+@pytest.mark.parametrize('mode', [CompressionMode.MESSAGE, CompressionMode.STORAGE])
+def test_what_a_bag_unpacks_to_is_limited(tmp_path, mode, monkeypatch):
+    bag = packed_bag(tmp_path / 'bag', mode, 5_000_000)
+    with Bag(bag) as opened:
+        assert [len(raw.data) for raw in opened.messages(['/a'])] == [5_000_012]
+    assert sum(file.stat().st_size for file in bag.iterdir()) < 50_000
+    assert MAX_UNPACKED_BYTES == 2**30
+    monkeypatch.setattr('nerf_reversal_ros.bags.bag_safety.MAX_UNPACKED_BYTES', 1_000_000)
+    with Bag(bag) as opened:
+        refused(lambda: list(opened.messages(['/a'])), 'unpacks to more than 1000000 bytes')
+
+
+def test_a_bag_of_packed_files_is_refused_with_the_remedy(tmp_path):
+    bag = packed_bag(tmp_path / 'bag', CompressionMode.FILE, 100)
+    with Reader(bag) as reader:
+        assert reader.message_count == 1
+    refused(lambda: read_all(bag), 'packed as a whole: unpack them (`zstd -d`)')
+
+
+# ---- recordings
+
+
+@pytest.mark.parametrize('name', ['../secret.jpg', '/tmp/secret.jpg', 'link.jpg'])
+@pytest.mark.parametrize('key', ['file_path', 'depth_file_path'])
+def test_a_scene_of_nerfstudio_cannot_name_files_outside_of_it(tmp_path, key, name):
+    scene = write_nerfstudio(tmp_path / 'scene', order=range(2))
+    (tmp_path / 'secret.jpg').write_bytes((scene / 'frame_0.jpg').read_bytes())
+    (scene / 'link.jpg').symlink_to(tmp_path / 'secret.jpg')
+    told = json.loads((scene / 'transforms.json').read_text())
+    told['frames'][0][key] = name
+    (scene / 'transforms.json').write_text(json.dumps(told))
+    refused(lambda: convert(scene, tmp_path / 'bag'), name, 'outside of', 'do not trust it')
+    assert not (tmp_path / 'bag').exists()
+
+
+@pytest.mark.parametrize('file', ['rgb/0.jpg', 'depth/0.exr'])
+def test_a_link_in_an_export_of_record3d_cannot_lead_outside_of_it(tmp_path, file):
+    export = write_export(tmp_path / 'walk', range(2))
+    (export / file).rename(tmp_path / 'secret')
+    (export / file).symlink_to(tmp_path / 'secret')
+    refused(lambda: convert(export, tmp_path / 'bag'), file, 'leads outside of')
+
+
+@pytest.mark.parametrize('kind', ['color.jpg', 'depth.png', 'pose.txt'])
+def test_a_link_in_a_sequence_of_seven_scenes_cannot_lead_outside_of_it(tmp_path, kind):
+    source = write_seven_scenes(tmp_path / 'seq-01', range(1))
+    file = source / f'frame-000000.{kind}'
+    file.rename(tmp_path / 'secret')
+    file.symlink_to(tmp_path / 'secret')
+    refused(lambda: convert(source, tmp_path / 'bag', format='7scenes'), kind, 'leads outside of')
+
+
+def test_depth_of_an_r3d_that_unpacks_without_end_is_refused(tmp_path):
+    """An LZFSE block of 32 bytes can claim ten thousand repetitions of 2,359 bytes."""
+    metadata = {'dw': 100_000, 'dh': 100_000}
+    path = write_r3d(tmp_path / 'walk.r3d', range(2), **metadata)
+    refused(lambda: convert(path, tmp_path / 'bag'), 'claim a depth of (100000, 100000)')
+
+
+# ---- maps
+
+
+def test_a_map_cannot_hold_a_program(small_map, tmp_path):
+    """An array of objects in the poses would be a pickle, which runs what it likes when read."""
+
+    class Program:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'ran'),)
+
+    map_dir = shutil.copytree(small_map.path, tmp_path / 'copy.map')
+    objects = np.empty(1, dtype=object)
+    objects[0] = Program()
+    with (map_dir / 'walked_poses.npz').open('wb') as file:
+        np.savez(file, map_from_camera=objects)
+    assert not (tmp_path / 'ran').exists()
+    refused(lambda: open_map(map_dir), 'walked_poses.npz', 'bytes instead of')
+    manifest = json.loads((map_dir / 'manifest.json').read_text())
+    data = (map_dir / 'walked_poses.npz').read_bytes()
+    checked = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}
+    manifest['files']['walked_poses.npz'] = checked
+    (map_dir / 'manifest.json').write_text(json.dumps(manifest))
+    refused(lambda: open_map(map_dir).map_from_camera_walked, 'walked_poses.npz is damaged')
+    assert not (tmp_path / 'ran').exists()
+    pickle.loads(pickle.dumps(objects))
+    assert (tmp_path / 'ran').exists()  # it would have run
