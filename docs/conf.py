@@ -19,8 +19,6 @@ myst_enable_extensions = ['colon_fence', 'deflist']
 myst_heading_anchors = 4
 default_role = 'code'
 
-# The page explanation/benchmarks.md may be missing; it is a pattern in the table of contents.
-suppress_warnings = ['toc.empty_glob']
 # Other projects' classes: their inventories would have to be fetched.
 nitpick_ignore_regex = [(r'py:.*', r'(?!nerf_reversal_ros\.).*')]
 

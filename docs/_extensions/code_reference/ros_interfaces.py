@@ -265,7 +265,7 @@ def _message(source: PythonSource, node: ast.expr) -> str | None:
 
 def _linked(kind: str) -> str:
     package, _, name = kind.partition('/')
-    return f'[{name}](#{name.lower()})' if package == 'nerf_reversal_ros' else code(kind)
+    return f'[{name}](messages.md#{name.lower()})' if package == 'nerf_reversal_ros' else code(kind)
 
 
 def _default(source: PythonSource, node: ast.expr) -> str | None:
