@@ -6,7 +6,7 @@ import sys
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS / '_extensions')]
 
-from nerf_reversal_ros import __version__
+from nerf_reversal_ros import __version__  # noqa: E402 (it is that of this checkout)
 
 project = 'nerf_reversal_ros'
 author = 'nerf_reversal_ros maintainers'

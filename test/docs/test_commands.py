@@ -1,6 +1,7 @@
 """Commands, settings and paths on the pages of the documentation are those of the code."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 import re
 import shlex
@@ -72,11 +73,7 @@ def test_an_executable_has_the_parameters(words):
     if words[0] not in NODES:
         assert (REPOSITORY / 'examples' / words[0]).is_file()
         return
-    given = {
-        value.partition(':=')[0]
-        for option, value in zip(words, words[1:], strict=False)
-        if option == '-p'
-    }
+    given = {value.partition(':=')[0] for option, value in pairwise(words) if option == '-p'}
     assert given <= parameters_of(words[0])
 
 
@@ -106,7 +103,7 @@ def test_make_has_the_target(words):
 
 @pytest.mark.parametrize('words', commands('pip', 'install'))
 def test_pip_is_given_files_that_are_there(words):
-    for option, value in zip(words, words[1:], strict=False):
+    for option, value in pairwise(words):
         if option in ('-r', '-c'):
             assert (REPOSITORY / value.removeprefix('src/nerf_reversal_ros/')).is_file()
 

@@ -1,10 +1,6 @@
 """The reference says what the code has, no more and no less."""
 
 import dataclasses
-from pathlib import Path
-import shutil
-import subprocess
-import sys
 
 from code_reference import json_keys, rejections, ros_interfaces, settings
 from code_reference.command_line import command_parsers, commands_markdown
@@ -31,11 +27,10 @@ def source(tmp_path):
 
 
 def test_settings_that_are_read_are_those_of_the_imported_classes():
-    for section in [settings.Section('', 'LocalizerConfig')] + settings.sections_of(
-        CONFIG, 'BuildConfig'
-    ):
-        fields = dataclasses.fields(getattr(config, section.class_name))
-        found = settings.settings_of(CONFIG, section.class_name)
+    sections = settings.sections_of(CONFIG, 'BuildConfig')
+    for name in ('LocalizerConfig', *(section.class_name for section in sections)):
+        fields = dataclasses.fields(getattr(config, name))
+        found = settings.settings_of(CONFIG, name)
         assert [s.name for s in found] == [field.name for field in fields]
         for setting, field in zip(found, fields, strict=True):
             assert setting.default == field.default
@@ -161,20 +156,3 @@ def test_every_rejection_reason_has_cause_and_remedy():
 def test_a_table_keeps_its_columns_whatever_the_text():
     assert table(['A'], [['x | y\nz']]) == ['| A |', '| --- |', '| x \\| y z |', '']
     assert table(['A'], []) == []
-
-
-def test_the_documentation_builds_without_warnings(tmp_path):
-    pytest.importorskip('sphinx', reason='make docs installs it')
-    pytest.importorskip('furo')
-    docs = tmp_path / 'repository/docs'
-    docs.parent.mkdir()
-    for item in REPOSITORY.iterdir():
-        if item.name not in ('docs', '.git', '.venv'):
-            (docs.parent / item.name).symlink_to(item)
-    shutil.copytree(REPOSITORY / 'docs', docs, ignore=shutil.ignore_patterns('_build'))
-    command = [sys.executable, '-m', 'sphinx', '-W', '--keep-going', '-n', '-q', '-b', 'dummy']
-    done = subprocess.run(
-        [*command, str(docs), str(tmp_path / 'out')], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert not Path(docs / '_build').exists()

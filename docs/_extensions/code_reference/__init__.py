@@ -8,12 +8,13 @@ what the code has (topics, keys, files), the build fails if one has what the oth
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from code_reference import command_line, json_keys, rejections, ros_interfaces, settings
-from code_reference.python_source import package_sources, REPOSITORY
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 import yaml
+
+from code_reference import command_line, json_keys, rejections, ros_interfaces, settings
+from code_reference.python_source import package_sources, REPOSITORY
 
 Generator = Callable[[list[str], dict[str, Any]], list[str]]
 """From the arguments of a directive and its body, read as YAML, to lines of Markdown."""
@@ -49,7 +50,7 @@ GENERATORS: dict[str, Generator] = {
     'launch-arguments': lambda arguments, _: ros_interfaces.launch_markdown(arguments[0]),
     'rejection-reasons': lambda arguments, _: rejections.reasons_markdown(),
     'message-reasons': lambda arguments, _: rejections.message_reasons_markdown(arguments[0]),
-    'json-keys': lambda arguments, body: json_keys.keys_markdown(*arguments[:2], body),
+    'json-keys': lambda arguments, body: json_keys.keys_markdown(arguments[0], arguments[1], body),
     'map-files': lambda _, body: json_keys.map_files_markdown(body),
 }
 """What makes the content of a directive, by its name."""

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import chain, pairwise
 import re
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -109,18 +110,16 @@ def interface_markdown(path: str) -> list[str]:
     text = REPOSITORY.joinpath(path).read_text(encoding='utf-8')
     lines: list[str] = []
     titles = PARTS[path.rpartition('.')[2]]
-    for number, (title, blocks) in enumerate(
-        zip(titles, interface_blocks(text), strict=True)
-    ):
-        blocks = list(filter(None, blocks))
-        if not number and blocks and isinstance(blocks[0], str):
-            lines += [prose(blocks.pop(0)), '']
+    for number, (title, blocks) in enumerate(zip(titles, interface_blocks(text), strict=True)):
+        parts = [
+            [prose(block), ''] if isinstance(block, str) else _entries_table(block)
+            for block in blocks
+            if block
+        ]
+        if not number and parts and isinstance(blocks[0], str):
+            lines += parts.pop(0)
         lines += [f'**{title}**', ''] if title else []
-        for block in blocks:
-            if isinstance(block, str):
-                lines += [prose(block), '']
-            else:
-                lines += _entries_table(block)
+        lines += chain.from_iterable(parts)
     return lines
 
 
@@ -239,7 +238,7 @@ def _typed_names(source: PythonSource) -> Iterator[tuple[str, str]]:
     """Yield type and name of what a file gives to rclpy, side by side in a call or a tuple."""
     for node in ast.walk(source.tree):
         items = node.args if isinstance(node, ast.Call) else getattr(node, 'elts', [])
-        for kind, name in zip(items, items[1:], strict=False):
+        for kind, name in pairwise(items):
             message = _message(source, kind)
             if message is None:
                 continue
@@ -265,7 +264,8 @@ def _message(source: PythonSource, node: ast.expr) -> str | None:
 
 def _linked(kind: str) -> str:
     package, _, name = kind.partition('/')
-    return f'[{name}](messages.md#{name.lower()})' if package == 'nerf_reversal_ros' else code(kind)
+    ours = package == 'nerf_reversal_ros'
+    return f'[{name}](messages.md#{name.lower()})' if ours else code(kind)
 
 
 def _default(source: PythonSource, node: ast.expr) -> str | None:

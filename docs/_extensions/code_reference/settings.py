@@ -56,10 +56,12 @@ def sections_of(source: PythonSource, class_name: str) -> list[Section]:
 def summary_of(source: PythonSource, class_name: str) -> str:
     """Return the first line of the docstring of a class."""
     found = source.find_class(class_name)
-    return (found and ast.get_docstring(found[1]) or '').partition('\n')[0]
+    return ((found and ast.get_docstring(found[1])) or '').partition('\n')[0]
 
 
-def settings_table(settings: list[Setting], changeable: dict[bool, str] | None = None) -> list[str]:
+def settings_table(
+    settings: list[Setting], changeable: dict[bool, str] | None = None
+) -> list[str]:
     """
     Return a table of settings.
 
