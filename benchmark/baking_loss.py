@@ -18,24 +18,29 @@ import torch
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture, open_capture
-from nerf_reversal_ros.capture.held_out import held_out_frames
-from nerf_reversal_ros.capture.mapping_data import near_others
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, from_mapping, LocalizerConfig
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.mapping_data import is_near_any
+from nerf_reversal_ros.core.config import (
+    BuildConfig,
+    CaptureConfig,
+    config_from_dict,
+    LocalizerConfig,
+)
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.metrics import compute_metrics, results_from_outcomes
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
-from nerf_reversal_ros.fields.sim3 import moved_poses
+from nerf_reversal_ros.fields.sim3 import transform_poses
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_poses
+from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.localization.surface import sample_surface, Surface
-from nerf_reversal_ros.mapping.calibration_fitting import BARE, OPEN
-from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas
-from nerf_reversal_ros.mapping.sim3_alignment import align_points
+from nerf_reversal_ros.localization.surface import build_surface, Surface
+from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
+from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
+from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3_to_points
 from nerf_reversal_ros.maps.map_store import open_map
 
 SAME_M = 1e-6
@@ -52,29 +57,32 @@ def main() -> None:
     parser.add_argument('--every', type=int, default=2, help='take every so manyth picture')
     args = parser.parse_args()
     map_ = open_map(args.map)
-    built = from_mapping(BuildConfig, map_.manifest['built']['config'])
+    built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
     build = open_capture(args.build_bag, built.capture, convention=map_.convention)
     test = open_capture(args.test_bag, CaptureConfig(), convention=map_.convention, prune=False)
     opened = open_localizer(map_, LocalizerConfig(device='cpu'))
     calibration = Calibration.from_dict(map_.manifest['calibration'])
     walked = map_.map_from_camera_walked
     cameras = walked[len(build) :]
-    held_out = held_out_frames(len(build), built.field.validation_share)
-    near = near_others(cameras, build.map_from_camera[held_out])
+    held_out = held_out_mask(len(build), built.field.validation_share)
+    near = is_near_any(cameras, build.map_from_camera[held_out])
     learned = build.map_from_camera[~held_out]
     possible = np.concatenate([learned, cameras[~near], opened.regressor.index_poses])
-    poses = possible[spread_poses(possible, args.views)]
+    poses = possible[select_farthest_poses(possible, args.views)]
     camera = build.camera.shrunk_to(args.size)
 
     def made(name: str, field: RadianceField) -> tuple[Atlas, Surface]:
         """Find landmarks and surface in renders of a field, as `build_stages.atlas_stage` does."""
         views = [(field.render(at[None], camera)[0], at) for at in tqdm(poses, name, leave=False)]
-        atlas = adjust_atlas(build_atlas(views, camera), build, np.flatnonzero(~held_out))
-        return atlas, sample_surface(views, camera)
+        atlas = refine_landmarks(build_atlas(views, camera), build, np.flatnonzero(~held_out))
+        return atlas, build_surface(views, camera)
 
     def judged(name: str, atlas: Atlas, surface: Surface) -> None:
         parts = atlas, surface, opened.regressor, walked[:, :3, 3]
-        both = Localizer(*parts, calibration, opened.config), Localizer(*parts, BARE, OPEN)
+        both = (
+            Localizer(*parts, calibration, opened.config),
+            Localizer(*parts, IDENTITY_CALIBRATION, PERMISSIVE_GATE),
+        )
         figures = ' | '.join(measured(one, test, args.every) for one in both)
         print(f'| {name} | {len(atlas):,} | {figures} |', flush=True)
 
@@ -88,16 +96,18 @@ def main() -> None:
     judged(f'the run, {len(poses)} views', *made('run', field_of_run(args.config_yml, cameras)))
 
 
-def field_of_run(config_yml: Path, map_from_camera: Array) -> RadianceField:
+def field_of_run(config_yml: Path, map_from_camera: FloatArray) -> RadianceField:
     """Open a run and place it by those of its cameras that a map holds, at which it was baked."""
     require_nerfstudio()
-    from nerf_reversal_ros.fields.nerfstudio.run import open_run
+    from nerf_reversal_ros.fields.nerfstudio.run import load_run
 
-    run = open_run(config_yml, torch.device('cpu'))
-    chosen = evenly(len(run.names), len(map_from_camera))
+    run = load_run(config_yml, torch.device('cpu'))
+    chosen = evenly_spaced_indices(len(run.names), len(map_from_camera))
     there = run.world_from_camera[chosen]
-    map_from_world = align_points(map_from_camera[:, :3, 3], there[:, :3, 3]).map_from_world
-    if not np.allclose(moved_poses(map_from_world, there), map_from_camera, rtol=0, atol=SAME_M):
+    map_from_world = fit_sim3_to_points(map_from_camera[:, :3, 3], there[:, :3, 3]).map_from_world
+    if not np.allclose(
+        transform_poses(map_from_world, there), map_from_camera, rtol=0, atol=SAME_M
+    ):
         raise SystemExit(f'{config_yml} is not the run of the map, or BUILD_BAG not its bag')
     return run.field(map_from_world)
 
@@ -106,8 +116,8 @@ def measured(localizer: Localizer, capture: Capture, every: int) -> str:
     """Localize every so manyth picture; tell how many were answered, the median and the worst."""
     frames = [capture.frame(index) for index in range(0, len(capture), every)]
     outcomes = [localize_or_reject(localizer, frame.rgb, frame.camera) for frame in frames]
-    answers = answers_of_outcomes(outcomes, [0.0] * len(frames))
-    block = metrics_block(answers, np.stack([frame.map_from_camera for frame in frames]))
+    answers = results_from_outcomes(outcomes, [0.0] * len(frames))
+    block = compute_metrics(answers, np.stack([frame.map_from_camera for frame in frames]))
     told = f'{block["published"]} of {len(frames)}'
     for which in ('median', 'worst_published'):
         off_m, off_deg = block[f'{which}_translation_m'], block[f'{which}_rotation_deg']

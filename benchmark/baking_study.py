@@ -21,11 +21,11 @@ from tqdm import tqdm
 from uncertainty_study import Judged, judged, Room, WRONG_M
 
 from nerf_reversal_ros.capture.capture import open_capture
-from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
-from nerf_reversal_ros.capture.held_out import held_out_frames
+from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
+from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
-from nerf_reversal_ros.core.progress import silent
-from nerf_reversal_ros.fields.baking import bake, baking_effort
+from nerf_reversal_ros.core.progress import no_progress
+from nerf_reversal_ros.fields.baking import bake, baking_budget
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.training_data import load_training_data, TrainingData
@@ -53,10 +53,10 @@ def main() -> None:
     config = load_build_config(args.config)
     args.work.mkdir(exist_ok=True)
     walk = open_capture(args.build_bag, config.capture)
-    held_out = held_out_frames(len(walk), config.field.validation_share)
-    correction = calibrate_depth(walk, np.flatnonzero(~held_out), silent)
+    held_out = held_out_mask(len(walk), config.field.validation_share)
+    correction = estimate_depth_correction(walk, np.flatnonzero(~held_out), no_progress)
     walk = walk.with_depth(correction)
-    data = load_training_data(walk, config.field.validation_share, args.work, silent)
+    data = load_training_data(walk, config.field.validation_share, args.work, no_progress)
     field, _ = train_nerfacto(
         data, args.field, config.nerfstudio, device=CPU, seed=config.seed, work_dir=args.work
     )
@@ -130,7 +130,7 @@ def leave_out(
     target.mkdir()
     for name in ('rgb.npy', 'poses.npy', 'rendered.txt'):
         shutil.copy(source / name, target / name)
-    camera = data.camera(0).shrunk_to(baking_effort(config.nerfstudio, CPU)[1])
+    camera = data.camera(0).shrunk_to(baking_budget(config.nerfstudio, CPU)[1])
     depth, kept = np.load(source / 'depth.npy').astype(np.float32), []
     for seen, pose in zip(depth, np.load(source / 'poses.npy'), strict=True):
         view = Rendering(np.empty(0, np.uint8), seen, np.ones_like(seen))

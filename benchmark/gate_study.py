@@ -21,12 +21,21 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import open_capture
-from nerf_reversal_ros.capture.held_out import held_out_frames
-from nerf_reversal_ros.core.config import BuildConfig, from_mapping
+from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.core.config import BuildConfig, config_from_dict
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.mapping.calibration_fitting import BARE, collect, OPEN, Poses
+from nerf_reversal_ros.mapping.calibration_fitting import (
+    CalibrationSamples,
+    collect_samples,
+    IDENTITY_CALIBRATION,
+    PERMISSIVE_GATE,
+)
 from nerf_reversal_ros.maps.map_store import open_map
-from nerf_reversal_ros.synthesis.image_corruption import made_hard, mirrored, Shot
+from nerf_reversal_ros.synthesis.image_corruption import (
+    corrupt_randomly,
+    make_mirror_negative,
+    PosedImage,
+)
 
 
 def main() -> None:
@@ -52,26 +61,31 @@ def main() -> None:
     print(f'TYPICAL = ({", ".join(f"({mean:.2f}, {std:.2f})" for mean, std in pairs)})')
 
 
-def collected(map_dir: Path, bag: Path, variants: int) -> Poses:
+def collected(map_dir: Path, bag: Path, variants: int) -> CalibrationSamples:
     """Localize the held-out frames of a bag, made hard, and in a mirror."""
     map_ = open_map(map_dir)
-    localizer = open_localizer(map_, OPEN, BARE)
-    built = from_mapping(BuildConfig, map_.manifest['built']['config'])
+    localizer = open_localizer(map_, PERMISSIVE_GATE, IDENTITY_CALIBRATION)
+    built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
     capture = open_capture(bag, built.capture, convention=map_.convention)
     share = built.field.validation_share
-    shots: list[Shot] = []
-    for index in np.flatnonzero(held_out_frames(len(capture), share)):
+    shots: list[PosedImage] = []
+    for index in np.flatnonzero(held_out_mask(len(capture), share)):
         frame = capture.frame(int(index))
         shot, rng = (
-            Shot(frame.rgb, frame.camera, frame.map_from_camera),
+            PosedImage(frame.rgb, frame.camera, frame.map_from_camera),
             np.random.default_rng(index),
         )
-        hard = [made_hard(shot, rng) for _ in range(variants)]
-        shots += [shot, *hard, mirrored(shot), *(mirrored(one) for one in hard[: variants // 4])]
-    return collect(localizer, tqdm(shots, desc=map_dir.name, leave=False))
+        hard = [corrupt_randomly(shot, rng) for _ in range(variants)]
+        shots += [
+            shot,
+            *hard,
+            make_mirror_negative(shot),
+            *(make_mirror_negative(one) for one in hard[: variants // 4]),
+        ]
+    return collect_samples(localizer, tqdm(shots, desc=map_dir.name, leave=False))
 
 
-def fitted(rooms: list[Poses]) -> Pipeline:
+def fitted(rooms: list[CalibrationSamples]) -> Pipeline:
     """Fit the probability to rooms."""
     model = make_pipeline(StandardScaler(), LogisticRegression())
     return model.fit(
@@ -80,7 +94,7 @@ def fitted(rooms: list[Poses]) -> Pipeline:
     )
 
 
-def carried_over(room: Poses, passed: NDArray[np.bool_], least: float) -> str:
+def carried_over(room: CalibrationSamples, passed: NDArray[np.bool_], least: float) -> str:
     """Tell what passes in a room that was not fitted to."""
     off_m = np.linalg.norm(room.errors[:, :3], axis=1)
     wrong = passed & ~room.right

@@ -25,22 +25,22 @@ from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture, iter_images, open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
-from nerf_reversal_ros.core.geometry import Array, pose
-from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block, without_infinities
+from nerf_reversal_ros.core.geometry import FloatArray, make_pose
+from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
 from nerf_reversal_ros.core.outcome import Outcome
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.maps.map_store import Map, open_map
 from nerf_reversal_ros.synthesis.image_corruption import (
-    covered,
-    cropped,
-    mirrored,
-    motion_blurred,
+    crop,
+    make_mirror_negative,
+    motion_blur,
+    occlude,
+    PosedImage,
     Rgb,
-    Shot,
 )
 
-Change = Callable[[Shot, np.random.Generator], Shot]
+Change = Callable[[PosedImage, np.random.Generator], PosedImage]
 
 NAME_WIDTH = 26
 OFF_PATH = {'0.35-0.75 m off the path': (0.35, 0.75), 'beyond 0.75 m': (0.75, np.inf)}
@@ -60,7 +60,7 @@ def main() -> None:
 
     map_ = open_map(args.map)
     localizer = open_localizer(map_, LocalizerConfig())
-    sets: dict[str, Iterable[Shot]] = {}
+    sets: dict[str, Iterable[PosedImage]] = {}
     if args.test_bag:
         capture = opened(args.test_bag, map_)
         sets |= {name: changed(capture, change, args.every) for name, change in SETS.items()}
@@ -85,11 +85,11 @@ def main() -> None:
         found['other rooms'] = other = strangers(localizer, of_bags(args.other))
         print(f'other rooms: {other["published"]} of {other["images"]} pictures were answered')
     if args.test_bag:
-        reflected = map(mirrored, changed(capture, SETS['as they are'], args.every))
+        reflected = map(make_mirror_negative, changed(capture, SETS['as they are'], args.every))
         found['in a mirror'] = other = strangers(localizer, reflected)
         print(f'in a mirror: {other["published"]} of {other["images"]} pictures were answered')
     if args.json:
-        args.json.write_text(json.dumps(without_infinities(found), indent=1) + '\n')
+        args.json.write_text(json.dumps(json_safe(found), indent=1) + '\n')
 
 
 def opened(bag: Path, map_: Map) -> Capture:
@@ -98,26 +98,28 @@ def opened(bag: Path, map_: Map) -> Capture:
 
 
 def off_path(
-    captures: list[Capture], walked: Array, low_m: float, high_m: float, every: int
-) -> Iterator[Shot]:
+    captures: list[Capture], walked: FloatArray, low_m: float, high_m: float, every: int
+) -> Iterator[PosedImage]:
     """Go through the pictures that are so far from all walked positions (N, 3)."""
     for capture in captures:
         places = capture.map_from_camera[:, None, :3, 3]
         nearest_m = np.linalg.norm(places - walked, axis=2).min(axis=1)
         for index in np.flatnonzero((nearest_m >= low_m) & (nearest_m < high_m))[::every]:
             frame = capture.frame(int(index))
-            yield Shot(frame.rgb, frame.camera, frame.map_from_camera)
+            yield PosedImage(frame.rgb, frame.camera, frame.map_from_camera)
 
 
-def changed(capture: Capture, change: Change, every: int) -> Iterator[Shot]:
+def changed(capture: Capture, change: Change, every: int) -> Iterator[PosedImage]:
     """Go through the pictures of a bag, made hard; always in the same way."""
     for frame in capture:
         if frame.index % every == 0:
-            picture = Shot(frame.rgb, frame.camera, frame.map_from_camera)
+            picture = PosedImage(frame.rgb, frame.camera, frame.map_from_camera)
             yield change(picture, np.random.default_rng(frame.index))
 
 
-def judged(localizer: Localizer, pictures: Iterable[Shot], name: str) -> dict[str, object] | None:
+def judged(
+    localizer: Localizer, pictures: Iterable[PosedImage], name: str
+) -> dict[str, object] | None:
     """Localize pictures and measure the answers; None if there is no picture."""
     outcomes: list[Outcome] = []
     truth = []
@@ -127,17 +129,17 @@ def judged(localizer: Localizer, pictures: Iterable[Shot], name: str) -> dict[st
     if not outcomes:
         return None
     took_ms = [outcome.diagnostics.latency_ms.get('total', np.nan) for outcome in outcomes]
-    return metrics_block(answers_of_outcomes(outcomes, took_ms), np.array(truth))
+    return compute_metrics(results_from_outcomes(outcomes, took_ms), np.array(truth))
 
 
-def of_bags(bags: list[Path]) -> Iterator[Shot]:
+def of_bags(bags: list[Path]) -> Iterator[PosedImage]:
     """Go through pictures of other rooms."""
     for bag in bags:
         for picture in iter_images(bag, CaptureConfig()):
-            yield Shot(picture.rgb, picture.camera, np.full((4, 4), np.nan))
+            yield PosedImage(picture.rgb, picture.camera, np.full((4, 4), np.nan))
 
 
-def strangers(localizer: Localizer, pictures: Iterable[Shot]) -> dict[str, object]:
+def strangers(localizer: Localizer, pictures: Iterable[PosedImage]) -> dict[str, object]:
     """Count the answers to pictures that no pose in the map is right for."""
     outcomes = [
         localize_or_reject(localizer, picture.rgb, picture.camera)
@@ -176,7 +178,7 @@ def row(name: str, block: dict) -> str:
 def of_pixels(edit: Callable[[Rgb, np.random.Generator], NDArray]) -> Change:
     """Make a change of colours alone."""
 
-    def change(picture: Shot, rng: np.random.Generator) -> Shot:
+    def change(picture: PosedImage, rng: np.random.Generator) -> PosedImage:
         edited = np.clip(edit(picture.rgb, rng), 0, 255).astype(np.uint8)
         return picture._replace(rgb=edited)
 
@@ -187,19 +189,19 @@ def moved(share: float) -> Change:
     """Blur along a line of any direction, its length a share of the longer side."""
 
     def blur(rgb: Rgb, rng: np.random.Generator) -> NDArray:
-        return motion_blurred(rgb, round(share * max(rgb.shape)), rng.uniform(0, np.pi))
+        return motion_blur(rgb, round(share * max(rgb.shape)), rng.uniform(0, np.pi))
 
     return of_pixels(blur)
 
 
-def longer_lens(picture: Shot, _: np.random.Generator) -> Shot:
+def longer_lens(picture: PosedImage, _: np.random.Generator) -> PosedImage:
     """Keep the middle of the picture, two thirds of it each way."""
     height, width = picture.rgb.shape[:2]
     h, w = round(height / 1.5), round(width / 1.5)
-    return cropped(picture, (height - h) // 2, (width - w) // 2, h, w)
+    return crop(picture, (height - h) // 2, (width - w) // 2, h, w)
 
 
-def least_texture(picture: Shot, _: np.random.Generator) -> Shot:
+def least_texture(picture: PosedImage, _: np.random.Generator) -> PosedImage:
     """Keep the half of the picture, each way, that has the least texture."""
     grey = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     texture = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
@@ -207,19 +209,19 @@ def least_texture(picture: Shot, _: np.random.Generator) -> Shot:
     h, w = height // 2, width // 2
     places = [(y, x) for y in range(0, h + 1, h // 4) for x in range(0, w + 1, w // 4)]
     top, left = min(places, key=lambda p: texture[p[0] : p[0] + h, p[1] : p[1] + w].mean())
-    return cropped(picture, top, left, h, w)
+    return crop(picture, top, left, h, w)
 
 
 def rolled(degrees: float) -> Change:
     """Turn the camera about its optical axis; what it did not see is black."""
 
-    def change(picture: Shot, _: np.random.Generator) -> Shot:
+    def change(picture: PosedImage, _: np.random.Generator) -> PosedImage:
         rgb, camera, true = picture
         turn = Rotation.from_euler('z', degrees, degrees=True)
         homography = camera.matrix @ turn.as_matrix().T @ np.linalg.inv(camera.matrix)
         size = (camera.width, camera.height)
         turned = cv2.warpPerspective(rgb, homography, size).astype(np.uint8)
-        return Shot(turned, camera, true @ pose(turn))
+        return PosedImage(turned, camera, true @ make_pose(turn))
 
     return change
 
@@ -231,7 +233,7 @@ SETS: dict[str, Change] = {
     'motion blur 4 %': moved(0.04),
     'dark, noisy': of_pixels(lambda rgb, rng: rgb * 0.25 + rng.normal(0, 3, rgb.shape)),
     'bright, burnt out': of_pixels(lambda rgb, _: rgb * 2.0),
-    '30 % covered': of_pixels(lambda rgb, rng: covered(rgb, 0.3, rng)),
+    '30 % covered': of_pixels(lambda rgb, rng: occlude(rgb, 0.3, rng)),
     'longer lens (1.5)': longer_lens,
     'rolled by 30 deg': rolled(30),
     'rolled by 90 deg': rolled(90),

@@ -20,12 +20,12 @@ import numpy as np
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.capture.pose_convention import Convention
-from nerf_reversal_ros.converters import convert, PARSER
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
+from nerf_reversal_ros.converters import convert, NERFSTUDIO_PREFIX
 from nerf_reversal_ros.core.config import CaptureConfig
-from nerf_reversal_ros.core.geometry import Array, inverse, OPTICAL_FROM_OPENGL, pose_errors
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, OPTICAL_FROM_OPENGL, pose_errors
 
-Y_UP: Array = np.array([[0.0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+Y_UP: FloatArray = np.array([[0.0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 """From a world with z up to one with y up."""
 
 
@@ -43,14 +43,14 @@ def main() -> None:
         folder, bag = args.work / name, args.work / f'{name}.bag'
         for frame in tqdm(capture, name, len(capture)):
             write(folder, frame)
-        convert(folder, bag, format=PARSER + name)
+        convert(folder, bag, format=NERFSTUDIO_PREFIX + name)
         print(compared(name, capture, opened(bag)))
 
 
 def opened(bag: Path) -> Capture:
     """Open all frames of a bag whose poses are optical, in the world of the bag."""
     return open_capture(
-        bag, CaptureConfig(), convention=Convention('optical', np.eye(4), ''), prune=False
+        bag, CaptureConfig(), convention=PoseConvention('optical', np.eye(4), ''), prune=False
     )
 
 

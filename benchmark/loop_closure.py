@@ -32,7 +32,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from nerf_reversal_ros.core.config import LocalizerConfig, LoopClosureConfig
-from nerf_reversal_ros.core.geometry import Array, inverse, pose, pose_from_quaternion
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose, pose_from_quaternion
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.maps.map_store import open_map
@@ -43,24 +43,24 @@ NOISE_M, NOISE_DEG = 0.001, 0.05
 STEP_NS = 100_000_000
 """Time from one picture to the next."""
 
-Answers = dict[int, tuple[Array, Array]]
+Answers = dict[int, tuple[FloatArray, FloatArray]]
 """Poses (4, 4) and covariances (6, 6) by the number of the picture."""
 
 
 class Drive(NamedTuple):
     """What came out of one drive of N pictures."""
 
-    truth: Array
+    truth: FloatArray
     """(N, 4, 4) map_from_camera."""
-    odometry: Array
+    odometry: FloatArray
     """(N, 4, 4), in the map, as if its first pose were right."""
-    live: Array
+    live: FloatArray
     """(L, 4, 4) what was known at each picture since the first accepted pose: at the last L."""
-    path: Array
+    path: FloatArray
     """(M, 4, 4) the corrected path."""
     path_at: NDArray[np.int64]
     """(M,) at which pictures."""
-    false_poses: Array
+    false_poses: FloatArray
     """(F, 4, 4) false poses that were given."""
     false_accepted: int
     """How many of them corrected the path."""
@@ -126,7 +126,7 @@ def read(file: Path, stamps_ns: NDArray[np.int64]) -> Answers:
 
 
 def driven(
-    truth: Array,
+    truth: FloatArray,
     answers: Answers,
     laps: int,
     every: int,
@@ -172,16 +172,16 @@ def driven(
     )
 
 
-def elsewhere(truth: Array, here: Array, rng: np.random.Generator) -> Array:
+def elsewhere(truth: FloatArray, here: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Return a pose somewhere about a walk, at least 30 cm from here, looking anywhere."""
     low, high = truth[:, :3, 3].min(axis=0) - 0.5, truth[:, :3, 3].max(axis=0) + 0.5
     while True:
         place = rng.uniform(low, high)
         if np.linalg.norm(place - here[:3, 3]) > 0.3:
-            return pose(Rotation.random(random_state=rng), place)
+            return make_pose(Rotation.random(random_state=rng), place)
 
 
-def ate_m(estimated: Array, true: Array, align: bool = False) -> float:
+def ate_m(estimated: FloatArray, true: FloatArray, align: bool = False) -> float:
     """Return the absolute trajectory error [m] of poses (N, 4, 4), by evo."""
     found, reference = PosePath3D(poses_se3=list(estimated)), PosePath3D(poses_se3=list(true))
     if align:

@@ -22,9 +22,9 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
-from nerf_reversal_ros.core.geometry import Array, inverse, pose
-from nerf_reversal_ros.core.metrics import answer_errors, answers_of_outcomes
-from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, Outcome
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose
+from nerf_reversal_ros.core.metrics import result_errors, results_from_outcomes
+from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M, Outcome
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.maps.map_store import open_map
@@ -71,8 +71,12 @@ def main() -> None:
 
 
 def drifting(
-    map_from_camera: Array, drift: float, seed: int, noise_m: float = 0.0, noise_deg: float = 0.0
-) -> Array:
+    map_from_camera: FloatArray,
+    drift: float,
+    seed: int,
+    noise_m: float = 0.0,
+    noise_deg: float = 0.0,
+) -> FloatArray:
     """
     Return odometry (N, 4, 4) of the camera on a walk (N, 4, 4), in a frame of its own.
 
@@ -80,7 +84,7 @@ def drifting(
     in a direction that wanders: it keeps 95 % from step to step. To it comes noise.
     """
     rng, noise = np.random.default_rng(seed), np.random.default_rng([seed, 1])
-    out = [pose(Rotation.random(random_state=seed), rng.normal(0, 3, 3))]
+    out = [make_pose(Rotation.random(random_state=seed), rng.normal(0, 3, 3))]
     bias = rng.normal(0, drift, (2, 3))
     for before, after in pairwise(map_from_camera):
         step = inverse(before) @ after
@@ -89,12 +93,14 @@ def drifting(
         path_m = float(np.linalg.norm(step[:3, 3]))
         shift = bias[0] * path_m + noise.normal(0, noise_m, 3)
         turn = bias[1] * turn_rad + noise.normal(0, np.radians(noise_deg), 3)
-        error = pose(Rotation.from_rotvec(turn), shift)
+        error = make_pose(Rotation.from_rotvec(turn), shift)
         out.append(out[-1] @ step @ error)
     return np.stack(out)
 
 
-def checked(outcomes: Sequence[Outcome], stamps_ns: Array, odom_from_camera: Array) -> list:
+def checked(
+    outcomes: Sequence[Outcome], stamps_ns: FloatArray, odom_from_camera: FloatArray
+) -> list:
     """Let an odometry confirm and contradict outcomes, in their order."""
     check, out = OdometryCheck(), []
     for outcome, stamp_ns, at in zip(outcomes, stamps_ns, odom_from_camera, strict=True):
@@ -103,14 +109,14 @@ def checked(outcomes: Sequence[Outcome], stamps_ns: Array, odom_from_camera: Arr
     return out
 
 
-def told(tries: Sequence[Sequence[Outcome]], truth: Array) -> str:
+def told(tries: Sequence[Sequence[Outcome]], truth: FloatArray) -> str:
     """Return the fewest answered, the most wrong and the worst of some tries."""
     found = []
     for outcomes in tries:
-        answers = answers_of_outcomes(outcomes, [np.nan] * len(outcomes))
-        errors, published = answer_errors(answers, truth), answers.published
+        answers = results_from_outcomes(outcomes, [np.nan] * len(outcomes))
+        errors, published = result_errors(answers, truth), answers.published
         metres, degrees = errors.translation[published], np.degrees(errors.rotation[published])
-        wrong = int(np.sum((metres > GOOD_M) | (degrees > GOOD_DEG)))
+        wrong = int(np.sum((metres > CORRECT_WITHIN_M) | (degrees > CORRECT_WITHIN_DEG)))
         found.append((len(metres), wrong, 100 * metres.max(initial=0.0)))
     answered, wrong, worst = zip(*found, strict=True)
     return f'{min(answered)} of {len(truth)}, {max(wrong)} wrong, worst {max(worst):.1f} cm'

@@ -19,19 +19,19 @@ import numpy as np
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture, open_capture
-from nerf_reversal_ros.capture.held_out import held_out_frames
+from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig, from_mapping
+from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig, config_from_dict
 from nerf_reversal_ros.core.devices import resolve_device
-from nerf_reversal_ros.core.geometry import Array, pose_errors
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_poses
+from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.mapping import landmark_adjustment, refinement
-from nerf_reversal_ros.mapping.calibration_fitting import BARE, OPEN
-from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas
+from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
+from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.maps.map_store import open_map
 
 SIZES = ((640, 1500), (320, 500), (288, 400), (256, 400), (224, 300))
@@ -47,18 +47,20 @@ def main() -> None:
     parser.add_argument('--every', type=int, default=2, help='take every so manyth picture')
     args = parser.parse_args()
     map_ = open_map(args.map)
-    opened = open_localizer(map_, OPEN, BARE)
+    opened = open_localizer(map_, PERMISSIVE_GATE, IDENTITY_CALIBRATION)
     walked = map_.map_from_camera_walked[:, :3, 3]
-    built = from_mapping(BuildConfig, map_.manifest['built']['config'])
+    built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
     build = open_capture(args.build_bag, built.capture, convention=map_.convention)
     test = open_capture(args.test_bag, CaptureConfig(), convention=map_.convention, prune=False)
-    held_out = held_out_frames(len(build), built.field.validation_share)
+    held_out = held_out_mask(len(build), built.field.validation_share)
     field = VoxelField.load(map_.file('field.safetensors'), resolve_device('cpu'))
     seen = np.concatenate([build.map_from_camera[~held_out], opened.regressor.index_poses])
     rendered = rendered_atlas(field, seen, build.camera, built.atlas)
 
     def judged(name: str, atlas: Atlas) -> None:
-        localizer = Localizer(atlas, opened.surface, opened.regressor, walked, BARE, OPEN)
+        localizer = Localizer(
+            atlas, opened.surface, opened.regressor, walked, IDENTITY_CALIBRATION, PERMISSIVE_GATE
+        )
         inside = errors(localizer, build, np.flatnonzero(held_out))
         beside = errors(localizer, test, np.arange(0, len(test), args.every))
         print(f'| {name} | {inside} | {beside} |', flush=True)
@@ -67,10 +69,10 @@ def main() -> None:
     print('| --- ' * 7 + '|')
     judged('as the map has it', opened.atlas)
     judged('landmarks where renders have them', rendered)
-    for frames in (20, 80, landmark_adjustment.FRAMES):
+    for frames in (20, 80, landmark_adjustment.MAX_FRAMES):
         chosen = np.flatnonzero(~held_out)
-        chosen = chosen[evenly(len(chosen), frames)]
-        judged(f'adjusted in {frames} pictures', adjust_atlas(rendered, build, chosen))
+        chosen = chosen[evenly_spaced_indices(len(chosen), frames)]
+        judged(f'adjusted in {frames} pictures', refine_landmarks(rendered, build, chosen))
     for size, most in SIZES:
         default = (size, KeypointDetector(most, 0.02))
         with (
@@ -84,11 +86,11 @@ def main() -> None:
 
 
 def rendered_atlas(
-    room: VoxelField, possible: Array, camera: Camera, config: AtlasConfig
+    room: VoxelField, possible: FloatArray, camera: Camera, config: AtlasConfig
 ) -> Atlas:
     """Build an atlas from renders at some of the possible poses, without what pictures add."""
     camera = camera.shrunk_to(config.size)
-    poses = possible[spread_poses(possible, config.views)]
+    poses = possible[select_farthest_poses(possible, config.views)]
     views = ((room.render(pose[None], camera)[0], pose) for pose in tqdm(poses, leave=False))
     return build_atlas(views, camera)
 

@@ -32,8 +32,8 @@ from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
-from nerf_reversal_ros.regressor.training import real_views, train_regressor
-from nerf_reversal_ros.synthesis.augmentation import varied_appearance
+from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
+from nerf_reversal_ros.synthesis.augmentation import augment_appearance
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
 HELD_OUT = ((0.3, 0.425), (0.85, 1.0))
@@ -145,7 +145,7 @@ def read_and_render(args: argparse.Namespace) -> Pictures:
     camera = capture.camera.shrunk_to(SynthesisConfig().width)
     frames = list(capture)
     field = VoxelField.load(args.field)
-    everything = real_views(frames, camera, field)
+    everything = views_from_frames(frames, camera, field)
     real = everything.part(~near)
     views = synthesize_views(
         field,
@@ -173,7 +173,7 @@ def cells(row: Row, pictures: Pictures, seeds: list[int]) -> tuple[str, ...]:
     everything = len(pictures.views) + len(pictures.real)
     epochs = round(row.config.epochs * everything / (len(views) + len(real)))
     config = replace(row.config, epochs=epochs, patience=epochs)
-    vary = varied_appearance if row.augmented else lambda rgb, rng: rgb
+    vary = augment_appearance if row.augmented else lambda rgb, rng: rgb
     seconds, validation, test = [], [], []
     for seed in seeds:
         start = time.process_time()

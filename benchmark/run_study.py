@@ -23,19 +23,19 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.capture import open_capture
-from nerf_reversal_ros.capture.held_out import held_out_frames
+from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
-from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched, require_nerfstudio
+from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads, require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import (
-    moved_poses,
-    opengl_poses,
+    make_sim3,
     scale_of,
-    similarity,
+    to_opengl,
+    transform_poses,
 )
 
-WORLD_FROM_MAP = similarity(
-    0.37, pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
+WORLD_FROM_MAP = make_sim3(
+    0.37, make_pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
 )
 """The world of the run's data; lengths in it are in units of 2.7 m."""
 EVERY = 2
@@ -62,7 +62,7 @@ def write_scene(bag: Path, scene: Path) -> None:
     """Write frames of a walk as the transforms.json and pictures that nerfstudio trains on."""
     (scene / 'depth').mkdir(parents=True, exist_ok=True)
     capture = open_capture(bag, CaptureConfig())
-    held_out = held_out_frames(len(capture), VoxelFieldConfig().validation_share)
+    held_out = held_out_mask(len(capture), VoxelFieldConfig().validation_share)
     wanted = set(np.flatnonzero(~held_out)[::EVERY].tolist())
     camera, frames = capture.camera.shrunk_to(SIZE), []
     size = camera.width, camera.height
@@ -76,8 +76,8 @@ def write_scene(bag: Path, scene: Path) -> None:
         depth = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
         thousandths = np.rint(1000 * depth * scale_of(WORLD_FROM_MAP)).astype(np.uint16)
         cv2.imwrite(str(scene / 'depth' / name), thousandths)
-        moved = moved_poses(WORLD_FROM_MAP, frame.map_from_camera[None])
-        at = opengl_poses(np.eye(4), moved)[0]
+        moved = transform_poses(WORLD_FROM_MAP, frame.map_from_camera[None])
+        at = to_opengl(np.eye(4), moved)[0]
         frames.append(
             {
                 'file_path': name,
@@ -107,7 +107,7 @@ def train(scene: Path, output: Path, steps: int, device: str) -> Path:
     from nerfstudio.models.depth_nerfacto import DepthNerfactoModelConfig
     from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
-    from nerf_reversal_ros.fields.nerfstudio.models import REDUCED
+    from nerf_reversal_ros.fields.nerfstudio.models import REDUCED_SETTINGS
 
     adam: dict[str, Any] = {
         'optimizer': AdamOptimizerConfig(lr=1e-2, eps=1e-15),
@@ -138,14 +138,14 @@ def train(scene: Path, output: Path, steps: int, device: str) -> Path:
                 starting_depth_sigma=0.01,
                 depth_sigma=0.0004,
                 sigma_decay_rate=0.04 ** (2 / steps),
-                **REDUCED,
+                **REDUCED_SETTINGS,
             ),
         ),
         optimizers={name: adam for name in ('proposal_networks', 'fields')},
     )
     config.set_experiment_name()
     config.save_config()
-    with nothing_fetched():
+    with no_downloads():
         trainer = config.setup(local_rank=0, world_size=1)
         trainer.setup()
     trainer.train()

@@ -22,14 +22,14 @@ import torch
 
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
-from nerf_reversal_ros.core.geometry import Array, pose_errors
+from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
-from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of
+from nerf_reversal_ros.fields.sim3 import scale_of, transform_poses
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.mapping.sim3_alignment import align_poses
+from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3_to_poses
 from nerf_reversal_ros.maps.map_store import open_map
 
 POSITIONS = 12
@@ -57,13 +57,13 @@ def main() -> None:
 def write_positions(config_yml: Path, build_bag: Path, file: Path) -> None:
     """Write lines ``picture,x,y,z`` of some pictures of the run, in the map of the bag [m]."""
     require_nerfstudio()
-    from nerf_reversal_ros.fields.nerfstudio.run import open_run
+    from nerf_reversal_ros.fields.nerfstudio.run import load_run
 
-    run = open_run(config_yml, torch.device('cpu'))
+    run = load_run(config_yml, torch.device('cpu'))
     capture = open_capture(build_bag, CaptureConfig())
     noise = np.random.default_rng(0).normal(scale=NOISE_M, size=(POSITIONS, 3))
     lines = []
-    for place, off_m in zip(evenly(len(run.names), POSITIONS), noise, strict=True):
+    for place, off_m in zip(evenly_spaced_indices(len(run.names), POSITIONS), noise, strict=True):
         name = Path(run.names[place]).name
         frame = int(name.removeprefix('frame_').removesuffix('.png'))
         x, y, z = capture.map_from_camera[frame, :3, 3] + off_m
@@ -86,16 +86,16 @@ def judged(map_dir: Path, build_bag: Path, test_bag: Path) -> dict[str, Any]:
     told: dict[str, Any] = {'pictures': len(capture), 'answered': len(found)}
     if len(found) < 3:
         return told
-    fit = align_poses(true, found).map_from_world
+    fit = fit_sim3_to_poses(true, found).map_from_world
     return {
         **told,
         'as_they_are': _errors(found, true),
-        'fitted': _errors(moved_poses(fit, found), true),
+        'fitted': _errors(transform_poses(fit, found), true),
         'metres_by_metre_of_the_map': round(scale_of(fit), 4),
     }
 
 
-def _errors(found: Array, true: Array) -> dict[str, float]:
+def _errors(found: FloatArray, true: FloatArray) -> dict[str, float]:
     errors = pose_errors(found, true)
     off_cm, off_deg = 100 * errors.translation, np.degrees(errors.rotation)
     return {

@@ -25,22 +25,26 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame, open_capture
-from nerf_reversal_ros.capture.held_out import held_out_frames
+from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
-from nerf_reversal_ros.core.geometry import transform
+from nerf_reversal_ros.core.geometry import transform_points
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.field_metrics import channel_gains, likeness
-from nerf_reversal_ros.fields.pose_sampling import draw_poses, place_faults
-from nerf_reversal_ros.fields.uncertainty import estimate_uncertainty, LOOK_PX, UncertaintyGrid
+from nerf_reversal_ros.fields.field_metrics import channel_gains, compute_psnr
+from nerf_reversal_ros.fields.pose_sampling import find_pose_rejections, sample_poses
+from nerf_reversal_ros.fields.uncertainty import (
+    estimate_uncertainty,
+    UncertaintyGrid,
+    VIEW_SIZE_PX,
+)
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.localization.atlas import build_atlas, spread_poses
+from nerf_reversal_ros.localization.atlas import build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.localization.surface import sample_surface
-from nerf_reversal_ros.mapping.calibration_fitting import BARE, OPEN
-from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas
+from nerf_reversal_ros.localization.surface import build_surface
+from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
+from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.maps.map_store import Map, open_map
-from nerf_reversal_ros.synthesis.view_synthesis import view_fault
+from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection
 
 SIZE_PX = 128
 """Longer side of the views that are judged."""
@@ -96,7 +100,7 @@ def main() -> None:
     map_ = open_map(args.map)
     build = open_capture(args.build_bag, CaptureConfig(), convention=map_.convention)
     share = map_.manifest['built']['config']['field']['validation_share']
-    training = np.flatnonzero(~held_out_frames(len(build), share))
+    training = np.flatnonzero(~held_out_mask(len(build), share))
     room = room_of(map_, build, training)
     correction = DepthCorrection(**map_.manifest['depth_correction'])
     bags = {}
@@ -122,7 +126,7 @@ def room_of(map_: Map, build: Capture, training: np.ndarray) -> Room:
     poses = build.map_from_camera[training]
     grid = estimate_uncertainty(field, poses, build.camera)
     walked = np.zeros(grid.information.shape[:3], np.float32)
-    camera = build.camera.shrunk_to(LOOK_PX)
+    camera = build.camera.shrunk_to(VIEW_SIZE_PX)
     for pose, view in zip(poses, field.render(poses, camera), strict=True):
         cells = _cells(grid, view, pose, camera)[view.depth > 0]
         np.add.at(walked, tuple(cells.T), 1)
@@ -133,7 +137,7 @@ def _cells(
     grid: UncertaintyGrid, view: Rendering, pose: np.ndarray, camera: Camera
 ) -> NDArray[np.int64]:
     """Return (H, W, 3) the cell of the grid that each pixel of a view lies in."""
-    points = transform(pose, (camera.rays() * view.depth[..., None]).reshape(-1, 3))
+    points = transform_points(pose, (camera.rays() * view.depth[..., None]).reshape(-1, 3))
     cells = np.floor((points - grid.origin_m) / grid.cell_m).astype(np.int64)
     last = np.array(grid.information.shape[:3]) - 1
     return np.clip(cells, 0, last).reshape(*view.depth.shape, 3)
@@ -154,7 +158,7 @@ def judged(room: Room, frame: Frame) -> Judged:
     )
     measures = room.measures(view, frame.map_from_camera, camera)
     off_m = np.where((depth > 0) & np.isfinite(off_m), off_m, np.nan)
-    return Judged(rgb, view, measures, colour, off_m, likeness(rgb, view).psnr_db)
+    return Judged(rgb, view, measures, colour, off_m, compute_psnr(rgb, view).psnr_db)
 
 
 def least(picture: np.ndarray, error: Callable[[np.ndarray], np.ndarray]) -> NDArray[np.floating]:
@@ -217,7 +221,7 @@ def print_localization(
     poses = atlas_poses(room.field, build, training)
     views = [room.field.render(pose[None], camera)[0] for pose in tqdm(poses, leave=False)]
     seen = [room.measures(view, pose, camera) for view, pose in zip(views, poses, strict=True)]
-    opened, rng = open_localizer(map_, OPEN), np.random.default_rng(0)
+    opened, rng = open_localizer(map_, PERMISSIVE_GATE), np.random.default_rng(0)
     blocks = [rng.random((10, 10)) for _ in views]
     size = camera.width, camera.height
     drawn = [cv2.resize(block, size, interpolation=cv2.INTER_NEAREST) for block in blocks]
@@ -236,10 +240,12 @@ def print_localization(
             (replace(view, depth=np.where(value > limit, 0, view.depth).astype(np.float32)), pose)
             for view, value, pose in zip(views, values, poses, strict=True)
         ]
-        atlas = adjust_atlas(build_atlas(pairs, camera), build, training)
-        surface = sample_surface(pairs, camera)
+        atlas = refine_landmarks(build_atlas(pairs, camera), build, training)
+        surface = build_surface(pairs, camera)
         walked = build.map_from_camera[:, :3, 3]
-        localizer = Localizer(atlas, surface, opened.regressor, walked, BARE, OPEN)
+        localizer = Localizer(
+            atlas, surface, opened.regressor, walked, IDENTITY_CALIBRATION, PERMISSIVE_GATE
+        )
         told = [errors(localizer, bag, np.arange(0, len(bag), every)) for bag in bags.values()]
         print(f'| {name} | {len(atlas)} | {len(surface)} | {" | ".join(told)} |', flush=True)
 
@@ -247,13 +253,13 @@ def print_localization(
 def atlas_poses(field: VoxelField, build: Capture, training: np.ndarray) -> np.ndarray:
     """Return poses far from each other, walked ones and drawn ones, as the build takes them."""
     walked, config = build.map_from_camera[training], SynthesisConfig()
-    drawn = draw_poses(walked, 1000, config, np.random.default_rng(0))
-    faults = place_faults(field, drawn, config.clearance_m)
+    drawn = sample_poses(walked, 1000, config, np.random.default_rng(0))
+    faults = find_pose_rejections(field, drawn, config.clearance_m)
     possible = drawn.map_from_camera[[fault is None for fault in faults]]
     previews = field.render(possible, build.camera.shrunk_to(24))
-    usable = possible[[view_fault(view, config) is None for view in previews]]
+    usable = possible[[find_view_rejection(view, config) is None for view in previews]]
     everything = np.concatenate([walked, usable])
-    return np.asarray(everything[spread_poses(everything, AtlasConfig().views)])
+    return np.asarray(everything[select_farthest_poses(everything, AtlasConfig().views)])
 
 
 def write_pictures(folder: Path, name: str, looked: list[Judged], count: int = 4) -> None:

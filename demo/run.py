@@ -18,7 +18,7 @@ import time
 from ament_index_python.packages import get_package_prefix
 from through_ros import DemoError, differences, node, play, read_poses, started
 
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 
 ROOT = Path(__file__).resolve().parents[1]
 WALK, TEST = Path('demo/bags/walk'), Path('demo/bags/test')
@@ -37,7 +37,7 @@ def build(bag: Path, map_dir: Path, config: Path) -> None:
             raise DemoError('the builder node failed: see its last line above')
 
 
-def evaluate(bag: Path, map_dir: Path, walk: Path, out: Path) -> dict[int, Array | None]:
+def evaluate(bag: Path, map_dir: Path, walk: Path, out: Path) -> dict[int, FloatArray | None]:
     """Judge without ROS; return map_from_camera, or None, by the stamp of the picture [ns]."""
     command = Path(get_package_prefix('nerf_reversal_ros'), 'bin/nerf-reversal')
     words = ['evaluate', map_dir, bag, '--reference', walk, '--poses', out / 'poses.json']

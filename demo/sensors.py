@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from demo.renderer import RawFrame
-from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL, pose, Z_UP_FROM_Y_UP
+from nerf_reversal_ros.core.geometry import inverse, make_pose, OPTICAL_FROM_OPENGL, Z_UP_FROM_Y_UP
 
 Array = NDArray[np.float64]
 
@@ -118,8 +118,8 @@ def drifted(room_from_camera: Array, rng: np.random.Generator) -> Array:
 
 def arkit_from_room(first_camera_m: Array) -> Array:
     """Return the pose of the room in ARKit's world: y up, origin at the first camera."""
-    turned = pose(Rotation.from_euler('z', HEADING_DEG, degrees=True))
-    return inverse(Z_UP_FROM_Y_UP) @ turned @ pose(None, -first_camera_m)
+    turned = make_pose(Rotation.from_euler('z', HEADING_DEG, degrees=True))
+    return inverse(Z_UP_FROM_Y_UP) @ turned @ make_pose(None, -first_camera_m)
 
 
 def arkit_poses(world_from_room: Array, room_from_camera: Array) -> Array:

@@ -20,9 +20,9 @@ import numpy as np
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
-from nerf_reversal_ros.core.geometry import Array, pose_errors, pose_from_quaternion
+from nerf_reversal_ros.core.geometry import FloatArray, pose_errors, pose_from_quaternion
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.connectivity import Acquaintance
+from nerf_reversal_ros.ros.connectivity import DiscoveryProbe
 
 PATIENCE_S = 300.0
 """Longest time to load a map or to answer a picture, even on a busy machine."""
@@ -95,7 +95,7 @@ def play(bag: Path, map_dir: Path, log_dir: Path) -> Heard:
                     if localizing.poll() is not None:
                         raise DemoError(f'the localizer node has ended:\n{_last_lines(logs[0])}')
 
-            known = Acquaintance(listener, 'localizer')  # else its first answers were lost
+            known = DiscoveryProbe(listener, 'localizer')  # else its first answers were lost
             listen(within(PATIENCE_S, lambda: not known.made()))
             with started(player, logs[1]) as playing:
                 listen(lambda: playing.poll() is None)
@@ -114,9 +114,9 @@ def within(seconds: float, still: Callable[[], bool] = lambda: True) -> Callable
     return lambda: time.monotonic() < end_s and still()
 
 
-def read_poses(file: Path) -> dict[int, Array | None]:
+def read_poses(file: Path) -> dict[int, FloatArray | None]:
     """Read what nerf-reversal wrote: map_from_camera (4, 4) or None, by stamp [ns]."""
-    poses: dict[int, Array | None] = {}
+    poses: dict[int, FloatArray | None] = {}
     for entry in json.loads(file.read_text(encoding='utf-8'))['poses']:
         given = entry.get('map_from_camera')
         poses[entry['stamp_ns']] = given and pose_from_quaternion(
@@ -125,7 +125,9 @@ def read_poses(file: Path) -> dict[int, Array | None]:
     return poses
 
 
-def differences(heard: Heard, offline: dict[int, Array | None]) -> tuple[Array, Array]:
+def differences(
+    heard: Heard, offline: dict[int, FloatArray | None]
+) -> tuple[FloatArray, FloatArray]:
     """
     Compare poses that came through ROS with those that were found without.
 
@@ -190,7 +192,7 @@ def _stamp_ns(message: Any) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def _matrix(message: PoseStamped) -> Array:
+def _matrix(message: PoseStamped) -> FloatArray:
     p, q = message.pose.position, message.pose.orientation
     return pose_from_quaternion(np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w]))
 

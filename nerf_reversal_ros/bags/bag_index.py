@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.bag_reader import Bag, Raw
-from nerf_reversal_ros.bags.camera_model import Lens, lens_from_info
+from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
+from nerf_reversal_ros.bags.camera_model import camera_model_from_info, CameraModel
 from nerf_reversal_ros.bags.depth_decoding import sharpness, thumbnail
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.config import CaptureConfig
@@ -18,7 +18,7 @@ from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 log = logging.getLogger(__name__)
 
 
-class Place(NamedTuple):
+class MessageRef(NamedTuple):
     """Where a message is in the bag."""
 
     topic: str
@@ -26,27 +26,27 @@ class Place(NamedTuple):
     stamp_ns: int
 
     @classmethod
-    def of(cls, raw: Raw) -> 'Place':
+    def of(cls, raw: RawMessage) -> 'MessageRef':
         """Return the place of a message."""
         return cls(raw.topic, raw.logged_ns, raw.stamp_ns)
 
 
-class Colour(NamedTuple):
+class ImageEntry(NamedTuple):
     """A colour picture that can be decoded."""
 
-    place: Place
+    place: MessageRef
     sharpness: float
-    lens: Lens
+    lens: CameraModel
     """At the size of the picture."""
 
 
 @dataclass
-class Scan:
+class BagIndex:
     """What a bag holds."""
 
-    colours: list[Colour] = field(default_factory=list)
+    colours: list[ImageEntry] = field(default_factory=list)
     """By stamp, each stamp once."""
-    depths: list[Place] = field(default_factory=list)
+    depths: list[MessageRef] = field(default_factory=list)
     """By stamp."""
     image_frame: str = ''
     """Frame of the pictures' headers."""
@@ -54,9 +54,9 @@ class Scan:
     """Messages by what they are."""
 
 
-def scan_bag(
-    bag: Bag, config: CaptureConfig, progress: ProgressCallback, *, with_depth: bool = True
-) -> Scan:
+def index_bag(
+    bag: BagReader, config: CaptureConfig, progress: ProgressCallback, *, with_depth: bool = True
+) -> BagIndex:
     """
     Go through the pictures of a bag once.
 
@@ -78,14 +78,14 @@ def scan_bag(
         )
         topics.append(config.depth_topic)
     total = bag.count(image_topic)
-    pictures: dict[int, tuple[Place, float]] = {}
+    pictures: dict[int, tuple[MessageRef, float]] = {}
     infos: dict[int, Any] = {}
-    found, size, damaged, done = Scan(), _Size(bag), 0, 0
+    found, size, damaged, done = BagIndex(), _SizeCheck(bag), 0, 0
     for raw in bag.messages(topics):
         if raw.topic == info_topic:
             infos[raw.stamp_ns] = bag.decode(raw)
         elif raw.topic != image_topic:
-            found.depths.append(Place.of(raw))
+            found.depths.append(MessageRef.of(raw))
         else:
             done += 1
             message = bag.decode(raw)
@@ -101,9 +101,9 @@ def scan_bag(
             finally:
                 progress(Progress('capture', done, total))
             size.check(raw, message, grey.shape)
-            pictures.setdefault(raw.stamp_ns, (Place.of(raw), sharpness(grey)))
-    _refuse_unusable(bag, config, done, damaged, infos)
-    found.colours = _through_lenses(bag, pictures, infos, size.pixels, config.rectified)
+            pictures.setdefault(raw.stamp_ns, (MessageRef.of(raw), sharpness(grey)))
+    _check_usable(bag, config, done, damaged, infos)
+    found.colours = _assign_camera_models(bag, pictures, infos, size.pixels, config.rectified)
     found.depths.sort(key=lambda place: place.stamp_ns)
     found.counts = {
         'pictures': done,
@@ -114,7 +114,9 @@ def scan_bag(
     return found
 
 
-def nearest(stamps_ns: NDArray[np.int64], at_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+def nearest_stamp_indices(
+    stamps_ns: NDArray[np.int64], at_ns: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Return for each time (M,) the position of the nearest of N > 0 growing stamps."""
     after = np.clip(np.searchsorted(stamps_ns, at_ns), 0, len(stamps_ns) - 1)
     before = np.clip(after - 1, 0, None)
@@ -122,15 +124,15 @@ def nearest(stamps_ns: NDArray[np.int64], at_ns: NDArray[np.int64]) -> NDArray[n
     return np.where(earlier, before, after)
 
 
-class _Size:
+class _SizeCheck:
     """Holds all pictures to the size of the first one."""
 
-    def __init__(self, bag: Bag) -> None:
+    def __init__(self, bag: BagReader) -> None:
         self._bag = bag
         self._small: tuple[int, ...] = ()
         self.pixels = (0, 0)
 
-    def check(self, raw: Raw, message: Any, small: tuple[int, ...]) -> None:
+    def check(self, raw: RawMessage, message: Any, small: tuple[int, ...]) -> None:
         if small == self._small:
             return
         h, w = rgb_from_message(message).shape[:2]
@@ -144,8 +146,8 @@ class _Size:
             )
 
 
-def _refuse_unusable(
-    bag: Bag, config: CaptureConfig, pictures: int, damaged: int, infos: dict[int, Any]
+def _check_usable(
+    bag: BagReader, config: CaptureConfig, pictures: int, damaged: int, infos: dict[int, Any]
 ) -> None:
     if not pictures:
         raise CaptureError(f'image_topic {config.image_topic} of {bag.path} has no message')
@@ -161,25 +163,25 @@ def _refuse_unusable(
         )
 
 
-def _through_lenses(
-    bag: Bag,
-    pictures: dict[int, tuple[Place, float]],
+def _assign_camera_models(
+    bag: BagReader,
+    pictures: dict[int, tuple[MessageRef, float]],
     infos: dict[int, Any],
     size: tuple[int, int],
     rectified: bool,
-) -> list[Colour]:
+) -> list[ImageEntry]:
     """Give every picture, by stamp, the intrinsics that were measured nearest in time."""
     info_stamps = np.array(sorted(infos), np.int64)
     stamps = sorted(pictures)
     colours = []
     for stamp, position in zip(
-        stamps, nearest(info_stamps, np.array(stamps, np.int64)), strict=True
+        stamps, nearest_stamp_indices(info_stamps, np.array(stamps, np.int64)), strict=True
     ):
         try:
             info = infos[int(info_stamps[position])]
-            lens = lens_from_info(info, *size, rectified=rectified)
+            lens = camera_model_from_info(info, *size, rectified=rectified)
         except ImageError as error:
             raise CaptureError(f'the bag {bag.path}: {error}') from error
         place, sharp = pictures[stamp]
-        colours.append(Colour(place, sharp, lens))
+        colours.append(ImageEntry(place, sharp, lens))
     return colours

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 from rosbags.interfaces import Connection
 from rosbags.typesys import get_typestore, Stores
 
-from nerf_reversal_ros.bags.bag_safety import BoundedReader, storage_paths
+from nerf_reversal_ros.bags.bag_safety import SizeLimitedReader, validated_storage_paths
 from nerf_reversal_ros.core.errors import CaptureError
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
 
 
-class Raw(NamedTuple):
+class RawMessage(NamedTuple):
     """A message as it lies in the bag."""
 
     topic: str
@@ -39,7 +39,7 @@ class Raw(NamedTuple):
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
-class Bag:
+class BagReader:
     """An open bag; use it in a ``with`` statement."""
 
     def __init__(self, path: Path) -> None:
@@ -54,14 +54,14 @@ class Bag:
         self.path = Path(path)
         self._files = ExitStack()
         with self._damage_told(), ExitStack() as opened:
-            paths = storage_paths(self.path)
-            self._readers = [opened.enter_context(BoundedReader(item)) for item in paths]
+            paths = validated_storage_paths(self.path)
+            self._readers = [opened.enter_context(SizeLimitedReader(item)) for item in paths]
             self._files = opened.pop_all()
         if not any(reader.message_count for reader in self._readers):
             self.close()
             raise CaptureError(f'the bag {self.path} is empty: record it again')
 
-    def __enter__(self) -> 'Bag':
+    def __enter__(self) -> 'BagReader':
         """Give the open bag itself."""
         return self
 
@@ -113,19 +113,23 @@ class Bag:
         """
         there = self.topics
         if topic not in there:
-            listed = ', '.join(f'{name} ({_short(kind)})' for name, kind in sorted(there.items()))
+            listed = ', '.join(
+                f'{name} ({_short_type(kind)})' for name, kind in sorted(there.items())
+            )
             raise CaptureError(
                 f'the bag {self.path} has no topic {topic}: set {setting} to one of {listed}'
                 f'{otherwise}'
             )
-        if _short(there[topic]) not in types:
+        if _short_type(there[topic]) not in types:
             raise CaptureError(
-                f'{setting} {topic} holds {_short(there[topic])}, but must hold'
+                f'{setting} {topic} holds {_short_type(there[topic])}, but must hold'
                 f' {" or ".join(types)}: set {setting} to another topic'
             )
-        return _short(there[topic])
+        return _short_type(there[topic])
 
-    def messages(self, topics: Sequence[str], logged_ns: int | None = None) -> Iterator[Raw]:
+    def messages(
+        self, topics: Sequence[str], logged_ns: int | None = None
+    ) -> Iterator[RawMessage]:
         """
         Read the messages of some topics in the order of their recording.
 
@@ -144,7 +148,7 @@ class Bag:
                 return
             yield raw
 
-    def decode(self, raw: Raw) -> Any:
+    def decode(self, raw: RawMessage) -> Any:
         """Return the message with its fields."""
         with self._damage_told():
             return _STORE.deserialize_cdr(raw.data, self.topics[raw.topic])
@@ -164,18 +168,18 @@ class Bag:
             ) from error
 
 
-def _connections(reader: BoundedReader, topics: Sequence[str]) -> list[Connection]:
+def _connections(reader: SizeLimitedReader, topics: Sequence[str]) -> list[Connection]:
     return [item for item in reader.connections if item.topic in topics]
 
 
 def _read(
-    reader: BoundedReader, topics: Sequence[str], start_ns: int | None, stop_ns: int | None
-) -> Iterator[Raw]:
+    reader: SizeLimitedReader, topics: Sequence[str], start_ns: int | None, stop_ns: int | None
+) -> Iterator[RawMessage]:
     wanted = _connections(reader, topics)
     if wanted:
         for connection, logged_ns, data in reader.messages(wanted, start_ns, stop_ns):
-            yield Raw(connection.topic, logged_ns, data)
+            yield RawMessage(connection.topic, logged_ns, data)
 
 
-def _short(message_type: str) -> str:
+def _short_type(message_type: str) -> str:
     return message_type.rsplit('/', 1)[-1]

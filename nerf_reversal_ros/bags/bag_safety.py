@@ -17,7 +17,7 @@ from rosbags.rosbag2 import Reader, ReaderError, storage_mcap
 import yaml
 
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.files import is_inside
+from nerf_reversal_ros.core.files import is_within
 
 MAX_UNPACKED_BYTES = 1 << 30
 """A message, or a chunk of messages, that would unpack to more is refused."""
@@ -25,7 +25,7 @@ MAX_UNPACKED_BYTES = 1 << 30
 _LOADER = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
 
-def storage_paths(path: Path) -> list[Path]:
+def validated_storage_paths(path: Path) -> list[Path]:
     """
     Return what a reader of rosbags is to be opened for: the folder of a bag, or its files.
 
@@ -42,26 +42,28 @@ def storage_paths(path: Path) -> list[Path]:
             ' (`nerf-reversal convert` makes one of other recordings)'
         )
     if not path.is_dir():
-        _refuse_odd_tables(path)
+        _check_sqlite_schema(path)
         return [path]
     told = (path / 'metadata.yaml').exists()
-    files = _named_files(path) if told else sorted([*path.glob('*.mcap'), *path.glob('*.db3')])
+    files = (
+        _files_in_metadata(path) if told else sorted([*path.glob('*.mcap'), *path.glob('*.db3')])
+    )
     if not told and not files:
         raise CaptureError(
             f'{path} is not a bag, it holds neither metadata.yaml nor .mcap or .db3 files'
             ' (`nerf-reversal convert` makes a bag of other recordings)'
         )
     for file in files:
-        if not is_inside(file, path):
+        if not is_within(file, path):
             raise CaptureError(
                 f'the bag {path} names {file}, outside of itself: do not trust it, or copy the'
                 ' file into its folder'
             )
-        _refuse_odd_tables(file)
+        _check_sqlite_schema(file)
     return [path] if told else files
 
 
-class BoundedReader(Reader):
+class SizeLimitedReader(Reader):
     """A reader of rosbags that unpacks no message to more than `MAX_UNPACKED_BYTES`."""
 
     _one_by_one = False
@@ -87,7 +89,7 @@ class BoundedReader(Reader):
             yield connection, logged_ns, data
 
 
-def _named_files(folder: Path) -> list[Path]:
+def _files_in_metadata(folder: Path) -> list[Path]:
     """Return the files that ``metadata.yaml`` names."""
     file = folder / 'metadata.yaml'
     try:
@@ -113,7 +115,7 @@ def _named_files(folder: Path) -> list[Path]:
     return [folder / PurePath(name).name for name in names]
 
 
-def _refuse_odd_tables(file: Path) -> None:
+def _check_sqlite_schema(file: Path) -> None:
     """Refuse an SQLite file whose tables are programs: views, virtual ones, computed columns."""
     if file.suffix != '.db3' or not file.is_file():
         return
@@ -140,14 +142,14 @@ def _refuse_odd_tables(file: Path) -> None:
 
 def _unzstd(data: bytes, size: int) -> bytes:
     zstd = getattr(storage_mcap, 'zstd')  # noqa: B009  (compression.zstd or its backport)
-    return _checked(zstd.ZstdDecompressor().decompress(data, size + 1), size)
+    return _check_unpacked_size(zstd.ZstdDecompressor().decompress(data, size + 1), size)
 
 
 def _unlz4(data: bytes, size: int) -> bytes:
-    return _checked(LZ4FrameDecompressor().decompress(data, size + 1), size)
+    return _check_unpacked_size(LZ4FrameDecompressor().decompress(data, size + 1), size)
 
 
-def _checked(data: bytes, size: int) -> bytes:
+def _check_unpacked_size(data: bytes, size: int) -> bytes:
     if len(data) > min(size, MAX_UNPACKED_BYTES):
         raise ReaderError(f'a chunk unpacks to more than {min(size, MAX_UNPACKED_BYTES)} bytes')
     return data

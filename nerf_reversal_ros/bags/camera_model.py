@@ -12,13 +12,13 @@ from nerf_reversal_ros.bags.image_decoding import camera_from_info
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError
 
-_COUNTS = (4, 5, 8, 12, 14)
+_COEFFICIENT_COUNTS = (4, 5, 8, 12, 14)
 """How many numbers of distortion OpenCV takes for a lens that is no fisheye."""
-_MODELS = ('', 'plumb_bob', 'rational_polynomial', 'equidistant')
+_DISTORTION_MODELS = ('', 'plumb_bob', 'rational_polynomial', 'equidistant')
 
 
 @dataclass(frozen=True)
-class Lens:
+class CameraModel:
     """Intrinsics as calibrated: a pinhole camera and the distortion on top of it."""
 
     camera: Camera
@@ -32,15 +32,19 @@ class Lens:
         """Return the picture (H, W, 3) that ``camera`` would have taken; black where unseen."""
         if not any(self.distortion):
             return rgb
-        return np.asarray(cv2.remap(rgb, *_maps(self), cv2.INTER_LINEAR), dtype=np.uint8)
+        return np.asarray(
+            cv2.remap(rgb, *_undistortion_maps(self), cv2.INTER_LINEAR), dtype=np.uint8
+        )
 
     def undistorted_depth(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the depth (h, w) that ``camera`` would have measured; 0 where unseen."""
         if not any(self.distortion):
             return depth
-        return np.asarray(cv2.remap(depth, *_maps(self), cv2.INTER_NEAREST), dtype=np.float32)
+        return np.asarray(
+            cv2.remap(depth, *_undistortion_maps(self), cv2.INTER_NEAREST), dtype=np.float32
+        )
 
-    def scaled_to(self, width: int, height: int) -> 'Lens':
+    def scaled_to(self, width: int, height: int) -> 'CameraModel':
         """
         Return the same view at another size.
 
@@ -57,10 +61,12 @@ class Lens:
                 f'{width}x{height} pixels are not the same view as {own.width}x{own.height}, their'
                 ' shapes differ: record depth that is aligned with the colour picture'
             )
-        return Lens(own.scaled_to(width, height), self.distortion, self.fisheye)
+        return CameraModel(own.scaled_to(width, height), self.distortion, self.fisheye)
 
 
-def lens_from_info(message: Any, width: int, height: int, *, rectified: bool = False) -> Lens:
+def camera_model_from_info(
+    message: Any, width: int, height: int, *, rectified: bool = False
+) -> CameraModel:
     """
     Read a CameraInfo, from a bag or live, for pictures of ``width`` x ``height`` pixels.
 
@@ -73,28 +79,28 @@ def lens_from_info(message: Any, width: int, height: int, *, rectified: bool = F
         is not known.
     """
     if rectified:
-        return Lens(camera_from_info(message, width, height, rectified=True))
+        return CameraModel(camera_from_info(message, width, height, rectified=True))
     model = message.distortion_model
     distortion = tuple(float(value) for value in getattr(message, 'd', ()))
-    if any(distortion) and model not in _MODELS:
+    if any(distortion) and model not in _DISTORTION_MODELS:
         raise ImageError(
             f'distortion model {model!r} of camera_info is not known: rectify the pictures first'
-            f' (image_proc), or use one of {", ".join(_MODELS[1:])}'
+            f' (image_proc), or use one of {", ".join(_DISTORTION_MODELS[1:])}'
         )
     if not np.all(np.isfinite(distortion)):
         raise ImageError(f'distortion {distortion} of camera_info is not finite: calibrate again')
     fisheye = model == 'equidistant'
     count = len(distortion)
-    if any(distortion) and (count < 4 if fisheye else count not in _COUNTS):
+    if any(distortion) and (count < 4 if fisheye else count not in _COEFFICIENT_COUNTS):
         raise ImageError(
             f'camera_info has {count} numbers of distortion for the model {model!r}: OpenCV knows'
-            f' {"4" if fisheye else ", ".join(map(str, _COUNTS))}, calibrate again'
+            f' {"4" if fisheye else ", ".join(map(str, _COEFFICIENT_COUNTS))}, calibrate again'
         )
-    return Lens(camera_from_info(message, width, height), distortion, fisheye)
+    return CameraModel(camera_from_info(message, width, height), distortion, fisheye)
 
 
 @lru_cache(maxsize=8)
-def _maps(lens: Lens) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _undistortion_maps(lens: CameraModel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     camera, size = lens.camera.matrix, (lens.camera.width, lens.camera.height)
     coefficients = np.array(lens.distortion)
     if lens.fisheye:

@@ -18,10 +18,10 @@ from nerf_reversal_ros.core.errors import ImageError
 MAX_PIXELS = 64_000_000
 """Pictures that claim more pixels than this are refused unread."""
 
-_COLOUR = {'rgb': (0, 1, 2), 'bgr': (2, 1, 0), 'rgba': (0, 1, 2), 'bgra': (2, 1, 0)}
+_CHANNEL_ORDERS = {'rgb': (0, 1, 2), 'bgr': (2, 1, 0), 'rgba': (0, 1, 2), 'bgra': (2, 1, 0)}
 _ENCODINGS: dict[str, tuple[DTypeLike, int, tuple[int, int, int]]] = {
-    **{f'{name}8': (np.uint8, len(name), order) for name, order in _COLOUR.items()},
-    **{f'{name}16': (np.uint16, len(name), order) for name, order in _COLOUR.items()},
+    **{f'{name}8': (np.uint8, len(name), order) for name, order in _CHANNEL_ORDERS.items()},
+    **{f'{name}16': (np.uint16, len(name), order) for name, order in _CHANNEL_ORDERS.items()},
     **{name: (np.uint8, 1, (0, 0, 0)) for name in ('mono8', '8UC1')},
     **{name: (np.uint16, 1, (0, 0, 0)) for name in ('mono16', '16UC1')},
 }
@@ -52,7 +52,7 @@ def rgb_from_message(message: Any) -> NDArray[np.uint8]:
     return _rgb_from_raw(message)
 
 
-def channels_of(message: Any, dtype: DTypeLike, channels: int) -> NDArray[Any]:
+def image_channels(message: Any, dtype: DTypeLike, channels: int) -> NDArray[Any]:
     """
     View the data of an Image as (H, W, channels) of ``dtype``, honouring step and byte order.
 
@@ -113,12 +113,12 @@ def _rgb_from_raw(message: Any) -> NDArray[np.uint8]:
         packed = _view(message, height, width, 2, np.dtype(np.uint8))
         if width % 2:
             raise ImageError(f'a picture in {encoding} has an even width, got {width}')
-        return _converted(packed, _YUV422[encoding])
+        return _convert_color(packed, _YUV422[encoding])
     if encoding in _YUV420:
         if width % 2 or height % 2:
             raise ImageError(f'a picture in {encoding} has even sides, got {width}x{height}')
         planes = _view(message, height * 3 // 2, width, 1, np.dtype(np.uint8))
-        return _converted(planes, _YUV420[encoding])
+        return _convert_color(planes, _YUV420[encoding])
     if encoding not in _ENCODINGS:
         known = ', '.join([*_ENCODINGS, *_YUV422, *_YUV420])
         raise ImageError(
@@ -126,7 +126,7 @@ def _rgb_from_raw(message: Any) -> NDArray[np.uint8]:
             f' {known}: convert it, with image_proc for instance'
         )
     dtype, channels, order = _ENCODINGS[encoding]
-    pixels = channels_of(message, dtype, channels)
+    pixels = image_channels(message, dtype, channels)
     if pixels.dtype.itemsize == 2:
         pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     if order == (0, 1, 2):
@@ -154,7 +154,7 @@ def _view(
     return np.ndarray((rows, width, channels), dtype, data, 0, strides)
 
 
-def _converted(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
+def _convert_color(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), code), dtype=np.uint8)
 
 
@@ -168,7 +168,7 @@ def rgb_from_bytes(data: bytes, form: str = '') -> NDArray[np.uint8]:
         When it is neither, damaged, or of an impossible size.
     """
     what = f'a compressed picture ({form or "no format"}, {len(data)} bytes)'
-    compressed_size(data, what)
+    encoded_image_size(data, what)
     pixels = np.frombuffer(data, np.uint8)
     try:
         bgr = cv2.imdecode(pixels, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -188,19 +188,19 @@ def _check_size(width: int, height: int, what: str) -> None:
         )
 
 
-def compressed_size(data: bytes, what: str) -> tuple[int, int]:
+def encoded_image_size(data: bytes, what: str) -> tuple[int, int]:
     """
     Return (width, height) that a PNG or JPEG claims, from its header alone.
 
     ``what`` names the picture in the ImageError that is raised if it is neither, cut off, empty,
     or claims more than `MAX_PIXELS`.
     """
-    width, height = _claimed_size(data, what)
+    width, height = _size_from_header(data, what)
     _check_size(width, height, what)
     return width, height
 
 
-def _claimed_size(data: bytes, what: str) -> tuple[int, int]:
+def _size_from_header(data: bytes, what: str) -> tuple[int, int]:
     if data.startswith(b'\x89PNG\r\n\x1a\n') and len(data) >= 24:
         width, height = struct.unpack('>II', data[16:24])
         return width, height

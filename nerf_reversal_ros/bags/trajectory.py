@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
-from nerf_reversal_ros.bags.bag_reader import Bag
+from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
-from nerf_reversal_ros.core.geometry import Array, inverse, pose_from_quaternion
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, pose_from_quaternion
 
 Stamps = NDArray[np.int64]
 
@@ -18,19 +18,19 @@ MAX_TF_GAP_NS = 1_000_000_000
 """TF is not interpolated over a longer silence."""
 
 
-class Track(NamedTuple):
+class Trajectory(NamedTuple):
     """Poses over time."""
 
     stamps_ns: Stamps
     """(N,), growing."""
-    poses: Array
+    poses: FloatArray
     """(N, 4, 4)."""
 
 
-class Poses(NamedTuple):
+class InterpolatedPoses(NamedTuple):
     """Poses at M asked times."""
 
-    poses: Array
+    poses: FloatArray
     """(M, 4, 4); meaningless where ``gap_ns`` is large."""
     gap_ns: Stamps
     """(M,) how far the nearest recorded pose is in time."""
@@ -40,7 +40,9 @@ class Poses(NamedTuple):
     """Messages left out because of NaN or a quaternion of length 0."""
 
 
-def poses_at(bag: Bag, config: CaptureConfig, stamps_ns: Stamps, image_frame: str) -> Poses:
+def camera_poses_at(
+    bag: BagReader, config: CaptureConfig, stamps_ns: Stamps, image_frame: str
+) -> InterpolatedPoses:
     """
     Read the camera's pose at the stamps of the pictures.
 
@@ -63,15 +65,15 @@ def poses_at(bag: Bag, config: CaptureConfig, stamps_ns: Stamps, image_frame: st
         If the bag has no such poses, or they are not of the camera.
     """
     if config.pose_topic:
-        track, frame, broken = _topic_track(bag, config.pose_topic, image_frame)
-        poses, gap_ns = interpolated(track, stamps_ns)
-        return Poses(poses, gap_ns, frame, broken)
+        track, frame, broken = _topic_trajectory(bag, config.pose_topic, image_frame)
+        poses, gap_ns = interpolate(track, stamps_ns)
+        return InterpolatedPoses(poses, gap_ns, frame, broken)
     if not config.tf_parent or not config.tf_child:
         raise ConfigError('pose_topic is empty, so set tf_parent and tf_child to frames of TF')
     return _tf_poses(bag, config.tf_parent, config.tf_child, stamps_ns)
 
 
-def interpolated(track: Track, at_ns: Stamps) -> tuple[Array, Stamps]:
+def interpolate(track: Trajectory, at_ns: Stamps) -> tuple[FloatArray, Stamps]:
     """
     Interpolate a track at some times; before its first and after its last pose, those hold.
 
@@ -97,7 +99,7 @@ def interpolated(track: Track, at_ns: Stamps) -> tuple[Array, Stamps]:
     return poses, gap_ns
 
 
-def _topic_track(bag: Bag, topic: str, image_frame: str) -> tuple[Track, str, int]:
+def _topic_trajectory(bag: BagReader, topic: str, image_frame: str) -> tuple[Trajectory, str, int]:
     kind = bag.require(topic, 'pose_topic', ('PoseStamped', 'Odometry'))
     stamps, values, frame, child = [], [], '', image_frame
     for raw in bag.messages([topic]):
@@ -106,7 +108,7 @@ def _topic_track(bag: Bag, topic: str, image_frame: str) -> tuple[Track, str, in
         if kind == 'Odometry':
             child, pose = message.child_frame_id, message.pose.pose
         stamps.append(raw.stamp_ns)
-        values.append(_seven(pose.position, pose.orientation))
+        values.append(_pose_values(pose.position, pose.orientation))
         frame = message.header.frame_id
     if not stamps:
         raise CaptureError(f'pose_topic {topic} has no message: record poses, or set TF frames')
@@ -115,7 +117,7 @@ def _topic_track(bag: Bag, topic: str, image_frame: str) -> tuple[Track, str, in
             f'the Odometry on {topic} is of the frame {child}, the pictures are of {image_frame}:'
             f' set pose_topic to nothing, tf_parent to {frame} and tf_child to {image_frame}'
         )
-    track, broken = _track(stamps, values)
+    track, broken = _make_trajectory(stamps, values)
     if broken * 2 > len(stamps):
         raise CaptureError(
             f'{broken} of {len(stamps)} poses on {topic} are NaN or have a quaternion of length'
@@ -124,9 +126,9 @@ def _topic_track(bag: Bag, topic: str, image_frame: str) -> tuple[Track, str, in
     return track, frame, broken
 
 
-def _tf_poses(bag: Bag, parent: str, child: str, stamps_ns: Stamps) -> Poses:
+def _tf_poses(bag: BagReader, parent: str, child: str, stamps_ns: Stamps) -> InterpolatedPoses:
     edges, broken = _tf_edges(bag)
-    chain = _chain(edges, parent, child)
+    chain = _frame_path(edges, parent, child)
     if chain is None:
         frames = sorted({frame for edge in edges for frame in edge})
         raise CaptureError(
@@ -141,7 +143,7 @@ def _tf_poses(bag: Bag, parent: str, child: str, stamps_ns: Stamps) -> Poses:
         if edge.static:
             step = np.repeat(edge.track.poses[:1], len(stamps_ns), axis=0)
         else:
-            step, gap = interpolated(edge.track, stamps_ns)
+            step, gap = interpolate(edge.track, stamps_ns)
             stamps = edge.track.stamps_ns
             after = np.searchsorted(stamps, stamps_ns)
             bracketed = (after > 0) & (after < len(stamps))
@@ -150,15 +152,15 @@ def _tf_poses(bag: Bag, parent: str, child: str, stamps_ns: Stamps) -> Poses:
                 bracketed &= stamps[after] - stamps[after - 1] <= MAX_TF_GAP_NS
             gap_ns = np.maximum(gap_ns, np.where(bracketed, 0, gap))
         poses = poses @ (step if down else inverse(step))
-    return Poses(poses, gap_ns, parent, broken)
+    return InterpolatedPoses(poses, gap_ns, parent, broken)
 
 
-class _Edge(NamedTuple):
-    track: Track
+class _TfEdge(NamedTuple):
+    track: Trajectory
     static: bool
 
 
-def _tf_edges(bag: Bag) -> tuple[dict[tuple[str, str], _Edge], int]:
+def _tf_edges(bag: BagReader) -> tuple[dict[tuple[str, str], _TfEdge], int]:
     found: dict[tuple[str, str], tuple[list[int], list[list[float]], bool]] = {}
     for raw in bag.messages(['/tf', '/tf_static']):
         for item in bag.decode(raw).transforms:
@@ -166,17 +168,19 @@ def _tf_edges(bag: Bag) -> tuple[dict[tuple[str, str], _Edge], int]:
             stamps, values, _ = found.setdefault(edge, ([], [], raw.topic == '/tf_static'))
             time = item.header.stamp
             stamps.append(time.sec * 1_000_000_000 + time.nanosec)
-            values.append(_seven(item.transform.translation, item.transform.rotation))
+            values.append(_pose_values(item.transform.translation, item.transform.rotation))
     edges, broken = {}, 0
     for edge, (stamps, values, static) in found.items():
-        track, bad = _track(stamps, values)
+        track, bad = _make_trajectory(stamps, values)
         broken += bad
         if len(track.stamps_ns):
-            edges[edge] = _Edge(track, static)
+            edges[edge] = _TfEdge(track, static)
     return edges, broken
 
 
-def _chain(edges: dict[tuple[str, str], _Edge], parent: str, child: str) -> list[str] | None:
+def _frame_path(
+    edges: dict[tuple[str, str], _TfEdge], parent: str, child: str
+) -> list[str] | None:
     """Find the frames from ``parent`` to ``child``, breadth first."""
     chains = [[parent.strip('/')]]
     seen = {parent.strip('/')}
@@ -192,11 +196,11 @@ def _chain(edges: dict[tuple[str, str], _Edge], parent: str, child: str) -> list
     return None
 
 
-def _seven(position: object, turn: object) -> list[float]:
+def _pose_values(position: object, turn: object) -> list[float]:
     return [getattr(position, name) for name in 'xyz'] + [getattr(turn, name) for name in 'xyzw']
 
 
-def _track(stamps: list[int], values: list[list[float]]) -> tuple[Track, int]:
+def _make_trajectory(stamps: list[int], values: list[list[float]]) -> tuple[Trajectory, int]:
     """Sort by stamp, drop repeated stamps and impossible poses (counted)."""
     numbers = np.array(values, dtype=np.float64).reshape(-1, 7)
     norm = np.linalg.norm(numbers[:, 3:], axis=1)
@@ -204,5 +208,5 @@ def _track(stamps: list[int], values: list[list[float]]) -> tuple[Track, int]:
     kept, first = np.unique(np.array(stamps, dtype=np.int64)[good], return_index=True)
     chosen = numbers[good][first]
     if not len(kept):
-        return Track(kept, np.empty((0, 4, 4))), len(stamps)
-    return Track(kept, pose_from_quaternion(chosen[:, :3], chosen[:, 3:])), int(np.sum(~good))
+        return Trajectory(kept, np.empty((0, 4, 4))), len(stamps)
+    return Trajectory(kept, pose_from_quaternion(chosen[:, :3], chosen[:, 3:])), int(np.sum(~good))

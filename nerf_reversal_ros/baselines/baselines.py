@@ -21,61 +21,61 @@ from nerf_reversal_ros.baselines.vlad import VladRetrieval
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
-from nerf_reversal_ros.core.geometry import Array, mean_pose
-from nerf_reversal_ros.core.progress import ProgressCallback, silent
+from nerf_reversal_ros.core.geometry import FloatArray, mean_pose
+from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 
 if TYPE_CHECKING:  # PyTorch is loaded where it is needed: names are known without it
-    from nerf_reversal_ros.baselines.inerf import Inerf
-    from nerf_reversal_ros.baselines.original_networks import Kind
+    from nerf_reversal_ros.baselines.inerf import INerf
+    from nerf_reversal_ros.baselines.original_networks import NetworkKind
     from nerf_reversal_ros.fields.voxel import VoxelField
 
-SAME_PLACE_M = 0.001
+SAME_POSITION_M = 0.001
 """The poses of one bag, read twice, are no further apart."""
-Locate = Callable[[Frame], Array | None]
+LocalizeFn = Callable[[Frame], FloatArray | None]
 """From a frame to map_from_camera (4, 4), or None where the method gives no answer."""
 
-INERF_PICTURES = 30
+MAX_INERF_IMAGES = 30
 """iNeRF takes seconds a picture."""
 
 DEG_PER_M = 100.0
 """For choosing the nearest reference pose: 5 degrees count as much as 5 centimetres."""
 
 
-class _Guess(Protocol):
+class _RegressedPoseProtocol(Protocol):
     @property
-    def map_from_camera(self) -> Array: ...
+    def map_from_camera(self) -> FloatArray: ...
 
 
-class Regresses(Protocol):
+class RegressorProtocol(Protocol):
     """The map's regressor, as far as baselines need it."""
 
-    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> _Guess:
+    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> _RegressedPoseProtocol:
         """Return a pose (4, 4) and what `retrieve` needs."""
 
-    def retrieve(self, regression: Any, count: int) -> Array:
+    def retrieve(self, regression: Any, count: int) -> FloatArray:
         """Return poses (K, 4, 4) of similar views, best first."""
 
 
 @dataclass(frozen=True)
-class Material:
+class BaselineInputs:
     """What baselines are made from."""
 
-    map_from_camera_walked: Array
+    map_from_camera_walked: FloatArray
     """(M, 4, 4) poses that the map was built from."""
-    regressor: Regresses
+    regressor: RegressorProtocol
     """The map's regressor."""
     reference: Capture | None = None
     """The pictures that the map was built from, with the convention of the map."""
-    progress: ProgressCallback = silent
+    progress: ProgressCallback = no_progress
     field: 'VoxelField | None' = None
     """The map's field."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A method that is ready to be asked: a `Locate`."""
+    """A method that is ready to be asked: a `LocalizeFn`."""
 
-    locate: Locate
+    locate: LocalizeFn
     kept_bytes: int | None = None
     """What it keeps of the walk; None where it stands on the map."""
     position_only: bool = False
@@ -85,7 +85,7 @@ class Baseline:
     costs: Mapping[str, float] = field(default_factory=dict)
     """``mapping_s`` and ``map_mb``: what it took to make it from the walk, and what it keeps."""
 
-    def __call__(self, frame: Frame) -> Array | None:
+    def __call__(self, frame: Frame) -> FloatArray | None:
         """Locate a frame; a picture that cannot be used has no answer."""
         try:
             return self.locate(frame)
@@ -93,23 +93,23 @@ class Baseline:
             return None
 
 
-def _mean_pose(material: Material) -> Baseline:
+def _mean_pose(material: BaselineInputs) -> Baseline:
     """Answer with the mean of the walked poses, whatever the picture shows."""
     mean = mean_pose(material.map_from_camera_walked)
     return Baseline(lambda frame: mean, mean.nbytes)
 
 
-def _nearest_reference(material: Material) -> Baseline:
+def _nearest_reference(material: BaselineInputs) -> Baseline:
     """Answer with the walked pose that is nearest to the truth: an oracle."""
     nearest = nearest_reference(material.map_from_camera_walked)
     kept = material.map_from_camera_walked.nbytes
     return Baseline(lambda frame: nearest(frame.map_from_camera), kept)
 
 
-def _pca_retrieval(material: Material) -> Baseline:
+def _pca_retrieval(material: BaselineInputs) -> Baseline:
     """Answer with the pose of the synthetic view whose PCA code is most alike."""
 
-    def locate(frame: Frame) -> Array | None:
+    def locate(frame: Frame) -> FloatArray | None:
         regressor = material.regressor
         (best,) = regressor.retrieve(regressor.regress(frame.rgb, frame.camera), 1)
         return best
@@ -117,98 +117,100 @@ def _pca_retrieval(material: Material) -> Baseline:
     return Baseline(locate)
 
 
-def _vlad_retrieval(material: Material) -> Baseline:
+def _vlad_retrieval(material: BaselineInputs) -> Baseline:
     """Answer with the pose of the most alike (SIFT, VLAD) of every fourth real picture."""
-    reference = _reference('vlad_retrieval', material)
+    reference = _require_reference('vlad_retrieval', material)
     index = VladRetrieval(reference, progress=material.progress)
     return Baseline(lambda frame: index.locate(frame.rgb), index.nbytes)
 
 
-def _sift_pnp(material: Material) -> Baseline:
+def _sift_pnp(material: BaselineInputs) -> Baseline:
     """Answer with SIFT + PnP against every tenth real picture, lifted with its depth."""
-    peer = SiftPnp(_reference('sift_pnp', material), progress=material.progress)
+    peer = SiftPnp(_require_reference('sift_pnp', material), progress=material.progress)
     return Baseline(lambda frame: peer.locate(frame.rgb, frame.camera), peer.nbytes)
 
 
-def _seed(kind: 'Kind') -> Callable[[Material], Baseline]:
+def _original_network(kind: 'NetworkKind') -> Callable[[BaselineInputs], Baseline]:
     """Answer with the position that a network of the seed project's recipe regresses."""
 
-    def make(material: Material) -> Baseline:
-        from nerf_reversal_ros.baselines.original_networks import SeedNetwork
+    def make(material: BaselineInputs) -> Baseline:
+        from nerf_reversal_ros.baselines.original_networks import OriginalNetwork
 
-        reference = _reference(f'seed_{kind}', material)
-        network = SeedNetwork(reference, kind, progress=material.progress)
+        reference = _require_reference(f'seed_{kind}', material)
+        network = OriginalNetwork(reference, kind, progress=material.progress)
         locate = network.locate
         return Baseline(lambda frame: locate(frame.rgb, frame.camera), network.nbytes, True)
 
     return make
 
 
-def _hloc_sift(material: Material) -> Baseline:
+def _hloc_sift(material: BaselineInputs) -> Baseline:
     """Answer with hloc's SIFT against points triangulated from every fourth real picture."""
     from nerf_reversal_ros.baselines.hloc_sift import HlocSift
 
-    peer = HlocSift(_reference('hloc_sift', material), progress=material.progress)
+    peer = HlocSift(_require_reference('hloc_sift', material), progress=material.progress)
     return Baseline(lambda frame: peer.locate(frame.rgb, frame.camera), peer.nbytes)
 
 
-def _inerf_prior(material: Material) -> Baseline:
+def _inerf_prior(material: BaselineInputs) -> Baseline:
     """Answer with what iNeRF makes of the regressor's pose."""
-    descent = _inerf('inerf_prior', material)
+    descent = _make_inerf('inerf_prior', material)
 
-    def locate(frame: Frame) -> Array:
+    def locate(frame: Frame) -> FloatArray:
         prior = material.regressor.regress(frame.rgb, frame.camera).map_from_camera
         return descent.refine(frame.rgb, frame.camera, prior, seed=frame.index)
 
-    return Baseline(locate, most_pictures=INERF_PICTURES)
+    return Baseline(locate, most_pictures=MAX_INERF_IMAGES)
 
 
-def _inerf_random(material: Material) -> Baseline:
+def _inerf_random(material: BaselineInputs) -> Baseline:
     """Answer with what iNeRF makes of a random pose of the walked volume."""
     from nerf_reversal_ros.baselines.inerf import random_pose
 
-    descent = _inerf('inerf_random', material)
+    descent = _make_inerf('inerf_random', material)
 
-    def locate(frame: Frame) -> Array:
+    def locate(frame: Frame) -> FloatArray:
         start = random_pose(material.map_from_camera_walked, np.random.default_rng(frame.index))
         return descent.refine(frame.rgb, frame.camera, start, seed=frame.index)
 
-    return Baseline(locate, most_pictures=INERF_PICTURES)
+    return Baseline(locate, most_pictures=MAX_INERF_IMAGES)
 
 
-def _reference(name: str, material: Material) -> Capture:
+def _require_reference(name: str, material: BaselineInputs) -> Capture:
     if material.reference is None:
         raise ConfigError(f'the baseline {name} needs --reference with the bag of the build')
     return material.reference
 
 
-def _inerf(name: str, material: Material) -> 'Inerf':
-    from nerf_reversal_ros.baselines.inerf import Inerf
+def _make_inerf(name: str, material: BaselineInputs) -> 'INerf':
+    from nerf_reversal_ros.baselines.inerf import INerf
 
     if material.field is None:
         raise ConfigError(f'the baseline {name} needs a map with a voxel field')
-    return Inerf(material.field)
+    return INerf(material.field)
 
 
-BASELINES: dict[str, Callable[[Material], Baseline]] = {
+BASELINES: dict[str, Callable[[BaselineInputs], Baseline]] = {
     'mean_pose': _mean_pose,
     'nearest_reference': _nearest_reference,
     'pca_retrieval': _pca_retrieval,
     'vlad_retrieval': _vlad_retrieval,
     'sift_pnp': _sift_pnp,
-    'seed_cnn': _seed('cnn'),
-    'seed_mlp': _seed('mlp'),
+    'seed_cnn': _original_network('cnn'),
+    'seed_mlp': _original_network('mlp'),
     'inerf_prior': _inerf_prior,
     'inerf_random': _inerf_random,
     'hloc_sift': _hloc_sift,
 }
-"""Every known baseline; each is made from `Material` once and then asked for every frame."""
+"""Every known baseline; each is made from `BaselineInputs` once and then asked for every frame."""
 
-NEED_REFERENCE = ('vlad_retrieval', 'sift_pnp', 'seed_cnn', 'seed_mlp', 'hloc_sift')
+REFERENCE_BASELINES = ('vlad_retrieval', 'sift_pnp', 'seed_cnn', 'seed_mlp', 'hloc_sift')
 """Those that need the real pictures of the build."""
 
 
-def made_baseline(name: str, material: Material, map_costs: Mapping[str, float]) -> Baseline:
+def create_baseline(
+    name: str, material: BaselineInputs, map_costs: Mapping[str, float]
+) -> Baseline:
     """Make a baseline and note its costs: the map's own where it stands on the map."""
     start = time.perf_counter()
     made = BASELINES[name](material)
@@ -218,9 +220,9 @@ def made_baseline(name: str, material: Material, map_costs: Mapping[str, float])
     return replace(made, costs={'mapping_s': took_s, 'map_mb': made.kept_bytes / 1e6})
 
 
-def obstacle(name: str, *, has_reference: bool) -> str:
+def missing_requirement(name: str, *, has_reference: bool) -> str:
     """Say what a baseline lacks, as the end of a sentence; nothing if it can be had."""
-    if name in NEED_REFERENCE and not has_reference:
+    if name in REFERENCE_BASELINES and not has_reference:
         return 'needs --reference with the bag of the build'
     if name == 'hloc_sift':
         try:
@@ -230,20 +232,20 @@ def obstacle(name: str, *, has_reference: bool) -> str:
     return ''
 
 
-def left_out(*, has_reference: bool) -> list[str]:
+def skipped_baselines(*, has_reference: bool) -> list[str]:
     """Say, for each obstacle, which baselines ``all`` goes without."""
-    lacks = {name: obstacle(name, has_reference=has_reference) for name in BASELINES}
+    lacks = {name: missing_requirement(name, has_reference=has_reference) for name in BASELINES}
     return [
         f'{", ".join(name for name, its in lacks.items() if its == lack)} left out: {lack}'
         for lack in dict.fromkeys(filter(None, lacks.values()))
     ]
 
 
-def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
+def parse_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
     """
     Return the names that ``all``, ``none`` or ``NAME,...`` stands for.
 
-    ``all`` leaves out those that have an `obstacle`.
+    ``all`` leaves out those that have an `missing_requirement`.
 
     Raises
     ------
@@ -253,7 +255,9 @@ def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
     if text == 'none':
         return ()
     if text == 'all':
-        return tuple(n for n in BASELINES if not obstacle(n, has_reference=has_reference))
+        return tuple(
+            n for n in BASELINES if not missing_requirement(n, has_reference=has_reference)
+        )
     names = tuple(dict.fromkeys(name.strip() for name in text.split(',') if name.strip()))
     for name in names:
         if name not in BASELINES:
@@ -262,13 +266,13 @@ def chosen_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
             raise ConfigError(
                 f'unknown baseline {name!r}: {guess}known are {", ".join(BASELINES)}, all, none'
             )
-        lacks = obstacle(name, has_reference=has_reference)
+        lacks = missing_requirement(name, has_reference=has_reference)
         if lacks:
             raise ConfigError(f'the baseline {name} {lacks}')
     return names
 
 
-def refuse_other_walk(reference: Capture, map_from_camera_walked: Array) -> None:
+def check_reference(reference: Capture, map_from_camera_walked: FloatArray) -> None:
     """
     Make sure that reference pictures are those that a map was built from.
 
@@ -279,7 +283,7 @@ def refuse_other_walk(reference: Capture, map_from_camera_walked: Array) -> None
     """
     known = cKDTree(reference.map_from_camera[:, :3, 3])
     away_m, _ = known.query(map_from_camera_walked[:, :3, 3])
-    found = int(np.sum(away_m < SAME_PLACE_M))
+    found = int(np.sum(away_m < SAME_POSITION_M))
     if 2 * found < len(away_m):
         raise CaptureError(
             f'{reference.source} is not the bag that the map was built from, only {found} of its'
@@ -287,15 +291,15 @@ def refuse_other_walk(reference: Capture, map_from_camera_walked: Array) -> None
         )
 
 
-def nearest_reference(map_from_camera_walked: Array) -> Callable[[Array], Array]:
+def nearest_reference(map_from_camera_walked: FloatArray) -> Callable[[FloatArray], FloatArray]:
     """Return a function from a true pose (4, 4) to the nearest of the walked ones (M, 4, 4)."""
     walked = np.asarray(map_from_camera_walked, dtype=np.float64)
 
-    def nearest(true: Array) -> Array:
+    def nearest(true: FloatArray) -> FloatArray:
         metres = np.linalg.norm(walked[:, :3, 3] - true[:3, 3], axis=1)
         turns = np.swapaxes(walked[:, :3, :3], 1, 2) @ true[:3, :3]
         degrees = np.degrees(Rotation.from_matrix(turns).magnitude())
-        found: Array = walked[np.argmin(metres * DEG_PER_M + degrees)]
+        found: FloatArray = walked[np.argmin(metres * DEG_PER_M + degrees)]
         return found
 
     return nearest

@@ -3,7 +3,7 @@ hloc with SIFT: points triangulated from real pictures, retrieval, matching and 
 
 P.-E. Sarlin et al., "From Coarse to Fine: Robust Hierarchical Localization at Large Scale", CVPR
 2019, as its public toolbox does it with SIFT. No depth is used. Of the reference pictures each
-`EVERY`-th is kept and paired with those near it that look the same way; features are matched as
+`REFERENCE_STRIDE`-th is kept and paired with those near it that look the same way; features are matched as
 mutual nearest neighbours with a ratio test, matches that the known poses contradict are left out,
 and COLMAP triangulates the others with these poses. A query is matched with the `CANDIDATES`
 pictures that look most alike, and COLMAP estimates its pose from the points that they see.
@@ -27,32 +27,32 @@ from numpy.typing import NDArray
 import pycolmap
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.baselines.vlad import Descriptors, each_nth, VladIndex
+from nerf_reversal_ros.baselines.vlad import Descriptors, every_nth_frame, VladIndex
 from nerf_reversal_ros.capture.capture import Capture
-from nerf_reversal_ros.capture.keypoints import match
+from nerf_reversal_ros.capture.keypoints import match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import Array, inverse
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.geometry import FloatArray, inverse
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 
-EVERY = 4
-FIRST_OCTAVE, CONTRAST = 0, 0.01
-NEIGHBOURS, SAME_WAY_DEG = 20, 30.0
+REFERENCE_STRIDE = 4
+FIRST_OCTAVE, PEAK_THRESHOLD = 0, 0.01
+MAX_NEIGHBORS, MAX_VIEW_ANGLE_DEG = 20, 30.0
 MIN_BASELINE_M = 1e-3
 """Rays from less far apart meet where rounding has it: in the eye, for one that turns only."""
 RATIO = 0.8
-EPIPOLAR_PX = 4.0
+MAX_EPIPOLAR_ERROR_PX = 4.0
 CANDIDATES = 10
-REPROJECTION_PX = 12.0
+MAX_REPROJECTION_ERROR_PX = 12.0
 MIN_INLIERS = 12
 
 
 @dataclass(frozen=True)
-class _View:
-    map_from_camera: Array
+class _ReferenceImage:
+    map_from_camera: FloatArray
     """(4, 4)."""
     camera: Camera
-    pixels: Array
+    pixels: FloatArray
     """(n, 2) of features, COLMAP's: the centre of the first pixel is at (0.5, 0.5)."""
     descriptors: Descriptors
     """(n, 128) their RootSIFT descriptors, of length 1."""
@@ -68,14 +68,14 @@ class HlocSift:
         If the capture's pictures have no features, or no points can be triangulated from them.
     """
 
-    def __init__(self, reference: Capture, *, progress: ProgressCallback = silent) -> None:
+    def __init__(self, reference: Capture, *, progress: ProgressCallback = no_progress) -> None:
         pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value  # it would tell each step
         options = pycolmap.FeatureExtractionOptions(use_gpu=False)
-        options.sift.first_octave, options.sift.peak_threshold = FIRST_OCTAVE, CONTRAST
+        options.sift.first_octave, options.sift.peak_threshold = FIRST_OCTAVE, PEAK_THRESHOLD
         self._extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
         views = []
-        for frame in each_nth(reference, EVERY, 'hloc_sift', progress):
-            view = _View(frame.map_from_camera, frame.camera, *self._features(frame.rgb))
+        for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'hloc_sift', progress):
+            view = _ReferenceImage(frame.map_from_camera, frame.camera, *self._features(frame.rgb))
             if len(view.pixels) >= MIN_INLIERS:
                 views.append(view)
         if not views:
@@ -83,8 +83,8 @@ class HlocSift:
                 f'no picture of {reference.source} has SIFT features: hloc_sift needs a reference'
                 ' with texture'
             )
-        matches = _matched(views, progress)
-        self._seen, self._points = _triangulated(views, matches)
+        matches = _match_pairs(views, progress)
+        self._seen, self._points = _triangulate(views, matches)
         if not len(self._points):
             raise CaptureError(
                 f'no point can be triangulated from the pictures of {reference.source}: hloc_sift'
@@ -95,19 +95,19 @@ class HlocSift:
         kept: list[NDArray[Any]] = [self._points, *self._seen, *self._descriptors]
         self.nbytes = self._index.nbytes + sum(part.nbytes for part in kept)
 
-    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> Array | None:
+    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray | None:
         """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
         pixels, descriptors = self._features(rgb)
         if len(pixels) < MIN_INLIERS:
             return None
         found = []
         for k in self._index.most_alike(descriptors, CANDIDATES):
-            mine, theirs = match(descriptors, self._descriptors[k], RATIO).T
+            mine, theirs = match_descriptors(descriptors, self._descriptors[k], RATIO).T
             found.append(np.column_stack([mine, self._seen[k][theirs]]))
         pairs = np.unique(np.concatenate(found), axis=0)
         mine, points = pairs[pairs[:, 1] >= 0].T
         estimation = pycolmap.AbsolutePoseEstimationOptions()
-        estimation.ransac.max_error = REPROJECTION_PX
+        estimation.ransac.max_error = MAX_REPROJECTION_ERROR_PX
         estimation.ransac.random_seed = 0
         answer = pycolmap.estimate_and_refine_absolute_pose(
             pixels[mine], self._points[points], _colmap_camera(camera), estimation
@@ -117,7 +117,7 @@ class HlocSift:
         camera_from_map = np.vstack([answer['cam_from_world'].matrix(), [0.0, 0.0, 0.0, 1.0]])
         return inverse(camera_from_map)
 
-    def _features(self, rgb: NDArray[np.uint8]) -> tuple[Array, Descriptors]:
+    def _features(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, Descriptors]:
         """Return pixels (n, 2) and descriptors (n, 128) of a picture (H, W, 3)."""
         grey = pycolmap.Bitmap.from_array(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
         keypoints, descriptors = self._extractor.extract(grey)
@@ -126,34 +126,38 @@ class HlocSift:
         return pixels, words / np.maximum(np.linalg.norm(words, axis=1, keepdims=True), 1e-9)
 
 
-def _matched(
-    views: list[_View], progress: ProgressCallback
+def _match_pairs(
+    views: list[_ReferenceImage], progress: ProgressCallback
 ) -> dict[tuple[int, int], NDArray[np.int64]]:
     """Match the features of views near each other; keep (K, 2) that agree with the poses."""
-    pairs = _pairs(np.stack([view.map_from_camera for view in views]))
+    pairs = _select_pairs(np.stack([view.map_from_camera for view in views]))
     matches = {}
     for number, (a, b) in enumerate(pairs):
-        found = match(views[a].descriptors, views[b].descriptors, RATIO)
-        matches[a, b] = found[_epipolar_px(views[a], views[b], found) < EPIPOLAR_PX]
+        found = match_descriptors(views[a].descriptors, views[b].descriptors, RATIO)
+        matches[a, b] = found[
+            _epipolar_errors_px(views[a], views[b], found) < MAX_EPIPOLAR_ERROR_PX
+        ]
         progress(Progress('hloc_sift pairs', number + 1, len(pairs)))
     return matches
 
 
-def _pairs(map_from_camera: Array) -> list[tuple[int, int]]:
+def _select_pairs(map_from_camera: FloatArray) -> list[tuple[int, int]]:
     """Pair each of some poses (N, 4, 4) with the nearest others that look the same way."""
     places, rotations = map_from_camera[:, :3, 3], map_from_camera[:, :3, :3]
     pairs = set()
     for a in range(len(places)):
         turns = Rotation.from_matrix(rotations[a].T @ rotations).magnitude()
         away = np.linalg.norm(places - places[a], axis=1)
-        usable = (away > MIN_BASELINE_M) & (turns < np.radians(SAME_WAY_DEG))
+        usable = (away > MIN_BASELINE_M) & (turns < np.radians(MAX_VIEW_ANGLE_DEG))
         near = np.argsort(away)
-        near = near[usable[near]][:NEIGHBOURS]
+        near = near[usable[near]][:MAX_NEIGHBORS]
         pairs |= {(min(a, b), max(a, b)) for b in near.tolist()}
     return sorted(pairs)
 
 
-def _epipolar_px(a: _View, b: _View, matches: NDArray[np.int64]) -> Array:
+def _epipolar_errors_px(
+    a: _ReferenceImage, b: _ReferenceImage, matches: NDArray[np.int64]
+) -> FloatArray:
     """Return how far (K,) [px] matches (K, 2) are from each other's epipolar lines, at worst."""
     b_from_a = inverse(b.map_from_camera) @ a.map_from_camera
     x, y, z = b_from_a[:3, 3]
@@ -170,9 +174,9 @@ def _epipolar_px(a: _View, b: _View, matches: NDArray[np.int64]) -> Array:
     return off / np.minimum(*widths)
 
 
-def _triangulated(
-    views: list[_View], matches: dict[tuple[int, int], NDArray[np.int64]]
-) -> tuple[list[NDArray[np.int64]], Array]:
+def _triangulate(
+    views: list[_ReferenceImage], matches: dict[tuple[int, int], NDArray[np.int64]]
+) -> tuple[list[NDArray[np.int64]], FloatArray]:
     """Return which point, or -1, each view's features (n,) see, and the points (P, 3) [m]."""
     posed = pycolmap.Reconstruction()
     with TemporaryDirectory() as folder:

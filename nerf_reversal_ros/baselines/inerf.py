@@ -20,40 +20,40 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.capture.image_resampling import warp
+from nerf_reversal_ros.capture.image_resampling import resample_to_camera
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import Array, orthonormalized
+from nerf_reversal_ros.core.geometry import FloatArray, orthonormalize
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
 
 STEPS, RAYS = 150, 512
-LEARNING_RATE, LAST_RATE = 0.02, 0.001
+LEARNING_RATE, FINAL_LEARNING_RATE = 0.02, 0.001
 """Of the first and of the last step: Adam moves by about that much [m, rad] in each."""
 LONGER_SIDE_PX = 320
-FEATURES, CONTRAST = 500, 0.04
+MAX_FEATURES, CONTRAST_THRESHOLD = 500, 0.04
 DILATIONS = 3
 """So many times is the region of interest points grown by a square of 5 pixels."""
 CELLS_PER_RAY = 10
-MIN_SPREAD = 0.02
+MIN_COLOR_STD = 0.02
 """Renders flatter than this are not stretched further."""
 
 
-class Inerf:
+class INerf:
     """Descends from a first pose to one at which a field looks like a picture."""
 
     def __init__(self, field: VoxelField) -> None:
         self._field = field
-        self._detect = KeypointDetector(FEATURES, CONTRAST)
+        self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
 
     def refine(
         self,
         rgb: NDArray[np.uint8],
         camera: Camera,
-        map_from_camera: Array,
+        map_from_camera: FloatArray,
         *,
         steps: int = STEPS,
         seed: int = 0,
-    ) -> Array:
+    ) -> FloatArray:
         """
         Return the pose (4, 4) that is reached from ``map_from_camera`` (4, 4).
 
@@ -79,21 +79,21 @@ class Inerf:
         ahead = start @ pivot.float().to(rays.device)
         twist = torch.zeros(6, device=self._field.device, requires_grad=True)
         optimizer = torch.optim.Adam([twist], LEARNING_RATE)
-        decay = (LAST_RATE / LEARNING_RATE) ** (1 / max(1, steps - 1))
+        decay = (FINAL_LEARNING_RATE / LEARNING_RATE) ** (1 / max(1, steps - 1))
         schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, decay)
         draw = torch.Generator().manual_seed(seed)
         for _ in range(steps):
             chosen = torch.randint(len(rays), (RAYS,), generator=draw).to(rays.device)
-            pose = ahead @ exponential(twist) @ back
+            pose = ahead @ se3_exp(twist) @ back
             directions = rays[chosen] @ pose[:3, :3].T
-            seen = composite(self._field, pose[:3, 3].expand_as(directions), directions)
-            loss = _unlikeness(seen, colours[chosen])
+            seen = render_rays(self._field, pose[:3, 3].expand_as(directions), directions)
+            loss = _photometric_loss(seen, colours[chosen])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-        moved = pivot @ exponential(twist.detach().cpu().double()) @ pivot.inverse()
-        return orthonormalized(map_from_camera @ moved.numpy())
+        moved = pivot @ se3_exp(twist.detach().cpu().double()) @ pivot.inverse()
+        return orthonormalize(map_from_camera @ moved.numpy())
 
     def _depth(self, start: Tensor, rays: Tensor) -> float:
         """Return how far ahead [m] the field shows matter; 1 where it shows none."""
@@ -105,7 +105,7 @@ class Inerf:
     def _pixels(self, rgb: NDArray[np.uint8], camera: Camera) -> tuple[Tensor, Tensor]:
         """Return rays (N, 3) in the camera and colours (N, 3) of what is near interest points."""
         small = camera.shrunk_to(LONGER_SIDE_PX)
-        picture = warp(rgb, camera, small).rgb
+        picture = resample_to_camera(rgb, camera, small).rgb
         region = np.zeros(picture.shape[:2], np.uint8)
         columns, rows = np.rint(self._detect(picture).pixels).astype(int).T
         region[rows.clip(0, small.height - 1), columns.clip(0, small.width - 1)] = 1
@@ -119,15 +119,15 @@ class Inerf:
         )
 
 
-def random_pose(map_from_camera_walked: Array, rng: np.random.Generator) -> Array:
+def random_pose(map_from_camera_walked: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Draw a place in the box around the walked poses (M, 4, 4), turned as one of them: (4, 4)."""
     walked = map_from_camera_walked
-    drawn: Array = walked[rng.integers(len(walked))].copy()
+    drawn: FloatArray = walked[rng.integers(len(walked))].copy()
     drawn[:3, 3] = rng.uniform(walked[:, :3, 3].min(0), walked[:, :3, 3].max(0))
     return drawn
 
 
-def composite(field: VoxelField, origins: Tensor, directions: Tensor) -> Tensor:
+def render_rays(field: VoxelField, origins: Tensor, directions: Tensor) -> Tensor:
     """
     Return colours (R, 3) along rays, differentiable in the rays.
 
@@ -139,7 +139,7 @@ def composite(field: VoxelField, origins: Tensor, directions: Tensor) -> Tensor:
     directions : (R, 3) tensor
         Of any length.
     """
-    times, steps = _samples(field, origins.detach(), directions.detach())
+    times, steps = _sample_rays(field, origins.detach(), directions.detach())
     valid = steps > 0
     rays = valid.nonzero()[:, 0]
     points = origins[rays] + directions[rays] * times[valid][:, None]
@@ -155,7 +155,7 @@ def composite(field: VoxelField, origins: Tensor, directions: Tensor) -> Tensor:
     return rgb + light[:, -1:] * field.background.view(-1, 3)[cells]
 
 
-def exponential(twist: Tensor) -> Tensor:
+def se3_exp(twist: Tensor) -> Tensor:
     """Return the rigid motion (4, 4) of a twist (6,): translation [m], rotation vector [rad]."""
     x, y, z, a, b, c = twist.unbind()
     zero = torch.zeros_like(x)
@@ -163,15 +163,15 @@ def exponential(twist: Tensor) -> Tensor:
     return torch.linalg.matrix_exp(torch.stack(rows).view(4, 4))
 
 
-def _unlikeness(seen: Tensor, colours: Tensor) -> Tensor:
+def _photometric_loss(seen: Tensor, colours: Tensor) -> Tensor:
     """Compare colours (R, 3), each channel of what is seen given mean and spread of the other."""
-    gain = colours.std(0) / seen.std(0).clamp(min=MIN_SPREAD)
+    gain = colours.std(0) / seen.std(0).clamp(min=MIN_COLOR_STD)
     matched = (seen - seen.mean(0)) * gain + colours.mean(0)
     return torch.nn.functional.mse_loss(matched, colours)
 
 
 @torch.no_grad()
-def _samples(field: VoxelField, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+def _sample_rays(field: VoxelField, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Return times and step lengths (R, M) of samples up to where it is dark; step 0: none."""
     count, device = len(origins), origins.device
     times = torch.zeros(count, CELLS_PER_RAY * SAMPLES_PER_CELL, device=device)

@@ -27,15 +27,15 @@ import torch
 from torch import nn, Tensor
 
 from nerf_reversal_ros.capture.capture import Capture
-from nerf_reversal_ros.capture.held_out import held_out_frames
-from nerf_reversal_ros.capture.image_resampling import warp
+from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.image_resampling import resample_to_camera
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import Array, mean_pose
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.geometry import FloatArray, mean_pose
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.regressor.image_codec import Pca
 
-Kind = Literal['cnn', 'mlp']
+NetworkKind = Literal['cnn', 'mlp']
 
 LONGER_SIDE_PX = 192
 COMPONENTS = 150
@@ -43,19 +43,19 @@ EPOCHS, PATIENCE = 200, 20
 BATCH = 64
 LEARNING_RATE = 1e-3
 DROPOUT = 0.25
-VALIDATION_SHARE = 0.12
-MIN_PICTURES = 16
+VALIDATION_FRACTION = 0.12
+MIN_IMAGES = 16
 
 
 @dataclass(frozen=True)
-class _Lessons:
+class _Samples:
     codes: Tensor
     """(N, K) PCA codes; pictures are rebuilt from them when they are needed."""
     positions: Tensor
     """(N, 3) standardized."""
 
 
-class SeedNetwork:
+class OriginalNetwork:
     """
     A network of the seed's recipe, trained on a capture; the same one each time.
 
@@ -84,15 +84,15 @@ class SeedNetwork:
     def __init__(
         self,
         reference: Capture,
-        kind: Kind,
+        kind: NetworkKind,
         *,
         epochs: int = EPOCHS,
-        progress: ProgressCallback = silent,
+        progress: ProgressCallback = no_progress,
     ) -> None:
         count = len(reference)
-        if count < MIN_PICTURES:
+        if count < MIN_IMAGES:
             raise CaptureError(
-                f'{reference.source} has {count} pictures: seed_{kind} needs {MIN_PICTURES} at'
+                f'{reference.source} has {count} pictures: seed_{kind} needs {MIN_IMAGES} at'
                 ' least to learn from'
             )
         self._name = f'seed_{kind}'
@@ -104,16 +104,16 @@ class SeedNetwork:
             pictures[number] = self._picture(frame.rgb, frame.camera)
             progress(Progress(f'{self._name} reference', number + 1, count))
         positions = torch.from_numpy(reference.map_from_camera[:, :3, 3]).float()
-        held_out = torch.from_numpy(held_out_frames(count, VALIDATION_SHARE))
+        held_out = torch.from_numpy(held_out_mask(count, VALIDATION_FRACTION))
         self._centre = positions[~held_out].mean(0)
         self._spread_m = float((positions[~held_out] - self._centre).norm(dim=1).mean())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self._pca = _pca(pictures[~held_out])
+            self._pca = _fit_pca(pictures[~held_out])
             shape = (3, self._camera.height, self._camera.width)
-            self._network = seed_layers(kind, shape)
+            self._network = original_layers(kind, shape)
             learned, held = (
-                _Lessons(
+                _Samples(
                     self._pca.codes(pictures[part].float() / 255.0),
                     (positions[part] - self._centre) / self._spread_m,
                 )
@@ -126,7 +126,7 @@ class SeedNetwork:
         self.nbytes = sum(tensor.nbytes for tensor in kept)
 
     @torch.inference_mode()
-    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> Array:
+    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray:
         """Return map_from_camera (4, 4) of a picture (H, W, 3), its rotation always the same."""
         picture = self._picture(rgb, camera).float()[None] / 255.0
         position = self._forward(self._pca.codes(picture))[0] * self._spread_m + self._centre
@@ -136,7 +136,11 @@ class SeedNetwork:
 
     def _picture(self, rgb: NDArray[np.uint8], camera: Camera) -> Tensor:
         """Flatten a picture (H, W, 3), seen by the small camera, to (3 * h * w,) uint8."""
-        return torch.from_numpy(warp(rgb, camera, self._camera).rgb).permute(2, 0, 1).flatten()
+        return (
+            torch.from_numpy(resample_to_camera(rgb, camera, self._camera).rgb)
+            .permute(2, 0, 1)
+            .flatten()
+        )
 
     def _forward(self, codes: Tensor) -> Tensor:
         """Take codes (N, K), by way of the pictures rebuilt from them, to positions (N, 3)."""
@@ -146,7 +150,7 @@ class SeedNetwork:
         return positions
 
     def _train(
-        self, learned: _Lessons, held: _Lessons, epochs: int, progress: ProgressCallback
+        self, learned: _Samples, held: _Samples, epochs: int, progress: ProgressCallback
     ) -> float:
         """Descend until the validation stretch no longer profits; return its error [m]."""
         optimizer = torch.optim.Adam(self._network.parameters(), LEARNING_RATE)
@@ -178,14 +182,14 @@ class SeedNetwork:
         return best[1]
 
     @torch.inference_mode()
-    def _validated(self, held: _Lessons) -> tuple[float, float]:
+    def _validated(self, held: _Samples) -> tuple[float, float]:
         """Return loss and mean distance [m] on the validation stretch."""
         found = torch.cat([self._forward(codes) for codes in held.codes.split(BATCH)])
         miss = found - held.positions
         return float(miss.square().mean()), float(miss.norm(dim=1).mean()) * self._spread_m
 
 
-def _pca(pictures: Tensor) -> Pca:
+def _fit_pca(pictures: Tensor) -> Pca:
     """Learn the PCA of flat uint8 pictures (N, D), scaled to [0, 1]."""
     data = pictures.float() / 255.0
     mean = data.mean(0)
@@ -197,7 +201,7 @@ def _pca(pictures: Tensor) -> Pca:
     return Pca(mean, variance, variance.cumsum(0) / total, components.T.contiguous())
 
 
-def seed_layers(kind: Kind, shape: tuple[int, ...], outputs: int = 3) -> nn.Sequential:
+def original_layers(kind: NetworkKind, shape: tuple[int, ...], outputs: int = 3) -> nn.Sequential:
     """
     Make the layers of the recipe; inputs (N, *shape) in, (N, outputs) out.
 

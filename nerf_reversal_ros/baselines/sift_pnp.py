@@ -17,26 +17,32 @@ import numpy as np
 from numpy.typing import NDArray
 import poselib
 
-from nerf_reversal_ros.baselines.vlad import CONTRAST, Descriptors, each_nth, FEATURES, VladIndex
+from nerf_reversal_ros.baselines.vlad import (
+    CONTRAST_THRESHOLD,
+    Descriptors,
+    every_nth_frame,
+    MAX_FEATURES,
+    VladIndex,
+)
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import Array, inverse, transform
-from nerf_reversal_ros.core.progress import ProgressCallback, silent
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
+from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.localization.refinement import poselib_camera
 
-EVERY = 10
+REFERENCE_STRIDE = 10
 """Of the pictures of a walk each tenth is kept."""
 CANDIDATES = 5
 RATIO = 0.8
-REPROJECTION_PX = 3.0
+MAX_REPROJECTION_ERROR_PX = 3.0
 MIN_INLIERS = 12
 
 
 @dataclass(frozen=True)
-class _View:
-    points: Array
+class _ReferenceImage:
+    points: FloatArray
     """(n, 3) features of one reference picture in the map [m]."""
     descriptors: Descriptors
     """(n, 128) their RootSIFT descriptors, of length 1."""
@@ -52,10 +58,10 @@ class SiftPnp:
         If no picture of the capture has features with depth.
     """
 
-    def __init__(self, reference: Capture, *, progress: ProgressCallback = silent) -> None:
-        self._detect = KeypointDetector(FEATURES, CONTRAST)
+    def __init__(self, reference: Capture, *, progress: ProgressCallback = no_progress) -> None:
+        self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
         views = []
-        for frame in each_nth(reference, EVERY, 'sift_pnp', progress):
+        for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'sift_pnp', progress):
             view = self._lifted(frame)
             if len(view.points) >= MIN_INLIERS:
                 views.append(view)
@@ -69,7 +75,7 @@ class SiftPnp:
         kept = [part.nbytes for view in views for part in (view.points, view.descriptors)]
         self.nbytes = self._index.nbytes + sum(kept)
 
-    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> Array | None:
+    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray | None:
         """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
         pixels, _, descriptors = self._detect(rgb)
         if len(pixels) < MIN_INLIERS:
@@ -80,13 +86,13 @@ class SiftPnp:
         points = np.concatenate(
             [self._views[k].points[match] for k, (_, match) in zip(alike, found, strict=True)]
         )
-        return _pnp(points, matched, camera)
+        return _solve_pnp(points, matched, camera)
 
-    def _lifted(self, frame: Frame) -> _View:
+    def _lifted(self, frame: Frame) -> _ReferenceImage:
         """Take the features of a frame that have depth to the map."""
         pixels, _, descriptors = self._detect(frame.rgb)
         if frame.depth is None or frame.depth_camera is None:
-            return _View(np.empty((0, 3)), descriptors[:0])
+            return _ReferenceImage(np.empty((0, 3)), descriptors[:0])
         focal = np.array([frame.camera.fx, frame.camera.fy])
         rays = (pixels - [frame.camera.cx, frame.camera.cy]) / focal
         rays = np.hstack([rays, np.ones((len(rays), 1))])
@@ -96,8 +102,8 @@ class SiftPnp:
         depth = np.zeros(len(rays))
         depth[inside] = frame.depth[where[inside, 1], where[inside, 0]]
         known = depth > 0
-        points = transform(frame.map_from_camera, rays[known] * depth[known, None])
-        return _View(points, descriptors[known])
+        points = transform_points(frame.map_from_camera, rays[known] * depth[known, None])
+        return _ReferenceImage(points, descriptors[known])
 
 
 def _matches(
@@ -115,11 +121,11 @@ def _matches(
     return kept, best[kept]
 
 
-def _pnp(points: Array, pixels: Array, camera: Camera) -> Array | None:
+def _solve_pnp(points: FloatArray, pixels: FloatArray, camera: Camera) -> FloatArray | None:
     """Estimate the pose by LO-RANSAC and refine it on the inliers, with the same library as us."""
     if len(points) < MIN_INLIERS:
         return None
-    ransac = {'max_reproj_error': REPROJECTION_PX, 'max_iterations': 5000, 'seed': 0}
+    ransac = {'max_reproj_error': MAX_REPROJECTION_ERROR_PX, 'max_iterations': 5000, 'seed': 0}
     loss = {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
     found, info = poselib.estimate_absolute_pose(
         pixels + 0.5, points, poselib_camera(camera), ransac, loss

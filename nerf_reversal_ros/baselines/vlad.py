@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 
 Descriptors = NDArray[np.float32]
 
-EVERY = 4
+REFERENCE_STRIDE = 4
 """Of the pictures of a walk each fourth is kept."""
-FEATURES, CONTRAST = 1500, 0.04
-WORDS = 32
+MAX_FEATURES, CONTRAST_THRESHOLD = 1500, 0.04
+VOCABULARY_SIZE = 32
 
 
 class VladIndex:
@@ -39,7 +39,7 @@ class VladIndex:
     """
 
     def __init__(self, pictures: Sequence[Descriptors]) -> None:
-        self._words = _words(np.concatenate(pictures))
+        self._words = _cluster_words(np.concatenate(pictures))
         self._vlads = np.stack([self._vlad(descriptors) for descriptors in pictures])
 
     @property
@@ -74,10 +74,10 @@ class VladRetrieval:
         If no picture of the capture has features.
     """
 
-    def __init__(self, reference: Capture, *, progress: ProgressCallback = silent) -> None:
-        self._detect = KeypointDetector(FEATURES, CONTRAST)
+    def __init__(self, reference: Capture, *, progress: ProgressCallback = no_progress) -> None:
+        self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
         pictures, poses = [], []
-        for frame in each_nth(reference, EVERY, 'vlad_retrieval', progress):
+        for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'vlad_retrieval', progress):
             descriptors = self._detect(frame.rgb).descriptors
             if len(descriptors):
                 pictures.append(descriptors)
@@ -91,16 +91,16 @@ class VladRetrieval:
         self._poses = np.stack(poses)
         self.nbytes = self._index.nbytes + self._poses.nbytes
 
-    def locate(self, rgb: NDArray[np.uint8]) -> Array | None:
+    def locate(self, rgb: NDArray[np.uint8]) -> FloatArray | None:
         """Return map_from_camera (4, 4) of the picture most like one (H, W, 3), or None."""
         descriptors = self._detect(rgb).descriptors
         if not len(descriptors):
             return None
-        found: Array = self._poses[self._index.most_alike(descriptors, 1)[0]]
+        found: FloatArray = self._poses[self._index.most_alike(descriptors, 1)[0]]
         return found
 
 
-def each_nth(
+def every_nth_frame(
     reference: Capture, every: int, name: str, progress: ProgressCallback
 ) -> Iterator[Frame]:
     """Go through each ``every``-th frame of what a peer of that name learns from."""
@@ -110,12 +110,12 @@ def each_nth(
         progress(Progress(f'{name} reference', number + 1, len(reference)))
 
 
-def _words(descriptors: Descriptors) -> Descriptors:
+def _cluster_words(descriptors: Descriptors) -> Descriptors:
     """Cluster descriptors (n, 128) to visual words (WORDS, 128), always the same ones."""
     cv2.setRNGSeed(0)
     sample = descriptors[:: max(1, len(descriptors) // 20000)]
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
-    count = min(WORDS, len(sample))
+    count = min(VOCABULARY_SIZE, len(sample))
     _, _, centres = cv2.kmeans(sample, count, None, stop, 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
     unit: Descriptors = centres / np.linalg.norm(centres, axis=1, keepdims=True)
     return unit

@@ -14,28 +14,31 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.bag_index import nearest, Place, Scan, scan_bag
-from nerf_reversal_ros.bags.bag_reader import Bag, Raw
-from nerf_reversal_ros.bags.camera_model import Lens
+from nerf_reversal_ros.bags.bag_index import BagIndex, index_bag, MessageRef, nearest_stamp_indices
+from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
+from nerf_reversal_ros.bags.camera_model import CameraModel
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
-from nerf_reversal_ros.bags.trajectory import poses_at
+from nerf_reversal_ros.bags.trajectory import camera_poses_at
 from nerf_reversal_ros.capture.frame_selection import is_blurred, is_duplicate
-from nerf_reversal_ros.capture.gravity_alignment import floor_normal, solve_up
+from nerf_reversal_ros.capture.gravity_alignment import (
+    estimate_floor_normal,
+    estimate_gravity_alignment,
+)
 from nerf_reversal_ros.capture.pose_convention import (
-    AXES,
-    choose_axes,
-    Convention,
-    DepthView,
-    measure_conventions,
+    DepthImage,
+    POSE_CONVENTIONS,
+    PoseConvention,
+    reprojection_errors,
+    select_convention,
     world_from_camera,
 )
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.progress import ProgressCallback, silent
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,12 @@ class Frame:
     """(h, w) metres along the optical z axis, 0 unknown; same view as ``rgb``, own size."""
     depth_camera: Camera | None
     """Intrinsics at the size of ``depth``."""
-    map_from_camera: Array
+    map_from_camera: FloatArray
     """(4, 4) pose of the optical camera frame in the map."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class StampedImage:
     """A colour picture of a bag, without a pose."""
 
     stamp_ns: int
@@ -70,12 +73,12 @@ class Picture:
     """Intrinsics at the size of ``rgb``."""
 
 
-class Record(NamedTuple):
+class FrameEntry(NamedTuple):
     """Where the messages of one frame are in the bag."""
 
-    colour: Place
-    depth: Place | None
-    lens: Lens
+    colour: MessageRef
+    depth: MessageRef | None
+    lens: CameraModel
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,9 @@ class Capture:
         self,
         source: Path,
         config: CaptureConfig,
-        records: list[Record],
-        map_from_camera: Array,
-        convention: Convention,
+        records: list[FrameEntry],
+        map_from_camera: FloatArray,
+        convention: PoseConvention,
         counts: dict[str, int],
         depth_correction: DepthCorrection = DepthCorrection(),
     ) -> None:
@@ -128,7 +131,7 @@ class Capture:
         """Applied to the depth of all frames."""
         self._config = config
         self._records = records
-        self._bag: Bag | None = None
+        self._bag: BagReader | None = None
 
     def with_depth(self, correction: DepthCorrection) -> 'Capture':
         """Return the same capture with another correction of its depth."""
@@ -160,25 +163,25 @@ class Capture:
         if not 0 <= index < len(self):
             raise IndexError(f'frame {index} of a capture of {len(self)} frames')
         if self._bag is None:
-            self._bag = Bag(self.source)
+            self._bag = BagReader(self.source)
         record = self._records[index]
-        colour = _read(self._bag, record.colour)
-        depth = record.depth and _read(self._bag, record.depth)
+        colour = _read_message(self._bag, record.colour)
+        depth = record.depth and _read_message(self._bag, record.depth)
         return self._frame(self._bag, index, colour, depth)
 
     def __iter__(self) -> Iterator[Frame]:
         """Read all frames in order, in one pass through the bag."""
-        uses: dict[Place, int] = {}
+        uses: dict[MessageRef, int] = {}
         for record in self._records:
             for place in (record.colour, record.depth):
                 if place is not None:
                     uses[place] = uses.get(place, 0) + 1
-        waiting: dict[Place, Raw] = {}
+        waiting: dict[MessageRef, RawMessage] = {}
         index = 0
         topics = [self._config.image_topic, self._config.depth_topic]
-        with Bag(self.source) as bag:
+        with BagReader(self.source) as bag:
             for raw in bag.messages(topics):
-                place = Place.of(raw)
+                place = MessageRef.of(raw)
                 if place in uses:
                     waiting[place] = raw
                 while index < len(self):
@@ -193,10 +196,12 @@ class Capture:
                                 del waiting[used], uses[used]
                     index += 1
 
-    def _frame(self, bag: Bag, index: int, colour: Raw, depth: Raw | None) -> Frame:
+    def _frame(
+        self, bag: BagReader, index: int, colour: RawMessage, depth: RawMessage | None
+    ) -> Frame:
         record = self._records[index]
-        rgb = _rgb(bag, colour, record.lens)
-        view = None if depth is None else _depth_view(bag, depth, record.lens, self._config)
+        rgb = _decode_rgb(bag, colour, record.lens)
+        view = None if depth is None else _decode_depth(bag, depth, record.lens, self._config)
         return Frame(
             index=index,
             stamp_ns=record.colour.stamp_ns,
@@ -212,9 +217,9 @@ def open_capture(
     bag: Path,
     config: CaptureConfig,
     *,
-    convention: Convention | None = None,
+    convention: PoseConvention | None = None,
     prune: bool = True,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Capture:
     """
     Open a bag as a capture.
@@ -247,16 +252,16 @@ def open_capture(
             f'the map was built without a bag, so that nobody knows how the poses of {bag} lie in'
             ' it: build the map with a BAG of the room'
         )
-    with Bag(bag) as reader:
+    with BagReader(bag) as reader:
         config = config.for_bag(reader.count)
-        found = scan_bag(reader, config, progress)
+        found = index_bag(reader, config, progress)
         stamps_ns = np.array([item.place.stamp_ns for item in found.colours], np.int64)
-        poses = poses_at(reader, config, stamps_ns, found.image_frame)
-        posed = _matched(poses.gap_ns, config.pose_topic or 'TF', config)
-        records = _records(found, stamps_ns, config)
+        poses = camera_poses_at(reader, config, stamps_ns, found.image_frame)
+        posed = _match_stamps(poses.gap_ns, config.pose_topic or 'TF', config)
+        records = _frame_entries(found, stamps_ns, config)
         records = [record for record, good in zip(records, posed, strict=True) if good]
         raw_poses = poses.poses[posed]
-        _refuse_standing_still(raw_poses, Path(bag))
+        _check_motion(raw_poses, Path(bag))
         if convention is None:
             convention = _find_convention(reader, config, records, raw_poses, poses.frame)
     map_from_camera = convention.map_from_camera(raw_poses)
@@ -267,13 +272,13 @@ def open_capture(
     }
     if prune:
         sharpness = np.array([item.sharpness for item in found.colours])[posed]
-        kept = _useful(records, map_from_camera, sharpness, config, counts)
+        kept = _select_frames(records, map_from_camera, sharpness, config, counts)
         records, map_from_camera = [records[i] for i in kept], map_from_camera[kept]
     counts['kept'] = len(records)
     return Capture(Path(bag), config, records, map_from_camera, convention, counts)
 
 
-def iter_images(bag: Path, config: CaptureConfig) -> Iterator[Picture]:
+def iter_images(bag: Path, config: CaptureConfig) -> Iterator[StampedImage]:
     """
     Read the colour pictures of a bag in order, with their intrinsics; nothing else is needed.
 
@@ -284,17 +289,19 @@ def iter_images(bag: Path, config: CaptureConfig) -> Iterator[Picture]:
     CaptureError
         If the bag cannot be read, has no such pictures, or most of them are damaged.
     """
-    with Bag(bag) as reader:
+    with BagReader(bag) as reader:
         config = config.for_bag(reader.count)
-        found = scan_bag(reader, config, silent, with_depth=False)
+        found = index_bag(reader, config, no_progress, with_depth=False)
         lenses = {item.place: item.lens for item in found.colours}
         for raw in reader.messages([config.image_topic]):
-            lens = lenses.get(Place.of(raw))
+            lens = lenses.get(MessageRef.of(raw))
             if lens is not None:
-                yield Picture(raw.stamp_ns, _rgb(reader, raw, lens), lens.camera)
+                yield StampedImage(raw.stamp_ns, _decode_rgb(reader, raw, lens), lens.camera)
 
 
-def _matched(gap_ns: NDArray[np.int64], topic: str, config: CaptureConfig) -> NDArray[np.bool_]:
+def _match_stamps(
+    gap_ns: NDArray[np.int64], topic: str, config: CaptureConfig
+) -> NDArray[np.bool_]:
     """Tell which pictures have a message near enough in time; CaptureError if none has."""
     matched = gap_ns <= config.sync_tolerance_s * 1e9
     if not matched.any():
@@ -306,20 +313,22 @@ def _matched(gap_ns: NDArray[np.int64], topic: str, config: CaptureConfig) -> ND
     return np.asarray(matched)
 
 
-def _records(found: Scan, stamps_ns: NDArray[np.int64], config: CaptureConfig) -> list[Record]:
+def _frame_entries(
+    found: BagIndex, stamps_ns: NDArray[np.int64], config: CaptureConfig
+) -> list[FrameEntry]:
     """Join pictures with depth."""
     if not found.depths:
-        return [Record(item.place, None, item.lens) for item in found.colours]
+        return [FrameEntry(item.place, None, item.lens) for item in found.colours]
     depth_ns = np.array([place.stamp_ns for place in found.depths], np.int64)
-    position = nearest(depth_ns, stamps_ns)
-    matched = _matched(np.abs(depth_ns[position] - stamps_ns), config.depth_topic, config)
+    position = nearest_stamp_indices(depth_ns, stamps_ns)
+    matched = _match_stamps(np.abs(depth_ns[position] - stamps_ns), config.depth_topic, config)
     return [
-        Record(item.place, found.depths[where] if good else None, item.lens)
+        FrameEntry(item.place, found.depths[where] if good else None, item.lens)
         for item, where, good in zip(found.colours, position, matched, strict=True)
     ]
 
 
-def _refuse_standing_still(poses: Array, bag: Path) -> None:
+def _check_motion(poses: FloatArray, bag: Path) -> None:
     same = np.ptp(poses.reshape(-1, 16), axis=0).max() < 1e-3
     if len(poses) > 1 and same:
         raise CaptureError(
@@ -329,46 +338,52 @@ def _refuse_standing_still(poses: Array, bag: Path) -> None:
 
 
 def _find_convention(
-    bag: Bag, config: CaptureConfig, records: list[Record], poses: Array, world_frame: str
-) -> Convention:
+    bag: BagReader,
+    config: CaptureConfig,
+    records: list[FrameEntry],
+    poses: FloatArray,
+    world_frame: str,
+) -> PoseConvention:
     """Tell what the poses mean by the depth or, without depth, by what bag or settings say."""
     said = bag.said_by_writer
     wanted = config.pose_convention
     deep = [i for i, record in enumerate(records) if record.depth is not None]
 
-    def depth_view(k: int) -> DepthView:
+    def depth_view(k: int) -> DepthImage:
         record = records[deep[k]]
         assert record.depth is not None
-        return _depth_view(bag, _read(bag, record.depth), record.lens, config)
+        return _decode_depth(bag, _read_message(bag, record.depth), record.lens, config)
 
     errors: dict[str, float] = {}
     if deep:
-        _refuse_depth_without_readings(depth_view, len(deep), config)
-        errors = measure_conventions(poses[deep], depth_view)
-        axes = choose_axes(errors, wanted)
+        _check_depth_values(depth_view, len(deep), config)
+        errors = reprojection_errors(poses[deep], depth_view)
+        axes = select_convention(errors, wanted)
     elif wanted != 'auto':
         axes = wanted
-    elif said.get('pose_convention') in AXES:
+    elif said.get('pose_convention') in POSE_CONVENTIONS:
         axes = said['pose_convention']
     else:
         raise ConfigError(
             f'{bag.path} has no depth that tells what its poses mean: set pose_convention to one'
-            f' of {", ".join(AXES)}'
+            f' of {", ".join(POSE_CONVENTIONS)}'
         )
     cameras = world_from_camera(poses, axes)
 
-    def floor() -> Array | None:
+    def floor() -> FloatArray | None:
         rng = np.random.default_rng(0)
-        return floor_normal(cameras[deep], depth_view, rng) if deep else None
+        return estimate_floor_normal(cameras[deep], depth_view, rng) if deep else None
 
-    up = solve_up(axes, world_frame, config.up_axis, said.get('up_axis', ''), cameras, floor)
-    return Convention(axes, *up, errors)
+    up = estimate_gravity_alignment(
+        axes, world_frame, config.up_axis, said.get('up_axis', ''), cameras, floor
+    )
+    return PoseConvention(axes, *up, errors)
 
 
-def _refuse_depth_without_readings(
-    depth_view: Callable[[int], DepthView], count: int, config: CaptureConfig
+def _check_depth_values(
+    depth_view: Callable[[int], DepthImage], count: int, config: CaptureConfig
 ) -> None:
-    if not any(depth_view(int(k))[0].any() for k in evenly(count, 16)):
+    if not any(depth_view(int(k))[0].any() for k in evenly_spaced_indices(count, 16)):
         raise CaptureError(
             f'the depth on {config.depth_topic} is 0 or beyond max_depth_m ='
             f' {config.max_depth_m} m everywhere: check the sensor, or set depth_topic to nothing'
@@ -376,9 +391,9 @@ def _refuse_depth_without_readings(
         )
 
 
-def _useful(
-    records: list[Record],
-    map_from_camera: Array,
+def _select_frames(
+    records: list[FrameEntry],
+    map_from_camera: FloatArray,
     sharpness: NDArray[np.float64],
     config: CaptureConfig,
     counts: dict[str, int],
@@ -396,7 +411,7 @@ def _useful(
     return kept[~duplicate]
 
 
-def _read(bag: Bag, place: Place) -> Raw:
+def _read_message(bag: BagReader, place: MessageRef) -> RawMessage:
     """Read one message again."""
     for raw in bag.messages([place.topic], place.logged_ns):
         if raw.stamp_ns == place.stamp_ns:
@@ -404,7 +419,7 @@ def _read(bag: Bag, place: Place) -> Raw:
     raise CaptureError(f'{bag.path} was changed while it was read: {place} is gone')
 
 
-def _rgb(bag: Bag, raw: Raw, lens: Lens) -> NDArray[np.uint8]:
+def _decode_rgb(bag: BagReader, raw: RawMessage, lens: CameraModel) -> NDArray[np.uint8]:
     try:
         rgb = lens.undistorted_rgb(rgb_from_message(bag.decode(raw)))
         return np.require(rgb, requirements=['C', 'W'])
@@ -412,7 +427,9 @@ def _rgb(bag: Bag, raw: Raw, lens: Lens) -> NDArray[np.uint8]:
         raise CaptureError(f'the picture at {raw.stamp_ns} ns of {bag.path}: {error}') from error
 
 
-def _depth_view(bag: Bag, raw: Raw, lens: Lens, config: CaptureConfig) -> DepthView:
+def _decode_depth(
+    bag: BagReader, raw: RawMessage, lens: CameraModel, config: CaptureConfig
+) -> DepthImage:
     try:
         depth = depth_from_message(bag.decode(raw))
         lens = lens.scaled_to(depth.shape[1], depth.shape[0])

@@ -18,22 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match
-from nerf_reversal_ros.core.geometry import Array, inverse, transform
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 
-FRAMES = 60
+MAX_FRAMES = 60
 """So many frames, spread over the walk, are compared."""
-PAIRS = 200
+MAX_PAIRS = 200
 """So many pairs of every second one of them, at most, and of the others."""
-MIN_BASELINE_M, MAX_TURN_DEG = 0.12, 37.0
+MIN_BASELINE_M, MAX_VIEW_ANGLE_DEG = 0.12, 37.0
 """Frames of a pair are this far apart and look into nearly the same direction."""
 RATIO = 0.75
 MAX_ERROR_PX = 1.0
 """A triangulated point must be seen where both frames show it, at 640 pixels."""
 MIN_PARALLAX_DEG = 5.0
-MAX_STEP_M = 0.03
+MAX_DEPTH_STEP_M = 0.03
 """Depth that varies by more around a keypoint is not compared."""
 MIN_POINTS = 150
 """Triangulated points in each half of the frames, at least."""
@@ -41,12 +41,12 @@ MIN_GAIN = 0.05
 """Share of the error on other frames that a correction must remove, or there is none."""
 MAX_SCALE, MAX_OFFSET_M = 0.1, 0.1
 """A correction beyond these is not believed."""
-SPARE_M = 0.05
+OUTLIER_MARGIN_M = 0.05
 """Depth that is off by more than the largest correction and this is a wrong match."""
 
 
-def calibrate_depth(
-    capture: Capture, frames: NDArray[np.int64], progress: ProgressCallback = silent
+def estimate_depth_correction(
+    capture: Capture, frames: NDArray[np.int64], progress: ProgressCallback = no_progress
 ) -> DepthCorrection:
     """
     Compare the depth of a capture with what its pictures and poses say.
@@ -66,50 +66,53 @@ def calibrate_depth(
     """
     if not capture.has_depth or not len(frames):
         return DepthCorrection()
-    chosen = frames[evenly(len(frames), FRAMES)]
+    chosen = frames[evenly_spaced_indices(len(frames), MAX_FRAMES)]
     detector = KeypointDetector(1500, 0.02)
     looks = []
     for done, index in enumerate(chosen, start=1):
         frame = capture.frame(int(index))
         looks.append((frame, detector(frame.rgb)))
         progress(Progress('depth', done, len(chosen)))
-    halves = [_measured(looks[start::2]) for start in (0, 1)]
+    halves = [_depth_samples(looks[start::2]) for start in (0, 1)]
     points = sum(len(half) for half in halves)
     if min(len(half) for half in halves) < MIN_POINTS:
         return DepthCorrection(points=points)
     # Each half is judged by what was fitted to the other.
-    before = np.concatenate([_misses(half, (1.0, 0.0)) for half in halves])
+    before = np.concatenate([_abs_errors(half, (1.0, 0.0)) for half in halves])
     after = np.concatenate(
-        [_misses(half, _fitted(other)) for half, other in zip(halves, halves[::-1], strict=True)]
+        [
+            _abs_errors(half, _fit_scale_offset(other))
+            for half, other in zip(halves, halves[::-1], strict=True)
+        ]
     )
     error_m, corrected_m = float(np.median(before)), float(np.median(after))
-    scale, offset_m = _fitted(np.concatenate(halves))
+    scale, offset_m = _fit_scale_offset(np.concatenate(halves))
     plausible = abs(scale - 1) < MAX_SCALE and abs(offset_m) < MAX_OFFSET_M
     if not plausible or corrected_m > (1 - MIN_GAIN) * error_m:
         return DepthCorrection(points=points, error_m=error_m, corrected_error_m=error_m)
     return DepthCorrection(scale, offset_m, points, error_m, corrected_m)
 
 
-def _measured(looks: list[tuple[Frame, Keypoints]]) -> Array:
+def _depth_samples(looks: list[tuple[Frame, Keypoints]]) -> FloatArray:
     """Return measured and triangulated depth, and the latter's accuracy [m], (M, 3)."""
     poses = np.array([frame.map_from_camera for frame, _ in looks]).reshape(-1, 4, 4)
-    found = [_compared(*looks[i], *looks[j]) for i, j in _pairs(poses)]
+    found = [_triangulate_pair(*looks[i], *looks[j]) for i, j in _baseline_pairs(poses)]
     return np.concatenate([np.empty((0, 3)), *found])
 
 
-def _pairs(map_from_camera: Array) -> list[tuple[int, int]]:
+def _baseline_pairs(map_from_camera: FloatArray) -> list[tuple[int, int]]:
     """Choose pairs of frames with a baseline that look into nearly the same direction."""
     position, axis = map_from_camera[:, :3, 3], map_from_camera[:, :3, 2]
     apart_m = np.linalg.norm(position[:, None] - position, axis=2)
-    alike = (apart_m > MIN_BASELINE_M) & (axis @ axis.T > np.cos(np.radians(MAX_TURN_DEG)))
+    alike = (apart_m > MIN_BASELINE_M) & (axis @ axis.T > np.cos(np.radians(MAX_VIEW_ANGLE_DEG)))
     first, second = np.nonzero(np.triu(alike))
-    step = max(1, -(-len(first) // PAIRS))
+    step = max(1, -(-len(first) // MAX_PAIRS))
     return [(int(i), int(j)) for i, j in zip(first[::step], second[::step], strict=True)]
 
 
-def _compared(one: Frame, mine: Keypoints, other: Frame, theirs: Keypoints) -> Array:
+def _triangulate_pair(one: Frame, mine: Keypoints, other: Frame, theirs: Keypoints) -> FloatArray:
     """Return measured and triangulated depth, and the latter's accuracy [m], (M, 3)."""
-    pairs = match(mine.descriptors, theirs.descriptors, RATIO)
+    pairs = match_descriptors(mine.descriptors, theirs.descriptors, RATIO)
     if len(pairs) < 8:
         return np.empty((0, 3))
     pixels = mine.pixels[pairs[:, 0]], theirs.pixels[pairs[:, 1]]
@@ -123,7 +126,7 @@ def _compared(one: Frame, mine: Keypoints, other: Frame, theirs: Keypoints) -> A
         cosine = np.einsum('ij,ij->i', *arms) / (lengths[0] * lengths[1])
     parallax = np.arccos(np.clip(cosine, -1, 1))
     good = np.isfinite(parallax) & (parallax > np.radians(MIN_PARALLAX_DEG))
-    local = [transform(inverse(f.map_from_camera), points) for f in frames]
+    local = [transform_points(inverse(f.map_from_camera), points) for f in frames]
     for frame, where, shown in zip(frames, local, pixels, strict=True):
         limit = MAX_ERROR_PX * max(frame.camera.width, frame.camera.height) / 640
         with np.errstate(divide='ignore', invalid='ignore'):
@@ -131,17 +134,17 @@ def _compared(one: Frame, mine: Keypoints, other: Frame, theirs: Keypoints) -> A
         good &= (where[:, 2] > 0.2) & (error < limit)
     found = []
     for frame, where, shown in zip(frames, local, pixels, strict=True):
-        measured = _steady_depth(frame, shown[good])
+        measured = _depth_at_keypoints(frame, shown[good])
         true = where[good, 2]
         # How far a pixel of error moves a triangulated point, beside the sensor's own noise.
         accuracy = 0.003 + true / frame.camera.fx * 0.5 / np.tan(parallax[good])
-        most = MAX_OFFSET_M + MAX_SCALE * true + SPARE_M
+        most = MAX_OFFSET_M + MAX_SCALE * true + OUTLIER_MARGIN_M
         known = (measured > 0) & (np.abs(measured - true) < most)
         found.append(np.column_stack([measured, true, accuracy])[known])
     return np.concatenate(found)
 
 
-def _steady_depth(frame: Frame, pixels: Array) -> Array:
+def _depth_at_keypoints(frame: Frame, pixels: FloatArray) -> FloatArray:
     """Return the depth (N,) measured where a picture shows something; 0 at edges or unknown."""
     camera, depth = frame.depth_camera, frame.depth
     if camera is None or depth is None:
@@ -150,14 +153,14 @@ def _steady_depth(frame: Frame, pixels: Array) -> Array:
     column, row = np.rint(camera.project(rays)).astype(int).T
     kernel = np.ones((5, 5), np.uint8)
     step = cv2.dilate(depth, kernel) - cv2.erode(depth, kernel)
-    steady = np.where(step < MAX_STEP_M, depth, np.float32(0))
+    steady = np.where(step < MAX_DEPTH_STEP_M, depth, np.float32(0))
     inside = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height)
     found = np.zeros(len(pixels))
     found[inside] = steady[row[inside], column[inside]]
     return found
 
 
-def _fitted(measured: Array) -> tuple[float, float]:
+def _fit_scale_offset(measured: FloatArray) -> tuple[float, float]:
     """Fit scale and offset by least squares with a Cauchy loss."""
     depth, true, accuracy = measured.T
     terms = np.column_stack([depth, np.ones(len(depth))])
@@ -172,7 +175,7 @@ def _fitted(measured: Array) -> tuple[float, float]:
     return float(solution[0]), float(solution[1])
 
 
-def _misses(measured: Array, correction: tuple[float, float]) -> Array:
+def _abs_errors(measured: FloatArray, correction: tuple[float, float]) -> FloatArray:
     depth, true, _ = measured.T
-    missed: Array = np.abs(correction[0] * depth + correction[1] - true)
+    missed: FloatArray = np.abs(correction[0] * depth + correction[1] - true)
     return missed

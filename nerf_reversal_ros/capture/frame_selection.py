@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 
-NEIGHBOURS = 15
+MEDIAN_WINDOW = 15
 """Frames, centred on the one judged, whose median sharpness it is compared with."""
 
 
@@ -29,12 +29,12 @@ def is_blurred(sharpness: NDArray[np.float64], ratio: float) -> NDArray[np.bool_
     (N,) array
         True: blurred.
     """
-    typical = median_filter(sharpness, size=NEIGHBOURS, mode='nearest')
+    typical = median_filter(sharpness, size=MEDIAN_WINDOW, mode='nearest')
     return np.asarray(sharpness < ratio * typical)
 
 
 def is_duplicate(
-    map_from_camera: Array, min_move_m: float, min_turn_rad: float
+    map_from_camera: FloatArray, min_move_m: float, min_turn_rad: float
 ) -> NDArray[np.bool_]:
     """
     Tell frames (N,) that neither moved nor turned enough since the last frame that did.

@@ -10,7 +10,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError
 
 
-class Warped(NamedTuple):
+class ResampledImage(NamedTuple):
     """A picture resampled to another camera."""
 
     rgb: NDArray[np.uint8]
@@ -20,7 +20,7 @@ class Warped(NamedTuple):
     """(h, w) where the first camera looked."""
 
 
-def warp(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -> Warped:
+def resample_to_camera(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -> ResampledImage:
     """
     Resample a picture to another camera by the homography ``K_target K_camera^-1``.
 
@@ -56,7 +56,9 @@ def warp(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -> Warped:
     x, y = middle.cx - sx * target.cx, middle.cy - sy * target.cy
     columns = x + sx * np.arange(target.width)
     rows = y + sy * np.arange(target.height)
-    seen = np.logical_and.outer(_within(rows, middle.height), _within(columns, middle.width))
+    seen = np.logical_and.outer(
+        _is_in_bounds(rows, middle.height), _is_in_bounds(columns, middle.width)
+    )
     same_size = (middle.width, middle.height) == (target.width, target.height)
     if not (same_size and max(abs(x), abs(y), abs(sx - 1.0), abs(sy - 1.0)) < 1e-6):
         small = cv2.warpAffine(
@@ -66,9 +68,9 @@ def warp(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -> Warped:
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-    return Warped(np.asarray(small, dtype=np.uint8), seen)
+    return ResampledImage(np.asarray(small, dtype=np.uint8), seen)
 
 
-def _within(pixels: NDArray[Any], size: int) -> NDArray[np.bool_]:
+def _is_in_bounds(pixels: NDArray[Any], size: int) -> NDArray[np.bool_]:
     inside: NDArray[np.bool_] = (pixels > -0.5 - 1e-6) & (pixels < size - 0.5 + 1e-6)
     return inside

@@ -6,20 +6,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 
-LENGTH = 128
+DESCRIPTOR_DIM = 128
 """Numbers of a descriptor."""
-UPSCALING_PX = 0.25
+OPENCV_SHIFT_PX = 0.25
 """OpenCV doubles a picture before it looks, and forgets half a pixel of the doubled one."""
 
 
 class Keypoints(NamedTuple):
     """N keypoints of one picture."""
 
-    pixels: Array
+    pixels: FloatArray
     """(N, 2) positions; pixel centres are at integers."""
-    sizes: Array
+    sizes: FloatArray
     """(N,) diameters of what was looked at [px]."""
     descriptors: NDArray[np.float32]
     """(N, 128) of length one."""
@@ -49,20 +49,22 @@ class KeypointDetector:
         """Return the keypoints of a picture (H, W, 3)."""
         found, raw = self._sift.detectAndCompute(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None)
         if raw is None:
-            return Keypoints(np.empty((0, 2)), np.empty(0), np.empty((0, LENGTH), np.float32))
+            return Keypoints(
+                np.empty((0, 2)), np.empty(0), np.empty((0, DESCRIPTOR_DIM), np.float32)
+            )
         root = np.sqrt(raw / np.maximum(raw.sum(1, keepdims=True), 1e-9))
         return Keypoints(
-            np.asarray(cv2.KeyPoint.convert(found), dtype=np.float64) - UPSCALING_PX,
+            np.asarray(cv2.KeyPoint.convert(found), dtype=np.float64) - OPENCV_SHIFT_PX,
             np.array([point.size for point in found], dtype=np.float64),
             root.astype(np.float32),
         )
 
 
-def match(
+def match_descriptors(
     mine: NDArray[np.float32],
     theirs: NDArray[np.float32],
     ratio: float,
-    places: Array | None = None,
+    places: FloatArray | None = None,
     one_place_m: float = 0.0,
 ) -> NDArray[np.int64]:
     """

@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture
-from nerf_reversal_ros.capture.held_out import held_out_frames
-from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import Array, pose_errors
+from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 
-NEAR_M, NEAR_DEG = 0.02, 2.0
+SAME_VIEW_M, SAME_VIEW_DEG = 0.02, 2.0
 """A camera that is so near to another sees the same."""
 
 
 @dataclass(frozen=True)
-class Walk:
+class MappingData:
     """A walk through a room with a camera, or through somebody else's NeRF."""
 
     shown: Capture
@@ -26,7 +26,7 @@ class Walk:
     given with a run; None where there are none."""
     camera: Camera
     """Of the views that are rendered for later stages, at full size."""
-    convention: Convention
+    convention: PoseConvention
     """What takes poses of the user's own bag to the map."""
     validation_share: float
     """Share of the pictures from which nothing is learned."""
@@ -43,33 +43,33 @@ class Walk:
     @property
     def held_out(self) -> NDArray[np.bool_]:
         """Which of the pictures nothing is learned from, (N,) bool."""
-        return held_out_frames(len(self.pictures), self.validation_share)
+        return held_out_mask(len(self.pictures), self.validation_share)
 
     @property
-    def poses(self) -> Array:
+    def poses(self) -> FloatArray:
         """Where there was a camera, of the pictures and then of a run, (M, 4, 4) in the map."""
         return np.concatenate([self.pictures.map_from_camera, self._of_run])
 
     @property
-    def training_poses(self) -> Array:
+    def training_poses(self) -> FloatArray:
         """The same without held-out pictures, and without those of a run that are near to one."""
         taken, held_out = self.pictures.map_from_camera, self.held_out
-        seen = near_others(self._of_run, taken[held_out])
+        seen = is_near_any(self._of_run, taken[held_out])
         return np.concatenate([taken[~held_out], self._of_run[~seen]])
 
     @property
-    def _of_run(self) -> Array:
+    def _of_run(self) -> FloatArray:
         """Where renders were made, if they are not the pictures themselves."""
         shown = self.shown.map_from_camera
         return shown[:0] if self.pictures is self.shown else shown
 
 
-def near_others(poses: Array, others: Array) -> NDArray[np.bool_]:
+def is_near_any(poses: FloatArray, others: FloatArray) -> NDArray[np.bool_]:
     """Tell which of the poses (N, 4, 4) are near to one of the others (M, 4, 4), (N,) bool."""
     near = np.zeros(len(poses), bool)
     for index, at in enumerate(poses):
         apart_m = np.linalg.norm(others[:, :3, 3] - at[:3, 3], axis=1)
-        close = others[apart_m < NEAR_M]
+        close = others[apart_m < SAME_VIEW_M]
         turned = pose_errors(np.broadcast_to(at, close.shape), close).rotation
-        near[index] = bool((turned < np.radians(NEAR_DEG)).any())
+        near[index] = bool((turned < np.radians(SAME_VIEW_DEG)).any())
     return near

@@ -16,10 +16,15 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import Array, inverse, OPTICAL_FROM_OPENGL, transform
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.core.geometry import (
+    FloatArray,
+    inverse,
+    OPTICAL_FROM_OPENGL,
+    transform_points,
+)
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 
-AXES = ('optical', 'opengl', 'optical_inverted', 'opengl_inverted')
+POSE_CONVENTIONS = ('optical', 'opengl', 'optical_inverted', 'opengl_inverted')
 
 MAX_ERROR_M = 0.06
 """The right convention must leave a smaller median depth error [m] ..."""
@@ -30,17 +35,17 @@ _MOTION_DEG, _DEG_PER_M, _DRIFT_DEG = 15.0, 40.0, 0.05
 """Wanted between the frames of a pair: so much turn, so much more for a metre of move, and so
 much off for each frame between them, for poses drift."""
 
-DepthView = tuple[NDArray[np.float32], Camera]
+DepthImage = tuple[NDArray[np.float32], Camera]
 """A depth picture (h, w) in metres, 0 unknown, and its camera."""
 
 
 @dataclass(frozen=True)
-class Convention:
+class PoseConvention:
     """How the poses of a bag become ``map_from_camera``, and how that was found."""
 
     axes: str
-    """One of `AXES`: the camera's axes; inverted: a pose takes the world to the camera."""
-    map_from_world: Array
+    """One of `POSE_CONVENTIONS`: the camera's axes; inverted: a pose takes the world to the camera."""
+    map_from_world: FloatArray
     """(4, 4) rotation that turns the world of the poses z up; its origin is kept."""
     up_source: str
     """What told the way up, in words."""
@@ -49,7 +54,7 @@ class Convention:
     of_bag: bool = True
     """False for a map that no bag was given for: what poses of a bag mean in it is not known."""
 
-    def map_from_camera(self, poses: Array) -> Array:
+    def map_from_camera(self, poses: FloatArray) -> FloatArray:
         """Take poses (N, 4, 4) as the bag has them to the map's frame and optical axes."""
         return self.map_from_world @ world_from_camera(poses, self.axes)
 
@@ -64,7 +69,7 @@ class Convention:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> 'Convention':
+    def from_dict(cls, values: dict[str, Any]) -> 'PoseConvention':
         """Come back from `as_dict`."""
         return cls(
             axes=values['axes'],
@@ -75,14 +80,14 @@ class Convention:
         )
 
 
-def world_from_camera(poses: Array, axes: str) -> Array:
-    """Read poses (N, 4, 4) in one of `AXES` as world_from_camera of the optical camera frame."""
+def world_from_camera(poses: FloatArray, axes: str) -> FloatArray:
+    """Read poses (N, 4, 4) in one of `POSE_CONVENTIONS` as world_from_camera of the optical camera frame."""
     upright = inverse(poses) if axes.endswith('_inverted') else poses
     return upright @ OPTICAL_FROM_OPENGL if axes.startswith('opengl') else upright
 
 
-def measure_conventions(
-    poses: Array, depth_view: Callable[[int], DepthView], pairs: int = 16
+def reprojection_errors(
+    poses: FloatArray, depth_view: Callable[[int], DepthImage], pairs: int = 16
 ) -> dict[str, float]:
     """
     Measure how well the depths of frame pairs agree under each convention.
@@ -102,12 +107,12 @@ def measure_conventions(
         Median over the pairs of the median absolute depth error [m] by convention; infinite
         where most pairs do not even overlap.
     """
-    views: dict[int, DepthView] = {}
+    views: dict[int, DepthImage] = {}
     errors_m = {}
-    for axes in AXES:
+    for axes in POSE_CONVENTIONS:
         cameras = world_from_camera(poses, axes)
         found = []
-        for i, j in _pairs(cameras, pairs):
+        for i, j in _overlapping_pairs(cameras, pairs):
             for k in (i, j):
                 if k not in views:
                     views[k] = depth_view(k)
@@ -116,23 +121,23 @@ def measure_conventions(
     return errors_m
 
 
-def choose_axes(errors_m: dict[str, float], wanted: str = 'auto') -> str:
+def select_convention(errors_m: dict[str, float], wanted: str = 'auto') -> str:
     """
     Decide on a convention by its measured errors.
 
     Parameters
     ----------
     errors_m : dict
-        From `measure_conventions`.
+        From `reprojection_errors`.
     wanted : str
-        One of `AXES` to have it confirmed, or ``auto`` to have it found.
+        One of `POSE_CONVENTIONS` to have it confirmed, or ``auto`` to have it found.
 
     Raises
     ------
     CaptureError
         If none fits, several do, or another than ``wanted`` does; the sentence holds the table.
     """
-    ranked = sorted(AXES, key=lambda axes: errors_m[axes])
+    ranked = sorted(POSE_CONVENTIONS, key=lambda axes: errors_m[axes])
     best, second = ranked[0], ranked[1]
     table = ', '.join(f'{axes} {errors_m[axes] * 100:.1f} cm' for axes in ranked)
     measured = f'median depth re-projection error by pose convention: {table}'
@@ -159,12 +164,12 @@ def choose_axes(errors_m: dict[str, float], wanted: str = 'auto') -> str:
     return wanted
 
 
-def _pairs(world_from_camera: Array, count: int) -> list[tuple[int, int]]:
+def _overlapping_pairs(world_from_camera: FloatArray, count: int) -> list[tuple[int, int]]:
     """Choose frames, evenly spread, and for each another that sees the same from elsewhere."""
     if len(world_from_camera) < 2:
         return []
     pairs, cameras = [], world_from_camera
-    for i in evenly(len(cameras), count):
+    for i in evenly_spaced_indices(len(cameras), count):
         turn = Rotation.from_matrix(cameras[i, :3, :3].T @ cameras[:, :3, :3]).magnitude()
         move_m = np.linalg.norm(cameras[:, :3, 3] - cameras[i, :3, 3], axis=1)
         motion_deg = np.degrees(turn) + _DEG_PER_M * move_m
@@ -175,10 +180,10 @@ def _pairs(world_from_camera: Array, count: int) -> list[tuple[int, int]]:
     return pairs
 
 
-def _depth_disagreement(one: DepthView, other: DepthView, other_from_one: Array) -> float:
+def _depth_disagreement(one: DepthImage, other: DepthImage, other_from_one: FloatArray) -> float:
     """Median |depth| difference where both see something [m]; infinite without overlap."""
     depth, camera = one
-    points = transform(other_from_one, camera.back_project(depth, _stride(depth)))
+    points = transform_points(other_from_one, camera.back_project(depth, _stride(depth)))
     depth, camera = other
     points = points[points[:, 2] > 0.05]
     u, v = np.rint(camera.project(points)).astype(np.int64).T

@@ -13,11 +13,11 @@ A build that was stopped, for whatever reason, goes on when the same command is 
 import argparse
 from pathlib import Path
 
-from nerf_reversal_ros.cli.console import Console
+from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.cli.info import depth_lines
 from nerf_reversal_ros.core.config import DEVICES
-from nerf_reversal_ros.core.progress import duration
-from nerf_reversal_ros.fields import FIELDS, OF_RUN
+from nerf_reversal_ros.core.progress import format_duration
+from nerf_reversal_ros.fields import FIELD_KINDS, NERFSTUDIO_RUN_PREFIX
 
 HELP = 'build a map from a bag'
 AFTER_INTERRUPT = '; the same command goes on where it stopped'
@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'bag', metavar='BAG', type=Path, nargs='?', help='colour, depth and poses of a walk'
     )
     parser.add_argument('map', metavar='MAP', type=Path, help='the map folder to write')
-    parser.set_defaults(misuse=parser.error, take_more=take_more)
+    parser.set_defaults(misuse=parser.error, take_more=assign_positionals)
     parser.add_argument(
         '--field',
         type=field_name,
         default='voxel',
-        help=f'{", ".join(FIELDS)} or {OF_RUN}CONFIG.yml; default: voxel',
+        help=f'{", ".join(FIELD_KINDS)} or {NERFSTUDIO_RUN_PREFIX}CONFIG.yml; default: voxel',
     )
     parser.add_argument(
         '--align',
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--overwrite', action='store_true', help='replace MAP if it exists')
 
 
-def take_more(arguments: argparse.Namespace, more: list[str]) -> None:
+def assign_positionals(arguments: argparse.Namespace, more: list[str]) -> None:
     """Take what argparse has no place for: BAG is optional, and after an option MAP is left."""
     given = [path for path in (arguments.bag, arguments.map) if path] + [Path(p) for p in more]
     if len(given) > 2:
@@ -58,7 +58,7 @@ def take_more(arguments: argparse.Namespace, more: list[str]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Build and tell what came of it."""
-    if arguments.bag is None and not arguments.field.startswith(OF_RUN):
+    if arguments.bag is None and not arguments.field.startswith(NERFSTUDIO_RUN_PREFIX):
         arguments.misuse('the following arguments are required: BAG')
     from nerf_reversal_ros.core.config import load_build_config
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from nerf_reversal_ros.mapping.pipeline import build_map
 
-    with Console() as console:
+    with ProgressConsole() as console:
         built = build_map(
             arguments.bag,
             arguments.map,
@@ -79,8 +79,10 @@ def run(arguments: argparse.Namespace) -> None:
         )
     seconds: dict[str, float] = built.manifest['built']['seconds']
     size = sum(entry['bytes'] for entry in built.manifest['files'].values())
-    print(f'wrote {arguments.map}: {size / 1e6:.1f} MB, in {duration(sum(seconds.values()))}')
-    print('  ' + ', '.join(f'{stage} {duration(took)}' for stage, took in seconds.items()))
+    print(
+        f'wrote {arguments.map}: {size / 1e6:.1f} MB, in {format_duration(sum(seconds.values()))}'
+    )
+    print('  ' + ', '.join(f'{stage} {format_duration(took)}' for stage, took in seconds.items()))
     for name, value in built.manifest['metrics'].items():
         if isinstance(value, (int, float)):
             print(f'  {name} {value:.4g}')
@@ -90,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def field_name(text: str) -> str:
     """Read the name of a field."""
-    if text in FIELDS or text.startswith(OF_RUN):
+    if text in FIELD_KINDS or text.startswith(NERFSTUDIO_RUN_PREFIX):
         return text
-    known = ', '.join([*FIELDS, f'{OF_RUN}CONFIG.yml'])
+    known = ', '.join([*FIELD_KINDS, f'{NERFSTUDIO_RUN_PREFIX}CONFIG.yml'])
     raise argparse.ArgumentTypeError(f'{text!r} is no field (choose from {known})')

@@ -27,8 +27,8 @@ def add_query_arguments(parser: argparse.ArgumentParser) -> None:
 
 def query_config(map_: 'Map', arguments: argparse.Namespace) -> 'QueryConfig':
     """Return the settings: of the file, else of the map (for reading bags), else defaults."""
-    from nerf_reversal_ros.core.config import read_settings
+    from nerf_reversal_ros.core.config import read_yaml
 
-    given = read_settings(arguments.config) if arguments.config else {}
+    given = read_yaml(arguments.config) if arguments.config else {}
     over = {'localizer': {'device': arguments.device}} if arguments.device else {}
     return map_.query_config(given, over)

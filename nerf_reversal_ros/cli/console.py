@@ -4,13 +4,13 @@ import sys
 import time
 from typing import Any
 
-from nerf_reversal_ros.core.progress import duration, Progress, seconds_left
+from nerf_reversal_ros.core.progress import eta_s, format_duration, Progress
 
-EVERY_S = 10.0
+LINE_PERIOD_S = 10.0
 """Without a terminal, a stage is told of so often."""
 
 
-class Console:
+class ProgressConsole:
     """A `ProgressCallback`; use it in a ``with`` statement, so that its bar is closed."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Console:
                 self.say(f'{progress.stage}: {progress.note}')
         if self._watched:
             self._draw(progress)
-        elif progress.done >= progress.total or time.monotonic() - self._told_s > EVERY_S:
+        elif progress.done >= progress.total or time.monotonic() - self._told_s > LINE_PERIOD_S:
             self._told_s = time.monotonic()
             self.say(self._line(progress))
 
@@ -41,7 +41,7 @@ class Console:
         else:
             print(sentence, file=sys.stderr, flush=True)
 
-    def __enter__(self) -> 'Console':
+    def __enter__(self) -> 'ProgressConsole':
         """Give the console itself."""
         return self
 
@@ -70,9 +70,9 @@ class Console:
         spent = time.monotonic() - self._began_s
         told = f'{progress.stage}: {progress.done}/{progress.total}'
         if progress.done >= progress.total:
-            told += f', took {duration(spent)}'
-        elif (left_s := seconds_left(progress, self._first, spent)) is not None:
-            told += f', {duration(left_s)} left'
+            told += f', took {format_duration(spent)}'
+        elif (left_s := eta_s(progress, self._first, spent)) is not None:
+            told += f', {format_duration(left_s)} left'
         return f'{told}, {progress.note}' if progress.note else told
 
     def _leave_stage(self) -> None:

@@ -9,8 +9,8 @@ nerfstudio-parser:NAME, such as nerfstudio-parser:polycam or nerfstudio-parser:s
 import argparse
 from pathlib import Path
 
-from nerf_reversal_ros.cli.console import Console
-from nerf_reversal_ros.converters import FORMATS, PARSER
+from nerf_reversal_ros.cli.console import ProgressConsole
+from nerf_reversal_ros.converters import FORMATS, NERFSTUDIO_PREFIX
 
 HELP = 'make a bag of a recording of another kind'
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--format',
         type=format_name,
-        help=f'{", ".join(FORMATS)} or {PARSER}NAME; default: what SOURCE looks like',
+        help=f'{", ".join(FORMATS)} or {NERFSTUDIO_PREFIX}NAME; default: what SOURCE looks like',
     )
     parser.add_argument(
         '--poses',
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Convert."""
     from nerf_reversal_ros.converters import convert
 
-    with Console() as console:
+    with ProgressConsole() as console:
         convert(
             arguments.source,
             arguments.bag,
@@ -67,7 +67,7 @@ def frame_range(text: str) -> slice:
 
 def format_name(text: str) -> str:
     """Read the name of a format."""
-    if text in FORMATS or text.startswith(PARSER):
+    if text in FORMATS or text.startswith(NERFSTUDIO_PREFIX):
         return text
-    known = ', '.join([*FORMATS, f'{PARSER}NAME'])
+    known = ', '.join([*FORMATS, f'{NERFSTUDIO_PREFIX}NAME'])
     raise argparse.ArgumentTypeError(f'{text!r} is no format (choose from {known})')

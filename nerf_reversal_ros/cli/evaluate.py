@@ -18,7 +18,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
-from nerf_reversal_ros.cli.console import Console
+from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.cli.localize import write_poses
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 
@@ -52,10 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def baseline_names(text: str) -> str:
     """Refuse baselines that nobody knows."""
-    from nerf_reversal_ros.baselines.baselines import chosen_baselines
+    from nerf_reversal_ros.baselines.baselines import parse_baselines
 
     try:
-        chosen_baselines(text, has_reference=True)
+        parse_baselines(text, has_reference=True)
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
@@ -63,40 +63,40 @@ def baseline_names(text: str) -> str:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check what was asked for, then judge."""
-    from nerf_reversal_ros.bags.bag_reader import Bag
-    from nerf_reversal_ros.baselines.baselines import chosen_baselines
-    from nerf_reversal_ros.core.files import refuse_unwritable
+    from nerf_reversal_ros.bags.bag_reader import BagReader
+    from nerf_reversal_ros.baselines.baselines import parse_baselines
+    from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.maps.map_store import open_map
 
-    names = chosen_baselines(arguments.baselines, has_reference=arguments.reference is not None)
+    names = parse_baselines(arguments.baselines, has_reference=arguments.reference is not None)
     for path in (arguments.json, arguments.report, arguments.poses):
-        refuse_unwritable(path)
+        check_writable(path)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
     for bag in filter(None, (arguments.bag, arguments.reference)):
-        with Bag(bag):
+        with BagReader(bag):
             pass  # what is no bag is refused before anything is loaded
-    with Console() as console:
-        _judge(arguments, map_, config, names, console)
+    with ProgressConsole() as console:
+        _evaluate_map(arguments, map_, config, names, console)
 
 
-def _judge(
+def _evaluate_map(
     arguments: argparse.Namespace,
     map_: 'Map',
     config: 'QueryConfig',
     names: tuple[str, ...],
-    console: Console,
+    console: ProgressConsole,
 ) -> None:
     """Judge, print, and write what was asked for."""
     from nerf_reversal_ros.baselines.baselines import (
-        left_out,
-        made_baseline,
-        Material,
-        refuse_other_walk,
+        BaselineInputs,
+        check_reference,
+        create_baseline,
+        skipped_baselines,
     )
     from nerf_reversal_ros.capture.capture import DepthCorrection, open_capture
     from nerf_reversal_ros.core.devices import resolve_device
-    from nerf_reversal_ros.core.files import write_text
+    from nerf_reversal_ros.core.files import write_output_text
     from nerf_reversal_ros.evaluation.evaluation import evaluate
     from nerf_reversal_ros.evaluation.summary import summary_text
     from nerf_reversal_ros.fields.voxel import VoxelField
@@ -108,25 +108,25 @@ def _judge(
         )
 
     if arguments.baselines == 'all':
-        for sentence in left_out(has_reference=arguments.reference is not None):
+        for sentence in skipped_baselines(has_reference=arguments.reference is not None):
             console.say(sentence)
     walked = map_.map_from_camera_walked
     reference = arguments.reference and opened(arguments.reference)
     if reference is not None:
         counts = map_.manifest.get('capture', {}).get('counts', {})
-        refuse_other_walk(reference, walked[: counts.get('kept')])  # then cameras of a run
+        check_reference(reference, walked[: counts.get('kept')])  # then cameras of a run
         correction = DepthCorrection(**map_.manifest.get('depth_correction', {}))
         reference = reference.with_depth(correction)  # the peers get what the map was built from
     capture = opened(arguments.bag)
     localizer = open_localizer(map_, config.localizer)
     device = resolve_device(config.localizer.device)
     field = VoxelField.load(map_.file('field.safetensors'), device)
-    material = Material(walked, localizer.regressor, reference, console, field)
-    costs = _costs(map_)
+    material = BaselineInputs(walked, localizer.regressor, reference, console, field)
+    costs = _map_costs(map_)
     made = {}
     for name in names if len(capture) else ():
         try:
-            made[name] = made_baseline(name, material, costs)
+            made[name] = create_baseline(name, material, costs)
         except CaptureError as error:
             if arguments.baselines != 'all':
                 raise
@@ -142,20 +142,22 @@ def _judge(
     )
     print(summary_text(result.metrics))
     if arguments.json:
-        write_text(arguments.json, json.dumps(result.metrics, indent=1, allow_nan=False) + '\n')
+        write_output_text(
+            arguments.json, json.dumps(result.metrics, indent=1, allow_nan=False) + '\n'
+        )
     if arguments.report:
         from nerf_reversal_ros.evaluation.report import report_html
 
         command = shlex.join(['nerf-reversal', *sys.argv[1:]])
         page = report_html(result, map_, capture, field, walked, command=command)
-        write_text(arguments.report, page)
+        write_output_text(arguments.report, page)
     if arguments.poses:
         write_poses(arguments.poses, map_, zip(result.stamps_ns, result.outcomes, strict=True))
     for path in filter(None, (arguments.json, arguments.report, arguments.poses)):
         print(f'wrote {path}')
 
 
-def _costs(map_: 'Map') -> dict[str, float]:
+def _map_costs(map_: 'Map') -> dict[str, float]:
     """Return how long the map took to build, and its size."""
     manifest = map_.manifest
     return {

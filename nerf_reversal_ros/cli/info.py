@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from nerf_reversal_ros.core.errors import NerfReversalError
-from nerf_reversal_ros.core.progress import duration
+from nerf_reversal_ros.core.progress import format_duration
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.maps.map_store import Map
@@ -55,14 +55,14 @@ def map_lines(map_: 'Map') -> list[str]:
         f' its {len(files)} files are complete and unchanged.'
     ]
     if 'date' in built:
-        lines.append(f'Built {built["date"]}{_ago(built["date"])} with version'
+        lines.append(f'Built {built["date"]}{_format_age(built["date"])} with version'
                      f' {built.get("package_version", "unknown")} on {built.get("device")},'
                      f' seed {built.get("seed")}.')  # fmt: skip
     if 'field' in built:
         lines.append(f'Field: {built["field"]}.')
     if built.get('seconds'):
-        took = ', '.join(f'{stage} {duration(s)}' for stage, s in built['seconds'].items())
-        lines.append(f'Building took {duration(sum(built["seconds"].values()))}: {took}.')
+        took = ', '.join(f'{stage} {format_duration(s)}' for stage, s in built['seconds'].items())
+        lines.append(f'Building took {format_duration(sum(built["seconds"].values()))}: {took}.')
     capture = manifest.get('capture', {})
     if capture:
         counts = ', '.join(f'{n} {what}' for what, n in capture.get('counts', {}).items())
@@ -84,10 +84,10 @@ def map_lines(map_: 'Map') -> list[str]:
 
 def bag_lines(path: Path) -> list[str]:
     """Describe a bag, and say which of the default topics it lacks."""
-    from nerf_reversal_ros.bags.bag_reader import Bag
+    from nerf_reversal_ros.bags.bag_reader import BagReader
     from nerf_reversal_ros.core.config import CaptureConfig
 
-    with Bag(path) as bag:
+    with BagReader(path) as bag:
         defaults = CaptureConfig().for_bag(bag.count)
         wanted = {
             defaults.image_topic: 'colour',
@@ -101,7 +101,7 @@ def bag_lines(path: Path) -> list[str]:
             use = f'  (default topic of {wanted[topic]})' if topic in wanted else ''
             lines.append(f'  {bag.count(topic):6d}  {topic}  {kind}{use}')
         if bag.count(defaults.image_topic):
-            lines.append(_picture_line(bag, defaults.image_topic))
+            lines.append(_image_line(bag, defaults.image_topic))
         missing = [f'{what} {topic}' for topic, what in wanted.items() if not bag.count(topic)]
     if missing:
         lines.append(f'Missing or empty: {", ".join(missing)}; set these topics with --config.')
@@ -110,7 +110,7 @@ def bag_lines(path: Path) -> list[str]:
     return lines
 
 
-def _picture_line(bag: Any, topic: str) -> str:
+def _image_line(bag: Any, topic: str) -> str:
     from nerf_reversal_ros.bags.image_decoding import rgb_from_message
     from nerf_reversal_ros.core.errors import ImageError
 
@@ -132,7 +132,7 @@ def _camera_line(what: str, camera: dict[str, Any]) -> str:
     )
 
 
-def _ago(date: str) -> str:
+def _format_age(date: str) -> str:
     """Return the age of an ISO 8601 date, such as `` (3 days ago)``; nothing if it is none."""
     try:
         then = datetime.fromisoformat(date.replace('Z', '+00:00'))

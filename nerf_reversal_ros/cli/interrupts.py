@@ -10,13 +10,13 @@ import time
 from typing import Any
 
 INTERRUPTED = 130
-WITHIN_S = 1.5
+EXIT_DELAY_S = 1.5
 
 
 @contextmanager
-def ended_soon(tell: Callable[[], None]) -> Iterator[None]:
+def exit_soon_on_interrupt(tell: Callable[[], None]) -> Iterator[None]:
     """
-    End the process `WITHIN_S` after Ctrl-C, unless it has ended by itself until then.
+    End the process `EXIT_DELAY_S` after Ctrl-C, unless it has ended by itself until then.
 
     Python raises KeyboardInterrupt only when native code has returned, and waits for threads at
     its end. What is cut off here is as safe as in a kill: results appear whole or not at all.
@@ -32,7 +32,7 @@ def ended_soon(tell: Callable[[], None]) -> Iterator[None]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    unraisable, sys.unraisablehook = sys.unraisablehook, _without_interrupts(sys.unraisablehook)
+    unraisable, sys.unraisablehook = sys.unraisablehook, _ignore_interrupts(sys.unraisablehook)
     threading.Thread(target=_watch, args=(reading, tell), daemon=True).start()
     try:
         yield
@@ -42,7 +42,7 @@ def ended_soon(tell: Callable[[], None]) -> Iterator[None]:
         os.close(writing)  # which ends the thread, unless it counts already
 
 
-def _without_interrupts(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
+def _ignore_interrupts(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
     """Say nothing of a Ctrl-C that came in a callback of Python's own, which swallows it."""
 
     def told(unraisable: Any) -> None:
@@ -55,7 +55,7 @@ def _without_interrupts(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
 def _watch(reading: int, tell: Callable[[], None]) -> None:
     while number := os.read(reading, 1):
         if number[0] == signal.SIGINT:
-            time.sleep(WITHIN_S)
+            time.sleep(EXIT_DELAY_S)
             tell()
             sys.stdout.flush()
             sys.stderr.flush()

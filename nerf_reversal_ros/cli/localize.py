@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
-from nerf_reversal_ros.cli.console import Console
+from nerf_reversal_ros.cli.console import ProgressConsole
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.core.config import QueryConfig
@@ -33,15 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Localize and write the file."""
-    from nerf_reversal_ros.core.files import refuse_unwritable
+    from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.core.outcome import PoseEstimate
     from nerf_reversal_ros.maps.map_store import open_map
 
-    refuse_unwritable(arguments.out)
+    check_writable(arguments.out)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
-    with Console() as console:
-        answers = list(_answers(arguments.bag, map_, config, console))
+    with ProgressConsole() as console:
+        answers = list(_localize_images(arguments.bag, map_, config, console))
     write_poses(arguments.out, map_, answers)
     published = sum(isinstance(outcome, PoseEstimate) for _, outcome in answers)
     print(f'{published} of {len(answers)} pictures localized, written to {arguments.out}')
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write_poses(file: Path, map_: 'Map', answers: Iterable[tuple[int, 'Outcome']]) -> None:
     """Write the file of poses for outcomes with the stamps [ns] of their pictures."""
-    from nerf_reversal_ros.core.files import write_text
+    from nerf_reversal_ros.core.files import write_output_text
 
     convention = map_.convention
     document = {
@@ -58,20 +58,20 @@ def write_poses(file: Path, map_: 'Map', answers: Iterable[tuple[int, 'Outcome']
         'map_from_world': convention.map_from_world.tolist() if convention.of_bag else None,
         'poses': [pose_entry(stamp_ns, outcome) for stamp_ns, outcome in answers],
     }
-    write_text(file, json.dumps(document, indent=1, allow_nan=False) + '\n')
+    write_output_text(file, json.dumps(document, indent=1, allow_nan=False) + '\n')
 
 
-def _answers(
-    path: Path, map_: 'Map', config: 'QueryConfig', console: Console
+def _localize_images(
+    path: Path, map_: 'Map', config: 'QueryConfig', console: ProgressConsole
 ) -> Iterator[tuple[int, 'Outcome']]:
     """Localize the pictures one by one; yield their stamps [ns] and outcomes."""
-    from nerf_reversal_ros.bags.bag_reader import Bag
+    from nerf_reversal_ros.bags.bag_reader import BagReader
     from nerf_reversal_ros.capture.capture import iter_images
     from nerf_reversal_ros.core.progress import Progress
     from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
     from nerf_reversal_ros.localization.localizer import open_localizer
 
-    with Bag(path) as bag:
+    with BagReader(path) as bag:
         total = bag.count(config.capture.for_bag(bag.count).image_topic)
     localizer = open_localizer(map_, config.localizer)
     for number, picture in enumerate(iter_images(path, config.capture)):
@@ -82,11 +82,11 @@ def _answers(
 def pose_entry(stamp_ns: int, outcome: 'Outcome') -> dict[str, Any]:
     """Return the entry of one picture in the file of poses."""
     from nerf_reversal_ros.core.geometry import quaternion_xyzw
-    from nerf_reversal_ros.core.outcome import Rejected
+    from nerf_reversal_ros.core.outcome import Rejection
 
     sec, nanosec = divmod(int(stamp_ns), 1_000_000_000)
     stamp = {'stamp_ns': int(stamp_ns), 'stamp': {'sec': sec, 'nanosec': nanosec}}
-    if isinstance(outcome, Rejected):
+    if isinstance(outcome, Rejection):
         return {**stamp, 'rejected': outcome.reason, 'detail': outcome.detail}
     return {
         **stamp,

@@ -14,7 +14,7 @@ import traceback
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.cli import build, convert, evaluate, info, localize, study
-from nerf_reversal_ros.cli.interrupts import ended_soon, INTERRUPTED
+from nerf_reversal_ros.cli.interrupts import exit_soon_on_interrupt, INTERRUPTED
 from nerf_reversal_ros.core.errors import NerfReversalError
 
 COMMANDS = (convert, build, localize, evaluate, info, study)
@@ -22,15 +22,15 @@ COMMANDS = (convert, build, localize, evaluate, info, study)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    whole = parser()
+    whole = build_parser()
     arguments, more = whole.parse_known_args(argv)
     if more and (any(word.startswith('-') for word in more) or 'take_more' not in arguments):
         whole.error(f'unrecognized arguments: {" ".join(more)}')
     if more:
         arguments.take_more(arguments, more)
-    tell = _Once(f'nerf-reversal: interrupted{arguments.after_interrupt}')
+    tell = _PrintOnce(f'nerf-reversal: interrupted{arguments.after_interrupt}')
     try:
-        with ended_soon(tell):
+        with exit_soon_on_interrupt(tell):
             arguments.run(arguments)
             sys.stdout.flush()
     except NerfReversalError as error:
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     whole = argparse.ArgumentParser(
         prog='nerf-reversal',
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-class _Once:
+class _PrintOnce:
     """Prints a sentence on stderr when it is first called."""
 
     def __init__(self, sentence: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import shlex
 import sys
 
-from nerf_reversal_ros.cli.console import Console
+from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.core.config import DEVICES
 from nerf_reversal_ros.core.errors import NerfReversalError
 
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help='folder for study.html, study.json and work/, of 3 GB with the defaults',
     )
-    parser.add_argument('--views', metavar='N,...', type=_numbers, help='default: 1000,4000,14000')
+    parser.add_argument(
+        '--views', metavar='N,...', type=_parse_ints, help='default: 1000,4000,14000'
+    )
     parser.add_argument('--epochs', metavar='N', type=int, help='default: 10 (the seed: 200)')
     parser.add_argument(
         '--full-views', metavar='N', type=int, help='views of the full size, default: 200'
@@ -53,23 +55,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the study and write its report."""
-    from nerf_reversal_ros.bags.bag_reader import Bag
+    from nerf_reversal_ros.bags.bag_reader import BagReader
     from nerf_reversal_ros.core.config import load_build_config
-    from nerf_reversal_ros.core.files import write_text
+    from nerf_reversal_ros.core.files import write_output_text
     from nerf_reversal_ros.study.plan import StudyPlan
     from nerf_reversal_ros.study.report import study_html
     from nerf_reversal_ros.study.study import run_study
-    from nerf_reversal_ros.study.table import compression_table, markdown, table, verdicts
+    from nerf_reversal_ros.study.table import codec_table, conclusions, markdown, results_table
 
     config = load_build_config(arguments.config)
     names = ('views', 'epochs', 'full_views', 'width', 'full_width', 'only')
     given = {name: getattr(arguments, name) for name in names}
     plan = StudyPlan(**{name: value for name, value in given.items() if value is not None})
-    with Bag(arguments.bag):
+    with BagReader(arguments.bag):
         pass  # what is no bag is refused before anything is written
     if arguments.out.exists() and not arguments.out.is_dir():
         raise NerfReversalError(f'cannot write {arguments.out}: it is no folder, give another')
-    with Console() as console:
+    with ProgressConsole() as console:
         result = run_study(
             arguments.bag,
             arguments.out / 'work',
@@ -78,16 +80,18 @@ def run(arguments: argparse.Namespace) -> None:
             device=arguments.device,
             progress=console,
         )
-    codes = compression_table(result)
-    parts = [markdown(table(result)), *([markdown(codes)] if codes[1:] else [])]
-    print('\n\n'.join([*parts, '\n'.join(verdicts(result))]))
+    codes = codec_table(result)
+    parts = [markdown(results_table(result)), *([markdown(codes)] if codes[1:] else [])]
+    print('\n\n'.join([*parts, '\n'.join(conclusions(result))]))
     page, figures = arguments.out / 'study.html', arguments.out / 'study.json'
-    write_text(figures, json.dumps(result, indent=1) + '\n')
-    write_text(page, study_html(result, command=shlex.join(['nerf-reversal', *sys.argv[1:]])))
+    write_output_text(figures, json.dumps(result, indent=1) + '\n')
+    write_output_text(
+        page, study_html(result, command=shlex.join(['nerf-reversal', *sys.argv[1:]]))
+    )
     print(f'wrote {page} and {figures}; {arguments.out / "work"} may be deleted')
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _parse_ints(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(','))
     except ValueError:

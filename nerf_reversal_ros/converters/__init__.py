@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.progress import ProgressCallback, silent
+from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 
 FORMATS = ('record3d', 'nerfstudio', '7scenes')
-PARSER = 'nerfstudio-parser:'
+NERFSTUDIO_PREFIX = 'nerfstudio-parser:'
 """Before the name of a dataparser of nerfstudio, it is the format that this one reads."""
 
 
@@ -17,7 +17,7 @@ def convert(
     format: str | None = None,
     poses: Path | None = None,
     frames: slice | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> None:
     """
     Write a recording as a bag.
@@ -66,12 +66,12 @@ def convert(
         record3d.convert(source, bag, frames=frames, progress=progress)
     elif format == 'nerfstudio':
         nerfstudio.convert(source, bag, frames=frames, progress=progress)
-    elif format.startswith(PARSER):
-        name = format.removeprefix(PARSER)
+    elif format.startswith(NERFSTUDIO_PREFIX):
+        name = format.removeprefix(NERFSTUDIO_PREFIX)
         nerfstudio_parser.convert(source, bag, name, frames=frames, progress=progress)
     else:
         raise CaptureError(
-            f'format {format!r} is not known: use one of {", ".join(FORMATS)}, {PARSER}NAME'
+            f'format {format!r} is not known: use one of {", ".join(FORMATS)}, {NERFSTUDIO_PREFIX}NAME'
         )
 
 

@@ -16,11 +16,11 @@ from rosbags.typesys import get_typestore, Stores
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import Array, quaternion_xyzw
+from nerf_reversal_ros.core.geometry import FloatArray, quaternion_xyzw
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
 _STORAGE = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
-_FAILURES = (OSError, sqlite3.Error)
+_WRITE_ERRORS = (OSError, sqlite3.Error)
 JPEG_QUALITY = 95
 
 
@@ -106,7 +106,7 @@ class BagWriter:
                     self._writer.close()
                     (self._staging / self.path.name).rename(self.path)
             else:
-                with suppress(*_FAILURES):
+                with suppress(*_WRITE_ERRORS):
                     self._writer.abort()
         finally:
             shutil.rmtree(self._staging, ignore_errors=True)
@@ -117,7 +117,7 @@ class BagWriter:
         picture: bytes | NDArray[np.uint8],
         depth: NDArray[np.float32] | None,
         camera: Camera,
-        world_from_camera: Array,
+        world_from_camera: FloatArray,
     ) -> None:
         """
         Append one frame.
@@ -136,12 +136,12 @@ class BagWriter:
             Pose, in the convention that the constructor was told.
         """
         header = self._header(stamp_ns, self._camera_frame)
-        self._put(self._colour, stamp_ns, _colour_message(header, picture))
+        self._put(self._colour, stamp_ns, _image_message(header, picture))
         if depth is not None:
-            message = _raw_depth if self._raw_depth else _compressed_depth
+            message = _raw_depth_message if self._raw_depth else _compressed_depth_message
             self._put(self._depth, stamp_ns, message(header, depth))
         if self._frames % self._info_every == 0:
-            self._put(self._info, stamp_ns, _camera_info(header, camera))
+            self._put(self._info, stamp_ns, _camera_info_message(header, camera))
         self._frames += 1
         pose = _pose_message(self._header(stamp_ns, self._world_frame), world_from_camera)
         self._put(self._pose, stamp_ns, pose)
@@ -158,7 +158,7 @@ class BagWriter:
     def _failure_told(self) -> Iterator[None]:
         try:
             yield
-        except _FAILURES as error:
+        except _WRITE_ERRORS as error:
             raise CaptureError(
                 f'cannot write the bag {self.path}: {getattr(error, "strerror", None) or error}'
             ) from error
@@ -168,7 +168,7 @@ class BagWriter:
         return _STORE.types['std_msgs/msg/Header'](time, frame)
 
 
-def _colour_message(header: Any, picture: bytes | NDArray[np.uint8]) -> Any:
+def _image_message(header: Any, picture: bytes | NDArray[np.uint8]) -> Any:
     if not isinstance(picture, bytes):
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         picture = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
@@ -177,7 +177,7 @@ def _colour_message(header: Any, picture: bytes | NDArray[np.uint8]) -> Any:
     return _STORE.types['sensor_msgs/msg/CompressedImage'](header, form, data)
 
 
-def _compressed_depth(header: Any, depth: NDArray[np.float32]) -> Any:
+def _compressed_depth_message(header: Any, depth: NDArray[np.float32]) -> Any:
     millimetres = np.clip(np.rint(depth * 1000.0), 0, 65535).astype(np.uint16)
     png = cv2.imencode('.png', millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1]
     data = np.concatenate([np.zeros(12, np.uint8), png.ravel()])
@@ -185,14 +185,14 @@ def _compressed_depth(header: Any, depth: NDArray[np.float32]) -> Any:
     return _STORE.types['sensor_msgs/msg/CompressedImage'](header, form, data)
 
 
-def _raw_depth(header: Any, depth: NDArray[np.float32]) -> Any:
+def _raw_depth_message(header: Any, depth: NDArray[np.float32]) -> Any:
     height, width = depth.shape
     data = np.ascontiguousarray(depth, '<f4').view(np.uint8).ravel()
     image = _STORE.types['sensor_msgs/msg/Image']
     return image(header, height, width, '32FC1', 0, 4 * width, data)
 
 
-def _camera_info(header: Any, camera: Camera) -> Any:
+def _camera_info_message(header: Any, camera: Camera) -> Any:
     projection = np.zeros((3, 4))
     projection[:, :3] = camera.matrix
     return _STORE.types['sensor_msgs/msg/CameraInfo'](
@@ -210,7 +210,7 @@ def _camera_info(header: Any, camera: Camera) -> Any:
     )
 
 
-def _pose_message(header: Any, world_from_camera: Array) -> Any:
+def _pose_message(header: Any, world_from_camera: FloatArray) -> Any:
     point = _STORE.types['geometry_msgs/msg/Point'](*map(float, world_from_camera[:3, 3]))
     turn = map(float, quaternion_xyzw(world_from_camera))
     quaternion = _STORE.types['geometry_msgs/msg/Quaternion'](*turn)

@@ -8,7 +8,7 @@ from nerf_reversal_ros.core.errors import CaptureError
 T = TypeVar('T')
 
 
-def selected(found: dict[int, T], frames: slice | None, source: Path) -> dict[int, T]:
+def select_frame_range(found: dict[int, T], frames: slice | None, source: Path) -> dict[int, T]:
     """
     Keep the frames whose number is in ``frames``, in the order of their numbers.
 

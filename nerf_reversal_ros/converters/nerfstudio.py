@@ -17,27 +17,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.camera_model import Lens
-from nerf_reversal_ros.bags.depth_decoding import clean_depth, decoded
-from nerf_reversal_ros.bags.image_decoding import compressed_size, rgb_from_bytes
+from nerf_reversal_ros.bags.camera_model import CameraModel
+from nerf_reversal_ros.bags.depth_decoding import decode_image, depth_to_metres
+from nerf_reversal_ros.bags.image_decoding import encoded_image_size, rgb_from_bytes
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.converters.frame_range import selected
+from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
-from nerf_reversal_ros.core.files import is_inside
-from nerf_reversal_ros.core.geometry import Array, OPTICAL_FROM_OPENGL, orthonormalized
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.fields.sim3 import field_from_data, moved_poses
+from nerf_reversal_ros.core.files import is_within
+from nerf_reversal_ros.core.geometry import FloatArray, OPTICAL_FROM_OPENGL, orthonormalize
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.fields.sim3 import field_from_data, transform_poses
 
 RATE_HZ = 30
 """There are no time stamps: the frame at position i is given the stamp (i + 1) / 30 s."""
 
-NO_DEPTH = (
+NO_DEPTH_WARNING = (
     'no depth: the pose convention cannot be checked, lengths are metres only if the poses are,'
     ' and of the fields only nerfacto can be built'
 )
 
-OF_COLMAP = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]
+LEGACY_COLMAP_TRANSFORM = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]
 """What older versions of nerfstudio did to COLMAP's poses and did not note."""
 
 _PINHOLE_MODELS = ('OPENCV', 'PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL')
@@ -49,7 +49,7 @@ def convert(
     *,
     frames: slice | None = None,
     within: Path | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> None:
     """
     Write the frames of a ``transforms.json`` as a bag; see `converters.convert`.
@@ -65,27 +65,27 @@ def convert(
     """
     path = source / 'transforms.json' if source.is_dir() else source
     scene, within = _read_scene(path), within or path.parent
-    ordered = sorted(scene['frames'], key=lambda frame: _natural(str(frame.get('file_path'))))
-    chosen = selected(dict(enumerate(ordered)), frames, path)
+    ordered = sorted(scene['frames'], key=lambda frame: _natural_key(str(frame.get('file_path'))))
+    chosen = select_frame_range(dict(enumerate(ordered)), frames, path)
     world_from_data = _world_from_data(scene, path)
     has_depth = any(frame.get('depth_file_path') for frame in chosen.values())
     with BagWriter(bag) as writer:
         for done, (position, frame) in enumerate(chosen.items(), start=1):
             values = {**scene, **frame}
             try:
-                picture = _picture_path(path, frame, within).read_bytes()
-                lens = _lens(values, compressed_size(picture, 'the picture'))
-                depth = _depth(path, frame, values, lens, within)
+                picture = _image_path(path, frame, within).read_bytes()
+                lens = _camera_model(values, encoded_image_size(picture, 'the picture'))
+                depth = _read_depth(path, frame, values, lens, within)
                 undistorted: bytes | NDArray[np.uint8] = picture
                 if any(lens.distortion):
                     undistorted = lens.undistorted_rgb(rgb_from_bytes(picture))
-                pose = moved_poses(world_from_data, _data_from_camera(frame))
+                pose = transform_poses(world_from_data, _data_from_camera(frame))
             except (ImageError, OSError, KeyError, TypeError, ValueError) as error:
                 name = frame.get('file_path', f'at position {position}')
                 raise CaptureError(f'frame {name} of {path} cannot be used: {error!s}') from error
             stamp_ns = round((position + 1) * 1e9 / RATE_HZ)
             writer.write(stamp_ns, undistorted, depth, lens.camera, pose)
-            note = NO_DEPTH if done == 1 and not has_depth else ''
+            note = NO_DEPTH_WARNING if done == 1 and not has_depth else ''
             progress(Progress('convert', done, len(chosen), note))
 
 
@@ -104,11 +104,13 @@ def _read_scene(path: Path) -> dict[str, Any]:
     return dict(scene)
 
 
-def _world_from_data(scene: dict[str, Any], path: Path) -> Array:
+def _world_from_data(scene: dict[str, Any], path: Path) -> FloatArray:
     """Return the similarity (4, 4) from the poses of the file to the world before processing."""
     given = scene.get('applied_transform')
     if given is None:
-        given = OF_COLMAP if (path.parent / 'colmap/sparse/0').exists() else np.eye(4)
+        given = (
+            LEGACY_COLMAP_TRANSFORM if (path.parent / 'colmap/sparse/0').exists() else np.eye(4)
+        )
     try:
         applied = np.array(given, dtype=np.float64)
         scale = float(scene.get('applied_scale', 1.0))
@@ -124,20 +126,20 @@ def _world_from_data(scene: dict[str, Any], path: Path) -> Array:
     return np.asarray(np.linalg.inv(field_from_data(applied, scale)))
 
 
-def _is_rigid(matrix: Array) -> bool:
+def _is_rigid(matrix: FloatArray) -> bool:
     if matrix.shape not in ((3, 4), (4, 4)) or not np.isfinite(matrix).all():
         return False
     turn = matrix[:3, :3]
     return np.allclose(turn @ turn.T, np.eye(3), atol=1e-3) and bool(np.linalg.det(turn) > 0)
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def _natural_key(name: str) -> list[tuple[int, str]]:
     """Sort key under which frame_9 comes before frame_10."""
     return [(int(part), '') if part.isdigit() else (-1, part) for part in re.split(r'(\d+)', name)]
 
 
-def _picture_path(scene: Path, frame: dict[str, Any], within: Path) -> Path:
-    path = _inside(scene, frame['file_path'], within)
+def _image_path(scene: Path, frame: dict[str, Any], within: Path) -> Path:
+    path = _require_within(scene, frame['file_path'], within)
     for candidate in (
         path,
         path.with_name(path.name + '.png'),
@@ -148,14 +150,14 @@ def _picture_path(scene: Path, frame: dict[str, Any], within: Path) -> Path:
     raise FileNotFoundError(f'there is no picture {path}')
 
 
-def _inside(scene: Path, name: Any, within: Path) -> Path:
+def _require_within(scene: Path, name: Any, within: Path) -> Path:
     path = scene.parent / str(name)
-    if not is_inside(path, within):
+    if not is_within(path, within):
         raise ImageError(f'{str(name)!r} is outside of {within}: do not trust it, or copy it in')
     return path
 
 
-def _lens(values: dict[str, Any], size: tuple[int, int]) -> Lens:
+def _camera_model(values: dict[str, Any], size: tuple[int, int]) -> CameraModel:
     """Read the intrinsics of a frame, at the size (width, height) of its picture."""
     width, height = int(values.get('w', size[0])), int(values.get('h', size[1]))
     if 'fl_x' in values:
@@ -169,7 +171,7 @@ def _lens(values: dict[str, Any], size: tuple[int, int]) -> Lens:
     cx = float(values.get('cx', width / 2.0)) - 0.5
     cy = float(values.get('cy', height / 2.0)) - 0.5
     distortion, fisheye = _distortion(values)
-    return Lens(Camera(width, height, fx, fy, cx, cy), distortion, fisheye).scaled_to(*size)
+    return CameraModel(Camera(width, height, fx, fy, cx, cy), distortion, fisheye).scaled_to(*size)
 
 
 def _distortion(values: dict[str, Any]) -> tuple[tuple[float, ...], bool]:
@@ -188,35 +190,35 @@ def _distortion(values: dict[str, Any]) -> tuple[tuple[float, ...], bool]:
     return (k1, k2, float(values.get('p1', 0.0)), float(values.get('p2', 0.0)), k3), False
 
 
-def _depth(
-    scene: Path, frame: dict[str, Any], values: dict[str, Any], lens: Lens, within: Path
+def _read_depth(
+    scene: Path, frame: dict[str, Any], values: dict[str, Any], lens: CameraModel, within: Path
 ) -> NDArray[np.float32] | None:
     name = frame.get('depth_file_path')
     if not name:
         return None
-    path = _inside(scene, name, within)
+    path = _require_within(scene, name, within)
     if not path.is_file():
         raise ImageError(f'there is no depth picture {path}')
     if path.suffix == '.npy':
-        stored = _array(path)
+        stored = _load_npy(path)
     else:
-        stored = decoded(path.read_bytes(), cv2.IMREAD_UNCHANGED)
+        stored = decode_image(path.read_bytes(), cv2.IMREAD_UNCHANGED)
     if stored.ndim != 2:
         raise ImageError(f'depth {path} has the shape {stored.shape}, not (rows, columns)')
     # Nerfstudio multiplies arrays as it does pictures, whatever their type.
     scale = np.float32(float(values.get('integer_depth_scale', 0.001)))
-    depth = clean_depth(stored.astype(np.float32) * scale)
+    depth = depth_to_metres(stored.astype(np.float32) * scale)
     return lens.scaled_to(depth.shape[1], depth.shape[0]).undistorted_depth(depth)
 
 
-def _array(path: Path) -> NDArray[Any]:
+def _load_npy(path: Path) -> NDArray[Any]:
     try:  # mapped, so that no more is allocated than there is
         return np.array(np.load(path, mmap_mode='r', allow_pickle=False))
     except Exception as error:  # NumPy raises nearly anything on damage
         raise ImageError(f'depth {path} is damaged ({error})') from error
 
 
-def _data_from_camera(frame: dict[str, Any]) -> Array:
+def _data_from_camera(frame: dict[str, Any]) -> FloatArray:
     """Pose (4, 4) of the optical camera frame; the file has OpenGL axes, camera-to-world."""
     pose = np.eye(4)
     rows = np.array(frame['transform_matrix'], dtype=np.float64)
@@ -225,4 +227,4 @@ def _data_from_camera(frame: dict[str, Any]) -> Array:
     pose[:3] = rows[:3]
     if np.linalg.det(pose[:3, :3]) <= 0:
         raise ImageError('transform_matrix mirrors or is singular: it is no pose')
-    return orthonormalized(pose) @ OPTICAL_FROM_OPENGL
+    return orthonormalize(pose) @ OPTICAL_FROM_OPENGL

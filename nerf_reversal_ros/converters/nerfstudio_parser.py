@@ -17,20 +17,20 @@ import numpy as np
 
 from nerf_reversal_ros.converters import nerfstudio
 from nerf_reversal_ros.core.errors import CaptureError, NerfReversalError
-from nerf_reversal_ros.core.progress import ProgressCallback, silent
+from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.fields.nerfstudio.dependency import (
+    pickle_disabled,
     require_modules,
     require_nerfstudio,
-    without_pickles,
 )
 from nerf_reversal_ros.fields.sim3 import (
     field_from_data,
-    moved_poses,
-    opengl_poses,
-    optical_poses,
+    from_opengl,
+    to_opengl,
+    transform_poses,
 )
 
-AS_IT_IS = {
+IDENTITY_SETTINGS = {
     'downscale_factor': 1,
     'load_3D_points': False,
     'orientation_method': 'none',
@@ -43,9 +43,9 @@ AS_IT_IS = {
 """What a parser is told, where it has such a setting, to leave the data as they are."""
 
 POLYCAM = 'polycam'
-RESCALING = ('dycheck', 'nuscenes')
+RESCALING_PARSERS = ('dycheck', 'nuscenes')
 """Parsers that move and scale the poses and do not tell how."""
-CARELESS = 'instant-ngp'
+UNSUPPORTED_PARSER = 'instant-ngp'
 """The parser of 1.1.5 takes the focal length fx for fy as well, mostly, and leaves out depth."""
 
 
@@ -55,7 +55,7 @@ def convert(
     name: str,
     *,
     frames: slice | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> None:
     """
     Write a recording that a dataparser of nerfstudio reads as a bag; see `converters.convert`.
@@ -77,9 +77,9 @@ def convert(
         scene = Path(folder) / 'transforms.json'
         try:
             if name == POLYCAM:
-                _polycam_scene(source, scene)
+                _write_polycam_scene(source, scene)
             else:
-                scene.write_text(json.dumps(_scene(_parsed(name, source))), encoding='utf-8')
+                scene.write_text(json.dumps(_scene(_run_parser(name, source))), encoding='utf-8')
         except NerfReversalError:
             raise
         except Exception as error:  # the code of others, on files of others
@@ -91,18 +91,18 @@ def convert(
         nerfstudio.convert(scene, bag, frames=frames, within=within, progress=progress)
 
 
-def _parsed(name: str, source: Path) -> list[Any]:
+def _run_parser(name: str, source: Path) -> list[Any]:
     """Let a dataparser read all that it finds, once for each of its splits."""
     (known,) = require_modules('nerfstudio.configs.dataparser_configs')
     parsers: dict[str, Any] = known.all_dataparsers
     short = {key.removesuffix('-data').removesuffix('-parser'): key for key in parsers}
     name = short.get(name, name)
-    if name.removesuffix('-data') in RESCALING:
+    if name.removesuffix('-data') in RESCALING_PARSERS:
         raise CaptureError(
             f'the parser {name} moves and scales the poses without telling how, so that lengths'
             ' would not be metres: convert the recording to a transforms.json yourself'
         )
-    if name.removesuffix('-data') == CARELESS:
+    if name.removesuffix('-data') == UNSUPPORTED_PARSER:
         raise CaptureError(
             f'the parser {name} takes the focal length fx for fy and leaves out depth: use'
             ' --format nerfstudio'
@@ -113,10 +113,10 @@ def _parsed(name: str, source: Path) -> list[Any]:
             f'nerfstudio has no parser {name}: use one of {", ".join(sorted([POLYCAM, *parsers]))}'
         )
     has = {field.name for field in fields(config)}
-    settings = {key: value for key, value in AS_IT_IS.items() if key in has}
+    settings = {key: value for key, value in IDENTITY_SETTINGS.items() if key in has}
     parser = type(config)(**{**vars(config), **settings, 'data': source}).setup()
     (rich,) = require_modules('nerfstudio.utils.rich_utils')
-    with without_pickles(), _silent(rich.CONSOLE):
+    with pickle_disabled(), _quiet_console(rich.CONSOLE):
         parsed = [parser.get_dataparser_outputs('train')]
         if not {'eval_mode', 'train_split_fraction'} & has:
             parsed.append(parser.get_dataparser_outputs('val'))
@@ -124,7 +124,7 @@ def _parsed(name: str, source: Path) -> list[Any]:
 
 
 @contextmanager
-def _silent(console: Any) -> Iterator[None]:
+def _quiet_console(console: Any) -> Iterator[None]:
     """Keep a console of rich from printing: what parsers tell is about training."""
     quiet, console.quiet = console.quiet, True
     try:
@@ -143,15 +143,15 @@ def _scene(parsed: list[Any]) -> dict[str, Any]:
                 field_from_data(split.dataparser_transform.numpy(), split.dataparser_scale)
             )
         )
-        poses = optical_poses(split.cameras.camera_to_worlds.double().numpy())
-        world = opengl_poses(np.eye(4), moved_poses(world_from_field, poses))
+        poses = from_opengl(split.cameras.camera_to_worlds.double().numpy())
+        world = to_opengl(np.eye(4), transform_poses(world_from_field, poses))
         depths = split.metadata.get('depth_filenames') or [None] * len(world)
         scale = float(split.metadata.get('depth_unit_scale_factor', scale))
         for row, (picture, depth) in enumerate(zip(split.image_filenames, depths, strict=True)):
             frame = {
                 'file_path': str(Path(picture).absolute()),
                 'transform_matrix': [*world[row].tolist(), [0.0, 0.0, 0.0, 1.0]],
-                **_lens(split.cameras[row]),
+                **_intrinsics(split.cameras[row]),
             }
             if depth is not None:
                 frame['depth_file_path'] = str(Path(depth).absolute())
@@ -159,7 +159,7 @@ def _scene(parsed: list[Any]) -> dict[str, Any]:
     return {'integer_depth_scale': scale, 'frames': list(frames.values())}
 
 
-def _lens(camera: Any) -> dict[str, Any]:
+def _intrinsics(camera: Any) -> dict[str, Any]:
     """Read the intrinsics of one of nerfstudio's cameras under the names of a transforms.json."""
     number = int(camera.camera_type)
     models = {1: 'OPENCV', 2: 'OPENCV_FISHEYE'}
@@ -178,7 +178,7 @@ def _lens(camera: Any) -> dict[str, Any]:
     return lens
 
 
-def _polycam_scene(source: Path, scene: Path) -> None:
+def _write_polycam_scene(source: Path, scene: Path) -> None:
     """Let nerfstudio read a Polycam export; its pictures are linked, not copied."""
     (polycam,) = require_modules('nerfstudio.process_data.polycam_utils')
     keyframes = source / 'keyframes' if (source / 'keyframes').is_dir() else source

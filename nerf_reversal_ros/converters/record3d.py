@@ -17,15 +17,15 @@ import zipfile
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.depth_decoding import clean_depth
-from nerf_reversal_ros.bags.image_decoding import compressed_size, MAX_PIXELS
+from nerf_reversal_ros.bags.depth_decoding import depth_to_metres
+from nerf_reversal_ros.bags.image_decoding import encoded_image_size, MAX_PIXELS
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.converters.frame_range import selected
+from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
-from nerf_reversal_ros.core.files import is_inside, memory_limited
-from nerf_reversal_ros.core.geometry import Array, pose_from_quaternion
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.files import is_within, memory_limit
+from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 
 MAX_ENTRY_BYTES = 64 * 1024 * 1024
 """A file inside a ``.r3d`` that would unpack to more is refused."""
@@ -36,7 +36,7 @@ def convert(
     bag: Path,
     *,
     frames: slice | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> None:
     """
     Write a Record3D recording as a bag; see `converters.convert`.
@@ -46,8 +46,8 @@ def convert(
     CaptureError
         If the recording is damaged, lacks metadata, or was made by the FaceID camera.
     """
-    recording = _R3d(source) if source.is_file() else _Export(source)
-    pictures = selected(recording.pictures(), frames, source)
+    recording = _R3dArchive(source) if source.is_file() else _ExrExport(source)
+    pictures = select_frame_range(recording.pictures(), frames, source)
     metadata = _Metadata(recording.metadata(), source)
     written, unusable = 0, 0
     with BagWriter(bag, pose_convention='opengl', up_axis='y') as writer:
@@ -57,7 +57,7 @@ def convert(
                 unusable += 1
             else:
                 picture = recording.read(name)
-                camera = metadata.camera(number, _picture_size(picture, source, name))
+                camera = metadata.camera(number, _image_size(picture, source, name))
                 depth = recording.depth(number, metadata.depth_shape)
                 writer.write(metadata.stamp_ns(number), picture, depth, camera, pose)
                 written += 1
@@ -95,7 +95,7 @@ class _Metadata:
                 ' the LiDAR camera'
             )
 
-    def world_from_camera(self, number: int) -> Array | None:
+    def world_from_camera(self, number: int) -> FloatArray | None:
         """Pose (4, 4), OpenGL camera axes, y-up world; None if the frame has none."""
         if number >= len(self._poses):
             return None
@@ -171,7 +171,7 @@ class _Recording(ABC):
         return values
 
 
-class _R3d(_Recording):
+class _R3dArchive(_Recording):
     """A ``.r3d`` file: a ZIP, of which nothing is ever unpacked to disk."""
 
     def __init__(self, source: Path) -> None:
@@ -213,7 +213,7 @@ class _R3d(_Recording):
         values = self._unpacked(f'rgbd/{number}.depth', np.dtype('<f4'), shape)
         if values is None:
             return None
-        metres = clean_depth(values)
+        metres = depth_to_metres(values)
         confidence = self._unpacked(f'rgbd/{number}.conf', np.dtype('u1'), shape)
         if confidence is not None:
             metres[confidence == 0] = 0.0
@@ -227,7 +227,7 @@ class _R3d(_Recording):
         size = shape[0] * shape[1] * kind.itemsize
         packed = self.read(name, limit=size + 4096)
         try:
-            with memory_limited(8 * size + MAX_ENTRY_BYTES):  # lzfse itself has no limit
+            with memory_limit(8 * size + MAX_ENTRY_BYTES):  # lzfse itself has no limit
                 data = self._lzfse.decompress(packed)
         except (self._lzfse.error, ValueError, MemoryError) as error:
             raise CaptureError(f'{name} in {self.source} is damaged: {error!r}') from error
@@ -239,7 +239,7 @@ class _R3d(_Recording):
         return np.frombuffer(data, kind).reshape(shape)
 
 
-class _Export(_Recording):
+class _ExrExport(_Recording):
     """The folder of an EXR + JPG export."""
 
     def __init__(self, source: Path) -> None:
@@ -258,7 +258,7 @@ class _Export(_Recording):
 
     def read(self, name: str) -> bytes:
         try:
-            return _inside(self.source / name, self.source).read_bytes()
+            return _require_within(self.source / name, self.source).read_bytes()
         except OSError as error:
             raise CaptureError(f'cannot read {self.source / name}: {error.strerror}') from error
 
@@ -266,24 +266,24 @@ class _Export(_Recording):
         path = self.source / 'depth' / f'{number}.exr'
         if not path.exists():
             return None
-        _inside(path, self.source)
+        _require_within(path, self.source)
         try:
             with self._open(str(path)) as file:
                 channels = file.channels()
                 pixels = np.array((channels.get('R') or next(iter(channels.values()))).pixels)
         except Exception as error:  # OpenEXR raises RuntimeError, and more on damage
             raise CaptureError(f'{path} is no EXR file or damaged: {error}') from error
-        return clean_depth(pixels if pixels.ndim == 2 else pixels[..., 0])
+        return depth_to_metres(pixels if pixels.ndim == 2 else pixels[..., 0])
 
 
-def _inside(path: Path, source: Path) -> Path:
-    if not is_inside(path, source):
+def _require_within(path: Path, source: Path) -> Path:
+    if not is_within(path, source):
         raise CaptureError(f'{path} leads outside of {source}: do not trust it, or copy the file')
     return path
 
 
-def _picture_size(picture: bytes, source: Path, name: str) -> tuple[int, int]:
+def _image_size(picture: bytes, source: Path, name: str) -> tuple[int, int]:
     try:
-        return compressed_size(picture, name)
+        return encoded_image_size(picture, name)
     except ImageError as error:
         raise CaptureError(f'{name} of {source}: {error}') from error

@@ -13,28 +13,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.depth_decoding import decoded
+from nerf_reversal_ros.bags.depth_decoding import decode_image
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.converters.frame_range import selected
+from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
-from nerf_reversal_ros.core.files import is_inside
+from nerf_reversal_ros.core.files import is_within
 from nerf_reversal_ros.core.geometry import (
-    Array,
+    FloatArray,
     inverse,
-    orthonormalized,
+    orthonormalize,
     pose_from_quaternion,
 )
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 
 RATE_HZ = 30
 """The data set has no time stamps; frame N is given the stamp N / 30 s."""
 
 DEPTH_CAMERA = Camera(640, 480, 585.0, 585.0, 320.0, 240.0)
-COLOUR_FOCAL_PX = 525.505
+COLOR_FOCAL_PX = 525.505
 """Focal length of the colour camera where no pose file says otherwise."""
 
-COLOUR_FROM_DEPTH: Array = np.array(
+COLOR_FROM_DEPTH: FloatArray = np.array(
     [
         [0.99996518, 0.00267651, -0.00790410, -0.02555894],
         [-0.00274093, 0.99996303, -0.00815045, 0.00010110],
@@ -44,14 +44,14 @@ COLOUR_FROM_DEPTH: Array = np.array(
 )
 """(4, 4) calibration of the Kinect that recorded the data set."""
 
-_NO_READING = 65535
+_INVALID_DEPTH = 65535
 _POSE_LINE = 'name qw qx qy qz tx ty tz f'
 
 
-class _View(NamedTuple):
+class _CameraPose(NamedTuple):
     """Where the colour camera was, and its focal length in pixels."""
 
-    world_from_camera: Array
+    world_from_camera: FloatArray
     focal_px: float
 
 
@@ -61,7 +61,7 @@ def convert(
     *,
     poses: Path | None = None,
     frames: slice | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> None:
     """
     Write frames of a 7-Scenes folder as a bag; see `converters.convert`.
@@ -72,12 +72,16 @@ def convert(
         If the folder holds no such frames, a file is damaged, or the pose file names none of
         the frames.
     """
-    pictures = _pictures(source, frames)
+    pictures = _image_paths(source, frames)
     from_file = None if poses is None else _read_pose_file(poses, source.name)
     written = 0
     with BagWriter(bag) as writer:
         for done, (number, picture) in enumerate(pictures.items(), start=1):
-            view = _own_view(picture) if from_file is None else from_file.get(_stem(picture.name))
+            view = (
+                _read_frame_pose(picture)
+                if from_file is None
+                else from_file.get(_stem(picture.name))
+            )
             if view is not None:
                 camera = Camera(640, 480, view.focal_px, view.focal_px, 320.0, 240.0)
                 depth = register_depth(_read_depth(picture), camera)
@@ -113,9 +117,9 @@ def register_depth(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.flo
         Metres along the colour camera's z axis, 0 unknown.
     """
     known = depth > 0
-    rotation = COLOUR_FROM_DEPTH[:3, :3].astype(np.float32)
+    rotation = COLOR_FROM_DEPTH[:3, :3].astype(np.float32)
     points = _DEPTH_RAYS[known] * depth[known][:, None] @ rotation.T
-    points += COLOUR_FROM_DEPTH[:3, 3].astype(np.float32)
+    points += COLOR_FROM_DEPTH[:3, 3].astype(np.float32)
     points = points[points[:, 2] > 0]
     u = np.rint(points[:, 0] / points[:, 2] * camera.fx + camera.cx).astype(np.int64)
     v = np.rint(points[:, 1] / points[:, 2] * camera.fy + camera.cy).astype(np.int64)
@@ -131,20 +135,20 @@ def register_depth(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.flo
 _DEPTH_RAYS = DEPTH_CAMERA.rays().astype(np.float32)
 
 
-def _pictures(source: Path, frames: slice | None) -> dict[int, Path]:
+def _image_paths(source: Path, frames: slice | None) -> dict[int, Path]:
     """Colour files by frame number, in order."""
     found = {}
     for path in sorted(source.glob('frame-*.color.*')):
         match = re.fullmatch(r'frame-(\d+)\.color\.(jpg|jpeg|png)', path.name)
         if match:
-            found[int(match[1])] = _inside(path)
+            found[int(match[1])] = _require_within(path)
     if not found:
         raise CaptureError(f'{source} holds no frame-NNNNNN.color.jpg or .png: give a sequence')
-    return selected(found, frames, source)
+    return select_frame_range(found, frames, source)
 
 
-def _inside(path: Path) -> Path:
-    if not is_inside(path, path.parent):
+def _require_within(path: Path) -> Path:
+    if not is_within(path, path.parent):
         raise CaptureError(
             f'{path} leads outside of {path.parent}: do not trust it, or copy the file'
         )
@@ -156,34 +160,34 @@ def _stem(name: str) -> str:
 
 
 def _read_depth(picture: Path) -> NDArray[np.float32]:
-    path = _inside(picture.with_name(f'{_stem(picture.name)}.depth.png'))
+    path = _require_within(picture.with_name(f'{_stem(picture.name)}.depth.png'))
     try:
-        stored = decoded(path.read_bytes(), cv2.IMREAD_UNCHANGED) if path.exists() else None
+        stored = decode_image(path.read_bytes(), cv2.IMREAD_UNCHANGED) if path.exists() else None
     except ImageError as error:
         raise CaptureError(f'the depth picture {path}: {error}') from error
     if stored is None or stored.dtype != np.uint16 or stored.shape != (480, 640):
         raise CaptureError(f'the depth picture {path} is missing or no 640x480 PNG of 16 bit')
-    millimetres = np.where(stored == _NO_READING, 0, stored)
+    millimetres = np.where(stored == _INVALID_DEPTH, 0, stored)
     return millimetres.astype(np.float32) * np.float32(0.001)
 
 
-def _own_view(picture: Path) -> _View | None:
+def _read_frame_pose(picture: Path) -> _CameraPose | None:
     """Read the pose beside a picture: camera-to-world of the depth camera."""
-    path = _inside(picture.with_name(f'{_stem(picture.name)}.pose.txt'))
+    path = _require_within(picture.with_name(f'{_stem(picture.name)}.pose.txt'))
     try:
         world_from_depth = np.array(path.read_text(encoding='ascii').split(), dtype=np.float64)
     except (OSError, ValueError):
         return None
     if world_from_depth.size != 16 or not np.all(np.isfinite(world_from_depth)):
         return None
-    world_from_depth = orthonormalized(world_from_depth.reshape(4, 4))
-    return _View(world_from_depth @ inverse(_COLOUR_FROM_DEPTH_RIGID), COLOUR_FOCAL_PX)
+    world_from_depth = orthonormalize(world_from_depth.reshape(4, 4))
+    return _CameraPose(world_from_depth @ inverse(_COLOR_FROM_DEPTH_RIGID), COLOR_FOCAL_PX)
 
 
-_COLOUR_FROM_DEPTH_RIGID = orthonormalized(COLOUR_FROM_DEPTH)
+_COLOR_FROM_DEPTH_RIGID = orthonormalize(COLOR_FROM_DEPTH)
 
 
-def _read_pose_file(path: Path, sequence: str) -> dict[str, _View]:
+def _read_pose_file(path: Path, sequence: str) -> dict[str, _CameraPose]:
     """Read views by frame name; lines of other sequences (``seq-02/frame-...``) are left out."""
     try:
         lines = path.read_text(encoding='ascii').splitlines()
@@ -205,5 +209,5 @@ def _read_pose_file(path: Path, sequence: str) -> dict[str, _View]:
             raise CaptureError(f'{path} line {number} is not "{_POSE_LINE}"') from error
         parent = Path(name).parent.name
         if parent in ('', sequence) and np.all(np.isfinite(camera_from_world)) and focal > 0:
-            views[_stem(name)] = _View(inverse(camera_from_world), focal)
+            views[_stem(name)] = _CameraPose(inverse(camera_from_world), focal)
     return views

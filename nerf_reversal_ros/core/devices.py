@@ -28,7 +28,7 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def release() -> None:
+def free_memory() -> None:
     """Give memory that is not used any more back, that of a GPU for other programs to take."""
     gc.collect()  # models refer to themselves
     if torch.cuda.is_initialized():

@@ -6,7 +6,7 @@ and the nodes catch `NerfReversalError` once, at their edge, and print it withou
 anything else that escapes is a bug and keeps its traceback.
 """
 
-LONGEST = 1500
+MAX_MESSAGE_CHARS = 1500
 """Characters of a message, at most."""
 
 
@@ -16,7 +16,9 @@ class NerfReversalError(Exception):
     def __init__(self, sentence: str = '') -> None:
         """Keep the sentence, on one line and short: it may quote what damaged files hold."""
         line = ' '.join(sentence.splitlines())
-        super().__init__(line if len(line) <= LONGEST else f'{line[:LONGEST]} ...')
+        super().__init__(
+            line if len(line) <= MAX_MESSAGE_CHARS else f'{line[:MAX_MESSAGE_CHARS]} ...'
+        )
 
 
 class ConfigError(NerfReversalError):

@@ -17,10 +17,10 @@ import safetensors.numpy
 
 from nerf_reversal_ros.core.errors import MapError, NerfReversalError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_output_text(path: Path, text: str) -> None:
     """
     Write a text file so that it is there whole or, after a failure, as it was before.
 
@@ -30,12 +30,12 @@ def write_text(path: Path, text: str) -> None:
         If it cannot be written (no such folder, no space, not allowed).
     """
     try:
-        replace_text(path, text)
+        atomic_write_text(path, text)
     except OSError as error:
         raise NerfReversalError(f'cannot write {path}: {error.strerror}') from error
 
 
-def refuse_unwritable(path: Path | None) -> None:
+def check_writable(path: Path | None) -> None:
     """
     Find out before long work that its result could not be written; None is no file at all.
 
@@ -54,7 +54,7 @@ def refuse_unwritable(path: Path | None) -> None:
         raise NerfReversalError(f'cannot write {path}: the folder {path.parent} is read-only')
 
 
-def read_rows(
+def read_point_arrays(
     path: Path, what: str, rows: Mapping[str, tuple[tuple[int, ...], str]]
 ) -> dict[str, NDArray[Any]]:
     """
@@ -99,8 +99,8 @@ def read_rows(
     return {'origin_m': origin_m[0], **{name: stored[name] for name in rows}}
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Do what `write_text` does, with the operating system's own errors (OSError)."""
+def atomic_write_text(path: Path, text: str) -> None:
+    """Do what `write_output_text` does, with the operating system's own errors (OSError)."""
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         with temporary.open('w', encoding='utf-8') as out:
@@ -115,8 +115,10 @@ def replace_text(path: Path, text: str) -> None:
 def is_full_disk(error: BaseException) -> bool:
     """Tell a full disk, also from libraries (safetensors, torch) with errors of their own."""
     if isinstance(error, OSError):
-        return error.errno in _NO_ROOM
-    return isinstance(error, Exception) and any(os.strerror(n) in str(error) for n in _NO_ROOM)
+        return error.errno in _DISK_FULL_ERRNOS
+    return isinstance(error, Exception) and any(
+        os.strerror(n) in str(error) for n in _DISK_FULL_ERRNOS
+    )
 
 
 def sha256(path: Path) -> str:
@@ -128,7 +130,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def sync(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Have a file or folder safely on the disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -145,7 +147,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_inside(path: Path, folder: Path) -> bool:
+def is_within(path: Path, folder: Path) -> bool:
     """Tell whether a path, its links followed, stays in a folder."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
@@ -154,7 +156,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 @contextmanager
-def memory_limited(extra_bytes: int) -> Iterator[None]:
+def memory_limit(extra_bytes: int) -> Iterator[None]:
     """
     Let the process have only so much more memory while the block runs: beyond it, MemoryError.
 
@@ -171,7 +173,7 @@ def memory_limited(extra_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def open_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[bytes]:
+def open_npy(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[bytes]:
     """Open an .npy file for writing rows; made with its full size when it is not there."""
     if not path.exists():
         with open(path, 'wb') as file:
@@ -182,7 +184,7 @@ def open_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> I
     return open(path, 'r+b')
 
 
-def write_rows(file: IO[bytes], first: int, rows: NDArray[np.generic]) -> None:
+def write_npy_rows(file: IO[bytes], first: int, rows: NDArray[np.generic]) -> None:
     """Write rows of an open .npy file and wait until they are on the disk."""
     file.seek(0)
     np.lib.format.read_magic(file)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-Array = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
-OPTICAL_FROM_OPENGL: Array = np.diag([1.0, -1.0, -1.0, 1.0])
+OPTICAL_FROM_OPENGL: FloatArray = np.diag([1.0, -1.0, -1.0, 1.0])
 """OpenGL/ARKit camera axes (x right, y up, z backwards) to optical axes. Its own inverse."""
 
-Z_UP_FROM_Y_UP: Array = np.array(
+Z_UP_FROM_Y_UP: FloatArray = np.array(
     [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 )
 """A world whose y axis points up (ARKit) to one whose z axis does: 90 degrees about x."""
@@ -28,16 +28,17 @@ Z_UP_FROM_Y_UP: Array = np.array(
 class PoseErrors(NamedTuple):
     """Errors of N estimated poses."""
 
-    translation: Array
+    translation: FloatArray
     """(N,) distance between the camera centres, metres."""
 
-    rotation: Array
+    rotation: FloatArray
     """(N,) angle between the orientations, radians in [0, pi]."""
 
 
-def pose(
-    rotation: Rotation | None = None, translation: tuple[float, float, float] | Array = (0, 0, 0)
-) -> Array:
+def make_pose(
+    rotation: Rotation | None = None,
+    translation: tuple[float, float, float] | FloatArray = (0, 0, 0),
+) -> FloatArray:
     """Assemble a (4, 4) pose from a rotation (default: none) and a translation in metres."""
     matrix = np.eye(4)
     if rotation is not None:
@@ -46,7 +47,7 @@ def pose(
     return matrix
 
 
-def pose_from_quaternion(translation: Array, quaternion_xyzw: Array) -> Array:
+def pose_from_quaternion(translation: FloatArray, quaternion_xyzw: FloatArray) -> FloatArray:
     """
     Assemble (..., 4, 4) poses from translations (..., 3) [m] and quaternions (..., 4).
 
@@ -61,12 +62,12 @@ def pose_from_quaternion(translation: Array, quaternion_xyzw: Array) -> Array:
     return out
 
 
-def quaternion_xyzw(matrix: Array) -> Array:
+def quaternion_xyzw(matrix: FloatArray) -> FloatArray:
     """Return the unit quaternion (4,), w >= 0, of the rotation of a (4, 4) pose."""
     return Rotation.from_matrix(matrix[:3, :3]).as_quat(canonical=True)
 
 
-def inverse(matrix: Array) -> Array:
+def inverse(matrix: FloatArray) -> FloatArray:
     """Invert rigid poses (..., 4, 4): ``inverse(a_from_b)`` is ``b_from_a``."""
     out = np.zeros_like(matrix)
     rotation = np.swapaxes(matrix[..., :3, :3], -1, -2)
@@ -76,7 +77,7 @@ def inverse(matrix: Array) -> Array:
     return out
 
 
-def moved_covariance(covariance: Array, arm: Array) -> Array:
+def shift_covariance(covariance: FloatArray, arm: FloatArray) -> FloatArray:
     """
     Return the covariance (6, 6) of another point of a body, ``arm`` (3,) away [m].
 
@@ -90,7 +91,7 @@ def moved_covariance(covariance: Array, arm: Array) -> Array:
     return jacobian @ covariance @ jacobian.T
 
 
-def turned_covariance(covariance: Array, target_from_source: Array) -> Array:
+def rotate_covariance(covariance: FloatArray, target_from_source: FloatArray) -> FloatArray:
     """
     Return a covariance (6, 6) about the axes of another frame.
 
@@ -101,12 +102,12 @@ def turned_covariance(covariance: Array, target_from_source: Array) -> Array:
     return turn @ covariance @ turn.T
 
 
-def transform(target_from_source: Array, points: Array) -> Array:
+def transform_points(target_from_source: FloatArray, points: FloatArray) -> FloatArray:
     """Take points (..., 3) of the source frame to the target frame by one (4, 4) pose."""
     return points @ target_from_source[:3, :3].T + target_from_source[:3, 3]
 
 
-def orthonormalized(matrix: Array) -> Array:
+def orthonormalize(matrix: FloatArray) -> FloatArray:
     """
     Replace the rotation of poses (..., 4, 4) by the nearest one (Frobenius norm).
 
@@ -122,12 +123,12 @@ def orthonormalized(matrix: Array) -> Array:
     return out
 
 
-def mean_pose(poses: Array) -> Array:
+def mean_pose(poses: FloatArray) -> FloatArray:
     """Return the pose (4, 4) in the middle of poses (N, 4, 4), its rotation the chordal mean."""
-    return orthonormalized(poses.mean(axis=0))
+    return orthonormalize(poses.mean(axis=0))
 
 
-def pose_errors(map_from_camera: Array, map_from_camera_true: Array) -> PoseErrors:
+def pose_errors(map_from_camera: FloatArray, map_from_camera_true: FloatArray) -> PoseErrors:
     """
     Compare estimated camera poses with the true ones, image by image.
 
@@ -170,13 +171,15 @@ def pose_errors(map_from_camera: Array, map_from_camera_true: Array) -> PoseErro
     return PoseErrors(np.linalg.norm(difference[:, :3, 3], axis=1), rotation)
 
 
-def distance(a: Array, b: Array) -> tuple[float, float]:
+def pose_distance(a: FloatArray, b: FloatArray) -> tuple[float, float]:
     """Return distance [m] and angle [deg] between two poses (4, 4)."""
     errors = pose_errors(a[None], b[None])
     return float(errors.translation[0]), float(np.degrees(errors.rotation[0]))
 
 
-def look_at(eye: Array, target: Array, up: tuple[float, float, float] = (0, 0, 1)) -> Array:
+def look_at(
+    eye: FloatArray, target: FloatArray, up: tuple[float, float, float] = (0, 0, 1)
+) -> FloatArray:
     """Return map_from_camera (4, 4) of an optical camera at ``eye`` that looks at ``target``."""
     forward = np.asarray(target, dtype=np.float64) - eye
     forward /= np.linalg.norm(forward)

@@ -1,8 +1,8 @@
 """
 The measures of localization: errors, recall, calibration, latency.
 
-Every method, the localizer as well as its stages and the baselines, is reduced to `Answers`
-(a pose, or none, for every picture) and then measured by the same `metrics_block`.
+Every method, the localizer as well as its stages and the baselines, is reduced to `MethodResults`
+(a pose, or none, for every picture) and then measured by the same `compute_metrics`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.geometry import Array, pose_errors, PoseErrors
-from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, Outcome, PoseEstimate
+from nerf_reversal_ros.core.geometry import FloatArray, pose_errors, PoseErrors
+from nerf_reversal_ros.core.outcome import (
+    CORRECT_WITHIN_DEG,
+    CORRECT_WITHIN_M,
+    Outcome,
+    PoseEstimate,
+)
 
-RECALLS = {
+RECALL_THRESHOLDS = {
     '2cm_2deg': (0.02, 2.0),
     '5cm_5deg': (0.05, 5.0),
     '10cm_10deg': (0.10, 10.0),
@@ -28,16 +33,16 @@ RECALLS = {
 
 
 @dataclass(frozen=True)
-class Answers:
+class MethodResults:
     """What one method answered to N pictures."""
 
-    map_from_camera: Array
+    map_from_camera: FloatArray
     """(N, 4, 4) poses; NaN where the method gave no answer."""
-    latency_ms: Array
+    latency_ms: FloatArray
     """(N,) milliseconds from decoded pixels to the answer; NaN where it was not measured."""
     reasons: tuple[str, ...]
     """Why there is no answer; empty where there is one."""
-    covariance: Array | None = None
+    covariance: FloatArray | None = None
     """(N, 6, 6) in the convention of `PoseEstimate.covariance`; NaN where there is none."""
 
     @property
@@ -46,7 +51,9 @@ class Answers:
         return np.array([not reason for reason in self.reasons], dtype=bool)
 
 
-def answers_of_outcomes(outcomes: Iterable[Outcome], latency_ms: Iterable[float]) -> Answers:
+def results_from_outcomes(
+    outcomes: Iterable[Outcome], latency_ms: Iterable[float]
+) -> MethodResults:
     """Turn the localizer's outcomes, with their measured times, into answers."""
     poses, covariances, reasons = [], [], []
     for outcome in outcomes:
@@ -59,18 +66,18 @@ def answers_of_outcomes(outcomes: Iterable[Outcome], latency_ms: Iterable[float]
             covariances.append(np.full((6, 6), np.nan))
             reasons.append(outcome.reason)
     latency = np.array(list(latency_ms), dtype=np.float64)
-    return Answers(np.stack(poses), latency, tuple(reasons), np.stack(covariances))
+    return MethodResults(np.stack(poses), latency, tuple(reasons), np.stack(covariances))
 
 
-def answers_of_poses(
-    given: Sequence[tuple[Array | None, float]],
+def results_from_poses(
+    given: Sequence[tuple[FloatArray | None, float]],
     reasons: Sequence[str] = (),
-    covariances: Sequence[Array | None] = (),
-) -> Answers:
+    covariances: Sequence[FloatArray | None] = (),
+) -> MethodResults:
     """Turn poses (or None, for one of the reasons) with milliseconds into answers."""
     reasons = reasons or ['no answer'] * len(given)
     known = [np.full((6, 6), np.nan) if item is None else item for item in covariances]
-    return Answers(
+    return MethodResults(
         np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose, _ in given]),
         np.array([milliseconds for _, milliseconds in given], dtype=np.float64),
         tuple(why if pose is None else '' for (pose, _), why in zip(given, reasons, strict=True)),
@@ -78,14 +85,14 @@ def answers_of_poses(
     )
 
 
-def metrics_block(answers: Answers, map_from_camera_true: Array) -> dict[str, Any]:
+def compute_metrics(answers: MethodResults, map_from_camera_true: FloatArray) -> dict[str, Any]:
     """
     Measure one method: the block of ``metrics.json``, with NaN and infinities still in it.
 
     Medians and shares are over all pictures: one without an answer counts as infinitely far and
     180 degrees off. ``anees`` and ``sigma_coverage`` are over those with a covariance.
     """
-    errors = answer_errors(answers, map_from_camera_true)
+    errors = result_errors(answers, map_from_camera_true)
     metres, degrees = errors.translation, np.degrees(errors.rotation)
     published = answers.published
     reasons = [reason for reason in answers.reasons if reason]
@@ -98,12 +105,14 @@ def metrics_block(answers: Answers, map_from_camera_true: Array) -> dict[str, An
         'median_rotation_deg': float(np.median(degrees)),
         'recall': {
             name: float(np.mean((metres <= near_m) & (degrees <= near_deg)))
-            for name, (near_m, near_deg) in RECALLS.items()
+            for name, (near_m, near_deg) in RECALL_THRESHOLDS.items()
         },
         'accuracy_0.1m': float(np.mean(metres <= 0.1)),
         'worst_published_translation_m': float(metres[published].max(initial=-math.inf)),
         'worst_published_rotation_deg': float(degrees[published].max(initial=-math.inf)),
-        'wrong_published': int(((metres > GOOD_M) | (degrees > GOOD_DEG))[published].sum()),
+        'wrong_published': int(
+            ((metres > CORRECT_WITHIN_M) | (degrees > CORRECT_WITHIN_DEG))[published].sum()
+        ),
         'anees': anees(answers, map_from_camera_true),
         'sigma_coverage': sigma_coverage(answers, map_from_camera_true),
         'latency_ms': {
@@ -113,7 +122,7 @@ def metrics_block(answers: Answers, map_from_camera_true: Array) -> dict[str, An
     }
 
 
-def answer_errors(answers: Answers, map_from_camera_true: Array) -> PoseErrors:
+def result_errors(answers: MethodResults, map_from_camera_true: FloatArray) -> PoseErrors:
     """Compare answers (N) with the truth; no answer is infinitely far and turned by pi."""
     published = answers.published
     translation, rotation = np.full(len(published), np.inf), np.full(len(published), np.pi)
@@ -122,7 +131,7 @@ def answer_errors(answers: Answers, map_from_camera_true: Array) -> PoseErrors:
     return PoseErrors(translation, rotation)
 
 
-def error_vectors(map_from_camera: Array, map_from_camera_true: Array) -> Array:
+def error_vectors(map_from_camera: FloatArray, map_from_camera_true: FloatArray) -> FloatArray:
     """
     Return errors (N, 6) in the order and axes of `PoseEstimate.covariance`.
 
@@ -134,7 +143,7 @@ def error_vectors(map_from_camera: Array, map_from_camera_true: Array) -> Array:
     return np.hstack([shift, Rotation.from_matrix(turn).as_rotvec()])
 
 
-def anees(answers: Answers, map_from_camera_true: Array) -> float | None:
+def anees(answers: MethodResults, map_from_camera_true: FloatArray) -> float | None:
     """
     Average normalised estimation error squared, e^T C^-1 e, over the poses with a covariance.
 
@@ -142,7 +151,7 @@ def anees(answers: Answers, map_from_camera_true: Array) -> float | None:
     too sure, less too modest. Infinite if a covariance is not positive definite, None where there
     is none. See Bar-Shalom et al., Estimation with Applications, 2001, 5.4.
     """
-    vectors, covariances = _with_covariance(answers, map_from_camera_true)
+    vectors, covariances = _errors_with_covariance(answers, map_from_camera_true)
     if not len(vectors):
         return None
     if np.linalg.eigvalsh(covariances).min() <= 0.0:
@@ -152,14 +161,14 @@ def anees(answers: Answers, map_from_camera_true: Array) -> float | None:
 
 
 def sigma_coverage(
-    answers: Answers, map_from_camera_true: Array
+    answers: MethodResults, map_from_camera_true: FloatArray
 ) -> dict[str, dict[str, float]] | None:
     """
     Shares of error components within 1, 2 and 3 of their own standard deviations.
 
     For a Gaussian error that is described well they are 0.683, 0.954 and 0.997.
     """
-    vectors, covariances = _with_covariance(answers, map_from_camera_true)
+    vectors, covariances = _errors_with_covariance(answers, map_from_camera_true)
     if not len(vectors):
         return None
     sigma = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
@@ -170,7 +179,9 @@ def sigma_coverage(
     }
 
 
-def _with_covariance(answers: Answers, map_from_camera_true: Array) -> tuple[Array, Array]:
+def _errors_with_covariance(
+    answers: MethodResults, map_from_camera_true: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Return errors (M, 6) and covariances (M, 6, 6) of the answers that have a covariance."""
     if answers.covariance is not None:
         known = answers.published & np.isfinite(answers.covariance).all(axis=(1, 2))
@@ -186,12 +197,12 @@ def psnr_db(a: NDArray[Any], b: NDArray[Any]) -> float:
     return min(99.0, 10.0 * math.log10(255.0**2 / max(error, 1e-12)))
 
 
-def without_infinities(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
     """Make nested values valid JSON: what is not a finite number becomes None (null)."""
     if isinstance(value, Mapping):
-        return {str(name): without_infinities(item) for name, item in value.items()}
+        return {str(name): json_safe(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [without_infinities(item) for item in value]
+        return [json_safe(item) for item in value]
     if isinstance(value, (float, np.floating)):
         return round(float(value), 6) if math.isfinite(value) else None
     return value

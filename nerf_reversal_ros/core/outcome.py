@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-GOOD_M, GOOD_DEG = 0.1, 5.0
+CORRECT_WITHIN_M, CORRECT_WITHIN_DEG = 0.1, 5.0
 """A pose is right when it is nearer to the truth than this [m], [deg]."""
 REASONS = (
     'too dark or flat',
@@ -56,7 +56,7 @@ class PoseEstimate:
 
 
 @dataclass(frozen=True)
-class Rejected:
+class Rejection:
     """The picture does not tell, surely enough, where the camera is."""
 
     reason: str
@@ -66,4 +66,4 @@ class Rejected:
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
 
 
-Outcome = PoseEstimate | Rejected
+Outcome = PoseEstimate | Rejection

@@ -19,7 +19,7 @@ Result = TypeVar('Result')
 Arguments = ParamSpec('Arguments')
 
 
-def map_on_cores(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """
     Return ``work(item)`` for all items, in their order.
 
@@ -33,7 +33,7 @@ def map_on_cores(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
     return list(_pool(threads).map(work, items))
 
 
-def one_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Let a function's operations of PyTorch each run on one core."""
 
     @wraps(work)

@@ -24,11 +24,11 @@ class Progress:
 ProgressCallback = Callable[[Progress], None]
 
 
-def silent(_: Progress) -> None:
+def no_progress(_: Progress) -> None:
     """Report to nobody."""
 
 
-def seconds_left(progress: Progress, first: int, spent_s: float) -> float | None:
+def eta_s(progress: Progress, first: int, spent_s: float) -> float | None:
     """
     Return how long a stage will still take [s], None if that is not known yet.
 
@@ -38,7 +38,7 @@ def seconds_left(progress: Progress, first: int, spent_s: float) -> float | None
     return spent_s * max(0, progress.total - progress.done) / worked if worked > 0 else None
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Write a time span: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:

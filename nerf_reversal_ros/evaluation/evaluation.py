@@ -14,28 +14,28 @@ from nerf_reversal_ros.baselines.baselines import Baseline, nearest_reference
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import (
-    Answers,
-    answers_of_outcomes,
-    answers_of_poses,
-    metrics_block,
-    without_infinities,
+    compute_metrics,
+    json_safe,
+    MethodResults,
+    results_from_outcomes,
+    results_from_poses,
 )
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.field_metrics import Likeness, likeness
+from nerf_reversal_ros.fields.field_metrics import compute_psnr, PsnrScores
 
-PSNR_PICTURES = 24
+MAX_PSNR_IMAGES = 24
 """So many of the judged pictures, evenly spread, are compared with renders of the field."""
 
-PSNR_WIDTH = 320
+PSNR_WIDTH_PX = 320
 """Pictures are compared at this width [px] (or their own, if that is less)."""
 
 
-class Localizes(Protocol):
+class LocalizerProtocol(Protocol):
     """What is judged."""
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
@@ -48,15 +48,15 @@ class Evaluation:
 
     stamps_ns: NDArray[np.int64]
     """(N,) stamps of the judged pictures."""
-    map_from_camera_true: Array
+    map_from_camera_true: FloatArray
     """(N, 4, 4) true poses."""
     outcomes: tuple[Outcome, ...]
     """What the localizer said, with its diagnostics."""
-    published: Answers
+    published: MethodResults
     """The outcomes as answers."""
-    stages: dict[str, Answers]
+    stages: dict[str, MethodResults]
     """``regressor`` and ``refined``: the localizer's poses before the gate."""
-    baselines: dict[str, Answers]
+    baselines: dict[str, MethodResults]
     """Other methods, by name, on those of the pictures that they were asked about."""
     asked: dict[str, NDArray[np.int64]]
     """(n,) indices of these pictures, by name of the baseline."""
@@ -66,13 +66,13 @@ class Evaluation:
 
 def evaluate(
     capture: Capture,
-    localizer: Localizes,
-    map_from_camera_walked: Array,
+    localizer: LocalizerProtocol,
+    map_from_camera_walked: FloatArray,
     *,
     field: RadianceField | None = None,
     baselines: Mapping[str, Baseline] | None = None,
     map_costs: Mapping[str, float] | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Evaluation:
     """
     Localize every picture of a capture and compare with its true pose.
@@ -106,13 +106,16 @@ def evaluate(
         raise CaptureError(f'{capture.source} holds no picture with a pose: nothing to judge')
     baselines = dict(baselines or {})
     count = len(capture)
-    asked = {name: evenly(count, b.most_pictures or count) for name, b in baselines.items()}
+    asked = {
+        name: evenly_spaced_indices(count, b.most_pictures or count)
+        for name, b in baselines.items()
+    }
     outcomes: list[Outcome] = []
     latency_ms: list[float] = []
-    rivals: dict[str, list[tuple[Array | None, float]]] = {name: [] for name in baselines}
-    for_psnr = evenly(count, PSNR_PICTURES)
-    alike: list[Likeness] = []
-    truth: list[Array] = []
+    rivals: dict[str, list[tuple[FloatArray | None, float]]] = {name: [] for name in baselines}
+    for_psnr = evenly_spaced_indices(count, MAX_PSNR_IMAGES)
+    alike: list[PsnrScores] = []
+    truth: list[FloatArray] = []
     stamps: list[int] = []
     for number, frame in enumerate(capture):
         if number == 0:
@@ -128,22 +131,22 @@ def evaluate(
                 answer = baseline(frame)
                 rivals[name].append((answer, 1e3 * (time.perf_counter() - start)))
         if field is not None and number in for_psnr:
-            alike.append(field_likeness(field, frame))
-        progress(Progress('evaluate', number + 1, len(capture), _tally(outcomes)))
-    published = answers_of_outcomes(outcomes, latency_ms)
+            alike.append(rendering_psnr(field, frame))
+        progress(Progress('evaluate', number + 1, len(capture), _format_counts(outcomes)))
+    published = results_from_outcomes(outcomes, latency_ms)
     map_from_camera_true = np.stack(truth)
     oracle = nearest_reference(map_from_camera_walked)
-    nearest = answers_of_poses([(oracle(true), math.nan) for true in map_from_camera_true])
-    stages = {stage: _stage(stage, outcomes) for stage in ('regressor', 'refined')}
-    rival_answers = {name: answers_of_poses(given) for name, given in rivals.items()}
+    nearest = results_from_poses([(oracle(true), math.nan) for true in map_from_camera_true])
+    stages = {stage: _stage_results(stage, outcomes) for stage in ('regressor', 'refined')}
+    rival_answers = {name: results_from_poses(given) for name, given in rivals.items()}
     psnr_db, psnr_plain_db, _ = np.mean(alike, axis=0) if alike else [math.nan] * 3
     metrics = {
-        **metrics_block(published, map_from_camera_true),
+        **compute_metrics(published, map_from_camera_true),
         **(map_costs or {}),
-        'stages': {name: metrics_block(a, map_from_camera_true) for name, a in stages.items()},
+        'stages': {name: compute_metrics(a, map_from_camera_true) for name, a in stages.items()},
         'baselines': {
             name: {
-                **metrics_block(answers, map_from_camera_true[asked[name]]),
+                **compute_metrics(answers, map_from_camera_true[asked[name]]),
                 **baselines[name].costs,
                 'position_only': baselines[name].position_only,
             }
@@ -151,7 +154,7 @@ def evaluate(
         },
         'psnr_db': psnr_db,
         'psnr_plain_db': psnr_plain_db,
-        'oracle_nearest_reference': metrics_block(nearest, map_from_camera_true),
+        'oracle_nearest_reference': compute_metrics(nearest, map_from_camera_true),
         'capture': dict(capture.counts),
     }
     return Evaluation(
@@ -162,36 +165,38 @@ def evaluate(
         stages,
         rival_answers,
         asked,
-        without_infinities(metrics),
+        json_safe(metrics),
     )
 
 
-def field_likeness(field: RadianceField, frame: Frame) -> Likeness:
-    """Compare a frame with the field rendered at its true pose, `PSNR_WIDTH` pixels wide."""
-    camera = frame.camera.fitted_to(min(PSNR_WIDTH, frame.camera.width))
+def rendering_psnr(field: RadianceField, frame: Frame) -> PsnrScores:
+    """Compare a frame with the field rendered at its true pose, `PSNR_WIDTH_PX` pixels wide."""
+    camera = frame.camera.fitted_to(min(PSNR_WIDTH_PX, frame.camera.width))
     size = (camera.width, camera.height)
     real = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return likeness(real, field.render(frame.map_from_camera[None], camera)[0])
+    return compute_psnr(real, field.render(frame.map_from_camera[None], camera)[0])
 
 
-def localize_or_reject(localizer: Localizes, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
+def localize_or_reject(
+    localizer: LocalizerProtocol, rgb: NDArray[np.uint8], camera: Camera
+) -> Outcome:
     """Localize one of many pictures: one that cannot be used is an outcome, not an end."""
     try:
         return localizer.localize(rgb, camera)
     except ImageError as error:
-        return Rejected('unusable picture', str(error))
+        return Rejection('unusable picture', str(error))
 
 
-def _localize(localizer: Localizes, frame: Frame) -> tuple[Outcome, float]:
+def _localize(localizer: LocalizerProtocol, frame: Frame) -> tuple[Outcome, float]:
     start = time.perf_counter()
     outcome = localize_or_reject(localizer, frame.rgb, frame.camera)
     return outcome, 1e3 * (time.perf_counter() - start)
 
 
-def _stage(stage: str, outcomes: list[Outcome]) -> Answers:
+def _stage_results(stage: str, outcomes: list[Outcome]) -> MethodResults:
     """Collect the poses of a stage with the time that it and those before it took."""
-    given: list[tuple[Array | None, float]] = []
-    covariances: list[Array | None] = []
+    given: list[tuple[FloatArray | None, float]] = []
+    covariances: list[FloatArray | None] = []
     for told in (outcome.diagnostics for outcome in outcomes):
         took_ms = told.latency_ms
         if stage == 'regressor':
@@ -202,9 +207,9 @@ def _stage(stage: str, outcomes: list[Outcome]) -> Answers:
             given.append((told.refined, sum(took_ms.get(lap, math.nan) for lap in laps)))
             covariances.append(told.refined_covariance)
     reasons = [getattr(outcome, 'reason', 'no answer') for outcome in outcomes]
-    return answers_of_poses(given, reasons, covariances)
+    return results_from_poses(given, reasons, covariances)
 
 
-def _tally(outcomes: list[Outcome]) -> str:
+def _format_counts(outcomes: list[Outcome]) -> str:
     published = sum(isinstance(outcome, PoseEstimate) for outcome in outcomes)
     return f'{published} published, {len(outcomes) - published} rejected'

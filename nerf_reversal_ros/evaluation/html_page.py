@@ -65,7 +65,7 @@ pre { background: #f6f7f9; padding: .8rem 1rem; overflow-x: auto; font-size: .85
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A titled part of a report."""
 
     name: str
@@ -73,8 +73,8 @@ class Section:
     body: str
 
 
-def page(
-    title: str, verdict: str, sections: Sequence[Section], warnings: Sequence[str] = ()
+def html_page(
+    title: str, verdict: str, sections: Sequence[ReportSection], warnings: Sequence[str] = ()
 ) -> str:
     """Put together the text of one HTML file; sections without a body are left out."""
     shown = [section for section in sections if section.body]
@@ -91,8 +91,8 @@ def page(
     )
 
 
-def table(rows: Sequence[Sequence[str]], main: int | None = None) -> str:
-    """Return a ``table`` element of texts, its head first; row ``main`` below it stands out."""
+def html_table(rows: Sequence[Sequence[str]], main: int | None = None) -> str:
+    """Return a ``html_table`` element of texts, its head first; row ``main`` below it stands out."""
     head = ''.join(f'<th scope="col">{html.escape(cell)}</th>' for cell in rows[0])
     body = ''.join(
         f'<tr{" class=main" if number == main else ""}><th scope="row">{html.escape(row[0])}</th>'
@@ -106,18 +106,18 @@ def table(rows: Sequence[Sequence[str]], main: int | None = None) -> str:
     )
 
 
-def note(sentences: Sequence[str]) -> str:
+def html_note(sentences: Sequence[str]) -> str:
     """Return small print, a line for each sentence."""
     return f'<p class="note">{"<br>".join(html.escape(said) for said in sentences)}</p>'
 
 
-def resized(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+def resize_image(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Return a picture (H, W, 3) at another size, averaged over areas."""
     small: Any = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
 
 
-def picture(rgb: NDArray[np.uint8] | Any, alt: str) -> str:
+def html_image(rgb: NDArray[np.uint8] | Any, alt: str) -> str:
     """Return an ``img`` element that holds a picture (H, W, 3)."""
     _, encoded = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR),
                               [cv2.IMWRITE_JPEG_QUALITY, 82])  # fmt: skip
@@ -129,8 +129,8 @@ def picture(rgb: NDArray[np.uint8] | Any, alt: str) -> str:
     )
 
 
-def figure(svg: str, caption: str) -> str:
-    """Return a ``figure`` element that holds a drawing and its caption."""
+def html_figure(svg: str, caption: str) -> str:
+    """Return a ``html_figure`` element that holds a drawing and its caption."""
     data, said = base64.b64encode(svg.encode()).decode(), html.escape(caption)
     return (
         '<figure><div class="wide"><img class="plot"'

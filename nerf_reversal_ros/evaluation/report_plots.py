@@ -11,18 +11,18 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 import numpy as np
 
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.metrics import answer_errors, Answers
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.metrics import MethodResults, result_errors
 from nerf_reversal_ros.evaluation.evaluation import Evaluation
-from nerf_reversal_ros.evaluation.summary import number, position_only
+from nerf_reversal_ros.evaluation.summary import format_number, position_only_baselines
 
 INK, FAINT, GRID = '#1f2430', '#6b7280', '#e5e7eb'
 BLUE, ORANGE, RED, GREEN = '#1d4ed8', '#c2560c', '#b91c1c', '#0f766e'
-OTHERS = (
+BASELINE_COLORS = (
     '#7c3aed', '#0891b2', '#475569', '#be185d', '#4d7c0f', '#a16207',
     '#f472b6', '#22c55e', '#9ca3af', '#0c4a6e',
 )  # fmt: skip
-GOOD_TO_BAD = LinearSegmentedColormap.from_list('good to bad', [BLUE, '#d97706', RED])
+ERROR_COLORMAP = LinearSegmentedColormap.from_list('good to bad', [BLUE, '#d97706', RED])
 _STYLE: dict[Any, Any] = {
     'font.family': 'sans-serif',
     'font.size': 11,
@@ -43,7 +43,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-class Drawing:
+class SvgFigure:
     """A figure being drawn; ``svg`` holds it when the block is left."""
 
     def __init__(self, width: float, height: float) -> None:
@@ -56,24 +56,24 @@ class Drawing:
 
 
 @contextmanager
-def drawn(width: float = 6.6, height: float = 3.6) -> Iterator[Drawing]:
+def svg_figure(width: float = 6.6, height: float = 3.6) -> Iterator[SvgFigure]:
     """Begin a figure of a size in inches, in the style of the report."""
     with matplotlib.rc_context(_STYLE):
-        drawing = Drawing(width, height)
+        drawing = SvgFigure(width, height)
         yield drawing
         out = io.StringIO()
         drawing.figure.savefig(out, format='svg', metadata={'Date': None, 'Creator': None})
         drawing.svg = out.getvalue()
 
 
-def trajectories(evaluation: Evaluation, map_from_camera_walked: Array) -> str:
+def trajectories(evaluation: Evaluation, map_from_camera_walked: FloatArray) -> str:
     """Draw from above where was walked, where the camera was, and where it was said to be."""
     true = evaluation.map_from_camera_true[:, :2, 3]
     answers = evaluation.published
-    centimetres = 100 * answer_errors(answers, evaluation.map_from_camera_true).translation
+    centimetres = 100 * result_errors(answers, evaluation.map_from_camera_true).translation
     shown = answers.published
     estimated = answers.map_from_camera[shown, :2, 3]
-    with drawn(6.6, 6.0) as drawing:
+    with svg_figure(6.6, 6.0) as drawing:
         (axes,) = drawing.axes()
         axes.plot(
             *map_from_camera_walked[:, :2, 3].T, 'o', color='#c5cad3', ms=5, mew=0, label='walked'
@@ -87,7 +87,7 @@ def trajectories(evaluation: Evaluation, map_from_camera_walked: Array) -> str:
                 estimated[:, 0],
                 estimated[:, 1],
                 c=centimetres[shown],
-                cmap=GOOD_TO_BAD,
+                cmap=ERROR_COLORMAP,
                 vmin=0,
                 vmax=largest,
                 s=22,
@@ -108,18 +108,18 @@ def errors_over_time(evaluation: Evaluation) -> str:
     seconds = (evaluation.stamps_ns - evaluation.stamps_ns[0]) / 1e9
     true = evaluation.map_from_camera_true
     shown = evaluation.published.published
-    with drawn(6.6, 4.8) as drawing:
+    with svg_figure(6.6, 4.8) as drawing:
         both = drawing.axes(2, 1, sharex=True)
         rows = (
             ('translation', 100.0, 'position error [cm]'),
             ('rotation', 180 / np.pi, 'rotation error [deg]'),
         )
         for axes, (kind, scale, label) in zip(both, rows, strict=True):
-            regressed = getattr(answer_errors(evaluation.stages['regressor'], true), kind) * scale
-            error = getattr(answer_errors(evaluation.published, true), kind) * scale
+            regressed = getattr(result_errors(evaluation.stages['regressor'], true), kind) * scale
+            error = getattr(result_errors(evaluation.published, true), kind) * scale
             axes.plot(
                 seconds,
-                _finite(regressed),
+                _nan_if_infinite(regressed),
                 '-',
                 color=ORANGE,
                 lw=1,
@@ -132,7 +132,7 @@ def errors_over_time(evaluation: Evaluation) -> str:
             axes.plot([], [], color=RED, alpha=0.4, lw=2, label='rejected')
             axes.set_yscale('log')
             axes.set_ylabel(label)
-            plain_numbers(axes.yaxis)
+            plain_ticks(axes.yaxis)
         both[0].legend(loc='upper center', bbox_to_anchor=(0.5, 1.25), ncols=3)
         both[1].set_xlabel('time [s]')
     return drawing.svg
@@ -141,19 +141,19 @@ def errors_over_time(evaluation: Evaluation) -> str:
 def error_distribution(evaluation: Evaluation) -> str:
     """Draw which share of all pictures is within an error, for every method."""
     true = evaluation.map_from_camera_true
-    without_rotation = position_only(evaluation.metrics)
-    with drawn(6.6, 4.2) as drawing:
+    without_rotation = position_only_baselines(evaluation.metrics)
+    with svg_figure(6.6, 4.2) as drawing:
         both = drawing.axes(1, 2, sharey=True)
         columns = (
             ('translation', 100.0, 'position error [cm]', (0.3, 300)),
             ('rotation', 180 / np.pi, 'rotation error [deg]', (0.05, 180)),
         )
         for axes, (kind, scale, label, limits) in zip(both, columns, strict=True):
-            for name, colour, answers in curves(evaluation):
+            for name, colour, answers in method_curves(evaluation):
                 if kind == 'rotation' and name in without_rotation:
                     continue
                 asked = true[evaluation.asked[name]] if name in evaluation.asked else true
-                error = getattr(answer_errors(answers, asked), kind) * scale
+                error = getattr(result_errors(answers, asked), kind) * scale
                 found = np.sort(error[answers.published])
                 share = np.arange(1, len(found) + 1) / len(error)
                 main = name == 'published'
@@ -169,7 +169,7 @@ def error_distribution(evaluation: Evaluation) -> str:
             axes.set_xscale('log')
             axes.set_xlim(*limits)
             axes.set_xlabel(label)
-            plain_numbers(axes.xaxis)
+            plain_ticks(axes.xaxis)
         both[0].set(ylabel='share of all pictures [%]', ylim=(0, 102))
         drawing.figure.legend(
             *both[0].get_legend_handles_labels(), loc='outside upper center', ncols=4
@@ -177,7 +177,7 @@ def error_distribution(evaluation: Evaluation) -> str:
     return drawing.svg
 
 
-def curves(evaluation: Evaluation) -> list[tuple[str, str, Answers]]:
+def method_curves(evaluation: Evaluation) -> list[tuple[str, str, MethodResults]]:
     """Return name, colour and answers of every method, always in the same colours."""
     fixed = [
         ('published', BLUE, evaluation.published),
@@ -185,33 +185,33 @@ def curves(evaluation: Evaluation) -> list[tuple[str, str, Answers]]:
         ('regressor', ORANGE, evaluation.stages['regressor']),
     ]
     others = [
-        (name, OTHERS[k % len(OTHERS)], answers)
+        (name, BASELINE_COLORS[k % len(BASELINE_COLORS)], answers)
         for k, (name, answers) in enumerate(evaluation.baselines.items())
     ]
     return fixed + others
 
 
-def latency(evaluation: Evaluation) -> str:
+def latency_histogram(evaluation: Evaluation) -> str:
     """Draw how the time a picture takes is distributed, by method."""
-    with drawn(6.6, 4.0) as drawing:
+    with svg_figure(6.6, 4.0) as drawing:
         (axes,) = drawing.axes()
-        for name, colour, answers in curves(evaluation):
+        for name, colour, answers in method_curves(evaluation):
             timed = answers.latency_ms[np.isfinite(answers.latency_ms)]
             if name in ('refined', 'mean_pose', 'nearest_reference') or not len(timed):
                 continue
             bins = np.geomspace(0.8, max(1000.0, 1.2 * timed.max()), 60).tolist()
-            label = f'{name.replace("_", " ")}, {number(float(np.median(timed)))} ms'
+            label = f'{name.replace("_", " ")}, {format_number(float(np.median(timed)))} ms'
             axes.hist(timed.clip(0.8), bins=bins, color=colour, alpha=0.65, label=label)
         axes.set_xscale('log')
         axes.set(xlabel='time of one picture [ms]', ylabel='pictures')
-        plain_numbers(axes.xaxis)
+        plain_ticks(axes.xaxis)
         drawing.figure.legend(loc='outside upper center', ncols=3, title='medians')
     return drawing.svg
 
 
 def retained_variance(share: Sequence[float]) -> str:
     """Draw which share of the pictures' variance so many PCA components keep."""
-    with drawn(6.6, 3.0) as drawing:
+    with svg_figure(6.6, 3.0) as drawing:
         (axes,) = drawing.axes()
         percent = 100 * np.asarray(share, dtype=np.float64)
         axes.plot(np.arange(1, len(percent) + 1), percent, color=BLUE, lw=2)
@@ -228,7 +228,7 @@ def retained_variance(share: Sequence[float]) -> str:
     return drawing.svg
 
 
-def training(
+def training_curves(
     field: Mapping[str, Sequence[float]], regressor: Mapping[str, Sequence[float]]
 ) -> str:
     """Draw how the field's and the regressor's losses fell, as far as they were kept."""
@@ -270,7 +270,7 @@ def training(
     if not panels:
         return ''
     rows = (len(panels) + 1) // 2
-    with drawn(6.6, 2.5 * rows) as drawing:
+    with svg_figure(6.6, 2.5 * rows) as drawing:
         grid = drawing.axes(rows, 2)
         for axes, (title, at, label, lines) in zip(grid, panels, strict=False):
             source = field if title == 'field' else regressor
@@ -284,11 +284,11 @@ def training(
     return drawing.svg
 
 
-def _finite(values: Array) -> Array:
+def _nan_if_infinite(values: FloatArray) -> FloatArray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def plain_numbers(axis: Any) -> None:
+def plain_ticks(axis: Any) -> None:
     """Write the numbers of a logarithmic axis as they are."""
     axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
     axis.set_minor_formatter(matplotlib.ticker.NullFormatter())

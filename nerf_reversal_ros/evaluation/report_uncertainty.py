@@ -6,39 +6,39 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import erf
 
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.metrics import answer_errors, answers_of_poses, error_vectors
-from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, PoseEstimate
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.metrics import error_vectors, result_errors, results_from_poses
+from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M, PoseEstimate
 from nerf_reversal_ros.evaluation.evaluation import Evaluation
-from nerf_reversal_ros.evaluation.html_page import figure
+from nerf_reversal_ros.evaluation.html_page import html_figure
 from nerf_reversal_ros.evaluation.report_plots import (
     BLUE,
-    drawn,
     FAINT,
     INK,
     ORANGE,
-    plain_numbers,
+    plain_ticks,
     RED,
+    svg_figure,
 )
-from nerf_reversal_ros.evaluation.summary import number, percent
+from nerf_reversal_ros.evaluation.summary import format_number, format_percent
 
 DEGREES_OF_FREEDOM = 6
-LIMITS = (0.5, 0.9, 0.98, 0.995, 0.999)
+PROBABILITY_THRESHOLDS = (0.5, 0.9, 0.98, 0.995, 0.999)
 """Of ``min_probability``: what is at least so probable of what was found with the present one."""
 
 
 class RiskCoverage(NamedTuple):
     """What would be wrong if the k most probable of N pictures were answered, k = 1 to K."""
 
-    coverage: Array
+    coverage: FloatArray
     """(K,) share of all pictures that is answered, k / N."""
-    probability: Array
+    probability: FloatArray
     """(K,) what the gate gave the last of them, falling; NaN where it gave none."""
-    wrong: Array
-    """(K,) share of the answers that is further off than `GOOD_M` or `GOOD_DEG`."""
-    median_m: Array
+    wrong: FloatArray
+    """(K,) share of the answers that is further off than `CORRECT_WITHIN_M` or `CORRECT_WITHIN_DEG`."""
+    median_m: FloatArray
     """(K,) median position error of the answers."""
-    largest_m: Array
+    largest_m: FloatArray
     """(K,) largest position error of the answers."""
 
 
@@ -57,8 +57,8 @@ def risk_coverage(evaluation: Evaluation) -> RiskCoverage:
         pose = outcome.map_from_camera if isinstance(outcome, PoseEstimate) else told.refined
         poses.append((pose, math.nan))
         probability.append(told.scores.get('probability', math.nan))
-    answers = answers_of_poses(poses)
-    errors = answer_errors(answers, evaluation.map_from_camera_true)
+    answers = results_from_poses(poses)
+    errors = result_errors(answers, evaluation.map_from_camera_true)
     given = np.array(probability)
     order = np.argsort(-given, kind='stable')  # NaN sorts last
     order = order[answers.published[order]]
@@ -67,13 +67,13 @@ def risk_coverage(evaluation: Evaluation) -> RiskCoverage:
     return RiskCoverage(
         count / len(given),
         given[order],
-        np.cumsum((metres > GOOD_M) | (degrees > GOOD_DEG)) / count,
+        np.cumsum((metres > CORRECT_WITHIN_M) | (degrees > CORRECT_WITHIN_DEG)) / count,
         np.array([np.median(metres[:k]) for k in count]),
         np.maximum.accumulate(metres),
     )
 
 
-def risk(evaluation: Evaluation) -> str:
+def risk_section(evaluation: Evaluation) -> str:
     """Return the part about the gate's probability; empty if it gave none."""
     found = risk_coverage(evaluation)
     if not np.isfinite(found.probability).any():
@@ -85,25 +85,25 @@ def risk(evaluation: Evaluation) -> str:
         if unknown
         else ''
     ) + (f' {without} pictures have no pose and cannot be answered.' if without else '')
-    return figure(
+    return html_figure(
         _risk_plot(evaluation, found),
         'Pictures answered from the most probable to the least: the share of wrong answers'
-        f' (beyond {100 * GOOD_M:g} cm or {GOOD_DEG:g}\u00b0), and the position errors of the'
+        f' (beyond {100 * CORRECT_WITHIN_M:g} cm or {CORRECT_WITHIN_DEG:g}\u00b0), and the position errors of the'
         f' answers. The line marks what was published.{notes}',
-    ) + _limits_table(found)
+    ) + _threshold_table(found)
 
 
-def calibration(evaluation: Evaluation) -> str:
+def covariance_section(evaluation: Evaluation) -> str:
     """Return the part about the covariance."""
     metrics = evaluation.metrics
     coverage, anees = metrics['sigma_coverage'], metrics['anees']
     if coverage is None:
         return '<p>Nothing was published, so there is no covariance to judge.</p>'
-    said = 'infinite' if anees is None else number(anees / DEGREES_OF_FREEDOM)
+    said = 'infinite' if anees is None else format_number(anees / DEGREES_OF_FREEDOM)
     gaussian = {k: math.erf(int(k) / math.sqrt(2)) for k in '123'}
     rows = ''.join(
         f'<tr><th scope="row">{name}</th>'
-        + ''.join(f'<td>{percent(shares[k])}</td>' for k in '123')
+        + ''.join(f'<td>{format_percent(shares[k])}</td>' for k in '123')
         + '</tr>'
         for name, shares in (
             ('position', coverage['translation']),
@@ -116,29 +116,29 @@ def calibration(evaluation: Evaluation) -> str:
         f'<p>Mean normalised squared error a degree of freedom (ANEES/{DEGREES_OF_FREEDOM}):'
         f' <b>{said}</b>, where 1 is perfect; more means too sure of itself, less too modest.</p>'
         f'<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
-        + figure(
+        + html_figure(
             _calibration_plot(evaluation),
             'Share of errors within k of their own standard deviations, beside the Gaussian.',
         )
     )
 
 
-def _limits_table(found: RiskCoverage) -> str:
-    """Tell how right the poses that were found are from each of `LIMITS` on."""
+def _threshold_table(found: RiskCoverage) -> str:
+    """Tell how right the poses that were found are from each of `PROBABILITY_THRESHOLDS` on."""
     heads = ('min_probability', 'answered', 'wrong', 'median cm', 'largest cm')
     rows = ''
-    for limit in LIMITS:
+    for limit in PROBABILITY_THRESHOLDS:
         count = int((found.probability >= limit).sum())
         at = count - 1
         cells = (
             [
-                percent(found.coverage[at]),
+                format_percent(found.coverage[at]),
                 str(round(count * found.wrong[at])),
-                number(found.median_m[at], 100),
-                number(found.largest_m[at], 100),
+                format_number(found.median_m[at], 100),
+                format_number(found.largest_m[at], 100),
             ]
             if count
-            else [percent(0.0), '0', number(None), number(None)]
+            else [format_percent(0.0), '0', format_number(None), format_number(None)]
         )
         rows += f'<tr><th scope="row">{limit:g}</th>'
         rows += ''.join(f'<td>{cell}</td>' for cell in cells) + '</tr>'
@@ -150,7 +150,7 @@ def _risk_plot(evaluation: Evaluation, found: RiskCoverage) -> str:
     """Draw wrong answers, and median and largest error, over the share answered."""
     published = evaluation.published.published
     share = 100 * found.coverage
-    with drawn(6.6, 4.8) as drawing:
+    with svg_figure(6.6, 4.8) as drawing:
         above, below = drawing.axes(2, 1, sharex=True)
         for axes, values, colour, label in (
             (above, 100 * found.wrong, RED, 'wrong answers'),
@@ -172,7 +172,7 @@ def _risk_plot(evaluation: Evaluation, found: RiskCoverage) -> str:
         low, high = np.floor(decades[0]), np.ceil(decades[1])
         limits = 10**low, 10 ** max(high, low + 1)
         below.set(yscale='log', ylim=limits, xlim=(0, 102))
-        plain_numbers(below.yaxis)
+        plain_ticks(below.yaxis)
         drawing.figure.legend(loc='outside upper center', ncols=4)
     return drawing.svg
 
@@ -181,7 +181,7 @@ def _calibration_plot(evaluation: Evaluation) -> str:
     """Draw how often errors are within k of their own sigmas, beside what a Gaussian gives."""
     answers, true = evaluation.published, evaluation.map_from_camera_true
     shown = answers.published
-    with drawn(6.6, 3.6) as drawing:
+    with svg_figure(6.6, 3.6) as drawing:
         (axes,) = drawing.axes()
         k = np.linspace(0, 4, 81)
         axes.plot(k, 100 * erf(k / np.sqrt(2)), '--', color=FAINT, label='Gaussian, as promised')

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-SHOWN = ('2cm_2deg', '5cm_5deg', '10cm_10deg')
+TABLE_RECALLS = ('2cm_2deg', '5cm_5deg', '10cm_10deg')
 """Of the recalls, those in the table; metrics.json has them all."""
 
 
@@ -27,38 +27,41 @@ def summary_rows(metrics: dict[str, Any]) -> list[list[str]]:
             [
                 name.replace('_', ' ') + marks,
                 f'{block["published"]}/{block["images"]}',
-                number(block['median_translation_m'], 100),
-                number(block['median_rotation_deg'] if turned else None),
-                *(percent(block['recall'][name]) if turned else number(None) for name in SHOWN),
-                percent(block['accuracy_0.1m']),
-                number(block['worst_published_translation_m'], 100),
-                number(block['worst_published_rotation_deg'] if turned else None),
-                number(block['latency_ms']['p50']),
-                number(block.get('map_mb')),
-                number(block.get('mapping_s')),
+                format_number(block['median_translation_m'], 100),
+                format_number(block['median_rotation_deg'] if turned else None),
+                *(
+                    format_percent(block['recall'][name]) if turned else format_number(None)
+                    for name in TABLE_RECALLS
+                ),
+                format_percent(block['accuracy_0.1m']),
+                format_number(block['worst_published_translation_m'], 100),
+                format_number(block['worst_published_rotation_deg'] if turned else None),
+                format_number(block['latency_ms']['p50']),
+                format_number(block.get('map_mb')),
+                format_number(block.get('mapping_s')),
             ]
         )
     return rows
 
 
-def position_only(metrics: dict[str, Any]) -> list[str]:
+def position_only_baselines(metrics: dict[str, Any]) -> list[str]:
     """Return the baselines whose rotation means nothing."""
     return [name for name, block in metrics['baselines'].items() if block['position_only']]
 
 
-def notes(metrics: dict[str, Any]) -> list[str]:
+def table_notes(metrics: dict[str, Any]) -> list[str]:
     """Say what the marks and the less known columns of the table mean."""
     blocks = metrics['baselines'].values()
     fewer = sorted({b['images'] for b in blocks if b['images'] != metrics['images']})
     said = ['* an oracle that is told the true pose: the walked pose nearest to it']
-    if position_only(metrics):
+    if position_only_baselines(metrics):
         said.append('\u2020 tells a position only')
     if fewer:
         asked = ' or '.join(str(count) for count in fewer)
         said.append(f'\u2021 slow, and asked about {asked} of the pictures only, evenly spread')
     measured = {'published': metrics, **metrics['baselines']}
     shares = [
-        f'{name.replace("_", " ")} {percent(measured[name]["accuracy_0.1m"])}'
+        f'{name.replace("_", " ")} {format_percent(measured[name]["accuracy_0.1m"])}'
         for name in ('published', 'seed_cnn', 'seed_mlp')
         if name in measured
     ]
@@ -72,35 +75,38 @@ def summary_text(metrics: dict[str, Any]) -> str:
     """Return the result for the terminal: the verdict, the table, and what is behind it."""
     rows = summary_rows(metrics)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [verdict(metrics), '']
+    lines = [headline(metrics), '']
     for name, *cells in rows:
         padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append(f'{name.ljust(widths[0])}  {"  ".join(padded)}')
-    lines += [*notes(metrics), '']
-    lines += _why_and_how_sure(metrics)
+    lines += [*table_notes(metrics), '']
+    lines += _rejection_and_covariance_lines(metrics)
     if metrics['psnr_db'] is not None:
         lines.append(
-            f'field {number(metrics["psnr_db"])} dB PSNR at true poses with exposure and white'
-            f' balance matched, {number(metrics["psnr_plain_db"])} dB without'
+            f'field {format_number(metrics["psnr_db"])} dB PSNR at true poses with exposure and white'
+            f' balance matched, {format_number(metrics["psnr_plain_db"])} dB without'
         )
     return '\n'.join(lines)
 
 
-def published_text(metrics: dict[str, Any]) -> str:
+def localizer_summary_text(metrics: dict[str, Any]) -> str:
     """Return a result that is of published poses alone, for the terminal."""
     recall = ', '.join(
-        f'{name.replace("_", " ")} {percent(metrics["recall"][name])}' for name in SHOWN
+        f'{name.replace("_", " ")} {format_percent(metrics["recall"][name])}'
+        for name in TABLE_RECALLS
     )
-    return '\n'.join([verdict(metrics), f'within {recall}', *_why_and_how_sure(metrics)])
+    return '\n'.join(
+        [headline(metrics), f'within {recall}', *_rejection_and_covariance_lines(metrics)]
+    )
 
 
-def _why_and_how_sure(metrics: dict[str, Any]) -> list[str]:
+def _rejection_and_covariance_lines(metrics: dict[str, Any]) -> list[str]:
     """Say why pictures were rejected, and how far the covariance of the others is right."""
     lines = [f'rejected {n}: {why}' for why, n in metrics['rejected'].items()]
     if (coverage := metrics['sigma_coverage']) is not None:
-        said = 'infinite' if metrics['anees'] is None else number(metrics['anees'] / 6)
+        said = 'infinite' if metrics['anees'] is None else format_number(metrics['anees'] / 6)
         within = '; '.join(
-            f'{what} {", ".join(percent(shares[k]) for k in "123")}'
+            f'{what} {", ".join(format_percent(shares[k]) for k in "123")}'
             for what, shares in (
                 ('positions', coverage['translation']),
                 ('rotations', coverage['rotation']),
@@ -110,24 +116,24 @@ def _why_and_how_sure(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def verdict(metrics: dict[str, Any]) -> str:
+def headline(metrics: dict[str, Any]) -> str:
     """Say the result in one or two sentences."""
     said = f'{metrics["published"]} of {metrics["images"]} pictures were localized'
     if metrics['median_translation_m'] is not None:
         said += (
-            f'; half of all are within {number(metrics["median_translation_m"], 100)} cm and'
-            f' {number(metrics["median_rotation_deg"])}\u00b0'
+            f'; half of all are within {format_number(metrics["median_translation_m"], 100)} cm and'
+            f' {format_number(metrics["median_rotation_deg"])}\u00b0'
         )
     if metrics['published']:
         metres, degrees = 'worst_published_translation_m', 'worst_published_rotation_deg'
         said += (
-            f'. The worst published answer is {number(metrics[metres], 100)} cm and'
-            f' {number(metrics[degrees])}\u00b0 off'
+            f'. The worst published answer is {format_number(metrics[metres], 100)} cm and'
+            f' {format_number(metrics[degrees])}\u00b0 off'
         )
     return said + '.'
 
 
-def number(value: float | None, scale: float = 1.0) -> str:
+def format_number(value: float | None, scale: float = 1.0) -> str:
     """Write a figure with three digits that count; a dash for what is infinite or unknown."""
     if value is None or not math.isfinite(value):
         return '\u2013'
@@ -137,7 +143,7 @@ def number(value: float | None, scale: float = 1.0) -> str:
     return f'{scaled:.0f}' if abs(scaled) >= 100 else f'{scaled:.3g}'
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Write a share in whole percent, and what is nearly all or nothing with a decimal."""
     if 0.995 <= share < 1 or 0 < share < 0.005:
         return f'{min(99.9, max(0.1, 100 * share)):.1f} %'

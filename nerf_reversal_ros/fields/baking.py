@@ -16,25 +16,25 @@ import torch
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig, SynthesisConfig
-from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.files import atomic_write_text, open_npy, write_npy_rows
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.field_metrics import measure
-from nerf_reversal_ros.fields.pose_sampling import draw_poses, place_faults
+from nerf_reversal_ros.fields.field_metrics import measure_field
+from nerf_reversal_ros.fields.pose_sampling import find_pose_rejections, sample_poses
 from nerf_reversal_ros.fields.training_data import TrainingData
-from nerf_reversal_ros.fields.tsdf_fusion import without_edges
+from nerf_reversal_ros.fields.tsdf_fusion import mask_depth_edges
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import fit_voxel_field
 
-AROUND = SynthesisConfig(translation_m=0.25, rotation_deg=10.0)
+VIEW_SAMPLING = SynthesisConfig(translation_m=0.25, rotation_deg=10.0)
 """Half of the views are taken at walked poses, the others are drawn so near them."""
-HELD_OUT = 8
+MAX_HELD_OUT_VIEWS = 8
 """So many of the drawn views, at most, only measure how alike both fields are."""
-MEASURED = 24
+MAX_COMPARED_IMAGES = 24
 """So many held-out pictures of the walk, at most, both fields are compared with."""
-COMPARED = 'psnr_db', 'depth_error_m', 'measured_frames'
+COMPARED_METRICS = 'psnr_db', 'depth_error_m', 'measured_frames'
 
 
 def bake(
@@ -45,7 +45,7 @@ def bake(
     device: torch.device,
     work_dir: Path,
     uncertainty: UncertaintyGrid | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[VoxelField, dict[str, Any]]:
     """
     Turn a field into a voxel field; what was rendered before a kill is not rendered again.
@@ -68,13 +68,13 @@ def bake(
     Returns
     -------
     tuple
-        The voxel field, and a report: what `compare` tells; and ``baked_alike_db``, the PSNR of
+        The voxel field, and a report: what `measure_baking_loss` tells; and ``baked_alike_db``, the PSNR of
         the voxel field against renders of the original at new poses.
     """
     work_dir.mkdir(exist_ok=True)
-    views, size = baking_effort(config.nerfstudio, device)
+    views, size = baking_budget(config.nerfstudio, device)
     camera = data.camera(0).shrunk_to(size)
-    poses, drawn = _poses(field, data, views, config.seed, work_dir / 'poses.npy')
+    poses, drawn = _sample_view_poses(field, data, views, config.seed, work_dir / 'poses.npy')
     rgb, depth = render_views(
         field,
         poses,
@@ -86,7 +86,7 @@ def bake(
         progress=progress,
     )
     held_out = np.zeros(len(poses), bool)
-    held_out[len(poses) - min(HELD_OUT, drawn) :] = True
+    held_out[len(poses) - min(MAX_HELD_OUT_VIEWS, drawn) :] = True
     each = np.tile([camera.fx, camera.fy, camera.cx, camera.cy], (len(poses), 1))
     rendered = TrainingData(rgb, depth, each, poses, held_out)
     room, report = fit_voxel_field(
@@ -98,11 +98,11 @@ def bake(
         stage='baking',
         progress=progress,
     )
-    compared = compare(field, room, data, MEASURED, size)
+    compared = measure_baking_loss(field, room, data, MAX_COMPARED_IMAGES, size)
     return room, {**compared, 'baked_alike_db': report.get('psnr_db')}
 
 
-def compare(
+def measure_baking_loss(
     field: RadianceField, room: RadianceField, data: TrainingData, most: int, longer_side: int
 ) -> dict[str, Any]:
     """
@@ -111,20 +111,20 @@ def compare(
     Returns
     -------
     dict
-        What `measure` tells of the voxel field; the same of the field itself as
+        What `measure_field` tells of the voxel field; the same of the field itself as
         ``original_psnr_db`` and ``original_depth_error_m``, over ``original_measured_frames``
         pictures, at most so many, at this size [px]; and ``baking_loss_db``, the difference of
         both over these at the same size.
     """
-    original, baked = (measure(one, data, most, longer_side) for one in (field, room))
+    original, baked = (measure_field(one, data, most, longer_side) for one in (field, room))
     return {
-        **measure(room, data),
-        **{f'original_{name}': original.get(name) for name in COMPARED},
+        **measure_field(room, data),
+        **{f'original_{name}': original.get(name) for name in COMPARED_METRICS},
         'baking_loss_db': _difference(original.get('psnr_db'), baked.get('psnr_db')),
     }
 
 
-def baking_effort(config: NerfstudioConfig, device: torch.device) -> tuple[int, int]:
+def baking_budget(config: NerfstudioConfig, device: torch.device) -> tuple[int, int]:
     """Return how many views are rendered, and their longer side [px]."""
     small = device.type == 'cpu'
     views, size = (150, 160) if small else (400, 480)
@@ -133,14 +133,14 @@ def baking_effort(config: NerfstudioConfig, device: torch.device) -> tuple[int, 
 
 def render_views(
     field: RadianceField,
-    map_from_camera: Array,
+    map_from_camera: FloatArray,
     camera: Camera,
     work_dir: Path,
     *,
     max_depth_m: float,
     uncertainty: UncertaintyGrid | None = None,
     max_std_m: float = 0.0,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
     """
     Render a view a pose to memory-mapped files, or go on with those of a killed run.
@@ -156,20 +156,20 @@ def render_views(
     marker = work_dir / 'rendered.txt'
     first = int(marker.read_text()) if marker.exists() else 0
     with (
-        open_array(work_dir / 'rgb.npy', (count, *shape, 3), np.uint8) as rgb_file,
-        open_array(work_dir / 'depth.npy', (count, *shape), np.float16) as depth_file,
+        open_npy(work_dir / 'rgb.npy', (count, *shape, 3), np.uint8) as rgb_file,
+        open_npy(work_dir / 'depth.npy', (count, *shape), np.float16) as depth_file,
     ):
         for index in range(first, count):
             start_s = perf_counter()
             pose = map_from_camera[index]
             view = field.render(pose[None], camera)[0]
-            depth = without_edges(np.where(view.depth <= max_depth_m, view.depth, 0))
+            depth = mask_depth_edges(np.where(view.depth <= max_depth_m, view.depth, 0))
             if uncertainty is not None:
                 unsure = uncertainty.std_of_view_m(view, pose, camera) > (max_std_m or np.inf)
                 depth[unsure] = 0
-            write_rows(rgb_file, index, view.rgb[None])
-            write_rows(depth_file, index, depth[None].astype(np.float16))
-            replace_text(marker, str(index + 1))
+            write_npy_rows(rgb_file, index, view.rgb[None])
+            write_npy_rows(depth_file, index, depth[None].astype(np.float16))
+            atomic_write_text(marker, str(index + 1))
             left_min = (perf_counter() - start_s) * (count - index - 1) / 60
             note = f'rendering will take about {left_min:.0f} min' if index == first else ''
             progress(Progress('rendering', index + 1, count, note))
@@ -179,15 +179,15 @@ def render_views(
     )
 
 
-def _poses(
+def _sample_view_poses(
     field: RadianceField, data: TrainingData, count: int, seed: int, path: Path
-) -> tuple[Array, int]:
+) -> tuple[FloatArray, int]:
     """Return the poses to render, walked ones first, and how many of them were drawn."""
     walked = data.map_from_camera[data.spread(count - count // 2)]
     if not path.exists():
         rng = np.random.default_rng([seed, 1])
-        around = draw_poses(walked, 2 * count, AROUND, rng)
-        faults = place_faults(field, around, 0.0)
+        around = sample_poses(walked, 2 * count, VIEW_SAMPLING, rng)
+        faults = find_pose_rejections(field, around, 0.0)
         free = np.array([fault is None for fault in faults])
         drawn = around.map_from_camera[free][: count - len(walked)]
         temporary = path.with_name('.poses.npy')

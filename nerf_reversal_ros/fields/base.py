@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.core.camera import Camera
 
 
-class Space(IntEnum):
+class Occupancy(IntEnum):
     """What a field knows of a point of the map."""
 
     UNSEEN = 0
@@ -46,4 +46,4 @@ class RadianceField(Protocol):
         """
 
     def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `Space`."""
+        """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `DepthOccupancyGrid`."""

@@ -8,9 +8,9 @@ from scipy.ndimage import distance_transform_cdt
 import torch
 from torch import Tensor
 
-_DARK = float(-np.log(0.01))
+_MAX_OPTICAL_DEPTH = float(-np.log(0.01))
 _NUDGE = 1e-4
-_ONWARD = 1.0 + 2.0**-22  # a float32 this much larger is another one, however large
+_NEXT_FLOAT_FACTOR = 1.0 + 2.0**-22  # a float32 this much larger is another one, however large
 
 
 class DistanceMap:
@@ -74,8 +74,8 @@ class DistanceMap:
             alive = exits < leave
             if len(hit):
                 yield rays[hit], time[hit], exits[hit]
-                alive &= optical_depth.index_select(0, rays) < _DARK
-            time = exits * _ONWARD + _NUDGE
+                alive &= optical_depth.index_select(0, rays) < _MAX_OPTICAL_DEPTH
+            time = exits * _NEXT_FLOAT_FACTOR + _NUDGE
             left = alive.nonzero()[:, 0]
             if len(left) < len(rays):
                 rays, time, leave = (x.index_select(0, left) for x in (rays, time, leave))

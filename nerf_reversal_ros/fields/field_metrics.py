@@ -12,7 +12,7 @@ from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.training_data import TrainingData
 
 
-class Likeness(NamedTuple):
+class PsnrScores(NamedTuple):
     """Peak signal-to-noise ratios of a render and the picture that it should be."""
 
     psnr_db: float
@@ -41,25 +41,25 @@ def channel_gains(
     return np.clip(gains, 0.25, 4.0)
 
 
-def likeness(picture: NDArray[np.uint8], rendering: Rendering) -> Likeness:
+def compute_psnr(picture: NDArray[np.uint8], rendering: Rendering) -> PsnrScores:
     """Compare a picture (H, W, 3) with what the field renders at its pose, at its size."""
     matched = np.minimum(rendering.rgb * channel_gains(picture, rendering), 255.0)
     covered = rendering.opacity > 0.5
-    return Likeness(
+    return PsnrScores(
         psnr_db(matched, picture),
         psnr_db(rendering.rgb, picture),
         psnr_db(matched[covered], picture[covered]) if covered.any() else np.nan,
     )
 
 
-def _resized(picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
+def _resize_to_camera(picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
     size = camera.width, camera.height
     if picture.shape[1::-1] == size:
         return picture
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def measure(
+def measure_field(
     field: RadianceField, data: TrainingData, most: int = 20, longer_side: int = 640
 ) -> dict[str, Any]:
     """
@@ -79,9 +79,9 @@ def measure(
     Returns
     -------
     dict
-        Means over the frames of the fields of `Likeness`, ``coverage`` (share of pixels that
+        Means over the frames of the fields of `PsnrScores`, ``coverage`` (share of pixels that
         the field covers) and ``depth_error_m`` (median, absolute), None where nothing could be
-        measured; ``held_out_frames``, and ``measured_frames``, over which the means are. Empty
+        measured; ``held_out_mask``, and ``measured_frames``, over which the means are. Empty
         without held-out frames.
     """
     alike, coverage, depth_error = [], [], []
@@ -89,7 +89,7 @@ def measure(
         view = data.view(index)
         camera = view.camera.shrunk_to(longer_side)
         seen = field.render(view.map_from_camera[None], camera)[0]
-        alike.append(likeness(_resized(view.rgb, camera), seen))
+        alike.append(compute_psnr(_resize_to_camera(view.rgb, camera), seen))
         coverage.append(float((seen.opacity > 0.5).mean()))
         height, width = seen.depth.shape
         measured = cv2.resize(view.depth, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -98,7 +98,7 @@ def measure(
             depth_error.append(float(np.median(np.abs(measured - seen.depth)[both])))
     if not alike:
         return {}
-    figures = dict(zip(Likeness._fields, np.transpose(alike), strict=True))
+    figures = dict(zip(PsnrScores._fields, np.transpose(alike), strict=True))
     figures |= {'coverage': np.array(coverage), 'depth_error_m': np.array(depth_error)}
     known = {name: values[np.isfinite(values)] for name, values in figures.items()}
     means = {name: float(values.mean()) if len(values) else None for name, values in known.items()}

@@ -8,10 +8,10 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation, Slerp
 
 from nerf_reversal_ros.core.config import SynthesisConfig
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.fields.base import RadianceField, Space
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.fields.base import Occupancy, RadianceField
 
-ROLL_SHARE = 1 / 3
+ROLL_FRACTION = 1 / 3
 """People and robots keep cameras upright: roll varies less than yaw and pitch."""
 
 
@@ -22,18 +22,18 @@ PARTNER_RADIUS_M = 1.5
 """Two walked poses within this distance span positions between and beyond them."""
 
 
-class Drawn(NamedTuple):
+class SampledPoses(NamedTuple):
     """Camera poses drawn from walked ones."""
 
-    map_from_camera: Array
+    map_from_camera: FloatArray
     """(N, 4, 4) drawn poses."""
-    walked_positions: Array
+    walked_positions: FloatArray
     """(N, 3) camera centre of the walked pose that each was drawn from."""
 
 
-def draw_poses(
-    walked: Array, count: int, config: SynthesisConfig, rng: np.random.Generator
-) -> Drawn:
+def sample_poses(
+    walked: FloatArray, count: int, config: SynthesisConfig, rng: np.random.Generator
+) -> SampledPoses:
     """
     Draw camera poses near walked ones.
 
@@ -65,15 +65,17 @@ def draw_poses(
     yaw, pitch, roll = rng.normal(scale=config.rotation_deg, size=(3, count))
     about_vertical = Rotation.from_euler('z', yaw[:, None], degrees=True).as_matrix()
     in_camera = Rotation.from_euler(
-        'xz', np.stack([pitch, roll * ROLL_SHARE], axis=1), degrees=True
+        'xz', np.stack([pitch, roll * ROLL_FRACTION], axis=1), degrees=True
     ).as_matrix()
     drawn = np.tile(np.eye(4), (count, 1, 1))
     drawn[:, :3, :3] = about_vertical @ rotation @ in_camera
     drawn[:, :3, 3] = position + direction * radius
-    return Drawn(drawn, walked[first, :3, 3])
+    return SampledPoses(drawn, walked[first, :3, 3])
 
 
-def place_faults(field: RadianceField, drawn: Drawn, clearance_m: float) -> list[str | None]:
+def find_pose_rejections(
+    field: RadianceField, drawn: SampledPoses, clearance_m: float
+) -> list[str | None]:
     """
     Tell for drawn poses why no camera can be there, as one of `REASONS`; None where it can.
 
@@ -91,7 +93,7 @@ def place_faults(field: RadianceField, drawn: Drawn, clearance_m: float) -> list
     line = drawn.walked_positions[:, None] + share * (goal - drawn.walked_positions)[:, None]
     faults: list[str | None] = []
     for here, on_line, near in zip(
-        *(_is_matter(field, points) for points in (goal[:, None], line, around)), strict=True
+        *(_is_occupied(field, points) for points in (goal[:, None], line, around)), strict=True
     ):
         if here.any():
             faults.append('inside matter')
@@ -104,7 +106,7 @@ def place_faults(field: RadianceField, drawn: Drawn, clearance_m: float) -> list
     return faults
 
 
-def _is_matter(field: RadianceField, points: Array) -> NDArray[np.bool_]:
+def _is_occupied(field: RadianceField, points: FloatArray) -> NDArray[np.bool_]:
     """Tell for points (N, K, 3) which are in matter, (N, K)."""
     space = field.space(points.reshape(-1, 3)).reshape(points.shape[:2])
-    return np.asarray(space == Space.MATTER)
+    return np.asarray(space == Occupancy.MATTER)

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture, Frame
-from nerf_reversal_ros.capture.held_out import held_out_frames
+from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
+from nerf_reversal_ros.core.files import atomic_write_text, open_npy, write_npy_rows
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
-from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.fields.tsdf_fusion import RgbdView, without_edges
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.fields.tsdf_fusion import mask_depth_edges, RgbdView
 
 TRAINING_SIZE_PX = 640
 """Longer side of the pictures that the field is trained on."""
@@ -50,10 +50,10 @@ class TrainingData:
     def spread(self, most: int, *, held_out: bool = False) -> list[int]:
         """Choose up to so many of the frames to train on (or those held out), evenly spread."""
         frames = np.flatnonzero(self.held_out == held_out)
-        return [int(index) for index in frames[evenly(len(frames), most)]]
+        return [int(index) for index in frames[evenly_spaced_indices(len(frames), most)]]
 
 
-class SpreadViews:
+class SampledViews:
     """Some of the views to train on, evenly spread; can be gone through again and again."""
 
     def __init__(self, data: TrainingData, most: int) -> None:
@@ -73,31 +73,31 @@ def load_training_data(
     if not paths[2].exists():
         intrinsics = np.zeros((count, 4))
         with (
-            open_array(paths[0], (count, *size[::-1], 3), np.uint8) as rgb_file,
-            open_array(paths[1], (count, *depth_size[::-1]), np.float16) as depth_file,
+            open_npy(paths[0], (count, *size[::-1], 3), np.uint8) as rgb_file,
+            open_npy(paths[1], (count, *depth_size[::-1]), np.float16) as depth_file,
         ):
             for row, frame in enumerate(capture):
-                rgb, depth, intrinsics[row] = _at_size(frame, size, depth_size)
-                write_rows(rgb_file, row, rgb[None])
-                write_rows(depth_file, row, depth[None])
+                rgb, depth, intrinsics[row] = _resize_frame(frame, size, depth_size)
+                write_npy_rows(rgb_file, row, rgb[None])
+                write_npy_rows(depth_file, row, depth[None])
                 progress(Progress('pictures', row + 1, count))
-        replace_text(paths[2], json.dumps(intrinsics.tolist()))
+        atomic_write_text(paths[2], json.dumps(intrinsics.tolist()))
     return TrainingData(
         np.load(paths[0], mmap_mode='r'),
         np.load(paths[1], mmap_mode='r'),
         np.array(json.loads(paths[2].read_text(encoding='utf-8'))),
         capture.map_from_camera,
-        held_out_frames(count, validation_share),
+        held_out_mask(count, validation_share),
     )
 
 
-def held_out_data(capture: Capture, validation_share: float, most: int) -> TrainingData:
+def load_held_out_data(capture: Capture, validation_share: float, most: int) -> TrainingData:
     """Return up to so many of the held-out pictures (there must be one), spread, in memory."""
-    frames = np.flatnonzero(held_out_frames(len(capture), validation_share))
-    chosen = frames[evenly(len(frames), most)]
+    frames = np.flatnonzero(held_out_mask(len(capture), validation_share))
+    chosen = frames[evenly_spaced_indices(len(frames), most)]
     taken = [capture.frame(int(index)) for index in chosen]
     sizes = _sizes(capture.camera, taken[0])
-    rgb, depth, intrinsics = zip(*(_at_size(frame, *sizes) for frame in taken), strict=True)
+    rgb, depth, intrinsics = zip(*(_resize_frame(frame, *sizes) for frame in taken), strict=True)
     return TrainingData(
         np.stack(rgb),
         np.stack(depth),
@@ -114,7 +114,7 @@ def _sizes(whole: Camera, frame: Frame) -> tuple[tuple[int, int], tuple[int, int
     return (camera.width, camera.height), (depth_camera.width, depth_camera.height)
 
 
-def _at_size(
+def _resize_frame(
     frame: Frame, size: tuple[int, int], depth_size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float16], list[float]]:
     """Return colours, depth without edges, and fx, fy, cx, cy of a frame."""
@@ -122,6 +122,6 @@ def _at_size(
     depth = np.zeros(depth_size[::-1], np.float32)
     if frame.depth is not None:
         nearest = cv2.resize(frame.depth, depth_size, interpolation=cv2.INTER_NEAREST)
-        depth = without_edges(nearest.astype(np.float32))
+        depth = mask_depth_edges(nearest.astype(np.float32))
     camera = frame.camera.scaled_to(*size)
     return rgb, depth.astype(np.float16), [camera.fx, camera.fy, camera.cx, camera.cy]

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import inverse, transform
+from nerf_reversal_ros.core.geometry import inverse, transform_points
 from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
 from nerf_reversal_ros.fields.voxel_io import BRICK, MAX_GRID_BRICKS
 
 TRUNCATION_VOXELS = 4.0
-SHARPNESS = 2.0
+LOG_DENSITY_SLOPE = 2.0
 """Log density gained per voxel of depth below the surface."""
 _KEY = np.array([1 << 42, 1 << 21, 1], dtype=np.int64)
 _KEY_OFFSET = 1 << 20
@@ -45,10 +45,12 @@ class RgbdView:
 
     def points(self, stride: int = 1) -> NDArray[np.float64]:
         """Return the points (N, 3) [m, map frame] of every ``stride``-th pixel with depth."""
-        return transform(self.map_from_camera, self.depth_camera.back_project(self.depth, stride))
+        return transform_points(
+            self.map_from_camera, self.depth_camera.back_project(self.depth, stride)
+        )
 
 
-def without_edges(depth: NDArray[np.float32], jump: float = 0.05) -> NDArray[np.float32]:
+def mask_depth_edges(depth: NDArray[np.float32], jump: float = 0.05) -> NDArray[np.float32]:
     """Set to 0 the pixels whose neighbours differ by more than ``jump`` times the depth."""
     kernel = np.ones((3, 3), np.uint8)
     far = cv2.dilate(depth, kernel)
@@ -56,7 +58,7 @@ def without_edges(depth: NDArray[np.float32], jump: float = 0.05) -> NDArray[np.
     return np.where((far - near) > jump * depth, np.float32(0), depth)
 
 
-def fuse(views: Iterable[RgbdView], voxel_m: float, device: torch.device) -> VoxelField:
+def fuse_depth(views: Iterable[RgbdView], voxel_m: float, device: torch.device) -> VoxelField:
     """
     Build an untrained field from depth pictures.
 
@@ -83,7 +85,7 @@ def fuse(views: Iterable[RgbdView], voxel_m: float, device: torch.device) -> Vox
     free = torch.zeros(int(np.prod(grid)), dtype=torch.bool, device=device)
     for view in views:
         _integrate(view, origin, lower, local, voxel_m, (signed, weight, colour))
-        _carve(view, origin, grid, BRICK * voxel_m, free)
+        _mark_free(view, origin, grid, BRICK * voxel_m, free)
 
     known = weight > 0
     distance = signed / weight.clamp(min=1e-6)
@@ -97,7 +99,7 @@ def fuse(views: Iterable[RgbdView], voxel_m: float, device: torch.device) -> Vox
     corner_of[1:][keep] = torch.arange(1, corners + 1, dtype=torch.int32, device=device)
     values = torch.empty(corners + 1, 4, device=device)
     values[0] = torch.tensor([EMPTY_LOG_DENSITY, 0.5, 0.5, 0.5], device=device)
-    values[1:, 0] = (-SHARPNESS / voxel_m * distance[keep]).clamp(-6.0, 3.0)
+    values[1:, 0] = (-LOG_DENSITY_SLOPE / voxel_m * distance[keep]).clamp(-6.0, 3.0)
     values[1:, 1:] = colour[keep] / weight[keep].clamp(min=1e-6)[:, None]
     return VoxelField(
         origin,
@@ -151,7 +153,7 @@ def _allocate(
     return low * brick_m, (grid[0], grid[1], grid[2]), np.sort(flat).astype(np.int64)
 
 
-def _seen(
+def _project(
     view: RgbdView, origin: NDArray[np.float64], points: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return optical coordinates (N, 3) of grid points, the depth measured there, and where."""
@@ -180,13 +182,13 @@ def _integrate(
     """Add one picture to the sums of signed distance, weight and colour."""
     signed, weight, colour = sums
     half = BRICK * voxel_m / 2
-    centre, depth, rows = _seen(view, origin, lower + half)
+    centre, depth, rows = _project(view, origin, lower + half)
     reach = half * np.sqrt(3) + TRUNCATION_VOXELS * voxel_m
     margin = centre[:, 2] * 0.05 + reach
     rows = rows[(depth == 0) | ((depth - centre[:, 2]).abs() < 4 * margin)]
     points = (lower[rows, None] + local).view(-1, 3)
     flat = (rows[:, None] * BRICK**3 + torch.arange(BRICK**3, device=rows.device)).view(-1)
-    optical, depth, where = _seen(view, origin, points)
+    optical, depth, where = _project(view, origin, points)
     distance = depth - optical[:, 2]
     truncation = TRUNCATION_VOXELS * voxel_m
     near = ((depth > 0) & (distance.abs() < truncation)).nonzero()[:, 0]
@@ -202,7 +204,7 @@ def _integrate(
     colour.view(-1, 3).index_add_(0, target, trust[:, None] * pixel)
 
 
-def _carve(
+def _mark_free(
     view: RgbdView,
     origin: NDArray[np.float64],
     grid: tuple[int, int, int],
@@ -211,7 +213,7 @@ def _carve(
 ) -> None:
     """Mark the bricks that this picture looks through, and the one it was taken from."""
     index = torch.nonzero(torch.ones(grid, dtype=torch.bool, device=free.device))
-    optical, depth, where = _seen(view, origin, (index.float() + 0.5) * brick_m)
+    optical, depth, where = _project(view, origin, (index.float() + 0.5) * brick_m)
     free[where[optical[:, 2] + brick_m < depth]] = True
     at = np.floor((view.map_from_camera[:3, 3] - origin) / brick_m).astype(int)
     free.view(grid)[tuple(at)] = True

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.base import Rendering
 
 CELL_M = 0.05
@@ -36,19 +36,19 @@ MAX_VERTICES = 1 << 22
 """A larger room gets a coarser grid: 12 bytes a vertex."""
 PRIOR_M = 0.5
 """Standard deviation, each axis, of the shift of a vertex that no ray tells of [m]."""
-COLOUR_NOISE = 0.1
+COLOR_NOISE = 0.1
 """Standard deviation of a pixel's colour, each channel; white is one."""
-POSES = 100
+MAX_POSES = 100
 """The field is looked at from so many of the capture's poses, evenly spread ..."""
-LOOK_PX = 64
+VIEW_SIZE_PX = 64
 """... in pictures with so many pixels along the longer side."""
-RAYS_AT_ONCE = 4096
-LEAST_SLOPE = 1e-4
-"""Samples whose shift changes the colour of their ray by less than this share of `COLOUR_NOISE` a
+RAYS_PER_BATCH = 4096
+MIN_GRADIENT = 1e-4
+"""Samples whose shift changes the colour of their ray by less than this share of `COLOR_NOISE` a
 metre are left out."""
 
 
-class Samples(NamedTuple):
+class PackedRaySamples(NamedTuple):
     """S pieces that rays are cut into."""
 
     ray: Tensor
@@ -73,7 +73,7 @@ class DeformableField(Protocol):
     def device(self) -> torch.device:
         """Where the field computes."""
 
-    def march(self, origins: Tensor, directions: Tensor) -> Samples:
+    def march(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
         """Cut rays, origins (R, 3) and directions (R, 3) of length one, into pieces."""
 
     def look_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,12 +105,12 @@ class UncertaintyGrid:
         self.origin_m, self.cell_m, self.information = origin_m, cell_m, information
         self._variance = (1 / (information + np.float32(PRIOR_M**-2))).sum(-1)
 
-    def std_m(self, points: Array) -> NDArray[np.float32]:
+    def std_m(self, points: FloatArray) -> NDArray[np.float32]:
         """
         Return how far points (..., 3) [m, map frame] may be off: (...) standard deviations [m].
 
         To be read as a rank: which place is less sure than which. How long the metres are hangs on
-        `PRIOR_M`, `COLOUR_NOISE` and how many pixels were looked at, and nothing calibrates them.
+        `PRIOR_M`, `COLOR_NOISE` and how many pixels were looked at, and nothing calibrates them.
 
         It is the root of the sum of the variances along the three axes, `PRIOR_M` times the root
         of three where nothing is known.
@@ -121,7 +121,7 @@ class UncertaintyGrid:
         return np.sqrt(variance).astype(np.float32)
 
     def std_of_view_m(
-        self, view: Rendering, map_from_camera: Array, camera: Camera
+        self, view: Rendering, map_from_camera: FloatArray, camera: Camera
     ) -> NDArray[np.float32]:
         """Return (H, W) how far off what a rendered view shows may be [m], see `std_m`."""
         known = view.depth > 0
@@ -132,7 +132,7 @@ class UncertaintyGrid:
 
 
 def estimate_uncertainty(
-    field: DeformableField, map_from_camera: Array, camera: Camera
+    field: DeformableField, map_from_camera: FloatArray, camera: Camera
 ) -> UncertaintyGrid:
     """
     Look at a field from where the capture was, and sum up what that tells.
@@ -147,25 +147,25 @@ def estimate_uncertainty(
         That took them.
     """
     cell_m, shape = _grid(field.extent_m)
-    small = camera.shrunk_to(LOOK_PX)
+    small = camera.shrunk_to(VIEW_SIZE_PX)
     rays = torch.from_numpy(small.rays().reshape(-1, 3))
     rays /= rays.norm(dim=1, keepdim=True)
-    chosen = evenly(len(map_from_camera), POSES)
+    chosen = evenly_spaced_indices(len(map_from_camera), MAX_POSES)
     information = torch.zeros(int(np.prod(shape)), 3, device=field.device)
     for pose in map_from_camera[chosen]:
         directions = (rays @ torch.from_numpy(pose[:3, :3]).T).float().to(field.device)
         centre = torch.from_numpy(pose[:3, 3] - field.origin_m).float().to(field.device)
-        for part in directions.split(RAYS_AT_ONCE):
+        for part in directions.split(RAYS_PER_BATCH):
             origins = centre.expand_as(part)
             samples = field.march(origins, part)
-            slopes = colour_slopes(field, part, samples)
-            _add(information, slopes / COLOUR_NOISE, samples, cell_m, shape)
+            slopes = color_gradients(field, part, samples)
+            _add_information(information, slopes / COLOR_NOISE, samples, cell_m, shape)
     information *= len(map_from_camera) / max(1, len(chosen))
     return UncertaintyGrid(field.origin_m, cell_m, information.view(*shape, 3).cpu().numpy())
 
 
-def composited(
-    field: DeformableField, directions: Tensor, samples: Samples, points: Tensor
+def composite(
+    field: DeformableField, directions: Tensor, samples: PackedRaySamples, points: Tensor
 ) -> Tensor:
     """
     Return the colours (R, 3) of rays whose samples are looked up at points (S, 3).
@@ -185,11 +185,13 @@ def composited(
     return torch.zeros_like(directions).index_add(0, samples.ray, share[:, None] * colour)
 
 
-def colour_slopes(field: DeformableField, directions: Tensor, samples: Samples) -> Tensor:
+def color_gradients(
+    field: DeformableField, directions: Tensor, samples: PackedRaySamples
+) -> Tensor:
     """Return (S, 3, 3) [1/m]: by channel and axis, how its shift changes each piece's ray."""
     points = samples.points.detach().requires_grad_()
     with torch.enable_grad():
-        colours = composited(field, directions, samples, points)
+        colours = composite(field, directions, samples, points)
         slopes = [
             torch.autograd.grad(colours[:, channel].sum(), points, retain_graph=channel < 2)[0]
             for channel in range(3)
@@ -205,11 +207,15 @@ def _grid(extent_m: NDArray[np.float64]) -> tuple[float, tuple[int, ...]]:
     return cell_m, tuple(int(cells) + 1 for cells in np.ceil(extent_m / cell_m))
 
 
-def _add(
-    information: Tensor, slopes: Tensor, samples: Samples, cell_m: float, shape: tuple[int, ...]
+def _add_information(
+    information: Tensor,
+    slopes: Tensor,
+    samples: PackedRaySamples,
+    cell_m: float,
+    shape: tuple[int, ...],
 ) -> None:
     """Add, ray by ray, the squares of how each vertex's shift changes its colour."""
-    kept = slopes.abs().amax((1, 2)) > LEAST_SLOPE
+    kept = slopes.abs().amax((1, 2)) > MIN_GRADIENT
     vertex = samples.points[kept] / cell_m
     last = torch.tensor(shape, device=vertex.device) - 2
     lower = torch.minimum(vertex.long(), last)

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.parallel import map_on_cores
-from nerf_reversal_ros.fields.base import Rendering, Space
+from nerf_reversal_ros.core.parallel import parallel_map
+from nerf_reversal_ros.fields.base import Occupancy, Rendering
 from nerf_reversal_ros.fields.empty_space_skipping import DistanceMap
-from nerf_reversal_ros.fields.uncertainty import Samples
-from nerf_reversal_ros.fields.voxel_io import BRICK, read_voxels, Voxels, write_voxels
+from nerf_reversal_ros.fields.uncertainty import PackedRaySamples
+from nerf_reversal_ros.fields.voxel_io import BRICK, read_voxels, VoxelArrays, write_voxels
 
 CELL = 2
 """Voxels along the edge of a cell of the distance map."""
@@ -32,8 +32,8 @@ EMPTY_LOG_DENSITY = -8.0
 OPAQUE_LOG_DENSITY = -3.0
 """A cell none of whose corners is denser than this is leapt over: its alpha is below 5 %."""
 SAMPLES_PER_CELL = 2
-RAYS_AT_ONCE = 1 << 18
-RAYS_WORTH_A_CORE = 4096
+RAYS_PER_BATCH = 1 << 18
+MIN_RAYS_PER_CORE = 4096
 _LN2 = float(np.log(2.0))
 _CORNERS = torch.tensor(
     [(x * (BRICK + 1) + y) * (BRICK + 1) + z for x in (0, 1) for y in (0, 1) for z in (0, 1)],
@@ -48,9 +48,9 @@ class VoxelField:
     Parameters
     ----------
     origin_m, voxel_m, brick_of, corner_of, values, seen_free
-        See `Voxels`.
+        See `VoxelArrays`.
     background : (H, W, 3) float32 tensor, optional
-        See `Voxels`; default: mid grey.
+        See `VoxelArrays`; default: mid grey.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class VoxelField:
         self._last_brick = (
             torch.tensor(brick_of.shape, dtype=torch.int32, device=values.device) - 1
         )
-        self._corner_table = _with_upper_corners(brick_of, corner_of).reshape(-1)
+        self._corner_table = _build_corner_table(brick_of, corner_of).reshape(-1)
         self.update_distance_map()
 
     @property
@@ -110,7 +110,7 @@ class VoxelField:
         """Render one view a pose; see `RadianceField.render`."""
         poses = torch.from_numpy(np.asarray(map_from_camera, dtype=np.float64))
         rays = torch.from_numpy(camera.rays().reshape(-1, 3)).float().to(self.device)
-        views_at_once = max(1, RAYS_AT_ONCE // len(rays))
+        views_at_once = max(1, RAYS_PER_BATCH // len(rays))
         out: list[Rendering] = []
         for start in range(0, len(poses), views_at_once):
             batch = poses[start : start + views_at_once]
@@ -129,22 +129,22 @@ class VoxelField:
     def _trace_on_cores(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
         """Do `trace`; on a CPU each core takes a part of the rays."""
         parts = torch.get_num_threads() if self.device.type == 'cpu' else 1
-        parts = max(1, min(parts, len(origins) // RAYS_WORTH_A_CORE))
+        parts = max(1, min(parts, len(origins) // MIN_RAYS_PER_CORE))
         pairs = zip(origins.chunk(parts), directions.chunk(parts), strict=True)
-        traced = map_on_cores(lambda pair: self.trace(*pair), pairs)
+        traced = parallel_map(lambda pair: self.trace(*pair), pairs)
         return tuple(torch.cat(part) for part in zip(*traced, strict=True))
 
     def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `Space`."""
+        """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `DepthOccupancyGrid`."""
         cells = np.floor((points - self.origin_m) / self.distance_map.cell_m).astype(np.int64)
         distance = self.distance_map.cells.cpu().numpy()
         inside = np.all((cells >= 0) & (cells < distance.shape), axis=1)
-        out = np.full(len(points), Space.UNSEEN, dtype=np.uint8)
+        out = np.full(len(points), Occupancy.UNSEEN, dtype=np.uint8)
         x, y, z = cells[inside].T
         parts = BRICK // CELL
         free = self.seen_free.cpu().numpy()[x // parts, y // parts, z // parts]
-        known = np.where(free, Space.FREE, Space.UNSEEN)
-        out[inside] = np.where(distance[x, y, z] == 0, Space.MATTER, known)
+        known = np.where(free, Occupancy.FREE, Occupancy.UNSEEN)
+        out[inside] = np.where(distance[x, y, z] == 0, Occupancy.MATTER, known)
         return out
 
     @torch.no_grad()
@@ -209,7 +209,7 @@ class VoxelField:
         return np.array(self.brick_of.shape) * (BRICK * self.voxel_m)
 
     @torch.no_grad()
-    def march(self, origins: Tensor, directions: Tensor) -> Samples:
+    def march(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
         """Place samples along rays as `trace` does; see `DeformableField.march`."""
         optical_depth = torch.zeros(len(origins), device=self.device)
         length = directions.norm(dim=1)
@@ -225,10 +225,10 @@ class VoxelField:
                 parts.append((rays, points, length_m))
         if not parts:
             nothing = torch.zeros(0, device=self.device)
-            return Samples(nothing.long(), nothing.view(0, 3), nothing)
+            return PackedRaySamples(nothing.long(), nothing.view(0, 3), nothing)
         rays, points, length_m = (torch.cat(part) for part in zip(*parts, strict=True))
         order = torch.argsort(rays, stable=True)
-        return Samples(rays[order], points[order], length_m[order])
+        return PackedRaySamples(rays[order], points[order], length_m[order])
 
     def look_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Return densities (S,) [1/m] and colours (S, 3); see `DeformableField.look_up`."""
@@ -275,8 +275,8 @@ class VoxelField:
         """Read what `save` wrote; raises MapError when the file is not that."""
         return cls(*read_voxels(path, device))
 
-    def _voxels(self) -> Voxels:
-        return Voxels(
+    def _voxels(self) -> VoxelArrays:
+        return VoxelArrays(
             self.origin_m,
             self.voxel_m,
             self.brick_of,
@@ -297,7 +297,7 @@ def background_cells(directions: Tensor, shape: tuple[int, int]) -> Tensor:
     return row * shape[1] + column
 
 
-def _with_upper_corners(brick_of: Tensor, corner_of: Tensor) -> Tensor:
+def _build_corner_table(brick_of: Tensor, corner_of: Tensor) -> Tensor:
     """Add to each brick's (8, 8, 8) corners those that it shares with its upper neighbours."""
     device = corner_of.device
     grid = torch.nn.functional.pad(brick_of, (0, 1, 0, 1, 0, 1))

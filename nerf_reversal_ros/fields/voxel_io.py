@@ -28,7 +28,7 @@ fit into 32 bits.
 """
 
 
-class Voxels(NamedTuple):
+class VoxelArrays(NamedTuple):
     """The arrays of a sparse voxel field in metres of the map frame."""
 
     origin_m: NDArray[np.float64]
@@ -50,7 +50,7 @@ class Voxels(NamedTuple):
     light that no matter stops: what the capture saw beyond the reach of its depth."""
 
 
-def write_voxels(path: Path, voxels: Voxels) -> None:
+def write_voxels(path: Path, voxels: VoxelArrays) -> None:
     """Write a field."""
     _, nonempty = np.unique(voxels.brick_of.cpu().numpy(), return_index=True)
     occupied = (voxels.corner_of > 0).cpu().numpy()
@@ -69,14 +69,14 @@ def write_voxels(path: Path, voxels: Voxels) -> None:
     )
 
 
-def read_voxels(path: Path, device: torch.device | str) -> Voxels:
+def read_voxels(path: Path, device: torch.device | str) -> VoxelArrays:
     """Read what `write_voxels` wrote; raises MapError when the file is not that."""
     try:
         with safe_open(path, framework='pt') as file:
             data = {name: file.get_tensor(name) for name in _FILE_KEYS}
     except (OSError, SafetensorError) as error:
         raise MapError(f'{path} is not a voxel field: {error}; build the map again') from error
-    if not _fit_together(data):
+    if not _has_consistent_shapes(data):
         raise MapError(f'{path} is damaged: its arrays do not fit; build the map again')
     grid = tuple(int(n) for n in data['grid'])
     bricks, values = data['bricks'], data['values'].float()
@@ -86,7 +86,7 @@ def read_voxels(path: Path, device: torch.device | str) -> Voxels:
     brick_of = torch.zeros(int(np.prod(grid)), dtype=torch.int32)
     brick_of[bricks] = torch.arange(1, len(bricks) + 1, dtype=torch.int32)
     free = np.unpackbits(data['seen_free'].numpy(), count=int(np.prod(grid))).astype(bool)
-    return Voxels(
+    return VoxelArrays(
         data['origin_m'].numpy(),
         float(data['voxel_m']),
         brick_of.view(grid).to(device),
@@ -109,7 +109,7 @@ _FILE_KEYS = (
 )
 
 
-def _fit_together(data: dict[str, Tensor]) -> bool:
+def _has_consistent_shapes(data: dict[str, Tensor]) -> bool:
     """Tell whether the arrays of a file have the shapes that one field would give them."""
     grid, bricks = data['grid'].double(), data['bricks']
     if grid.shape != (3,) or float(grid.min()) < 1 or float(grid.prod()) > MAX_GRID_BRICKS:

@@ -14,13 +14,13 @@ from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import VoxelFieldConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.parallel import map_on_cores
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.parallel import parallel_map
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
-from nerf_reversal_ros.fields.field_metrics import channel_gains, measure
-from nerf_reversal_ros.fields.training_data import load_training_data, SpreadViews, TrainingData
-from nerf_reversal_ros.fields.tsdf_fusion import fuse
+from nerf_reversal_ros.fields.field_metrics import channel_gains, measure_field
+from nerf_reversal_ros.fields.training_data import load_training_data, SampledViews, TrainingData
+from nerf_reversal_ros.fields.tsdf_fusion import fuse_depth
 from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
 
 FUSED_VIEWS = 120
@@ -29,7 +29,7 @@ CELLS_PER_RAY = 10
 """A training ray looks at no more opaque cells than this."""
 DENSITY_SCALE = 5.0
 """Log densities are trained in units of this, so that one learning rate serves all channels."""
-BEHIND_M = 0.04
+DEPTH_MARGIN_M = 0.04
 """A training ray ends this far behind the measured depth."""
 CHECKPOINT, CHECKPOINT_STEPS = 'checkpoint.safetensors', 100
 PARTS = 2
@@ -43,7 +43,7 @@ def train_voxel_field(
     device: torch.device,
     seed: int,
     work_dir: Path,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[VoxelField, dict[str, Any]]:
     """
     Train a voxel field on a capture; a killed training goes on from its last checkpoint.
@@ -66,7 +66,7 @@ def train_voxel_field(
     Returns
     -------
     tuple
-        The field, and a report: ``step`` and ``loss`` (lists), and what `measure` tells.
+        The field, and a report: ``step`` and ``loss`` (lists), and what `measure_field` tells.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def fit_voxel_field(
     seed: int,
     work_dir: Path,
     stage: str = 'field',
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[VoxelField, dict[str, Any]]:
     """
     Train a voxel field on pictures with depth, whether taken or rendered.
@@ -100,11 +100,11 @@ def fit_voxel_field(
     See `train_voxel_field`; ``stage`` is what ``progress`` is told.
     """
     progress(Progress(stage, 0, config.steps, 'placing voxels by depth'))
-    field = fuse(SpreadViews(data, FUSED_VIEWS), config.voxel_m, device)
+    field = fuse_depth(SampledViews(data, FUSED_VIEWS), config.voxel_m, device)
     trainer = _Trainer(field, data, config, seed)
     report = trainer.run(work_dir, stage, progress)
     field.background = _background(field, data)
-    report.update(measure(field, data))
+    report.update(measure_field(field, data))
     return field, report
 
 
@@ -194,7 +194,7 @@ class _Trainer:
 
         loss, theta, log_gain = (
             torch.stack(tensors).sum(0)
-            for tensors in zip(*map_on_cores(part, range(PARTS)), strict=True)
+            for tensors in zip(*parallel_map(part, range(PARTS)), strict=True)
         )
         theta[0] = 0  # row 0 stays empty space
         self.theta.grad, self.log_gain.grad = theta, log_gain
@@ -262,7 +262,7 @@ class _Trainer:
         steps = torch.zeros(count, slots, device=device)
         visits = torch.zeros(count, dtype=torch.long, device=device)
         stopped = torch.zeros(count, device=device)
-        end = torch.where(depth > 0, depth + BEHIND_M, torch.full_like(depth, 1e9))
+        end = torch.where(depth > 0, depth + DEPTH_MARGIN_M, torch.full_like(depth, 1e9))
         lanes = torch.arange(SAMPLES_PER_CELL, device=device)
         for rays, near, far in self.field.distance_map.stretches(origins, directions, stopped):
             jitter = torch.from_numpy(rng.random((len(rays), SAMPLES_PER_CELL), np.float32))
@@ -307,13 +307,15 @@ def _log_gains(field: VoxelField, data: TrainingData) -> Tensor:
     """Start each picture's exposure from how it differs from the fused colours."""
     gains = np.ones((len(data.rgb), 3))
     for index in range(len(data.rgb)):
-        gains[index] = channel_gains(*_small(field, data, index, data.camera(index).fitted_to(64)))
+        gains[index] = channel_gains(
+            *_image_and_rendering(field, data, index, data.camera(index).fitted_to(64))
+        )
     log_gain = np.log(gains)
     log_gain -= log_gain[~data.held_out].mean(0)
     return torch.from_numpy(log_gain).float().to(field.device)
 
 
-def _small(
+def _image_and_rendering(
     field: VoxelField, data: TrainingData, index: int, camera: Camera
 ) -> tuple[NDArray[np.uint8], Rendering]:
     """Return a picture at the size of a camera, and what the field shows of it there."""
@@ -330,7 +332,7 @@ def _background(field: VoxelField, data: TrainingData, most: int = 100) -> Tenso
     chosen = data.spread(most)
     for index in chosen:
         camera = data.camera(index).fitted_to(96)
-        shown, seen = _small(field, data, index, camera)
+        shown, seen = _image_and_rendering(field, data, index, camera)
         picture = shown / channel_gains(shown, seen)
         mean += picture.mean((0, 1)) / len(chosen)
         directions = torch.from_numpy(camera.rays() @ data.map_from_camera[index, :3, :3].T)

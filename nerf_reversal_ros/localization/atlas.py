@@ -19,33 +19,33 @@ import safetensors.numpy
 from scipy.sparse import coo_matrix
 from scipy.spatial import cKDTree
 
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, LENGTH
+from nerf_reversal_ros.capture.keypoints import DESCRIPTOR_DIM, KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.files import read_rows
-from nerf_reversal_ros.core.geometry import Array, transform
+from nerf_reversal_ros.core.files import read_point_arrays
+from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.fields.base import Rendering
 
-APART_M, APART_DEG = 0.3, 20.0
+VIEW_SPACING_M, VIEW_SPACING_DEG = 0.3, 20.0
 """Views are rendered this far apart: keypoints are found again from anywhere between."""
-SAME_POINT_M = 0.015
+MAX_MERGE_DISTANCE_M = 0.015
 """Observations of one landmark lie within this distance [m]."""
-SAME_LOOK = 0.8
+MIN_DESCRIPTOR_SIMILARITY = 0.8
 """And their descriptors are at least this similar (cosine)."""
-SAME_SIZE = 1.6
+MAX_SIZE_RATIO = 1.6
 """And what was looked at differs in size by at most this factor."""
 MIN_VIEWS = 2
 """A landmark is found in at least so many views."""
-SEEN_WITHIN_DEG = 65.0
+MAX_VIEW_ANGLE_DEG = 65.0
 """A landmark is looked for from directions that differ from those it was found from by less."""
-SEEN_WITHIN_RANGE = 2.5
+MAX_DISTANCE_RATIO = 2.5
 """And from distances that differ by less than this factor."""
-NEAREST_M = 0.1
+MIN_DEPTH_M = 0.1
 """And not closer to the camera than this along its optical axis."""
-MARGIN = 0.25
+IMAGE_MARGIN = 0.25
 """A coarse pose may be off: landmarks this share of a picture beside it are looked for too."""
-STEP = 1 / 400
+DESCRIPTOR_STEP = 1 / 400
 """Descriptors are stored in steps of this, up to 255 of them."""
-DEPTH_JUMP = 0.05
+MAX_DEPTH_JUMP = 0.05
 """Keypoints where the depth varies by more than this share are not lifted."""
 
 
@@ -53,7 +53,7 @@ DEPTH_JUMP = 0.05
 class Atlas:
     """L landmarks."""
 
-    origin_m: Array
+    origin_m: FloatArray
     """(3,) of ``points`` in the map: with it, they are exact however far from zero the map is."""
     points: NDArray[np.float32]
     """(L, 3) where they are, from the origin [m]."""
@@ -70,7 +70,7 @@ class Atlas:
         """Return the number of landmarks."""
         return len(self.points)
 
-    def visible(self, map_from_camera: Array, camera: Camera, most: int) -> NDArray[np.intp]:
+    def visible(self, map_from_camera: FloatArray, camera: Camera, most: int) -> NDArray[np.intp]:
         """
         Return indices of the landmarks that a camera near a pose may see.
 
@@ -86,19 +86,21 @@ class Atlas:
         rotation = map_from_camera[:3, :3].astype(np.float32)
         centre = (map_from_camera[:3, 3] - self.origin_m).astype(np.float32)
         x, y, depth = (self.points @ rotation - centre @ rotation).T
-        ahead = np.flatnonzero(depth > NEAREST_M)
+        ahead = np.flatnonzero(depth > MIN_DEPTH_M)
         depth = depth[ahead]
         column = x[ahead] * np.float32(camera.fx) / depth + np.float32(camera.cx)
         row = y[ahead] * np.float32(camera.fy) / depth + np.float32(camera.cy)
-        near = (column > -MARGIN * camera.width) & (column < (1 + MARGIN) * camera.width)
-        near &= (row > -MARGIN * camera.height) & (row < (1 + MARGIN) * camera.height)
+        near = (column > -IMAGE_MARGIN * camera.width) & (
+            column < (1 + IMAGE_MARGIN) * camera.width
+        )
+        near &= (row > -IMAGE_MARGIN * camera.height) & (row < (1 + IMAGE_MARGIN) * camera.height)
         indices = ahead[near]
         arm = self.points[indices] - centre
         range_m = np.sqrt(np.einsum('ij,ij->i', arm, arm))
         towards = -np.einsum('ij,ij->i', arm, self.directions[indices])
         closer = range_m / self.distances[indices]
-        seen = towards > np.float32(np.cos(np.radians(SEEN_WITHIN_DEG))) * range_m
-        seen &= (closer < SEEN_WITHIN_RANGE) & (closer > 1 / SEEN_WITHIN_RANGE)
+        seen = towards > np.float32(np.cos(np.radians(MAX_VIEW_ANGLE_DEG))) * range_m
+        seen &= (closer < MAX_DISTANCE_RATIO) & (closer > 1 / MAX_DISTANCE_RATIO)
         indices = indices[seen]
         if len(indices) > most:
             order = np.argsort(-self.views[indices].astype(np.int16), kind='stable')[:most]
@@ -107,7 +109,7 @@ class Atlas:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; `load` reads it."""
-        steps = np.clip(np.round(self.descriptors / STEP), 0, 255).astype(np.uint8)
+        steps = np.clip(np.round(self.descriptors / DESCRIPTOR_STEP), 0, 255).astype(np.uint8)
         safetensors.numpy.save_file(
             {
                 'origin_m': self.origin_m[None],
@@ -135,27 +137,27 @@ class Atlas:
             'directions': ((3,), 'float32'),
             'distances': ((), 'float32'),
             'views': ((), 'uint8'),
-            'descriptors': ((LENGTH,), 'uint8'),
+            'descriptors': ((DESCRIPTOR_DIM,), 'uint8'),
         }
-        stored = read_rows(path, 'atlas', rows)
-        descriptors = _unit(stored.pop('descriptors').astype(np.float32))
+        stored = read_point_arrays(path, 'atlas', rows)
+        descriptors = _normalize(stored.pop('descriptors').astype(np.float32))
         return cls(**stored, descriptors=descriptors)
 
 
-class Observations(NamedTuple):
+class LandmarkObservations(NamedTuple):
     """N keypoints of rendered views, lifted to the map."""
 
-    points: Array
+    points: FloatArray
     """(N, 3) [m]."""
-    centres: Array
+    centres: FloatArray
     """(N, 3) where the camera was [m]."""
-    sizes_m: Array
+    sizes_m: FloatArray
     """(N,) diameter of what was looked at [m]."""
     descriptors: NDArray[np.float32]
     """(N, 128)."""
 
 
-def build_atlas(views: Iterable[tuple[Rendering, Array]], camera: Camera) -> Atlas:
+def build_atlas(views: Iterable[tuple[Rendering, FloatArray]], camera: Camera) -> Atlas:
     """
     Find the landmarks of a field.
 
@@ -163,27 +165,29 @@ def build_atlas(views: Iterable[tuple[Rendering, Array]], camera: Camera) -> Atl
     ----------
     views : iterable of (Rendering, (4, 4) array)
         Renders of the field and the ``map_from_camera`` that they were made at; see
-        `spread_poses`.
+        `select_farthest_poses`.
     camera : Camera
         Of the renders.
     """
     detector = KeypointDetector(1500, 0.01)
-    seen = [_lifted_keypoints(detector, view, pose, camera) for view, pose in views]
+    seen = [_lift_keypoints(detector, view, pose, camera) for view, pose in views]
     numbers = np.repeat(np.arange(len(seen)), [len(one.points) for one in seen])
-    return merged(Observations(*(np.concatenate(p) for p in zip(*seen, strict=True))), numbers)
+    return merge_observations(
+        LandmarkObservations(*(np.concatenate(p) for p in zip(*seen, strict=True))), numbers
+    )
 
 
-def _lifted_keypoints(
-    detector: KeypointDetector, view: Rendering, map_from_camera: Array, camera: Camera
-) -> Observations:
+def _lift_keypoints(
+    detector: KeypointDetector, view: Rendering, map_from_camera: FloatArray, camera: Camera
+) -> LandmarkObservations:
     """Find the keypoints of a rendered view and take those of known depth to the map."""
     found = detector(view.rgb)
     depth = _depth_at(view.depth, found.pixels)
     kept = depth > 0
     rays = np.column_stack([found.pixels[kept], np.ones(kept.sum())])
     rays = rays @ np.linalg.inv(camera.matrix).T
-    points = transform(map_from_camera, rays * depth[kept, None])
-    return Observations(
+    points = transform_points(map_from_camera, rays * depth[kept, None])
+    return LandmarkObservations(
         points,
         np.broadcast_to(map_from_camera[:3, 3], points.shape),
         found.sizes[kept] * depth[kept] / camera.fx,
@@ -191,7 +195,7 @@ def _lifted_keypoints(
     )
 
 
-def merged(seen: Observations, views: NDArray[np.intp]) -> Atlas:
+def merge_observations(seen: LandmarkObservations, views: NDArray[np.intp]) -> Atlas:
     """
     Merge observations to landmarks, given the number (N,) of the view of each.
 
@@ -199,10 +203,12 @@ def merged(seen: Observations, views: NDArray[np.intp]) -> Atlas:
     and are not taken yet become one landmark.
     """
     points, centres, sizes_m, descriptors = seen
-    pairs = cKDTree(points).query_pairs(SAME_POINT_M, output_type='ndarray')
+    pairs = cKDTree(points).query_pairs(MAX_MERGE_DISTANCE_M, output_type='ndarray')
     first, second = pairs.T
     ratio = sizes_m[first] / sizes_m[second]
-    alike = (views[first] != views[second]) & (ratio < SAME_SIZE) & (ratio > 1 / SAME_SIZE)
+    alike = (
+        (views[first] != views[second]) & (ratio < MAX_SIZE_RATIO) & (ratio > 1 / MAX_SIZE_RATIO)
+    )
     first, second = first[alike], second[alike]
     look = np.concatenate(
         [
@@ -211,7 +217,10 @@ def merged(seen: Observations, views: NDArray[np.intp]) -> Atlas:
         ]
         or [np.empty(0)]
     )
-    first, second = first[look > SAME_LOOK], second[look > SAME_LOOK]
+    first, second = (
+        first[look > MIN_DESCRIPTOR_SIMILARITY],
+        second[look > MIN_DESCRIPTOR_SIMILARITY],
+    )
     count = len(points)
     ones = np.ones(2 * len(first), np.int8)
     rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
@@ -236,8 +245,8 @@ def merged(seen: Observations, views: NDArray[np.intp]) -> Atlas:
     added = (np.ones(len(of)), (of, np.arange(len(of))))
     sums = coo_matrix(added, shape=(landmarks, len(of))).tocsr()
 
-    def mean(values: NDArray[np.floating]) -> Array:
-        averaged: Array = (sums @ values[kept].astype(np.float64)) / size
+    def mean(values: NDArray[np.floating]) -> FloatArray:
+        averaged: FloatArray = (sums @ values[kept].astype(np.float64)) / size
         return averaged
 
     numbers = int(views.max(initial=0)) + 1
@@ -249,27 +258,27 @@ def merged(seen: Observations, views: NDArray[np.intp]) -> Atlas:
     return Atlas(
         origin_m,
         (where - origin_m).astype(np.float32),
-        _unit(mean(towards / distance).astype(np.float32)),
+        _normalize(mean(towards / distance).astype(np.float32)),
         mean(distance)[:, 0].astype(np.float32),
         np.minimum(np.bincount(found_in, minlength=landmarks), 255).astype(np.uint8),
-        _unit(mean(descriptors).astype(np.float32)),
+        _normalize(mean(descriptors).astype(np.float32)),
     )
 
 
-def spread_poses(candidates: Array, most: int) -> NDArray[np.intp]:
+def select_farthest_poses(candidates: FloatArray, most: int) -> NDArray[np.intp]:
     """
     Choose poses (N, 4, 4) that are far from each other: indices, farthest first.
 
     It ends at ``most`` poses or when all others are near one, which is when the distance by
-    `APART_M` and the angle between the optical axes by `APART_DEG` make less than 1 together.
+    `VIEW_SPACING_M` and the angle between the optical axes by `VIEW_SPACING_DEG` make less than 1 together.
     """
-    position = candidates[:, :3, 3] / APART_M
+    position = candidates[:, :3, 3] / VIEW_SPACING_M
     axis = candidates[:, :3, 2]
     chosen = [0]
     far = np.full(len(candidates), np.inf)
     while len(chosen) < min(most, len(candidates)):
         last = chosen[-1]
-        turn = np.degrees(np.arccos(np.clip(axis @ axis[last], -1, 1))) / APART_DEG
+        turn = np.degrees(np.arccos(np.clip(axis @ axis[last], -1, 1))) / VIEW_SPACING_DEG
         far = np.minimum(far, np.hypot(np.linalg.norm(position - position[last], axis=1), turn))
         farthest = int(far.argmax())
         if far[farthest] < 1.0:
@@ -278,13 +287,15 @@ def spread_poses(candidates: Array, most: int) -> NDArray[np.intp]:
     return np.array(chosen)
 
 
-def _depth_at(depth: NDArray[np.float32], pixels: Array) -> Array:
+def _depth_at(depth: NDArray[np.float32], pixels: FloatArray) -> FloatArray:
     """Return depths (N,) at sub-pixel positions (N, 2); 0 at edges and where it is unknown."""
     if not len(pixels):
         return np.zeros(0)
     kernel = np.ones((3, 3), np.uint8)
     far, near = cv2.dilate(depth, kernel), cv2.erode(depth, kernel)
-    steady = np.where((near > 0) & (far - near < DEPTH_JUMP * far), depth, 0).astype(np.float32)
+    steady = np.where((near > 0) & (far - near < MAX_DEPTH_JUMP * far), depth, 0).astype(
+        np.float32
+    )
     height, width = steady.shape
     column = np.clip(np.round(pixels[:, 0]).astype(int), 0, width - 1)
     row = np.clip(np.round(pixels[:, 1]).astype(int), 0, height - 1)
@@ -293,7 +304,7 @@ def _depth_at(depth: NDArray[np.float32], pixels: Array) -> Array:
     return np.where(steady[row, column] > 0, found, 0.0).astype(np.float64)
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def _normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     length = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     unit: NDArray[np.float32] = (vectors / length).astype(np.float32)
     return unit

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.localization.gate import BIAS, WEIGHTS
 
 
@@ -30,7 +30,7 @@ class Calibration:
     """With ``gate_weights``: the log odds that a pose is right, linear in the gate's features."""
     gate_weights: tuple[float, ...] = WEIGHTS
 
-    def covariance(self, fitted: Array, beyond: float = 0.0) -> Array:
+    def covariance(self, fitted: FloatArray, beyond: float = 0.0) -> FloatArray:
         """
         Return the covariance (6, 6) to be published for the one that the matches give.
 
@@ -44,7 +44,7 @@ class Calibration:
         """
         floor = np.array([self.floor_m] * 3 + [np.radians(self.floor_deg)] * 3)
         floor *= 1 + self.floor_growth * beyond
-        covariance: Array = self.covariance_scale * fitted + np.diag(floor**2)
+        covariance: FloatArray = self.covariance_scale * fitted + np.diag(floor**2)
         return covariance
 
     def as_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.config import LocalizerConfig
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.fields.base import Rendering
 
 WINDOW_PX = 11
@@ -22,12 +22,12 @@ WINDOW_PX = 11
 BIAS = -17.699
 WEIGHTS = (0.007, 5.526, 3.220, 4.295, 0.033, -1.241, 1.245)
 """
-Of `features`, by logistic regression on some 1,050 poses in two rooms (the kitchen of 7-Scenes and
+Of `gate_features`, by logistic regression on some 1,050 poses in two rooms (the kitchen of 7-Scenes and
 the demo room), from held-out frames of their walks made hard, before landmarks were adjusted:
 ``benchmark/gate_study.py`` prints them, and how well those of one room do in the other. A map has
 its own, for which these are where learning starts.
 """
-TYPICAL = (
+FEATURE_STATS = (
     (3.51, 0.83), (0.77, 0.16), (3.94, 0.72), (0.74, 0.16), (-1.51, 1.04), (-4.70, 1.08),
     (0.67, 0.19),
 )  # fmt: skip
@@ -37,7 +37,7 @@ MIN_TEXTURE = 4.0
 
 
 @dataclass(frozen=True)
-class Evidence:
+class GateEvidence:
     """What the gate looks at, beside the picture's own fitness."""
 
     matched: int
@@ -67,7 +67,7 @@ class Evidence:
         return {name: float(value) for name, value in vars(self).items() if value is not None}
 
 
-def features(scores: Mapping[str, float]) -> Array:
+def gate_features(scores: Mapping[str, float]) -> FloatArray:
     """Return what the probability is computed from, (7,), given an evidence's `as_scores`."""
     return np.array(
         [
@@ -82,18 +82,18 @@ def features(scores: Mapping[str, float]) -> Array:
     )
 
 
-def probability(
-    evidence: Evidence, bias: float = BIAS, weights: Sequence[float] = WEIGHTS
+def correctness_probability(
+    evidence: GateEvidence, bias: float = BIAS, weights: Sequence[float] = WEIGHTS
 ) -> float | None:
     """Return how probable it is that a pose is right; None for one that was not drawn."""
     if evidence.similarity is None:
         return None
-    log_odds = bias + np.asarray(weights) @ features(evidence.as_scores())
+    log_odds = bias + np.asarray(weights) @ gate_features(evidence.as_scores())
     return float(1 / (1 + np.exp(-log_odds)))
 
 
-def judge(
-    evidence: Evidence, right: float | None, config: LocalizerConfig
+def find_rejection(
+    evidence: GateEvidence, right: float | None, config: LocalizerConfig
 ) -> tuple[str, str] | None:
     """
     Return the reason and the figures why a pose is not believed, or None when it is.
@@ -103,7 +103,7 @@ def judge(
     evidence : Evidence
         On the pose.
     right : float or None
-        Its `probability`; None when nothing was drawn yet.
+        Its `correctness_probability`; None when nothing was drawn yet.
     config : LocalizerConfig
         The limits.
     """
@@ -148,7 +148,7 @@ def judge(
         (
             right is None or right >= c.min_probability,
             'too improbable',
-            f'right with a probability of {_rounded_down(right)} (needed: {c.min_probability}):'
+            f'right with a probability of {_format_probability(right)} (needed: {c.min_probability}):'
             f' {e.matched} matches agree, {e.inliers} landmarks found, similarity'
             f' {e.similarity or 0:.2f}',
         ),
@@ -159,17 +159,17 @@ def judge(
     return None
 
 
-def _rounded_down(share: float | None) -> str:
+def _format_probability(share: float | None) -> str:
     return f'{np.floor(1e4 * (share or 0.0)) / 1e4:.4f}'
 
 
-def spread_of(pixels: Array, width: int, height: int) -> float:
+def inlier_coverage(pixels: FloatArray, width: int, height: int) -> float:
     """Return the share of the cells of a 4 x 4 grid that hold one of the pixels (N, 2)."""
     cells = np.floor(pixels / (width, height) * 4).clip(0, 3).astype(int)
     return len(np.unique(cells[:, 0] * 4 + cells[:, 1])) / 16
 
 
-def similarity_of(rgb: NDArray[np.uint8], rendering: Rendering) -> float:
+def ncc_similarity(rgb: NDArray[np.uint8], rendering: Rendering) -> float:
     """
     Compare a picture with the render of the same view, insensitive to exposure and light.
 

@@ -17,55 +17,55 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
-from nerf_reversal_ros.core.devices import release, resolve_device
+from nerf_reversal_ros.core.devices import free_memory, resolve_device
 from nerf_reversal_ros.core.errors import ImageError, MapError
-from nerf_reversal_ros.core.geometry import Array, distance
-from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
+from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejection
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.gate import (
-    Evidence,
-    judge,
-    probability,
-    similarity_of,
-    spread_of,
+    correctness_probability,
+    find_rejection,
+    GateEvidence,
+    inlier_coverage,
+    ncc_similarity,
 )
 from nerf_reversal_ros.localization.refinement import (
-    align,
-    Alignment,
-    atlas_landmarks,
+    estimate_pose,
     make_query,
+    PnpSolution,
     pose_covariance,
-    Query,
-    tighten,
+    QueryImage,
+    refine_pose,
+    visible_landmarks,
 )
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_store import Map
-from nerf_reversal_ros.regressor.regressor import PoseRegressor, Regression
+from nerf_reversal_ros.regressor.regressor import PoseRegressor, RegressedPose
 
 MIN_CONTRAST = 6.0
 """Standard deviation of the grey values, 0 to 255, below which a picture shows nothing."""
-NEAR_M, NEAR_DEG = 0.2, 5.0
+SAME_VIEW_M, SAME_VIEW_DEG = 0.2, 5.0
 """A hypothesis this near to the pose found has the same landmarks in view."""
-LEAST_EXTENT_M, NEAR_PART_M = 0.05, 2.0
+MIN_EXTENT_M, EXTENT_RADIUS_M = 0.05, 2.0
 """Extents are not told smaller than this, and are those of the part of the walk this near."""
 VERIFY_SIZE_PX = 96
 """Longer side of the view that is drawn to verify a pose."""
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class _HypothesisResult:
     """What came of one hypothesis."""
 
-    alignment: Alignment
-    covariance: Array
-    evidence: Evidence
+    alignment: PnpSolution
+    covariance: FloatArray
+    evidence: GateEvidence
     probability: float | None
     """That the pose is right; None when the gate refused it before anything was drawn."""
     verdict: tuple[str, str] | None
     """The gate's reason and figures against it, None when it passed."""
 
-    def better_than(self, other: '_Attempt') -> bool:
+    def better_than(self, other: '_HypothesisResult') -> bool:
         """Rank by passing the gate, then by probability, then by inliers."""
         return self._rank() > other._rank()
 
@@ -95,7 +95,7 @@ class Localizer:
         atlas: Atlas,
         surface: Surface,
         regressor: PoseRegressor,
-        walked_positions: Array,
+        walked_positions: FloatArray,
         calibration: Calibration,
         config: LocalizerConfig,
     ) -> None:
@@ -123,7 +123,7 @@ class Localizer:
             If the device asked for is not there.
         """
         self.regressor.to(resolve_device(device))
-        release()
+        free_memory()
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
         """
@@ -146,10 +146,10 @@ class Localizer:
                 f'the picture is {rgb.shape} {rgb.dtype}, and its camera_info says'
                 f' {camera.width}x{camera.height}: an rgb8 picture of that size is needed'
             )
-        clock, config = _Clock(), self.config  # the same for all of the picture
+        clock, config = _StageTimer(), self.config  # the same for all of the picture
         contrast = float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())
         if contrast < MIN_CONTRAST:
-            return Rejected(
+            return Rejection(
                 'too dark or flat',
                 f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
@@ -158,14 +158,14 @@ class Localizer:
         clock.lap('regress')
         scores = {'contrast': contrast, 'novelty': regression.novelty}
         if regression.novelty > config.max_novelty:
-            return Rejected(
+            return Rejection(
                 'unlike the map',
                 f'novelty {regression.novelty:.1f} (allowed: {config.max_novelty})',
                 self._told(regression, None, scores, clock),
             )
         query = make_query(rgb, camera)
         clock.lap('keypoints')
-        best: _Attempt | None = None
+        best: _HypothesisResult | None = None
         for hypothesis in self._hypotheses(regression, config):
             attempt = self._attempt(query, hypothesis, config)
             if attempt is not None and (best is None or attempt.better_than(best)):
@@ -175,7 +175,7 @@ class Localizer:
         clock.lap('refine')
         if best is None:
             scores['keypoints'] = float(len(query.keypoints.pixels))
-            return Rejected(
+            return Rejection(
                 'too few matches',
                 f'{len(query.keypoints.pixels)} keypoints, and no pose explains their matches',
                 self._told(regression, None, scores, clock),
@@ -185,17 +185,22 @@ class Localizer:
             scores['probability'] = best.probability
         told = self._told(regression, best, scores, clock)
         if best.verdict is not None:
-            return Rejected(*best.verdict, told)
+            return Rejection(*best.verdict, told)
         return PoseEstimate(best.alignment.map_from_camera, best.covariance, told)
 
-    def _hypotheses(self, regression: Regression, config: LocalizerConfig) -> Iterator[Array]:
+    def _hypotheses(
+        self, regression: RegressedPose, config: LocalizerConfig
+    ) -> Iterator[FloatArray]:
         """Yield the regressed pose, and those of similar views if it comes to that."""
         yield regression.map_from_camera
         yield from self.regressor.retrieve(regression, config.hypotheses)
 
     @staticmethod
     def _told(
-        regression: Regression, best: '_Attempt | None', scores: dict[str, float], clock: '_Clock'
+        regression: RegressedPose,
+        best: '_HypothesisResult | None',
+        scores: dict[str, float],
+        clock: '_StageTimer',
     ) -> Diagnostics:
         return Diagnostics(
             regression.map_from_camera,
@@ -207,18 +212,18 @@ class Localizer:
         )
 
     def _attempt(
-        self, query: Query, hypothesis: Array, config: LocalizerConfig
-    ) -> '_Attempt | None':
+        self, query: QueryImage, hypothesis: FloatArray, config: LocalizerConfig
+    ) -> '_HypothesisResult | None':
         """Refine one hypothesis and judge it; None when no pose explains the matches."""
         camera = query.camera
-        landmarks = atlas_landmarks(self.atlas, hypothesis, camera)
-        first = align(query, landmarks)
+        landmarks = visible_landmarks(self.atlas, hypothesis, camera)
+        first = estimate_pose(query, landmarks)
         if first is None:
             return None
-        moved_m, moved_deg = distance(hypothesis, first.map_from_camera)
-        if moved_m > NEAR_M or moved_deg > NEAR_DEG:
-            landmarks = atlas_landmarks(self.atlas, first.map_from_camera, camera)
-        last = tighten(query, landmarks, first)
+        moved_m, moved_deg = pose_distance(hypothesis, first.map_from_camera)
+        if moved_m > SAME_VIEW_M or moved_deg > SAME_VIEW_DEG:
+            landmarks = visible_landmarks(self.atlas, first.map_from_camera, camera)
+        last = refine_pose(query, landmarks, first)
         if last is None:
             return None
         distance_m, extent_m = self._beside_the_walk(last.map_from_camera[:3, 3])
@@ -226,16 +231,16 @@ class Localizer:
             pose_covariance(last, camera), distance_m / extent_m
         )
         evidence = self._evidence(query, first, last, covariance, distance_m)
-        right, verdict = None, judge(evidence, None, config)
+        right, verdict = None, find_rejection(evidence, None, config)
         if verdict is None:  # only then is it worth a render
             similarity = self._similarity(query, last.map_from_camera)
             evidence = replace(evidence, similarity=similarity)
             known = self._calibration
-            right = probability(evidence, known.gate_bias, known.gate_weights)
-            verdict = judge(evidence, right, config)
-        return _Attempt(last, covariance, evidence, right, verdict)
+            right = correctness_probability(evidence, known.gate_bias, known.gate_weights)
+            verdict = find_rejection(evidence, right, config)
+        return _HypothesisResult(last, covariance, evidence, right, verdict)
 
-    def _beside_the_walk(self, position: Array) -> tuple[float, float]:
+    def _beside_the_walk(self, position: FloatArray) -> tuple[float, float]:
         """
         Return how far a position is from the walk, and the extent of the walk there [m].
 
@@ -244,37 +249,37 @@ class Localizer:
         """
         apart = np.linalg.norm(self._walked - position, axis=1)
         nearest = self._walked[apart.argmin()]
-        part = self._walked[np.linalg.norm(self._walked - nearest, axis=1) < NEAR_PART_M]
+        part = self._walked[np.linalg.norm(self._walked - nearest, axis=1) < EXTENT_RADIUS_M]
         extent_m = float(np.sqrt(np.square(part - part.mean(0)).sum(1).mean()))
-        return float(apart.min()), max(LEAST_EXTENT_M, extent_m)
+        return float(apart.min()), max(MIN_EXTENT_M, extent_m)
 
     def _evidence(
         self,
-        query: Query,
-        first: Alignment,
-        last: Alignment,
-        covariance: Array,
+        query: QueryImage,
+        first: PnpSolution,
+        last: PnpSolution,
+        covariance: FloatArray,
         distance_m: float,
-    ) -> Evidence:
+    ) -> GateEvidence:
         pose, camera = last.map_from_camera, query.camera
-        disagreement_m, disagreement_deg = distance(first.map_from_camera, pose)
-        return Evidence(
+        disagreement_m, disagreement_deg = pose_distance(first.map_from_camera, pose)
+        return GateEvidence(
             matched=first.inliers,
             inlier_ratio=first.inlier_ratio,
             inliers=last.inliers,
-            spread=spread_of(last.pixels, camera.width, camera.height),
+            spread=inlier_coverage(last.pixels, camera.width, camera.height),
             disagreement_m=disagreement_m,
             disagreement_deg=disagreement_deg,
             std_m=float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])),
             distance_m=distance_m,
         )
 
-    def _similarity(self, query: Query, map_from_camera: Array) -> float:
+    def _similarity(self, query: QueryImage, map_from_camera: FloatArray) -> float:
         """Compare the picture with the surface drawn at a pose."""
         small = query.camera.shrunk_to(VERIFY_SIZE_PX)
         size = (small.width, small.height)
         picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        return similarity_of(picture, self.surface.render(map_from_camera, small))
+        return ncc_similarity(picture, self.surface.render(map_from_camera, small))
 
 
 def open_localizer(
@@ -303,12 +308,12 @@ def open_localizer(
         Surface.load(map_.file('surface.safetensors')),
         PoseRegressor.load(map_.file('regressor.safetensors'), device),
         map_.map_from_camera_walked[:, :3, 3],
-        calibration or _calibration(map_),
+        calibration or _load_calibration(map_),
         config,
     )
 
 
-def _calibration(map_: Map) -> Calibration:
+def _load_calibration(map_: Map) -> Calibration:
     try:
         return Calibration.from_dict(map_.manifest['calibration'])
     except (KeyError, TypeError, ValueError) as error:
@@ -317,7 +322,7 @@ def _calibration(map_: Map) -> Calibration:
         ) from error
 
 
-class _Clock:
+class _StageTimer:
     """Milliseconds by stage."""
 
     def __init__(self) -> None:

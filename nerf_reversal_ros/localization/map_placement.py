@@ -10,14 +10,19 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.config import numbers_from_text
+from nerf_reversal_ros.core.config import parse_floats
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.core.geometry import Array, pose, transform, turned_covariance
+from nerf_reversal_ros.core.geometry import (
+    FloatArray,
+    make_pose,
+    rotate_covariance,
+    transform_points,
+)
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate
 from nerf_reversal_ros.localization.surface import Surface
 
 
-def placement_from_text(text: str) -> Array:
+def parse_map_from_nerf(text: str) -> FloatArray:
     """
     Return map_from_nerf (4, 4) from ``x y z yaw``, in metres and degrees; both frames are z up.
 
@@ -26,16 +31,16 @@ def placement_from_text(text: str) -> Array:
     ConfigError
         When there are not four finite numbers.
     """
-    numbers = numbers_from_text(text, 4)
+    numbers = parse_floats(text, 4)
     if numbers is None:
         raise ConfigError(
             f'map_from_nerf must be four numbers "x y z yaw", got {text!r}: where the origin of'
             ' the map lies in map_frame [m], and how far it is turned about z there [deg]'
         )
-    return pose(Rotation.from_euler('z', numbers[3], degrees=True), np.array(numbers[:3]))
+    return make_pose(Rotation.from_euler('z', numbers[3], degrees=True), np.array(numbers[:3]))
 
 
-def placed_outcome(outcome: Outcome, map_from_nerf: Array) -> Outcome:
+def transform_outcome(outcome: Outcome, map_from_nerf: FloatArray) -> Outcome:
     """Return what the localizer answered, its poses and covariances brought to another frame."""
     told = outcome.diagnostics
     diagnostics = Diagnostics(
@@ -43,20 +48,22 @@ def placed_outcome(outcome: Outcome, map_from_nerf: Array) -> Outcome:
         refined=None if told.refined is None else map_from_nerf @ told.refined,
         scores=told.scores,
         latency_ms=told.latency_ms,
-        regressed_covariance=_turned(told.regressed_covariance, map_from_nerf),
-        refined_covariance=_turned(told.refined_covariance, map_from_nerf),
+        regressed_covariance=_rotate_optional_covariance(told.regressed_covariance, map_from_nerf),
+        refined_covariance=_rotate_optional_covariance(told.refined_covariance, map_from_nerf),
     )
     if not isinstance(outcome, PoseEstimate):
         return replace(outcome, diagnostics=diagnostics)
-    covariance = turned_covariance(outcome.covariance, map_from_nerf)
+    covariance = rotate_covariance(outcome.covariance, map_from_nerf)
     return PoseEstimate(map_from_nerf @ outcome.map_from_camera, covariance, diagnostics)
 
 
-def placed_surface(surface: Surface, map_from_nerf: Array) -> Surface:
+def transform_surface(surface: Surface, map_from_nerf: FloatArray) -> Surface:
     """Return a surface brought to another frame."""
     points = (surface.points @ map_from_nerf[:3, :3].T).astype(np.float32)
-    return Surface(transform(map_from_nerf, surface.origin_m), points, surface.colours)
+    return Surface(transform_points(map_from_nerf, surface.origin_m), points, surface.colours)
 
 
-def _turned(covariance: Array | None, map_from_nerf: Array) -> Array | None:
-    return None if covariance is None else turned_covariance(covariance, map_from_nerf)
+def _rotate_optional_covariance(
+    covariance: FloatArray | None, map_from_nerf: FloatArray
+) -> FloatArray | None:
+    return None if covariance is None else rotate_covariance(covariance, map_from_nerf)

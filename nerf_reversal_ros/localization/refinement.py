@@ -14,32 +14,32 @@ from numpy.typing import NDArray
 import poselib
 from scipy.spatial import cKDTree
 
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import Array, inverse, transform
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.localization.atlas import Atlas
 
 QUERY_SIZE_PX = 256
 """Queries are shrunk to this longer side before keypoints are found."""
-MOST_LANDMARKS = 2000
+MAX_LANDMARKS = 2000
 """So many landmarks, at most, are compared with a query."""
-RATIO = 0.85
+RATIO_THRESHOLD = 0.85
 """Best over second best descriptor distance, as Lowe."""
-ONE_PLACE_M = 0.05
+RATIO_TEST_EXCLUSION_M = 0.05
 """Landmarks this close are no rivals in the ratio test: one place may have several looks."""
 MAX_ERROR_PX = 4.0
 """Reprojection error of an inlier of the robust estimator, at `QUERY_SIZE_PX`."""
-LOOK_WITHIN_PX = (6.0, 1.5)
+SEARCH_RADII_PX = (6.0, 1.5)
 """Radii in which landmarks are looked for around where the pose has them, one round each."""
-NEIGHBOURS = 4
+MAX_NEIGHBORS = 4
 """So many keypoints nearest to where a landmark should be are compared with it."""
-LOOKS_LIKE = 0.75
+MIN_SIMILARITY = 0.75
 """Least similarity (cosine) of a landmark that is looked for and what is found."""
 MIN_MATCHES = 6
 
 
 @dataclass(frozen=True)
-class Query:
+class QueryImage:
     """A picture to be localized, with its keypoints."""
 
     rgb: NDArray[np.uint8]
@@ -57,24 +57,24 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Landmarks:
+class CandidateLandmarks:
     """What a query is matched with."""
 
-    points: Array
+    points: FloatArray
     """(L, 3) in the map, metres."""
     descriptors: NDArray[np.float32]
     """(L, 128) RootSIFT, of length one."""
 
 
 @dataclass(frozen=True)
-class Alignment:
+class PnpSolution:
     """A pose, and the matches that speak for it."""
 
-    map_from_camera: Array
+    map_from_camera: FloatArray
     """(4, 4)."""
-    points: Array
+    points: FloatArray
     """(M, 3) inliers' points in the map, metres."""
-    pixels: Array
+    pixels: FloatArray
     """(M, 2) where the query shows them."""
     matches: int
     """Matches before the robust estimator, inliers among them."""
@@ -90,31 +90,33 @@ class Alignment:
         return self.inliers / max(1, self.matches)
 
 
-_QUERY_KEYPOINTS = KeypointDetector(400, 0.02)
+_QUERY_DETECTOR = KeypointDetector(400, 0.02)
 
 
 def make_query(
     rgb: NDArray[np.uint8],
     camera: Camera,
     longer_side: int = QUERY_SIZE_PX,
-    detector: KeypointDetector = _QUERY_KEYPOINTS,
-) -> Query:
+    detector: KeypointDetector = _QUERY_DETECTOR,
+) -> QueryImage:
     """Shrink a picture (H, W, 3) if it is large, and find its keypoints."""
     small = camera.shrunk_to(longer_side)
     if small != camera:
         size = (small.width, small.height)
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     keypoints = detector(rgb)
-    return Query(rgb, small, keypoints, cKDTree(keypoints.pixels))
+    return QueryImage(rgb, small, keypoints, cKDTree(keypoints.pixels))
 
 
-def atlas_landmarks(atlas: Atlas, map_from_camera: Array, camera: Camera) -> Landmarks:
+def visible_landmarks(
+    atlas: Atlas, map_from_camera: FloatArray, camera: Camera
+) -> CandidateLandmarks:
     """Return the landmarks of the atlas that a camera near a pose may see."""
-    seen = atlas.visible(map_from_camera, camera, MOST_LANDMARKS)
-    return Landmarks(atlas.origin_m + atlas.points[seen], atlas.descriptors[seen])
+    seen = atlas.visible(map_from_camera, camera, MAX_LANDMARKS)
+    return CandidateLandmarks(atlas.origin_m + atlas.points[seen], atlas.descriptors[seen])
 
 
-def align(query: Query, landmarks: Landmarks) -> Alignment | None:
+def estimate_pose(query: QueryImage, landmarks: CandidateLandmarks) -> PnpSolution | None:
     """
     Find the pose from landmarks alone.
 
@@ -131,14 +133,18 @@ def align(query: Query, landmarks: Landmarks) -> Alignment | None:
         None when fewer than six matches were found or no pose explains them.
     """
     looks, points = landmarks.descriptors, landmarks.points
-    pairs = match(query.keypoints.descriptors, looks, RATIO, points, ONE_PLACE_M)
+    pairs = match_descriptors(
+        query.keypoints.descriptors, looks, RATIO_THRESHOLD, points, RATIO_TEST_EXCLUSION_M
+    )
     if len(pairs) < MIN_MATCHES:
         return None
     pixels = query.keypoints.pixels[pairs[:, 0]]
-    return solve(points[pairs[:, 1]], pixels, query.camera, query.px(MAX_ERROR_PX))
+    return solve_pnp_ransac(points[pairs[:, 1]], pixels, query.camera, query.px(MAX_ERROR_PX))
 
 
-def tighten(query: Query, landmarks: Landmarks, alignment: Alignment) -> Alignment | None:
+def refine_pose(
+    query: QueryImage, landmarks: CandidateLandmarks, alignment: PnpSolution
+) -> PnpSolution | None:
     """
     Fit a pose that is nearly right to all landmarks that are found where it says they are.
 
@@ -147,20 +153,26 @@ def tighten(query: Query, landmarks: Landmarks, alignment: Alignment) -> Alignme
     Alignment or None
         None when fewer than six are found.
     """
-    found: Alignment | None = alignment
-    for radius in LOOK_WITHIN_PX:
+    found: PnpSolution | None = alignment
+    for radius in SEARCH_RADII_PX:
         if found is None:
             return None
-        pairs = look_for(query, landmarks, found.map_from_camera, query.px(radius))
+        pairs = match_guided(query, landmarks, found.map_from_camera, query.px(radius))
         pixels = query.keypoints.pixels[pairs[:, 0]]
         points = landmarks.points[pairs[:, 1]]
-        found = fit(points, pixels, query.camera, found.map_from_camera, query.px(radius / 2))
+        found = refit_pnp(
+            points, pixels, query.camera, found.map_from_camera, query.px(radius / 2)
+        )
     return found
 
 
-def solve(
-    points: Array, pixels: Array, camera: Camera, max_error_px: float = MAX_ERROR_PX, seed: int = 0
-) -> Alignment | None:
+def solve_pnp_ransac(
+    points: FloatArray,
+    pixels: FloatArray,
+    camera: Camera,
+    max_error_px: float = MAX_ERROR_PX,
+    seed: int = 0,
+) -> PnpSolution | None:
     """Estimate the pose from points (N, 3) of the map and their pixels (N, 2), with outliers."""
     options = {
         'max_reproj_error': max_error_px,
@@ -172,12 +184,16 @@ def solve(
         pixels + 0.5, points, poselib_camera(camera), options, _LOSS
     )
     inliers = np.asarray(info['inliers'], dtype=bool)
-    return _alignment(found, points, pixels, inliers)
+    return _make_solution(found, points, pixels, inliers)
 
 
-def fit(
-    points: Array, pixels: Array, camera: Camera, map_from_camera: Array, max_error_px: float
-) -> Alignment | None:
+def refit_pnp(
+    points: FloatArray,
+    pixels: FloatArray,
+    camera: Camera,
+    map_from_camera: FloatArray,
+    max_error_px: float,
+) -> PnpSolution | None:
     """Improve a pose on points (N, 3) of the map and their pixels (N, 2), with a robust loss."""
     if len(points) < MIN_MATCHES:
         return None
@@ -187,11 +203,11 @@ def fit(
     found, _ = poselib.refine_absolute_pose(
         pixels + 0.5, points, start, poselib_camera(camera), _LOSS
     )
-    local = transform(np.vstack([found.Rt, [0, 0, 0, 1]]), points)
+    local = transform_points(np.vstack([found.Rt, [0, 0, 0, 1]]), points)
     in_front = local[:, 2] > 0
     local[~in_front] = 1.0
     errors = np.linalg.norm(camera.project(local) - pixels, axis=1)
-    return _alignment(found, points, pixels, in_front & (errors < max_error_px))
+    return _make_solution(found, points, pixels, in_front & (errors < max_error_px))
 
 
 _LOSS = {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
@@ -208,16 +224,16 @@ def poselib_camera(camera: Camera) -> dict[str, object]:
     }
 
 
-def _alignment(
-    found: poselib.CameraPose, points: Array, pixels: Array, inliers: NDArray[np.bool_]
-) -> Alignment | None:
+def _make_solution(
+    found: poselib.CameraPose, points: FloatArray, pixels: FloatArray, inliers: NDArray[np.bool_]
+) -> PnpSolution | None:
     if inliers.sum() < MIN_MATCHES:
         return None
     camera_from_map = np.vstack([found.Rt, [0, 0, 0, 1]])
-    return Alignment(inverse(camera_from_map), points[inliers], pixels[inliers], len(points))
+    return PnpSolution(inverse(camera_from_map), points[inliers], pixels[inliers], len(points))
 
 
-def pose_covariance(alignment: Alignment, camera: Camera) -> Array:
+def pose_covariance(alignment: PnpSolution, camera: Camera) -> FloatArray:
     """
     Covariance of a pose from the Jacobian and the residuals of its inliers.
 
@@ -248,12 +264,12 @@ def pose_covariance(alignment: Alignment, camera: Camera) -> Array:
     information = jacobian.T @ jacobian
     # A direction that the matches do not fix is very uncertain; a pseudo-inverse calls it sure.
     least = 1e-12 * np.trace(information) * np.eye(6)
-    covariance: Array = variance * np.linalg.inv(information + least)
+    covariance: FloatArray = variance * np.linalg.inv(information + least)
     return covariance
 
 
-def look_for(
-    query: Query, landmarks: Landmarks, map_from_camera: Array, radius_px: float
+def match_guided(
+    query: QueryImage, landmarks: CandidateLandmarks, map_from_camera: FloatArray, radius_px: float
 ) -> NDArray[np.int64]:
     """
     Look for landmarks around where a pose has them.
@@ -264,19 +280,19 @@ def look_for(
         Rows of the query's keypoints and of the landmarks, one to one, most alike first.
     """
     camera = query.camera
-    local = transform(inverse(map_from_camera), landmarks.points)
+    local = transform_points(inverse(map_from_camera), landmarks.points)
     shown = np.flatnonzero(local[:, 2] > 0.05)
     pixels = camera.project(local[shown])
     inside = np.all((pixels > -0.5) & (pixels < (camera.width, camera.height)), axis=1)
     shown, pixels = shown[inside], pixels[inside]
-    distance, near = query.tree.query(pixels, NEIGHBOURS, distance_upper_bound=radius_px)
+    distance, near = query.tree.query(pixels, MAX_NEIGHBORS, distance_upper_bound=radius_px)
     landmark, rank = np.nonzero(np.isfinite(distance))
     keypoint, landmark = near[landmark, rank], shown[landmark]
     similarity = np.einsum(
         'ij,ij->i', query.keypoints.descriptors[keypoint], landmarks.descriptors[landmark]
     )
     order = np.argsort(-similarity, kind='stable')
-    order = order[similarity[order] > LOOKS_LIKE]
+    order = order[similarity[order] > MIN_SIMILARITY]
     keypoint, landmark = keypoint[order], landmark[order]
     both = np.zeros(len(order), dtype=np.int8)
     for side in (keypoint, landmark):

@@ -14,49 +14,55 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros.capture.capture import Capture
-from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
-from nerf_reversal_ros.capture.held_out import held_out_frames
-from nerf_reversal_ros.capture.mapping_data import Walk
+from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
+from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.mapping_data import MappingData
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
-from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.fields.baking import bake, baking_effort, compare
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.fields.baking import bake, baking_budget, measure_baking_loss
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.training_data import held_out_data, load_training_data
+from nerf_reversal_ros.fields.training_data import load_held_out_data, load_training_data
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
-from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, spread_poses
+from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer
-from nerf_reversal_ros.localization.surface import sample_surface, Surface
-from nerf_reversal_ros.mapping.calibration_fitting import BARE, calibrate, collect, OPEN, variants
-from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas
+from nerf_reversal_ros.localization.surface import build_surface, Surface
+from nerf_reversal_ros.mapping.calibration_fitting import (
+    collect_samples,
+    corrupted_variants,
+    fit_calibration,
+    IDENTITY_CALIBRATION,
+    PERMISSIVE_GATE,
+)
+from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.maps.map_store import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
-from nerf_reversal_ros.regressor.training import real_views, train_regressor
-from nerf_reversal_ros.synthesis.image_corruption import Shot
+from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
+from nerf_reversal_ros.synthesis.image_corruption import PosedImage
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
-MEASURED, RUN_MEASURED = 20, 8
+MAX_EVAL_IMAGES, MAX_RUN_EVAL_IMAGES = 20, 8
 """So many held-out pictures, at most, a baked run and the run itself are compared with."""
-CALIBRATION_FRAMES = 40
+MAX_CALIBRATION_FRAMES = 40
 """So many held-out frames, at most, are localized to calibrate."""
 
 
 @dataclass(frozen=True)
-class Build:
+class BuildContext:
     """What every stage is told."""
 
     writer: MapWriter
-    walk: Walk
+    walk: MappingData
     config: BuildConfig
     device: torch.device
     progress: ProgressCallback
 
 
 def field_stage(
-    build: Build, field: str, run: RadianceField | None = None
+    build: BuildContext, field: str, run: RadianceField | None = None
 ) -> tuple[VoxelField, dict[str, Any]]:
     """
     Train a field of a kind on what the walk shows; return it, and how good it is.
@@ -68,21 +74,21 @@ def field_stage(
     if not writer.done('field'):
         work_dir = writer.work_dir / 'field'
         work_dir.mkdir(exist_ok=True)
-        training = np.flatnonzero(~held_out_frames(len(shown), config.field.validation_share))
-        correction = calibrate_depth(shown, training, build.progress)
-        room, report = _trained(
+        training = np.flatnonzero(~held_out_mask(len(shown), config.field.validation_share))
+        correction = estimate_depth_correction(shown, training, build.progress)
+        room, report = _train_field(
             field, shown.with_depth(correction), config, build.device, work_dir, build.progress
         )
         if run is not None:
-            report = _report_of_run(build, run, room, report)
+            report = _run_report(build, run, room, report)
         room.save(path)
         writer.mark('field', {**report, 'depth_correction': asdict(correction)})
     # What is stored is what the robot will use, so that is what later stages use too.
     return VoxelField.load(path, build.device), writer.info('field')
 
 
-def _report_of_run(
-    build: Build, run: RadianceField, room: VoxelField, report: dict[str, Any]
+def _run_report(
+    build: BuildContext, run: RadianceField, room: VoxelField, report: dict[str, Any]
 ) -> dict[str, Any]:
     """
     Tell how good a baked run is by a camera's pictures, if there are any.
@@ -98,14 +104,14 @@ def _report_of_run(
     if walk.real is None or not walk.held_out.any():
         return alike
     build.progress(Progress('measuring', 0, 1))
-    data = held_out_data(walk.real, walk.validation_share, MEASURED)
-    size = baking_effort(build.config.nerfstudio, build.device)[1]
-    measured = compare(run, room, data, RUN_MEASURED, size)
+    data = load_held_out_data(walk.real, walk.validation_share, MAX_EVAL_IMAGES)
+    size = baking_budget(build.config.nerfstudio, build.device)[1]
+    measured = measure_baking_loss(run, room, data, MAX_RUN_EVAL_IMAGES, size)
     build.progress(Progress('measuring', 1, 1))
     return {**alike, **measured, 'held_out_frames': int(walk.held_out.sum())}
 
 
-def _trained(
+def _train_field(
     field: str,
     capture: Capture,
     config: BuildConfig,
@@ -123,7 +129,7 @@ def _trained(
             work_dir=work_dir,
             progress=progress,
         )
-    from nerf_reversal_ros.fields.nerfstudio.training import BAKED, train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio.training import BAKING_FOLDER, train_nerfacto
     from nerf_reversal_ros.fields.nerfstudio.uncertainty import nerfacto_uncertainty
 
     if field == 'depth-nerfacto' and not capture.has_depth:
@@ -151,14 +157,14 @@ def _trained(
         data,
         config,
         device=device,
-        work_dir=work_dir / BAKED,
+        work_dir=work_dir / BAKING_FOLDER,
         uncertainty=uncertainty,
         progress=progress,
     )
     return room, {**report, **baked}
 
 
-def synthesis_stage(build: Build, room: VoxelField) -> Views:
+def synthesis_stage(build: BuildContext, room: VoxelField) -> Views:
     """Render synthetic views around the walk."""
     config = build.config.synthesis
     views = synthesize_views(
@@ -174,13 +180,13 @@ def synthesis_stage(build: Build, room: VoxelField) -> Views:
     return views
 
 
-def atlas_stage(build: Build, room: VoxelField, views: Views) -> tuple[Atlas, Surface]:
+def atlas_stage(build: BuildContext, room: VoxelField, views: Views) -> tuple[Atlas, Surface]:
     """Find landmarks in renders, and move them to where the walk's pictures see them."""
     writer, walk, config = build.writer, build.walk, build.config.atlas
     paths = writer.path('atlas.safetensors'), writer.path('surface.safetensors')
     if not writer.done('atlas'):
         possible = np.concatenate([walk.training_poses, views.map_from_camera])
-        chosen = possible[spread_poses(possible, config.views)]
+        chosen = possible[select_farthest_poses(possible, config.views)]
         camera = walk.camera.shrunk_to(config.size)
         rendered = []
         for done, pose in enumerate(chosen, start=1):
@@ -188,19 +194,19 @@ def atlas_stage(build: Build, room: VoxelField, views: Views) -> tuple[Atlas, Su
             build.progress(Progress('atlas', done, len(chosen)))
         training = np.flatnonzero(~walk.held_out)
         atlas = build_atlas(rendered, camera)
-        adjust_atlas(atlas, walk.pictures, training, build.progress).save(paths[0])
-        sample_surface(rendered, camera).save(paths[1])
+        refine_landmarks(atlas, walk.pictures, training, build.progress).save(paths[0])
+        build_surface(rendered, camera).save(paths[1])
         writer.mark('atlas')
     return Atlas.load(paths[0]), Surface.load(paths[1])
 
 
-def regressor_stage(build: Build, room: VoxelField, views: Views) -> PoseRegressor:
+def regressor_stage(build: BuildContext, room: VoxelField, views: Views) -> PoseRegressor:
     """Learn poses from synthetic views and the walk's pictures."""
     path = build.writer.path('regressor.safetensors')
     if not build.writer.done('regressor'):
         camera = build.walk.camera.shrunk_to(build.config.synthesis.width)
         held_out = build.walk.held_out
-        pictures = real_views(build.walk.pictures, camera, room)
+        pictures = views_from_frames(build.walk.pictures, camera, room)
         regressor = train_regressor(
             views,
             pictures.part(~held_out),
@@ -217,7 +223,7 @@ def regressor_stage(build: Build, room: VoxelField, views: Views) -> PoseRegress
 
 
 def calibration_stage(
-    build: Build, atlas: Atlas, surface: Surface, regressor: PoseRegressor
+    build: BuildContext, atlas: Atlas, surface: Surface, regressor: PoseRegressor
 ) -> tuple[Calibration, dict[str, Any]]:
     """
     Localize held-out pictures, easy and hard, and learn from the errors that they show.
@@ -227,17 +233,24 @@ def calibration_stage(
     real = build.walk.real
     if real is None:
         return Calibration(), {'calibration_poses': 0, 'calibration_right': 0}
-    localizer = Localizer(atlas, surface, regressor, build.walk.poses[:, :3, 3], BARE, OPEN)
+    localizer = Localizer(
+        atlas,
+        surface,
+        regressor,
+        build.walk.poses[:, :3, 3],
+        IDENTITY_CALIBRATION,
+        PERMISSIVE_GATE,
+    )
     held_out = np.flatnonzero(build.walk.held_out)
-    chosen = held_out[evenly(len(held_out), CALIBRATION_FRAMES)]
+    chosen = held_out[evenly_spaced_indices(len(held_out), MAX_CALIBRATION_FRAMES)]
 
-    def shots() -> Iterator[Shot]:
+    def shots() -> Iterator[PosedImage]:
         for done, index in enumerate(chosen, start=1):
             frame = real.frame(int(index))
-            yield from variants(
-                Shot(frame.rgb, frame.camera, frame.map_from_camera),
+            yield from corrupted_variants(
+                PosedImage(frame.rgb, frame.camera, frame.map_from_camera),
                 build.config.seed + int(index),
             )
             build.progress(Progress('calibration', done, len(chosen)))
 
-    return calibrate(collect(localizer, shots()))
+    return fit_calibration(collect_samples(localizer, shots()))

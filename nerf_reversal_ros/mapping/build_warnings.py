@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from nerf_reversal_ros.capture.mapping_data import Walk
+from nerf_reversal_ros.capture.mapping_data import MappingData
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.mapping.calibration_fitting import LEAST_POSES
+from nerf_reversal_ros.mapping.calibration_fitting import MIN_CORRECT_POSES
 
-LEAST_COVERAGE = 0.5
+MIN_COVERAGE = 0.5
 """A field that shows less of the held-out pictures gets a warning."""
-FEW_LANDMARKS = 200
+MIN_LANDMARKS = 200
 """A map with fewer landmarks than this gets a warning."""
-ONLY_RENDERS = (
+RENDERINGS_ONLY_WARNING = (
     'warning: the map was made of renders and no camera picture was localized: the probability and'
     ' the covariance of poses are those of other rooms; give a BAG of the same room'
 )
@@ -39,7 +39,7 @@ def field_warnings(report: dict[str, Any], config: BuildConfig, field: str) -> l
             f' {config.field.min_psnr_db} dB of field.min_psnr_db'
         )
     coverage = report.get('coverage')
-    if coverage is not None and coverage < LEAST_COVERAGE:
+    if coverage is not None and coverage < MIN_COVERAGE:
         found.append(f'shows only {coverage:.0%} of the held-out frames')
     return [
         f'warning: the field {what}: expect few pictures to be localized; {remedy}'
@@ -49,23 +49,23 @@ def field_warnings(report: dict[str, Any], config: BuildConfig, field: str) -> l
 
 def atlas_warnings(atlas: Atlas) -> list[str]:
     """Return a sentence about an atlas that few pictures will find enough landmarks in."""
-    if len(atlas) >= FEW_LANDMARKS:
+    if len(atlas) >= MIN_LANDMARKS:
         return []
     return [
         f'warning: the renders of the field agree on {len(atlas)} landmarks only (fewer than'
-        f' {FEW_LANDMARKS}): expect few pictures to be localized; walk where there is texture, in'
+        f' {MIN_LANDMARKS}): expect few pictures to be localized; walk where there is texture, in'
         ' better light'
     ]
 
 
-def calibration_warnings(walk: Walk, metrics: dict[str, Any]) -> list[str]:
+def calibration_warnings(walk: MappingData, metrics: dict[str, Any]) -> list[str]:
     """Return a sentence about a map that could not learn how good its answers are."""
     if walk.real is None:
-        return [ONLY_RENDERS]
-    if metrics['calibration_right'] >= LEAST_POSES:
+        return [RENDERINGS_ONLY_WARNING]
+    if metrics['calibration_right'] >= MIN_CORRECT_POSES:
         return []
     return [
         f'warning: {metrics["calibration_right"]} held-out pictures were localized rightly (fewer'
-        f' than {LEAST_POSES}): the probability and the covariance of poses are those of other'
+        f' than {MIN_CORRECT_POSES}): the probability and the covariance of poses are those of other'
         ' rooms; record a longer walk, or raise field.validation_share'
     ]

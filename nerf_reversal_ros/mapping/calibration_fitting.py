@@ -22,24 +22,28 @@ from scipy.optimize import minimize
 from scipy.stats import chi2
 
 from nerf_reversal_ros.core.config import LocalizerConfig
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import error_vectors
-from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M
+from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M
 from nerf_reversal_ros.localization.calibration import Calibration
-from nerf_reversal_ros.localization.gate import BIAS, features, TYPICAL, WEIGHTS
+from nerf_reversal_ros.localization.gate import BIAS, FEATURE_STATS, gate_features, WEIGHTS
 from nerf_reversal_ros.localization.localizer import Localizer
-from nerf_reversal_ros.synthesis.image_corruption import made_hard, mirrored, Shot
+from nerf_reversal_ros.synthesis.image_corruption import (
+    corrupt_randomly,
+    make_mirror_negative,
+    PosedImage,
+)
 
-VARIANTS = 6
+VARIANTS_PER_FRAME = 6
 """So many times each frame is made hard."""
-LEAST_POSES = 10
+MIN_CORRECT_POSES = 10
 """With fewer right poses nothing is learned."""
-COVERED = 0.9
+COVERAGE_PROBABILITY = 0.9
 """Share of the errors that lie within the ellipsoid of this probability."""
-TRUST_IN_OTHER_ROOMS = 40.0
+PRIOR_STRENGTH = 40.0
 """Information, in pictures at even odds, with which weights stay at those of other rooms."""
 
-OPEN = LocalizerConfig(
+PERMISSIVE_GATE = LocalizerConfig(
     min_inliers=12,
     min_inlier_ratio=0.0,
     min_spread=0.0,
@@ -51,31 +55,31 @@ OPEN = LocalizerConfig(
     min_probability=0.0,
 )
 """A gate that lets nearly everything pass, to see what it would have looked at."""
-BARE = Calibration(covariance_scale=1.0, floor_m=0.0, floor_deg=0.0)
+IDENTITY_CALIBRATION = Calibration(covariance_scale=1.0, floor_m=0.0, floor_deg=0.0)
 """Leaves a covariance as the matches give it."""
 
 
-class Poses(NamedTuple):
-    """N refined poses, with what the gate saw of each; see `collect`."""
+class CalibrationSamples(NamedTuple):
+    """N refined poses, with what the gate saw of each; see `collect_samples`."""
 
-    features: Array
+    features: FloatArray
     """(N, F) of the gate."""
-    errors: Array
+    errors: FloatArray
     """(N, 6) [m] and [rad], see `error_vectors`; NaN where no pose is right."""
-    covariances: Array
+    covariances: FloatArray
     """(N, 6, 6) as the matches give them."""
     right: NDArray[np.bool_]
-    """(N,) within `GOOD_M` and `GOOD_DEG` of the truth."""
+    """(N,) within `CORRECT_WITHIN_M` and `CORRECT_WITHIN_DEG` of the truth."""
 
 
-def collect(localizer: Localizer, shots: Iterable[Shot]) -> Poses:
-    """Localize shots and keep what was refined; the localizer is `OPEN` and `BARE`."""
+def collect_samples(localizer: Localizer, shots: Iterable[PosedImage]) -> CalibrationSamples:
+    """Localize shots and keep what was refined; the localizer is `PERMISSIVE_GATE` and `IDENTITY_CALIBRATION`."""
     rows, errors, covariances = [], [], []
     for shot in shots:
         told = localizer.localize(shot.rgb, shot.camera).diagnostics
         if told.refined is None or 'similarity' not in told.scores:
             continue
-        seen = features(told.scores)
+        seen = gate_features(told.scores)
         if not np.isfinite(seen).all():  # where the map is blank there is no similarity
             continue
         known = np.isfinite(shot.map_from_camera).all()
@@ -85,46 +89,54 @@ def collect(localizer: Localizer, shots: Iterable[Shot]) -> Poses:
         covariances.append(told.refined_covariance)
     error = np.array(errors).reshape(-1, 6)
     off_m, off_rad = (np.linalg.norm(part, axis=1) for part in (error[:, :3], error[:, 3:]))
-    return Poses(
+    return CalibrationSamples(
         np.array(rows).reshape(-1, len(WEIGHTS)),
         error,
         np.array(covariances).reshape(-1, 6, 6),
-        (off_m < GOOD_M) & (off_rad < np.radians(GOOD_DEG)),  # not where the error is NaN
+        (off_m < CORRECT_WITHIN_M)
+        & (off_rad < np.radians(CORRECT_WITHIN_DEG)),  # not where the error is NaN
     )
 
 
-def variants(shot: Shot, seed: int) -> list[Shot]:
+def corrupted_variants(shot: PosedImage, seed: int) -> list[PosedImage]:
     """Return a shot as it is, made hard in several ways, and in a mirror."""
     rng = np.random.default_rng(seed)
-    return [shot, *(made_hard(shot, rng) for _ in range(VARIANTS)), mirrored(shot)]
+    return [
+        shot,
+        *(corrupt_randomly(shot, rng) for _ in range(VARIANTS_PER_FRAME)),
+        make_mirror_negative(shot),
+    ]
 
 
-def calibrate(poses: Poses) -> tuple[Calibration, dict[str, Any]]:
+def fit_calibration(poses: CalibrationSamples) -> tuple[Calibration, dict[str, Any]]:
     """Fit a calibration to the poses of one map, and tell what it rests on."""
     right = poses.right
     found = {'calibration_poses': len(right), 'calibration_right': int(right.sum())}
-    if found['calibration_right'] < LEAST_POSES:
+    if found['calibration_right'] < MIN_CORRECT_POSES:
         return Calibration(), found
     bias, weights = fit_gate(poses.features, right)
     # Hard pictures count in full: a robot sees the room from elsewhere than the walk did, where
     # errors are larger beside what the matches say than on held-out frames as they are.
-    scale = covariance_scale(poses.errors[right], poses.covariances[right])
+    scale = fit_covariance_scale(poses.errors[right], poses.covariances[right])
     return Calibration(scale, gate_bias=bias, gate_weights=weights), found
 
 
-def covariance_scale(errors: Array, covariances: Array) -> float:
+def fit_covariance_scale(errors: FloatArray, covariances: FloatArray) -> float:
     """
     Return the factor on covariances (N, 6, 6) with which they cover errors (N, 6).
 
-    So many errors as should, the share `COVERED`, lie within their ellipsoid then. The mean of the
+    So many errors as should, the share `COVERAGE_PROBABILITY`, lie within their ellipsoid then. The mean of the
     squared errors, which ANEES is, would hang on the one or two worst of so few pictures.
     """
-    within = float(chi2.ppf(COVERED, 6))
+    within = float(chi2.ppf(COVERAGE_PROBABILITY, 6))
 
     def surplus(scale: float) -> float:
         published = [Calibration(scale).covariance(fitted) for fitted in covariances]
         whitened = np.linalg.solve(published, errors[..., None])[..., 0]
-        return float(np.quantile((errors * whitened).sum(1), COVERED, method='lower')) - within
+        return (
+            float(np.quantile((errors * whitened).sum(1), COVERAGE_PROBABILITY, method='lower'))
+            - within
+        )
 
     low, high = 1.0, 100.0
     if surplus(low) <= 0:  # it may widen the covariance, never narrow it
@@ -136,7 +148,7 @@ def covariance_scale(errors: Array, covariances: Array) -> float:
 
 
 def fit_gate(
-    rows: Array, right: NDArray[np.bool_], trust: float = TRUST_IN_OTHER_ROOMS
+    rows: FloatArray, right: NDArray[np.bool_], trust: float = PRIOR_STRENGTH
 ) -> tuple[float, tuple[float, ...]]:
     """
     Fit bias and weights of the log odds by logistic regression with a Gaussian prior.
@@ -150,12 +162,12 @@ def fit_gate(
     trust : float
         Of the prior, which has its mean at the weights of other rooms.
     """
-    centre, spread = np.array(TYPICAL).T
+    centre, spread = np.array(FEATURE_STATS).T
     start = np.array([BIAS + np.array(WEIGHTS) @ centre, *(np.array(WEIGHTS) * spread)])
     design = np.column_stack([np.ones(len(rows)), (rows - centre) / spread])
     sign = np.where(right, 1.0, -1.0)
 
-    def cost(log_odds_of: Array) -> tuple[float, Array]:
+    def cost(log_odds_of: FloatArray) -> tuple[float, FloatArray]:
         margin = sign * (design @ log_odds_of)
         off = log_odds_of - start
         slope = -(sign / (1 + np.exp(np.clip(margin, -500, 500)))) @ design

@@ -18,33 +18,33 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.localization.refinement import Landmarks, look_for, make_query
+from nerf_reversal_ros.localization.refinement import CandidateLandmarks, make_query, match_guided
 
-FRAMES = 200
+MAX_FRAMES = 200
 """In so many frames, spread over the walk, landmarks are looked for."""
 SIZE_PX = 480
 """Longer side that pictures are shrunk to."""
-LOOK_WITHIN_PX = 6.0
+SEARCH_RADIUS_PX = 6.0
 """Radius around where a landmark should be, at a query's size."""
-PRIOR_M = 0.015
+PRIOR_STD_M = 0.015
 """How well renders place a landmark, each axis (standard deviation)."""
-PIXEL = 1 / 640
+KEYPOINT_STD = 1 / 640
 """How well a keypoint is placed, as a share of the longer side, and where outliers begin."""
-INDEPENDENT = 4
+MAX_EFFECTIVE_OBSERVATIONS = 4
 """More sightings of a landmark than this count as so many: those of neighbouring frames share the
 errors of their poses."""
-ROUNDS = 10
+ITERATIONS = 10
 
 
-def adjust_atlas(
+def refine_landmarks(
     atlas: Atlas,
     capture: Capture,
     frames: NDArray[np.int64],
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Atlas:
     """
     Move the landmarks to where frames of a capture see them.
@@ -61,7 +61,7 @@ def adjust_atlas(
     if not len(atlas) or not len(frames):
         return atlas
     detector = KeypointDetector(1500, 0.02)
-    chosen = frames[evenly(len(frames), FRAMES)]
+    chosen = frames[evenly_spaced_indices(len(frames), MAX_FRAMES)]
     seen = []
     for done, index in enumerate(chosen, start=1):
         frame = capture.frame(int(index))
@@ -69,15 +69,17 @@ def adjust_atlas(
         query = make_query(frame.rgb, frame.camera, SIZE_PX, detector)
         camera = query.camera
         visible = atlas.visible(pose, camera, len(atlas))
-        landmarks = Landmarks(atlas.origin_m + atlas.points[visible], atlas.descriptors[visible])
-        pairs = look_for(query, landmarks, pose, query.px(LOOK_WITHIN_PX))
+        landmarks = CandidateLandmarks(
+            atlas.origin_m + atlas.points[visible], atlas.descriptors[visible]
+        )
+        pairs = match_guided(query, landmarks, pose, query.px(SEARCH_RADIUS_PX))
         pixels = query.keypoints.pixels[pairs[:, 0]]
         where = (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
-        accuracy = PIXEL * max(camera.width, camera.height) / camera.fx
+        accuracy = KEYPOINT_STD * max(camera.width, camera.height) / camera.fx
         seen.append((visible[pairs[:, 1]], where, np.full(len(pairs), accuracy), pose))
         progress(Progress('landmarks', done, len(chosen), 'looked for in pictures'))
     counts = [len(one[0]) for one in seen]
-    points = adjusted(
+    points = optimize_structure(
         atlas.origin_m + atlas.points,
         np.concatenate([one[0] for one in seen]),
         np.concatenate([one[1] for one in seen]),
@@ -87,14 +89,14 @@ def adjust_atlas(
     return replace(atlas, points=(points - atlas.origin_m).astype(np.float32))
 
 
-def adjusted(
-    points: Array,
+def optimize_structure(
+    points: FloatArray,
     seen: NDArray[np.integer],
-    where: Array,
-    accuracy: Array,
-    map_from_camera: Array,
-    prior_m: float = PRIOR_M,
-) -> Array:
+    where: FloatArray,
+    accuracy: FloatArray,
+    map_from_camera: FloatArray,
+    prior_m: float = PRIOR_STD_M,
+) -> FloatArray:
     """
     Move points to where cameras of known pose see them: Gauss-Newton with a Cauchy loss.
 
@@ -117,10 +119,10 @@ def adjusted(
         [m].
     """
     sightings = np.bincount(seen, minlength=len(points))[seen]
-    accuracy = accuracy * np.sqrt(np.maximum(1.0, sightings / INDEPENDENT))
+    accuracy = accuracy * np.sqrt(np.maximum(1.0, sightings / MAX_EFFECTIVE_OBSERVATIONS))
     rotation, centre = map_from_camera[:, :3, :3], map_from_camera[:, :3, 3]
     moved = points.copy()
-    for _ in range(ROUNDS):
+    for _ in range(ITERATIONS):
         local = np.einsum('nij,ni->nj', rotation, moved[seen] - centre)
         x, y, z = local[:, 0], local[:, 1], np.maximum(local[:, 2], 1e-3)
         residual = (np.column_stack([x / z, y / z]) - where) / accuracy[:, None]
@@ -131,16 +133,16 @@ def adjusted(
         by_local /= accuracy[:, None, None]
         jacobian = by_local @ np.swapaxes(rotation, 1, 2)
         transposed = np.swapaxes(jacobian, 1, 2) * weight[:, None, None]
-        normal = _summed(seen, transposed @ jacobian, len(points)) + np.eye(3) / prior_m**2
-        gradient = _summed(seen, transposed @ residual[..., None], len(points))
+        normal = _sum_by_group(seen, transposed @ jacobian, len(points)) + np.eye(3) / prior_m**2
+        gradient = _sum_by_group(seen, transposed @ residual[..., None], len(points))
         gradient += (moved - points)[..., None] / prior_m**2
         moved -= np.linalg.solve(normal, gradient)[..., 0]
     return moved
 
 
-def _summed(group: NDArray[np.integer], values: Array, groups: int) -> Array:
+def _sum_by_group(group: NDArray[np.integer], values: FloatArray, groups: int) -> FloatArray:
     """Add up values (N, ...) of the same group (N,)."""
     shape = values.shape[1:]
     flat = values.reshape(len(values), int(np.prod(shape))).T
-    sums: list[Array] = [np.bincount(group, one, groups).astype(np.float64) for one in flat]
+    sums: list[FloatArray] = [np.bincount(group, one, groups).astype(np.float64) for one in flat]
     return np.stack(sums, axis=1).reshape(groups, *shape)

@@ -16,19 +16,19 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.bags.bag_reader import Bag
+from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.capture.capture import open_capture
-from nerf_reversal_ros.capture.mapping_data import Walk
+from nerf_reversal_ros.capture.mapping_data import MappingData
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
-from nerf_reversal_ros.core.devices import release, resolve_device
+from nerf_reversal_ros.core.devices import free_memory, resolve_device
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.fields import FIELDS, OF_RUN
-from nerf_reversal_ros.fields.nerfstudio.config import read_config
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.fields import FIELD_KINDS, NERFSTUDIO_RUN_PREFIX
+from nerf_reversal_ros.fields.nerfstudio.config import parse_run_config
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.mapping.build_stages import (
     atlas_stage,
-    Build,
+    BuildContext,
     calibration_stage,
     field_stage,
     regressor_stage,
@@ -39,10 +39,13 @@ from nerf_reversal_ros.mapping.build_warnings import (
     calibration_warnings,
     field_warnings,
 )
-from nerf_reversal_ros.mapping.nerfstudio_import import opened_run, walk_through_run
-from nerf_reversal_ros.mapping.sim3_alignment import read_positions
+from nerf_reversal_ros.mapping.nerfstudio_import import (
+    load_run_and_positions,
+    mapping_data_from_run,
+)
+from nerf_reversal_ros.mapping.sim3_alignment import read_known_positions
 from nerf_reversal_ros.maps.map_store import Map, MapWriter
-from nerf_reversal_ros.regressor.image_codec_training import refuse_too_many_components
+from nerf_reversal_ros.regressor.image_codec_training import check_component_count
 
 
 def build_map(
@@ -53,7 +56,7 @@ def build_map(
     device: str = 'auto',
     field: str = 'voxel',
     positions: Path | None = None,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
     overwrite: bool = False,
 ) -> Map:
     """
@@ -72,11 +75,11 @@ def build_map(
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     field : str
-        Which kind of radiance field, one of `FIELDS`, or ``nerfstudio:`` and the config.yml of a
+        Which kind of radiance field, one of `FIELD_KINDS`, or ``nerfstudio:`` and the config.yml of a
         run that somebody else trained.
     positions : Path, optional
         With a run, instead of a bag: known positions of its cameras, see
-        `alignment.read_positions`.
+        `alignment.read_known_positions`.
     progress : callable
         Told where the build is.
     overwrite : bool
@@ -87,17 +90,21 @@ def build_map(
     ConfigError, CaptureError, BuildError
         When a setting, the bag, or the result is not fit; the message says what to do.
     """
-    config_yml = Path(field.removeprefix(OF_RUN)) if field.startswith(OF_RUN) else None
-    if config_yml is None and field not in FIELDS:
+    config_yml = (
+        Path(field.removeprefix(NERFSTUDIO_RUN_PREFIX))
+        if field.startswith(NERFSTUDIO_RUN_PREFIX)
+        else None
+    )
+    if config_yml is None and field not in FIELD_KINDS:
         raise ConfigError(
-            f'field must be one of {", ".join(FIELDS)}, {OF_RUN}CONFIG.yml, got {field!r}'
+            f'field must be one of {", ".join(FIELD_KINDS)}, {NERFSTUDIO_RUN_PREFIX}CONFIG.yml, got {field!r}'
         )
     where = resolve_device(device)
     if field != 'voxel':
         require_nerfstudio()
-    _refuse_wrong_sources(bag, config_yml, positions, field, config)
-    run, known = opened_run(config_yml, positions, where, progress)
-    files = _files_of(config_yml)
+    _check_sources(bag, config_yml, positions, field, config)
+    run, known = load_run_and_positions(config_yml, positions, where, progress)
+    files = _run_files(config_yml)
     sources = [Path(source) for source in (bag, *files, positions) if source is not None]
     cameras = None if run is None else run.sha256
     fingerprint = _fingerprint(sources, config, field, where, cameras)
@@ -109,9 +116,9 @@ def build_map(
         with writer.timed('capture'):
             if run is None:
                 assert bag is not None
-                walk, itself = _walk_with_camera(bag, config, progress), None
+                walk, itself = _mapping_data_from_bag(bag, config, progress), None
             else:
-                walk, itself = walk_through_run(
+                walk, itself = mapping_data_from_run(
                     run,
                     bag,
                     known,
@@ -120,28 +127,28 @@ def build_map(
                     work_dir=writer.work_dir / 'run',
                     progress=progress,
                 )
-            _tell(walk.warnings, 'capture', progress)
-            _refuse_before_long_work(walk, config)
-        build = Build(writer, walk, config, where, progress)
+            _report_warnings(walk.warnings, 'capture', progress)
+            _validate_early(walk, config)
+        build = BuildContext(writer, walk, config, where, progress)
         with writer.timed('field'):
             kind = field if run is None else 'voxel'
             room, field_report = field_stage(build, kind, itself)
         del run, itself  # later stages need all the memory that there is
-        release()
+        free_memory()
         weak = field_warnings(field_report, config, field)
-        _tell(weak, 'field', progress)
+        _report_warnings(weak, 'field', progress)
         with writer.timed('synthesis'):
             views = synthesis_stage(build, room)
         with writer.timed('atlas'):
             atlas, surface = atlas_stage(build, room, views)
         sparse = atlas_warnings(atlas)
-        _tell(sparse, 'atlas', progress)
+        _report_warnings(sparse, 'atlas', progress)
         with writer.timed('regressor'):
             regressor = regressor_stage(build, room, views)
         with writer.timed('calibration'):
             calibration, metrics = calibration_stage(build, atlas, surface, regressor)
         blind = calibration_warnings(walk, metrics)
-        _tell(blind, 'calibration', progress)
+        _report_warnings(blind, 'calibration', progress)
         np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walk.poses)
         training = {
             'field': {key: field_report[key] for key in ('step', 'loss')},
@@ -182,7 +189,7 @@ def build_map(
         )
 
 
-def _refuse_wrong_sources(
+def _check_sources(
     bag: Path | None,
     run: Path | None,
     positions: Path | None,
@@ -200,20 +207,20 @@ def _refuse_wrong_sources(
     if run is None and positions is not None:
         raise ConfigError(
             f'known positions are of cameras of a run of nerfstudio, and the field is {field}:'
-            f' leave them out, or give --field {OF_RUN}CONFIG.yml'
+            f' leave them out, or give --field {NERFSTUDIO_RUN_PREFIX}CONFIG.yml'
         )
     if bag is not None and positions is not None:
         raise ConfigError('a bag and known positions both tell the lengths of a map: give one')
     if run is not None:
-        read_config(run)
+        parse_run_config(run)
     if positions is not None:
-        read_positions(positions)
+        read_known_positions(positions)
     if bag is not None:
-        with Bag(Path(bag)):
+        with BagReader(Path(bag)):
             pass
 
 
-def _files_of(run: Path | None) -> list[Path]:
+def _run_files(run: Path | None) -> list[Path]:
     """Return the files of a run of nerfstudio that decide what it shows."""
     if run is None:
         return []
@@ -244,22 +251,24 @@ def _fingerprint(
     }
 
 
-def _walk_with_camera(bag: Path, config: BuildConfig, progress: ProgressCallback) -> Walk:
+def _mapping_data_from_bag(
+    bag: Path, config: BuildConfig, progress: ProgressCallback
+) -> MappingData:
     """Return the walk of a bag, which a field is fitted to and everything else learns from."""
     capture = open_capture(bag, config.capture, progress=progress)
     share = config.field.validation_share
-    return Walk(capture, capture, capture.camera, capture.convention, share)
+    return MappingData(capture, capture, capture.camera, capture.convention, share)
 
 
-def _refuse_before_long_work(walk: Walk, config: BuildConfig) -> None:
+def _validate_early(walk: MappingData, config: BuildConfig) -> None:
     """Find out now what the regressor's stage would be refused for."""
     views = config.synthesis.views + int(np.sum(~walk.held_out))
     camera = walk.camera.shrunk_to(config.synthesis.width)
     values = 3 * camera.width * camera.height
-    refuse_too_many_components(config.regressor.components, views, values)
+    check_component_count(config.regressor.components, views, values)
 
 
-def _tell(warnings: list[str], stage: str, progress: ProgressCallback) -> None:
+def _report_warnings(warnings: list[str], stage: str, progress: ProgressCallback) -> None:
     for warning in warnings:
         progress(Progress(stage, 1, 1, warning))
 

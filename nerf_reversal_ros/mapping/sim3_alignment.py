@@ -15,33 +15,33 @@ import poselib
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.capture import Frame
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, match
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import Array, inverse, pose, transform
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose, transform_points
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.sim3 import moved_poses, similarity
+from nerf_reversal_ros.fields.sim3 import make_sim3, transform_poses
 from nerf_reversal_ros.localization.refinement import poselib_camera
 
-RATIO = 0.85
-MOST_ALIKE = 6
+RATIO_THRESHOLD = 0.85
+MAX_RENDERINGS = 6
 """A picture is matched with all renders and posed by those that have most matches."""
-REPROJECTION_PX = 4.0
+MAX_REPROJECTION_ERROR_PX = 4.0
 MIN_INLIERS = 15
-MIN_FOUND = 6
+MIN_LOCATED_IMAGES = 6
 """So many pictures must be found in the renders, and agree."""
-MIN_AGREE = 0.5
+MIN_INLIER_FRACTION = 0.5
 """Share of the found pictures that must agree on one similarity."""
-AGREE_SHARE, AGREE_DEG = 0.05, 5.0
+MAX_ERROR_FRACTION, MAX_ERROR_DEG = 0.05, 5.0
 """A picture agrees that is off by less than this share of the walk, and this angle."""
-MIN_EXTENT = 0.02
+MIN_EXTENT_RATIO = 0.02
 """Points on a line leave a turn open: their second largest extent must be this of the first."""
 
 
-class Aligned(NamedTuple):
+class Sim3Alignment(NamedTuple):
     """A similarity and how well it fits."""
 
-    map_from_world: Array
+    map_from_world: FloatArray
     """(4, 4) similarity."""
     used: int
     """Poses or points that it was fitted to."""
@@ -51,9 +51,9 @@ class Aligned(NamedTuple):
     """Known positions that it was not fitted to."""
 
 
-def locate_in_renders(
-    frames: Iterable[Frame], views: Sequence[tuple[Rendering, Array]], camera: Camera
-) -> tuple[Array, Array]:
+def locate_in_renderings(
+    frames: Iterable[Frame], views: Sequence[tuple[Rendering, FloatArray]], camera: Camera
+) -> tuple[FloatArray, FloatArray]:
     """
     Find pictures in renders of a field.
 
@@ -80,17 +80,20 @@ def locate_in_renders(
         rays = (found.pixels - [camera.cx, camera.cy]) / [camera.fx, camera.fy]
         known = depth > 0
         points = np.column_stack([rays, np.ones(len(rays))])[known] * depth[known, None]
-        lifted.append((transform(world_from_camera, points), found.descriptors[known]))
+        lifted.append((transform_points(world_from_camera, points), found.descriptors[known]))
     in_map, in_world = [], []
     for frame in frames:
         seen = detect(frame.rgb)
-        matched = [(match(seen.descriptors, look, RATIO), points) for points, look in lifted]
+        matched = [
+            (match_descriptors(seen.descriptors, look, RATIO_THRESHOLD), points)
+            for points, look in lifted
+        ]
         matched.sort(key=lambda pair: -len(pair[0]))
-        pixels = np.concatenate([seen.pixels[m[:, 0]] for m, _ in matched[:MOST_ALIKE]])
-        points = np.concatenate([p[m[:, 1]] for m, p in matched[:MOST_ALIKE]])
+        pixels = np.concatenate([seen.pixels[m[:, 0]] for m, _ in matched[:MAX_RENDERINGS]])
+        points = np.concatenate([p[m[:, 1]] for m, p in matched[:MAX_RENDERINGS]])
         if len(points) < MIN_INLIERS:
             continue
-        ransac = {'max_reproj_error': REPROJECTION_PX, 'max_iterations': 5000, 'seed': 0}
+        ransac = {'max_reproj_error': MAX_REPROJECTION_ERROR_PX, 'max_iterations': 5000, 'seed': 0}
         posed, info = poselib.estimate_absolute_pose(
             pixels + 0.5, points, poselib_camera(frame.camera), ransac, {}
         )
@@ -100,7 +103,7 @@ def locate_in_renders(
     return np.reshape(in_map, (-1, 4, 4)), np.reshape(in_world, (-1, 4, 4))
 
 
-def align_poses(map_from_camera: Array, world_from_camera: Array) -> Aligned:
+def fit_sim3_to_poses(map_from_camera: FloatArray, world_from_camera: FloatArray) -> Sim3Alignment:
     """
     Fit the similarity that takes poses of one world to those of the map, whatever few are wrong.
 
@@ -113,7 +116,7 @@ def align_poses(map_from_camera: Array, world_from_camera: Array) -> Aligned:
         If too few poses agree.
     """
     count = len(map_from_camera)
-    best: Aligned | None = None
+    best: Sim3Alignment | None = None
     agree = np.zeros(count, bool)
     apart = float(np.linalg.norm(np.ptp(map_from_camera[:, :3, 3], axis=0))) if count else 0.0
     for i in range(count):
@@ -121,28 +124,30 @@ def align_poses(map_from_camera: Array, world_from_camera: Array) -> Aligned:
             near = np.linalg.norm(map_from_camera[i, :3, 3] - map_from_camera[j, :3, 3])
             if near < 0.2 * apart or i == j:
                 continue
-            fitted = _fitted(map_from_camera[[i, j]], world_from_camera[[i, j]])
+            fitted = _fit_sim3(map_from_camera[[i, j]], world_from_camera[[i, j]])
             if fitted is None:
                 continue
-            good = _agree(fitted, map_from_camera, world_from_camera, AGREE_SHARE * apart)
+            good = _inlier_mask(
+                fitted, map_from_camera, world_from_camera, MAX_ERROR_FRACTION * apart
+            )
             if good.sum() > agree.sum():
                 agree = good
-    if agree.sum() >= max(MIN_FOUND, MIN_AGREE * count):
-        fitted = _fitted(map_from_camera[agree], world_from_camera[agree])
+    if agree.sum() >= max(MIN_LOCATED_IMAGES, MIN_INLIER_FRACTION * count):
+        fitted = _fit_sim3(map_from_camera[agree], world_from_camera[agree])
         if fitted is not None:
-            left = moved_poses(fitted, world_from_camera[agree]) - map_from_camera[agree]
+            left = transform_poses(fitted, world_from_camera[agree]) - map_from_camera[agree]
             error_m = float(np.median(np.linalg.norm(left[:, :3, 3], axis=1)))
-            best = Aligned(fitted, int(agree.sum()), error_m)
+            best = Sim3Alignment(fitted, int(agree.sum()), error_m)
     if best is None:
         raise BuildError(
             f'the bag and the run cannot be brought together: of its pictures {count} are found in'
-            f' renders of the run and {int(agree.sum())} agree on where (needed: {MIN_FOUND} and'
+            f' renders of the run and {int(agree.sum())} agree on where (needed: {MIN_LOCATED_IMAGES} and'
             ' half of them); is it the same room? else give known positions by --align'
         )
     return best
 
 
-def align_points(map_points: Array, world_points: Array) -> Aligned:
+def fit_sim3_to_points(map_points: FloatArray, world_points: FloatArray) -> Sim3Alignment:
     """
     Fit a similarity to points (N, 3) that are known in both worlds.
 
@@ -156,7 +161,7 @@ def align_points(map_points: Array, world_points: Array) -> Aligned:
     BuildError
         If there are fewer than three, they lie on a line, or do not fit each other.
     """
-    if len(map_points) < 3 or _on_a_line(map_points) or _on_a_line(world_points):
+    if len(map_points) < 3 or _collinear(map_points) or _collinear(world_points):
         raise BuildError(
             f'{len(map_points)} known positions do not tell scale and direction of a map: give'
             ' three or more that are not on one line'
@@ -167,18 +172,18 @@ def align_points(map_points: Array, world_points: Array) -> Aligned:
     fitted = np.eye(4)
     fitted[:3, :3] = scale * turn
     fitted[:3, 3] = map_points.mean(0) - scale * turn @ world_points.mean(0)
-    left = np.linalg.norm(transform(fitted, world_points) - map_points, axis=1)
+    left = np.linalg.norm(transform_points(fitted, world_points) - map_points, axis=1)
     apart = float(np.linalg.norm(np.ptp(map_points, axis=0)))
-    if np.median(left) > AGREE_SHARE * apart:
+    if np.median(left) > MAX_ERROR_FRACTION * apart:
         raise BuildError(
             f'the known positions are not those of the run: the best fit leaves a median of'
             f' {np.median(left):.2f} m between them, over {apart:.2f} m; are x, y, z in metres'
             ' and beside the right pictures?'
         )
-    return Aligned(fitted, len(left), float(np.median(left)))
+    return Sim3Alignment(fitted, len(left), float(np.median(left)))
 
 
-def read_positions(path: Path) -> dict[str, Array]:
+def read_known_positions(path: Path) -> dict[str, FloatArray]:
     """
     Read a file of lines ``picture,x,y,z``: where cameras were in the map [m], z up.
 
@@ -193,7 +198,7 @@ def read_positions(path: Path) -> dict[str, Array]:
             rows = [(lines.line_num, row) for row in lines if row and not row[0].startswith('#')]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BuildError(f'cannot read the known positions {path}: {error!s}') from error
-    positions: dict[str, Array] = {}
+    positions: dict[str, FloatArray] = {}
     for number, row in rows:
         try:
             name, x, y, z = (cell.strip() for cell in row)
@@ -210,12 +215,12 @@ def read_positions(path: Path) -> dict[str, Array]:
     return positions
 
 
-def _on_a_line(points: Array) -> bool:
+def _collinear(points: FloatArray) -> bool:
     extent = np.linalg.svd(points - points.mean(0), compute_uv=False)
-    return bool(extent[1] <= MIN_EXTENT * extent[0])
+    return bool(extent[1] <= MIN_EXTENT_RATIO * extent[0])
 
 
-def _fitted(map_from_camera: Array, world_from_camera: Array) -> Array | None:
+def _fit_sim3(map_from_camera: FloatArray, world_from_camera: FloatArray) -> FloatArray | None:
     """Fit a similarity to both turns and positions of poses; None where there is no scale."""
     turns = map_from_camera[:, :3, :3] @ np.swapaxes(world_from_camera[:, :3, :3], 1, 2)
     turn = Rotation.from_matrix(turns).mean().as_matrix()
@@ -226,14 +231,17 @@ def _fitted(map_from_camera: Array, world_from_camera: Array) -> Array | None:
     if scale <= 0:
         return None
     shift = there.mean(0) / scale - turn @ here.mean(0)
-    return similarity(scale, pose(Rotation.from_matrix(turn), shift))
+    return make_sim3(scale, make_pose(Rotation.from_matrix(turn), shift))
 
 
-def _agree(
-    map_from_world: Array, map_from_camera: Array, world_from_camera: Array, within_m: float
-) -> Array:
-    moved = moved_poses(map_from_world, world_from_camera)
+def _inlier_mask(
+    map_from_world: FloatArray,
+    map_from_camera: FloatArray,
+    world_from_camera: FloatArray,
+    within_m: float,
+) -> FloatArray:
+    moved = transform_poses(map_from_world, world_from_camera)
     apart_m = np.linalg.norm(moved[:, :3, 3] - map_from_camera[:, :3, 3], axis=1)
     turns = np.swapaxes(moved[:, :3, :3], 1, 2) @ map_from_camera[:, :3, :3]
     apart_deg = np.degrees(Rotation.from_matrix(turns).magnitude())
-    return np.asarray((apart_m < within_m) & (apart_deg < AGREE_DEG))
+    return np.asarray((apart_m < within_m) & (apart_deg < MAX_ERROR_DEG))

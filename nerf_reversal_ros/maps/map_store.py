@@ -21,19 +21,19 @@ import zipfile
 
 import numpy as np
 
-from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import from_mapping, QueryConfig
+from nerf_reversal_ros.core.config import config_from_dict, QueryConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError, ImageError, MapError
 from nerf_reversal_ros.core.files import (
+    atomic_write_text,
+    fsync,
     is_full_disk,
-    is_inside,
+    is_within,
     remove,
-    replace_text,
     sha256,
-    sync,
 )
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 
 FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""
@@ -43,7 +43,7 @@ MAX_POSES_BYTES = 1 << 28
 
 MANIFEST = 'manifest.json'
 _STATE, _LOCK, _WORK = '.state.json', '.lock', '.work'
-_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*')
+_FILE_NAME_PATTERN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*')
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Map:
         return Camera(**self.manifest['camera'])
 
     @property
-    def convention(self) -> Convention:
+    def convention(self) -> PoseConvention:
         """How the poses of the bag that the map was built from became map_from_camera."""
-        return Convention.from_dict(self.manifest['convention'])
+        return PoseConvention.from_dict(self.manifest['convention'])
 
     @property
-    def map_from_camera_walked(self) -> Array:
+    def map_from_camera_walked(self) -> FloatArray:
         """(N, 4, 4) poses of the pictures that the map was built from; MapError if damaged."""
         file = self.file('walked_poses.npz')
         try:
@@ -95,13 +95,13 @@ class Map:
         ConfigError, MapError
             If those given, or those of the map, are not known here.
         """
-        from_mapping(QueryConfig, given)  # what is wrong with these is told before the map's
+        config_from_dict(QueryConfig, given)  # what is wrong with these is told before the map's
         built = self.manifest.get('built', {}).get('config', {}).get('capture', {})
         try:
-            from_mapping(QueryConfig, {'capture': built})
+            config_from_dict(QueryConfig, {'capture': built})
         except ConfigError as error:
             raise MapError(f'the map {self.path} has settings unknown here: {error}') from error
-        return from_mapping(
+        return config_from_dict(
             QueryConfig,
             {
                 part: {**below, **(given.get(part) or {}), **(over or {}).get(part, {})}
@@ -143,7 +143,7 @@ def open_map(path: Path) -> Map:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     if not file.is_file():
-        if _staging(Path(os.path.abspath(path))).is_dir():
+        if _staging_dir(Path(os.path.abspath(path))).is_dir():
             raise MapError(
                 f'the map {path} is unfinished: give the same build command again, it goes on'
                 ' where it stopped'
@@ -155,7 +155,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         version = manifest['format_version']
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MapError(
-            f'{file} is damaged or not of a map ({_brief(error)}): build the map again'
+            f'{file} is damaged or not of a map ({_format_error(error)}): build the map again'
         ) from error
     if version != FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
@@ -166,21 +166,21 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     try:
         Camera(**manifest['camera'])
-        Convention.from_dict(manifest['convention'])
+        PoseConvention.from_dict(manifest['convention'])
         if not all(_is_checksum(expected) for expected in manifest['files'].values()):
             raise TypeError('files need bytes and sha256')
         if not all(isinstance(told, str) for told in [*manifest.get('warnings', [])]):
             raise TypeError('warnings need to be texts')
     except (KeyError, TypeError, ValueError, AttributeError, ImageError) as error:
         raise MapError(
-            f'{file} is incomplete or was edited ({_brief(error)}): build the map again'
+            f'{file} is incomplete or was edited ({_format_error(error)}): build the map again'
         ) from error
     return dict(manifest)
 
 
 def _check_file(path: Path, name: str, expected: dict[str, Any]) -> None:
     file = path / name
-    if not _NAME.fullmatch(name) or not is_inside(file, path):
+    if not _FILE_NAME_PATTERN.fullmatch(name) or not is_within(file, path):
         raise MapError(
             f'{path / MANIFEST} names a file outside the map, {name!r}: do not trust this map,'
             ' build it again'
@@ -236,15 +236,15 @@ class MapWriter:
         self, map_dir: Path, fingerprint: dict[str, Any], *, overwrite: bool = False
     ) -> None:
         self.map_dir = Path(os.path.abspath(map_dir))
-        self._staging = _staging(self.map_dir)
+        self._staging = _staging_dir(self.map_dir)
         self._overwrite = overwrite
         asked = json.loads(json.dumps(fingerprint))
         self._state: dict[str, Any] = {'fingerprint': asked, 'stages': {}, 'seconds': {}}
         self.resumed, self.note = False, ''
         self.work_dir = self._staging / _WORK
         try:
-            _refuse_taken(self.map_dir, overwrite)
-            self._lock = _locked(self._staging)
+            _check_target(self.map_dir, overwrite)
+            self._lock = _acquire_lock(self._staging)
         except OSError as error:
             raise self._failure(error) from error
         try:
@@ -275,7 +275,7 @@ class MapWriter:
 
     def path(self, name: str) -> Path:
         """Return where to write the map's file ``name`` (its folder exists)."""
-        if not _NAME.fullmatch(name) or name == MANIFEST:
+        if not _FILE_NAME_PATTERN.fullmatch(name) or name == MANIFEST:
             raise ValueError(f'{name!r} cannot be a file of a map')
         file = self._staging / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -326,20 +326,20 @@ class MapWriter:
                     'bytes': file.stat().st_size,
                     'sha256': sha256(file),
                 }
-                for file in _files(self._staging)
+                for file in _map_files(self._staging)
                 if file.name != MANIFEST
             }
             complete = {'format_version': FORMAT_VERSION, **manifest, 'files': files}
             text = json.dumps(complete, indent=1, allow_nan=False)
             (self._staging / MANIFEST).write_text(text + '\n', encoding='utf-8')
-            for path in (*_files(self._staging), self._staging):
-                sync(path)
-            _refuse_taken(self.map_dir, self._overwrite)
+            for path in (*_map_files(self._staging), self._staging):
+                fsync(path)
+            _check_target(self.map_dir, self._overwrite)
             remove(self.work_dir)
-            _put_in_place(self._staging, self.map_dir)
+            _publish(self._staging, self.map_dir)
             for name in (_STATE, _LOCK):
                 (self.map_dir / name).unlink()
-            sync(self.map_dir.parent)
+            fsync(self.map_dir.parent)
         except OSError as error:
             raise self._failure(error) from error
         finally:
@@ -402,16 +402,16 @@ class MapWriter:
 
     def _write_state(self) -> None:
         try:
-            replace_text(self._staging / _STATE, json.dumps(self._state))
+            atomic_write_text(self._staging / _STATE, json.dumps(self._state))
         except OSError as error:
             raise self._failure(error) from error
 
 
-def _staging(map_dir: Path) -> Path:
+def _staging_dir(map_dir: Path) -> Path:
     return map_dir.with_name(map_dir.name + '.partial')
 
 
-def _refuse_taken(map_dir: Path, overwrite: bool) -> None:
+def _check_target(map_dir: Path, overwrite: bool) -> None:
     if not map_dir.exists() or (map_dir.is_dir() and not any(map_dir.iterdir())):
         return
     if not (map_dir / MANIFEST).is_file():
@@ -420,7 +420,7 @@ def _refuse_taken(map_dir: Path, overwrite: bool) -> None:
         raise BuildError(f'the map {map_dir} exists: choose another folder, or give --overwrite')
 
 
-def _locked(staging: Path) -> int:
+def _acquire_lock(staging: Path) -> int:
     """Return a file descriptor that holds the only lock on the staging folder."""
     while True:
         with suppress(FileExistsError):
@@ -446,7 +446,7 @@ def _locked(staging: Path) -> int:
         os.close(lock)  # that build has just ended and its folder was renamed or removed
 
 
-def _put_in_place(staging: Path, map_dir: Path) -> None:
+def _publish(staging: Path, map_dir: Path) -> None:
     """Rename the staging folder to the map, exchanging it with a map that is there."""
     if not map_dir.exists() or not any(map_dir.iterdir()):
         staging.replace(map_dir)
@@ -463,7 +463,7 @@ def _put_in_place(staging: Path, map_dir: Path) -> None:
     remove(aside)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _map_files(folder: Path) -> Iterator[Path]:
     """Go through the files of a map folder by name; hidden ones are not part of a map."""
     for file in sorted(folder.rglob('*')):
         if file.is_file() and not any(p.startswith('.') for p in file.relative_to(folder).parts):
@@ -478,6 +478,6 @@ def _is_checksum(expected: Any) -> bool:
     )
 
 
-def _brief(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     text = ' '.join(str(error).split())
     return f'{text} is missing' if isinstance(error, KeyError) else text

@@ -16,9 +16,14 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
 from nerf_reversal_ros.core.config import LoopClosureConfig
-from nerf_reversal_ros.core.geometry import Array, distance
-from nerf_reversal_ros.odometry.odometry_check import Challengers, OdometryTrack, Reading, Sighting
-from nerf_reversal_ros.odometry.pose_chain import Anchor
+from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
+from nerf_reversal_ros.odometry.odometry_check import (
+    ConflictingPoses,
+    OdometryBuffer,
+    OdometrySample,
+    PoseObservation,
+)
+from nerf_reversal_ros.odometry.pose_chain import PoseMeasurement
 from nerf_reversal_ros.odometry.pose_graph import PoseGraph
 
 REASONS = ('unusable pose', 'duplicate stamp', 'no odometry', 'nothing new', 'contradicts')
@@ -26,18 +31,18 @@ REASONS = ('unusable pose', 'duplicate stamp', 'no odometry', 'nothing new', 'co
 
 MAX_WAITING = 100
 """So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
-FAR_M = 1e6
+MAX_DISTANCE_M = 1e6
 """No pose is farther from the origin of the map."""
-LEAST_VARIANCE, MOST_VARIANCE = 1e-12, 1e2
+MIN_VARIANCE, MAX_VARIANCE = 1e-12, 1e2
 """A covariance is brought within these [m^2, rad^2]: a source that says 1e-30 or 9999, as many do
 for what they do not know, would leave gtsam a chain that it cannot solve."""
-LATE_S = 2.0
+MAX_ODOMETRY_DELAY_S = 2.0
 """Odometry that comes later than this after a pose of its time is missed."""
 MAX_STAMPS = 1000
 """So many stamps are remembered to tell duplicates."""
 
 
-class Closure(NamedTuple):
+class ClosureResult(NamedTuple):
     """What was done with one pose."""
 
     stamp_ns: int
@@ -69,14 +74,14 @@ class Closure(NamedTuple):
         return self.accepted or self.reason == 'nothing new'
 
 
-class Corrected(NamedTuple):
+class CorrectedPose(NamedTuple):
     """Where the robot is."""
 
     stamp_ns: int
     """Of the last odometry."""
-    map_from_base: Array
+    map_from_base: FloatArray
     """(4, 4)."""
-    covariance: Array
+    covariance: FloatArray
     """(6, 6) of x, y, z [m] and rotations about the fixed map axes [rad] (REP 103)."""
 
 
@@ -107,13 +112,13 @@ class LoopCloser:
     def reset(self) -> None:
         """Forget everything."""
         self.graph = PoseGraph(self.config)
-        self._track = OdometryTrack()
-        self._waiting: list[Anchor] = []
+        self._track = OdometryBuffer()
+        self._waiting: list[PoseMeasurement] = []
         self._stamps: deque[int] = deque(maxlen=MAX_STAMPS)
-        self._challengers = Challengers()
-        self._accepted_at: Reading | None = None
+        self._challengers = ConflictingPoses()
+        self._accepted_at: OdometrySample | None = None
 
-    def hear(self, stamp_ns: int, odom_from_base: Array) -> list[Closure]:
+    def hear(self, stamp_ns: int, odom_from_base: FloatArray) -> list[ClosureResult]:
         """Take what the odometry said, (4, 4); return what it made of poses that waited for it."""
         if not self._track.add(stamp_ns, odom_from_base):
             self.jumps += 1
@@ -127,7 +132,9 @@ class LoopCloser:
         self._waiting = [seen for seen in self._waiting if seen.stamp_ns > last.stamp_ns]
         return [self._judged(seen) for seen in due]
 
-    def see(self, stamp_ns: int, map_from_base: Array, covariance: Array) -> list[Closure]:
+    def see(
+        self, stamp_ns: int, map_from_base: FloatArray, covariance: FloatArray
+    ) -> list[ClosureResult]:
         """
         Take a pose of the localizer.
 
@@ -145,13 +152,13 @@ class LoopCloser:
         list of Closure
             What was done; empty while it waits for the odometry of its time.
         """
-        seen = Anchor(stamp_ns, map_from_base, covariance)
-        if fault := _fault(seen):
-            return [Closure(stamp_ns, False, 'unusable pose', fault)]
+        seen = PoseMeasurement(stamp_ns, map_from_base, covariance)
+        if fault := _pose_problem(seen):
+            return [ClosureResult(stamp_ns, False, 'unusable pose', fault)]
         if stamp_ns in self._stamps:
-            return [Closure(stamp_ns, False, 'duplicate stamp')]
+            return [ClosureResult(stamp_ns, False, 'duplicate stamp')]
         self._stamps.append(stamp_ns)
-        seen = seen._replace(covariance=_bounded(covariance))
+        seen = seen._replace(covariance=_clamp_covariance(covariance))
         last = self._track.last
         if last is not None and stamp_ns <= last.stamp_ns:
             return [self._judged(seen)]
@@ -159,7 +166,7 @@ class LoopCloser:
         self._waiting.sort(key=lambda waiting: waiting.stamp_ns)
         if len(self._waiting) <= MAX_WAITING:
             return []
-        return [Closure(self._waiting.pop(0).stamp_ns, False, 'no odometry', 'none came')]
+        return [ClosureResult(self._waiting.pop(0).stamp_ns, False, 'no odometry', 'none came')]
 
     @property
     def lacking(self) -> str:
@@ -170,11 +177,11 @@ class LoopCloser:
         if last is None:
             return f'no odometry came, for which poses wait ({count})'
         ahead_s = (self._waiting[0].stamp_ns - last.stamp_ns) / 1e9
-        if ahead_s < LATE_S:
+        if ahead_s < MAX_ODOMETRY_DELAY_S:
             return ''
         return f'the odometry is {ahead_s:.1f} s behind poses that wait for it ({count})'
 
-    def now(self) -> Corrected | None:
+    def now(self) -> CorrectedPose | None:
         """Return where the robot is; None before a pose was accepted."""
         last = self._track.last
         if last is None or self.graph.map_from_odom is None:
@@ -183,31 +190,31 @@ class LoopCloser:
         at = self.graph.keyframes[k].reading
         there = self.graph.predicted(at)
         assert there is not None
-        known = Anchor(at.stamp_ns, there, self.graph.covariance(k))
+        known = PoseMeasurement(at.stamp_ns, there, self.graph.covariance(k))
         here = self.graph.brought(known, at, last)
-        return Corrected(last.stamp_ns, here.map_from_base, here.covariance)
+        return CorrectedPose(last.stamp_ns, here.map_from_base, here.covariance)
 
-    def _judged(self, seen: Anchor) -> Closure:
+    def _judged(self, seen: PoseMeasurement) -> ClosureResult:
         """Judge a pose whose odometry is there."""
         graph = self.graph
         reading = self._track.at(seen.stamp_ns, self.config.odometry_tolerance_s)
         if reading is None:
             detail = f'none within {self.config.odometry_tolerance_s:g} s of the stamp'
-            return Closure(seen.stamp_ns, False, 'no odometry', detail)
+            return ClosureResult(seen.stamp_ns, False, 'no odometry', detail)
         k = graph.nearest(reading)
         keyframe = graph.keyframes[k]
         anchor = graph.brought(seen, reading, keyframe.reading)
-        closure = Closure(seen.stamp_ns, True, keyframe_ns=keyframe.reading.stamp_ns)
+        closure = ClosureResult(seen.stamp_ns, True, keyframe_ns=keyframe.reading.stamp_ns)
         if graph.map_from_odom is not None:
             closure = self._compared(closure, k, anchor, reading)
         if closure.chi2 > closure.chi2_limit:
-            sighting = Sighting(seen.map_from_base, seen.covariance, reading)
+            sighting = PoseObservation(seen.map_from_base, seen.covariance, reading)
             if not self._challengers.add(sighting, self.config):
                 return closure._replace(
                     accepted=False, reason='contradicts', detail=self._told(closure)
                 )
             closure = closure._replace(reanchored=True)
-        elif keyframe.anchor is not None and not _surer(anchor, keyframe.anchor):
+        elif keyframe.anchor is not None and not _is_more_certain(anchor, keyframe.anchor):
             self._challengers.forget()
             return closure._replace(accepted=False, reason='nothing new')
         before = graph.keyframes[-1].map_from_base
@@ -220,10 +227,12 @@ class LoopCloser:
         after = graph.keyframes[-1].map_from_base
         if before is None or after is None:
             return closure
-        correction_m, correction_deg = distance(before, after)
+        correction_m, correction_deg = pose_distance(before, after)
         return closure._replace(correction_m=correction_m, correction_deg=correction_deg)
 
-    def _compared(self, closure: Closure, k: int, anchor: Anchor, reading: Reading) -> Closure:
+    def _compared(
+        self, closure: ClosureResult, k: int, anchor: PoseMeasurement, reading: OdometrySample
+    ) -> ClosureResult:
         """Compare a pose, brought to keyframe ``k``, with the graph's."""
         expected = self.graph.keyframes[k].map_from_base
         assert expected is not None
@@ -241,7 +250,7 @@ class LoopCloser:
             travelled_m=travelled_m,
         )
 
-    def _told(self, closure: Closure) -> str:
+    def _told(self, closure: ClosureResult) -> str:
         return (
             f'{closure.residual_m:.2f} m and {closure.residual_deg:.1f} deg from the path'
             f' (chi2 {closure.chi2:.0f}, allowed {closure.chi2_limit:.0f});'
@@ -259,34 +268,34 @@ class LoopCloser:
         graph, anchors = self.graph, {}
         for map_from_base, covariance, reading in self._challengers.agreeing:
             k = graph.nearest(reading)
-            seen = Anchor(reading.stamp_ns, map_from_base, covariance)
+            seen = PoseMeasurement(reading.stamp_ns, map_from_base, covariance)
             anchors[k] = graph.brought(seen, reading, graph.keyframes[k].reading)
         false_start = not graph.settled and len(graph.anchored) < len(self._challengers)
         graph.start_again(anchors, 0 if false_start else min(anchors))
 
 
-def _surer(new: Anchor, old: Anchor) -> bool:
+def _is_more_certain(new: PoseMeasurement, old: PoseMeasurement) -> bool:
     return np.linalg.slogdet(new.covariance)[1] < np.linalg.slogdet(old.covariance)[1]
 
 
-def _fault(seen: Anchor) -> str:
+def _pose_problem(seen: PoseMeasurement) -> str:
     """Return what is wrong with a pose, in words; empty if nothing is."""
     if not np.all(np.isfinite(seen.map_from_base)) or not np.all(np.isfinite(seen.covariance)):
         return 'it is not finite: see to its source'
     far_m = float(np.abs(seen.map_from_base[:3, 3]).max())
-    if far_m > FAR_M:
+    if far_m > MAX_DISTANCE_M:
         return f'it is {far_m:.3g} m from the origin of the map: see to its source'
-    least = np.linalg.eigvalsh(_symmetric(seen.covariance))[0]
+    least = np.linalg.eigvalsh(_symmetrize(seen.covariance))[0]
     if least <= 0.0:
         return f'its covariance is not positive definite (least eigenvalue {least:.3g}): set it'
     return ''
 
 
-def _bounded(covariance: Array) -> Array:
-    variances, axes = np.linalg.eigh(_symmetric(covariance))
-    bounded = axes * np.clip(variances, LEAST_VARIANCE, MOST_VARIANCE) @ axes.T
+def _clamp_covariance(covariance: FloatArray) -> FloatArray:
+    variances, axes = np.linalg.eigh(_symmetrize(covariance))
+    bounded = axes * np.clip(variances, MIN_VARIANCE, MAX_VARIANCE) @ axes.T
     return np.asarray(bounded)
 
 
-def _symmetric(covariance: Array) -> Array:
+def _symmetrize(covariance: FloatArray) -> FloatArray:
     return covariance / 2.0 + covariance.T / 2.0  # halved first: a source may say the most of all

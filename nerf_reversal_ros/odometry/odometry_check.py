@@ -17,31 +17,43 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.bags.trajectory import interpolated, Track
-from nerf_reversal_ros.core.config import DriftConfig, OdometryConfig
-from nerf_reversal_ros.core.geometry import Array, distance, inverse, moved_covariance, pose
-from nerf_reversal_ros.core.outcome import GOOD_DEG, GOOD_M, Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
+from nerf_reversal_ros.core.config import OdometryConfig, OdometryDriftConfig
+from nerf_reversal_ros.core.geometry import (
+    FloatArray,
+    inverse,
+    make_pose,
+    pose_distance,
+    shift_covariance,
+)
+from nerf_reversal_ros.core.outcome import (
+    CORRECT_WITHIN_DEG,
+    CORRECT_WITHIN_M,
+    Outcome,
+    PoseEstimate,
+    Rejection,
+)
 
-KEPT_S = 10.0
+BUFFER_DURATION_S = 10.0
 """Odometry older than this is forgotten: pictures are answered sooner."""
-JUMP_S = 1.0
+TIME_RESET_S = 1.0
 """Odometry, or a picture, that is older than its predecessor by more means that time began anew;
 by less, that it came late."""
-STEP_M, STEP_DEG = 0.01, 0.5
+MIN_STEP_M, MIN_STEP_DEG = 0.01, 0.5
 """Smaller movements do not add to the path: else the noise of standing still would."""
-HOLE = 4.0
+MAX_GAP = 4.0
 """Odometry is not interpolated over a silence of more than so many tolerances."""
 SIGMAS = 3.0
 """Poses may be off by so many of their standard deviations."""
-PATIENCE_S = 1.0
+MIN_INDEPENDENT_S = 1.0
 """New poses from one place, that contradict the earlier ones, count when so far apart in time."""
 
 
-class Reading(NamedTuple):
+class OdometrySample(NamedTuple):
     """What the odometry says about one time."""
 
     stamp_ns: int
-    pose: Array
+    pose: FloatArray
     """(4, 4) in the odometry's frame: of the base in a track, of the camera in a sighting."""
     travelled_m: float
     """Length of the path since the track began."""
@@ -49,22 +61,22 @@ class Reading(NamedTuple):
     """Sum of all turns since the track began."""
 
 
-class OdometryTrack:
+class OdometryBuffer:
     """The odometry of the last seconds."""
 
     def __init__(self) -> None:
-        self._readings: deque[Reading] = deque()
-        self._corner: Array | None = None  # the pose up to which the path was measured
+        self._readings: deque[OdometrySample] = deque()
+        self._corner: FloatArray | None = None  # the pose up to which the path was measured
 
     @property
-    def last(self) -> Reading | None:
+    def last(self) -> OdometrySample | None:
         """The newest reading."""
         return self._readings[-1] if self._readings else None
 
-    def add(self, stamp_ns: int, odom_from_base: Array) -> bool:
+    def add(self, stamp_ns: int, odom_from_base: FloatArray) -> bool:
         """Add a pose (4, 4); False if time jumped back, so that all before it was forgotten."""
         last = self.last
-        jumped = last is not None and stamp_ns < last.stamp_ns - JUMP_S * 1e9
+        jumped = last is not None and stamp_ns < last.stamp_ns - TIME_RESET_S * 1e9
         if last is None or jumped or self._corner is None:
             self._readings.clear()
             self._corner, travelled_m, turned_deg = odom_from_base, 0.0, 0.0
@@ -72,16 +84,16 @@ class OdometryTrack:
             return True  # overtaken by a newer one
         else:
             _, _, travelled_m, turned_deg = last
-            step_m, step_deg = distance(self._corner, odom_from_base)
-            if step_m >= STEP_M or step_deg >= STEP_DEG:
+            step_m, step_deg = pose_distance(self._corner, odom_from_base)
+            if step_m >= MIN_STEP_M or step_deg >= MIN_STEP_DEG:
                 self._corner = odom_from_base
                 travelled_m, turned_deg = travelled_m + step_m, turned_deg + step_deg
-        self._readings.append(Reading(stamp_ns, odom_from_base, travelled_m, turned_deg))
-        while self._readings[0].stamp_ns < stamp_ns - KEPT_S * 1e9:
+        self._readings.append(OdometrySample(stamp_ns, odom_from_base, travelled_m, turned_deg))
+        while self._readings[0].stamp_ns < stamp_ns - BUFFER_DURATION_S * 1e9:
             self._readings.popleft()
         return not jumped
 
-    def at(self, stamp_ns: int, tolerance_s: float) -> Reading | None:
+    def at(self, stamp_ns: int, tolerance_s: float) -> OdometrySample | None:
         """Interpolate at a stamp, or carry on from before it; None without a message near it."""
         if not self._readings:
             return None
@@ -92,43 +104,43 @@ class OdometryTrack:
         gap_ns = abs(known_ns - stamp_ns).min()
         if gap_ns == 0:
             return near[int(np.flatnonzero(known_ns == stamp_ns)[0])]
-        if gap_ns > tolerance_s * 1e9 or known_ns[-1] - known_ns[0] > HOLE * tolerance_s * 1e9:
+        if gap_ns > tolerance_s * 1e9 or known_ns[-1] - known_ns[0] > MAX_GAP * tolerance_s * 1e9:
             return None
         if stamp_ns > known_ns[-1] and len(near) == 2:
-            return _carried_on(near[0], near[1], stamp_ns)
-        track = Track(known_ns, np.stack([reading.pose for reading in near]))
-        poses, _ = interpolated(track, np.array([stamp_ns], dtype=np.int64))
+            return _extrapolate(near[0], near[1], stamp_ns)
+        track = Trajectory(known_ns, np.stack([reading.pose for reading in near]))
+        poses, _ = interpolate(track, np.array([stamp_ns], dtype=np.int64))
         travelled_m, turned_deg = (
             float(np.interp(stamp_ns - known_ns[0], known_ns - known_ns[0], values))
             for values in zip(*(reading[2:] for reading in near), strict=True)
         )
-        return Reading(stamp_ns, poses[0], travelled_m, turned_deg)
+        return OdometrySample(stamp_ns, poses[0], travelled_m, turned_deg)
 
 
-def _carried_on(before: Reading, last: Reading, stamp_ns: int) -> Reading:
+def _extrapolate(before: OdometrySample, last: OdometrySample, stamp_ns: int) -> OdometrySample:
     """Go on from the last reading as fast as since the one before."""
     share = (stamp_ns - last.stamp_ns) / (last.stamp_ns - before.stamp_ns)
     step = inverse(before.pose) @ last.pose
     turn = Rotation.from_rotvec(share * Rotation.from_matrix(step[:3, :3]).as_rotvec())
-    return Reading(
+    return OdometrySample(
         stamp_ns,
-        last.pose @ pose(turn, share * step[:3, 3]),
+        last.pose @ make_pose(turn, share * step[:3, 3]),
         last.travelled_m + share * (last.travelled_m - before.travelled_m),
         last.turned_deg + share * (last.turned_deg - before.turned_deg),
     )
 
 
-class Sighting(NamedTuple):
+class PoseObservation(NamedTuple):
     """A pose in the map, and what the odometry said about that time."""
 
-    map_from_camera: Array
+    map_from_camera: FloatArray
     """(4, 4)."""
-    covariance: Array
+    covariance: FloatArray
     """(6, 6) as in `PoseEstimate.covariance`."""
-    reading: Reading
+    reading: OdometrySample
 
 
-class Comparison(NamedTuple):
+class MotionComparison(NamedTuple):
     """How well the way from one sighting to another is that of the odometry."""
 
     off_m: float
@@ -138,7 +150,7 @@ class Comparison(NamedTuple):
     allowed_deg: float
     """What drift and uncertainty explain."""
     near: bool
-    """Whether the pose is right (`GOOD_M`, `GOOD_DEG`) if the older is, whatever the drift."""
+    """Whether the pose is right (`CORRECT_WITHIN_M`, `CORRECT_WITHIN_DEG`) if the older is, whatever the drift."""
 
     @property
     def agrees(self) -> bool:
@@ -146,7 +158,9 @@ class Comparison(NamedTuple):
         return self.off_m <= self.allowed_m and self.off_deg <= self.allowed_deg
 
 
-def compare(old: Sighting, new: Sighting, config: DriftConfig) -> Comparison:
+def compare_motion(
+    old: PoseObservation, new: PoseObservation, config: OdometryDriftConfig
+) -> MotionComparison:
     """
     Compare the motion between two sightings with that of the odometry.
 
@@ -156,9 +170,9 @@ def compare(old: Sighting, new: Sighting, config: DriftConfig) -> Comparison:
     """
     way_in_odom = inverse(old.reading.pose) @ new.reading.pose
     expected = old.map_from_camera @ way_in_odom
-    off_m, off_deg = distance(expected, new.map_from_camera)
+    off_m, off_deg = pose_distance(expected, new.map_from_camera)
     way = expected[:3, 3] - old.map_from_camera[:3, 3]
-    covariance = new.covariance + moved_covariance(old.covariance, way)
+    covariance = new.covariance + shift_covariance(old.covariance, way)
     std_m, std_rad = (
         np.sqrt(np.linalg.eigvalsh(block)[-1])
         for block in (covariance[:3, :3], covariance[3:, 3:])
@@ -167,20 +181,20 @@ def compare(old: Sighting, new: Sighting, config: DriftConfig) -> Comparison:
     turned_deg = abs(new.reading.turned_deg - old.reading.turned_deg)
     drift_m = config.odometry_drift_m + config.odometry_drift * travelled_m
     drift_deg = config.odometry_drift_deg + config.odometry_drift * turned_deg
-    return Comparison(
+    return MotionComparison(
         off_m,
         off_deg,
         float(drift_m + SIGMAS * std_m),
         float(drift_deg + SIGMAS * np.degrees(std_rad)),
-        off_m + drift_m <= GOOD_M and off_deg + drift_deg <= GOOD_DEG,
+        off_m + drift_m <= CORRECT_WITHIN_M and off_deg + drift_deg <= CORRECT_WITHIN_DEG,
     )
 
 
-class Challengers:
+class ConflictingPoses:
     """New poses that contradict the earlier ones; enough of them replace those."""
 
     def __init__(self) -> None:
-        self.agreeing: list[Sighting] = []
+        self.agreeing: list[PoseObservation] = []
         """Those that agree with the newest, in their order, that included."""
 
     def __len__(self) -> int:
@@ -190,14 +204,18 @@ class Challengers:
         """Begin anew, as when a pose agreed with the earlier ones."""
         self.agreeing = []
 
-    def add(self, new: Sighting, config: DriftConfig) -> bool:
+    def add(self, new: PoseObservation, config: OdometryDriftConfig) -> bool:
         """
         Count a pose that contradicts; tell whether enough agree with each other.
 
         One that is neither of another view than the last nor a second later proves nothing more.
         """
-        agreeing = [old for old in self.agreeing if compare(old, new, config).agrees]
-        if not agreeing or _moved(agreeing[-1], new, config) or _later(agreeing[-1], new):
+        agreeing = [old for old in self.agreeing if compare_motion(old, new, config).agrees]
+        if (
+            not agreeing
+            or _is_other_view(agreeing[-1], new, config)
+            or _is_later(agreeing[-1], new)
+        ):
             agreeing.append(new)
         self.agreeing = agreeing
         return len(agreeing) >= config.odometry_witnesses
@@ -212,22 +230,22 @@ class OdometryCheck:
     """
 
     def __init__(self) -> None:
-        self._track = OdometryTrack()
-        self._remembered: list[Sighting] = []
-        self._challengers = Challengers()
+        self._track = OdometryBuffer()
+        self._remembered: list[PoseObservation] = []
+        self._challengers = ConflictingPoses()
 
     def forget(self) -> None:
         """Forget the earlier poses, as when another map is used."""
         self._remembered = []
         self._challengers.forget()
 
-    def hear(self, stamp_ns: int, odom_from_base: Array) -> None:
+    def hear(self, stamp_ns: int, odom_from_base: FloatArray) -> None:
         """Take what the odometry said: the pose (4, 4) of the base at a time."""
         if not self._track.add(stamp_ns, odom_from_base):
             self.forget()
 
     def judge(
-        self, outcome: Outcome, stamp_ns: int, base_from_camera: Array, config: OdometryConfig
+        self, outcome: Outcome, stamp_ns: int, base_from_camera: FloatArray, config: OdometryConfig
     ) -> Outcome:
         """
         Confirm or contradict what the localizer said about a picture.
@@ -250,28 +268,32 @@ class OdometryCheck:
             too improbable, now confirmed; or ``odometry disagrees``. Its scores tell how many of
             the remembered poses agree.
         """
-        found_pose = outcome if isinstance(outcome, PoseEstimate) else _doubtful(outcome, config)
+        found_pose = (
+            outcome
+            if isinstance(outcome, PoseEstimate)
+            else _low_probability_pose(outcome, config)
+        )
         reading = self._track.at(stamp_ns, config.odometry_tolerance_s)
         if found_pose is None or reading is None:
             return outcome
         reading = reading._replace(pose=reading.pose @ base_from_camera)
-        new = Sighting(found_pose.map_from_camera, found_pose.covariance, reading)
+        new = PoseObservation(found_pose.map_from_camera, found_pose.covariance, reading)
         late_ns = self._remembered[-1].reading.stamp_ns - stamp_ns if self._remembered else 0
-        if late_ns > JUMP_S * 1e9:
+        if late_ns > TIME_RESET_S * 1e9:
             self.forget()
-        found = [compare(old, new, config) for old in self._remembered]
+        found = [compare_motion(old, new, config) for old in self._remembered]
         agreeing = sum(comparison.agrees for comparison in found)
         agreed = 2 * agreeing > len(found) or not found
         scores = {'odometry_compared': float(len(found)), 'odometry_agreeing': float(agreeing)}
         told = found_pose.diagnostics
         told = replace(told, scores={**told.scores, **scores})
-        if isinstance(outcome, Rejected):
+        if isinstance(outcome, Rejection):
             witnesses = sum(comparison.agrees and comparison.near for comparison in found)
             confirmed = agreed and witnesses >= config.odometry_witnesses
             return replace(found_pose if confirmed else outcome, diagnostics=told)
         if agreed:
             self._challengers.forget()
-            if not found or _moved(self._remembered[-1], new, config):
+            if not found or _is_other_view(self._remembered[-1], new, config):
                 self._remembered.append(new)
             del self._remembered[: -2 * config.odometry_witnesses]
             return replace(found_pose, diagnostics=told)
@@ -280,7 +302,7 @@ class OdometryCheck:
             self._challengers.forget()
             return replace(found_pose, diagnostics=told)
         worst = next(comparison for comparison in reversed(found) if not comparison.agrees)
-        return Rejected(
+        return Rejection(
             'odometry disagrees',
             f'{worst.off_m:.2f} m and {worst.off_deg:.1f} deg from where the odometry leads from'
             f' an earlier pose (allowed: {worst.allowed_m:.2f} m, {worst.allowed_deg:.1f} deg);'
@@ -290,7 +312,7 @@ class OdometryCheck:
         )
 
 
-def _doubtful(rejected: Rejected, config: OdometryConfig) -> PoseEstimate | None:
+def _low_probability_pose(rejected: Rejection, config: OdometryConfig) -> PoseEstimate | None:
     """Return the pose of a picture that lacked nothing but a little probability."""
     told = rejected.diagnostics
     probability = told.scores.get('probability', 0.0)
@@ -304,12 +326,14 @@ def _doubtful(rejected: Rejected, config: OdometryConfig) -> PoseEstimate | None
     return PoseEstimate(told.refined, told.refined_covariance, told)
 
 
-def _moved(old: Sighting, new: Sighting, config: DriftConfig) -> bool:
+def _is_other_view(
+    old: PoseObservation, new: PoseObservation, config: OdometryDriftConfig
+) -> bool:
     """Tell whether two sightings are of different views: else the second proves nothing more."""
     travelled_m = new.reading.travelled_m - old.reading.travelled_m
     turned_deg = new.reading.turned_deg - old.reading.turned_deg
     return travelled_m >= config.odometry_drift_m or turned_deg >= config.odometry_drift_deg
 
 
-def _later(old: Sighting, new: Sighting) -> bool:
-    return new.reading.stamp_ns - old.reading.stamp_ns >= PATIENCE_S * 1e9
+def _is_later(old: PoseObservation, new: PoseObservation) -> bool:
+    return new.reading.stamp_ns - old.reading.stamp_ns >= MIN_INDEPENDENT_S * 1e9

@@ -13,26 +13,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerf_reversal_ros.core.config import DriftConfig
+from nerf_reversal_ros.core.config import OdometryDriftConfig
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.core.geometry import Array, inverse
-from nerf_reversal_ros.odometry.odometry_check import Reading, SIGMAS
+from nerf_reversal_ros.core.geometry import FloatArray, inverse
+from nerf_reversal_ros.odometry.odometry_check import OdometrySample, SIGMAS
 
-EVEN_STEPS = 5
+MIN_INDEPENDENT_STEPS = 5
 """Fewer steps between two anchors are as uncertain as each of so many: errors of odometry are
 not independent from step to step."""
-CAUCHY = 3.0
+CAUCHY_SCALE = 3.0
 """An anchor that is off by so many standard deviations counts half."""
 
 
-class Anchor(NamedTuple):
+class PoseMeasurement(NamedTuple):
     """A pose of the localizer, brought to a keyframe."""
 
     stamp_ns: int
     """Of the pose itself."""
-    map_from_base: Array
+    map_from_base: FloatArray
     """(4, 4)."""
-    covariance: Array
+    covariance: FloatArray
     """(6, 6) of x, y, z [m] and rotations about the fixed map axes [rad] (REP 103)."""
 
 
@@ -42,23 +42,23 @@ class Keyframe:
 
     serial: int
     """Its number: those of a chain are consecutive."""
-    reading: Reading
+    reading: OdometrySample
     """What the odometry says."""
-    map_from_base: Array | None = None
+    map_from_base: FloatArray | None = None
     """(4, 4), the present estimate; None before the first anchor."""
-    anchor: Anchor | None = None
+    anchor: PoseMeasurement | None = None
 
 
-class Prior(NamedTuple):
+class MarginalPrior(NamedTuple):
     """What all that left the window says about its first keyframe."""
 
-    map_from_base: Array
+    map_from_base: FloatArray
     """(4, 4)."""
-    covariance: Array
-    """(6, 6), axes as in `Anchor`."""
+    covariance: FloatArray
+    """(6, 6), axes as in `PoseMeasurement`."""
 
 
-class Chain:
+class ChainSolver:
     """
     Solves chains of keyframes; remembers the factors that do not change from one to the next.
 
@@ -68,21 +68,21 @@ class Chain:
         If gtsam is not installed.
     """
 
-    def __init__(self, config: DriftConfig) -> None:
+    def __init__(self, config: OdometryDriftConfig) -> None:
         self.config = config
         self._gtsam = _import_gtsam()
         self._limits = self._gtsam.LevenbergMarquardtParams()
         self._limits.setRelativeErrorTol(1e-4)
         self._steps: dict[int, tuple[float, float, Any]] = {}
-        self._anchors: dict[int, tuple[Anchor, Any]] = {}
+        self._anchors: dict[int, tuple[PoseMeasurement, Any]] = {}
 
-    def solved(self, keyframes: list[Keyframe], prior: Prior | None) -> list[Array]:
+    def solved(self, keyframes: list[Keyframe], prior: MarginalPrior | None) -> list[FloatArray]:
         """Return the most probable poses (4, 4), from the present ones on."""
         graph, values = self._problem(keyframes, prior)
         found = self._gtsam.LevenbergMarquardtOptimizer(graph, values, self._limits).optimize()
         return [found.atPose3(keyframe.serial).matrix() for keyframe in keyframes]
 
-    def marginals(self, keyframes: list[Keyframe], prior: Prior | None) -> 'Marginals':
+    def marginals(self, keyframes: list[Keyframe], prior: MarginalPrior | None) -> 'Marginals':
         """Return what is asked for the covariance of each pose."""
         return Marginals(self._gtsam.Marginals(*self._problem(keyframes, prior)))
 
@@ -92,28 +92,28 @@ class Chain:
             for old in [number for number in kept if number < serial]:
                 del kept[old]
 
-    def _problem(self, keyframes: list[Keyframe], prior: Prior | None) -> tuple[Any, Any]:
+    def _problem(self, keyframes: list[Keyframe], prior: MarginalPrior | None) -> tuple[Any, Any]:
         """Return the factors and the present poses."""
         gtsam = self._gtsam
         graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
         for keyframe in keyframes:
-            values.insert(keyframe.serial, gtsam.Pose3(present_pose(keyframe)))
+            values.insert(keyframe.serial, gtsam.Pose3(current_pose(keyframe)))
             if keyframe.anchor is not None:
                 graph.add(self._anchor(keyframe.serial, keyframe.anchor))
         if prior is not None:
             pose = gtsam.Pose3(prior.map_from_base)
             graph.add(gtsam.PriorFactorPose3(keyframes[0].serial, pose, self._gaussian(prior)))
-        stds = step_stds(keyframes, prior is not None, self.config)
+        stds = odometry_step_stds(keyframes, prior is not None, self.config)
         for (before, after), both in zip(pairwise(keyframes), stds.tolist(), strict=True):
             graph.add(self._step(before, after, both))
         return graph, values
 
-    def _anchor(self, serial: int, anchor: Anchor) -> Any:
+    def _anchor(self, serial: int, anchor: PoseMeasurement) -> Any:
         known, factor = self._anchors.get(serial, (None, None))
         if known is not anchor:
             gtsam = self._gtsam
             noise = gtsam.noiseModel.Robust.Create(
-                gtsam.noiseModel.mEstimator.Cauchy.Create(CAUCHY), self._gaussian(anchor)
+                gtsam.noiseModel.mEstimator.Cauchy.Create(CAUCHY_SCALE), self._gaussian(anchor)
             )
             factor = gtsam.PriorFactorPose3(serial, gtsam.Pose3(anchor.map_from_base), noise)
             self._anchors[serial] = anchor, factor
@@ -130,7 +130,7 @@ class Chain:
             self._steps[after.serial] = std_rad, std_m, factor
         return factor
 
-    def _gaussian(self, pose: Anchor | Prior) -> Any:
+    def _gaussian(self, pose: PoseMeasurement | MarginalPrior) -> Any:
         covariance = tangent_covariance(pose.covariance, pose.map_from_base)
         return self._gtsam.noiseModel.Gaussian.Covariance(covariance)
 
@@ -141,13 +141,13 @@ class Marginals:
     def __init__(self, of_gtsam: Any) -> None:
         self._of_gtsam = of_gtsam
 
-    def covariance(self, keyframe: Keyframe) -> Array:
-        """Return that of one pose, (6, 6), axes as in `Anchor`."""
+    def covariance(self, keyframe: Keyframe) -> FloatArray:
+        """Return that of one pose, (6, 6), axes as in `PoseMeasurement`."""
         covariance = self._of_gtsam.marginalCovariance(keyframe.serial)
-        return fixed_axes_covariance(covariance, present_pose(keyframe))
+        return fixed_axes_covariance(covariance, current_pose(keyframe))
 
 
-def tangent_covariance(covariance: Array, map_from_base: Array) -> Array:
+def tangent_covariance(covariance: FloatArray, map_from_base: FloatArray) -> FloatArray:
     """
     Return a covariance (6, 6) in the tangent space of gtsam's Pose3.
 
@@ -159,20 +159,22 @@ def tangent_covariance(covariance: Array, map_from_base: Array) -> Array:
     return jacobian @ covariance @ jacobian.T
 
 
-def fixed_axes_covariance(covariance: Array, map_from_base: Array) -> Array:
+def fixed_axes_covariance(covariance: FloatArray, map_from_base: FloatArray) -> FloatArray:
     """Return a covariance (6, 6) of gtsam's Pose3 in ours: the way back of the above."""
     jacobian = _tangent_from_fixed_axes(map_from_base).T
     return jacobian @ covariance @ jacobian.T
 
 
-def _tangent_from_fixed_axes(map_from_base: Array) -> Array:
+def _tangent_from_fixed_axes(map_from_base: FloatArray) -> FloatArray:
     """Return J (6, 6), orthogonal, of `tangent_covariance`."""
     jacobian = np.zeros((6, 6))
     jacobian[:3, 3:] = jacobian[3:, :3] = map_from_base[:3, :3].T
     return jacobian
 
 
-def step_stds(keyframes: list[Keyframe], known: bool, config: DriftConfig) -> Array:
+def odometry_step_stds(
+    keyframes: list[Keyframe], known: bool, config: OdometryDriftConfig
+) -> FloatArray:
     """
     Return how far the odometry may be off from each of N keyframes to the next.
 
@@ -193,15 +195,17 @@ def step_stds(keyframes: list[Keyframe], known: bool, config: DriftConfig) -> Ar
     return out
 
 
-def drift_stds(a: Reading, b: Reading, steps: float, config: DriftConfig) -> Array:
+def drift_stds(
+    a: OdometrySample, b: OdometrySample, steps: float, config: OdometryDriftConfig
+) -> FloatArray:
     """
     Return how far the odometry may be off on a way of so many steps, about [rad] and along [m].
 
     The bounds of the settings are taken as `SIGMAS` standard deviations: a share of the way, for
-    drift goes on in one direction, and a constant. Fewer steps than `EVEN_STEPS` are taken as a
+    drift goes on in one direction, and a constant. Fewer steps than `MIN_INDEPENDENT_STEPS` are taken as a
     part of so many, whose errors are independent.
     """
-    longer = max(EVEN_STEPS / steps, 1.0)
+    longer = max(MIN_INDEPENDENT_STEPS / steps, 1.0)
     turned_rad = np.radians(abs(b.turned_deg - a.turned_deg))
     bound_rad = np.radians(config.odometry_drift_deg) + config.odometry_drift * longer * turned_rad
     travelled_m = abs(b.travelled_m - a.travelled_m)
@@ -209,9 +213,11 @@ def drift_stds(a: Reading, b: Reading, steps: float, config: DriftConfig) -> Arr
     return np.array([bound_rad, bound_m]) / SIGMAS / np.sqrt(longer)
 
 
-def drift_covariance(a: Reading, b: Reading, steps: float, config: DriftConfig) -> Array:
+def drift_covariance(
+    a: OdometrySample, b: OdometrySample, steps: float, config: OdometryDriftConfig
+) -> FloatArray:
     """
-    Return the covariance (6, 6) that a pose gains on the way, axes as in `Anchor`.
+    Return the covariance (6, 6) that a pose gains on the way, axes as in `PoseMeasurement`.
 
     What the orientation goes astray, evenly on the way, moves its end as well: by a third of the
     square of angle times distance.
@@ -224,7 +230,7 @@ def drift_covariance(a: Reading, b: Reading, steps: float, config: DriftConfig) 
     return np.diag(np.repeat([variance, std_rad**2], 3))
 
 
-def present_pose(keyframe: Keyframe) -> Array:
+def current_pose(keyframe: Keyframe) -> FloatArray:
     """Return map_from_base (4, 4) of a keyframe that has one."""
     assert keyframe.map_from_base is not None
     return keyframe.map_from_base

@@ -18,16 +18,16 @@ from dataclasses import replace
 import numpy as np
 
 from nerf_reversal_ros.core.config import LoopClosureConfig
-from nerf_reversal_ros.core.geometry import Array, inverse, moved_covariance
-from nerf_reversal_ros.odometry.odometry_check import Reading
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, shift_covariance
+from nerf_reversal_ros.odometry.odometry_check import OdometrySample
 from nerf_reversal_ros.odometry.pose_chain import (
-    Anchor,
-    Chain,
+    ChainSolver,
+    current_pose,
     drift_covariance,
     Keyframe,
+    MarginalPrior,
     Marginals,
-    present_pose,
-    Prior,
+    PoseMeasurement,
 )
 
 
@@ -44,11 +44,11 @@ class PoseGraph:
     def __init__(self, config: LoopClosureConfig) -> None:
         self.config = config
         self.keyframes: list[Keyframe] = []
-        self.map_from_odom: Array | None = None
+        self.map_from_odom: FloatArray | None = None
         """(4, 4) for the last keyframe; None before the first anchor."""
-        self._chain = Chain(config)
-        self._prior: Prior | None = None
-        self._settled: list[tuple[int, Array]] = []
+        self._chain = ChainSolver(config)
+        self._prior: MarginalPrior | None = None
+        self._settled: list[tuple[int, FloatArray]] = []
         self._marginals: Marginals | None = None
         self._corrected = 0  # the index of the last keyframe that they know
         self._serial = 0
@@ -68,12 +68,12 @@ class PoseGraph:
         return self._prior is not None
 
     @property
-    def path(self) -> list[tuple[int, Array]]:
+    def path(self) -> list[tuple[int, FloatArray]]:
         """Stamps [ns] and poses map_from_base (4, 4) of all keyframes that are still known."""
         known = [(k.reading.stamp_ns, k.map_from_base) for k in self.keyframes]
         return [*self._settled, *((stamp, pose) for stamp, pose in known if pose is not None)]
 
-    def extend(self, reading: Reading) -> bool:
+    def extend(self, reading: OdometrySample) -> bool:
         """Add a keyframe if the robot moved far enough from the last; tell whether it did."""
         if self.keyframes and self._share(self.keyframes[-1].reading, reading) < 1.0:
             return False
@@ -83,18 +83,20 @@ class PoseGraph:
             self._settle(max(1, self.config.window // 4))
         return True
 
-    def predicted(self, reading: Reading) -> Array | None:
+    def predicted(self, reading: OdometrySample) -> FloatArray | None:
         """Return map_from_base (4, 4) where the odometry leads from the last keyframe."""
         return None if self.map_from_odom is None else self.map_from_odom @ reading.pose
 
-    def nearest(self, reading: Reading) -> int:
+    def nearest(self, reading: OdometrySample) -> int:
         """Return the index of the keyframe that is the shortest way from a reading."""
         stamps = [keyframe.reading.stamp_ns for keyframe in self.keyframes]
         after = min(bisect_left(stamps, reading.stamp_ns), len(stamps) - 1)
         near = max(after - 1, 0), after
         return min(near, key=lambda k: self._share(self.keyframes[k].reading, reading))
 
-    def brought(self, known: Anchor, at: Reading, to: Reading) -> Anchor:
+    def brought(
+        self, known: PoseMeasurement, at: OdometrySample, to: OdometrySample
+    ) -> PoseMeasurement:
         """
         Bring a pose from where the robot was at one reading to where it was at another near it.
 
@@ -102,21 +104,21 @@ class PoseGraph:
         is taken to be off.
         """
         there = known.map_from_base @ inverse(at.pose) @ to.pose
-        covariance = moved_covariance(known.covariance, there[:3, 3] - known.map_from_base[:3, 3])
+        covariance = shift_covariance(known.covariance, there[:3, 3] - known.map_from_base[:3, 3])
         drift = drift_covariance(at, to, self._share(at, to), self.config)
         least = np.square([self.config.min_std_m, np.radians(self.config.min_std_deg)])
         covariance = covariance + drift + np.diag(np.repeat(least, 3))
-        return Anchor(known.stamp_ns, there, covariance)
+        return PoseMeasurement(known.stamp_ns, there, covariance)
 
-    def _share(self, a: Reading, b: Reading) -> float:
+    def _share(self, a: OdometrySample, b: OdometrySample) -> float:
         """Return how long the way between two readings is, in keyframes."""
         travelled_m = abs(b.travelled_m - a.travelled_m)
         turned_deg = abs(b.turned_deg - a.turned_deg)
         return max(travelled_m / self.config.keyframe_m, turned_deg / self.config.keyframe_deg)
 
-    def covariance(self, k: int) -> Array:
+    def covariance(self, k: int) -> FloatArray:
         """
-        Return the covariance (6, 6) of a keyframe's pose, axes as in `Anchor`.
+        Return the covariance (6, 6) of a keyframe's pose, axes as in `PoseMeasurement`.
 
         That of keyframes that came after the last correction is the last one's, grown by drift.
         """
@@ -128,18 +130,18 @@ class PoseGraph:
         if known == k:
             return covariance
         a, b = self.keyframes[known], self.keyframes[k]
-        way = present_pose(b)[:3, 3] - present_pose(a)[:3, 3]
+        way = current_pose(b)[:3, 3] - current_pose(a)[:3, 3]
         drift = drift_covariance(a.reading, b.reading, k - known, self.config)
-        return moved_covariance(covariance, way) + drift
+        return shift_covariance(covariance, way) + drift
 
-    def anchor(self, k: int, anchor: Anchor) -> None:
+    def anchor(self, k: int, anchor: PoseMeasurement) -> None:
         """Make a pose, brought to keyframe ``k``, its anchor, and correct all poses."""
         self.keyframes[k].anchor = anchor
         if self.map_from_odom is None:
             self._start_from(k)
         self._optimize()
 
-    def start_again(self, anchors: dict[int, Anchor], forget_before: int) -> None:
+    def start_again(self, anchors: dict[int, PoseMeasurement], forget_before: int) -> None:
         """
         Take other anchors instead of all that the graph has.
 
@@ -180,7 +182,7 @@ class PoseGraph:
             for keyframe, pose in zip(old, self._chain.solved(old, self._prior), strict=True):
                 keyframe.map_from_base = pose
             covariance = self._chain.marginals(old, self._prior).covariance(old[-1])
-            self._prior = Prior(present_pose(old[-1]), covariance)
+            self._prior = MarginalPrior(current_pose(old[-1]), covariance)
         self._give_up(count)
 
     def _give_up(self, count: int) -> None:

@@ -12,11 +12,11 @@ from torch import Tensor
 MIN_CONTRAST = 1.0 / 64.0
 """Pictures flatter than this are not stretched further: that would only enlarge noise."""
 
-Kind = TypeVar('Kind', bound='Compression')
+CodecT = TypeVar('CodecT', bound='ImageCodec')
 
 
 @dataclass(frozen=True)
-class Compression(ABC):
+class ImageCodec(ABC):
     """A learned code for flattened pictures of D = 3 * h * w numbers; K numbers a code."""
 
     mean: Tensor
@@ -29,7 +29,7 @@ class Compression(ABC):
 
     def pictures(self, rgb: Tensor, seen: Tensor) -> Tensor:
         """Standardize pictures (N, 3, h, w), fill what is not seen with the mean: (N, D)."""
-        flat = standardized(rgb, seen).flatten(1)
+        flat = standardize(rgb, seen).flatten(1)
         return torch.where(seen.expand_as(rgb).flatten(1) > 0.0, flat, self.mean)
 
     @abstractmethod
@@ -46,7 +46,9 @@ class Compression(ABC):
 
     @classmethod
     @abstractmethod
-    def from_tensors(cls: type[Kind], tensors: dict[str, Tensor], height: int, width: int) -> Kind:
+    def from_tensors(
+        cls: type[CodecT], tensors: dict[str, Tensor], height: int, width: int
+    ) -> CodecT:
         """
         Put together what `tensors` returned, for pictures of height x width.
 
@@ -58,7 +60,7 @@ class Compression(ABC):
 
 
 @dataclass(frozen=True)
-class Pca(Compression):
+class Pca(ImageCodec):
     """The linear code that retains most; its numbers come in the order of what they retain."""
 
     components: Tensor
@@ -80,11 +82,11 @@ class Pca(Compression):
     def from_tensors(cls, tensors: dict[str, Tensor], height: int, width: int) -> 'Pca':
         """Put together what `tensors` returned; see `Compression.from_tensors`."""
         count, pixels = len(tensors['variance']), 3 * height * width
-        refuse_other_shapes(tensors, {'mean': (pixels,), 'components': (count, pixels)})
+        check_shapes(tensors, {'mean': (pixels,), 'components': (count, pixels)})
         return cls(**{field.name: tensors[field.name] for field in fields(cls)})
 
 
-def refuse_other_shapes(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
+def check_shapes(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
     """Raise ValueError if a tensor has not the wanted shape."""
     for name, shape in wanted.items():
         found = tuple(tensors[name].shape)
@@ -92,7 +94,7 @@ def refuse_other_shapes(tensors: dict[str, Tensor], wanted: dict[str, tuple[int,
             raise ValueError(f'{name} is {found}, not {shape}')
 
 
-def as_tensors(
+def to_tensors(
     rgb: NDArray[np.uint8], seen: NDArray[np.bool_], device: str | torch.device
 ) -> tuple[Tensor, Tensor]:
     """Take pictures (N, h, w, 3) and masks (N, h, w) to float channels first, in [0, 1]."""
@@ -101,7 +103,7 @@ def as_tensors(
     return colours.float() / 255.0, mask.float()
 
 
-def standardized(rgb: Tensor, seen: Tensor) -> Tensor:
+def standardize(rgb: Tensor, seen: Tensor) -> Tensor:
     """
     Take exposure, contrast and white balance out of pictures.
 
@@ -120,11 +122,11 @@ def standardized(rgb: Tensor, seen: Tensor) -> Tensor:
     (N, 3, h, w) tensor
         0 where nothing is shown.
     """
-    mean, variance = exposure(rgb, seen)
+    mean, variance = channel_statistics(rgb, seen)
     return (rgb - mean) * (seen * variance.rsqrt())
 
 
-def exposure(rgb: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+def channel_statistics(rgb: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance (N, 3, 1, 1) of the channels of pictures, over what they show."""
     flat, mask = rgb.flatten(2), seen.flatten(2).transpose(1, 2)
     count = mask.sum(1, keepdim=True).clamp(min=1.0)

@@ -7,18 +7,18 @@ import torch
 
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.progress import ProgressCallback, silent
-from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.regressor.image_codec import as_tensors, Compression, Pca, standardized
+from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca, standardize, to_tensors
 from nerf_reversal_ros.regressor.vae_training import fit_vae
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
-MOST_VIEWS = 6000
+MAX_VIEWS = 6000
 """A code is learned from at most this many views: more change it little and cost memory."""
 BATCH = 256
 
 
-def refuse_too_many_components(components: int, views: int, values: int) -> None:
+def check_component_count(components: int, views: int, values: int) -> None:
     """Raise BuildError if so many views of so many values each have not that many components."""
     if components >= views:
         raise BuildError(
@@ -32,14 +32,14 @@ def refuse_too_many_components(components: int, views: int, values: int) -> None
         )
 
 
-def fit_compression(
+def fit_codec(
     views: list[Views],
     config: RegressorConfig,
     *,
     device: str | torch.device = 'cpu',
     seed: int = 0,
-    progress: ProgressCallback = silent,
-) -> Compression:
+    progress: ProgressCallback = no_progress,
+) -> ImageCodec:
     """
     Learn the code of standardized pictures from an even choice of the views.
 
@@ -61,7 +61,7 @@ def fit_compression(
     BuildError
         If there are not more views than components, they are too small, or do not differ.
     """
-    mean, centred = _training_pictures(views, config.components)
+    mean, centred = _training_images(views, config.components)
     is_vae = config.compression == 'vae'
     pca = _fit_pca(mean, centred.copy() if is_vae else centred, config.components, seed)
     if is_vae:
@@ -79,27 +79,27 @@ def fit_compression(
     return Pca(**{name: value.to(device) for name, value in pca.tensors().items()})
 
 
-def _training_pictures(
+def _training_images(
     views: list[Views], components: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the mean (D,) and, without it, an even choice of the pictures (N, D)."""
     chosen = []
     total = sum(len(part) for part in views)
     for part in views:
-        count = min(len(part), max(1, len(part) * MOST_VIEWS // total))
-        chosen += [(part, i) for i in evenly(len(part), count)]
+        count = min(len(part), max(1, len(part) * MAX_VIEWS // total))
+        chosen += [(part, i) for i in evenly_spaced_indices(len(part), count)]
     pixels = 3 * views[0].seen[0].size
-    refuse_too_many_components(components, len(chosen), pixels)
+    check_component_count(components, len(chosen), pixels)
     data = np.empty((len(chosen), pixels), dtype=np.float32)
     hidden = np.empty((len(chosen), pixels), dtype=np.bool_)
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
-        rgb, seen = as_tensors(
+        rgb, seen = to_tensors(
             np.stack([part.rgb[i] for part, i in batch]),
             np.stack([part.seen[i] for part, i in batch]),
             'cpu',
         )
-        data[start : start + BATCH] = standardized(rgb, seen).flatten(1).numpy()
+        data[start : start + BATCH] = standardize(rgb, seen).flatten(1).numpy()
         hidden[start : start + BATCH] = (seen.expand_as(rgb) == 0.0).flatten(1).numpy()
     mean = data.sum(0) / np.maximum(len(data) - hidden.sum(0), 1).astype(np.float32)
     data -= mean

@@ -9,7 +9,7 @@ ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
 """The network's information matrix is about errors in these units: [m] three times, [rad]."""
 
 
-class Outputs:
+class NetworkOutput:
     """What the network says about N pictures."""
 
     def __init__(self, raw: Tensor, position_mean: Tensor, position_scale: Tensor) -> None:
@@ -102,7 +102,7 @@ class _Dense(nn.Module):
         return out
 
 
-def error_in_camera(outputs: Outputs, position: Tensor, rotation: Tensor) -> Tensor:
+def camera_frame_error(outputs: NetworkOutput, position: Tensor, rotation: Tensor) -> Tensor:
     """
     Return what leads from the predicted to the true poses, in axes of the predicted camera.
 
@@ -121,12 +121,12 @@ def error_in_camera(outputs: Outputs, position: Tensor, rotation: Tensor) -> Ten
     return torch.cat([translation, sine_axis * (torch.atan2(sine, cosine) / sine)], 1)
 
 
-def whitened_error(outputs: Outputs, error: Tensor) -> Tensor:
+def whitened_error(outputs: NetworkOutput, error: Tensor) -> Tensor:
     """Return errors (N, 6) in units of the predicted standard deviations, decorrelated."""
     units = torch.tensor(ERROR_UNITS, device=error.device)
     return (outputs.information_factor.transpose(1, 2) @ (error / units)[:, :, None])[:, :, 0]
 
 
-def surprise(outputs: Outputs, error: Tensor) -> Tensor:
+def gaussian_nll(outputs: NetworkOutput, error: Tensor) -> Tensor:
     """Return the negative logarithm of the Gaussian likelihood, (N,), up to a constant."""
     return 0.5 * whitened_error(outputs, error).square().sum(1) - outputs.log_diagonal.sum(1)

@@ -18,35 +18,40 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.capture.image_resampling import warp
+from nerf_reversal_ros.capture.image_resampling import resample_to_camera
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError, MapError
-from nerf_reversal_ros.core.geometry import Array, orthonormalized, pose_errors, turned_covariance
-from nerf_reversal_ros.core.parallel import one_threaded
-from nerf_reversal_ros.regressor.image_codec import as_tensors, Compression, Pca
-from nerf_reversal_ros.regressor.pose_network import ERROR_UNITS, Outputs, PoseNetwork
+from nerf_reversal_ros.core.geometry import (
+    FloatArray,
+    orthonormalize,
+    pose_errors,
+    rotate_covariance,
+)
+from nerf_reversal_ros.core.parallel import single_threaded
+from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca, to_tensors
+from nerf_reversal_ros.regressor.pose_network import ERROR_UNITS, NetworkOutput, PoseNetwork
 from nerf_reversal_ros.regressor.vae import Vae
 
 FORMAT = 1
-COMPRESSIONS: dict[str, type[Compression]] = {'pca': Pca, 'vae': Vae}
+CODECS: dict[str, type[ImageCodec]] = {'pca': Pca, 'vae': Vae}
 """Codes of pictures, by the name that their tensors begin with in a file."""
-WHITENING = 0.15
+WHITENING_EXPONENT = 0.15
 """Codes are divided by their standard deviation to twice this power before they are compared."""
 MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
 """No regressed pose is believed to be better than this: [m] three times, [rad]."""
-NUMBERS = ('position_mean', 'position_scale', 'covariance_scale', 'typical_distance')
+SCALARS = ('position_mean', 'position_scale', 'covariance_scale', 'typical_distance')
 """Learned numbers beside the network, of shapes (3,), (3,), () and ()."""
-ALIKE_M, ALIKE_DEG = 0.15, 8.0
+DUPLICATE_POSE_M, DUPLICATE_POSE_DEG = 0.15, 8.0
 """Of known poses closer than this in both respects only the most similar one is retrieved."""
 
 
 @dataclass(frozen=True)
-class Regression:
+class RegressedPose:
     """What the regressor makes of one picture."""
 
-    map_from_camera: Array
+    map_from_camera: FloatArray
     """(4, 4) pose of the optical camera frame in ``map``."""
-    covariance: Array
+    covariance: FloatArray
     """(6, 6) of x, y, z [m] and rotations about the fixed map axes x, y, z [rad] (REP 103)."""
     novelty: float
     """How far the most similar known view is, by code: 1 is typical of held-out pictures."""
@@ -75,10 +80,10 @@ class PoseRegressor:
         self,
         camera: Camera,
         network_sees: str,
-        compression: Compression,
+        compression: ImageCodec,
         network: PoseNetwork,
         index_codes: Tensor,
-        index_poses: Array,
+        index_poses: FloatArray,
         numbers: dict[str, Tensor],
         report: dict[str, Any],
     ) -> None:
@@ -90,12 +95,12 @@ class PoseRegressor:
         self._index_codes = index_codes
         self.index_poses = index_poses
         self._numbers = numbers
-        self._index = index_codes.float() * whitening(compression)
+        self._index = index_codes.float() * code_weights(compression)
         self._index_squared = self._index.square().sum(1)
 
-    @one_threaded
+    @single_threaded
     @torch.inference_mode()
-    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> Regression:
+    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> RegressedPose:
         """
         Guess the pose of one picture.
 
@@ -110,7 +115,7 @@ class PoseRegressor:
         ImageError
             If the picture does not belong to the camera, or they share no view with the map's.
         """
-        warped = warp(rgb, camera, self.camera)
+        warped = resample_to_camera(rgb, camera, self.camera)
         if not warped.seen.any():
             raise ImageError(
                 f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} sees nothing of'
@@ -118,22 +123,22 @@ class PoseRegressor:
             )
         compression = self._compression
         device = compression.mean.device
-        pictures = compression.pictures(*as_tensors(warped.rgb[None], warped.seen[None], device))
+        pictures = compression.pictures(*to_tensors(warped.rgb[None], warped.seen[None], device))
         codes = compression.codes(pictures)
         inputs = network_inputs(self.network_sees, compression, pictures, codes, self.camera)
         numbers = self._numbers
-        outputs = Outputs(
+        outputs = NetworkOutput(
             self._network(inputs), numbers['position_mean'], numbers['position_scale']
         )
         pose = np.eye(4)
         pose[:3, :3] = outputs.rotation[0].cpu().numpy()
         pose[:3, 3] = outputs.position[0].cpu().numpy()
-        code = (codes * whitening(compression))[0]
+        code = (codes * code_weights(compression))[0]
         squared = self._index_squared - 2 * (self._index @ code) + code @ code
         distances = squared.clamp(min=0.0).sqrt()
-        return Regression(
-            orthonormalized(pose),
-            map_covariance(
+        return RegressedPose(
+            orthonormalize(pose),
+            covariance_in_map(
                 outputs.information_factor[0].cpu().numpy().astype(np.float64),
                 pose[:3, :3],
                 float(numbers['covariance_scale']),
@@ -142,7 +147,7 @@ class PoseRegressor:
             distances,
         )
 
-    def retrieve(self, regression: Regression, count: int) -> Array:
+    def retrieve(self, regression: RegressedPose, count: int) -> FloatArray:
         """
         Return poses (K, 4, 4), K <= count, of the known views that look most like a picture.
 
@@ -155,7 +160,9 @@ class PoseRegressor:
             if len(chosen) == count:
                 break
             errors = pose_errors(chosen, np.broadcast_to(pose, chosen.shape))
-            alike = (errors.translation < ALIKE_M) & (errors.rotation < np.radians(ALIKE_DEG))
+            alike = (errors.translation < DUPLICATE_POSE_M) & (
+                errors.rotation < np.radians(DUPLICATE_POSE_DEG)
+            )
             if not alike.any():
                 chosen = np.concatenate([chosen, pose[None]])
         return chosen
@@ -178,7 +185,7 @@ class PoseRegressor:
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file; its header is JSON."""
         tensors = {f'network.{name}': value for name, value in self._network.state_dict().items()}
-        kind = next(k for k, made in COMPRESSIONS.items() if isinstance(self._compression, made))
+        kind = next(k for k, made in CODECS.items() if isinstance(self._compression, made))
         tensors |= {f'{kind}.{name}': value for name, value in self._compression.tensors().items()}
         tensors |= {f'numbers.{name}': value for name, value in self._numbers.items()}
         tensors |= {
@@ -235,8 +242,8 @@ class PoseRegressor:
             parts.setdefault(group, {})[rest] = value
         try:
             camera, sees = Camera(**header['camera']), header['compression']
-            kind = next((name for name in COMPRESSIONS if name in parts), 'pca')
-            compression = COMPRESSIONS[kind].from_tensors(parts[kind], camera.height, camera.width)
+            kind = next((name for name in CODECS if name in parts), 'pca')
+            compression = CODECS[kind].from_tensors(parts[kind], camera.height, camera.width)
             components = len(compression.variance)
             network = PoseNetwork(sees, camera.height, camera.width, components)
             network.load_state_dict(parts['network'])
@@ -250,7 +257,7 @@ class PoseRegressor:
                 network.to(device),
                 index['codes'],
                 index['poses'].cpu().numpy(),
-                {name: numbers[name] for name in NUMBERS},
+                {name: numbers[name] for name in SCALARS},
                 header['report'],
             )
         except (KeyError, TypeError, ValueError, RuntimeError, ImageError) as error:
@@ -261,7 +268,7 @@ class PoseRegressor:
 
 
 def network_inputs(
-    network_sees: str, compression: Compression, pictures: Tensor, codes: Tensor, camera: Camera
+    network_sees: str, compression: ImageCodec, pictures: Tensor, codes: Tensor, camera: Camera
 ) -> Tensor:
     """Return what the network sees of flat pictures (N, D) with codes (N, K)."""
     if network_sees == 'components':
@@ -270,12 +277,14 @@ def network_inputs(
     return seen_by_network.view(-1, 3, camera.height, camera.width)
 
 
-def whitening(compression: Compression) -> Tensor:
+def code_weights(compression: ImageCodec) -> Tensor:
     """Return the weights (K,) of the numbers of a code where codes are compared."""
-    return compression.variance.clamp(min=1e-12) ** -WHITENING
+    return compression.variance.clamp(min=1e-12) ** -WHITENING_EXPONENT
 
 
-def map_covariance(information_factor: Array, rotation: Array, scale: float) -> Array:
+def covariance_in_map(
+    information_factor: FloatArray, rotation: FloatArray, scale: float
+) -> FloatArray:
     """
     Turn the network's uncertainty into a covariance about the map's axes.
 
@@ -298,5 +307,5 @@ def map_covariance(information_factor: Array, rotation: Array, scale: float) -> 
     to_units = np.diag(np.asarray(ERROR_UNITS) * scale)
     in_camera = to_units @ (inverse_factor.T @ inverse_factor) @ to_units
     in_camera += np.diag(np.square(MIN_STD))
-    covariance = turned_covariance(in_camera, rotation)
+    covariance = rotate_covariance(in_camera, rotation)
     return 0.5 * (covariance + covariance.T)

@@ -10,36 +10,40 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.capture.capture import Frame
-from nerf_reversal_ros.capture.image_resampling import warp
+from nerf_reversal_ros.capture.image_resampling import resample_to_camera
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import Array, mean_pose, pose_errors
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.geometry import FloatArray, mean_pose, pose_errors
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.regressor.image_codec import as_tensors
-from nerf_reversal_ros.regressor.image_codec_training import fit_compression
+from nerf_reversal_ros.regressor.image_codec import to_tensors
+from nerf_reversal_ros.regressor.image_codec_training import fit_codec
 from nerf_reversal_ros.regressor.pose_network import (
-    error_in_camera,
-    Outputs,
+    camera_frame_error,
+    gaussian_nll,
+    NetworkOutput,
     PoseNetwork,
-    surprise,
     whitened_error,
 )
-from nerf_reversal_ros.regressor.regressor import network_inputs, PoseRegressor, whitening
-from nerf_reversal_ros.synthesis.augmentation import moved, small_motions, varied_appearance
+from nerf_reversal_ros.regressor.regressor import code_weights, network_inputs, PoseRegressor
+from nerf_reversal_ros.synthesis.augmentation import (
+    augment_appearance,
+    sample_motions,
+    warp_by_depth,
+)
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 BATCH = 256
-REAL_SHARE = 0.15
+REAL_FRACTION = 0.15
 """Real pictures are repeated until they make up this share of what is trained on."""
-GOOD_M, GOOD_DEG = 0.1, 5.0
+LOSS_UNIT_M, LOSS_UNIT_DEG = 0.1, 5.0
 """Errors that weigh the same: in the loss, and where two sets of weights are compared."""
-CLEARLY_BETTER = 0.8
+MAX_BASELINE_FRACTION = 0.8
 """Share of the mean pose's error that a regressor must stay below: less may be luck."""
 
 
-def real_views(
+def views_from_frames(
     frames: Iterable[Frame], camera: Camera, field: RadianceField | None = None
 ) -> Views:
     """
@@ -49,7 +53,7 @@ def real_views(
     """
     rgb, seen, depth, poses = [], [], [], []
     for frame in frames:
-        warped = warp(frame.rgb, frame.camera, camera)
+        warped = resample_to_camera(frame.rgb, frame.camera, camera)
         rgb.append(warped.rgb)
         seen.append(warped.seen)
         poses.append(frame.map_from_camera)
@@ -66,7 +70,7 @@ def real_views(
 
 
 @dataclass
-class _Scores:
+class _ValidationScores:
     """How good a network is on pictures it has not learned from."""
 
     translation_m: float
@@ -75,7 +79,7 @@ class _Scores:
 
     @property
     def combined(self) -> float:
-        return self.translation_m / GOOD_M + self.rotation_deg / GOOD_DEG
+        return self.translation_m / LOSS_UNIT_M + self.rotation_deg / LOSS_UNIT_DEG
 
 
 def train_regressor(
@@ -87,7 +91,7 @@ def train_regressor(
     *,
     device: str | torch.device = 'cpu',
     seed: int = 0,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> PoseRegressor:
     """
     Learn code, network and index; keep the weights that do best on the validation pictures.
@@ -130,13 +134,13 @@ class _Trainer:
         config: RegressorConfig,
         device: torch.device,
         seed: int,
-        progress: ProgressCallback = silent,
+        progress: ProgressCallback = no_progress,
     ) -> None:
         self.progress = progress
         self.parts = [part for part in (views, real) if len(part)]
         self.poses = np.concatenate([part.map_from_camera for part in self.parts])
         self.camera, self.config, self.device = camera, config, device
-        self.compression = fit_compression(
+        self.compression = fit_codec(
             self.parts, config, device=device, seed=seed, progress=progress
         )
         self.network_sees = 'none' if config.compression == 'none' else config.network_sees
@@ -150,7 +154,7 @@ class _Trainer:
         self.rng = np.random.default_rng(seed)
         repeats = 1
         if len(views) and len(real):
-            repeats = max(1, round(REAL_SHARE / (1 - REAL_SHARE) * len(views) / len(real)))
+            repeats = max(1, round(REAL_FRACTION / (1 - REAL_FRACTION) * len(views) / len(real)))
         everything = np.arange(len(self.poses))
         self.lessons = np.concatenate([everything, *[everything[len(views) :]] * (repeats - 1)])
 
@@ -166,7 +170,7 @@ class _Trainer:
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == 'cuda')
         middle = mean_pose(self.poses)
-        baseline = _scores_of_constant(middle, validation.map_from_camera)
+        baseline = _constant_pose_scores(middle, validation.map_from_camera)
         history: list[dict[str, float]] = []
         best, best_weights, best_epoch = None, {}, 0
         for epoch in range(config.epochs):
@@ -200,7 +204,7 @@ class _Trainer:
             self.progress(Progress('regressor', epoch + 1, config.epochs, note))
             if epoch - best_epoch >= config.patience:
                 break
-        if best is None or not best.combined < CLEARLY_BETTER * baseline.combined:
+        if best is None or not best.combined < MAX_BASELINE_FRACTION * baseline.combined:
             found = best or now
             raise BuildError(
                 'the regressor learned nothing that holds on the validation pictures: median'
@@ -214,12 +218,14 @@ class _Trainer:
 
     def _loss(self, lesson: NDArray[np.int64], certainty_weight: float) -> Tensor:
         rgb, seen, poses = self._varied(lesson)
-        outputs = Outputs(self._raw_outputs(rgb, seen), self.position_mean, self.position_scale)
-        error = error_in_camera(outputs, poses[:, :3, 3], poses[:, :3, :3])
+        outputs = NetworkOutput(
+            self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
+        )
+        error = camera_frame_error(outputs, poses[:, :3, 3], poses[:, :3, :3])
         metres, radians = error[:, :3].norm(dim=1).mean(), error[:, 3:].norm(dim=1).mean()
-        loss: Tensor = metres / GOOD_M + torch.rad2deg(radians) / GOOD_DEG
+        loss: Tensor = metres / LOSS_UNIT_M + torch.rad2deg(radians) / LOSS_UNIT_DEG
         if certainty_weight > 0.0:
-            loss = loss + certainty_weight * surprise(outputs, error.detach()).mean()
+            loss = loss + certainty_weight * gaussian_nll(outputs, error.detach()).mean()
         return loss
 
     def _varied(self, which: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
@@ -229,12 +235,12 @@ class _Trainer:
         Appearance comes first, for it works on bytes: its noise and patches are moved as well.
         """
         views = self._views(which)
-        pictures = np.stack([varied_appearance(rgb, self.rng) for rgb in views.rgb])
+        pictures = np.stack([augment_appearance(rgb, self.rng) for rgb in views.rgb])
         poses = torch.from_numpy(views.map_from_camera).float().to(self.device)
         depth = torch.from_numpy(views.depth).float().to(self.device)
-        motions = small_motions(depth, self.rng)
-        rgb, seen = as_tensors(pictures, views.seen, self.device)
-        return *moved(rgb, seen, depth, self.camera, motions), poses @ motions
+        motions = sample_motions(depth, self.rng)
+        rgb, seen = to_tensors(pictures, views.seen, self.device)
+        return *warp_by_depth(rgb, seen, depth, self.camera, motions), poses @ motions
 
     def _views(self, which: NDArray[np.int64]) -> Views:
         """Copy views, counted through all parts."""
@@ -266,21 +272,21 @@ class _Trainer:
         return raw.float()
 
     @torch.no_grad()
-    def _validate(self, validation: Views) -> _Scores:
+    def _validate(self, validation: Views) -> _ValidationScores:
         self.network.eval()
         errors, surprises = [], []
         for start in range(0, len(validation), BATCH):
             part = slice(start, start + BATCH)
-            rgb, seen = as_tensors(validation.rgb[part], validation.seen[part], self.device)
-            outputs = Outputs(
+            rgb, seen = to_tensors(validation.rgb[part], validation.seen[part], self.device)
+            outputs = NetworkOutput(
                 self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
             )
             truth = torch.from_numpy(validation.map_from_camera[part]).float().to(self.device)
-            error = error_in_camera(outputs, truth[:, :3, 3], truth[:, :3, :3])
+            error = camera_frame_error(outputs, truth[:, :3, 3], truth[:, :3, :3])
             errors.append(error)
             surprises.append(whitened_error(outputs, error).square().mean(1))
         error = torch.cat(errors)
-        return _Scores(
+        return _ValidationScores(
             float(error[:, :3].norm(dim=1).median()),
             float(error[:, 3:].norm(dim=1).median() * 180 / torch.pi),
             max(1.0, float(torch.cat(surprises).mean().sqrt())),
@@ -288,15 +294,15 @@ class _Trainer:
 
     @torch.no_grad()
     def _codes(self, views: Views) -> Tensor:
-        pictures = self.compression.pictures(*as_tensors(views.rgb, views.seen, self.device))
+        pictures = self.compression.pictures(*to_tensors(views.rgb, views.seen, self.device))
         return self.compression.codes(pictures)
 
     def _regressor(
         self,
         validation: Views,
-        best: _Scores,
+        best: _ValidationScores,
         best_epoch: int,
-        baseline: _Scores,
+        baseline: _ValidationScores,
         history: list[dict[str, float]],
     ) -> PoseRegressor:
         """Index all views and put everything together."""
@@ -306,7 +312,7 @@ class _Trainer:
             codes.append(self._codes(self._views(which)))
         index = torch.cat(codes).half()
         validated = self._codes(validation)
-        weights = whitening(self.compression)
+        weights = code_weights(self.compression)
         distances = torch.cdist(validated * weights, index.float() * weights).min(1).values
         report: dict[str, Any] = {
             'retained_variance': [round(float(share), 5) for share in self.compression.retained],
@@ -337,8 +343,8 @@ class _Trainer:
         )
 
 
-def _scores_of_constant(pose: Array, truth: Array) -> _Scores:
+def _constant_pose_scores(pose: FloatArray, truth: FloatArray) -> _ValidationScores:
     errors = pose_errors(np.broadcast_to(pose, truth.shape), truth)
-    return _Scores(
+    return _ValidationScores(
         float(np.median(errors.translation)), float(np.degrees(np.median(errors.rotation))), 1.0
     )

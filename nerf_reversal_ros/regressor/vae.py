@@ -6,7 +6,7 @@ import math
 import torch
 from torch import nn, Tensor
 
-from nerf_reversal_ros.regressor.image_codec import Compression, refuse_other_shapes
+from nerf_reversal_ros.regressor.image_codec import check_shapes, ImageCodec
 
 
 class VaeNetwork(nn.Module):
@@ -67,7 +67,7 @@ class VaeNetwork(nn.Module):
 
 
 @dataclass(frozen=True)
-class Vae(Compression):
+class Vae(ImageCodec):
     """
     The code of a variational autoencoder: for a picture, the mean of what the encoder says.
 
@@ -98,7 +98,7 @@ class Vae(Compression):
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], height: int, width: int) -> 'Vae':
         """Put together what `tensors` returned; see `Compression.from_tensors`."""
-        refuse_other_shapes(tensors, {'mean': (3 * height * width,)})
+        check_shapes(tensors, {'mean': (3 * height * width,)})
         network = VaeNetwork(height, width, len(tensors['variance'])).to(tensors['mean'].device)
         network.load_state_dict(
             {

@@ -3,13 +3,13 @@
 import torch
 from torch import nn, Tensor
 
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.regressor.image_codec import Pca
 from nerf_reversal_ros.regressor.vae import Vae, VaeNetwork
 
 BATCH = 64
 LEARNING_RATE = 1e-3
-LEAST_VARIANCE = 0.01
+MIN_VARIANCE = 0.01
 """Of a latent, whose prior has 1: one that tells nothing must not count as much as the others when
 codes are divided by their deviation."""
 
@@ -22,7 +22,7 @@ def fit_vae(
     *,
     device: str | torch.device = 'cpu',
     seed: int = 0,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Vae:
     """
     Learn a variational autoencoder of pictures.
@@ -53,7 +53,7 @@ def fit_vae(
     device = torch.device(device)
     with torch.random.fork_rng(devices=[] if device.type == 'cpu' else None):
         torch.manual_seed(seed)
-        network = _begun(pca, size).to(device)
+        network = _init_from_pca(pca, size).to(device)
         steps = -(-len(centred) // BATCH)
         optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -76,10 +76,10 @@ def fit_vae(
             progress(Progress('compression', epoch + 1, epochs, note))
     network.eval()
     vae = Vae(pca.mean.to(device), pca.variance, pca.retained, network)
-    return _measured(vae, centred)
+    return _measure_codes(vae, centred)
 
 
-def _begun(pca: Pca, size: tuple[int, int]) -> VaeNetwork:
+def _init_from_pca(pca: Pca, size: tuple[int, int]) -> VaeNetwork:
     """Return the linear autoencoder that the PCA is; its latents have variance 1."""
     network = VaeNetwork(*size, len(pca.variance))
     network.components.copy_(pca.components)
@@ -101,7 +101,7 @@ def _loss(network: VaeNetwork, pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _measured(vae: Vae, centred: Tensor) -> Vae:
+def _measure_codes(vae: Vae, centred: Tensor) -> Vae:
     """Return the autoencoder with the variance of its codes, and what they retain."""
     latents, lost = [], 0.0
     for pictures in centred.split(BATCH):
@@ -109,6 +109,6 @@ def _measured(vae: Vae, centred: Tensor) -> Vae:
         latents.append(vae.network.encoded(pictures)[0])
         lost += float((vae.network.decoded(latents[-1]) - pictures).square().sum())
     kept = 1.0 - lost / float(centred.square().sum())
-    variance = torch.cat(latents).var(0, unbiased=False).clamp(min=LEAST_VARIANCE)
+    variance = torch.cat(latents).var(0, unbiased=False).clamp(min=MIN_VARIANCE)
     variance *= vae.network.deviation.square()
     return Vae(vae.mean, variance, torch.tensor([kept], device=vae.mean.device), vae.network)

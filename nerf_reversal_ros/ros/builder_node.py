@@ -15,20 +15,20 @@ from rclpy.node import Node
 from nerf_reversal_ros.action import BuildMap
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, seconds_left
+from nerf_reversal_ros.core.progress import eta_s, Progress, ProgressCallback
 from nerf_reversal_ros.maps.map_store import Map
 from nerf_reversal_ros.ros.node_config import BuilderNodeConfig
 from nerf_reversal_ros.ros.node_runner import (
+    call_once,
     DONE,
-    Finished,
-    once,
+    NodeFinished,
     printable_traceback,
-    run,
+    run_node,
     USER_ERROR,
 )
-from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.parameters import NodeParameters
 
-REPORT_EVERY_S, LOG_EVERY_S = 0.5, 2.0
+REPORT_PERIOD_S, LOG_PERIOD_S = 0.5, 2.0
 """Least time between two feedbacks, or two lines of the log, of one stage."""
 
 
@@ -56,12 +56,12 @@ def build_map(*args: Any, **settings: Any) -> Map:
     return build(*args, **settings)
 
 
-class Cancelled(Exception):  # noqa: N818  (it is none)
+class BuildCancelled(Exception):  # noqa: N818  (it is none)
     """Leaves a build through its progress callback."""
 
 
 @dataclass
-class Reporter:
+class FeedbackThrottle:
     """Makes feedback of progress, with the time left: the ends of each stage, else sparingly."""
 
     every_s: float
@@ -78,7 +78,7 @@ class Reporter:
         elif now_s - self.reported_s < self.every_s and progress.done < progress.total:
             return None
         self.reported_s = now_s
-        left_s = seconds_left(progress, self.first, now_s - self.started_s)
+        left_s = eta_s(progress, self.first, now_s - self.started_s)
         return BuildMap.Feedback(
             stage=progress.stage,
             done=progress.done,
@@ -102,10 +102,10 @@ class BuilderNode(Node):
         self._build = build
         self._busy = threading.Lock()
         self._stopping = threading.Event()
-        self._settings = Parameters(self, BuilderNodeConfig).get(BuilderNodeConfig)
+        self._settings = NodeParameters(self, BuilderNodeConfig).get(BuilderNodeConfig)
         group = ReentrantCallbackGroup()
         if self._settings.bag:
-            once(self, self._build_at_once, group)
+            call_once(self, self._build_at_once, group)
             return
         self._server = ActionServer(
             self,
@@ -141,12 +141,12 @@ class BuilderNode(Node):
             overwrite=settings.overwrite,
         )
         with self._busy:
-            result = self._built(goal, Reporter(LOG_EVERY_S), self._log, lambda: False)
+            result = self._built(goal, FeedbackThrottle(LOG_PERIOD_S), self._log, lambda: False)
         if self._stopping.is_set():
             return
         log = self.get_logger()
         (log.info if result.success else log.fatal)(result.message)
-        raise Finished(DONE if result.success else USER_ERROR)
+        raise NodeFinished(DONE if result.success else USER_ERROR)
 
     def _on_goal(self, _: BuildMap.Goal) -> GoalResponse:
         if self._busy.acquire(blocking=False):  # released when the goal has ended
@@ -158,7 +158,7 @@ class BuilderNode(Node):
         try:
             result = self._built(
                 handle.request,
-                Reporter(REPORT_EVERY_S),
+                FeedbackThrottle(REPORT_PERIOD_S),
                 handle.publish_feedback,
                 lambda: handle.is_cancel_requested,
             )
@@ -175,7 +175,7 @@ class BuilderNode(Node):
     def _built(
         self,
         goal: BuildMap.Goal,
-        reporter: Reporter,
+        reporter: FeedbackThrottle,
         report: Callable[[BuildMap.Feedback], None],
         is_cancelled: Callable[[], bool],
     ) -> BuildMap.Result:
@@ -183,7 +183,7 @@ class BuilderNode(Node):
 
         def progress(step: Progress) -> None:
             if is_cancelled() or self._stopping.is_set():
-                raise Cancelled
+                raise BuildCancelled
             if feedback := reporter.feedback(step, time.monotonic()):
                 report(feedback)
 
@@ -199,7 +199,7 @@ class BuilderNode(Node):
                 progress=progress,
                 overwrite=goal.overwrite,
             )
-        except Cancelled:
+        except BuildCancelled:
             return BuildMap.Result(message='cancelled: the same goal resumes the build')
         except NerfReversalError as error:
             return BuildMap.Result(message=str(error))
@@ -222,4 +222,4 @@ class BuilderNode(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node."""
-    return run(BuilderNode, args)
+    return run_node(BuilderNode, args)

@@ -6,12 +6,12 @@ import threading
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 
-KEPT = 64
-PAIRED_WAIT_S = 0.1
+MAX_MESSAGES = 64
+SAME_STAMP_WAIT_S = 0.1
 """How long a picture waits for its own CameraInfo where others had theirs."""
 
 
-class CameraInfos:
+class CameraInfoBuffer:
     """
     The latest CameraInfo messages.
 
@@ -35,20 +35,20 @@ class CameraInfos:
     def put(self, info: CameraInfo) -> None:
         """Keep one that came in."""
         with self._changed:
-            self._by_stamp[_key(info.header.stamp)] = info
-            self._by_stamp.move_to_end(_key(info.header.stamp))
-            if len(self._by_stamp) > KEPT:
+            self._by_stamp[_stamp_key(info.header.stamp)] = info
+            self._by_stamp.move_to_end(_stamp_key(info.header.stamp))
+            if len(self._by_stamp) > MAX_MESSAGES:
                 self._by_stamp.popitem(last=False)
             self._changed.notify_all()
 
     def of(self, stamp: Time, timeout_s: float) -> CameraInfo | None:
         """Return that of a picture, waiting up to ``timeout_s`` [s] for the very first one."""
-        key = _key(stamp)
+        key = _stamp_key(stamp)
         with self._changed:
             self._changed.wait_for(lambda: self._by_stamp or self._closed, timeout_s)
             if self._paired:
                 self._changed.wait_for(
-                    lambda: key in self._by_stamp or self._closed, PAIRED_WAIT_S
+                    lambda: key in self._by_stamp or self._closed, SAME_STAMP_WAIT_S
                 )
             self._paired = key in self._by_stamp
             return self._by_stamp.get(key, self._latest())
@@ -63,5 +63,5 @@ class CameraInfos:
         return next(reversed(self._by_stamp.values()), None)
 
 
-def _key(stamp: Time) -> tuple[int, int]:
+def _stamp_key(stamp: Time) -> tuple[int, int]:
     return stamp.sec, stamp.nanosec

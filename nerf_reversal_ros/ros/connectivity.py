@@ -16,12 +16,12 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile
 from rclpy.task import Future
 
-LOOK_S = 5.0
+CHECK_PERIOD_S = 5.0
 """How often a node looks what keeps messages from it."""
 COMPRESSED, RAW = 'sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/Image'
 
 
-def obstacle(node: Node, topic: str, kind: Any, qos: QoSProfile) -> str:
+def subscription_problem(node: Node, topic: str, kind: Any, qos: QoSProfile) -> str:
     """
     Return a sentence on what keeps publishers from a subscription; empty if nothing does.
 
@@ -48,7 +48,7 @@ def obstacle(node: Node, topic: str, kind: Any, qos: QoSProfile) -> str:
     return ''
 
 
-def latched(node: Node, topic: str) -> str:
+def latched_hint(node: Node, topic: str) -> str:
     """Return a sentence where all publishers of a topic may have sent all before; else none."""
     offers = node.get_publishers_info_by_topic(topic)
     if not all(one.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in offers):
@@ -59,7 +59,7 @@ def latched(node: Node, topic: str) -> str:
     )
 
 
-class Acquaintance:
+class DiscoveryProbe:
     """
     Finds out when another node has discovered the subscriptions that ours made before.
 
@@ -116,7 +116,7 @@ class Acquaintance:
         self._answered = answered
 
 
-class Warnings:
+class RepeatedWarningLog:
     """Tells once what is in the way: the second time in turn, for discovery takes a while."""
 
     def __init__(self, log: RcutilsLogger) -> None:

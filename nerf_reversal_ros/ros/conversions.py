@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.core.config import numbers_from_text
+from nerf_reversal_ros.core.config import parse_floats
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import (
     inverse,
-    moved_covariance,
     pose_from_quaternion,
     quaternion_xyzw,
+    shift_covariance,
 )
 
-Array = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
-def mounting_from_text(text: str) -> Array:
+def parse_extrinsics(text: str) -> FloatArray:
     """
     Return base_from_camera (4, 4) from ``x y z qx qy qz qw``.
 
@@ -32,7 +32,7 @@ def mounting_from_text(text: str) -> Array:
     ConfigError
         When there are not seven finite numbers or the quaternion is not of length one.
     """
-    numbers = numbers_from_text(text, 7)
+    numbers = parse_floats(text, 7)
     if numbers is None:
         raise ConfigError(
             f'mounting must be seven numbers "x y z qx qy qz qw", got {text!r}: the pose of the'
@@ -46,22 +46,22 @@ def mounting_from_text(text: str) -> Array:
     return pose_from_quaternion(np.array(numbers[:3]), np.array(numbers[3:]))
 
 
-def moved_to_base(
-    map_from_camera: Array, covariance: Array, base_from_camera: Array
-) -> tuple[Array, Array]:
+def camera_to_base_pose(
+    map_from_camera: FloatArray, covariance: FloatArray, base_from_camera: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """
     Return map_from_base (4, 4) and its covariance (6, 6), from those of the camera.
 
     Both covariances are of the position of the frame's origin in map [m] and of small rotations
     about the fixed axes of map [rad], in the order of REP 103. A rotation error of the camera
-    moves the base by the lever between them (`moved_covariance`). The mounting is exact.
+    moves the base by the lever between them (`shift_covariance`). The mounting is exact.
     """
     map_from_base = map_from_camera @ inverse(base_from_camera)
     arm = map_from_base[:3, 3] - map_from_camera[:3, 3]
-    return map_from_base, moved_covariance(covariance, arm)
+    return map_from_base, shift_covariance(covariance, arm)
 
 
-def pose_message(map_from_frame: Array) -> Pose:
+def pose_message(map_from_frame: FloatArray) -> Pose:
     """Return a (4, 4) pose as a message."""
     message = Pose()
     message.position.x, message.position.y, message.position.z = map(float, map_from_frame[:3, 3])
@@ -71,7 +71,7 @@ def pose_message(map_from_frame: Array) -> Pose:
 
 
 def pose_messages(
-    header: Header, map_from_frame: Array, covariance: Array
+    header: Header, map_from_frame: FloatArray, covariance: FloatArray
 ) -> tuple[PoseStamped, PoseWithCovarianceStamped]:
     """Return a pose without and with its covariance (6, 6), REP 103 order, as messages."""
     with_covariance = PoseWithCovarianceStamped(header=header)
@@ -80,7 +80,7 @@ def pose_messages(
     return PoseStamped(header=header, pose=with_covariance.pose.pose), with_covariance
 
 
-def matrix_from_pose(pose: Pose) -> Array:
+def matrix_from_pose(pose: Pose) -> FloatArray:
     """Return the (4, 4) pose of a message, NaN where its quaternion is not one."""
     p, q = pose.position, pose.orientation
     quaternion = np.array([q.x, q.y, q.z, q.w])
@@ -89,7 +89,7 @@ def matrix_from_pose(pose: Pose) -> Array:
     return pose_from_quaternion(np.array([p.x, p.y, p.z]), quaternion)
 
 
-def path_message(frame: str, poses: list[tuple[int, Array]]) -> Path:
+def path_message(frame: str, poses: list[tuple[int, FloatArray]]) -> Path:
     """Return stamps [ns] and poses frame_from_base (4, 4), of any number, as a message."""
     message = Path(header=Header(frame_id=frame))
     for stamp_ns, matrix in poses:
@@ -99,13 +99,13 @@ def path_message(frame: str, poses: list[tuple[int, Array]]) -> Path:
     return message
 
 
-def matrix_from_transform(transform: Transform) -> Array:
+def matrix_from_transform(transform: Transform) -> FloatArray:
     """Return the (4, 4) pose target_from_source of a TF transform."""
     t, q = transform.translation, transform.rotation
     return pose_from_quaternion(np.array([t.x, t.y, t.z]), np.array([q.x, q.y, q.z, q.w]))
 
 
-def transform_from_matrix(target_from_source: Array) -> Transform:
+def transform_from_matrix(target_from_source: FloatArray) -> Transform:
     """Return a (4, 4) pose as a TF transform."""
     message, pose = Transform(), pose_message(target_from_source)
     p = pose.position

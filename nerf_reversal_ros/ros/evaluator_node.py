@@ -25,43 +25,50 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
-from nerf_reversal_ros.core.config import Checked, option, read_settings
+from nerf_reversal_ros.core.config import read_yaml, setting, ValidatedConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block, without_infinities
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
-from nerf_reversal_ros.evaluation.summary import published_text
-from nerf_reversal_ros.localization.map_placement import placement_from_text
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
+from nerf_reversal_ros.evaluation.summary import localizer_summary_text
+from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.connectivity import Acquaintance
+from nerf_reversal_ros.ros.connectivity import DiscoveryProbe
 from nerf_reversal_ros.ros.conversions import matrix_from_pose
-from nerf_reversal_ros.ros.node_runner import DONE, Finished, once, RECENT, run, STEADY
-from nerf_reversal_ros.ros.odometry_monitor import nanoseconds
-from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.node_runner import (
+    call_once,
+    DONE,
+    LAST_TEN_QOS,
+    NodeFinished,
+    run_node,
+    STEADY_CLOCK,
+)
+from nerf_reversal_ros.ros.odometry_monitor import stamp_to_ns
+from nerf_reversal_ros.ros.parameters import NodeParameters
 
-Truth = dict[int, Array]
+GroundTruth = dict[int, FloatArray]
 """``map_from_camera`` (4, 4) by the stamp of the picture [ns]."""
 
 
 @dataclass(frozen=True)
-class JudgeConfig(Checked):
+class EvaluatorConfig(ValidatedConfig):
     """What is judged, and against what."""
 
-    bag: str = option('', 'rosbag2 folder that is played, with the true poses of its pictures')
-    map_dir: str = option('', 'map folder that the localizer uses')
-    image_topic: str = option(
+    bag: str = setting('', 'rosbag2 folder that is played, with the true poses of its pictures')
+    map_dir: str = setting('', 'map folder that the localizer uses')
+    image_topic: str = setting(
         '', 'topic of the pictures in the bag; empty: as in the bag that the map was built from'
     )
-    camera_info_topic: str = option('', 'topic of their CameraInfo in the bag; empty: the same')
-    config: str = option('', 'YAML file of settings, in it capture: how the bag is to be read')
-    json: str = option('', 'file to write the metrics to; empty: print them only')
-    first_answer_s: float = option(
+    camera_info_topic: str = setting('', 'topic of their CameraInfo in the bag; empty: the same')
+    config: str = setting('', 'YAML file of settings, in it capture: how the bag is to be read')
+    json: str = setting('', 'file to write the metrics to; empty: print them only')
+    first_answer_s: float = setting(
         120.0, 'give up when the first answer has not come within this [s]', low=0.1
     )
-    patience_s: float = option(
+    patience_s: float = setting(
         30.0, 'end when no answer came for this long after the first [s]', low=0.1
     )
-    min_recall: float = option(
+    min_recall: float = setting(
         0.0,
         'exit with status 1 when a smaller share of the pictures is within 5 cm and 5 degrees',
         low=0.0,
@@ -76,13 +83,13 @@ class JudgeConfig(Checked):
                 raise ConfigError(f'{name} is not set: give it with -p {name}:=FOLDER')
 
 
-def read_truth(judge: JudgeConfig) -> Truth:
+def load_ground_truth(judge: EvaluatorConfig) -> GroundTruth:
     """Read the poses of a bag's pictures, in the frame of a map; imports the heavy libraries."""
     from nerf_reversal_ros.capture.capture import open_capture
     from nerf_reversal_ros.maps.map_store import open_map
 
     bag, map_ = Path(judge.bag), open_map(Path(judge.map_dir))
-    given = read_settings(Path(judge.config)) if judge.config else {}
+    given = read_yaml(Path(judge.config)) if judge.config else {}
     topics = {name: getattr(judge, name) for name in ('image_topic', 'camera_info_topic')}
     over = {'capture': {name: topic for name, topic in topics.items() if topic}}
     config = map_.query_config(given, over)
@@ -93,14 +100,16 @@ def read_truth(judge: JudgeConfig) -> Truth:
     return dict(zip(stamps, capture.map_from_camera, strict=True))
 
 
-class JudgeNode(Node):
+class EvaluatorNode(Node):
     """Collects answers, and finishes with a judgement."""
 
     interrupted_status = DONE
 
-    def __init__(self, truth: Callable[[JudgeConfig], Truth] = read_truth) -> None:
+    def __init__(
+        self, truth: Callable[[EvaluatorConfig], GroundTruth] = load_ground_truth
+    ) -> None:
         super().__init__('judge', automatically_declare_parameters_from_overrides=True)
-        self._config = Parameters(self, JudgeConfig).get(JudgeConfig)
+        self._config = NodeParameters(self, EvaluatorConfig).get(EvaluatorConfig)
         self._statuses: dict[int, LocalizerStatus] = {}
         self._poses: dict[int, PoseWithCovarianceStamped] = {}
         self._heard_s: float | None = None
@@ -110,12 +119,12 @@ class JudgeNode(Node):
             (PoseWithCovarianceStamped, 'localizer/sensor_pose', self._on_pose),
         ):
             self.create_subscription(kind, topic, callback, 1000)
-        self._localizer = Acquaintance(self, 'localizer', 'map_from_nerf')
+        self._localizer = DiscoveryProbe(self, 'localizer', 'map_from_nerf')
         self._repeated: Publisher | None = None
         self._truth = truth(self._config)
         self._started_s = time.monotonic()
-        self._looking = self.create_timer(0.2, self._look, clock=STEADY)
-        once(self, lambda: self.get_logger().info(f'judges {len(self._truth)} pictures'))
+        self._looking = self.create_timer(0.2, self._look, clock=STEADY_CLOCK)
+        call_once(self, lambda: self.get_logger().info(f'judges {len(self._truth)} pictures'))
 
     def close(self) -> bool:
         """Nothing is to be ended."""
@@ -123,12 +132,12 @@ class JudgeNode(Node):
 
     def _on_status(self, status: LocalizerStatus) -> None:
         self._heard_s = time.monotonic()
-        stamp = nanoseconds(status.header.stamp)
+        stamp = stamp_to_ns(status.header.stamp)
         self._statuses[stamp] = status
         self._repeat(stamp)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
-        stamp = nanoseconds(message.header.stamp)
+        stamp = stamp_to_ns(message.header.stamp)
         self._poses[stamp] = message
         self._repeat(stamp)
 
@@ -139,7 +148,7 @@ class JudgeNode(Node):
     def _look(self) -> None:
         """Finish when all is answered, or nothing more seems to come."""
         if self._localizer.made() and self._repeated is None:
-            self._repeated = self.create_publisher(LocalizerStatus, '~/heard', RECENT)
+            self._repeated = self.create_publisher(LocalizerStatus, '~/heard', LAST_TEN_QOS)
         if self._heard_s is None:
             if time.monotonic() > self._started_s + self._config.first_answer_s:
                 self._looking.cancel()
@@ -156,7 +165,7 @@ class JudgeNode(Node):
             self.get_logger().warning(
                 f'{self._localizer.service} did not answer: map_from_nerf is taken to be empty'
             )
-        raise Finished(self._judge())
+        raise NodeFinished(self._judge())
 
     def _why_silent(self) -> str:
         within = f'within first_answer_s = {self._config.first_answer_s:g} s'
@@ -180,26 +189,26 @@ class JudgeNode(Node):
         """Print, write, and return the exit status."""
         stamps = sorted(self._truth)
         outcomes = [self._outcome(stamp) for stamp in stamps]
-        answers = answers_of_outcomes(outcomes, [self._latency_ms(stamp) for stamp in stamps])
+        answers = results_from_outcomes(outcomes, [self._latency_ms(stamp) for stamp in stamps])
         truth = np.stack([self._truth[stamp] for stamp in stamps])
         if placement := self._localizer.text('map_from_nerf'):
-            truth = placement_from_text(placement) @ truth
-        metrics = without_infinities(metrics_block(answers, truth))
-        print(published_text(metrics), flush=True)
+            truth = parse_map_from_nerf(placement) @ truth
+        metrics = json_safe(compute_metrics(answers, truth))
+        print(localizer_summary_text(metrics), flush=True)
         if self._config.json:
-            from nerf_reversal_ros.core.files import write_text
+            from nerf_reversal_ros.core.files import write_output_text
 
-            write_text(Path(self._config.json), json.dumps(metrics, indent=1) + '\n')
+            write_output_text(Path(self._config.json), json.dumps(metrics, indent=1) + '\n')
         return int(metrics['recall']['5cm_5deg'] < self._config.min_recall)
 
     def _outcome(self, stamp: int) -> Outcome:
         status = self._statuses.get(stamp)
         if status is None:
-            return Rejected('dropped', 'a newer picture came before it was worked on')
+            return Rejection('dropped', 'a newer picture came before it was worked on')
         if not status.accepted:
-            return Rejected(status.reason, status.detail)
+            return Rejection(status.reason, status.detail)
         if stamp not in self._poses:
-            return Rejected('dropped', 'it was accepted, but its pose did not come')
+            return Rejection('dropped', 'it was accepted, but its pose did not come')
         pose = self._poses[stamp].pose
         return PoseEstimate(matrix_from_pose(pose.pose), np.reshape(pose.covariance, (6, 6)))
 
@@ -212,4 +221,4 @@ class JudgeNode(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node."""
-    return run(JudgeNode, args)
+    return run_node(EvaluatorNode, args)

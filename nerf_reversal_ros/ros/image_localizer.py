@@ -13,24 +13,24 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.bags.camera_model import lens_from_info
+from nerf_reversal_ros.bags.camera_model import camera_model_from_info
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
-from nerf_reversal_ros.localization.map_placement import placed_outcome, placement_from_text
+from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf, transform_outcome
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.conversions import moved_to_base, pose_messages
+from nerf_reversal_ros.ros.conversions import camera_to_base_pose, pose_messages
 from nerf_reversal_ros.ros.localizer_diagnostics import status_message
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
 from nerf_reversal_ros.ros.node_runner import printable_traceback
-from nerf_reversal_ros.ros.odometry_monitor import Odometer
-from nerf_reversal_ros.ros.robot_frames import Frames
-from nerf_reversal_ros.ros.tf_io import FrameError
+from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor
+from nerf_reversal_ros.ros.robot_frames import RobotFrames
+from nerf_reversal_ros.ros.tf_io import TransformUnavailable
 
 
-class PictureLocalizer(Protocol):
+class LocalizerProtocol(Protocol):
     """What the node asks of a localizer."""
 
     config: LocalizerConfig
@@ -48,7 +48,7 @@ class PictureLocalizer(Protocol):
 
 
 @dataclass(frozen=True)
-class Poses:
+class PoseMessages:
     """Where the camera is, or the base where its mounting is known."""
 
     pose: PoseStamped
@@ -60,7 +60,7 @@ class Poses:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProcessedImage:
     """A picture that reached the localizer, and what came of it."""
 
     rgb: NDArray[np.uint8]
@@ -70,15 +70,15 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Answer:
+class LocalizationResult:
     """What is published about one picture: poses only if it was localized."""
 
     status: LocalizerStatus
-    poses: Poses | None = None
-    seen: Seen | None = None
+    poses: PoseMessages | None = None
+    seen: ProcessedImage | None = None
 
 
-class Answering:
+class ImageLocalizer:
     """
     Localizes pictures, one at a time, whichever threads they come from.
 
@@ -98,9 +98,9 @@ class Answering:
 
     def __init__(
         self,
-        localizer: PictureLocalizer,
+        localizer: LocalizerProtocol,
         config: Callable[[], LocalizerConfig],
-        frames: Frames,
+        frames: RobotFrames,
         settings: LocalizerNodeConfig,
         log: RcutilsLogger,
     ) -> None:
@@ -113,10 +113,10 @@ class Answering:
         """Held while a picture is in work; who publishes its answer holds it until then."""
         self._device = config().device
         placement = settings.map_from_nerf
-        self._map_from_nerf = placement_from_text(placement) if placement else None
+        self._map_from_nerf = parse_map_from_nerf(placement) if placement else None
         self._next: list[tuple[Callable[[], None], Future[None]]] = []
 
-    def exchange(self, localizer: PictureLocalizer, forget: Callable[[], None]) -> None:
+    def exchange(self, localizer: LocalizerProtocol, forget: Callable[[], None]) -> None:
         """
         Use another localizer from the next picture on; return when that in work is answered.
 
@@ -184,8 +184,8 @@ class Answering:
                 self.turn.release()
 
     def answer(
-        self, picture: Any, info: CameraInfo | None, odometer: Odometer | None = None
-    ) -> Answer:
+        self, picture: Any, info: CameraInfo | None, odometer: OdometryMonitor | None = None
+    ) -> LocalizationResult:
         """
         Localize an Image or CompressedImage; what is wrong with it is in the status.
 
@@ -193,20 +193,24 @@ class Answering:
         """
         if info is None:
             detail = 'publish the CameraInfo of the pictures on the camera_info topic'
-            return refusal(picture.header, LocalizerStatus.NO_CAMERA_INFO, detail)
+            return rejected_result(picture.header, LocalizerStatus.NO_CAMERA_INFO, detail)
         try:
             return self._answered(picture, info, odometer)
         except ImageError as error:
-            return refusal(picture.header, LocalizerStatus.UNUSABLE_PICTURE, str(error))
-        except FrameError as error:
-            return refusal(picture.header, LocalizerStatus.NO_MOUNTING, str(error))
+            return rejected_result(picture.header, LocalizerStatus.UNUSABLE_PICTURE, str(error))
+        except TransformUnavailable as error:
+            return rejected_result(picture.header, LocalizerStatus.NO_MOUNTING, str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
             self._log.error(printable_traceback(), throttle_duration_sec=10.0)
-            return refusal(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
+            return rejected_result(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
 
-    def _answered(self, picture: Any, info: CameraInfo, odometer: Odometer | None) -> Answer:
+    def _answered(
+        self, picture: Any, info: CameraInfo, odometer: OdometryMonitor | None
+    ) -> LocalizationResult:
         rgb = rgb_from_message(picture)
-        lens = lens_from_info(info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified)
+        lens = camera_model_from_info(
+            info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified
+        )
         with self.turn:
             self.catch_up()
             localizer = self._localizer
@@ -214,26 +218,29 @@ class Answering:
             rgb = lens.undistorted_rgb(rgb)
             outcome = localizer.localize(rgb, lens.camera)
         if self._map_from_nerf is not None:
-            outcome = placed_outcome(outcome, self._map_from_nerf)
+            outcome = transform_outcome(outcome, self._map_from_nerf)
         base_from_camera = self._frames.base_from_camera(picture.header)
         if odometer is not None and base_from_camera is not None:
             outcome = odometer.judge(outcome, picture.header.stamp, base_from_camera)
-        status, seen = status_message(picture.header, outcome), Seen(rgb, lens.camera, outcome)
+        status, seen = (
+            status_message(picture.header, outcome),
+            ProcessedImage(rgb, lens.camera, outcome),
+        )
         if not isinstance(outcome, PoseEstimate):
-            return Answer(status, None, seen)
+            return LocalizationResult(status, None, seen)
         map_from_frame, covariance = outcome.map_from_camera, outcome.covariance
         sensor = Header(stamp=picture.header.stamp)
         sensor.frame_id = self._settings.camera_frame or picture.header.frame_id
         _, of_sensor = pose_messages(sensor, map_from_frame, covariance)
         if base_from_camera is not None:
-            map_from_frame, covariance = moved_to_base(
+            map_from_frame, covariance = camera_to_base_pose(
                 map_from_frame, covariance, base_from_camera
             )
         header = Header(stamp=picture.header.stamp, frame_id=self._settings.map_frame)
         messages = pose_messages(header, map_from_frame, covariance)
-        return Answer(status, Poses(*messages, of_sensor, map_from_frame), seen)
+        return LocalizationResult(status, PoseMessages(*messages, of_sensor, map_from_frame), seen)
 
 
-def refusal(header: Header, reason: str, detail: str) -> Answer:
+def rejected_result(header: Header, reason: str, detail: str) -> LocalizationResult:
     """Return the answer to a picture that did not reach the localizer."""
-    return Answer(LocalizerStatus(header=header, reason=reason, detail=detail))
+    return LocalizationResult(LocalizerStatus(header=header, reason=reason, detail=detail))

@@ -14,19 +14,23 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.camera_info_buffer import CameraInfos
-from nerf_reversal_ros.ros.connectivity import latched, obstacle
-from nerf_reversal_ros.ros.image_localizer import Answer, Answering, refusal
-from nerf_reversal_ros.ros.latest_item_worker import Mailbox
+from nerf_reversal_ros.ros.camera_info_buffer import CameraInfoBuffer
+from nerf_reversal_ros.ros.connectivity import latched_hint, subscription_problem
+from nerf_reversal_ros.ros.image_localizer import (
+    ImageLocalizer,
+    LocalizationResult,
+    rejected_result,
+)
+from nerf_reversal_ros.ros.latest_item_worker import LatestItemWorker
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
 from nerf_reversal_ros.ros.node_runner import printable_traceback
-from nerf_reversal_ros.ros.odometry_monitor import nanoseconds, Odometer
+from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor, stamp_to_ns
 
-BACK_S = 0.5
+MAX_REORDER_S = 0.5
 """Pictures out of order by less than this [s] are nothing to be told."""
 
 
-class Watching:
+class InputSubscriptions:
     """
     Answers the newest picture, in a thread of its own, until it is closed.
 
@@ -54,14 +58,14 @@ class Watching:
         self,
         node: Node,
         settings: LocalizerNodeConfig,
-        answering: Answering,
-        publish: Callable[[Answer], None],
+        answering: ImageLocalizer,
+        publish: Callable[[LocalizationResult], None],
         group: CallbackGroup,
-        odometer: Odometer | None = None,
+        odometer: OdometryMonitor | None = None,
         start_over: Callable[[], None] = lambda: None,
         max_rate_hz: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self.camera_infos = CameraInfos()
+        self.camera_infos = CameraInfoBuffer()
         """Those that came in."""
         self._info_timeout_s = settings.camera_info_timeout_s
         self._answering = answering
@@ -69,10 +73,10 @@ class Watching:
         self._odometer = odometer
         self._start_over = start_over
         self._latest_ns: int | None = None
-        self._asked: list[Future[Answer]] = []
+        self._asked: list[Future[LocalizationResult]] = []
         self._asking = threading.Lock()
         self._node = node
-        self.pictures: Mailbox[Image | CompressedImage] = Mailbox(
+        self.pictures: LatestItemWorker[Image | CompressedImage] = LatestItemWorker(
             self._work, lambda: 1.0 / rate_hz if (rate_hz := max_rate_hz()) else 0.0
         )
         """Holds the newest picture and counts what was dropped."""
@@ -104,9 +108,9 @@ class Watching:
         self.topic: str = self._subscriptions[-1].topic_name
         """Full name of the topic of the pictures."""
 
-    def next_answer(self) -> 'Future[Answer]':
+    def next_answer(self) -> 'Future[LocalizationResult]':
         """Return the answer to the next picture, when it comes; cancelled by `close`."""
-        future: Future[Answer] = Future()
+        future: Future[LocalizationResult] = Future()
         with self._asking:
             self._asked.append(future)
             if self.pictures.closed:
@@ -122,10 +126,10 @@ class Watching:
 
     def obstacles(self) -> list[str]:
         """Return sentences on what keeps publishers from the subscriptions."""
-        found = [obstacle(self._node, *one) for one in self._subscribed]
+        found = [subscription_problem(self._node, *one) for one in self._subscribed]
         if not any(found) and self.camera_infos.latest is None:
             topics = [topic for topic, kind, _ in self._subscribed if kind is CameraInfo]
-            found = [latched(self._node, topic) for topic in topics]
+            found = [latched_hint(self._node, topic) for topic in topics]
         return [sentence for sentence in found if sentence]
 
     def close(self) -> bool:
@@ -140,10 +144,10 @@ class Watching:
         return ended
 
     def _notice_time(self, stamp: Time) -> None:
-        if not (now_ns := nanoseconds(stamp)):
+        if not (now_ns := stamp_to_ns(stamp)):
             return  # a driver that sets no stamp tells no time
         latest_ns, self._latest_ns = self._latest_ns, now_ns
-        if latest_ns is None or now_ns > latest_ns - BACK_S * 1e9:
+        if latest_ns is None or now_ns > latest_ns - MAX_REORDER_S * 1e9:
             return
         self._node.get_logger().warning(
             f'the time of the pictures went back by {(latest_ns - now_ns) / 1e9:.1f} s, as when a'
@@ -162,14 +166,14 @@ class Watching:
             if self._node.context.ok():  # else a signal came in between
                 log = self._node.get_logger()
                 log.error(printable_traceback(), throttle_duration_sec=10.0)
-            answer = refusal(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
+            answer = rejected_result(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
         with self._asking:
             for future in asked:
                 if answer is not None and not future.cancelled():
                     future.set_result(answer)
             self._asked = [future for future in self._asked if not future.done()]
 
-    def _answered(self, picture: Image | CompressedImage) -> Answer | None:
+    def _answered(self, picture: Image | CompressedImage) -> LocalizationResult | None:
         """Answer and publish; None when closed meanwhile."""
         self._notice_time(picture.header.stamp)
         info = self.camera_infos.of(picture.header.stamp, self._info_timeout_s)

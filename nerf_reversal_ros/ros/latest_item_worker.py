@@ -8,11 +8,11 @@ from typing import Generic, TypeVar
 
 T = TypeVar('T')
 
-LONGEST_REST_S = 1.0
+MAX_WAIT_S = 1.0
 """Until then a shorter period is noticed."""
 
 
-class Mailbox(Generic[T]):
+class LatestItemWorker(Generic[T]):
     """
     One thread that works on items; of those that wait, only the newest is kept.
 
@@ -92,5 +92,5 @@ class Mailbox(Generic[T]):
                 if self._waiting and (rest_s <= 0.0 or self._hurried):
                     self._hurried = False
                     return self._waiting.pop()
-                self._changed.wait(min(rest_s, LONGEST_REST_S) if self._waiting else None)
+                self._changed.wait(min(rest_s, MAX_WAIT_S) if self._waiting else None)
         return None

@@ -5,7 +5,7 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.lifecycle import LifecycleNode
 
 
-def change_in(group: CallbackGroup, node: LifecycleNode) -> None:
+def set_transition_group(group: CallbackGroup, node: LifecycleNode) -> None:
     """
     Make transitions in a callback group of their own, so that other services answer meanwhile.
 
@@ -17,7 +17,7 @@ def change_in(group: CallbackGroup, node: LifecycleNode) -> None:
     group.add_entity(service)
 
 
-def refuse_impossible_transitions(node: LifecycleNode) -> None:
+def reject_invalid_transitions(node: LifecycleNode) -> None:
     """
     Answer a transition that the present state does not have with failure, as rclcpp's nodes do.
 

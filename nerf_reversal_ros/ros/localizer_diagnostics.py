@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 import numpy as np
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
 from nerf_reversal_ros.msg import LocalizerStatus
 
 WINDOW_S = 10.0
@@ -32,12 +32,12 @@ def status_message(header: Header, outcome: Outcome) -> LocalizerStatus:
         latency_stages=list(found.latency_ms),
         latency_ms=[float(value) for value in found.latency_ms.values()],
     )
-    if isinstance(outcome, Rejected):
+    if isinstance(outcome, Rejection):
         status.reason, status.detail = outcome.reason, outcome.detail
     return status
 
 
-class Present(NamedTuple):
+class NodeSnapshot(NamedTuple):
     """How a localizer node is at the moment."""
 
     state: str
@@ -59,7 +59,7 @@ class Present(NamedTuple):
     """What the build of the map warned of."""
 
 
-class Statistics:
+class LocalizerDiagnostics:
     """
     Counts outcomes since the start or the last `reset`, and those of the last seconds.
 
@@ -90,7 +90,7 @@ class Statistics:
         if 'total' in latency:
             self._latencies_ms.append(latency['total'])
 
-    def diagnostic(self, name: str, present: Present) -> DiagnosticStatus:
+    def diagnostic(self, name: str, present: NodeSnapshot) -> DiagnosticStatus:
         """Return the counts for /diagnostics: a warning while active without any pose."""
         state, received = present.state, present.received
         now_s, outcomes = self._clock(), self._outcomes.copy()
@@ -135,10 +135,10 @@ class Statistics:
         if latencies := list(self._latencies_ms):
             for share in (50, 95, 99):
                 values[f'latency p{share} [ms]'] = f'{np.percentile(latencies, share):.1f}'
-        return with_values(status, values)
+        return add_values(status, values)
 
 
-def with_values(status: DiagnosticStatus, values: Mapping[str, object]) -> DiagnosticStatus:
+def add_values(status: DiagnosticStatus, values: Mapping[str, object]) -> DiagnosticStatus:
     """Return a status with these values, as text."""
     status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     return status

@@ -13,34 +13,40 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
-from nerf_reversal_ros.localization.map_placement import placement_from_text
+from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
-from nerf_reversal_ros.ros.connectivity import Warnings
-from nerf_reversal_ros.ros.image_localizer import Answer, Answering, PictureLocalizer
-from nerf_reversal_ros.ros.input_subscriptions import Watching
-from nerf_reversal_ros.ros.lifecycle import change_in, refuse_impossible_transitions
-from nerf_reversal_ros.ros.localizer_diagnostics import Present, Statistics
+from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
+from nerf_reversal_ros.ros.connectivity import RepeatedWarningLog
+from nerf_reversal_ros.ros.image_localizer import (
+    ImageLocalizer,
+    LocalizationResult,
+    LocalizerProtocol,
+)
+from nerf_reversal_ros.ros.input_subscriptions import InputSubscriptions
+from nerf_reversal_ros.ros.lifecycle import reject_invalid_transitions, set_transition_group
+from nerf_reversal_ros.ros.localizer_diagnostics import LocalizerDiagnostics, NodeSnapshot
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
 from nerf_reversal_ros.ros.node_runner import (
+    call_once,
     DONE,
-    once,
+    LAST_TEN_QOS,
     printable_traceback,
-    RECENT,
-    run,
-    STEADY,
+    run_node,
+    STEADY_CLOCK,
 )
-from nerf_reversal_ros.ros.odometry_monitor import Odometer
-from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.robot_frames import Frames
-from nerf_reversal_ros.ros.services import Services
-from nerf_reversal_ros.ros.visualization import Display, Shown
+from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor
+from nerf_reversal_ros.ros.parameters import NodeParameters
+from nerf_reversal_ros.ros.robot_frames import RobotFrames
+from nerf_reversal_ros.ros.services import LocalizerServices
+from nerf_reversal_ros.ros.visualization import MapDisplayData, Visualizer
 
 Transition = Callable[['LocalizerNode', LifecycleState], TransitionCallbackReturn]
-MakeLocalizer = Callable[[Path, LocalizerConfig], tuple[PictureLocalizer, Shown]]
+MakeLocalizer = Callable[[Path, LocalizerConfig], tuple[LocalizerProtocol, MapDisplayData]]
 
 
-def make_localizer(map_dir: Path, config: LocalizerConfig) -> tuple[PictureLocalizer, Shown]:
+def make_localizer(
+    map_dir: Path, config: LocalizerConfig
+) -> tuple[LocalizerProtocol, MapDisplayData]:
     """Open a map, make its localizer and warm it up; imports the heavy libraries."""
     import numpy as np
 
@@ -51,10 +57,10 @@ def make_localizer(map_dir: Path, config: LocalizerConfig) -> tuple[PictureLocal
     localizer = open_localizer(map_, config)
     noise = np.random.default_rng(0).integers(256, size=(map_.camera.height, map_.camera.width, 3))
     localizer.localize(noise.astype(np.uint8), map_.camera)  # the first picture takes longest
-    return localizer, Shown(map_.manifest, map_.map_from_camera_walked, localizer.surface)
+    return localizer, MapDisplayData(map_.manifest, map_.map_from_camera_walked, localizer.surface)
 
 
-def _told(transition: Transition) -> Transition:
+def _report_failures(transition: Transition) -> Transition:
     """Let a transition that fails say why, in the log and in /diagnostics; rclpy swallows it."""
 
     @wraps(transition)
@@ -91,27 +97,29 @@ class LocalizerNode(LifecycleNode):
             automatically_declare_parameters_from_overrides=True,
             allow_undeclared_parameters=True,  # for Parameters to refuse them with a suggestion
         )
-        refuse_impossible_transitions(self)
+        reject_invalid_transitions(self)
         changing = MutuallyExclusiveCallbackGroup()
-        change_in(changing, self)
+        set_transition_group(changing, self)
         self._make = make
         self._state, self._failure = 'unconfigured', ''
-        self._warnings = Warnings(self.get_logger())
-        self._options = Parameters(
+        self._warnings = RepeatedWarningLog(self.get_logger())
+        self._options = NodeParameters(
             self,
             LocalizerNodeConfig,
             LocalizerConfig,
             OdometryConfig,
-            SmoothingConfig,
+            TfSmoothingConfig,
             unlocked=lambda: self._state == 'unconfigured',
         )
-        self._shown: Shown | None = None
+        self._shown: MapDisplayData | None = None
         self._showing = threading.Lock()
-        self._frames: Frames | None = None
-        self.answering: Answering | None = None
-        self.watching: Watching | None = None
-        self._watched: Watching | None = None  # the last one, whose thread may still be busy
-        self._statistics = Statistics()
+        self._frames: RobotFrames | None = None
+        self.answering: ImageLocalizer | None = None
+        self.watching: InputSubscriptions | None = None
+        self._watched: InputSubscriptions | None = (
+            None  # the last one, whose thread may still be busy
+        )
+        self._statistics = LocalizerDiagnostics()
 
         publisher = self.create_lifecycle_publisher
         self._pose = publisher(PoseStamped, 'nerf_pose', 10)
@@ -119,20 +127,20 @@ class LocalizerNode(LifecycleNode):
             PoseWithCovarianceStamped, 'nerf_pose_with_covariance', 10
         )
         self._sensor_pose = publisher(PoseWithCovarianceStamped, '~/sensor_pose', 10)
-        self._status = publisher(LocalizerStatus, '~/status', RECENT)
-        self._display = Display(self, publisher)
+        self._status = publisher(LocalizerStatus, '~/status', LAST_TEN_QOS)
+        self._display = Visualizer(self, publisher)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
 
         # Transitions, services and pictures do not wait for each other.
         self._quick = MutuallyExclusiveCallbackGroup()
-        self._offered = Services(self, self)
-        self.create_timer(1.0, self._publish_diagnostics, self._quick, STEADY)
+        self._offered = LocalizerServices(self, self)
+        self.create_timer(1.0, self._publish_diagnostics, self._quick, STEADY_CLOCK)
         if self._settings.autostart:
-            once(self, self._start, changing)
+            call_once(self, self._start, changing)
         else:
             self.get_logger().info('waits to be configured (or start it with autostart:=true)')
 
-    @_told
+    @_report_failures
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the map; a user's error leaves the node unconfigured."""
         with self._options.changing:  # what is read-only stays so from here on
@@ -140,18 +148,18 @@ class LocalizerNode(LifecycleNode):
         try:
             if not self._settings.map_dir:
                 raise ConfigError('map_dir is not set: give the folder written by the builder')
-            smoothing = partial(self._options.get, SmoothingConfig)
-            self._frames = frames = Frames(self, self._settings, smoothing)
+            smoothing = partial(self._options.get, TfSmoothingConfig)
+            self._frames = frames = RobotFrames(self, self._settings, smoothing)
             localizer, self._shown = self._made(Path(self._settings.map_dir))
         except Exception:
             self._free('unconfigured')
             raise
         log = self.get_logger()
-        self.answering = Answering(localizer, self._config, frames, self._settings, log)
+        self.answering = ImageLocalizer(localizer, self._config, frames, self._settings, log)
         self._state = 'inactive'
         return super().on_configure(state)
 
-    @_told
+    @_report_failures
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and publish."""
         assert self.answering is not None
@@ -161,11 +169,11 @@ class LocalizerNode(LifecycleNode):
         odometer = None
         if self._settings.use_odometry:
             odometry = partial(self._options.get, OdometryConfig)
-            odometer = Odometer(self._settings.base_frame, odometry, self.get_logger())
+            odometer = OdometryMonitor(self._settings.base_frame, odometry, self.get_logger())
         activated = super().on_activate(state)  # the publishers, before there is what to publish
         self._frames.start()
         self._state = 'active'
-        self.watching = self._watched = Watching(
+        self.watching = self._watched = InputSubscriptions(
             self,
             self._settings,
             self.answering,
@@ -179,7 +187,7 @@ class LocalizerNode(LifecycleNode):
         self._show_map()
         return activated
 
-    @_told
+    @_report_failures
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop subscribing and publishing; the map stays loaded, but leaves the GPU."""
         self.close()
@@ -188,13 +196,13 @@ class LocalizerNode(LifecycleNode):
             self.answering.to('cpu')
         return super().on_deactivate(state)
 
-    @_told
+    @_report_failures
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the map."""
         self._free('unconfigured')
         return super().on_cleanup(state)
 
-    @_told
+    @_report_failures
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop for good, from whatever state."""
         self._free('finalized')
@@ -256,13 +264,13 @@ class LocalizerNode(LifecycleNode):
     def _config(self) -> LocalizerConfig:
         return self._options.get(LocalizerConfig)
 
-    def _made(self, map_dir: Path) -> tuple[PictureLocalizer, Shown]:
+    def _made(self, map_dir: Path) -> tuple[LocalizerProtocol, MapDisplayData]:
         localizer, shown = self._make(map_dir, self._config())
         self.get_logger().info(f'loaded the map {map_dir}')
         for told in shown.manifest.get('warnings', ()):
             self.get_logger().warning(f'map {map_dir}: {told}')
         if placement := self._settings.map_from_nerf:
-            shown = shown.placed(placement_from_text(placement))
+            shown = shown.placed(parse_map_from_nerf(placement))
         return localizer, shown
 
     def _free(self, state: str) -> None:
@@ -287,7 +295,7 @@ class LocalizerNode(LifecycleNode):
         if self.trigger_configure() != done or self.trigger_activate() != done:
             raise ConfigError('cannot start by itself, for the reason above')
 
-    def _publish(self, answer: Answer) -> None:
+    def _publish(self, answer: LocalizationResult) -> None:
         status, log = answer.status, self.get_logger()
         self._statistics.add(status)
         if answer.poses is not None:
@@ -307,7 +315,7 @@ class LocalizerNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        present = Present(self._state, self._settings.map_dir, failure=self._failure)
+        present = NodeSnapshot(self._state, self._settings.map_dir, failure=self._failure)
         if (answering := self.answering) is not None:
             present = present._replace(device=answering.device)
         if (shown := self._shown) is not None:
@@ -329,4 +337,4 @@ class LocalizerNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node."""
-    return run(LocalizerNode, args)
+    return run_node(LocalizerNode, args)

@@ -7,11 +7,11 @@ import time
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from nerf_reversal_ros.odometry.loop_closure import Closure
-from nerf_reversal_ros.ros.localizer_diagnostics import WINDOW_S, with_values
+from nerf_reversal_ros.odometry.loop_closure import ClosureResult
+from nerf_reversal_ros.ros.localizer_diagnostics import add_values, WINDOW_S
 
 
-class ClosureStatistics:
+class LoopCloserDiagnostics:
     """
     Counts what the loop closer made of poses since the start, and knows what happened lately.
 
@@ -35,7 +35,7 @@ class ClosureStatistics:
         """Note that odometry came in."""
         self._heard_s = self._clock()
 
-    def add(self, closure: Closure) -> None:
+    def add(self, closure: ClosureResult) -> None:
         """Count what was made of a pose."""
         if closure.agrees:
             self._counts[closure.reason] += 1
@@ -72,4 +72,4 @@ class ClosureStatistics:
         values: dict[str, object] = {'keyframes': keyframes, 'accepted': self._counts['']}
         left_aside = {reason: n for reason, n in sorted(self._counts.items()) if reason}
         values |= {f'left aside: {reason}': n for reason, n in left_aside.items()}
-        return with_values(status, values)
+        return add_values(status, values)

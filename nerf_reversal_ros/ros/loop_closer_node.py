@@ -18,27 +18,37 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.core.config import LoopClosureConfig
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.msg import LoopClosure
-from nerf_reversal_ros.odometry.loop_closure import Closure, LoopCloser
-from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
-from nerf_reversal_ros.ros.connectivity import LOOK_S, obstacle, Warnings
+from nerf_reversal_ros.odometry.loop_closure import ClosureResult, LoopCloser
+from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
+from nerf_reversal_ros.ros.connectivity import (
+    CHECK_PERIOD_S,
+    RepeatedWarningLog,
+    subscription_problem,
+)
 from nerf_reversal_ros.ros.conversions import (
     matrix_from_pose,
     path_message,
     pose_message,
     transform_from_matrix,
 )
-from nerf_reversal_ros.ros.loop_closer_diagnostics import ClosureStatistics
+from nerf_reversal_ros.ros.loop_closer_diagnostics import LoopCloserDiagnostics
 from nerf_reversal_ros.ros.node_config import LoopCloserNodeConfig
-from nerf_reversal_ros.ros.node_runner import DONE, LATCHED, QUIET_EVENTS, run, STEADY
-from nerf_reversal_ros.ros.odometry_monitor import nanoseconds, odom_from_base
-from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.tf_io import Broadcast, TfOdometry
+from nerf_reversal_ros.ros.node_runner import (
+    DONE,
+    LATCHED_QOS,
+    NO_EVENT_CALLBACKS,
+    run_node,
+    STEADY_CLOCK,
+)
+from nerf_reversal_ros.ros.odometry_monitor import odom_from_base, stamp_to_ns
+from nerf_reversal_ros.ros.parameters import NodeParameters
+from nerf_reversal_ros.ros.tf_io import MapFromOdomBroadcaster, TfOdometry
 
-TOLD = (LoopClosure.UNUSABLE_POSE, LoopClosure.NO_ODOMETRY, LoopClosure.CONTRADICTS)
+WARN_REASONS = (LoopClosure.UNUSABLE_POSE, LoopClosure.NO_ODOMETRY, LoopClosure.CONTRADICTS)
 """Why poses are left aside that somebody should look after."""
-TILTED_DEG = 45.0
+MAX_TILT_DEG = 45.0
 """No odometry of a robot is tilted by more against the map."""
 
 
@@ -54,20 +64,22 @@ class LoopCloserNode(Node):
 
     def __init__(self) -> None:
         super().__init__('loop_closer', automatically_declare_parameters_from_overrides=True)
-        self._options = Parameters(self, LoopCloserNodeConfig, LoopClosureConfig, SmoothingConfig)
+        self._options = NodeParameters(
+            self, LoopCloserNodeConfig, LoopClosureConfig, TfSmoothingConfig
+        )
         self._settings = settings = self._options.get(LoopCloserNodeConfig)
         self._closer = LoopCloser(self._options.get(LoopClosureConfig))
         self._path_is_new = False
-        self._path = self.create_publisher(Path, '~/path', LATCHED)
+        self._path = self.create_publisher(Path, '~/path', LATCHED_QOS)
         self._odometry = self.create_publisher(Odometry, '~/odometry', 10)
         self._map_from_odom = self._latched_correction()
         self._closures = self.create_publisher(LoopClosure, '~/closures', 100)
         self._odom_from_base = np.eye(4)
-        self._broadcast: Broadcast | None = None
+        self._broadcast: MapFromOdomBroadcaster | None = None
         if settings.publish_tf:
-            smoothing = partial(self._options.get, SmoothingConfig)
+            smoothing = partial(self._options.get, TfSmoothingConfig)
             frames = settings.map_frame, settings.odom_frame
-            self._broadcast = Broadcast(self, *frames, smoothing)
+            self._broadcast = MapFromOdomBroadcaster(self, *frames, smoothing)
         self._tf_odometry: TfOdometry | None = None
         self._subscribed: list[tuple[str, type, QoSProfile]] = []
         if settings.odometry_source == 'tf':
@@ -79,12 +91,17 @@ class LoopCloserNode(Node):
             self._subscribe(Odometry, 'odom', self._on_odometry, qos)
         kind = PoseWithCovarianceStamped
         self._subscribe(kind, 'nerf_pose_with_covariance', self._on_pose, QoSProfile(depth=100))
-        self._warnings, self._statistics = Warnings(self.get_logger()), ClosureStatistics()
+        self._warnings, self._statistics = (
+            RepeatedWarningLog(self.get_logger()),
+            LoopCloserDiagnostics(),
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.create_timer(1.0, self._publish_diagnostics, clock=STEADY)
-        self.create_timer(LOOK_S, self._look, clock=STEADY)
+        self.create_timer(1.0, self._publish_diagnostics, clock=STEADY_CLOCK)
+        self.create_timer(CHECK_PERIOD_S, self._look, clock=STEADY_CLOCK)
         self.create_service(Trigger, '~/reset', self._on_reset)
-        self.create_timer(max(settings.path_period_s, 0.01), self._publish_path, clock=STEADY)
+        self.create_timer(
+            max(settings.path_period_s, 0.01), self._publish_path, clock=STEADY_CLOCK
+        )
 
     def close(self) -> bool:
         """Leave TF; nothing runs in a thread of its own."""
@@ -94,8 +111,8 @@ class LoopCloserNode(Node):
         return True
 
     def _latched_correction(self) -> Publisher:
-        topic, events = '~/map_from_odom', QUIET_EVENTS
-        return self.create_publisher(TransformStamped, topic, LATCHED, event_callbacks=events)
+        topic, events = '~/map_from_odom', NO_EVENT_CALLBACKS
+        return self.create_publisher(TransformStamped, topic, LATCHED_QOS, event_callbacks=events)
 
     def _subscribe(
         self, kind: type, name: str, callback: Callable[[Any], None], qos: QoSProfile
@@ -105,7 +122,7 @@ class LoopCloserNode(Node):
 
     def _look(self) -> None:
         """Tell what keeps odometry and poses away."""
-        found = (obstacle(self, *one) for one in self._subscribed)
+        found = (subscription_problem(self, *one) for one in self._subscribed)
         self._warnings.tell(sentence for sentence in found if sentence)
         if lacking := self._closer.lacking:
             self.get_logger().warning(f'{lacking}: see to its topic and to the clocks')
@@ -123,8 +140,8 @@ class LoopCloserNode(Node):
         if pose is not None:
             self._hear(message.header.stamp, pose, message)
 
-    def _hear(self, stamp: Time, pose: Array, message: Odometry | None = None) -> None:
-        jumps, stamp_ns = self._closer.jumps, nanoseconds(stamp)
+    def _hear(self, stamp: Time, pose: FloatArray, message: Odometry | None = None) -> None:
+        jumps, stamp_ns = self._closer.jumps, stamp_to_ns(stamp)
         self._odom_from_base = pose
         self._statistics.hear()
         self._closer.configure(self._options.get(LoopClosureConfig))
@@ -163,17 +180,17 @@ class LoopCloserNode(Node):
                 throttle_duration_sec=10.0,
             )
             return
-        stamp_ns, covariance = nanoseconds(message.header.stamp), message.pose.covariance
+        stamp_ns, covariance = stamp_to_ns(message.header.stamp), message.pose.covariance
         pose = matrix_from_pose(message.pose.pose)
         self._closer.configure(self._options.get(LoopClosureConfig))
         self._publish(self._closer.see(stamp_ns, pose, np.reshape(covariance, (6, 6))))
 
-    def _publish(self, closures: list[Closure]) -> None:
+    def _publish(self, closures: list[ClosureResult]) -> None:
         log = self.get_logger()
         for closure in closures:
             self._statistics.add(closure)
             self._closures.publish(self._message(closure))
-            if closure.reason in TOLD:
+            if closure.reason in WARN_REASONS:
                 sentence = f'a pose is left aside: {closure.reason} ({closure.detail})'
                 log.warning(sentence, throttle_duration_sec=10.0)
             if closure.reanchored:
@@ -192,9 +209,9 @@ class LoopCloserNode(Node):
                 base = self._odom_from_base
                 self._broadcast.follow(closure.stamp_ns, known @ base, base)
 
-    def _warn_if_tilted(self, map_from_odom: Array) -> None:
+    def _warn_if_tilted(self, map_from_odom: FloatArray) -> None:
         tilt_deg = math.degrees(math.acos(np.clip(map_from_odom[2, 2], -1.0, 1.0)))
-        if tilt_deg > TILTED_DEG:
+        if tilt_deg > MAX_TILT_DEG:
             self.get_logger().warning(
                 f'map -> {self._settings.odom_frame} is tilted by {tilt_deg:.0f} deg: the poses'
                 f' are not of {self._settings.base_frame}, whose odometry comes; set base_frame'
@@ -202,7 +219,7 @@ class LoopCloserNode(Node):
                 throttle_duration_sec=10.0,
             )
 
-    def _message(self, closure: Closure) -> LoopClosure:
+    def _message(self, closure: ClosureResult) -> LoopClosure:
         told = closure._asdict()
         message = LoopClosure(header=self._header(told.pop('stamp_ns')))
         message.keyframe_stamp = AnyTime(nanoseconds=told.pop('keyframe_ns')).to_msg()
@@ -246,4 +263,4 @@ class LoopCloserNode(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node."""
-    return run(LoopCloserNode, args)
+    return run_node(LoopCloserNode, args)

@@ -2,51 +2,51 @@
 
 from dataclasses import dataclass
 
-from nerf_reversal_ros.core.config import Checked, DEVICES, option
+from nerf_reversal_ros.core.config import DEVICES, setting, ValidatedConfig
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.localization.map_placement import placement_from_text
-from nerf_reversal_ros.ros.conversions import mounting_from_text
+from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
+from nerf_reversal_ros.ros.conversions import parse_extrinsics
 
 
 @dataclass(frozen=True)
-class LocalizerNodeConfig(Checked):
+class LocalizerNodeConfig(ValidatedConfig):
     """What the localizer node needs beside the settings of the localizer itself."""
 
-    map_dir: str = option('', 'map folder written by the builder')
-    autostart: bool = option(False, 'configure and activate at once, without lifecycle manager')
-    image_transport: str = option(
+    map_dir: str = setting('', 'map folder written by the builder')
+    autostart: bool = setting(False, 'configure and activate at once, without lifecycle manager')
+    image_transport: str = setting(
         'compressed',
         'compressed: subscribe to image/compressed (CompressedImage); raw: to image (Image)',
         choices=('compressed', 'raw'),
     )
-    reliability: str = option(
+    reliability: str = setting(
         'best_effort',
         'QoS of the subscriptions to pictures, camera_info and odometry',
         choices=('best_effort', 'reliable'),
     )
-    map_frame: str = option('map', 'frame of the poses')
-    map_from_nerf: str = option(
+    map_frame: str = setting('map', 'frame of the poses')
+    map_from_nerf: str = setting(
         '',
         'where the frame of the map folder lies in map_frame, "x y z yaw" [m], [deg]; empty: they'
         ' are the same',
     )
-    base_frame: str = option(
+    base_frame: str = setting(
         '', 'publish the pose of this frame, such as base_link; empty: of the camera'
     )
-    camera_frame: str = option(
+    camera_frame: str = setting(
         '', 'optical frame of the camera, in TF and of ~/sensor_pose; empty: that of the pictures'
     )
-    mounting: str = option(
+    mounting: str = setting(
         '', 'pose of the camera optical frame in base_frame, "x y z qx qy qz qw"; empty: from TF'
     )
-    publish_tf: bool = option(
+    publish_tf: bool = setting(
         False, 'broadcast map_frame -> odom_frame, smoothed (needs base_frame and tf2_ros)'
     )
-    odom_frame: str = option('odom', 'frame of the odometry, for publish_tf')
-    use_odometry: bool = option(
+    odom_frame: str = setting('odom', 'frame of the odometry, for publish_tf')
+    use_odometry: bool = setting(
         False, 'compare poses with the Odometry of base_frame that comes on the topic odom'
     )
-    max_rate_hz: float = option(
+    max_rate_hz: float = setting(
         0.0,
         'work on no more pictures than this, the newest each time, and on those that ~/localize'
         ' asks for, and leave the processor to others; 0: on as many as there is time for [1/s]',
@@ -54,11 +54,11 @@ class LocalizerNodeConfig(Checked):
         high=1000.0,
         read_only=False,
     )
-    path_poses: int = option(1000, 'so many of the latest poses make ~/path', low=1, high=100_000)
-    rectified: bool = option(
+    path_poses: int = setting(1000, 'so many of the latest poses make ~/path', low=1, high=100_000)
+    rectified: bool = setting(
         False, 'the pictures are rectified (image_rect): take P of camera_info and no distortion'
     )
-    camera_info_timeout_s: float = option(
+    camera_info_timeout_s: float = setting(
         1.0, 'a picture waits this long for the first camera_info [s]', low=0.0, high=60.0
     )
 
@@ -66,7 +66,7 @@ class LocalizerNodeConfig(Checked):
         """Refuse settings that contradict each other."""
         super().__post_init__()
         if self.mounting:
-            mounting_from_text(self.mounting)
+            parse_extrinsics(self.mounting)
             if not self.base_frame:
                 raise ConfigError('mounting is set but base_frame is not: name it, base_link say')
         if self.publish_tf and not self.base_frame:
@@ -79,36 +79,36 @@ class LocalizerNodeConfig(Checked):
         if not self.map_frame:
             raise ConfigError('map_frame is empty: name the frame of the poses, map say')
         if self.map_from_nerf:
-            placement_from_text(self.map_from_nerf)
+            parse_map_from_nerf(self.map_from_nerf)
 
 
 @dataclass(frozen=True)
-class LoopCloserNodeConfig(Checked):
+class LoopCloserNodeConfig(ValidatedConfig):
     """What the loop closer needs beside the settings of the graph."""
 
-    map_frame: str = option('map', 'frame of the poses of the localizer')
-    odom_frame: str = option('odom', 'frame of the odometry')
-    base_frame: str = option(
+    map_frame: str = setting('map', 'frame of the poses of the localizer')
+    odom_frame: str = setting('odom', 'frame of the odometry')
+    base_frame: str = setting(
         'base_link', 'frame that odometry and poses are of; set it in the localizer too'
     )
-    odometry_source: str = option(
+    odometry_source: str = setting(
         'topic',
         'topic: Odometry on odom; tf: odom_frame -> base_frame (needs tf2_ros)',
         choices=('topic', 'tf'),
     )
-    tf_lookup_hz: float = option(
+    tf_lookup_hz: float = setting(
         50.0, 'how often TF is asked, with odometry_source tf [1/s]', low=1.0, high=1000.0
     )
-    reliability: str = option(
+    reliability: str = setting(
         'best_effort',
         'QoS of the subscription to the odometry',
         choices=('best_effort', 'reliable'),
     )
-    publish_tf: bool = option(
+    publish_tf: bool = setting(
         False,
         'broadcast map_frame -> odom_frame, smoothed (needs tf2_ros); the localizer must not',
     )
-    path_period_s: float = option(
+    path_period_s: float = setting(
         1.0, 'the corrected path is published no more often than this [s]', low=0.0, high=3600.0
     )
 
@@ -122,15 +122,15 @@ class LoopCloserNodeConfig(Checked):
 
 
 @dataclass(frozen=True)
-class BuilderNodeConfig(Checked):
+class BuilderNodeConfig(ValidatedConfig):
     """What the builder node builds at once; without a bag it waits for goals of its action."""
 
-    bag: str = option('', 'rosbag2 folder to build from at once; empty: wait for goals')
-    map: str = option('', 'map folder to write, with bag')
-    field: str = option('voxel', 'kind of radiance field, with bag')
-    device: str = option('auto', 'where to compute, with bag', choices=DEVICES)
-    config: str = option('', 'YAML file of build settings, with bag; empty: the defaults')
-    overwrite: bool = option(False, 'replace a map that is there already, with bag')
+    bag: str = setting('', 'rosbag2 folder to build from at once; empty: wait for goals')
+    map: str = setting('', 'map folder to write, with bag')
+    field: str = setting('voxel', 'kind of radiance field, with bag')
+    device: str = setting('auto', 'where to compute, with bag', choices=DEVICES)
+    config: str = setting('', 'YAML file of build settings, with bag; empty: the defaults')
+    overwrite: bool = setting(False, 'replace a map that is there already, with bag')
 
     def __post_init__(self) -> None:
         """Refuse a bag without a map and the other way round."""
@@ -141,26 +141,26 @@ class BuilderNodeConfig(Checked):
 
 
 @dataclass(frozen=True)
-class PlayerConfig(Checked):
+class PlayerConfig(ValidatedConfig):
     """How a bag is played."""
 
-    bag: str = option('', 'rosbag2 folder (mcap or sqlite3) to play')
-    topics: str = option('', 'play only these topics, separated by blanks; empty: all')
-    rate: float = option(1.0, 'speed, 1 is as recorded', low=0.001, high=1000.0)
-    loop: bool = option(False, 'start again at the end, until interrupted')
-    clock: bool = option(False, 'publish /clock with the time of the bag (for use_sim_time)')
-    wait_for: int = option(
+    bag: str = setting('', 'rosbag2 folder (mcap or sqlite3) to play')
+    topics: str = setting('', 'play only these topics, separated by blanks; empty: all')
+    rate: float = setting(1.0, 'speed, 1 is as recorded', low=0.001, high=1000.0)
+    loop: bool = setting(False, 'start again at the end, until interrupted')
+    clock: bool = setting(False, 'publish /clock with the time of the bag (for use_sim_time)')
+    wait_for: int = setting(
         1, 'wait until the pictures have this many subscribers', low=0, high=1000
     )
-    wait_timeout_s: float = option(
+    wait_timeout_s: float = setting(
         60.0, 'give up when they are not there after this long [s]', low=0.0
     )
-    lockstep_topic: str = option(
+    lockstep_topic: str = setting(
         '',
         'topic of LocalizerStatus, of the localizer or of a judge who repeats what it has heard:'
         ' send the next picture when one was answered; ignores rate',
     )
-    lockstep_timeout_s: float = option(
+    lockstep_timeout_s: float = setting(
         20.0, 'warn and go on when a picture is not answered for this long [s]', low=0.01
     )
 

@@ -23,35 +23,37 @@ from nerf_reversal_ros.core.errors import NerfReversalError
 
 DONE, USER_ERROR, MISUSE = 0, 1, 2
 
-STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
 """For timers that run whether or not use_sim_time is set and somebody publishes /clock."""
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Of a topic: who comes late gets the last message."""
-RECENT = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LAST_TEN_QOS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Of a topic: who comes late, or is discovered late, gets the last ten, if it asks for them."""
 
-QUIET_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
+NO_EVENT_CALLBACKS = PublisherEventCallbacks(use_default_callbacks=False)
 """Of a publisher that is destroyed while the node spins: rclpy's executor could fail on an event
 of it, and would call nothing of its group any more."""
 
-_END_WITHIN_S = 1.2
+_EXIT_TIMEOUT_S = 1.2
 
 
-class Finished(Exception):  # noqa: N818  (it is none)
+class NodeFinished(Exception):  # noqa: N818  (it is none)
     """Raised by a callback of a node when it has done what it was started for."""
 
     def __init__(self, status: int = DONE) -> None:
         self.status = status
 
 
-def once(node: Node, callback: Callable[[], None], group: CallbackGroup | None = None) -> None:
+def call_once(
+    node: Node, callback: Callable[[], None], group: CallbackGroup | None = None
+) -> None:
     """Call ``callback`` in the executor, once, as soon as the node spins."""
 
     def fire() -> None:
         timer.cancel()
         callback()
 
-    timer = node.create_timer(0.0, fire, callback_group=group, clock=STEADY)
+    timer = node.create_timer(0.0, fire, callback_group=group, clock=STEADY_CLOCK)
 
 
 def printable_traceback() -> str:
@@ -59,7 +61,7 @@ def printable_traceback() -> str:
     return traceback.format_exc().encode(errors='backslashreplace').decode()
 
 
-def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
+def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     """
     Run a node until it is finished or a signal comes.
 
@@ -93,7 +95,7 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
             executor = MultiThreadedExecutor(num_threads=6)
             executor.add_node(node)
             # The executor notices that a callback has raised at the next event: let there be one.
-            node.create_timer(0.2, lambda: None, clock=STEADY)
+            node.create_timer(0.2, lambda: None, clock=STEADY_CLOCK)
             while True:
                 try:
                     executor.spin()
@@ -105,7 +107,7 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
             _ignore_signals()
     except (KeyboardInterrupt, ExternalShutdownException):
         status = node.interrupted_status if node else DONE
-    except Finished as finished:
+    except NodeFinished as finished:
         status = finished.status
     except NerfReversalError as error:
         get_logger(node.get_name() if node else 'nerf_reversal_ros').fatal(str(error))
@@ -118,7 +120,7 @@ def run(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
             status = node.interrupted_status if node else DONE
     _ignore_signals()  # again, for a signal may have interrupted that
     # A computation in native code cannot be interrupted: whatever still runs is left behind.
-    _exit_after(_END_WITHIN_S, status)
+    _exit_after(_EXIT_TIMEOUT_S, status)
     if node is not None and not node.close():
         _exit_after(0.0, status).join()
     if executor is not None:

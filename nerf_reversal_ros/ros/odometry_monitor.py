@@ -9,15 +9,15 @@ import numpy as np
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from nerf_reversal_ros.core.config import OdometryConfig
-from nerf_reversal_ros.core.geometry import Array, pose_from_quaternion
+from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
 
-FAR_M = 1e6
+MAX_POSITION_M = 1e6
 """No odometry leads farther from its origin."""
 
 
-class Odometer:
+class OdometryMonitor:
     """
     Lets the odometry confirm or contradict outcomes; see `OdometryCheck`.
 
@@ -47,13 +47,13 @@ class Odometer:
         pose = odom_from_base(message, self._base_frame, self._log)
         if pose is not None:
             with self._lock:
-                self._check.hear(nanoseconds(message.header.stamp), pose)
+                self._check.hear(stamp_to_ns(message.header.stamp), pose)
 
-    def judge(self, outcome: Outcome, stamp: Time, base_from_camera: Array) -> Outcome:
+    def judge(self, outcome: Outcome, stamp: Time, base_from_camera: FloatArray) -> Outcome:
         """Return the outcome for a picture of that stamp, confirmed, contradicted or as it is."""
         config = self._config()
         with self._lock:
-            judged = self._check.judge(outcome, nanoseconds(stamp), base_from_camera, config)
+            judged = self._check.judge(outcome, stamp_to_ns(stamp), base_from_camera, config)
         if judged is outcome and isinstance(outcome, PoseEstimate):
             self._log.warning(
                 f'no odometry within {config.odometry_tolerance_s:g} s of a picture, so that it is'
@@ -68,7 +68,7 @@ class Odometer:
             self._check.forget()
 
 
-def odom_from_base(message: Odometry, base_frame: str, logger: RcutilsLogger) -> Array | None:
+def odom_from_base(message: Odometry, base_frame: str, logger: RcutilsLogger) -> FloatArray | None:
     """Return the pose (4, 4) that a message tells; None, with a warning, if it is of no use."""
     p, q = message.pose.pose.position, message.pose.pose.orientation
     numbers = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
@@ -81,9 +81,9 @@ def odom_from_base(message: Odometry, base_frame: str, logger: RcutilsLogger) ->
             throttle_duration_sec=10.0,
         )
         return None
-    if not np.all(np.abs(numbers[:3]) < FAR_M) or not 0.5 < length < 2.0:
+    if not np.all(np.abs(numbers[:3]) < MAX_POSITION_M) or not 0.5 < length < 2.0:
         logger.warning(
-            f'the odometry has no pose (NaN, beyond {FAR_M:g} m, or a quaternion of length'
+            f'the odometry has no pose (NaN, beyond {MAX_POSITION_M:g} m, or a quaternion of length'
             f' {length:.3g} instead of 1): it is left out, see to its source',
             throttle_duration_sec=10.0,
         )
@@ -91,6 +91,6 @@ def odom_from_base(message: Odometry, base_frame: str, logger: RcutilsLogger) ->
     return pose_from_quaternion(numbers[:3], numbers[3:])
 
 
-def nanoseconds(stamp: Time) -> int:
+def stamp_to_ns(stamp: Time) -> int:
     """Return a stamp as one number [ns]."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

@@ -20,20 +20,20 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from nerf_reversal_ros.core.config import from_mapping
+from nerf_reversal_ros.core.config import config_from_dict
 from nerf_reversal_ros.core.errors import ConfigError
 
 T = TypeVar('T')
 
-_OF_ROS_ITSELF = ('use_sim_time', 'start_type_description_service')
-_MEANT_FOR_OTHERS = (
+_ROS_PARAMETERS = ('use_sim_time', 'start_type_description_service')
+_WILDCARD_HINT = (
     ' (what a params file has under /** is for all nodes: put this under the name of the node that'
     ' knows it, if there is one)'
 )
-_QOS_OF_ROS_ITSELF = ('qos_overrides./clock', 'qos_overrides./parameter_events')
+_ROS_QOS_PREFIXES = ('qos_overrides./clock', 'qos_overrides./parameter_events')
 
 
-class Parameters:
+class NodeParameters:
     """
     The options of some dataclasses, as parameters of one node.
 
@@ -62,10 +62,12 @@ class Parameters:
         self.changing = threading.RLock()
         """Held while a parameter is set."""
         self._options = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
-        given = _given(node)
-        _refuse_unknown(given, list(self._options), _MEANT_FOR_OTHERS)
+        given = _read_overrides(node)
+        _check_known(given, list(self._options), _WILDCARD_HINT)
         self._configs: dict[type, Any] = {
-            cls: from_mapping(cls, {k: v for k, v in given.items() if k in _names(cls)})
+            cls: config_from_dict(
+                cls, {k: v for k, v in given.items() if k in _setting_names(cls)}
+            )
             for cls in classes
         }
         for name in given:
@@ -99,14 +101,14 @@ class Parameters:
             return self._set(parameters)
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
-        changes = {p.name: p.value for p in parameters if p.name not in _OF_ROS_ITSELF}
+        changes = {p.name: p.value for p in parameters if p.name not in _ROS_PARAMETERS}
         try:
-            _refuse_unknown(changes, list(self._options))
+            _check_known(changes, list(self._options))
             for name in changes:
                 self._refuse_locked(name)
             configs = {
                 cls: dataclasses.replace(
-                    config, **{k: v for k, v in changes.items() if k in _names(cls)}
+                    config, **{k: v for k, v in changes.items() if k in _setting_names(cls)}
                 )
                 for cls, config in self._configs.items()
             }
@@ -129,19 +131,19 @@ class Parameters:
             )
 
 
-def _names(cls: type) -> list[str]:
+def _setting_names(cls: type) -> list[str]:
     return [item.name for item in dataclasses.fields(cls)]
 
 
-def _given(node: Node) -> dict[str, Any]:
+def _read_overrides(node: Node) -> dict[str, Any]:
     return {
         name: node.get_parameter(name).value
         for name in node.get_parameters_by_prefix('')
-        if name not in _OF_ROS_ITSELF and not name.startswith(_QOS_OF_ROS_ITSELF)
+        if name not in _ROS_PARAMETERS and not name.startswith(_ROS_QOS_PREFIXES)
     }
 
 
-def _refuse_unknown(given: Mapping[str, Any], known: list[str], hint: str = '') -> None:
+def _check_known(given: Mapping[str, Any], known: list[str], hint: str = '') -> None:
     for name in given:
         if name.startswith('qos_overrides.'):
             raise ConfigError(f'{name} is not taken: set the parameter reliability instead')
@@ -154,7 +156,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: list[str], hint: str = '') 
 def _descriptor(item: 'dataclasses.Field[Any]', *, changes_unlocked: bool) -> ParameterDescriptor:
     meta = item.metadata
     low, high = meta['low'], meta['high']
-    descriptor = ParameterDescriptor(description=meta['sentence'])
+    descriptor = ParameterDescriptor(description=meta['description'])
     if changes_unlocked and meta['read_only']:
         descriptor.description += ' (may change while the node is unconfigured)'
     else:

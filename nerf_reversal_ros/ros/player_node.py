@@ -14,21 +14,21 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 
-from nerf_reversal_ros.bags.bag_reader import Bag, Raw
+from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.connectivity import LOOK_S
+from nerf_reversal_ros.ros.connectivity import CHECK_PERIOD_S
 from nerf_reversal_ros.ros.node_config import PlayerConfig
-from nerf_reversal_ros.ros.node_runner import DONE, Finished, once, RECENT, run
-from nerf_reversal_ros.ros.odometry_monitor import nanoseconds
-from nerf_reversal_ros.ros.parameters import Parameters
+from nerf_reversal_ros.ros.node_runner import call_once, DONE, LAST_TEN_QOS, NodeFinished, run_node
+from nerf_reversal_ros.ros.odometry_monitor import stamp_to_ns
+from nerf_reversal_ros.ros.parameters import NodeParameters
 
-DISCOVERY_S = 0.5
+DISCOVERY_WAIT_S = 0.5
 TF_LEAD_NS = 500_000_000
 TF_PAUSE_S = 0.001
 """Between transforms in lockstep, lest they overflow the queue of who listens."""
-TF = 'tf2_msgs/msg/TFMessage'
-PICTURES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+TF_TYPE = 'tf2_msgs/msg/TFMessage'
+IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 class PlayerNode(Node):
@@ -45,7 +45,7 @@ class PlayerNode(Node):
 
     def __init__(self) -> None:
         super().__init__('player', automatically_declare_parameters_from_overrides=True)
-        self._config = Parameters(self, PlayerConfig).get(PlayerConfig)
+        self._config = NodeParameters(self, PlayerConfig).get(PlayerConfig)
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
@@ -55,11 +55,11 @@ class PlayerNode(Node):
         self._unanswered = 0
         if topic := self._config.lockstep_topic:
             # Recent ones too: who answers may discover this subscription after its first answer.
-            self.create_subscription(LocalizerStatus, topic, self._on_status, RECENT)
+            self.create_subscription(LocalizerStatus, topic, self._on_status, LAST_TEN_QOS)
         self._bag_clock: Publisher | None = None
         if self._config.clock:
             self._bag_clock = self.create_publisher(Clock, '/clock', 10)
-        once(self, self._play, MutuallyExclusiveCallbackGroup())
+        call_once(self, self._play, MutuallyExclusiveCallbackGroup())
 
     def close(self) -> bool:
         """Stop playing; tell whether it stopped in time."""
@@ -68,15 +68,15 @@ class PlayerNode(Node):
         return self._idle.wait(1.0)
 
     def _on_status(self, status: LocalizerStatus) -> None:
-        if nanoseconds(status.header.stamp) == self._asked_ns:
+        if stamp_to_ns(status.header.stamp) == self._asked_ns:
             self._answered.set()
 
     def _play(self) -> None:
         self._idle.clear()
         try:
-            with Bag(Path(self._config.bag)) as bag:
+            with BagReader(Path(self._config.bag)) as bag:
                 publishers = self._made_publishers(bag)
-                pictures = [name for name in publishers if bag.topics[name] in PICTURES]
+                pictures = [name for name in publishers if bag.topics[name] in IMAGE_TYPES]
                 self._wait_for_others([publishers[name] for name in pictures])
                 sent = self._play_once(bag, publishers, pictures)
                 while self._config.loop and not self._stopping.is_set():
@@ -86,9 +86,9 @@ class PlayerNode(Node):
         if self._unanswered:
             self.get_logger().warning(f'{self._unanswered} pictures were not answered')
         self.get_logger().info(f'played {sent} messages of {self._config.bag}')
-        raise Finished
+        raise NodeFinished
 
-    def _made_publishers(self, bag: Bag) -> dict[str, Publisher]:
+    def _made_publishers(self, bag: BagReader) -> dict[str, Publisher]:
         """Make a publisher for each topic that is to be played and whose type is installed."""
         wanted = self._config.topics.split() or sorted(bag.topics)
         publishers = {}
@@ -121,13 +121,13 @@ class PlayerNode(Node):
             now_s = time.monotonic()
             if now_s > started_s + timeout_s:
                 raise ConfigError(f'{who} after {timeout_s:g} s: {remedy}')
-            if now_s > told_s + LOOK_S:
+            if now_s > told_s + CHECK_PERIOD_S:
                 told_s = now_s
                 self.get_logger().info(f'waits, for {who}: {remedy}')
             if self._stopping.wait(0.05):
                 return
         # They must have discovered us as well: best effort loses what is sent before.
-        self._stopping.wait(DISCOVERY_S)
+        self._stopping.wait(DISCOVERY_WAIT_S)
 
     def _missing(self, publishers: list[Publisher]) -> tuple[str, str] | None:
         """Return who is not there yet, and what is to be done about it; None: all are there."""
@@ -143,11 +143,13 @@ class PlayerNode(Node):
             )
         return None
 
-    def _play_once(self, bag: Bag, publishers: dict[str, Publisher], pictures: list[str]) -> int:
+    def _play_once(
+        self, bag: BagReader, publishers: dict[str, Publisher], pictures: list[str]
+    ) -> int:
         lockstep, sent, first_ns, started_s = bool(self._config.lockstep_topic), 0, 0, 0.0
         messages = bag.messages(list(publishers))
-        ahead = {name for name in publishers if lockstep and bag.topics[name] == TF}
-        for raw in _ahead(ahead, messages) if ahead else messages:
+        ahead = {name for name in publishers if lockstep and bag.topics[name] == TF_TYPE}
+        for raw in _advance_topics(ahead, messages) if ahead else messages:
             if self._stopping.is_set():
                 break
             publisher = publishers[raw.topic]
@@ -186,9 +188,9 @@ class PlayerNode(Node):
                 return
 
 
-def _ahead(topics: set[str], messages: Iterable[Raw]) -> Iterator[Raw]:
+def _advance_topics(topics: set[str], messages: Iterable[RawMessage]) -> Iterator[RawMessage]:
     """Let some topics, of TF, go `TF_LEAD_NS` ahead of all else."""
-    held: deque[Raw] = deque()
+    held: deque[RawMessage] = deque()
     for raw in messages:
         if raw.topic in topics:
             yield raw
@@ -201,4 +203,4 @@ def _ahead(topics: set[str], messages: Iterable[Raw]) -> Iterator[Raw]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node."""
-    return run(PlayerNode, args)
+    return run_node(PlayerNode, args)

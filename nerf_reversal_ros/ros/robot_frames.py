@@ -8,25 +8,30 @@ import time
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
-from nerf_reversal_ros.ros.conversions import mounting_from_text
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
+from nerf_reversal_ros.ros.conversions import parse_extrinsics
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
-from nerf_reversal_ros.ros.odometry_monitor import nanoseconds
-from nerf_reversal_ros.ros.tf_io import Broadcast, FrameError, LATEST, Transforms
+from nerf_reversal_ros.ros.odometry_monitor import stamp_to_ns
+from nerf_reversal_ros.ros.tf_io import (
+    LATEST,
+    MapFromOdomBroadcaster,
+    TfListener,
+    TransformUnavailable,
+)
 
-MAX_WAITING = 30
+MAX_PENDING_POSES = 30
 """So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
-MOUNTING_S = 0.5
+EXTRINSICS_WAIT_S = 0.5
 """So long a picture waits for TF to have the mounting of its time."""
-NO_MOUNTING = (
+NO_EXTRINSICS_REMEDY = (
     'publish it, on /tf_static if it never moves, see to the clocks of camera and TF, or set the'
     ' parameter mounting'
 )
-NO_ODOMETRY = 'publish the odometry on TF or set publish_tf to false'
+NO_ODOMETRY_REMEDY = 'publish the odometry on TF or set publish_tf to false'
 
 
-class Frames:
+class RobotFrames:
     """
     Where the camera is mounted, and map -> odom for TF; TF only as far as settings ask for it.
 
@@ -49,23 +54,23 @@ class Frames:
         self,
         node: Node,
         config: LocalizerNodeConfig,
-        smoothing: Callable[[], SmoothingConfig] = SmoothingConfig,
+        smoothing: Callable[[], TfSmoothingConfig] = TfSmoothingConfig,
     ) -> None:
         self._node, self._config, self._smoothing = node, config, smoothing
-        self._mounting = mounting_from_text(config.mounting) if config.mounting else None
-        self._transforms: Transforms | None = None
-        self._broadcast: Broadcast | None = None
-        self._waiting: deque[tuple[int, Array]] = deque(maxlen=MAX_WAITING)
+        self._mounting = parse_extrinsics(config.mounting) if config.mounting else None
+        self._transforms: TfListener | None = None
+        self._broadcast: MapFromOdomBroadcaster | None = None
+        self._waiting: deque[tuple[int, FloatArray]] = deque(maxlen=MAX_PENDING_POSES)
         self._lock = threading.Lock()
         if config.publish_tf:
-            self._transforms = Transforms(
+            self._transforms = TfListener(
                 node, 'publish_tf', 'set publish_tf to false', self._follow
             )
         elif config.base_frame and self._mounting is None:
             needed_by = f'base_frame {config.base_frame}'
-            self._transforms = Transforms(node, needed_by, 'set the parameter mounting')
+            self._transforms = TfListener(node, needed_by, 'set the parameter mounting')
 
-    def base_from_camera(self, header: Header) -> Array | None:
+    def base_from_camera(self, header: Header) -> FloatArray | None:
         """
         Return where the camera was mounted, (4, 4), or None when its own pose is wanted.
 
@@ -81,12 +86,12 @@ class Frames:
             return self._mounting
         assert self._transforms is not None
         base, camera = self._config.base_frame, self._config.camera_frame or header.frame_id
-        stamp_ns = nanoseconds(header.stamp) or LATEST
-        give_up_s = time.monotonic() + MOUNTING_S
+        stamp_ns = stamp_to_ns(header.stamp) or LATEST
+        give_up_s = time.monotonic() + EXTRINSICS_WAIT_S
         while True:
             try:
-                return self._transforms.lookup(base, camera, stamp_ns, NO_MOUNTING)[1]
-            except FrameError:
+                return self._transforms.lookup(base, camera, stamp_ns, NO_EXTRINSICS_REMEDY)[1]
+            except TransformUnavailable:
                 if time.monotonic() > give_up_s:
                     raise
             time.sleep(0.01)
@@ -96,7 +101,9 @@ class Frames:
         self.forget()
         if self._config.publish_tf:
             map_frame, odom_frame = self._config.map_frame, self._config.odom_frame
-            self._broadcast = Broadcast(self._node, map_frame, odom_frame, self._smoothing)
+            self._broadcast = MapFromOdomBroadcaster(
+                self._node, map_frame, odom_frame, self._smoothing
+            )
 
     def stop(self) -> None:
         """Broadcast nothing any more."""
@@ -105,7 +112,7 @@ class Frames:
         if broadcast is not None:
             broadcast.close()
 
-    def broadcast(self, header: Header, map_from_base: Array) -> None:
+    def broadcast(self, header: Header, map_from_base: FloatArray) -> None:
         """
         Let map -> odom follow a base that was at ``map_from_base`` at the stamp of ``header``.
 
@@ -114,13 +121,13 @@ class Frames:
         with self._lock:
             if self._broadcast is None:
                 return
-            if len(self._waiting) == MAX_WAITING:
+            if len(self._waiting) == MAX_PENDING_POSES:
                 odom, base = self._config.odom_frame, self._config.base_frame
                 self._warn(
-                    f'TF has no {odom} <- {base} as late as the last {MAX_WAITING} poses:'
-                    f' {NO_ODOMETRY}'
+                    f'TF has no {odom} <- {base} as late as the last {MAX_PENDING_POSES} poses:'
+                    f' {NO_ODOMETRY_REMEDY}'
                 )
-            self._waiting.append((nanoseconds(header.stamp), map_from_base))
+            self._waiting.append((stamp_to_ns(header.stamp), map_from_base))
         self._follow()
 
     def forget(self) -> None:
@@ -144,15 +151,15 @@ class Frames:
         odom, base = self._config.odom_frame, self._config.base_frame
         with self._lock:
             try:
-                latest_ns, _ = transforms.lookup(odom, base, LATEST, NO_ODOMETRY)
-            except FrameError as error:
+                latest_ns, _ = transforms.lookup(odom, base, LATEST, NO_ODOMETRY_REMEDY)
+            except TransformUnavailable as error:
                 self._warn(str(error))
                 return
             while self._waiting and (latest_ns == 0 or self._waiting[0][0] <= latest_ns):
                 stamp_ns, map_from_base = self._waiting.popleft()
                 try:
-                    _, odom_from_base = transforms.lookup(odom, base, stamp_ns, NO_ODOMETRY)
-                except FrameError as error:
+                    _, odom_from_base = transforms.lookup(odom, base, stamp_ns, NO_ODOMETRY_REMEDY)
+                except TransformUnavailable as error:
                     self._warn(str(error))
                 else:
                     broadcast.follow(stamp_ns, map_from_base, odom_from_base)

@@ -10,25 +10,25 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.core.errors import NerfReversalError
-from nerf_reversal_ros.ros.image_localizer import Answer, Answering
-from nerf_reversal_ros.ros.input_subscriptions import Watching
+from nerf_reversal_ros.ros.image_localizer import ImageLocalizer, LocalizationResult
+from nerf_reversal_ros.ros.input_subscriptions import InputSubscriptions
 from nerf_reversal_ros.ros.node_runner import printable_traceback
 from nerf_reversal_ros.srv import LoadMap, Localize
 
-WAIT_FOR_PICTURE_S = 5.0
+DEFAULT_IMAGE_TIMEOUT_S = 5.0
 """How long ~/localize waits for a picture when the request does not say."""
-LONGEST_WAIT_S = 60.0
+MAX_IMAGE_TIMEOUT_S = 60.0
 """How long it may be told to wait."""
 
 NOT_CONFIGURED = 'the localizer is not configured: configure it, or wait until its map is loaded'
 
 
-class Served(Protocol):
+class LocalizerServicesTarget(Protocol):
     """What the services ask of the localizer node."""
 
-    answering: Answering | None
+    answering: ImageLocalizer | None
     """None unless configured."""
-    watching: Watching | None
+    watching: InputSubscriptions | None
     """None unless active."""
 
     def load(self, map_dir: Path) -> None:
@@ -38,10 +38,10 @@ class Served(Protocol):
         """Forget the waiting picture, all counts, and what the odometry is compared with."""
 
 
-class Services:
+class LocalizerServices:
     """Makes ~/load_map, ~/localize and ~/reset on ``node``, which is also ``served``."""
 
-    def __init__(self, node: Node, served: Served) -> None:
+    def __init__(self, node: Node, served: LocalizerServicesTarget) -> None:
         self._served, self._log = served, node.get_logger()
         # They may take long and wait for pictures: each in a group that nothing else is in.
         for kind, name, callback in (
@@ -79,17 +79,17 @@ class Services:
         elif len(request.image.data) > 0:
             latest = watching.camera_infos.latest if watching else None
             given = request.camera_info if any(request.camera_info.k) else latest
-            _fill(response, answering.answer(request.image, given))
+            _fill_response(response, answering.answer(request.image, given))
         elif watching is None:
             response.reason = 'the localizer is not active: activate it, or send a picture along'
-        elif not 0 <= request.timeout_s <= LONGEST_WAIT_S:
+        elif not 0 <= request.timeout_s <= MAX_IMAGE_TIMEOUT_S:
             response.reason = (
-                f'timeout_s is {request.timeout_s:g}: give 0 to {LONGEST_WAIT_S:g} seconds'
+                f'timeout_s is {request.timeout_s:g}: give 0 to {MAX_IMAGE_TIMEOUT_S:g} seconds'
             )
         else:
-            timeout_s = request.timeout_s or WAIT_FOR_PICTURE_S
+            timeout_s = request.timeout_s or DEFAULT_IMAGE_TIMEOUT_S
             try:
-                _fill(response, watching.next_answer().result(timeout_s))
+                _fill_response(response, watching.next_answer().result(timeout_s))
             except LateError:
                 response.reason = f'no picture came on {watching.topic} within {timeout_s:g} s'
             except CancelledError:
@@ -102,7 +102,7 @@ class Services:
         return response
 
 
-def _fill(response: Localize.Response, answer: Answer) -> None:
+def _fill_response(response: Localize.Response, answer: LocalizationResult) -> None:
     status = answer.status
     response.accepted, response.reason = status.accepted, status.reason
     response.detail = status.detail

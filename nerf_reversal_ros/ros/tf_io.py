@@ -14,24 +14,24 @@ from rclpy.time import Time as AnyTime
 from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.odometry.map_from_odom import MapFromOdom, SmoothingConfig
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.odometry.map_from_odom import MapFromOdomFilter, TfSmoothingConfig
 from nerf_reversal_ros.ros.conversions import matrix_from_transform, transform_from_matrix
 from nerf_reversal_ros.ros.node_config import LoopCloserNodeConfig
-from nerf_reversal_ros.ros.node_runner import STEADY
-from nerf_reversal_ros.ros.odometry_monitor import nanoseconds
+from nerf_reversal_ros.ros.node_runner import STEADY_CLOCK
+from nerf_reversal_ros.ros.odometry_monitor import stamp_to_ns
 
 LATEST = 0
 """As a stamp: the latest time at which a transform is known."""
-BACK_NS = 1_000_000_000
+TIME_RESET_NS = 1_000_000_000
 """When the stamps of a frame go back by more than this, a bag was started again."""
 
 
-class FrameError(NerfReversalError):
+class TransformUnavailable(NerfReversalError):
     """A transform between two frames is not known, or not yet."""
 
 
-class Transforms:
+class TfListener:
     """
     What is said on /tf and /tf_static. tf2_ros is imported only when one of these is made.
 
@@ -53,12 +53,14 @@ class Transforms:
     def __init__(
         self, node: Node, needed_by: str, remedy: str, heard: Callable[[], None] = lambda: None
     ) -> None:
-        self._tf2_ros = _tf2_ros(needed_by, remedy)
+        self._tf2_ros = _import_tf2_ros(needed_by, remedy)
         self._buffer = self._tf2_ros.Buffer()
-        told = _Told(self._buffer, heard)
+        told = _BufferProxy(self._buffer, heard)
         self._listener = self._tf2_ros.TransformListener(told, node)
 
-    def lookup(self, target: str, source: str, stamp_ns: int, remedy: str) -> tuple[int, Array]:
+    def lookup(
+        self, target: str, source: str, stamp_ns: int, remedy: str
+    ) -> tuple[int, FloatArray]:
         """
         Return the stamp [ns], and target_from_source (4, 4), at a time [ns] or the `LATEST`.
 
@@ -74,15 +76,15 @@ class Transforms:
             found = self._buffer.lookup_transform(target, source, when)
         except self._tf2_ros.TransformException as error:
             known = f'TF does not know {target} <- {source} ({error}): {remedy}'
-            raise FrameError(known) from error
-        return nanoseconds(found.header.stamp), matrix_from_transform(found.transform)
+            raise TransformUnavailable(known) from error
+        return stamp_to_ns(found.header.stamp), matrix_from_transform(found.transform)
 
     def close(self) -> None:
         """Stop listening."""
         self._listener.unregister()
 
 
-class _Told:
+class _BufferProxy:
     """
     What the listener of tf2_ros takes for a buffer: passes all on to a real one.
 
@@ -97,8 +99,8 @@ class _Told:
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
         """Take one of /tf."""
-        frame, stamp_ns = transform.child_frame_id, nanoseconds(transform.header.stamp)
-        if stamp_ns < self._latest_ns.get(frame, stamp_ns) - BACK_NS:
+        frame, stamp_ns = transform.child_frame_id, stamp_to_ns(transform.header.stamp)
+        if stamp_ns < self._latest_ns.get(frame, stamp_ns) - TIME_RESET_NS:
             self._buffer.clear()  # but for what is static
             self._latest_ns.clear()
         self._latest_ns[frame] = stamp_ns
@@ -130,19 +132,19 @@ class TfOdometry:
     """
 
     def __init__(
-        self, node: Node, config: LoopCloserNodeConfig, hear: Callable[[Time, Array], None]
+        self, node: Node, config: LoopCloserNodeConfig, hear: Callable[[Time, FloatArray], None]
     ) -> None:
         self._node, self._config, self._hear = node, config, hear
-        self._transforms = Transforms(node, 'odometry_source tf', 'set odometry_source to topic')
+        self._transforms = TfListener(node, 'odometry_source tf', 'set odometry_source to topic')
         self._heard_ns = -1
-        self._timer = node.create_timer(1.0 / config.tf_lookup_hz, self._ask, clock=STEADY)
+        self._timer = node.create_timer(1.0 / config.tf_lookup_hz, self._ask, clock=STEADY_CLOCK)
 
     def _ask(self) -> None:
         odom, base = self._config.odom_frame, self._config.base_frame
         remedy = 'publish the odometry on TF or set odometry_source to topic'
         try:
             stamp_ns, odom_from_base = self._transforms.lookup(odom, base, LATEST, remedy)
-        except FrameError as error:
+        except TransformUnavailable as error:
             self._node.get_logger().warning(str(error), throttle_duration_sec=10.0)
             return
         if stamp_ns != self._heard_ns:
@@ -155,9 +157,9 @@ class TfOdometry:
         self._transforms.close()
 
 
-class Broadcast:
+class MapFromOdomBroadcaster:
     """
-    map -> odom on /tf, which follows poses as `SmoothingConfig` says. May be used by any thread.
+    map -> odom on /tf, which follows poses as `TfSmoothingConfig` says. May be used by any thread.
 
     Parameters
     ----------
@@ -179,13 +181,13 @@ class Broadcast:
         node: Node,
         map_frame: str,
         odom_frame: str,
-        smoothing: Callable[[], SmoothingConfig],
+        smoothing: Callable[[], TfSmoothingConfig],
     ) -> None:
-        tf2_ros = _tf2_ros('publish_tf', 'set publish_tf to false')
+        tf2_ros = _import_tf2_ros('publish_tf', 'set publish_tf to false')
         self._node, self._smoothing = node, smoothing
         self._map_frame, self._odom_frame = map_frame, odom_frame
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
-        self._map_from_odom = MapFromOdom()
+        self._map_from_odom = MapFromOdomFilter()
         self._lock = threading.Lock()
         self._closed = False
         self._followed = node.get_clock().now()
@@ -194,7 +196,7 @@ class Broadcast:
         group = MutuallyExclusiveCallbackGroup()
         self._timer = node.create_timer(1.0 / rate_hz, self._send, group) if rate_hz else None
 
-    def follow(self, stamp_ns: int, map_from_base: Array, odom_from_base: Array) -> None:
+    def follow(self, stamp_ns: int, map_from_base: FloatArray, odom_from_base: FloatArray) -> None:
         """Take a pose (4, 4), and the odometry (4, 4) of the same time [ns]."""
         with self._lock:
             before = self._map_from_odom.present
@@ -239,7 +241,7 @@ class Broadcast:
             self._broadcaster.sendTransform(message)
 
 
-def _tf2_ros(needed_by: str, remedy: str) -> Any:
+def _import_tf2_ros(needed_by: str, remedy: str) -> Any:
     try:
         import tf2_ros
     except ImportError as error:

@@ -17,14 +17,14 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from nerf_reversal_ros.core.geometry import Array, pose, transform
+from nerf_reversal_ros.core.geometry import FloatArray, make_pose, transform_points
 from nerf_reversal_ros.core.outcome import PoseEstimate
-from nerf_reversal_ros.localization.map_placement import placed_surface
+from nerf_reversal_ros.localization.map_placement import transform_surface
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.ros.conversions import pose_message
-from nerf_reversal_ros.ros.image_localizer import Answer, Seen
-from nerf_reversal_ros.ros.node_runner import LATCHED, QUIET_EVENTS
+from nerf_reversal_ros.ros.image_localizer import LocalizationResult, ProcessedImage
+from nerf_reversal_ros.ros.node_runner import LATCHED_QOS, NO_EVENT_CALLBACKS
 
 FRUSTUM_M = 0.25
 """How far the drawn camera looks [m]."""
@@ -32,30 +32,32 @@ SIGMAS = 3.0
 """Half axes of the drawn ellipsoid of the position, in standard deviations."""
 LIFETIME_S = 2
 """So long RViz shows camera and ellipsoid after the last pose."""
-SHOWN_PX, DRAWN_PX = 320, 160
+DEBUG_IMAGE_PX, SURFACE_RENDER_PX = 320, 160
 """Longer sides of each half of the debug image, and of the surface as it is drawn for it."""
 GREEN = ColorRGBA(r=0.1, g=0.8, b=0.2, a=1.0)
 BLUE = ColorRGBA(r=0.2, g=0.4, b=1.0, a=0.5)
 
 
 @dataclass(frozen=True)
-class Shown:
+class MapDisplayData:
     """What is shown of a map."""
 
     manifest: Mapping[str, Any]
     """Of the map folder."""
-    map_from_camera_walked: Array
+    map_from_camera_walked: FloatArray
     """(N, 4, 4) poses of the pictures that the map was built from."""
     surface: Surface
     """Of the room."""
 
-    def placed(self, map_from_nerf: Array) -> 'Shown':
+    def placed(self, map_from_nerf: FloatArray) -> 'MapDisplayData':
         """Return the same in another frame, by a pose (4, 4)."""
         walked = map_from_nerf @ self.map_from_camera_walked
-        return Shown(self.manifest, walked, placed_surface(self.surface, map_from_nerf))
+        return MapDisplayData(
+            self.manifest, walked, transform_surface(self.surface, map_from_nerf)
+        )
 
 
-class Display:
+class Visualizer:
     """
     Publishes what is to be looked at, and nothing that somebody would steer by.
 
@@ -75,16 +77,16 @@ class Display:
         self._markers = publisher(MarkerArray, '~/markers', 10)
         self._debug_image = publisher(Image, '~/debug_image', 1)
         self._poses: deque[PoseStamped] = deque()
-        self._map: Shown | None = None
+        self._map: MapDisplayData | None = None
         self._first_shown = Time()
 
     def _latch(self) -> None:
-        publisher = partial(self._node.create_publisher, event_callbacks=QUIET_EVENTS)
-        self._description = publisher(MapDescription, '~/map_description', LATCHED)
-        self._surface = publisher(PointCloud2, '~/surface', LATCHED)
-        self._walk = publisher(Path, '~/walk', LATCHED)
+        publisher = partial(self._node.create_publisher, event_callbacks=NO_EVENT_CALLBACKS)
+        self._description = publisher(MapDescription, '~/map_description', LATCHED_QOS)
+        self._surface = publisher(PointCloud2, '~/surface', LATCHED_QOS)
+        self._walk = publisher(Path, '~/walk', LATCHED_QOS)
 
-    def show_map(self, shown: Shown, path: str, map_frame: str, poses: int) -> None:
+    def show_map(self, shown: MapDisplayData, path: str, map_frame: str, poses: int) -> None:
         """
         Publish what a map holds, and forget the path in the one before.
 
@@ -104,18 +106,22 @@ class Display:
         ]
         self._walk.publish(Path(header=header, poses=walked))
 
-    def show(self, answer: Answer) -> None:
+    def show(self, answer: LocalizationResult) -> None:
         """Publish what came of a picture, as far as anyone listens."""
         if answer.poses is not None:
             self._poses.append(answer.poses.pose)
             header = answer.poses.pose.header
-            if _heard(self._path):
+            if _has_subscribers(self._path):
                 self._path.publish(Path(header=header, poses=list(self._poses)))
-            if _heard(self._markers) and answer.seen is not None:
-                self._markers.publish(markers(header, answer.seen))
-        if self._map is not None and answer.seen is not None and _heard(self._debug_image):
-            rgb = beside(answer.seen, self._map.surface)
-            self._debug_image.publish(_image(answer.status.header, rgb))
+            if _has_subscribers(self._markers) and answer.seen is not None:
+                self._markers.publish(pose_markers(header, answer.seen))
+        if (
+            self._map is not None
+            and answer.seen is not None
+            and _has_subscribers(self._debug_image)
+        ):
+            rgb = debug_image(answer.seen, self._map.surface)
+            self._debug_image.publish(_image_message(answer.status.header, rgb))
 
     def reset(self) -> None:
         """Forget the path."""
@@ -130,11 +136,11 @@ class Display:
         self._latch()
 
 
-def _heard(publisher: Any) -> bool:
+def _has_subscribers(publisher: Any) -> bool:
     return bool(publisher.get_subscription_count())
 
 
-def map_description(header: Header, shown: Shown, path: str) -> MapDescription:
+def map_description(header: Header, shown: MapDisplayData, path: str) -> MapDescription:
     """Return what a manifest tells of a map, as a message."""
     facts, metrics = shown.manifest, shown.manifest['metrics']
     corners = np.zeros((2, 3))
@@ -151,8 +157,8 @@ def map_description(header: Header, shown: Shown, path: str) -> MapDescription:
         walked_pictures=len(shown.map_from_camera_walked),
         landmarks=metrics['landmarks'],
         surface_points=len(shown.surface),
-        lowest=_point(corners[0]),
-        highest=_point(corners[1]),
+        lowest=_point_message(corners[0]),
+        highest=_point_message(corners[1]),
         psnr_db=float(np.nan if metrics.get('psnr_db') is None else metrics['psnr_db']),
     )
 
@@ -176,15 +182,17 @@ def point_cloud(header: Header, surface: Surface) -> PointCloud2:
     return message
 
 
-def markers(header: Header, seen: Seen) -> MarkerArray:
+def pose_markers(header: Header, seen: ProcessedImage) -> MarkerArray:
     """Return the camera as a pyramid and the covariance of its position as an ellipsoid."""
     outcome, camera = seen.outcome, seen.camera
     assert isinstance(outcome, PoseEstimate)
     corners = [(0, 0), (camera.width, 0), (camera.width, camera.height), (0, camera.height)]
     rays = np.array([((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0)
                      for u, v in corners])  # fmt: skip
-    edge = [_point(row) for row in transform(outcome.map_from_camera, rays * FRUSTUM_M)]
-    centre = _point(outcome.map_from_camera[:3, 3])
+    edge = [
+        _point_message(row) for row in transform_points(outcome.map_from_camera, rays * FRUSTUM_M)
+    ]
+    centre = _point_message(outcome.map_from_camera[:3, 3])
     lines = [end for corner in edge for end in (centre, corner)]
     lines += [end for at in range(4) for end in (edge[at], edge[(at + 1) % 4])]
     pyramid = Marker(header=header, ns='camera', type=Marker.LINE_LIST, points=lines)
@@ -193,7 +201,7 @@ def markers(header: Header, seen: Seen) -> MarkerArray:
 
     variances, axes = np.linalg.eigh(outcome.covariance[:3, :3])
     axes[:, 2] *= np.sign(np.linalg.det(axes))
-    turned = pose(translation=outcome.map_from_camera[:3, 3])
+    turned = make_pose(translation=outcome.map_from_camera[:3, 3])
     turned[:3, :3] = axes
     widths = 2 * SIGMAS * np.sqrt(np.maximum(variances, 0))
     ellipsoid = Marker(header=header, ns='covariance', type=Marker.SPHERE, color=BLUE)
@@ -204,21 +212,21 @@ def markers(header: Header, seen: Seen) -> MarkerArray:
     return MarkerArray(markers=[pyramid, ellipsoid])
 
 
-def beside(seen: Seen, surface: Surface) -> NDArray[np.uint8]:
+def debug_image(seen: ProcessedImage, surface: Surface) -> NDArray[np.uint8]:
     """
     Return the picture and, right of it, what the map shows where it was thought to be taken.
 
     That is the refined pose, or the regressed one where nothing was refined; without either, the
     right half stays black. A green edge means that the pose was published, a red one that not.
     """
-    camera = seen.camera.shrunk_to(SHOWN_PX)
+    camera = seen.camera.shrunk_to(DEBUG_IMAGE_PX)
     size = (camera.width, camera.height)
     left = cv2.resize(seen.rgb, size, interpolation=cv2.INTER_AREA)
     right = np.zeros_like(left)
     told = seen.outcome.diagnostics
     at = told.regressed if told.refined is None else told.refined
     if at is not None:
-        drawn = surface.render(at, seen.camera.shrunk_to(DRAWN_PX)).rgb
+        drawn = surface.render(at, seen.camera.shrunk_to(SURFACE_RENDER_PX)).rgb
         right = cv2.resize(drawn, size, interpolation=cv2.INTER_NEAREST)
     accepted = isinstance(seen.outcome, PoseEstimate)
     both: NDArray[np.uint8] = np.hstack([left, right]).astype(np.uint8)
@@ -227,12 +235,12 @@ def beside(seen: Seen, surface: Surface) -> NDArray[np.uint8]:
     return both
 
 
-def _image(header: Header, rgb: NDArray[np.uint8]) -> Image:
+def _image_message(header: Header, rgb: NDArray[np.uint8]) -> Image:
     message = Image(header=header, height=rgb.shape[0], width=rgb.shape[1], encoding='rgb8')
     message.step = 3 * rgb.shape[1]
     message.data.frombytes(rgb.tobytes())
     return message
 
 
-def _point(xyz: Array) -> Point:
+def _point_message(xyz: FloatArray) -> Point:
     return Point(x=float(xyz[0]), y=float(xyz[1]), z=float(xyz[2]))

@@ -11,31 +11,31 @@ from numpy.typing import NDArray
 import torch
 
 from nerf_reversal_ros.capture.capture import Capture
-from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
-from nerf_reversal_ros.capture.held_out import held_out_frames
+from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
+from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import remove, replace_text
-from nerf_reversal_ros.core.progress import ProgressCallback, silent
-from nerf_reversal_ros.core.sampling import evenly
+from nerf_reversal_ros.core.files import atomic_write_text, remove
+from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
-from nerf_reversal_ros.regressor.image_codec import Compression, Pca
+from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca
 from nerf_reversal_ros.regressor.image_codec_training import (
-    fit_compression,
-    refuse_too_many_components,
+    check_component_count,
+    fit_codec,
 )
-from nerf_reversal_ros.regressor.training import real_views
-from nerf_reversal_ros.study.plan import Row, StudyPlan
+from nerf_reversal_ros.regressor.training import views_from_frames
+from nerf_reversal_ros.study.plan import Experiment, StudyPlan
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
-STRETCH_SHARE = 0.15
+HELD_OUT_FRACTION = 0.15
 """Share of the walk, one stretch, that only judges; the leaking split judges by as many frames."""
-MARGIN = 0.025
+MARGIN_FRACTION = 0.025
 """Share of the walk on both sides of it that no network learns from."""
 MIN_FRAMES = 10
-CODE_VIEWS = 3000
+MAX_CODEC_VIEWS = 3000
 """A code is learned from at most so many of a row's pictures: more cost memory."""
 
 
@@ -69,8 +69,8 @@ def split_frames(count: int, seed: int) -> Split:
         raise BuildError(
             f'a walk of {count} frames is too short for a study: record {MIN_FRAMES} at least'
         )
-    stretch = np.flatnonzero(held_out_frames(count, STRETCH_SHARE))
-    margin, places = round(MARGIN * count), np.arange(count)
+    stretch = np.flatnonzero(held_out_mask(count, HELD_OUT_FRACTION))
+    margin, places = round(MARGIN_FRACTION * count), np.arange(count)
     near = (places >= stretch[0] - margin) & (places <= stretch[-1] + margin)
     rest = np.flatnonzero(~near)
     leaking = np.sort(np.random.default_rng(seed).choice(rest, len(stretch), replace=False))
@@ -78,7 +78,7 @@ def split_frames(count: int, seed: int) -> Split:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class StudyImages:
     """Pictures to learn from, and real ones to judge by; all of one camera."""
 
     camera: Camera
@@ -90,7 +90,7 @@ class Pictures:
     """How many drawn poses gave no view, by reason."""
 
 
-class Material:
+class StudyData:
     """Field, views and codes that rows share; each made when it is first needed."""
 
     def __init__(
@@ -100,25 +100,25 @@ class Material:
         config: BuildConfig,
         plan: StudyPlan,
         device: torch.device,
-        progress: ProgressCallback = silent,
+        progress: ProgressCallback = no_progress,
     ) -> None:
         self.capture, self.work_dir, self.config, self.plan = capture, work_dir, config, plan
         self.device, self.progress = device, progress
         self.split = split_frames(len(capture), config.seed)
-        self._codes: dict[tuple[Any, ...], Compression] = {}
+        self._codes: dict[tuple[Any, ...], ImageCodec] = {}
         for row in plan.rows():
             if row.compression != 'none':
                 camera = self.camera(row)
-                known = min(self.picture_count(row), CODE_VIEWS)
+                known = min(self.picture_count(row), MAX_CODEC_VIEWS)
                 values = 3 * camera.width * camera.height
-                refuse_too_many_components(config.regressor.components, known, values)
+                check_component_count(config.regressor.components, known, values)
 
-    def camera(self, row: Row) -> Camera:
+    def camera(self, row: Experiment) -> Camera:
         """Return the camera of a row's pictures."""
         width = self.plan.full_width if row.full_size else self.plan.width
         return self.capture.camera.shrunk_to(width)
 
-    def picture_count(self, row: Row) -> int:
+    def picture_count(self, row: Experiment) -> int:
         """Return how many pictures a row learns from: no more real ones than views."""
         return row.views + min(row.views, len(self.split.learned))
 
@@ -127,13 +127,13 @@ class Material:
         """The field, trained without the stretch or read from the folder."""
         path, told = self.work_dir / 'field.safetensors', self.work_dir / 'field.json'
         if not told.exists():
-            training = np.flatnonzero(~held_out_frames(len(self.capture), STRETCH_SHARE))
-            correction = calibrate_depth(self.capture, training, self.progress)
+            training = np.flatnonzero(~held_out_mask(len(self.capture), HELD_OUT_FRACTION))
+            correction = estimate_depth_correction(self.capture, training, self.progress)
             files = self.work_dir / 'field'
             files.mkdir(exist_ok=True)
             field, report = train_voxel_field(
                 self.capture.with_depth(correction),
-                replace(self.config.field, validation_share=STRETCH_SHARE),
+                replace(self.config.field, validation_share=HELD_OUT_FRACTION),
                 device=self.device,
                 seed=self.config.seed,
                 work_dir=files,
@@ -141,7 +141,7 @@ class Material:
             )
             field.save(path)
             figures = {name: kept for name, kept in report.items() if not isinstance(kept, list)}
-            replace_text(told, json.dumps(figures))
+            atomic_write_text(told, json.dumps(figures))
             remove(files)
         return VoxelField.load(path, self.device)
 
@@ -150,7 +150,7 @@ class Material:
         figures: dict[str, Any] = json.loads((self.work_dir / 'field.json').read_text('utf-8'))
         return figures
 
-    def pictures(self, row: Row) -> Pictures:
+    def pictures(self, row: Experiment) -> StudyImages:
         """Render or read what a row learns from and is judged on."""
         camera = self.camera(row)
         kind = f'views_{camera.width}x{camera.height}{"" if row.filtered else "_unfiltered"}'
@@ -164,26 +164,26 @@ class Material:
             reject=row.filtered,
             progress=self.progress,
         )
-        learned = self.split.learned[evenly(len(self.split.learned), row.views)]
+        learned = self.split.learned[evenly_spaced_indices(len(self.split.learned), row.views)]
         chosen = np.unique(np.concatenate([learned, self.split.stretch, self.split.leaking]))
         wanted = set(chosen.tolist())
         frames = (frame for number, frame in enumerate(self.capture) if number in wanted)
-        real = real_views(frames, camera)
+        real = views_from_frames(frames, camera)
         known, stretch, leaking = (
             real.part(np.searchsorted(chosen, which))
             for which in (learned, self.split.stretch, self.split.leaking)
         )
-        lessons = _joined(views.part(slice(row.views)), known)
-        return Pictures(camera, lessons, stretch, leaking, views.rejected)
+        lessons = _concatenate_views(views.part(slice(row.views)), known)
+        return StudyImages(camera, lessons, stretch, leaking, views.rejected)
 
-    def code(self, row: Row, learned: Views) -> Compression:
+    def code(self, row: Experiment, learned: Views) -> ImageCodec:
         """Learn the code of a row's pictures, once for all rows that learn from the same."""
         if row.compression == 'none':
-            return blank_code(self.camera(row), 0, self.device)
+            return identity_codec(self.camera(row), 0, self.device)
         key = (row.compression, row.views, row.filtered, row.full_size)
         if key not in self._codes:
-            some = evenly(len(learned), CODE_VIEWS)
-            self._codes[key] = fit_compression(
+            some = evenly_spaced_indices(len(learned), MAX_CODEC_VIEWS)
+            self._codes[key] = fit_codec(
                 [learned.part(some)],
                 self.code_config(row),
                 device=self.device,
@@ -192,21 +192,21 @@ class Material:
             )
         return self._codes[key]
 
-    def code_config(self, row: Row) -> RegressorConfig:
+    def code_config(self, row: Experiment) -> RegressorConfig:
         """Return the settings with a row's compression."""
         return replace(
             self.config.regressor, compression=row.compression, network_sees='reconstruction'
         )
 
 
-def blank_code(camera: Camera, components: int, device: torch.device) -> Pca:
+def identity_codec(camera: Camera, components: int, device: torch.device) -> Pca:
     """Return a PCA that knows nothing; without components it only standardizes pictures."""
     mean = torch.zeros(3 * camera.height * camera.width, device=device)
     one = mean.new_ones(components)
     return Pca(mean, one, one, mean.expand(components, -1))
 
 
-def _joined(views: Views, real: Views) -> Views:
+def _concatenate_views(views: Views, real: Views) -> Views:
     """Put views and real pictures one after the other, without depth."""
     return Views(
         np.concatenate([views.rgb, real.rgb]),

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from nerf_reversal_ros.baselines.original_networks import Kind, LONGER_SIDE_PX
+from nerf_reversal_ros.baselines.original_networks import LONGER_SIDE_PX, NetworkKind
 from nerf_reversal_ros.core.errors import ConfigError
 
-SEES = {
+NETWORK_INPUTS = {
     'raw': ('none', 'none'),
     'PCA reconstruction': ('pca', 'reconstruction'),
     'PCA components': ('pca', 'components'),
@@ -16,16 +16,16 @@ SEES = {
 """What a network may see: the names of compression and of what is seen of it elsewhere."""
 FULL_SIZE_PX = 960
 """Longer side of the seed's larger pictures."""
-SMALLEST_PX = 32
+MIN_SIDE_PX = 32
 """Three max-poolings leave something of pictures of this size."""
 
 
-class Row(NamedTuple):
+class Experiment(NamedTuple):
     """One network to train."""
 
-    network: Kind
+    network: NetworkKind
     sees: str
-    """One of `SEES`."""
+    """One of `NETWORK_INPUTS`."""
     views: int
     filtered: bool = True
     """Whether views that could mislead were rejected."""
@@ -34,12 +34,12 @@ class Row(NamedTuple):
     @property
     def compression(self) -> str:
         """Tell the code of pictures, as `RegressorConfig.compression` does."""
-        return SEES[self.sees][0]
+        return NETWORK_INPUTS[self.sees][0]
 
     @property
     def network_sees(self) -> str:
         """Tell what the network sees of the code, as `PoseRegressor.network_sees` does."""
-        return SEES[self.sees][1]
+        return NETWORK_INPUTS[self.sees][1]
 
     @property
     def name(self) -> str:
@@ -74,35 +74,35 @@ class StudyPlan:
                 f' epochs {self.epochs}'
             )
         narrowest = min(self.width, self.full_width)
-        if narrowest < SMALLEST_PX:
+        if narrowest < MIN_SIDE_PX:
             raise ConfigError(
-                f'width {narrowest} is too small for three max-poolings: take {SMALLEST_PX} px at'
+                f'width {narrowest} is too small for three max-poolings: take {MIN_SIDE_PX} px at'
                 ' least'
             )
         if not self.rows():
             names = '; '.join(row.name for row in replace(self, only=()).rows())
             raise ConfigError(f'only {",".join(self.only)} leaves no row of: {names}')
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Experiment]:
         """List what is to be trained."""
         counts = sorted(set(self.views))
         middle = counts[len(counts) // 2]
         rows = [
-            *(Row('cnn', 'PCA reconstruction', count) for count in counts),
-            Row('mlp', 'PCA reconstruction', middle),
-            Row('cnn', 'raw', middle),
-            Row('mlp', 'raw', middle),
-            Row('mlp', 'PCA components', middle),
-            Row('cnn', 'VAE reconstruction', middle),
-            Row('mlp', 'VAE latents', middle),
-            Row('cnn', 'PCA reconstruction', middle, filtered=False),
-            Row('cnn', 'raw', self.full_views),
-            Row('cnn', 'raw', self.full_views, full_size=True),
+            *(Experiment('cnn', 'PCA reconstruction', count) for count in counts),
+            Experiment('mlp', 'PCA reconstruction', middle),
+            Experiment('cnn', 'raw', middle),
+            Experiment('mlp', 'raw', middle),
+            Experiment('mlp', 'PCA components', middle),
+            Experiment('cnn', 'VAE reconstruction', middle),
+            Experiment('mlp', 'VAE latents', middle),
+            Experiment('cnn', 'PCA reconstruction', middle, filtered=False),
+            Experiment('cnn', 'raw', self.full_views),
+            Experiment('cnn', 'raw', self.full_views, full_size=True),
         ]
         chosen = [row for row in rows if any(text in row.name for text in self.only or ('',))]
         return list(dict.fromkeys(chosen))
 
-    def most_views(self, row: Row) -> int:
+    def most_views(self, row: Experiment) -> int:
         """Return how many views are rendered for all rows of this one's size and filter."""
         return max(
             other.views

@@ -7,18 +7,23 @@ from typing import Any
 from matplotlib.ticker import LogLocator
 import numpy as np
 
-from nerf_reversal_ros.evaluation.html_page import figure, note, page, Section
-from nerf_reversal_ros.evaluation.html_page import table as html_table
+from nerf_reversal_ros.evaluation.html_page import (
+    html_figure,
+    html_note,
+    html_page,
+    html_table,
+    ReportSection,
+)
 from nerf_reversal_ros.evaluation.report_plots import (
     BLUE,
-    drawn,
     ORANGE,
-    plain_numbers,
+    plain_ticks,
     retained_variance,
+    svg_figure,
 )
-from nerf_reversal_ros.study.table import best, compression_table, table, verdicts
+from nerf_reversal_ros.study.table import best_row_text, codec_table, conclusions, results_table
 
-SEED_NOTE = (
+ORIGINAL_NOTE = (
     'The seed project: 14,000 views in one flat, split at random, PCA of 150 components (88 % of'
     ' the variance), 200 epochs, a field of some 18 dB. Its 0.1 is in units of its own scene, ours'
     ' in metres, and the rooms differ: its lines are no rivals, but what is compared in kind.'
@@ -45,44 +50,46 @@ def study_html(result: dict[str, Any], *, command: str) -> str:
     """
     rows = result['rows']
     sections = [
-        Section(
-            'figures', 'In figures', html_table(table(result)) + note(list(_small_print(result)))
+        ReportSection(
+            'figures',
+            'In figures',
+            html_table(results_table(result)) + html_note(list(_table_notes(result))),
         ),
-        Section(
+        ReportSection(
             'verdicts',
             'What they show',
-            ''.join(f'<p>{html.escape(said)}</p>' for said in verdicts(result)),
+            ''.join(f'<p>{html.escape(said)}</p>' for said in conclusions(result)),
         ),
-        Section(
+        ReportSection(
             'accuracy',
             'Accuracy by epoch',
-            figure(
+            html_figure(
                 epochs_plot(rows, 'accuracy_0.1m', 100.0, 'within 0.1 m [%]'),
                 'Share of positions within 0.1 m after each epoch: held-out stretch (solid) and'
                 ' LEAKING random split (dashed).',
             ),
         ),
-        Section(
+        ReportSection(
             'loss',
             'Loss by epoch',
-            figure(
+            html_figure(
                 epochs_plot(rows, 'loss', 1.0, 'mean squared error'),
                 'Mean squared error of standardized position and rotation: while training, with'
                 ' dropout (dotted), on the held-out stretch (solid) and on the LEAKING random'
                 ' split (dashed).',
             ),
         ),
-        Section('views', 'More views', _views_section(rows)),
-        Section('codes', 'What a code retains', _codes_section(result)),
-        Section('command', 'How this report was made', f'<pre>{html.escape(command)}</pre>'),
+        ReportSection('views', 'More views', _views_section(rows)),
+        ReportSection('codes', 'What a code retains', _codec_section(result)),
+        ReportSection('command', 'How this report was made', f'<pre>{html.escape(command)}</pre>'),
     ]
-    return page(f"The seed's study on {result['bag']}", best(result), sections)
+    return html_page(f"The seed's study on {result['bag']}", best_row_text(result), sections)
 
 
 def epochs_plot(rows: Sequence[dict[str, Any]], name: str, scale: float, label: str) -> str:
     """Draw a score of all rows by epoch, a panel for each row."""
     lines = -(-len(rows) // COLUMNS)
-    with drawn(9.0, 0.6 + 1.9 * lines) as drawing:
+    with svg_figure(9.0, 0.6 + 1.9 * lines) as drawing:
         panels = drawing.axes(lines, COLUMNS, sharex=True, sharey=True)
         for axes, row in zip(panels, rows, strict=False):
             history = row['history']
@@ -91,7 +98,7 @@ def epochs_plot(rows: Sequence[dict[str, Any]], name: str, scale: float, label: 
                 axes.plot(epochs, history['train_loss'], ':', color='black', label='training')
                 axes.set_yscale('log')
                 axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-                plain_numbers(axes.yaxis)
+                plain_ticks(axes.yaxis)
             for split, style, colour, told in SPLITS:
                 values = [scale * scores[name] for scores in history[split]]
                 axes.plot(epochs, values, style, color=colour, label=told)
@@ -107,7 +114,7 @@ def epochs_plot(rows: Sequence[dict[str, Any]], name: str, scale: float, label: 
 
 def views_plot(alike: Sequence[dict[str, Any]]) -> str:
     """Draw accuracy and median of rows that differ in the number of views."""
-    with drawn(9.0, 3.2) as drawing:
+    with svg_figure(9.0, 3.2) as drawing:
         panels = drawing.axes(1, 2)
         views = [row['views'] for row in alike]
         for split, style, colour, told in SPLITS:
@@ -117,7 +124,7 @@ def views_plot(alike: Sequence[dict[str, Any]]) -> str:
         for axes, label in zip(panels, ('within 0.1 m [%]', 'median error [cm]'), strict=True):
             axes.set(xlabel='views', ylabel=label, xscale='log', ylim=(0, None))
             axes.set_xticks(views)
-            plain_numbers(axes.xaxis)
+            plain_ticks(axes.xaxis)
         panels[0].legend()
     return drawing.svg
 
@@ -135,23 +142,23 @@ def _views_section(rows: Sequence[dict[str, Any]]) -> str:
         'Share of positions within 0.1 m, and median error, by the number of views (CNN on PCA'
         ' reconstructions): held-out stretch (solid), LEAKING random split (dashed).'
     )
-    return figure(views_plot(sorted(alike, key=lambda row: int(row['views']))), said)
+    return html_figure(views_plot(sorted(alike, key=lambda row: int(row['views']))), said)
 
 
-def _codes_section(result: dict[str, Any]) -> str:
+def _codec_section(result: dict[str, Any]) -> str:
     """Show what codes retain; empty if no row has one."""
     coded = [row for row in result['rows'] if 'compression_quality' in row]
     if not coded:
         return ''
-    shown = html_table(compression_table(result))
+    shown = html_table(codec_table(result))
     for row in [row for row in coded if row['compression'] == 'pca'][:1]:
         drawn_share = retained_variance(row['compression_quality']['retained_training'])
         said = f'Variance of the training pictures kept by PCA, {row["views"]} views.'
-        shown += figure(drawn_share, said)
+        shown += html_figure(drawn_share, said)
     return shown
 
 
-def _small_print(result: dict[str, Any]) -> list[str]:
+def _table_notes(result: dict[str, Any]) -> list[str]:
     """Tell what the figures stand on."""
     frames, field, epochs = result['frames'], result['field'], result['plan']['epochs']
     rejected: dict[str, int] = next(
@@ -160,7 +167,7 @@ def _small_print(result: dict[str, Any]) -> list[str]:
     reasons = ', '.join(f'{name}: {count}' for name, count in rejected.items())
     return [
         LEAK_NOTE,
-        SEED_NOTE,
+        ORIGINAL_NOTE,
         f'{result["bag"]}: {frames["learned"]} frames learned from beside the views,'
         f' {frames["stretch"]} real frames of another stretch judged and {frames["leaking"]} of'
         f' the leaking split, {epochs} epochs (the seed: 200), one seed, on {result["device"]}.'

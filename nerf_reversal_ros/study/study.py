@@ -21,12 +21,12 @@ from nerf_reversal_ros.capture.capture import Capture, open_capture
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import remove, replace_text
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
-from nerf_reversal_ros.study.data import Material
+from nerf_reversal_ros.core.files import atomic_write_text, remove
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.study.data import StudyData
 from nerf_reversal_ros.study.estimate import training_estimate, views_estimate
-from nerf_reversal_ros.study.plan import Row, StudyPlan
-from nerf_reversal_ros.study.training import compression_quality, train_row, trivial_answers
+from nerf_reversal_ros.study.plan import Experiment, StudyPlan
+from nerf_reversal_ros.study.training import codec_quality, train_experiment, trivial_baselines
 
 
 def run_study(
@@ -36,7 +36,7 @@ def run_study(
     plan: StudyPlan,
     *,
     device: str = 'auto',
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """
     Train a field and all networks of the plan, and judge them.
@@ -56,7 +56,7 @@ def run_study(
     Returns
     -------
     dict
-        Plain JSON: ``rows`` as `train_row` returns them, each with ``compression_quality`` and
+        Plain JSON: ``rows`` as `train_experiment` returns them, each with ``codec_quality`` and
         ``trivial``, and what they have in common.
 
     Raises
@@ -66,10 +66,10 @@ def run_study(
     """
     where = resolve_device(device)
     capture = open_capture(bag, config.capture, progress=progress)
-    material = Material(capture, work_dir, config, plan, where, progress)
+    material = StudyData(capture, work_dir, config, plan, where, progress)
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        _start_afresh_if_changed(work_dir, capture, config, where)
+        _clear_if_stale(work_dir, capture, config, where)
         results = {row: _result_path(row, material) for row in plan.rows()}
         missing = [row for row, path in results.items() if not path.exists()]
         if missing:
@@ -77,7 +77,7 @@ def run_study(
             progress(Progress('views', 0, len(missing), views_estimate(material, missing)))
         for row in missing:
             results[row].parent.mkdir(exist_ok=True)
-            replace_text(results[row], json.dumps(_result(row, material)))
+            atomic_write_text(results[row], json.dumps(_run_experiment(row, material)))
         rows = [json.loads(path.read_text(encoding='utf-8')) for path in results.values()]
         field = material.field_figures()
     except OSError as error:
@@ -94,7 +94,7 @@ def run_study(
     }
 
 
-def _result_path(row: Row, material: Material) -> Path:
+def _result_path(row: Experiment, material: StudyData) -> Path:
     """Return where a finished row is kept, by all of the plan that it depends on."""
     name = row.name.replace(', ', '_').replace(' ', '-')
     camera = material.camera(row)
@@ -103,11 +103,11 @@ def _result_path(row: Row, material: Material) -> Path:
     return material.work_dir / 'rows' / told
 
 
-def _result(row: Row, material: Material) -> dict[str, Any]:
+def _run_experiment(row: Experiment, material: StudyData) -> dict[str, Any]:
     """Train a row and judge it."""
     pictures = material.pictures(row)
     code = material.code(row, pictures.learned)
-    found = train_row(
+    found = train_experiment(
         row,
         pictures,
         code,
@@ -119,17 +119,17 @@ def _result(row: Row, material: Material) -> dict[str, Any]:
     judged = {'stretch': pictures.stretch, 'leaking': pictures.leaking}
     known = pictures.learned.map_from_camera
     found['trivial'] = {
-        name: trivial_answers(known, views.map_from_camera) for name, views in judged.items()
+        name: trivial_baselines(known, views.map_from_camera) for name, views in judged.items()
     }
     if row.compression != 'none':
         found['compression_quality'] = {
             'retained_training': [round(float(share), 5) for share in code.retained],
-            **{name: compression_quality(code, views) for name, views in judged.items()},
+            **{name: codec_quality(code, views) for name, views in judged.items()},
         }
     return found
 
 
-def _start_afresh_if_changed(
+def _clear_if_stale(
     work_dir: Path, capture: Capture, config: BuildConfig, device: torch.device
 ) -> None:
     """Drop the field and the rows of another walk, other settings or another version."""
@@ -149,4 +149,4 @@ def _start_afresh_if_changed(
         remove(work_dir / name)
     for old in work_dir.glob('views_*'):
         remove(old)
-    replace_text(path, request)
+    atomic_write_text(path, request)

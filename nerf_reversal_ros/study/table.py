@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-SEED = (
+ORIGINAL_RESULTS = (
     ('CNN 192x144', 0.629, 0.151),
     ('CNN 960x720', 0.131, 0.137),
     ('MLP 192x144', 0.0, 0.0),
@@ -22,7 +22,7 @@ HEADER = (
     'median (LEAKING)',
     'took',
 )
-CODES_HEADER = (
+CODEC_HEADER = (
     'code',
     'views',
     'retained of training',
@@ -34,16 +34,23 @@ CODES_HEADER = (
 Cells = tuple[str, ...]
 
 
-def table(result: dict[str, Any]) -> list[Cells]:
+def results_table(result: dict[str, Any]) -> list[Cells]:
     """Return the study's table as texts, its header first, the seed's figures last."""
     rows = result['rows']
     out: list[Cells] = [HEADER]
     for row in rows:
         size = 'x'.join(map(str, row['size']))
         train, took = f'{row["train"]["accuracy_0.1m"]:.1%}', f'{row["seconds"] / 60:.1f} min'
-        judged = _judged(row['stretch']) + _judged(row['leaking'])
+        judged = _format_scores(row['stretch']) + _format_scores(row['leaking'])
         out.append(
-            (f'{row["network"].upper()} {size}', row['sees'], _views(row), train, *judged, took)
+            (
+                f'{row["network"].upper()} {size}',
+                row['sees'],
+                _format_views(row),
+                train,
+                *judged,
+                took,
+            )
         )
     most = max(rows, key=lambda row: (row['filtered'], row['views']))
     for name, told in (
@@ -51,14 +58,24 @@ def table(result: dict[str, Any]) -> list[Cells]:
         ('nearest_pose', 'nearest pose learned from (oracle)'),
     ):
         stretch, leaking = (most['trivial'][split][name] for split in ('stretch', 'leaking'))
-        out.append((told, '', _views(most), '', *_judged(stretch), *_judged(leaking), ''))
-    for name, training, test in SEED:
+        out.append(
+            (
+                told,
+                '',
+                _format_views(most),
+                '',
+                *_format_scores(stretch),
+                *_format_scores(leaking),
+                '',
+            )
+        )
+    for name, training, test in ORIGINAL_RESULTS:
         figures = (f'{training:.1%}', '', '', f'{test:.1%}', '', '')
         out.append((f'the seed: {name}', 'PCA reconstruction', '14000', *figures))
     return out
 
 
-def compression_table(result: dict[str, Any]) -> list[Cells]:
+def codec_table(result: dict[str, Any]) -> list[Cells]:
     """Return what PCA and autoencoder leave of pictures, as texts, the header first."""
     lines: dict[tuple[str, str], Cells] = {}
     for row in result['rows']:
@@ -68,11 +85,11 @@ def compression_table(result: dict[str, Any]) -> list[Cells]:
             for split in ('stretch', 'leaking'):
                 told = quality[split]
                 cells += [f'{told["retained"]:.1%}', f'{told["psnr_db"]:.1f} dB']
-            lines[row['compression'].upper(), _views(row)] = tuple(cells)
-    return [CODES_HEADER, *((*name, *cells) for name, cells in lines.items())]
+            lines[row['compression'].upper(), _format_views(row)] = tuple(cells)
+    return [CODEC_HEADER, *((*name, *cells) for name, cells in lines.items())]
 
 
-def verdicts(result: dict[str, Any]) -> list[str]:
+def conclusions(result: dict[str, Any]) -> list[str]:
     """Say in sentences what the figures show: failures, the leak, and PCA against VAE."""
     rows = result['rows']
     out = []
@@ -111,10 +128,10 @@ def verdicts(result: dict[str, Any]) -> list[str]:
     return out
 
 
-def best(result: dict[str, Any]) -> str:
+def best_row_text(result: dict[str, Any]) -> str:
     """Tell the row that is best on the stretch."""
     row = min(result['rows'], key=lambda row: row['stretch']['median_translation_m'])
-    near, median = _judged(row['stretch'])
+    near, median = _format_scores(row['stretch'])
     return (
         f'Best on the held-out stretch: {row["name"]}, {median} in the median, {near} within 0.1 m'
         ' (seen afterwards: nothing was chosen by it).'
@@ -127,11 +144,11 @@ def markdown(cells: Sequence[Cells]) -> str:
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
-def _views(row: dict[str, Any]) -> str:
+def _format_views(row: dict[str, Any]) -> str:
     return f'{row["views"]}{"" if row["filtered"] else " unfiltered"}'
 
 
-def _judged(scores: dict[str, float]) -> tuple[str, str]:
+def _format_scores(scores: dict[str, float]) -> tuple[str, str]:
     """Return accuracy and medians."""
     metres, degrees = scores['median_translation_m'], scores['median_rotation_deg']
     return f'{scores["accuracy_0.1m"]:.1%}', f'{100 * metres:.1f} cm / {degrees:.1f} deg'

@@ -12,35 +12,35 @@ from nerf_reversal_ros.baselines.baselines import nearest_reference
 from nerf_reversal_ros.baselines.original_networks import (
     LEARNING_RATE,
     LONGER_SIDE_PX,
-    seed_layers,
+    original_layers,
 )
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import mean_pose, pose_errors
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
-from nerf_reversal_ros.core.sampling import evenly
-from nerf_reversal_ros.regressor.image_codec import as_tensors, Compression, exposure
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.regressor.image_codec import channel_statistics, ImageCodec, to_tensors
 from nerf_reversal_ros.regressor.pose_network import rotation_from_6d
 from nerf_reversal_ros.regressor.regressor import network_inputs
-from nerf_reversal_ros.study.data import Pictures
-from nerf_reversal_ros.study.plan import Row
+from nerf_reversal_ros.study.data import StudyImages
+from nerf_reversal_ros.study.plan import Experiment
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
-BATCH, LEAST_BATCH = 32, 8
+BATCH, MIN_BATCH = 32, 8
 """Pictures of a training step, of the seed's small size and at least; how many the seed took was
 not told, and few make more steps of few epochs."""
-NEAR_M = 0.1
+ACCURACY_THRESHOLD_M = 0.1
 """The seed counts positions within 0.1 of its scene's units; here these are metres."""
-MOST_TRAINED_JUDGED = 1000
+MAX_TRAINING_EVAL_IMAGES = 1000
 """The training pictures are judged on at most so many of them."""
 
 
-class Network:
+class StudyNetwork:
     """Layers of the seed that tell position and rotation of standardized pictures."""
 
     def __init__(
         self,
-        row: Row,
-        code: Compression,
+        row: Experiment,
+        code: ImageCodec,
         camera: Camera,
         known: NDArray[np.float64],
         device: torch.device,
@@ -56,18 +56,18 @@ class Network:
         self.row, self.code, self.camera, self.device = row, code, camera, device
         pictures = (3, camera.height, camera.width)
         shape = (len(code.variance),) if row.network_sees == 'components' else pictures
-        self.layers = seed_layers(row.network, shape, 9).to(device)
+        self.layers = original_layers(row.network, shape, 9).to(device)
         positions = known[:, :3, 3]
         self.centre = torch.from_numpy(positions.mean(0)).float().to(device)
         spread_m = np.linalg.norm(positions - positions.mean(0), axis=1).mean()
         self.spread_m = max(float(spread_m), 1e-3)
         larger = max(camera.height, camera.width) / LONGER_SIDE_PX
-        self.batch = int(np.clip(BATCH / larger**2, LEAST_BATCH, BATCH))
+        self.batch = int(np.clip(BATCH / larger**2, MIN_BATCH, BATCH))
 
     @torch.no_grad()
     def inputs(self, views: Views, which: NDArray[np.int64]) -> Tensor:
         """Return what the network sees of some of the views."""
-        rgb, seen = as_tensors(views.rgb[which], views.seen[which], self.device)
+        rgb, seen = to_tensors(views.rgb[which], views.seen[which], self.device)
         pictures = self.code.pictures(rgb, seen)
         codes = self.code.codes(pictures)
         sees = network_inputs(self.row.network_sees, self.code, pictures, codes, self.camera)
@@ -104,10 +104,10 @@ class Network:
         return {'loss': float(torch.cat(losses).mean()), **scores(poses, views.map_from_camera)}
 
 
-def train_row(
-    row: Row,
-    pictures: Pictures,
-    code: Compression,
+def train_experiment(
+    row: Experiment,
+    pictures: StudyImages,
+    code: ImageCodec,
     epochs: int,
     *,
     device: torch.device,
@@ -130,7 +130,7 @@ def train_row(
     with torch.random.fork_rng(devices=[] if device.type == 'cpu' else None):
         torch.manual_seed(seed)
         known = pictures.learned.map_from_camera
-        network = Network(row, code, pictures.camera, known, device)
+        network = StudyNetwork(row, code, pictures.camera, known, device)
         optimizer = torch.optim.Adam(network.layers.parameters(), LEARNING_RATE)
         for epoch in range(epochs):
             network.layers.train()
@@ -142,7 +142,7 @@ def train_row(
             said = history['stretch'][-1]
             note = f'{row.name}: {said["median_translation_m"] * 100:.1f} cm'
             progress(Progress('training', epoch + 1, epochs, note))
-    some = evenly(count, MOST_TRAINED_JUDGED)
+    some = evenly_spaced_indices(count, MAX_TRAINING_EVAL_IMAGES)
     return {
         'name': row.name,
         **row._asdict(),
@@ -163,13 +163,13 @@ def scores(map_from_camera: NDArray[np.float64], true: NDArray[np.float64]) -> d
     """Measure poses (N, 4, 4) against the true ones."""
     errors = pose_errors(map_from_camera, true)
     return {
-        'accuracy_0.1m': float(np.mean(errors.translation <= NEAR_M)),
+        'accuracy_0.1m': float(np.mean(errors.translation <= ACCURACY_THRESHOLD_M)),
         'median_translation_m': float(np.median(errors.translation)),
         'median_rotation_deg': float(np.degrees(np.median(errors.rotation))),
     }
 
 
-def trivial_answers(
+def trivial_baselines(
     known: NDArray[np.float64], true: NDArray[np.float64]
 ) -> dict[str, dict[str, float]]:
     """Measure the mean of the known poses, and the oracle that takes the nearest of them."""
@@ -181,7 +181,7 @@ def trivial_answers(
 
 
 @torch.no_grad()
-def compression_quality(code: Compression, views: Views) -> dict[str, float]:
+def codec_quality(code: ImageCodec, views: Views) -> dict[str, float]:
     """
     Measure what is left of views after they were compressed and rebuilt.
 
@@ -195,12 +195,12 @@ def compression_quality(code: Compression, views: Views) -> dict[str, float]:
     errors = []
     for start in range(0, len(views), BATCH):
         part = slice(start, start + BATCH)
-        rgb, seen = as_tensors(views.rgb[part], views.seen[part], code.mean.device)
+        rgb, seen = to_tensors(views.rgb[part], views.seen[part], code.mean.device)
         pictures = code.pictures(rgb, seen)
         error = code.rebuild(code.codes(pictures)) - pictures
         lost += float(error.square().sum())
         total += float((pictures - code.mean).square().sum())
-        _, contrast = exposure(rgb, seen)
+        _, contrast = channel_statistics(rgb, seen)
         squared = (error.view_as(rgb).square() * contrast * seen).sum((1, 2, 3))
         errors.append(squared / (3 * seen.sum((1, 2, 3)).clamp(min=1.0)))
     psnr_db = -10.0 * torch.cat(errors).clamp(min=1e-10).log10()

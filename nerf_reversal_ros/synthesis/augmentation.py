@@ -9,21 +9,21 @@ from torch import nn, Tensor
 
 from nerf_reversal_ros.core.camera import Camera
 
-Picture = NDArray[np.uint8]
+RgbImage = NDArray[np.uint8]
 
-TURN_DEG, MOVE_M = 3.0, 0.08
+ROTATION_STD_DEG, TRANSLATION_STD_M = 3.0, 0.08
 """Standard deviations of small motions, about and along each axis."""
-NEAR, MOVE_SHARE = 0.1, 0.15
+NEAR_QUANTILE, MAX_MOVE_FRACTION = 0.1, 0.15
 """A camera moves at most by this share of the depth that this share of its pixels lie before."""
-COARSE = 4
+DEPTH_STRIDE = 4
 """Every so many columns and rows are enough to tell what is near."""
-GUESSES = 2
+DEPTH_ITERATIONS = 2
 """How often a depth is guessed before a picture is taken from there."""
-LEAST_DEPTH_M, LEAST_COSINE = 0.05, 0.2
+MIN_DEPTH_M, MIN_COSINE = 0.05, 0.2
 """Limits that keep a guess before the camera."""
 
 
-def varied_appearance(rgb: Picture, rng: np.random.Generator) -> Picture:
+def augment_appearance(rgb: RgbImage, rng: np.random.Generator) -> RgbImage:
     """
     Vary exposure, gamma and white balance of a picture; blur, hide, add noise, compress at times.
 
@@ -54,7 +54,7 @@ def varied_appearance(rgb: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(out, dtype=np.uint8)
 
 
-def moved(
+def warp_by_depth(
     rgb: Tensor, seen: Tensor, depth: Tensor, camera: Camera, camera_from_moved: Tensor
 ) -> tuple[Tensor, Tensor]:
     """
@@ -86,23 +86,23 @@ def moved(
     rays = torch.from_numpy(camera.rays()).to(rgb) @ camera_from_moved[:, None, :3, :3].mT
     shift = camera_from_moved[:, None, None, :3, 3]
     guess = filled.flatten(1).median(1).values[:, None, None]
-    for _ in range(GUESSES):
-        found = _sampled(filled[:, None], _pixels(rays * guess[..., None] + shift, camera))
-        guess = (found[:, 0] - shift[..., 2]) / rays[..., 2].clamp(min=LEAST_COSINE)
-        guess = guess.clamp(min=LEAST_DEPTH_M)
-    pixels = _pixels(rays * guess[..., None] + shift, camera)
+    for _ in range(DEPTH_ITERATIONS):
+        found = _interpolate(filled[:, None], _project(rays * guess[..., None] + shift, camera))
+        guess = (found[:, 0] - shift[..., 2]) / rays[..., 2].clamp(min=MIN_COSINE)
+        guess = guess.clamp(min=MIN_DEPTH_M)
+    pixels = _project(rays * guess[..., None] + shift, camera)
     last = pixels.new_tensor([camera.width - 1, camera.height - 1])
     within = ((pixels > -0.5) & (pixels < last + 0.5)).all(-1)[:, None]
-    return _sampled(rgb, pixels), ((_sampled(seen, pixels) > 0.98) & within).to(seen)
+    return _interpolate(rgb, pixels), ((_interpolate(seen, pixels) > 0.98) & within).to(seen)
 
 
-def _pixels(points: Tensor, camera: Camera) -> Tensor:
+def _project(points: Tensor, camera: Camera) -> Tensor:
     """Project points (..., 3) of the camera frame to columns and rows (..., 2)."""
     focal, middle = points.new_tensor([[camera.fx, camera.fy], [camera.cx, camera.cy]])
-    return points[..., :2] / points[..., 2:].clamp(min=LEAST_DEPTH_M) * focal + middle
+    return points[..., :2] / points[..., 2:].clamp(min=MIN_DEPTH_M) * focal + middle
 
 
-def _sampled(pictures: Tensor, pixels: Tensor) -> Tensor:
+def _interpolate(pictures: Tensor, pixels: Tensor) -> Tensor:
     """Interpolate pictures (N, C, h, w) at columns and rows (N, h, w, 2); borders go on."""
     height, width = pictures.shape[2:]
     last = pixels.new_tensor([width - 1, height - 1])
@@ -111,7 +111,7 @@ def _sampled(pictures: Tensor, pixels: Tensor) -> Tensor:
     )
 
 
-def small_motions(depth: Tensor, rng: np.random.Generator) -> Tensor:
+def sample_motions(depth: Tensor, rng: np.random.Generator) -> Tensor:
     """
     Draw a motion (N, 4, 4) for each of N pictures, small beside what is near in its depth.
 
@@ -121,24 +121,26 @@ def small_motions(depth: Tensor, rng: np.random.Generator) -> Tensor:
         Along the optical axis [m], 0 is unknown; a picture of unknown depth is turned only.
     """
     motions = np.tile(np.eye(4), (len(depth), 1, 1))
-    turns = rng.normal(scale=np.radians(TURN_DEG), size=(len(depth), 3))
+    turns = rng.normal(scale=np.radians(ROTATION_STD_DEG), size=(len(depth), 3))
     motions[:, :3, :3] = Rotation.from_rotvec(turns).as_matrix()
-    shift = rng.normal(scale=MOVE_M, size=(len(depth), 3))
+    shift = rng.normal(scale=TRANSLATION_STD_M, size=(len(depth), 3))
     length = np.linalg.norm(shift, axis=1)
-    most = MOVE_SHARE * _near(depth[:, ::COARSE, ::COARSE].flatten(1)).numpy(force=True)
+    most = MAX_MOVE_FRACTION * _near_depth(
+        depth[:, ::DEPTH_STRIDE, ::DEPTH_STRIDE].flatten(1)
+    ).numpy(force=True)
     motions[:, :3, 3] = shift * np.minimum(1.0, most / length)[:, None]
     return torch.from_numpy(motions).to(depth)
 
 
-def _near(depth: Tensor) -> Tensor:
-    """Tell before which depth the share `NEAR` of those known (N, K) lies, 0 for none: (N,)."""
+def _near_depth(depth: Tensor) -> Tensor:
+    """Tell before which depth the share `NEAR_QUANTILE` of those known (N, K) lies, 0 for none: (N,)."""
     known = (depth > 0.0).sum(1, keepdim=True)
     ordered = torch.where(depth > 0.0, depth, torch.inf).sort(1).values
-    near = ordered.gather(1, (NEAR * known).long())[:, 0]
+    near = ordered.gather(1, (NEAR_QUANTILE * known).long())[:, 0]
     return near.where(known[:, 0] > 0, 0.0)
 
 
-def _tone_curves(rng: np.random.Generator) -> Picture:
+def _tone_curves(rng: np.random.Generator) -> RgbImage:
     """Draw a curve from 256 old to new values for each colour, as a (1, 256, 3) table."""
     gain = np.exp(rng.normal(scale=0.25) + rng.normal(scale=0.08, size=3))
     curve = np.linspace(0.0, 1.0, 256) ** np.exp(rng.normal(scale=0.25))

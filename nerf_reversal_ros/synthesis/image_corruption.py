@@ -7,30 +7,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import Array
+from nerf_reversal_ros.core.geometry import FloatArray
 
 Rgb = NDArray[np.uint8]
 
 
-class Shot(NamedTuple):
+class PosedImage(NamedTuple):
     """A picture, its intrinsics, and where it was taken."""
 
     rgb: Rgb
     """(H, W, 3)."""
     camera: Camera
-    map_from_camera: Array
+    map_from_camera: FloatArray
     """(4, 4)."""
 
 
-def made_hard(shot: Shot, rng: np.random.Generator) -> Shot:
+def corrupt_randomly(shot: PosedImage, rng: np.random.Generator) -> PosedImage:
     """Spoil a picture by one to three of: crop, motion blur, cover, exposure, noise."""
-    ways = (_cropped, _moved, _covered, _exposed, _noisy)
+    ways = (_crop, _motion_blur, _occlude, _change_exposure, _add_noise)
     for number in rng.permutation(len(ways))[: rng.integers(1, 4)]:
         shot = ways[number](shot, rng)
     return shot
 
 
-def mirrored(shot: Shot) -> Shot:
+def make_mirror_negative(shot: PosedImage) -> PosedImage:
     """
     Show another room: this one seen in a mirror, which has the same light, colours and style.
 
@@ -42,10 +42,10 @@ def mirrored(shot: Shot) -> Shot:
         camera.width - 1 - camera.cx, camera.cy,
     )  # fmt: skip
     rgb: Rgb = np.ascontiguousarray(shot.rgb[:, ::-1])
-    return Shot(rgb, turned_round, np.full((4, 4), np.nan))
+    return PosedImage(rgb, turned_round, np.full((4, 4), np.nan))
 
 
-def motion_blurred(rgb: Rgb, length_px: int, direction: float) -> Rgb:
+def motion_blur(rgb: Rgb, length_px: int, direction: float) -> Rgb:
     """Blur along a line of some length [px] and direction [rad]."""
     length_px = max(3, length_px) | 1  # the kernel needs a middle: else the picture moves
     kernel = np.zeros((length_px, length_px), np.float32)
@@ -57,15 +57,15 @@ def motion_blurred(rgb: Rgb, length_px: int, direction: float) -> Rgb:
     return np.asarray(cv2.filter2D(rgb, -1, kernel / kernel.sum()), dtype=np.uint8)
 
 
-def cropped(shot: Shot, top: int, left: int, height: int, width: int) -> Shot:
+def crop(shot: PosedImage, top: int, left: int, height: int, width: int) -> PosedImage:
     """Cut out a part; a crop from the middle is what a longer lens would see."""
     rgb: Rgb = np.ascontiguousarray(shot.rgb[top : top + height, left : left + width])
     old = shot.camera
     camera = Camera(width, height, old.fx, old.fy, old.cx - left, old.cy - top)
-    return Shot(rgb, camera, shot.map_from_camera)
+    return PosedImage(rgb, camera, shot.map_from_camera)
 
 
-def covered(rgb: Rgb, share: float, rng: np.random.Generator) -> Rgb:
+def occlude(rgb: Rgb, share: float, rng: np.random.Generator) -> Rgb:
     """Cover a share of a picture by a rectangle of one colour."""
     height, width = rgb.shape[:2]
     tall = rng.uniform(min(1.0, share * 1.2), min(1.0, share * 2.5))
@@ -76,28 +76,28 @@ def covered(rgb: Rgb, share: float, rng: np.random.Generator) -> Rgb:
     return out
 
 
-def _cropped(shot: Shot, rng: np.random.Generator) -> Shot:
+def _crop(shot: PosedImage, rng: np.random.Generator) -> PosedImage:
     height, width = shot.rgb.shape[:2]
     h, w = (max(16, round(side * rng.uniform(0.3, 0.9))) for side in (height, width))
     h, w = min(h, height), min(w, width)
     top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-    return cropped(shot, int(top), int(left), h, w)
+    return crop(shot, int(top), int(left), h, w)
 
 
-def _moved(shot: Shot, rng: np.random.Generator) -> Shot:
+def _motion_blur(shot: PosedImage, rng: np.random.Generator) -> PosedImage:
     length_px = round(rng.uniform(0.01, 0.06) * max(shot.rgb.shape))
-    return shot._replace(rgb=motion_blurred(shot.rgb, length_px, rng.uniform(0, np.pi)))
+    return shot._replace(rgb=motion_blur(shot.rgb, length_px, rng.uniform(0, np.pi)))
 
 
-def _covered(shot: Shot, rng: np.random.Generator) -> Shot:
-    return shot._replace(rgb=covered(shot.rgb, rng.uniform(0.15, 0.6), rng))
+def _occlude(shot: PosedImage, rng: np.random.Generator) -> PosedImage:
+    return shot._replace(rgb=occlude(shot.rgb, rng.uniform(0.15, 0.6), rng))
 
 
-def _exposed(shot: Shot, rng: np.random.Generator) -> Shot:
+def _change_exposure(shot: PosedImage, rng: np.random.Generator) -> PosedImage:
     factor = np.exp(rng.uniform(np.log(0.15), np.log(2.5)))
     return shot._replace(rgb=np.clip(shot.rgb * factor, 0, 255).astype(np.uint8))
 
 
-def _noisy(shot: Shot, rng: np.random.Generator) -> Shot:
+def _add_noise(shot: PosedImage, rng: np.random.Generator) -> PosedImage:
     noise = rng.normal(scale=rng.uniform(3, 25), size=shot.rgb.shape)
     return shot._replace(rgb=np.clip(shot.rgb + noise, 0, 255).astype(np.uint8))

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import open_array, replace_text, write_rows
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.files import atomic_write_text, open_npy, write_npy_rows
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
-from nerf_reversal_ros.fields.pose_sampling import draw_poses, place_faults
+from nerf_reversal_ros.fields.pose_sampling import find_pose_rejections, sample_poses
 
-REASONS = (
+VIEW_REJECTION_REASONS = (
     'inside matter',
     'behind matter',
     'too close to matter',
@@ -38,7 +38,7 @@ CHUNK = 250
 """Views made from one random sequence, and lost at most when a run is killed."""
 
 RENDER_BATCH = 50
-PREVIEW_SHRINK = 4
+PREVIEW_DOWNSCALE = 4
 """Views are judged on a preview with this much fewer columns and rows: rejecting is cheap."""
 MAX_DRAWS_PER_VIEW = 100
 
@@ -53,10 +53,10 @@ class Views:
     """(N, h, w) where a picture shows something; elsewhere its colours mean nothing."""
     depth: NDArray[np.float16]
     """(N, h, w) metres along the optical axis as the field renders it; 0 is unknown."""
-    map_from_camera: Array
+    map_from_camera: FloatArray
     """(N, 4, 4) poses of the optical camera frame in ``map``."""
     rejected: dict[str, int]
-    """How many drawn poses gave no view, by `REASONS`; empty for real pictures."""
+    """How many drawn poses gave no view, by `VIEW_REJECTION_REASONS`; empty for real pictures."""
 
     def __len__(self) -> int:
         """Return the number of views."""
@@ -69,7 +69,7 @@ class Views:
         )
 
 
-def view_fault(view: Rendering, config: SynthesisConfig) -> str | None:
+def find_view_rejection(view: Rendering, config: SynthesisConfig) -> str | None:
     """Tell why a rendered view cannot be learned from; None where it can."""
     if float(view.opacity.mean()) < config.min_opacity:
         return 'too much unseen'
@@ -79,14 +79,14 @@ def view_fault(view: Rendering, config: SynthesisConfig) -> str | None:
 
 def synthesize_views(
     field: RadianceField,
-    capture_poses: Array,
+    capture_poses: FloatArray,
     camera: Camera,
     config: SynthesisConfig,
     *,
     seed: int,
     work_dir: Path,
     reject: bool = True,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Views:
     """
     Render the views that the regressor learns from, or read those a killed run left.
@@ -114,15 +114,18 @@ def synthesize_views(
     if len(capture_poses) == 0:
         raise BuildError('no walked pose to synthesize views around: the capture is empty')
     chunks = [min(CHUNK, config.views - start) for start in range(0, config.views, CHUNK)]
-    poses, rejected = np.empty((config.views, 4, 4)), Counter({name: 0 for name in REASONS})
+    poses, rejected = (
+        np.empty((config.views, 4, 4)),
+        Counter({name: 0 for name in VIEW_REJECTION_REASONS}),
+    )
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        _start_afresh_if_changed(work_dir, capture_poses, camera, config, seed, reject)
+        _clear_if_stale(work_dir, capture_poses, camera, config, seed, reject)
         shape = (config.views, camera.height, camera.width)
         with (
-            open_array(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
-            open_array(work_dir / 'seen.npy', shape, np.bool_) as seen_file,
-            open_array(work_dir / 'depth.npy', shape, np.float16) as depth_file,
+            open_npy(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
+            open_npy(work_dir / 'seen.npy', shape, np.bool_) as seen_file,
+            open_npy(work_dir / 'depth.npy', shape, np.float16) as depth_file,
         ):
             for number, size in enumerate(chunks):
                 first = number * CHUNK
@@ -130,11 +133,11 @@ def synthesize_views(
                 if not marker.exists():
                     rng = np.random.default_rng([seed, number])
                     chunk = _make_chunk(field, capture_poses, camera, config, rng, size, reject)
-                    write_rows(rgb_file, first, chunk.rgb)
-                    write_rows(seen_file, first, chunk.seen)
-                    write_rows(depth_file, first, chunk.depth)
+                    write_npy_rows(rgb_file, first, chunk.rgb)
+                    write_npy_rows(seen_file, first, chunk.seen)
+                    write_npy_rows(depth_file, first, chunk.depth)
                     made = {'poses': chunk.map_from_camera.tolist(), 'rejected': chunk.rejected}
-                    replace_text(marker, json.dumps(made))
+                    atomic_write_text(marker, json.dumps(made))
                 made = json.loads(marker.read_text(encoding='utf-8'))
                 poses[first : first + size] = made['poses']
                 rejected.update(made['rejected'])
@@ -156,7 +159,7 @@ def synthesize_views(
 
 def _make_chunk(
     field: RadianceField,
-    walked: Array,
+    walked: FloatArray,
     camera: Camera,
     config: SynthesisConfig,
     rng: np.random.Generator,
@@ -164,12 +167,12 @@ def _make_chunk(
     reject: bool,
 ) -> Views:
     if not reject:
-        anywhere = draw_poses(walked, size, config, rng).map_from_camera
-        return _as_views(zip(field.render(anywhere, camera), anywhere, strict=True), {})
-    kept: list[tuple[Rendering, Array]] = []
+        anywhere = sample_poses(walked, size, config, rng).map_from_camera
+        return _stack_views(zip(field.render(anywhere, camera), anywhere, strict=True), {})
+    kept: list[tuple[Rendering, FloatArray]] = []
     rejected: Counter[str] = Counter()
     preview = camera.scaled_to(
-        max(1, camera.width // PREVIEW_SHRINK), max(1, camera.height // PREVIEW_SHRINK)
+        max(1, camera.width // PREVIEW_DOWNSCALE), max(1, camera.height // PREVIEW_DOWNSCALE)
     )
     while len(kept) < size:
         if len(kept) + rejected.total() >= MAX_DRAWS_PER_VIEW * size:
@@ -179,22 +182,22 @@ def _make_chunk(
                 f' synthetic view ({reasons}): lower synthesis.translation_m, rotation_deg,'
                 ' clearance_m or min_opacity, or walk the room more slowly and completely'
             )
-        drawn = draw_poses(walked, size, config, rng)
-        faults = place_faults(field, drawn, config.clearance_m)
+        drawn = sample_poses(walked, size, config, rng)
+        faults = find_pose_rejections(field, drawn, config.clearance_m)
         rejected.update(fault for fault in faults if fault)
         possible = drawn.map_from_camera[[fault is None for fault in faults]]
         for start in range(0, len(possible), RENDER_BATCH):
             batch = possible[start : start + RENDER_BATCH]
-            faults = [view_fault(view, config) for view in field.render(batch, preview)]
+            faults = [find_view_rejection(view, config) for view in field.render(batch, preview)]
             rejected.update(fault for fault in faults if fault)
             usable = batch[[fault is None for fault in faults]][: size - len(kept)]
             kept += zip(field.render(usable, camera), usable, strict=True)
             if len(kept) == size:
                 break
-    return _as_views(kept, dict(rejected))
+    return _stack_views(kept, dict(rejected))
 
 
-def _as_views(kept: Iterable[tuple[Rendering, Array]], rejected: dict[str, int]) -> Views:
+def _stack_views(kept: Iterable[tuple[Rendering, FloatArray]], rejected: dict[str, int]) -> Views:
     views, poses = zip(*kept, strict=True)
     return Views(
         np.stack([view.rgb for view in views]),
@@ -205,9 +208,9 @@ def _as_views(kept: Iterable[tuple[Rendering, Array]], rejected: dict[str, int])
     )
 
 
-def _start_afresh_if_changed(
+def _clear_if_stale(
     work_dir: Path,
-    walked: Array,
+    walked: FloatArray,
     camera: Camera,
     config: SynthesisConfig,
     seed: int,
@@ -228,4 +231,4 @@ def _start_afresh_if_changed(
         return
     for old in (path, *work_dir.glob('chunk_*.json'), *work_dir.glob('*.npy')):
         old.unlink(missing_ok=True)
-    replace_text(path, json.dumps(request))
+    atomic_write_text(path, json.dumps(request))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_room import CAMERA, walk, write_bag
 
-from nerf_reversal_ros.baselines.baselines import BASELINES, Material
+from nerf_reversal_ros.baselines.baselines import BaselineInputs, BASELINES
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
@@ -17,7 +17,7 @@ from nerf_reversal_ros.core.geometry import look_at, pose_errors
 pytest.importorskip('pycolmap', reason='hloc_sift needs pycolmap')
 from nerf_reversal_ros.baselines.hloc_sift import HlocSift
 
-AS_IT_IS = Convention('optical', np.eye(4), 'configured')
+AS_IT_IS = PoseConvention('optical', np.eye(4), 'configured')
 
 
 def opened(bag: Path) -> Capture:
@@ -71,7 +71,7 @@ def test_as_a_baseline_it_keeps_a_map_of_its_own(reference: Capture, peer: HlocS
         def regress(self, rgb: object, camera: object) -> None:
             raise AssertionError('hloc_sift stands on nothing of ours')
 
-    made = BASELINES['hloc_sift'](Material(reference.map_from_camera, Unasked(), reference))
+    made = BASELINES['hloc_sift'](BaselineInputs(reference.map_from_camera, Unasked(), reference))
     frame = reference.frame(2)
     answer = made(frame)
     assert answer is not None

@@ -7,16 +7,16 @@ from scipy.spatial.transform import Rotation
 from small_map import CAMERA
 import torch
 
-from nerf_reversal_ros.baselines.baselines import BASELINES, Material
-from nerf_reversal_ros.baselines.inerf import composite, exponential, Inerf, random_pose
+from nerf_reversal_ros.baselines.baselines import BaselineInputs, BASELINES
+from nerf_reversal_ros.baselines.inerf import INerf, random_pose, render_rays, se3_exp
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.core.geometry import pose, pose_errors
+from nerf_reversal_ros.core.geometry import make_pose, pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.maps.map_store import Map
 
 TRUE = walk(48)[5:45:13]
-OFF = pose(Rotation.from_euler('xyz', (1.0, -1.5, 1.0), degrees=True), (0.03, -0.02, 0.03))
+OFF = make_pose(Rotation.from_euler('xyz', (1.0, -1.5, 1.0), degrees=True), (0.03, -0.02, 0.03))
 """4.7 cm and 2 degrees."""
 
 
@@ -43,7 +43,7 @@ class Prior:
 
 
 def turned(degrees: float, x: float) -> np.ndarray:
-    return pose(Rotation.from_euler('z', degrees, degrees=True), (x, 0, 0))
+    return make_pose(Rotation.from_euler('z', degrees, degrees=True), (x, 0, 0))
 
 
 def errors_of(found: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -52,22 +52,22 @@ def errors_of(found: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_twist_is_a_shift_and_a_turn() -> None:
-    turn = exponential(torch.tensor([0.0, 0, 0, 0, 0, np.pi / 2], dtype=torch.float64)).numpy()
-    assert turn == pytest.approx(pose(Rotation.from_euler('z', 90, degrees=True)))
-    shift = exponential(torch.tensor([1.0, 2, 3, 0, 0, 0], dtype=torch.float64)).numpy()
-    assert shift == pytest.approx(pose(translation=(1, 2, 3)))
+    turn = se3_exp(torch.tensor([0.0, 0, 0, 0, 0, np.pi / 2], dtype=torch.float64)).numpy()
+    assert turn == pytest.approx(make_pose(Rotation.from_euler('z', 90, degrees=True)))
+    shift = se3_exp(torch.tensor([1.0, 2, 3, 0, 0, 0], dtype=torch.float64)).numpy()
+    assert shift == pytest.approx(make_pose(translation=(1, 2, 3)))
 
 
 def test_what_is_descended_on_is_what_the_field_shows(field: VoxelField) -> None:
     rays = torch.from_numpy(CAMERA.rays()[::7, ::7].reshape(-1, 3) @ TRUE[0, :3, :3].T).float()
     origins = torch.from_numpy(TRUE[0, :3, 3] - field.origin_m).float().expand_as(rays)
     shown, _, _ = field.trace(origins, rays)
-    assert composite(field, origins, rays).numpy() == pytest.approx(shown.numpy(), abs=0.03)
+    assert render_rays(field, origins, rays).numpy() == pytest.approx(shown.numpy(), abs=0.03)
 
 
 @pytest.mark.parametrize('exposure', [1.0, 0.6])
 def test_it_descends_to_the_pose_of_the_picture(field: VoxelField, exposure: float) -> None:
-    descent = Inerf(field)
+    descent = INerf(field)
     pictures = [(frame(field, true).rgb * exposure).astype(np.uint8) for true in TRUE]
     found = [
         descent.refine(rgb, CAMERA, true @ OFF, steps=60)
@@ -79,19 +79,19 @@ def test_it_descends_to_the_pose_of_the_picture(field: VoxelField, exposure: flo
 
 
 def test_without_a_step_it_stays_where_it_began(field: VoxelField) -> None:
-    stayed = Inerf(field).refine(frame(field, TRUE[0]).rgb, CAMERA, TRUE[0], steps=0)
+    stayed = INerf(field).refine(frame(field, TRUE[0]).rgb, CAMERA, TRUE[0], steps=0)
     assert stayed == pytest.approx(TRUE[0])
 
 
 def test_a_camera_that_sees_nothing_of_the_field_stays(field: VoxelField) -> None:
-    away = pose(translation=(100, 0, 0)) @ TRUE[0]
-    found = Inerf(field).refine(frame(field, TRUE[0]).rgb, CAMERA, away, steps=3)
+    away = make_pose(translation=(100, 0, 0)) @ TRUE[0]
+    found = INerf(field).refine(frame(field, TRUE[0]).rgb, CAMERA, away, steps=3)
     assert found == pytest.approx(away, abs=0.05)
 
 
 def test_the_prior_is_the_regressor_s_pose(field: VoxelField) -> None:
     true = TRUE[1]
-    locate = BASELINES['inerf_prior'](Material(TRUE, Prior(true @ OFF), field=field))
+    locate = BASELINES['inerf_prior'](BaselineInputs(TRUE, Prior(true @ OFF), field=field))
     found = locate(frame(field, true))
     assert found is not None
     assert pose_errors(found[None], true[None]).translation < 0.015
@@ -109,7 +109,7 @@ def test_a_random_pose_is_in_the_box_of_the_walk_and_turned_like_one_of_it() -> 
 def test_a_random_start_is_the_same_for_the_same_picture_and_another_for_others(
     field: VoxelField,
 ) -> None:
-    locate = BASELINES['inerf_random'](Material(TRUE, Prior(np.eye(4)), field=field))
+    locate = BASELINES['inerf_random'](BaselineInputs(TRUE, Prior(np.eye(4)), field=field))
     once, again, other = (locate(frame(field, TRUE[1], index)) for index in (1, 1, 2))
     assert once is not None and other is not None
     assert np.array_equal(once, again) and not np.allclose(once, other, atol=0.01)
@@ -118,4 +118,4 @@ def test_a_random_start_is_the_same_for_the_same_picture_and_another_for_others(
 
 def test_it_needs_the_field() -> None:
     with pytest.raises(ConfigError, match='inerf_prior needs a map with a voxel field'):
-        BASELINES['inerf_prior'](Material(TRUE, Prior(np.eye(4))))
+        BASELINES['inerf_prior'](BaselineInputs(TRUE, Prior(np.eye(4))))

@@ -8,15 +8,15 @@ import pytest
 from small_room import walk, write_bag
 
 from nerf_reversal_ros.baselines import original_networks
-from nerf_reversal_ros.baselines.original_networks import PATIENCE, SeedNetwork
+from nerf_reversal_ros.baselines.original_networks import OriginalNetwork, PATIENCE
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import mean_pose
 from nerf_reversal_ros.core.progress import Progress
 
-AS_IT_IS = Convention('optical', np.eye(4), 'configured')
+AS_IT_IS = PoseConvention('optical', np.eye(4), 'configured')
 
 
 def recorded(path: Path, poses: np.ndarray) -> Capture:
@@ -53,10 +53,10 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
 
 @pytest.mark.parametrize('kind', ['cnn', 'mlp'])
 def test_positions_are_learned_and_the_rotation_is_the_mean(
-    kind: original_networks.Kind, reference: Capture, others: list[Frame]
+    kind: original_networks.NetworkKind, reference: Capture, others: list[Frame]
 ) -> None:
     heard: list[Progress] = []
-    network = SeedNetwork(reference, kind, epochs=40, progress=heard.append)
+    network = OriginalNetwork(reference, kind, epochs=40, progress=heard.append)
     middle = mean_pose(reference.map_from_camera)
     true = np.stack([frame.map_from_camera[:3, 3] for frame in others])
     found = np.stack([network.locate(frame.rgb, frame.camera) for frame in others])
@@ -69,13 +69,13 @@ def test_positions_are_learned_and_the_rotation_is_the_mean(
 
 
 def test_the_same_walk_gives_the_same_network(reference: Capture, others: list[Frame]) -> None:
-    one, two = (SeedNetwork(reference, 'cnn', epochs=2) for _ in range(2))
+    one, two = (OriginalNetwork(reference, 'cnn', epochs=2) for _ in range(2))
     frame = others[0]
     assert np.array_equal(one.locate(frame.rgb, frame.camera), two.locate(frame.rgb, frame.camera))
 
 
 def test_what_is_kept_is_network_and_pca(reference: Capture) -> None:
-    network = SeedNetwork(reference, 'mlp', epochs=1)
+    network = OriginalNetwork(reference, 'mlp', epochs=1)
     pixels, components = 3 * 64 * 48, 20
     assert network.nbytes > 4 * pixels * (256 + components + 1)
     assert network.nbytes == pytest.approx(4 * pixels * (256 + components + 1), rel=0.05)
@@ -84,4 +84,4 @@ def test_what_is_kept_is_network_and_pca(reference: Capture) -> None:
 def test_some_pictures_are_no_walk(tmp_path: Path) -> None:
     few = recorded(tmp_path / 'few', walk(5))
     with pytest.raises(CaptureError, match='has 5 pictures: seed_cnn needs 16 at least'):
-        SeedNetwork(few, 'cnn')
+        OriginalNetwork(few, 'cnn')

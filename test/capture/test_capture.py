@@ -25,7 +25,7 @@ from nerf_reversal_ros.capture.capture import iter_images, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, RECORD3D_TOPICS
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
-from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL, pose, pose_errors
+from nerf_reversal_ros.core.geometry import inverse, make_pose, OPTICAL_FROM_OPENGL, pose_errors
 
 Z_UP = CaptureConfig(up_axis='z')
 
@@ -229,7 +229,9 @@ def transform(header, child, matrix):
     )
 
 
-BASE_FROM_CAMERA = pose(Rotation.from_euler('xyz', [100, 5, -80], degrees=True), (0.1, 0.2, 0.3))
+BASE_FROM_CAMERA = make_pose(
+    Rotation.from_euler('xyz', [100, 5, -80], degrees=True), (0.1, 0.2, 0.3)
+)
 
 
 def tf_instead_of_poses(topic, item, number):
@@ -603,7 +605,7 @@ def test_without_depth_the_bag_or_the_settings_must_tell_the_convention(tmp_path
 def test_a_y_up_world_with_opengl_axes_becomes_z_up(tmp_path):
     """ARKit: the floor at y = 0."""
     poses = walk(24)
-    y_up_from_z_up = pose(Rotation.from_euler('x', -90, degrees=True))
+    y_up_from_z_up = make_pose(Rotation.from_euler('x', -90, degrees=True))
     said = y_up_from_z_up @ poses @ OPTICAL_FROM_OPENGL
     capture = open_capture(
         write_room_bag(tmp_path / 'bag', poses, world_from_camera=said), CaptureConfig()
@@ -614,7 +616,7 @@ def test_a_y_up_world_with_opengl_axes_becomes_z_up(tmp_path):
 
 def test_the_floor_tells_the_way_up_in_a_tilted_world(tmp_path):
     poses = walk(24)
-    tilt = pose(Rotation.from_euler('xyz', [40, -25, 10], degrees=True), (3.0, 1.0, -2.0))
+    tilt = make_pose(Rotation.from_euler('xyz', [40, -25, 10], degrees=True), (3.0, 1.0, -2.0))
     bag = write_room_bag(tmp_path / 'bag', poses, world_from_camera=tilt @ poses)
     capture = open_capture(bag, CaptureConfig())
     assert capture.convention.up_source == 'floor plane'

@@ -6,7 +6,7 @@ from room_bags import write_room_bag
 from rooms import walk
 
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, open_capture
-from nerf_reversal_ros.capture.depth_calibration import calibrate_depth
+from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 
@@ -20,7 +20,7 @@ def capture(tmp_path_factory) -> Capture:
 
 
 def calibrated(capture):
-    return calibrate_depth(capture, np.arange(len(capture)))
+    return estimate_depth_correction(capture, np.arange(len(capture)))
 
 
 def test_right_depth_is_left_alone(capture):
@@ -45,7 +45,7 @@ def test_what_cannot_be_believed_is_not_applied(capture):
 
 @pytest.mark.parametrize('frames', [0, 1, 2, 4])
 def test_too_little_to_see_gives_no_correction(capture, frames):
-    found = calibrate_depth(capture, np.arange(frames))
+    found = estimate_depth_correction(capture, np.arange(frames))
     assert (found.scale, found.offset_m) == (1.0, 0.0) and found.points < 300
 
 

@@ -4,7 +4,7 @@ from box_room import BoxRoom, walk
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.capture.image_resampling import warp
+from nerf_reversal_ros.capture.image_resampling import resample_to_camera
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError
 
@@ -18,7 +18,7 @@ def photo(camera):
 
 def test_another_focal_length_gives_the_same_picture():
     narrow = Camera(80, 60, 90.0, 90.0, 40.0, 28.0)
-    warped = warp(photo(WIDE), WIDE, narrow)
+    warped = resample_to_camera(photo(WIDE), WIDE, narrow)
     difference = np.abs(warped.rgb.astype(float) - photo(narrow))
     assert warped.seen.all()
     assert difference.mean() < 1.5
@@ -26,14 +26,14 @@ def test_another_focal_length_gives_the_same_picture():
 
 
 def test_what_the_query_does_not_show_is_masked():
-    warped = warp(photo(LONG), LONG, WIDE)
+    warped = resample_to_camera(photo(LONG), LONG, WIDE)
     truth = photo(WIDE).astype(float)
     assert 0.1 < warped.seen.mean() < 0.5
     assert np.abs(warped.rgb.astype(float) - truth)[warped.seen].mean() < 2.0
 
 
 def test_the_same_camera_changes_nothing():
-    warped = warp(photo(WIDE), WIDE, WIDE)
+    warped = resample_to_camera(photo(WIDE), WIDE, WIDE)
     np.testing.assert_array_equal(warped.rgb, photo(WIDE))
     assert warped.seen.all()
 
@@ -41,13 +41,13 @@ def test_the_same_camera_changes_nothing():
 def test_shrinking_averages_instead_of_skipping():
     stripes = np.zeros((120, 160, 3), dtype=np.uint8)
     stripes[:, ::2] = 200
-    warped = warp(stripes, WIDE, WIDE.fitted_to(80))
+    warped = resample_to_camera(stripes, WIDE, WIDE.fitted_to(80))
     assert warped.rgb.min() == warped.rgb.max() == 100
 
 
 def test_a_picture_of_another_size_is_refused_with_both_sizes():
     with pytest.raises(ImageError, match=r'\(120, 100, 3\).*\(120, 160, 3\)'):
-        warp(np.zeros((120, 100, 3), dtype=np.uint8), WIDE, WIDE)
+        resample_to_camera(np.zeros((120, 100, 3), dtype=np.uint8), WIDE, WIDE)
 
 
 def test_the_longer_side_counts_for_upright_pictures_too():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, match
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 
 
 def blobs(places, sigma_px):
@@ -44,23 +44,23 @@ def test_a_flat_picture_has_no_keypoints():
 
 
 def test_the_best_is_taken_when_it_is_clearly_better():
-    assert match(ASKED, looks(0.2, 0.95, 0.3), 0.85).tolist() == [[0, 1]]
-    assert len(match(ASKED, looks(0.2, 0.95, 0.945), 0.85)) == 0
+    assert match_descriptors(ASKED, looks(0.2, 0.95, 0.3), 0.85).tolist() == [[0, 1]]
+    assert len(match_descriptors(ASKED, looks(0.2, 0.95, 0.945), 0.85)) == 0
 
 
 @pytest.mark.parametrize('rivals', [1, 2, 5])
 def test_several_looks_of_one_place_are_no_rivals(rivals):
     descriptors = looks(0.95, *[0.945] * rivals, 0.2)
     places = np.array([[0, 0, 0], *[[0.01, 0, 0]] * rivals, [5, 0, 0]], dtype=np.float64)
-    assert len(match(ASKED, descriptors, 0.85)) == 0
-    assert match(ASKED, descriptors, 0.85, places, 0.05).tolist() == [[0, 0]]
+    assert len(match_descriptors(ASKED, descriptors, 0.85)) == 0
+    assert match_descriptors(ASKED, descriptors, 0.85, places, 0.05).tolist() == [[0, 0]]
 
 
 def test_a_match_is_mutual():
     better = np.concatenate([ASKED, looks(0.9)])
-    assert match(better, looks(0.99, 0.1, 0.1), 0.85).tolist() == [[0, 0]]
+    assert match_descriptors(better, looks(0.99, 0.1, 0.1), 0.85).tolist() == [[0, 0]]
 
 
 def test_next_to_nothing_has_no_matches():
-    assert match(ASKED[:0], looks(0.9, 0.1, 0.1), 0.85).shape == (0, 2)
-    assert match(ASKED, looks(0.9), 0.85).shape == (0, 2)
+    assert match_descriptors(ASKED[:0], looks(0.9, 0.1, 0.1), 0.85).shape == (0, 2)
+    assert match_descriptors(ASKED, looks(0.9), 0.85).shape == (0, 2)

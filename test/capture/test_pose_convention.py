@@ -13,22 +13,22 @@ from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.frame_selection import is_blurred, is_duplicate
 from nerf_reversal_ros.capture.gravity_alignment import (
     AXIS_VECTORS,
-    floor_normal,
-    map_from_world,
-    solve_up,
+    estimate_floor_normal,
+    estimate_gravity_alignment,
+    rotation_to_z_up,
 )
 from nerf_reversal_ros.capture.pose_convention import (
-    AXES,
-    choose_axes,
-    Convention,
-    measure_conventions,
+    POSE_CONVENTIONS,
+    PoseConvention,
+    reprojection_errors,
+    select_convention,
     world_from_camera,
 )
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL, pose
+from nerf_reversal_ros.core.geometry import inverse, make_pose, OPTICAL_FROM_OPENGL
 
 TABLE = {'optical': 0.01, 'opengl': 0.2, 'optical_inverted': 0.3, 'opengl_inverted': np.inf}
 
@@ -47,13 +47,13 @@ def views():
     return [(render_box_room(pose, camera)[1], camera) for pose in walk(24)]
 
 
-@pytest.mark.parametrize('axes', AXES)
+@pytest.mark.parametrize('axes', POSE_CONVENTIONS)
 def test_the_right_convention_has_millimetres_of_error_the_wrong_ones_decimetres(views, axes):
-    errors = measure_conventions(as_written(walk(24), axes), views.__getitem__)
-    wrong = [errors[other] for other in AXES if other != axes]
+    errors = reprojection_errors(as_written(walk(24), axes), views.__getitem__)
+    wrong = [errors[other] for other in POSE_CONVENTIONS if other != axes]
     assert errors[axes] < 0.01
     assert min(wrong) > 0.1
-    assert choose_axes(errors) == axes
+    assert select_convention(errors) == axes
 
 
 def test_noisy_depth_and_poses_do_not_hide_the_right_convention(views):
@@ -64,49 +64,51 @@ def test_noisy_depth_and_poses_do_not_hide_the_right_convention(views):
         for depth, camera in views
     ]
     jitter = [
-        pose(
+        make_pose(
             Rotation.from_rotvec(np.radians(0.5) * rng.standard_normal(3)),
             0.01 * rng.standard_normal(3),
         )
         for _ in views
     ]
-    errors = measure_conventions(walk(24) @ np.stack(jitter), noisy.__getitem__)
-    assert choose_axes(errors) == 'optical'
+    errors = reprojection_errors(walk(24) @ np.stack(jitter), noisy.__getitem__)
+    assert select_convention(errors) == 'optical'
 
 
 def test_the_world_the_poses_are_in_does_not_matter(views):
-    moved = pose(Rotation.from_euler('xyz', [1.0, -2.0, 0.5]), (10.0, -20.0, 3.0)) @ walk(24)
-    there, here = (measure_conventions(p, views.__getitem__) for p in (moved, walk(24)))
+    moved = make_pose(Rotation.from_euler('xyz', [1.0, -2.0, 0.5]), (10.0, -20.0, 3.0)) @ walk(24)
+    there, here = (reprojection_errors(p, views.__getitem__) for p in (moved, walk(24)))
     assert there['optical'] == pytest.approx(here['optical'], abs=1e-6)
     assert there['opengl'] == pytest.approx(here['opengl'], abs=1e-6)
 
 
 def test_every_convention_is_read_back_as_the_same_cameras():
-    for axes in AXES:
+    for axes in POSE_CONVENTIONS:
         assert np.allclose(world_from_camera(as_written(walk(5), axes), axes), walk(5))
 
 
 def test_a_confirmed_convention_needs_no_clear_lead():
     close = {**TABLE, 'opengl': 0.012}
-    assert choose_axes(close, 'opengl') == 'opengl'
+    assert select_convention(close, 'opengl') == 'opengl'
     with pytest.raises(CaptureError, match=r'does not tell .*optical 1.0 cm, opengl 1.2 cm'):
-        choose_axes(close)
+        select_convention(close)
 
 
 def test_a_convention_that_does_not_fit_is_refused_with_the_one_that_does():
     with pytest.raises(CaptureError, match=r'opengl 20.0 cm.*: set pose_convention to optical'):
-        choose_axes(TABLE, 'opengl')
+        select_convention(TABLE, 'opengl')
 
 
 def test_when_none_fits_the_table_is_told_best_first():
-    table = {axes: 0.1 * (4 - i) for i, axes in enumerate(AXES)}
+    table = {axes: 0.1 * (4 - i) for i, axes in enumerate(POSE_CONVENTIONS)}
     with pytest.raises(CaptureError, match=r'any convention .*opengl_inverted 10.0 cm, optic'):
-        choose_axes(table)
+        select_convention(table)
 
 
 def test_a_convention_survives_json():
-    before = Convention('opengl', map_from_world(np.array([0.1, 0.9, 0.2])), 'floor plane', TABLE)
-    after = Convention.from_dict(json.loads(json.dumps(before.as_dict())))
+    before = PoseConvention(
+        'opengl', rotation_to_z_up(np.array([0.1, 0.9, 0.2])), 'floor plane', TABLE
+    )
+    after = PoseConvention.from_dict(json.loads(json.dumps(before.as_dict())))
     assert np.array_equal(after.map_from_world, before.map_from_world)
     assert (after.axes, after.up_source) == (before.axes, before.up_source)
     assert after.depth_error_m == before.depth_error_m
@@ -114,18 +116,18 @@ def test_a_convention_survives_json():
 
 @pytest.mark.parametrize('axis', AXIS_VECTORS)
 def test_the_up_axis_becomes_z_and_the_origin_stays(axis):
-    rotation = map_from_world(np.array(AXIS_VECTORS[axis]))
+    rotation = rotation_to_z_up(np.array(AXIS_VECTORS[axis]))
     assert np.allclose(rotation[:3, :3] @ AXIS_VECTORS[axis], [0, 0, 1])
     assert np.allclose(rotation @ rotation.T, np.eye(4))
     assert np.linalg.det(rotation) == pytest.approx(1.0)
 
 
 def up_source(poses, *, axes='optical', frame='world', up_axis='auto', said='', floor=None):
-    return solve_up(axes, frame, up_axis, said, poses, lambda: floor)[1]
+    return estimate_gravity_alignment(axes, frame, up_axis, said, poses, lambda: floor)[1]
 
 
 def test_the_way_up_comes_from_the_surest_source_that_the_cameras_agree_with():
-    z_up, y_up = walk(8), inverse(map_from_world(np.array([0.0, 1.0, 0.0]))) @ walk(8)
+    z_up, y_up = walk(8), inverse(rotation_to_z_up(np.array([0.0, 1.0, 0.0]))) @ walk(8)
     floor = np.array([0.0, 0.1, 1.0])
     assert up_source(z_up, up_axis='-x') == 'configured: -x is up'
     assert up_source(y_up, said='y') == 'noted in the bag: y is up'
@@ -137,7 +139,9 @@ def test_the_way_up_comes_from_the_surest_source_that_the_cameras_agree_with():
 
 def test_the_floor_is_found_and_not_a_table_or_the_ceiling():
     views = [render_box_room(pose, phone_camera())[1] for pose in walk(12)]
-    normal = floor_normal(walk(12), lambda i: (views[i], phone_camera()), np.random.default_rng(0))
+    normal = estimate_floor_normal(
+        walk(12), lambda i: (views[i], phone_camera()), np.random.default_rng(0)
+    )
     assert np.degrees(np.arccos(normal[2])) < 0.2
 
 
@@ -145,8 +149,8 @@ def test_a_wall_is_no_floor():
     camera = Camera(40, 30, 40.0, 40.0, 19.5, 14.5)
     wall = np.full((30, 40), 2.0, np.float32)
     poses = walk(4)
-    poses[:] = pose(Rotation.from_euler('x', -90, degrees=True))
-    assert floor_normal(poses, lambda _: (wall, camera), np.random.default_rng(0)) is None
+    poses[:] = make_pose(Rotation.from_euler('x', -90, degrees=True))
+    assert estimate_floor_normal(poses, lambda _: (wall, camera), np.random.default_rng(0)) is None
 
 
 # ---- what is pruned
@@ -182,11 +186,11 @@ def test_every_convention_of_a_real_kitchen_is_told_from_the_others(tmp_path):
     capture = open_capture(tmp_path / 'bag', CaptureConfig(), prune=False)
     world = inverse(capture.convention.map_from_world) @ capture.map_from_camera
     views = [(frame.depth, frame.depth_camera) for frame in capture]
-    for axes in AXES:
-        errors = measure_conventions(as_written(world, axes), views.__getitem__, pairs=6)
-        assert choose_axes(errors) == axes
+    for axes in POSE_CONVENTIONS:
+        errors = reprojection_errors(as_written(world, axes), views.__getitem__, pairs=6)
+        assert select_convention(errors) == axes
         assert errors[axes] < 0.04
-        assert min(errors[other] for other in AXES if other != axes) > 0.1
+        assert min(errors[other] for other in POSE_CONVENTIONS if other != axes) > 0.1
 
 
 def test_the_floor_of_a_real_kitchen_agrees_with_the_measured_gravity(tmp_path):

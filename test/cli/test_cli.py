@@ -18,17 +18,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_room import CAMERA, walk, write_bag
 
-from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.cli.common_arguments import query_config
-from nerf_reversal_ros.cli.console import Console
+from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.cli.convert import frame_range
 from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.errors import ConfigError, MapError
-from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.core.outcome import PoseEstimate, Rejected
-from nerf_reversal_ros.core.progress import duration, Progress
+from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
+from nerf_reversal_ros.core.progress import format_duration, Progress
 from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, Map, MapWriter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def write_map(path: Path, more: Mapping[str, object] = {}, **built: object) -> M
             {
                 'camera': CAMERA.as_dict(),
                 'capture_camera': CAMERA.as_dict(),
-                'convention': Convention('opengl', np.eye(4), 'floor plane').as_dict(),
+                'convention': PoseConvention('opengl', np.eye(4), 'floor plane').as_dict(),
                 'capture': {'source': 'walk', 'counts': {'kept': 40, 'blurred': 2}},
                 'built': {'date': '2026-01-01T00:00:00Z', 'device': 'cpu', **built},
                 'metrics': {'psnr_db': 23.456},
@@ -253,7 +253,7 @@ def test_info_of_a_map_tells_what_it_is_and_where_it_comes_from(tmp_path: Path) 
 def test_info_of_a_map_of_a_run_tells_its_field_its_warnings_and_that_it_had_no_bag(
     tmp_path: Path,
 ) -> None:
-    convention = Convention('optical', np.eye(4), 'average camera up', of_bag=False)
+    convention = PoseConvention('optical', np.eye(4), 'average camera up', of_bag=False)
     more = {'warnings': ['warning: lengths are a guess'], 'convention': convention.as_dict()}
     write_map(tmp_path / 'room.map', more, field='nerfstudio:runs/config.yml')
     told = run('info', tmp_path / 'room.map').stdout.splitlines()
@@ -354,7 +354,7 @@ def test_ctrl_c_in_a_callback_that_swallows_it_is_no_traceback() -> None:
 
 
 def test_the_entry_of_a_localized_picture() -> None:
-    turned = pose(Rotation.from_euler('z', 180, degrees=True), (1, 2, 3))
+    turned = make_pose(Rotation.from_euler('z', 180, degrees=True), (1, 2, 3))
     entry = pose_entry(1_700_000_000_123_456_789, PoseEstimate(turned, np.eye(6)))
     assert entry['stamp_ns'] == 1_700_000_000_123_456_789
     assert entry['stamp'] == {'sec': 1_700_000_000, 'nanosec': 123_456_789}
@@ -365,7 +365,7 @@ def test_the_entry_of_a_localized_picture() -> None:
 
 
 def test_the_entry_of_a_rejected_picture_has_the_reason() -> None:
-    entry = pose_entry(5, Rejected('too few inliers', '12 < 30'))
+    entry = pose_entry(5, Rejection('too few inliers', '12 < 30'))
     assert entry['rejected'] == 'too few inliers' and entry['detail'] == '12 < 30'
     assert 'map_from_camera' not in entry
 
@@ -415,7 +415,7 @@ def test_a_map_with_settings_from_elsewhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_a_terminal_progress_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with Console() as console:
+    with ProgressConsole() as console:
         console(Progress('field', 0, 10, 'resuming'))
         console(Progress('field', 5, 10, 'loss 0.2'))
         console(Progress('field', 10, 10, 'loss 0.1'))
@@ -428,7 +428,7 @@ def test_without_a_terminal_progress_is_lines(capsys: pytest.CaptureFixture[str]
 
 
 def test_durations_are_written_for_people() -> None:
-    assert [duration(s) for s in (8, 59.7, 200, 7500)] == [
+    assert [format_duration(s) for s in (8, 59.7, 200, 7500)] == [
         '8 s',
         '1 min 0 s',
         '3 min 20 s',

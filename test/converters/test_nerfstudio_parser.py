@@ -19,7 +19,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import OPTICAL_FROM_OPENGL, pose_errors
-from nerf_reversal_ros.fields.nerfstudio.dependency import without_pickles
+from nerf_reversal_ros.fields.nerfstudio.dependency import pickle_disabled
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
@@ -183,7 +183,7 @@ def test_pickles_are_refused_by_whatever_name_and_only_for_a_while(tmp_path):
     (tmp_path / 'data.pkl').write_bytes(packed)
     np.save(tmp_path / 'data.npy', np.array([Program(ran)], dtype=object))
     torch.save(Program(ran), tmp_path / 'data.pt')
-    with without_pickles():
+    with pickle_disabled():
         for load in (
             lambda: pickle.loads(packed),
             lambda: pickle.load((tmp_path / 'data.pkl').open('rb')),

@@ -10,12 +10,12 @@ from rooms import render_box_room, walk
 
 from nerf_reversal_ros.capture.capture import iter_images, open_capture
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.converters.seven_scenes import COLOUR_FROM_DEPTH, register_depth
+from nerf_reversal_ros.converters.seven_scenes import COLOR_FROM_DEPTH, register_depth
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import (
     inverse,
-    orthonormalized,
+    orthonormalize,
 )
 
 
@@ -25,7 +25,7 @@ def test_depth_and_poses_of_seven_scenes_are_taken_to_the_colour_camera(tmp_path
     convert(source, tmp_path / 'bag', poses=pose_file and source / pose_file)
     capture = open_capture(tmp_path / 'bag', CaptureConfig(up_axis='z'))
     for frame in capture:
-        expected = walk(24)[frame.index] @ inverse(orthonormalized(COLOUR_FROM_DEPTH))
+        expected = walk(24)[frame.index] @ inverse(orthonormalize(COLOR_FROM_DEPTH))
         assert np.allclose(frame.map_from_camera, expected, atol=1e-5)
         truth = render_box_room(expected, SCENES_COLOUR)[1]
         known = frame.depth > 0

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.geometry import pose
+from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.metrics import (
     anees,
-    answer_errors,
-    Answers,
-    answers_of_outcomes,
-    answers_of_poses,
+    compute_metrics,
     error_vectors,
-    metrics_block,
+    json_safe,
+    MethodResults,
     psnr_db,
+    result_errors,
+    results_from_outcomes,
+    results_from_poses,
     sigma_coverage,
-    without_infinities,
 )
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
 
 HERE = np.eye(4)
 ONE_CM_ONE_DEG = np.diag([0.01**2] * 3 + [math.radians(1) ** 2] * 3)
@@ -28,19 +28,19 @@ ONE_CM_ONE_DEG = np.diag([0.01**2] * 3 + [math.radians(1) ** 2] * 3)
 
 def off(metres: float = 0.0, degrees: float = 0.0) -> np.ndarray:
     """Return a pose that far along x, and turned that much about z, from HERE."""
-    return pose(Rotation.from_euler('z', degrees, degrees=True), (metres, 0, 0))
+    return make_pose(Rotation.from_euler('z', degrees, degrees=True), (metres, 0, 0))
 
 
-def answers(*poses: np.ndarray | None) -> Answers:
-    return answers_of_poses([(p, 10.0) for p in poses])
+def answers(*poses: np.ndarray | None) -> MethodResults:
+    return results_from_poses([(p, 10.0) for p in poses])
 
 
-def estimates(*poses: np.ndarray, covariance: np.ndarray = ONE_CM_ONE_DEG) -> Answers:
-    return answers_of_outcomes([PoseEstimate(p, covariance) for p in poses], [1.0] * len(poses))
+def estimates(*poses: np.ndarray, covariance: np.ndarray = ONE_CM_ONE_DEG) -> MethodResults:
+    return results_from_outcomes([PoseEstimate(p, covariance) for p in poses], [1.0] * len(poses))
 
 
 def block(*poses: np.ndarray | None) -> dict:
-    return metrics_block(answers(*poses), np.stack([HERE] * len(poses)))
+    return compute_metrics(answers(*poses), np.stack([HERE] * len(poses)))
 
 
 def test_the_median_is_over_all_pictures() -> None:
@@ -81,24 +81,24 @@ def test_the_worst_is_among_the_published_only() -> None:
 
 def test_rejections_are_counted_by_reason() -> None:
     outcomes: list[Outcome] = [
-        Rejected('too dark or flat'),
+        Rejection('too dark or flat'),
         PoseEstimate(HERE, ONE_CM_ONE_DEG),
-        Rejected('too uncertain'),
-        Rejected('too dark or flat'),
+        Rejection('too uncertain'),
+        Rejection('too dark or flat'),
     ]
-    found = metrics_block(answers_of_outcomes(outcomes, [1, 2, 3, 4]), np.stack([HERE] * 4))
+    found = compute_metrics(results_from_outcomes(outcomes, [1, 2, 3, 4]), np.stack([HERE] * 4))
     assert found['rejected'] == {'too dark or flat': 2, 'too uncertain': 1}
     assert found['published'] == 1
 
 
 def test_latency_has_its_percentiles_and_leaves_out_what_was_not_timed() -> None:
-    timed = answers_of_poses([(HERE, float(k)) for k in range(101)] + [(HERE, math.nan)])
-    found = metrics_block(timed, np.stack([HERE] * 102))
+    timed = results_from_poses([(HERE, float(k)) for k in range(101)] + [(HERE, math.nan)])
+    found = compute_metrics(timed, np.stack([HERE] * 102))
     assert found['latency_ms'] == {'p50': 50.0, 'p95': 95.0, 'p99': 99.0}
 
 
 def test_when_nothing_is_published_every_figure_is_still_valid_json() -> None:
-    found = without_infinities(block(None, None))
+    found = json_safe(block(None, None))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found['published'] == 0
     assert found['rejected'] == {'no answer': 2}
@@ -116,7 +116,7 @@ def test_nothing_but_finite_numbers_is_left_in_nested_values() -> None:
         'f': None,
     }
     clean = {'a': [None, {'b': None}], 'c': None, 'd': 1, 'e': 'x', 'f': None}
-    assert without_infinities(dirty) == clean
+    assert json_safe(dirty) == clean
 
 
 def test_an_error_of_one_sigma_in_one_direction_has_anees_one() -> None:
@@ -128,17 +128,17 @@ def test_an_error_of_one_sigma_in_one_direction_has_anees_one() -> None:
 def test_anees_is_the_mean_over_what_was_published() -> None:
     outcomes: list[Outcome] = [
         PoseEstimate(off(0.01), ONE_CM_ONE_DEG),
-        Rejected('too uncertain'),
+        Rejection('too uncertain'),
         PoseEstimate(off(0.03), ONE_CM_ONE_DEG),
     ]
-    given = answers_of_outcomes(outcomes, [1, 1, 1])
+    given = results_from_outcomes(outcomes, [1, 1, 1])
     assert anees(given, np.stack([HERE] * 3)) == pytest.approx((1 + 9) / 2)
 
 
 def test_anees_of_errors_drawn_from_the_covariance_is_six() -> None:
     rng = np.random.default_rng(0)
     drawn = rng.normal(size=(4000, 6)) * np.sqrt(np.diag(ONE_CM_ONE_DEG))
-    poses = [pose(Rotation.from_rotvec(v[3:]), v[:3]) for v in drawn]
+    poses = [make_pose(Rotation.from_rotvec(v[3:]), v[:3]) for v in drawn]
     truth = np.stack([HERE] * len(poses))
     assert anees(estimates(*poses), truth) == pytest.approx(6.0, rel=0.05)
     coverage = sigma_coverage(estimates(*poses), truth)
@@ -148,8 +148,8 @@ def test_anees_of_errors_drawn_from_the_covariance_is_six() -> None:
 
 
 def test_the_covariance_is_about_the_map_axes_whatever_way_the_camera_looks() -> None:
-    looking = pose(Rotation.from_euler('xyz', [100, 20, 70], degrees=True), (1, 2, 3))
-    turned = pose(Rotation.from_rotvec([0, 0, math.radians(2)])) @ looking
+    looking = make_pose(Rotation.from_euler('xyz', [100, 20, 70], degrees=True), (1, 2, 3))
+    turned = make_pose(Rotation.from_rotvec([0, 0, math.radians(2)])) @ looking
     turned[:3, 3] = looking[:3, 3] + [0.01, 0, 0]
     (error,) = error_vectors(turned[None], looking[None])
     assert error == pytest.approx([0.01, 0, 0, 0, 0, math.radians(2)])
@@ -172,7 +172,7 @@ def test_sigma_coverage_counts_components() -> None:
 
 
 def test_errors_are_in_the_order_of_the_pictures() -> None:
-    errors = answer_errors(answers(off(0.1), None, off(0.2)), np.stack([HERE] * 3))
+    errors = result_errors(answers(off(0.1), None, off(0.2)), np.stack([HERE] * 3))
     assert errors.translation == pytest.approx([0.1, math.inf, 0.2])
 
 

@@ -10,18 +10,18 @@ from small_room import CAMERA, SmallRoom, walk, write_bag
 
 from nerf_reversal_ros.baselines.baselines import Baseline
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import ImageError
-from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejection
 from nerf_reversal_ros.core.progress import Progress
-from nerf_reversal_ros.evaluation.evaluation import evaluate, Evaluation, field_likeness
+from nerf_reversal_ros.evaluation.evaluation import evaluate, Evaluation, rendering_psnr
 from nerf_reversal_ros.fields.base import Rendering
 
 COVARIANCE = np.diag([0.01**2] * 3 + [0.01**2] * 3)
-AS_IT_IS = Convention('optical', np.eye(4), 'configured')
+AS_IT_IS = PoseConvention('optical', np.eye(4), 'configured')
 WALKED = walk(6)
 
 
@@ -42,7 +42,7 @@ class Script:
 
 
 def shifted(true: np.ndarray, metres: float) -> np.ndarray:
-    return pose(translation=(0, 0, metres)) @ true
+    return make_pose(translation=(0, 0, metres)) @ true
 
 
 def outcomes_for(true: np.ndarray) -> list[Outcome | ImageError]:
@@ -57,8 +57,8 @@ def outcomes_for(true: np.ndarray) -> list[Outcome | ImageError]:
     return [
         PoseEstimate(shifted(true[0], 0.01), COVARIANCE, told[0]),
         PoseEstimate(shifted(true[1], 0.03), COVARIANCE, told[1]),
-        Rejected('too few inliers', '12 < 30', told[2]),
-        Rejected('too dark or flat'),
+        Rejection('too few inliers', '12 < 30', told[2]),
+        Rejection('too dark or flat'),
         ImageError('the picture is empty'),
     ]
 
@@ -111,7 +111,9 @@ def test_the_stages_have_the_calibration_of_their_own_covariances(result: Evalua
 
 
 def test_the_truth_is_in_the_frame_of_the_map_that_is_judged(capture: Capture) -> None:
-    turned = Convention('optical', pose(Rotation.from_euler('z', 90, degrees=True)), 'configured')
+    turned = PoseConvention(
+        'optical', make_pose(Rotation.from_euler('z', 90, degrees=True)), 'configured'
+    )
     other = open_capture(capture.source, CaptureConfig(), convention=turned, prune=False)
     script = Script(other, [PoseEstimate(p, COVARIANCE) for p in other.map_from_camera])
     found = evaluate(other, script, WALKED)
@@ -121,7 +123,7 @@ def test_the_truth_is_in_the_frame_of_the_map_that_is_judged(capture: Capture) -
 
 def test_the_oracle_is_the_walked_pose_nearest_to_the_truth(capture: Capture) -> None:
     near = shifted(capture.map_from_camera[2], 0.04)
-    script = Script(capture, [Rejected('too uncertain')] * 5)
+    script = Script(capture, [Rejection('too uncertain')] * 5)
     found = evaluate(capture, script, np.stack([near, shifted(near, 50.0)]))
     oracle = found.metrics['oracle_nearest_reference']
     assert oracle['published'] == 5
@@ -133,7 +135,7 @@ def test_baselines_see_the_same_pictures_and_have_the_same_block(capture: Captur
     def every_other(frame: Frame) -> np.ndarray | None:
         return None if frame.index % 2 else frame.map_from_camera
 
-    script = Script(capture, [Rejected('too uncertain')] * 5)
+    script = Script(capture, [Rejection('too uncertain')] * 5)
     found = evaluate(capture, script, WALKED, baselines={'every_other': Baseline(every_other)})
     baseline = found.metrics['baselines']['every_other']
     assert baseline['rejected'] == {'no answer': 2}
@@ -142,7 +144,7 @@ def test_baselines_see_the_same_pictures_and_have_the_same_block(capture: Captur
 
 
 def test_what_a_map_costs_stands_beside_the_figures_of_each_method(capture: Capture) -> None:
-    script = Script(capture, [Rejected('too uncertain')] * 5)
+    script = Script(capture, [Rejection('too uncertain')] * 5)
     same = Baseline(lambda frame: WALKED[0], position_only=True, costs={'map_mb': 0.1})
     found = evaluate(
         capture, script, WALKED, baselines={'same': same}, map_costs={'map_mb': 33.7}
@@ -161,7 +163,7 @@ def test_a_slow_baseline_is_asked_about_few_pictures_and_judged_on_these(
         asked.append(frame.index)
         return shifted(frame.map_from_camera, 0.01 * (1 + frame.index))
 
-    script = Script(capture, [Rejected('too uncertain')] * 5)
+    script = Script(capture, [Rejection('too uncertain')] * 5)
     found = evaluate(capture, script, WALKED, baselines={'slow': Baseline(slow, most_pictures=3)})
     assert asked == found.asked['slow'].tolist() == [0, 2, 4]
     block = found.metrics['baselines']['slow']
@@ -196,7 +198,7 @@ class Darker(SmallRoom):
 
 
 def test_psnr_does_not_mind_another_exposure_and_plain_psnr_does(capture: Capture) -> None:
-    found = field_likeness(Darker(), capture.frame(0))
+    found = rendering_psnr(Darker(), capture.frame(0))
     assert found.psnr_plain_db < 15 < 25 < found.psnr_db
     assert found.psnr_covered_db == found.psnr_db  # it covers every pixel
 

@@ -11,17 +11,22 @@ from small_room import CAMERA, SmallRoom, walk, write_bag
 
 from nerf_reversal_ros.baselines.baselines import Baseline
 from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
-from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
-from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejected
+from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejection
 from nerf_reversal_ros.evaluation.evaluation import evaluate, Evaluation
 from nerf_reversal_ros.evaluation.report import report_html
-from nerf_reversal_ros.evaluation.summary import number, summary_rows, summary_text, verdict
+from nerf_reversal_ros.evaluation.summary import (
+    format_number,
+    headline,
+    summary_rows,
+    summary_text,
+)
 from nerf_reversal_ros.maps.map_store import Map, MapWriter
 
-AS_IT_IS = Convention('optical', np.eye(4), 'configured')
+AS_IT_IS = PoseConvention('optical', np.eye(4), 'configured')
 WALKED = walk(40)
 TRAINING = {
     'field': {'step': [1, 2, 3], 'loss': [0.3, 0.2, 0.1], 'psnr_db': [18.0, 21.0, 23.0]},
@@ -53,12 +58,12 @@ class NearlyRight:
             regressed, refined, {'probability': probable}, {'regress': 6.0, 'refine': 50.0}
         )
         if rng.uniform() < self._rejected_share:
-            return Rejected('too few inliers', '17 of at least 30 <agree>', told)
+            return Rejection('too few inliers', '17 of at least 30 <agree>', told)
         return PoseEstimate(refined, np.diag([1e-4] * 3 + [4e-5] * 3), told)
 
     @staticmethod
     def _off(rng: np.random.Generator, true: np.ndarray, metres: float, rad: float) -> np.ndarray:
-        out = pose(Rotation.from_rotvec(rng.normal(0, rad, 3))) @ true
+        out = make_pose(Rotation.from_rotvec(rng.normal(0, rad, 3))) @ true
         out[:3, 3] = true[:3, 3] + rng.normal(0, metres, 3)
         return out
 
@@ -109,7 +114,7 @@ def map_(tmp_path_factory: pytest.TempPathFactory) -> Map:
 
 def judged(capture: Capture, rejected_share: float) -> Evaluation:
     def shifted(frame: Frame) -> np.ndarray:
-        return pose(translation=(0.3, 0, 0)) @ frame.map_from_camera
+        return make_pose(translation=(0.3, 0, 0)) @ frame.map_from_camera
 
     localizer = NearlyRight(capture, rejected_share)
     return evaluate(
@@ -194,7 +199,7 @@ def test_what_the_build_warned_of_is_said_before_all_figures(
 
 
 def test_the_verdict_is_a_sentence_anybody_understands(capture: Capture) -> None:
-    said = verdict(
+    said = headline(
         {
             'images': 10,
             'published': 8,
@@ -268,4 +273,4 @@ def test_the_seed_s_measure_of_ours_stands_beside_that_of_its_networks(capture: 
 def test_figures_have_three_digits_that_count() -> None:
     given = [0.012345, 1.23456, 99.94, 123.456, None, float('inf')]
     shown = ['0.0123', '1.23', '99.9', '123', '\u2013', '\u2013']
-    assert [number(value) for value in given] == shown
+    assert [format_number(value) for value in given] == shown

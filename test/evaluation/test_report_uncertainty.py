@@ -6,10 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.core.metrics import answers_of_outcomes, metrics_block
-from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
-from nerf_reversal_ros.evaluation.report_uncertainty import calibration, risk, risk_coverage
+from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.core.metrics import compute_metrics, results_from_outcomes
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection
+from nerf_reversal_ros.evaluation.report_uncertainty import (
+    covariance_section,
+    risk_coverage,
+    risk_section,
+)
 
 COVARIANCE = np.diag([1e-4] * 3 + [4e-5] * 3)
 
@@ -18,21 +22,21 @@ def judged(*pictures):
     """An evaluation of pictures (published, probability, centimetres off), all truly at 0."""
     outcomes = []
     for published, probability, off_cm in pictures:
-        at = None if off_cm is None else pose(None, (off_cm / 100, 0, 0))
+        at = None if off_cm is None else make_pose(None, (off_cm / 100, 0, 0))
         scores = {} if probability is None else {'probability': probability}
         told = Diagnostics(None, at, scores)
         outcomes.append(
             PoseEstimate(at, COVARIANCE, told)
             if published
-            else Rejected('too improbable', '', told)
+            else Rejection('too improbable', '', told)
         )
     truth = np.tile(np.eye(4), (len(outcomes), 1, 1))
-    answers = answers_of_outcomes(outcomes, [1.0] * len(outcomes))
+    answers = results_from_outcomes(outcomes, [1.0] * len(outcomes))
     return SimpleNamespace(
         outcomes=outcomes,
         map_from_camera_true=truth,
         published=answers,
-        metrics=metrics_block(answers, truth),
+        metrics=compute_metrics(answers, truth),
     )
 
 
@@ -61,7 +65,7 @@ def test_a_turned_pose_is_wrong_too():
 
 
 def test_each_limit_is_told_with_what_it_would_give():
-    said = risk(FIVE)
+    said = risk_section(FIVE)
     assert '<th scope="row">0.9</th><td>60 %</td><td>1</td><td>3</td><td>20</td>' in said
     assert '<th scope="row">0.995</th><td>40 %</td><td>0</td><td>2</td><td>3</td>' in said
     assert '1 poses that were rejected before' in said
@@ -69,15 +73,17 @@ def test_each_limit_is_told_with_what_it_would_give():
 
 
 def test_no_limit_above_all_probabilities_is_answered():
-    assert '<th scope="row">0.999</th><td>0 %</td><td>0</td>' in risk(judged((True, 0.996, 1)))
+    assert '<th scope="row">0.999</th><td>0 %</td><td>0</td>' in risk_section(
+        judged((True, 0.996, 1))
+    )
 
 
 def test_without_any_probability_there_is_nothing_to_tell():
-    assert risk(judged((False, None, 20), (False, None, None))) == ''
+    assert risk_section(judged((False, None, 20), (False, None, None))) == ''
 
 
 def test_the_covariance_is_judged_in_figures():
-    said = calibration(judged((True, 0.999, 1), (True, 0.999, 3)))
+    said = covariance_section(judged((True, 0.999, 1), (True, 0.999, 3)))
     # The errors are 1 and 3 sigma along one axis: (1 + 9) / 2 over 6 degrees of freedom.
     assert '<b>0.833</b>' in said
     assert '<th scope="row">position</th><td>83 %</td><td>83 %</td><td>100 %</td>' in said

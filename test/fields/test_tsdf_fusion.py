@@ -8,9 +8,9 @@ import torch
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import look_at, pose, transform
-from nerf_reversal_ros.fields.base import Space
-from nerf_reversal_ros.fields.tsdf_fusion import fuse, RgbdView, without_edges
+from nerf_reversal_ros.core.geometry import look_at, make_pose, transform_points
+from nerf_reversal_ros.fields.base import Occupancy
+from nerf_reversal_ros.fields.tsdf_fusion import fuse_depth, mask_depth_edges, RgbdView
 from nerf_reversal_ros.fields.voxel import CELL
 from nerf_reversal_ros.fields.voxel_io import BRICK, MAX_GRID_BRICKS
 
@@ -36,7 +36,7 @@ def moved(view, new_from_map):
 
 @pytest.fixture(scope='module')
 def room():
-    return fuse(VIEWS, VOXEL_M, CPU)
+    return fuse_depth(VIEWS, VOXEL_M, CPU)
 
 
 def test_a_pixel_is_back_projected_to_where_it_was_seen():
@@ -52,7 +52,7 @@ def test_both_sides_of_a_depth_edge_are_left_out_and_unknown_pixels_are_no_edge(
     depth = np.full((5, 8), 2.0, np.float32)
     depth[:, 4:] = 3.0
     depth[2, 0] = 0.0
-    kept = without_edges(depth) > 0
+    kept = mask_depth_edges(depth) > 0
     assert not kept[:, 3:5].any()
     assert kept[:, 5:].all() and kept[0, :3].all()
     assert kept[1, 1] and not kept[2, 0]
@@ -69,14 +69,14 @@ def test_a_fused_room_is_seen_where_it_is(room):
 
 def test_free_space_was_looked_through_and_what_is_behind_a_wall_was_not(room):
     told = room.space(np.array([[0.0, 0, 1.3], [0, 0, 0.7], [0, 0, -0.8], [4, 4, 1]]))
-    assert told.tolist() == [Space.FREE, Space.FREE, Space.UNSEEN, Space.UNSEEN]
+    assert told.tolist() == [Occupancy.FREE, Occupancy.FREE, Occupancy.UNSEEN, Occupancy.UNSEEN]
     surface = VIEWS[0].points(stride=4)
-    assert (room.space(surface) == Space.MATTER).mean() > 0.8
+    assert (room.space(surface) == Occupancy.MATTER).mean() > 0.8
 
 
 def test_moving_the_whole_capture_moves_the_field_with_it(room):
-    new_from_map = pose(Rotation.from_euler('z', 37, degrees=True), (12.3, -4.5, 0.7))
-    there = fuse([moved(view, new_from_map) for view in VIEWS], VOXEL_M, CPU)
+    new_from_map = make_pose(Rotation.from_euler('z', 37, degrees=True), (12.3, -4.5, 0.7))
+    there = fuse_depth([moved(view, new_from_map) for view in VIEWS], VOXEL_M, CPU)
     for place in WALK[::5]:
         (before,) = room.render(place[None], CAMERA)
         (after,) = there.render((new_from_map @ place)[None], CAMERA)
@@ -85,7 +85,7 @@ def test_moving_the_whole_capture_moves_the_field_with_it(room):
         assert np.median(np.abs(before.depth - after.depth)[both]) < VOXEL_M / 2
         assert np.median(np.abs(before.rgb.astype(float) - after.rgb)[both]) < 20
     points = np.random.default_rng(0).uniform((-1, -1, 0.8), (1, 1, 1.8), (200, 3))
-    agree = room.space(points) == there.space(transform(new_from_map, points))
+    agree = room.space(points) == there.space(transform_points(new_from_map, points))
     assert agree.mean() > 0.9
 
 
@@ -95,7 +95,7 @@ def test_colour_and_depth_may_have_different_sizes():
         RgbdView(v.rgb, CAMERA, render_box_room(v.map_from_camera, small)[1], small, p)
         for v, p in zip(VIEWS, WALK, strict=True)
     ]
-    field = fuse(views, VOXEL_M, CPU)
+    field = fuse_depth(views, VOXEL_M, CPU)
     (seen,) = field.render(WALK[0][None], CAMERA)
     both = (VIEWS[0].depth > 0) & (seen.depth > 0)
     assert both.mean() > 0.7
@@ -105,15 +105,15 @@ def test_colour_and_depth_may_have_different_sizes():
 def test_depth_that_is_nowhere_known_is_refused():
     blind = [rgbd_view(place, depth=0.0) for place in WALK[:3]]
     with pytest.raises(BuildError, match='no picture has any depth'):
-        fuse(blind, VOXEL_M, CPU)
+        fuse_depth(blind, VOXEL_M, CPU)
     with pytest.raises(BuildError, match='no picture has any depth'):
-        fuse([], VOXEL_M, CPU)
+        fuse_depth([], VOXEL_M, CPU)
 
 
 def test_a_capture_too_large_for_its_voxels_is_refused_with_its_size_and_the_remedy():
-    far = [rgbd_view(pose(None, (x, 7.0 * x, x)) @ WALK[0]) for x in (0.0, 60.0)]
+    far = [rgbd_view(make_pose(None, (x, 7.0 * x, x)) @ WALK[0]) for x in (0.0, 60.0)]
     with pytest.raises(BuildError, match=r'spans .* m, too much for voxels of 0.01 m: raise'):
-        fuse(far, 0.01, CPU)
+        fuse_depth(far, 0.01, CPU)
 
 
 def test_the_cells_of_the_largest_grid_can_be_numbered_in_32_bits_with_room_to_spare():
@@ -125,4 +125,4 @@ def test_a_few_stray_readings_do_not_make_a_surface():
     lone[:8:4, :8:4] = 2.0
     view = RgbdView(VIEWS[0].rgb, CAMERA, lone, CAMERA, WALK[0])
     with pytest.raises(BuildError, match='too few readings'):
-        fuse([view], VOXEL_M, CPU)
+        fuse_depth([view], VOXEL_M, CPU)

@@ -9,8 +9,8 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields import uncertainty
 from nerf_reversal_ros.fields.uncertainty import (
-    colour_slopes,
-    composited,
+    color_gradients,
+    composite,
     estimate_uncertainty,
     PRIOR_M,
 )
@@ -56,14 +56,14 @@ def test_what_rays_are_cut_into_shows_what_a_render_shows():
     directions, samples = rays(50)
     origins = torch.from_numpy(MIDDLE - ORIGIN).float().expand(50, 3)
     rendered, _, _ = FIELD.trace(origins, directions)
-    shown = composited(FIELD, directions, samples, samples.points)
+    shown = composite(FIELD, directions, samples, samples.points)
     torch.testing.assert_close(shown, rendered, atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize('axis', range(3))
 def test_slopes_are_what_small_shifts_do(axis):
     directions, samples = rays(20)
-    slopes = colour_slopes(FIELD, directions, samples)
+    slopes = color_gradients(FIELD, directions, samples)
     step_m = 2e-4
     fraction = (samples.points / FIELD.voxel_m) % 1
     smooth = ((fraction - 0.5).abs() < 0.49).all(1)  # no step leaves its voxel
@@ -73,7 +73,7 @@ def test_slopes_are_what_small_shifts_do(axis):
         shift = torch.zeros_like(samples.points)
         shift[index, axis] = step_m
         there, back = (
-            composited(FIELD, directions, samples, samples.points + sign * shift)
+            composite(FIELD, directions, samples, samples.points + sign * shift)
             for sign in (1, -1)
         )
         change = ((there - back) / (2 * step_m))[samples.ray[index]]
@@ -101,9 +101,9 @@ def test_each_picture_adds_what_it_tells():
 
 
 def test_of_many_pictures_some_speak_for_their_neighbours(grid, monkeypatch):
-    monkeypatch.setattr(uncertainty, 'POSES', 2)
+    monkeypatch.setattr(uncertainty, 'MAX_POSES', 2)
     few = estimate_uncertainty(FIELD, towards(*[(0, 0)] * 8), CAMERA).information
-    monkeypatch.setattr(uncertainty, 'POSES', 100)
+    monkeypatch.setattr(uncertainty, 'MAX_POSES', 100)
     all_of_them = estimate_uncertainty(FIELD, towards(*[(0, 0)] * 8), CAMERA).information
     np.testing.assert_allclose(few, all_of_them, rtol=1e-4, atol=1e-3)
 
@@ -131,7 +131,7 @@ def test_the_same_field_and_poses_give_the_same_grid_however_it_is_cut(grid, mon
     poses = towards((-0.1, 0), (0, 0.1), (0.1, 0), (0, -0.1))
     again = estimate_uncertainty(FIELD, poses, CAMERA)
     np.testing.assert_array_equal(again.information, grid.information)
-    monkeypatch.setattr(uncertainty, 'RAYS_AT_ONCE', 100)
+    monkeypatch.setattr(uncertainty, 'RAYS_PER_BATCH', 100)
     parts = estimate_uncertainty(FIELD, poses, CAMERA)
     np.testing.assert_allclose(parts.information, grid.information, rtol=1e-3, atol=1e-2)
 

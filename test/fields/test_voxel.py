@@ -10,7 +10,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields import voxel
-from nerf_reversal_ros.fields.base import Space
+from nerf_reversal_ros.fields.base import Occupancy
 from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
 from nerf_reversal_ros.fields.voxel_io import BRICK
 
@@ -76,7 +76,7 @@ def test_views_are_the_same_one_by_one_or_many_at_once(monkeypatch):
     eyes = np.random.default_rng(0).uniform(-0.3, 0.9, (7, 3))
     poses = np.array([look_at(eye, np.array([2.0, 0.1, 0.2])) for eye in eyes])
     together = FIELD.render(poses, CAMERA)
-    monkeypatch.setattr(voxel, 'RAYS_AT_ONCE', 2 * CAMERA.width * CAMERA.height)
+    monkeypatch.setattr(voxel, 'RAYS_PER_BATCH', 2 * CAMERA.width * CAMERA.height)
     for many, one in zip(together, FIELD.render(poses, CAMERA), strict=True):
         np.testing.assert_array_equal(many.rgb, one.rgb)
         np.testing.assert_array_equal(many.depth, one.depth)
@@ -139,8 +139,14 @@ def test_space_is_matter_free_or_unseen():
         [[WALL_M + 0.2, 0, 0], [0.5, 0.3, 0.2], [2.75, 0, 0], [0, 0, 5], [-9, 0, 0]], float
     )
     told = FIELD.space(points)
-    expected = [Space.MATTER, Space.FREE, Space.UNSEEN, Space.UNSEEN, Space.UNSEEN]
-    assert [Space(value) for value in told] == expected
+    expected = [
+        Occupancy.MATTER,
+        Occupancy.FREE,
+        Occupancy.UNSEEN,
+        Occupancy.UNSEEN,
+        Occupancy.UNSEEN,
+    ]
+    assert [Occupancy(value) for value in told] == expected
     assert FIELD.space(np.empty((0, 3))).shape == (0,)
 
 

@@ -9,7 +9,7 @@ from rooms import render_box_room, walk
 import torch
 
 from nerf_reversal_ros.capture.capture import open_capture
-from nerf_reversal_ros.capture.held_out import held_out_frames
+from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
@@ -131,11 +131,11 @@ def test_a_picture_of_half_the_brightness_does_not_darken_the_field(trained, tmp
 def test_frames_are_held_out_in_one_block_and_never_none():
     for count in (2, 3, 7, 20, 1000):
         for share in (0.01, 0.05, 0.1, 0.5):
-            held_out = held_out_frames(count, share)
+            held_out = held_out_mask(count, share)
             assert held_out.shape == (count,)
             assert held_out.sum() == max(1, round(count * share))
             assert np.abs(np.diff(held_out.astype(int))).sum() <= 2
-    assert not held_out_frames(20, 0.0).any()
+    assert not held_out_mask(20, 0.0).any()
 
 
 def test_a_capture_without_depth_is_refused_with_another_way(tmp_path):

@@ -9,14 +9,14 @@ from small_room import distance_to_surface, room_atlas
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import MapError
-from nerf_reversal_ros.core.geometry import inverse, pose, transform
+from nerf_reversal_ros.core.geometry import inverse, make_pose, transform_points
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.localization.atlas import (
     Atlas,
     build_atlas,
-    merged,
-    Observations,
-    spread_poses,
+    LandmarkObservations,
+    merge_observations,
+    select_farthest_poses,
 )
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
@@ -44,7 +44,7 @@ def landmarks(points, views=None, directions=(0.0, 0.0, -1.0), distances=2.0):
 def observations(points, descriptors, sizes_m=0.05):
     points = np.asarray(points, np.float64)
     centres = points - np.array([0.0, 0.0, 2.0])
-    return Observations(points, centres, np.full(len(points), sizes_m), descriptors)
+    return LandmarkObservations(points, centres, np.full(len(points), sizes_m), descriptors)
 
 
 def test_landmarks_lie_on_the_surfaces(atlas):
@@ -70,12 +70,14 @@ def test_a_view_that_shows_nothing_gives_no_landmarks():
 def test_what_one_view_alone_shows_is_no_landmark():
     look = np.eye(2, 128, dtype=np.float32)[[0, 0, 1]]
     seen = observations([[0, 0, 2], [0.005, 0, 2], [1, 0, 2]], look)
-    assert len(merged(seen, np.array([0, 0, 1]))) == 0
+    assert len(merge_observations(seen, np.array([0, 0, 1]))) == 0
 
 
 def test_two_views_of_one_point_become_one_landmark_between_them():
     look = np.eye(2, 128, dtype=np.float32)[[0, 0, 1]]
-    found = merged(observations([[0, 0, 2], [0.01, 0, 2], [1, 0, 2]], look), np.array([0, 1, 1]))
+    found = merge_observations(
+        observations([[0, 0, 2], [0.01, 0, 2], [1, 0, 2]], look), np.array([0, 1, 1])
+    )
     np.testing.assert_allclose(found.origin_m + found.points, [[0.005, 0, 2]], atol=1e-6)
     np.testing.assert_allclose(found.directions, [[0, 0, -1]], atol=1e-6)
     assert found.distances == pytest.approx(2.0) and found.views.tolist() == [2]
@@ -84,7 +86,7 @@ def test_two_views_of_one_point_become_one_landmark_between_them():
 def test_few_keypoints_in_many_views_become_landmarks_with_their_own_counts(tmp_path):
     look = np.eye(2, 128, dtype=np.float32)[[0, 0, 0, 1, 1]]
     places = [[0, 0, 2], [0.005, 0, 2], [0.01, 0, 2], [1, 0, 2], [1.005, 0, 2]]
-    found = merged(observations(places, look), np.array([3, 40, 49, 40, 49]))
+    found = merge_observations(observations(places, look), np.array([3, 40, 49, 40, 49]))
     assert found.views.tolist() == [3, 2]
     found.save(tmp_path / 'atlas.safetensors')
     assert len(Atlas.load(tmp_path / 'atlas.safetensors')) == 2
@@ -97,7 +99,7 @@ def test_few_keypoints_in_many_views_become_landmarks_with_their_own_counts(tmp_
 )
 def test_views_that_do_not_agree_give_no_landmark(points, looks):
     look = np.eye(2, 128, dtype=np.float32)[looks]
-    assert len(merged(observations(points, look), np.array([0, 1]))) == 0
+    assert len(merge_observations(observations(points, look), np.array([0, 1]))) == 0
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_of_too_many_landmarks_those_that_most_views_agree_on_are_taken():
 def test_what_is_visible_does_not_depend_on_where_the_map_has_its_origin(atlas):
     camera = walk(12)[5]
     here = atlas.visible(camera, CAMERA, 10_000)
-    move = pose(None, [4.5e5, 5.4e6, 100.0])
+    move = make_pose(None, [4.5e5, 5.4e6, 100.0])
     moved = replace(atlas, origin_m=atlas.origin_m + move[:3, 3])
     there = moved.visible(move @ camera, CAMERA, 10_000)
     assert len(np.setxor1d(here, there)) <= 2 and len(here) > 50
@@ -137,7 +139,7 @@ def test_what_is_visible_does_not_depend_on_where_the_map_has_its_origin(atlas):
 def test_a_camera_at_a_walked_pose_sees_what_it_showed(atlas):
     camera = walk(12)[3]
     seen = atlas.visible(camera, CAMERA, 10_000)
-    local = transform(inverse(camera), atlas.origin_m + atlas.points[seen])
+    local = transform_points(inverse(camera), atlas.origin_m + atlas.points[seen])
     shown = CAMERA.project(local)
     inside = np.all((shown > 0) & (shown < (319, 239)), axis=1)
     assert inside.sum() > 50
@@ -165,6 +167,6 @@ def test_an_atlas_that_is_damaged_is_refused(atlas, tmp_path, harm):
 def test_spread_poses_are_apart_and_near_all_others():
     line = np.tile(np.eye(4), (101, 1, 1))
     line[:, 0, 3] = np.linspace(0, 3, 101)
-    chosen = np.sort(spread_poses(line, 1000))
+    chosen = np.sort(select_farthest_poses(line, 1000))
     assert np.diff(line[chosen, 0, 3]).min() >= 0.3 and np.diff(line[chosen, 0, 3]).max() <= 0.6
-    assert len(spread_poses(line, 3)) == 3
+    assert len(select_farthest_poses(line, 3)) == 3

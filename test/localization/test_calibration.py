@@ -6,19 +6,23 @@ import numpy as np
 import pytest
 from rooms import phone_camera, render_box_room, walk
 
-from nerf_reversal_ros.core.outcome import Diagnostics, Rejected
+from nerf_reversal_ros.core.outcome import Diagnostics, Rejection
 from nerf_reversal_ros.localization.calibration import Calibration
-from nerf_reversal_ros.localization.gate import BIAS, TYPICAL, WEIGHTS
+from nerf_reversal_ros.localization.gate import BIAS, FEATURE_STATS, WEIGHTS
 from nerf_reversal_ros.mapping.calibration_fitting import (
-    calibrate,
-    collect,
-    covariance_scale,
+    CalibrationSamples,
+    collect_samples,
+    corrupted_variants,
+    fit_calibration,
+    fit_covariance_scale,
     fit_gate,
-    LEAST_POSES,
-    Poses,
-    variants,
+    MIN_CORRECT_POSES,
 )
-from nerf_reversal_ros.synthesis.image_corruption import mirrored, motion_blurred, Shot
+from nerf_reversal_ros.synthesis.image_corruption import (
+    make_mirror_negative,
+    motion_blur,
+    PosedImage,
+)
 
 CAMERA = phone_camera()
 
@@ -35,20 +39,20 @@ def errors_and_covariances(count, factor, seed=0):
 
 @pytest.mark.parametrize('factor', [2.0, 9.0, 40.0])
 def test_the_covariance_is_scaled_to_the_errors(factor):
-    found = covariance_scale(*errors_and_covariances(2000, factor))
+    found = fit_covariance_scale(*errors_and_covariances(2000, factor))
     assert found == pytest.approx(factor, rel=0.1)
 
 
 def test_one_bad_picture_hardly_changes_the_scale():
     errors, covariances = errors_and_covariances(90, 5.0)
-    before = covariance_scale(errors, covariances)
+    before = fit_covariance_scale(errors, covariances)
     errors[0] *= 30.0
-    assert covariance_scale(errors, covariances) == pytest.approx(before, rel=0.25)
+    assert fit_covariance_scale(errors, covariances) == pytest.approx(before, rel=0.25)
 
 
 def test_the_covariance_is_never_narrowed():
     errors, covariances = errors_and_covariances(200, 1.0)
-    assert covariance_scale(errors * 0.1, covariances) == 1.0
+    assert fit_covariance_scale(errors * 0.1, covariances) == 1.0
 
 
 def test_the_floor_grows_with_the_distance_from_the_walk():
@@ -83,14 +87,14 @@ def test_what_is_learned_from_are_refined_poses_right_wrong_and_in_a_mirror(shot
     blank = {**scores, 'similarity': float('nan')}
     undrawn = {name: value for name, value in scores.items() if name != 'similarity'}
     outcomes = [
-        Rejected('too improbable', '', Diagnostics(None, refined, told, {}, None, np.eye(6)))
+        Rejection('too improbable', '', Diagnostics(None, refined, told, {}, None, np.eye(6)))
         for refined, told in (
             (near, scores), (far, scores), (near, scores),
             (near, blank), (near, undrawn), (None, scores),
         )
     ]  # fmt: skip
-    reflected = mirrored(shot)
-    poses = collect(Answers(outcomes), [shot, shot, reflected, shot, shot, shot])
+    reflected = make_mirror_negative(shot)
+    poses = collect_samples(Answers(outcomes), [shot, shot, reflected, shot, shot, shot])
     assert poses.right.tolist() == [True, False, False]
     np.testing.assert_allclose(poses.errors[0, :3], [0.01, 0, 0], atol=1e-9)
     assert np.isnan(poses.errors[2]).all()
@@ -99,14 +103,14 @@ def test_what_is_learned_from_are_refined_poses_right_wrong_and_in_a_mirror(shot
 def sample(count, weights, bias, seed=0):
     """Draw features as they typically are, and whether the pose was right by given odds."""
     rng = np.random.default_rng(seed)
-    centre, spread = np.array(TYPICAL).T
-    rows = rng.normal(centre, spread, (count, len(TYPICAL)))
+    centre, spread = np.array(FEATURE_STATS).T
+    rows = rng.normal(centre, spread, (count, len(FEATURE_STATS)))
     odds = np.exp(-(bias + rows @ np.asarray(weights)))
     return rows, rng.random(count) < 1 / (1 + odds)
 
 
 def test_many_pictures_of_a_room_teach_the_gate_what_is_right_there():
-    centre, spread = np.array(TYPICAL).T
+    centre, spread = np.array(FEATURE_STATS).T
     other = np.array(WEIGHTS) * [1, 0.3, 0.5, 0.3, -1, 1, 0.5]
     even_odds = -float(centre @ other)
     rows, right = sample(20_000, other, even_odds)
@@ -118,17 +122,17 @@ def test_many_pictures_of_a_room_teach_the_gate_what_is_right_there():
 def test_few_pictures_leave_the_gate_nearly_as_other_rooms_made_it():
     rows, right = sample(10, WEIGHTS, BIAS)
     _, weights = fit_gate(rows, right)
-    spread = np.array(TYPICAL)[:, 1]
+    spread = np.array(FEATURE_STATS)[:, 1]
     np.testing.assert_allclose(weights * spread, np.array(WEIGHTS) * spread, atol=0.4)
 
 
 def test_with_too_few_right_poses_nothing_is_learned():
     rows, _ = sample(30, WEIGHTS, BIAS)
-    few = np.arange(30) < LEAST_POSES - 1
-    poses = Poses(rows, np.zeros((30, 6)), np.tile(np.eye(6), (30, 1, 1)), few)
-    calibration, found = calibrate(poses)
+    few = np.arange(30) < MIN_CORRECT_POSES - 1
+    poses = CalibrationSamples(rows, np.zeros((30, 6)), np.tile(np.eye(6), (30, 1, 1)), few)
+    calibration, found = fit_calibration(poses)
     assert calibration == Calibration()
-    assert found == {'calibration_poses': 30, 'calibration_right': LEAST_POSES - 1}
+    assert found == {'calibration_poses': 30, 'calibration_right': MIN_CORRECT_POSES - 1}
 
 
 def test_a_calibration_survives_json():
@@ -156,11 +160,11 @@ def test_a_calibration_with_wrong_numbers_is_refused(change):
 @pytest.fixture(scope='module')
 def shot():
     pose = walk(4)[1]
-    return Shot(render_box_room(pose, CAMERA)[0], CAMERA, pose)
+    return PosedImage(render_box_room(pose, CAMERA)[0], CAMERA, pose)
 
 
 def test_a_shot_made_hard_keeps_its_pose_and_fits_its_camera(shot):
-    as_it_is, *hard, _ = variants(shot, seed=3)
+    as_it_is, *hard, _ = corrupted_variants(shot, seed=3)
     assert as_it_is is shot and len(hard) == 6
     for one in hard:
         np.testing.assert_array_equal(one.map_from_camera, shot.map_from_camera)
@@ -171,14 +175,16 @@ def test_a_shot_made_hard_keeps_its_pose_and_fits_its_camera(shot):
 
 
 def test_hard_shots_are_the_same_every_time(shot):
-    for one, other in zip(variants(shot, seed=3), variants(shot, seed=3), strict=True):
+    for one, other in zip(
+        corrupted_variants(shot, seed=3), corrupted_variants(shot, seed=3), strict=True
+    ):
         np.testing.assert_array_equal(one.rgb, other.rgb)
         assert one.camera == other.camera
 
 
 def test_a_crop_shows_the_same_points_of_the_room(shot):
     for seed in range(30):
-        for one in variants(shot, seed)[1:-1]:
+        for one in corrupted_variants(shot, seed)[1:-1]:
             ray = np.linalg.inv(one.camera.matrix) @ [0, 0, 1]
             first = shot.camera.matrix @ ray
             assert -0.01 <= first[0] < shot.camera.width
@@ -186,7 +192,7 @@ def test_a_crop_shows_the_same_points_of_the_room(shot):
 
 
 def test_in_a_mirror_no_pose_is_right(shot):
-    mirror = variants(shot, seed=0)[-1]
+    mirror = corrupted_variants(shot, seed=0)[-1]
     assert np.isnan(mirror.map_from_camera).all()
     np.testing.assert_array_equal(mirror.rgb, shot.rgb[:, ::-1])
     left = mirror.camera.project(np.array([-0.1, 0.0, 1.0]))
@@ -199,7 +205,7 @@ def test_a_blurred_picture_stays_where_it_is(length_px):
     dot = np.zeros((101, 101, 3), np.uint8)
     dot[50, 50] = 255
     for direction in np.linspace(0, np.pi, 7):
-        blurred = motion_blurred(dot, length_px, direction)[..., 0].astype(float)
+        blurred = motion_blur(dot, length_px, direction)[..., 0].astype(float)
         rows, columns = np.indices(blurred.shape)
         total = blurred.sum()
         assert (rows * blurred).sum() / total == pytest.approx(50, abs=0.3)

@@ -11,14 +11,14 @@ from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.outcome import REASONS
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.localization.gate import (
-    Evidence,
-    judge,
-    probability,
-    similarity_of,
-    spread_of,
+    correctness_probability,
+    find_rejection,
+    GateEvidence,
+    inlier_coverage,
+    ncc_similarity,
 )
 
-GOOD = Evidence(
+GOOD = GateEvidence(
     matched=60,
     inlier_ratio=0.8,
     inliers=100,
@@ -39,7 +39,7 @@ def seen_at(pose):
 
 
 def judged(evidence, config=CONFIG):
-    return judge(evidence, probability(evidence), config)
+    return find_rejection(evidence, correctness_probability(evidence), config)
 
 
 def test_good_evidence_is_believed():
@@ -84,7 +84,7 @@ def test_what_has_not_been_drawn_is_not_judged():
 
 
 def test_limits_themselves_still_pass():
-    at_the_limit = Evidence(
+    at_the_limit = GateEvidence(
         matched=10,
         inliers=CONFIG.min_inliers,
         inlier_ratio=CONFIG.min_inlier_ratio,
@@ -100,15 +100,15 @@ def test_limits_themselves_still_pass():
 
 def test_the_probability_grows_with_the_evidence_for_a_pose():
     weak = replace(GOOD, similarity=0.5, inliers=40, inlier_ratio=0.4)
-    assert 0.0 < probability(weak) < probability(GOOD) <= 1.0
+    assert 0.0 < correctness_probability(weak) < correctness_probability(GOOD) <= 1.0
     for better in ({'similarity': 0.7}, {'inliers': 90}, {'inlier_ratio': 0.7}):
-        assert probability(replace(weak, **better)) > probability(weak)
-    assert probability(replace(GOOD, similarity=None)) is None
+        assert correctness_probability(replace(weak, **better)) > correctness_probability(weak)
+    assert correctness_probability(replace(GOOD, similarity=None)) is None
 
 
 def test_the_user_sets_how_probable_a_pose_must_be():
     weak = replace(GOOD, similarity=0.55, inliers=40, inlier_ratio=0.4)
-    wanted = probability(weak)
+    wanted = correctness_probability(weak)
     assert judged(weak, replace(CONFIG, min_probability=wanted - 0.01)) is None
     verdict = judged(weak, replace(CONFIG, min_probability=min(1.0, wanted + 0.01)))
     assert verdict is not None and verdict[0] == 'too improbable'
@@ -116,26 +116,26 @@ def test_the_user_sets_how_probable_a_pose_must_be():
 
 def test_spread_counts_the_sixteenths_of_the_picture_that_hold_a_pixel():
     corner = np.array([[1.0, 1.0], [9.0, 9.0]])
-    assert spread_of(corner, 160, 120) == 1 / 16
+    assert inlier_coverage(corner, 160, 120) == 1 / 16
     corners = np.array([[0.0, 0.0], [159.0, 0.0], [0.0, 119.0], [159.0, 119.0]])
-    assert spread_of(corners, 160, 120) == 4 / 16
+    assert inlier_coverage(corners, 160, 120) == 4 / 16
     everywhere = np.stack(np.meshgrid(np.arange(160.0), np.arange(120.0)), -1).reshape(-1, 2)
-    assert spread_of(everywhere, 160, 120) == 1
+    assert inlier_coverage(everywhere, 160, 120) == 1
 
 
 def test_the_same_view_is_similar_whatever_the_exposure():
     view = seen_at(walk(8)[0])
-    same = similarity_of(view.rgb, view)
+    same = ncc_similarity(view.rgb, view)
     dark, bright = (view.rgb * 0.4).astype(np.uint8), cv2.convertScaleAbs(view.rgb, beta=40)
     assert same > 0.8
-    assert similarity_of(dark, view) == pytest.approx(same, abs=0.03)
-    assert similarity_of(bright, view) == pytest.approx(same, abs=0.03)
+    assert ncc_similarity(dark, view) == pytest.approx(same, abs=0.03)
+    assert ncc_similarity(bright, view) == pytest.approx(same, abs=0.03)
 
 
 def test_another_view_and_another_paint_are_not_similar():
     here, there = walk(8)[:2]
-    assert similarity_of(seen_at(there).rgb, seen_at(here)) < 0.3
-    assert similarity_of(render_box_room(here, CAMERA, paint=8)[0], seen_at(here)) < 0.3
+    assert ncc_similarity(seen_at(there).rgb, seen_at(here)) < 0.3
+    assert ncc_similarity(render_box_room(here, CAMERA, paint=8)[0], seen_at(here)) < 0.3
 
 
 def test_only_what_the_field_covers_is_compared():
@@ -144,12 +144,12 @@ def test_only_what_the_field_covers_is_compared():
     half[:64] = 255 - half[:64]
     opacity = np.ones_like(view.opacity)
     opacity[:64] = 0
-    assert similarity_of(half, view) < 0.5
-    assert similarity_of(half, replace(view, opacity=opacity)) > 0.8
+    assert ncc_similarity(half, view) < 0.5
+    assert ncc_similarity(half, replace(view, opacity=opacity)) > 0.8
     nothing = replace(view, opacity=np.zeros_like(opacity))
-    assert np.isnan(similarity_of(view.rgb, nothing))
+    assert np.isnan(ncc_similarity(view.rgb, nothing))
 
 
 def test_a_picture_without_texture_cannot_be_compared():
     view = seen_at(walk(8)[0])
-    assert np.isnan(similarity_of(np.full_like(view.rgb, 90), view))
+    assert np.isnan(ncc_similarity(np.full_like(view.rgb, 90), view))

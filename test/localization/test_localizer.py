@@ -13,9 +13,9 @@ from small_map import CAMERA
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError, MapError
-from nerf_reversal_ros.core.geometry import pose as pose_of
+from nerf_reversal_ros.core.geometry import make_pose as pose_of
 from nerf_reversal_ros.core.geometry import pose_errors
-from nerf_reversal_ros.core.outcome import PoseEstimate, REASONS, Rejected
+from nerf_reversal_ros.core.outcome import PoseEstimate, REASONS, Rejection
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
@@ -115,7 +115,7 @@ def test_a_camera_held_upside_down_is_localized_as_such(small_localizer):
 @pytest.mark.parametrize('value', [0, 128, 255])
 def test_a_picture_that_shows_nothing_is_rejected_as_such(small_localizer, value):
     outcome = small_localizer.localize(np.full((120, 160, 3), value, np.uint8), CAMERA)
-    assert isinstance(outcome, Rejected)
+    assert isinstance(outcome, Rejection)
     assert outcome.reason == 'too dark or flat'
     assert outcome.detail == 'contrast 0.0 of 255 (needed: 6.0)'
 
@@ -132,7 +132,7 @@ def test_a_picture_that_shows_nothing_is_rejected_as_such(small_localizer, value
 )
 def test_a_picture_that_is_not_of_the_room_is_rejected(small_localizer, rgb, reasons):
     outcome = small_localizer.localize(rgb, CAMERA)
-    assert isinstance(outcome, Rejected), errors(outcome, PLACES[4])
+    assert isinstance(outcome, Rejection), errors(outcome, PLACES[4])
     assert outcome.reason in reasons
     assert outcome.detail and outcome.diagnostics.regressed is not None
 
@@ -142,7 +142,7 @@ def test_a_picture_of_any_size_has_an_outcome(small_localizer, size):
     width, height = size
     rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
     camera = Camera(width, height, 100.0, 100.0, width / 2, height / 2)
-    assert isinstance(small_localizer.localize(rgb, camera), Rejected)
+    assert isinstance(small_localizer.localize(rgb, camera), Rejection)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_picture_that_is_not_its_cameras_is_an_error(small_localizer, rgb):
 def test_the_gate_is_as_strict_as_it_is_set(small_map, setting, reason):
     config = LocalizerConfig(device='cpu', hypotheses=1, **setting)
     outcome = open_localizer(small_map, config).localize(picture(PLACES[3]), CAMERA)
-    assert isinstance(outcome, Rejected) and outcome.reason == reason
+    assert isinstance(outcome, Rejection) and outcome.reason == reason
 
 
 def test_what_the_map_learned_about_its_answers_counts(small_map, tmp_path):
@@ -188,7 +188,7 @@ def test_what_the_map_learned_about_its_answers_counts(small_map, tmp_path):
     assert isinstance(narrow, PoseEstimate) and isinstance(wide, PoseEstimate)
     assert wide.covariance[0, 0] > 2 * narrow.covariance[0, 0]
     doubtful = outcome(gate_bias=-200.0)
-    assert isinstance(doubtful, Rejected) and doubtful.reason == 'too improbable'
+    assert isinstance(doubtful, Rejection) and doubtful.reason == 'too improbable'
 
 
 class Forgetful(PoseRegressor):
@@ -211,7 +211,7 @@ def test_similar_views_are_looked_up_only_when_the_regressed_pose_fails(small_ma
     away = PLACES[3] @ pose_of(Rotation.from_euler('y', 180, degrees=True))
     with pytest.raises(AssertionError, match='looked up'):
         localized(away)
-    assert isinstance(localized(away, hypotheses=0), Rejected)
+    assert isinstance(localized(away, hypotheses=0), Rejection)
 
 
 def test_only_the_map_folder_is_needed(small_map, tmp_path):

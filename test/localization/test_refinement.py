@@ -9,18 +9,18 @@ from scipy.spatial.transform import Rotation
 from small_room import room_atlas
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import inverse, pose, pose_errors, transform
+from nerf_reversal_ros.core.geometry import inverse, make_pose, pose_errors, transform_points
 from nerf_reversal_ros.core.metrics import error_vectors
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.refinement import (
-    align,
-    Alignment,
-    atlas_landmarks,
+    estimate_pose,
     make_query,
+    PnpSolution,
     pose_covariance,
     QUERY_SIZE_PX,
-    solve,
-    tighten,
+    refine_pose,
+    solve_pnp_ransac,
+    visible_landmarks,
 )
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
@@ -32,7 +32,7 @@ def nudged(truth, move_m, turn_deg, seed=0):
     rng = np.random.default_rng(seed)
     axis, way = rng.normal(size=(2, 3))
     turn = Rotation.from_rotvec(np.radians(turn_deg) * axis / np.linalg.norm(axis))
-    return pose(None, move_m * way / np.linalg.norm(way)) @ truth @ pose(turn)
+    return make_pose(None, move_m * way / np.linalg.norm(way)) @ truth @ make_pose(turn)
 
 
 def errors(found, truth):
@@ -46,7 +46,7 @@ def scattered_points(count, seed=0):
     pixels = rng.uniform((0, 0), (CAMERA.width - 1, CAMERA.height - 1), (count, 2))
     depth = rng.uniform(2, 4, count)
     rays = np.column_stack([pixels, np.ones(count)]) @ np.linalg.inv(CAMERA.matrix).T
-    return transform(TRUTH[0], rays * depth[:, None]), pixels
+    return transform_points(TRUTH[0], rays * depth[:, None]), pixels
 
 
 @pytest.fixture(scope='module')
@@ -56,10 +56,10 @@ def atlas() -> Atlas:
 
 def refined(query, atlas, coarse):
     """Go from a coarse pose to the alignment that the localizer would judge."""
-    first = align(query, atlas_landmarks(atlas, coarse, query.camera))
+    first = estimate_pose(query, visible_landmarks(atlas, coarse, query.camera))
     if first is None:
         return None
-    return tighten(query, atlas_landmarks(atlas, first.map_from_camera, query.camera), first)
+    return refine_pose(query, visible_landmarks(atlas, first.map_from_camera, query.camera), first)
 
 
 @pytest.mark.parametrize('number', [0, 3, 5])
@@ -73,13 +73,13 @@ def test_twenty_centimetres_and_ten_degrees_become_millimetres(atlas, number):
 
 
 def test_tightening_makes_millimetres_of_centimetres(atlas):
-    off = pose(Rotation.from_rotvec([0.3, -0.2, 0.2], degrees=True), (0.01, -0.015, 0.01))
+    off = make_pose(Rotation.from_rotvec([0.3, -0.2, 0.2], degrees=True), (0.01, -0.015, 0.01))
     for truth in TRUTH:
         query = make_query(render_box_room(truth, CAMERA)[0], CAMERA)
-        seen = atlas_landmarks(atlas, truth, CAMERA)
-        first = align(query, seen)
+        seen = visible_landmarks(atlas, truth, CAMERA)
+        first = estimate_pose(query, seen)
         assert first is not None
-        last = tighten(query, seen, replace(first, map_from_camera=truth @ off))
+        last = refine_pose(query, seen, replace(first, map_from_camera=truth @ off))
         assert last is not None and last.inliers > 0.8 * first.inliers
         errors = pose_errors(last.map_from_camera[None], truth[None])
         assert errors.translation[0] < 0.006
@@ -113,7 +113,7 @@ def test_a_picture_of_another_room_has_no_alignment_to_be_believed(atlas):
 def test_a_picture_without_keypoints_is_not_aligned(atlas):
     flat = make_query(np.full((240, 320, 3), 90, np.uint8), CAMERA)
     assert len(flat.keypoints.pixels) == 0
-    assert align(flat, atlas_landmarks(atlas, TRUTH[0], CAMERA)) is None
+    assert estimate_pose(flat, visible_landmarks(atlas, TRUTH[0], CAMERA)) is None
 
 
 def test_an_exact_pose_is_recovered_among_forty_percent_outliers():
@@ -121,7 +121,7 @@ def test_an_exact_pose_is_recovered_among_forty_percent_outliers():
     rng = np.random.default_rng(1)
     wrong = rng.permutation(200)[:80]
     pixels[wrong] = rng.uniform((0, 0), (319, 239), (80, 2))
-    found = solve(points, pixels, CAMERA)
+    found = solve_pnp_ransac(points, pixels, CAMERA)
     assert found is not None
     assert 120 <= found.inliers < 130 and found.matches == 200
     assert found.inlier_ratio == found.inliers / 200
@@ -133,14 +133,17 @@ def test_an_exact_pose_is_recovered_among_forty_percent_outliers():
 
 def test_pixels_that_mean_nothing_give_no_pose():
     points, pixels = scattered_points(20)
-    found = solve(points, np.random.default_rng(1).permutation(pixels), CAMERA)
+    found = solve_pnp_ransac(points, np.random.default_rng(1).permutation(pixels), CAMERA)
     assert found is None or found.inliers < 12
 
 
 def test_the_same_matches_and_seed_give_the_same_pose():
     points, pixels = scattered_points(60)
     pixels = pixels + np.random.default_rng(2).normal(0, 1.0, pixels.shape)
-    one, other = solve(points, pixels, CAMERA, seed=3), solve(points, pixels, CAMERA, seed=3)
+    one, other = (
+        solve_pnp_ransac(points, pixels, CAMERA, seed=3),
+        solve_pnp_ransac(points, pixels, CAMERA, seed=3),
+    )
     assert one is not None and other is not None
     np.testing.assert_array_equal(one.map_from_camera, other.map_from_camera)
 
@@ -153,21 +156,24 @@ def test_the_covariance_is_what_a_numerical_jacobian_gives():
         moved = TRUTH[0].copy()
         moved[:3, :3] = Rotation.from_rotvec(change[3:]).as_matrix() @ moved[:3, :3]
         moved[:3, 3] += change[:3]
-        return CAMERA.project(transform(inverse(moved), points)).ravel()
+        return CAMERA.project(transform_points(inverse(moved), points)).ravel()
 
     step = 1e-6 * np.eye(6)
     jacobian = np.stack([(project(d) - project(-d)) / 2e-6 for d in step], axis=1)
     residual = project(np.zeros(6)) - seen.ravel()
     variance = residual @ residual / (len(residual) - 6)
     expected = variance * np.linalg.inv(jacobian.T @ jacobian)
-    covariance = pose_covariance(Alignment(TRUTH[0], points, seen, 50), CAMERA)
+    covariance = pose_covariance(PnpSolution(TRUTH[0], points, seen, 50), CAMERA)
     np.testing.assert_allclose(covariance, expected, rtol=1e-4, atol=1e-12)
 
 
 def test_the_covariance_is_that_of_the_poses_that_noisy_pixels_give():
     points, pixels = scattered_points(80)
     rng = np.random.default_rng(0)
-    found = [solve(points, pixels + rng.normal(0, 0.5, pixels.shape), CAMERA) for _ in range(150)]
+    found = [
+        solve_pnp_ransac(points, pixels + rng.normal(0, 0.5, pixels.shape), CAMERA)
+        for _ in range(150)
+    ]
     poses = np.array([alignment.map_from_camera for alignment in found])
     vectors = error_vectors(poses, np.broadcast_to(TRUTH[0], poses.shape))
     covariance = np.mean([pose_covariance(alignment, CAMERA) for alignment in found], axis=0)
@@ -177,16 +183,16 @@ def test_the_covariance_is_that_of_the_poses_that_noisy_pixels_give():
 
 def test_what_the_matches_do_not_tell_is_uncertain():
     along = np.linspace(-1, 1, 40)[:, None] * [1.0, 0.0, 0.0] + [0.0, 0.0, 3.0]
-    line = Alignment(np.eye(4), along, CAMERA.project(along) + 0.3, 40)
+    line = PnpSolution(np.eye(4), along, CAMERA.project(along) + 0.3, 40)
     assert np.sqrt(np.linalg.eigvalsh(pose_covariance(line, CAMERA)[:3, :3])[-1]) > 1.0
 
 
 def test_moving_the_map_moves_the_covariance_with_it():
     points, pixels = scattered_points(50)
     noisy = pixels + np.random.default_rng(0).normal(0, 0.5, pixels.shape)
-    turned = pose(Rotation.from_euler('z', 90, degrees=True), (10.0, -20.0, 5.0))
-    here = pose_covariance(Alignment(TRUTH[0], points, noisy, 50), CAMERA)
-    there = Alignment(turned @ TRUTH[0], transform(turned, points), noisy, 50)
+    turned = make_pose(Rotation.from_euler('z', 90, degrees=True), (10.0, -20.0, 5.0))
+    here = pose_covariance(PnpSolution(TRUTH[0], points, noisy, 50), CAMERA)
+    there = PnpSolution(turned @ TRUTH[0], transform_points(turned, points), noisy, 50)
     block = np.kron(np.eye(2), turned[:3, :3])
     np.testing.assert_allclose(
         pose_covariance(there, CAMERA), block @ here @ block.T, rtol=1e-6, atol=1e-12

@@ -9,9 +9,9 @@ from small_room import distance_to_surface, SmallRoom
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import MapError
-from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.localization.gate import similarity_of
-from nerf_reversal_ros.localization.surface import sample_surface, SPACING_M, Surface
+from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.localization.gate import ncc_similarity
+from nerf_reversal_ros.localization.surface import build_surface, SPACING_M, Surface
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
 SMALL = CAMERA.shrunk_to(96)
@@ -20,7 +20,7 @@ SMALL = CAMERA.shrunk_to(96)
 @pytest.fixture(scope='module')
 def surface() -> Surface:
     poses = walk(16)
-    return sample_surface(zip(SmallRoom().render(poses, CAMERA), poses, strict=True), CAMERA)
+    return build_surface(zip(SmallRoom().render(poses, CAMERA), poses, strict=True), CAMERA)
 
 
 def square(colour, distance_m):
@@ -39,14 +39,14 @@ def test_points_lie_on_the_surfaces_one_to_a_cell(surface):
 
 
 def test_a_drawn_view_resembles_the_room_from_where_it_was_not_sampled(surface):
-    camera = walk(16)[3] @ pose(None, [0.1, 0.0, 0.1])
+    camera = walk(16)[3] @ make_pose(None, [0.1, 0.0, 0.1])
     drawn, truth = surface.render(camera, SMALL), SmallRoom().render(camera[None], SMALL)[0]
     assert drawn.opacity.mean() > 0.9
     both = drawn.depth > 0
     assert np.median(np.abs(drawn.depth - truth.depth)[both]) < 0.03
-    assert similarity_of(truth.rgb, drawn) > 0.7
-    elsewhere = surface.render(camera @ pose(None, [0.3, 0.0, 0.0]), SMALL)
-    assert similarity_of(truth.rgb, elsewhere) < 0.4
+    assert ncc_similarity(truth.rgb, drawn) > 0.7
+    elsewhere = surface.render(camera @ make_pose(None, [0.3, 0.0, 0.0]), SMALL)
+    assert ncc_similarity(truth.rgb, elsewhere) < 0.4
 
 
 def test_a_near_board_hides_a_far_one():
@@ -75,14 +75,14 @@ def test_what_is_behind_a_camera_is_not_drawn():
 
 
 def test_a_map_far_from_its_origin_is_drawn_as_exactly(surface):
-    camera, move = walk(16)[3], pose(None, [4.5e5, 5.4e6, 100.0])
+    camera, move = walk(16)[3], make_pose(None, [4.5e5, 5.4e6, 100.0])
     moved = replace(surface, origin_m=surface.origin_m + move[:3, 3])
     here, there = surface.render(camera, SMALL), moved.render(move @ camera, SMALL)
     assert np.mean(here.rgb != there.rgb) < 0.01
 
 
 def test_nothing_is_drawn_of_no_points():
-    empty = sample_surface([], CAMERA)
+    empty = build_surface([], CAMERA)
     assert len(empty) == 0 and not empty.render(np.eye(4), SMALL).opacity.any()
 
 

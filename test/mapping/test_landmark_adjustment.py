@@ -11,8 +11,8 @@ from small_room import room_atlas
 from nerf_reversal_ros.capture.capture import Capture, open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
-from nerf_reversal_ros.core.geometry import inverse, transform
-from nerf_reversal_ros.mapping.landmark_adjustment import adjust_atlas, adjusted
+from nerf_reversal_ros.core.geometry import inverse, transform_points
+from nerf_reversal_ros.mapping.landmark_adjustment import optimize_structure, refine_landmarks
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 
@@ -31,7 +31,7 @@ def misplaced(atlas, std_m):
 def test_misplaced_landmarks_come_nearer_to_where_they_are(capture):
     true = room_atlas(capture.map_from_camera[::3])
     before = misplaced(true, 0.01)
-    after = adjust_atlas(before, capture, np.arange(len(capture)))
+    after = refine_landmarks(before, capture, np.arange(len(capture)))
     moved = np.linalg.norm(after.points - before.points, axis=1) > 1e-4
     off = [np.linalg.norm(a.points - true.points, axis=1)[moved] for a in (before, after)]
     assert moved.sum() > 100
@@ -40,15 +40,15 @@ def test_misplaced_landmarks_come_nearer_to_where_they_are(capture):
 
 def test_without_frames_or_landmarks_nothing_changes(capture):
     atlas = room_atlas(capture.map_from_camera[::10])
-    assert adjust_atlas(atlas, capture, np.arange(0)) is atlas
+    assert refine_landmarks(atlas, capture, np.arange(0)) is atlas
     empty = replace(
         atlas, **{name: values[:0] for name, values in vars(atlas).items() if name != 'origin_m'}
     )
-    assert len(adjust_atlas(empty, capture, np.arange(5))) == 0
+    assert len(refine_landmarks(empty, capture, np.arange(5))) == 0
 
 
 def seen_from(poses, point):
-    local = np.array([transform(inverse(pose), point[None])[0] for pose in poses])
+    local = np.array([transform_points(inverse(pose), point[None])[0] for pose in poses])
     return local[:, :2] / local[:, 2:]
 
 
@@ -60,14 +60,18 @@ def test_a_point_ends_where_its_rays_meet_whatever_a_few_wrong_ones_say(outliers
     where = seen_from(poses, true)
     where[:outliers] += 0.2
     start = true[None] + [0.01, -0.01, 0.015]
-    found = adjusted(start, np.zeros(12, int), where, np.full(12, 0.002), poses, prior_m=0.1)
+    found = optimize_structure(
+        start, np.zeros(12, int), where, np.full(12, 0.002), poses, prior_m=0.1
+    )
     np.testing.assert_allclose(found[0], true, atol=within_m)
 
 
 def test_a_point_that_nobody_sees_and_one_seen_once_keep_their_distance():
     start = np.array([[0.0, 0.0, 2.0], [0.0, 0.0, 2.0]])
     where = np.array([[0.005, 0.0]])
-    found = adjusted(start, np.array([1]), where, np.array([0.002]), np.eye(4)[None], 0.02)
+    found = optimize_structure(
+        start, np.array([1]), where, np.array([0.002]), np.eye(4)[None], 0.02
+    )
     np.testing.assert_array_equal(found[0], start[0])
     assert 0.005 < found[1, 0] < 0.0101 and abs(found[1, 2] - 2.0) < 1e-3
 
@@ -75,4 +79,4 @@ def test_a_point_that_nobody_sees_and_one_seen_once_keep_their_distance():
 def test_without_any_sighting_no_point_moves():
     start = np.array([[0.0, 0.0, 2.0]])
     nothing = np.zeros(0, int), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 4, 4))
-    np.testing.assert_array_equal(adjusted(start, *nothing), start)
+    np.testing.assert_array_equal(optimize_structure(start, *nothing), start)

@@ -13,8 +13,8 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.capture import Capture, open_capture
-from nerf_reversal_ros.capture.held_out import held_out_frames
-from nerf_reversal_ros.capture.mapping_data import near_others, Walk
+from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.mapping_data import is_near_any, MappingData
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (
@@ -28,13 +28,13 @@ from nerf_reversal_ros.core.config import (
     VoxelFieldConfig,
 )
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import pose, pose_errors
+from nerf_reversal_ros.core.geometry import make_pose, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate
-from nerf_reversal_ros.core.progress import silent
-from nerf_reversal_ros.fields.sim3 import moved_poses, similarity
+from nerf_reversal_ros.core.progress import no_progress
+from nerf_reversal_ros.fields.sim3 import make_sim3, transform_poses
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.build_warnings import field_warnings
-from nerf_reversal_ros.mapping.nerfstudio_import import likely_unit_m
+from nerf_reversal_ros.mapping.nerfstudio_import import guess_unit_m
 from nerf_reversal_ros.mapping.pipeline import build_map
 
 pytestmark = pytest.mark.skipif(
@@ -44,8 +44,8 @@ pytestmark = pytest.mark.skipif(
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 WALK = walk(40)
 BAG_WALK = walk(30)
-WORLD_FROM_MAP = similarity(
-    0.4, pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
+WORLD_FROM_MAP = make_sim3(
+    0.4, make_pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
 )
 """The run's data are in a world of their own: y up, and two and a half metres long a unit."""
 SETTINGS = BuildConfig(
@@ -74,20 +74,20 @@ ROUGH = BuildConfig(
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs')
-    scene = write_scene(folder / 'scene', moved_poses(WORLD_FROM_MAP, WALK), WALK, CAMERA)
+    scene = write_scene(folder / 'scene', transform_poses(WORLD_FROM_MAP, WALK), WALK, CAMERA)
     return train_run(scene, folder / 'out', steps=2)[0]
 
 
 @contextmanager
 def shown(world_from_map):
     """Let a run, whose training was short, show what it would after a long one."""
-    from nerf_reversal_ros.fields.nerfstudio.run import Run
+    from nerf_reversal_ros.fields.nerfstudio.run import NerfstudioRun
 
     def perfect(_, map_from_world):
         return PerfectRun(map_from_world @ world_from_map)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Run, 'field', perfect)
+        patched.setattr(NerfstudioRun, 'field', perfect)
         yield patched
 
 
@@ -151,7 +151,7 @@ def test_the_map_of_a_run_is_measured_by_pictures_of_the_bag(built):
 
 def test_held_out_pictures_that_the_run_has_seen_are_told_and_counted(built):
     manifest = built[0].manifest
-    held_out = BAG_WALK[held_out_frames(30, 0.2), :3, 3]
+    held_out = BAG_WALK[held_out_mask(30, 0.2), :3, 3]
     apart = [np.linalg.norm(WALK[:, :3, 3] - at, axis=1).min() for at in held_out]
     assert np.count_nonzero(np.array(apart) < 1e-6) == 2 and sorted(apart)[2] > 0.03
     assert manifest['metrics']['held_out_seen_by_run'] == 2
@@ -170,7 +170,7 @@ def test_views_are_not_drawn_around_a_runs_camera_that_is_near_to_a_held_out_pic
         open_capture(write_room_bag(tmp_path / name, poses, CAMERA, up_axis='z'), settings)
         for name, poses in (('bag', taken), ('run', run))
     )
-    made_from = Walk(shown_there, real, CAMERA, real.convention, 0.2)
+    made_from = MappingData(shown_there, real, CAMERA, real.convention, 0.2)
     assert np.flatnonzero(made_from.held_out).tolist() == [6, 7]
     wanted = np.concatenate([taken[[0, 1, 2, 3, 4, 5, 8, 9]], run[:1]])
     np.testing.assert_allclose(made_from.training_poses, wanted, atol=1e-6)
@@ -185,8 +185,8 @@ def test_a_camera_is_near_to_another_within_2_cm_and_2_degrees():
     close = at.copy()
     close[0, 0, 3] += 0.019
     poses = np.concatenate([at, close, shifted, turned])
-    assert near_others(poses, at).tolist() == [True, True, False, False]
-    assert not near_others(poses, at[:0]).any()
+    assert is_near_any(poses, at).tolist() == [True, True, False, False]
+    assert not is_near_any(poses, at[:0]).any()
 
 
 def test_the_map_of_a_run_is_where_the_bag_has_it(built):
@@ -199,7 +199,7 @@ def test_the_map_of_a_run_is_where_the_bag_has_it(built):
 
 
 def test_held_out_pictures_calibrate_and_nothing_else(built):
-    held_out = set(np.flatnonzero(held_out_frames(30, 0.2)).tolist())
+    held_out = set(np.flatnonzero(held_out_mask(30, 0.2)).tolist())
     read = {stage: {index for at, index in built[1] if at == stage} for stage, _ in built[1]}
     calibrating = read.pop('regressor') | read.pop('calibration')
     assert calibrating == held_out and len(held_out) == 6
@@ -240,7 +240,7 @@ def in_other_units(run, factor, folder):
     return config
 
 
-def build_rough(config, map_dir, progress=silent):
+def build_rough(config, map_dir, progress=no_progress):
     field = f'nerfstudio:{config}'
     return build_map(None, map_dir, ROUGH, device='cpu', field=field, progress=progress)
 
@@ -248,7 +248,7 @@ def build_rough(config, map_dir, progress=silent):
 @pytest.mark.parametrize('factor', [0.05, 30.0])
 def test_a_run_in_units_far_from_metres_becomes_a_map_of_a_likely_size(trained, tmp_path, factor):
     config, told = in_other_units(trained, factor, tmp_path), []
-    with shown(similarity(factor) @ WORLD_FROM_MAP):
+    with shown(make_sim3(factor) @ WORLD_FROM_MAP):
         map_ = build_rough(config, tmp_path / 'room.map', told.append)
     scale, manifest = map_.manifest['metrics']['run_scale'], map_.manifest
     # A unit is 2.5 m / factor; half of what the cameras see is nearer than 2 m in the map (but
@@ -343,4 +343,4 @@ def test_without_a_bag_a_map_localizes_and_nobody_judges_it_by_the_poses_of_one(
 
 def test_a_run_that_shows_nothing_is_told():
     with pytest.raises(BuildError, match='show nothing at its training cameras'):
-        likely_unit_m(np.zeros((2, 12, 16), np.float16), 8.0)
+        guess_unit_m(np.zeros((2, 12, 16), np.float16), 8.0)

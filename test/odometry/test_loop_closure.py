@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.core.config import LoopClosureConfig
-from nerf_reversal_ros.core.geometry import pose
+from nerf_reversal_ros.core.geometry import make_pose
 
 pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 
@@ -121,7 +121,7 @@ def test_a_closure_tells_how_far_off_the_odometry_had_led():
 def test_a_false_first_pose_is_overruled_by_three_that_agree_and_leaves_no_trace():
     drive = Drive(200)
     drive.moves(0)
-    assert drive.sees(0, pose(Rotation.from_euler('z', 2.0), (9.0, 9.0, 0.0))).accepted
+    assert drive.sees(0, make_pose(Rotation.from_euler('z', 2.0), (9.0, 9.0, 0.0))).accepted
     told = []
     for k in range(1, 31):
         drive.moves(k)
@@ -140,7 +140,7 @@ def test_a_false_first_pose_is_overruled_by_three_that_agree_and_leaves_no_trace
 def test_a_robot_that_was_carried_away_is_found_again_and_its_former_path_stays():
     drive = Drive(400).goes(0, 200)
     before_m = drive.ate_m()
-    away = pose(Rotation.from_euler('z', 2.5), (1.5, -1.0, 0.0))
+    away = make_pose(Rotation.from_euler('z', 2.5), (1.5, -1.0, 0.0))
     drive.truth[200:] = away @ drive.truth[200:]
     drive.goes(200, 400)
     assert sum(closure.reanchored for closure in drive.closures) == 1
@@ -208,7 +208,7 @@ def test_a_stamp_counts_once():
 def test_odometry_out_of_order_is_left_out():
     drive = Drive(100).goes(0, 50)
     expected = drive.closer.now()
-    drive.closer.hear(drive.stamp_ns(45), pose(None, (99.0, 0, 0)))
+    drive.closer.hear(drive.stamp_ns(45), make_pose(None, (99.0, 0, 0)))
     assert drive.closer.now().map_from_base == pytest.approx(expected.map_from_base)
 
 

@@ -6,20 +6,22 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.geometry import pose, pose_errors
-from nerf_reversal_ros.odometry.map_from_odom import MapFromOdom, SmoothingConfig
+from nerf_reversal_ros.core.geometry import make_pose, pose_errors
+from nerf_reversal_ros.odometry.map_from_odom import MapFromOdomFilter, TfSmoothingConfig
 
-CONFIG = SmoothingConfig(tf_smoothing=0.5, tf_max_jump_m=0.3, tf_max_jump_deg=10, tf_jump_poses=3)
-FAR = pose(Rotation.from_euler('z', 40, degrees=True), (80.0, -20.0, 0.0))
+CONFIG = TfSmoothingConfig(
+    tf_smoothing=0.5, tf_max_jump_m=0.3, tf_max_jump_deg=10, tf_jump_poses=3
+)
+FAR = make_pose(Rotation.from_euler('z', 40, degrees=True), (80.0, -20.0, 0.0))
 """Where odom has the robot, far from its origin."""
 
 
 def at(x, degrees=0.0):
-    return pose(Rotation.from_euler('z', degrees, degrees=True), (x, 2.0, 0.0))
+    return make_pose(Rotation.from_euler('z', degrees, degrees=True), (x, 2.0, 0.0))
 
 
 def followed(poses, config=CONFIG, every_s=1.0):
-    follower = MapFromOdom()
+    follower = MapFromOdomFilter()
     for k, map_from_base in enumerate(poses):
         believed = follower.follow(round(k * every_s * 1e9), map_from_base, FAR, config)
     return believed @ FAR
@@ -40,7 +42,7 @@ def test_half_of_the_way_is_gone_where_the_robot_is():
 
 def test_the_broadcast_shakes_less_than_the_poses():
     rng = np.random.default_rng(0)
-    follower = MapFromOdom()
+    follower = MapFromOdomFilter()
     told = [
         (follower.follow(k, at(rng.normal(0, 0.02)), FAR, CONFIG) @ FAR)[0, 3] for k in range(200)
     ]
@@ -67,7 +69,7 @@ def test_a_robot_that_was_carried_away_is_believed_when_three_poses_say_so():
 
 
 def test_after_forgetting_the_next_pose_is_believed_at_once():
-    follower = MapFromOdom()
+    follower = MapFromOdomFilter()
     follower.follow(0, at(1.0), FAR, CONFIG)
     follower.forget()
     np.testing.assert_allclose(follower.follow(1, at(5.0), FAR, CONFIG) @ FAR, at(5.0), atol=1e-9)
@@ -81,10 +83,10 @@ def test_the_same_wrong_view_again_and_again_is_one_for_a_second():
     assert off(followed(seen, every_s=0.033), at(4.0)) == pytest.approx((0, 0), abs=1e-5)
 
 
-@pytest.mark.parametrize('moved', [pose(None, (0.06, 0.0, 0.0)), at(0.0, 2.5)])
+@pytest.mark.parametrize('moved', [make_pose(None, (0.06, 0.0, 0.0)), at(0.0, 2.5)])
 def test_views_that_differ_by_the_odometry_each_count_however_fast_they_come(moved):
     moved[:3, 3] *= [1, 0, 1]
-    follower, odom_from_base, map_from_base = MapFromOdom(), FAR, at(4.0)
+    follower, odom_from_base, map_from_base = MapFromOdomFilter(), FAR, at(4.0)
     follower.follow(0, at(1.0), FAR, CONFIG)
     for k in range(1, 4):
         believed = follower.follow(k * 10_000_000, map_from_base, odom_from_base, CONFIG)
@@ -95,10 +97,12 @@ def test_views_that_differ_by_the_odometry_each_count_however_fast_they_come(mov
 
 def test_on_a_floor_height_roll_and_pitch_are_left_out():
     tilted = Rotation.from_euler('ZYX', (50, 3, -2), degrees=True)
-    map_from_base = pose(tilted, (3.0, 1.0, -1.3))
-    odom_from_base = pose(Rotation.from_euler('ZYX', (-20, 1, 2), degrees=True), (7.0, 5.0, 0.4))
+    map_from_base = make_pose(tilted, (3.0, 1.0, -1.3))
+    odom_from_base = make_pose(
+        Rotation.from_euler('ZYX', (-20, 1, 2), degrees=True), (7.0, 5.0, 0.4)
+    )
     flat = replace(CONFIG, tf_planar=True)
-    found = MapFromOdom().follow(0, map_from_base, odom_from_base, flat)
+    found = MapFromOdomFilter().follow(0, map_from_base, odom_from_base, flat)
     np.testing.assert_allclose(found[2], [0, 0, 1, 0], atol=1e-12)
     np.testing.assert_allclose((found @ odom_from_base)[:2, 3], [3.0, 1.0], atol=1e-9)
     yaw_deg = Rotation.from_matrix(found[:3, :3]).as_euler('ZYX', degrees=True)[0]

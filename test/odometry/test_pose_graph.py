@@ -9,27 +9,27 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.odometry.odometry_check import Reading
+from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.odometry.odometry_check import OdometrySample
 
 gtsam = pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 
 from nerf_reversal_ros.odometry.pose_chain import (  # noqa: E402
-    Anchor,
     drift_stds,
     fixed_axes_covariance,
     Keyframe,
-    step_stds,
+    odometry_step_stds,
+    PoseMeasurement,
     tangent_covariance,
 )
 from nerf_reversal_ros.odometry.pose_graph import PoseGraph  # noqa: E402
 
-TURNED = pose(Rotation.from_euler('xyz', [20, -40, 110], degrees=True), (1.0, 2.0, 3.0))
+TURNED = make_pose(Rotation.from_euler('xyz', [20, -40, 110], degrees=True), (1.0, 2.0, 3.0))
 
 
 def reading(k, x_m, turned_deg=0.0):
     """A robot that drives along x of odom, a picture each tenth of a second."""
-    return Reading(k * STEP_NS, pose(None, (x_m, 0, 0)), x_m, turned_deg)
+    return OdometrySample(k * STEP_NS, make_pose(None, (x_m, 0, 0)), x_m, turned_deg)
 
 
 def driven(steps):
@@ -41,7 +41,9 @@ def driven(steps):
 
 
 def at(x_m, y_m=0.0, std_m=0.01):
-    return Anchor(0, pose(None, (x_m, y_m, 0)), np.diag([std_m**2] * 3 + [0.01**2] * 3))
+    return PoseMeasurement(
+        0, make_pose(None, (x_m, y_m, 0)), np.diag([std_m**2] * 3 + [0.01**2] * 3)
+    )
 
 
 def test_the_covariance_of_gtsam_is_that_of_fixed_map_axes_turned_and_reordered():
@@ -65,7 +67,7 @@ def test_each_axis_of_the_covariance_comes_back_as_it_was_given():
     variances = np.square([0.1, 0.2, 0.3, 0.01, 0.02, 0.03])
     graph = PoseGraph(LoopClosureConfig())
     graph.extend(reading(0, 0.0))
-    graph.anchor(0, Anchor(0, TURNED, np.diag(variances)))
+    graph.anchor(0, PoseMeasurement(0, TURNED, np.diag(variances)))
     assert np.diag(graph.covariance(0)) == pytest.approx(variances, rel=1e-3)
 
 
@@ -108,7 +110,7 @@ def test_the_drift_between_two_anchors_is_spread_evenly_over_the_steps():
 def test_the_odometry_may_be_off_by_its_whole_drift_from_anchor_to_anchor():
     config = LoopClosureConfig(odometry_drift=0.06, odometry_drift_m=0.03)
     keyframes = [Keyframe(k, reading(k, 0.1 * k)) for k in range(101)]
-    stds = step_stds(keyframes, True, config)
+    stds = odometry_step_stds(keyframes, True, config)
     total_rad, total_m = np.sqrt(np.sum(stds**2, axis=0))
     assert total_m == pytest.approx((0.03 + 0.06 * 10.0) / 3)  # bounds are three sigma
     assert total_rad == pytest.approx(np.radians(2.0) / 3)
@@ -161,9 +163,9 @@ def test_what_left_the_window_still_counts_and_stays_in_the_path():
     for window in (20, 200):
         graph = PoseGraph(LoopClosureConfig(keyframe_m=0.5, window=window))
         for k, odom_from_base in enumerate(odometry):
-            graph.extend(Reading(k * STEP_NS, odom_from_base, 0.55 * k, 0.0))
+            graph.extend(OdometrySample(k * STEP_NS, odom_from_base, 0.55 * k, 0.0))
             if k % 10 == 0:
-                graph.anchor(len(graph.keyframes) - 1, Anchor(0, truth[k], COVARIANCE))
+                graph.anchor(len(graph.keyframes) - 1, PoseMeasurement(0, truth[k], COVARIANCE))
         assert len(graph.keyframes) <= window
         assert [stamp for stamp, _ in graph.path] == [k * STEP_NS for k in range(len(truth))]
         assert rms_m(np.stack([p for _, p in graph.path]), truth) < 0.1

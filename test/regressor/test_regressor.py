@@ -14,15 +14,19 @@ from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, MapError
-from nerf_reversal_ros.core.geometry import pose, pose_errors
-from nerf_reversal_ros.fields.pose_sampling import draw_poses
+from nerf_reversal_ros.core.geometry import make_pose, pose_errors
+from nerf_reversal_ros.fields.pose_sampling import sample_poses
 from nerf_reversal_ros.regressor import training as regressor_training
-from nerf_reversal_ros.regressor.image_codec import as_tensors, standardized
-from nerf_reversal_ros.regressor.image_codec_training import fit_compression
-from nerf_reversal_ros.regressor.pose_network import error_in_camera, Outputs
-from nerf_reversal_ros.regressor.regressor import map_covariance, PoseRegressor
-from nerf_reversal_ros.regressor.training import real_views, train_regressor
-from nerf_reversal_ros.synthesis.augmentation import moved, small_motions, varied_appearance
+from nerf_reversal_ros.regressor.image_codec import standardize, to_tensors
+from nerf_reversal_ros.regressor.image_codec_training import fit_codec
+from nerf_reversal_ros.regressor.pose_network import camera_frame_error, NetworkOutput
+from nerf_reversal_ros.regressor.regressor import covariance_in_map, PoseRegressor
+from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
+from nerf_reversal_ros.synthesis.augmentation import (
+    augment_appearance,
+    sample_motions,
+    warp_by_depth,
+)
 
 CONFIG = RegressorConfig(network_sees='components', components=24, epochs=10, batch_size=32)
 TRAIN, QUERIES = walk(40), walk(37, radius_m=0.8, height_m=1.25)
@@ -31,7 +35,7 @@ TRAIN, QUERIES = walk(40), walk(37, radius_m=0.8, height_m=1.25)
 @pytest.fixture(scope='module')
 def views():
     rng = np.random.default_rng(0)
-    return pictures(draw_poses(TRAIN, 500, SynthesisConfig(), rng).map_from_camera)
+    return pictures(sample_poses(TRAIN, 500, SynthesisConfig(), rng).map_from_camera)
 
 
 @pytest.fixture(scope='module')
@@ -117,21 +121,21 @@ def test_the_covariance_covers_the_errors(regressor):
 def test_the_covariance_turns_with_the_camera_into_map_axes():
     factor = np.diag([1.0, 1.0, 0.1, 1.0, 0.2, 1.0])  # unsure along z and about y
     looking_along_y = Rotation.from_matrix([[1, 0, 0], [0, 0, 1], [0, -1, 0]]).as_matrix()
-    std = np.sqrt(np.diag(map_covariance(factor, looking_along_y, 1.0)))
+    std = np.sqrt(np.diag(covariance_in_map(factor, looking_along_y, 1.0)))
     np.testing.assert_allclose(std, [0.1, 1.0, 0.1, 0.1, 0.1, 0.5], rtol=0.01)
-    double = np.sqrt(np.diag(map_covariance(factor, looking_along_y, 2.0)))
+    double = np.sqrt(np.diag(covariance_in_map(factor, looking_along_y, 2.0)))
     np.testing.assert_allclose(double, 2 * std, rtol=0.01)
 
 
 def test_errors_are_told_in_axes_of_the_camera():
-    truth = pose(Rotation.from_euler('z', 90, degrees=True), (1.0, 2.0, 3.0))
-    there = truth @ pose(Rotation.from_rotvec([0.0, 0.3, 0.0]), (0.0, 0.0, 0.5))
+    truth = make_pose(Rotation.from_euler('z', 90, degrees=True), (1.0, 2.0, 3.0))
+    there = truth @ make_pose(Rotation.from_rotvec([0.0, 0.3, 0.0]), (0.0, 0.0, 0.5))
     raw = torch.zeros((1, 30), dtype=torch.float64)
     raw[0, :3] = torch.from_numpy(truth[:3, 3])
     raw[0, 3:9] = torch.from_numpy(truth[:3, :2].T.reshape(-1))
-    said = Outputs(raw, torch.zeros(3), torch.ones(3))
+    said = NetworkOutput(raw, torch.zeros(3), torch.ones(3))
     goal = torch.from_numpy(there[None])
-    error = error_in_camera(said, goal[:, :3, 3], goal[:, :3, :3])
+    error = camera_frame_error(said, goal[:, :3, 3], goal[:, :3, :3])
     np.testing.assert_allclose(error[0], [0, 0, 0.5, 0, 0.3, 0], atol=1e-7)
 
 
@@ -227,7 +231,7 @@ def test_without_validation_pictures_nothing_is_trained(views):
 
 def test_more_components_than_views_are_refused():
     with pytest.raises(BuildError, match='components is 24 but there are only 20 views'):
-        fit_compression([pictures(TRAIN[:20])], CONFIG)
+        fit_codec([pictures(TRAIN[:20])], CONFIG)
 
 
 def test_progress_tells_epoch_and_validation_error(views):
@@ -255,7 +259,7 @@ def test_what_is_not_shown_does_not_sway_the_standardized_picture():
     rgb[1, :, :2] = 0.0
     seen = torch.ones(2, 1, 6, 8)
     seen[:, :, :2] = 0.0
-    out = standardized(rgb, seen)
+    out = standardize(rgb, seen)
     torch.testing.assert_close(out[0], out[1])
     assert out[:, :, 2:].mean().abs() < 1e-5
 
@@ -267,14 +271,14 @@ OBLONG = Camera(48, 36, 40.0, 36.0, 22.5, 18.5)
 def test_a_moved_picture_is_like_one_rendered_there(move_m):
     rng = np.random.default_rng(0)
     turns = Rotation.from_rotvec(rng.normal(0.0, np.radians(4), (4, 3)))
-    motions = np.stack([pose(turn, rng.normal(0.0, move_m, 3)) for turn in turns])
+    motions = np.stack([make_pose(turn, rng.normal(0.0, move_m, 3)) for turn in turns])
     here, there = pictures(QUERIES[:4], OBLONG), pictures(QUERIES[:4] @ motions, OBLONG)
-    rgb, mask = as_tensors(here.rgb, here.seen, 'cpu')
+    rgb, mask = to_tensors(here.rgb, here.seen, 'cpu')
     rgb[:, :, :6], mask[:, :, :6] = 0.0, 0.0  # six rows that show nothing
     depth = torch.from_numpy(here.depth).float()
     depth[:, 20, 30] = 0.0  # unknown
-    rgb, seen = moved(rgb, mask, depth, OBLONG, torch.from_numpy(motions).float())
-    error = (rgb - as_tensors(there.rgb, there.seen, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
+    rgb, seen = warp_by_depth(rgb, mask, depth, OBLONG, torch.from_numpy(motions).float())
+    error = (rgb - to_tensors(there.rgb, there.seen, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
     assert 0.5 < float(seen.mean()) < 0.85
     assert float(error.mean()) < 0.015
     assert float(error.quantile(0.99)) < 0.1
@@ -285,7 +289,7 @@ def test_motions_are_small_beside_what_is_near():
     depth = torch.zeros(200, 40, 40)
     depth[100:, :, :20] = 3.0  # the other half is unknown
     depth[100:, ::10] = torch.where(depth[100:, ::10] > 0, 1.0, 0.0)
-    motions = small_motions(depth, rng)
+    motions = sample_motions(depth, rng)
     moves = motions[:, :3, 3].norm(dim=1)
     assert float(moves[:100].max()) == 0.0  # no depth: turned only
     assert 0.08 < float(moves[100:].median())
@@ -297,7 +301,7 @@ def test_real_pictures_come_with_the_depth_that_the_field_renders():
     big = CAMERA.scaled_to(96, 72)
     rgb = pictures(TRAIN[:2], big).rgb
     frames = [Frame(i, i, rgb[i], big, None, None, TRAIN[i]) for i in range(2)]
-    views = real_views(frames, CAMERA, BoxRoom())
+    views = views_from_frames(frames, CAMERA, BoxRoom())
     np.testing.assert_array_equal(views.depth, pictures(TRAIN[:2]).depth)
     assert np.abs(views.rgb.astype(float) - pictures(TRAIN[:2]).rgb).mean() < 3
     assert views.seen.all()
@@ -310,13 +314,13 @@ def test_what_is_learned_from_is_where_it_says(views, monkeypatch):
     )
     rgb, seen, poses = trainer._varied(np.array([0, 3, 499, 500, 520]))
     there = pictures(poses.double().numpy())
-    error = (rgb - as_tensors(there.rgb, there.seen, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
+    error = (rgb - to_tensors(there.rgb, there.seen, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
     assert float(error.mean()) < 0.02
 
 
 def test_appearance_varies_with_the_seed_alone():
     rgb = pictures(QUERIES[:1]).rgb[0]
-    first, again = (varied_appearance(rgb, np.random.default_rng(1)) for _ in range(2))
+    first, again = (augment_appearance(rgb, np.random.default_rng(1)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    other = varied_appearance(rgb, np.random.default_rng(2))
+    other = augment_appearance(rgb, np.random.default_rng(2))
     assert np.abs(first.astype(float) - other).mean() > 3

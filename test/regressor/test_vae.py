@@ -11,13 +11,13 @@ import torch
 from nerf_reversal_ros.core.config import RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import ConfigError, MapError
 from nerf_reversal_ros.core.geometry import pose_errors
-from nerf_reversal_ros.fields.pose_sampling import draw_poses
-from nerf_reversal_ros.regressor.image_codec import as_tensors
-from nerf_reversal_ros.regressor.image_codec_training import fit_compression
+from nerf_reversal_ros.fields.pose_sampling import sample_poses
+from nerf_reversal_ros.regressor.image_codec import to_tensors
+from nerf_reversal_ros.regressor.image_codec_training import fit_codec
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import train_regressor
 from nerf_reversal_ros.regressor.vae import Vae
-from nerf_reversal_ros.study.training import compression_quality
+from nerf_reversal_ros.study.training import codec_quality
 
 CONFIG = RegressorConfig(
     compression='vae',
@@ -33,12 +33,12 @@ TRAIN, QUERIES = walk(40), walk(37, radius_m=0.8, height_m=1.25)
 @pytest.fixture(scope='module')
 def views():
     rng = np.random.default_rng(0)
-    return pictures(draw_poses(TRAIN, 400, SynthesisConfig(), rng).map_from_camera)
+    return pictures(sample_poses(TRAIN, 400, SynthesisConfig(), rng).map_from_camera)
 
 
 @pytest.fixture(scope='module')
 def vae(views):
-    return fit_compression([views], CONFIG, seed=3)
+    return fit_codec([views], CONFIG, seed=3)
 
 
 @pytest.fixture(scope='module')
@@ -48,7 +48,7 @@ def regressor(views):
 
 def query_pictures(compression):
     shown = pictures(QUERIES)
-    return compression.pictures(*as_tensors(shown.rgb, shown.seen, 'cpu'))
+    return compression.pictures(*to_tensors(shown.rgb, shown.seen, 'cpu'))
 
 
 @torch.no_grad()
@@ -62,14 +62,14 @@ def test_what_it_rebuilds_is_much_nearer_to_new_pictures_than_the_mean_picture_i
 
 
 def test_it_retains_more_of_new_pictures_than_the_pca_that_it_begins_as(vae, views):
-    pca = fit_compression([views], dataclasses.replace(CONFIG, compression='pca'), seed=3)
-    left = [compression_quality(code, pictures(QUERIES))['retained'] for code in (pca, vae)]
+    pca = fit_codec([views], dataclasses.replace(CONFIG, compression='pca'), seed=3)
+    left = [codec_quality(code, pictures(QUERIES))['retained'] for code in (pca, vae)]
     assert left[0] < left[1] < 1.0
 
 
 @torch.no_grad()
 def test_its_codes_are_about_zero_and_of_the_variance_that_it_tells(vae, views):
-    codes = vae.codes(vae.pictures(*as_tensors(views.rgb, views.seen, 'cpu')))
+    codes = vae.codes(vae.pictures(*to_tensors(views.rgb, views.seen, 'cpu')))
     assert float((codes.mean(0) / vae.variance.sqrt()).abs().max()) < 0.5
     torch.testing.assert_close(codes.var(0), vae.variance, rtol=0.1, atol=0.0)
 
@@ -77,7 +77,7 @@ def test_its_codes_are_about_zero_and_of_the_variance_that_it_tells(vae, views):
 def test_the_same_seed_gives_the_same_autoencoder_and_another_one_another(views):
     config = dataclasses.replace(CONFIG, vae_epochs=1)
     one, same, other = (
-        fit_compression([views.part(slice(64))], config, seed=seed) for seed in (5, 5, 6)
+        fit_codec([views.part(slice(64))], config, seed=seed) for seed in (5, 5, 6)
     )
     shown = query_pictures(one)
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_autoencoder_and_another_one_another(views)
 def test_pictures_of_any_size_come_back_in_their_size():
     size = dataclasses.replace(CAMERA, width=21, height=18)
     config = dataclasses.replace(CONFIG, vae_epochs=1)
-    vae = fit_compression([pictures(TRAIN, size)], config)
+    vae = fit_codec([pictures(TRAIN, size)], config)
     shown = torch.zeros(2, 3 * 18 * 21)
     assert vae.rebuild(vae.codes(shown)).shape == shown.shape
 

@@ -8,7 +8,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from ros_rig import Rig, wait_until
 
-from nerf_reversal_ros.ros.connectivity import Acquaintance
+from nerf_reversal_ros.ros.connectivity import DiscoveryProbe
 
 
 def test_a_node_is_asked_until_it_answers_and_that_it_is_there_is_not_enough():
@@ -21,7 +21,7 @@ def test_a_node_is_asked_until_it_answers_and_that_it_is_there_is_not_enough():
         return response
 
     with contextlib.closing(Rig()) as rig:
-        known = Acquaintance(rig.node, 'other', 'room')
+        known = DiscoveryProbe(rig.node, 'other', 'room')
         assert not known.made()
         other = rclpy.create_node('other', context=rig.context, start_parameter_services=False)
         other.create_service(GetParameters, '~/get_parameters', answer)

@@ -16,8 +16,8 @@ from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.evaluator_node import JudgeConfig, JudgeNode, read_truth
-from nerf_reversal_ros.ros.node_runner import RECENT
+from nerf_reversal_ros.ros.evaluator_node import EvaluatorConfig, EvaluatorNode, load_ground_truth
+from nerf_reversal_ros.ros.node_runner import LAST_TEN_QOS
 
 RED_1M = (100, 0, 0)
 """Of a picture that the small localizer finds at x = 1 m."""
@@ -87,7 +87,7 @@ def test_what_it_has_heard_it_repeats_from_when_on_the_localizer_knows_it(tmp_pa
         Process('judge', bag='bag', map_dir='map') as judge,
     ):
         judge.says('judges 3 pictures')
-        heard = rig.collect(LocalizerStatus, 'judge/heard', RECENT)
+        heard = rig.collect(LocalizerStatus, 'judge/heard', LAST_TEN_QOS)
         rig.knows('judge')
         assert not wait_until(lambda: rig.node.count_publishers('judge/heard'), 2)
         with Process('localizer', **given) as localizer:
@@ -113,7 +113,7 @@ def test_a_localizer_whose_map_is_placed_is_judged_where_it_is_placed(tmp_path):
         Process('judge', bag='bag', map_dir='map') as judge,
     ):
         localizer.says('localizes the pictures of')
-        heard = rig.collect(LocalizerStatus, 'judge/heard', RECENT)
+        heard = rig.collect(LocalizerStatus, 'judge/heard', LAST_TEN_QOS)
         assert wait_until(lambda: rig.node.count_publishers('judge/heard')), judge.output
         rig.publish('camera_info', camera_info())
         for second in (1, 2, 3):
@@ -193,10 +193,10 @@ def test_it_asks_the_localizer_after_it_has_subscribed(monkeypatch):
         return recorded
 
     for what in ('create_subscription', 'create_client'):
-        monkeypatch.setattr(JudgeNode, what, recording(getattr(JudgeNode, what)))
+        monkeypatch.setattr(EvaluatorNode, what, recording(getattr(EvaluatorNode, what)))
     rclpy.init(args=['judge', '--ros-args', '-p', 'bag:=bag', '-p', 'map_dir:=map'])
     try:
-        JudgeNode(lambda _: {}).destroy_node()
+        EvaluatorNode(lambda _: {}).destroy_node()
     finally:
         rclpy.try_shutdown()
     assert made == [LocalizerStatus, PoseWithCovarianceStamped, GetParameters]
@@ -229,11 +229,11 @@ def test_a_bag_of_other_topics_is_read_as_the_map_a_parameter_or_a_file_says(tmp
     else:
         (tmp_path / 'query.yaml').write_text(json.dumps({'capture': topics}))
         given['config'] = str(tmp_path / 'query.yaml')
-    assert len(read_truth(JudgeConfig(**given))) == 3
+    assert len(load_ground_truth(EvaluatorConfig(**given))) == 3
     (tmp_path / 'odd.yaml').write_text('capture: [1]')
     odd = {**given, 'config': str(tmp_path / 'odd.yaml')}
     with pytest.raises(ConfigError, match=r'capture must hold names and values, got \[1\]'):
-        read_truth(JudgeConfig(**odd))
+        load_ground_truth(EvaluatorConfig(**odd))
 
 
 def test_a_map_that_was_built_without_a_bag_is_not_judged_by_the_poses_of_one(tmp_path):
@@ -242,4 +242,4 @@ def test_a_map_that_was_built_without_a_bag_is_not_judged_by_the_poses_of_one(tm
     with pytest.raises(
         CaptureError, match='the map was built without a bag, so that nobody knows'
     ):
-        read_truth(JudgeConfig(bag=str(tmp_path / 'bag'), map_dir=str(map_.path)))
+        load_ground_truth(EvaluatorConfig(bag=str(tmp_path / 'bag'), map_dir=str(map_.path)))

@@ -2,7 +2,7 @@
 
 import time
 
-from nerf_reversal_ros.ros.latest_item_worker import Mailbox
+from nerf_reversal_ros.ros.latest_item_worker import LatestItemWorker
 
 
 def wait_for(condition):
@@ -15,7 +15,7 @@ def wait_for(condition):
 def test_of_many_items_the_newest_is_worked_on_and_rarely_enough():
     worked = []
     started_s = time.monotonic()
-    box = Mailbox(worked.append, lambda: 0.2)
+    box = LatestItemWorker(worked.append, lambda: 0.2)
     for number in range(100):
         box.put(number)
         time.sleep(0.01)
@@ -28,7 +28,7 @@ def test_of_many_items_the_newest_is_worked_on_and_rarely_enough():
 
 def test_while_it_rests_a_forgotten_item_is_not_worked_on_and_a_hurried_one_is():
     worked = []
-    box = Mailbox(worked.append, lambda: 1e11)
+    box = LatestItemWorker(worked.append, lambda: 1e11)
     box.put('first')
     wait_for(lambda: worked)
     box.put('second')
@@ -42,7 +42,7 @@ def test_while_it_rests_a_forgotten_item_is_not_worked_on_and_a_hurried_one_is()
 
 def test_a_period_that_changes_is_noticed_while_an_item_waits():
     period_s, worked = [3600.0], []
-    box = Mailbox(worked.append, lambda: period_s[0])
+    box = LatestItemWorker(worked.append, lambda: period_s[0])
     box.put(1)
     wait_for(lambda: worked)
     box.put(2)

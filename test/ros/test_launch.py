@@ -22,7 +22,7 @@ from nerf_reversal_ros.core.config import (
     OdometryConfig,
     RECORD3D_TOPICS,
 )
-from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
+from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig, LoopCloserNodeConfig
 
 LAUNCH = Path(__file__).resolve().parents[2] / 'launch'
@@ -108,8 +108,8 @@ def test_the_topic_of_the_pictures_follows_the_transport(tmp_path, arguments, to
 @pytest.mark.parametrize(
     ('node', 'classes'),
     [
-        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig, SmoothingConfig)),
-        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig, SmoothingConfig)),
+        ('localizer', (LocalizerNodeConfig, LocalizerConfig, OdometryConfig, TfSmoothingConfig)),
+        ('loop_closer', (LoopCloserNodeConfig, LoopClosureConfig, TfSmoothingConfig)),
     ],
 )
 def test_a_shipped_parameter_file_holds_all_names_and_their_defaults(node, classes):

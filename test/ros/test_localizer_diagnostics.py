@@ -4,7 +4,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 import pytest
 
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.localizer_diagnostics import Present, Statistics
+from nerf_reversal_ros.ros.localizer_diagnostics import LocalizerDiagnostics, NodeSnapshot
 
 ACCEPTED = LocalizerStatus(accepted=True)
 DARK = LocalizerStatus(reason='too dark or flat')
@@ -17,7 +17,7 @@ class Robot:
     def __init__(self):
         self.now_s = 100.0
         self.received = 0
-        self.statistics = Statistics(lambda: self.now_s)
+        self.statistics = LocalizerDiagnostics(lambda: self.now_s)
         self.status = self.values = None
 
     def drives(self, seconds, *answers, received=0, state='active'):
@@ -27,7 +27,7 @@ class Robot:
             for answer in answers:
                 self.statistics.add(answer)
             told = self.statistics.diagnostic(
-                'localizer', Present(state, 'map', received=self.received)
+                'localizer', NodeSnapshot(state, 'map', received=self.received)
             )
             self.status, self.values = told, {item.key: item.value for item in told.values}
 

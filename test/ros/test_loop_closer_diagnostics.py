@@ -3,11 +3,11 @@
 from diagnostic_msgs.msg import DiagnosticStatus
 import pytest
 
-from nerf_reversal_ros.odometry.loop_closure import Closure
-from nerf_reversal_ros.ros.loop_closer_diagnostics import ClosureStatistics
+from nerf_reversal_ros.odometry.loop_closure import ClosureResult
+from nerf_reversal_ros.ros.loop_closer_diagnostics import LoopCloserDiagnostics
 
-RIGHT, KNOWN = Closure(0, True), Closure(0, False, 'nothing new')
-WRONG = Closure(0, False, 'contradicts')
+RIGHT, KNOWN = ClosureResult(0, True), ClosureResult(0, False, 'nothing new')
+WRONG = ClosureResult(0, False, 'contradicts')
 
 
 class Robot:
@@ -15,7 +15,7 @@ class Robot:
 
     def __init__(self):
         self.now_s = 100.0
-        self.statistics = ClosureStatistics(lambda: self.now_s)
+        self.statistics = LoopCloserDiagnostics(lambda: self.now_s)
 
     def drives(self, seconds, closure=None, *, odometry=True):
         for _ in range(seconds):
@@ -59,7 +59,7 @@ def test_poses_that_are_left_aside_are_a_warning_also_before_the_first_one(robot
     robot.statistics.leave(reason)
     assert robot.verdict() == (DiagnosticStatus.WARN, f'poses are left aside: {reason}')
     robot.drives(1, RIGHT)
-    robot.drives(11, Closure(0, False, reason))
+    robot.drives(11, ClosureResult(0, False, reason))
     assert robot.verdict() == (DiagnosticStatus.WARN, f'poses are left aside: {reason}')
 
 

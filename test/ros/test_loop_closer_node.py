@@ -10,11 +10,11 @@ from ros_rig import Process, Rig, SOON_S, wait_until
 from scipy.spatial.transform import Rotation
 from std_srvs.srv import Trigger
 
-from nerf_reversal_ros.core.geometry import inverse, pose
+from nerf_reversal_ros.core.geometry import inverse, make_pose
 from nerf_reversal_ros.msg import LoopClosure
 from nerf_reversal_ros.odometry.loop_closure import REASONS
 from nerf_reversal_ros.ros.conversions import matrix_from_pose, matrix_from_transform, pose_message
-from nerf_reversal_ros.ros.node_runner import LATCHED
+from nerf_reversal_ros.ros.node_runner import LATCHED_QOS
 
 pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 
@@ -135,13 +135,13 @@ def test_who_comes_late_gets_the_path_and_map_from_odom(robot):
         assert wait_until(lambda: robot.paths)
         late, heard = Rig(), []
         for kind, topic in ((Path, 'path'), (TransformStamped, 'map_from_odom')):
-            late.node.create_subscription(kind, f'loop_closer/{topic}', heard.append, LATCHED)
+            late.node.create_subscription(kind, f'loop_closer/{topic}', heard.append, LATCHED_QOS)
         assert wait_until(lambda: {type(message) for message in heard} == {Path, TransformStamped})
         late.close()
 
 
 def test_false_poses_are_told_and_change_nothing_until_they_agree(robot):
-    away = pose(None, (3.0, 0.0, 0.0))
+    away = make_pose(None, (3.0, 0.0, 0.0))
     with loop_closer() as process:
         robot.goes(0, 30)
         false = robot.sees(27, away @ robot.truth[27])
@@ -161,7 +161,7 @@ def test_false_poses_are_told_and_change_nothing_until_they_agree(robot):
 def test_what_is_of_no_use_is_left_aside_with_a_reason_or_a_warning(robot):
     with loop_closer() as process:
         robot.goes(0, 1)
-        assert robot.sees(0, pose(None, (np.nan, 0, 0))).reason == LoopClosure.UNUSABLE_POSE
+        assert robot.sees(0, make_pose(None, (np.nan, 0, 0))).reason == LoopClosure.UNUSABLE_POSE
         no_covariance = robot.sees(0, covariance=np.zeros((6, 6)))
         assert no_covariance.reason == LoopClosure.UNUSABLE_POSE
         assert 'not positive definite' in no_covariance.detail
@@ -193,7 +193,7 @@ def test_poses_of_a_camera_that_looks_ahead_are_told_from_those_of_the_base(robo
     turned = Rotation.from_euler('yx', [90, -90], degrees=True)
     with loop_closer() as process:
         robot.moves(0)
-        robot.sees(0, robot.truth[0] @ pose(turned))
+        robot.sees(0, robot.truth[0] @ make_pose(turned))
         process.says('map -> odom is tilted by 90 deg: the poses are not of base_link')
 
 
@@ -202,8 +202,8 @@ def test_after_a_reset_who_comes_late_gets_no_former_correction(robot):
         robot.goes(0, 11)
         assert robot.call(Trigger, 'loop_closer/reset').success
         late = Rig()
-        paths = late.collect(Path, 'loop_closer/path', LATCHED)
-        moved = late.collect(TransformStamped, 'loop_closer/map_from_odom', LATCHED)
+        paths = late.collect(Path, 'loop_closer/path', LATCHED_QOS)
+        moved = late.collect(TransformStamped, 'loop_closer/map_from_odom', LATCHED_QOS)
         assert wait_until(lambda: paths and not paths[-1].poses), process.output
         robot.moves(12)
         robot.sees(12)

@@ -11,33 +11,33 @@ from scipy.spatial.transform import Rotation
 from visualization_msgs.msg import MarkerArray
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import pose, transform, turned_covariance
-from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
+from nerf_reversal_ros.core.geometry import make_pose, rotate_covariance, transform_points
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection
 from nerf_reversal_ros.localization.map_placement import (
-    placed_outcome,
-    placed_surface,
-    placement_from_text,
+    parse_map_from_nerf,
+    transform_outcome,
+    transform_surface,
 )
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.ros.conversions import matrix_from_pose
-from nerf_reversal_ros.ros.image_localizer import Seen
-from nerf_reversal_ros.ros.node_runner import LATCHED
-from nerf_reversal_ros.ros.visualization import beside
+from nerf_reversal_ros.ros.image_localizer import ProcessedImage
+from nerf_reversal_ros.ros.node_runner import LATCHED_QOS
+from nerf_reversal_ros.ros.visualization import debug_image
 from nerf_reversal_ros.srv import LoadMap
 
 QUARTER = '10 20 0.5 90'
-PLACED = pose(Rotation.from_euler('z', 90, degrees=True), (10.0, 20.0, 0.5))
+PLACED = make_pose(Rotation.from_euler('z', 90, degrees=True), (10.0, 20.0, 0.5))
 
 
 def test_the_text_is_metres_and_degrees():
-    np.testing.assert_allclose(placement_from_text(QUARTER), PLACED, atol=1e-12)
-    np.testing.assert_allclose(placement_from_text('10, 20, 0.5, 90'), PLACED, atol=1e-12)
+    np.testing.assert_allclose(parse_map_from_nerf(QUARTER), PLACED, atol=1e-12)
+    np.testing.assert_allclose(parse_map_from_nerf('10, 20, 0.5, 90'), PLACED, atol=1e-12)
 
 
 def test_a_covariance_turns_with_its_frame():
     covariance = np.diag([1.0, 4.0, 9.0, 16.0, 25.0, 36.0])
-    turned = turned_covariance(covariance, PLACED)
+    turned = rotate_covariance(covariance, PLACED)
     np.testing.assert_allclose(np.diag(turned), [4.0, 1.0, 9.0, 25.0, 16.0, 36.0], atol=1e-12)
     rng = np.random.default_rng(0)
     errors = rng.multivariate_normal(np.zeros(6), covariance, 100_000)
@@ -47,10 +47,10 @@ def test_a_covariance_turns_with_its_frame():
 
 @pytest.mark.parametrize('accepted', [True, False])
 def test_an_outcome_is_moved_with_all_that_it_tells(accepted):
-    at, covariance = pose(None, (1.0, 2.0, 3.0)), np.diag([1.0, 4.0, 9.0, 1.0, 4.0, 9.0])
+    at, covariance = make_pose(None, (1.0, 2.0, 3.0)), np.diag([1.0, 4.0, 9.0, 1.0, 4.0, 9.0])
     told = Diagnostics(at, at, {'inliers': 3.0}, {'total': 1.0}, covariance, covariance)
-    outcome = PoseEstimate(at, covariance, told) if accepted else Rejected('unsure', 'x', told)
-    moved = placed_outcome(outcome, PLACED)
+    outcome = PoseEstimate(at, covariance, told) if accepted else Rejection('unsure', 'x', told)
+    moved = transform_outcome(outcome, PLACED)
     if accepted:
         np.testing.assert_allclose(moved.map_from_camera[:3, 3], [8.0, 21.0, 3.5])
         np.testing.assert_allclose(np.diag(moved.covariance)[:3], [4.0, 1.0, 9.0], atol=1e-12)
@@ -62,15 +62,15 @@ def test_an_outcome_is_moved_with_all_that_it_tells(accepted):
         np.testing.assert_allclose(getattr(there, name)[:3, 3], [8.0, 21.0, 3.5])
         found = getattr(there, f'{name}_covariance')
         np.testing.assert_allclose(np.diag(found)[3:], [4.0, 1.0, 9.0], atol=1e-12)
-    nothing = placed_outcome(Rejected('too dark or flat'), PLACED)
+    nothing = transform_outcome(Rejection('too dark or flat'), PLACED)
     assert nothing.diagnostics == Diagnostics()
 
 
 def test_a_surface_is_where_its_points_are():
     points = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]], np.float32)
     surface = Surface(np.array([5.0, 6.0, 7.0]), points, np.zeros((2, 3), np.uint8))
-    moved = placed_surface(surface, PLACED)
-    expected = transform(PLACED, surface.origin_m + points)
+    moved = transform_surface(surface, PLACED)
+    expected = transform_points(PLACED, surface.origin_m + points)
     np.testing.assert_allclose(moved.origin_m + moved.points, expected, atol=1e-6)
     assert moved.points.dtype == np.float32
 
@@ -81,10 +81,13 @@ def test_what_is_shown_beside_a_picture_is_the_same_wherever_the_map_is_placed()
     surface = Surface(np.zeros(3), points, rng.integers(1, 256, (500, 3)).astype(np.uint8))
     camera = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
     rgb = np.full((48, 64, 3), 50, np.uint8)
-    outcome = Rejected('too improbable', '', Diagnostics(refined=pose(None, (0.1, 0.2, 0.3))))
-    here = beside(Seen(rgb, camera, outcome), surface)
-    there = beside(
-        Seen(rgb, camera, placed_outcome(outcome, PLACED)), placed_surface(surface, PLACED)
+    outcome = Rejection(
+        'too improbable', '', Diagnostics(refined=make_pose(None, (0.1, 0.2, 0.3)))
+    )
+    here = debug_image(ProcessedImage(rgb, camera, outcome), surface)
+    there = debug_image(
+        ProcessedImage(rgb, camera, transform_outcome(outcome, PLACED)),
+        transform_surface(surface, PLACED),
     )
     assert np.ptp(here[:, 64:]) > 100  # it shows something
     assert np.mean(np.any(here != there, axis=2)) < 0.01  # but for points at the edge of a pixel
@@ -111,8 +114,8 @@ def test_a_placed_localizer_publishes_everything_in_that_frame(tmp_path):
         contextlib.closing(Rig()) as rig,
     ):
         process.says('localizes the pictures of')
-        described = rig.collect(MapDescription, 'localizer/map_description', LATCHED)
-        walks = rig.collect(PathMessage, 'localizer/walk', LATCHED)
+        described = rig.collect(MapDescription, 'localizer/map_description', LATCHED_QOS)
+        walks = rig.collect(PathMessage, 'localizer/walk', LATCHED_QOS)
         poses = rig.collect(PoseStamped, 'nerf_pose')
         unsure = rig.collect(PoseWithCovarianceStamped, 'localizer/sensor_pose')
         shown = rig.collect(MarkerArray, 'localizer/markers')
@@ -120,7 +123,7 @@ def test_a_placed_localizer_publishes_everything_in_that_frame(tmp_path):
         rig.publish('camera_info', camera_info())
         rig.publish('image/compressed', picture(GREY))
         assert wait_until(lambda: poses and unsure and shown and described and walks)
-        there = PLACED @ pose(None, (1.0, 1.0, 1.0))  # the grey of the picture
+        there = PLACED @ make_pose(None, (1.0, 1.0, 1.0))  # the grey of the picture
         assert matrix_from_pose(poses[0].pose) == pytest.approx(there, abs=1e-6)
         assert matrix_from_pose(unsure[0].pose.pose) == pytest.approx(there, abs=1e-6)
         centre = shown[0].markers[1].pose.position

@@ -11,16 +11,16 @@ from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.odometry.map_from_odom import SmoothingConfig
+from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 from nerf_reversal_ros.ros.node_config import (
     BuilderNodeConfig,
     LocalizerNodeConfig,
     LoopCloserNodeConfig,
     PlayerConfig,
 )
-from nerf_reversal_ros.ros.parameters import Parameters
-from nerf_reversal_ros.ros.robot_frames import Frames
-from nerf_reversal_ros.ros.tf_io import Broadcast, TfOdometry
+from nerf_reversal_ros.ros.parameters import NodeParameters
+from nerf_reversal_ros.ros.robot_frames import RobotFrames
+from nerf_reversal_ros.ros.tf_io import MapFromOdomBroadcaster, TfOdometry
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def node():
 
 
 def localizer_parameters(node, **options):
-    return Parameters(node, LocalizerNodeConfig, LocalizerConfig, OdometryConfig, **options)
+    return NodeParameters(node, LocalizerNodeConfig, LocalizerConfig, OdometryConfig, **options)
 
 
 def test_settings_come_from_the_parameters_and_else_from_the_defaults(node):
@@ -86,9 +86,9 @@ def test_wrong_parameters_are_refused(node, given, sentence):
 
 def test_other_nodes_refuse_what_belongs_together_and_is_not(node):
     with pytest.raises(ConfigError, match='bag is set but map is not'):
-        Parameters(node(bag='b'), BuilderNodeConfig)
+        NodeParameters(node(bag='b'), BuilderNodeConfig)
     with pytest.raises(ConfigError, match='bag is not set'):
-        Parameters(node(), PlayerConfig)
+        NodeParameters(node(), PlayerConfig)
 
 
 BASED = {'base_frame': 'base_link'}
@@ -99,12 +99,18 @@ MOUNTED = {**BASED, 'mounting': '0 0 0 0 0 0 1'}
 @pytest.mark.parametrize(
     ('make', 'sentence'),
     [
-        (lambda node: Frames(node, LocalizerNodeConfig(**BASED)), 'set the parameter mounting'),
         (
-            lambda node: Frames(node, LocalizerNodeConfig(**MOUNTED, publish_tf=True)),
+            lambda node: RobotFrames(node, LocalizerNodeConfig(**BASED)),
+            'set the parameter mounting',
+        ),
+        (
+            lambda node: RobotFrames(node, LocalizerNodeConfig(**MOUNTED, publish_tf=True)),
             'set publish_tf to false',
         ),
-        (lambda node: Broadcast(node, 'map', 'odom', SmoothingConfig), 'set publish_tf to false'),
+        (
+            lambda node: MapFromOdomBroadcaster(node, 'map', 'odom', TfSmoothingConfig),
+            'set publish_tf to false',
+        ),
         (lambda node: TfOdometry(node, LoopCloserNodeConfig(), print), 'odometry_source to topic'),
     ],
 )
@@ -115,7 +121,7 @@ def test_what_needs_tf2_ros_says_so_where_it_is_missing(node, make, sentence):
 
 def test_without_publish_tf_and_with_a_mounting_no_tf2_ros_is_needed(node):
     for config in (LocalizerNodeConfig(), LocalizerNodeConfig(**MOUNTED)):
-        frames = Frames(node(), config)
+        frames = RobotFrames(node(), config)
         frames.start()
         assert (frames.base_from_camera(Header()) is None) == (not config.mounting)
         frames.close()

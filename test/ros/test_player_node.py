@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.node_runner import RECENT
+from nerf_reversal_ros.ros.node_runner import LAST_TEN_QOS
 
 COLOURS = [(20 * i, 100, 50) for i in range(10)]
 START_NS = 5_000_000_000
@@ -110,7 +110,7 @@ def test_what_cannot_be_played_ends_with_one_sentence(bag, parameters, sentence)
 
 def test_in_lockstep_only_the_status_of_the_picture_that_was_sent_lets_the_next_go(bag, rig):
     pictures = rig.collect(CompressedImage, '/image/compressed')
-    answers = rig.node.create_publisher(LocalizerStatus, '/localizer/status', RECENT)
+    answers = rig.node.create_publisher(LocalizerStatus, '/localizer/status', LAST_TEN_QOS)
     with player(bag, lockstep_topic=answers.topic_name, lockstep_timeout_s=60.0) as process:
         for count in range(1, len(COLOURS) + 1):
             assert wait_until(lambda count=count: len(pictures) == count)
@@ -141,7 +141,7 @@ def test_in_lockstep_tf_goes_half_a_second_ahead(bag, rig, tmp_path):
     moving = rewrite(bag, tmp_path / 'moving', with_tf)
     pictures = rig.collect(CompressedImage, '/image/compressed')
     edges = rig.collect(tf2_msgs.TFMessage, '/tf', 400)
-    answers = rig.node.create_publisher(LocalizerStatus, '/localizer/status', RECENT)
+    answers = rig.node.create_publisher(LocalizerStatus, '/localizer/status', LAST_TEN_QOS)
     with player(moving, lockstep_topic=answers.topic_name) as process:
         for count in range(1, len(COLOURS) + 1):
             assert wait_until(lambda count=count: len(pictures) == count)
@@ -155,7 +155,7 @@ def test_in_lockstep_tf_goes_half_a_second_ahead(bag, rig, tmp_path):
 
 def test_in_lockstep_it_stops_where_nobody_is_left_to_answer(bag, rig):
     pictures = rig.collect(CompressedImage, '/image/compressed')
-    answers = rig.node.create_publisher(LocalizerStatus, '/judge/heard', RECENT)
+    answers = rig.node.create_publisher(LocalizerStatus, '/judge/heard', LAST_TEN_QOS)
     with player(bag, lockstep_topic='/judge/heard') as process:
         assert wait_until(lambda: len(pictures) == 1)
         answers.publish(LocalizerStatus(header=pictures[0].header))

@@ -15,10 +15,10 @@ from ros_rig import wait_until
 from ros_small import small_build, small_localizer
 
 from nerf_reversal_ros.ros.builder_node import BuilderNode
-from nerf_reversal_ros.ros.evaluator_node import JudgeNode
+from nerf_reversal_ros.ros.evaluator_node import EvaluatorNode
 from nerf_reversal_ros.ros.localizer_node import LocalizerNode
 from nerf_reversal_ros.ros.loop_closer_node import LoopCloserNode
-from nerf_reversal_ros.ros.node_runner import Finished
+from nerf_reversal_ros.ros.node_runner import NodeFinished
 from nerf_reversal_ros.ros.player_node import PlayerNode
 
 DOMAINS = ((int(os.environ['ROS_DOMAIN_ID']) + n) % 101 for n in itertools.count(1))
@@ -110,7 +110,7 @@ def test_the_policy_of_the_player_is_what_it_does_with_a_bag_of_the_default_topi
         """It makes its publishers when it plays; it ends before it sends anything."""
         node = PlayerNode()
         node._stopping.set()
-        with pytest.raises(Finished):
+        with pytest.raises(NodeFinished):
             node._play()
         return node
 
@@ -127,7 +127,7 @@ def test_the_policy_of_the_player_is_what_it_does_with_a_bag_of_the_default_topi
 def test_the_policy_of_the_judge_is_what_it_does(tmp_path):
     def judging():
         """It offers what it has heard when the localizer knows it."""
-        node = JudgeNode(lambda _: {})
+        node = EvaluatorNode(lambda _: {})
         node._localizer._answered = Future()
         node._look()
         return node

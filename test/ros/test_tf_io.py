@@ -16,16 +16,18 @@ from ros_rig import camera_info, picture, Process, Rig, wait_until
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.geometry import inverse, pose
+from nerf_reversal_ros.core.geometry import inverse, make_pose
 from nerf_reversal_ros.msg import LocalizerStatus, LoopClosure
 from nerf_reversal_ros.ros.conversions import matrix_from_pose, pose_message
 
 tf2_msgs = pytest.importorskip('tf2_msgs.msg', reason='`make setup` builds it for the tests')
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-MOUNTING = pose(Rotation.from_euler('xyz', (-100, 5, -80), degrees=True), (0.3, -0.1, 0.5))
+MOUNTING = make_pose(Rotation.from_euler('xyz', (-100, 5, -80), degrees=True), (0.3, -0.1, 0.5))
 """base_from_camera."""
-ODOM_FROM_BASE = pose(Rotation.from_euler('xyz', (2, -3, 140), degrees=True), (20.0, -7.0, 0.1))
+ODOM_FROM_BASE = make_pose(
+    Rotation.from_euler('xyz', (2, -3, 140), degrees=True), (20.0, -7.0, 0.1)
+)
 
 
 def numbers(matrix):
@@ -44,7 +46,7 @@ def transform(parent, child, second, matrix):
 
 def matrix_of(transform):
     t, q = transform.translation, transform.rotation
-    return pose(Rotation.from_quat([q.x, q.y, q.z, q.w]), (t.x, t.y, t.z))
+    return make_pose(Rotation.from_quat([q.x, q.y, q.z, q.w]), (t.x, t.y, t.z))
 
 
 class Robot(Rig):
@@ -100,7 +102,7 @@ class Robot(Rig):
 
 def base_at(x_m):
     """Return map_from_base of a robot with MOUNTING whose picture was taken at x_m."""
-    return pose(None, (x_m, 0.2, 0.3)) @ np.linalg.inv(MOUNTING)
+    return make_pose(None, (x_m, 0.2, 0.3)) @ np.linalg.inv(MOUNTING)
 
 
 def odom_at(x_m):
@@ -129,7 +131,7 @@ SENDING = {**BASED, 'publish_tf': True, 'tf_rate_hz': 0.0}
 
 
 def test_the_mounting_on_tf_gives_the_pose_of_the_base_as_the_parameter_does(tmp_path):
-    mast_from_camera = inverse(pose(None, (0.1, 0.0, 0.4))) @ MOUNTING
+    mast_from_camera = inverse(make_pose(None, (0.1, 0.0, 0.4))) @ MOUNTING
     with (
         localized(tmp_path, **BASED) as (told, _),
         localized(
@@ -142,7 +144,7 @@ def test_the_mounting_on_tf_gives_the_pose_of_the_base_as_the_parameter_does(tmp
         assert 'publish it, on /tf_static if it never moves, see to the clocks' in refused.detail
         assert 'or set the parameter mounting' in refused.detail
         listening.mounted(
-            ('base_link', 'mast', pose(None, (0.1, 0.0, 0.4))),
+            ('base_link', 'mast', make_pose(None, (0.1, 0.0, 0.4))),
             ('mast', 'camera_optical', mast_from_camera),
         )
         seconds = iter(range(2, 100))
@@ -161,7 +163,7 @@ def test_a_mounting_that_moves_is_that_of_the_time_of_the_picture(tmp_path):
         robot.mounted(('head', 'camera_optical', MOUNTING))
 
         def looks(second, degrees):
-            turned = pose(Rotation.from_euler('z', degrees, degrees=True))
+            turned = make_pose(Rotation.from_euler('z', degrees, degrees=True))
             robot.moves(second, turned, odom='base_link', base='head')
 
         looks(9, 0.0)
@@ -178,8 +180,8 @@ def test_a_mounting_that_moves_is_that_of_the_time_of_the_picture(tmp_path):
         later.start()
         assert robot.shows(1.0, 13).accepted
         assert wait_until(lambda: len(robot.poses) > 1)
-        there = pose(None, (1.0, 0.2, 0.3)) @ inverse(
-            pose(Rotation.from_euler('z', 40, degrees=True)) @ MOUNTING
+        there = make_pose(None, (1.0, 0.2, 0.3)) @ inverse(
+            make_pose(Rotation.from_euler('z', 40, degrees=True)) @ MOUNTING
         )
         assert matrix_from_pose(robot.poses[-1].pose.pose) == pytest.approx(there, abs=1e-6)
 
@@ -208,7 +210,7 @@ def test_map_to_odom_puts_the_base_where_the_picture_was_taken(tmp_path):
         assert (first.header.frame_id, first.child_frame_id) == ('map', 'odom')
         found = robot.map_from_odom @ ODOM_FROM_BASE
         assert found == pytest.approx(base_at(1.0), abs=1e-6)
-        assert found @ MOUNTING == pytest.approx(pose(None, (1.0, 0.2, 0.3)), abs=1e-6)
+        assert found @ MOUNTING == pytest.approx(make_pose(None, (1.0, 0.2, 0.3)), abs=1e-6)
         assert wait_until(lambda: len(robot.sent) > 20)  # also while no picture comes
         stamps = [Time.from_msg(message.header.stamp).nanoseconds for message, _ in robot.sent]
         assert np.all(np.diff(stamps) > 0)
@@ -217,7 +219,7 @@ def test_map_to_odom_puts_the_base_where_the_picture_was_taken(tmp_path):
 
 
 def test_a_pose_waits_for_the_odometry_of_its_time(tmp_path):
-    ahead = ODOM_FROM_BASE @ pose(None, (1.0, 0.0, 0.0))
+    ahead = ODOM_FROM_BASE @ make_pose(None, (1.0, 0.0, 0.0))
     with localized(tmp_path, **SENDING) as (robot, process):
         robot.shows(1.0, 5)
         process.says('TF does not know odom <- base_link')
@@ -227,7 +229,7 @@ def test_a_pose_waits_for_the_odometry_of_its_time(tmp_path):
         assert not robot.sent
         robot.moves(6, ahead)  # so that at second 5 it was half-way
         assert wait_until(lambda: robot.sent)
-        half = ODOM_FROM_BASE @ pose(None, (0.5, 0.0, 0.0))
+        half = ODOM_FROM_BASE @ make_pose(None, (0.5, 0.0, 0.0))
         assert robot.map_from_odom @ half == pytest.approx(base_at(1.0), abs=1e-6)
 
 

@@ -16,17 +16,17 @@ from visualization_msgs.msg import Marker
 
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
+from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
-from nerf_reversal_ros.ros.image_localizer import Seen
-from nerf_reversal_ros.ros.node_runner import LATCHED
-from nerf_reversal_ros.ros.visualization import beside, markers, point_cloud
+from nerf_reversal_ros.ros.image_localizer import ProcessedImage
+from nerf_reversal_ros.ros.node_runner import LATCHED_QOS
+from nerf_reversal_ros.ros.visualization import debug_image, point_cloud, pose_markers
 from nerf_reversal_ros.srv import LoadMap
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
-PLACE = pose(None, (1.0, 2.0, 3.0))
+PLACE = make_pose(None, (1.0, 2.0, 3.0))
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +50,7 @@ def rig(running):
 
 
 def latest(rig, kind, topic):
-    messages = rig.collect(kind, topic, LATCHED)
+    messages = rig.collect(kind, topic, LATCHED_QOS)
     assert wait_until(lambda: messages), f'nothing on {topic}'
     return messages[-1]
 
@@ -78,7 +78,7 @@ def test_who_comes_late_still_gets_the_map(rig):
 
 
 def test_another_map_is_shown_when_it_is_loaded(rig, tmp_path):
-    descriptions = rig.collect(MapDescription, 'localizer/map_description', LATCHED)
+    descriptions = rig.collect(MapDescription, 'localizer/map_description', LATCHED_QOS)
     before = tmp_path / 'other'
     before.mkdir()
     assert rig.call(LoadMap, 'localizer/load_map', map_dir=str(before)).success
@@ -99,7 +99,7 @@ def test_a_map_that_was_let_go_is_shown_to_nobody_and_one_that_was_only_paused_i
         assert latest(rig, MapDescription, 'localizer/map_description').header == before.header
         assert rig.change(Transition.TRANSITION_DEACTIVATE)
         assert rig.change(Transition.TRANSITION_CLEANUP)
-        late = rig.collect(MapDescription, 'localizer/map_description', LATCHED)
+        late = rig.collect(MapDescription, 'localizer/map_description', LATCHED_QOS)
         rig.knows('localizer')
         assert rig.change(Transition.TRANSITION_CONFIGURE)
         assert late == []
@@ -157,7 +157,7 @@ def test_a_publisher_that_cannot_be_heard_is_named(tmp_path):
 
 def test_a_camera_info_that_was_latched_before_is_told(tmp_path):
     with contextlib.closing(Rig()) as rig:
-        rig.node.create_publisher(CameraInfo, 'camera_info', LATCHED).publish(camera_info())
+        rig.node.create_publisher(CameraInfo, 'camera_info', LATCHED_QOS).publish(camera_info())
         rig.node.create_publisher(CompressedImage, 'image/compressed', 1)
         with Process('localizer', map_dir=tmp_path, autostart=True) as process:
             process.says('nothing came on /camera_info, which is latched (transient local)')
@@ -181,7 +181,9 @@ def test_markers_are_the_camera_and_the_ellipsoid_of_three_sigma():
     covariance = np.diag([0.04, 0.01, 0.09, 0, 0, 0])
     outcome = PoseEstimate(PLACE, covariance)
     rgb = np.zeros((48, 64, 3), np.uint8)
-    pyramid, ellipsoid = markers(Header(frame_id='map'), Seen(rgb, CAMERA, outcome)).markers
+    pyramid, ellipsoid = pose_markers(
+        Header(frame_id='map'), ProcessedImage(rgb, CAMERA, outcome)
+    ).markers
     assert pyramid.type == Marker.LINE_LIST and len(pyramid.points) == 16
     assert all(point.z in (3.0, 3.25) for point in pyramid.points)
     widths = sorted((ellipsoid.scale.x, ellipsoid.scale.y, ellipsoid.scale.z))
@@ -194,6 +196,8 @@ def test_beside_the_picture_is_what_the_map_shows_there(known):
     ahead = np.array([[0.0, 0.0, 1.0]], np.float32)
     surface = Surface(PLACE[:3, 3], ahead, np.array([[9, 8, 7]], np.uint8))
     told = Diagnostics(**({} if known == 'nothing' else {known: PLACE}))
-    seen = Seen(np.full((48, 64, 3), 50, np.uint8), CAMERA, Rejected('too few matches', '', told))
-    right = beside(seen, surface)[:, 64:]
+    seen = ProcessedImage(
+        np.full((48, 64, 3), 50, np.uint8), CAMERA, Rejection('too few matches', '', told)
+    )
+    right = debug_image(seen, surface)[:, 64:]
     assert (right[24, 32].tolist() == [9, 8, 7]) == (known != 'nothing')

@@ -16,15 +16,15 @@ from rooms import walk
 from small_map import CAMERA
 import torch
 
-from nerf_reversal_ros.baselines.original_networks import seed_layers
+from nerf_reversal_ros.baselines.original_networks import original_layers
 from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import load_build_config, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
-from nerf_reversal_ros.study.data import Material, split_frames
-from nerf_reversal_ros.study.plan import Row, StudyPlan
+from nerf_reversal_ros.study.data import split_frames, StudyData
+from nerf_reversal_ros.study.plan import Experiment, StudyPlan
 from nerf_reversal_ros.study.report import study_html
-from nerf_reversal_ros.study.table import SEED, table, verdicts
+from nerf_reversal_ros.study.table import conclusions, ORIGINAL_RESULTS, results_table
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views
 
 SETTINGS = """
@@ -101,7 +101,7 @@ def test_both_splits_judge_as_many_real_pictures_and_none_is_learned_from(study,
     capture = open_capture(folder / 'walk', config.capture)
     plan = StudyPlan((40, 80), epochs=3, full_views=12, width=48, full_width=64)
     row = plan.rows()[number]
-    pictures = Material(capture, folder / 'out/work', config, plan, DEVICE).pictures(row)
+    pictures = StudyData(capture, folder / 'out/work', config, plan, DEVICE).pictures(row)
     assert len(pictures.stretch) == len(pictures.leaking) == 4
     assert len(pictures.learned) == row.views + min(row.views, 20)
     frames = {pose.tobytes() for pose in capture.map_from_camera}
@@ -135,16 +135,18 @@ def test_a_code_is_measured_on_pictures_that_it_was_not_learned_from(study):
 
 def test_the_report_marks_the_leak_wherever_it_shows_it(study):
     result = results(study[0])
-    cells = table(result)
+    cells = results_table(result)
     assert [name for name in cells[0] if 'random' in name] == ['random split, LEAKING, 0.1 m']
     assert 'median (LEAKING)' in cells[0]
-    assert [line[0] for line in cells[-3:]] == [f'the seed: {name}' for name, _, _ in SEED]
+    assert [line[0] for line in cells[-3:]] == [
+        f'the seed: {name}' for name, _, _ in ORIGINAL_RESULTS
+    ]
     page = (study[0] / 'out' / 'study.html').read_text()
     assert page == study_html(result, command=page.split('<pre>')[1].split('</pre>')[0])
     for sentence in ('LEAKING: judged on real frames drawn', 'retained of random split, LEAKING'):
         assert sentence in page
     assert page.count('<svg') == 0 and page.count('image/svg+xml') == 4
-    said = ' '.join(verdicts(result))
+    said = ' '.join(conclusions(result))
     assert 'The autoencoder is ' in said and 'the leak, as far as' in said
 
 
@@ -153,7 +155,9 @@ def test_a_network_no_better_than_the_mean_pose_is_named(study):
     mean = result['rows'][0]['trivial']['stretch']['mean_pose']['median_translation_m']
     for off, named in ((0.5 * mean, False), (1.5 * mean, True)):
         result['rows'][0]['stretch']['median_translation_m'] = off
-        first = [said for said in verdicts(result) if said.startswith(result['rows'][0]['name'])]
+        first = [
+            said for said in conclusions(result) if said.startswith(result['rows'][0]['name'])
+        ]
         assert bool(first) == named
 
 
@@ -199,7 +203,7 @@ def test_more_components_than_pictures_are_refused_before_the_field_is_made(stud
 def test_the_default_plan_goes_from_a_thousand_views_to_as_many_as_the_seed_had():
     rows = StudyPlan().rows()
     assert {row.views for row in rows} == {200, 1000, 4000, 14000}
-    assert Row('cnn', 'raw', 200, full_size=True) in rows
+    assert Experiment('cnn', 'raw', 200, full_size=True) in rows
     assert len(rows) == len(set(rows)) == 12
 
 
@@ -214,9 +218,9 @@ def test_unfiltered_views_are_drawn_without_rejection(tmp_path):
 
 
 def test_the_layers_take_pictures_of_the_full_size_and_codes():
-    cnn = seed_layers('cnn', (3, 288, 384), 9).eval()
-    small = seed_layers('cnn', (3, 144, 192), 9)
+    cnn = original_layers('cnn', (3, 288, 384), 9).eval()
+    small = original_layers('cnn', (3, 144, 192), 9)
     assert cnn(torch.zeros(2, 3, 288, 384)).shape == (2, 9)
     sizes = [sum(weight.numel() for weight in made.parameters()) for made in (cnn, small)]
     assert sizes[0] < 2 * sizes[1]
-    assert seed_layers('mlp', (12,), 9)(torch.zeros(4, 12)).shape == (4, 9)
+    assert original_layers('mlp', (12,), 9)(torch.zeros(4, 12)).shape == (4, 9)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import look_at
-from nerf_reversal_ros.fields.base import Rendering, Space
+from nerf_reversal_ros.fields.base import Occupancy, Rendering
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 LOW, HIGH = np.array([-2.0, -1.5, 0.0]), np.array([2.0, 1.5, 2.5])
@@ -44,7 +44,7 @@ class BoxRoom:
 
     def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         inside = np.all((points > LOW) & (points < HIGH), axis=1)
-        return np.where(inside, Space.FREE, Space.MATTER).astype(np.uint8)
+        return np.where(inside, Occupancy.FREE, Occupancy.MATTER).astype(np.uint8)
 
 
 def walk(count: int, *, radius_m: float = 0.7, height_m: float = 1.3) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.geometry import inverse, pose
+from nerf_reversal_ros.core.geometry import inverse, make_pose
 
 STEP_NS = 100_000_000
 COVARIANCE = np.diag([0.006**2] * 3 + [0.002**2] * 3)
@@ -17,17 +17,17 @@ def walked(steps, step_m=0.1):
     places = np.stack([3 * np.cos(s / 2.5), 2 * np.sin(s / 2.5), 0.1 * np.sin(s)], axis=1)
     ways = np.diff(places, axis=0)
     turns = Rotation.from_euler('z', np.arctan2(ways[:, 1], ways[:, 0])[:, None])
-    return np.stack([pose(turn, place) for turn, place in zip(turns, places, strict=False)])
+    return np.stack([make_pose(turn, place) for turn, place in zip(turns, places, strict=False)])
 
 
 def drifted(map_from_base, drift=0.03, turned_deg_m=0.5):
     """Return odometry (N, 4, 4) that is too long by a share and turns to the left as it goes."""
-    odometry = [pose(Rotation.from_euler('z', 1.0), (5.0, -3.0, 0.0))]
+    odometry = [make_pose(Rotation.from_euler('z', 1.0), (5.0, -3.0, 0.0))]
     for before, after in pairwise(map_from_base):
         step = inverse(before) @ after
         length_m = np.linalg.norm(step[:3, 3])
         step[:3, 3] *= 1.0 + drift
-        turn = pose(Rotation.from_euler('z', turned_deg_m * length_m, degrees=True))
+        turn = make_pose(Rotation.from_euler('z', turned_deg_m * length_m, degrees=True))
         odometry.append(odometry[-1] @ step @ turn)
     return np.stack(odometry)
 
@@ -43,7 +43,7 @@ def noisy(map_from_base, rng, covariance=COVARIANCE):
 
 def false_pose(rng):
     """Return a pose (4, 4) anywhere within some metres."""
-    return pose(Rotation.random(random_state=rng), rng.uniform((-4, -3, -1), (4, 3, 1)))
+    return make_pose(Rotation.random(random_state=rng), rng.uniform((-4, -3, -1), (4, 3, 1)))
 
 
 def rms_m(found, true):

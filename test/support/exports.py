@@ -10,13 +10,13 @@ import OpenEXR
 from rooms import phone_camera, render_box_room, walk
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.converters.seven_scenes import COLOUR_FROM_DEPTH
+from nerf_reversal_ros.converters.seven_scenes import COLOR_FROM_DEPTH
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import (
     inverse,
     OPTICAL_FROM_OPENGL,
-    orthonormalized,
+    orthonormalize,
     pose_errors,
     Z_UP_FROM_Y_UP,
 )
@@ -161,7 +161,7 @@ def write_seven_scenes(folder, numbers):
     lines = []
     for n in numbers:
         world_from_depth = walk(24)[n % 24]
-        world_from_colour = world_from_depth @ inverse(orthonormalized(COLOUR_FROM_DEPTH))
+        world_from_colour = world_from_depth @ inverse(orthonormalize(COLOR_FROM_DEPTH))
         rgb = render_box_room(world_from_colour, SCENES_COLOUR)[0]
         millimetres = np.rint(render_box_room(world_from_depth, SCENES_DEPTH)[1] * 1e3)
         millimetres[:, :8], millimetres[:, 8:16] = 0, 65535

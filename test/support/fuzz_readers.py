@@ -16,7 +16,7 @@ from room_bags import write_room_bag
 from rooms import phone_camera, render_box_room, walk
 import torch
 
-from nerf_reversal_ros.bags.camera_model import lens_from_info
+from nerf_reversal_ros.bags.camera_model import camera_model_from_info
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message, thumbnail
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.capture.capture import open_capture
@@ -25,17 +25,17 @@ from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.config import (
     BuildConfig,
     CaptureConfig,
-    from_mapping,
+    config_from_dict,
     LocalizerConfig,
     QueryConfig,
-    read_settings,
+    read_yaml,
 )
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
-from nerf_reversal_ros.fields.nerfstudio.config import read_config
+from nerf_reversal_ros.fields.nerfstudio.config import parse_run_config
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.mapping.sim3_alignment import read_positions
+from nerf_reversal_ros.mapping.sim3_alignment import read_known_positions
 from nerf_reversal_ros.maps.map_store import MapWriter, open_map
 
 CAMERA = phone_camera(48, 64)
@@ -116,7 +116,7 @@ def camera_info(_: Path) -> Reader:
         sizes = st.one_of(st.sampled_from([0, 64, 48, 640, 480]), st.integers(0, 2**32 - 1))
         region = ('x_offset', 'y_offset', 'width', 'height')
         model = draw(st.sampled_from(['plumb_bob', 'equidistant', 'rational_polynomial', '', '?']))
-        lens = lens_from_info(
+        lens = camera_model_from_info(
             SimpleNamespace(
                 width=draw(sizes),
                 height=draw(sizes),
@@ -253,22 +253,24 @@ def settings_file(folder: Path) -> Reader:
     (folder / 'settings.yaml').write_text(SETTINGS)
 
     def read(_):
-        given = read_settings(folder / 'settings.yaml')
+        given = read_yaml(folder / 'settings.yaml')
         query = {key: given.get(key) for key in ('capture', 'localizer') if key in given}
-        from_mapping(QueryConfig, query)
-        from_mapping(BuildConfig, {key: v for key, v in given.items() if key != 'localizer'})
+        config_from_dict(QueryConfig, query)
+        config_from_dict(BuildConfig, {key: v for key, v in given.items() if key != 'localizer'})
 
     return files_reader('settings', folder, read)
 
 
 def config_yml(folder: Path) -> Reader:
     (folder / 'config.yml').write_text(CONFIG_YML)
-    return files_reader('config_yml', folder, lambda _: read_config(folder / 'config.yml'))
+    return files_reader('config_yml', folder, lambda _: parse_run_config(folder / 'config.yml'))
 
 
 def positions(folder: Path) -> Reader:
     (folder / 'positions.txt').write_text('# a\na.jpg,0,0,1\n"b.jpg",1,0,1\nc.jpg,0,2.5,1\n')
-    return files_reader('positions', folder, lambda _: read_positions(folder / 'positions.txt'))
+    return files_reader(
+        'positions', folder, lambda _: read_known_positions(folder / 'positions.txt')
+    )
 
 
 def unfinished(folder: Path) -> Reader:

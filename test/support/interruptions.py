@@ -54,7 +54,7 @@ PROGRAMS = ('build', 'localize', 'evaluate', 'convert', 'localizer', 'builder')
 
 def whole(out: Path) -> bool:
     """Tell whether all that a user sees in a folder is complete; staging may be there."""
-    from nerf_reversal_ros.bags.bag_reader import Bag
+    from nerf_reversal_ros.bags.bag_reader import BagReader
     from nerf_reversal_ros.maps.map_store import open_map
 
     for path in out.iterdir():
@@ -63,7 +63,7 @@ def whole(out: Path) -> bool:
         if path.name == 'm':
             open_map(path)
         elif path.name == 'bag':
-            Bag(path).close()
+            BagReader(path).close()
         else:
             json.loads(path.read_text())
     return True

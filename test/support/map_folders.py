@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nerf_reversal_ros.capture.pose_convention import Convention
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.maps.map_store import Map, MapWriter
 
@@ -15,7 +15,7 @@ CAMERA = Camera(96, 72, 80.0, 80.0, 47.5, 35.5)
 
 MANIFEST = {
     'camera': CAMERA.as_dict(),
-    'convention': Convention('optical', np.eye(4), 'configured').as_dict(),
+    'convention': PoseConvention('optical', np.eye(4), 'configured').as_dict(),
 }
 
 

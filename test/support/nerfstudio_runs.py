@@ -12,7 +12,7 @@ from rooms import render_box_room
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
-from nerf_reversal_ros.fields.sim3 import moved_poses, opengl_poses, scale_of
+from nerf_reversal_ros.fields.sim3 import scale_of, to_opengl, transform_poses
 
 
 def write_scene(folder: Path, world_from_camera: NDArray[np.float64], poses, camera: Camera):
@@ -20,7 +20,7 @@ def write_scene(folder: Path, world_from_camera: NDArray[np.float64], poses, cam
     folder.mkdir(parents=True)
     frames = []
     for number, (at, pose) in enumerate(
-        zip(opengl_poses(np.eye(4), world_from_camera), poses, strict=True)
+        zip(to_opengl(np.eye(4), world_from_camera), poses, strict=True)
     ):
         name = f'frame_{number + 1:05d}.png'
         rgb = render_box_room(pose, camera)[0]
@@ -47,8 +47,8 @@ def train_run(scene: Path, output: Path, steps: int) -> tuple[Path, Any]:
     from nerfstudio.models.nerfacto import NerfactoModelConfig
     from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 
-    from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched
-    from nerf_reversal_ros.fields.nerfstudio.models import REDUCED
+    from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads
+    from nerf_reversal_ros.fields.nerfstudio.models import REDUCED_SETTINGS
 
     adam = {'optimizer': AdamOptimizerConfig(lr=1e-2, eps=1e-15), 'scheduler': None}
     config = TrainerConfig(
@@ -69,14 +69,14 @@ def train_run(scene: Path, output: Path, steps: int) -> tuple[Path, Any]:
             model=NerfactoModelConfig(
                 implementation='torch',
                 camera_optimizer=CameraOptimizerConfig(mode='off'),
-                **REDUCED,
+                **REDUCED_SETTINGS,
             ),
         ),
         optimizers={name: adam for name in ('proposal_networks', 'fields')},
     )
     config.set_experiment_name()
     config.save_config()
-    with nothing_fetched():
+    with no_downloads():
         trainer = config.setup(local_rank=0, world_size=1)
         trainer.setup()
     trainer.train()
@@ -92,7 +92,7 @@ class PerfectRun:
     def render(self, world_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
         """Render one view a pose; depth is in units of the world."""
         views = []
-        for pose in moved_poses(self.room_from_world, world_from_camera):
+        for pose in transform_poses(self.room_from_world, world_from_camera):
             rgb, metres = render_box_room(pose, camera)
             depth = metres / np.float32(scale_of(self.room_from_world))
             views.append(Rendering(rgb, depth, np.ones_like(depth)))

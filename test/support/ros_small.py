@@ -18,12 +18,12 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from nerf_reversal_ros.core.errors import BuildError, MapError
-from nerf_reversal_ros.core.geometry import pose
-from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejected
+from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.localization.surface import Surface
-from nerf_reversal_ros.ros.node_runner import Finished, run
-from nerf_reversal_ros.ros.visualization import Shown
+from nerf_reversal_ros.ros.node_runner import NodeFinished, run_node
+from nerf_reversal_ros.ros.visualization import MapDisplayData
 
 
 class SmallLocalizer:
@@ -54,20 +54,20 @@ class SmallLocalizer:
         latency_ms = {'regress': 1.0, 'refine': 2.0, 'total': 3.0}
         found = Diagnostics(scores=scores, latency_ms=latency_ms)
         if mean.max() < 5.0:
-            return Rejected('too dark or flat', f'mean brightness {mean.mean():.0f}', found)
+            return Rejection('too dark or flat', f'mean brightness {mean.mean():.0f}', found)
         if self.config.min_inliers > 40:
-            return Rejected('too few inliers', '40', found)
+            return Rejection('too few inliers', '40', found)
         if mean[0] > 250.0:
             raise ZeroDivisionError('a defect of the localizer \udcff')
         if mean[2] > 250.0:
-            return Rejected('too dark or flat', '\udcff', found)  # no text that can be published
+            return Rejection('too dark or flat', '\udcff', found)  # no text that can be published
         covariance = np.diag([1e-4, 1e-4, 1e-4, 1e-6, 1e-6, 1e-6])
         if mean[1] > 250.0:
-            at = pose(None, np.minimum(mean, 250.0) / 100.0)
+            at = make_pose(None, np.minimum(mean, 250.0) / 100.0)
             found = replace(found, refined=at, refined_covariance=covariance)
             found.scores['probability'] = 0.95
-            return Rejected('too improbable', '0.95', found)
-        return PoseEstimate(pose(None, mean / 100.0), covariance, found)
+            return Rejection('too improbable', '0.95', found)
+        return PoseEstimate(make_pose(None, mean / 100.0), covariance, found)
 
 
 def small_localizer(map_dir, config):
@@ -80,14 +80,14 @@ def small_localizer(map_dir, config):
         'metrics': {'landmarks': 7, 'psnr_db': None},
         'warnings': ['warning: lengths are a guess'] if 'guess' in map_dir.name else [],
     }
-    walked = np.stack([pose(None, (0.0, 0.0, 1.0)), pose(None, (0.5, 0.0, 1.0))])
-    shown = Shown(manifest, walked, Surface(np.array([10.0, 0.0, 0.0]), points, colours))
+    walked = np.stack([make_pose(None, (0.0, 0.0, 1.0)), make_pose(None, (0.5, 0.0, 1.0))])
+    shown = MapDisplayData(manifest, walked, Surface(np.array([10.0, 0.0, 0.0]), points, colours))
     return SmallLocalizer(map_dir, config), shown
 
 
 def small_truth(config):
     """Know three pictures: that of second n was taken n metres along x."""
-    return {second * 1_000_000_000: pose(None, (second, 0.0, 0.0)) for second in (1, 2, 3)}
+    return {second * 1_000_000_000: make_pose(None, (second, 0.0, 0.0)) for second in (1, 2, 3)}
 
 
 class SmallMap:
@@ -130,7 +130,7 @@ class Stumbler(Node):
     def _stumble(self):
         self._times += 1
         if self._times == 3:
-            raise Finished
+            raise NodeFinished
         self._gone.publish(String())
 
     def close(self):
@@ -149,13 +149,13 @@ def main():
 
     name, arguments = sys.argv[1], [sys.argv[0], *sys.argv[2:]]
     if name == 'localizer':
-        return run(lambda: localizer_node.LocalizerNode(small_localizer), arguments)
+        return run_node(lambda: localizer_node.LocalizerNode(small_localizer), arguments)
     if name == 'builder':
-        return run(lambda: builder_node.BuilderNode(small_build), arguments)
+        return run_node(lambda: builder_node.BuilderNode(small_build), arguments)
     if name == 'judge':
-        return run(lambda: judge_node.JudgeNode(small_truth), arguments)
+        return run_node(lambda: judge_node.JudgeNode(small_truth), arguments)
     if name == 'stumbler':
-        return run(Stumbler, arguments)
+        return run_node(Stumbler, arguments)
     if name == 'loop_closer':
         return loop_closer_node.main(arguments)
     return player_node.main(arguments)

@@ -9,7 +9,7 @@ from rooms import FURNITURE, render_box_room, ROOM
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import look_at
-from nerf_reversal_ros.fields.base import Rendering, Space
+from nerf_reversal_ros.fields.base import Occupancy, Rendering
 from nerf_reversal_ros.localization.atlas import (
     Atlas,
     build_atlas,
@@ -29,7 +29,7 @@ class SmallRoom:
     def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Tell what is at points (N, 3)."""
         inside = np.all((points > ROOM[0]) & (points < ROOM[1]), axis=1)
-        return np.where(inside, Space.FREE, Space.UNSEEN).astype(np.uint8)
+        return np.where(inside, Occupancy.FREE, Occupancy.UNSEEN).astype(np.uint8)
 
 
 def room_atlas(poses: NDArray[np.float64]) -> Atlas:

@@ -9,17 +9,17 @@ import pytest
 from nerf_reversal_ros.core.config import SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import look_at, pose_errors
-from nerf_reversal_ros.fields.pose_sampling import draw_poses, Drawn, place_faults
-from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, view_fault
+from nerf_reversal_ros.fields.pose_sampling import find_pose_rejections, sample_poses, SampledPoses
+from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection, synthesize_views
 
 AT_THE_WALL = look_at(np.array([HIGH[0] - 0.1, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
 MIDDLE = look_at(np.array([0.0, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
 
 
 def fault_of_going(start, goal, clearance_m=0.15):
-    drawn = Drawn(np.eye(4)[None] + 0.0, np.array([start]))
+    drawn = SampledPoses(np.eye(4)[None] + 0.0, np.array([start]))
     drawn.map_from_camera[0, :3, 3] = goal
-    return place_faults(BoxRoom(), drawn, clearance_m)[0]
+    return find_pose_rejections(BoxRoom(), drawn, clearance_m)[0]
 
 
 def synthesize(work_dir, views=600, **settings):
@@ -45,9 +45,9 @@ def test_a_camera_behind_a_wall_is_rejected():
         def space(self, points):
             return np.where(np.abs(points[:, 0] - 1.0) < 0.03, 2, super().space(points))
 
-    drawn = Drawn(np.eye(4)[None] + 0.0, np.array([[0.5, 0.0, 1.0]]))
+    drawn = SampledPoses(np.eye(4)[None] + 0.0, np.array([[0.5, 0.0, 1.0]]))
     drawn.map_from_camera[0, :3, 3] = (1.5, 0.0, 1.0)
-    assert place_faults(Partition(), drawn, 0.15) == ['behind matter']
+    assert find_pose_rejections(Partition(), drawn, 0.15) == ['behind matter']
 
 
 def test_a_camera_keeps_its_distance_to_matter():
@@ -58,18 +58,20 @@ def test_a_camera_keeps_its_distance_to_matter():
 
 def test_a_wall_in_front_is_too_near():
     view = BoxRoom().render(AT_THE_WALL[None], CAMERA)[0]
-    assert view_fault(view, SynthesisConfig()) == 'too near'
+    assert find_view_rejection(view, SynthesisConfig()) == 'too near'
 
 
 def test_a_view_of_what_was_never_seen_is_rejected():
     view = BoxRoom(unseen_above_m=1.0).render(MIDDLE[None], CAMERA)[0]
-    assert view_fault(view, SynthesisConfig()) == 'too much unseen'
-    assert view_fault(BoxRoom().render(MIDDLE[None], CAMERA)[0], SynthesisConfig()) is None
+    assert find_view_rejection(view, SynthesisConfig()) == 'too much unseen'
+    assert (
+        find_view_rejection(BoxRoom().render(MIDDLE[None], CAMERA)[0], SynthesisConfig()) is None
+    )
 
 
 def test_drawn_poses_stay_near_the_walk_and_upright():
     config = SynthesisConfig(between_share=0.0, translation_m=0.3, rotation_deg=10.0)
-    drawn = draw_poses(MIDDLE[None], 2000, config, np.random.default_rng(0))
+    drawn = sample_poses(MIDDLE[None], 2000, config, np.random.default_rng(0))
     errors = pose_errors(drawn.map_from_camera, np.broadcast_to(MIDDLE, (2000, 4, 4)))
     assert 0.29 < errors.translation.max() <= 0.3
     assert np.median(errors.translation) == pytest.approx(0.3 * 0.5 ** (1 / 3), rel=0.05)
@@ -84,7 +86,7 @@ def test_poses_are_also_drawn_between_and_beyond_walked_ones():
     ends = np.stack([MIDDLE, MIDDLE])
     ends[1, 0, 3] = 1.0
     config = SynthesisConfig(between_share=1.0, translation_m=0.0)
-    x = draw_poses(ends, 1000, config, np.random.default_rng(0)).map_from_camera[:, 0, 3]
+    x = sample_poses(ends, 1000, config, np.random.default_rng(0)).map_from_camera[:, 0, 3]
     assert x.min() < -0.3 and x.max() > 1.3
     assert np.mean((x > 0.2) & (x < 0.8)) > 0.1
 

@@ -17,7 +17,7 @@ from rooms import phone_camera, walk
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
-from nerf_reversal_ros.bags.bag_reader import Bag
+from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.bags.bag_safety import MAX_UNPACKED_BYTES
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.errors import CaptureError, MapError
@@ -31,7 +31,7 @@ def small_bag(path, storage='mcap'):
 
 
 def read_all(path):
-    with Bag(path) as bag:
+    with BagReader(path) as bag:
         return [bag.decode(raw) for raw in bag.messages(list(bag.topics))]
 
 
@@ -118,12 +118,12 @@ def packed_bag(path, mode, size):
 @pytest.mark.parametrize('mode', [CompressionMode.MESSAGE, CompressionMode.STORAGE])
 def test_what_a_bag_unpacks_to_is_limited(tmp_path, mode, monkeypatch):
     bag = packed_bag(tmp_path / 'bag', mode, 5_000_000)
-    with Bag(bag) as opened:
+    with BagReader(bag) as opened:
         assert [len(raw.data) for raw in opened.messages(['/a'])] == [5_000_012]
     assert sum(file.stat().st_size for file in bag.iterdir()) < 50_000
     assert MAX_UNPACKED_BYTES == 2**30
     monkeypatch.setattr('nerf_reversal_ros.bags.bag_safety.MAX_UNPACKED_BYTES', 1_000_000)
-    with Bag(bag) as opened:
+    with BagReader(bag) as opened:
         refused(lambda: list(opened.messages(['/a'])), 'unpacks to more than 1000000 bytes')
 
 

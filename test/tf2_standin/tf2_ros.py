@@ -18,7 +18,7 @@ from rclpy.time import Time
 from scipy.spatial.transform import Rotation, Slerp
 from tf2_msgs.msg import TFMessage
 
-from nerf_reversal_ros.core.geometry import inverse, pose
+from nerf_reversal_ros.core.geometry import inverse, make_pose
 from nerf_reversal_ros.ros.conversions import matrix_from_transform, transform_from_matrix
 
 STATIC = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -94,7 +94,7 @@ class _Edge:
         share = (time_ns - start_ns) / (end_ns - start_ns)
         turns = Slerp([0.0, 1.0], Rotation.from_matrix([start[:3, :3], end[:3, :3]]))
         place = start[:3, 3] + share * (end[:3, 3] - start[:3, 3])
-        return time_ns, parent, pose(turns(share), place)
+        return time_ns, parent, make_pose(turns(share), place)
 
 
 class Buffer:

@@ -23,7 +23,7 @@ _GETATTR = 'builtins.getattr'
 """What Python 3.11 and later call to get a member of an enumeration; here only that is got."""
 
 
-class Named(NamedTuple):
+class PythonTag(NamedTuple):
     """Something of Python that the file names: a class, with what it holds or is called with."""
 
     name: str
@@ -31,31 +31,31 @@ class Named(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """Turns Python's tags into `Named`; any other tag is an error of yaml."""
+    """Turns Python's tags into `PythonTag`; any other tag is an error of yaml."""
 
 
-def _object(loader: _Loader, name: str, node: yaml.Node) -> Named:
+def _construct_object(loader: _Loader, name: str, node: yaml.Node) -> PythonTag:
     assert isinstance(node, yaml.MappingNode)
-    return Named(name, loader.construct_mapping(node, deep=True))
+    return PythonTag(name, loader.construct_mapping(node, deep=True))
 
 
-def _applied(loader: _Loader, name: str, node: yaml.Node) -> Named:
+def _construct_apply(loader: _Loader, name: str, node: yaml.Node) -> PythonTag:
     assert isinstance(node, yaml.SequenceNode)
-    return Named(name, tuple(loader.construct_sequence(node, deep=True)))
+    return PythonTag(name, tuple(loader.construct_sequence(node, deep=True)))
 
 
-def _tuple(loader: _Loader, node: yaml.Node) -> tuple[Any, ...]:
+def _construct_tuple(loader: _Loader, node: yaml.Node) -> tuple[Any, ...]:
     assert isinstance(node, yaml.SequenceNode)
     return tuple(loader.construct_sequence(node, deep=True))
 
 
-_Loader.add_constructor(f'{_PYTHON}tuple', _tuple)
-_Loader.add_multi_constructor(f'{_PYTHON}object:', _object)
-_Loader.add_multi_constructor(f'{_PYTHON}object/apply:', _applied)
-_Loader.add_multi_constructor(f'{_PYTHON}name:', lambda _, name, node: Named(name, None))
+_Loader.add_constructor(f'{_PYTHON}tuple', _construct_tuple)
+_Loader.add_multi_constructor(f'{_PYTHON}object:', _construct_object)
+_Loader.add_multi_constructor(f'{_PYTHON}object/apply:', _construct_apply)
+_Loader.add_multi_constructor(f'{_PYTHON}name:', lambda _, name, node: PythonTag(name, None))
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def parse_run_config(path: Path) -> dict[str, Any]:
     """
     Return what the outermost object of a config.yml holds.
 
@@ -73,8 +73,8 @@ def read_config(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, AssertionError, RecursionError) as error:
         reason = ' '.join(str(error).split())[:200]
         raise BuildError(f'{path} is not the config.yml of a nerfstudio run: {reason}') from error
-    held = found.values if isinstance(found, Named) else None
-    if not isinstance(held, dict) or not isinstance(held.get('pipeline'), Named):
+    held = found.values if isinstance(found, PythonTag) else None
+    if not isinstance(held, dict) or not isinstance(held.get('pipeline'), PythonTag):
         raise BuildError(
             f'{path} is not the config.yml of a nerfstudio run: it holds no pipeline; give the'
             ' one that ns-train wrote'
@@ -82,14 +82,14 @@ def read_config(path: Path) -> dict[str, Any]:
     return held
 
 
-def make_config(described: Any, path: Path, **replaced: Any) -> Any:
+def instantiate_config(described: Any, path: Path, **replaced: Any) -> Any:
     """
     Make the configuration that a part of a config.yml describes.
 
     Parameters
     ----------
     described : Named, or plain values
-        Part of what `read_config` returned.
+        Part of what `parse_run_config` returned.
     path : Path
         Of the file, for messages.
     replaced
@@ -101,11 +101,11 @@ def make_config(described: Any, path: Path, **replaced: Any) -> Any:
         If it names a method that is not installed, or something else than a configuration, or
         was written by another version of nerfstudio.
     """
-    if isinstance(described, (list, tuple)) and not isinstance(described, Named):
-        return type(described)(make_config(item, path) for item in described)
+    if isinstance(described, (list, tuple)) and not isinstance(described, PythonTag):
+        return type(described)(instantiate_config(item, path) for item in described)
     if isinstance(described, dict):
-        return {key: make_config(item, path) for key, item in described.items()}
-    if not isinstance(described, Named):
+        return {key: instantiate_config(item, path) for key, item in described.items()}
+    if not isinstance(described, PythonTag):
         return described
     name, values = described
     if name.startswith('pathlib.') and isinstance(values, tuple):
@@ -114,9 +114,9 @@ def make_config(described: Any, path: Path, **replaced: Any) -> Any:
         name == _GETATTR
         and isinstance(values, tuple)
         and len(values) == 2
-        and isinstance(values[0], Named)
+        and isinstance(values[0], PythonTag)
     )
-    made: Any = _class(values[0].name if by_name else name, path)
+    made: Any = _import_class(values[0].name if by_name else name, path)
     if isinstance(made, type) and issubclass(made, Enum) and isinstance(values, tuple):
         try:
             return made[values[1]] if by_name else made(*values)
@@ -135,19 +135,21 @@ def make_config(described: Any, path: Path, **replaced: Any) -> Any:
             f' not the same settings ({strange}); train the run anew with {VERSION}'
         )
     target = values.get('_target')
-    arguments = {key: make_config(item, path) for key, item in values.items() if key != '_target'}
+    arguments = {
+        key: instantiate_config(item, path) for key, item in values.items() if key != '_target'
+    }
     result: Any = made(**{**arguments, **{k: v for k, v in replaced.items() if k in known}})
-    if isinstance(target, Named):
+    if isinstance(target, PythonTag):
         expected = f'{result._target.__module__}.{result._target.__qualname__}'
         if target.name != expected:
             raise BuildError(f'{path} has {target.name} where {name} sets up {expected}: refused')
     return result
 
 
-def _class(name: str, path: Path) -> Any:
+def _import_class(name: str, path: Path) -> Any:
     """Import a class of nerfstudio, or of a method that is installed for it."""
     package, (module, _, attribute) = name.split('.')[0], name.rpartition('.')
-    installed = {entry.module.split('.')[0] for entry in entry_points(group=_METHODS)}
+    installed = {entry.module.split('.')[0] for entry in entry_points(group=_METHOD_ENTRY_POINTS)}
     if package != 'nerfstudio' and package not in installed:
         raise BuildError(
             f'{path} is of a method that is not installed: it names {name}, and {package} is no'
@@ -163,15 +165,19 @@ def _class(name: str, path: Path) -> Any:
             raise BuildError(
                 f'{path} names {name}, which needs the module {missing}: install it'
             ) from error
-        raise BuildError(_LACKS.format(path=path, name=name, version=VERSION)) from error
+        raise BuildError(
+            _MISSING_NAME_MESSAGE.format(path=path, name=name, version=VERSION)
+        ) from error
     except AttributeError as error:
-        raise BuildError(_LACKS.format(path=path, name=name, version=VERSION)) from error
+        raise BuildError(
+            _MISSING_NAME_MESSAGE.format(path=path, name=name, version=VERSION)
+        ) from error
     except Exception as error:  # of an installed method, which may be of another nerfstudio
         raise BuildError(f'{path} names {name}, which cannot be loaded: {error!r}') from error
 
 
-_METHODS = 'nerfstudio.method_configs'
-_LACKS = (
+_METHOD_ENTRY_POINTS = 'nerfstudio.method_configs'
+_MISSING_NAME_MESSAGE = (
     '{path} names {name}, which nerfstudio {version} does not have: it was written by another'
     ' version; train the run anew with {version}'
 )

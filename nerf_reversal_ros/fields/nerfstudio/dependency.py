@@ -23,7 +23,7 @@ from nerf_reversal_ros.core.errors import BuildError
 VERSION = '1.1.5'
 """The nerfstudio whose API this program uses."""
 
-INSTALL = (
+INSTALL_COMMAND = (
     'pip install -r requirements/nerfstudio.txt && pip install --no-deps -r'
     ' requirements/nerfstudio_itself.txt'
 )
@@ -32,7 +32,7 @@ _TORCHVISION_OPERATORS = (
     'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
     'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
 )
-_kept: list[torch.library.Library] = []
+_libraries: list[torch.library.Library] = []
 
 
 @cache
@@ -49,14 +49,14 @@ def require_nerfstudio() -> None:
         found = version('nerfstudio')
     except PackageNotFoundError as error:
         raise BuildError(
-            f'this needs nerfstudio {VERSION}, which is not installed: {INSTALL}, or take --field'
+            f'this needs nerfstudio {VERSION}, which is not installed: {INSTALL_COMMAND}, or take --field'
             ' voxel'
         ) from error
     if found != VERSION:
         raise BuildError(
-            f'nerfstudio {found} is installed and this program works with {VERSION}: {INSTALL}'
+            f'nerfstudio {found} is installed and this program works with {VERSION}: {INSTALL_COMMAND}'
         )
-    _mend_torchvision()
+    _patch_torchvision()
     warnings.filterwarnings('ignore', module='nerfstudio')  # what newer versions of torch say
     require_modules('nerfstudio.models.depth_nerfacto')
 
@@ -67,16 +67,16 @@ def require_modules(*names: str) -> list[Any]:
         return [importlib.import_module(name) for name in names]
     except ModuleNotFoundError as error:
         raise BuildError(
-            f'nerfstudio is installed, but not {error.name}, which it needs: {INSTALL}'
+            f'nerfstudio is installed, but not {error.name}, which it needs: {INSTALL_COMMAND}'
         ) from error
     except ImportError as error:
         raise BuildError(
-            f'nerfstudio is installed, but cannot be imported ({error}): {INSTALL}'
+            f'nerfstudio is installed, but cannot be imported ({error}): {INSTALL_COMMAND}'
         ) from error
 
 
 @contextmanager
-def without_pickles() -> Iterator[None]:
+def pickle_disabled() -> Iterator[None]:
     """
     Let the code of dataparsers read numbers from files, and no programs.
 
@@ -101,7 +101,7 @@ def without_pickles() -> Iterator[None]:
         pickle.load, pickle.loads = unpickle, unpickle_bytes
 
 
-def _mend_torchvision() -> None:
+def _patch_torchvision() -> None:
     """Declare operators that torchvision's own library would: it may not fit a CPU's torch."""
     if importlib.util.find_spec('torchvision') is None:
         return
@@ -111,10 +111,10 @@ def _mend_torchvision() -> None:
         library = torch.library.Library('torchvision', 'FRAGMENT')
         for schema in _TORCHVISION_OPERATORS:
             library.define(schema)
-        _kept.append(library)  # they are gone when it is
+        _libraries.append(library)  # they are gone when it is
 
 
-class _NoLpips(torch.nn.Module):
+class _LpipsStub(torch.nn.Module):
     """Stands in for a metric that would fetch its weights from the net and is not used here."""
 
     def __init__(self, **_: Any) -> None:
@@ -126,11 +126,11 @@ class _NoLpips(torch.nn.Module):
 
 
 @contextmanager
-def nothing_fetched() -> Iterator[None]:
+def no_downloads() -> Iterator[None]:
     """Set up models in this block: their constructors fetch nothing from the net."""
     lpip: Any = importlib.import_module('torchmetrics.image.lpip')
     real = lpip.LearnedPerceptualImagePatchSimilarity
-    lpip.LearnedPerceptualImagePatchSimilarity = _NoLpips
+    lpip.LearnedPerceptualImagePatchSimilarity = _LpipsStub
     try:
         yield
     finally:

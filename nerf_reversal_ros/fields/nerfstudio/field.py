@@ -9,18 +9,21 @@ import torch
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import Array, transform
-from nerf_reversal_ros.fields.base import Rendering, Space
-from nerf_reversal_ros.fields.sim3 import opengl_poses, scale_of
+from nerf_reversal_ros.core.geometry import FloatArray, transform_points
+from nerf_reversal_ros.fields.base import Occupancy, Rendering
+from nerf_reversal_ros.fields.sim3 import scale_of, to_opengl
 
-MATTER_M = 0.1
+OCCUPANCY_STEP_M = 0.1
 """A point is in matter if half of the light would be gone after this far in its density [m]."""
-NEEDED = {'rgb', 'depth', 'accumulation'}
+REQUIRED_OUTPUTS = {'rgb', 'depth', 'accumulation'}
 """What a model has to render."""
 
 
 def nerfstudio_cameras(
-    field_from_map: Array, map_from_camera: Array, intrinsics: Array, size: tuple[int, int]
+    field_from_map: FloatArray,
+    map_from_camera: FloatArray,
+    intrinsics: FloatArray,
+    size: tuple[int, int],
 ) -> Cameras:
     """
     Return nerfstudio's cameras at poses in the map.
@@ -38,7 +41,7 @@ def nerfstudio_cameras(
     """
     each = np.broadcast_to(intrinsics, (len(map_from_camera), 4)) + np.array([0, 0, 0.5, 0.5])
     fx, fy, cx, cy = torch.tensor(each.T, dtype=torch.float32)
-    poses = opengl_poses(field_from_map, map_from_camera)
+    poses = to_opengl(field_from_map, map_from_camera)
     return Cameras(
         camera_to_worlds=torch.tensor(poses, dtype=torch.float32),
         fx=fx,
@@ -51,7 +54,7 @@ def nerfstudio_cameras(
     )
 
 
-def is_splatting(model: Any) -> bool:
+def is_gaussian_splatting(model: Any) -> bool:
     """Tell whether a model is of splats, which are rasterised, not marched through."""
     return hasattr(model, 'gauss_params')
 
@@ -74,7 +77,7 @@ class NerfstudioField:
     """
 
     def __init__(
-        self, model: Any, field_from_map: Array, device: torch.device | None = None
+        self, model: Any, field_from_map: FloatArray, device: torch.device | None = None
     ) -> None:
         self._model, self._device = model.eval(), device
         self.field_from_map = field_from_map
@@ -102,11 +105,11 @@ class NerfstudioField:
             self.field_from_map, np.asarray(map_from_camera), intrinsics, size
         ).to(model.device)
         # Rays have depths along themselves, splats along the optical axis.
-        along = 1.0 if is_splatting(model) else np.linalg.norm(camera.rays(), axis=-1)
+        along = 1.0 if is_gaussian_splatting(model) else np.linalg.norm(camera.rays(), axis=-1)
         views = []
         for index in range(len(map_from_camera)):
             seen = model.get_outputs_for_camera(cameras[index : index + 1])
-            if lacking := NEEDED - seen.keys():
+            if lacking := REQUIRED_OUTPUTS - seen.keys():
                 raise BuildError(
                     f'{type(model).__name__} renders no {" and no ".join(sorted(lacking))}:'
                     ' take a run of nerfacto, depth-nerfacto or splatfacto'
@@ -120,13 +123,13 @@ class NerfstudioField:
 
     @torch.no_grad()
     def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Tell for points (N, 3) [m, map frame] what is there: `Space`."""
+        """Tell for points (N, 3) [m, map frame] what is there: `DepthOccupancyGrid`."""
         model = self.model
         density_of = getattr(getattr(model, 'field', None), 'density_fn', None)
         if density_of is None:  # splats, or a surface model: only renders tell
-            return np.full(len(points), Space.UNSEEN, np.uint8)
-        inside = transform(self.field_from_map, points)
+            return np.full(len(points), Occupancy.UNSEEN, np.uint8)
+        inside = transform_points(self.field_from_map, points)
         where = torch.tensor(inside, dtype=torch.float32, device=model.device)
         density = torch.cat([density_of(part) for part in where.split(1 << 18)])[:, 0]
-        matter = density.cpu().numpy() * self._scale * MATTER_M > np.log(2.0)
-        return np.where(matter, Space.MATTER, Space.FREE).astype(np.uint8)
+        matter = density.cpu().numpy() * self._scale * OCCUPANCY_STEP_M > np.log(2.0)
+        return np.where(matter, Occupancy.MATTER, Occupancy.FREE).astype(np.uint8)

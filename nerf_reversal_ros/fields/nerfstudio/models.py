@@ -20,8 +20,8 @@ from scipy.ndimage import binary_dilation
 import torch
 
 from nerf_reversal_ros.core.config import NerfstudioConfig
-from nerf_reversal_ros.core.geometry import Array, pose, transform
-from nerf_reversal_ros.fields.sim3 import scale_of, similarity
+from nerf_reversal_ros.core.geometry import FloatArray, make_pose, transform_points
+from nerf_reversal_ros.fields.sim3 import make_sim3, scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
 
 BOX_VIEWS = 60
@@ -33,9 +33,9 @@ DEPTH_STD_LAST_M = 0.02
 """... and in the end [m]."""
 DEPTH_WEIGHT = 0.1
 """Of Depth-Nerfacto's depth loss."""
-OCCUPIED_M = 0.06
+MIN_CELL_M = 0.06
 """Edge of the cells in which a reduced Depth-Nerfacto looks for matter [m], at least ..."""
-MOST_CELLS = 192
+MAX_CELLS = 192
 """... and so many of them along its unit box at most."""
 
 
@@ -49,9 +49,9 @@ def _density_net(resolution: int) -> dict[str, Any]:
     }
 
 
-PROPOSED_IN_CELL, PROPOSED_OUTSIDE = 0.6, 1e-3
+OCCUPIED_CELL_OPTICAL_DEPTH, OTHER_CELL_OPTICAL_DEPTH = 0.6, 1e-3
 """Optical depth of a cell near measured depth, and of any other."""
-BY_OCCUPANCY: dict[str, Any] = {
+OCCUPANCY_SAMPLING_SETTINGS: dict[str, Any] = {
     'proposal_initial_sampler': 'uniform',
     'use_proposal_weight_anneal': False,
     'average_init_density': 20.0,
@@ -59,9 +59,9 @@ BY_OCCUPANCY: dict[str, Any] = {
     'num_proposal_samples_per_ray': (96,),
     'interlevel_loss_mult': 0.0,
 }
-"""What else a reduced Depth-Nerfacto is told, see `Occupancy`."""
+"""What else a reduced Depth-Nerfacto is told, see `DepthOccupancyGrid`."""
 
-REDUCED: dict[str, Any] = {
+REDUCED_SETTINGS: dict[str, Any] = {
     'num_levels': 8,
     'max_res': 1024,
     'log2_hashmap_size': 17,
@@ -79,7 +79,7 @@ REDUCED: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Effort:
+class TrainingBudget:
     """How much work a training is."""
 
     reduced: bool
@@ -87,17 +87,17 @@ class Effort:
     rays_per_step: int
 
 
-def effort(config: NerfstudioConfig, device: torch.device) -> Effort:
+def training_budget(config: NerfstudioConfig, device: torch.device) -> TrainingBudget:
     """Fill in what the settings leave to the device."""
     reduced = config.size == 'reduced' or (config.size == 'auto' and device.type == 'cpu')
-    return Effort(
+    return TrainingBudget(
         reduced,
         config.steps or (2_000 if reduced else 10_000),
         config.rays_per_step or (1_024 if reduced else 4_096),
     )
 
 
-def unit_box(data: TrainingData) -> Array:
+def unit_box_from_map(data: TrainingData) -> FloatArray:
     """
     Return the similarity (4, 4) that takes the room from metres into the cube from -1 to 1.
 
@@ -111,11 +111,15 @@ def unit_box(data: TrainingData) -> Array:
     low, high = np.percentile(reached, [0.2, 99.8], axis=0)
     low, high = np.minimum(low, points[0].min(0)), np.maximum(high, points[0].max(0))
     half_m = max(float(np.max(high - low)) / 2 * BOX_MARGIN, 0.1)
-    return similarity(1 / half_m, pose(translation=-(low + high) / 2))
+    return make_sim3(1 / half_m, make_pose(translation=-(low + high) / 2))
 
 
 def nerfacto_model(
-    kind: str, work: Effort, data: TrainingData, field_from_map: Array, device: torch.device
+    kind: str,
+    work: TrainingBudget,
+    data: TrainingData,
+    field_from_map: FloatArray,
+    device: torch.device,
 ) -> Any:
     """Set up nerfstudio's model; tiny-cuda-nn, where it is, serves the full one on CUDA."""
     scale = scale_of(field_from_map)
@@ -124,10 +128,10 @@ def nerfacto_model(
         'implementation': 'tcnn' if fast and not work.reduced else 'torch',
         'camera_optimizer': CameraOptimizerConfig(mode='off'),
         'near_plane': 0.05 * scale,
-        **(REDUCED if work.reduced else {}),
+        **(REDUCED_SETTINGS if work.reduced else {}),
     }
     if kind == 'depth-nerfacto':
-        settings |= BY_OCCUPANCY if work.reduced else {}
+        settings |= OCCUPANCY_SAMPLING_SETTINGS if work.reduced else {}
         # Its loss takes the sigma where the formula has a variance.
         config: Any = DepthNerfactoModelConfig(
             **settings,
@@ -143,27 +147,27 @@ def nerfacto_model(
     model = config.setup(scene_box=box, num_train_data=len(data.rgb))
     if work.reduced and kind == 'depth-nerfacto':
         model.proposal_networks = torch.nn.ModuleList()
-        model.density_fns = [Occupancy(data, field_from_map)]
+        model.density_fns = [DepthOccupancyGrid(data, field_from_map)]
         model.proposal_sampler.pdf_sampler.histogram_padding = 5e-4
     return model
 
 
-class Occupancy:
+class DepthOccupancyGrid:
     """
     Where depth has found matter, as the density that proposes samples.
 
     A reduced Depth-Nerfacto needs no network to learn where its samples belong.
     """
 
-    def __init__(self, data: TrainingData, field_from_map: Array) -> None:
-        cells = int(np.clip(2 / (OCCUPIED_M * scale_of(field_from_map)), 8, MOST_CELLS))
+    def __init__(self, data: TrainingData, field_from_map: FloatArray) -> None:
+        cells = int(np.clip(2 / (MIN_CELL_M * scale_of(field_from_map)), 8, MAX_CELLS))
         occupied = np.zeros((cells,) * 3, bool)
         for index in data.spread(len(data.rgb)):
-            points = transform(field_from_map, data.view(index).points(2))
+            points = transform_points(field_from_map, data.view(index).points(2))
             x, y, z = np.clip((points + 1) / 2 * cells, 0, cells - 1).astype(int).T
             occupied[x, y, z] = True
         near = binary_dilation(occupied, np.ones((3, 3, 3), bool))
-        density = np.where(near, PROPOSED_IN_CELL, PROPOSED_OUTSIDE) * cells / 2
+        density = np.where(near, OCCUPIED_CELL_OPTICAL_DEPTH, OTHER_CELL_OPTICAL_DEPTH) * cells / 2
         self.density = torch.from_numpy(density.astype(np.float32))
 
     def __call__(self, positions: torch.Tensor, times: Any = None) -> torch.Tensor:

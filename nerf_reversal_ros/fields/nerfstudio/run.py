@@ -17,38 +17,48 @@ import torch
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.fields.nerfstudio.config import make_config, Named, read_config
-from nerf_reversal_ros.fields.nerfstudio.dependency import (
-    nothing_fetched,
-    VERSION,
-    without_pickles,
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.fields.nerfstudio.config import (
+    instantiate_config,
+    parse_run_config,
+    PythonTag,
 )
-from nerf_reversal_ros.fields.nerfstudio.field import is_splatting, NerfstudioField
-from nerf_reversal_ros.fields.sim3 import field_from_data, moved_poses, optical_poses
+from nerf_reversal_ros.fields.nerfstudio.dependency import (
+    no_downloads,
+    pickle_disabled,
+    VERSION,
+)
+from nerf_reversal_ros.fields.nerfstudio.field import is_gaussian_splatting, NerfstudioField
+from nerf_reversal_ros.fields.sim3 import field_from_data, from_opengl, transform_poses
 
-TRANSFORMS = 'dataparser_transforms.json'
+TRANSFORMS_FILE = 'dataparser_transforms.json'
 """What the trainer did to the poses of the data; it writes so beside the config."""
 
 _KERNELS = {'Splatfacto': 'gsplat', 'InstantNGP': 'nerfacc'}
 """What renders models of a kind, on CUDA alone."""
-_SAFE = [
+_SAFE_GLOBALS = [
     np.dtype,
     *(type(np.dtype(name)) for name in ('float32', 'float64', 'int64')),
     getattr(np, '_core', getattr(np, 'core', np)).multiarray.scalar,
 ]
-_NOT_RENDERED = ('lpips.', 'psnr.', 'ssim.', 'device_indicator_param', 'camera_optimizer.')
+_UNUSED_WEIGHT_PREFIXES = (
+    'lpips.',
+    'psnr.',
+    'ssim.',
+    'device_indicator_param',
+    'camera_optimizer.',
+)
 
 
 @dataclass(frozen=True)
-class Run:
+class NerfstudioRun:
     """What a map can be built of."""
 
     model: Any
     """The trained model, not on a GPU before it is rendered."""
-    field_from_world: Array
+    field_from_world: FloatArray
     """(4, 4) similarity from the world of the run's data to the model's frame."""
-    world_from_camera: Array
+    world_from_camera: FloatArray
     """(N, 4, 4) optical poses of the training cameras, where the run moved them to if it did."""
     camera: Camera
     """Of the first one, at full size."""
@@ -65,13 +75,13 @@ class Run:
             told.update(np.ascontiguousarray(matrices).tobytes())
         return told.hexdigest()
 
-    def field(self, map_from_world: Array) -> NerfstudioField:
+    def field(self, map_from_world: FloatArray) -> NerfstudioField:
         """Return the field in metres of a map."""
         field_from_map = self.field_from_world @ np.linalg.inv(map_from_world)
         return NerfstudioField(self.model, field_from_map, self.device)
 
 
-def open_run(config: Path, device: torch.device) -> Run:
+def load_run(config: Path, device: torch.device) -> NerfstudioRun:
     """
     Load a run, without its pictures.
 
@@ -90,26 +100,26 @@ def open_run(config: Path, device: torch.device) -> Run:
         If the run is of another version, of a method that is not installed, on a rasteriser that
         this device lacks, or without its checkpoint or its data.
     """
-    held = read_config(config)
+    held = parse_run_config(config)
     pipeline: dict[str, Any] = held['pipeline'].values
     method = held.get('method_name') or 'unknown'
     manager, model_config = pipeline.get('datamanager'), pipeline.get('model')
-    if not (isinstance(manager, Named) and isinstance(model_config, Named)):
+    if not (isinstance(manager, PythonTag) and isinstance(model_config, PythonTag)):
         raise BuildError(f'{config} describes no model and data: it is not of a nerfstudio run')
     kind = model_config.name.rpartition('.')[2].removesuffix('ModelConfig')
     if kind in _KERNELS:
-        _refuse_without_cuda(method, device)
-        _refuse_without_kernels(method, _KERNELS[kind])
-    checkpoint = _checkpoint(config, held.get('relative_model_dir'))
-    cameras = _parsed(config, 'train')
-    state = _state(checkpoint)
-    settings = make_config(model_config, config)
+        _check_cuda(method, device)
+        _check_kernels(method, _KERNELS[kind])
+    checkpoint = _find_checkpoint(config, held.get('relative_model_dir'))
+    cameras = _parse_split(config, 'train')
+    state = _load_state(checkpoint)
+    settings = instantiate_config(model_config, config)
     if getattr(settings, 'implementation', None) in ('tcnn', 'torch'):
         # What the config says is what was wished for; without tiny-cuda-nn it became torch.
-        settings.implementation = 'tcnn' if _of_tcnn(state) else 'torch'
-    if _of_tcnn(state):
-        _refuse_without_tcnn(checkpoint, device)
-    with nothing_fetched():
+        settings.implementation = 'tcnn' if _uses_tcnn(state) else 'torch'
+    if _uses_tcnn(state):
+        _check_tcnn(checkpoint, device)
+    with no_downloads():
         model = settings.setup(
             scene_box=cameras.scene_box,
             num_train_data=len(cameras.image_filenames),
@@ -118,30 +128,30 @@ def open_run(config: Path, device: torch.device) -> Run:
             grad_scaler=None,
             seed_points=None,
         )
-    if is_splatting(model):  # of a method that is not in our list
-        _refuse_without_cuda(method, device)
-        _refuse_without_kernels(method, _KERNELS['Splatfacto'])
-    _load(model, state, checkpoint)
+    if is_gaussian_splatting(model):  # of a method that is not in our list
+        _check_cuda(method, device)
+        _check_kernels(method, _KERNELS['Splatfacto'])
+    _load_weights(model, state, checkpoint)
     if hasattr(getattr(model, 'field', None), 'use_average_appearance_embedding'):
         model.field.use_average_appearance_embedding = True  # none was trained for zeros
     field_from_world = field_from_data(
         cameras.dataparser_transform.numpy(), cameras.dataparser_scale
     )
-    _refuse_changed_data(config, field_from_world)
-    poses = _corrected(model, optical_poses(cameras.cameras.camera_to_worlds.numpy()))
+    _check_data_unchanged(config, field_from_world)
+    poses = _apply_camera_optimizer(model, from_opengl(cameras.cameras.camera_to_worlds.numpy()))
     one = cameras.cameras[0]
     intrinsics = [float(value) for value in (one.fx, one.fy, one.cx - 0.5, one.cy - 0.5)]
-    return Run(
+    return NerfstudioRun(
         model.eval(),
         field_from_world,
-        moved_poses(np.asarray(np.linalg.inv(field_from_world), np.float64), poses),
+        transform_poses(np.asarray(np.linalg.inv(field_from_world), np.float64), poses),
         Camera(int(one.width), int(one.height), *intrinsics),
         [path.name for path in cameras.image_filenames],
         device,
     )
 
 
-def _refuse_without_cuda(method: str, device: torch.device) -> None:
+def _check_cuda(method: str, device: torch.device) -> None:
     if device.type != 'cuda':
         raise BuildError(
             f'the run is of {method}, whose rasteriser runs on CUDA only, and the device is'
@@ -149,7 +159,7 @@ def _refuse_without_cuda(method: str, device: torch.device) -> None:
         )
 
 
-def _refuse_without_kernels(method: str, package: str) -> None:
+def _check_kernels(method: str, package: str) -> None:
     """Have the CUDA code of a package loaded, or compiled as it does when it is first needed."""
     try:
         if importlib.import_module(f'{package}.cuda._backend')._C is not None:
@@ -165,12 +175,12 @@ def _refuse_without_kernels(method: str, package: str) -> None:
     )
 
 
-def _of_tcnn(names: Iterable[str]) -> bool:
+def _uses_tcnn(names: Iterable[str]) -> bool:
     """Tell whether weights of such names are tiny-cuda-nn's."""
     return any('tcnn' in name for name in names)
 
 
-def _refuse_without_tcnn(checkpoint: Path, device: torch.device) -> None:
+def _check_tcnn(checkpoint: Path, device: torch.device) -> None:
     if device.type != 'cuda':
         lack = f'which runs on CUDA only, and the device is {device.type}: build on a GPU'
     elif not external.TCNN_EXISTS:
@@ -183,9 +193,9 @@ def _refuse_without_tcnn(checkpoint: Path, device: torch.device) -> None:
     )
 
 
-def _checkpoint(config: Path, folder: Any) -> Path:
+def _find_checkpoint(config: Path, folder: Any) -> Path:
     """Return the file of the last step."""
-    relative = Path(*folder.values) if isinstance(folder, Named) else Path('nerfstudio_models')
+    relative = Path(*folder.values) if isinstance(folder, PythonTag) else Path('nerfstudio_models')
     found = sorted((config.parent / relative).glob('step-*.ckpt'))
     if not found:
         raise BuildError(
@@ -195,25 +205,25 @@ def _checkpoint(config: Path, folder: Any) -> Path:
     return found[-1]
 
 
-def judged_names(config: Path) -> set[str]:
+def eval_image_names(config: Path) -> set[str]:
     """Return names of the pictures that a run was judged by, of the splits that there are."""
     found: set[str] = set()
     for split in ('val', 'test'):
         with suppress(BuildError):  # few parsers have both
-            found |= {path.name for path in _parsed(config, split).image_filenames}
+            found |= {path.name for path in _parse_split(config, split).image_filenames}
     return found
 
 
-def _parsed(config: Path, split: str) -> Any:
+def _parse_split(config: Path, split: str) -> Any:
     """Let the run's dataparser tell of the cameras of a split; their pictures are not read."""
-    held = read_config(config)
+    held = parse_run_config(config)
     manager = held['pipeline'].values['datamanager'].values
     parser, data = manager.get('dataparser'), manager.get('data') or held.get('data')
-    settings = make_config(parser, config, downscale_factor=1, load_3D_points=False)
-    folder = _data_folder(Path(make_config(data, config) or settings.data), config)
+    settings = instantiate_config(parser, config, downscale_factor=1, load_3D_points=False)
+    folder = _data_folder(Path(instantiate_config(data, config) or settings.data), config)
     settings.data = folder
     try:
-        with without_pickles():
+        with pickle_disabled():
             return settings.setup().get_dataparser_outputs(split)
     except Exception as error:  # the code of others, on files of others
         raise BuildError(
@@ -244,19 +254,19 @@ def _data_folder(told: Path, config: Path) -> Path:
             f' they are looked for as well: as {" or ".join(dict.fromkeys(map(str, sought)))} in'
             f' {config.parent} or a folder above it'
         )
-    if not (config.parent / TRANSFORMS).exists():
+    if not (config.parent / TRANSFORMS_FILE).exists():
         raise BuildError(
             f'the data {told} of the run {config} are not there, and nothing tells whether'
-            f' {place} are the same, for {TRANSFORMS} is missing beside the config: copy the whole'
+            f' {place} are the same, for {TRANSFORMS_FILE} is missing beside the config: copy the whole'
             ' folder of the run'
         )
     return place
 
 
-def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
+def _load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     """Map the model's weights, not the optimisers' as well, and read nothing that could run."""
     try:
-        with torch.serialization.safe_globals(_SAFE):
+        with torch.serialization.safe_globals(_SAFE_GLOBALS):
             loaded = torch.load(
                 checkpoint, map_location='cpu', weights_only=True, mmap=is_zipfile(checkpoint)
             )
@@ -274,7 +284,7 @@ def _state(checkpoint: Path) -> dict[str, torch.Tensor]:
     return {n.removeprefix('_model.'): v for n, v in plain.items() if n.startswith('_model.')}
 
 
-def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
+def _load_weights(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
     try:
         model.load_state_dict(state, strict=False)
     except (RuntimeError, KeyError) as error:  # a splatfacto looks for its means first
@@ -284,8 +294,10 @@ def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
             f' ({reason}): give those that it was trained with'
         ) from error
     # Compared here, for splatfacto's own loading does not tell.
-    odd = sorted(n for n in model.state_dict().keys() ^ state if not n.startswith(_NOT_RENDERED))
-    if _of_tcnn(odd):
+    odd = sorted(
+        n for n in model.state_dict().keys() ^ state if not n.startswith(_UNUSED_WEIGHT_PREFIXES)
+    )
+    if _uses_tcnn(odd):
         raise BuildError(
             f'the checkpoint {checkpoint} was trained without tiny-cuda-nn, which its method takes'
             ' wherever it is installed, as it is here: build where it is not'
@@ -297,9 +309,9 @@ def _load(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
         )
 
 
-def _refuse_changed_data(config: Path, field_from_world: Array) -> None:
+def _check_data_unchanged(config: Path, field_from_world: FloatArray) -> None:
     """Compare with the transform that the trainer wrote beside the config."""
-    path = config.parent / TRANSFORMS
+    path = config.parent / TRANSFORMS_FILE
     if not path.exists():
         return
     try:
@@ -316,7 +328,7 @@ def _refuse_changed_data(config: Path, field_from_world: Array) -> None:
 
 
 @torch.no_grad()
-def _corrected(model: Any, field_from_camera: Array) -> Array:
+def _apply_camera_optimizer(model: Any, field_from_camera: FloatArray) -> FloatArray:
     """Move the cameras to where the run's camera optimiser has them."""
     optimizer = getattr(model, 'camera_optimizer', None)
     if optimizer is None or optimizer.config.mode == 'off':

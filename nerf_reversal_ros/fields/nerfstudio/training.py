@@ -18,17 +18,21 @@ import torch
 
 from nerf_reversal_ros.core.config import NerfstudioConfig
 from nerf_reversal_ros.core.files import remove
-from nerf_reversal_ros.core.geometry import Array
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback, silent
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
-from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched
+from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads
 from nerf_reversal_ros.fields.nerfstudio.field import nerfstudio_cameras, NerfstudioField
-from nerf_reversal_ros.fields.nerfstudio.models import effort, nerfacto_model, unit_box
+from nerf_reversal_ros.fields.nerfstudio.models import (
+    nerfacto_model,
+    training_budget,
+    unit_box_from_map,
+)
 from nerf_reversal_ros.fields.sim3 import scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
 
 CHECKPOINT, CHECKPOINT_STEPS = 'nerfacto.safetensors', 250
-BAKED = 'baking'
+BAKING_FOLDER = 'baking'
 """Folder beside the checkpoint for what is baked of the field."""
 TIMED_STEPS = 2, 8
 """The steps between these tell how long all of them will take, before anything else is told."""
@@ -44,7 +48,7 @@ def train_nerfacto(
     device: torch.device,
     seed: int,
     work_dir: Path,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[NerfstudioField, dict[str, Any]]:
     """
     Train a Nerfacto; a killed training goes on from its last checkpoint.
@@ -65,7 +69,7 @@ def train_nerfacto(
     seed : int
         Of the model's first weights and the choice of rays.
     work_dir : Path
-        Folder of the checkpoint, and of what is baked, in `BAKED`.
+        Folder of the checkpoint, and of what is baked, in `BAKING_FOLDER`.
     progress : callable
         Told of every tenth step, and after the first ones how long it will take.
 
@@ -74,10 +78,10 @@ def train_nerfacto(
     tuple
         The field, and a report: ``step`` and ``loss`` (lists).
     """
-    field_from_map = unit_box(data)
-    with nothing_fetched(), torch.random.fork_rng(devices=[]):
+    field_from_map = unit_box_from_map(data)
+    with no_downloads(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nerfacto_model(kind, effort(config, device), data, field_from_map, device)
+        model = nerfacto_model(kind, training_budget(config, device), data, field_from_map, device)
     trainer = _Trainer(model.to(device), kind, field_from_map, data, config, seed)
     report = trainer.run(work_dir, progress)
     return NerfstudioField(model, field_from_map), report
@@ -90,7 +94,7 @@ class _Trainer:
         self,
         model: Any,
         kind: str,
-        field_from_map: Array,
+        field_from_map: FloatArray,
         data: TrainingData,
         config: NerfstudioConfig,
         seed: int,
@@ -98,7 +102,7 @@ class _Trainer:
         self.model, self.data, self.seed = model, data, seed
         self.scale = scale_of(field_from_map)
         self.device: torch.device = model.device
-        self.effort = effort(config, self.device)
+        self.effort = training_budget(config, self.device)
         size = data.rgb.shape[2], data.rgb.shape[1]
         self.cameras = nerfstudio_cameras(
             field_from_map, data.map_from_camera, data.intrinsics, size
@@ -205,14 +209,14 @@ class _Trainer:
         """Take up the last checkpoint, if it is of such a training; return the next step."""
         checkpoint = load_checkpoint(work_dir / CHECKPOINT, self.device)
         if checkpoint is None:
-            remove(work_dir / BAKED)
+            remove(work_dir / BAKING_FOLDER)
             return 0
         state, metadata = checkpoint
         made_with = json.loads(metadata.get('made_with', '{}'))
         if made_with != self.made_with:
-            why = f'{work_dir / CHECKPOINT} {_differing(made_with, self.made_with)}'
+            why = f'{work_dir / CHECKPOINT} {_format_differences(made_with, self.made_with)}'
             progress(Progress('field', 0, self.effort.steps, f'starting over: {why}'))
-            remove(work_dir / BAKED)
+            remove(work_dir / BAKING_FOLDER)
             return 0
         with torch.no_grad():
             for name, value in self.parameters.items():
@@ -233,7 +237,7 @@ class _Trainer:
         return step
 
 
-def _differing(made_with: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _format_differences(made_with: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Say which settings of a checkpoint are not those that are wanted."""
     if not made_with:
         return 'does not tell what it was made with'

@@ -7,13 +7,17 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.core.geometry import transform
+from nerf_reversal_ros.core.geometry import transform_points
 from nerf_reversal_ros.fields.nerfstudio.field import NerfstudioField
 from nerf_reversal_ros.fields.sim3 import scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
-from nerf_reversal_ros.fields.uncertainty import estimate_uncertainty, Samples, UncertaintyGrid
+from nerf_reversal_ros.fields.uncertainty import (
+    estimate_uncertainty,
+    PackedRaySamples,
+    UncertaintyGrid,
+)
 
-REACH_VIEWS, REACH_PX = 24, 32
+EXTENT_VIEWS, EXTENT_VIEW_PX = 24, 32
 """So many views of this longer side [px] tell how far the field's matter reaches."""
 
 
@@ -21,23 +25,25 @@ def nerfacto_uncertainty(field: NerfstudioField, data: TrainingData) -> Uncertai
     """Ask a Nerfacto trained by this package how sure it is, from where it was trained."""
     poses = data.map_from_camera[~data.held_out]
     return estimate_uncertainty(
-        DeformableNerfacto(field, reach(field, data)), poses, data.camera(0)
+        DeformableNerfacto(field, half_extent(field, data)), poses, data.camera(0)
     )
 
 
-def reach(field: NerfstudioField, data: TrainingData) -> float:
+def half_extent(field: NerfstudioField, data: TrainingData) -> float:
     """
     Return half the edge of the cube, in the field's unit, that holds its matter: at least 1.
 
     Without depth, the unit box holds the cameras alone, and walls lie outside.
     """
-    camera = data.camera(0).shrunk_to(REACH_PX)
-    poses = data.map_from_camera[data.spread(REACH_VIEWS)]
+    camera = data.camera(0).shrunk_to(EXTENT_VIEW_PX)
+    poses = data.map_from_camera[data.spread(EXTENT_VIEWS)]
     points = [
-        transform(pose, (camera.rays() * view.depth[..., None])[view.depth > 0])
+        transform_points(pose, (camera.rays() * view.depth[..., None])[view.depth > 0])
         for pose, view in zip(poses, field.render(poses, camera), strict=True)
     ]
-    far = np.abs(transform(field.field_from_map, np.concatenate(points))).max(1, initial=0.0)
+    far = np.abs(transform_points(field.field_from_map, np.concatenate(points))).max(
+        1, initial=0.0
+    )
     return max(1.0, float(np.percentile(far, 98))) if len(far) else 1.0
 
 
@@ -66,7 +72,7 @@ class DeformableNerfacto:
         return torch.device(self._model.device)
 
     @torch.no_grad()
-    def march(self, origins: Tensor, directions: Tensor) -> Samples:
+    def march(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
         """Cut rays where the model itself would; see `DeformableField.march`."""
         count = len(origins)
         bundle = RayBundle(
@@ -83,7 +89,9 @@ class DeformableNerfacto:
         points = origins[:, None] + directions[:, None] * way_m[..., None]
         inside = ((points > 0) & (points < float(self.extent_m[0]))).all(-1)
         ray = torch.arange(count, device=self.device)[:, None].expand_as(way_m)
-        return Samples(ray[inside], points[inside], pieces.deltas[..., 0][inside] / self._scale)
+        return PackedRaySamples(
+            ray[inside], points[inside], pieces.deltas[..., 0][inside] / self._scale
+        )
 
     def look_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Return densities [1/m] and colours; see `DeformableField.look_up`."""

@@ -23,24 +23,24 @@ from nerf_reversal_ros.cli.main import INTERRUPTED, main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, NerfstudioConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
-from nerf_reversal_ros.core.geometry import pose, pose_errors
+from nerf_reversal_ros.core.geometry import make_pose, pose_errors
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.nerfstudio.config import make_config, Named
-from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched
-from nerf_reversal_ros.fields.sim3 import field_from_data, moved_poses, scale_of, similarity
+from nerf_reversal_ros.fields.nerfstudio.config import instantiate_config, PythonTag
+from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads
+from nerf_reversal_ros.fields.sim3 import field_from_data, make_sim3, scale_of, transform_poses
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.mapping import pipeline
 from nerf_reversal_ros.mapping.nerfstudio_import import (
-    aligned_by_pictures,
-    aligned_by_positions,
-    opened_run,
+    align_to_capture,
+    align_to_positions,
+    load_run_and_positions,
 )
-from nerf_reversal_ros.mapping.pipeline import _files_of, build_map
+from nerf_reversal_ros.mapping.pipeline import _run_files, build_map
 from nerf_reversal_ros.mapping.sim3_alignment import (
-    align_points,
-    align_poses,
-    locate_in_renders,
-    read_positions,
+    fit_sim3_to_points,
+    fit_sim3_to_poses,
+    locate_in_renderings,
+    read_known_positions,
 )
 from nerf_reversal_ros.maps.map_store import open_map
 
@@ -51,8 +51,8 @@ pytestmark = pytest.mark.skipif(
 CPU = torch.device('cpu')
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 WALK = walk(24)
-WORLD_FROM_MAP = similarity(
-    0.4, pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
+WORLD_FROM_MAP = make_sim3(
+    0.4, make_pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
 )
 """The run's data are in a world of their own: y up, and two and a half metres long a unit."""
 
@@ -60,7 +60,7 @@ WORLD_FROM_MAP = similarity(
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs')
-    scene = write_scene(folder / 'scene', moved_poses(WORLD_FROM_MAP, WALK), WALK, CAMERA)
+    scene = write_scene(folder / 'scene', transform_poses(WORLD_FROM_MAP, WALK), WALK, CAMERA)
     return train_run(scene, folder / 'out', steps=10)
 
 
@@ -71,9 +71,9 @@ def run(trained, tmp_path):
 
 
 def opened(config):
-    from nerf_reversal_ros.fields.nerfstudio.run import open_run
+    from nerf_reversal_ros.fields.nerfstudio.run import load_run
 
-    return open_run(config, CPU)
+    return load_run(config, CPU)
 
 
 # ---- what is read
@@ -82,7 +82,7 @@ def opened(config):
 def test_the_cameras_of_a_run_are_where_the_data_have_them(trained):
     found = opened(trained[0])
     rows = [int(name[6:11]) - 1 for name in found.names]
-    errors = pose_errors(found.world_from_camera, moved_poses(WORLD_FROM_MAP, WALK)[rows])
+    errors = pose_errors(found.world_from_camera, transform_poses(WORLD_FROM_MAP, WALK)[rows])
     assert len(rows) == 22 and errors.translation.max() < 1e-5 and errors.rotation.max() < 1e-5
     assert found.camera == CAMERA
 
@@ -96,7 +96,7 @@ def test_a_view_in_metres_is_what_nerfstudio_renders_at_its_own_camera(trained):
     seen = model.get_outputs_for_camera(theirs)
     map_from_world = np.linalg.inv(WORLD_FROM_MAP)
     ours = found.field(map_from_world).render(
-        moved_poses(map_from_world, found.world_from_camera[3:4]), found.camera
+        transform_poses(map_from_world, found.world_from_camera[3:4]), found.camera
     )[0]
     np.testing.assert_allclose(ours.rgb, seen['rgb'].numpy() * 255, atol=1.0)
     along = np.linalg.norm(CAMERA.rays(), axis=-1)
@@ -119,10 +119,10 @@ def test_colours_are_those_of_the_mean_picture_whatever_the_run_was_told(trained
 
 
 def test_the_model_of_a_run_is_not_on_the_device_before_it_is_rendered(trained):
-    from nerf_reversal_ros.fields.nerfstudio.run import open_run
+    from nerf_reversal_ros.fields.nerfstudio.run import load_run
 
     nowhere = torch.device('meta')
-    found = open_run(trained[0], nowhere)
+    found = load_run(trained[0], nowhere)
     field = found.field(np.eye(4))
     assert {weights.device for weights in found.model.parameters()} == {CPU}
     assert {weights.device for weights in field.model.parameters()} == {nowhere}
@@ -132,7 +132,7 @@ def test_the_corrections_of_a_camera_optimiser_are_given_back():
     from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 
     from nerf_reversal_ros.fields.nerfstudio.field import nerfstudio_cameras
-    from nerf_reversal_ros.fields.nerfstudio.run import _corrected
+    from nerf_reversal_ros.fields.nerfstudio.run import _apply_camera_optimizer
 
     class Model:
         camera_optimizer = CameraOptimizerConfig(mode='SO3xR3').setup(num_cameras=2, device='cpu')
@@ -144,7 +144,7 @@ def test_the_corrections_of_a_camera_optimiser_are_given_back():
         nerfstudio_cameras(np.eye(4), at, intrinsics, (160, 120)).generate_rays(
             torch.tensor([[0], [1]]), coords=torch.tensor([[20.5, 30.5], [7.5, 90.5]])
         )
-        for at in (WALK[:2], _corrected(Model, WALK[:2]))
+        for at in (WALK[:2], _apply_camera_optimizer(Model, WALK[:2]))
     )
     Model.camera_optimizer.apply_to_raybundle(rays)
     torch.testing.assert_close(rays.origins, moved.origins, rtol=0, atol=1e-5)
@@ -155,9 +155,9 @@ def test_the_corrections_of_a_camera_optimiser_are_given_back():
 
 
 def test_poses_of_two_worlds_are_brought_together_though_a_third_is_wrong():
-    there = moved_poses(WORLD_FROM_MAP, WALK)
+    there = transform_poses(WORLD_FROM_MAP, WALK)
     there[::3, :3, 3] += np.random.default_rng(0).normal(size=(8, 3))
-    aligned = align_poses(WALK, there)
+    aligned = fit_sim3_to_poses(WALK, there)
     assert aligned.used == 16 and aligned.error_m < 1e-9
     np.testing.assert_allclose(aligned.map_from_world @ WORLD_FROM_MAP, np.eye(4), atol=1e-9)
 
@@ -168,9 +168,9 @@ def test_pictures_of_a_bag_are_found_in_renders_of_another_scale(tmp_path):
     views = []
     for at in WALK[:12]:
         rgb, depth = render_box_room(at, CAMERA)
-        world_from_camera = moved_poses(WORLD_FROM_MAP, at[None])[0]
+        world_from_camera = transform_poses(WORLD_FROM_MAP, at[None])[0]
         views.append((Rendering(rgb, 0.4 * depth, np.ones_like(depth)), world_from_camera))
-    aligned = align_poses(*locate_in_renders(frames, views, CAMERA))
+    aligned = fit_sim3_to_poses(*locate_in_renderings(frames, views, CAMERA))
     assert aligned.used >= 10 and aligned.error_m < 0.02
     assert scale_of(aligned.map_from_world) == pytest.approx(2.5, rel=0.02)
 
@@ -180,35 +180,37 @@ def test_a_run_comes_to_the_metres_of_a_bag_by_its_pictures(tmp_path):
     rendered = [render_box_room(at, CAMERA) for at in WALK[:12]]
     rgb = np.stack([view[0] for view in rendered])
     depth = np.stack([0.4 * view[1] for view in rendered]).astype(np.float16)
-    there = moved_poses(WORLD_FROM_MAP, WALK[:12])
+    there = transform_poses(WORLD_FROM_MAP, WALK[:12])
     capture = open_capture(bag, CaptureConfig())
-    aligned = aligned_by_pictures(capture, np.arange(12), rgb, depth, there, CAMERA)
-    errors = pose_errors(moved_poses(aligned.map_from_world, there), WALK[:12])
+    aligned = align_to_capture(capture, np.arange(12), rgb, depth, there, CAMERA)
+    errors = pose_errors(transform_poses(aligned.map_from_world, there), WALK[:12])
     assert errors.translation.max() < 0.05 and np.degrees(errors.rotation).max() < 1.0
 
 
 def test_another_room_is_not_brought_together():
     rng = np.random.default_rng(0)
-    elsewhere = np.array([pose(Rotation.random(rng=rng), tuple(rng.normal(size=3))) for _ in WALK])
+    elsewhere = np.array(
+        [make_pose(Rotation.random(rng=rng), tuple(rng.normal(size=3))) for _ in WALK]
+    )
     with pytest.raises(BuildError, match=r'of its pictures 24 are found .* is it the same room\?'):
-        align_poses(WALK, elsewhere)
+        fit_sim3_to_poses(WALK, elsewhere)
 
 
 def test_known_points_tell_scale_and_direction_and_points_on_a_line_do_not():
     points = WALK[:5, :3, 3]
     there = points @ WORLD_FROM_MAP[:3, :3].T + WORLD_FROM_MAP[:3, 3]
-    aligned = align_points(points, there)
+    aligned = fit_sim3_to_points(points, there)
     np.testing.assert_allclose(aligned.map_from_world @ WORLD_FROM_MAP, np.eye(4), atol=1e-9)
     line = np.outer([0.0, 1.0, 2.0, 5.0], [1.0, 2.0, 3.0])
     for few in (line, points[:2], points[:0]):
         with pytest.raises(BuildError, match='give three or more that are not on one line'):
-            align_points(few, 2 * few)
+            fit_sim3_to_points(few, 2 * few)
 
 
 def test_known_points_that_are_not_those_of_the_run_are_told():
     points = WALK[:12, :3, 3]
     with pytest.raises(BuildError, match='are not those of the run: the best fit leaves a median'):
-        align_points(points, np.random.default_rng(0).permutation(points))
+        fit_sim3_to_points(points, np.random.default_rng(0).permutation(points))
 
 
 @pytest.mark.parametrize('line', ['a.png,1,2', 'a.png,1,2,z', 'a.png,1,nan,3'])
@@ -216,19 +218,19 @@ def test_a_line_that_is_no_position_is_told_with_its_number(tmp_path, line):
     path = tmp_path / 'positions.csv'
     path.write_text(f'# picture,x,y,z\n\nb.png,0,0,0\n{line}\n')
     with pytest.raises(BuildError, match=f"line 4 of .* is '{line}': write picture,x,y,z"):
-        read_positions(path)
+        read_known_positions(path)
 
 
 def test_positions_of_a_spreadsheet_are_read_and_none_is_given_twice(tmp_path):
     path = tmp_path / 'positions.csv'
     path.write_bytes('\ufeffa.png, 1, 2, 3\r\nb.png,4,5,6\r\n'.encode())
-    assert {name: at.tolist() for name, at in read_positions(path).items()} == {
+    assert {name: at.tolist() for name, at in read_known_positions(path).items()} == {
         'a.png': [1, 2, 3],
         'b.png': [4, 5, 6],
     }
     path.write_text('a.png,1,2,3\nb.png,4,5,6\na.png,1,2,3\n')
     with pytest.raises(BuildError, match=r'line 3 of .* gives a\.png again: give it once'):
-        read_positions(path)
+        read_known_positions(path)
 
 
 def write_positions(path, numbers, *more):
@@ -238,10 +240,10 @@ def write_positions(path, numbers, *more):
 
 
 def aligned_by(path, config):
-    from nerf_reversal_ros.fields.nerfstudio.run import judged_names
+    from nerf_reversal_ros.fields.nerfstudio.run import eval_image_names
 
     told = []
-    found = aligned_by_positions(path, opened(config), lambda: judged_names(config), told.append)
+    found = align_to_positions(path, opened(config), lambda: eval_image_names(config), told.append)
     return found[0], [progress.note for progress in told]
 
 
@@ -298,7 +300,7 @@ def test_a_position_of_a_name_that_two_pictures_have_is_told(trained, tmp_path):
     path.write_text(f'{found.names[0]},0,0,0\n')
     twice = replace(found, names=[found.names[0]] * len(found.names))
     with pytest.raises(BuildError, match='22 pictures of the run have that name: give positions'):
-        aligned_by_positions(path, twice, set, print)
+        align_to_positions(path, twice, set, print)
 
 
 # ---- from the command line
@@ -348,7 +350,7 @@ def test_the_model_of_a_run_is_let_go_before_views_are_made(trained, tmp_path, m
     models, alive = [], []
 
     def opened_and_seen(*given):
-        found = opened_run(*given)
+        found = load_run_and_positions(*given)
         models.append(weakref.ref(found[0].model))
         return found
 
@@ -363,11 +365,11 @@ def test_the_model_of_a_run_is_let_go_before_views_are_made(trained, tmp_path, m
 
 
 def test_a_map_that_is_built_in_the_folder_of_the_run_is_no_part_of_the_run(trained):
-    before = _files_of(trained[0])
+    before = _run_files(trained[0])
     inside = trained[0].parent / 'room.map.partial'
     inside.mkdir()
     (inside / 'manifest.json').write_text('{}')
-    assert _files_of(trained[0]) == before and len(before) == 3
+    assert _run_files(trained[0]) == before and len(before) == 3
     shutil.rmtree(inside)
 
 
@@ -504,13 +506,13 @@ class NotCompiled:
 )
 @pytest.mark.parametrize('package', ['gsplat', 'nerfacc'])
 def test_a_run_whose_renderer_cannot_be_used_is_told(monkeypatch, package, backend, sentence):
-    from nerf_reversal_ros.fields.nerfstudio.run import _refuse_without_kernels
+    from nerf_reversal_ros.fields.nerfstudio.run import _check_kernels
 
     monkeypatch.setitem(sys.modules, f'{package}.cuda._backend', SimpleNamespace(_C=object()))
-    _refuse_without_kernels('splatfacto', package)
+    _check_kernels('splatfacto', package)
     monkeypatch.setitem(sys.modules, f'{package}.cuda._backend', backend)
     with pytest.raises(BuildError, match=sentence.format(package)):
-        _refuse_without_kernels('splatfacto', package)
+        _check_kernels('splatfacto', package)
 
 
 def test_a_config_that_is_a_program_is_not_run(run, tmp_path, capsys):
@@ -608,31 +610,31 @@ def test_a_run_whose_config_wished_for_tcnn_and_has_weights_of_torch_is_opened_a
 
 
 def test_weights_of_tiny_cuda_nn_are_refused_where_it_cannot_run(tmp_path, monkeypatch):
-    from nerf_reversal_ros.fields.nerfstudio.run import _refuse_without_tcnn
+    from nerf_reversal_ros.fields.nerfstudio.run import _check_tcnn
 
     path, gpu = tmp_path / 'step-1.ckpt', torch.device('cuda')
     with pytest.raises(BuildError, match='which is not installed here, or cannot be loaded: inst'):
-        _refuse_without_tcnn(path, gpu)
+        _check_tcnn(path, gpu)
     install_tcnn(monkeypatch)
-    _refuse_without_tcnn(path, gpu)
+    _check_tcnn(path, gpu)
     with pytest.raises(BuildError, match='runs on CUDA only, and the device is cpu: build on a'):
-        _refuse_without_tcnn(path, CPU)
+        _check_tcnn(path, CPU)
 
 
 def test_splats_that_lack_weights_are_told(tmp_path):
     from nerfstudio.data.scene_box import SceneBox
     from nerfstudio.models.splatfacto import SplatfactoModelConfig
 
-    from nerf_reversal_ros.fields.nerfstudio.run import _load
+    from nerf_reversal_ros.fields.nerfstudio.run import _load_weights
 
     box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
-    with nothing_fetched():
+    with no_downloads():
         model = SplatfactoModelConfig(num_random=20).setup(scene_box=box, num_train_data=1)
     held = model.state_dict()
-    _load(model, dict(held), tmp_path / 'step-1.ckpt')
+    _load_weights(model, dict(held), tmp_path / 'step-1.ckpt')
     del held['gauss_params.opacities']
     with pytest.raises(BuildError, match=r'opacities and 0 other weights are missing or too many'):
-        _load(model, held, tmp_path / 'step-1.ckpt')
+        _load_weights(model, held, tmp_path / 'step-1.ckpt')
 
 
 def test_data_that_have_changed_since_the_training_are_told(run):
@@ -645,20 +647,20 @@ def test_data_that_have_changed_since_the_training_are_told(run):
 
 @pytest.mark.parametrize('scale', [1e-4, 1.0])
 def test_data_in_any_units_that_have_changed_are_told(tmp_path, scale):
-    from nerf_reversal_ros.fields.nerfstudio.run import _refuse_changed_data
+    from nerf_reversal_ros.fields.nerfstudio.run import _check_data_unchanged
 
-    turned = pose(Rotation.from_euler('z', 30, degrees=True))
+    turned = make_pose(Rotation.from_euler('z', 30, degrees=True))
     noted = {'transform': turned[:3].tolist(), 'scale': scale}
     (tmp_path / 'dataparser_transforms.json').write_text(json.dumps(noted))
     then = field_from_data(turned, scale)
-    _refuse_changed_data(tmp_path / 'config.yml', then)
+    _check_data_unchanged(tmp_path / 'config.yml', then)
     for change in (
-        similarity(1.01),
-        pose(Rotation.from_euler('y', 1, degrees=True)),
-        pose(translation=(0.0, 0.01, 0.0)),
+        make_sim3(1.01),
+        make_pose(Rotation.from_euler('y', 1, degrees=True)),
+        make_pose(translation=(0.0, 0.01, 0.0)),
     ):
         with pytest.raises(BuildError, match='have changed since it was trained'):
-            _refuse_changed_data(tmp_path / 'config.yml', change @ then)
+            _check_data_unchanged(tmp_path / 'config.yml', change @ then)
 
 
 def test_a_damaged_transform_of_a_run_is_told(run):
@@ -669,7 +671,7 @@ def test_a_damaged_transform_of_a_run_is_told(run):
 
 def test_a_name_that_is_no_class_is_told(tmp_path):
     with pytest.raises(BuildError, match="names 'nerfstudio' where a class was expected"):
-        make_config(Named('nerfstudio', ()), tmp_path / 'config.yml')
+        instantiate_config(PythonTag('nerfstudio', ()), tmp_path / 'config.yml')
 
 
 LOSSES = 'nerfstudio.model_components.losses.DepthLossType'
@@ -677,24 +679,24 @@ PYTHON_3_11 = 'builtins.getattr'
 
 
 @pytest.mark.parametrize(
-    'choice', [Named(LOSSES, (2,)), Named(PYTHON_3_11, (Named(LOSSES, None), 'URF'))]
+    'choice', [PythonTag(LOSSES, (2,)), PythonTag(PYTHON_3_11, (PythonTag(LOSSES, None), 'URF'))]
 )
 def test_a_choice_is_read_as_any_python_wrote_it(tmp_path, choice):
-    assert make_config(choice, tmp_path / 'config.yml').name == 'URF'
+    assert instantiate_config(choice, tmp_path / 'config.yml').name == 'URF'
 
 
 @pytest.mark.parametrize(
-    'choice', [Named(LOSSES, (99,)), Named(PYTHON_3_11, (Named(LOSSES, None), 'mro'))]
+    'choice', [PythonTag(LOSSES, (99,)), PythonTag(PYTHON_3_11, (PythonTag(LOSSES, None), 'mro'))]
 )
 def test_a_choice_that_this_version_does_not_know_is_told(tmp_path, choice):
     with pytest.raises(BuildError, match=r'another version of nerfstudio than .*(99|mro)'):
-        make_config(choice, tmp_path / 'config.yml')
+        instantiate_config(choice, tmp_path / 'config.yml')
 
 
 def test_an_attribute_of_something_else_than_a_choice_is_refused(tmp_path):
-    console = Named('nerfstudio.utils.rich_utils.CONSOLE', None)
+    console = PythonTag('nerfstudio.utils.rich_utils.CONSOLE', None)
     with pytest.raises(BuildError, match='which is no configuration of nerfstudio: refused'):
-        make_config(Named(PYTHON_3_11, (console, 'print')), tmp_path / 'config.yml')
+        instantiate_config(PythonTag(PYTHON_3_11, (console, 'print')), tmp_path / 'config.yml')
 
 
 def test_a_model_without_depth_is_told():
@@ -704,7 +706,7 @@ def test_a_model_without_depth_is_told():
     from nerf_reversal_ros.fields.nerfstudio.field import NerfstudioField
 
     box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
-    with nothing_fetched():
+    with no_downloads():
         model = VanillaModelConfig(_target=NeRFModel).setup(scene_box=box, num_train_data=1)
     with pytest.raises(BuildError, match='NeRFModel renders no accumulation and no depth and no'):
         NerfstudioField(model, np.eye(4)).render(WALK[:1], CAMERA.scaled_to(4, 3))

@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 import torch
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import look_at, pose, transform
-from nerf_reversal_ros.fields.nerfstudio.dependency import nothing_fetched, require_nerfstudio
-from nerf_reversal_ros.fields.sim3 import moved_poses, scale_of, similarity
+from nerf_reversal_ros.core.geometry import look_at, make_pose, transform_points
+from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads, require_nerfstudio
+from nerf_reversal_ros.fields.sim3 import make_sim3, scale_of, transform_poses
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.skipif(
 TRAINED_ON = Camera(32, 24, 26.0, 26.0, 15.5, 11.5)
 VIEW = Camera(64, 48, 40.0, 44.0, 30.0, 25.0)  # of another size, wide, its centre elsewhere
 AT = look_at(np.array([0.3, -0.4, 1.2]), np.array([1.5, 2.0, 0.4]))
-BEHIND = AT @ pose(translation=(0.0, 0.0, -1.0))
+BEHIND = AT @ make_pose(translation=(0.0, 0.0, -1.0))
 LAMP = np.array([(21 - 30) / 40, (10 - 25) / 44, 1.0]) * 2.0
 """In pixel (21, 10) of the view at AT, at a depth of 2 m; the wall to the left is at 3 m."""
 RED, AZURE = (255, 0, 0), (0, 128, 255)
 X, Y = np.meshgrid(np.arange(-2.7, 1.0, 0.15), np.arange(-2.0, 2.0, 0.15))
 POINTS = np.vstack([LAMP, np.stack([X, Y, np.full_like(X, 3.0)], axis=-1).reshape(-1, 3)])
-TURNED = pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
+TURNED = make_pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
 
 
 def blended(means, quats, scales, opacities, colors, viewmats, Ks, width, height, **told):
@@ -57,7 +57,7 @@ def blended(means, quats, scales, opacities, colors, viewmats, Ks, width, height
     return seen[None], opacity[None], {}
 
 
-@pytest.fixture(params=[np.eye(4), similarity(0.4, TURNED)], ids=['metres', 'another scale'])
+@pytest.fixture(params=[np.eye(4), make_sim3(0.4, TURNED)], ids=['metres', 'another scale'])
 def opened(request, tmp_path, monkeypatch):
     """Return a run whose Gaussians came to be POINTS, those, and the run's world from the map."""
     require_nerfstudio()
@@ -67,19 +67,19 @@ def opened(request, tmp_path, monkeypatch):
     from nerf_reversal_ros.fields.nerfstudio import run as nerfstudio_run
 
     world_from_map = request.param
-    poses = moved_poses(world_from_map, walk(8))
+    poses = transform_poses(world_from_map, walk(8))
     scene = write_scene(tmp_path / 'scene', poses, walk(8), TRAINED_ON)
     config = deepcopy(method_configs['splatfacto'])
     config.output_dir, config.timestamp, config.vis = tmp_path / 'out', 'now', 'tensorboard'
     config.pipeline.datamanager.data, config.machine.device_type = scene, 'cpu'
     config.set_experiment_name()
     config.save_config()
-    with nothing_fetched():
+    with no_downloads():
         trainer = config.setup(local_rank=0, world_size=1)
         trainer.setup()
     parsed = trainer.pipeline.datamanager.train_dataparser_outputs
     parsed.save_dataparser_transform(trainer.base_dir / 'dataparser_transforms.json')
-    points = torch.tensor(transform(world_from_map @ AT, POINTS), dtype=torch.float32)
+    points = torch.tensor(transform_points(world_from_map @ AT, POINTS), dtype=torch.float32)
     points = points @ parsed.dataparser_transform[:, :3].T + parsed.dataparser_transform[:, 3]
     size = 0.1 * scale_of(world_from_map) * parsed.dataparser_scale
     paints = torch.tensor([RED] + [AZURE] * X.size)
@@ -94,13 +94,13 @@ def opened(request, tmp_path, monkeypatch):
     trainer.pipeline.model.load_state_dict(gaussians, strict=False)
     trainer.save_checkpoint(29_999)
 
-    monkeypatch.setattr(nerfstudio_run, '_refuse_without_cuda', lambda *_: None)
+    monkeypatch.setattr(nerfstudio_run, '_check_cuda', lambda *_: None)
     monkeypatch.setitem(sys.modules, 'gsplat.cuda._backend', SimpleNamespace(_C=object()))
     monkeypatch.setattr(splatfacto, 'rasterization', blended)
     monkeypatch.setattr(torch.Tensor, 'cuda', lambda tensor: tensor)
     # Compiling it takes a quarter of a minute.
     monkeypatch.setattr(splatfacto, 'get_viewmat', inspect.unwrap(splatfacto.get_viewmat))
-    run = nerfstudio_run.open_run(trainer.base_dir / 'config.yml', torch.device('cpu'))
+    run = nerfstudio_run.load_run(trainer.base_dir / 'config.yml', torch.device('cpu'))
     return run, gaussians, world_from_map
 
 

@@ -29,21 +29,21 @@ from nerf_reversal_ros.core.config import (
     VoxelFieldConfig,
 )
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import inverse, pose, pose_errors, transform
-from nerf_reversal_ros.core.outcome import PoseEstimate, Rejected
+from nerf_reversal_ros.core.geometry import inverse, make_pose, pose_errors, transform_points
+from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
 from nerf_reversal_ros.fields import uncertainty
 from nerf_reversal_ros.fields.baking import bake, render_views
-from nerf_reversal_ros.fields.base import Space
+from nerf_reversal_ros.fields.base import Occupancy
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio import training as nerfstudio_training
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import (
     field_from_data,
-    moved_poses,
-    opengl_poses,
-    optical_poses,
+    from_opengl,
+    make_sim3,
     scale_of,
-    similarity,
+    to_opengl,
+    transform_poses,
 )
 from nerf_reversal_ros.fields.training_data import load_training_data
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
@@ -81,30 +81,32 @@ def large_patterns():
 
 def random_similarity(seed=0):
     rng = np.random.default_rng(seed)
-    turned = pose(Rotation.random(random_state=seed), tuple(rng.normal(size=3)))
-    return similarity(0.37, turned)
+    turned = make_pose(Rotation.random(random_state=seed), tuple(rng.normal(size=3)))
+    return make_sim3(0.37, turned)
 
 
 def test_a_pose_that_goes_to_the_field_and_back_is_the_same():
     field_from_map = random_similarity()
-    there = moved_poses(field_from_map, WALK)
+    there = transform_poses(field_from_map, WALK)
     np.testing.assert_allclose(inverse(there) @ there, np.tile(np.eye(4), (48, 1, 1)), atol=1e-12)
-    np.testing.assert_allclose(moved_poses(np.linalg.inv(field_from_map), there), WALK, atol=1e-12)
+    np.testing.assert_allclose(
+        transform_poses(np.linalg.inv(field_from_map), there), WALK, atol=1e-12
+    )
     assert scale_of(field_from_map) == pytest.approx(0.37)
 
 
 def test_a_point_seen_in_the_map_is_seen_at_the_same_pixel_in_the_field():
     field_from_map = random_similarity()
     points = np.random.default_rng(1).normal(size=(20, 3))
-    seen = transform(inverse(WALK[3]), points)
-    scaled = transform(
-        inverse(moved_poses(field_from_map, WALK)[3]), transform(field_from_map, points)
+    seen = transform_points(inverse(WALK[3]), points)
+    scaled = transform_points(
+        inverse(transform_poses(field_from_map, WALK)[3]), transform_points(field_from_map, points)
     )
     np.testing.assert_allclose(scaled, 0.37 * seen, atol=1e-12)
 
 
 def test_opengl_axes_and_optical_axes_are_each_others_inverse():
-    np.testing.assert_allclose(optical_poses(opengl_poses(np.eye(4), WALK)), WALK, atol=1e-12)
+    np.testing.assert_allclose(from_opengl(to_opengl(np.eye(4), WALK)), WALK, atol=1e-12)
 
 
 @installed
@@ -112,9 +114,11 @@ def test_the_transform_of_nerfstudios_dataparser_is_undone_to_a_micrometre(tmp_p
     require_nerfstudio()
     from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
-    world = moved_poses(pose(Rotation.from_euler('xyz', [0.4, -0.2, 1.0]), (3.0, -1.0, 2.0)), WALK)
+    world = transform_poses(
+        make_pose(Rotation.from_euler('xyz', [0.4, -0.2, 1.0]), (3.0, -1.0, 2.0)), WALK
+    )
     frames = []
-    for number, at in enumerate(opengl_poses(np.eye(4), world)):
+    for number, at in enumerate(to_opengl(np.eye(4), world)):
         (tmp_path / f'{number:03d}.png').touch()
         matrix = [*at.tolist(), [0.0, 0.0, 0.0, 1.0]]
         frames.append({'file_path': f'{number:03d}.png', 'transform_matrix': matrix})
@@ -125,8 +129,8 @@ def test_the_transform_of_nerfstudios_dataparser_is_undone_to_a_micrometre(tmp_p
     field_from_world = field_from_data(
         parsed.dataparser_transform.numpy(), parsed.dataparser_scale
     )
-    found = moved_poses(
-        np.linalg.inv(field_from_world), optical_poses(parsed.cameras.camera_to_worlds.numpy())
+    found = transform_poses(
+        np.linalg.inv(field_from_world), from_opengl(parsed.cameras.camera_to_worlds.numpy())
     )
     errors = pose_errors(found, world)
     assert errors.translation.max() < 5e-6 and errors.rotation.max() < 5e-6
@@ -143,7 +147,7 @@ def test_rays_of_nerfstudios_cameras_are_those_of_ours():
     intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
     cameras = nerfstudio_cameras(field_from_map, WALK[:2], intrinsics, (40, 30))
     rays = cameras.generate_rays(camera_indices=1, keep_shape=True)
-    ours = transform(field_from_map, transform(WALK[1], camera.rays()))
+    ours = transform_points(field_from_map, transform_points(WALK[1], camera.rays()))
     norm = rays.metadata['directions_norm'].numpy()
     theirs = rays.origins.numpy() + rays.directions.numpy() * norm * scale_of(field_from_map)
     np.testing.assert_allclose(theirs, ours, atol=2e-6)
@@ -186,7 +190,7 @@ def trained(data, tmp_path_factory):
 def test_the_room_fits_into_the_unit_box_of_the_field(trained):
     field, _, _ = trained
     room = np.array([[-2.0, -2.5, 0.0], [2.0, 2.5, 2.6]])
-    inside = np.abs(transform(field.field_from_map, room))
+    inside = np.abs(transform_points(field.field_from_map, room))
     assert 0.85 < inside.max() < 1.0
 
 
@@ -228,10 +232,10 @@ def test_a_wall_is_matter_and_the_air_is_not(trained):
     field, _, _ = trained
     camera = CAMERA.scaled_to(40, 30)
     depth = render_box_room(WALK[10], camera)[1][..., None]
-    on_walls = transform(WALK[10], camera.rays() * depth).reshape(-1, 3)
-    in_air = transform(WALK[10], camera.rays() * depth * 0.4).reshape(-1, 3)
-    assert np.mean(field.space(on_walls) == Space.MATTER) > 0.5
-    assert np.mean(field.space(in_air) == Space.FREE) > 0.95
+    on_walls = transform_points(WALK[10], camera.rays() * depth).reshape(-1, 3)
+    in_air = transform_points(WALK[10], camera.rays() * depth * 0.4).reshape(-1, 3)
+    assert np.mean(field.space(on_walls) == Occupancy.MATTER) > 0.5
+    assert np.mean(field.space(in_air) == Occupancy.FREE) > 0.95
 
 
 class Killed(BaseException):
@@ -286,11 +290,11 @@ def test_a_checkpoint_of_another_training_is_told_and_not_gone_on_from(
 def test_weights_of_tiny_cuda_nn_are_told_where_it_is_gone_and_what_was_baked_of_them_goes(
     data, tmp_path
 ):
-    from nerf_reversal_ros.fields.nerfstudio.training import BAKED
+    from nerf_reversal_ros.fields.nerfstudio.training import BAKING_FOLDER
 
     config, told = replace(TINY, steps=10, rays_per_step=64), []
     train(data, tmp_path, config=config)
-    path, renders = tmp_path / 'nerfacto.safetensors', tmp_path / BAKED / 'rgb.npy'
+    path, renders = tmp_path / 'nerfacto.safetensors', tmp_path / BAKING_FOLDER / 'rgb.npy'
     _, metadata = load_checkpoint(path, torch.device('cpu'))
     made_with = {**json.loads(metadata['made_with']), 'implementation': 'tcnn'}
     weights = {'model.field.mlp_base.model.params': torch.zeros(3)}
@@ -311,7 +315,7 @@ def test_a_plain_nerfacto_needs_no_depth(data, tmp_path):
     config = replace(TINY, steps=20, rays_per_step=256)
     field, report = train(blind, tmp_path / 'work', 'nerfacto', config)
     assert len(report['loss']) == 2 and np.isfinite(report['loss']).all()
-    centres = transform(field.field_from_map, WALK[:, :3, 3])
+    centres = transform_points(field.field_from_map, WALK[:, :3, 3])
     assert np.abs(centres).max() == pytest.approx(1 / 1.1, abs=0.02)
 
 
@@ -322,11 +326,11 @@ def test_a_plain_nerfacto_needs_no_depth(data, tmp_path):
 def test_what_no_camera_saw_is_found_though_it_looks_solid(trained, data, monkeypatch):
     from nerf_reversal_ros.fields.nerfstudio.uncertainty import nerfacto_uncertainty
 
-    monkeypatch.setattr(uncertainty, 'POSES', 8)
-    monkeypatch.setattr(uncertainty, 'LOOK_PX', 32)
+    monkeypatch.setattr(uncertainty, 'MAX_POSES', 8)
+    monkeypatch.setattr(uncertainty, 'VIEW_SIZE_PX', 32)
     field, camera = trained[0], CAMERA.scaled_to(20, 15)
     grid = nerfacto_uncertainty(field, data)
-    up = pose(Rotation.from_euler('x', 45, degrees=True))
+    up = make_pose(Rotation.from_euler('x', 45, degrees=True))
     poses = np.concatenate([WALK[4::8], WALK[4::8] @ up])  # six known good, six known bad
     views = field.render(poses, camera)
     std_m = np.array(
@@ -356,7 +360,7 @@ def test_the_rays_that_are_asked_show_what_the_model_renders(trained, data):
     directions /= directions.norm(dim=1, keepdim=True)
     origins = torch.from_numpy(WALK[3, :3, 3] - asked.origin_m).float().expand_as(directions)
     samples = asked.march(origins, directions)
-    shown = uncertainty.composited(asked, directions, samples, samples.points).detach().numpy()
+    shown = uncertainty.composite(asked, directions, samples, samples.points).detach().numpy()
     (view,) = field.render(WALK[3:4], camera)
     background = view.rgb.reshape(-1, 3) / 255 - shown  # behind the last piece
     assert background.min() > -0.01
@@ -380,7 +384,7 @@ class PaintedRoom:
         return [Rendering(rgb, depth, np.ones_like(depth)) for rgb, depth in views]
 
     def space(self, points):
-        return np.full(len(points), Space.FREE, np.uint8)
+        return np.full(len(points), Occupancy.FREE, np.uint8)
 
 
 def test_a_perfect_field_is_baked_with_little_loss(data, tmp_path):
@@ -414,7 +418,7 @@ def test_depth_that_the_field_is_not_sure_of_is_not_baked(tmp_path):
             max_std_m=0.3,
         )[1].astype(np.float32)
     for at, everything, sure in zip(WALK[:6], known['all'], known['sure'], strict=True):
-        x = transform(at, (camera.rays() * everything[..., None]).reshape(-1, 3))[:, 0]
+        x = transform_points(at, (camera.rays() * everything[..., None]).reshape(-1, 3))[:, 0]
         told = (everything.ravel() > 0) & (np.abs(x - 0.12) > 0.02)  # 0.3^2 = 0.75 * 0.12
         np.testing.assert_array_equal(sure.ravel()[told] > 0, x[told] < 0.12)
 
@@ -447,8 +451,8 @@ def built(bag, tmp_path_factory):
     settings = replace(SETTINGS, nerfstudio=longer)
     told = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(uncertainty, 'POSES', 8)
-        patched.setattr(uncertainty, 'LOOK_PX', 32)
+        patched.setattr(uncertainty, 'MAX_POSES', 8)
+        patched.setattr(uncertainty, 'VIEW_SIZE_PX', 32)
         built = build_map(
             bag, map_dir, settings, device='cpu', field='depth-nerfacto', progress=told.append
         )
@@ -504,7 +508,7 @@ def test_a_walk_without_depth_becomes_a_map_that_tells_so_and_nothing_wrong(tmp_
         assert any(re.search(what, one.note) for one in told)
     localizer = open_localizer(built, LocalizerConfig(device='cpu'))
     outcome = localizer.localize(render_box_room(WALK[3], CAMERA)[0], CAMERA)
-    assert isinstance(outcome, Rejected)
+    assert isinstance(outcome, Rejection)
     assert main(['info', str(tmp_path / 'map')]) == 0
     assert 'depth_error_m: not measured' in capsys.readouterr().out
 
