@@ -12,7 +12,7 @@ from code_reference.python_source import REPOSITORY
 import pytest
 import yaml
 
-from nerf_reversal_ros.core.config import BuildConfig, from_mapping, QueryConfig
+from nerf_reversal_ros.core.config import BuildConfig, config_from_dict, QueryConfig
 
 PAGES = sorted(REPOSITORY.glob('docs/[a-z]*/*.md'))
 BLOCK = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
@@ -117,7 +117,7 @@ def test_a_yaml_file_is_accepted(text):
     name = first.strip('# ')
     values = yaml.safe_load(text)
     if name in CONFIGS:
-        from_mapping(CONFIGS[name], values)
+        config_from_dict(CONFIGS[name], values)
     else:
         node = PARAMS[name]
         assert values.keys() == {f'/**/{node}'}

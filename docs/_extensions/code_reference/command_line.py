@@ -8,9 +8,9 @@ from code_reference.markdown import code, one_line, prose, table
 
 def command_parsers() -> dict[str, argparse.ArgumentParser]:
     """Return the parser of each command of ``nerf-reversal``, by name."""
-    from nerf_reversal_ros.cli.main import parser
+    from nerf_reversal_ros.cli.main import build_parser
 
-    for action in parser()._actions:
+    for action in build_parser()._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
     raise ValueError('nerf-reversal has no commands')

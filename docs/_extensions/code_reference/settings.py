@@ -71,16 +71,12 @@ def settings_table(
     changeable : dict, optional
         When a setting may change, by whether it is read-only; without it nothing is said.
     """
-    header = ['Name', 'Type', 'Default', 'Allowed', 'Meaning']
-    rows = [
-        [code(s.name), s.kind, code(_shown(s.default)), s.limits, prose(s.description)]
-        for s in settings
-    ]
-    if changeable is not None:
-        header.insert(4, 'Changeable')
-        for row, setting in zip(rows, settings, strict=True):
-            row.insert(4, changeable[setting.read_only])
-    return table(header, rows)
+    rows = []
+    for s in settings:
+        notes = [s.kind, s.limits, changeable[s.read_only] if changeable else '']
+        meaning = f'{prose(s.description)}<br>*{"; ".join(filter(None, notes))}*'
+        rows.append([code(s.name), code(_shown(s.default)), meaning])
+    return table(['Name', 'Default', 'Meaning'], rows)
 
 
 def config_markdown(source: PythonSource, class_name: str, level: int = 2) -> list[str]:
@@ -99,9 +95,9 @@ def parameters_markdown(node: str, level: int = 3) -> list[str]:
     classes = node_config_classes(source)
     if not classes:
         raise ValueError(f'{source.path} declares no parameters from configuration classes')
-    changeable = {True: 'at start', False: 'any time'}
+    changeable = {True: 'set at start', False: 'changeable any time'}
     if is_lifecycle_node(source):
-        changeable[True] = 'unconfigured'
+        changeable[True] = 'changeable while unconfigured'
     lines = []
     for name in classes:
         if len(classes) > 1:
