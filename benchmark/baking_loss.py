@@ -59,17 +59,19 @@ def main() -> None:
     map_ = open_map(args.map)
     built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
     build = open_capture(args.build_bag, built.capture, convention=map_.convention)
-    test = open_capture(args.test_bag, CaptureConfig(), convention=map_.convention, prune=False)
+    test = open_capture(
+        args.test_bag, CaptureConfig(), convention=map_.convention, select_frames=False
+    )
     opened = open_localizer(map_, LocalizerConfig(device='cpu'))
     calibration = Calibration.from_dict(map_.manifest['calibration'])
-    walked = map_.map_from_camera_walked
+    walked = map_.mapping_poses
     cameras = walked[len(build) :]
     held_out = held_out_mask(len(build), built.field.validation_share)
     near = is_near_any(cameras, build.map_from_camera[held_out])
     learned = build.map_from_camera[~held_out]
     possible = np.concatenate([learned, cameras[~near], opened.regressor.index_poses])
     poses = possible[select_farthest_poses(possible, args.views)]
-    camera = build.camera.shrunk_to(args.size)
+    camera = build.camera.downscaled_to(args.size)
 
     def made(name: str, field: RadianceField) -> tuple[Atlas, Surface]:
         """Find landmarks and surface in renders of a field, as `build_stages.atlas_stage` does."""

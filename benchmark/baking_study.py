@@ -55,7 +55,7 @@ def main() -> None:
     walk = open_capture(args.build_bag, config.capture)
     held_out = held_out_mask(len(walk), config.field.validation_share)
     correction = estimate_depth_correction(walk, np.flatnonzero(~held_out), no_progress)
-    walk = walk.with_depth(correction)
+    walk = walk.with_depth_correction(correction)
     data = load_training_data(walk, config.field.validation_share, args.work, no_progress)
     field, _ = train_nerfacto(
         data, args.field, config.nerfstudio, device=CPU, seed=config.seed, work_dir=args.work
@@ -64,9 +64,11 @@ def main() -> None:
     room = Room(field, grid, np.zeros(grid.information.shape[:3], np.float32))
     looks = {'held out': [judged(room, walk.frame(int(i))) for i in np.flatnonzero(held_out)]}
     for bag in args.other_bags:
-        other = open_capture(bag, config.capture, convention=walk.convention, prune=False)
+        other = open_capture(bag, config.capture, convention=walk.convention, select_frames=False)
         frames = tqdm(range(0, len(other), args.every), desc=bag.stem, leave=False)
-        looks[bag.stem] = [judged(room, other.with_depth(correction).frame(i)) for i in frames]
+        looks[bag.stem] = [
+            judged(room, other.with_depth_correction(correction).frame(i)) for i in frames
+        ]
     print_pixels(looks)
     print_baked(field, data, config, grid, args.work)
 
@@ -130,7 +132,7 @@ def leave_out(
     target.mkdir()
     for name in ('rgb.npy', 'poses.npy', 'rendered.txt'):
         shutil.copy(source / name, target / name)
-    camera = data.camera(0).shrunk_to(baking_budget(config.nerfstudio, CPU)[1])
+    camera = data.camera(0).downscaled_to(baking_budget(config.nerfstudio, CPU)[1])
     depth, kept = np.load(source / 'depth.npy').astype(np.float32), []
     for seen, pose in zip(depth, np.load(source / 'poses.npy'), strict=True):
         view = Rendering(np.empty(0, np.uint8), seen, np.ones_like(seen))

@@ -46,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     rooms = [collected(*map(Path, room.split('=')), args.variants) for room in args.rooms]
     for number, (name, room) in enumerate(zip(args.rooms, rooms, strict=True)):
-        print(f'{name}: {len(room.right)} poses, {int((~room.right).sum())} of them wrong')
+        print(f'{name}: {len(room.correct)} poses, {int((~room.correct).sum())} of them wrong')
         others = rooms[:number] + rooms[number + 1 :]
         if others:
             probability = fitted(others).predict_proba(room.features)[:, 1]
@@ -90,17 +90,17 @@ def fitted(rooms: list[CalibrationSamples]) -> Pipeline:
     model = make_pipeline(StandardScaler(), LogisticRegression())
     return model.fit(
         np.concatenate([room.features for room in rooms]),
-        np.concatenate([room.right for room in rooms]),
+        np.concatenate([room.correct for room in rooms]),
     )
 
 
 def carried_over(room: CalibrationSamples, passed: NDArray[np.bool_], least: float) -> str:
     """Tell what passes in a room that was not fitted to."""
     off_m = np.linalg.norm(room.errors[:, :3], axis=1)
-    wrong = passed & ~room.right
+    wrong = passed & ~room.correct
     return (
         f'p >= {least}: {passed.mean():.0%} pass, of the right ones'
-        f' {passed[room.right].mean():.0%}; {int(wrong.sum())} wrong ones'
+        f' {passed[room.correct].mean():.0%}; {int(wrong.sum())} wrong ones'
         f' ({int(np.isnan(off_m[wrong]).sum())} of them in a mirror), the worst'
         f' {np.nanmax(off_m, where=passed, initial=0.0) * 100:.0f} cm off'
     )

@@ -66,7 +66,7 @@ def main() -> None:
         sets |= {name: changed(capture, change, args.every) for name, change in SETS.items()}
     if args.off_path:
         captures = [opened(bag, map_) for bag in args.off_path]
-        walked = map_.map_from_camera_walked[:, :3, 3]
+        walked = map_.mapping_poses[:, :3, 3]
         sets |= {
             name: off_path(captures, walked, low_m, high_m, args.every)
             for name, (low_m, high_m) in OFF_PATH.items()
@@ -94,7 +94,7 @@ def main() -> None:
 
 def opened(bag: Path, map_: Map) -> Capture:
     """Open a bag of the map's room."""
-    return open_capture(bag, CaptureConfig(), convention=map_.convention, prune=False)
+    return open_capture(bag, CaptureConfig(), convention=map_.convention, select_frames=False)
 
 
 def off_path(

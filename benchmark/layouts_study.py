@@ -50,7 +50,10 @@ def main() -> None:
 def opened(bag: Path) -> Capture:
     """Open all frames of a bag whose poses are optical, in the world of the bag."""
     return open_capture(
-        bag, CaptureConfig(), convention=PoseConvention('optical', np.eye(4), ''), prune=False
+        bag,
+        CaptureConfig(),
+        convention=PoseConvention('optical', np.eye(4), ''),
+        select_frames=False,
     )
 
 

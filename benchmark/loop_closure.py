@@ -149,16 +149,16 @@ def driven(
     live, false_poses, false_accepted = [], [], 0
     for at, number in enumerate(numbers):
         stamp_ns = at * STEP_NS
-        closer.hear(stamp_ns, odometry[at])
+        closer.add_odometry(stamp_ns, odometry[at])
         if at % every == 0 and number in answers:
             map_from_camera, covariance = answers[number]
             is_false = rng.random() < false
             if is_false:
                 map_from_camera = elsewhere(truth, poses[at], rng)
                 false_poses.append(map_from_camera)
-            (closure,) = closer.see(stamp_ns, map_from_camera, covariance)
+            (closure,) = closer.add_pose(stamp_ns, map_from_camera, covariance)
             false_accepted += closure.accepted and is_false
-        if (now := closer.now()) is not None:
+        if (now := closer.current_pose()) is not None:
             live.append(now.map_from_base)
     stamps_ns, path = zip(*closer.graph.path, strict=True)
     return Drive(

@@ -104,8 +104,8 @@ def checked(
     """Let an odometry confirm and contradict outcomes, in their order."""
     check, out = OdometryCheck(), []
     for outcome, stamp_ns, at in zip(outcomes, stamps_ns, odom_from_camera, strict=True):
-        check.hear(int(stamp_ns), at)
-        out.append(check.judge(outcome, int(stamp_ns), np.eye(4), OdometryConfig()))
+        check.add_odometry(int(stamp_ns), at)
+        out.append(check.check(outcome, int(stamp_ns), np.eye(4), OdometryConfig()))
     return out
 
 
@@ -114,7 +114,7 @@ def told(tries: Sequence[Sequence[Outcome]], truth: FloatArray) -> str:
     found = []
     for outcomes in tries:
         answers = results_from_outcomes(outcomes, [np.nan] * len(outcomes))
-        errors, published = result_errors(answers, truth), answers.published
+        errors, published = result_errors(answers, truth), answers.is_accepted
         metres, degrees = errors.translation[published], np.degrees(errors.rotation[published])
         wrong = int(np.sum((metres > CORRECT_WITHIN_M) | (degrees > CORRECT_WITHIN_DEG)))
         found.append((len(metres), wrong, 100 * metres.max(initial=0.0)))

@@ -27,9 +27,10 @@ from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.localization import refinement
 from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.mapping import landmark_adjustment, refinement
+from nerf_reversal_ros.mapping import landmark_adjustment
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.maps.map_store import open_map
@@ -48,10 +49,12 @@ def main() -> None:
     args = parser.parse_args()
     map_ = open_map(args.map)
     opened = open_localizer(map_, PERMISSIVE_GATE, IDENTITY_CALIBRATION)
-    walked = map_.map_from_camera_walked[:, :3, 3]
+    walked = map_.mapping_poses[:, :3, 3]
     built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
     build = open_capture(args.build_bag, built.capture, convention=map_.convention)
-    test = open_capture(args.test_bag, CaptureConfig(), convention=map_.convention, prune=False)
+    test = open_capture(
+        args.test_bag, CaptureConfig(), convention=map_.convention, select_frames=False
+    )
     held_out = held_out_mask(len(build), built.field.validation_share)
     field = VoxelField.load(map_.file('field.safetensors'), resolve_device('cpu'))
     seen = np.concatenate([build.map_from_camera[~held_out], opened.regressor.index_poses])
@@ -89,7 +92,7 @@ def rendered_atlas(
     room: VoxelField, possible: FloatArray, camera: Camera, config: AtlasConfig
 ) -> Atlas:
     """Build an atlas from renders at some of the possible poses, without what pictures add."""
-    camera = camera.shrunk_to(config.size)
+    camera = camera.downscaled_to(config.size)
     poses = possible[select_farthest_poses(possible, config.views)]
     views = ((room.render(pose[None], camera)[0], pose) for pose in tqdm(poses, leave=False))
     return build_atlas(views, camera)
@@ -102,11 +105,11 @@ def errors(localizer: Localizer, capture: Capture, frames: np.ndarray) -> str:
         frame = capture.frame(int(index))
         told = localizer.localize(frame.rgb, frame.camera).diagnostics
         took_ms.append(told.latency_ms['total'])
-        if told.refined is None:
+        if told.refined_pose is None:
             off_m.append(np.inf)
             off_deg.append(180.0)
             continue
-        error = pose_errors(told.refined[None], frame.map_from_camera[None])
+        error = pose_errors(told.refined_pose[None], frame.map_from_camera[None])
         off_m.append(float(error.translation[0]))
         off_deg.append(float(np.degrees(error.rotation[0])))
     return (

@@ -98,7 +98,7 @@ def main() -> None:
     print(
         f'\n{len(pictures.views)} synthetic, {len(pictures.real)} real and'
         f' {len(pictures.validation)} validation views, {len(pictures.test_frames)} of the other'
-        f' walk; rejected: {pictures.views.rejected}\n'
+        f' walk; rejected: {pictures.views.rejection_counts}\n'
     )
     print_cells(*HEADER)
     print_cells(*['---'] * len(HEADER))
@@ -138,15 +138,17 @@ def ablation(views: int, config: RegressorConfig) -> Iterator[Row]:
 def read_and_render(args: argparse.Namespace) -> Pictures:
     """Read both walks; render the views, or read those of an earlier run."""
     capture = open_capture(args.build_bag, CaptureConfig())
-    test = open_capture(args.test_bag, CaptureConfig(), convention=capture.convention, prune=False)
+    test = open_capture(
+        args.test_bag, CaptureConfig(), convention=capture.convention, select_frames=False
+    )
     share = np.linspace(0.0, 1.0, len(capture))
     held_out = np.any([(share >= a) & (share <= b) for a, b in HELD_OUT], axis=0)
     near = np.any([(share > a - MARGIN) & (share < b + MARGIN) for a, b in HELD_OUT], axis=0)
-    camera = capture.camera.shrunk_to(SynthesisConfig().width)
+    camera = capture.camera.downscaled_to(SynthesisConfig().width)
     frames = list(capture)
     field = VoxelField.load(args.field)
     everything = views_from_frames(frames, camera, field)
-    real = everything.part(~near)
+    real = everything.subset(~near)
     views = synthesize_views(
         field,
         real.map_from_camera,
@@ -159,7 +161,7 @@ def read_and_render(args: argparse.Namespace) -> Pictures:
     return Pictures(
         views,
         real,
-        everything.part(held_out),
+        everything.subset(held_out),
         camera,
         [frames[i] for i in np.flatnonzero(held_out)],
         list(test),
@@ -168,8 +170,8 @@ def read_and_render(args: argparse.Namespace) -> Pictures:
 
 def cells(row: Row, pictures: Pictures, seeds: list[int]) -> tuple[str, ...]:
     """Train a row's regressors and tell how good they are."""
-    views = pictures.views.part(slice(row.views))
-    real = pictures.real.part(slice(None if row.real else 0))
+    views = pictures.views.subset(slice(row.views))
+    real = pictures.real.subset(slice(None if row.real else 0))
     everything = len(pictures.views) + len(pictures.real)
     epochs = round(row.config.epochs * everything / (len(views) + len(real)))
     config = replace(row.config, epochs=epochs, patience=epochs)

@@ -64,7 +64,7 @@ def write_scene(bag: Path, scene: Path) -> None:
     capture = open_capture(bag, CaptureConfig())
     held_out = held_out_mask(len(capture), VoxelFieldConfig().validation_share)
     wanted = set(np.flatnonzero(~held_out)[::EVERY].tolist())
-    camera, frames = capture.camera.shrunk_to(SIZE), []
+    camera, frames = capture.camera.downscaled_to(SIZE), []
     size = camera.width, camera.height
     for frame in capture:
         if frame.index not in wanted:

@@ -74,7 +74,7 @@ def write_positions(config_yml: Path, build_bag: Path, file: Path) -> None:
 def judged(map_dir: Path, build_bag: Path, test_bag: Path) -> dict[str, Any]:
     """Localize a bag; return how far the answers are off, as they are and fitted."""
     convention = open_capture(build_bag, CaptureConfig()).convention
-    capture = open_capture(test_bag, CaptureConfig(), convention=convention, prune=False)
+    capture = open_capture(test_bag, CaptureConfig(), convention=convention, select_frames=False)
     localizer = open_localizer(open_map(map_dir), LocalizerConfig())
     answers, truth = [], []
     for frame in capture:

@@ -105,8 +105,10 @@ def main() -> None:
     correction = DepthCorrection(**map_.manifest['depth_correction'])
     bags = {}
     for bag in args.judged_bags:
-        capture = open_capture(bag, CaptureConfig(), convention=map_.convention, prune=False)
-        bags[bag.stem] = capture.with_depth(correction)
+        capture = open_capture(
+            bag, CaptureConfig(), convention=map_.convention, select_frames=False
+        )
+        bags[bag.stem] = capture.with_depth_correction(correction)
     looks = {}
     for name, capture in bags.items():
         frames = tqdm(range(0, len(capture), args.every), desc=name, leave=False)
@@ -126,7 +128,7 @@ def room_of(map_: Map, build: Capture, training: np.ndarray) -> Room:
     poses = build.map_from_camera[training]
     grid = estimate_uncertainty(field, poses, build.camera)
     walked = np.zeros(grid.information.shape[:3], np.float32)
-    camera = build.camera.shrunk_to(VIEW_SIZE_PX)
+    camera = build.camera.downscaled_to(VIEW_SIZE_PX)
     for pose, view in zip(poses, field.render(poses, camera), strict=True):
         cells = _cells(grid, view, pose, camera)[view.depth > 0]
         np.add.at(walked, tuple(cells.T), 1)
@@ -145,7 +147,7 @@ def _cells(
 
 def judged(room: Room, frame: Frame) -> Judged:
     """Compare a frame with what the field shows at its pose."""
-    camera = frame.camera.shrunk_to(SIZE_PX)
+    camera = frame.camera.downscaled_to(SIZE_PX)
     size = camera.width, camera.height
     rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
     depth = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
@@ -217,7 +219,7 @@ def print_localization(
     every: int,
 ) -> None:  # fmt: skip
     """Localize with landmarks and surface taken from all pixels, and from some of them."""
-    camera = build.camera.shrunk_to(AtlasConfig().size)
+    camera = build.camera.downscaled_to(AtlasConfig().size)
     poses = atlas_poses(room.field, build, training)
     views = [room.field.render(pose[None], camera)[0] for pose in tqdm(poses, leave=False)]
     seen = [room.measures(view, pose, camera) for view, pose in zip(views, poses, strict=True)]
@@ -256,7 +258,7 @@ def atlas_poses(field: VoxelField, build: Capture, training: np.ndarray) -> np.n
     drawn = sample_poses(walked, 1000, config, np.random.default_rng(0))
     faults = find_pose_rejections(field, drawn, config.clearance_m)
     possible = drawn.map_from_camera[[fault is None for fault in faults]]
-    previews = field.render(possible, build.camera.shrunk_to(24))
+    previews = field.render(possible, build.camera.downscaled_to(24))
     usable = possible[[find_view_rejection(view, config) is None for view in previews]]
     everything = np.concatenate([walked, usable])
     return np.asarray(everything[select_farthest_poses(everything, AtlasConfig().views)])

@@ -99,7 +99,7 @@ def develop(
         bag,
         pose_convention='opengl',
         camera_frame='device_0_camera_link',
-        info_every=10,
+        camera_info_interval=10,
     ) as writer:
         for i, frame in enumerate(frames):
             rgb = sensors.colour_picture(frame, gains[i], phone, rng)

@@ -96,7 +96,7 @@ def play(bag: Path, map_dir: Path, log_dir: Path) -> Heard:
                         raise DemoError(f'the localizer node has ended:\n{_last_lines(logs[0])}')
 
             known = DiscoveryProbe(listener, 'localizer')  # else its first answers were lost
-            listen(within(PATIENCE_S, lambda: not known.made()))
+            listen(within(PATIENCE_S, lambda: not known.poll()))
             with started(player, logs[1]) as playing:
                 listen(lambda: playing.poll() is None)
             if playing.returncode != 0:

@@ -22,21 +22,21 @@ class MessageRef(NamedTuple):
     """Where a message is in the bag."""
 
     topic: str
-    logged_ns: int
+    log_time_ns: int
     stamp_ns: int
 
     @classmethod
-    def of(cls, raw: RawMessage) -> 'MessageRef':
+    def from_message(cls, raw: RawMessage) -> 'MessageRef':
         """Return the place of a message."""
-        return cls(raw.topic, raw.logged_ns, raw.stamp_ns)
+        return cls(raw.topic, raw.log_time_ns, raw.stamp_ns)
 
 
 class ImageEntry(NamedTuple):
     """A colour picture that can be decoded."""
 
-    place: MessageRef
+    message_ref: MessageRef
     sharpness: float
-    lens: CameraModel
+    camera_model: CameraModel
     """At the size of the picture."""
 
 
@@ -44,7 +44,7 @@ class ImageEntry(NamedTuple):
 class BagIndex:
     """What a bag holds."""
 
-    colours: list[ImageEntry] = field(default_factory=list)
+    images: list[ImageEntry] = field(default_factory=list)
     """By stamp, each stamp once."""
     depths: list[MessageRef] = field(default_factory=list)
     """By stamp."""
@@ -55,7 +55,11 @@ class BagIndex:
 
 
 def index_bag(
-    bag: BagReader, config: CaptureConfig, progress: ProgressCallback, *, with_depth: bool = True
+    bag: BagReader,
+    config: CaptureConfig,
+    progress: ProgressCallback,
+    *,
+    include_depth: bool = True,
 ) -> BagIndex:
     """
     Go through the pictures of a bag once.
@@ -66,11 +70,11 @@ def index_bag(
         If a topic is missing, pictures differ in size, or most of them are damaged.
     """
     image_topic, info_topic = config.image_topic, config.camera_info_topic
-    bag.require(image_topic, 'image_topic', ('Image', 'CompressedImage'))
-    bag.require(info_topic, 'camera_info_topic', ('CameraInfo',))
+    bag.require_topic(image_topic, 'image_topic', ('Image', 'CompressedImage'))
+    bag.require_topic(info_topic, 'camera_info_topic', ('CameraInfo',))
     topics = [image_topic, info_topic]
-    if with_depth and config.depth_topic:
-        bag.require(
+    if include_depth and config.depth_topic:
+        bag.require_topic(
             config.depth_topic,
             'depth_topic',
             ('Image', 'CompressedImage'),
@@ -85,7 +89,7 @@ def index_bag(
         if raw.topic == info_topic:
             infos[raw.stamp_ns] = bag.decode(raw)
         elif raw.topic != image_topic:
-            found.depths.append(MessageRef.of(raw))
+            found.depths.append(MessageRef.from_message(raw))
         else:
             done += 1
             message = bag.decode(raw)
@@ -101,9 +105,9 @@ def index_bag(
             finally:
                 progress(Progress('capture', done, total))
             size.check(raw, message, grey.shape)
-            pictures.setdefault(raw.stamp_ns, (MessageRef.of(raw), sharpness(grey)))
+            pictures.setdefault(raw.stamp_ns, (MessageRef.from_message(raw), sharpness(grey)))
     _check_usable(bag, config, done, damaged, infos)
-    found.colours = _assign_camera_models(bag, pictures, infos, size.pixels, config.rectified)
+    found.images = _assign_camera_models(bag, pictures, infos, size.image_size, config.rectified)
     found.depths.sort(key=lambda place: place.stamp_ns)
     found.counts = {
         'pictures': done,
@@ -115,12 +119,12 @@ def index_bag(
 
 
 def nearest_stamp_indices(
-    stamps_ns: NDArray[np.int64], at_ns: NDArray[np.int64]
+    stamps_ns: NDArray[np.int64], query_ns: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return for each time (M,) the position of the nearest of N > 0 growing stamps."""
-    after = np.clip(np.searchsorted(stamps_ns, at_ns), 0, len(stamps_ns) - 1)
+    after = np.clip(np.searchsorted(stamps_ns, query_ns), 0, len(stamps_ns) - 1)
     before = np.clip(after - 1, 0, None)
-    earlier = at_ns - stamps_ns[before] < stamps_ns[after] - at_ns
+    earlier = query_ns - stamps_ns[before] < stamps_ns[after] - query_ns
     return np.where(earlier, before, after)
 
 
@@ -129,17 +133,17 @@ class _SizeCheck:
 
     def __init__(self, bag: BagReader) -> None:
         self._bag = bag
-        self._small: tuple[int, ...] = ()
-        self.pixels = (0, 0)
+        self._thumbnail_shape: tuple[int, ...] = ()
+        self.image_size = (0, 0)
 
     def check(self, raw: RawMessage, message: Any, small: tuple[int, ...]) -> None:
-        if small == self._small:
+        if small == self._thumbnail_shape:
             return
         h, w = rgb_from_message(message).shape[:2]
-        if not self._small:
-            self._small, self.pixels = small, (w, h)
+        if not self._thumbnail_shape:
+            self._thumbnail_shape, self.image_size = small, (w, h)
         else:
-            w0, h0 = self.pixels
+            w0, h0 = self.image_size
             raise CaptureError(
                 f'the picture at {raw.stamp_ns} ns on {raw.topic} of {self._bag.path} is {w}x{h},'
                 f' those before it are {w0}x{h0}: cut the bag there, a capture has one size'

@@ -26,7 +26,7 @@ class RawMessage(NamedTuple):
     """A message as it lies in the bag."""
 
     topic: str
-    logged_ns: int
+    log_time_ns: int
     """When it was recorded; the key by which it can be read again."""
     data: bytes
     """CDR."""
@@ -53,7 +53,7 @@ class BagReader:
         """
         self.path = Path(path)
         self._files = ExitStack()
-        with self._damage_told(), ExitStack() as opened:
+        with self._as_capture_error(), ExitStack() as opened:
             paths = validated_storage_paths(self.path)
             self._readers = [opened.enter_context(SizeLimitedReader(item)) for item in paths]
             self._files = opened.pop_all()
@@ -87,7 +87,7 @@ class BagReader:
         return (max(reader.end_time for reader in self._readers) - begin) * 1e-9
 
     @property
-    def said_by_writer(self) -> dict[str, str]:
+    def custom_metadata(self) -> dict[str, str]:
         """What the program that wrote the bag noted in its metadata."""
         found: dict[str, str] = {}
         for reader in self._readers:
@@ -101,9 +101,11 @@ class BagReader:
             item.msgcount for reader in self._readers for item in _connections(reader, [topic])
         )
 
-    def require(self, topic: str, setting: str, types: Sequence[str], otherwise: str = '') -> str:
+    def require_topic(
+        self, topic: str, setting: str, types: Sequence[str], alternative: str = ''
+    ) -> str:
         """
-        Return the type of a topic that a setting names; ``otherwise`` is another remedy.
+        Return the type of a topic that a setting names; ``alternative`` is another remedy.
 
         Raises
         ------
@@ -118,7 +120,7 @@ class BagReader:
             )
             raise CaptureError(
                 f'the bag {self.path} has no topic {topic}: set {setting} to one of {listed}'
-                f'{otherwise}'
+                f'{alternative}'
             )
         if _short_type(there[topic]) not in types:
             raise CaptureError(
@@ -128,21 +130,21 @@ class BagReader:
         return _short_type(there[topic])
 
     def messages(
-        self, topics: Sequence[str], logged_ns: int | None = None
+        self, topics: Sequence[str], log_time_ns: int | None = None
     ) -> Iterator[RawMessage]:
         """
         Read the messages of some topics in the order of their recording.
 
-        With ``logged_ns``, only those recorded at that very time, which is quick.
+        With ``log_time_ns``, only those recorded at that very time, which is quick.
         """
-        stop = None if logged_ns is None else logged_ns + 1
-        with self._damage_told():
+        stop = None if log_time_ns is None else log_time_ns + 1
+        with self._as_capture_error():
             reading = merge(
-                *(_read(reader, topics, logged_ns, stop) for reader in self._readers),
-                key=lambda raw: raw.logged_ns,
+                *(_read(reader, topics, log_time_ns, stop) for reader in self._readers),
+                key=lambda raw: raw.log_time_ns,
             )
         while True:
-            with self._damage_told():
+            with self._as_capture_error():
                 raw = next(reading, None)
             if raw is None:
                 return
@@ -150,11 +152,11 @@ class BagReader:
 
     def decode(self, raw: RawMessage) -> Any:
         """Return the message with its fields."""
-        with self._damage_told():
+        with self._as_capture_error():
             return _STORE.deserialize_cdr(raw.data, self.topics[raw.topic])
 
     @contextmanager
-    def _damage_told(self) -> Iterator[None]:
+    def _as_capture_error(self) -> Iterator[None]:
         # Damaged files make the readers below raise nearly anything, TypeError included.
         try:
             yield

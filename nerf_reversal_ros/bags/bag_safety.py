@@ -66,14 +66,14 @@ def validated_storage_paths(path: Path) -> list[Path]:
 class SizeLimitedReader(Reader):
     """A reader of rosbags that unpacks no message to more than `MAX_UNPACKED_BYTES`."""
 
-    _one_by_one = False
+    _per_message_compression = False
 
     def open(self) -> None:
         """Open the files."""
         super().open()
         metadata = self.storage.metadata
-        self._one_by_one = metadata.compression_mode == 'message'
-        if self._one_by_one:  # rosbags is not to unpack them
+        self._per_message_compression = metadata.compression_mode == 'message'
+        if self._per_message_compression:  # rosbags is not to unpack them
             self.storage.metadata = metadata._replace(compression_mode=None)
 
     def messages(
@@ -84,7 +84,7 @@ class SizeLimitedReader(Reader):
     ) -> Generator[tuple[Connection, int, bytes], None, None]:
         """Read the messages of some connections, from ``start`` up to ``stop`` [ns]."""
         for connection, logged_ns, data in super().messages(connections, start, stop):
-            if self._one_by_one:
+            if self._per_message_compression:
                 data = _unzstd(data, MAX_UNPACKED_BYTES)
             yield connection, logged_ns, data
 

@@ -25,10 +25,10 @@ class CameraModel:
     """The pinhole camera that undistorted pictures have."""
     distortion: tuple[float, ...] = ()
     """OpenCV's coefficients (k1, k2, p1, p2, k3, ... or k1 to k4 of a fisheye); all 0: none."""
-    fisheye: bool = False
+    is_fisheye: bool = False
     """Whether the coefficients are those of the equidistant model."""
 
-    def undistorted_rgb(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def undistort_rgb(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the picture (H, W, 3) that ``camera`` would have taken; black where unseen."""
         if not any(self.distortion):
             return rgb
@@ -36,7 +36,7 @@ class CameraModel:
             cv2.remap(rgb, *_undistortion_maps(self), cv2.INTER_LINEAR), dtype=np.uint8
         )
 
-    def undistorted_depth(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    def undistort_depth(self, depth: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the depth (h, w) that ``camera`` would have measured; 0 where unseen."""
         if not any(self.distortion):
             return depth
@@ -61,7 +61,7 @@ class CameraModel:
                 f'{width}x{height} pixels are not the same view as {own.width}x{own.height}, their'
                 ' shapes differ: record depth that is aligned with the colour picture'
             )
-        return CameraModel(own.scaled_to(width, height), self.distortion, self.fisheye)
+        return CameraModel(own.scaled_to(width, height), self.distortion, self.is_fisheye)
 
 
 def camera_model_from_info(
@@ -103,7 +103,7 @@ def camera_model_from_info(
 def _undistortion_maps(lens: CameraModel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     camera, size = lens.camera.matrix, (lens.camera.width, lens.camera.height)
     coefficients = np.array(lens.distortion)
-    if lens.fisheye:
+    if lens.is_fisheye:
         maps = cv2.fisheye.initUndistortRectifyMap(
             camera, coefficients[:4], np.eye(3), camera, size, cv2.CV_32FC1
         )

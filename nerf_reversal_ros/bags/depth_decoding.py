@@ -82,9 +82,9 @@ def thumbnail(message: Any) -> NDArray[np.uint8]:
     return np.asarray(grey, dtype=np.uint8)
 
 
-def sharpness(grey: NDArray[np.uint8]) -> float:
+def sharpness(gray: NDArray[np.uint8]) -> float:
     """Return the variance of the Laplacian: large for sharp pictures, compared in one scene."""
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
 
 
 def decode_image(data: bytes, flag: int) -> NDArray[Any]:

@@ -188,15 +188,15 @@ def _check_size(width: int, height: int, what: str) -> None:
         )
 
 
-def encoded_image_size(data: bytes, what: str) -> tuple[int, int]:
+def encoded_image_size(data: bytes, description: str) -> tuple[int, int]:
     """
     Return (width, height) that a PNG or JPEG claims, from its header alone.
 
-    ``what`` names the picture in the ImageError that is raised if it is neither, cut off, empty,
+    ``description`` names the picture in the ImageError that is raised if it is neither, cut off, empty,
     or claims more than `MAX_PIXELS`.
     """
-    width, height = _size_from_header(data, what)
-    _check_size(width, height, what)
+    width, height = _size_from_header(data, description)
+    _check_size(width, height, description)
     return width, height
 
 

@@ -36,7 +36,7 @@ class InterpolatedPoses(NamedTuple):
     """(M,) how far the nearest recorded pose is in time."""
     frame: str
     """The fixed frame the poses are in."""
-    broken: int
+    invalid_count: int
     """Messages left out because of NaN or a quaternion of length 0."""
 
 
@@ -73,7 +73,7 @@ def camera_poses_at(
     return _tf_poses(bag, config.tf_parent, config.tf_child, stamps_ns)
 
 
-def interpolate(track: Trajectory, at_ns: Stamps) -> tuple[FloatArray, Stamps]:
+def interpolate(trajectory: Trajectory, query_ns: Stamps) -> tuple[FloatArray, Stamps]:
     """
     Interpolate a track at some times; before its first and after its last pose, those hold.
 
@@ -82,25 +82,25 @@ def interpolate(track: Trajectory, at_ns: Stamps) -> tuple[FloatArray, Stamps]:
     (M, 4, 4) array, (M,) array
         Poses, and how far the nearest recorded pose is in time [ns].
     """
-    stamps = track.stamps_ns
-    after = np.clip(np.searchsorted(stamps, at_ns), 0, len(stamps) - 1)
+    stamps = trajectory.stamps_ns
+    after = np.clip(np.searchsorted(stamps, query_ns), 0, len(stamps) - 1)
     before = np.clip(after - 1, 0, None)
-    gap_ns = np.minimum(abs(stamps[after] - at_ns), abs(stamps[before] - at_ns))
+    gap_ns = np.minimum(abs(stamps[after] - query_ns), abs(stamps[before] - query_ns))
     if len(stamps) == 1:
-        return np.repeat(track.poses, len(at_ns), axis=0), gap_ns
+        return np.repeat(trajectory.poses, len(query_ns), axis=0), gap_ns
     start = stamps[0]  # float64 has no nanoseconds left in seconds since 1970
-    times, at = (stamps - start) * 1e-9, np.clip((at_ns - start) * 1e-9, 0, None)
+    times, at = (stamps - start) * 1e-9, np.clip((query_ns - start) * 1e-9, 0, None)
     at = np.minimum(at, times[-1])
-    poses = np.broadcast_to(np.eye(4), (len(at_ns), 4, 4)).copy()
-    slerp = Slerp(times, Rotation.from_matrix(track.poses[:, :3, :3]))
+    poses = np.broadcast_to(np.eye(4), (len(query_ns), 4, 4)).copy()
+    slerp = Slerp(times, Rotation.from_matrix(trajectory.poses[:, :3, :3]))
     poses[:, :3, :3] = slerp(at).as_matrix()
     for axis in range(3):
-        poses[:, axis, 3] = np.interp(at, times, track.poses[:, axis, 3])
+        poses[:, axis, 3] = np.interp(at, times, trajectory.poses[:, axis, 3])
     return poses, gap_ns
 
 
 def _topic_trajectory(bag: BagReader, topic: str, image_frame: str) -> tuple[Trajectory, str, int]:
-    kind = bag.require(topic, 'pose_topic', ('PoseStamped', 'Odometry'))
+    kind = bag.require_topic(topic, 'pose_topic', ('PoseStamped', 'Odometry'))
     stamps, values, frame, child = [], [], '', image_frame
     for raw in bag.messages([topic]):
         message = bag.decode(raw)
@@ -140,11 +140,11 @@ def _tf_poses(bag: BagReader, parent: str, child: str, stamps_ns: Stamps) -> Int
     for upper, lower in pairwise(chain):
         down = (upper, lower) in edges
         edge = edges[(upper, lower) if down else (lower, upper)]
-        if edge.static:
-            step = np.repeat(edge.track.poses[:1], len(stamps_ns), axis=0)
+        if edge.is_static:
+            step = np.repeat(edge.trajectory.poses[:1], len(stamps_ns), axis=0)
         else:
-            step, gap = interpolate(edge.track, stamps_ns)
-            stamps = edge.track.stamps_ns
+            step, gap = interpolate(edge.trajectory, stamps_ns)
+            stamps = edge.trajectory.stamps_ns
             after = np.searchsorted(stamps, stamps_ns)
             bracketed = (after > 0) & (after < len(stamps))
             after = np.clip(after, 1, max(1, len(stamps) - 1))
@@ -156,8 +156,8 @@ def _tf_poses(bag: BagReader, parent: str, child: str, stamps_ns: Stamps) -> Int
 
 
 class _TfEdge(NamedTuple):
-    track: Trajectory
-    static: bool
+    trajectory: Trajectory
+    is_static: bool
 
 
 def _tf_edges(bag: BagReader) -> tuple[dict[tuple[str, str], _TfEdge], int]:

@@ -60,7 +60,7 @@ class RegressorProtocol(Protocol):
 class BaselineInputs:
     """What baselines are made from."""
 
-    map_from_camera_walked: FloatArray
+    mapping_poses: FloatArray
     """(M, 4, 4) poses that the map was built from."""
     regressor: RegressorProtocol
     """The map's regressor."""
@@ -75,12 +75,12 @@ class BaselineInputs:
 class Baseline:
     """A method that is ready to be asked: a `LocalizeFn`."""
 
-    locate: LocalizeFn
-    kept_bytes: int | None = None
+    localize: LocalizeFn
+    storage_bytes: int | None = None
     """What it keeps of the walk; None where it stands on the map."""
     position_only: bool = False
     """Whether the rotation that it gives is no answer of its own."""
-    most_pictures: int | None = None
+    max_images: int | None = None
     """It is asked about so many pictures at most, evenly spread, for it is slow."""
     costs: Mapping[str, float] = field(default_factory=dict)
     """``mapping_s`` and ``map_mb``: what it took to make it from the walk, and what it keeps."""
@@ -88,21 +88,21 @@ class Baseline:
     def __call__(self, frame: Frame) -> FloatArray | None:
         """Locate a frame; a picture that cannot be used has no answer."""
         try:
-            return self.locate(frame)
+            return self.localize(frame)
         except ImageError:
             return None
 
 
 def _mean_pose(material: BaselineInputs) -> Baseline:
     """Answer with the mean of the walked poses, whatever the picture shows."""
-    mean = mean_pose(material.map_from_camera_walked)
+    mean = mean_pose(material.mapping_poses)
     return Baseline(lambda frame: mean, mean.nbytes)
 
 
 def _nearest_reference(material: BaselineInputs) -> Baseline:
     """Answer with the walked pose that is nearest to the truth: an oracle."""
-    nearest = nearest_reference(material.map_from_camera_walked)
-    kept = material.map_from_camera_walked.nbytes
+    nearest = nearest_reference(material.mapping_poses)
+    kept = material.mapping_poses.nbytes
     return Baseline(lambda frame: nearest(frame.map_from_camera), kept)
 
 
@@ -121,13 +121,13 @@ def _vlad_retrieval(material: BaselineInputs) -> Baseline:
     """Answer with the pose of the most alike (SIFT, VLAD) of every fourth real picture."""
     reference = _require_reference('vlad_retrieval', material)
     index = VladRetrieval(reference, progress=material.progress)
-    return Baseline(lambda frame: index.locate(frame.rgb), index.nbytes)
+    return Baseline(lambda frame: index.localize(frame.rgb), index.nbytes)
 
 
 def _sift_pnp(material: BaselineInputs) -> Baseline:
     """Answer with SIFT + PnP against every tenth real picture, lifted with its depth."""
     peer = SiftPnp(_require_reference('sift_pnp', material), progress=material.progress)
-    return Baseline(lambda frame: peer.locate(frame.rgb, frame.camera), peer.nbytes)
+    return Baseline(lambda frame: peer.localize(frame.rgb, frame.camera), peer.nbytes)
 
 
 def _original_network(kind: 'NetworkKind') -> Callable[[BaselineInputs], Baseline]:
@@ -138,7 +138,7 @@ def _original_network(kind: 'NetworkKind') -> Callable[[BaselineInputs], Baselin
 
         reference = _require_reference(f'seed_{kind}', material)
         network = OriginalNetwork(reference, kind, progress=material.progress)
-        locate = network.locate
+        locate = network.localize
         return Baseline(lambda frame: locate(frame.rgb, frame.camera), network.nbytes, True)
 
     return make
@@ -149,7 +149,7 @@ def _hloc_sift(material: BaselineInputs) -> Baseline:
     from nerf_reversal_ros.baselines.hloc_sift import HlocSift
 
     peer = HlocSift(_require_reference('hloc_sift', material), progress=material.progress)
-    return Baseline(lambda frame: peer.locate(frame.rgb, frame.camera), peer.nbytes)
+    return Baseline(lambda frame: peer.localize(frame.rgb, frame.camera), peer.nbytes)
 
 
 def _inerf_prior(material: BaselineInputs) -> Baseline:
@@ -160,7 +160,7 @@ def _inerf_prior(material: BaselineInputs) -> Baseline:
         prior = material.regressor.regress(frame.rgb, frame.camera).map_from_camera
         return descent.refine(frame.rgb, frame.camera, prior, seed=frame.index)
 
-    return Baseline(locate, most_pictures=MAX_INERF_IMAGES)
+    return Baseline(locate, max_images=MAX_INERF_IMAGES)
 
 
 def _inerf_random(material: BaselineInputs) -> Baseline:
@@ -170,10 +170,10 @@ def _inerf_random(material: BaselineInputs) -> Baseline:
     descent = _make_inerf('inerf_random', material)
 
     def locate(frame: Frame) -> FloatArray:
-        start = random_pose(material.map_from_camera_walked, np.random.default_rng(frame.index))
+        start = random_pose(material.mapping_poses, np.random.default_rng(frame.index))
         return descent.refine(frame.rgb, frame.camera, start, seed=frame.index)
 
-    return Baseline(locate, most_pictures=MAX_INERF_IMAGES)
+    return Baseline(locate, max_images=MAX_INERF_IMAGES)
 
 
 def _require_reference(name: str, material: BaselineInputs) -> Capture:
@@ -208,16 +208,14 @@ REFERENCE_BASELINES = ('vlad_retrieval', 'sift_pnp', 'seed_cnn', 'seed_mlp', 'hl
 """Those that need the real pictures of the build."""
 
 
-def create_baseline(
-    name: str, material: BaselineInputs, map_costs: Mapping[str, float]
-) -> Baseline:
+def create_baseline(name: str, inputs: BaselineInputs, map_costs: Mapping[str, float]) -> Baseline:
     """Make a baseline and note its costs: the map's own where it stands on the map."""
     start = time.perf_counter()
-    made = BASELINES[name](material)
-    if made.kept_bytes is None:
+    made = BASELINES[name](inputs)
+    if made.storage_bytes is None:
         return replace(made, costs=map_costs)
     took_s = time.perf_counter() - start
-    return replace(made, costs={'mapping_s': took_s, 'map_mb': made.kept_bytes / 1e6})
+    return replace(made, costs={'mapping_s': took_s, 'map_mb': made.storage_bytes / 1e6})
 
 
 def missing_requirement(name: str, *, has_reference: bool) -> str:
@@ -272,7 +270,7 @@ def parse_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
     return names
 
 
-def check_reference(reference: Capture, map_from_camera_walked: FloatArray) -> None:
+def check_reference(reference: Capture, mapping_poses: FloatArray) -> None:
     """
     Make sure that reference pictures are those that a map was built from.
 
@@ -282,7 +280,7 @@ def check_reference(reference: Capture, map_from_camera_walked: FloatArray) -> N
         If most of the walked poses (M, 4, 4) are not among those of the pictures.
     """
     known = cKDTree(reference.map_from_camera[:, :3, 3])
-    away_m, _ = known.query(map_from_camera_walked[:, :3, 3])
+    away_m, _ = known.query(mapping_poses[:, :3, 3])
     found = int(np.sum(away_m < SAME_POSITION_M))
     if 2 * found < len(away_m):
         raise CaptureError(
@@ -291,9 +289,9 @@ def check_reference(reference: Capture, map_from_camera_walked: FloatArray) -> N
         )
 
 
-def nearest_reference(map_from_camera_walked: FloatArray) -> Callable[[FloatArray], FloatArray]:
+def nearest_reference(mapping_poses: FloatArray) -> Callable[[FloatArray], FloatArray]:
     """Return a function from a true pose (4, 4) to the nearest of the walked ones (M, 4, 4)."""
-    walked = np.asarray(map_from_camera_walked, dtype=np.float64)
+    walked = np.asarray(mapping_poses, dtype=np.float64)
 
     def nearest(true: FloatArray) -> FloatArray:
         metres = np.linalg.norm(walked[:, :3, 3] - true[:3, 3], axis=1)

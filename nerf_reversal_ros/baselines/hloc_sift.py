@@ -75,7 +75,9 @@ class HlocSift:
         self._extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
         views = []
         for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'hloc_sift', progress):
-            view = _ReferenceImage(frame.map_from_camera, frame.camera, *self._features(frame.rgb))
+            view = _ReferenceImage(
+                frame.map_from_camera, frame.camera, *self._extract_features(frame.rgb)
+            )
             if len(view.pixels) >= MIN_INLIERS:
                 views.append(view)
         if not views:
@@ -84,7 +86,7 @@ class HlocSift:
                 ' with texture'
             )
         matches = _match_pairs(views, progress)
-        self._seen, self._points = _triangulate(views, matches)
+        self._point_indices, self._points = _triangulate(views, matches)
         if not len(self._points):
             raise CaptureError(
                 f'no point can be triangulated from the pictures of {reference.source}: hloc_sift'
@@ -92,18 +94,18 @@ class HlocSift:
             )
         self._descriptors = [view.descriptors for view in views]
         self._index = VladIndex(self._descriptors)
-        kept: list[NDArray[Any]] = [self._points, *self._seen, *self._descriptors]
+        kept: list[NDArray[Any]] = [self._points, *self._point_indices, *self._descriptors]
         self.nbytes = self._index.nbytes + sum(part.nbytes for part in kept)
 
-    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray | None:
+    def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray | None:
         """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
-        pixels, descriptors = self._features(rgb)
+        pixels, descriptors = self._extract_features(rgb)
         if len(pixels) < MIN_INLIERS:
             return None
         found = []
-        for k in self._index.most_alike(descriptors, CANDIDATES):
+        for k in self._index.nearest_images(descriptors, CANDIDATES):
             mine, theirs = match_descriptors(descriptors, self._descriptors[k], RATIO).T
-            found.append(np.column_stack([mine, self._seen[k][theirs]]))
+            found.append(np.column_stack([mine, self._point_indices[k][theirs]]))
         pairs = np.unique(np.concatenate(found), axis=0)
         mine, points = pairs[pairs[:, 1] >= 0].T
         estimation = pycolmap.AbsolutePoseEstimationOptions()
@@ -117,7 +119,7 @@ class HlocSift:
         camera_from_map = np.vstack([answer['cam_from_world'].matrix(), [0.0, 0.0, 0.0, 1.0]])
         return inverse(camera_from_map)
 
-    def _features(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, Descriptors]:
+    def _extract_features(self, rgb: NDArray[np.uint8]) -> tuple[FloatArray, Descriptors]:
         """Return pixels (n, 2) and descriptors (n, 128) of a picture (H, W, 3)."""
         grey = pycolmap.Bitmap.from_array(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
         keypoints, descriptors = self._extractor.extract(grey)

@@ -104,7 +104,7 @@ class INerf:
 
     def _pixels(self, rgb: NDArray[np.uint8], camera: Camera) -> tuple[Tensor, Tensor]:
         """Return rays (N, 3) in the camera and colours (N, 3) of what is near interest points."""
-        small = camera.shrunk_to(LONGER_SIDE_PX)
+        small = camera.downscaled_to(LONGER_SIDE_PX)
         picture = resample_to_camera(rgb, camera, small).rgb
         region = np.zeros(picture.shape[:2], np.uint8)
         columns, rows = np.rint(self._detect(picture).pixels).astype(int).T
@@ -119,9 +119,9 @@ class INerf:
         )
 
 
-def random_pose(map_from_camera_walked: FloatArray, rng: np.random.Generator) -> FloatArray:
+def random_pose(mapping_poses: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Draw a place in the box around the walked poses (M, 4, 4), turned as one of them: (4, 4)."""
-    walked = map_from_camera_walked
+    walked = mapping_poses
     drawn: FloatArray = walked[rng.integers(len(walked))].copy()
     drawn[:3, 3] = rng.uniform(walked[:, :3, 3].min(0), walked[:, :3, 3].max(0))
     return drawn
@@ -180,7 +180,9 @@ def _sample_rays(field: VoxelField, origins: Tensor, directions: Tensor) -> tupl
     optical_depth = torch.zeros(count, device=device)
     lanes = torch.arange(SAMPLES_PER_CELL, device=device)
     length = directions.norm(dim=1) / field.voxel_m
-    for rays, near, far in field.distance_map.stretches(origins, directions, optical_depth):
+    for rays, near, far in field.distance_map.occupied_segments(
+        origins, directions, optical_depth
+    ):
         step = ((far - near) / SAMPLES_PER_CELL)[:, None]
         slot = visits[rays, None] * SAMPLES_PER_CELL + lanes
         time = near[:, None] + step * (lanes + 0.5)

@@ -96,17 +96,17 @@ class OriginalNetwork:
                 ' least to learn from'
             )
         self._name = f'seed_{kind}'
-        self._camera = reference.camera.shrunk_to(LONGER_SIDE_PX)
+        self._camera = reference.camera.downscaled_to(LONGER_SIDE_PX)
         self._pose = mean_pose(reference.map_from_camera)
         size = 3 * self._camera.height * self._camera.width
         pictures = torch.empty(count, size, dtype=torch.uint8)
         for number, frame in enumerate(reference):
-            pictures[number] = self._picture(frame.rgb, frame.camera)
+            pictures[number] = self._flatten_image(frame.rgb, frame.camera)
             progress(Progress(f'{self._name} reference', number + 1, count))
         positions = torch.from_numpy(reference.map_from_camera[:, :3, 3]).float()
         held_out = torch.from_numpy(held_out_mask(count, VALIDATION_FRACTION))
-        self._centre = positions[~held_out].mean(0)
-        self._spread_m = float((positions[~held_out] - self._centre).norm(dim=1).mean())
+        self._center = positions[~held_out].mean(0)
+        self._scale_m = float((positions[~held_out] - self._center).norm(dim=1).mean())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self._pca = _fit_pca(pictures[~held_out])
@@ -114,27 +114,27 @@ class OriginalNetwork:
             self._network = original_layers(kind, shape)
             learned, held = (
                 _Samples(
-                    self._pca.codes(pictures[part].float() / 255.0),
-                    (positions[part] - self._centre) / self._spread_m,
+                    self._pca.encode(pictures[part].float() / 255.0),
+                    (positions[part] - self._center) / self._scale_m,
                 )
                 for part in (~held_out, held_out)
             )
             del pictures
-            self.mean_position_m = float(held.positions.norm(dim=1).mean()) * self._spread_m
-            self.validation_m = self._train(learned, held, epochs, progress)
+            self.mean_position_error_m = float(held.positions.norm(dim=1).mean()) * self._scale_m
+            self.validation_error_m = self._train(learned, held, epochs, progress)
         kept = [*self._network.state_dict().values(), self._pca.mean, self._pca.components]
         self.nbytes = sum(tensor.nbytes for tensor in kept)
 
     @torch.inference_mode()
-    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray:
+    def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray:
         """Return map_from_camera (4, 4) of a picture (H, W, 3), its rotation always the same."""
-        picture = self._picture(rgb, camera).float()[None] / 255.0
-        position = self._forward(self._pca.codes(picture))[0] * self._spread_m + self._centre
+        picture = self._flatten_image(rgb, camera).float()[None] / 255.0
+        position = self._forward(self._pca.encode(picture))[0] * self._scale_m + self._center
         pose = self._pose.copy()
         pose[:3, 3] = position.numpy()
         return pose
 
-    def _picture(self, rgb: NDArray[np.uint8], camera: Camera) -> Tensor:
+    def _flatten_image(self, rgb: NDArray[np.uint8], camera: Camera) -> Tensor:
         """Flatten a picture (H, W, 3), seen by the small camera, to (3 * h * w,) uint8."""
         return (
             torch.from_numpy(resample_to_camera(rgb, camera, self._camera).rgb)
@@ -145,7 +145,7 @@ class OriginalNetwork:
     def _forward(self, codes: Tensor) -> Tensor:
         """Take codes (N, K), by way of the pictures rebuilt from them, to positions (N, 3)."""
         shape = (-1, 3, self._camera.height, self._camera.width)
-        pictures = self._pca.rebuild(codes).view(shape)
+        pictures = self._pca.decode(codes).view(shape)
         positions: Tensor = self._network(pictures.contiguous(memory_format=torch.channels_last))
         return positions
 
@@ -164,13 +164,11 @@ class OriginalNetwork:
                 nn.functional.mse_loss(found, learned.positions[batch]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             self._network.eval()
-            loss, off_m = self._validated(held)
+            loss, off_m = self._validate(held)
             if loss < best[0]:
                 best, best_epoch = (loss, off_m), epoch
                 best_weights = {k: v.clone() for k, v in self._network.state_dict().items()}
-            note = (
-                f'validation {100 * off_m:.1f} cm, mean position {100 * self.mean_position_m:.1f}'
-            )
+            note = f'validation {100 * off_m:.1f} cm, mean position {100 * self.mean_position_error_m:.1f}'
             progress(Progress(self._name, epoch + 1, epochs, note))
             if epoch - best_epoch >= PATIENCE:
                 break
@@ -182,11 +180,11 @@ class OriginalNetwork:
         return best[1]
 
     @torch.inference_mode()
-    def _validated(self, held: _Samples) -> tuple[float, float]:
+    def _validate(self, held: _Samples) -> tuple[float, float]:
         """Return loss and mean distance [m] on the validation stretch."""
         found = torch.cat([self._forward(codes) for codes in held.codes.split(BATCH)])
         miss = found - held.positions
-        return float(miss.square().mean()), float(miss.norm(dim=1).mean()) * self._spread_m
+        return float(miss.square().mean()), float(miss.norm(dim=1).mean()) * self._scale_m
 
 
 def _fit_pca(pictures: Tensor) -> Pca:

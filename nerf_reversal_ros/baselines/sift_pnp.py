@@ -62,7 +62,7 @@ class SiftPnp:
         self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
         views = []
         for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'sift_pnp', progress):
-            view = self._lifted(frame)
+            view = self._backproject_keypoints(frame)
             if len(view.points) >= MIN_INLIERS:
                 views.append(view)
         if not views:
@@ -70,25 +70,28 @@ class SiftPnp:
                 f'no picture of {reference.source} has SIFT features with depth: sift_pnp needs'
                 ' a reference with depth and texture'
             )
-        self._views = views
+        self._reference_images = views
         self._index = VladIndex([view.descriptors for view in views])
         kept = [part.nbytes for view in views for part in (view.points, view.descriptors)]
         self.nbytes = self._index.nbytes + sum(kept)
 
-    def locate(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray | None:
+    def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray | None:
         """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
         pixels, _, descriptors = self._detect(rgb)
         if len(pixels) < MIN_INLIERS:
             return None
-        alike = self._index.most_alike(descriptors, CANDIDATES)
-        found = [_matches(descriptors, self._views[k].descriptors) for k in alike]
+        alike = self._index.nearest_images(descriptors, CANDIDATES)
+        found = [_matches(descriptors, self._reference_images[k].descriptors) for k in alike]
         matched = np.concatenate([pixels[query] for query, _ in found])
         points = np.concatenate(
-            [self._views[k].points[match] for k, (_, match) in zip(alike, found, strict=True)]
+            [
+                self._reference_images[k].points[match]
+                for k, (_, match) in zip(alike, found, strict=True)
+            ]
         )
         return _solve_pnp(points, matched, camera)
 
-    def _lifted(self, frame: Frame) -> _ReferenceImage:
+    def _backproject_keypoints(self, frame: Frame) -> _ReferenceImage:
         """Take the features of a frame that have depth to the map."""
         pixels, _, descriptors = self._detect(frame.rgb)
         if frame.depth is None or frame.depth_camera is None:

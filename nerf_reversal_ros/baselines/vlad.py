@@ -38,16 +38,16 @@ class VladIndex:
         The RootSIFT descriptors, of length 1, of each picture; the words are learned from them.
     """
 
-    def __init__(self, pictures: Sequence[Descriptors]) -> None:
-        self._words = _cluster_words(np.concatenate(pictures))
-        self._vlads = np.stack([self._vlad(descriptors) for descriptors in pictures])
+    def __init__(self, image_descriptors: Sequence[Descriptors]) -> None:
+        self._words = _cluster_words(np.concatenate(image_descriptors))
+        self._vlads = np.stack([self._vlad(descriptors) for descriptors in image_descriptors])
 
     @property
     def nbytes(self) -> int:
         """How much is kept."""
         return self._words.nbytes + self._vlads.nbytes
 
-    def most_alike(self, descriptors: Descriptors, count: int) -> NDArray[np.intp]:
+    def nearest_images(self, descriptors: Descriptors, count: int) -> NDArray[np.intp]:
         """Return which pictures are most like one with descriptors (n, 128), best first."""
         return np.argsort(-(self._vlads @ self._vlad(descriptors)))[:count]
 
@@ -91,21 +91,21 @@ class VladRetrieval:
         self._poses = np.stack(poses)
         self.nbytes = self._index.nbytes + self._poses.nbytes
 
-    def locate(self, rgb: NDArray[np.uint8]) -> FloatArray | None:
+    def localize(self, rgb: NDArray[np.uint8]) -> FloatArray | None:
         """Return map_from_camera (4, 4) of the picture most like one (H, W, 3), or None."""
         descriptors = self._detect(rgb).descriptors
         if not len(descriptors):
             return None
-        found: FloatArray = self._poses[self._index.most_alike(descriptors, 1)[0]]
+        found: FloatArray = self._poses[self._index.nearest_images(descriptors, 1)[0]]
         return found
 
 
 def every_nth_frame(
-    reference: Capture, every: int, name: str, progress: ProgressCallback
+    reference: Capture, stride: int, name: str, progress: ProgressCallback
 ) -> Iterator[Frame]:
-    """Go through each ``every``-th frame of what a peer of that name learns from."""
+    """Go through each ``stride``-th frame of what a peer of that name learns from."""
     for number, frame in enumerate(reference):
-        if number % every == 0:
+        if number % stride == 0:
             yield frame
         progress(Progress(f'{name} reference', number + 1, len(reference)))
 

@@ -76,9 +76,9 @@ class StampedImage:
 class FrameEntry(NamedTuple):
     """Where the messages of one frame are in the bag."""
 
-    colour: MessageRef
+    image: MessageRef
     depth: MessageRef | None
-    lens: CameraModel
+    camera_model: CameraModel
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Capture:
         self,
         source: Path,
         config: CaptureConfig,
-        records: list[FrameEntry],
+        entries: list[FrameEntry],
         map_from_camera: FloatArray,
         convention: PoseConvention,
         counts: dict[str, int],
@@ -120,25 +120,25 @@ class Capture:
         self.convention = convention
         self.map_from_camera = map_from_camera
         """(N, 4, 4) poses of the optical camera frame in the map."""
-        self.stamps_ns = np.array([record.colour.stamp_ns for record in records], np.int64)
+        self.stamps_ns = np.array([record.image.stamp_ns for record in entries], np.int64)
         """(N,) stamps of the colour pictures."""
         self.counts = counts
         """How many messages there were, and how many frames were left out for which reason."""
-        self.camera = records[0].lens.camera
+        self.camera = entries[0].camera_model.camera
         """Intrinsics of the first picture."""
-        self.has_depth = any(record.depth for record in records)
+        self.has_depth = any(record.depth for record in entries)
         self.depth_correction = depth_correction
         """Applied to the depth of all frames."""
         self._config = config
-        self._records = records
+        self._entries = entries
         self._bag: BagReader | None = None
 
-    def with_depth(self, correction: DepthCorrection) -> 'Capture':
+    def with_depth_correction(self, correction: DepthCorrection) -> 'Capture':
         """Return the same capture with another correction of its depth."""
         return Capture(
             self.source,
             self._config,
-            self._records,
+            self._entries,
             self.map_from_camera,
             self.convention,
             self.counts,
@@ -147,7 +147,7 @@ class Capture:
 
     def __len__(self) -> int:
         """Return the number of frames."""
-        return len(self._records)
+        return len(self._entries)
 
     def frame(self, index: int) -> Frame:
         """
@@ -164,16 +164,16 @@ class Capture:
             raise IndexError(f'frame {index} of a capture of {len(self)} frames')
         if self._bag is None:
             self._bag = BagReader(self.source)
-        record = self._records[index]
-        colour = _read_message(self._bag, record.colour)
+        record = self._entries[index]
+        colour = _read_message(self._bag, record.image)
         depth = record.depth and _read_message(self._bag, record.depth)
         return self._frame(self._bag, index, colour, depth)
 
     def __iter__(self) -> Iterator[Frame]:
         """Read all frames in order, in one pass through the bag."""
         uses: dict[MessageRef, int] = {}
-        for record in self._records:
-            for place in (record.colour, record.depth):
+        for record in self._entries:
+            for place in (record.image, record.depth):
                 if place is not None:
                     uses[place] = uses.get(place, 0) + 1
         waiting: dict[MessageRef, RawMessage] = {}
@@ -181,11 +181,11 @@ class Capture:
         topics = [self._config.image_topic, self._config.depth_topic]
         with BagReader(self.source) as bag:
             for raw in bag.messages(topics):
-                place = MessageRef.of(raw)
+                place = MessageRef.from_message(raw)
                 if place in uses:
                     waiting[place] = raw
                 while index < len(self):
-                    colour, depth, _ = self._records[index]
+                    colour, depth, _ = self._entries[index]
                     if colour not in waiting or (depth is not None and depth not in waiting):
                         break
                     yield self._frame(bag, index, waiting[colour], depth and waiting[depth])
@@ -199,14 +199,16 @@ class Capture:
     def _frame(
         self, bag: BagReader, index: int, colour: RawMessage, depth: RawMessage | None
     ) -> Frame:
-        record = self._records[index]
-        rgb = _decode_rgb(bag, colour, record.lens)
-        view = None if depth is None else _decode_depth(bag, depth, record.lens, self._config)
+        record = self._entries[index]
+        rgb = _decode_rgb(bag, colour, record.camera_model)
+        view = (
+            None if depth is None else _decode_depth(bag, depth, record.camera_model, self._config)
+        )
         return Frame(
             index=index,
-            stamp_ns=record.colour.stamp_ns,
+            stamp_ns=record.image.stamp_ns,
             rgb=rgb,
-            camera=record.lens.camera,
+            camera=record.camera_model.camera,
             depth=None if view is None else self.depth_correction.apply(view[0]),
             depth_camera=None if view is None else view[1],
             map_from_camera=self.map_from_camera[index],
@@ -218,7 +220,7 @@ def open_capture(
     config: CaptureConfig,
     *,
     convention: PoseConvention | None = None,
-    prune: bool = True,
+    select_frames: bool = True,
     progress: ProgressCallback = no_progress,
 ) -> Capture:
     """
@@ -234,7 +236,7 @@ def open_capture(
         Applied as it is, so that the poses are in the frame of the map it comes from. Without
         it, the convention is found (or confirmed) by depth re-projection and z up is solved.
         That of a map which was built without a bag is refused.
-    prune : bool
+    select_frames : bool
         Leave out frames without depth, blurred ones and duplicates; False keeps every picture
         that has a pose.
     progress : callback
@@ -253,9 +255,9 @@ def open_capture(
             ' it: build the map with a BAG of the room'
         )
     with BagReader(bag) as reader:
-        config = config.for_bag(reader.count)
+        config = config.with_topics_of(reader.count)
         found = index_bag(reader, config, progress)
-        stamps_ns = np.array([item.place.stamp_ns for item in found.colours], np.int64)
+        stamps_ns = np.array([item.message_ref.stamp_ns for item in found.images], np.int64)
         poses = camera_poses_at(reader, config, stamps_ns, found.image_frame)
         posed = _match_stamps(poses.gap_ns, config.pose_topic or 'TF', config)
         records = _frame_entries(found, stamps_ns, config)
@@ -267,11 +269,11 @@ def open_capture(
     map_from_camera = convention.map_from_camera(raw_poses)
     counts = {
         **found.counts,
-        'poses broken': poses.broken,
+        'poses broken': poses.invalid_count,
         'pictures without a pose': int(np.sum(~posed)),
     }
-    if prune:
-        sharpness = np.array([item.sharpness for item in found.colours])[posed]
+    if select_frames:
+        sharpness = np.array([item.sharpness for item in found.images])[posed]
         kept = _select_frames(records, map_from_camera, sharpness, config, counts)
         records, map_from_camera = [records[i] for i in kept], map_from_camera[kept]
     counts['kept'] = len(records)
@@ -290,11 +292,11 @@ def iter_images(bag: Path, config: CaptureConfig) -> Iterator[StampedImage]:
         If the bag cannot be read, has no such pictures, or most of them are damaged.
     """
     with BagReader(bag) as reader:
-        config = config.for_bag(reader.count)
-        found = index_bag(reader, config, no_progress, with_depth=False)
-        lenses = {item.place: item.lens for item in found.colours}
+        config = config.with_topics_of(reader.count)
+        found = index_bag(reader, config, no_progress, include_depth=False)
+        lenses = {item.message_ref: item.camera_model for item in found.images}
         for raw in reader.messages([config.image_topic]):
-            lens = lenses.get(MessageRef.of(raw))
+            lens = lenses.get(MessageRef.from_message(raw))
             if lens is not None:
                 yield StampedImage(raw.stamp_ns, _decode_rgb(reader, raw, lens), lens.camera)
 
@@ -318,13 +320,13 @@ def _frame_entries(
 ) -> list[FrameEntry]:
     """Join pictures with depth."""
     if not found.depths:
-        return [FrameEntry(item.place, None, item.lens) for item in found.colours]
+        return [FrameEntry(item.message_ref, None, item.camera_model) for item in found.images]
     depth_ns = np.array([place.stamp_ns for place in found.depths], np.int64)
     position = nearest_stamp_indices(depth_ns, stamps_ns)
     matched = _match_stamps(np.abs(depth_ns[position] - stamps_ns), config.depth_topic, config)
     return [
-        FrameEntry(item.place, found.depths[where] if good else None, item.lens)
-        for item, where, good in zip(found.colours, position, matched, strict=True)
+        FrameEntry(item.message_ref, found.depths[where] if good else None, item.camera_model)
+        for item, where, good in zip(found.images, position, matched, strict=True)
     ]
 
 
@@ -345,14 +347,14 @@ def _find_convention(
     world_frame: str,
 ) -> PoseConvention:
     """Tell what the poses mean by the depth or, without depth, by what bag or settings say."""
-    said = bag.said_by_writer
+    said = bag.custom_metadata
     wanted = config.pose_convention
     deep = [i for i, record in enumerate(records) if record.depth is not None]
 
     def depth_view(k: int) -> DepthImage:
         record = records[deep[k]]
         assert record.depth is not None
-        return _decode_depth(bag, _read_message(bag, record.depth), record.lens, config)
+        return _decode_depth(bag, _read_message(bag, record.depth), record.camera_model, config)
 
     errors: dict[str, float] = {}
     if deep:
@@ -413,7 +415,7 @@ def _select_frames(
 
 def _read_message(bag: BagReader, place: MessageRef) -> RawMessage:
     """Read one message again."""
-    for raw in bag.messages([place.topic], place.logged_ns):
+    for raw in bag.messages([place.topic], place.log_time_ns):
         if raw.stamp_ns == place.stamp_ns:
             return raw
     raise CaptureError(f'{bag.path} was changed while it was read: {place} is gone')
@@ -421,7 +423,7 @@ def _read_message(bag: BagReader, place: MessageRef) -> RawMessage:
 
 def _decode_rgb(bag: BagReader, raw: RawMessage, lens: CameraModel) -> NDArray[np.uint8]:
     try:
-        rgb = lens.undistorted_rgb(rgb_from_message(bag.decode(raw)))
+        rgb = lens.undistort_rgb(rgb_from_message(bag.decode(raw)))
         return np.require(rgb, requirements=['C', 'W'])
     except ImageError as error:
         raise CaptureError(f'the picture at {raw.stamp_ns} ns of {bag.path}: {error}') from error
@@ -436,4 +438,4 @@ def _decode_depth(
     except ImageError as error:
         raise CaptureError(f'the depth at {raw.stamp_ns} ns of {bag.path}: {error}') from error
     depth[depth > config.max_depth_m] = 0.0
-    return lens.undistorted_depth(depth), lens.camera
+    return lens.undistort_depth(depth), lens.camera

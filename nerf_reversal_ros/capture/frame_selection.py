@@ -34,7 +34,7 @@ def is_blurred(sharpness: NDArray[np.float64], ratio: float) -> NDArray[np.bool_
 
 
 def is_duplicate(
-    map_from_camera: FloatArray, min_move_m: float, min_turn_rad: float
+    map_from_camera: FloatArray, min_move_m: float, min_rotation_rad: float
 ) -> NDArray[np.bool_]:
     """
     Tell frames (N,) that neither moved nor turned enough since the last frame that did.
@@ -52,7 +52,7 @@ def is_duplicate(
         move = np.linalg.norm(map_from_camera[i, :3, 3] - map_from_camera[last, :3, 3])
         relative = map_from_camera[last, :3, :3].T @ map_from_camera[i, :3, :3]
         turn = Rotation.from_matrix(relative).magnitude()
-        duplicate[i] = move < min_move_m and turn < min_turn_rad
+        duplicate[i] = move < min_move_m and turn < min_rotation_rad
         if not duplicate[i]:
             last = i
     return duplicate

@@ -54,7 +54,7 @@ def is_near_axis(up: FloatArray, axis: str) -> bool:
 
 def estimate_floor_normal(
     world_from_camera: FloatArray,
-    depth_view: Callable[[int], DepthImage],
+    depth_image: Callable[[int], DepthImage],
     rng: np.random.Generator,
     frames: int = 40,
 ) -> FloatArray | None:
@@ -65,7 +65,7 @@ def estimate_floor_normal(
     ----------
     world_from_camera : (N, 4, 4) array
         Poses of the optical frame.
-    depth_view : callable
+    depth_image : callable
         Gives depth and camera of frame i.
     rng : numpy Generator
         Draws the candidates.
@@ -81,7 +81,7 @@ def estimate_floor_normal(
     up = mean_camera_up(world_from_camera)
     points, normals = [], []
     for i in evenly_spaced_indices(len(world_from_camera), frames):
-        p, n = _oriented_points(*depth_view(int(i)))
+        p, n = _oriented_points(*depth_image(int(i)))
         points.append(transform_points(world_from_camera[i], p))
         normals.append(n @ world_from_camera[i, :3, :3].T)
     some = rng.permutation(sum(map(len, points)))[:_MAX_POINTS]
@@ -139,7 +139,7 @@ def estimate_gravity_alignment(
     axes: str,
     world_frame: str,
     up_axis: str,
-    said_up_axis: str,
+    metadata_up_axis: str,
     world_from_camera: FloatArray,
     floor: Callable[[], FloatArray | None],
 ) -> tuple[FloatArray, str]:
@@ -172,7 +172,7 @@ def estimate_gravity_alignment(
         return rotation_to_z_up(np.array(AXIS_VECTORS[up_axis])), f'configured: {up_axis} is up'
     mean_up = mean_camera_up(world_from_camera)
     by_convention = (
-        (said_up_axis, 'noted in the bag'),
+        (metadata_up_axis, 'noted in the bag'),
         ('y' if axes.startswith('opengl') else '', 'pose convention'),
         ('z' if world_frame in ('map', 'odom') else '', f'frame {world_frame} of the poses'),
     )

@@ -16,7 +16,7 @@ class ResampledImage(NamedTuple):
     rgb: NDArray[np.uint8]
     """(h, w, 3) colours; the nearest border colour where the first camera did not look."""
 
-    seen: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
     """(h, w) where the first camera looked."""
 
 

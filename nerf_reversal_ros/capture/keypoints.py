@@ -42,8 +42,8 @@ class KeypointDetector:
     Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012.
     """
 
-    def __init__(self, most: int, contrast: float) -> None:
-        self._sift = cv2.SIFT_create(nfeatures=most, contrastThreshold=contrast)  # type: ignore[attr-defined]
+    def __init__(self, max_count: int, contrast: float) -> None:
+        self._sift = cv2.SIFT_create(nfeatures=max_count, contrastThreshold=contrast)  # type: ignore[attr-defined]
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Keypoints:
         """Return the keypoints of a picture (H, W, 3)."""
@@ -61,11 +61,11 @@ class KeypointDetector:
 
 
 def match_descriptors(
-    mine: NDArray[np.float32],
-    theirs: NDArray[np.float32],
+    first_descriptors: NDArray[np.float32],
+    second_descriptors: NDArray[np.float32],
     ratio: float,
-    places: FloatArray | None = None,
-    one_place_m: float = 0.0,
+    positions: FloatArray | None = None,
+    same_position_m: float = 0.0,
 ) -> NDArray[np.int64]:
     """
     Return mutual nearest neighbours that pass Lowe's ratio test.
@@ -76,19 +76,19 @@ def match_descriptors(
         Descriptors of length one.
     ratio : float
         The best must be closer than this share of the distance of the second best.
-    places : (N, 3) array, optional
-        Where the things that ``theirs`` describe are. Two of them within ``one_place_m`` are no
+    positions : (N, 3) array, optional
+        Where the things that ``second_descriptors`` describe are. Two of them within ``same_position_m`` are no
         rivals, for one thing may have several looks.
 
     Returns
     -------
     (K, 2) array
-        Rows of ``mine`` and ``theirs``.
+        Rows of ``first_descriptors`` and ``second_descriptors``.
     """
-    if len(mine) < 1 or len(theirs) < 3:
+    if len(first_descriptors) < 1 or len(second_descriptors) < 3:
         return np.empty((0, 2), dtype=np.int64)
-    similarity = mine @ theirs.T
-    rows = np.arange(len(mine))
+    similarity = first_descriptors @ second_descriptors.T
+    rows = np.arange(len(first_descriptors))
     best = similarity.argmax(1)
     first = similarity[rows, best]
     rows = rows[first == similarity.max(0)[best]]  # mutual ones: no others are looked at
@@ -100,9 +100,9 @@ def match_descriptors(
     while len(asked):
         rival = others[asked].argmax(1)
         second[asked] = others[asked, rival]
-        if places is None:
+        if positions is None:
             break
-        near = np.linalg.norm(places[best[asked]] - places[rival], axis=1) < one_place_m
+        near = np.linalg.norm(positions[best[asked]] - positions[rival], axis=1) < same_position_m
         near &= second[asked] > -1.0
         asked = asked[near]
         others[asked, rival[near]] = -1.0

@@ -19,16 +19,16 @@ SAME_VIEW_M, SAME_VIEW_DEG = 0.02, 2.0
 class MappingData:
     """A walk through a room with a camera, or through somebody else's NeRF."""
 
-    shown: Capture
+    field_capture: Capture
     """What the field is fitted to: the bag itself, or renders of a run in the frame of the map."""
-    real: Capture | None
+    camera_capture: Capture | None
     """Pictures that a camera took, in the frame of the map: the same bag, or the one that was
     given with a run; None where there are none."""
     camera: Camera
     """Of the views that are rendered for later stages, at full size."""
     convention: PoseConvention
     """What takes poses of the user's own bag to the map."""
-    validation_share: float
+    validation_fraction: float
     """Share of the pictures from which nothing is learned."""
     warnings: list[str] = field(default_factory=list)
     """What the user should know."""
@@ -36,32 +36,32 @@ class MappingData:
     """How well a run was brought to metres."""
 
     @property
-    def pictures(self) -> Capture:
+    def training_capture(self) -> Capture:
         """What later stages learn from and are judged by: real pictures, else the renders."""
-        return self.shown if self.real is None else self.real
+        return self.field_capture if self.camera_capture is None else self.camera_capture
 
     @property
     def held_out(self) -> NDArray[np.bool_]:
         """Which of the pictures nothing is learned from, (N,) bool."""
-        return held_out_mask(len(self.pictures), self.validation_share)
+        return held_out_mask(len(self.training_capture), self.validation_fraction)
 
     @property
-    def poses(self) -> FloatArray:
+    def mapping_poses(self) -> FloatArray:
         """Where there was a camera, of the pictures and then of a run, (M, 4, 4) in the map."""
-        return np.concatenate([self.pictures.map_from_camera, self._of_run])
+        return np.concatenate([self.training_capture.map_from_camera, self._run_poses])
 
     @property
     def training_poses(self) -> FloatArray:
         """The same without held-out pictures, and without those of a run that are near to one."""
-        taken, held_out = self.pictures.map_from_camera, self.held_out
-        seen = is_near_any(self._of_run, taken[held_out])
-        return np.concatenate([taken[~held_out], self._of_run[~seen]])
+        taken, held_out = self.training_capture.map_from_camera, self.held_out
+        seen = is_near_any(self._run_poses, taken[held_out])
+        return np.concatenate([taken[~held_out], self._run_poses[~seen]])
 
     @property
-    def _of_run(self) -> FloatArray:
+    def _run_poses(self) -> FloatArray:
         """Where renders were made, if they are not the pictures themselves."""
-        shown = self.shown.map_from_camera
-        return shown[:0] if self.pictures is self.shown else shown
+        shown = self.field_capture.map_from_camera
+        return shown[:0] if self.training_capture is self.field_capture else shown
 
 
 def is_near_any(poses: FloatArray, others: FloatArray) -> NDArray[np.bool_]:

@@ -87,7 +87,7 @@ def world_from_camera(poses: FloatArray, axes: str) -> FloatArray:
 
 
 def reprojection_errors(
-    poses: FloatArray, depth_view: Callable[[int], DepthImage], pairs: int = 16
+    poses: FloatArray, depth_image: Callable[[int], DepthImage], pairs: int = 16
 ) -> dict[str, float]:
     """
     Measure how well the depths of frame pairs agree under each convention.
@@ -96,7 +96,7 @@ def reprojection_errors(
     ----------
     poses : (N, 4, 4) array
         As the bag has them.
-    depth_view : callable
+    depth_image : callable
         Gives depth and camera of frame i.
     pairs : int
         How many pairs to look at.
@@ -115,13 +115,13 @@ def reprojection_errors(
         for i, j in _overlapping_pairs(cameras, pairs):
             for k in (i, j):
                 if k not in views:
-                    views[k] = depth_view(k)
+                    views[k] = depth_image(k)
             found.append(_depth_disagreement(views[i], views[j], inverse(cameras[j]) @ cameras[i]))
         errors_m[axes] = float(np.median(found)) if found else np.inf
     return errors_m
 
 
-def select_convention(errors_m: dict[str, float], wanted: str = 'auto') -> str:
+def select_convention(errors_m: dict[str, float], setting: str = 'auto') -> str:
     """
     Decide on a convention by its measured errors.
 
@@ -129,13 +129,13 @@ def select_convention(errors_m: dict[str, float], wanted: str = 'auto') -> str:
     ----------
     errors_m : dict
         From `reprojection_errors`.
-    wanted : str
+    setting : str
         One of `POSE_CONVENTIONS` to have it confirmed, or ``auto`` to have it found.
 
     Raises
     ------
     CaptureError
-        If none fits, several do, or another than ``wanted`` does; the sentence holds the table.
+        If none fits, several do, or another than ``setting`` does; the sentence holds the table.
     """
     ranked = sorted(POSE_CONVENTIONS, key=lambda axes: errors_m[axes])
     best, second = ranked[0], ranked[1]
@@ -148,7 +148,7 @@ def select_convention(errors_m: dict[str, float], wanted: str = 'auto') -> str:
             ' camera and clock'
         )
     clear = errors_m[second] >= MIN_RATIO * errors_m[best]
-    if wanted == 'auto':
+    if setting == 'auto':
         if clear:
             return best
         raise CaptureError(
@@ -156,12 +156,12 @@ def select_convention(errors_m: dict[str, float], wanted: str = 'auto') -> str:
             f' {MIN_RATIO} times better than the next): walk more while recording, or set'
             ' pose_convention'
         )
-    if errors_m[wanted] > MAX_ERROR_M or errors_m[wanted] > MIN_RATIO * errors_m[best]:
+    if errors_m[setting] > MAX_ERROR_M or errors_m[setting] > MIN_RATIO * errors_m[best]:
         raise CaptureError(
-            f'the poses are not in pose_convention {wanted} ({measured}): set pose_convention to'
+            f'the poses are not in pose_convention {setting} ({measured}): set pose_convention to'
             f' {best} or auto'
         )
-    return wanted
+    return setting
 
 
 def _overlapping_pairs(world_from_camera: FloatArray, count: int) -> list[tuple[int, int]]:

@@ -14,32 +14,34 @@ class ProgressConsole:
     """A `ProgressCallback`; use it in a ``with`` statement, so that its bar is closed."""
 
     def __init__(self) -> None:
-        self._watched = sys.stderr.isatty()
+        self._is_terminal = sys.stderr.isatty()
         self._bar: Any = None
         self._stage = ''
-        self._began_s = self._told_s = 0.0
-        self._first = 0
+        self._start_s = self._last_line_s = 0.0
+        self._initial_done = 0
 
     def __call__(self, progress: Progress) -> None:
         """Show where a stage is and how long it will still take."""
         if progress.stage != self._stage:
-            self._leave_stage()
-            self._stage, self._first = progress.stage, progress.done
-            self._began_s = self._told_s = time.monotonic()
+            self._end_stage()
+            self._stage, self._initial_done = progress.stage, progress.done
+            self._start_s = self._last_line_s = time.monotonic()
             if progress.note and progress.done < progress.total:
-                self.say(f'{progress.stage}: {progress.note}')
-        if self._watched:
+                self.print_line(f'{progress.stage}: {progress.note}')
+        if self._is_terminal:
             self._draw(progress)
-        elif progress.done >= progress.total or time.monotonic() - self._told_s > LINE_PERIOD_S:
-            self._told_s = time.monotonic()
-            self.say(self._line(progress))
+        elif (
+            progress.done >= progress.total or time.monotonic() - self._last_line_s > LINE_PERIOD_S
+        ):
+            self._last_line_s = time.monotonic()
+            self.print_line(self._format_line(progress))
 
-    def say(self, sentence: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a sentence on stderr without tearing the bar."""
         if self._bar is not None:
-            self._bar.write(sentence, file=sys.stderr)
+            self._bar.write(text, file=sys.stderr)
         else:
-            print(sentence, file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
     def __enter__(self) -> 'ProgressConsole':
         """Give the console itself."""
@@ -47,7 +49,7 @@ class ProgressConsole:
 
     def __exit__(self, *_: object) -> None:
         """Close the bar."""
-        self._leave_stage()
+        self._end_stage()
 
     def _draw(self, progress: Progress) -> None:
         if self._bar is None:
@@ -66,16 +68,16 @@ class ProgressConsole:
         self._bar.set_postfix_str(progress.note, refresh=False)
         self._bar.update(progress.done - self._bar.n)
 
-    def _line(self, progress: Progress) -> str:
-        spent = time.monotonic() - self._began_s
+    def _format_line(self, progress: Progress) -> str:
+        spent = time.monotonic() - self._start_s
         told = f'{progress.stage}: {progress.done}/{progress.total}'
         if progress.done >= progress.total:
             told += f', took {format_duration(spent)}'
-        elif (left_s := eta_s(progress, self._first, spent)) is not None:
+        elif (left_s := eta_s(progress, self._initial_done, spent)) is not None:
             told += f', {format_duration(left_s)} left'
         return f'{told}, {progress.note}' if progress.note else told
 
-    def _leave_stage(self) -> None:
+    def _end_stage(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -104,19 +104,21 @@ def _evaluate_map(
 
     def opened(bag: Path) -> 'Capture':
         return open_capture(
-            bag, config.capture, convention=map_.convention, prune=False, progress=console
+            bag, config.capture, convention=map_.convention, select_frames=False, progress=console
         )
 
     if arguments.baselines == 'all':
         for sentence in skipped_baselines(has_reference=arguments.reference is not None):
-            console.say(sentence)
-    walked = map_.map_from_camera_walked
+            console.print_line(sentence)
+    walked = map_.mapping_poses
     reference = arguments.reference and opened(arguments.reference)
     if reference is not None:
         counts = map_.manifest.get('capture', {}).get('counts', {})
         check_reference(reference, walked[: counts.get('kept')])  # then cameras of a run
         correction = DepthCorrection(**map_.manifest.get('depth_correction', {}))
-        reference = reference.with_depth(correction)  # the peers get what the map was built from
+        reference = reference.with_depth_correction(
+            correction
+        )  # the peers get what the map was built from
     capture = opened(arguments.bag)
     localizer = open_localizer(map_, config.localizer)
     device = resolve_device(config.localizer.device)
@@ -130,7 +132,7 @@ def _evaluate_map(
         except CaptureError as error:
             if arguments.baselines != 'all':
                 raise
-            console.say(f'{name} left out: {error}')
+            console.print_line(f'{name} left out: {error}')
     result = evaluate(
         capture,
         localizer,

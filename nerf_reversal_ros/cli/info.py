@@ -88,7 +88,7 @@ def bag_lines(path: Path) -> list[str]:
     from nerf_reversal_ros.core.config import CaptureConfig
 
     with BagReader(path) as bag:
-        defaults = CaptureConfig().for_bag(bag.count)
+        defaults = CaptureConfig().with_topics_of(bag.count)
         wanted = {
             defaults.image_topic: 'colour',
             defaults.depth_topic: 'depth',

@@ -14,7 +14,7 @@ EXIT_DELAY_S = 1.5
 
 
 @contextmanager
-def exit_soon_on_interrupt(tell: Callable[[], None]) -> Iterator[None]:
+def exit_soon_on_interrupt(notify: Callable[[], None]) -> Iterator[None]:
     """
     End the process `EXIT_DELAY_S` after Ctrl-C, unless it has ended by itself until then.
 
@@ -23,7 +23,7 @@ def exit_soon_on_interrupt(tell: Callable[[], None]) -> Iterator[None]:
 
     Parameters
     ----------
-    tell : callable
+    notify : callable
         Tells the user of it, once, whoever calls first.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -33,7 +33,7 @@ def exit_soon_on_interrupt(tell: Callable[[], None]) -> Iterator[None]:
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     unraisable, sys.unraisablehook = sys.unraisablehook, _ignore_interrupts(sys.unraisablehook)
-    threading.Thread(target=_watch, args=(reading, tell), daemon=True).start()
+    threading.Thread(target=_watch, args=(reading, notify), daemon=True).start()
     try:
         yield
     finally:

@@ -72,7 +72,7 @@ def _localize_images(
     from nerf_reversal_ros.localization.localizer import open_localizer
 
     with BagReader(path) as bag:
-        total = bag.count(config.capture.for_bag(bag.count).image_topic)
+        total = bag.count(config.capture.with_topics_of(bag.count).image_topic)
     localizer = open_localizer(map_, config.localizer)
     for number, picture in enumerate(iter_images(path, config.capture)):
         yield picture.stamp_ns, localize_or_reject(localizer, picture.rgb, picture.camera)

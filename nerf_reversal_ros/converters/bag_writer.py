@@ -42,7 +42,7 @@ class BagWriter:
         world_frame: str = 'world',
         camera_frame: str = 'camera_optical_frame',
         raw_depth: bool = False,
-        info_every: int = 1,
+        camera_info_interval: int = 1,
     ) -> None:
         """
         Prepare a bag at ``path``, which must not exist.
@@ -62,7 +62,7 @@ class BagWriter:
             Names of the frames in the headers.
         raw_depth : bool
             Write depth as 32FC1 Image instead of compressed millimetres.
-        info_every : int
+        camera_info_interval : int
             Write CameraInfo with every so many frames, beginning with the first: Record3D's
             driver does with every tenth.
 
@@ -76,9 +76,9 @@ class BagWriter:
             raise CaptureError(f'{self.path} exists already: choose another name or remove it')
         self._staging = self.path.with_name(f'.{self.path.name}.partial')
         self._world_frame, self._camera_frame = world_frame, camera_frame
-        self._raw_depth, self._info_every = raw_depth, info_every
-        self._frames = 0
-        with self._failure_told():
+        self._raw_depth, self._camera_info_interval = raw_depth, camera_info_interval
+        self._frame_count = 0
+        with self._as_capture_error():
             shutil.rmtree(self._staging, ignore_errors=True)
             # rosbags names the files after their folder, so that the folder has its final name.
             self._writer = Writer(
@@ -89,7 +89,7 @@ class BagWriter:
             self._writer.open()
         topics = CaptureConfig()
         depth_type = 'sensor_msgs/msg/' + ('Image' if raw_depth else 'CompressedImage')
-        self._colour = self._connect(topics.image_topic, 'sensor_msgs/msg/CompressedImage')
+        self._image = self._connect(topics.image_topic, 'sensor_msgs/msg/CompressedImage')
         self._depth = self._connect(topics.depth_topic, depth_type)
         self._info = self._connect(topics.camera_info_topic, 'sensor_msgs/msg/CameraInfo')
         self._pose = self._connect(topics.pose_topic, 'geometry_msgs/msg/PoseStamped')
@@ -102,7 +102,7 @@ class BagWriter:
         """Finish the bag, or remove what was written if there was an error."""
         try:
             if kind is None:
-                with self._failure_told():
+                with self._as_capture_error():
                     self._writer.close()
                     (self._staging / self.path.name).rename(self.path)
             else:
@@ -114,7 +114,7 @@ class BagWriter:
     def write(
         self,
         stamp_ns: int,
-        picture: bytes | NDArray[np.uint8],
+        image: bytes | NDArray[np.uint8],
         depth: NDArray[np.float32] | None,
         camera: Camera,
         world_from_camera: FloatArray,
@@ -126,7 +126,7 @@ class BagWriter:
         ----------
         stamp_ns : int
             One stamp for all messages of the frame.
-        picture : bytes or (H, W, 3) array
+        image : bytes or (H, W, 3) array
             A JPEG or PNG file, which is copied as it is, or RGB.
         depth : (h, w) array or None
             Metres along the optical z axis, 0 unknown, same view as the picture.
@@ -136,26 +136,26 @@ class BagWriter:
             Pose, in the convention that the constructor was told.
         """
         header = self._header(stamp_ns, self._camera_frame)
-        self._put(self._colour, stamp_ns, _image_message(header, picture))
+        self._write_message(self._image, stamp_ns, _image_message(header, image))
         if depth is not None:
             message = _raw_depth_message if self._raw_depth else _compressed_depth_message
-            self._put(self._depth, stamp_ns, message(header, depth))
-        if self._frames % self._info_every == 0:
-            self._put(self._info, stamp_ns, _camera_info_message(header, camera))
-        self._frames += 1
+            self._write_message(self._depth, stamp_ns, message(header, depth))
+        if self._frame_count % self._camera_info_interval == 0:
+            self._write_message(self._info, stamp_ns, _camera_info_message(header, camera))
+        self._frame_count += 1
         pose = _pose_message(self._header(stamp_ns, self._world_frame), world_from_camera)
-        self._put(self._pose, stamp_ns, pose)
+        self._write_message(self._pose, stamp_ns, pose)
 
     def _connect(self, topic: str, message_type: str) -> Any:
         return self._writer.add_connection(topic, message_type, typestore=_STORE)
 
-    def _put(self, connection: Any, stamp_ns: int, message: Any) -> None:
+    def _write_message(self, connection: Any, stamp_ns: int, message: Any) -> None:
         data = _STORE.serialize_cdr(message, connection.msgtype)
-        with self._failure_told():
+        with self._as_capture_error():
             self._writer.write(connection, stamp_ns, data)
 
     @contextmanager
-    def _failure_told(self) -> Iterator[None]:
+    def _as_capture_error(self) -> Iterator[None]:
         try:
             yield
         except _WRITE_ERRORS as error:

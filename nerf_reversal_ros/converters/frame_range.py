@@ -8,7 +8,7 @@ from nerf_reversal_ros.core.errors import CaptureError
 T = TypeVar('T')
 
 
-def select_frame_range(found: dict[int, T], frames: slice | None, source: Path) -> dict[int, T]:
+def select_frame_range(entries: dict[int, T], frames: slice | None, source: Path) -> dict[int, T]:
     """
     Keep the frames whose number is in ``frames``, in the order of their numbers.
 
@@ -17,11 +17,11 @@ def select_frame_range(found: dict[int, T], frames: slice | None, source: Path) 
     CaptureError
         If none is left; the sentence names the numbers there are.
     """
-    wanted = range(max(found) + 1)[frames or slice(None)]
-    chosen = {number: found[number] for number in sorted(found) if number in wanted}
+    wanted = range(max(entries) + 1)[frames or slice(None)]
+    chosen = {number: entries[number] for number in sorted(entries) if number in wanted}
     if not chosen and frames is not None:
         raise CaptureError(
-            f'{source} has frames {min(found)} to {max(found)}, none of them in'
+            f'{source} has frames {min(entries)} to {max(entries)}, none of them in'
             f' {frames.start}:{frames.stop}'
         )
     return chosen

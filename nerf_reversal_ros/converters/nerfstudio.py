@@ -48,13 +48,13 @@ def convert(
     bag: Path,
     *,
     frames: slice | None = None,
-    within: Path | None = None,
+    allowed_root: Path | None = None,
     progress: ProgressCallback = no_progress,
 ) -> None:
     """
     Write the frames of a ``transforms.json`` as a bag; see `converters.convert`.
 
-    Frames are in the natural order of their file names. Those files lie ``within`` a folder, by
+    Frames are in the natural order of their file names. Those files lie ``allowed_root`` a folder, by
     default that of the ``transforms.json``, or are refused.
 
     Raises
@@ -64,7 +64,7 @@ def convert(
         model that is not known.
     """
     path = source / 'transforms.json' if source.is_dir() else source
-    scene, within = _read_scene(path), within or path.parent
+    scene, allowed_root = _read_scene(path), allowed_root or path.parent
     ordered = sorted(scene['frames'], key=lambda frame: _natural_key(str(frame.get('file_path'))))
     chosen = select_frame_range(dict(enumerate(ordered)), frames, path)
     world_from_data = _world_from_data(scene, path)
@@ -73,12 +73,12 @@ def convert(
         for done, (position, frame) in enumerate(chosen.items(), start=1):
             values = {**scene, **frame}
             try:
-                picture = _image_path(path, frame, within).read_bytes()
+                picture = _image_path(path, frame, allowed_root).read_bytes()
                 lens = _camera_model(values, encoded_image_size(picture, 'the picture'))
-                depth = _read_depth(path, frame, values, lens, within)
+                depth = _read_depth(path, frame, values, lens, allowed_root)
                 undistorted: bytes | NDArray[np.uint8] = picture
                 if any(lens.distortion):
-                    undistorted = lens.undistorted_rgb(rgb_from_bytes(picture))
+                    undistorted = lens.undistort_rgb(rgb_from_bytes(picture))
                 pose = transform_poses(world_from_data, _data_from_camera(frame))
             except (ImageError, OSError, KeyError, TypeError, ValueError) as error:
                 name = frame.get('file_path', f'at position {position}')
@@ -208,7 +208,7 @@ def _read_depth(
     # Nerfstudio multiplies arrays as it does pictures, whatever their type.
     scale = np.float32(float(values.get('integer_depth_scale', 0.001)))
     depth = depth_to_metres(stored.astype(np.float32) * scale)
-    return lens.scaled_to(depth.shape[1], depth.shape[0]).undistorted_depth(depth)
+    return lens.scaled_to(depth.shape[1], depth.shape[0]).undistort_depth(depth)
 
 
 def _load_npy(path: Path) -> NDArray[Any]:

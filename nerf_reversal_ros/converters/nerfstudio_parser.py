@@ -88,7 +88,7 @@ def convert(
                 ' of that kind?'
             ) from error
         within = source if source.is_dir() else source.parent
-        nerfstudio.convert(scene, bag, frames=frames, within=within, progress=progress)
+        nerfstudio.convert(scene, bag, frames=frames, allowed_root=within, progress=progress)
 
 
 def _run_parser(name: str, source: Path) -> list[Any]:

@@ -47,7 +47,7 @@ def convert(
         If the recording is damaged, lacks metadata, or was made by the FaceID camera.
     """
     recording = _R3dArchive(source) if source.is_file() else _ExrExport(source)
-    pictures = select_frame_range(recording.pictures(), frames, source)
+    pictures = select_frame_range(recording.images(), frames, source)
     metadata = _Metadata(recording.metadata(), source)
     written, unusable = 0, 0
     with BagWriter(bag, pose_convention='opengl', up_axis='y') as writer:
@@ -149,7 +149,7 @@ class _Recording(ABC):
     def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
         """Depth of a frame, metres, 0 unknown; None if it has none."""
 
-    def pictures(self) -> dict[int, str]:
+    def images(self) -> dict[int, str]:
         """Names of the colour pictures by frame number."""
         matches = (re.fullmatch(r'(?:rgb|rgbd)/(\d+)\.jpe?g', name) for name in self.names())
         found = {int(match[1]): match[0] for match in matches if match}
@@ -210,16 +210,16 @@ class _R3dArchive(_Recording):
             raise CaptureError(f'{name} in {self.source} is damaged: {error}') from error
 
     def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-        values = self._unpacked(f'rgbd/{number}.depth', np.dtype('<f4'), shape)
+        values = self._decompress(f'rgbd/{number}.depth', np.dtype('<f4'), shape)
         if values is None:
             return None
         metres = depth_to_metres(values)
-        confidence = self._unpacked(f'rgbd/{number}.conf', np.dtype('u1'), shape)
+        confidence = self._decompress(f'rgbd/{number}.conf', np.dtype('u1'), shape)
         if confidence is not None:
             metres[confidence == 0] = 0.0
         return metres
 
-    def _unpacked(
+    def _decompress(
         self, name: str, kind: np.dtype[Any], shape: tuple[int, int]
     ) -> NDArray[Any] | None:
         if name not in self._entries:

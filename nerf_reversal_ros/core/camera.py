@@ -59,11 +59,11 @@ class Camera:
             (self.cy + 0.5) * sy - 0.5,
         )
 
-    def fitted_to(self, width: int) -> 'Camera':
+    def scaled_to_width(self, width: int) -> 'Camera':
         """Return the same view with the given width and the height that keeps pixels square."""
         return self.scaled_to(width, max(1, round(self.height * width / self.width)))
 
-    def shrunk_to(self, longer_side: int) -> 'Camera':
+    def downscaled_to(self, longer_side: int) -> 'Camera':
         """Return the same view with at most that many pixels along the longer side."""
         scale = min(1.0, longer_side / max(self.width, self.height))
         return self.scaled_to(*(max(1, round(side * scale)) for side in (self.width, self.height)))

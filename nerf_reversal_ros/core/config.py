@@ -26,7 +26,7 @@ DEVICES = ('auto', 'cpu', 'cuda')
 
 def setting(
     default: Any,
-    sentence: str,
+    description: str,
     *,
     low: float | None = None,
     high: float | None = None,
@@ -40,7 +40,7 @@ def setting(
     ``read_only`` says that a running node does not take a new value.
     """
     metadata = {
-        'description': sentence,
+        'description': description,
         'low': low,
         'high': high,
         'choices': choices,
@@ -148,7 +148,7 @@ class CaptureConfig(ValidatedConfig):
     )
     max_depth_m: float = setting(8.0, 'depth beyond this is taken as unknown [m]', low=0.1)
 
-    def for_bag(self, count: Callable[[str], int]) -> 'CaptureConfig':
+    def with_topics_of(self, count: Callable[[str], int]) -> 'CaptureConfig':
         """
         Return the settings with the other names of the Record3D driver where a bag has those.
 
@@ -449,7 +449,7 @@ class QueryConfig(ValidatedConfig):
     localizer: LocalizerConfig = dataclasses.field(default_factory=LocalizerConfig)
 
 
-def config_from_dict(cls: type[T], values: Mapping[str, Any], where: str = '') -> T:
+def config_from_dict(cls: type[T], values: Mapping[str, Any], prefix: str = '') -> T:
     """
     Make a config of class ``cls`` from nested plain values.
 
@@ -459,12 +459,12 @@ def config_from_dict(cls: type[T], values: Mapping[str, Any], where: str = '') -
         On an unknown name (with the nearest known one) or an impossible value.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f'{where or cls.__name__} must hold names and values, got {values!r}')
+        raise ConfigError(f'{prefix or cls.__name__} must hold names and values, got {values!r}')
     hints = get_type_hints(cls)
     known = [item.name for item in fields(cls)]  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for name, value in values.items():
-        full = f'{where}.{name}' if where else str(name)
+        full = f'{prefix}.{name}' if prefix else str(name)
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             remedy = f'did you mean {near[0]}?' if near else f'known are {", ".join(known)}'

@@ -13,9 +13,9 @@ MAX_MESSAGE_CHARS = 1500
 class NerfReversalError(Exception):
     """Base of everything that is the input's fault rather than the program's."""
 
-    def __init__(self, sentence: str = '') -> None:
+    def __init__(self, message: str = '') -> None:
         """Keep the sentence, on one line and short: it may quote what damaged files hold."""
-        line = ' '.join(sentence.splitlines())
+        line = ' '.join(message.splitlines())
         super().__init__(
             line if len(line) <= MAX_MESSAGE_CHARS else f'{line[:MAX_MESSAGE_CHARS]} ...'
         )

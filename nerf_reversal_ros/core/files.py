@@ -55,16 +55,16 @@ def check_writable(path: Path | None) -> None:
 
 
 def read_point_arrays(
-    path: Path, what: str, rows: Mapping[str, tuple[tuple[int, ...], str]]
+    path: Path, description: str, row_formats: Mapping[str, tuple[tuple[int, ...], str]]
 ) -> dict[str, NDArray[Any]]:
     """
     Read the arrays of a safetensors file that have a row for each of the same things.
 
     Parameters
     ----------
-    what : str
+    description : str
         What the file should be, for the message.
-    rows : mapping
+    row_formats : mapping
         By the name of an array, the shape of a row and the type of its numbers. There is also
         ``origin_m``, (1, 3) float64, which is returned as (3,).
 
@@ -75,8 +75,8 @@ def read_point_arrays(
     """
     try:
         stored = safetensors.numpy.load_file(path)
-        counts = {len(stored[name]) for name in rows}
-        for name, (shape, kind) in rows.items():
+        counts = {len(stored[name]) for name in row_formats}
+        for name, (shape, kind) in row_formats.items():
             found = stored[name]
             if found.shape[1:] != shape or found.dtype != kind or len(counts) != 1:
                 raise ValueError(f'{name} is {found.shape} {found.dtype}')
@@ -94,9 +94,9 @@ def read_point_arrays(
         safetensors.SafetensorError,
     ) as error:
         raise MapError(
-            f'{path} is not the {what} of a map, or is damaged ({error}): build the map again'
+            f'{path} is not the {description} of a map, or is damaged ({error}): build the map again'
         ) from error
-    return {'origin_m': origin_m[0], **{name: stored[name] for name in rows}}
+    return {'origin_m': origin_m[0], **{name: stored[name] for name in row_formats}}
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -184,12 +184,12 @@ def open_npy(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[
     return open(path, 'r+b')
 
 
-def write_npy_rows(file: IO[bytes], first: int, rows: NDArray[np.generic]) -> None:
+def write_npy_rows(file: IO[bytes], first_row: int, rows: NDArray[np.generic]) -> None:
     """Write rows of an open .npy file and wait until they are on the disk."""
     file.seek(0)
     np.lib.format.read_magic(file)
     np.lib.format.read_array_header_1_0(file)
-    file.seek(first * rows[0].nbytes, os.SEEK_CUR)
+    file.seek(first_row * rows[0].nbytes, os.SEEK_CUR)
     file.write(rows.tobytes())
     file.flush()
     os.fsync(file.fileno())

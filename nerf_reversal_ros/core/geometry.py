@@ -77,15 +77,15 @@ def inverse(matrix: FloatArray) -> FloatArray:
     return out
 
 
-def shift_covariance(covariance: FloatArray, arm: FloatArray) -> FloatArray:
+def shift_covariance(covariance: FloatArray, lever_arm: FloatArray) -> FloatArray:
     """
-    Return the covariance (6, 6) of another point of a body, ``arm`` (3,) away [m].
+    Return the covariance (6, 6) of another point of a body, ``lever_arm`` (3,) away [m].
 
     Both are of a point's position and of small rotations about the fixed axes of the frame that
     position and arm are in (REP 103). A rotation error moves the other point by
     ``rotation x arm``: J = [[I, -skew(arm)], [0, I]], and the covariance becomes J C J^T.
     """
-    x, y, z = arm
+    x, y, z = lever_arm
     jacobian = np.eye(6)
     jacobian[:3, 3:] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]
     return jacobian @ covariance @ jacobian.T
@@ -128,7 +128,7 @@ def mean_pose(poses: FloatArray) -> FloatArray:
     return orthonormalize(poses.mean(axis=0))
 
 
-def pose_errors(map_from_camera: FloatArray, map_from_camera_true: FloatArray) -> PoseErrors:
+def pose_errors(map_from_camera: FloatArray, map_from_camera_gt: FloatArray) -> PoseErrors:
     """
     Compare estimated camera poses with the true ones, image by image.
 
@@ -141,7 +141,7 @@ def pose_errors(map_from_camera: FloatArray, map_from_camera_true: FloatArray) -
     map_from_camera : (N, 4, 4) array
         Estimated poses. ``map_from_camera @ [x, y, z, 1]`` takes a point from
         the camera's optical frame (z forward, x right, y down) to ``map``.
-    map_from_camera_true : (N, 4, 4) array
+    map_from_camera_gt : (N, 4, 4) array
         True poses, same frames, same order.
 
     Returns
@@ -159,14 +159,14 @@ def pose_errors(map_from_camera: FloatArray, map_from_camera_true: FloatArray) -
     Frames: REP 103 (``_optical`` suffix), REP 105 (``map``).
     Metric: Shotton et al., Scene Coordinate Regression Forests, CVPR 2013.
     """
-    if map_from_camera.shape != map_from_camera_true.shape or map_from_camera.shape[1:] != (4, 4):
+    if map_from_camera.shape != map_from_camera_gt.shape or map_from_camera.shape[1:] != (4, 4):
         raise ValueError(
             f'need two arrays (N, 4, 4), got {map_from_camera.shape} and'
-            f' {map_from_camera_true.shape}'
+            f' {map_from_camera_gt.shape}'
         )
     if len(map_from_camera) == 0:
         return PoseErrors(np.empty(0), np.empty(0))
-    difference = inverse(map_from_camera_true) @ map_from_camera
+    difference = inverse(map_from_camera_gt) @ map_from_camera
     rotation = Rotation.from_matrix(difference[:, :3, :3]).magnitude()
     return PoseErrors(np.linalg.norm(difference[:, :3, 3], axis=1), rotation)
 

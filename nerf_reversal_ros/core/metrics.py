@@ -46,7 +46,7 @@ class MethodResults:
     """(N, 6, 6) in the convention of `PoseEstimate.covariance`; NaN where there is none."""
 
     @property
-    def published(self) -> NDArray[np.bool_]:
+    def is_accepted(self) -> NDArray[np.bool_]:
         """(N,) whether there is an answer."""
         return np.array([not reason for reason in self.reasons], dtype=bool)
 
@@ -70,33 +70,36 @@ def results_from_outcomes(
 
 
 def results_from_poses(
-    given: Sequence[tuple[FloatArray | None, float]],
+    timed_poses: Sequence[tuple[FloatArray | None, float]],
     reasons: Sequence[str] = (),
     covariances: Sequence[FloatArray | None] = (),
 ) -> MethodResults:
     """Turn poses (or None, for one of the reasons) with milliseconds into answers."""
-    reasons = reasons or ['no answer'] * len(given)
+    reasons = reasons or ['no answer'] * len(timed_poses)
     known = [np.full((6, 6), np.nan) if item is None else item for item in covariances]
     return MethodResults(
-        np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose, _ in given]),
-        np.array([milliseconds for _, milliseconds in given], dtype=np.float64),
-        tuple(why if pose is None else '' for (pose, _), why in zip(given, reasons, strict=True)),
+        np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose, _ in timed_poses]),
+        np.array([milliseconds for _, milliseconds in timed_poses], dtype=np.float64),
+        tuple(
+            why if pose is None else ''
+            for (pose, _), why in zip(timed_poses, reasons, strict=True)
+        ),
         np.stack(known) if known else None,
     )
 
 
-def compute_metrics(answers: MethodResults, map_from_camera_true: FloatArray) -> dict[str, Any]:
+def compute_metrics(results: MethodResults, map_from_camera_gt: FloatArray) -> dict[str, Any]:
     """
     Measure one method: the block of ``metrics.json``, with NaN and infinities still in it.
 
     Medians and shares are over all pictures: one without an answer counts as infinitely far and
     180 degrees off. ``anees`` and ``sigma_coverage`` are over those with a covariance.
     """
-    errors = result_errors(answers, map_from_camera_true)
+    errors = result_errors(results, map_from_camera_gt)
     metres, degrees = errors.translation, np.degrees(errors.rotation)
-    published = answers.published
-    reasons = [reason for reason in answers.reasons if reason]
-    timed = answers.latency_ms[np.isfinite(answers.latency_ms)]
+    published = results.is_accepted
+    reasons = [reason for reason in results.reasons if reason]
+    timed = results.latency_ms[np.isfinite(results.latency_ms)]
     return {
         'images': len(metres),
         'published': int(published.sum()),
@@ -113,8 +116,8 @@ def compute_metrics(answers: MethodResults, map_from_camera_true: FloatArray) ->
         'wrong_published': int(
             ((metres > CORRECT_WITHIN_M) | (degrees > CORRECT_WITHIN_DEG))[published].sum()
         ),
-        'anees': anees(answers, map_from_camera_true),
-        'sigma_coverage': sigma_coverage(answers, map_from_camera_true),
+        'anees': anees(results, map_from_camera_gt),
+        'sigma_coverage': sigma_coverage(results, map_from_camera_gt),
         'latency_ms': {
             name: float(np.percentile(timed, share)) if len(timed) else math.nan
             for name, share in (('p50', 50), ('p95', 95), ('p99', 99))
@@ -122,28 +125,28 @@ def compute_metrics(answers: MethodResults, map_from_camera_true: FloatArray) ->
     }
 
 
-def result_errors(answers: MethodResults, map_from_camera_true: FloatArray) -> PoseErrors:
+def result_errors(results: MethodResults, map_from_camera_gt: FloatArray) -> PoseErrors:
     """Compare answers (N) with the truth; no answer is infinitely far and turned by pi."""
-    published = answers.published
+    published = results.is_accepted
     translation, rotation = np.full(len(published), np.inf), np.full(len(published), np.pi)
-    errors = pose_errors(answers.map_from_camera[published], map_from_camera_true[published])
+    errors = pose_errors(results.map_from_camera[published], map_from_camera_gt[published])
     translation[published], rotation[published] = errors
     return PoseErrors(translation, rotation)
 
 
-def error_vectors(map_from_camera: FloatArray, map_from_camera_true: FloatArray) -> FloatArray:
+def error_vectors(map_from_camera: FloatArray, map_from_camera_gt: FloatArray) -> FloatArray:
     """
     Return errors (N, 6) in the order and axes of `PoseEstimate.covariance`.
 
     Columns: estimated minus true position [m, map axes], then the rotation vector about the
     fixed map axes [rad] that turns the true orientation into the estimated one.
     """
-    shift = map_from_camera[:, :3, 3] - map_from_camera_true[:, :3, 3]
-    turn = map_from_camera[:, :3, :3] @ np.swapaxes(map_from_camera_true[:, :3, :3], 1, 2)
+    shift = map_from_camera[:, :3, 3] - map_from_camera_gt[:, :3, 3]
+    turn = map_from_camera[:, :3, :3] @ np.swapaxes(map_from_camera_gt[:, :3, :3], 1, 2)
     return np.hstack([shift, Rotation.from_matrix(turn).as_rotvec()])
 
 
-def anees(answers: MethodResults, map_from_camera_true: FloatArray) -> float | None:
+def anees(results: MethodResults, map_from_camera_gt: FloatArray) -> float | None:
     """
     Average normalised estimation error squared, e^T C^-1 e, over the poses with a covariance.
 
@@ -151,7 +154,7 @@ def anees(answers: MethodResults, map_from_camera_true: FloatArray) -> float | N
     too sure, less too modest. Infinite if a covariance is not positive definite, None where there
     is none. See Bar-Shalom et al., Estimation with Applications, 2001, 5.4.
     """
-    vectors, covariances = _errors_with_covariance(answers, map_from_camera_true)
+    vectors, covariances = _errors_with_covariance(results, map_from_camera_gt)
     if not len(vectors):
         return None
     if np.linalg.eigvalsh(covariances).min() <= 0.0:
@@ -161,14 +164,14 @@ def anees(answers: MethodResults, map_from_camera_true: FloatArray) -> float | N
 
 
 def sigma_coverage(
-    answers: MethodResults, map_from_camera_true: FloatArray
+    results: MethodResults, map_from_camera_gt: FloatArray
 ) -> dict[str, dict[str, float]] | None:
     """
     Shares of error components within 1, 2 and 3 of their own standard deviations.
 
     For a Gaussian error that is described well they are 0.683, 0.954 and 0.997.
     """
-    vectors, covariances = _errors_with_covariance(answers, map_from_camera_true)
+    vectors, covariances = _errors_with_covariance(results, map_from_camera_gt)
     if not len(vectors):
         return None
     sigma = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
@@ -184,7 +187,7 @@ def _errors_with_covariance(
 ) -> tuple[FloatArray, FloatArray]:
     """Return errors (M, 6) and covariances (M, 6, 6) of the answers that have a covariance."""
     if answers.covariance is not None:
-        known = answers.published & np.isfinite(answers.covariance).all(axis=(1, 2))
+        known = answers.is_accepted & np.isfinite(answers.covariance).all(axis=(1, 2))
         if known.any():
             vectors = error_vectors(answers.map_from_camera[known], map_from_camera_true[known])
             return vectors, answers.covariance[known]

@@ -30,9 +30,9 @@ picture``, and a node has some of its own (LocalizerStatus.msg).
 class Diagnostics:
     """How an outcome came about, accepted or not."""
 
-    regressed: NDArray[np.float64] | None = None
+    regressed_pose: NDArray[np.float64] | None = None
     """(4, 4) map_from_camera of the regressor alone, where that stage was reached."""
-    refined: NDArray[np.float64] | None = None
+    refined_pose: NDArray[np.float64] | None = None
     """(4, 4) map_from_camera after refinement, before the gate judged it."""
     scores: dict[str, float] = field(default_factory=dict)
     """What the gate looked at: inliers, inlier_ratio, spread, similarity, novelty, ..."""

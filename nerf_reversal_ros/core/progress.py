@@ -28,14 +28,14 @@ def no_progress(_: Progress) -> None:
     """Report to nobody."""
 
 
-def eta_s(progress: Progress, first: int, spent_s: float) -> float | None:
+def eta_s(progress: Progress, initial_done: int, elapsed_s: float) -> float | None:
     """
     Return how long a stage will still take [s], None if that is not known yet.
 
-    It began ``spent_s`` ago with ``first`` units done, more than 0 where it is resumed.
+    It began ``elapsed_s`` ago with ``initial_done`` units done, more than 0 where it is resumed.
     """
-    worked = progress.done - first
-    return spent_s * max(0, progress.total - progress.done) / worked if worked > 0 else None
+    worked = progress.done - initial_done
+    return elapsed_s * max(0, progress.total - progress.done) / worked if worked > 0 else None
 
 
 def format_duration(seconds: float) -> str:

@@ -4,6 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def evenly_spaced_indices(count: int, most: int) -> NDArray[np.int64]:
-    """Return the indices of up to ``most`` of ``count`` items: ascending, none of them twice."""
-    return np.linspace(0, max(0, count - 1), min(most, count)).astype(np.int64)
+def evenly_spaced_indices(count: int, max_count: int) -> NDArray[np.int64]:
+    """Return the indices of up to ``max_count`` of ``count`` items: ascending, none of them twice."""
+    return np.linspace(0, max(0, count - 1), min(max_count, count)).astype(np.int64)

@@ -48,17 +48,17 @@ class Evaluation:
 
     stamps_ns: NDArray[np.int64]
     """(N,) stamps of the judged pictures."""
-    map_from_camera_true: FloatArray
+    map_from_camera_gt: FloatArray
     """(N, 4, 4) true poses."""
     outcomes: tuple[Outcome, ...]
     """What the localizer said, with its diagnostics."""
-    published: MethodResults
+    localizer_results: MethodResults
     """The outcomes as answers."""
     stages: dict[str, MethodResults]
     """``regressor`` and ``refined``: the localizer's poses before the gate."""
     baselines: dict[str, MethodResults]
     """Other methods, by name, on those of the pictures that they were asked about."""
-    asked: dict[str, NDArray[np.int64]]
+    evaluated_indices: dict[str, NDArray[np.int64]]
     """(n,) indices of these pictures, by name of the baseline."""
     metrics: dict[str, Any]
     """The content of ``metrics.json``."""
@@ -67,7 +67,7 @@ class Evaluation:
 def evaluate(
     capture: Capture,
     localizer: LocalizerProtocol,
-    map_from_camera_walked: FloatArray,
+    mapping_poses: FloatArray,
     *,
     field: RadianceField | None = None,
     baselines: Mapping[str, Baseline] | None = None,
@@ -85,7 +85,7 @@ def evaluate(
         The pictures with their true poses, opened with the convention of the map.
     localizer : Localizes
         What is judged. It sees decoded pixels and intrinsics, nothing else.
-    map_from_camera_walked : (M, 4, 4) array
+    mapping_poses : (M, 4, 4) array
         Poses that the map was built from, for ``oracle_nearest_reference``.
     field : RadianceField, optional
         The map's field, to measure its PSNR at true poses.
@@ -107,8 +107,7 @@ def evaluate(
     baselines = dict(baselines or {})
     count = len(capture)
     asked = {
-        name: evenly_spaced_indices(count, b.most_pictures or count)
-        for name, b in baselines.items()
+        name: evenly_spaced_indices(count, b.max_images or count) for name, b in baselines.items()
     }
     outcomes: list[Outcome] = []
     latency_ms: list[float] = []
@@ -135,7 +134,7 @@ def evaluate(
         progress(Progress('evaluate', number + 1, len(capture), _format_counts(outcomes)))
     published = results_from_outcomes(outcomes, latency_ms)
     map_from_camera_true = np.stack(truth)
-    oracle = nearest_reference(map_from_camera_walked)
+    oracle = nearest_reference(mapping_poses)
     nearest = results_from_poses([(oracle(true), math.nan) for true in map_from_camera_true])
     stages = {stage: _stage_results(stage, outcomes) for stage in ('regressor', 'refined')}
     rival_answers = {name: results_from_poses(given) for name, given in rivals.items()}
@@ -171,7 +170,7 @@ def evaluate(
 
 def rendering_psnr(field: RadianceField, frame: Frame) -> PsnrScores:
     """Compare a frame with the field rendered at its true pose, `PSNR_WIDTH_PX` pixels wide."""
-    camera = frame.camera.fitted_to(min(PSNR_WIDTH_PX, frame.camera.width))
+    camera = frame.camera.scaled_to_width(min(PSNR_WIDTH_PX, frame.camera.width))
     size = (camera.width, camera.height)
     real = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     return compute_psnr(real, field.render(frame.map_from_camera[None], camera)[0])
@@ -200,11 +199,11 @@ def _stage_results(stage: str, outcomes: list[Outcome]) -> MethodResults:
     for told in (outcome.diagnostics for outcome in outcomes):
         took_ms = told.latency_ms
         if stage == 'regressor':
-            given.append((told.regressed, took_ms.get('regress', math.nan)))
+            given.append((told.regressed_pose, took_ms.get('regress', math.nan)))
             covariances.append(told.regressed_covariance)
         else:
             laps = ('regress', 'keypoints', 'refine')
-            given.append((told.refined, sum(took_ms.get(lap, math.nan) for lap in laps)))
+            given.append((told.refined_pose, sum(took_ms.get(lap, math.nan) for lap in laps)))
             covariances.append(told.refined_covariance)
     reasons = [getattr(outcome, 'reason', 'no answer') for outcome in outcomes]
     return results_from_poses(given, reasons, covariances)

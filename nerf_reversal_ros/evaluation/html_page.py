@@ -74,14 +74,14 @@ class ReportSection:
 
 
 def html_page(
-    title: str, verdict: str, sections: Sequence[ReportSection], warnings: Sequence[str] = ()
+    title: str, headline: str, sections: Sequence[ReportSection], warnings: Sequence[str] = ()
 ) -> str:
     """Put together the text of one HTML file; sections without a body are left out."""
     shown = [section for section in sections if section.body]
     return PAGE.format(
         title=html.escape(title),
         style=STYLE,
-        verdict=html.escape(verdict),
+        verdict=html.escape(headline),
         warnings=''.join(f'<p class="warning">{html.escape(told)}</p>\n' for told in warnings),
         contents=' '.join(f'<a href="#{s.name}">{html.escape(s.title)}</a>' for s in shown),
         sections='\n'.join(

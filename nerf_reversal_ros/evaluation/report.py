@@ -44,7 +44,7 @@ def report_html(
     map_: Map,
     capture: Capture,
     field: RadianceField,
-    map_from_camera_walked: FloatArray,
+    mapping_poses: FloatArray,
     *,
     command: str,
 ) -> str:
@@ -61,7 +61,7 @@ def report_html(
         The pictures that it was judged on.
     field : RadianceField
         The map's field, rendered at estimated poses beside the real pictures.
-    map_from_camera_walked : (M, 4, 4) array
+    mapping_poses : (M, 4, 4) array
         Poses that the map was built from.
     command : str
         The command line that made the report.
@@ -73,7 +73,7 @@ def report_html(
             'trajectories',
             'Where',
             html_figure(
-                plots.trajectories(evaluation, map_from_camera_walked),
+                plots.trajectories(evaluation, mapping_poses),
                 'Trajectories seen from above: walked when the map was built, true, and'
                 ' estimated, coloured by position error.',
             ),
@@ -131,8 +131,8 @@ def _headline_table(metrics: dict[str, Any]) -> str:
 
 def _gallery(evaluation: Evaluation, capture: Capture, field: RadianceField) -> str:
     """Show pictures from the best to the worst answer, and one that was rejected."""
-    errors = result_errors(evaluation.published, evaluation.map_from_camera_true)
-    shown = np.flatnonzero(evaluation.published.published)
+    errors = result_errors(evaluation.localizer_results, evaluation.map_from_camera_gt)
+    shown = np.flatnonzero(evaluation.localizer_results.is_accepted)
     order = shown[np.argsort(errors.translation[shown])]
     chosen = [int(index) for index in order[evenly_spaced_indices(len(order), len(RANKS))]]
     titles = {}
@@ -150,7 +150,7 @@ def _gallery(evaluation: Evaluation, capture: Capture, field: RadianceField) -> 
         frame, pose = capture.frame(index), _best_pose(evaluation.outcomes[index])
         if pose is None:
             continue
-        camera = frame.camera.fitted_to(min(IMAGE_WIDTH_PX, frame.camera.width))
+        camera = frame.camera.scaled_to_width(min(IMAGE_WIDTH_PX, frame.camera.width))
         real = resize_image(frame.rgb, camera.width, camera.height)
         rendered = field.render(pose[None], camera)[0].rgb
         difference = cv2.absdiff(real, rendered)
@@ -170,7 +170,7 @@ def _best_pose(outcome: PoseEstimate | Rejection) -> FloatArray | None:
     if isinstance(outcome, PoseEstimate):
         return outcome.map_from_camera
     told = outcome.diagnostics
-    return told.regressed if told.refined is None else told.refined
+    return told.regressed_pose if told.refined_pose is None else told.refined_pose
 
 
 def _rejected_section(evaluation: Evaluation, capture: Capture) -> str:

@@ -66,18 +66,16 @@ def svg_figure(width: float = 6.6, height: float = 3.6) -> Iterator[SvgFigure]:
         drawing.svg = out.getvalue()
 
 
-def trajectories(evaluation: Evaluation, map_from_camera_walked: FloatArray) -> str:
+def trajectories(evaluation: Evaluation, mapping_poses: FloatArray) -> str:
     """Draw from above where was walked, where the camera was, and where it was said to be."""
-    true = evaluation.map_from_camera_true[:, :2, 3]
-    answers = evaluation.published
-    centimetres = 100 * result_errors(answers, evaluation.map_from_camera_true).translation
-    shown = answers.published
+    true = evaluation.map_from_camera_gt[:, :2, 3]
+    answers = evaluation.localizer_results
+    centimetres = 100 * result_errors(answers, evaluation.map_from_camera_gt).translation
+    shown = answers.is_accepted
     estimated = answers.map_from_camera[shown, :2, 3]
     with svg_figure(6.6, 6.0) as drawing:
         (axes,) = drawing.axes()
-        axes.plot(
-            *map_from_camera_walked[:, :2, 3].T, 'o', color='#c5cad3', ms=5, mew=0, label='walked'
-        )
+        axes.plot(*mapping_poses[:, :2, 3].T, 'o', color='#c5cad3', ms=5, mew=0, label='walked')
         axes.plot(*true.T, color=INK, lw=1.2, label='true')
         for start, end in zip(true[shown], estimated, strict=True):
             axes.plot(*np.stack([start, end]).T, color=FAINT, lw=0.6)
@@ -106,8 +104,8 @@ def trajectories(evaluation: Evaluation, map_from_camera_walked: FloatArray) -> 
 def errors_over_time(evaluation: Evaluation) -> str:
     """Draw translation and rotation errors over time, refined and published; rejections marked."""
     seconds = (evaluation.stamps_ns - evaluation.stamps_ns[0]) / 1e9
-    true = evaluation.map_from_camera_true
-    shown = evaluation.published.published
+    true = evaluation.map_from_camera_gt
+    shown = evaluation.localizer_results.is_accepted
     with svg_figure(6.6, 4.8) as drawing:
         both = drawing.axes(2, 1, sharex=True)
         rows = (
@@ -116,7 +114,7 @@ def errors_over_time(evaluation: Evaluation) -> str:
         )
         for axes, (kind, scale, label) in zip(both, rows, strict=True):
             regressed = getattr(result_errors(evaluation.stages['regressor'], true), kind) * scale
-            error = getattr(result_errors(evaluation.published, true), kind) * scale
+            error = getattr(result_errors(evaluation.localizer_results, true), kind) * scale
             axes.plot(
                 seconds,
                 _nan_if_infinite(regressed),
@@ -140,7 +138,7 @@ def errors_over_time(evaluation: Evaluation) -> str:
 
 def error_distribution(evaluation: Evaluation) -> str:
     """Draw which share of all pictures is within an error, for every method."""
-    true = evaluation.map_from_camera_true
+    true = evaluation.map_from_camera_gt
     without_rotation = position_only_baselines(evaluation.metrics)
     with svg_figure(6.6, 4.2) as drawing:
         both = drawing.axes(1, 2, sharey=True)
@@ -152,9 +150,13 @@ def error_distribution(evaluation: Evaluation) -> str:
             for name, colour, answers in method_curves(evaluation):
                 if kind == 'rotation' and name in without_rotation:
                     continue
-                asked = true[evaluation.asked[name]] if name in evaluation.asked else true
+                asked = (
+                    true[evaluation.evaluated_indices[name]]
+                    if name in evaluation.evaluated_indices
+                    else true
+                )
                 error = getattr(result_errors(answers, asked), kind) * scale
-                found = np.sort(error[answers.published])
+                found = np.sort(error[answers.is_accepted])
                 share = np.arange(1, len(found) + 1) / len(error)
                 main = name == 'published'
                 axes.step(
@@ -180,7 +182,7 @@ def error_distribution(evaluation: Evaluation) -> str:
 def method_curves(evaluation: Evaluation) -> list[tuple[str, str, MethodResults]]:
     """Return name, colour and answers of every method, always in the same colours."""
     fixed = [
-        ('published', BLUE, evaluation.published),
+        ('published', BLUE, evaluation.localizer_results),
         ('refined', GREEN, evaluation.stages['refined']),
         ('regressor', ORANGE, evaluation.stages['regressor']),
     ]
@@ -209,11 +211,11 @@ def latency_histogram(evaluation: Evaluation) -> str:
     return drawing.svg
 
 
-def retained_variance(share: Sequence[float]) -> str:
+def retained_variance(fractions: Sequence[float]) -> str:
     """Draw which share of the pictures' variance so many PCA components keep."""
     with svg_figure(6.6, 3.0) as drawing:
         (axes,) = drawing.axes()
-        percent = 100 * np.asarray(share, dtype=np.float64)
+        percent = 100 * np.asarray(fractions, dtype=np.float64)
         axes.plot(np.arange(1, len(percent) + 1), percent, color=BLUE, lw=2)
         axes.annotate(
             f'{len(percent)} components keep {percent[-1]:.1f} %',

@@ -34,7 +34,7 @@ class RiskCoverage(NamedTuple):
     """(K,) share of all pictures that is answered, k / N."""
     probability: FloatArray
     """(K,) what the gate gave the last of them, falling; NaN where it gave none."""
-    wrong: FloatArray
+    risk: FloatArray
     """(K,) share of the answers that is further off than `CORRECT_WITHIN_M` or `CORRECT_WITHIN_DEG`."""
     median_m: FloatArray
     """(K,) median position error of the answers."""
@@ -54,14 +54,14 @@ def risk_coverage(evaluation: Evaluation) -> RiskCoverage:
     poses, probability = [], []
     for outcome in evaluation.outcomes:
         told = outcome.diagnostics
-        pose = outcome.map_from_camera if isinstance(outcome, PoseEstimate) else told.refined
+        pose = outcome.map_from_camera if isinstance(outcome, PoseEstimate) else told.refined_pose
         poses.append((pose, math.nan))
         probability.append(told.scores.get('probability', math.nan))
     answers = results_from_poses(poses)
-    errors = result_errors(answers, evaluation.map_from_camera_true)
+    errors = result_errors(answers, evaluation.map_from_camera_gt)
     given = np.array(probability)
     order = np.argsort(-given, kind='stable')  # NaN sorts last
-    order = order[answers.published[order]]
+    order = order[answers.is_accepted[order]]
     metres, degrees = errors.translation[order], np.degrees(errors.rotation[order])
     count = np.arange(1, len(order) + 1)
     return RiskCoverage(
@@ -133,7 +133,7 @@ def _threshold_table(found: RiskCoverage) -> str:
         cells = (
             [
                 format_percent(found.coverage[at]),
-                str(round(count * found.wrong[at])),
+                str(round(count * found.risk[at])),
                 format_number(found.median_m[at], 100),
                 format_number(found.largest_m[at], 100),
             ]
@@ -148,12 +148,12 @@ def _threshold_table(found: RiskCoverage) -> str:
 
 def _risk_plot(evaluation: Evaluation, found: RiskCoverage) -> str:
     """Draw wrong answers, and median and largest error, over the share answered."""
-    published = evaluation.published.published
+    published = evaluation.localizer_results.is_accepted
     share = 100 * found.coverage
     with svg_figure(6.6, 4.8) as drawing:
         above, below = drawing.axes(2, 1, sharex=True)
         for axes, values, colour, label in (
-            (above, 100 * found.wrong, RED, 'wrong answers'),
+            (above, 100 * found.risk, RED, 'wrong answers'),
             (below, 100 * found.median_m, BLUE, 'median'),
             (below, 100 * found.largest_m, ORANGE, 'largest'),
         ):
@@ -164,7 +164,7 @@ def _risk_plot(evaluation: Evaluation, found: RiskCoverage) -> str:
             axes.plot(share[ends], values[ends], '--', color=colour, lw=1.4)
         for axes, label in ((above, 'published'), (below, '_again')):
             axes.axvline(100 * published.mean(), color=INK, lw=1, alpha=0.6, label=label)
-        above.set(ylabel='wrong answers [%]', ylim=(-0.5, max(5.0, 110 * found.wrong.max())))
+        above.set(ylabel='wrong answers [%]', ylim=(-0.5, max(5.0, 110 * found.risk.max())))
         below.set(xlabel='share of all pictures answered [%]', ylabel='position error [cm]')
         decades = np.log10(
             100 * np.array([found.median_m.min(), found.largest_m.max()]).clip(1e-4)
@@ -179,8 +179,8 @@ def _risk_plot(evaluation: Evaluation, found: RiskCoverage) -> str:
 
 def _calibration_plot(evaluation: Evaluation) -> str:
     """Draw how often errors are within k of their own sigmas, beside what a Gaussian gives."""
-    answers, true = evaluation.published, evaluation.map_from_camera_true
-    shown = answers.published
+    answers, true = evaluation.localizer_results, evaluation.map_from_camera_gt
+    shown = answers.is_accepted
     with svg_figure(6.6, 3.6) as drawing:
         (axes,) = drawing.axes()
         k = np.linspace(0, 4, 81)

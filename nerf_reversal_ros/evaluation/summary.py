@@ -143,8 +143,8 @@ def format_number(value: float | None, scale: float = 1.0) -> str:
     return f'{scaled:.0f}' if abs(scaled) >= 100 else f'{scaled:.3g}'
 
 
-def format_percent(share: float) -> str:
+def format_percent(fraction: float) -> str:
     """Write a share in whole percent, and what is nearly all or nothing with a decimal."""
-    if 0.995 <= share < 1 or 0 < share < 0.005:
-        return f'{min(99.9, max(0.1, 100 * share)):.1f} %'
-    return f'{100 * share:.0f} %'
+    if 0.995 <= fraction < 1 or 0 < fraction < 0.005:
+        return f'{min(99.9, max(0.1, 100 * fraction)):.1f} %'
+    return f'{100 * fraction:.0f} %'

@@ -73,7 +73,7 @@ def bake(
     """
     work_dir.mkdir(exist_ok=True)
     views, size = baking_budget(config.nerfstudio, device)
-    camera = data.camera(0).shrunk_to(size)
+    camera = data.camera(0).downscaled_to(size)
     poses, drawn = _sample_view_poses(field, data, views, config.seed, work_dir / 'poses.npy')
     rgb, depth = render_views(
         field,
@@ -103,7 +103,11 @@ def bake(
 
 
 def measure_baking_loss(
-    field: RadianceField, room: RadianceField, data: TrainingData, most: int, longer_side: int
+    field: RadianceField,
+    voxel_field: RadianceField,
+    data: TrainingData,
+    max_count: int,
+    longer_side: int,
 ) -> dict[str, Any]:
     """
     Measure a field and the voxel field that it was baked into by held-out pictures.
@@ -116,9 +120,11 @@ def measure_baking_loss(
         pictures, at most so many, at this size [px]; and ``baking_loss_db``, the difference of
         both over these at the same size.
     """
-    original, baked = (measure_field(one, data, most, longer_side) for one in (field, room))
+    original, baked = (
+        measure_field(one, data, max_count, longer_side) for one in (field, voxel_field)
+    )
     return {
-        **measure_field(room, data),
+        **measure_field(voxel_field, data),
         **{f'original_{name}': original.get(name) for name in COMPARED_METRICS},
         'baking_loss_db': _difference(original.get('psnr_db'), baked.get('psnr_db')),
     }
@@ -183,7 +189,7 @@ def _sample_view_poses(
     field: RadianceField, data: TrainingData, count: int, seed: int, path: Path
 ) -> tuple[FloatArray, int]:
     """Return the poses to render, walked ones first, and how many of them were drawn."""
-    walked = data.map_from_camera[data.spread(count - count // 2)]
+    walked = data.map_from_camera[data.sample_indices(count - count // 2)]
     if not path.exists():
         rng = np.random.default_rng([seed, 1])
         around = sample_poses(walked, 2 * count, VIEW_SAMPLING, rng)

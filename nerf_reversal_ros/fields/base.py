@@ -13,9 +13,9 @@ from nerf_reversal_ros.core.camera import Camera
 class Occupancy(IntEnum):
     """What a field knows of a point of the map."""
 
-    UNSEEN = 0
+    UNKNOWN = 0
     FREE = 1
-    MATTER = 2
+    OCCUPIED = 2
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,5 @@ class RadianceField(Protocol):
             Intrinsics and size of the wanted pictures.
         """
 
-    def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `DepthOccupancyGrid`."""

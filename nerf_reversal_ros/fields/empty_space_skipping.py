@@ -38,7 +38,7 @@ class DistanceMap:
         self._shape = torch.tensor(opaque.shape, device=device)
 
     @torch.no_grad()
-    def stretches(
+    def occupied_segments(
         self, origins: Tensor, directions: Tensor, optical_depth: Tensor
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """

@@ -24,31 +24,31 @@ class PsnrScores(NamedTuple):
 
 
 def channel_gains(
-    picture: NDArray[np.uint8], rendering: Rendering, least_share: float = 0.05
+    image: NDArray[np.uint8], rendering: Rendering, min_fraction: float = 0.05
 ) -> NDArray[np.float64]:
     """
     Exposure and white balance of a picture relative to the field: (3,) factors.
 
     They are the least-squares factors from the rendered colours to the picture's, over the
-    pixels that the field covers; ones where it covers less than ``least_share``.
+    pixels that the field covers; ones where it covers less than ``min_fraction``.
     """
     covered = rendering.opacity > 0.5
-    if covered.mean() < least_share:
+    if covered.mean() < min_fraction:
         return np.ones(3)
     seen = rendering.rgb[covered].astype(np.float64)
-    shown = picture[covered].astype(np.float64)
+    shown = image[covered].astype(np.float64)
     gains: NDArray[np.float64] = (seen * shown).sum(0) / np.maximum((seen**2).sum(0), 1.0)
     return np.clip(gains, 0.25, 4.0)
 
 
-def compute_psnr(picture: NDArray[np.uint8], rendering: Rendering) -> PsnrScores:
+def compute_psnr(image: NDArray[np.uint8], rendering: Rendering) -> PsnrScores:
     """Compare a picture (H, W, 3) with what the field renders at its pose, at its size."""
-    matched = np.minimum(rendering.rgb * channel_gains(picture, rendering), 255.0)
+    matched = np.minimum(rendering.rgb * channel_gains(image, rendering), 255.0)
     covered = rendering.opacity > 0.5
     return PsnrScores(
-        psnr_db(matched, picture),
-        psnr_db(rendering.rgb, picture),
-        psnr_db(matched[covered], picture[covered]) if covered.any() else np.nan,
+        psnr_db(matched, image),
+        psnr_db(rendering.rgb, image),
+        psnr_db(matched[covered], image[covered]) if covered.any() else np.nan,
     )
 
 
@@ -60,7 +60,7 @@ def _resize_to_camera(picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.
 
 
 def measure_field(
-    field: RadianceField, data: TrainingData, most: int = 20, longer_side: int = 640
+    field: RadianceField, data: TrainingData, max_count: int = 20, longer_side: int = 640
 ) -> dict[str, Any]:
     """
     Render held-out frames and compare.
@@ -71,7 +71,7 @@ def measure_field(
         What to render.
     data : TrainingData
         Where the frames are.
-    most : int
+    max_count : int
         So many of them at most, evenly spread.
     longer_side : int
         They are compared at this size at most [px].
@@ -85,9 +85,9 @@ def measure_field(
         without held-out frames.
     """
     alike, coverage, depth_error = [], [], []
-    for index in data.spread(most, held_out=True):
+    for index in data.sample_indices(max_count, held_out=True):
         view = data.view(index)
-        camera = view.camera.shrunk_to(longer_side)
+        camera = view.camera.downscaled_to(longer_side)
         seen = field.render(view.map_from_camera[None], camera)[0]
         alike.append(compute_psnr(_resize_to_camera(view.rgb, camera), seen))
         coverage.append(float((seen.opacity > 0.5).mean()))

@@ -27,12 +27,12 @@ class SampledPoses(NamedTuple):
 
     map_from_camera: FloatArray
     """(N, 4, 4) drawn poses."""
-    walked_positions: FloatArray
+    source_positions: FloatArray
     """(N, 3) camera centre of the walked pose that each was drawn from."""
 
 
 def sample_poses(
-    walked: FloatArray, count: int, config: SynthesisConfig, rng: np.random.Generator
+    mapping_poses: FloatArray, count: int, config: SynthesisConfig, rng: np.random.Generator
 ) -> SampledPoses:
     """
     Draw camera poses near walked ones.
@@ -44,17 +44,17 @@ def sample_poses(
 
     Parameters
     ----------
-    walked : (N, 4, 4) array
+    mapping_poses : (N, 4, 4) array
         Walked ``map_from_camera``; the map's z axis points up.
     count : int
         Poses wanted.
     """
-    first = rng.integers(len(walked), size=count)
-    position, rotation = walked[first, :3, 3], walked[first, :3, :3]
-    tree = cKDTree(walked[:, :3, 3])
+    first = rng.integers(len(mapping_poses), size=count)
+    position, rotation = mapping_poses[first, :3, 3], mapping_poses[first, :3, :3]
+    tree = cKDTree(mapping_poses[:, :3, 3])
     for i in np.flatnonzero(rng.random(count) < config.between_share):
         around = tree.query_ball_point(position[i], PARTNER_RADIUS_M)
-        second = walked[around[rng.integers(len(around))]]
+        second = mapping_poses[around[rng.integers(len(around))]]
         share = rng.uniform(-0.5, 1.5)
         ends = Rotation.from_matrix(np.stack([rotation[i], second[:3, :3]]))
         rotation[i] = Slerp([0.0, 1.0], ends)(np.clip(share, 0.0, 1.0)).as_matrix()
@@ -70,11 +70,11 @@ def sample_poses(
     drawn = np.tile(np.eye(4), (count, 1, 1))
     drawn[:, :3, :3] = about_vertical @ rotation @ in_camera
     drawn[:, :3, 3] = position + direction * radius
-    return SampledPoses(drawn, walked[first, :3, 3])
+    return SampledPoses(drawn, mapping_poses[first, :3, 3])
 
 
 def find_pose_rejections(
-    field: RadianceField, drawn: SampledPoses, clearance_m: float
+    field: RadianceField, candidates: SampledPoses, clearance_m: float
 ) -> list[str | None]:
     """
     Tell for drawn poses why no camera can be there, as one of `REASONS`; None where it can.
@@ -83,14 +83,17 @@ def find_pose_rejections(
     and another walk may pass just there. But it must be possible to get there from the walked
     pose on a straight line without crossing matter.
     """
-    goal = drawn.map_from_camera[:, :3, 3]
+    goal = candidates.map_from_camera[:, :3, 3]
     corners = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T.astype(np.float64)
     directions = corners[np.any(corners != 0, axis=1)]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     around = goal[:, None] + np.concatenate([directions, 0.5 * directions]) * clearance_m
-    longest_m = np.linalg.norm(goal - drawn.walked_positions, axis=1).max(initial=0.0)
+    longest_m = np.linalg.norm(goal - candidates.source_positions, axis=1).max(initial=0.0)
     share = np.linspace(0.0, 1.0, 2 + int(longest_m / LINE_STEP_M))[1:, None]
-    line = drawn.walked_positions[:, None] + share * (goal - drawn.walked_positions)[:, None]
+    line = (
+        candidates.source_positions[:, None]
+        + share * (goal - candidates.source_positions)[:, None]
+    )
     faults: list[str | None] = []
     for here, on_line, near in zip(
         *(_is_occupied(field, points) for points in (goal[:, None], line, around)), strict=True
@@ -108,5 +111,5 @@ def find_pose_rejections(
 
 def _is_occupied(field: RadianceField, points: FloatArray) -> NDArray[np.bool_]:
     """Tell for points (N, K, 3) which are in matter, (N, K)."""
-    space = field.space(points.reshape(-1, 3)).reshape(points.shape[:2])
-    return np.asarray(space == Occupancy.MATTER)
+    space = field.occupancy(points.reshape(-1, 3)).reshape(points.shape[:2])
+    return np.asarray(space == Occupancy.OCCUPIED)

@@ -47,24 +47,24 @@ class TrainingData:
         depth_camera = camera.scaled_to(depth.shape[1], depth.shape[0])
         return RgbdView(self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index])
 
-    def spread(self, most: int, *, held_out: bool = False) -> list[int]:
+    def sample_indices(self, max_count: int, *, held_out: bool = False) -> list[int]:
         """Choose up to so many of the frames to train on (or those held out), evenly spread."""
         frames = np.flatnonzero(self.held_out == held_out)
-        return [int(index) for index in frames[evenly_spaced_indices(len(frames), most)]]
+        return [int(index) for index in frames[evenly_spaced_indices(len(frames), max_count)]]
 
 
 class SampledViews:
     """Some of the views to train on, evenly spread; can be gone through again and again."""
 
-    def __init__(self, data: TrainingData, most: int) -> None:
-        self._data, self._frames = data, data.spread(most)
+    def __init__(self, data: TrainingData, max_count: int) -> None:
+        self._data, self._frames = data, data.sample_indices(max_count)
 
     def __iter__(self) -> Iterator[RgbdView]:
         return (self._data.view(index) for index in self._frames)
 
 
 def load_training_data(
-    capture: Capture, validation_share: float, work_dir: Path, progress: ProgressCallback
+    capture: Capture, validation_fraction: float, work_dir: Path, progress: ProgressCallback
 ) -> TrainingData:
     """Write the pictures to memory-mapped files, or take those that are there already."""
     count = len(capture)
@@ -87,14 +87,16 @@ def load_training_data(
         np.load(paths[1], mmap_mode='r'),
         np.array(json.loads(paths[2].read_text(encoding='utf-8'))),
         capture.map_from_camera,
-        held_out_mask(count, validation_share),
+        held_out_mask(count, validation_fraction),
     )
 
 
-def load_held_out_data(capture: Capture, validation_share: float, most: int) -> TrainingData:
+def load_held_out_data(
+    capture: Capture, validation_fraction: float, max_count: int
+) -> TrainingData:
     """Return up to so many of the held-out pictures (there must be one), spread, in memory."""
-    frames = np.flatnonzero(held_out_mask(len(capture), validation_share))
-    chosen = frames[evenly_spaced_indices(len(frames), most)]
+    frames = np.flatnonzero(held_out_mask(len(capture), validation_fraction))
+    chosen = frames[evenly_spaced_indices(len(frames), max_count)]
     taken = [capture.frame(int(index)) for index in chosen]
     sizes = _sizes(capture.camera, taken[0])
     rgb, depth, intrinsics = zip(*(_resize_frame(frame, *sizes) for frame in taken), strict=True)
@@ -109,8 +111,8 @@ def load_held_out_data(capture: Capture, validation_share: float, most: int) -> 
 
 def _sizes(whole: Camera, frame: Frame) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return width and height of the pictures, and of their depth, as they are kept [px]."""
-    camera = whole.shrunk_to(TRAINING_SIZE_PX)
-    depth_camera = (frame.depth_camera or camera).shrunk_to(TRAINING_SIZE_PX)
+    camera = whole.downscaled_to(TRAINING_SIZE_PX)
+    depth_camera = (frame.depth_camera or camera).downscaled_to(TRAINING_SIZE_PX)
     return (camera.width, camera.height), (depth_camera.width, depth_camera.height)
 
 

@@ -73,10 +73,10 @@ class DeformableField(Protocol):
     def device(self) -> torch.device:
         """Where the field computes."""
 
-    def march(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
+    def sample_rays(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
         """Cut rays, origins (R, 3) and directions (R, 3) of length one, into pieces."""
 
-    def look_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """
         Return densities (S,) [1/m] and colours (S, 3) in [0, 1] at points.
 
@@ -147,7 +147,7 @@ def estimate_uncertainty(
         That took them.
     """
     cell_m, shape = _grid(field.extent_m)
-    small = camera.shrunk_to(VIEW_SIZE_PX)
+    small = camera.downscaled_to(VIEW_SIZE_PX)
     rays = torch.from_numpy(small.rays().reshape(-1, 3))
     rays /= rays.norm(dim=1, keepdim=True)
     chosen = evenly_spaced_indices(len(map_from_camera), MAX_POSES)
@@ -157,7 +157,7 @@ def estimate_uncertainty(
         centre = torch.from_numpy(pose[:3, 3] - field.origin_m).float().to(field.device)
         for part in directions.split(RAYS_PER_BATCH):
             origins = centre.expand_as(part)
-            samples = field.march(origins, part)
+            samples = field.sample_rays(origins, part)
             slopes = color_gradients(field, part, samples)
             _add_information(information, slopes / COLOR_NOISE, samples, cell_m, shape)
     information *= len(map_from_camera) / max(1, len(chosen))
@@ -173,7 +173,7 @@ def composite(
     The pieces stay where they are on their rays: a point beside a piece is what a deformation
     brings there. Behind the last piece it is dark.
     """
-    density, colour = field.look_up(points, directions.index_select(0, samples.ray))
+    density, colour = field.query(points, directions.index_select(0, samples.ray))
     tau = (density * samples.length_m).double()  # sums over all rays are long
     total = tau.cumsum(0)
     first = torch.searchsorted(

@@ -57,26 +57,26 @@ class VoxelField:
         self,
         origin_m: NDArray[np.float64],
         voxel_m: float,
-        brick_of: Tensor,
-        corner_of: Tensor,
+        brick_index: Tensor,
+        corner_index: Tensor,
         values: Tensor,
-        seen_free: Tensor,
+        observed_free: Tensor,
         background: Tensor | None = None,
     ) -> None:
         """Take over the tensors and derive the tables that rendering needs."""
         self.origin_m = np.asarray(origin_m, dtype=np.float64)
         self.voxel_m = voxel_m
-        self.brick_of = brick_of
-        self.corner_of = corner_of
+        self.brick_index = brick_index
+        self.corner_index = corner_index
         self.values = values
-        self.seen_free = seen_free
+        self.observed_free = observed_free
         if background is None:
             background = torch.full((64, 128, 3), 0.5, device=values.device)
         self.background = background
         self._last_brick = (
-            torch.tensor(brick_of.shape, dtype=torch.int32, device=values.device) - 1
+            torch.tensor(brick_index.shape, dtype=torch.int32, device=values.device) - 1
         )
-        self._corner_table = _build_corner_table(brick_of, corner_of).reshape(-1)
+        self._corner_table = _build_corner_table(brick_index, corner_index).reshape(-1)
         self.update_distance_map()
 
     @property
@@ -101,8 +101,8 @@ class VoxelField:
                         z * CELL : (z + 1) * CELL + 1,
                     ]
                     opaque[:, x, y, z] = corner.flatten(1).any(1).cpu()
-        grid = opaque[self.brick_of.long().cpu()]  # (X, Y, Z, parts, parts, parts)
-        nx, ny, nz = self.brick_of.shape
+        grid = opaque[self.brick_index.long().cpu()]  # (X, Y, Z, parts, parts, parts)
+        nx, ny, nz = self.brick_index.shape
         cells = grid.permute(0, 3, 1, 4, 2, 5).reshape(nx * parts, ny * parts, nz * parts)
         self.distance_map = DistanceMap(cells.numpy(), CELL * self.voxel_m, self.device)
 
@@ -118,7 +118,7 @@ class VoxelField:
             centre = (batch[:, :3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
             directions = (rays @ rotation.transpose(1, 2)).reshape(-1, 3)
             origins = centre.repeat_interleave(len(rays), dim=0)
-            rgb, depth, opacity = self._trace_on_cores(origins, directions)
+            rgb, depth, opacity = self._trace_parallel(origins, directions)
             shape = (len(batch), camera.height, camera.width)
             rgb8 = (rgb.clamp(0, 1) * 255 + 0.5).to(torch.uint8).view(*shape, 3).cpu().numpy()
             depths = depth.view(shape).cpu().numpy()
@@ -126,7 +126,7 @@ class VoxelField:
             out += [Rendering(*view) for view in zip(rgb8, depths, opacities, strict=True)]
         return out
 
-    def _trace_on_cores(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
+    def _trace_parallel(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
         """Do `trace`; on a CPU each core takes a part of the rays."""
         parts = torch.get_num_threads() if self.device.type == 'cpu' else 1
         parts = max(1, min(parts, len(origins) // MIN_RAYS_PER_CORE))
@@ -134,17 +134,17 @@ class VoxelField:
         traced = parallel_map(lambda pair: self.trace(*pair), pairs)
         return tuple(torch.cat(part) for part in zip(*traced, strict=True))
 
-    def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `DepthOccupancyGrid`."""
         cells = np.floor((points - self.origin_m) / self.distance_map.cell_m).astype(np.int64)
         distance = self.distance_map.cells.cpu().numpy()
         inside = np.all((cells >= 0) & (cells < distance.shape), axis=1)
-        out = np.full(len(points), Occupancy.UNSEEN, dtype=np.uint8)
+        out = np.full(len(points), Occupancy.UNKNOWN, dtype=np.uint8)
         x, y, z = cells[inside].T
         parts = BRICK // CELL
-        free = self.seen_free.cpu().numpy()[x // parts, y // parts, z // parts]
-        known = np.where(free, Occupancy.FREE, Occupancy.UNSEEN)
-        out[inside] = np.where(distance[x, y, z] == 0, Occupancy.MATTER, known)
+        free = self.observed_free.cpu().numpy()[x // parts, y // parts, z // parts]
+        known = np.where(free, Occupancy.FREE, Occupancy.UNKNOWN)
+        out[inside] = np.where(distance[x, y, z] == 0, Occupancy.OCCUPIED, known)
         return out
 
     @torch.no_grad()
@@ -170,7 +170,9 @@ class VoxelField:
         depth = torch.zeros(count, device=self.device)
         optical_depth = torch.zeros(count, device=self.device)
         length = directions.norm(dim=1) / self.voxel_m
-        for rays, near, far in self.distance_map.stretches(origins, directions, optical_depth):
+        for rays, near, far in self.distance_map.occupied_segments(
+            origins, directions, optical_depth
+        ):
             step = (far - near) / SAMPLES_PER_CELL
             offsets = torch.arange(SAMPLES_PER_CELL, device=self.device) + 0.5
             times = near[:, None] + step[:, None] * offsets
@@ -206,21 +208,23 @@ class VoxelField:
     @property
     def extent_m(self) -> NDArray[np.float64]:
         """(3,) size of the grid [m]."""
-        return np.array(self.brick_of.shape) * (BRICK * self.voxel_m)
+        return np.array(self.brick_index.shape) * (BRICK * self.voxel_m)
 
     @torch.no_grad()
-    def march(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
+    def sample_rays(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
         """Place samples along rays as `trace` does; see `DeformableField.march`."""
         optical_depth = torch.zeros(len(origins), device=self.device)
         length = directions.norm(dim=1)
         parts: list[tuple[Tensor, ...]] = []
-        for rays, near, far in self.distance_map.stretches(origins, directions, optical_depth):
+        for rays, near, far in self.distance_map.occupied_segments(
+            origins, directions, optical_depth
+        ):
             step = (far - near) / SAMPLES_PER_CELL
             for lane in range(SAMPLES_PER_CELL):
                 times = near + (lane + 0.5) * step
                 points = torch.addcmul(origins[rays], directions[rays], times[:, None])
                 length_m = step * length[rays]
-                density, _ = self.look_up(points, directions[rays])
+                density, _ = self.query(points, directions[rays])
                 optical_depth[rays] += density * length_m
                 parts.append((rays, points, length_m))
         if not parts:
@@ -230,26 +234,26 @@ class VoxelField:
         order = torch.argsort(rays, stable=True)
         return PackedRaySamples(rays[order], points[order], length_m[order])
 
-    def look_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Return densities (S,) [1/m] and colours (S, 3); see `DeformableField.look_up`."""
         value = self.interpolate(points)
         return value[:, 0].clamp(max=8.0).exp() / self.voxel_m, value[:, 1:]
 
     def interpolate(self, points: Tensor) -> Tensor:
         """Return the values (N, 4) at points (N, 3), metres from the grid's corner, inside it."""
-        rows, weights = self.corners(points)
+        rows, weights = self.trilinear_corners(points)
         return torch.nn.functional.embedding_bag(
             rows, self.values, per_sample_weights=weights, mode='sum'
         )
 
-    def corners(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def trilinear_corners(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return rows (N, 8) of ``values`` around points and their trilinear weights (N, 8)."""
         voxel = points * (1.0 / self.voxel_m)
         index = voxel.int()
         fraction = voxel - index
         brick = torch.minimum(index >> 3, self._last_brick)
         local = index & 7
-        grid = self.brick_of
+        grid = self.brick_index
         flat = (brick[:, 0] * grid.shape[1] + brick[:, 1]) * grid.shape[2] + brick[:, 2]
         size = BRICK + 1
         base = grid.view(-1).index_select(0, flat) * size**3
@@ -263,26 +267,26 @@ class VoxelField:
 
     def to(self, device: torch.device) -> 'VoxelField':
         """Return the same field on another device."""
-        origin_m, voxel_m, *tensors = self._voxels()
+        origin_m, voxel_m, *tensors = self._arrays()
         return VoxelField(origin_m, voxel_m, *(item.to(device) for item in tensors))
 
     def save(self, path: Path) -> None:
         """Write the field, values in half precision, as one safetensors file."""
-        write_voxels(path, self._voxels())
+        write_voxels(path, self._arrays())
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = 'cpu') -> 'VoxelField':
         """Read what `save` wrote; raises MapError when the file is not that."""
         return cls(*read_voxels(path, device))
 
-    def _voxels(self) -> VoxelArrays:
+    def _arrays(self) -> VoxelArrays:
         return VoxelArrays(
             self.origin_m,
             self.voxel_m,
-            self.brick_of,
-            self.corner_of,
+            self.brick_index,
+            self.corner_index,
             self.values,
-            self.seen_free,
+            self.observed_free,
             self.background,
         )
 

@@ -35,15 +35,15 @@ class VoxelArrays(NamedTuple):
     """(3,) corner of the grid with the smallest coordinates, map frame."""
     voxel_m: float
     """Edge of a voxel."""
-    brick_of: Tensor
+    brick_index: Tensor
     """(X, Y, Z) int32: row in ``corner_of`` of each brick of the grid; 0 where there is none."""
-    corner_of: Tensor
+    corner_index: Tensor
     """(B + 1, 8, 8, 8) int32: row in ``values`` of each brick's corners (the lower corner of each
     voxel); 0 where a corner is empty. Row 0 belongs to the brick that is not there."""
     values: Tensor
     """(V + 1, 4) float32: log density per voxel length, then red, green, blue in [0, 1]. Row 0 is
     empty space."""
-    seen_free: Tensor
+    observed_free: Tensor
     """(X, Y, Z) bool: bricks that some picture has looked through."""
     background: Tensor
     """(H, W, 3) float32: colours by direction (rows: from up to down, columns: azimuth) of the
@@ -52,17 +52,17 @@ class VoxelArrays(NamedTuple):
 
 def write_voxels(path: Path, voxels: VoxelArrays) -> None:
     """Write a field."""
-    _, nonempty = np.unique(voxels.brick_of.cpu().numpy(), return_index=True)
-    occupied = (voxels.corner_of > 0).cpu().numpy()
+    _, nonempty = np.unique(voxels.brick_index.cpu().numpy(), return_index=True)
+    occupied = (voxels.corner_index > 0).cpu().numpy()
     save_file(
         {
             'origin_m': torch.from_numpy(voxels.origin_m),
             'voxel_m': torch.tensor(voxels.voxel_m, dtype=torch.float64),
-            'grid': torch.tensor(voxels.brick_of.shape),
+            'grid': torch.tensor(voxels.brick_index.shape),
             'bricks': torch.from_numpy(nonempty[1:].astype(np.int64)),
             'corners': torch.from_numpy(np.packbits(occupied[1:].reshape(-1))),
             'values': voxels.values.half().cpu().contiguous(),
-            'seen_free': torch.from_numpy(np.packbits(voxels.seen_free.cpu().numpy())),
+            'seen_free': torch.from_numpy(np.packbits(voxels.observed_free.cpu().numpy())),
             'background': voxels.background.half().cpu().contiguous(),
         },
         path,

@@ -151,8 +151,8 @@ class _Trainer:
             eps=1e-8,
             fused=fused,
         )
-        self.base = config.learning_rate, 0.5 * config.learning_rate
-        self.train = np.flatnonzero(~data.held_out)
+        self.learning_rates = config.learning_rate, 0.5 * config.learning_rate
+        self.train_frames = np.flatnonzero(~data.held_out)
 
     def run(self, work_dir: Path, stage: str, progress: ProgressCallback) -> dict[str, Any]:
         """Train to the end and hand the values over to the field; return the loss curve."""
@@ -160,9 +160,9 @@ class _Trainer:
         start = self._resume(work_dir, report)
         for step in range(start, self.config.steps):
             share = step / max(1, self.config.steps)
-            for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
+            for group, base in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
                 group['lr'] = base * 0.05**share
-            loss = self._gradient(step)
+            loss = self._backward(step)
             self.optimizer.step()
             with torch.no_grad():
                 self.log_gain.sub_(self.log_gain.mean(0))
@@ -172,19 +172,19 @@ class _Trainer:
                 note = f'loss {report["loss"][-1]:.4f}'
                 progress(Progress(stage, step + 1, self.config.steps, note))
             if (step + 1) % CHECKPOINT_STEPS == 0:
-                self._hand_over()
+                self._update_field()
                 self._save(work_dir, step + 1, report)
-        self._hand_over()
+        self._update_field()
         return report
 
-    def _hand_over(self) -> None:
+    def _update_field(self) -> None:
         values = self.theta.detach() * self.scale
         values[1:, 0].clamp_(min=-8.0, max=8.0)
         values[:, 1:].clamp_(0.0, 1.0)
         self.field.values = values
         self.field.update_distance_map()
 
-    def _gradient(self, step: int) -> float:
+    def _backward(self, step: int) -> float:
         """Set the parameters' gradients of one step and return its loss."""
         parameters = (self.theta, self.log_gain)
 
@@ -202,7 +202,7 @@ class _Trainer:
 
     def _loss(self, rng: np.random.Generator) -> Tensor:
         """Draw rays, composite them differentiably, and compare with the pictures."""
-        origins, directions, colour, depth, frame = self._draw(rng)
+        origins, directions, colour, depth, frame = self._sample_pixels(rng)
         times, steps = self._sample(origins, directions, depth, rng)
         valid = steps > 0
         rays, _ = valid.nonzero(as_tuple=True)
@@ -211,7 +211,7 @@ class _Trainer:
             directions.index_select(0, rays),
             times[valid][:, None],
         )
-        rows, weights = self.field.corners(points)
+        rows, weights = self.field.trilinear_corners(points)
         value = _Interpolate.apply(self.theta, rows, weights)
         length = directions.norm(dim=1) / self.field.voxel_m
         sigma = (value[:, 0] * DENSITY_SCALE).clamp(max=8.0).exp()
@@ -228,10 +228,10 @@ class _Trainer:
         depth_loss = ((share * miss).sum(1) + left[:, 0] * 0.2)[known].sum() / len(known)
         return colour_loss + self.config.depth_weight * depth_loss
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
+    def _sample_pixels(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
         data, device, count = self.data, self.field.device, self.config.rays_per_step // PARTS
         _, height, width, _ = data.rgb.shape
-        frame = np.sort(self.train[rng.integers(0, len(self.train), count)])
+        frame = np.sort(self.train_frames[rng.integers(0, len(self.train_frames), count)])
         u, v = rng.integers(0, width, count), rng.integers(0, height, count)
         colour = torch.from_numpy(data.rgb[frame, v, u]).to(device).float() / 255
         _, depth_height, depth_width = data.depth.shape
@@ -264,7 +264,9 @@ class _Trainer:
         stopped = torch.zeros(count, device=device)
         end = torch.where(depth > 0, depth + DEPTH_MARGIN_M, torch.full_like(depth, 1e9))
         lanes = torch.arange(SAMPLES_PER_CELL, device=device)
-        for rays, near, far in self.field.distance_map.stretches(origins, directions, stopped):
+        for rays, near, far in self.field.distance_map.occupied_segments(
+            origins, directions, stopped
+        ):
             jitter = torch.from_numpy(rng.random((len(rays), SAMPLES_PER_CELL), np.float32))
             step = ((far - near) / SAMPLES_PER_CELL)[:, None]
             slot = visits[rays, None] * SAMPLES_PER_CELL + lanes
@@ -299,7 +301,7 @@ class _Trainer:
                 if key.startswith(prefix)
             }
         report.update(json.loads(metadata['report']))
-        self._hand_over()
+        self._update_field()
         return int(metadata['step'])
 
 
@@ -308,7 +310,7 @@ def _log_gains(field: VoxelField, data: TrainingData) -> Tensor:
     gains = np.ones((len(data.rgb), 3))
     for index in range(len(data.rgb)):
         gains[index] = channel_gains(
-            *_image_and_rendering(field, data, index, data.camera(index).fitted_to(64))
+            *_image_and_rendering(field, data, index, data.camera(index).scaled_to_width(64))
         )
     log_gain = np.log(gains)
     log_gain -= log_gain[~data.held_out].mean(0)
@@ -329,9 +331,9 @@ def _background(field: VoxelField, data: TrainingData, most: int = 100) -> Tenso
     height, width = field.background.shape[:2]
     total, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
     mean = np.zeros(3)
-    chosen = data.spread(most)
+    chosen = data.sample_indices(most)
     for index in chosen:
-        camera = data.camera(index).fitted_to(96)
+        camera = data.camera(index).scaled_to_width(96)
         shown, seen = _image_and_rendering(field, data, index, camera)
         picture = shown / channel_gains(shown, seen)
         mean += picture.mean((0, 1)) / len(chosen)

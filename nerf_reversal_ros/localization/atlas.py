@@ -70,7 +70,9 @@ class Atlas:
         """Return the number of landmarks."""
         return len(self.points)
 
-    def visible(self, map_from_camera: FloatArray, camera: Camera, most: int) -> NDArray[np.intp]:
+    def visible_indices(
+        self, map_from_camera: FloatArray, camera: Camera, max_count: int
+    ) -> NDArray[np.intp]:
         """
         Return indices of the landmarks that a camera near a pose may see.
 
@@ -80,7 +82,7 @@ class Atlas:
             Coarse pose.
         camera : Camera
             Of the query.
-        most : int
+        max_count : int
             If there are more, those that most views agree on.
         """
         rotation = map_from_camera[:3, :3].astype(np.float32)
@@ -102,8 +104,8 @@ class Atlas:
         seen = towards > np.float32(np.cos(np.radians(MAX_VIEW_ANGLE_DEG))) * range_m
         seen &= (closer < MAX_DISTANCE_RATIO) & (closer > 1 / MAX_DISTANCE_RATIO)
         indices = indices[seen]
-        if len(indices) > most:
-            order = np.argsort(-self.views[indices].astype(np.int16), kind='stable')[:most]
+        if len(indices) > max_count:
+            order = np.argsort(-self.views[indices].astype(np.int16), kind='stable')[:max_count]
             indices = np.sort(indices[order])
         return indices
 
@@ -149,7 +151,7 @@ class LandmarkObservations(NamedTuple):
 
     points: FloatArray
     """(N, 3) [m]."""
-    centres: FloatArray
+    centers: FloatArray
     """(N, 3) where the camera was [m]."""
     sizes_m: FloatArray
     """(N,) diameter of what was looked at [m]."""
@@ -195,14 +197,14 @@ def _lift_keypoints(
     )
 
 
-def merge_observations(seen: LandmarkObservations, views: NDArray[np.intp]) -> Atlas:
+def merge_observations(observations: LandmarkObservations, views: NDArray[np.intp]) -> Atlas:
     """
     Merge observations to landmarks, given the number (N,) of the view of each.
 
     Taken in order of how many others agree with it, an observation and those that agree with it
     and are not taken yet become one landmark.
     """
-    points, centres, sizes_m, descriptors = seen
+    points, centres, sizes_m, descriptors = observations
     pairs = cKDTree(points).query_pairs(MAX_MERGE_DISTANCE_M, output_type='ndarray')
     first, second = pairs.T
     ratio = sizes_m[first] / sizes_m[second]
@@ -265,18 +267,18 @@ def merge_observations(seen: LandmarkObservations, views: NDArray[np.intp]) -> A
     )
 
 
-def select_farthest_poses(candidates: FloatArray, most: int) -> NDArray[np.intp]:
+def select_farthest_poses(candidates: FloatArray, max_count: int) -> NDArray[np.intp]:
     """
     Choose poses (N, 4, 4) that are far from each other: indices, farthest first.
 
-    It ends at ``most`` poses or when all others are near one, which is when the distance by
+    It ends at ``max_count`` poses or when all others are near one, which is when the distance by
     `VIEW_SPACING_M` and the angle between the optical axes by `VIEW_SPACING_DEG` make less than 1 together.
     """
     position = candidates[:, :3, 3] / VIEW_SPACING_M
     axis = candidates[:, :3, 2]
     chosen = [0]
     far = np.full(len(candidates), np.inf)
-    while len(chosen) < min(most, len(candidates)):
+    while len(chosen) < min(max_count, len(candidates)):
         last = chosen[-1]
         turn = np.degrees(np.arccos(np.clip(axis @ axis[last], -1, 1))) / VIEW_SPACING_DEG
         far = np.minimum(far, np.hypot(np.linalg.norm(position - position[last], axis=1), turn))

@@ -30,21 +30,23 @@ class Calibration:
     """With ``gate_weights``: the log odds that a pose is right, linear in the gate's features."""
     gate_weights: tuple[float, ...] = WEIGHTS
 
-    def covariance(self, fitted: FloatArray, beyond: float = 0.0) -> FloatArray:
+    def covariance(
+        self, pnp_covariance: FloatArray, distance_in_extents: float = 0.0
+    ) -> FloatArray:
         """
         Return the covariance (6, 6) to be published for the one that the matches give.
 
         Parameters
         ----------
-        fitted : (6, 6) array
+        pnp_covariance : (6, 6) array
             What the matches give.
-        beyond : float
+        distance_in_extents : float
             How far the pose is from the walk, in units of the walk's extent. Errors of the walked
             poses bend the map; by this lever they grow, and with them the floor.
         """
         floor = np.array([self.floor_m] * 3 + [np.radians(self.floor_deg)] * 3)
-        floor *= 1 + self.floor_growth * beyond
-        covariance: FloatArray = self.covariance_scale * fitted + np.diag(floor**2)
+        floor *= 1 + self.floor_growth * distance_in_extents
+        covariance: FloatArray = self.covariance_scale * pnp_covariance + np.diag(floor**2)
         return covariance
 
     def as_dict(self) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def correctness_probability(
 
 
 def find_rejection(
-    evidence: GateEvidence, right: float | None, config: LocalizerConfig
+    evidence: GateEvidence, correctness: float | None, config: LocalizerConfig
 ) -> tuple[str, str] | None:
     """
     Return the reason and the figures why a pose is not believed, or None when it is.
@@ -102,7 +102,7 @@ def find_rejection(
     ----------
     evidence : Evidence
         On the pose.
-    right : float or None
+    correctness : float or None
         Its `correctness_probability`; None when nothing was drawn yet.
     config : LocalizerConfig
         The limits.
@@ -146,9 +146,9 @@ def find_rejection(
             f' (needed: {c.min_similarity})',
         ),
         (
-            right is None or right >= c.min_probability,
+            correctness is None or correctness >= c.min_probability,
             'too improbable',
-            f'right with a probability of {_format_probability(right)} (needed: {c.min_probability}):'
+            f'right with a probability of {_format_probability(correctness)} (needed: {c.min_probability}):'
             f' {e.matched} matches agree, {e.inliers} landmarks found, similarity'
             f' {e.similarity or 0:.2f}',
         ),

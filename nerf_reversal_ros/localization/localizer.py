@@ -57,21 +57,21 @@ VERIFY_SIZE_PX = 96
 class _HypothesisResult:
     """What came of one hypothesis."""
 
-    alignment: PnpSolution
+    solution: PnpSolution
     covariance: FloatArray
     evidence: GateEvidence
     probability: float | None
     """That the pose is right; None when the gate refused it before anything was drawn."""
-    verdict: tuple[str, str] | None
+    rejection: tuple[str, str] | None
     """The gate's reason and figures against it, None when it passed."""
 
-    def better_than(self, other: '_HypothesisResult') -> bool:
+    def is_better_than(self, other: '_HypothesisResult') -> bool:
         """Rank by passing the gate, then by probability, then by inliers."""
         return self._rank() > other._rank()
 
     def _rank(self) -> tuple[bool, float, int]:
         known = -1.0 if self.probability is None else np.nan_to_num(self.probability, nan=-1.0)
-        return self.verdict is None, float(known), self.alignment.inliers
+        return self.rejection is None, float(known), self.solution.inliers
 
 
 class Localizer:
@@ -95,14 +95,14 @@ class Localizer:
         atlas: Atlas,
         surface: Surface,
         regressor: PoseRegressor,
-        walked_positions: FloatArray,
+        mapping_positions: FloatArray,
         calibration: Calibration,
         config: LocalizerConfig,
     ) -> None:
         self.atlas = atlas
         self.surface = surface
         self.regressor = regressor
-        self._walked = walked_positions
+        self._mapping_positions = mapping_positions
         self._calibration = calibration
         self.config = config
 
@@ -161,16 +161,16 @@ class Localizer:
             return Rejection(
                 'unlike the map',
                 f'novelty {regression.novelty:.1f} (allowed: {config.max_novelty})',
-                self._told(regression, None, scores, clock),
+                self._diagnostics(regression, None, scores, clock),
             )
         query = make_query(rgb, camera)
         clock.lap('keypoints')
         best: _HypothesisResult | None = None
         for hypothesis in self._hypotheses(regression, config):
-            attempt = self._attempt(query, hypothesis, config)
-            if attempt is not None and (best is None or attempt.better_than(best)):
+            attempt = self._try_hypothesis(query, hypothesis, config)
+            if attempt is not None and (best is None or attempt.is_better_than(best)):
                 best = attempt
-                if best.verdict is None:
+                if best.rejection is None:
                     break
         clock.lap('refine')
         if best is None:
@@ -178,15 +178,15 @@ class Localizer:
             return Rejection(
                 'too few matches',
                 f'{len(query.keypoints.pixels)} keypoints, and no pose explains their matches',
-                self._told(regression, None, scores, clock),
+                self._diagnostics(regression, None, scores, clock),
             )
         scores.update(best.evidence.as_scores())
         if best.probability is not None:
             scores['probability'] = best.probability
-        told = self._told(regression, best, scores, clock)
-        if best.verdict is not None:
-            return Rejection(*best.verdict, told)
-        return PoseEstimate(best.alignment.map_from_camera, best.covariance, told)
+        told = self._diagnostics(regression, best, scores, clock)
+        if best.rejection is not None:
+            return Rejection(*best.rejection, told)
+        return PoseEstimate(best.solution.map_from_camera, best.covariance, told)
 
     def _hypotheses(
         self, regression: RegressedPose, config: LocalizerConfig
@@ -196,7 +196,7 @@ class Localizer:
         yield from self.regressor.retrieve(regression, config.hypotheses)
 
     @staticmethod
-    def _told(
+    def _diagnostics(
         regression: RegressedPose,
         best: '_HypothesisResult | None',
         scores: dict[str, float],
@@ -204,14 +204,14 @@ class Localizer:
     ) -> Diagnostics:
         return Diagnostics(
             regression.map_from_camera,
-            None if best is None else best.alignment.map_from_camera,
+            None if best is None else best.solution.map_from_camera,
             scores,
             clock.finish(),
             regression.covariance,
             None if best is None else best.covariance,
         )
 
-    def _attempt(
+    def _try_hypothesis(
         self, query: QueryImage, hypothesis: FloatArray, config: LocalizerConfig
     ) -> '_HypothesisResult | None':
         """Refine one hypothesis and judge it; None when no pose explains the matches."""
@@ -226,7 +226,7 @@ class Localizer:
         last = refine_pose(query, landmarks, first)
         if last is None:
             return None
-        distance_m, extent_m = self._beside_the_walk(last.map_from_camera[:3, 3])
+        distance_m, extent_m = self._distance_and_extent(last.map_from_camera[:3, 3])
         covariance = self._calibration.covariance(
             pose_covariance(last, camera), distance_m / extent_m
         )
@@ -240,16 +240,18 @@ class Localizer:
             verdict = find_rejection(evidence, right, config)
         return _HypothesisResult(last, covariance, evidence, right, verdict)
 
-    def _beside_the_walk(self, position: FloatArray) -> tuple[float, float]:
+    def _distance_and_extent(self, position: FloatArray) -> tuple[float, float]:
         """
         Return how far a position is from the walk, and the extent of the walk there [m].
 
         The extent is how far the walked positions around the nearest one are from their middle
         (root mean square).
         """
-        apart = np.linalg.norm(self._walked - position, axis=1)
-        nearest = self._walked[apart.argmin()]
-        part = self._walked[np.linalg.norm(self._walked - nearest, axis=1) < EXTENT_RADIUS_M]
+        apart = np.linalg.norm(self._mapping_positions - position, axis=1)
+        nearest = self._mapping_positions[apart.argmin()]
+        part = self._mapping_positions[
+            np.linalg.norm(self._mapping_positions - nearest, axis=1) < EXTENT_RADIUS_M
+        ]
         extent_m = float(np.sqrt(np.square(part - part.mean(0)).sum(1).mean()))
         return float(apart.min()), max(MIN_EXTENT_M, extent_m)
 
@@ -276,7 +278,7 @@ class Localizer:
 
     def _similarity(self, query: QueryImage, map_from_camera: FloatArray) -> float:
         """Compare the picture with the surface drawn at a pose."""
-        small = query.camera.shrunk_to(VERIFY_SIZE_PX)
+        small = query.camera.downscaled_to(VERIFY_SIZE_PX)
         size = (small.width, small.height)
         picture = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
         return ncc_similarity(picture, self.surface.render(map_from_camera, small))
@@ -307,7 +309,7 @@ def open_localizer(
         Atlas.load(map_.file('atlas.safetensors')),
         Surface.load(map_.file('surface.safetensors')),
         PoseRegressor.load(map_.file('regressor.safetensors'), device),
-        map_.map_from_camera_walked[:, :3, 3],
+        map_.mapping_poses[:, :3, 3],
         calibration or _load_calibration(map_),
         config,
     )

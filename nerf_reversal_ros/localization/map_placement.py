@@ -44,8 +44,10 @@ def transform_outcome(outcome: Outcome, map_from_nerf: FloatArray) -> Outcome:
     """Return what the localizer answered, its poses and covariances brought to another frame."""
     told = outcome.diagnostics
     diagnostics = Diagnostics(
-        regressed=None if told.regressed is None else map_from_nerf @ told.regressed,
-        refined=None if told.refined is None else map_from_nerf @ told.refined,
+        regressed_pose=None
+        if told.regressed_pose is None
+        else map_from_nerf @ told.regressed_pose,
+        refined_pose=None if told.refined_pose is None else map_from_nerf @ told.refined_pose,
         scores=told.scores,
         latency_ms=told.latency_ms,
         regressed_covariance=_rotate_optional_covariance(told.regressed_covariance, map_from_nerf),

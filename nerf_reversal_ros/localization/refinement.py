@@ -51,7 +51,7 @@ class QueryImage:
     tree: cKDTree
     """Of the pixels of the keypoints."""
 
-    def px(self, pixels: float) -> float:
+    def scaled_px(self, pixels: float) -> float:
         """Scale a length given for a picture of `QUERY_SIZE_PX` to this one."""
         return pixels * max(self.camera.width, self.camera.height) / QUERY_SIZE_PX
 
@@ -100,7 +100,7 @@ def make_query(
     detector: KeypointDetector = _QUERY_DETECTOR,
 ) -> QueryImage:
     """Shrink a picture (H, W, 3) if it is large, and find its keypoints."""
-    small = camera.shrunk_to(longer_side)
+    small = camera.downscaled_to(longer_side)
     if small != camera:
         size = (small.width, small.height)
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
@@ -112,7 +112,7 @@ def visible_landmarks(
     atlas: Atlas, map_from_camera: FloatArray, camera: Camera
 ) -> CandidateLandmarks:
     """Return the landmarks of the atlas that a camera near a pose may see."""
-    seen = atlas.visible(map_from_camera, camera, MAX_LANDMARKS)
+    seen = atlas.visible_indices(map_from_camera, camera, MAX_LANDMARKS)
     return CandidateLandmarks(atlas.origin_m + atlas.points[seen], atlas.descriptors[seen])
 
 
@@ -139,11 +139,13 @@ def estimate_pose(query: QueryImage, landmarks: CandidateLandmarks) -> PnpSoluti
     if len(pairs) < MIN_MATCHES:
         return None
     pixels = query.keypoints.pixels[pairs[:, 0]]
-    return solve_pnp_ransac(points[pairs[:, 1]], pixels, query.camera, query.px(MAX_ERROR_PX))
+    return solve_pnp_ransac(
+        points[pairs[:, 1]], pixels, query.camera, query.scaled_px(MAX_ERROR_PX)
+    )
 
 
 def refine_pose(
-    query: QueryImage, landmarks: CandidateLandmarks, alignment: PnpSolution
+    query: QueryImage, landmarks: CandidateLandmarks, solution: PnpSolution
 ) -> PnpSolution | None:
     """
     Fit a pose that is nearly right to all landmarks that are found where it says they are.
@@ -153,15 +155,15 @@ def refine_pose(
     Alignment or None
         None when fewer than six are found.
     """
-    found: PnpSolution | None = alignment
+    found: PnpSolution | None = solution
     for radius in SEARCH_RADII_PX:
         if found is None:
             return None
-        pairs = match_guided(query, landmarks, found.map_from_camera, query.px(radius))
+        pairs = match_guided(query, landmarks, found.map_from_camera, query.scaled_px(radius))
         pixels = query.keypoints.pixels[pairs[:, 0]]
         points = landmarks.points[pairs[:, 1]]
         found = refit_pnp(
-            points, pixels, query.camera, found.map_from_camera, query.px(radius / 2)
+            points, pixels, query.camera, found.map_from_camera, query.scaled_px(radius / 2)
         )
     return found
 
@@ -233,7 +235,7 @@ def _make_solution(
     return PnpSolution(inverse(camera_from_map), points[inliers], pixels[inliers], len(points))
 
 
-def pose_covariance(alignment: PnpSolution, camera: Camera) -> FloatArray:
+def pose_covariance(solution: PnpSolution, camera: Camera) -> FloatArray:
     """
     Covariance of a pose from the Jacobian and the residuals of its inliers.
 
@@ -244,9 +246,9 @@ def pose_covariance(alignment: PnpSolution, camera: Camera) -> FloatArray:
         independent pixel errors of the size that the residuals show. What the matches have in
         common (errors of the map) is not in it: the localizer adds what calibration found.
     """
-    pose = alignment.map_from_camera
+    pose = solution.map_from_camera
     rotation = pose[:3, :3]
-    arm = alignment.points - pose[:3, 3]
+    arm = solution.points - pose[:3, 3]
     local = arm @ rotation
     x, y, z = local.T
     projection = np.zeros((len(local), 2, 3))
@@ -259,7 +261,7 @@ def pose_covariance(alignment: PnpSolution, camera: Camera) -> FloatArray:
         [np.broadcast_to(-rotation.T, (len(arm), 3, 3)), rotation.T @ cross], axis=2
     )
     jacobian = (projection @ point_by_pose).reshape(-1, 6)
-    residual = (camera.project(local) - alignment.pixels).reshape(-1)
+    residual = (camera.project(local) - solution.pixels).reshape(-1)
     variance = residual @ residual / max(1, len(residual) - 6)
     information = jacobian.T @ jacobian
     # A direction that the matches do not fix is very uncertain; a pseudo-inverse calls it sure.

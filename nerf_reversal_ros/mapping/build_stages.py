@@ -55,64 +55,72 @@ class BuildContext:
     """What every stage is told."""
 
     writer: MapWriter
-    walk: MappingData
+    mapping_data: MappingData
     config: BuildConfig
     device: torch.device
     progress: ProgressCallback
 
 
 def field_stage(
-    build: BuildContext, field: str, run: RadianceField | None = None
+    context: BuildContext, field_kind: str, source_field: RadianceField | None = None
 ) -> tuple[VoxelField, dict[str, Any]]:
     """
     Train a field of a kind on what the walk shows; return it, and how good it is.
 
     What it shows may be renders of a run, which is then compared with the field.
     """
-    writer, shown, config = build.writer, build.walk.shown, build.config
+    writer, shown, config = context.writer, context.mapping_data.field_capture, context.config
     path = writer.path('field.safetensors')
-    if not writer.done('field'):
+    if not writer.is_done('field'):
         work_dir = writer.work_dir / 'field'
         work_dir.mkdir(exist_ok=True)
         training = np.flatnonzero(~held_out_mask(len(shown), config.field.validation_share))
-        correction = estimate_depth_correction(shown, training, build.progress)
+        correction = estimate_depth_correction(shown, training, context.progress)
         room, report = _train_field(
-            field, shown.with_depth(correction), config, build.device, work_dir, build.progress
+            field_kind,
+            shown.with_depth_correction(correction),
+            config,
+            context.device,
+            work_dir,
+            context.progress,
         )
-        if run is not None:
-            report = _run_report(build, run, room, report)
+        if source_field is not None:
+            report = _run_report(context, source_field, room, report)
         room.save(path)
-        writer.mark('field', {**report, 'depth_correction': asdict(correction)})
+        writer.finish_stage('field', {**report, 'depth_correction': asdict(correction)})
     # What is stored is what the robot will use, so that is what later stages use too.
-    return VoxelField.load(path, build.device), writer.info('field')
+    return VoxelField.load(path, context.device), writer.stage_info('field')
 
 
 def _run_report(
-    build: BuildContext, run: RadianceField, room: VoxelField, report: dict[str, Any]
+    context: BuildContext,
+    source_field: RadianceField,
+    voxel_field: VoxelField,
+    report: dict[str, Any],
 ) -> dict[str, Any]:
     """
     Tell how good a baked run is by a camera's pictures, if there are any.
 
     What was measured while it was fitted to renders of the run is how alike both are.
     """
-    walk = build.walk
+    walk = context.mapping_data
     alike = {
         **{key: report[key] for key in ('step', 'loss')},
         'coverage': report.get('coverage'),
         'baked_alike_db': report.get('psnr_db'),
     }
-    if walk.real is None or not walk.held_out.any():
+    if walk.camera_capture is None or not walk.held_out.any():
         return alike
-    build.progress(Progress('measuring', 0, 1))
-    data = load_held_out_data(walk.real, walk.validation_share, MAX_EVAL_IMAGES)
-    size = baking_budget(build.config.nerfstudio, build.device)[1]
-    measured = measure_baking_loss(run, room, data, MAX_RUN_EVAL_IMAGES, size)
-    build.progress(Progress('measuring', 1, 1))
+    context.progress(Progress('measuring', 0, 1))
+    data = load_held_out_data(walk.camera_capture, walk.validation_fraction, MAX_EVAL_IMAGES)
+    size = baking_budget(context.config.nerfstudio, context.device)[1]
+    measured = measure_baking_loss(source_field, voxel_field, data, MAX_RUN_EVAL_IMAGES, size)
+    context.progress(Progress('measuring', 1, 1))
     return {**alike, **measured, 'held_out_frames': int(walk.held_out.sum())}
 
 
 def _train_field(
-    field: str,
+    field_kind: str,
     capture: Capture,
     config: BuildConfig,
     device: torch.device,
@@ -120,7 +128,7 @@ def _train_field(
     progress: ProgressCallback,
 ) -> tuple[VoxelField, dict[str, Any]]:
     """Train a field of the wanted kind; one of nerfstudio is baked into a voxel field."""
-    if field == 'voxel':
+    if field_kind == 'voxel':
         return train_voxel_field(
             capture,
             config.field,
@@ -132,7 +140,7 @@ def _train_field(
     from nerf_reversal_ros.fields.nerfstudio.training import BAKING_FOLDER, train_nerfacto
     from nerf_reversal_ros.fields.nerfstudio.uncertainty import nerfacto_uncertainty
 
-    if field == 'depth-nerfacto' and not capture.has_depth:
+    if field_kind == 'depth-nerfacto' and not capture.has_depth:
         raise BuildError(
             'the capture has no depth, which depth-nerfacto learns from: take --field nerfacto,'
             ' or record with a LiDAR or an RGB-D camera'
@@ -140,7 +148,7 @@ def _train_field(
     data = load_training_data(capture, config.field.validation_share, work_dir, progress)
     original, report = train_nerfacto(
         data,
-        field,
+        field_kind,
         config.nerfstudio,
         device=device,
         seed=config.seed,
@@ -164,84 +172,86 @@ def _train_field(
     return room, {**report, **baked}
 
 
-def synthesis_stage(build: BuildContext, room: VoxelField) -> Views:
+def synthesis_stage(context: BuildContext, voxel_field: VoxelField) -> Views:
     """Render synthetic views around the walk."""
-    config = build.config.synthesis
+    config = context.config.synthesis
     views = synthesize_views(
-        room,
-        build.walk.training_poses,
-        build.walk.camera.shrunk_to(config.width),
+        voxel_field,
+        context.mapping_data.training_poses,
+        context.mapping_data.camera.downscaled_to(config.width),
         config,
-        seed=build.config.seed,
-        work_dir=build.writer.work_dir / 'views',
-        progress=build.progress,
+        seed=context.config.seed,
+        work_dir=context.writer.work_dir / 'views',
+        progress=context.progress,
     )
-    build.writer.mark('synthesis')
+    context.writer.finish_stage('synthesis')
     return views
 
 
-def atlas_stage(build: BuildContext, room: VoxelField, views: Views) -> tuple[Atlas, Surface]:
+def atlas_stage(
+    context: BuildContext, voxel_field: VoxelField, views: Views
+) -> tuple[Atlas, Surface]:
     """Find landmarks in renders, and move them to where the walk's pictures see them."""
-    writer, walk, config = build.writer, build.walk, build.config.atlas
+    writer, walk, config = context.writer, context.mapping_data, context.config.atlas
     paths = writer.path('atlas.safetensors'), writer.path('surface.safetensors')
-    if not writer.done('atlas'):
+    if not writer.is_done('atlas'):
         possible = np.concatenate([walk.training_poses, views.map_from_camera])
         chosen = possible[select_farthest_poses(possible, config.views)]
-        camera = walk.camera.shrunk_to(config.size)
+        camera = walk.camera.downscaled_to(config.size)
         rendered = []
         for done, pose in enumerate(chosen, start=1):
-            rendered.append((room.render(pose[None], camera)[0], pose))
-            build.progress(Progress('atlas', done, len(chosen)))
+            rendered.append((voxel_field.render(pose[None], camera)[0], pose))
+            context.progress(Progress('atlas', done, len(chosen)))
         training = np.flatnonzero(~walk.held_out)
         atlas = build_atlas(rendered, camera)
-        refine_landmarks(atlas, walk.pictures, training, build.progress).save(paths[0])
+        refine_landmarks(atlas, walk.training_capture, training, context.progress).save(paths[0])
         build_surface(rendered, camera).save(paths[1])
-        writer.mark('atlas')
+        writer.finish_stage('atlas')
     return Atlas.load(paths[0]), Surface.load(paths[1])
 
 
-def regressor_stage(build: BuildContext, room: VoxelField, views: Views) -> PoseRegressor:
+def regressor_stage(context: BuildContext, voxel_field: VoxelField, views: Views) -> PoseRegressor:
     """Learn poses from synthetic views and the walk's pictures."""
-    path = build.writer.path('regressor.safetensors')
-    if not build.writer.done('regressor'):
-        camera = build.walk.camera.shrunk_to(build.config.synthesis.width)
-        held_out = build.walk.held_out
-        pictures = views_from_frames(build.walk.pictures, camera, room)
+    path = context.writer.path('regressor.safetensors')
+    if not context.writer.is_done('regressor'):
+        camera = context.mapping_data.camera.downscaled_to(context.config.synthesis.width)
+        held_out = context.mapping_data.held_out
+        pictures = views_from_frames(context.mapping_data.training_capture, camera, voxel_field)
         regressor = train_regressor(
             views,
-            pictures.part(~held_out),
-            pictures.part(held_out),
+            pictures.subset(~held_out),
+            pictures.subset(held_out),
             camera,
-            build.config.regressor,
-            device=build.device,
-            seed=build.config.seed,
-            progress=build.progress,
+            context.config.regressor,
+            device=context.device,
+            seed=context.config.seed,
+            progress=context.progress,
         )
         regressor.save(path)
-        build.writer.mark('regressor')
-    return PoseRegressor.load(path, build.device)
+        context.writer.finish_stage('regressor')
+    return PoseRegressor.load(path, context.device)
 
 
 def calibration_stage(
-    build: BuildContext, atlas: Atlas, surface: Surface, regressor: PoseRegressor
+    context: BuildContext, atlas: Atlas, surface: Surface, regressor: PoseRegressor
 ) -> tuple[Calibration, dict[str, Any]]:
     """
     Localize held-out pictures, easy and hard, and learn from the errors that they show.
 
     Without real pictures nothing is learned: renders are too much like the map.
     """
-    real = build.walk.real
+    real = context.mapping_data.camera_capture
     if real is None:
         return Calibration(), {'calibration_poses': 0, 'calibration_right': 0}
     localizer = Localizer(
         atlas,
         surface,
         regressor,
-        build.walk.poses[:, :3, 3],
+        context.mapping_data.mapping_poses[:, :3, 3],
         IDENTITY_CALIBRATION,
         PERMISSIVE_GATE,
     )
-    held_out = np.flatnonzero(build.walk.held_out)
+    held_out = np.flatnonzero(context.mapping_data.held_out)
     chosen = held_out[evenly_spaced_indices(len(held_out), MAX_CALIBRATION_FRAMES)]
 
     def shots() -> Iterator[PosedImage]:
@@ -249,8 +259,8 @@ def calibration_stage(
             frame = real.frame(int(index))
             yield from corrupted_variants(
                 PosedImage(frame.rgb, frame.camera, frame.map_from_camera),
-                build.config.seed + int(index),
+                context.config.seed + int(index),
             )
-            build.progress(Progress('calibration', done, len(chosen)))
+            context.progress(Progress('calibration', done, len(chosen)))
 
     return fit_calibration(collect_samples(localizer, shots()))

@@ -18,7 +18,7 @@ RENDERINGS_ONLY_WARNING = (
 """Of the map of a run of nerfstudio without a bag."""
 
 
-def field_warnings(report: dict[str, Any], config: BuildConfig, field: str) -> list[str]:
+def field_warnings(report: dict[str, Any], config: BuildConfig, field_kind: str) -> list[str]:
     """
     Return sentences about a field that is worse than a map should rest on.
 
@@ -28,7 +28,7 @@ def field_warnings(report: dict[str, Any], config: BuildConfig, field: str) -> l
         'voxel': 'walk slower, in better light, or check the poses and the depth',
         'nerfacto': 'train longer (nerfstudio.steps), on a GPU, or record depth',
         'depth-nerfacto': 'train longer (nerfstudio.steps), on a GPU, or check the depth',
-    }.get(field, 'train the run longer, or on more pictures')
+    }.get(field_kind, 'train the run longer, or on more pictures')
     found = []
     pictures, renders = report.get('psnr_db'), report.get('baked_alike_db')
     reached = renders if pictures is None else pictures
@@ -58,9 +58,9 @@ def atlas_warnings(atlas: Atlas) -> list[str]:
     ]
 
 
-def calibration_warnings(walk: MappingData, metrics: dict[str, Any]) -> list[str]:
+def calibration_warnings(mapping_data: MappingData, metrics: dict[str, Any]) -> list[str]:
     """Return a sentence about a map that could not learn how good its answers are."""
-    if walk.real is None:
+    if mapping_data.camera_capture is None:
         return [RENDERINGS_ONLY_WARNING]
     if metrics['calibration_right'] >= MIN_CORRECT_POSES:
         return []

@@ -68,22 +68,22 @@ class CalibrationSamples(NamedTuple):
     """(N, 6) [m] and [rad], see `error_vectors`; NaN where no pose is right."""
     covariances: FloatArray
     """(N, 6, 6) as the matches give them."""
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
     """(N,) within `CORRECT_WITHIN_M` and `CORRECT_WITHIN_DEG` of the truth."""
 
 
-def collect_samples(localizer: Localizer, shots: Iterable[PosedImage]) -> CalibrationSamples:
+def collect_samples(localizer: Localizer, images: Iterable[PosedImage]) -> CalibrationSamples:
     """Localize shots and keep what was refined; the localizer is `PERMISSIVE_GATE` and `IDENTITY_CALIBRATION`."""
     rows, errors, covariances = [], [], []
-    for shot in shots:
+    for shot in images:
         told = localizer.localize(shot.rgb, shot.camera).diagnostics
-        if told.refined is None or 'similarity' not in told.scores:
+        if told.refined_pose is None or 'similarity' not in told.scores:
             continue
         seen = gate_features(told.scores)
         if not np.isfinite(seen).all():  # where the map is blank there is no similarity
             continue
         known = np.isfinite(shot.map_from_camera).all()
-        pair = told.refined[None], shot.map_from_camera[None]
+        pair = told.refined_pose[None], shot.map_from_camera[None]
         rows.append(seen)
         errors.append(error_vectors(*pair)[0] if known else np.full(6, np.nan))
         covariances.append(told.refined_covariance)
@@ -98,26 +98,26 @@ def collect_samples(localizer: Localizer, shots: Iterable[PosedImage]) -> Calibr
     )
 
 
-def corrupted_variants(shot: PosedImage, seed: int) -> list[PosedImage]:
+def corrupted_variants(image: PosedImage, seed: int) -> list[PosedImage]:
     """Return a shot as it is, made hard in several ways, and in a mirror."""
     rng = np.random.default_rng(seed)
     return [
-        shot,
-        *(corrupt_randomly(shot, rng) for _ in range(VARIANTS_PER_FRAME)),
-        make_mirror_negative(shot),
+        image,
+        *(corrupt_randomly(image, rng) for _ in range(VARIANTS_PER_FRAME)),
+        make_mirror_negative(image),
     ]
 
 
-def fit_calibration(poses: CalibrationSamples) -> tuple[Calibration, dict[str, Any]]:
+def fit_calibration(samples: CalibrationSamples) -> tuple[Calibration, dict[str, Any]]:
     """Fit a calibration to the poses of one map, and tell what it rests on."""
-    right = poses.right
+    right = samples.correct
     found = {'calibration_poses': len(right), 'calibration_right': int(right.sum())}
     if found['calibration_right'] < MIN_CORRECT_POSES:
         return Calibration(), found
-    bias, weights = fit_gate(poses.features, right)
+    bias, weights = fit_gate(samples.features, right)
     # Hard pictures count in full: a robot sees the room from elsewhere than the walk did, where
     # errors are larger beside what the matches say than on held-out frames as they are.
-    scale = fit_covariance_scale(poses.errors[right], poses.covariances[right])
+    scale = fit_covariance_scale(samples.errors[right], samples.covariances[right])
     return Calibration(scale, gate_bias=bias, gate_weights=weights), found
 
 
@@ -148,7 +148,7 @@ def fit_covariance_scale(errors: FloatArray, covariances: FloatArray) -> float:
 
 
 def fit_gate(
-    rows: FloatArray, right: NDArray[np.bool_], trust: float = PRIOR_STRENGTH
+    rows: FloatArray, correct: NDArray[np.bool_], prior_strength: float = PRIOR_STRENGTH
 ) -> tuple[float, tuple[float, ...]]:
     """
     Fit bias and weights of the log odds by logistic regression with a Gaussian prior.
@@ -157,22 +157,22 @@ def fit_gate(
     ----------
     rows : (N, F) array
         Features of the gate.
-    right : (N,) array
+    correct : (N,) array
         Whether the pose was.
-    trust : float
+    prior_strength : float
         Of the prior, which has its mean at the weights of other rooms.
     """
     centre, spread = np.array(FEATURE_STATS).T
     start = np.array([BIAS + np.array(WEIGHTS) @ centre, *(np.array(WEIGHTS) * spread)])
     design = np.column_stack([np.ones(len(rows)), (rows - centre) / spread])
-    sign = np.where(right, 1.0, -1.0)
+    sign = np.where(correct, 1.0, -1.0)
 
     def cost(log_odds_of: FloatArray) -> tuple[float, FloatArray]:
         margin = sign * (design @ log_odds_of)
         off = log_odds_of - start
         slope = -(sign / (1 + np.exp(np.clip(margin, -500, 500)))) @ design
-        value = np.logaddexp(0, -margin).sum() + 0.5 * trust / 4 * off @ off
-        return float(value), slope + trust / 4 * off
+        value = np.logaddexp(0, -margin).sum() + 0.5 * prior_strength / 4 * off @ off
+        return float(value), slope + prior_strength / 4 * off
 
     best = minimize(cost, start, jac=True, method='L-BFGS-B').x
     weights = best[1:] / spread

@@ -68,11 +68,11 @@ def refine_landmarks(
         pose = frame.map_from_camera
         query = make_query(frame.rgb, frame.camera, SIZE_PX, detector)
         camera = query.camera
-        visible = atlas.visible(pose, camera, len(atlas))
+        visible = atlas.visible_indices(pose, camera, len(atlas))
         landmarks = CandidateLandmarks(
             atlas.origin_m + atlas.points[visible], atlas.descriptors[visible]
         )
-        pairs = match_guided(query, landmarks, pose, query.px(SEARCH_RADIUS_PX))
+        pairs = match_guided(query, landmarks, pose, query.scaled_px(SEARCH_RADIUS_PX))
         pixels = query.keypoints.pixels[pairs[:, 0]]
         where = (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
         accuracy = KEYPOINT_STD * max(camera.width, camera.height) / camera.fx
@@ -91,11 +91,11 @@ def refine_landmarks(
 
 def optimize_structure(
     points: FloatArray,
-    seen: NDArray[np.integer],
-    where: FloatArray,
+    point_indices: NDArray[np.integer],
+    normalized_pixels: FloatArray,
     accuracy: FloatArray,
     map_from_camera: FloatArray,
-    prior_m: float = PRIOR_STD_M,
+    prior_std_m: float = PRIOR_STD_M,
 ) -> FloatArray:
     """
     Move points to where cameras of known pose see them: Gauss-Newton with a Cauchy loss.
@@ -103,13 +103,13 @@ def optimize_structure(
     Parameters
     ----------
     points : (L, 3) array
-        Where they are thought to be [m], each axis to within ``prior_m``.
-    seen : (N,) array
+        Where they are thought to be [m], each axis to within ``prior_std_m``.
+    point_indices : (N,) array
         Which point each of N observations is of.
-    where : (N, 2) array
+    normalized_pixels : (N, 2) array
         Where it was seen: x / z and y / z in the axes of the camera.
     accuracy : (N,) array
-        Of ``where``.
+        Of ``normalized_pixels``.
     map_from_camera : (N, 4, 4) array
         Where the cameras were.
 
@@ -118,24 +118,27 @@ def optimize_structure(
     (L, 3) array
         [m].
     """
-    sightings = np.bincount(seen, minlength=len(points))[seen]
+    sightings = np.bincount(point_indices, minlength=len(points))[point_indices]
     accuracy = accuracy * np.sqrt(np.maximum(1.0, sightings / MAX_EFFECTIVE_OBSERVATIONS))
     rotation, centre = map_from_camera[:, :3, :3], map_from_camera[:, :3, 3]
     moved = points.copy()
     for _ in range(ITERATIONS):
-        local = np.einsum('nij,ni->nj', rotation, moved[seen] - centre)
+        local = np.einsum('nij,ni->nj', rotation, moved[point_indices] - centre)
         x, y, z = local[:, 0], local[:, 1], np.maximum(local[:, 2], 1e-3)
-        residual = (np.column_stack([x / z, y / z]) - where) / accuracy[:, None]
+        residual = (np.column_stack([x / z, y / z]) - normalized_pixels) / accuracy[:, None]
         weight = 1 / (1 + (residual**2).sum(1))
-        by_local = np.zeros((len(seen), 2, 3))
+        by_local = np.zeros((len(point_indices), 2, 3))
         by_local[:, 0, 0] = by_local[:, 1, 1] = 1 / z
         by_local[:, 0, 2], by_local[:, 1, 2] = -x / z**2, -y / z**2
         by_local /= accuracy[:, None, None]
         jacobian = by_local @ np.swapaxes(rotation, 1, 2)
         transposed = np.swapaxes(jacobian, 1, 2) * weight[:, None, None]
-        normal = _sum_by_group(seen, transposed @ jacobian, len(points)) + np.eye(3) / prior_m**2
-        gradient = _sum_by_group(seen, transposed @ residual[..., None], len(points))
-        gradient += (moved - points)[..., None] / prior_m**2
+        normal = (
+            _sum_by_group(point_indices, transposed @ jacobian, len(points))
+            + np.eye(3) / prior_std_m**2
+        )
+        gradient = _sum_by_group(point_indices, transposed @ residual[..., None], len(points))
+        gradient += (moved - points)[..., None] / prior_std_m**2
         moved -= np.linalg.solve(normal, gradient)[..., 0]
     return moved
 

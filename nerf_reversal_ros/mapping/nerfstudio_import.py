@@ -97,7 +97,7 @@ def load_run_and_positions(
 def mapping_data_from_run(
     run: 'NerfstudioRun',
     bag: Path | None,
-    known: tuple[Sim3Alignment, PoseConvention] | None,
+    known_alignment: tuple[Sim3Alignment, PoseConvention] | None,
     config: BuildConfig,
     *,
     device: torch.device,
@@ -114,7 +114,7 @@ def mapping_data_from_run(
     bag : Path, optional
         A walk in the same room, with poses in metres: its pictures are found in the renders, and
         are what later stages learn from. It needs no depth if its pose convention is told.
-    known : tuple, optional
+    known_alignment : tuple, optional
         Instead of a bag: what `align_to_positions` tells.
     work_dir : Path
         For renders and bag; what a killed build left is used.
@@ -134,7 +134,7 @@ def mapping_data_from_run(
     real = None if bag is None else open_capture(bag, config.capture, progress=progress)
     views, size = baking_budget(config.nerfstudio, device)
     chosen = evenly_spaced_indices(len(run.names), views)
-    poses, camera = run.world_from_camera[chosen], run.camera.shrunk_to(size)
+    poses, camera = run.world_from_camera[chosen], run.camera.downscaled_to(size)
     # In the run's own units: metres are not known before the renders are.
     rgb, depth = render_views(
         run.field(np.eye(4)),
@@ -149,8 +149,8 @@ def mapping_data_from_run(
         learned = np.flatnonzero(~held_out_mask(len(real), share))
         aligned = align_to_capture(real, learned, rgb, depth, poses, camera, progress)
         convention = real.convention
-    elif known is not None:
-        aligned, convention = known
+    elif known_alignment is not None:
+        aligned, convention = known_alignment
     else:
         unit = guess_unit_m(depth, config.capture.max_depth_m)
         if_so = METRIC_SCALE_HINT if unit < 1.0 else ''
@@ -175,9 +175,12 @@ def mapping_data_from_run(
         convention=PoseConvention('optical', np.eye(4), 'the map itself'),
     )
     metrics = {'run_scale': scale, 'run_cameras': float(len(run.names))}
-    if aligned.used:
-        metrics |= {'aligned': float(aligned.used), 'alignment_error_m': aligned.error_m}
-        metrics['positions_left_out'] = float(aligned.left_out)
+    if aligned.correspondence_count:
+        metrics |= {
+            'aligned': float(aligned.correspondence_count),
+            'alignment_error_m': aligned.error_m,
+        }
+        metrics['positions_left_out'] = float(aligned.skipped_count)
     if real is not None:
         held_out = real.map_from_camera[held_out_mask(len(real), share)]
         cameras = transform_poses(aligned.map_from_world, run.world_from_camera)
@@ -271,7 +274,7 @@ def _align_to_gravity(
 def align_to_positions(
     path: Path,
     run: 'NerfstudioRun',
-    judged_names: Callable[[], set[str]],
+    eval_image_names: Callable[[], set[str]],
     progress: ProgressCallback,
 ) -> tuple[Sim3Alignment, PoseConvention]:
     """
@@ -282,7 +285,7 @@ def align_to_positions(
     """
     known = read_known_positions(path)
     others = sorted(set(known) - set(run.names))
-    judged = judged_names() if others else set()
+    judged = eval_image_names() if others else set()
     strange = [name for name in others if name not in judged]
     if strange:
         more = (
@@ -309,4 +312,4 @@ def align_to_positions(
     aligned = fit_sim3_to_points(there, run.world_from_camera[rows, :3, 3])
     told = f'known positions of {path.name}'
     convention = PoseConvention('optical', np.eye(4), told, of_bag=False)
-    return aligned._replace(left_out=len(others)), convention
+    return aligned._replace(skipped_count=len(others)), convention

@@ -113,7 +113,7 @@ def build_map(
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         if writer.note:
             progress(Progress('capture', 0, 1, writer.note))
-        with writer.timed('capture'):
+        with writer.time_stage('capture'):
             if run is None:
                 assert bag is not None
                 walk, itself = _mapping_data_from_bag(bag, config, progress), None
@@ -130,29 +130,29 @@ def build_map(
             _report_warnings(walk.warnings, 'capture', progress)
             _validate_early(walk, config)
         build = BuildContext(writer, walk, config, where, progress)
-        with writer.timed('field'):
+        with writer.time_stage('field'):
             kind = field if run is None else 'voxel'
             room, field_report = field_stage(build, kind, itself)
         del run, itself  # later stages need all the memory that there is
         free_memory()
         weak = field_warnings(field_report, config, field)
         _report_warnings(weak, 'field', progress)
-        with writer.timed('synthesis'):
+        with writer.time_stage('synthesis'):
             views = synthesis_stage(build, room)
-        with writer.timed('atlas'):
+        with writer.time_stage('atlas'):
             atlas, surface = atlas_stage(build, room, views)
         sparse = atlas_warnings(atlas)
         _report_warnings(sparse, 'atlas', progress)
-        with writer.timed('regressor'):
+        with writer.time_stage('regressor'):
             regressor = regressor_stage(build, room, views)
-        with writer.timed('calibration'):
+        with writer.time_stage('calibration'):
             calibration, metrics = calibration_stage(build, atlas, surface, regressor)
         blind = calibration_warnings(walk, metrics)
         _report_warnings(blind, 'calibration', progress)
-        np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walk.poses)
+        np.savez_compressed(writer.path('walked_poses.npz'), map_from_camera=walk.mapping_poses)
         training = {
             'field': {key: field_report[key] for key in ('step', 'loss')},
-            'synthesis': {'kept': len(views), 'rejected': views.rejected},
+            'synthesis': {'kept': len(views), 'rejected': views.rejection_counts},
             **_regressor_curves(regressor.report, config.regressor),
         }
         writer.path('training.json').write_text(json.dumps(training), encoding='utf-8')
@@ -174,7 +174,7 @@ def build_map(
                 'capture_camera': walk.camera.as_dict(),
                 'convention': walk.convention.as_dict(),
                 corrected: field_report['depth_correction'],
-                'capture': {'source': source, 'counts': walk.pictures.counts},
+                'capture': {'source': source, 'counts': walk.training_capture.counts},
                 'calibration': calibration.as_dict(),
                 'warnings': walk.warnings + weak + sparse + blind,
                 'metrics': {
@@ -263,7 +263,7 @@ def _mapping_data_from_bag(
 def _validate_early(walk: MappingData, config: BuildConfig) -> None:
     """Find out now what the regressor's stage would be refused for."""
     views = config.synthesis.views + int(np.sum(~walk.held_out))
-    camera = walk.camera.shrunk_to(config.synthesis.width)
+    camera = walk.camera.downscaled_to(config.synthesis.width)
     values = 3 * camera.width * camera.height
     check_component_count(config.regressor.components, views, values)
 

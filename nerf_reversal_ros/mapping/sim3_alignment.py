@@ -43,11 +43,11 @@ class Sim3Alignment(NamedTuple):
 
     map_from_world: FloatArray
     """(4, 4) similarity."""
-    used: int
+    correspondence_count: int
     """Poses or points that it was fitted to."""
     error_m: float
     """Median distance that is left between them."""
-    left_out: int = 0
+    skipped_count: int = 0
     """Known positions that it was not fitted to."""
 
 

@@ -66,7 +66,7 @@ class Map:
         return PoseConvention.from_dict(self.manifest['convention'])
 
     @property
-    def map_from_camera_walked(self) -> FloatArray:
+    def mapping_poses(self) -> FloatArray:
         """(N, 4, 4) poses of the pictures that the map was built from; MapError if damaged."""
         file = self.file('walked_poses.npz')
         try:
@@ -82,12 +82,12 @@ class Map:
         return poses
 
     def query_config(
-        self, given: Mapping[str, Any], over: Mapping[str, Mapping[str, Any]] | None = None
+        self, user: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]] | None = None
     ) -> QueryConfig:
         """
         Return settings for bags that are localized.
 
-        They are those of ``over``; else those given; else, for reading a bag, those of the bag
+        They are those of ``overrides``; else those given; else, for reading a bag, those of the bag
         that the map was built from; else the defaults.
 
         Raises
@@ -95,7 +95,7 @@ class Map:
         ConfigError, MapError
             If those given, or those of the map, are not known here.
         """
-        config_from_dict(QueryConfig, given)  # what is wrong with these is told before the map's
+        config_from_dict(QueryConfig, user)  # what is wrong with these is told before the map's
         built = self.manifest.get('built', {}).get('config', {}).get('capture', {})
         try:
             config_from_dict(QueryConfig, {'capture': built})
@@ -104,7 +104,7 @@ class Map:
         return config_from_dict(
             QueryConfig,
             {
-                part: {**below, **(given.get(part) or {}), **(over or {}).get(part, {})}
+                part: {**below, **(user.get(part) or {}), **(overrides or {}).get(part, {})}
                 for part, below in (('capture', built), ('localizer', {}))
             },
         )
@@ -236,15 +236,15 @@ class MapWriter:
         self, map_dir: Path, fingerprint: dict[str, Any], *, overwrite: bool = False
     ) -> None:
         self.map_dir = Path(os.path.abspath(map_dir))
-        self._staging = _staging_dir(self.map_dir)
+        self._staging_dir = _staging_dir(self.map_dir)
         self._overwrite = overwrite
         asked = json.loads(json.dumps(fingerprint))
         self._state: dict[str, Any] = {'fingerprint': asked, 'stages': {}, 'seconds': {}}
-        self.resumed, self.note = False, ''
-        self.work_dir = self._staging / _WORK
+        self.is_resumed, self.note = False, ''
+        self.work_dir = self._staging_dir / _WORK
         try:
             _check_target(self.map_dir, overwrite)
-            self._lock = _acquire_lock(self._staging)
+            self._lock = _acquire_lock(self._staging_dir)
         except OSError as error:
             raise self._failure(error) from error
         try:
@@ -258,11 +258,11 @@ class MapWriter:
     def _start(self) -> None:
         old = self._read_state()
         if old is not None and old['fingerprint'] == self._state['fingerprint']:
-            self._state, self.resumed = old, True
+            self._state, self.is_resumed = old, True
             stages = ', '.join(old['stages']) or 'none'
             self.note = f'resuming an unfinished build (finished stages: {stages})'
         else:
-            leftovers = [item for item in self._staging.iterdir() if item.name != _LOCK]
+            leftovers = [item for item in self._staging_dir.iterdir() if item.name != _LOCK]
             if leftovers:
                 self.note = (
                     'starting afresh: the unfinished build was of another bag or run, other'
@@ -277,25 +277,25 @@ class MapWriter:
         """Return where to write the map's file ``name`` (its folder exists)."""
         if not _FILE_NAME_PATTERN.fullmatch(name) or name == MANIFEST:
             raise ValueError(f'{name!r} cannot be a file of a map')
-        file = self._staging / name
+        file = self._staging_dir / name
         file.parent.mkdir(parents=True, exist_ok=True)
         return file
 
-    def done(self, stage: str) -> bool:
+    def is_done(self, stage: str) -> bool:
         """Tell whether this build, or the one it resumes, finished a stage."""
         return stage in self._state['stages']
 
-    def info(self, stage: str) -> dict[str, Any]:
+    def stage_info(self, stage: str) -> dict[str, Any]:
         """Return what `mark` was given for a finished stage."""
         return dict(self._state['stages'][stage])
 
-    def mark(self, stage: str, info: dict[str, Any] | None = None) -> None:
+    def finish_stage(self, stage: str, info: dict[str, Any] | None = None) -> None:
         """Record that a stage is finished, with what later stages need to know of it (JSON)."""
         self._state['stages'][stage] = json.loads(json.dumps(info or {}))
         self._write_state()
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
+    def time_stage(self, stage: str) -> Iterator[None]:
         """
         Add the time of the block to what the stage took in this build and those it resumes.
 
@@ -322,21 +322,21 @@ class MapWriter:
         """
         try:
             files = {
-                file.relative_to(self._staging).as_posix(): {
+                file.relative_to(self._staging_dir).as_posix(): {
                     'bytes': file.stat().st_size,
                     'sha256': sha256(file),
                 }
-                for file in _map_files(self._staging)
+                for file in _map_files(self._staging_dir)
                 if file.name != MANIFEST
             }
             complete = {'format_version': FORMAT_VERSION, **manifest, 'files': files}
             text = json.dumps(complete, indent=1, allow_nan=False)
-            (self._staging / MANIFEST).write_text(text + '\n', encoding='utf-8')
-            for path in (*_map_files(self._staging), self._staging):
+            (self._staging_dir / MANIFEST).write_text(text + '\n', encoding='utf-8')
+            for path in (*_map_files(self._staging_dir), self._staging_dir):
                 fsync(path)
             _check_target(self.map_dir, self._overwrite)
             remove(self.work_dir)
-            _publish(self._staging, self.map_dir)
+            _publish(self._staging_dir, self.map_dir)
             for name in (_STATE, _LOCK):
                 (self.map_dir / name).unlink()
             fsync(self.map_dir.parent)
@@ -356,19 +356,19 @@ class MapWriter:
 
     def _remove_if_empty(self) -> None:
         """Remove the staging folder while it is ours and there is nothing in it to resume."""
-        lock = self._staging / _LOCK
+        lock = self._staging_dir / _LOCK
         if self._state['stages'] or not os.path.samestat(lock.stat(), os.fstat(self._lock)):
             return
-        items = [item for item in self._staging.rglob('*') if item.is_file()]
+        items = [item for item in self._staging_dir.rglob('*') if item.is_file()]
         if any(item.name not in (_STATE, _LOCK) for item in items):
             return
-        for item in self._staging.iterdir():
+        for item in self._staging_dir.iterdir():
             if item != lock:
                 remove(item)
         # Only the lock kept other builds out: one that comes now finds the folder empty, and its
         # own lock in it keeps the folder.
         lock.unlink()
-        self._staging.rmdir()
+        self._staging_dir.rmdir()
 
     def __enter__(self) -> 'MapWriter':
         """Hold the lock until the end of the block."""
@@ -383,7 +383,7 @@ class MapWriter:
     def _failure(self, error: BaseException) -> BuildError:
         if is_full_disk(error):
             return BuildError(
-                f'no space left for {self._staging}: free some, then the same command goes on'
+                f'no space left for {self._staging_dir}: free some, then the same command goes on'
                 ' where it stopped'
             )
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -391,7 +391,7 @@ class MapWriter:
 
     def _read_state(self) -> dict[str, Any] | None:
         try:
-            state = json.loads((self._staging / _STATE).read_text(encoding='utf-8'))
+            state = json.loads((self._staging_dir / _STATE).read_text(encoding='utf-8'))
             return {
                 'fingerprint': state['fingerprint'],
                 'stages': dict(state['stages']),
@@ -402,7 +402,7 @@ class MapWriter:
 
     def _write_state(self) -> None:
         try:
-            atomic_write_text(self._staging / _STATE, json.dumps(self._state))
+            atomic_write_text(self._staging_dir / _STATE, json.dumps(self._state))
         except OSError as error:
             raise self._failure(error) from error
 

@@ -69,7 +69,7 @@ class ClosureResult(NamedTuple):
     """By how much the last pose of the path moved."""
 
     @property
-    def agrees(self) -> bool:
+    def is_consistent(self) -> bool:
         """Whether the pose was where the graph has it: accepted, or right and nothing new."""
         return self.accepted or self.reason == 'nothing new'
 
@@ -100,7 +100,7 @@ class LoopCloser:
 
     def __init__(self, config: LoopClosureConfig) -> None:
         self.config = config
-        self.jumps = 0
+        self.time_jump_count = 0
         """How often the time of the odometry jumped back."""
         self.reset()
 
@@ -112,27 +112,29 @@ class LoopCloser:
     def reset(self) -> None:
         """Forget everything."""
         self.graph = PoseGraph(self.config)
-        self._track = OdometryBuffer()
-        self._waiting: list[PoseMeasurement] = []
+        self._odometry_buffer = OdometryBuffer()
+        self._waiting_poses: list[PoseMeasurement] = []
         self._stamps: deque[int] = deque(maxlen=MAX_STAMPS)
-        self._challengers = ConflictingPoses()
-        self._accepted_at: OdometrySample | None = None
+        self._conflicting_poses = ConflictingPoses()
+        self._last_accepted_sample: OdometrySample | None = None
 
-    def hear(self, stamp_ns: int, odom_from_base: FloatArray) -> list[ClosureResult]:
+    def add_odometry(self, stamp_ns: int, odom_from_base: FloatArray) -> list[ClosureResult]:
         """Take what the odometry said, (4, 4); return what it made of poses that waited for it."""
-        if not self._track.add(stamp_ns, odom_from_base):
-            self.jumps += 1
+        if not self._odometry_buffer.add(stamp_ns, odom_from_base):
+            self.time_jump_count += 1
             self.reset()
-            self._track.add(stamp_ns, odom_from_base)
-        last = self._track.last
+            self._odometry_buffer.add(stamp_ns, odom_from_base)
+        last = self._odometry_buffer.last
         assert last is not None
         if last.stamp_ns == stamp_ns:
             self.graph.extend(last)
-        due = [seen for seen in self._waiting if seen.stamp_ns <= last.stamp_ns]
-        self._waiting = [seen for seen in self._waiting if seen.stamp_ns > last.stamp_ns]
-        return [self._judged(seen) for seen in due]
+        due = [seen for seen in self._waiting_poses if seen.stamp_ns <= last.stamp_ns]
+        self._waiting_poses = [
+            seen for seen in self._waiting_poses if seen.stamp_ns > last.stamp_ns
+        ]
+        return [self._process_pose(seen) for seen in due]
 
-    def see(
+    def add_pose(
         self, stamp_ns: int, map_from_base: FloatArray, covariance: FloatArray
     ) -> list[ClosureResult]:
         """
@@ -159,78 +161,82 @@ class LoopCloser:
             return [ClosureResult(stamp_ns, False, 'duplicate stamp')]
         self._stamps.append(stamp_ns)
         seen = seen._replace(covariance=_clamp_covariance(covariance))
-        last = self._track.last
+        last = self._odometry_buffer.last
         if last is not None and stamp_ns <= last.stamp_ns:
-            return [self._judged(seen)]
-        self._waiting.append(seen)
-        self._waiting.sort(key=lambda waiting: waiting.stamp_ns)
-        if len(self._waiting) <= MAX_WAITING:
+            return [self._process_pose(seen)]
+        self._waiting_poses.append(seen)
+        self._waiting_poses.sort(key=lambda waiting: waiting.stamp_ns)
+        if len(self._waiting_poses) <= MAX_WAITING:
             return []
-        return [ClosureResult(self._waiting.pop(0).stamp_ns, False, 'no odometry', 'none came')]
+        return [
+            ClosureResult(self._waiting_poses.pop(0).stamp_ns, False, 'no odometry', 'none came')
+        ]
 
     @property
-    def lacking(self) -> str:
+    def waiting_reason(self) -> str:
         """What keeps the poses that wait from being judged, in words; empty if nothing does."""
-        if not self._waiting:
+        if not self._waiting_poses:
             return ''
-        last, count = self._track.last, len(self._waiting)
+        last, count = self._odometry_buffer.last, len(self._waiting_poses)
         if last is None:
             return f'no odometry came, for which poses wait ({count})'
-        ahead_s = (self._waiting[0].stamp_ns - last.stamp_ns) / 1e9
+        ahead_s = (self._waiting_poses[0].stamp_ns - last.stamp_ns) / 1e9
         if ahead_s < MAX_ODOMETRY_DELAY_S:
             return ''
         return f'the odometry is {ahead_s:.1f} s behind poses that wait for it ({count})'
 
-    def now(self) -> CorrectedPose | None:
+    def current_pose(self) -> CorrectedPose | None:
         """Return where the robot is; None before a pose was accepted."""
-        last = self._track.last
+        last = self._odometry_buffer.last
         if last is None or self.graph.map_from_odom is None:
             return None
         k = len(self.graph.keyframes) - 1
-        at = self.graph.keyframes[k].reading
-        there = self.graph.predicted(at)
+        at = self.graph.keyframes[k].odometry
+        there = self.graph.predict(at)
         assert there is not None
         known = PoseMeasurement(at.stamp_ns, there, self.graph.covariance(k))
-        here = self.graph.brought(known, at, last)
+        here = self.graph.transport(known, at, last)
         return CorrectedPose(last.stamp_ns, here.map_from_base, here.covariance)
 
-    def _judged(self, seen: PoseMeasurement) -> ClosureResult:
+    def _process_pose(self, seen: PoseMeasurement) -> ClosureResult:
         """Judge a pose whose odometry is there."""
         graph = self.graph
-        reading = self._track.at(seen.stamp_ns, self.config.odometry_tolerance_s)
+        reading = self._odometry_buffer.sample_at(seen.stamp_ns, self.config.odometry_tolerance_s)
         if reading is None:
             detail = f'none within {self.config.odometry_tolerance_s:g} s of the stamp'
             return ClosureResult(seen.stamp_ns, False, 'no odometry', detail)
-        k = graph.nearest(reading)
+        k = graph.nearest_index(reading)
         keyframe = graph.keyframes[k]
-        anchor = graph.brought(seen, reading, keyframe.reading)
-        closure = ClosureResult(seen.stamp_ns, True, keyframe_ns=keyframe.reading.stamp_ns)
+        anchor = graph.transport(seen, reading, keyframe.odometry)
+        closure = ClosureResult(seen.stamp_ns, True, keyframe_ns=keyframe.odometry.stamp_ns)
         if graph.map_from_odom is not None:
-            closure = self._compared(closure, k, anchor, reading)
+            closure = self._compare_with_graph(closure, k, anchor, reading)
         if closure.chi2 > closure.chi2_limit:
             sighting = PoseObservation(seen.map_from_base, seen.covariance, reading)
-            if not self._challengers.add(sighting, self.config):
+            if not self._conflicting_poses.add(sighting, self.config):
                 return closure._replace(
-                    accepted=False, reason='contradicts', detail=self._told(closure)
+                    accepted=False, reason='contradicts', detail=self._format_detail(closure)
                 )
             closure = closure._replace(reanchored=True)
-        elif keyframe.anchor is not None and not _is_more_certain(anchor, keyframe.anchor):
-            self._challengers.forget()
+        elif keyframe.measurement is not None and not _is_more_certain(
+            anchor, keyframe.measurement
+        ):
+            self._conflicting_poses.reset()
             return closure._replace(accepted=False, reason='nothing new')
         before = graph.keyframes[-1].map_from_base
         if closure.reanchored:
-            self._replace_anchors()
+            self._replace_measurements()
         else:
-            graph.anchor(k, anchor)
-        self._challengers.forget()
-        self._accepted_at = reading
+            graph.add_measurement(k, anchor)
+        self._conflicting_poses.reset()
+        self._last_accepted_sample = reading
         after = graph.keyframes[-1].map_from_base
         if before is None or after is None:
             return closure
         correction_m, correction_deg = pose_distance(before, after)
         return closure._replace(correction_m=correction_m, correction_deg=correction_deg)
 
-    def _compared(
+    def _compare_with_graph(
         self, closure: ClosureResult, k: int, anchor: PoseMeasurement, reading: OdometrySample
     ) -> ClosureResult:
         """Compare a pose, brought to keyframe ``k``, with the graph's."""
@@ -240,8 +246,8 @@ class LoopCloser:
         off = np.concatenate([anchor.map_from_base[:3, 3] - expected[:3, 3], turn])
         covariance = self.graph.covariance(k) + anchor.covariance
         travelled_m = 0.0
-        if self._accepted_at is not None:
-            travelled_m = abs(reading.travelled_m - self._accepted_at.travelled_m)
+        if self._last_accepted_sample is not None:
+            travelled_m = abs(reading.path_length_m - self._last_accepted_sample.path_length_m)
         return closure._replace(
             residual_m=float(np.linalg.norm(off[:3])),
             residual_deg=float(np.degrees(np.linalg.norm(turn))),
@@ -250,15 +256,15 @@ class LoopCloser:
             travelled_m=travelled_m,
         )
 
-    def _told(self, closure: ClosureResult) -> str:
+    def _format_detail(self, closure: ClosureResult) -> str:
         return (
             f'{closure.residual_m:.2f} m and {closure.residual_deg:.1f} deg from the path'
             f' (chi2 {closure.chi2:.0f}, allowed {closure.chi2_limit:.0f});'
-            f' {len(self._challengers)} of {self.config.odometry_witnesses} poses that would'
+            f' {len(self._conflicting_poses)} of {self.config.odometry_witnesses} poses that would'
             ' replace those before'
         )
 
-    def _replace_anchors(self) -> None:
+    def _replace_measurements(self) -> None:
         """
         Believe the challengers.
 
@@ -266,12 +272,14 @@ class LoopCloser:
         corrected by them. Else it was right then, and the odometry does not lead from there.
         """
         graph, anchors = self.graph, {}
-        for map_from_base, covariance, reading in self._challengers.agreeing:
-            k = graph.nearest(reading)
+        for map_from_base, covariance, reading in self._conflicting_poses.consistent_poses:
+            k = graph.nearest_index(reading)
             seen = PoseMeasurement(reading.stamp_ns, map_from_base, covariance)
-            anchors[k] = graph.brought(seen, reading, graph.keyframes[k].reading)
-        false_start = not graph.settled and len(graph.anchored) < len(self._challengers)
-        graph.start_again(anchors, 0 if false_start else min(anchors))
+            anchors[k] = graph.transport(seen, reading, graph.keyframes[k].odometry)
+        false_start = not graph.has_prior and len(graph.measurement_indices) < len(
+            self._conflicting_poses
+        )
+        graph.reinitialize(anchors, 0 if false_start else min(anchors))
 
 
 def _is_more_certain(new: PoseMeasurement, old: PoseMeasurement) -> bool:

@@ -81,11 +81,11 @@ class MapFromOdomFilter:
     """Follows the poses of a robot whose odometry is known."""
 
     def __init__(self) -> None:
-        self.present: FloatArray | None = None
+        self.current: FloatArray | None = None
         """``map_from_odom`` (4, 4), or None before the first pose."""
-        self._jumps: list[_JumpCandidate] = []
+        self._jump_candidates: list[_JumpCandidate] = []
 
-    def follow(
+    def update(
         self,
         stamp_ns: int,
         map_from_base: FloatArray,
@@ -104,28 +104,28 @@ class MapFromOdomFilter:
                 _project_to_plane(odom_from_base),
             )
         new = map_from_base @ inverse(odom_from_base)
-        if self.present is None:
-            self.present = new
-        elif not _is_jump(self.present, new, odom_from_base, config):
-            self._jumps.clear()
-            self.present = _interpolate(self.present, new, odom_from_base, config.tf_smoothing)
+        if self.current is None:
+            self.current = new
+        elif not _is_jump(self.current, new, odom_from_base, config):
+            self._jump_candidates.clear()
+            self.current = _interpolate(self.current, new, odom_from_base, config.tf_smoothing)
         else:
             jump = _JumpCandidate(stamp_ns, new, odom_from_base)
-            if self._jumps and _is_jump(
-                self._jumps[-1].map_from_odom, new, odom_from_base, config
+            if self._jump_candidates and _is_jump(
+                self._jump_candidates[-1].map_from_odom, new, odom_from_base, config
             ):
-                self._jumps.clear()
-            if not self._jumps or _is_independent(self._jumps[-1], jump):
-                self._jumps.append(jump)
-            if len(self._jumps) >= config.tf_jump_poses:
-                self._jumps.clear()
-                self.present = new
-        return self.present
+                self._jump_candidates.clear()
+            if not self._jump_candidates or _is_independent(self._jump_candidates[-1], jump):
+                self._jump_candidates.append(jump)
+            if len(self._jump_candidates) >= config.tf_jump_poses:
+                self._jump_candidates.clear()
+                self.current = new
+        return self.current
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Know nothing again."""
-        self.present = None
-        self._jumps.clear()
+        self.current = None
+        self._jump_candidates.clear()
 
 
 def _is_independent(old: _JumpCandidate, new: _JumpCandidate) -> bool:

@@ -55,9 +55,9 @@ class OdometrySample(NamedTuple):
     stamp_ns: int
     pose: FloatArray
     """(4, 4) in the odometry's frame: of the base in a track, of the camera in a sighting."""
-    travelled_m: float
+    path_length_m: float
     """Length of the path since the track began."""
-    turned_deg: float
+    total_rotation_deg: float
     """Sum of all turns since the track began."""
 
 
@@ -65,41 +65,43 @@ class OdometryBuffer:
     """The odometry of the last seconds."""
 
     def __init__(self) -> None:
-        self._readings: deque[OdometrySample] = deque()
-        self._corner: FloatArray | None = None  # the pose up to which the path was measured
+        self._samples: deque[OdometrySample] = deque()
+        self._last_step_pose: FloatArray | None = (
+            None  # the pose up to which the path was measured
+        )
 
     @property
     def last(self) -> OdometrySample | None:
         """The newest reading."""
-        return self._readings[-1] if self._readings else None
+        return self._samples[-1] if self._samples else None
 
     def add(self, stamp_ns: int, odom_from_base: FloatArray) -> bool:
         """Add a pose (4, 4); False if time jumped back, so that all before it was forgotten."""
         last = self.last
         jumped = last is not None and stamp_ns < last.stamp_ns - TIME_RESET_S * 1e9
-        if last is None or jumped or self._corner is None:
-            self._readings.clear()
-            self._corner, travelled_m, turned_deg = odom_from_base, 0.0, 0.0
+        if last is None or jumped or self._last_step_pose is None:
+            self._samples.clear()
+            self._last_step_pose, travelled_m, turned_deg = odom_from_base, 0.0, 0.0
         elif stamp_ns <= last.stamp_ns:
             return True  # overtaken by a newer one
         else:
             _, _, travelled_m, turned_deg = last
-            step_m, step_deg = pose_distance(self._corner, odom_from_base)
+            step_m, step_deg = pose_distance(self._last_step_pose, odom_from_base)
             if step_m >= MIN_STEP_M or step_deg >= MIN_STEP_DEG:
-                self._corner = odom_from_base
+                self._last_step_pose = odom_from_base
                 travelled_m, turned_deg = travelled_m + step_m, turned_deg + step_deg
-        self._readings.append(OdometrySample(stamp_ns, odom_from_base, travelled_m, turned_deg))
-        while self._readings[0].stamp_ns < stamp_ns - BUFFER_DURATION_S * 1e9:
-            self._readings.popleft()
+        self._samples.append(OdometrySample(stamp_ns, odom_from_base, travelled_m, turned_deg))
+        while self._samples[0].stamp_ns < stamp_ns - BUFFER_DURATION_S * 1e9:
+            self._samples.popleft()
         return not jumped
 
-    def at(self, stamp_ns: int, tolerance_s: float) -> OdometrySample | None:
+    def sample_at(self, stamp_ns: int, tolerance_s: float) -> OdometrySample | None:
         """Interpolate at a stamp, or carry on from before it; None without a message near it."""
-        if not self._readings:
+        if not self._samples:
             return None
-        stamps = [reading.stamp_ns for reading in self._readings]
+        stamps = [reading.stamp_ns for reading in self._samples]
         after = max(1, min(bisect_left(stamps, stamp_ns), len(stamps) - 1))
-        near = [self._readings[k] for k in sorted({after - 1, min(after, len(stamps) - 1)})]
+        near = [self._samples[k] for k in sorted({after - 1, min(after, len(stamps) - 1)})]
         known_ns = np.array([reading.stamp_ns for reading in near], dtype=np.int64)
         gap_ns = abs(known_ns - stamp_ns).min()
         if gap_ns == 0:
@@ -125,37 +127,37 @@ def _extrapolate(before: OdometrySample, last: OdometrySample, stamp_ns: int) ->
     return OdometrySample(
         stamp_ns,
         last.pose @ make_pose(turn, share * step[:3, 3]),
-        last.travelled_m + share * (last.travelled_m - before.travelled_m),
-        last.turned_deg + share * (last.turned_deg - before.turned_deg),
+        last.path_length_m + share * (last.path_length_m - before.path_length_m),
+        last.total_rotation_deg + share * (last.total_rotation_deg - before.total_rotation_deg),
     )
 
 
 class PoseObservation(NamedTuple):
     """A pose in the map, and what the odometry said about that time."""
 
-    map_from_camera: FloatArray
+    map_from_body: FloatArray
     """(4, 4)."""
     covariance: FloatArray
     """(6, 6) as in `PoseEstimate.covariance`."""
-    reading: OdometrySample
+    odometry: OdometrySample
 
 
 class MotionComparison(NamedTuple):
     """How well the way from one sighting to another is that of the odometry."""
 
-    off_m: float
-    off_deg: float
+    error_m: float
+    error_deg: float
     """The difference of the two ways."""
-    allowed_m: float
-    allowed_deg: float
+    max_error_m: float
+    max_error_deg: float
     """What drift and uncertainty explain."""
-    near: bool
+    is_near: bool
     """Whether the pose is right (`CORRECT_WITHIN_M`, `CORRECT_WITHIN_DEG`) if the older is, whatever the drift."""
 
     @property
-    def agrees(self) -> bool:
+    def is_consistent(self) -> bool:
         """Whether that explains the difference."""
-        return self.off_m <= self.allowed_m and self.off_deg <= self.allowed_deg
+        return self.error_m <= self.max_error_m and self.error_deg <= self.max_error_deg
 
 
 def compare_motion(
@@ -168,17 +170,17 @@ def compare_motion(
     come `SIGMAS` standard deviations of both poses, the larger for each direction; an error of
     the older orientation turns the whole way.
     """
-    way_in_odom = inverse(old.reading.pose) @ new.reading.pose
-    expected = old.map_from_camera @ way_in_odom
-    off_m, off_deg = pose_distance(expected, new.map_from_camera)
-    way = expected[:3, 3] - old.map_from_camera[:3, 3]
+    way_in_odom = inverse(old.odometry.pose) @ new.odometry.pose
+    expected = old.map_from_body @ way_in_odom
+    off_m, off_deg = pose_distance(expected, new.map_from_body)
+    way = expected[:3, 3] - old.map_from_body[:3, 3]
     covariance = new.covariance + shift_covariance(old.covariance, way)
     std_m, std_rad = (
         np.sqrt(np.linalg.eigvalsh(block)[-1])
         for block in (covariance[:3, :3], covariance[3:, 3:])
     )
-    travelled_m = abs(new.reading.travelled_m - old.reading.travelled_m)
-    turned_deg = abs(new.reading.turned_deg - old.reading.turned_deg)
+    travelled_m = abs(new.odometry.path_length_m - old.odometry.path_length_m)
+    turned_deg = abs(new.odometry.total_rotation_deg - old.odometry.total_rotation_deg)
     drift_m = config.odometry_drift_m + config.odometry_drift * travelled_m
     drift_deg = config.odometry_drift_deg + config.odometry_drift * turned_deg
     return MotionComparison(
@@ -194,15 +196,15 @@ class ConflictingPoses:
     """New poses that contradict the earlier ones; enough of them replace those."""
 
     def __init__(self) -> None:
-        self.agreeing: list[PoseObservation] = []
+        self.consistent_poses: list[PoseObservation] = []
         """Those that agree with the newest, in their order, that included."""
 
     def __len__(self) -> int:
-        return len(self.agreeing)
+        return len(self.consistent_poses)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew, as when a pose agreed with the earlier ones."""
-        self.agreeing = []
+        self.consistent_poses = []
 
     def add(self, new: PoseObservation, config: OdometryDriftConfig) -> bool:
         """
@@ -210,14 +212,16 @@ class ConflictingPoses:
 
         One that is neither of another view than the last nor a second later proves nothing more.
         """
-        agreeing = [old for old in self.agreeing if compare_motion(old, new, config).agrees]
+        agreeing = [
+            old for old in self.consistent_poses if compare_motion(old, new, config).is_consistent
+        ]
         if (
             not agreeing
             or _is_other_view(agreeing[-1], new, config)
             or _is_later(agreeing[-1], new)
         ):
             agreeing.append(new)
-        self.agreeing = agreeing
+        self.consistent_poses = agreeing
         return len(agreeing) >= config.odometry_witnesses
 
 
@@ -230,21 +234,21 @@ class OdometryCheck:
     """
 
     def __init__(self) -> None:
-        self._track = OdometryBuffer()
-        self._remembered: list[PoseObservation] = []
-        self._challengers = ConflictingPoses()
+        self._odometry_buffer = OdometryBuffer()
+        self._history: list[PoseObservation] = []
+        self._conflicting_poses = ConflictingPoses()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget the earlier poses, as when another map is used."""
-        self._remembered = []
-        self._challengers.forget()
+        self._history = []
+        self._conflicting_poses.reset()
 
-    def hear(self, stamp_ns: int, odom_from_base: FloatArray) -> None:
+    def add_odometry(self, stamp_ns: int, odom_from_base: FloatArray) -> None:
         """Take what the odometry said: the pose (4, 4) of the base at a time."""
-        if not self._track.add(stamp_ns, odom_from_base):
-            self.forget()
+        if not self._odometry_buffer.add(stamp_ns, odom_from_base):
+            self.reset()
 
-    def judge(
+    def check(
         self, outcome: Outcome, stamp_ns: int, base_from_camera: FloatArray, config: OdometryConfig
     ) -> Outcome:
         """
@@ -273,40 +277,42 @@ class OdometryCheck:
             if isinstance(outcome, PoseEstimate)
             else _low_probability_pose(outcome, config)
         )
-        reading = self._track.at(stamp_ns, config.odometry_tolerance_s)
+        reading = self._odometry_buffer.sample_at(stamp_ns, config.odometry_tolerance_s)
         if found_pose is None or reading is None:
             return outcome
         reading = reading._replace(pose=reading.pose @ base_from_camera)
         new = PoseObservation(found_pose.map_from_camera, found_pose.covariance, reading)
-        late_ns = self._remembered[-1].reading.stamp_ns - stamp_ns if self._remembered else 0
+        late_ns = self._history[-1].odometry.stamp_ns - stamp_ns if self._history else 0
         if late_ns > TIME_RESET_S * 1e9:
-            self.forget()
-        found = [compare_motion(old, new, config) for old in self._remembered]
-        agreeing = sum(comparison.agrees for comparison in found)
+            self.reset()
+        found = [compare_motion(old, new, config) for old in self._history]
+        agreeing = sum(comparison.is_consistent for comparison in found)
         agreed = 2 * agreeing > len(found) or not found
         scores = {'odometry_compared': float(len(found)), 'odometry_agreeing': float(agreeing)}
         told = found_pose.diagnostics
         told = replace(told, scores={**told.scores, **scores})
         if isinstance(outcome, Rejection):
-            witnesses = sum(comparison.agrees and comparison.near for comparison in found)
+            witnesses = sum(
+                comparison.is_consistent and comparison.is_near for comparison in found
+            )
             confirmed = agreed and witnesses >= config.odometry_witnesses
             return replace(found_pose if confirmed else outcome, diagnostics=told)
         if agreed:
-            self._challengers.forget()
-            if not found or _is_other_view(self._remembered[-1], new, config):
-                self._remembered.append(new)
-            del self._remembered[: -2 * config.odometry_witnesses]
+            self._conflicting_poses.reset()
+            if not found or _is_other_view(self._history[-1], new, config):
+                self._history.append(new)
+            del self._history[: -2 * config.odometry_witnesses]
             return replace(found_pose, diagnostics=told)
-        if self._challengers.add(new, config):
-            self._remembered = [new]
-            self._challengers.forget()
+        if self._conflicting_poses.add(new, config):
+            self._history = [new]
+            self._conflicting_poses.reset()
             return replace(found_pose, diagnostics=told)
-        worst = next(comparison for comparison in reversed(found) if not comparison.agrees)
+        worst = next(comparison for comparison in reversed(found) if not comparison.is_consistent)
         return Rejection(
             'odometry disagrees',
-            f'{worst.off_m:.2f} m and {worst.off_deg:.1f} deg from where the odometry leads from'
-            f' an earlier pose (allowed: {worst.allowed_m:.2f} m, {worst.allowed_deg:.1f} deg);'
-            f' {len(self._challengers)} of {config.odometry_witnesses} new poses that would'
+            f'{worst.error_m:.2f} m and {worst.error_deg:.1f} deg from where the odometry leads from'
+            f' an earlier pose (allowed: {worst.max_error_m:.2f} m, {worst.max_error_deg:.1f} deg);'
+            f' {len(self._conflicting_poses)} of {config.odometry_witnesses} new poses that would'
             ' replace the earlier ones',
             told,
         )
@@ -318,22 +324,22 @@ def _low_probability_pose(rejected: Rejection, config: OdometryConfig) -> PoseEs
     probability = told.scores.get('probability', 0.0)
     if (
         rejected.reason != 'too improbable'
-        or told.refined is None
+        or told.refined_pose is None
         or told.refined_covariance is None
         or not probability >= config.min_confirmed_probability
     ):
         return None
-    return PoseEstimate(told.refined, told.refined_covariance, told)
+    return PoseEstimate(told.refined_pose, told.refined_covariance, told)
 
 
 def _is_other_view(
     old: PoseObservation, new: PoseObservation, config: OdometryDriftConfig
 ) -> bool:
     """Tell whether two sightings are of different views: else the second proves nothing more."""
-    travelled_m = new.reading.travelled_m - old.reading.travelled_m
-    turned_deg = new.reading.turned_deg - old.reading.turned_deg
+    travelled_m = new.odometry.path_length_m - old.odometry.path_length_m
+    turned_deg = new.odometry.total_rotation_deg - old.odometry.total_rotation_deg
     return travelled_m >= config.odometry_drift_m or turned_deg >= config.odometry_drift_deg
 
 
 def _is_later(old: PoseObservation, new: PoseObservation) -> bool:
-    return new.reading.stamp_ns - old.reading.stamp_ns >= MIN_INDEPENDENT_S * 1e9
+    return new.odometry.stamp_ns - old.odometry.stamp_ns >= MIN_INDEPENDENT_S * 1e9

@@ -42,11 +42,11 @@ class Keyframe:
 
     serial: int
     """Its number: those of a chain are consecutive."""
-    reading: OdometrySample
+    odometry: OdometrySample
     """What the odometry says."""
     map_from_base: FloatArray | None = None
     """(4, 4), the present estimate; None before the first anchor."""
-    anchor: PoseMeasurement | None = None
+    measurement: PoseMeasurement | None = None
 
 
 class MarginalPrior(NamedTuple):
@@ -71,66 +71,73 @@ class ChainSolver:
     def __init__(self, config: OdometryDriftConfig) -> None:
         self.config = config
         self._gtsam = _import_gtsam()
-        self._limits = self._gtsam.LevenbergMarquardtParams()
-        self._limits.setRelativeErrorTol(1e-4)
-        self._steps: dict[int, tuple[float, float, Any]] = {}
-        self._anchors: dict[int, tuple[PoseMeasurement, Any]] = {}
+        self._optimizer_params = self._gtsam.LevenbergMarquardtParams()
+        self._optimizer_params.setRelativeErrorTol(1e-4)
+        self._odometry_factors: dict[int, tuple[float, float, Any]] = {}
+        self._measurement_factors: dict[int, tuple[PoseMeasurement, Any]] = {}
 
-    def solved(self, keyframes: list[Keyframe], prior: MarginalPrior | None) -> list[FloatArray]:
+    def solve(self, keyframes: list[Keyframe], prior: MarginalPrior | None) -> list[FloatArray]:
         """Return the most probable poses (4, 4), from the present ones on."""
-        graph, values = self._problem(keyframes, prior)
-        found = self._gtsam.LevenbergMarquardtOptimizer(graph, values, self._limits).optimize()
+        graph, values = self._build_graph(keyframes, prior)
+        found = self._gtsam.LevenbergMarquardtOptimizer(
+            graph, values, self._optimizer_params
+        ).optimize()
         return [found.atPose3(keyframe.serial).matrix() for keyframe in keyframes]
 
     def marginals(self, keyframes: list[Keyframe], prior: MarginalPrior | None) -> 'Marginals':
         """Return what is asked for the covariance of each pose."""
-        return Marginals(self._gtsam.Marginals(*self._problem(keyframes, prior)))
+        return Marginals(self._gtsam.Marginals(*self._build_graph(keyframes, prior)))
 
-    def forget_before(self, serial: int) -> None:
+    def drop_before(self, serial: int) -> None:
         """Forget the factors of keyframes that are not asked about any more."""
-        for kept in (self._steps, self._anchors):
+        for kept in (self._odometry_factors, self._measurement_factors):
             for old in [number for number in kept if number < serial]:
                 del kept[old]
 
-    def _problem(self, keyframes: list[Keyframe], prior: MarginalPrior | None) -> tuple[Any, Any]:
+    def _build_graph(
+        self, keyframes: list[Keyframe], prior: MarginalPrior | None
+    ) -> tuple[Any, Any]:
         """Return the factors and the present poses."""
         gtsam = self._gtsam
         graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
         for keyframe in keyframes:
             values.insert(keyframe.serial, gtsam.Pose3(current_pose(keyframe)))
-            if keyframe.anchor is not None:
-                graph.add(self._anchor(keyframe.serial, keyframe.anchor))
+            if keyframe.measurement is not None:
+                graph.add(self._measurement_factor(keyframe.serial, keyframe.measurement))
         if prior is not None:
             pose = gtsam.Pose3(prior.map_from_base)
-            graph.add(gtsam.PriorFactorPose3(keyframes[0].serial, pose, self._gaussian(prior)))
+            graph.add(
+                gtsam.PriorFactorPose3(keyframes[0].serial, pose, self._gaussian_noise(prior))
+            )
         stds = odometry_step_stds(keyframes, prior is not None, self.config)
         for (before, after), both in zip(pairwise(keyframes), stds.tolist(), strict=True):
-            graph.add(self._step(before, after, both))
+            graph.add(self._odometry_factor(before, after, both))
         return graph, values
 
-    def _anchor(self, serial: int, anchor: PoseMeasurement) -> Any:
-        known, factor = self._anchors.get(serial, (None, None))
+    def _measurement_factor(self, serial: int, anchor: PoseMeasurement) -> Any:
+        known, factor = self._measurement_factors.get(serial, (None, None))
         if known is not anchor:
             gtsam = self._gtsam
             noise = gtsam.noiseModel.Robust.Create(
-                gtsam.noiseModel.mEstimator.Cauchy.Create(CAUCHY_SCALE), self._gaussian(anchor)
+                gtsam.noiseModel.mEstimator.Cauchy.Create(CAUCHY_SCALE),
+                self._gaussian_noise(anchor),
             )
             factor = gtsam.PriorFactorPose3(serial, gtsam.Pose3(anchor.map_from_base), noise)
-            self._anchors[serial] = anchor, factor
+            self._measurement_factors[serial] = anchor, factor
         return factor
 
-    def _step(self, before: Keyframe, after: Keyframe, stds: list[float]) -> Any:
+    def _odometry_factor(self, before: Keyframe, after: Keyframe, stds: list[float]) -> Any:
         std_rad, std_m = stds
-        *known, factor = self._steps.get(after.serial, (None, None, None))
+        *known, factor = self._odometry_factors.get(after.serial, (None, None, None))
         if known != [std_rad, std_m]:
             gtsam = self._gtsam
-            way = gtsam.Pose3(inverse(before.reading.pose) @ after.reading.pose)
+            way = gtsam.Pose3(inverse(before.odometry.pose) @ after.odometry.pose)
             noise = gtsam.noiseModel.Diagonal.Sigmas(np.repeat(stds, 3))  # rotation first
             factor = gtsam.BetweenFactorPose3(before.serial, after.serial, way, noise)
-            self._steps[after.serial] = std_rad, std_m, factor
+            self._odometry_factors[after.serial] = std_rad, std_m, factor
         return factor
 
-    def _gaussian(self, pose: PoseMeasurement | MarginalPrior) -> Any:
+    def _gaussian_noise(self, pose: PoseMeasurement | MarginalPrior) -> Any:
         covariance = tangent_covariance(pose.covariance, pose.map_from_base)
         return self._gtsam.noiseModel.Gaussian.Covariance(covariance)
 
@@ -138,12 +145,12 @@ class ChainSolver:
 class Marginals:
     """The covariance of each pose of a solved chain."""
 
-    def __init__(self, of_gtsam: Any) -> None:
-        self._of_gtsam = of_gtsam
+    def __init__(self, gtsam_marginals: Any) -> None:
+        self._gtsam_marginals = gtsam_marginals
 
     def covariance(self, keyframe: Keyframe) -> FloatArray:
         """Return that of one pose, (6, 6), axes as in `PoseMeasurement`."""
-        covariance = self._of_gtsam.marginalCovariance(keyframe.serial)
+        covariance = self._gtsam_marginals.marginalCovariance(keyframe.serial)
         return fixed_axes_covariance(covariance, current_pose(keyframe))
 
 
@@ -173,12 +180,12 @@ def _tangent_from_fixed_axes(map_from_base: FloatArray) -> FloatArray:
 
 
 def odometry_step_stds(
-    keyframes: list[Keyframe], known: bool, config: OdometryDriftConfig
+    keyframes: list[Keyframe], has_prior: bool, config: OdometryDriftConfig
 ) -> FloatArray:
     """
     Return how far the odometry may be off from each of N keyframes to the next.
 
-    All steps from one anchor to the next have an equal part in the drift of that way. ``known``
+    All steps from one anchor to the next have an equal part in the drift of that way. ``has_prior``
     tells that the first keyframe has a prior, which is an anchor too.
 
     Returns
@@ -186,11 +193,13 @@ def odometry_step_stds(
     (N - 1, 2) array
         Standard deviations about each axis [rad] and along it [m].
     """
-    ends = [k for k, keyframe in enumerate(keyframes) if keyframe.anchor or (known and k == 0)]
+    ends = [
+        k for k, keyframe in enumerate(keyframes) if keyframe.measurement or (has_prior and k == 0)
+    ]
     ends = sorted({0, *ends, len(keyframes) - 1})
     out = np.empty((len(keyframes) - 1, 2))
     for a, b in pairwise(ends):
-        stds = drift_stds(keyframes[a].reading, keyframes[b].reading, b - a, config)
+        stds = drift_stds(keyframes[a].odometry, keyframes[b].odometry, b - a, config)
         out[a:b] = stds / np.sqrt(b - a)
     return out
 
@@ -206,9 +215,9 @@ def drift_stds(
     part of so many, whose errors are independent.
     """
     longer = max(MIN_INDEPENDENT_STEPS / steps, 1.0)
-    turned_rad = np.radians(abs(b.turned_deg - a.turned_deg))
+    turned_rad = np.radians(abs(b.total_rotation_deg - a.total_rotation_deg))
     bound_rad = np.radians(config.odometry_drift_deg) + config.odometry_drift * longer * turned_rad
-    travelled_m = abs(b.travelled_m - a.travelled_m)
+    travelled_m = abs(b.path_length_m - a.path_length_m)
     bound_m = config.odometry_drift_m + config.odometry_drift * longer * travelled_m
     return np.array([bound_rad, bound_m]) / SIGMAS / np.sqrt(longer)
 

@@ -27,17 +27,17 @@ class ImageCodec(ABC):
     """(R,) share of the training pictures' variance that codes retain; the last is that of whole
     codes and, where their numbers come in an order, the ones before it of the first numbers."""
 
-    def pictures(self, rgb: Tensor, seen: Tensor) -> Tensor:
+    def preprocess(self, rgb: Tensor, valid: Tensor) -> Tensor:
         """Standardize pictures (N, 3, h, w), fill what is not seen with the mean: (N, D)."""
-        flat = standardize(rgb, seen).flatten(1)
-        return torch.where(seen.expand_as(rgb).flatten(1) > 0.0, flat, self.mean)
+        flat = standardize(rgb, valid).flatten(1)
+        return torch.where(valid.expand_as(rgb).flatten(1) > 0.0, flat, self.mean)
 
     @abstractmethod
-    def codes(self, pictures: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """Turn pictures (N, D) into codes (N, K), about zero in the mean."""
 
     @abstractmethod
-    def rebuild(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor) -> Tensor:
         """Turn codes (N, K) back into pictures (N, D)."""
 
     @abstractmethod
@@ -66,11 +66,11 @@ class Pca(ImageCodec):
     components: Tensor
     """(K, D) orthonormal rows."""
 
-    def codes(self, pictures: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """Project pictures (N, D) to codes (N, K)."""
-        return (pictures - self.mean) @ self.components.T
+        return (images - self.mean) @ self.components.T
 
-    def rebuild(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor) -> Tensor:
         """Turn codes (N, K) back into pictures (N, D)."""
         return codes @ self.components + self.mean
 
@@ -86,24 +86,24 @@ class Pca(ImageCodec):
         return cls(**{field.name: tensors[field.name] for field in fields(cls)})
 
 
-def check_shapes(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
+def check_shapes(tensors: dict[str, Tensor], expected_shapes: dict[str, tuple[int, ...]]) -> None:
     """Raise ValueError if a tensor has not the wanted shape."""
-    for name, shape in wanted.items():
+    for name, shape in expected_shapes.items():
         found = tuple(tensors[name].shape)
         if found != shape:
             raise ValueError(f'{name} is {found}, not {shape}')
 
 
 def to_tensors(
-    rgb: NDArray[np.uint8], seen: NDArray[np.bool_], device: str | torch.device
+    rgb: NDArray[np.uint8], valid: NDArray[np.bool_], device: str | torch.device
 ) -> tuple[Tensor, Tensor]:
     """Take pictures (N, h, w, 3) and masks (N, h, w) to float channels first, in [0, 1]."""
     colours = torch.from_numpy(np.ascontiguousarray(rgb)).to(device).permute(0, 3, 1, 2)
-    mask = torch.from_numpy(np.ascontiguousarray(seen)).to(device)[:, None]
+    mask = torch.from_numpy(np.ascontiguousarray(valid)).to(device)[:, None]
     return colours.float() / 255.0, mask.float()
 
 
-def standardize(rgb: Tensor, seen: Tensor) -> Tensor:
+def standardize(rgb: Tensor, valid: Tensor) -> Tensor:
     """
     Take exposure, contrast and white balance out of pictures.
 
@@ -114,7 +114,7 @@ def standardize(rgb: Tensor, seen: Tensor) -> Tensor:
     ----------
     rgb : (N, 3, h, w) tensor
         Colours in [0, 1].
-    seen : (N, 1, h, w) tensor
+    valid : (N, 1, h, w) tensor
         1 where a picture shows something, else 0.
 
     Returns
@@ -122,13 +122,13 @@ def standardize(rgb: Tensor, seen: Tensor) -> Tensor:
     (N, 3, h, w) tensor
         0 where nothing is shown.
     """
-    mean, variance = channel_statistics(rgb, seen)
-    return (rgb - mean) * (seen * variance.rsqrt())
+    mean, variance = channel_statistics(rgb, valid)
+    return (rgb - mean) * (valid * variance.rsqrt())
 
 
-def channel_statistics(rgb: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+def channel_statistics(rgb: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance (N, 3, 1, 1) of the channels of pictures, over what they show."""
-    flat, mask = rgb.flatten(2), seen.flatten(2).transpose(1, 2)
+    flat, mask = rgb.flatten(2), valid.flatten(2).transpose(1, 2)
     count = mask.sum(1, keepdim=True).clamp(min=1.0)
     mean = flat @ mask / count
     variance = (flat.square() @ mask / count - mean.square()).clamp(min=MIN_CONTRAST**2)

@@ -66,7 +66,7 @@ def fit_codec(
     pca = _fit_pca(mean, centred.copy() if is_vae else centred, config.components, seed)
     if is_vae:
         centred -= pca.mean.numpy() - mean
-        height, width = views[0].seen.shape[1:]
+        height, width = views[0].valid.shape[1:]
         return fit_vae(
             pca,
             torch.from_numpy(centred),
@@ -88,7 +88,7 @@ def _training_images(
     for part in views:
         count = min(len(part), max(1, len(part) * MAX_VIEWS // total))
         chosen += [(part, i) for i in evenly_spaced_indices(len(part), count)]
-    pixels = 3 * views[0].seen[0].size
+    pixels = 3 * views[0].valid[0].size
     check_component_count(components, len(chosen), pixels)
     data = np.empty((len(chosen), pixels), dtype=np.float32)
     hidden = np.empty((len(chosen), pixels), dtype=np.bool_)
@@ -96,7 +96,7 @@ def _training_images(
         batch = chosen[start : start + BATCH]
         rgb, seen = to_tensors(
             np.stack([part.rgb[i] for part, i in batch]),
-            np.stack([part.seen[i] for part, i in batch]),
+            np.stack([part.valid[i] for part, i in batch]),
             'cpu',
         )
         data[start : start + BATCH] = standardize(rgb, seen).flatten(1).numpy()

@@ -72,9 +72,9 @@ class PoseNetwork(nn.Module):
             self.head.bias.zero_()
             self.head.bias[[3, 7]] = 1.0
 
-    def forward(self, pictures_or_codes: Tensor) -> Tensor:
+    def forward(self, images_or_codes: Tensor) -> Tensor:
         """Take (N, 3, h, w) pictures or (N, K) codes to raw outputs (N, 30)."""
-        out: Tensor = self.head(self.features(pictures_or_codes))
+        out: Tensor = self.head(self.features(images_or_codes))
         return out
 
 

@@ -80,22 +80,22 @@ class PoseRegressor:
         self,
         camera: Camera,
         network_sees: str,
-        compression: ImageCodec,
+        codec: ImageCodec,
         network: PoseNetwork,
         index_codes: Tensor,
         index_poses: FloatArray,
-        numbers: dict[str, Tensor],
+        scalars: dict[str, Tensor],
         report: dict[str, Any],
     ) -> None:
         self.camera = camera
         self.network_sees = network_sees
         self.report = report
-        self._compression = compression
+        self._codec = codec
         self._network = network.eval()
         self._index_codes = index_codes
         self.index_poses = index_poses
-        self._numbers = numbers
-        self._index = index_codes.float() * code_weights(compression)
+        self._scalars = scalars
+        self._index = index_codes.float() * code_weights(codec)
         self._index_squared = self._index.square().sum(1)
 
     @single_threaded
@@ -116,17 +116,19 @@ class PoseRegressor:
             If the picture does not belong to the camera, or they share no view with the map's.
         """
         warped = resample_to_camera(rgb, camera, self.camera)
-        if not warped.seen.any():
+        if not warped.valid.any():
             raise ImageError(
                 f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} sees nothing of'
                 " what the map's camera would: is camera_info right?"
             )
-        compression = self._compression
+        compression = self._codec
         device = compression.mean.device
-        pictures = compression.pictures(*to_tensors(warped.rgb[None], warped.seen[None], device))
-        codes = compression.codes(pictures)
+        pictures = compression.preprocess(
+            *to_tensors(warped.rgb[None], warped.valid[None], device)
+        )
+        codes = compression.encode(pictures)
         inputs = network_inputs(self.network_sees, compression, pictures, codes, self.camera)
-        numbers = self._numbers
+        numbers = self._scalars
         outputs = NetworkOutput(
             self._network(inputs), numbers['position_mean'], numbers['position_scale']
         )
@@ -174,20 +176,20 @@ class PoseRegressor:
 
     def to(self, device: str | torch.device) -> None:
         """Compute there from now on, and keep nothing elsewhere."""
-        compression, camera = self._compression, self.camera
+        compression, camera = self._codec, self.camera
         moved = {name: value.to(device) for name, value in compression.tensors().items()}
-        self._compression = type(compression).from_tensors(moved, camera.height, camera.width)
+        self._codec = type(compression).from_tensors(moved, camera.height, camera.width)
         self._network = self._network.to(device)
-        self._numbers = {name: value.to(device) for name, value in self._numbers.items()}
+        self._scalars = {name: value.to(device) for name, value in self._scalars.items()}
         self._index_codes, self._index = self._index_codes.to(device), self._index.to(device)
         self._index_squared = self._index_squared.to(device)
 
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file; its header is JSON."""
         tensors = {f'network.{name}': value for name, value in self._network.state_dict().items()}
-        kind = next(k for k, made in CODECS.items() if isinstance(self._compression, made))
-        tensors |= {f'{kind}.{name}': value for name, value in self._compression.tensors().items()}
-        tensors |= {f'numbers.{name}': value for name, value in self._numbers.items()}
+        kind = next(k for k, made in CODECS.items() if isinstance(self._codec, made))
+        tensors |= {f'{kind}.{name}': value for name, value in self._codec.tensors().items()}
+        tensors |= {f'numbers.{name}': value for name, value in self._scalars.items()}
         tensors |= {
             'index.codes': self._index_codes,
             'index.poses': torch.from_numpy(self.index_poses),
@@ -268,18 +270,18 @@ class PoseRegressor:
 
 
 def network_inputs(
-    network_sees: str, compression: ImageCodec, pictures: Tensor, codes: Tensor, camera: Camera
+    network_sees: str, codec: ImageCodec, images: Tensor, codes: Tensor, camera: Camera
 ) -> Tensor:
     """Return what the network sees of flat pictures (N, D) with codes (N, K)."""
     if network_sees == 'components':
-        return codes / compression.variance.sqrt()
-    seen_by_network = pictures if network_sees == 'none' else compression.rebuild(codes)
+        return codes / codec.variance.sqrt()
+    seen_by_network = images if network_sees == 'none' else codec.decode(codes)
     return seen_by_network.view(-1, 3, camera.height, camera.width)
 
 
-def code_weights(compression: ImageCodec) -> Tensor:
+def code_weights(codec: ImageCodec) -> Tensor:
     """Return the weights (K,) of the numbers of a code where codes are compared."""
-    return compression.variance.clamp(min=1e-12) ** -WHITENING_EXPONENT
+    return codec.variance.clamp(min=1e-12) ** -WHITENING_EXPONENT
 
 
 def covariance_in_map(

@@ -55,7 +55,7 @@ def views_from_frames(
     for frame in frames:
         warped = resample_to_camera(frame.rgb, frame.camera, camera)
         rgb.append(warped.rgb)
-        seen.append(warped.seen)
+        seen.append(warped.valid)
         poses.append(frame.map_from_camera)
         if field is not None:
             depth.append(field.render(frame.map_from_camera[None], camera)[0].depth)
@@ -140,9 +140,7 @@ class _Trainer:
         self.parts = [part for part in (views, real) if len(part)]
         self.poses = np.concatenate([part.map_from_camera for part in self.parts])
         self.camera, self.config, self.device = camera, config, device
-        self.compression = fit_codec(
-            self.parts, config, device=device, seed=seed, progress=progress
-        )
+        self.codec = fit_codec(self.parts, config, device=device, seed=seed, progress=progress)
         self.network_sees = 'none' if config.compression == 'none' else config.network_sees
         self.network = PoseNetwork(
             self.network_sees, camera.height, camera.width, config.components
@@ -156,12 +154,12 @@ class _Trainer:
         if len(views) and len(real):
             repeats = max(1, round(REAL_FRACTION / (1 - REAL_FRACTION) * len(views) / len(real)))
         everything = np.arange(len(self.poses))
-        self.lessons = np.concatenate([everything, *[everything[len(views) :]] * (repeats - 1)])
+        self.samples = np.concatenate([everything, *[everything[len(views) :]] * (repeats - 1)])
 
     def run(self, validation: Views) -> PoseRegressor:
         """Train until the validation pictures no longer profit."""
         config = self.config
-        steps = -(-len(self.lessons) // config.batch_size)
+        steps = -(-len(self.samples) // config.batch_size)
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=0.02, fused=True
         )
@@ -176,7 +174,7 @@ class _Trainer:
         for epoch in range(config.epochs):
             losses = []
             self.network.train()
-            for lesson in np.array_split(self.rng.permutation(self.lessons), steps):
+            for lesson in np.array_split(self.rng.permutation(self.samples), steps):
                 loss = self._loss(lesson, certainty_weight=0.1 if epoch else 0.0)
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -214,10 +212,10 @@ class _Trainer:
                 ' check that the capture shows a textured room'
             )
         self.network.load_state_dict(best_weights)
-        return self._regressor(validation, best, best_epoch, baseline, history)
+        return self._assemble_regressor(validation, best, best_epoch, baseline, history)
 
     def _loss(self, lesson: NDArray[np.int64], certainty_weight: float) -> Tensor:
-        rgb, seen, poses = self._varied(lesson)
+        rgb, seen, poses = self._augmented_batch(lesson)
         outputs = NetworkOutput(
             self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
         )
@@ -228,32 +226,32 @@ class _Trainer:
             loss = loss + certainty_weight * gaussian_nll(outputs, error.detach()).mean()
         return loss
 
-    def _varied(self, which: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    def _augmented_batch(self, which: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """
         Return colours, masks and poses of views as another camera might have taken them.
 
         Appearance comes first, for it works on bytes: its noise and patches are moved as well.
         """
-        views = self._views(which)
+        views = self._gather_views(which)
         pictures = np.stack([augment_appearance(rgb, self.rng) for rgb in views.rgb])
         poses = torch.from_numpy(views.map_from_camera).float().to(self.device)
         depth = torch.from_numpy(views.depth).float().to(self.device)
         motions = sample_motions(depth, self.rng)
-        rgb, seen = to_tensors(pictures, views.seen, self.device)
+        rgb, seen = to_tensors(pictures, views.valid, self.device)
         return *warp_by_depth(rgb, seen, depth, self.camera, motions), poses @ motions
 
-    def _views(self, which: NDArray[np.int64]) -> Views:
+    def _gather_views(self, which: NDArray[np.int64]) -> Views:
         """Copy views, counted through all parts."""
-        pairs = [self._part_of(int(number)) for number in which]
+        pairs = [self._locate_view(int(number)) for number in which]
         return Views(
             np.stack([part.rgb[i] for part, i in pairs]),
-            np.stack([part.seen[i] for part, i in pairs]),
+            np.stack([part.valid[i] for part, i in pairs]),
             np.stack([part.depth[i] for part, i in pairs]),
             np.stack([part.map_from_camera[i] for part, i in pairs]),
             {},
         )
 
-    def _part_of(self, number: int) -> tuple[Views, int]:
+    def _locate_view(self, number: int) -> tuple[Views, int]:
         for part in self.parts:
             if number < len(part):
                 return part, number
@@ -262,11 +260,9 @@ class _Trainer:
 
     def _raw_outputs(self, rgb: Tensor, seen: Tensor) -> Tensor:
         with torch.no_grad():
-            pictures = self.compression.pictures(rgb, seen)
-            codes = self.compression.codes(pictures)
-            inputs = network_inputs(
-                self.network_sees, self.compression, pictures, codes, self.camera
-            )
+            pictures = self.codec.preprocess(rgb, seen)
+            codes = self.codec.encode(pictures)
+            inputs = network_inputs(self.network_sees, self.codec, pictures, codes, self.camera)
         with torch.autocast(self.device.type, torch.float16, self.device.type == 'cuda'):
             raw: Tensor = self.network(inputs)
         return raw.float()
@@ -277,7 +273,7 @@ class _Trainer:
         errors, surprises = [], []
         for start in range(0, len(validation), BATCH):
             part = slice(start, start + BATCH)
-            rgb, seen = to_tensors(validation.rgb[part], validation.seen[part], self.device)
+            rgb, seen = to_tensors(validation.rgb[part], validation.valid[part], self.device)
             outputs = NetworkOutput(
                 self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
             )
@@ -293,11 +289,11 @@ class _Trainer:
         )
 
     @torch.no_grad()
-    def _codes(self, views: Views) -> Tensor:
-        pictures = self.compression.pictures(*to_tensors(views.rgb, views.seen, self.device))
-        return self.compression.codes(pictures)
+    def _encode(self, views: Views) -> Tensor:
+        pictures = self.codec.preprocess(*to_tensors(views.rgb, views.valid, self.device))
+        return self.codec.encode(pictures)
 
-    def _regressor(
+    def _assemble_regressor(
         self,
         validation: Views,
         best: _ValidationScores,
@@ -309,13 +305,13 @@ class _Trainer:
         codes = []
         for start in range(0, len(self.poses), BATCH):
             which = np.arange(start, min(start + BATCH, len(self.poses)))
-            codes.append(self._codes(self._views(which)))
+            codes.append(self._encode(self._gather_views(which)))
         index = torch.cat(codes).half()
-        validated = self._codes(validation)
-        weights = code_weights(self.compression)
+        validated = self._encode(validation)
+        weights = code_weights(self.codec)
         distances = torch.cdist(validated * weights, index.float() * weights).min(1).values
         report: dict[str, Any] = {
-            'retained_variance': [round(float(share), 5) for share in self.compression.retained],
+            'retained_variance': [round(float(share), 5) for share in self.codec.retained],
             'history': history,
             'best_epoch': best_epoch + 1,
             'validation': vars(best),
@@ -329,7 +325,7 @@ class _Trainer:
         return PoseRegressor(
             self.camera,
             self.network_sees,
-            self.compression,
+            self.codec,
             self.network,
             index,
             self.poses,

@@ -51,15 +51,15 @@ class VaeNetwork(nn.Module):
             for weight in last.parameters():
                 nn.init.zeros_(weight)
 
-    def encoded(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Take pictures (N, D) without mean to latents and their log variances, (N, K)."""
-        shaped = pictures.view(-1, 3, self.height, self.width)
+        shaped = images.view(-1, 3, self.height, self.width)
         below, right = 8 * self.rows - self.height, 8 * self.columns - self.width
         features = self.encoder(nn.functional.pad(shaped, (0, right, 0, below)))
-        linear = pictures @ self.components.T / self.deviation
+        linear = images @ self.components.T / self.deviation
         return linear + self.code(features), self.log_variance(features)
 
-    def decoded(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor) -> Tensor:
         """Take latents (N, K) to pictures (N, D) without their mean."""
         bent = self.decoder(latents)[:, :, : self.height, : self.width].flatten(1)
         out: Tensor = (latents * self.deviation) @ self.components + bent
@@ -81,13 +81,13 @@ class Vae(ImageCodec):
 
     network: VaeNetwork
 
-    def codes(self, pictures: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """Encode pictures (N, D) to codes (N, K)."""
-        return self.network.encoded(pictures - self.mean)[0] * self.network.deviation
+        return self.network.encode(images - self.mean)[0] * self.network.deviation
 
-    def rebuild(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor) -> Tensor:
         """Decode codes (N, K) to pictures (N, D)."""
-        return self.network.decoded(codes / self.network.deviation) + self.mean
+        return self.network.decode(codes / self.network.deviation) + self.mean
 
     def tensors(self) -> dict[str, Tensor]:
         """Return mean, variance, retained, and the network's weights as ``network.NAME``."""

@@ -16,7 +16,7 @@ codes are divided by their deviation."""
 
 def fit_vae(
     pca: Pca,
-    centred: Tensor,
+    centered: Tensor,
     size: tuple[int, int],
     epochs: int,
     *,
@@ -35,7 +35,7 @@ def fit_vae(
     ----------
     pca : Pca
         Of the same pictures; the autoencoder's code has as many numbers.
-    centred : (N, D) tensor
+    centered : (N, D) tensor
         The pictures without their mean.
     size : (int, int)
         Height and width of the pictures: D is 3 * height * width.
@@ -54,16 +54,16 @@ def fit_vae(
     with torch.random.fork_rng(devices=[] if device.type == 'cpu' else None):
         torch.manual_seed(seed)
         network = _init_from_pca(pca, size).to(device)
-        steps = -(-len(centred) // BATCH)
+        steps = -(-len(centered) // BATCH)
         optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, LEARNING_RATE, total_steps=epochs * steps, pct_start=0.1
         )
-        total = float(centred.square().mean())
+        total = float(centered.square().mean())
         for epoch in range(epochs):
             lost = 0.0
-            for batch in torch.randperm(len(centred)).tensor_split(steps):
-                pictures = centred[batch].to(device)
+            for batch in torch.randperm(len(centered)).tensor_split(steps):
+                pictures = centered[batch].to(device)
                 loss, error = _loss(network, pictures)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -71,12 +71,12 @@ def fit_vae(
                 optimizer.step()
                 schedule.step()
                 lost += float(error.detach()) * len(batch)
-            kept = 1.0 - lost / len(centred) / total
+            kept = 1.0 - lost / len(centered) / total
             note = f'{kept:.0%} of the variance kept while learning'
             progress(Progress('compression', epoch + 1, epochs, note))
     network.eval()
     vae = Vae(pca.mean.to(device), pca.variance, pca.retained, network)
-    return _measure_codes(vae, centred)
+    return _measure_codes(vae, centered)
 
 
 def _init_from_pca(pca: Pca, size: tuple[int, int]) -> VaeNetwork:
@@ -93,9 +93,9 @@ def _init_from_pca(pca: Pca, size: tuple[int, int]) -> VaeNetwork:
 
 def _loss(network: VaeNetwork, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Return the negative bound per number of a picture, and the mean squared error."""
-    code, log_variance = network.encoded(pictures)
+    code, log_variance = network.encode(pictures)
     drawn = code + (0.5 * log_variance).exp() * torch.randn_like(code)
-    error = (network.decoded(drawn) - pictures).square().mean()
+    error = (network.decode(drawn) - pictures).square().mean()
     divergence = 0.5 * (code.square() + log_variance.exp() - 1.0 - log_variance).sum(1).mean()
     return 0.5 * error.log() + divergence / pictures.shape[1], error
 
@@ -106,8 +106,8 @@ def _measure_codes(vae: Vae, centred: Tensor) -> Vae:
     latents, lost = [], 0.0
     for pictures in centred.split(BATCH):
         pictures = pictures.to(vae.mean.device)
-        latents.append(vae.network.encoded(pictures)[0])
-        lost += float((vae.network.decoded(latents[-1]) - pictures).square().sum())
+        latents.append(vae.network.encode(pictures)[0])
+        lost += float((vae.network.decode(latents[-1]) - pictures).square().sum())
     kept = 1.0 - lost / float(centred.square().sum())
     variance = torch.cat(latents).var(0, unbiased=False).clamp(min=MIN_VARIANCE)
     variance *= vae.network.deviation.square()

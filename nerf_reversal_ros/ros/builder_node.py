@@ -64,21 +64,21 @@ class BuildCancelled(Exception):  # noqa: N818  (it is none)
 class FeedbackThrottle:
     """Makes feedback of progress, with the time left: the ends of each stage, else sparingly."""
 
-    every_s: float
+    period_s: float
     stage: str = ''
-    first: int = 0
+    initial_done: int = 0
     """Units of the stage that were finished when it began: it may be resumed."""
-    started_s: float = 0.0
-    reported_s: float = 0.0
+    start_s: float = 0.0
+    last_report_s: float = 0.0
 
     def feedback(self, progress: Progress, now_s: float) -> BuildMap.Feedback | None:
         """Return what to report at ``now_s`` [s], or None if it is too early."""
         if progress.stage != self.stage:
-            self.stage, self.first, self.started_s = progress.stage, progress.done, now_s
-        elif now_s - self.reported_s < self.every_s and progress.done < progress.total:
+            self.stage, self.initial_done, self.start_s = progress.stage, progress.done, now_s
+        elif now_s - self.last_report_s < self.period_s and progress.done < progress.total:
             return None
-        self.reported_s = now_s
-        left_s = eta_s(progress, self.first, now_s - self.started_s)
+        self.last_report_s = now_s
+        left_s = eta_s(progress, self.initial_done, now_s - self.start_s)
         return BuildMap.Feedback(
             stage=progress.stage,
             done=progress.done,
@@ -105,7 +105,7 @@ class BuilderNode(Node):
         self._settings = NodeParameters(self, BuilderNodeConfig).get(BuilderNodeConfig)
         group = ReentrantCallbackGroup()
         if self._settings.bag:
-            call_once(self, self._build_at_once, group)
+            call_once(self, self._build_from_parameters, group)
             return
         self._server = ActionServer(
             self,
@@ -130,7 +130,7 @@ class BuilderNode(Node):
         self._stopping.set()
         return self._busy.acquire(timeout=1.0)
 
-    def _build_at_once(self) -> None:
+    def _build_from_parameters(self) -> None:
         settings = self._settings
         goal = BuildMap.Goal(
             bag=settings.bag,
@@ -141,7 +141,9 @@ class BuilderNode(Node):
             overwrite=settings.overwrite,
         )
         with self._busy:
-            result = self._built(goal, FeedbackThrottle(LOG_PERIOD_S), self._log, lambda: False)
+            result = self._run_build(
+                goal, FeedbackThrottle(LOG_PERIOD_S), self._log_feedback, lambda: False
+            )
         if self._stopping.is_set():
             return
         log = self.get_logger()
@@ -156,7 +158,7 @@ class BuilderNode(Node):
 
     def _on_accepted(self, handle: ServerGoalHandle) -> BuildMap.Result:
         try:
-            result = self._built(
+            result = self._run_build(
                 handle.request,
                 FeedbackThrottle(REPORT_PERIOD_S),
                 handle.publish_feedback,
@@ -172,7 +174,7 @@ class BuilderNode(Node):
             handle.abort()
         return result
 
-    def _built(
+    def _run_build(
         self,
         goal: BuildMap.Goal,
         reporter: FeedbackThrottle,
@@ -213,7 +215,7 @@ class BuilderNode(Node):
             success=True, message=f'built the map {path}', map=path, psnr_db=psnr_db
         )
 
-    def _log(self, feedback: BuildMap.Feedback) -> None:
+    def _log_feedback(self, feedback: BuildMap.Feedback) -> None:
         left = f', {feedback.eta_s:.0f} s left' if feedback.eta_s > 0.0 else ''
         self.get_logger().info(
             f'{feedback.stage} {100 * feedback.fraction:.0f} %{left} {feedback.note}'.rstrip()

@@ -22,7 +22,7 @@ class CameraInfoBuffer:
 
     def __init__(self) -> None:
         self._by_stamp: OrderedDict[tuple[int, int], CameraInfo] = OrderedDict()
-        self._paired = False
+        self._stamps_match = False
         self._changed = threading.Condition()
         self._closed = False
 
@@ -41,16 +41,16 @@ class CameraInfoBuffer:
                 self._by_stamp.popitem(last=False)
             self._changed.notify_all()
 
-    def of(self, stamp: Time, timeout_s: float) -> CameraInfo | None:
+    def wait_for(self, stamp: Time, timeout_s: float) -> CameraInfo | None:
         """Return that of a picture, waiting up to ``timeout_s`` [s] for the very first one."""
         key = _stamp_key(stamp)
         with self._changed:
             self._changed.wait_for(lambda: self._by_stamp or self._closed, timeout_s)
-            if self._paired:
+            if self._stamps_match:
                 self._changed.wait_for(
                     lambda: key in self._by_stamp or self._closed, SAME_STAMP_WAIT_S
                 )
-            self._paired = key in self._by_stamp
+            self._stamps_match = key in self._by_stamp
             return self._by_stamp.get(key, self._latest())
 
     def close(self) -> None:

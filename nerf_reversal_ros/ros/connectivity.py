@@ -79,7 +79,7 @@ class DiscoveryProbe:
         Names of parameters of the other node, for which it is asked.
     """
 
-    _PATIENCE_S = 1.0
+    _RETRY_PERIOD_S = 1.0
 
     def __init__(self, node: Node, name: str, *parameters: str) -> None:
         service = f'{name}/get_parameters'
@@ -87,33 +87,33 @@ class DiscoveryProbe:
         self.service: str = node.resolve_service_name(service)
         """Full name of what is asked."""
         self._parameters = parameters
-        self._asked_s = -math.inf
-        self._answered: Future | None = None
+        self._last_request_s = -math.inf
+        self._response: Future | None = None
 
     @property
-    def offered(self) -> bool:
+    def available(self) -> bool:
         """Whether there is somebody to ask."""
         return bool(self._client.service_is_ready())
 
-    def made(self) -> bool:
+    def poll(self) -> bool:
         """Ask, each second that this is called, and tell whether it has answered."""
         now_s = time.monotonic()
-        if self.offered and now_s > self._asked_s + self._PATIENCE_S:
+        if self.available and now_s > self._last_request_s + self._RETRY_PERIOD_S:
             # An answer to a client that was not known yet was lost; any other one will do.
             asked = GetParameters.Request(names=list(self._parameters))
-            self._client.call_async(asked).add_done_callback(self._on_answer)
-            self._asked_s = now_s
-        return self._answered is not None
+            self._client.call_async(asked).add_done_callback(self._on_response)
+            self._last_request_s = now_s
+        return self._response is not None
 
-    def text(self, parameter: str) -> str:
+    def parameter_text(self, parameter: str) -> str:
         """Return a parameter that is a text, of the last answer; empty where it is none."""
-        if self._answered is None:
+        if self._response is None:
             return ''
-        values = dict(zip(self._parameters, self._answered.result().values, strict=False))
+        values = dict(zip(self._parameters, self._response.result().values, strict=False))
         return str(values[parameter].string_value) if parameter in values else ''
 
-    def _on_answer(self, answered: Future) -> None:
-        self._answered = answered
+    def _on_response(self, response: Future) -> None:
+        self._response = response
 
 
 class RepeatedWarningLog:
@@ -121,11 +121,13 @@ class RepeatedWarningLog:
 
     def __init__(self, log: RcutilsLogger) -> None:
         self._log = log
-        self._times: dict[str, int] = {}
+        self._repeat_counts: dict[str, int] = {}
 
-    def tell(self, sentences: Iterable[str]) -> None:
+    def update(self, sentences: Iterable[str]) -> None:
         """Take what is in the way now."""
-        self._times = {sentence: self._times.get(sentence, 0) + 1 for sentence in sentences}
-        for sentence, times in self._times.items():
+        self._repeat_counts = {
+            sentence: self._repeat_counts.get(sentence, 0) + 1 for sentence in sentences
+        }
+        for sentence, times in self._repeat_counts.items():
             if times == 2:
                 self._log.warning(sentence)

@@ -83,17 +83,19 @@ class EvaluatorConfig(ValidatedConfig):
                 raise ConfigError(f'{name} is not set: give it with -p {name}:=FOLDER')
 
 
-def load_ground_truth(judge: EvaluatorConfig) -> GroundTruth:
+def load_ground_truth(evaluator_config: EvaluatorConfig) -> GroundTruth:
     """Read the poses of a bag's pictures, in the frame of a map; imports the heavy libraries."""
     from nerf_reversal_ros.capture.capture import open_capture
     from nerf_reversal_ros.maps.map_store import open_map
 
-    bag, map_ = Path(judge.bag), open_map(Path(judge.map_dir))
-    given = read_yaml(Path(judge.config)) if judge.config else {}
-    topics = {name: getattr(judge, name) for name in ('image_topic', 'camera_info_topic')}
+    bag, map_ = Path(evaluator_config.bag), open_map(Path(evaluator_config.map_dir))
+    given = read_yaml(Path(evaluator_config.config)) if evaluator_config.config else {}
+    topics = {
+        name: getattr(evaluator_config, name) for name in ('image_topic', 'camera_info_topic')
+    }
     over = {'capture': {name: topic for name, topic in topics.items() if topic}}
     config = map_.query_config(given, over)
-    capture = open_capture(bag, config.capture, convention=map_.convention, prune=False)
+    capture = open_capture(bag, config.capture, convention=map_.convention, select_frames=False)
     stamps = [int(stamp) for stamp in capture.stamps_ns]
     if not stamps:
         raise CaptureError(f'{bag} holds no picture with a pose: nothing to judge')
@@ -106,71 +108,73 @@ class EvaluatorNode(Node):
     interrupted_status = DONE
 
     def __init__(
-        self, truth: Callable[[EvaluatorConfig], GroundTruth] = load_ground_truth
+        self, read_ground_truth: Callable[[EvaluatorConfig], GroundTruth] = load_ground_truth
     ) -> None:
         super().__init__('judge', automatically_declare_parameters_from_overrides=True)
         self._config = NodeParameters(self, EvaluatorConfig).get(EvaluatorConfig)
         self._statuses: dict[int, LocalizerStatus] = {}
         self._poses: dict[int, PoseWithCovarianceStamped] = {}
-        self._heard_s: float | None = None
+        self._last_status_s: float | None = None
         # Before a long bag is read: what comes meanwhile waits in these queues.
         for kind, topic, callback in (
             (LocalizerStatus, 'localizer/status', self._on_status),
             (PoseWithCovarianceStamped, 'localizer/sensor_pose', self._on_pose),
         ):
             self.create_subscription(kind, topic, callback, 1000)
-        self._localizer = DiscoveryProbe(self, 'localizer', 'map_from_nerf')
-        self._repeated: Publisher | None = None
-        self._truth = truth(self._config)
-        self._started_s = time.monotonic()
-        self._looking = self.create_timer(0.2, self._look, clock=STEADY_CLOCK)
-        call_once(self, lambda: self.get_logger().info(f'judges {len(self._truth)} pictures'))
+        self._localizer_probe = DiscoveryProbe(self, 'localizer', 'map_from_nerf')
+        self._ack_publisher: Publisher | None = None
+        self._ground_truth = read_ground_truth(self._config)
+        self._start_s = time.monotonic()
+        self._completion_timer = self.create_timer(0.2, self._check_completion, clock=STEADY_CLOCK)
+        call_once(
+            self, lambda: self.get_logger().info(f'judges {len(self._ground_truth)} pictures')
+        )
 
     def close(self) -> bool:
         """Nothing is to be ended."""
         return True
 
     def _on_status(self, status: LocalizerStatus) -> None:
-        self._heard_s = time.monotonic()
+        self._last_status_s = time.monotonic()
         stamp = stamp_to_ns(status.header.stamp)
         self._statuses[stamp] = status
-        self._repeat(stamp)
+        self._acknowledge(stamp)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         stamp = stamp_to_ns(message.header.stamp)
         self._poses[stamp] = message
-        self._repeat(stamp)
+        self._acknowledge(stamp)
 
-    def _repeat(self, stamp: int) -> None:
-        if self._repeated is not None and self._answered(stamp):
-            self._repeated.publish(self._statuses[stamp])
+    def _acknowledge(self, stamp: int) -> None:
+        if self._ack_publisher is not None and self._is_complete(stamp):
+            self._ack_publisher.publish(self._statuses[stamp])
 
-    def _look(self) -> None:
+    def _check_completion(self) -> None:
         """Finish when all is answered, or nothing more seems to come."""
-        if self._localizer.made() and self._repeated is None:
-            self._repeated = self.create_publisher(LocalizerStatus, '~/heard', LAST_TEN_QOS)
-        if self._heard_s is None:
-            if time.monotonic() > self._started_s + self._config.first_answer_s:
-                self._looking.cancel()
-                raise CaptureError(self._why_silent())
+        if self._localizer_probe.poll() and self._ack_publisher is None:
+            self._ack_publisher = self.create_publisher(LocalizerStatus, '~/heard', LAST_TEN_QOS)
+        if self._last_status_s is None:
+            if time.monotonic() > self._start_s + self._config.first_answer_s:
+                self._completion_timer.cancel()
+                raise CaptureError(self._no_result_message())
             return
-        missing = [stamp for stamp in self._truth if not self._answered(stamp)]
-        waits = missing or self._repeated is None
-        if waits and time.monotonic() < self._heard_s + self._config.patience_s:
+        missing = [stamp for stamp in self._ground_truth if not self._is_complete(stamp)]
+        waits = missing or self._ack_publisher is None
+        if waits and time.monotonic() < self._last_status_s + self._config.patience_s:
             return
-        self._looking.cancel()  # the executor may call it once more before it ends
+        self._completion_timer.cancel()  # the executor may call it once more before it ends
         if missing:
             self.get_logger().warning(f'{len(missing)} pictures were not answered: dropped')
-        if self._repeated is None:
+        if self._ack_publisher is None:
             self.get_logger().warning(
-                f'{self._localizer.service} did not answer: map_from_nerf is taken to be empty'
+                f'{self._localizer_probe.service} did not answer: map_from_nerf is taken to be empty'
             )
-        raise NodeFinished(self._judge())
+        raise NodeFinished(self._evaluate())
 
-    def _why_silent(self) -> str:
+    def _no_result_message(self) -> str:
         within = f'within first_answer_s = {self._config.first_answer_s:g} s'
-        service, topic = self._localizer.service, self.resolve_topic_name('localizer/status')
-        if not self._localizer.offered:
+        service, topic = self._localizer_probe.service, self.resolve_topic_name('localizer/status')
+        if not self._localizer_probe.available:
             return (
                 f'nobody offers {service} {within}: start the localizer, or tell its name by'
                 ' -r localizer/get_parameters:=NAME/get_parameters, and so for status and'
@@ -181,17 +185,17 @@ class EvaluatorNode(Node):
             ' may still be loading its map, and whether the player plays to its topics'
         )
 
-    def _answered(self, stamp: int) -> bool:
+    def _is_complete(self, stamp: int) -> bool:
         status = self._statuses.get(stamp)
         return status is not None and (not status.accepted or stamp in self._poses)
 
-    def _judge(self) -> int:
+    def _evaluate(self) -> int:
         """Print, write, and return the exit status."""
-        stamps = sorted(self._truth)
+        stamps = sorted(self._ground_truth)
         outcomes = [self._outcome(stamp) for stamp in stamps]
         answers = results_from_outcomes(outcomes, [self._latency_ms(stamp) for stamp in stamps])
-        truth = np.stack([self._truth[stamp] for stamp in stamps])
-        if placement := self._localizer.text('map_from_nerf'):
+        truth = np.stack([self._ground_truth[stamp] for stamp in stamps])
+        if placement := self._localizer_probe.parameter_text('map_from_nerf'):
             truth = parse_map_from_nerf(placement) @ truth
         metrics = json_safe(compute_metrics(answers, truth))
         print(localizer_summary_text(metrics), flush=True)

@@ -52,8 +52,8 @@ class PoseMessages:
     """Where the camera is, or the base where its mounting is known."""
 
     pose: PoseStamped
-    with_covariance: PoseWithCovarianceStamped
-    of_sensor: PoseWithCovarianceStamped
+    pose_with_covariance: PoseWithCovarianceStamped
+    sensor_pose: PoseWithCovarianceStamped
     """Of the camera, in the map, with the frame of the camera in its header: rtabmap's way."""
     map_from_frame: NDArray[np.float64]
     """The same, (4, 4)."""
@@ -75,7 +75,7 @@ class LocalizationResult:
 
     status: LocalizerStatus
     poses: PoseMessages | None = None
-    seen: ProcessedImage | None = None
+    image: ProcessedImage | None = None
 
 
 class ImageLocalizer:
@@ -109,28 +109,30 @@ class ImageLocalizer:
         self._frames = frames
         self._settings = settings
         self._log = log
-        self.turn = threading.RLock()
+        self.lock = threading.RLock()
         """Held while a picture is in work; who publishes its answer holds it until then."""
         self._device = config().device
         placement = settings.map_from_nerf
         self._map_from_nerf = parse_map_from_nerf(placement) if placement else None
-        self._next: list[tuple[Callable[[], None], Future[None]]] = []
+        self._deferred: list[tuple[Callable[[], None], Future[None]]] = []
 
-    def exchange(self, localizer: LocalizerProtocol, forget: Callable[[], None]) -> None:
+    def swap_localizer(
+        self, localizer: LocalizerProtocol, reset_tracking: Callable[[], None]
+    ) -> None:
         """
         Use another localizer from the next picture on; return when that in work is answered.
 
-        ``forget`` is called in between, so that no picture is judged by what was before.
+        ``reset_tracking`` is called in between, so that no picture is judged by what was before.
         """
 
         def change() -> None:
             localizer.to(self._device)
             self._localizer = localizer
-            forget()
+            reset_tracking()
 
-        changed = self._soon(change)
+        changed = self._defer(change)
         while not changed.done():  # pictures that follow each other may keep the turn
-            self._try_to_catch_up(0.1)
+            self._try_run_deferred(0.1)
         changed.result()
 
     @property
@@ -148,17 +150,17 @@ class ImageLocalizer:
             If the device is not there, or has no memory left.
         """
         self._device = device
-        moved = self._soon(lambda: self._localizer.to(device))
-        self._try_to_catch_up(1.0)
+        moved = self._defer(lambda: self._localizer.to(device))
+        self._try_run_deferred(1.0)
         if moved.done():
             moved.result()
         else:
-            moved.add_done_callback(self._tell_failure)
+            moved.add_done_callback(self._log_failure)
 
-    def catch_up(self) -> None:
+    def run_deferred(self) -> None:
         """Make the changes that waited for the end of a picture; who calls it has the turn."""
-        while self._next:
-            change, made = self._next.pop(0)
+        while self._deferred:
+            change, made = self._deferred.pop(0)
             try:
                 change()
             except Exception as error:  # of the one who asked for it
@@ -166,25 +168,25 @@ class ImageLocalizer:
             else:
                 made.set_result(None)
 
-    def _tell_failure(self, made: 'Future[None]') -> None:
+    def _log_failure(self, made: 'Future[None]') -> None:
         """Log what nobody waits for any more."""
         if (error := made.exception()) is not None:
             self._log.error(f'the localizer could not change its device: {error!r}')
 
-    def _soon(self, change: Callable[[], None]) -> 'Future[None]':
+    def _defer(self, change: Callable[[], None]) -> 'Future[None]':
         made: Future[None] = Future()
-        self._next.append((change, made))
+        self._deferred.append((change, made))
         return made
 
-    def _try_to_catch_up(self, timeout_s: float) -> None:
-        if self.turn.acquire(timeout=timeout_s):
+    def _try_run_deferred(self, timeout_s: float) -> None:
+        if self.lock.acquire(timeout=timeout_s):
             try:
-                self.catch_up()
+                self.run_deferred()
             finally:
-                self.turn.release()
+                self.lock.release()
 
-    def answer(
-        self, picture: Any, info: CameraInfo | None, odometer: OdometryMonitor | None = None
+    def process(
+        self, image: Any, info: CameraInfo | None, odometry_monitor: OdometryMonitor | None = None
     ) -> LocalizationResult:
         """
         Localize an Image or CompressedImage; what is wrong with it is in the status.
@@ -193,35 +195,35 @@ class ImageLocalizer:
         """
         if info is None:
             detail = 'publish the CameraInfo of the pictures on the camera_info topic'
-            return rejected_result(picture.header, LocalizerStatus.NO_CAMERA_INFO, detail)
+            return rejected_result(image.header, LocalizerStatus.NO_CAMERA_INFO, detail)
         try:
-            return self._answered(picture, info, odometer)
+            return self._localize_message(image, info, odometry_monitor)
         except ImageError as error:
-            return rejected_result(picture.header, LocalizerStatus.UNUSABLE_PICTURE, str(error))
+            return rejected_result(image.header, LocalizerStatus.UNUSABLE_PICTURE, str(error))
         except TransformUnavailable as error:
-            return rejected_result(picture.header, LocalizerStatus.NO_MOUNTING, str(error))
+            return rejected_result(image.header, LocalizerStatus.NO_MOUNTING, str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
             self._log.error(printable_traceback(), throttle_duration_sec=10.0)
-            return rejected_result(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
+            return rejected_result(image.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
 
-    def _answered(
+    def _localize_message(
         self, picture: Any, info: CameraInfo, odometer: OdometryMonitor | None
     ) -> LocalizationResult:
         rgb = rgb_from_message(picture)
         lens = camera_model_from_info(
             info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified
         )
-        with self.turn:
-            self.catch_up()
+        with self.lock:
+            self.run_deferred()
             localizer = self._localizer
             localizer.config = self._config()
-            rgb = lens.undistorted_rgb(rgb)
+            rgb = lens.undistort_rgb(rgb)
             outcome = localizer.localize(rgb, lens.camera)
         if self._map_from_nerf is not None:
             outcome = transform_outcome(outcome, self._map_from_nerf)
         base_from_camera = self._frames.base_from_camera(picture.header)
         if odometer is not None and base_from_camera is not None:
-            outcome = odometer.judge(outcome, picture.header.stamp, base_from_camera)
+            outcome = odometer.check(outcome, picture.header.stamp, base_from_camera)
         status, seen = (
             status_message(picture.header, outcome),
             ProcessedImage(rgb, lens.camera, outcome),

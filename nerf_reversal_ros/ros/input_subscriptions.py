@@ -58,26 +58,26 @@ class InputSubscriptions:
         self,
         node: Node,
         settings: LocalizerNodeConfig,
-        answering: ImageLocalizer,
+        image_localizer: ImageLocalizer,
         publish: Callable[[LocalizationResult], None],
         group: CallbackGroup,
-        odometer: OdometryMonitor | None = None,
-        start_over: Callable[[], None] = lambda: None,
+        odometry_monitor: OdometryMonitor | None = None,
+        on_time_reset: Callable[[], None] = lambda: None,
         max_rate_hz: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.camera_infos = CameraInfoBuffer()
         """Those that came in."""
         self._info_timeout_s = settings.camera_info_timeout_s
-        self._answering = answering
+        self._image_localizer = image_localizer
         self._publish = publish
-        self._odometer = odometer
-        self._start_over = start_over
+        self._odometry_monitor = odometry_monitor
+        self._on_time_reset = on_time_reset
         self._latest_ns: int | None = None
-        self._asked: list[Future[LocalizationResult]] = []
-        self._asking = threading.Lock()
+        self._result_futures: list[Future[LocalizationResult]] = []
+        self._futures_lock = threading.Lock()
         self._node = node
-        self.pictures: LatestItemWorker[Image | CompressedImage] = LatestItemWorker(
-            self._work, lambda: 1.0 / rate_hz if (rate_hz := max_rate_hz()) else 0.0
+        self.image_worker: LatestItemWorker[Image | CompressedImage] = LatestItemWorker(
+            self._on_image, lambda: 1.0 / rate_hz if (rate_hz := max_rate_hz()) else 0.0
         )
         """Holds the newest picture and counts what was dropped."""
         compressed = settings.image_transport == 'compressed'
@@ -86,12 +86,12 @@ class InputSubscriptions:
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         wanted: list[tuple[type, str, Callable[[Any], None], int]] = [
             (CameraInfo, 'camera_info', self.camera_infos.put, 5),
-            (picture, topic, self.pictures.put, 5),
+            (picture, topic, self.image_worker.submit, 5),
         ]
-        if odometer is not None:  # of a high rate, and none is to be missed
-            wanted.insert(0, (Odometry, 'odom', odometer.put, 100))
+        if odometry_monitor is not None:  # of a high rate, and none is to be missed
+            wanted.insert(0, (Odometry, 'odom', odometry_monitor.add_message, 100))
         self._subscriptions = []
-        self._subscribed: list[tuple[str, type, QoSProfile]] = []
+        self._subscription_info: list[tuple[str, type, QoSProfile]] = []
         for kind, name, callback, depth in wanted:
             qos = QoSProfile(depth=depth, reliability=policy)
             subscription = node.create_subscription(
@@ -104,31 +104,31 @@ class InputSubscriptions:
                 event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
             )
             self._subscriptions.append(subscription)
-            self._subscribed.append((subscription.topic_name, kind, qos))
+            self._subscription_info.append((subscription.topic_name, kind, qos))
         self.topic: str = self._subscriptions[-1].topic_name
         """Full name of the topic of the pictures."""
 
-    def next_answer(self) -> 'Future[LocalizationResult]':
+    def next_result(self) -> 'Future[LocalizationResult]':
         """Return the answer to the next picture, when it comes; cancelled by `close`."""
         future: Future[LocalizationResult] = Future()
-        with self._asking:
-            self._asked.append(future)
-            if self.pictures.closed:
+        with self._futures_lock:
+            self._result_futures.append(future)
+            if self.image_worker.closed:
                 future.cancel()
-        self.pictures.hurry()
+        self.image_worker.bypass_rate_limit()
         return future
 
     def reset(self) -> None:
         """Forget the waiting picture, the counts, and what the odometry is compared with."""
-        self.pictures.reset()
-        if self._odometer is not None:
-            self._odometer.reset()
+        self.image_worker.reset()
+        if self._odometry_monitor is not None:
+            self._odometry_monitor.reset()
 
-    def obstacles(self) -> list[str]:
+    def input_problems(self) -> list[str]:
         """Return sentences on what keeps publishers from the subscriptions."""
-        found = [subscription_problem(self._node, *one) for one in self._subscribed]
+        found = [subscription_problem(self._node, *one) for one in self._subscription_info]
         if not any(found) and self.camera_infos.latest is None:
-            topics = [topic for topic, kind, _ in self._subscribed if kind is CameraInfo]
+            topics = [topic for topic, kind, _ in self._subscription_info if kind is CameraInfo]
             found = [latched_hint(self._node, topic) for topic in topics]
         return [sentence for sentence in found if sentence]
 
@@ -137,13 +137,13 @@ class InputSubscriptions:
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
         self.camera_infos.close()
-        ended = self.pictures.close()
-        with self._asking:
-            for future in self._asked:
+        ended = self.image_worker.close()
+        with self._futures_lock:
+            for future in self._result_futures:
                 future.cancel()
         return ended
 
-    def _notice_time(self, stamp: Time) -> None:
+    def _detect_time_jump(self, stamp: Time) -> None:
         if not (now_ns := stamp_to_ns(stamp)):
             return  # a driver that sets no stamp tells no time
         latest_ns, self._latest_ns = self._latest_ns, now_ns
@@ -153,37 +153,37 @@ class InputSubscriptions:
             f'the time of the pictures went back by {(latest_ns - now_ns) / 1e9:.1f} s, as when a'
             ' bag is played again: path, odometry and map -> odom start over'
         )
-        if self._odometer is not None:
-            self._odometer.reset()
-        self._start_over()
+        if self._odometry_monitor is not None:
+            self._odometry_monitor.reset()
+        self._on_time_reset()
 
-    def _work(self, picture: Image | CompressedImage) -> None:
-        with self._asking:
-            asked = list(self._asked)  # who asks from now on gets the next answer
+    def _on_image(self, picture: Image | CompressedImage) -> None:
+        with self._futures_lock:
+            asked = list(self._result_futures)  # who asks from now on gets the next answer
         try:
-            answer = self._answered(picture)
+            answer = self._process_and_publish(picture)
         except Exception as error:  # a defect must not end the thread, nor be hidden
             if self._node.context.ok():  # else a signal came in between
                 log = self._node.get_logger()
                 log.error(printable_traceback(), throttle_duration_sec=10.0)
             answer = rejected_result(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
-        with self._asking:
+        with self._futures_lock:
             for future in asked:
                 if answer is not None and not future.cancelled():
                     future.set_result(answer)
-            self._asked = [future for future in self._asked if not future.done()]
+            self._result_futures = [future for future in self._result_futures if not future.done()]
 
-    def _answered(self, picture: Image | CompressedImage) -> LocalizationResult | None:
+    def _process_and_publish(self, picture: Image | CompressedImage) -> LocalizationResult | None:
         """Answer and publish; None when closed meanwhile."""
-        self._notice_time(picture.header.stamp)
-        info = self.camera_infos.of(picture.header.stamp, self._info_timeout_s)
-        with self._answering.turn:
-            if self.pictures.closed:
+        self._detect_time_jump(picture.header.stamp)
+        info = self.camera_infos.wait_for(picture.header.stamp, self._info_timeout_s)
+        with self._image_localizer.lock:
+            if self.image_worker.closed:
                 return None
-            answer = self._answering.answer(picture, info, self._odometer)
-            answer.status.received = self.pictures.received
-            answer.status.dropped = self.pictures.dropped
-            if not self.pictures.closed:
+            answer = self._image_localizer.process(picture, info, self._odometry_monitor)
+            answer.status.received = self.image_worker.received
+            answer.status.dropped = self.image_worker.dropped
+            if not self.image_worker.closed:
                 self._publish(answer)
-            self._answering.catch_up()
+            self._image_localizer.run_deferred()
         return answer

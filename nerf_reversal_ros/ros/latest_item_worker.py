@@ -32,8 +32,8 @@ class LatestItemWorker(Generic[T]):
         self.dropped = 0
         """Of these, items that were replaced by a newer one before they were worked on."""
         self._work, self._period_s = work, period_s
-        self._waiting: list[T] = []
-        self._hurried = False
+        self._pending: list[T] = []
+        self._rate_limit_bypassed = False
         self._changed = threading.Condition()
         self._closed = False
         # A daemon, for a long computation must not hold up the end of the process.
@@ -41,33 +41,33 @@ class LatestItemWorker(Generic[T]):
         self._thread.start()
 
     @property
-    def waiting(self) -> int:
+    def queue_depth(self) -> int:
         """How many items wait: none or one."""
-        return len(self._waiting)
+        return len(self._pending)
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called: long work should end."""
         return self._closed
 
-    def put(self, item: T) -> None:
+    def submit(self, item: T) -> None:
         """Leave an item; returns at once."""
         with self._changed:
             self.received += 1
-            self.dropped += len(self._waiting)
-            self._waiting = [item]
+            self.dropped += len(self._pending)
+            self._pending = [item]
             self._changed.notify()
 
-    def hurry(self) -> None:
+    def bypass_rate_limit(self) -> None:
         """Let the next item be worked on at once, for somebody waits for it."""
         with self._changed:
-            self._hurried = True
+            self._rate_limit_bypassed = True
             self._changed.notify()
 
     def reset(self) -> None:
         """Forget the waiting item and count from zero."""
         with self._changed:
-            self._waiting = []
+            self._pending = []
             self.received = self.dropped = 0
 
     def close(self, timeout_s: float = 1.0) -> bool:
@@ -89,8 +89,8 @@ class LatestItemWorker(Generic[T]):
         with self._changed:
             while not self._closed:
                 rest_s = begun_s + self._period_s() - time.monotonic()
-                if self._waiting and (rest_s <= 0.0 or self._hurried):
-                    self._hurried = False
-                    return self._waiting.pop()
-                self._changed.wait(min(rest_s, MAX_WAIT_S) if self._waiting else None)
+                if self._pending and (rest_s <= 0.0 or self._rate_limit_bypassed):
+                    self._rate_limit_bypassed = False
+                    return self._pending.pop()
+                self._changed.wait(min(rest_s, MAX_WAIT_S) if self._pending else None)
         return None

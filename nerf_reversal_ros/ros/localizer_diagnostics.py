@@ -49,9 +49,9 @@ class NodeSnapshot(NamedTuple):
     """Pictures, since the start."""
     dropped: int = 0
     """Of these, replaced by a newer one before they were worked on."""
-    waiting: int = 0
+    queue_depth: int = 0
     """Pictures in the queue, which holds one."""
-    obstacle: str = ''
+    input_problem: str = ''
     """What keeps pictures from coming in, as far as is known."""
     failure: str = ''
     """Why it could not be configured."""
@@ -75,29 +75,29 @@ class LocalizerDiagnostics:
 
     def reset(self) -> None:
         """Count from zero."""
-        self._accepted_s = now_s = self._clock()
+        self._last_accepted_s = now_s = self._clock()
         self._outcomes: Counter[str] = Counter()  # by reason
         self._latencies_ms: deque[float] = deque(maxlen=300)
         # Time, pictures received and outcomes of each diagnostic in the window, and one before.
-        self._past = deque([(now_s, 0, Counter[str]())])
+        self._window = deque([(now_s, 0, Counter[str]())])
 
     def add(self, status: LocalizerStatus) -> None:
         """Count one picture that was worked on."""
         self._outcomes[status.reason] += 1
         if status.accepted:
-            self._accepted_s = self._clock()
+            self._last_accepted_s = self._clock()
         latency = dict(zip(status.latency_stages, status.latency_ms, strict=True))
         if 'total' in latency:
             self._latencies_ms.append(latency['total'])
 
-    def diagnostic(self, name: str, present: NodeSnapshot) -> DiagnosticStatus:
+    def diagnostic(self, name: str, snapshot: NodeSnapshot) -> DiagnosticStatus:
         """Return the counts for /diagnostics: a warning while active without any pose."""
-        state, received = present.state, present.received
+        state, received = snapshot.state, snapshot.received
         now_s, outcomes = self._clock(), self._outcomes.copy()
-        while len(self._past) > 1 and self._past[1][0] <= now_s - WINDOW_S:
-            self._past.popleft()
-        then_s, received_then, outcomes_then = self._past[0]
-        self._past.append((now_s, received, outcomes))
+        while len(self._window) > 1 and self._window[1][0] <= now_s - WINDOW_S:
+            self._window.popleft()
+        then_s, received_then, outcomes_then = self._window[0]
+        self._window.append((now_s, received, outcomes))
         span_s = max(1.0, now_s - then_s)
         lately_received = max(0, received - received_then)
         lately = outcomes - outcomes_then
@@ -105,26 +105,26 @@ class LocalizerDiagnostics:
         rejected = {reason: n for reason, n in sorted(outcomes.items()) if reason != _ACCEPTED}
 
         status = DiagnosticStatus(name=name, level=DiagnosticStatus.OK)
-        status.hardware_id = present.map_dir
-        if present.failure:
-            status.level, status.message = DiagnosticStatus.ERROR, present.failure
+        status.hardware_id = snapshot.map_dir
+        if snapshot.failure:
+            status.level, status.message = DiagnosticStatus.ERROR, snapshot.failure
         elif state != 'active':
             status.message = state
         elif not lately_received:
             status.level, status.message = DiagnosticStatus.WARN, 'no pictures come in'
-            if present.obstacle:
-                status.message += f': {present.obstacle}'
+            if snapshot.input_problem:
+                status.message += f': {snapshot.input_problem}'
         elif answered and not accepted:
             reasons = ', '.join(f'{reason} ({n})' for reason, n in lately.most_common())
             status.level = DiagnosticStatus.WARN
-            status.message = f'not localized for {now_s - self._accepted_s:.0f} s: {reasons}'
+            status.message = f'not localized for {now_s - self._last_accepted_s:.0f} s: {reasons}'
         else:
             status.message = 'localizing'
-        values: dict[str, object] = {'map': present.map_dir, 'state': state}
-        if present.map_warnings:
-            values['map warnings'] = present.map_warnings
-        values |= {'device': present.device, 'queue depth': present.waiting}
-        values |= {'received': received, 'dropped': present.dropped}
+        values: dict[str, object] = {'map': snapshot.map_dir, 'state': state}
+        if snapshot.map_warnings:
+            values['map warnings'] = snapshot.map_warnings
+        values |= {'device': snapshot.device, 'queue depth': snapshot.queue_depth}
+        values |= {'received': received, 'dropped': snapshot.dropped}
         values |= {'published': outcomes[_ACCEPTED]}
         values |= {f'rejected: {reason}': n for reason, n in rejected.items()}
         lately_s = f'last {WINDOW_S:g} s'

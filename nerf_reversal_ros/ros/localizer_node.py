@@ -57,7 +57,7 @@ def make_localizer(
     localizer = open_localizer(map_, config)
     noise = np.random.default_rng(0).integers(256, size=(map_.camera.height, map_.camera.width, 3))
     localizer.localize(noise.astype(np.uint8), map_.camera)  # the first picture takes longest
-    return localizer, MapDisplayData(map_.manifest, map_.map_from_camera_walked, localizer.surface)
+    return localizer, MapDisplayData(map_.manifest, map_.mapping_poses, localizer.surface)
 
 
 def _report_failures(transition: Transition) -> Transition:
@@ -109,14 +109,14 @@ class LocalizerNode(LifecycleNode):
             LocalizerConfig,
             OdometryConfig,
             TfSmoothingConfig,
-            unlocked=lambda: self._state == 'unconfigured',
+            allow_read_only=lambda: self._state == 'unconfigured',
         )
-        self._shown: MapDisplayData | None = None
-        self._showing = threading.Lock()
+        self._map_display: MapDisplayData | None = None
+        self._display_lock = threading.Lock()
         self._frames: RobotFrames | None = None
-        self.answering: ImageLocalizer | None = None
-        self.watching: InputSubscriptions | None = None
-        self._watched: InputSubscriptions | None = (
+        self.image_localizer: ImageLocalizer | None = None
+        self.inputs: InputSubscriptions | None = None
+        self._closing_inputs: InputSubscriptions | None = (
             None  # the last one, whose thread may still be busy
         )
         self._statistics = LocalizerDiagnostics()
@@ -128,13 +128,13 @@ class LocalizerNode(LifecycleNode):
         )
         self._sensor_pose = publisher(PoseWithCovarianceStamped, '~/sensor_pose', 10)
         self._status = publisher(LocalizerStatus, '~/status', LAST_TEN_QOS)
-        self._display = Visualizer(self, publisher)
+        self._visualizer = Visualizer(self, publisher)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
 
         # Transitions, services and pictures do not wait for each other.
-        self._quick = MutuallyExclusiveCallbackGroup()
-        self._offered = LocalizerServices(self, self)
-        self.create_timer(1.0, self._publish_diagnostics, self._quick, STEADY_CLOCK)
+        self._fast_group = MutuallyExclusiveCallbackGroup()
+        self._localizer_services = LocalizerServices(self, self)
+        self.create_timer(1.0, self._publish_diagnostics, self._fast_group, STEADY_CLOCK)
         if self._settings.autostart:
             call_once(self, self._start, changing)
         else:
@@ -143,28 +143,28 @@ class LocalizerNode(LifecycleNode):
     @_report_failures
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the map; a user's error leaves the node unconfigured."""
-        with self._options.changing:  # what is read-only stays so from here on
+        with self._options.lock:  # what is read-only stays so from here on
             self._state = 'configuring'
         try:
             if not self._settings.map_dir:
                 raise ConfigError('map_dir is not set: give the folder written by the builder')
             smoothing = partial(self._options.get, TfSmoothingConfig)
             self._frames = frames = RobotFrames(self, self._settings, smoothing)
-            localizer, self._shown = self._made(Path(self._settings.map_dir))
+            localizer, self._map_display = self._load_map(Path(self._settings.map_dir))
         except Exception:
-            self._free('unconfigured')
+            self._release_map('unconfigured')
             raise
         log = self.get_logger()
-        self.answering = ImageLocalizer(localizer, self._config, frames, self._settings, log)
+        self.image_localizer = ImageLocalizer(localizer, self._config, frames, self._settings, log)
         self._state = 'inactive'
         return super().on_configure(state)
 
     @_report_failures
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and publish."""
-        assert self.answering is not None
+        assert self.image_localizer is not None
         assert self._frames is not None
-        self.answering.to(self._config().device)
+        self.image_localizer.to(self._config().device)
         self._statistics.reset()
         odometer = None
         if self._settings.use_odometry:
@@ -173,18 +173,18 @@ class LocalizerNode(LifecycleNode):
         activated = super().on_activate(state)  # the publishers, before there is what to publish
         self._frames.start()
         self._state = 'active'
-        self.watching = self._watched = InputSubscriptions(
+        self.inputs = self._closing_inputs = InputSubscriptions(
             self,
             self._settings,
-            self.answering,
+            self.image_localizer,
             self._publish,
-            self._quick,
+            self._fast_group,
             odometer,
-            self._start_over,
+            self._reset_tracking,
             lambda: self._settings.max_rate_hz,
         )
-        self.get_logger().info(f'localizes the pictures of {self.watching.topic}')
-        self._show_map()
+        self.get_logger().info(f'localizes the pictures of {self.inputs.topic}')
+        self._publish_map()
         return activated
 
     @_report_failures
@@ -192,70 +192,72 @@ class LocalizerNode(LifecycleNode):
         """Stop subscribing and publishing; the map stays loaded, but leaves the GPU."""
         self.close()
         self._state = 'inactive'
-        if self.answering is not None:
-            self.answering.to('cpu')
+        if self.image_localizer is not None:
+            self.image_localizer.to('cpu')
         return super().on_deactivate(state)
 
     @_report_failures
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the map."""
-        self._free('unconfigured')
+        self._release_map('unconfigured')
         return super().on_cleanup(state)
 
     @_report_failures
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop for good, from whatever state."""
-        self._free('finalized')
+        self._release_map('finalized')
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Return to unconfigured after a transition went wrong."""
-        self._free('unconfigured')
+        self._release_map('unconfigured')
         return super().on_error(state)
 
     def close(self) -> bool:
         """End the work on pictures; tell whether no thread is busy any more."""
-        self.watching = None
-        ended = self._watched is None or self._watched.close()
+        self.inputs = None
+        ended = self._closing_inputs is None or self._closing_inputs.close()
         if (frames := self._frames) is not None:
             frames.stop()
         return ended
 
     def load(self, map_dir: Path) -> None:
         """Use another map from now on; an error leaves the present one."""
-        answering, settings = self.answering, self._settings
+        answering, settings = self.image_localizer, self._settings
         if settings.map_from_nerf and map_dir.resolve() != Path(settings.map_dir).resolve():
             raise ConfigError(
                 f'map_from_nerf is set for the map {settings.map_dir}, and each map lies'
                 ' elsewhere: clean up, set it and map_dir, and configure'
             )
-        localizer, shown = self._made(map_dir)
-        if answering is not None and self.answering is answering:
-            answering.exchange(localizer, self.reset)
-        if answering is None or self.answering is not answering:
+        localizer, shown = self._load_map(map_dir)
+        if answering is not None and self.image_localizer is answering:
+            answering.swap_localizer(localizer, self.reset)
+        if answering is None or self.image_localizer is not answering:
             raise ConfigError('the localizer was cleaned up meanwhile: configure it, then load')
-        self._options.put('map_dir', str(map_dir))  # for the next time that it is configured
-        self._shown = shown
-        self._show_map()
+        self._options.set_internal(
+            'map_dir', str(map_dir)
+        )  # for the next time that it is configured
+        self._map_display = shown
+        self._publish_map()
 
     def reset(self) -> None:
         """Forget the waiting picture, all counts, and what the odometry is compared with."""
-        if (watching := self.watching) is not None:
+        if (watching := self.inputs) is not None:
             watching.reset()
         self._statistics.reset()
-        self._start_over()
+        self._reset_tracking()
 
-    def _start_over(self) -> None:
+    def _reset_tracking(self) -> None:
         """Take the next pose as the first one."""
-        self._display.reset()
+        self._visualizer.reset()
         if (frames := self._frames) is not None:
-            frames.forget()
+            frames.reset()
 
-    def _show_map(self) -> None:
+    def _publish_map(self) -> None:
         told = self._settings
-        with self._showing:
-            if (shown := self._shown) is not None and self.watching is not None:
-                self._display.show_map(shown, told.map_dir, told.map_frame, told.path_poses)
+        with self._display_lock:
+            if (shown := self._map_display) is not None and self.inputs is not None:
+                self._visualizer.publish_map(shown, told.map_dir, told.map_frame, told.path_poses)
 
     @property
     def _settings(self) -> LocalizerNodeConfig:
@@ -264,21 +266,21 @@ class LocalizerNode(LifecycleNode):
     def _config(self) -> LocalizerConfig:
         return self._options.get(LocalizerConfig)
 
-    def _made(self, map_dir: Path) -> tuple[LocalizerProtocol, MapDisplayData]:
+    def _load_map(self, map_dir: Path) -> tuple[LocalizerProtocol, MapDisplayData]:
         localizer, shown = self._make(map_dir, self._config())
         self.get_logger().info(f'loaded the map {map_dir}')
         for told in shown.manifest.get('warnings', ()):
             self.get_logger().warning(f'map {map_dir}: {told}')
         if placement := self._settings.map_from_nerf:
-            shown = shown.placed(parse_map_from_nerf(placement))
+            shown = shown.transform(parse_map_from_nerf(placement))
         return localizer, shown
 
-    def _free(self, state: str) -> None:
+    def _release_map(self, state: str) -> None:
         self.close()
         self._state = state
-        answering, self.answering, self._shown = self.answering, None, None
-        with self._showing:  # `~/load_map` may be about to
-            self._display.forget_map()
+        answering, self.image_localizer, self._map_display = self.image_localizer, None, None
+        with self._display_lock:  # `~/load_map` may be about to
+            self._visualizer.clear_map()
         frames, self._frames = self._frames, None
         if frames is not None:
             frames.close()
@@ -300,8 +302,8 @@ class LocalizerNode(LifecycleNode):
         self._statistics.add(status)
         if answer.poses is not None:
             self._pose.publish(answer.poses.pose)
-            self._pose_with_covariance.publish(answer.poses.with_covariance)
-            self._sensor_pose.publish(answer.poses.of_sensor)
+            self._pose_with_covariance.publish(answer.poses.pose_with_covariance)
+            self._sensor_pose.publish(answer.poses.sensor_pose)
             if (frames := self._frames) is not None:
                 frames.broadcast(answer.poses.pose.header, answer.poses.map_from_frame)
         elif status.reason == LocalizerStatus.UNUSABLE_PICTURE:
@@ -310,25 +312,25 @@ class LocalizerNode(LifecycleNode):
             text = f'not localized: {status.reason} ({status.detail})'
             log.info(text, throttle_duration_sec=1.0)
         self._status.publish(status)
-        self._display.show(answer)
+        self._visualizer.publish_result(answer)
 
     def _publish_diagnostics(self) -> None:
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         present = NodeSnapshot(self._state, self._settings.map_dir, failure=self._failure)
-        if (answering := self.answering) is not None:
+        if (answering := self.image_localizer) is not None:
             present = present._replace(device=answering.device)
-        if (shown := self._shown) is not None:
+        if (shown := self._map_display) is not None:
             warnings = '; '.join(shown.manifest.get('warnings', ()))
             present = present._replace(map_warnings=warnings)
-        if (watching := self.watching) is not None:
-            pictures, obstacles = watching.pictures, watching.obstacles()
-            self._warnings.tell(obstacles)
+        if (watching := self.inputs) is not None:
+            pictures, obstacles = watching.image_worker, watching.input_problems()
+            self._warnings.update(obstacles)
             present = present._replace(
                 received=pictures.received,
                 dropped=pictures.dropped,
-                waiting=pictures.waiting,
-                obstacle='; '.join(obstacles),
+                queue_depth=pictures.queue_depth,
+                input_problem='; '.join(obstacles),
             )
         name = f'{self.get_fully_qualified_name().lstrip("/")}: localization'
         message.status = [self._statistics.diagnostic(name, present)]

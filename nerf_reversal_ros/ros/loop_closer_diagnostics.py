@@ -24,51 +24,51 @@ class LoopCloserDiagnostics:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._counts: Counter[str] = Counter()  # by reason
-        self._agreed_s = self._heard_s = self._left_s = -math.inf
-        self._why_left = ''
+        self._last_agreement_s = self._last_odometry_s = self._last_rejection_s = -math.inf
+        self._last_rejection_reason = ''
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Wait for the first pose again; the counts go on."""
-        self._agreed_s = self._left_s = -math.inf
+        self._last_agreement_s = self._last_rejection_s = -math.inf
 
-    def hear(self) -> None:
+    def odometry_received(self) -> None:
         """Note that odometry came in."""
-        self._heard_s = self._clock()
+        self._last_odometry_s = self._clock()
 
     def add(self, closure: ClosureResult) -> None:
         """Count what was made of a pose."""
-        if closure.agrees:
+        if closure.is_consistent:
             self._counts[closure.reason] += 1
-            self._agreed_s = self._clock()
+            self._last_agreement_s = self._clock()
         else:
-            self.leave(closure.reason)
+            self.count_rejected(closure.reason)
 
-    def leave(self, reason: str) -> None:
+    def count_rejected(self, reason: str) -> None:
         """Count a pose that was left aside."""
         self._counts[reason] += 1
-        self._left_s, self._why_left = self._clock(), reason
+        self._last_rejection_s, self._last_rejection_reason = self._clock(), reason
 
-    def diagnostic(self, name: str, lacking: str, keyframes: int) -> DiagnosticStatus:
+    def diagnostic(self, name: str, waiting_reason: str, keyframes: int) -> DiagnosticStatus:
         """
         Return the counts for /diagnostics.
 
-        A warning while no odometry comes in, while ``lacking`` tells what poses wait for, before
+        A warning while no odometry comes in, while ``waiting_reason`` tells what poses wait for, before
         the first pose, and while all poses are left aside. That none comes is none: the localizer
         may have nothing to tell, and tells that itself.
         """
         now_s = self._clock()
         status = DiagnosticStatus(name=name, level=DiagnosticStatus.WARN)
-        if now_s - self._heard_s > WINDOW_S:
+        if now_s - self._last_odometry_s > WINDOW_S:
             status.message = 'no odometry comes in'
-        elif lacking:
-            status.message = lacking
-        elif now_s - self._left_s <= WINDOW_S < now_s - self._agreed_s:
-            status.message = f'poses are left aside: {self._why_left}'
-        elif self._agreed_s == -math.inf:
+        elif waiting_reason:
+            status.message = waiting_reason
+        elif now_s - self._last_rejection_s <= WINDOW_S < now_s - self._last_agreement_s:
+            status.message = f'poses are left aside: {self._last_rejection_reason}'
+        elif self._last_agreement_s == -math.inf:
             status.message = 'no pose of the localizer came yet'
         else:
             status.level = DiagnosticStatus.OK
-            status.message = f'the last pose agreed {now_s - self._agreed_s:.0f} s ago'
+            status.message = f'the last pose agreed {now_s - self._last_agreement_s:.0f} s ago'
         values: dict[str, object] = {'keyframes': keyframes, 'accepted': self._counts['']}
         left_aside = {reason: n for reason, n in sorted(self._counts.items()) if reason}
         values |= {f'left aside: {reason}': n for reason, n in left_aside.items()}

@@ -72,18 +72,18 @@ class LoopCloserNode(Node):
         self._path_is_new = False
         self._path = self.create_publisher(Path, '~/path', LATCHED_QOS)
         self._odometry = self.create_publisher(Odometry, '~/odometry', 10)
-        self._map_from_odom = self._latched_correction()
+        self._map_from_odom = self._create_map_from_odom_publisher()
         self._closures = self.create_publisher(LoopClosure, '~/closures', 100)
         self._odom_from_base = np.eye(4)
-        self._broadcast: MapFromOdomBroadcaster | None = None
+        self._broadcaster: MapFromOdomBroadcaster | None = None
         if settings.publish_tf:
             smoothing = partial(self._options.get, TfSmoothingConfig)
             frames = settings.map_frame, settings.odom_frame
-            self._broadcast = MapFromOdomBroadcaster(self, *frames, smoothing)
+            self._broadcaster = MapFromOdomBroadcaster(self, *frames, smoothing)
         self._tf_odometry: TfOdometry | None = None
-        self._subscribed: list[tuple[str, type, QoSProfile]] = []
+        self._subscription_info: list[tuple[str, type, QoSProfile]] = []
         if settings.odometry_source == 'tf':
-            self._tf_odometry = TfOdometry(self, settings, self._hear)
+            self._tf_odometry = TfOdometry(self, settings, self._add_odometry)
         else:
             qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
             if settings.reliability == 'reliable':
@@ -97,7 +97,7 @@ class LoopCloserNode(Node):
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(1.0, self._publish_diagnostics, clock=STEADY_CLOCK)
-        self.create_timer(CHECK_PERIOD_S, self._look, clock=STEADY_CLOCK)
+        self.create_timer(CHECK_PERIOD_S, self._check_inputs, clock=STEADY_CLOCK)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_timer(
             max(settings.path_period_s, 0.01), self._publish_path, clock=STEADY_CLOCK
@@ -105,12 +105,12 @@ class LoopCloserNode(Node):
 
     def close(self) -> bool:
         """Leave TF; nothing runs in a thread of its own."""
-        for of_tf in (self._tf_odometry, self._broadcast):
+        for of_tf in (self._tf_odometry, self._broadcaster):
             if of_tf is not None:
                 of_tf.close()
         return True
 
-    def _latched_correction(self) -> Publisher:
+    def _create_map_from_odom_publisher(self) -> Publisher:
         topic, events = '~/map_from_odom', NO_EVENT_CALLBACKS
         return self.create_publisher(TransformStamped, topic, LATCHED_QOS, event_callbacks=events)
 
@@ -118,13 +118,13 @@ class LoopCloserNode(Node):
         self, kind: type, name: str, callback: Callable[[Any], None], qos: QoSProfile
     ) -> None:
         topic = self.create_subscription(kind, name, callback, qos).topic_name
-        self._subscribed.append((topic, kind, qos))
+        self._subscription_info.append((topic, kind, qos))
 
-    def _look(self) -> None:
+    def _check_inputs(self) -> None:
         """Tell what keeps odometry and poses away."""
-        found = (subscription_problem(self, *one) for one in self._subscribed)
-        self._warnings.tell(sentence for sentence in found if sentence)
-        if lacking := self._closer.lacking:
+        found = (subscription_problem(self, *one) for one in self._subscription_info)
+        self._warnings.update(sentence for sentence in found if sentence)
+        if lacking := self._closer.waiting_reason:
             self.get_logger().warning(f'{lacking}: see to its topic and to the clocks')
 
     def _on_odometry(self, message: Odometry) -> None:
@@ -138,19 +138,21 @@ class LoopCloserNode(Node):
             return
         pose = odom_from_base(message, self._settings.base_frame, self.get_logger())
         if pose is not None:
-            self._hear(message.header.stamp, pose, message)
+            self._add_odometry(message.header.stamp, pose, message)
 
-    def _hear(self, stamp: Time, pose: FloatArray, message: Odometry | None = None) -> None:
-        jumps, stamp_ns = self._closer.jumps, stamp_to_ns(stamp)
+    def _add_odometry(
+        self, stamp: Time, pose: FloatArray, message: Odometry | None = None
+    ) -> None:
+        jumps, stamp_ns = self._closer.time_jump_count, stamp_to_ns(stamp)
         self._odom_from_base = pose
-        self._statistics.hear()
+        self._statistics.odometry_received()
         self._closer.configure(self._options.get(LoopClosureConfig))
-        closures = self._closer.hear(stamp_ns, pose)
-        if self._closer.jumps > jumps:
+        closures = self._closer.add_odometry(stamp_ns, pose)
+        if self._closer.time_jump_count > jumps:
             self.get_logger().warning('the time of the odometry jumped back: all begins anew')
-            self._start_over()
+            self._reset_outputs()
         self._publish(closures)
-        now = self._closer.now()
+        now = self._closer.current_pose()
         if now is None or now.stamp_ns != stamp_ns:
             return
         corrected = Odometry(child_frame_id=self._settings.base_frame)
@@ -161,19 +163,19 @@ class LoopCloserNode(Node):
             corrected.twist = message.twist
         self._odometry.publish(corrected)
 
-    def _start_over(self) -> None:
+    def _reset_outputs(self) -> None:
         self._path_is_new = True  # an empty one
-        self._statistics.forget()
+        self._statistics.reset()
         # Who comes late is not to get what was corrected before.
         self.destroy_publisher(self._map_from_odom)
-        self._map_from_odom = self._latched_correction()
-        if self._broadcast is not None:
-            self._broadcast.forget()
+        self._map_from_odom = self._create_map_from_odom_publisher()
+        if self._broadcaster is not None:
+            self._broadcaster.reset()
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         frame, wanted = message.header.frame_id, self._settings.map_frame
         if frame != wanted:
-            self._statistics.leave(f'in the frame {frame} instead of {wanted}')
+            self._statistics.count_rejected(f'in the frame {frame} instead of {wanted}')
             self.get_logger().warning(
                 f'a pose is in the frame {frame}, and map_frame is {wanted}: it is left out until'
                 ' both are the same',
@@ -183,13 +185,13 @@ class LoopCloserNode(Node):
         stamp_ns, covariance = stamp_to_ns(message.header.stamp), message.pose.covariance
         pose = matrix_from_pose(message.pose.pose)
         self._closer.configure(self._options.get(LoopClosureConfig))
-        self._publish(self._closer.see(stamp_ns, pose, np.reshape(covariance, (6, 6))))
+        self._publish(self._closer.add_pose(stamp_ns, pose, np.reshape(covariance, (6, 6))))
 
     def _publish(self, closures: list[ClosureResult]) -> None:
         log = self.get_logger()
         for closure in closures:
             self._statistics.add(closure)
-            self._closures.publish(self._message(closure))
+            self._closures.publish(self._closure_message(closure))
             if closure.reason in WARN_REASONS:
                 sentence = f'a pose is left aside: {closure.reason} ({closure.detail})'
                 log.warning(sentence, throttle_duration_sec=10.0)
@@ -200,14 +202,14 @@ class LoopCloserNode(Node):
                     ' it was taken to be'
                 )
             if closure.accepted:
-                self._map_from_odom.publish(self._transform(closure.stamp_ns))
+                self._map_from_odom.publish(self._transform_message(closure.stamp_ns))
                 self._path_is_new = True
             known = self._closer.graph.map_from_odom
             if closure.accepted and known is not None:
                 self._warn_if_tilted(known)
-            if closure.agrees and known is not None and self._broadcast is not None:
+            if closure.is_consistent and known is not None and self._broadcaster is not None:
                 base = self._odom_from_base
-                self._broadcast.follow(closure.stamp_ns, known @ base, base)
+                self._broadcaster.update(closure.stamp_ns, known @ base, base)
 
     def _warn_if_tilted(self, map_from_odom: FloatArray) -> None:
         tilt_deg = math.degrees(math.acos(np.clip(map_from_odom[2, 2], -1.0, 1.0)))
@@ -219,16 +221,16 @@ class LoopCloserNode(Node):
                 throttle_duration_sec=10.0,
             )
 
-    def _message(self, closure: ClosureResult) -> LoopClosure:
+    def _closure_message(self, closure: ClosureResult) -> LoopClosure:
         told = closure._asdict()
         message = LoopClosure(header=self._header(told.pop('stamp_ns')))
         message.keyframe_stamp = AnyTime(nanoseconds=told.pop('keyframe_ns')).to_msg()
         for name, value in told.items():
             setattr(message, name, value)
-        message.map_from_odom = self._transform(closure.stamp_ns).transform
+        message.map_from_odom = self._transform_message(closure.stamp_ns).transform
         return message
 
-    def _transform(self, stamp_ns: int) -> TransformStamped:
+    def _transform_message(self, stamp_ns: int) -> TransformStamped:
         known = self._closer.graph.map_from_odom
         message = TransformStamped(header=self._header(stamp_ns))
         message.child_frame_id = self._settings.odom_frame
@@ -246,7 +248,7 @@ class LoopCloserNode(Node):
         message.header.stamp = self.get_clock().now().to_msg()
         name = f'{self.get_fully_qualified_name().lstrip("/")}: loop closure'
         keyframes = len(self._closer.graph.keyframes)
-        told = self._statistics.diagnostic(name, self._closer.lacking, keyframes)
+        told = self._statistics.diagnostic(name, self._closer.waiting_reason, keyframes)
         message.status = [told]
         self._diagnostics.publish(message)
 
@@ -256,7 +258,7 @@ class LoopCloserNode(Node):
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._closer.reset()
-        self._start_over()
+        self._reset_outputs()
         response.success, response.message = True, 'all poses are forgotten'
         return response
 

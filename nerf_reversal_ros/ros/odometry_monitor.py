@@ -42,18 +42,18 @@ class OdometryMonitor:
         self._check = OdometryCheck()
         self._lock = threading.Lock()
 
-    def put(self, message: Odometry) -> None:
+    def add_message(self, message: Odometry) -> None:
         """Take a message that came in."""
         pose = odom_from_base(message, self._base_frame, self._log)
         if pose is not None:
             with self._lock:
-                self._check.hear(stamp_to_ns(message.header.stamp), pose)
+                self._check.add_odometry(stamp_to_ns(message.header.stamp), pose)
 
-    def judge(self, outcome: Outcome, stamp: Time, base_from_camera: FloatArray) -> Outcome:
+    def check(self, outcome: Outcome, stamp: Time, base_from_camera: FloatArray) -> Outcome:
         """Return the outcome for a picture of that stamp, confirmed, contradicted or as it is."""
         config = self._config()
         with self._lock:
-            judged = self._check.judge(outcome, stamp_to_ns(stamp), base_from_camera, config)
+            judged = self._check.check(outcome, stamp_to_ns(stamp), base_from_camera, config)
         if judged is outcome and isinstance(outcome, PoseEstimate):
             self._log.warning(
                 f'no odometry within {config.odometry_tolerance_s:g} s of a picture, so that it is'
@@ -65,7 +65,7 @@ class OdometryMonitor:
     def reset(self) -> None:
         """Forget the earlier poses."""
         with self._lock:
-            self._check.forget()
+            self._check.reset()
 
 
 def odom_from_base(message: Odometry, base_frame: str, logger: RcutilsLogger) -> FloatArray | None:

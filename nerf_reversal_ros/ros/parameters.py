@@ -55,11 +55,11 @@ class NodeParameters:
     """
 
     def __init__(
-        self, node: Node, *classes: type, unlocked: Callable[[], bool] | None = None
+        self, node: Node, *classes: type, allow_read_only: Callable[[], bool] | None = None
     ) -> None:
-        self._node, self._unlocked = node, unlocked
-        self._insider: int | None = None
-        self.changing = threading.RLock()
+        self._node, self._allow_read_only = node, allow_read_only
+        self._internal_thread: int | None = None
+        self.lock = threading.RLock()
         """Held while a parameter is set."""
         self._options = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
         given = _read_overrides(node)
@@ -76,7 +76,7 @@ class NodeParameters:
             for item in dataclasses.fields(config):
                 value = getattr(config, item.name)
                 # The value is passed over the override, which may be an integer for a float.
-                descriptor = _descriptor(item, changes_unlocked=unlocked is not None)
+                descriptor = _descriptor(item, read_only_may_change=allow_read_only is not None)
                 node.declare_parameter(item.name, value, descriptor, ignore_override=True)
         node.add_on_set_parameters_callback(self._on_set)
 
@@ -85,19 +85,19 @@ class NodeParameters:
         config: T = self._configs[cls]
         return config
 
-    def put(self, name: str, value: Any) -> None:
+    def set_internal(self, name: str, value: Any) -> None:
         """Set an option from inside the node, also a read-only one."""
-        with self.changing:
-            self._insider = threading.get_ident()
+        with self.lock:
+            self._internal_thread = threading.get_ident()
             try:
                 result = self._node.set_parameters([Parameter(name, value=value)])[0]
             finally:
-                self._insider = None
+                self._internal_thread = None
         if not result.successful:
             raise ConfigError(result.reason)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
-        with self.changing:
+        with self.lock:
             return self._set(parameters)
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -105,7 +105,7 @@ class NodeParameters:
         try:
             _check_known(changes, list(self._options))
             for name in changes:
-                self._refuse_locked(name)
+                self._check_read_only(name)
             configs = {
                 cls: dataclasses.replace(
                     config, **{k: v for k, v in changes.items() if k in _setting_names(cls)}
@@ -117,14 +117,14 @@ class NodeParameters:
         self._configs = configs
         return SetParametersResult(successful=True)
 
-    def _refuse_locked(self, name: str) -> None:
+    def _check_read_only(self, name: str) -> None:
         if not self._options[name].metadata['read_only']:
             return
-        if self._unlocked is None:
+        if self._allow_read_only is None:
             raise ConfigError(
                 f'{name} cannot change while the node runs: start it with another value'
             )
-        if not self._unlocked() and self._insider != threading.get_ident():
+        if not self._allow_read_only() and self._internal_thread != threading.get_ident():
             raise ConfigError(
                 f'{name} cannot change while the node is configured: clean it up, set it, and'
                 ' configure again'
@@ -153,11 +153,13 @@ def _check_known(given: Mapping[str, Any], known: list[str], hint: str = '') -> 
             raise ConfigError(f'unknown parameter {name}: {remedy}{hint}')
 
 
-def _descriptor(item: 'dataclasses.Field[Any]', *, changes_unlocked: bool) -> ParameterDescriptor:
+def _descriptor(
+    item: 'dataclasses.Field[Any]', *, read_only_may_change: bool
+) -> ParameterDescriptor:
     meta = item.metadata
     low, high = meta['low'], meta['high']
     descriptor = ParameterDescriptor(description=meta['description'])
-    if changes_unlocked and meta['read_only']:
+    if read_only_may_change and meta['read_only']:
         descriptor.description += ' (may change while the node is unconfigured)'
     else:
         descriptor.read_only = meta['read_only']

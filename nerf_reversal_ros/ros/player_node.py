@@ -49,10 +49,10 @@ class PlayerNode(Node):
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
-        self._answered = threading.Event()
-        self._answered.set()
-        self._asked_ns = 0
-        self._unanswered = 0
+        self._result_received = threading.Event()
+        self._result_received.set()
+        self._awaited_stamp_ns = 0
+        self._unanswered_count = 0
         if topic := self._config.lockstep_topic:
             # Recent ones too: who answers may discover this subscription after its first answer.
             self.create_subscription(LocalizerStatus, topic, self._on_status, LAST_TEN_QOS)
@@ -64,31 +64,31 @@ class PlayerNode(Node):
     def close(self) -> bool:
         """Stop playing; tell whether it stopped in time."""
         self._stopping.set()
-        self._answered.set()
+        self._result_received.set()
         return self._idle.wait(1.0)
 
     def _on_status(self, status: LocalizerStatus) -> None:
-        if stamp_to_ns(status.header.stamp) == self._asked_ns:
-            self._answered.set()
+        if stamp_to_ns(status.header.stamp) == self._awaited_stamp_ns:
+            self._result_received.set()
 
     def _play(self) -> None:
         self._idle.clear()
         try:
             with BagReader(Path(self._config.bag)) as bag:
-                publishers = self._made_publishers(bag)
+                publishers = self._create_publishers(bag)
                 pictures = [name for name in publishers if bag.topics[name] in IMAGE_TYPES]
-                self._wait_for_others([publishers[name] for name in pictures])
+                self._wait_for_discovery([publishers[name] for name in pictures])
                 sent = self._play_once(bag, publishers, pictures)
                 while self._config.loop and not self._stopping.is_set():
                     sent += self._play_once(bag, publishers, pictures)
         finally:
             self._idle.set()
-        if self._unanswered:
-            self.get_logger().warning(f'{self._unanswered} pictures were not answered')
+        if self._unanswered_count:
+            self.get_logger().warning(f'{self._unanswered_count} pictures were not answered')
         self.get_logger().info(f'played {sent} messages of {self._config.bag}')
         raise NodeFinished
 
-    def _made_publishers(self, bag: BagReader) -> dict[str, Publisher]:
+    def _create_publishers(self, bag: BagReader) -> dict[str, Publisher]:
         """Make a publisher for each topic that is to be played and whose type is installed."""
         wanted = self._config.topics.split() or sorted(bag.topics)
         publishers = {}
@@ -112,11 +112,11 @@ class PlayerNode(Node):
             raise CaptureError(f'no topic of the bag {bag.path} can be played')
         return publishers
 
-    def _wait_for_others(self, publishers: list[Publisher]) -> None:
+    def _wait_for_discovery(self, publishers: list[Publisher]) -> None:
         """Wait for who subscribes to the pictures and for who answers; tell who is missing."""
         timeout_s, started_s = self._config.wait_timeout_s, time.monotonic()
         told_s = started_s
-        while missing := self._missing(publishers):
+        while missing := self._missing_endpoint(publishers):
             who, remedy = missing
             now_s = time.monotonic()
             if now_s > started_s + timeout_s:
@@ -129,7 +129,7 @@ class PlayerNode(Node):
         # They must have discovered us as well: best effort loses what is sent before.
         self._stopping.wait(DISCOVERY_WAIT_S)
 
-    def _missing(self, publishers: list[Publisher]) -> tuple[str, str] | None:
+    def _missing_endpoint(self, publishers: list[Publisher]) -> tuple[str, str] | None:
         """Return who is not there yet, and what is to be done about it; None: all are there."""
         answers, wanted = self._config.lockstep_topic, self._config.wait_for if publishers else 0
         if max((p.get_subscription_count() for p in publishers), default=0) < wanted:
@@ -154,37 +154,37 @@ class PlayerNode(Node):
                 break
             publisher = publishers[raw.topic]
             if sent == 0:
-                first_ns, started_s = raw.logged_ns, time.monotonic()
+                first_ns, started_s = raw.log_time_ns, time.monotonic()
             if not lockstep:
-                due_s = started_s + (raw.logged_ns - first_ns) * 1e-9 / self._config.rate
+                due_s = started_s + (raw.log_time_ns - first_ns) * 1e-9 / self._config.rate
                 self._stopping.wait(max(0.0, due_s - time.monotonic()))
             elif raw.topic in pictures and publisher.get_subscription_count() > 0:
-                self._wait_for_answer()
+                self._wait_for_result()
                 if self._stopping.is_set():
                     break
-                self._asked_ns = raw.stamp_ns
-                self._answered.clear()
+                self._awaited_stamp_ns = raw.stamp_ns
+                self._result_received.clear()
             if raw.topic in ahead:
                 self._stopping.wait(TF_PAUSE_S)
             elif self._bag_clock is not None:
-                self._bag_clock.publish(Clock(clock=Time(nanoseconds=raw.logged_ns).to_msg()))
+                self._bag_clock.publish(Clock(clock=Time(nanoseconds=raw.log_time_ns).to_msg()))
             publisher.publish(bytes(raw.data))
             sent += 1
         if lockstep:
-            self._wait_for_answer()
+            self._wait_for_result()
         return sent
 
-    def _wait_for_answer(self) -> None:
+    def _wait_for_result(self) -> None:
         """Wait until the picture that was sent is answered; stop where nobody can answer."""
         topic = self._config.lockstep_topic
         give_up_s = time.monotonic() + self._config.lockstep_timeout_s
-        while not (self._stopping.is_set() or self._answered.wait(0.1)):
+        while not (self._stopping.is_set() or self._result_received.wait(0.1)):
             gone = not self.count_publishers(topic)
             if gone:
                 self.get_logger().warning(f'nobody publishes {topic} any more: plays no further')
                 self._stopping.set()
             if gone or time.monotonic() > give_up_s:
-                self._unanswered += 1
+                self._unanswered_count += 1
                 return
 
 
@@ -196,7 +196,7 @@ def _advance_topics(topics: set[str], messages: Iterable[RawMessage]) -> Iterato
             yield raw
         else:
             held.append(raw)
-        while held and held[0].logged_ns < raw.logged_ns - TF_LEAD_NS:
+        while held and held[0].log_time_ns < raw.log_time_ns - TF_LEAD_NS:
             yield held.popleft()
     yield from held
 

@@ -57,18 +57,18 @@ class RobotFrames:
         smoothing: Callable[[], TfSmoothingConfig] = TfSmoothingConfig,
     ) -> None:
         self._node, self._config, self._smoothing = node, config, smoothing
-        self._mounting = parse_extrinsics(config.mounting) if config.mounting else None
-        self._transforms: TfListener | None = None
-        self._broadcast: MapFromOdomBroadcaster | None = None
-        self._waiting: deque[tuple[int, FloatArray]] = deque(maxlen=MAX_PENDING_POSES)
+        self._extrinsics = parse_extrinsics(config.mounting) if config.mounting else None
+        self._tf_listener: TfListener | None = None
+        self._broadcaster: MapFromOdomBroadcaster | None = None
+        self._pending: deque[tuple[int, FloatArray]] = deque(maxlen=MAX_PENDING_POSES)
         self._lock = threading.Lock()
         if config.publish_tf:
-            self._transforms = TfListener(
-                node, 'publish_tf', 'set publish_tf to false', self._follow
+            self._tf_listener = TfListener(
+                node, 'publish_tf', 'set publish_tf to false', self._process_pending
             )
-        elif config.base_frame and self._mounting is None:
+        elif config.base_frame and self._extrinsics is None:
             needed_by = f'base_frame {config.base_frame}'
-            self._transforms = TfListener(node, needed_by, 'set the parameter mounting')
+            self._tf_listener = TfListener(node, needed_by, 'set the parameter mounting')
 
     def base_from_camera(self, header: Header) -> FloatArray | None:
         """
@@ -82,15 +82,15 @@ class RobotFrames:
         FrameError
             When TF does not know it.
         """
-        if not self._config.base_frame or self._mounting is not None:
-            return self._mounting
-        assert self._transforms is not None
+        if not self._config.base_frame or self._extrinsics is not None:
+            return self._extrinsics
+        assert self._tf_listener is not None
         base, camera = self._config.base_frame, self._config.camera_frame or header.frame_id
         stamp_ns = stamp_to_ns(header.stamp) or LATEST
         give_up_s = time.monotonic() + EXTRINSICS_WAIT_S
         while True:
             try:
-                return self._transforms.lookup(base, camera, stamp_ns, NO_EXTRINSICS_REMEDY)[1]
+                return self._tf_listener.lookup(base, camera, stamp_ns, NO_EXTRINSICS_REMEDY)[1]
             except TransformUnavailable:
                 if time.monotonic() > give_up_s:
                     raise
@@ -98,17 +98,17 @@ class RobotFrames:
 
     def start(self) -> None:
         """Broadcast map -> odom from now on, if publish_tf is set."""
-        self.forget()
+        self.reset()
         if self._config.publish_tf:
             map_frame, odom_frame = self._config.map_frame, self._config.odom_frame
-            self._broadcast = MapFromOdomBroadcaster(
+            self._broadcaster = MapFromOdomBroadcaster(
                 self._node, map_frame, odom_frame, self._smoothing
             )
 
     def stop(self) -> None:
         """Broadcast nothing any more."""
-        broadcast, self._broadcast = self._broadcast, None
-        self.forget()
+        broadcast, self._broadcaster = self._broadcaster, None
+        self.reset()
         if broadcast is not None:
             broadcast.close()
 
@@ -119,34 +119,34 @@ class RobotFrames:
         The pose waits until TF has the odometry of its time.
         """
         with self._lock:
-            if self._broadcast is None:
+            if self._broadcaster is None:
                 return
-            if len(self._waiting) == MAX_PENDING_POSES:
+            if len(self._pending) == MAX_PENDING_POSES:
                 odom, base = self._config.odom_frame, self._config.base_frame
                 self._warn(
                     f'TF has no {odom} <- {base} as late as the last {MAX_PENDING_POSES} poses:'
                     f' {NO_ODOMETRY_REMEDY}'
                 )
-            self._waiting.append((stamp_to_ns(header.stamp), map_from_base))
-        self._follow()
+            self._pending.append((stamp_to_ns(header.stamp), map_from_base))
+        self._process_pending()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Take the next pose as the first: the clock went back, or the map is another one."""
         with self._lock:
-            self._waiting.clear()
-        if (broadcast := self._broadcast) is not None:
-            broadcast.forget()
+            self._pending.clear()
+        if (broadcast := self._broadcaster) is not None:
+            broadcast.reset()
 
     def close(self) -> None:
         """Leave the topics of TF; not to be used afterwards."""
         self.stop()
-        if self._transforms is not None:
-            self._transforms.close()
+        if self._tf_listener is not None:
+            self._tf_listener.close()
 
-    def _follow(self) -> None:
+    def _process_pending(self) -> None:
         """Follow the poses whose odometry is there."""
-        broadcast, transforms = self._broadcast, self._transforms
-        if broadcast is None or transforms is None or not self._waiting:
+        broadcast, transforms = self._broadcaster, self._tf_listener
+        if broadcast is None or transforms is None or not self._pending:
             return
         odom, base = self._config.odom_frame, self._config.base_frame
         with self._lock:
@@ -155,14 +155,14 @@ class RobotFrames:
             except TransformUnavailable as error:
                 self._warn(str(error))
                 return
-            while self._waiting and (latest_ns == 0 or self._waiting[0][0] <= latest_ns):
-                stamp_ns, map_from_base = self._waiting.popleft()
+            while self._pending and (latest_ns == 0 or self._pending[0][0] <= latest_ns):
+                stamp_ns, map_from_base = self._pending.popleft()
                 try:
                     _, odom_from_base = transforms.lookup(odom, base, stamp_ns, NO_ODOMETRY_REMEDY)
                 except TransformUnavailable as error:
                     self._warn(str(error))
                 else:
-                    broadcast.follow(stamp_ns, map_from_base, odom_from_base)
+                    broadcast.update(stamp_ns, map_from_base, odom_from_base)
 
     def _warn(self, sentence: str) -> None:
         self._node.get_logger().warning(sentence, throttle_duration_sec=10.0)

@@ -26,9 +26,9 @@ NOT_CONFIGURED = 'the localizer is not configured: configure it, or wait until i
 class LocalizerServicesTarget(Protocol):
     """What the services ask of the localizer node."""
 
-    answering: ImageLocalizer | None
+    image_localizer: ImageLocalizer | None
     """None unless configured."""
-    watching: InputSubscriptions | None
+    inputs: InputSubscriptions | None
     """None unless active."""
 
     def load(self, map_dir: Path) -> None:
@@ -41,8 +41,8 @@ class LocalizerServicesTarget(Protocol):
 class LocalizerServices:
     """Makes ~/load_map, ~/localize and ~/reset on ``node``, which is also ``served``."""
 
-    def __init__(self, node: Node, served: LocalizerServicesTarget) -> None:
-        self._served, self._log = served, node.get_logger()
+    def __init__(self, node: Node, target: LocalizerServicesTarget) -> None:
+        self._target, self._log = target, node.get_logger()
         # They may take long and wait for pictures: each in a group that nothing else is in.
         for kind, name, callback in (
             (LoadMap, '~/load_map', self._on_load_map),
@@ -55,13 +55,13 @@ class LocalizerServices:
     def _on_load_map(
         self, request: LoadMap.Request, response: LoadMap.Response
     ) -> LoadMap.Response:
-        if self._served.answering is None:
+        if self._target.image_localizer is None:
             response.message = NOT_CONFIGURED
             return response
         try:
-            self._served.load(Path(request.map_dir))
+            self._target.load(Path(request.map_dir))
         except NerfReversalError as error:
-            kept = ' (the present map stays in use)' if self._served.answering else ''
+            kept = ' (the present map stays in use)' if self._target.image_localizer else ''
             response.message = f'{error}{kept}'
         except Exception as error:  # a defect must not end the node, nor be hidden
             self._log.error(printable_traceback())
@@ -73,13 +73,13 @@ class LocalizerServices:
     def _on_localize(
         self, request: Localize.Request, response: Localize.Response
     ) -> Localize.Response:
-        watching, answering = self._served.watching, self._served.answering
+        watching, answering = self._target.inputs, self._target.image_localizer
         if answering is None:
             response.reason = NOT_CONFIGURED
         elif len(request.image.data) > 0:
             latest = watching.camera_infos.latest if watching else None
             given = request.camera_info if any(request.camera_info.k) else latest
-            _fill_response(response, answering.answer(request.image, given))
+            _fill_response(response, answering.process(request.image, given))
         elif watching is None:
             response.reason = 'the localizer is not active: activate it, or send a picture along'
         elif not 0 <= request.timeout_s <= MAX_IMAGE_TIMEOUT_S:
@@ -89,7 +89,7 @@ class LocalizerServices:
         else:
             timeout_s = request.timeout_s or DEFAULT_IMAGE_TIMEOUT_S
             try:
-                _fill_response(response, watching.next_answer().result(timeout_s))
+                _fill_response(response, watching.next_result().result(timeout_s))
             except LateError:
                 response.reason = f'no picture came on {watching.topic} within {timeout_s:g} s'
             except CancelledError:
@@ -97,7 +97,7 @@ class LocalizerServices:
         return response
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._served.reset()
+        self._target.reset()
         response.success, response.message = True, 'forgot the waiting picture and all counts'
         return response
 
@@ -107,4 +107,4 @@ def _fill_response(response: Localize.Response, answer: LocalizationResult) -> N
     response.accepted, response.reason = status.accepted, status.reason
     response.detail = status.detail
     if answer.poses is not None:
-        response.pose = answer.poses.with_covariance
+        response.pose = answer.poses.pose_with_covariance

@@ -51,11 +51,15 @@ class TfListener:
     """
 
     def __init__(
-        self, node: Node, needed_by: str, remedy: str, heard: Callable[[], None] = lambda: None
+        self,
+        node: Node,
+        needed_by: str,
+        remedy: str,
+        on_transform: Callable[[], None] = lambda: None,
     ) -> None:
         self._tf2_ros = _import_tf2_ros(needed_by, remedy)
         self._buffer = self._tf2_ros.Buffer()
-        told = _BufferProxy(self._buffer, heard)
+        told = _BufferProxy(self._buffer, on_transform)
         self._listener = self._tf2_ros.TransformListener(told, node)
 
     def lookup(
@@ -92,9 +96,9 @@ class _BufferProxy:
     is played again it would learn nothing more. It is emptied then.
     """
 
-    def __init__(self, buffer: Any, heard: Callable[[], None]) -> None:
+    def __init__(self, buffer: Any, on_transform: Callable[[], None]) -> None:
         self._buffer = buffer
-        self._heard = heard
+        self._on_transform = on_transform
         self._latest_ns: dict[str, int] = {}
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
@@ -105,7 +109,7 @@ class _BufferProxy:
             self._latest_ns.clear()
         self._latest_ns[frame] = stamp_ns
         self._buffer.set_transform(transform, authority)
-        self._heard()
+        self._on_transform()
 
     def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
         """Take one of /tf_static."""
@@ -132,29 +136,32 @@ class TfOdometry:
     """
 
     def __init__(
-        self, node: Node, config: LoopCloserNodeConfig, hear: Callable[[Time, FloatArray], None]
+        self,
+        node: Node,
+        config: LoopCloserNodeConfig,
+        on_odometry: Callable[[Time, FloatArray], None],
     ) -> None:
-        self._node, self._config, self._hear = node, config, hear
-        self._transforms = TfListener(node, 'odometry_source tf', 'set odometry_source to topic')
-        self._heard_ns = -1
-        self._timer = node.create_timer(1.0 / config.tf_lookup_hz, self._ask, clock=STEADY_CLOCK)
+        self._node, self._config, self._on_odometry = node, config, on_odometry
+        self._tf_listener = TfListener(node, 'odometry_source tf', 'set odometry_source to topic')
+        self._last_stamp_ns = -1
+        self._timer = node.create_timer(1.0 / config.tf_lookup_hz, self._poll, clock=STEADY_CLOCK)
 
-    def _ask(self) -> None:
+    def _poll(self) -> None:
         odom, base = self._config.odom_frame, self._config.base_frame
         remedy = 'publish the odometry on TF or set odometry_source to topic'
         try:
-            stamp_ns, odom_from_base = self._transforms.lookup(odom, base, LATEST, remedy)
+            stamp_ns, odom_from_base = self._tf_listener.lookup(odom, base, LATEST, remedy)
         except TransformUnavailable as error:
             self._node.get_logger().warning(str(error), throttle_duration_sec=10.0)
             return
-        if stamp_ns != self._heard_ns:
-            self._heard_ns = stamp_ns
-            self._hear(AnyTime(nanoseconds=stamp_ns).to_msg(), odom_from_base)
+        if stamp_ns != self._last_stamp_ns:
+            self._last_stamp_ns = stamp_ns
+            self._on_odometry(AnyTime(nanoseconds=stamp_ns).to_msg(), odom_from_base)
 
     def close(self) -> None:
         """Stop asking and listening."""
         self._node.destroy_timer(self._timer)
-        self._transforms.close()
+        self._tf_listener.close()
 
 
 class MapFromOdomBroadcaster:
@@ -190,26 +197,26 @@ class MapFromOdomBroadcaster:
         self._map_from_odom = MapFromOdomFilter()
         self._lock = threading.Lock()
         self._closed = False
-        self._followed = node.get_clock().now()
+        self._last_update = node.get_clock().now()
         rate_hz = smoothing().tf_rate_hz
         # In a group of its own, for what else the node does must not make it late.
         group = MutuallyExclusiveCallbackGroup()
         self._timer = node.create_timer(1.0 / rate_hz, self._send, group) if rate_hz else None
 
-    def follow(self, stamp_ns: int, map_from_base: FloatArray, odom_from_base: FloatArray) -> None:
+    def update(self, stamp_ns: int, map_from_base: FloatArray, odom_from_base: FloatArray) -> None:
         """Take a pose (4, 4), and the odometry (4, 4) of the same time [ns]."""
         with self._lock:
-            before = self._map_from_odom.present
-            self._map_from_odom.follow(stamp_ns, map_from_base, odom_from_base, self._smoothing())
-            if self._map_from_odom.present is not before:  # else the pose was not believed
-                self._followed = self._node.get_clock().now()
+            before = self._map_from_odom.current
+            self._map_from_odom.update(stamp_ns, map_from_base, odom_from_base, self._smoothing())
+            if self._map_from_odom.current is not before:  # else the pose was not believed
+                self._last_update = self._node.get_clock().now()
         if self._timer is None:
             self._send()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Send nothing until the next pose, and believe that at once."""
         with self._lock:
-            self._map_from_odom.forget()
+            self._map_from_odom.reset()
 
     def close(self) -> None:
         """Send nothing any more; not to be used afterwards."""
@@ -221,10 +228,10 @@ class MapFromOdomBroadcaster:
 
     def _send(self) -> None:
         with self._lock:
-            if self._closed or (map_from_odom := self._map_from_odom.present) is None:
+            if self._closed or (map_from_odom := self._map_from_odom.current) is None:
                 return
             smoothing = self._smoothing()
-            age_s = (self._node.get_clock().now() - self._followed).nanoseconds / 1e9
+            age_s = (self._node.get_clock().now() - self._last_update).nanoseconds / 1e9
             if 0.0 < smoothing.tf_max_age_s < age_s:
                 self._node.get_logger().warning(
                     f'no pose was believed for {age_s:.0f} s (tf_max_age_s is'

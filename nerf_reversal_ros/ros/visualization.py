@@ -44,14 +44,14 @@ class MapDisplayData:
 
     manifest: Mapping[str, Any]
     """Of the map folder."""
-    map_from_camera_walked: FloatArray
+    mapping_poses: FloatArray
     """(N, 4, 4) poses of the pictures that the map was built from."""
     surface: Surface
     """Of the room."""
 
-    def placed(self, map_from_nerf: FloatArray) -> 'MapDisplayData':
+    def transform(self, map_from_nerf: FloatArray) -> 'MapDisplayData':
         """Return the same in another frame, by a pose (4, 4)."""
-        walked = map_from_nerf @ self.map_from_camera_walked
+        walked = map_from_nerf @ self.mapping_poses
         return MapDisplayData(
             self.manifest, walked, transform_surface(self.surface, map_from_nerf)
         )
@@ -72,81 +72,80 @@ class Visualizer:
     def __init__(self, node: Node, publisher: Callable[..., Any]) -> None:
         self._node = node
         self._map_frame = ''
-        self._latch()
+        self._create_latched_publishers()
         self._path = publisher(Path, '~/path', 10)
         self._markers = publisher(MarkerArray, '~/markers', 10)
         self._debug_image = publisher(Image, '~/debug_image', 1)
         self._poses: deque[PoseStamped] = deque()
         self._map: MapDisplayData | None = None
-        self._first_shown = Time()
+        self._map_stamp = Time()
 
-    def _latch(self) -> None:
+    def _create_latched_publishers(self) -> None:
         publisher = partial(self._node.create_publisher, event_callbacks=NO_EVENT_CALLBACKS)
         self._description = publisher(MapDescription, '~/map_description', LATCHED_QOS)
         self._surface = publisher(PointCloud2, '~/surface', LATCHED_QOS)
-        self._walk = publisher(Path, '~/walk', LATCHED_QOS)
+        self._mapping_trajectory = publisher(Path, '~/walk', LATCHED_QOS)
 
-    def show_map(self, shown: MapDisplayData, path: str, map_frame: str, poses: int) -> None:
+    def publish_map(self, map_data: MapDisplayData, path: str, map_frame: str, poses: int) -> None:
         """
         Publish what a map holds, and forget the path in the one before.
 
         ``path`` is the map's folder, ``map_frame`` the frame of everything; so many ``poses``,
         the latest, make the path from now on.
         """
-        if shown is not self._map:
-            self._first_shown = self._node.get_clock().now().to_msg()
-        self._map, self._map_frame = shown, map_frame
+        if map_data is not self._map:
+            self._map_stamp = self._node.get_clock().now().to_msg()
+        self._map, self._map_frame = map_data, map_frame
         self._poses = deque(maxlen=poses)
-        header = Header(stamp=self._first_shown, frame_id=self._map_frame)
-        self._description.publish(map_description(header, shown, path))
-        self._surface.publish(point_cloud(header, shown.surface))
+        header = Header(stamp=self._map_stamp, frame_id=self._map_frame)
+        self._description.publish(map_description(header, map_data, path))
+        self._surface.publish(point_cloud(header, map_data.surface))
         walked = [
-            PoseStamped(header=header, pose=pose_message(one))
-            for one in shown.map_from_camera_walked
+            PoseStamped(header=header, pose=pose_message(one)) for one in map_data.mapping_poses
         ]
-        self._walk.publish(Path(header=header, poses=walked))
+        self._mapping_trajectory.publish(Path(header=header, poses=walked))
 
-    def show(self, answer: LocalizationResult) -> None:
+    def publish_result(self, result: LocalizationResult) -> None:
         """Publish what came of a picture, as far as anyone listens."""
-        if answer.poses is not None:
-            self._poses.append(answer.poses.pose)
-            header = answer.poses.pose.header
+        if result.poses is not None:
+            self._poses.append(result.poses.pose)
+            header = result.poses.pose.header
             if _has_subscribers(self._path):
                 self._path.publish(Path(header=header, poses=list(self._poses)))
-            if _has_subscribers(self._markers) and answer.seen is not None:
-                self._markers.publish(pose_markers(header, answer.seen))
+            if _has_subscribers(self._markers) and result.image is not None:
+                self._markers.publish(pose_markers(header, result.image))
         if (
             self._map is not None
-            and answer.seen is not None
+            and result.image is not None
             and _has_subscribers(self._debug_image)
         ):
-            rgb = debug_image(answer.seen, self._map.surface)
-            self._debug_image.publish(_image_message(answer.status.header, rgb))
+            rgb = debug_image(result.image, self._map.surface)
+            self._debug_image.publish(_image_message(result.status.header, rgb))
 
     def reset(self) -> None:
         """Forget the path."""
         self._poses.clear()
 
-    def forget_map(self) -> None:
+    def clear_map(self) -> None:
         """Let the map go: who comes late is not told of it any more."""
         self._map = None
         self._poses.clear()
-        for publisher in (self._description, self._surface, self._walk):
+        for publisher in (self._description, self._surface, self._mapping_trajectory):
             self._node.destroy_publisher(publisher)
-        self._latch()
+        self._create_latched_publishers()
 
 
 def _has_subscribers(publisher: Any) -> bool:
     return bool(publisher.get_subscription_count())
 
 
-def map_description(header: Header, shown: MapDisplayData, path: str) -> MapDescription:
+def map_description(header: Header, map_data: MapDisplayData, path: str) -> MapDescription:
     """Return what a manifest tells of a map, as a message."""
-    facts, metrics = shown.manifest, shown.manifest['metrics']
+    facts, metrics = map_data.manifest, map_data.manifest['metrics']
     corners = np.zeros((2, 3))
-    if len(shown.surface):
-        points = shown.surface.points
-        corners = shown.surface.origin_m + np.stack([points.min(0), points.max(0)])
+    if len(map_data.surface):
+        points = map_data.surface.points
+        corners = map_data.surface.origin_m + np.stack([points.min(0), points.max(0)])
     return MapDescription(
         header=header,
         path=path,
@@ -154,9 +153,9 @@ def map_description(header: Header, shown: MapDisplayData, path: str) -> MapDesc
         package_version=facts['built']['package_version'],
         format_version=facts['format_version'],
         field=facts['built']['field'],
-        walked_pictures=len(shown.map_from_camera_walked),
+        walked_pictures=len(map_data.mapping_poses),
         landmarks=metrics['landmarks'],
-        surface_points=len(shown.surface),
+        surface_points=len(map_data.surface),
         lowest=_point_message(corners[0]),
         highest=_point_message(corners[1]),
         psnr_db=float(np.nan if metrics.get('psnr_db') is None else metrics['psnr_db']),
@@ -182,9 +181,9 @@ def point_cloud(header: Header, surface: Surface) -> PointCloud2:
     return message
 
 
-def pose_markers(header: Header, seen: ProcessedImage) -> MarkerArray:
+def pose_markers(header: Header, image: ProcessedImage) -> MarkerArray:
     """Return the camera as a pyramid and the covariance of its position as an ellipsoid."""
-    outcome, camera = seen.outcome, seen.camera
+    outcome, camera = image.outcome, image.camera
     assert isinstance(outcome, PoseEstimate)
     corners = [(0, 0), (camera.width, 0), (camera.width, camera.height), (0, camera.height)]
     rays = np.array([((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0)
@@ -212,23 +211,23 @@ def pose_markers(header: Header, seen: ProcessedImage) -> MarkerArray:
     return MarkerArray(markers=[pyramid, ellipsoid])
 
 
-def debug_image(seen: ProcessedImage, surface: Surface) -> NDArray[np.uint8]:
+def debug_image(image: ProcessedImage, surface: Surface) -> NDArray[np.uint8]:
     """
     Return the picture and, right of it, what the map shows where it was thought to be taken.
 
     That is the refined pose, or the regressed one where nothing was refined; without either, the
     right half stays black. A green edge means that the pose was published, a red one that not.
     """
-    camera = seen.camera.shrunk_to(DEBUG_IMAGE_PX)
+    camera = image.camera.downscaled_to(DEBUG_IMAGE_PX)
     size = (camera.width, camera.height)
-    left = cv2.resize(seen.rgb, size, interpolation=cv2.INTER_AREA)
+    left = cv2.resize(image.rgb, size, interpolation=cv2.INTER_AREA)
     right = np.zeros_like(left)
-    told = seen.outcome.diagnostics
-    at = told.regressed if told.refined is None else told.refined
+    told = image.outcome.diagnostics
+    at = told.regressed_pose if told.refined_pose is None else told.refined_pose
     if at is not None:
-        drawn = surface.render(at, seen.camera.shrunk_to(SURFACE_RENDER_PX)).rgb
+        drawn = surface.render(at, image.camera.downscaled_to(SURFACE_RENDER_PX)).rgb
         right = cv2.resize(drawn, size, interpolation=cv2.INTER_NEAREST)
-    accepted = isinstance(seen.outcome, PoseEstimate)
+    accepted = isinstance(image.outcome, PoseEstimate)
     both: NDArray[np.uint8] = np.hstack([left, right]).astype(np.uint8)
     colour = (30, 200, 60) if accepted else (220, 40, 40)
     cv2.rectangle(both, (0, 0), (both.shape[1] - 1, both.shape[0] - 1), colour, 3)

@@ -82,11 +82,11 @@ class StudyImages:
     """Pictures to learn from, and real ones to judge by; all of one camera."""
 
     camera: Camera
-    learned: Views
+    training: Views
     """Rendered views, then real frames."""
-    stretch: Views
+    held_out: Views
     leaking: Views
-    rejected: dict[str, int]
+    rejection_counts: dict[str, int]
     """How many drawn poses gave no view, by reason."""
 
 
@@ -105,20 +105,20 @@ class StudyData:
         self.capture, self.work_dir, self.config, self.plan = capture, work_dir, config, plan
         self.device, self.progress = device, progress
         self.split = split_frames(len(capture), config.seed)
-        self._codes: dict[tuple[Any, ...], ImageCodec] = {}
-        for row in plan.rows():
+        self._codecs: dict[tuple[Any, ...], ImageCodec] = {}
+        for row in plan.experiments():
             if row.compression != 'none':
                 camera = self.camera(row)
-                known = min(self.picture_count(row), MAX_CODEC_VIEWS)
+                known = min(self.image_count(row), MAX_CODEC_VIEWS)
                 values = 3 * camera.width * camera.height
                 check_component_count(config.regressor.components, known, values)
 
     def camera(self, row: Experiment) -> Camera:
         """Return the camera of a row's pictures."""
         width = self.plan.full_width if row.full_size else self.plan.width
-        return self.capture.camera.shrunk_to(width)
+        return self.capture.camera.downscaled_to(width)
 
-    def picture_count(self, row: Experiment) -> int:
+    def image_count(self, row: Experiment) -> int:
         """Return how many pictures a row learns from: no more real ones than views."""
         return row.views + min(row.views, len(self.split.learned))
 
@@ -132,7 +132,7 @@ class StudyData:
             files = self.work_dir / 'field'
             files.mkdir(exist_ok=True)
             field, report = train_voxel_field(
-                self.capture.with_depth(correction),
+                self.capture.with_depth_correction(correction),
                 replace(self.config.field, validation_share=HELD_OUT_FRACTION),
                 device=self.device,
                 seed=self.config.seed,
@@ -145,12 +145,12 @@ class StudyData:
             remove(files)
         return VoxelField.load(path, self.device)
 
-    def field_figures(self) -> dict[str, Any]:
+    def field_metrics(self) -> dict[str, Any]:
         """Return how good the field is on the stretch."""
         figures: dict[str, Any] = json.loads((self.work_dir / 'field.json').read_text('utf-8'))
         return figures
 
-    def pictures(self, row: Experiment) -> StudyImages:
+    def images(self, row: Experiment) -> StudyImages:
         """Render or read what a row learns from and is judged on."""
         camera = self.camera(row)
         kind = f'views_{camera.width}x{camera.height}{"" if row.filtered else "_unfiltered"}'
@@ -158,7 +158,7 @@ class StudyData:
             self.field,
             self.capture.map_from_camera[self.split.walked],
             camera,
-            replace(self.config.synthesis, views=self.plan.most_views(row)),
+            replace(self.config.synthesis, views=self.plan.max_views(row)),
             seed=self.config.seed,
             work_dir=self.work_dir / kind,
             reject=row.filtered,
@@ -170,29 +170,29 @@ class StudyData:
         frames = (frame for number, frame in enumerate(self.capture) if number in wanted)
         real = views_from_frames(frames, camera)
         known, stretch, leaking = (
-            real.part(np.searchsorted(chosen, which))
+            real.subset(np.searchsorted(chosen, which))
             for which in (learned, self.split.stretch, self.split.leaking)
         )
-        lessons = _concatenate_views(views.part(slice(row.views)), known)
-        return StudyImages(camera, lessons, stretch, leaking, views.rejected)
+        lessons = _concatenate_views(views.subset(slice(row.views)), known)
+        return StudyImages(camera, lessons, stretch, leaking, views.rejection_counts)
 
-    def code(self, row: Experiment, learned: Views) -> ImageCodec:
+    def codec(self, row: Experiment, training: Views) -> ImageCodec:
         """Learn the code of a row's pictures, once for all rows that learn from the same."""
         if row.compression == 'none':
             return identity_codec(self.camera(row), 0, self.device)
         key = (row.compression, row.views, row.filtered, row.full_size)
-        if key not in self._codes:
-            some = evenly_spaced_indices(len(learned), MAX_CODEC_VIEWS)
-            self._codes[key] = fit_codec(
-                [learned.part(some)],
-                self.code_config(row),
+        if key not in self._codecs:
+            some = evenly_spaced_indices(len(training), MAX_CODEC_VIEWS)
+            self._codecs[key] = fit_codec(
+                [training.subset(some)],
+                self.codec_config(row),
                 device=self.device,
                 seed=self.config.seed,
                 progress=self.progress,
             )
-        return self._codes[key]
+        return self._codecs[key]
 
-    def code_config(self, row: Experiment) -> RegressorConfig:
+    def codec_config(self, row: Experiment) -> RegressorConfig:
         """Return the settings with a row's compression."""
         return replace(
             self.config.regressor, compression=row.compression, network_sees='reconstruction'
@@ -210,7 +210,7 @@ def _concatenate_views(views: Views, real: Views) -> Views:
     """Put views and real pictures one after the other, without depth."""
     return Views(
         np.concatenate([views.rgb, real.rgb]),
-        np.concatenate([views.seen, real.seen]),
+        np.concatenate([views.valid, real.valid]),
         np.zeros((len(views) + len(real), 0, 0), np.float16),
         np.concatenate([views.map_from_camera, real.map_from_camera]),
         {},

@@ -32,7 +32,7 @@ def training_estimate(material: StudyData, rows: Sequence[Experiment]) -> str:
     networks_s = codes_s = 0.0
     coded = set()
     for row in rows:
-        camera, count = material.camera(row), material.picture_count(row)
+        camera, count = material.camera(row), material.image_count(row)
         code: ImageCodec = identity_codec(
             camera,
             material.config.regressor.components if row.compression != 'none' else 0,
@@ -43,13 +43,13 @@ def training_estimate(material: StudyData, rows: Sequence[Experiment]) -> str:
             code = few()
             if (row.views, row.filtered) not in coded:
                 coded.add((row.views, row.filtered))
-                passes = material.code_config(row).vae_epochs * min(count, MAX_CODEC_VIEWS)
+                passes = material.codec_config(row).vae_epochs * min(count, MAX_CODEC_VIEWS)
                 codes_s += passes / CODEC_SAMPLE_VIEWS * _measure_seconds(few)
         network = StudyNetwork(row, code, camera, np.eye(4)[None], material.device)
-        noise = _noise_views(camera, network.batch)
+        noise = _noise_views(camera, network.batch_size)
         optimizer = torch.optim.Adam(network.layers.parameters())
-        step = partial(network.step, optimizer, noise, np.arange(network.batch))
-        steps = material.plan.epochs * count / network.batch
+        step = partial(network.step, optimizer, noise, np.arange(network.batch_size))
+        steps = material.plan.epochs * count / network.batch_size
         networks_s += EVALUATION_FACTOR * steps * _measure_seconds(step)
     learned = f', and {format_duration(codes_s)} for the autoencoder' if codes_s else ''
     return (
@@ -67,13 +67,13 @@ def views_estimate(material: StudyData, rows: Sequence[Experiment]) -> str:
     counts, took_s = [], 0.0
     for row in kinds.values():
         render = partial(material.field.render, poses, material.camera(row))
-        counts.append(material.plan.most_views(row))
+        counts.append(material.plan.max_views(row))
         took_s += PREVIEW_FACTOR * counts[-1] / RENDER_SAMPLE_VIEWS * _measure_seconds(render)
     return f'{" + ".join(map(str, counts))} to render, about {format_duration(took_s)} less what is there'
 
 
 def _fit_small_codec(material: StudyData, row: Experiment, camera: Camera) -> ImageCodec:
-    settings = replace(material.code_config(row), components=8, vae_epochs=1)
+    settings = replace(material.codec_config(row), components=8, vae_epochs=1)
     return fit_codec([_noise_views(camera, CODEC_SAMPLE_VIEWS)], settings, device=material.device)
 
 

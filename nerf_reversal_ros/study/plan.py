@@ -79,11 +79,11 @@ class StudyPlan:
                 f'width {narrowest} is too small for three max-poolings: take {MIN_SIDE_PX} px at'
                 ' least'
             )
-        if not self.rows():
-            names = '; '.join(row.name for row in replace(self, only=()).rows())
+        if not self.experiments():
+            names = '; '.join(row.name for row in replace(self, only=()).experiments())
             raise ConfigError(f'only {",".join(self.only)} leaves no row of: {names}')
 
-    def rows(self) -> list[Experiment]:
+    def experiments(self) -> list[Experiment]:
         """List what is to be trained."""
         counts = sorted(set(self.views))
         middle = counts[len(counts) // 2]
@@ -102,10 +102,10 @@ class StudyPlan:
         chosen = [row for row in rows if any(text in row.name for text in self.only or ('',))]
         return list(dict.fromkeys(chosen))
 
-    def most_views(self, row: Experiment) -> int:
+    def max_views(self, row: Experiment) -> int:
         """Return how many views are rendered for all rows of this one's size and filter."""
         return max(
             other.views
-            for other in self.rows()
+            for other in self.experiments()
             if (other.filtered, other.full_size) == (row.filtered, row.full_size)
         )

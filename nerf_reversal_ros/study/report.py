@@ -112,14 +112,14 @@ def epochs_plot(rows: Sequence[dict[str, Any]], name: str, scale: float, label: 
     return drawing.svg
 
 
-def views_plot(alike: Sequence[dict[str, Any]]) -> str:
+def views_plot(rows: Sequence[dict[str, Any]]) -> str:
     """Draw accuracy and median of rows that differ in the number of views."""
     with svg_figure(9.0, 3.2) as drawing:
         panels = drawing.axes(1, 2)
-        views = [row['views'] for row in alike]
+        views = [row['views'] for row in rows]
         for split, style, colour, told in SPLITS:
             for axes, name in zip(panels, ('accuracy_0.1m', 'median_translation_m'), strict=True):
-                values = [100 * row[split][name] for row in alike]
+                values = [100 * row[split][name] for row in rows]
                 axes.plot(views, values, f'o{style}', color=colour, label=told)
         for axes, label in zip(panels, ('within 0.1 m [%]', 'median error [cm]'), strict=True):
             axes.set(xlabel='views', ylabel=label, xscale='log', ylim=(0, None))

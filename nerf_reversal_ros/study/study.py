@@ -70,7 +70,7 @@ def run_study(
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
         _clear_if_stale(work_dir, capture, config, where)
-        results = {row: _result_path(row, material) for row in plan.rows()}
+        results = {row: _result_path(row, material) for row in plan.experiments()}
         missing = [row for row, path in results.items() if not path.exists()]
         if missing:
             progress(Progress('networks', 0, len(missing), training_estimate(material, missing)))
@@ -79,7 +79,7 @@ def run_study(
             results[row].parent.mkdir(exist_ok=True)
             atomic_write_text(results[row], json.dumps(_run_experiment(row, material)))
         rows = [json.loads(path.read_text(encoding='utf-8')) for path in results.values()]
-        field = material.field_figures()
+        field = material.field_metrics()
     except OSError as error:
         raise BuildError(f'cannot write to {work_dir}: {error.strerror or error}') from error
     return {
@@ -98,15 +98,15 @@ def _result_path(row: Experiment, material: StudyData) -> Path:
     """Return where a finished row is kept, by all of the plan that it depends on."""
     name = row.name.replace(', ', '_').replace(' ', '-')
     camera = material.camera(row)
-    size, rendered = f'{camera.width}x{camera.height}', material.plan.most_views(row)
+    size, rendered = f'{camera.width}x{camera.height}', material.plan.max_views(row)
     told = f'{name}_of-{rendered}_{size}_{material.plan.epochs}-epochs.json'
     return material.work_dir / 'rows' / told
 
 
 def _run_experiment(row: Experiment, material: StudyData) -> dict[str, Any]:
     """Train a row and judge it."""
-    pictures = material.pictures(row)
-    code = material.code(row, pictures.learned)
+    pictures = material.images(row)
+    code = material.codec(row, pictures.training)
     found = train_experiment(
         row,
         pictures,
@@ -116,8 +116,8 @@ def _run_experiment(row: Experiment, material: StudyData) -> dict[str, Any]:
         seed=material.config.seed,
         progress=material.progress,
     )
-    judged = {'stretch': pictures.stretch, 'leaking': pictures.leaking}
-    known = pictures.learned.map_from_camera
+    judged = {'stretch': pictures.held_out, 'leaking': pictures.leaking}
+    known = pictures.training.map_from_camera
     found['trivial'] = {
         name: trivial_baselines(known, views.map_from_camera) for name, views in judged.items()
     }

@@ -53,32 +53,34 @@ class StudyNetwork:
         known : (N, 4, 4) array
             Poses of what is learned from: positions are centred and divided by their spread.
         """
-        self.row, self.code, self.camera, self.device = row, code, camera, device
+        self.experiment, self.codec, self.camera, self.device = row, code, camera, device
         pictures = (3, camera.height, camera.width)
         shape = (len(code.variance),) if row.network_sees == 'components' else pictures
         self.layers = original_layers(row.network, shape, 9).to(device)
         positions = known[:, :3, 3]
-        self.centre = torch.from_numpy(positions.mean(0)).float().to(device)
+        self.center = torch.from_numpy(positions.mean(0)).float().to(device)
         spread_m = np.linalg.norm(positions - positions.mean(0), axis=1).mean()
-        self.spread_m = max(float(spread_m), 1e-3)
+        self.scale_m = max(float(spread_m), 1e-3)
         larger = max(camera.height, camera.width) / LONGER_SIDE_PX
-        self.batch = int(np.clip(BATCH / larger**2, MIN_BATCH, BATCH))
+        self.batch_size = int(np.clip(BATCH / larger**2, MIN_BATCH, BATCH))
 
     @torch.no_grad()
     def inputs(self, views: Views, which: NDArray[np.int64]) -> Tensor:
         """Return what the network sees of some of the views."""
-        rgb, seen = to_tensors(views.rgb[which], views.seen[which], self.device)
-        pictures = self.code.pictures(rgb, seen)
-        codes = self.code.codes(pictures)
-        sees = network_inputs(self.row.network_sees, self.code, pictures, codes, self.camera)
-        if self.row.network == 'cnn':
+        rgb, seen = to_tensors(views.rgb[which], views.valid[which], self.device)
+        pictures = self.codec.preprocess(rgb, seen)
+        codes = self.codec.encode(pictures)
+        sees = network_inputs(
+            self.experiment.network_sees, self.codec, pictures, codes, self.camera
+        )
+        if self.experiment.network == 'cnn':
             return sees.contiguous(memory_format=torch.channels_last)  # half the time on CPUs
         return sees
 
     def targets(self, views: Views, which: NDArray[np.int64]) -> Tensor:
         """Return standardized positions and the rotations' first two columns, (N, 9)."""
         poses = torch.from_numpy(views.map_from_camera[which]).float().to(self.device)
-        position = (poses[:, :3, 3] - self.centre) / self.spread_m
+        position = (poses[:, :3, 3] - self.center) / self.scale_m
         return torch.cat([position, poses[:, :3, 0], poses[:, :3, 1]], 1)
 
     def step(self, optimizer: torch.optim.Optimizer, views: Views, which: Any) -> float:
@@ -91,23 +93,23 @@ class StudyNetwork:
         return float(loss.detach())
 
     @torch.no_grad()
-    def judged(self, views: Views) -> dict[str, float]:
+    def evaluate(self, views: Views) -> dict[str, float]:
         """Measure the answers to views."""
         self.layers.eval()
         poses, losses = np.tile(np.eye(4), (len(views), 1, 1)), []
-        for start in range(0, len(views), self.batch):
-            which = np.arange(start, min(start + self.batch, len(views)))
+        for start in range(0, len(views), self.batch_size):
+            which = np.arange(start, min(start + self.batch_size, len(views)))
             out = self.layers(self.inputs(views, which))
             losses.append((out - self.targets(views, which)).square().mean(1).cpu())
             poses[which, :3, :3] = rotation_from_6d(out[:, 3:]).cpu().numpy()
-            poses[which, :3, 3] = (out[:, :3] * self.spread_m + self.centre).cpu().numpy()
+            poses[which, :3, 3] = (out[:, :3] * self.scale_m + self.center).cpu().numpy()
         return {'loss': float(torch.cat(losses).mean()), **scores(poses, views.map_from_camera)}
 
 
 def train_experiment(
-    row: Experiment,
-    pictures: StudyImages,
-    code: ImageCodec,
+    experiment: Experiment,
+    images: StudyImages,
+    codec: ImageCodec,
     epochs: int,
     *,
     device: torch.device,
@@ -126,42 +128,44 @@ def train_experiment(
     began_s = time.monotonic()
     rng = np.random.default_rng(seed)
     history: dict[str, list[Any]] = {'train_loss': [], 'stretch': [], 'leaking': []}
-    count = len(pictures.learned)
+    count = len(images.training)
     with torch.random.fork_rng(devices=[] if device.type == 'cpu' else None):
         torch.manual_seed(seed)
-        known = pictures.learned.map_from_camera
-        network = StudyNetwork(row, code, pictures.camera, known, device)
+        known = images.training.map_from_camera
+        network = StudyNetwork(experiment, codec, images.camera, known, device)
         optimizer = torch.optim.Adam(network.layers.parameters(), LEARNING_RATE)
         for epoch in range(epochs):
             network.layers.train()
-            batches = np.array_split(rng.permutation(count), -(-count // network.batch))
-            losses = [network.step(optimizer, pictures.learned, batch) for batch in batches]
+            batches = np.array_split(rng.permutation(count), -(-count // network.batch_size))
+            losses = [network.step(optimizer, images.training, batch) for batch in batches]
             history['train_loss'].append(float(np.mean(losses)))
-            history['stretch'].append(network.judged(pictures.stretch))
-            history['leaking'].append(network.judged(pictures.leaking))
+            history['stretch'].append(network.evaluate(images.held_out))
+            history['leaking'].append(network.evaluate(images.leaking))
             said = history['stretch'][-1]
-            note = f'{row.name}: {said["median_translation_m"] * 100:.1f} cm'
+            note = f'{experiment.name}: {said["median_translation_m"] * 100:.1f} cm'
             progress(Progress('training', epoch + 1, epochs, note))
     some = evenly_spaced_indices(count, MAX_TRAINING_EVAL_IMAGES)
     return {
-        'name': row.name,
-        **row._asdict(),
-        'compression': row.compression,
-        'size': [pictures.camera.width, pictures.camera.height],
+        'name': experiment.name,
+        **experiment._asdict(),
+        'compression': experiment.compression,
+        'size': [images.camera.width, images.camera.height],
         'pictures': count,
-        'rejected': pictures.rejected,
+        'rejected': images.rejection_counts,
         'parameters': sum(weight.numel() for weight in network.layers.parameters()),
         'history': history,
-        'train': network.judged(pictures.learned.part(some)),
+        'train': network.evaluate(images.training.subset(some)),
         'stretch': history['stretch'][-1],
         'leaking': history['leaking'][-1],
         'seconds': time.monotonic() - began_s,
     }
 
 
-def scores(map_from_camera: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
+def scores(
+    map_from_camera: NDArray[np.float64], map_from_camera_gt: NDArray[np.float64]
+) -> dict[str, float]:
     """Measure poses (N, 4, 4) against the true ones."""
-    errors = pose_errors(map_from_camera, true)
+    errors = pose_errors(map_from_camera, map_from_camera_gt)
     return {
         'accuracy_0.1m': float(np.mean(errors.translation <= ACCURACY_THRESHOLD_M)),
         'median_translation_m': float(np.median(errors.translation)),
@@ -170,18 +174,23 @@ def scores(map_from_camera: NDArray[np.float64], true: NDArray[np.float64]) -> d
 
 
 def trivial_baselines(
-    known: NDArray[np.float64], true: NDArray[np.float64]
+    training_poses: NDArray[np.float64], map_from_camera_gt: NDArray[np.float64]
 ) -> dict[str, dict[str, float]]:
     """Measure the mean of the known poses, and the oracle that takes the nearest of them."""
-    nearest = nearest_reference(known)
+    nearest = nearest_reference(training_poses)
     return {
-        'mean_pose': scores(np.broadcast_to(mean_pose(known), true.shape), true),
-        'nearest_pose': scores(np.stack([nearest(pose) for pose in true]), true),
+        'mean_pose': scores(
+            np.broadcast_to(mean_pose(training_poses), map_from_camera_gt.shape),
+            map_from_camera_gt,
+        ),
+        'nearest_pose': scores(
+            np.stack([nearest(pose) for pose in map_from_camera_gt]), map_from_camera_gt
+        ),
     }
 
 
 @torch.no_grad()
-def codec_quality(code: ImageCodec, views: Views) -> dict[str, float]:
+def codec_quality(codec: ImageCodec, views: Views) -> dict[str, float]:
     """
     Measure what is left of views after they were compressed and rebuilt.
 
@@ -195,11 +204,11 @@ def codec_quality(code: ImageCodec, views: Views) -> dict[str, float]:
     errors = []
     for start in range(0, len(views), BATCH):
         part = slice(start, start + BATCH)
-        rgb, seen = to_tensors(views.rgb[part], views.seen[part], code.mean.device)
-        pictures = code.pictures(rgb, seen)
-        error = code.rebuild(code.codes(pictures)) - pictures
+        rgb, seen = to_tensors(views.rgb[part], views.valid[part], codec.mean.device)
+        pictures = codec.preprocess(rgb, seen)
+        error = codec.decode(codec.encode(pictures)) - pictures
         lost += float(error.square().sum())
-        total += float((pictures - code.mean).square().sum())
+        total += float((pictures - codec.mean).square().sum())
         _, contrast = channel_statistics(rgb, seen)
         squared = (error.view_as(rgb).square() * contrast * seen).sum((1, 2, 3))
         errors.append(squared / (3 * seen.sum((1, 2, 3)).clamp(min=1.0)))

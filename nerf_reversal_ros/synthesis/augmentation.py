@@ -55,7 +55,7 @@ def augment_appearance(rgb: RgbImage, rng: np.random.Generator) -> RgbImage:
 
 
 def warp_by_depth(
-    rgb: Tensor, seen: Tensor, depth: Tensor, camera: Camera, camera_from_moved: Tensor
+    rgb: Tensor, valid: Tensor, depth: Tensor, camera: Camera, camera_from_target: Tensor
 ) -> tuple[Tensor, Tensor]:
     """
     Show what cameras a little beside the first ones see, which needs no new rendering.
@@ -69,7 +69,7 @@ def warp_by_depth(
     rgb, seen, depth : (N, 3, h, w), (N, 1, h, w) and (N, h, w) tensors
         Pictures of ``camera``, where they show something (1, else 0), and how far away along the
         optical axis [m]; 0 is unknown, and taken as the farthest that the picture shows.
-    camera_from_moved : (N, 4, 4) tensor
+    camera_from_target : (N, 4, 4) tensor
         Motions: ``map_from_moved = map_from_camera @ camera_from_moved``.
 
     Returns
@@ -83,8 +83,8 @@ def warp_by_depth(
     """
     farthest = depth.amax((1, 2), keepdim=True)
     filled = torch.where(depth > 0.0, depth, farthest.where(farthest > 0.0, 1.0))
-    rays = torch.from_numpy(camera.rays()).to(rgb) @ camera_from_moved[:, None, :3, :3].mT
-    shift = camera_from_moved[:, None, None, :3, 3]
+    rays = torch.from_numpy(camera.rays()).to(rgb) @ camera_from_target[:, None, :3, :3].mT
+    shift = camera_from_target[:, None, None, :3, 3]
     guess = filled.flatten(1).median(1).values[:, None, None]
     for _ in range(DEPTH_ITERATIONS):
         found = _interpolate(filled[:, None], _project(rays * guess[..., None] + shift, camera))
@@ -93,7 +93,7 @@ def warp_by_depth(
     pixels = _project(rays * guess[..., None] + shift, camera)
     last = pixels.new_tensor([camera.width - 1, camera.height - 1])
     within = ((pixels > -0.5) & (pixels < last + 0.5)).all(-1)[:, None]
-    return _interpolate(rgb, pixels), ((_interpolate(seen, pixels) > 0.98) & within).to(seen)
+    return _interpolate(rgb, pixels), ((_interpolate(valid, pixels) > 0.98) & within).to(valid)
 
 
 def _project(points: Tensor, camera: Camera) -> Tensor:

@@ -22,26 +22,26 @@ class PosedImage(NamedTuple):
     """(4, 4)."""
 
 
-def corrupt_randomly(shot: PosedImage, rng: np.random.Generator) -> PosedImage:
+def corrupt_randomly(image: PosedImage, rng: np.random.Generator) -> PosedImage:
     """Spoil a picture by one to three of: crop, motion blur, cover, exposure, noise."""
     ways = (_crop, _motion_blur, _occlude, _change_exposure, _add_noise)
     for number in rng.permutation(len(ways))[: rng.integers(1, 4)]:
-        shot = ways[number](shot, rng)
-    return shot
+        image = ways[number](image, rng)
+    return image
 
 
-def make_mirror_negative(shot: PosedImage) -> PosedImage:
+def make_mirror_negative(image: PosedImage) -> PosedImage:
     """
     Show another room: this one seen in a mirror, which has the same light, colours and style.
 
     No pose in the map is right; ``map_from_camera`` becomes NaN.
     """
-    camera = shot.camera
+    camera = image.camera
     turned_round = Camera(
         camera.width, camera.height, camera.fx, camera.fy,
         camera.width - 1 - camera.cx, camera.cy,
     )  # fmt: skip
-    rgb: Rgb = np.ascontiguousarray(shot.rgb[:, ::-1])
+    rgb: Rgb = np.ascontiguousarray(image.rgb[:, ::-1])
     return PosedImage(rgb, turned_round, np.full((4, 4), np.nan))
 
 
@@ -57,19 +57,19 @@ def motion_blur(rgb: Rgb, length_px: int, direction: float) -> Rgb:
     return np.asarray(cv2.filter2D(rgb, -1, kernel / kernel.sum()), dtype=np.uint8)
 
 
-def crop(shot: PosedImage, top: int, left: int, height: int, width: int) -> PosedImage:
+def crop(image: PosedImage, top: int, left: int, height: int, width: int) -> PosedImage:
     """Cut out a part; a crop from the middle is what a longer lens would see."""
-    rgb: Rgb = np.ascontiguousarray(shot.rgb[top : top + height, left : left + width])
-    old = shot.camera
+    rgb: Rgb = np.ascontiguousarray(image.rgb[top : top + height, left : left + width])
+    old = image.camera
     camera = Camera(width, height, old.fx, old.fy, old.cx - left, old.cy - top)
-    return PosedImage(rgb, camera, shot.map_from_camera)
+    return PosedImage(rgb, camera, image.map_from_camera)
 
 
-def occlude(rgb: Rgb, share: float, rng: np.random.Generator) -> Rgb:
+def occlude(rgb: Rgb, fraction: float, rng: np.random.Generator) -> Rgb:
     """Cover a share of a picture by a rectangle of one colour."""
     height, width = rgb.shape[:2]
-    tall = rng.uniform(min(1.0, share * 1.2), min(1.0, share * 2.5))
-    h, w = round(height * tall), min(width, round(width * share / tall))
+    tall = rng.uniform(min(1.0, fraction * 1.2), min(1.0, fraction * 2.5))
+    h, w = round(height * tall), min(width, round(width * fraction / tall))
     top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
     out = rgb.copy()
     out[top : top + h, left : left + w] = rng.integers(0, 256, 3)

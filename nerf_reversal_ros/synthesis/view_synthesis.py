@@ -49,23 +49,27 @@ class Views:
 
     rgb: NDArray[np.uint8]
     """(N, h, w, 3) colours, possibly a memory map."""
-    seen: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
     """(N, h, w) where a picture shows something; elsewhere its colours mean nothing."""
     depth: NDArray[np.float16]
     """(N, h, w) metres along the optical axis as the field renders it; 0 is unknown."""
     map_from_camera: FloatArray
     """(N, 4, 4) poses of the optical camera frame in ``map``."""
-    rejected: dict[str, int]
+    rejection_counts: dict[str, int]
     """How many drawn poses gave no view, by `VIEW_REJECTION_REASONS`; empty for real pictures."""
 
     def __len__(self) -> int:
         """Return the number of views."""
         return len(self.rgb)
 
-    def part(self, which: NDArray[np.generic] | slice) -> 'Views':
+    def subset(self, selection: NDArray[np.generic] | slice) -> 'Views':
         """Return the views that a mask, a slice or an array of indices chooses."""
         return Views(
-            self.rgb[which], self.seen[which], self.depth[which], self.map_from_camera[which], {}
+            self.rgb[selection],
+            self.valid[selection],
+            self.depth[selection],
+            self.map_from_camera[selection],
+            {},
         )
 
 
@@ -79,7 +83,7 @@ def find_view_rejection(view: Rendering, config: SynthesisConfig) -> str | None:
 
 def synthesize_views(
     field: RadianceField,
-    capture_poses: FloatArray,
+    mapping_poses: FloatArray,
     camera: Camera,
     config: SynthesisConfig,
     *,
@@ -95,7 +99,7 @@ def synthesize_views(
     ----------
     field : RadianceField
         What to render.
-    capture_poses : (N, 4, 4) array
+    mapping_poses : (N, 4, 4) array
         Walked ``map_from_camera``, N >= 1.
     camera : Camera
         The canonical camera of the views.
@@ -111,7 +115,7 @@ def synthesize_views(
     BuildError
         If too few of the drawn poses give a usable view, or the folder cannot be written.
     """
-    if len(capture_poses) == 0:
+    if len(mapping_poses) == 0:
         raise BuildError('no walked pose to synthesize views around: the capture is empty')
     chunks = [min(CHUNK, config.views - start) for start in range(0, config.views, CHUNK)]
     poses, rejected = (
@@ -120,7 +124,7 @@ def synthesize_views(
     )
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        _clear_if_stale(work_dir, capture_poses, camera, config, seed, reject)
+        _clear_if_stale(work_dir, mapping_poses, camera, config, seed, reject)
         shape = (config.views, camera.height, camera.width)
         with (
             open_npy(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
@@ -132,11 +136,14 @@ def synthesize_views(
                 marker = work_dir / f'chunk_{number:05d}.json'
                 if not marker.exists():
                     rng = np.random.default_rng([seed, number])
-                    chunk = _make_chunk(field, capture_poses, camera, config, rng, size, reject)
+                    chunk = _make_chunk(field, mapping_poses, camera, config, rng, size, reject)
                     write_npy_rows(rgb_file, first, chunk.rgb)
-                    write_npy_rows(seen_file, first, chunk.seen)
+                    write_npy_rows(seen_file, first, chunk.valid)
                     write_npy_rows(depth_file, first, chunk.depth)
-                    made = {'poses': chunk.map_from_camera.tolist(), 'rejected': chunk.rejected}
+                    made = {
+                        'poses': chunk.map_from_camera.tolist(),
+                        'rejected': chunk.rejection_counts,
+                    }
                     atomic_write_text(marker, json.dumps(made))
                 made = json.loads(marker.read_text(encoding='utf-8'))
                 poses[first : first + size] = made['poses']

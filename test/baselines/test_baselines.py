@@ -46,7 +46,7 @@ class Retriever:
 
 
 def opened(bag: Path) -> Capture:
-    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, prune=False)
+    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, select_frames=False)
 
 
 @pytest.fixture(scope='module')

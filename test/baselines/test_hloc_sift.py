@@ -21,7 +21,7 @@ AS_IT_IS = PoseConvention('optical', np.eye(4), 'configured')
 
 
 def opened(bag: Path) -> Capture:
-    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, prune=False)
+    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, select_frames=False)
 
 
 @pytest.fixture(scope='module')
@@ -44,7 +44,7 @@ def queries(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
 def test_it_finds_the_camera_to_a_centimetre_without_depth(
     peer: HlocSift, queries: list[Frame]
 ) -> None:
-    found = [peer.locate(frame.rgb, frame.camera) for frame in queries]
+    found = [peer.localize(frame.rgb, frame.camera) for frame in queries]
     true = np.stack([frame.map_from_camera for frame in queries])
     errors = pose_errors(np.stack(found), true)
     assert errors.translation.max() < 0.02
@@ -52,18 +52,18 @@ def test_it_finds_the_camera_to_a_centimetre_without_depth(
 
 
 def test_a_picture_gets_the_same_pose_each_time(peer: HlocSift, queries: list[Frame]) -> None:
-    one, two = (peer.locate(queries[0].rgb, queries[0].camera) for _ in range(2))
+    one, two = (peer.localize(queries[0].rgb, queries[0].camera) for _ in range(2))
     assert one == pytest.approx(two, abs=1e-12)
 
 
 def test_a_blank_wall_has_no_answer(peer: HlocSift) -> None:
-    assert peer.locate(np.full((CAMERA.height, CAMERA.width, 3), 90, np.uint8), CAMERA) is None
+    assert peer.localize(np.full((CAMERA.height, CAMERA.width, 3), 90, np.uint8), CAMERA) is None
 
 
 def test_a_picture_of_something_else_has_no_answer(peer: HlocSift) -> None:
     specks = np.random.default_rng(0).integers(0, 256, (CAMERA.height // 6, CAMERA.width // 6, 3))
     elsewhere = np.kron(specks, np.ones((6, 6, 1))).astype(np.uint8)
-    assert peer.locate(elsewhere, CAMERA) is None
+    assert peer.localize(elsewhere, CAMERA) is None
 
 
 def test_as_a_baseline_it_keeps_a_map_of_its_own(reference: Capture, peer: HlocSift) -> None:
@@ -76,7 +76,7 @@ def test_as_a_baseline_it_keeps_a_map_of_its_own(reference: Capture, peer: HlocS
     answer = made(frame)
     assert answer is not None
     assert answer[:3, 3] == pytest.approx(frame.map_from_camera[:3, 3], abs=0.02)
-    assert made.kept_bytes == peer.nbytes > 1e5 and not made.position_only
+    assert made.storage_bytes == peer.nbytes > 1e5 and not made.position_only
 
 
 def test_a_walk_that_only_turns_on_the_spot_is_refused(tmp_path: Path) -> None:

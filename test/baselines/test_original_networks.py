@@ -21,7 +21,7 @@ AS_IT_IS = PoseConvention('optical', np.eye(4), 'configured')
 
 def recorded(path: Path, poses: np.ndarray) -> Capture:
     bag = write_bag(path, poses, depth=False)
-    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, prune=False)
+    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, select_frames=False)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -59,11 +59,11 @@ def test_positions_are_learned_and_the_rotation_is_the_mean(
     network = OriginalNetwork(reference, kind, epochs=40, progress=heard.append)
     middle = mean_pose(reference.map_from_camera)
     true = np.stack([frame.map_from_camera[:3, 3] for frame in others])
-    found = np.stack([network.locate(frame.rgb, frame.camera) for frame in others])
+    found = np.stack([network.localize(frame.rgb, frame.camera) for frame in others])
     off_m = np.linalg.norm(found[:, :3, 3] - true, axis=1)
     assert np.median(off_m) < 0.6 * np.median(np.linalg.norm(middle[:3, 3] - true, axis=1))
     assert found[:, :3, :3] == pytest.approx(np.broadcast_to(middle[:3, :3], (len(found), 3, 3)))
-    assert network.validation_m < network.mean_position_m
+    assert network.validation_error_m < network.mean_position_error_m
     epochs = [report for report in heard if report.stage == f'seed_{kind}']
     assert PATIENCE < len(epochs) <= 40 and 'mean position' in epochs[-1].note
 
@@ -71,7 +71,9 @@ def test_positions_are_learned_and_the_rotation_is_the_mean(
 def test_the_same_walk_gives_the_same_network(reference: Capture, others: list[Frame]) -> None:
     one, two = (OriginalNetwork(reference, 'cnn', epochs=2) for _ in range(2))
     frame = others[0]
-    assert np.array_equal(one.locate(frame.rgb, frame.camera), two.locate(frame.rgb, frame.camera))
+    assert np.array_equal(
+        one.localize(frame.rgb, frame.camera), two.localize(frame.rgb, frame.camera)
+    )
 
 
 def test_what_is_kept_is_network_and_pca(reference: Capture) -> None:

@@ -113,7 +113,7 @@ def test_the_record3d_driver_may_name_its_topics_as_either_of_its_versions_does(
 
 def test_of_both_names_the_default_one_is_read():
     both = dict.fromkeys([*RECORD3D_TOPICS, *RECORD3D_TOPICS.values()], 3)
-    assert CaptureConfig().for_bag(lambda topic: both.get(topic, 0)) == CaptureConfig()
+    assert CaptureConfig().with_topics_of(lambda topic: both.get(topic, 0)) == CaptureConfig()
 
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'mono8'])
@@ -368,7 +368,7 @@ def test_blurred_frames_are_left_out_and_counted(edited):
     capture = open_capture(bag, Z_UP)
     assert capture.counts['dropped as blurred'] == 2
     assert capture.counts['kept'] == len(capture) == 22
-    assert len(open_capture(bag, Z_UP, prune=False)) == 24
+    assert len(open_capture(bag, Z_UP, select_frames=False)) == 24
 
 
 def test_frames_that_did_not_move_are_left_out_and_counted(tmp_path):
@@ -377,13 +377,13 @@ def test_frames_that_did_not_move_are_left_out_and_counted(tmp_path):
     capture = open_capture(bag, Z_UP)
     assert capture.counts['dropped as duplicate'] == 20
     assert np.allclose(capture.map_from_camera, walk(24)[:10], atol=1e-6)
-    assert len(open_capture(bag, Z_UP, prune=False)) == 30
+    assert len(open_capture(bag, Z_UP, select_frames=False)) == 30
 
 
 def test_frames_without_depth_are_no_use_for_building_but_for_evaluation(edited):
     bag = edited(lambda topic, item, n: [] if (topic, n) == (DEPTH, 4) else [(topic, item)])
     assert open_capture(bag, Z_UP).counts['dropped without depth'] == 1
-    whole = list(open_capture(bag, Z_UP, prune=False))
+    whole = list(open_capture(bag, Z_UP, select_frames=False))
     assert [frame.index for frame in whole if frame.depth is None] == [4]
 
 
@@ -575,7 +575,7 @@ def test_poses_that_fit_in_no_convention_are_refused_with_the_table(tmp_path):
 
 def test_a_given_convention_is_applied_as_it_is(room, tmp_path):
     built = open_capture(room, CaptureConfig(up_axis='x')).convention
-    again = open_capture(room, CaptureConfig(), convention=built, prune=False)
+    again = open_capture(room, CaptureConfig(), convention=built, select_frames=False)
     assert again.convention is built
     assert np.allclose(again.map_from_camera, built.map_from_world @ walk(24), atol=1e-6)
 
@@ -583,7 +583,7 @@ def test_a_given_convention_is_applied_as_it_is(room, tmp_path):
 def test_poses_are_not_read_as_those_of_a_map_that_was_built_without_a_bag(room):
     unknown = replace(open_capture(room, CaptureConfig()).convention, of_bag=False)
     with pytest.raises(CaptureError, match=r'built without a bag, .*: build the map with a BAG'):
-        open_capture(room, CaptureConfig(), convention=unknown, prune=False)
+        open_capture(room, CaptureConfig(), convention=unknown, select_frames=False)
 
 
 def test_without_depth_the_bag_or_the_settings_must_tell_the_convention(tmp_path):

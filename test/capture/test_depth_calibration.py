@@ -31,7 +31,7 @@ def test_right_depth_is_left_alone(capture):
 
 @pytest.mark.parametrize(('scale', 'offset_m'), [(1.03, -0.04), (1.06, 0.0), (0.94, 0.02)])
 def test_depth_that_is_off_is_set_right(capture, scale, offset_m):
-    found = calibrated(capture.with_depth(DepthCorrection(scale, offset_m)))
+    found = calibrated(capture.with_depth_correction(DepthCorrection(scale, offset_m)))
     depth = np.array([1.5, 3.0])
     measured = scale * depth + offset_m
     np.testing.assert_allclose(found.scale * measured + found.offset_m, depth, atol=0.01)
@@ -39,7 +39,7 @@ def test_depth_that_is_off_is_set_right(capture, scale, offset_m):
 
 
 def test_what_cannot_be_believed_is_not_applied(capture):
-    far_off = calibrated(capture.with_depth(DepthCorrection(1.0, 0.13)))
+    far_off = calibrated(capture.with_depth_correction(DepthCorrection(1.0, 0.13)))
     assert (far_off.scale, far_off.offset_m) == (1.0, 0.0)
 
 
@@ -57,5 +57,5 @@ def test_unknown_depth_stays_unknown():
 
 def test_frames_carry_the_correction(capture):
     as_it_is = capture.frame(3).depth
-    corrected = capture.with_depth(DepthCorrection(1.1, 0.0)).frame(3).depth
+    corrected = capture.with_depth_correction(DepthCorrection(1.1, 0.0)).frame(3).depth
     np.testing.assert_allclose(corrected, 1.1 * as_it_is, rtol=1e-5)

@@ -20,7 +20,7 @@ def test_another_focal_length_gives_the_same_picture():
     narrow = Camera(80, 60, 90.0, 90.0, 40.0, 28.0)
     warped = resample_to_camera(photo(WIDE), WIDE, narrow)
     difference = np.abs(warped.rgb.astype(float) - photo(narrow))
-    assert warped.seen.all()
+    assert warped.valid.all()
     assert difference.mean() < 1.5
     assert difference.max() < 20
 
@@ -28,20 +28,20 @@ def test_another_focal_length_gives_the_same_picture():
 def test_what_the_query_does_not_show_is_masked():
     warped = resample_to_camera(photo(LONG), LONG, WIDE)
     truth = photo(WIDE).astype(float)
-    assert 0.1 < warped.seen.mean() < 0.5
-    assert np.abs(warped.rgb.astype(float) - truth)[warped.seen].mean() < 2.0
+    assert 0.1 < warped.valid.mean() < 0.5
+    assert np.abs(warped.rgb.astype(float) - truth)[warped.valid].mean() < 2.0
 
 
 def test_the_same_camera_changes_nothing():
     warped = resample_to_camera(photo(WIDE), WIDE, WIDE)
     np.testing.assert_array_equal(warped.rgb, photo(WIDE))
-    assert warped.seen.all()
+    assert warped.valid.all()
 
 
 def test_shrinking_averages_instead_of_skipping():
     stripes = np.zeros((120, 160, 3), dtype=np.uint8)
     stripes[:, ::2] = 200
-    warped = resample_to_camera(stripes, WIDE, WIDE.fitted_to(80))
+    warped = resample_to_camera(stripes, WIDE, WIDE.scaled_to_width(80))
     assert warped.rgb.min() == warped.rgb.max() == 100
 
 
@@ -52,11 +52,11 @@ def test_a_picture_of_another_size_is_refused_with_both_sizes():
 
 def test_the_longer_side_counts_for_upright_pictures_too():
     upright = Camera(720, 960, 700.0, 700.0, 360.0, 480.0)
-    assert (upright.shrunk_to(96).width, upright.shrunk_to(96).height) == (72, 96)
-    assert upright.shrunk_to(96).fx == pytest.approx(70.0)
+    assert (upright.downscaled_to(96).width, upright.downscaled_to(96).height) == (72, 96)
+    assert upright.downscaled_to(96).fx == pytest.approx(70.0)
 
 
 def test_what_is_shrunk_never_grows_and_never_vanishes():
-    assert WIDE.shrunk_to(160) == WIDE.shrunk_to(1000) == WIDE
-    strip = Camera(1000, 2, 700.0, 700.0, 500.0, 0.5).shrunk_to(96)
+    assert WIDE.downscaled_to(160) == WIDE.downscaled_to(1000) == WIDE
+    strip = Camera(1000, 2, 700.0, 700.0, 500.0, 0.5).downscaled_to(96)
     assert (strip.width, strip.height) == (96, 1)

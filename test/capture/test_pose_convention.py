@@ -183,7 +183,7 @@ def test_every_convention_of_a_real_kitchen_is_told_from_the_others(tmp_path):
     """Kinect depth of a fast move: 2.4 cm for the right one, more than 10 cm for the others."""
     source = shared('redkitchen_build')
     convert(source, tmp_path / 'bag', poses=source / 'pgt_sfm.txt', frames=slice(450, 490, 2))
-    capture = open_capture(tmp_path / 'bag', CaptureConfig(), prune=False)
+    capture = open_capture(tmp_path / 'bag', CaptureConfig(), select_frames=False)
     world = inverse(capture.convention.map_from_world) @ capture.map_from_camera
     views = [(frame.depth, frame.depth_camera) for frame in capture]
     for axes in POSE_CONVENTIONS:

@@ -81,7 +81,7 @@ def write_map(path: Path, more: Mapping[str, object] = {}, **built: object) -> M
 def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
     heavy = "{'numpy', 'torch', 'cv2', 'scipy', 'rosbags', 'matplotlib', 'rclpy'}"
     code = (
-        'import sys; from nerf_reversal_ros.cli.main import parser; print(parser().format_help());'
+        'import sys; from nerf_reversal_ros.cli.main import build_parser; print(build_parser().format_help());'
         f' assert not {heavy} & set(sys.modules)'
     )
     done = subprocess.run(
@@ -268,7 +268,7 @@ def test_info_of_a_damaged_or_unfinished_map_is_an_error(tmp_path: Path) -> None
     (tmp_path / 'room.map/field.bin').write_bytes(b'')
     assert '(truncated?)' in error_of('info', tmp_path / 'room.map')
     with MapWriter(tmp_path / 'next.map', {}) as writer:
-        writer.mark('field')
+        writer.finish_stage('field')
     assert 'is unfinished' in error_of('info', tmp_path / 'next.map')
 
 
@@ -320,8 +320,8 @@ def test_an_interrupted_build_says_that_it_can_be_resumed(bag: Path, tmp_path: P
 def test_ctrl_c_ends_a_command_soon_also_while_native_code_is_at_work() -> None:
     program = (
         'import hashlib, sys\n'
-        'from nerf_reversal_ros.cli.interrupts import ended_soon\n'
-        'with ended_soon(lambda: print("interrupted", file=sys.stderr)):\n'
+        'from nerf_reversal_ros.cli.interrupts import exit_soon_on_interrupt\n'
+        'with exit_soon_on_interrupt(lambda: print("interrupted", file=sys.stderr)):\n'
         '    print("at work", flush=True)\n'
         '    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)\n'  # half an hour
     )
@@ -339,9 +339,9 @@ def test_ctrl_c_ends_a_command_soon_also_while_native_code_is_at_work() -> None:
 def test_ctrl_c_in_a_callback_that_swallows_it_is_no_traceback() -> None:
     program = (
         'import signal, weakref\n'
-        'from nerf_reversal_ros.cli.interrupts import ended_soon\n'
+        'from nerf_reversal_ros.cli.interrupts import exit_soon_on_interrupt\n'
         'class Gone: pass\n'
-        'with ended_soon(lambda: print("interrupted", flush=True)):\n'
+        'with exit_soon_on_interrupt(lambda: print("interrupted", flush=True)):\n'
         '    gone = Gone()\n'
         '    seen = weakref.ref(gone, lambda _: signal.raise_signal(signal.SIGINT))\n'
         '    del gone\n'

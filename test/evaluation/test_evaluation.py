@@ -66,7 +66,7 @@ def outcomes_for(true: np.ndarray) -> list[Outcome | ImageError]:
 @pytest.fixture(scope='module')
 def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     bag = write_bag(tmp_path_factory.mktemp('bags') / 'walk', walk(5, phase=0.1))
-    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, prune=False)
+    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, select_frames=False)
 
 
 @pytest.fixture(scope='module')
@@ -114,11 +114,11 @@ def test_the_truth_is_in_the_frame_of_the_map_that_is_judged(capture: Capture) -
     turned = PoseConvention(
         'optical', make_pose(Rotation.from_euler('z', 90, degrees=True)), 'configured'
     )
-    other = open_capture(capture.source, CaptureConfig(), convention=turned, prune=False)
+    other = open_capture(capture.source, CaptureConfig(), convention=turned, select_frames=False)
     script = Script(other, [PoseEstimate(p, COVARIANCE) for p in other.map_from_camera])
     found = evaluate(other, script, WALKED)
     assert found.metrics['median_translation_m'] == pytest.approx(0, abs=1e-9)
-    assert not np.allclose(found.map_from_camera_true, capture.map_from_camera)
+    assert not np.allclose(found.map_from_camera_gt, capture.map_from_camera)
 
 
 def test_the_oracle_is_the_walked_pose_nearest_to_the_truth(capture: Capture) -> None:
@@ -164,8 +164,8 @@ def test_a_slow_baseline_is_asked_about_few_pictures_and_judged_on_these(
         return shifted(frame.map_from_camera, 0.01 * (1 + frame.index))
 
     script = Script(capture, [Rejection('too uncertain')] * 5)
-    found = evaluate(capture, script, WALKED, baselines={'slow': Baseline(slow, most_pictures=3)})
-    assert asked == found.asked['slow'].tolist() == [0, 2, 4]
+    found = evaluate(capture, script, WALKED, baselines={'slow': Baseline(slow, max_images=3)})
+    assert asked == found.evaluated_indices['slow'].tolist() == [0, 2, 4]
     block = found.metrics['baselines']['slow']
     assert (block['images'], block['published'], found.metrics['images']) == (3, 3, 5)
     assert block['median_translation_m'] == pytest.approx(0.03)

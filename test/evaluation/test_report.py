@@ -95,7 +95,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope='module')
 def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     bag = write_bag(tmp_path_factory.mktemp('bags') / 'a<b', walk(16, phase=0.1))
-    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, prune=False)
+    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, select_frames=False)
 
 
 @pytest.fixture(scope='module')
@@ -125,7 +125,7 @@ def judged(capture: Capture, rejected_share: float) -> Evaluation:
         baselines={
             'shifted_pose': Baseline(shifted, costs={'map_mb': 12.3, 'mapping_s': 45.6}),
             'middle': Baseline(lambda frame: WALKED[0], position_only=True),
-            'mute': Baseline(mute, most_pictures=4),
+            'mute': Baseline(mute, max_images=4),
         },
     )
 

@@ -34,8 +34,8 @@ def judged(*pictures):
     answers = results_from_outcomes(outcomes, [1.0] * len(outcomes))
     return SimpleNamespace(
         outcomes=outcomes,
-        map_from_camera_true=truth,
-        published=answers,
+        map_from_camera_gt=truth,
+        localizer_results=answers,
         metrics=compute_metrics(answers, truth),
     )
 
@@ -53,7 +53,7 @@ def test_pictures_are_answered_from_the_most_probable_to_the_unknown():
     found = risk_coverage(FIVE)
     assert found.coverage == pytest.approx([0.2, 0.4, 0.6, 0.8])  # the fifth has no pose
     assert found.probability == pytest.approx([0.999, 0.997, 0.95, math.nan], nan_ok=True)
-    assert found.wrong == pytest.approx([0, 0, 1 / 3, 2 / 4])
+    assert found.risk == pytest.approx([0, 0, 1 / 3, 2 / 4])
     assert found.median_m == pytest.approx([0.01, 0.02, 0.03, 0.115])
     assert found.largest_m == pytest.approx([0.01, 0.03, 0.2, 0.5])
 
@@ -61,7 +61,7 @@ def test_pictures_are_answered_from_the_most_probable_to_the_unknown():
 def test_a_turned_pose_is_wrong_too():
     one = judged((True, 0.999, 1))
     one.outcomes[0].map_from_camera[:3, :3] = np.diag([1, -1, -1])
-    assert risk_coverage(one).wrong == [1.0]
+    assert risk_coverage(one).risk == [1.0]
 
 
 def test_each_limit_is_told_with_what_it_would_give():

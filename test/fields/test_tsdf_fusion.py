@@ -68,10 +68,10 @@ def test_a_fused_room_is_seen_where_it_is(room):
 
 
 def test_free_space_was_looked_through_and_what_is_behind_a_wall_was_not(room):
-    told = room.space(np.array([[0.0, 0, 1.3], [0, 0, 0.7], [0, 0, -0.8], [4, 4, 1]]))
-    assert told.tolist() == [Occupancy.FREE, Occupancy.FREE, Occupancy.UNSEEN, Occupancy.UNSEEN]
+    told = room.occupancy(np.array([[0.0, 0, 1.3], [0, 0, 0.7], [0, 0, -0.8], [4, 4, 1]]))
+    assert told.tolist() == [Occupancy.FREE, Occupancy.FREE, Occupancy.UNKNOWN, Occupancy.UNKNOWN]
     surface = VIEWS[0].points(stride=4)
-    assert (room.space(surface) == Occupancy.MATTER).mean() > 0.8
+    assert (room.occupancy(surface) == Occupancy.OCCUPIED).mean() > 0.8
 
 
 def test_moving_the_whole_capture_moves_the_field_with_it(room):
@@ -85,7 +85,7 @@ def test_moving_the_whole_capture_moves_the_field_with_it(room):
         assert np.median(np.abs(before.depth - after.depth)[both]) < VOXEL_M / 2
         assert np.median(np.abs(before.rgb.astype(float) - after.rgb)[both]) < 20
     points = np.random.default_rng(0).uniform((-1, -1, 0.8), (1, 1, 1.8), (200, 3))
-    agree = room.space(points) == there.space(transform_points(new_from_map, points))
+    agree = room.occupancy(points) == there.occupancy(transform_points(new_from_map, points))
     assert agree.mean() > 0.9
 
 

@@ -49,7 +49,7 @@ def rays(count, seed=0):
     to[:, 0] = WALL_M - MIDDLE[0]
     directions = to / to.norm(dim=1, keepdim=True)
     origins = torch.from_numpy(MIDDLE - ORIGIN).float().expand(count, 3)
-    return directions, FIELD.march(origins, directions)
+    return directions, FIELD.sample_rays(origins, directions)
 
 
 def test_what_rays_are_cut_into_shows_what_a_render_shows():

@@ -138,16 +138,16 @@ def test_space_is_matter_free_or_unseen():
     points = np.array(
         [[WALL_M + 0.2, 0, 0], [0.5, 0.3, 0.2], [2.75, 0, 0], [0, 0, 5], [-9, 0, 0]], float
     )
-    told = FIELD.space(points)
+    told = FIELD.occupancy(points)
     expected = [
-        Occupancy.MATTER,
+        Occupancy.OCCUPIED,
         Occupancy.FREE,
-        Occupancy.UNSEEN,
-        Occupancy.UNSEEN,
-        Occupancy.UNSEEN,
+        Occupancy.UNKNOWN,
+        Occupancy.UNKNOWN,
+        Occupancy.UNKNOWN,
     ]
     assert [Occupancy(value) for value in told] == expected
-    assert FIELD.space(np.empty((0, 3))).shape == (0,)
+    assert FIELD.occupancy(np.empty((0, 3))).shape == (0,)
 
 
 def test_a_saved_field_renders_the_same(tmp_path):
@@ -161,7 +161,7 @@ def test_a_saved_field_renders_the_same(tmp_path):
         assert np.abs(before.depth - after.depth).max() < 0.01 * VOXEL_M
         assert np.abs(before.opacity - after.opacity).max() < 0.01
     points = np.random.default_rng(0).uniform(-1.5, 3, (500, 3))
-    np.testing.assert_array_equal(FIELD.space(points), again.space(points))
+    np.testing.assert_array_equal(FIELD.occupancy(points), again.occupancy(points))
     assert (tmp_path / 'field').stat().st_size < 20 * len(FIELD.values)
 
 

@@ -64,7 +64,7 @@ def test_a_view_that_shows_nothing_gives_no_landmarks():
         np.ones((240, 320), np.float32),
     )
     empty = build_atlas([(grey, FORWARD), (grey, FORWARD)], CAMERA)
-    assert len(empty) == 0 and len(empty.visible(FORWARD, CAMERA, 10)) == 0
+    assert len(empty) == 0 and len(empty.visible_indices(FORWARD, CAMERA, 10)) == 0
 
 
 def test_what_one_view_alone_shows_is_no_landmark():
@@ -114,31 +114,31 @@ def test_views_that_do_not_agree_give_no_landmark(points, looks):
     ids=['ahead', 'behind', 'beside the picture', 'too far', 'too near'],
 )
 def test_a_camera_sees_the_landmarks_before_it(point, seen):
-    assert len(landmarks([point]).visible(FORWARD, CAMERA, 10)) == seen
+    assert len(landmarks([point]).visible_indices(FORWARD, CAMERA, 10)) == seen
 
 
 def test_a_landmark_is_not_looked_for_from_behind():
     back = landmarks([[0, 0, 2]], directions=(0.0, 0.0, 1.0))
-    assert len(back.visible(FORWARD, CAMERA, 10)) == 0
+    assert len(back.visible_indices(FORWARD, CAMERA, 10)) == 0
 
 
 def test_of_too_many_landmarks_those_that_most_views_agree_on_are_taken():
     many = landmarks([[0, 0, 2], [0.1, 0, 2], [0.2, 0, 2]], views=[3, 2, 9])
-    assert many.visible(FORWARD, CAMERA, 2).tolist() == [0, 2]
+    assert many.visible_indices(FORWARD, CAMERA, 2).tolist() == [0, 2]
 
 
 def test_what_is_visible_does_not_depend_on_where_the_map_has_its_origin(atlas):
     camera = walk(12)[5]
-    here = atlas.visible(camera, CAMERA, 10_000)
+    here = atlas.visible_indices(camera, CAMERA, 10_000)
     move = make_pose(None, [4.5e5, 5.4e6, 100.0])
     moved = replace(atlas, origin_m=atlas.origin_m + move[:3, 3])
-    there = moved.visible(move @ camera, CAMERA, 10_000)
+    there = moved.visible_indices(move @ camera, CAMERA, 10_000)
     assert len(np.setxor1d(here, there)) <= 2 and len(here) > 50
 
 
 def test_a_camera_at_a_walked_pose_sees_what_it_showed(atlas):
     camera = walk(12)[3]
-    seen = atlas.visible(camera, CAMERA, 10_000)
+    seen = atlas.visible_indices(camera, CAMERA, 10_000)
     local = transform_points(inverse(camera), atlas.origin_m + atlas.points[seen])
     shown = CAMERA.project(local)
     inside = np.all((shown > 0) & (shown < (319, 239)), axis=1)

@@ -57,7 +57,7 @@ def test_the_covariance_is_never_narrowed():
 
 def test_the_floor_grows_with_the_distance_from_the_walk():
     calibration = Calibration(covariance_scale=1.0, floor_m=0.002, floor_deg=0.1)
-    std = np.sqrt(np.diag(calibration.covariance(np.zeros((6, 6)), beyond=1.5)))
+    std = np.sqrt(np.diag(calibration.covariance(np.zeros((6, 6)), distance_in_extents=1.5)))
     np.testing.assert_allclose(std, [0.005] * 3 + [np.radians(0.25)] * 3)
 
 
@@ -95,7 +95,7 @@ def test_what_is_learned_from_are_refined_poses_right_wrong_and_in_a_mirror(shot
     ]  # fmt: skip
     reflected = make_mirror_negative(shot)
     poses = collect_samples(Answers(outcomes), [shot, shot, reflected, shot, shot, shot])
-    assert poses.right.tolist() == [True, False, False]
+    assert poses.correct.tolist() == [True, False, False]
     np.testing.assert_allclose(poses.errors[0, :3], [0.01, 0, 0], atol=1e-9)
     assert np.isnan(poses.errors[2]).all()
 

@@ -43,8 +43,8 @@ def test_a_picture_of_the_room_is_localized_to_centimetres(small_localizer, numb
     error_m, error_deg = errors(outcome, PLACES[number])
     assert error_m < 0.03 and error_deg < 0.6
     told = outcome.diagnostics
-    np.testing.assert_array_equal(told.refined, outcome.map_from_camera)
-    assert told.regressed is not None and told.scores['inliers'] >= 30
+    np.testing.assert_array_equal(told.refined_pose, outcome.map_from_camera)
+    assert told.regressed_pose is not None and told.scores['inliers'] >= 30
     assert sum(told.latency_ms.values()) <= 2.001 * told.latency_ms['total']
 
 
@@ -134,7 +134,7 @@ def test_a_picture_that_is_not_of_the_room_is_rejected(small_localizer, rgb, rea
     outcome = small_localizer.localize(rgb, CAMERA)
     assert isinstance(outcome, Rejection), errors(outcome, PLACES[4])
     assert outcome.reason in reasons
-    assert outcome.detail and outcome.diagnostics.regressed is not None
+    assert outcome.detail and outcome.diagnostics.regressed_pose is not None
 
 
 @pytest.mark.parametrize('size', [(1, 1), (2, 2), (7, 5), (300, 3), (3, 300), (1000, 20)])

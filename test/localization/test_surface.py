@@ -14,7 +14,7 @@ from nerf_reversal_ros.localization.gate import ncc_similarity
 from nerf_reversal_ros.localization.surface import build_surface, SPACING_M, Surface
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
-SMALL = CAMERA.shrunk_to(96)
+SMALL = CAMERA.downscaled_to(96)
 
 
 @pytest.fixture(scope='module')

@@ -61,7 +61,7 @@ def test_a_point_ends_where_its_rays_meet_whatever_a_few_wrong_ones_say(outliers
     where[:outliers] += 0.2
     start = true[None] + [0.01, -0.01, 0.015]
     found = optimize_structure(
-        start, np.zeros(12, int), where, np.full(12, 0.002), poses, prior_m=0.1
+        start, np.zeros(12, int), where, np.full(12, 0.002), poses, prior_std_m=0.1
     )
     np.testing.assert_allclose(found[0], true, atol=within_m)
 

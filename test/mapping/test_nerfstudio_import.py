@@ -174,7 +174,7 @@ def test_views_are_not_drawn_around_a_runs_camera_that_is_near_to_a_held_out_pic
     assert np.flatnonzero(made_from.held_out).tolist() == [6, 7]
     wanted = np.concatenate([taken[[0, 1, 2, 3, 4, 5, 8, 9]], run[:1]])
     np.testing.assert_allclose(made_from.training_poses, wanted, atol=1e-6)
-    assert len(made_from.poses) == 13
+    assert len(made_from.mapping_poses) == 13
 
 
 def test_a_camera_is_near_to_another_within_2_cm_and_2_degrees():
@@ -192,7 +192,7 @@ def test_a_camera_is_near_to_another_within_2_cm_and_2_degrees():
 def test_the_map_of_a_run_is_where_the_bag_has_it(built):
     metrics = built[0].manifest['metrics']
     assert metrics['run_scale'] == pytest.approx(2.5, rel=0.02)
-    walked = built[0].map_from_camera_walked
+    walked = built[0].mapping_poses
     np.testing.assert_allclose(walked[:30], BAG_WALK, atol=1e-6)
     nearest = [np.linalg.norm(WALK[:, :3, 3] - at[:3, 3], axis=1).min() for at in walked[30:]]
     assert len(nearest) == 36 and max(nearest) < 0.02
@@ -253,7 +253,7 @@ def test_a_run_in_units_far_from_metres_becomes_a_map_of_a_likely_size(trained, 
     scale, manifest = map_.manifest['metrics']['run_scale'], map_.manifest
     # A unit is 2.5 m / factor; half of what the cameras see is nearer than 2 m in the map (but
     # for edges, whose depth is unknown in renders).
-    depths = [render_box_room(at, CAMERA.shrunk_to(64))[1] for at in WALK]
+    depths = [render_box_room(at, CAMERA.downscaled_to(64))[1] for at in WALK]
     shrunk = 2.0 / float(np.median(depths))
     assert scale * factor / 2.5 == pytest.approx(shrunk, rel=0.1) and shrunk < 0.9
     warning = manifest['warnings'][0]
@@ -263,7 +263,7 @@ def test_a_run_in_units_far_from_metres_becomes_a_map_of_a_likely_size(trained, 
     stages = [step.stage for step in told if step.note == warning]
     assert stages == ['capture']
     # The walk is as large as that tells, and its heights are along z.
-    height = np.ptp(map_.map_from_camera_walked[:, 2, 3])
+    height = np.ptp(map_.mapping_poses[:, 2, 3])
     assert height == pytest.approx(0.2 * shrunk, abs=0.02)
     assert manifest['metrics']['coverage'] > 0.5 and manifest['metrics']['landmarks'] > 100
 

@@ -54,8 +54,8 @@ def test_a_map_tells_how_it_was_built_and_how_good_it_is(small_map):
     assert metrics['psnr_db'] > 24 and metrics['coverage'] > 0.85
     assert metrics['depth_error_m'] < 0.01
     assert metrics['synthetic_views'] == 300 and metrics['calibration_right'] >= 10
-    assert small_map.map_from_camera_walked.shape == (48, 4, 4)
-    np.testing.assert_allclose(small_map.map_from_camera_walked, walk(48), atol=1e-6)
+    assert small_map.mapping_poses.shape == (48, 4, 4)
+    np.testing.assert_allclose(small_map.mapping_poses, walk(48), atol=1e-6)
 
 
 def test_a_map_holds_its_parts_and_no_picture(small_map):

@@ -177,13 +177,13 @@ def test_a_failed_build_is_resumed_with_its_finished_stages(tmp_path: Path) -> N
     with pytest.raises(ZeroDivisionError), MapWriter(tmp_path / 'room.map', {'seed': 1}) as first:
         first.path('field.bin').write_bytes(b'trained')
         (first.work_dir / 'views.bin').write_bytes(b'rendered')
-        first.mark('field', {'psnr_db': 23.5})
+        first.finish_stage('field', {'psnr_db': 23.5})
         raise ZeroDivisionError
     with MapWriter(tmp_path / 'room.map', {'seed': 1}) as second:
-        assert second.resumed
+        assert second.is_resumed
         assert second.note == 'resuming an unfinished build (finished stages: field)'
-        assert second.done('field') and not second.done('regressor')
-        assert second.info('field') == {'psnr_db': 23.5}
+        assert second.is_done('field') and not second.is_done('regressor')
+        assert second.stage_info('field') == {'psnr_db': 23.5}
         assert second.path('field.bin').read_bytes() == b'trained'
         assert (second.work_dir / 'views.bin').read_bytes() == b'rendered'
 
@@ -191,9 +191,9 @@ def test_a_failed_build_is_resumed_with_its_finished_stages(tmp_path: Path) -> N
 def test_a_build_with_other_settings_starts_afresh_and_says_so(tmp_path: Path) -> None:
     with MapWriter(tmp_path / 'room.map', {'seed': 1}) as first:
         first.path('field.bin').write_bytes(b'trained')
-        first.mark('field')
+        first.finish_stage('field')
     with MapWriter(tmp_path / 'room.map', {'seed': 2}) as second:
-        assert not second.resumed and not second.done('field')
+        assert not second.is_resumed and not second.is_done('field')
         assert second.note.startswith('starting afresh')
         assert not second.path('field.bin').exists()
 
@@ -202,13 +202,13 @@ def test_a_damaged_staging_state_means_a_fresh_start(tmp_path: Path) -> None:
     leave_unfinished(tmp_path / 'room.map', {'seed': 1})
     (tmp_path / 'room.map.partial/.state.json').write_text('{"fingerp')
     with MapWriter(tmp_path / 'room.map', {'seed': 1}) as second:
-        assert not second.resumed
+        assert not second.is_resumed
 
 
 def test_a_build_that_left_nothing_to_resume_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), MapWriter(tmp_path / 'room.map', {}) as writer:
         (writer.work_dir / 'field').mkdir()
-        with writer.timed('capture'):
+        with writer.time_stage('capture'):
             raise KeyboardInterrupt
     assert os.listdir(tmp_path) == []
     leave_unfinished(tmp_path / 'room.map')
@@ -246,12 +246,12 @@ def test_a_build_that_comes_while_another_removes_its_folder_has_one_of_its_own(
 def test_the_time_of_a_stage_is_that_of_all_its_runs(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), MapWriter(tmp_path / 'room.map', {}) as first:
         first.path('field.bin').write_bytes(b'half')
-        with first.timed('field'):
+        with first.time_stage('field'):
             time.sleep(0.2)
             raise ZeroDivisionError
     with MapWriter(tmp_path / 'room.map', {}) as second:
         assert second.note == 'resuming an unfinished build (finished stages: none)'
-        with second.timed('field'):
+        with second.time_stage('field'):
             time.sleep(0.1)
         assert second.seconds['field'] >= 0.3
 
@@ -262,7 +262,7 @@ from pathlib import Path
 from nerf_reversal_ros.maps.map_store import MapWriter
 with MapWriter(Path(sys.argv[1]), {'bag': 'walk'}) as writer:
     writer.path('field/voxels.bin').write_bytes(b'0123456789')
-    writer.mark('field')
+    writer.finish_stage('field')
     print('ready', flush=True)
     signal.pause()
 """
@@ -291,7 +291,7 @@ def test_a_killed_build_leaves_no_map_and_is_resumed(
     other_build.wait()
     assert not (tmp_path / 'room.map').exists()
     with MapWriter(tmp_path / 'room.map', {'bag': 'walk'}) as writer:
-        assert writer.resumed and writer.done('field')
+        assert writer.is_resumed and writer.is_done('field')
         writer.finish(MANIFEST)
     assert open_map(tmp_path / 'room.map').file('field/voxels.bin').read_bytes() == b'0123456789'
 

@@ -32,15 +32,15 @@ class Drive:
         return START_NS + k * STEP_NS
 
     def moves(self, k):
-        self.closures += self.closer.hear(self.stamp_ns(k), self.odometry[k])
-        if (now := self.closer.now()) is not None:
+        self.closures += self.closer.add_odometry(self.stamp_ns(k), self.odometry[k])
+        if (now := self.closer.current_pose()) is not None:
             self.live[k] = now.map_from_base
 
     def sees(self, k, map_from_base=None, covariance=COVARIANCE):
         """Answer a picture, rightly unless a pose is given; return what was done."""
         if map_from_base is None:
             map_from_base = noisy(self.truth[k], self.rng, covariance)
-        done = self.closer.see(self.stamp_ns(k), map_from_base, covariance)
+        done = self.closer.add_pose(self.stamp_ns(k), map_from_base, covariance)
         self.closures += done
         return done[0] if done else None
 
@@ -97,7 +97,7 @@ def test_the_covariance_of_what_is_published_is_not_too_small():
     drive, squared = Drive(), []
     for k in range(600):
         drive.goes(k, k + 1, every=20)
-        now = drive.closer.now()
+        now = drive.closer.current_pose()
         off = now.map_from_base[:3, 3] - drive.truth[k][:3, 3]
         squared.append(off @ np.linalg.solve(now.covariance[:3, :3], off))
     assert np.mean(squared) / 3 < 1.0
@@ -107,7 +107,7 @@ def test_a_closure_tells_how_far_off_the_odometry_had_led():
     drive = Drive().goes(0, 1)
     for k in range(1, 101):
         drive.moves(k)
-    was = drive.closer.now().map_from_base
+    was = drive.closer.current_pose().map_from_base
     closure = drive.sees(100, drive.truth[100])
     off_m = np.linalg.norm(was[:3, 3] - drive.truth[100][:3, 3])
     assert off_m > 0.15
@@ -168,7 +168,7 @@ def test_poses_out_of_order_give_what_they_give_in_order():
         for k in range(81):
             drive.moves(k)
         assert all(drive.sees(k, drive.truth[k]).accepted for k in order)
-        ends.append(drive.closer.now().map_from_base)
+        ends.append(drive.closer.current_pose().map_from_base)
     assert ends[0] == pytest.approx(ends[1], abs=1e-4)
 
 
@@ -207,36 +207,36 @@ def test_a_stamp_counts_once():
 
 def test_odometry_out_of_order_is_left_out():
     drive = Drive(100).goes(0, 50)
-    expected = drive.closer.now()
-    drive.closer.hear(drive.stamp_ns(45), make_pose(None, (99.0, 0, 0)))
-    assert drive.closer.now().map_from_base == pytest.approx(expected.map_from_base)
+    expected = drive.closer.current_pose()
+    drive.closer.add_odometry(drive.stamp_ns(45), make_pose(None, (99.0, 0, 0)))
+    assert drive.closer.current_pose().map_from_base == pytest.approx(expected.map_from_base)
 
 
 def test_a_robot_that_stands_takes_one_pose_not_a_thousand():
     drive = Drive(100)
     for second in range(50):
-        drive.closer.hear(START_NS + second * 10 * STEP_NS, drive.odometry[0])
+        drive.closer.add_odometry(START_NS + second * 10 * STEP_NS, drive.odometry[0])
         drive.sees(10 * second, noisy(drive.truth[0], drive.rng))
     assert len(drive.closer.graph.keyframes) == 1
     assert [c.reason for c in drive.closures] == [''] + ['nothing new'] * 49
     least_m = LoopClosureConfig().min_std_m
-    assert np.sqrt(np.diag(drive.closer.now().covariance))[:3].min() >= least_m
+    assert np.sqrt(np.diag(drive.closer.current_pose().covariance))[:3].min() >= least_m
 
 
 def test_a_surer_pose_replaces_the_one_of_its_keyframe():
     drive = Drive(10)
-    drive.closer.hear(drive.stamp_ns(0), drive.odometry[0])
-    drive.closer.hear(drive.stamp_ns(1), drive.odometry[0])
+    drive.closer.add_odometry(drive.stamp_ns(0), drive.odometry[0])
+    drive.closer.add_odometry(drive.stamp_ns(1), drive.odometry[0])
     assert drive.sees(0, drive.truth[0], 100 * COVARIANCE).accepted
     assert drive.sees(1, drive.truth[0], COVARIANCE).accepted
-    assert drive.closer.now().covariance[0, 0] < 4e-4
+    assert drive.closer.current_pose().covariance[0, 0] < 4e-4
 
 
 def test_all_begins_anew_when_the_clock_jumps_back_as_when_a_bag_is_looped():
     drive = Drive(100).goes(0, 100)
     drive.moves(0)
-    assert drive.closer.jumps == 1
-    assert drive.closer.now() is None
+    assert drive.closer.time_jump_count == 1
+    assert drive.closer.current_pose() is None
     assert drive.closer.graph.path == []
     assert drive.sees(0, drive.truth[0]).accepted
     drive.goes(1, 100)
@@ -256,7 +256,7 @@ def test_a_source_may_say_any_figure_for_what_it_does_not_know(known, said):
         if k % 10 == 0:
             drive.sees(k, drive.truth[k], covariance)
     assert drive.closures[0].accepted
-    assert np.isfinite(drive.closer.now().covariance).all()
+    assert np.isfinite(drive.closer.current_pose().covariance).all()
     assert np.linalg.norm(drive.live[99, :2, 3] - drive.truth[99, :2, 3]) < 0.3
 
 
@@ -272,10 +272,10 @@ def test_a_source_may_say_any_figure_for_what_it_does_not_know(known, said):
 )
 def test_what_is_no_pose_is_refused_in_words_and_changes_nothing(change, words):
     drive = Drive(100).goes(0, 50)
-    before = drive.closer.now().map_from_base
+    before = drive.closer.current_pose().map_from_base
     place, covariance = drive.truth[49].copy(), COVARIANCE.copy()
     change(place, covariance)
     closure = drive.sees(49, place, covariance)
     assert (closure.accepted, closure.reason) == (False, 'unusable pose')
     assert words in closure.detail
-    assert drive.closer.now().map_from_base == pytest.approx(before)
+    assert drive.closer.current_pose().map_from_base == pytest.approx(before)

@@ -23,7 +23,7 @@ def at(x, degrees=0.0):
 def followed(poses, config=CONFIG, every_s=1.0):
     follower = MapFromOdomFilter()
     for k, map_from_base in enumerate(poses):
-        believed = follower.follow(round(k * every_s * 1e9), map_from_base, FAR, config)
+        believed = follower.update(round(k * every_s * 1e9), map_from_base, FAR, config)
     return believed @ FAR
 
 
@@ -44,7 +44,7 @@ def test_the_broadcast_shakes_less_than_the_poses():
     rng = np.random.default_rng(0)
     follower = MapFromOdomFilter()
     told = [
-        (follower.follow(k, at(rng.normal(0, 0.02)), FAR, CONFIG) @ FAR)[0, 3] for k in range(200)
+        (follower.update(k, at(rng.normal(0, 0.02)), FAR, CONFIG) @ FAR)[0, 3] for k in range(200)
     ]
     assert np.std(told) < 0.7 * 0.02
 
@@ -70,9 +70,9 @@ def test_a_robot_that_was_carried_away_is_believed_when_three_poses_say_so():
 
 def test_after_forgetting_the_next_pose_is_believed_at_once():
     follower = MapFromOdomFilter()
-    follower.follow(0, at(1.0), FAR, CONFIG)
-    follower.forget()
-    np.testing.assert_allclose(follower.follow(1, at(5.0), FAR, CONFIG) @ FAR, at(5.0), atol=1e-9)
+    follower.update(0, at(1.0), FAR, CONFIG)
+    follower.reset()
+    np.testing.assert_allclose(follower.update(1, at(5.0), FAR, CONFIG) @ FAR, at(5.0), atol=1e-9)
 
 
 def test_the_same_wrong_view_again_and_again_is_one_for_a_second():
@@ -87,9 +87,9 @@ def test_the_same_wrong_view_again_and_again_is_one_for_a_second():
 def test_views_that_differ_by_the_odometry_each_count_however_fast_they_come(moved):
     moved[:3, 3] *= [1, 0, 1]
     follower, odom_from_base, map_from_base = MapFromOdomFilter(), FAR, at(4.0)
-    follower.follow(0, at(1.0), FAR, CONFIG)
+    follower.update(0, at(1.0), FAR, CONFIG)
     for k in range(1, 4):
-        believed = follower.follow(k * 10_000_000, map_from_base, odom_from_base, CONFIG)
+        believed = follower.update(k * 10_000_000, map_from_base, odom_from_base, CONFIG)
         arrived = off(believed @ odom_from_base, map_from_base)
         assert (max(arrived) < 1e-5) == (k == 3)
         odom_from_base, map_from_base = odom_from_base @ moved, map_from_base @ moved
@@ -102,7 +102,7 @@ def test_on_a_floor_height_roll_and_pitch_are_left_out():
         Rotation.from_euler('ZYX', (-20, 1, 2), degrees=True), (7.0, 5.0, 0.4)
     )
     flat = replace(CONFIG, tf_planar=True)
-    found = MapFromOdomFilter().follow(0, map_from_base, odom_from_base, flat)
+    found = MapFromOdomFilter().update(0, map_from_base, odom_from_base, flat)
     np.testing.assert_allclose(found[2], [0, 0, 1, 0], atol=1e-12)
     np.testing.assert_allclose((found @ odom_from_base)[:2, 3], [3.0, 1.0], atol=1e-9)
     yaw_deg = Rotation.from_matrix(found[:3, :3]).as_euler('ZYX', degrees=True)[0]

@@ -36,7 +36,7 @@ class Robot:
         for _ in range(round(seconds * 10)):
             self.time_s += 0.1
             self.x_m += metres / (seconds * 10)
-            self.check.hear(round(self.time_s * SECOND), make_pose(None, (self.x_m, 0, 0)))
+            self.check.add_odometry(round(self.time_s * SECOND), make_pose(None, (self.x_m, 0, 0)))
 
     def answers(self, off_m=0.0, *, probability=0.999, config=CONFIG, late_s=0.0):
         """Localize a picture taken now, so far off across the way; published if that probable."""
@@ -46,7 +46,7 @@ class Robot:
         if not probability >= 0.995:
             outcome = Rejection('too improbable', 'a little', told)
         stamp_ns = round((self.time_s - late_s) * SECOND)
-        return self.check.judge(outcome, stamp_ns, BASE_FROM_CAMERA, config)
+        return self.check.check(outcome, stamp_ns, BASE_FROM_CAMERA, config)
 
     def is_published(self, *args, **kwargs):
         return isinstance(self.answers(*args, **kwargs), PoseEstimate)
@@ -104,22 +104,22 @@ def test_the_turn_is_compared_too():
     old = sighting(make_pose())
     turned = sighting(make_pose(Rotation.from_euler('z', 60, degrees=True)), turned_deg=60.0)
     exact = compare_motion(old, turned, CONFIG)
-    assert exact.agrees and exact.off_deg == pytest.approx(0.0, abs=1e-6)
-    assert exact.allowed_deg == pytest.approx(5.0)  # 2 degrees and 5 % of 60
+    assert exact.is_consistent and exact.error_deg == pytest.approx(0.0, abs=1e-6)
+    assert exact.max_error_deg == pytest.approx(5.0)  # 2 degrees and 5 % of 60
     off = MAP_FROM_ODOM @ make_pose(Rotation.from_euler('z', 66, degrees=True))
-    assert not compare_motion(old, turned._replace(map_from_camera=off), CONFIG).agrees
+    assert not compare_motion(old, turned._replace(map_from_body=off), CONFIG).is_consistent
 
 
 def test_uncertain_poses_may_be_further_off():
     old, new = sighting(make_pose(), std_m=0.03), sighting(make_pose(), std_m=0.04, std_deg=1.0)
     compared = compare_motion(old, new, CONFIG)
-    assert compared.allowed_m == pytest.approx(0.05 + 3 * 0.05)
-    assert compared.allowed_deg == pytest.approx(2.0 + 3 * 1.0)
+    assert compared.max_error_m == pytest.approx(0.05 + 3 * 0.05)
+    assert compared.max_error_deg == pytest.approx(2.0 + 3 * 1.0)
 
 
 def test_an_uncertain_heading_matters_more_the_longer_the_way():
     old, new = sighting(make_pose(), std_deg=1.0), sighting(make_pose(None, (2.0, 0, 0)))
-    assert compare_motion(old, new, CONFIG).allowed_m == pytest.approx(
+    assert compare_motion(old, new, CONFIG).max_error_m == pytest.approx(
         0.05 + 3 * 2 * np.radians(1)
     )
 
@@ -141,7 +141,7 @@ def test_uncertainty_alone_makes_no_witness(known):
     told = known.answers(0.15, probability=0.95).diagnostics
     doubtful = Rejection('too improbable', 'a little', replace(told, refined_covariance=uncertain))
     stamp_ns = round(known.time_s * SECOND)
-    judged = known.check.judge(doubtful, stamp_ns, BASE_FROM_CAMERA, CONFIG)
+    judged = known.check.check(doubtful, stamp_ns, BASE_FROM_CAMERA, CONFIG)
     assert isinstance(judged, Rejection)
     assert judged.diagnostics.scores['odometry_agreeing'] >= 3
 
@@ -228,7 +228,7 @@ def test_without_odometry_near_the_stamp_nothing_is_compared(known):
 
 def test_rejections_for_other_reasons_stay_as_they_are(known):
     dark = Rejection('too dark or flat', 'contrast 2')
-    assert known.check.judge(dark, round(known.time_s * SECOND), make_pose(), CONFIG) is dark
+    assert known.check.check(dark, round(known.time_s * SECOND), make_pose(), CONFIG) is dark
 
 
 def test_all_is_forgotten_when_time_jumps_back(known):
@@ -247,7 +247,7 @@ def test_a_picture_that_comes_late_is_compared_as_any_other(known):
 
 
 def test_the_earlier_poses_are_forgotten_on_request(known):
-    known.check.forget()
+    known.check.reset()
     assert known.is_published(2.0)
 
 
@@ -255,12 +255,12 @@ def test_between_two_messages_the_odometry_is_interpolated():
     track = OdometryBuffer()
     track.add(SECOND, make_pose())
     track.add(2 * SECOND, make_pose(Rotation.from_euler('z', 40, degrees=True), (1.0, 0, 0)))
-    reading = track.at(3 * SECOND // 2, tolerance_s=0.5)
+    reading = track.sample_at(3 * SECOND // 2, tolerance_s=0.5)
     halfway = make_pose(Rotation.from_euler('z', 20, degrees=True), (0.5, 0, 0))
     assert reading.pose == pytest.approx(halfway)
-    assert (reading.travelled_m, reading.turned_deg) == pytest.approx((0.5, 20.0))
-    assert track.at(3 * SECOND // 2, tolerance_s=0.4) is None
-    assert OdometryBuffer().at(SECOND, tolerance_s=9.0) is None
+    assert (reading.path_length_m, reading.total_rotation_deg) == pytest.approx((0.5, 20.0))
+    assert track.sample_at(3 * SECOND // 2, tolerance_s=0.4) is None
+    assert OdometryBuffer().sample_at(SECOND, tolerance_s=9.0) is None
 
 
 def test_a_picture_that_is_newer_than_the_odometry_is_carried_on_with_the_motion():
@@ -268,35 +268,35 @@ def test_a_picture_that_is_newer_than_the_odometry_is_carried_on_with_the_motion
     for k in range(5):
         turn = Rotation.from_euler('z', 6.0 * k, degrees=True)
         track.add(k * SECOND // 10, make_pose(turn, (0.1 * k, 0, 0)))
-    reading = track.at(4 * SECOND // 10 + SECOND // 20, tolerance_s=0.1)
+    reading = track.sample_at(4 * SECOND // 10 + SECOND // 20, tolerance_s=0.1)
     turned = Rotation.from_matrix(reading.pose[:3, :3]).as_euler('zyx', degrees=True)[0]
     assert turned == pytest.approx(27.0)
     assert np.linalg.norm(reading.pose[:3, 3] - (0.45, 0, 0)) < 0.03
-    assert (reading.travelled_m, reading.turned_deg) == pytest.approx((0.45, 27.0))
+    assert (reading.path_length_m, reading.total_rotation_deg) == pytest.approx((0.45, 27.0))
 
 
 def test_a_long_silence_is_not_bridged_however_near_its_end_is():
     track = OdometryBuffer()
     track.add(SECOND, make_pose())
     track.add(2 * SECOND, make_pose(None, (1.0, 0, 0)))
-    assert track.at(2 * SECOND - SECOND // 100, tolerance_s=0.1) is None
-    assert track.at(2 * SECOND, tolerance_s=0.1).travelled_m == pytest.approx(1.0)
+    assert track.sample_at(2 * SECOND - SECOND // 100, tolerance_s=0.1) is None
+    assert track.sample_at(2 * SECOND, tolerance_s=0.1).path_length_m == pytest.approx(1.0)
 
 
 def test_noise_while_standing_is_no_path_and_a_slow_drive_is_one():
     rng, track = np.random.default_rng(0), OdometryBuffer()
     for k in range(1000):
         track.add(k * SECOND // 100, make_pose(None, rng.normal(0, 0.001, 3)))
-    assert track.at(9 * SECOND, 0.1).travelled_m == 0.0
+    assert track.sample_at(9 * SECOND, 0.1).path_length_m == 0.0
     for k in range(1000):  # a millimetre in a hundredth of a second
         track.add(10 * SECOND + k * SECOND // 100, make_pose(None, (0.001 * k, 0, 0)))
-    assert track.at(20 * SECOND, 0.1).travelled_m == pytest.approx(1.0, abs=0.02)
+    assert track.sample_at(20 * SECOND, 0.1).path_length_m == pytest.approx(1.0, abs=0.02)
 
 
 def test_a_message_that_was_overtaken_is_left_out():
     track = OdometryBuffer()
     track.add(2 * SECOND, make_pose())
     assert track.add(2 * SECOND - 1, make_pose(None, (9.0, 0, 0)))
-    assert track.at(2 * SECOND, 0.1).pose == pytest.approx(make_pose())
+    assert track.sample_at(2 * SECOND, 0.1).pose == pytest.approx(make_pose())
     assert not track.add(SECOND // 2, make_pose(None, (5.0, 0, 0)))  # that is no delay any more
-    assert track.at(SECOND // 2, 0.1).pose[0, 3] == 5.0
+    assert track.sample_at(SECOND // 2, 0.1).pose[0, 3] == 5.0

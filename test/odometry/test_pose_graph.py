@@ -67,7 +67,7 @@ def test_each_axis_of_the_covariance_comes_back_as_it_was_given():
     variances = np.square([0.1, 0.2, 0.3, 0.01, 0.02, 0.03])
     graph = PoseGraph(LoopClosureConfig())
     graph.extend(reading(0, 0.0))
-    graph.anchor(0, PoseMeasurement(0, TURNED, np.diag(variances)))
+    graph.add_measurement(0, PoseMeasurement(0, TURNED, np.diag(variances)))
     assert np.diag(graph.covariance(0)) == pytest.approx(variances, rel=1e-3)
 
 
@@ -87,8 +87,8 @@ def test_a_keyframe_comes_after_each_piece_of_the_path_and_each_turn():
 def test_before_an_anchor_no_pose_is_known_and_with_it_all_are():
     graph = driven(4)
     assert graph.path == []
-    assert graph.predicted(reading(9, 2.1)) is None
-    graph.anchor(2, at(11.0, 5.0))
+    assert graph.predict(reading(9, 2.1)) is None
+    graph.add_measurement(2, at(11.0, 5.0))
     assert [tuple(np.round(p[:2, 3], 6)) for _, p in graph.path] == [
         (10.0, 5.0),
         (10.5, 5.0),
@@ -96,13 +96,13 @@ def test_before_an_anchor_no_pose_is_known_and_with_it_all_are():
         (11.5, 5.0),
         (12.0, 5.0),
     ]
-    assert graph.predicted(reading(9, 2.1))[:3, 3] == pytest.approx((12.1, 5.0, 0.0))
+    assert graph.predict(reading(9, 2.1))[:3, 3] == pytest.approx((12.1, 5.0, 0.0))
 
 
 def test_the_drift_between_two_anchors_is_spread_evenly_over_the_steps():
     graph = driven(10)
-    graph.anchor(0, at(0.0))
-    graph.anchor(10, at(5.1))
+    graph.add_measurement(0, at(0.0))
+    graph.add_measurement(10, at(5.1))
     places = [p[0, 3] for _, p in graph.path]
     assert np.diff(places) == pytest.approx([0.51] * 10, abs=0.002)
 
@@ -130,18 +130,18 @@ def test_a_few_steps_are_less_certain_than_their_part_of_many():
 
 def test_the_uncertainty_after_the_last_anchor_is_about_what_the_graph_would_say():
     graph = driven(5)
-    graph.anchor(5, at(2.5))
+    graph.add_measurement(5, at(2.5))
     graph.covariance(5)  # known up to here; the rest is grown from it
     for k in range(6, 21):
         graph.extend(reading(k, 0.5 * k))
     grown = graph.covariance(20)
-    graph.anchor(5, at(2.5))
+    graph.add_measurement(5, at(2.5))
     assert np.diag(grown) == pytest.approx(np.diag(graph.covariance(20)), rel=0.25)
 
 
 def test_an_uncertainty_grows_from_the_anchor_on():
     graph = driven(10)
-    graph.anchor(0, at(0.0))
+    graph.add_measurement(0, at(0.0))
     stds = [np.sqrt(graph.covariance(k)[0, 0]) for k in range(11)]
     assert stds[0] == pytest.approx(0.01, rel=0.01)
     assert np.all(np.diff(stds) > 0.0)
@@ -150,7 +150,7 @@ def test_an_uncertainty_grows_from_the_anchor_on():
 def test_one_anchor_that_is_off_does_not_bend_a_path_of_many():
     graph = driven(20)
     for k in range(21):
-        graph.anchor(k, at(0.5 * k, y_m=0.3 if k == 10 else 0.0))
+        graph.add_measurement(k, at(0.5 * k, y_m=0.3 if k == 10 else 0.0))
     assert abs(graph.path[10][1][1, 3]) < 0.03
     assert abs(graph.path[5][1][1, 3]) < 0.01
 
@@ -165,7 +165,9 @@ def test_what_left_the_window_still_counts_and_stays_in_the_path():
         for k, odom_from_base in enumerate(odometry):
             graph.extend(OdometrySample(k * STEP_NS, odom_from_base, 0.55 * k, 0.0))
             if k % 10 == 0:
-                graph.anchor(len(graph.keyframes) - 1, PoseMeasurement(0, truth[k], COVARIANCE))
+                graph.add_measurement(
+                    len(graph.keyframes) - 1, PoseMeasurement(0, truth[k], COVARIANCE)
+                )
         assert len(graph.keyframes) <= window
         assert [stamp for stamp, _ in graph.path] == [k * STEP_NS for k in range(len(truth))]
         assert rms_m(np.stack([p for _, p in graph.path]), truth) < 0.1
@@ -179,7 +181,7 @@ def test_the_path_of_hours_is_thinned_out_and_what_is_kept_does_not_grow():
     for k in range(1500):
         graph.extend(reading(k, 0.5 * k))
         if k % 100 == 0:
-            graph.anchor(len(graph.keyframes) - 1, at(0.5 * k))
+            graph.add_measurement(len(graph.keyframes) - 1, at(0.5 * k))
     stamps = [stamp for stamp, _ in graph.path]
     assert stamps[0] == 0
     assert stamps[-1] == 1499 * STEP_NS

@@ -156,8 +156,8 @@ def test_all_of_a_regressor_moves_to_another_device(regressor, tmp_path):
     moved.to('meta')  # is on every machine, and holds nothing
     assert moved.device.type == 'meta'
     tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
-    tensors += [*moved._network.state_dict().values(), *moved._numbers.values()]
-    tensors += moved._compression.tensors().values()
+    tensors += [*moved._network.state_dict().values(), *moved._scalars.values()]
+    tensors += moved._codec.tensors().values()
     assert {tensor.device.type for tensor in tensors} == {'meta'}
 
 
@@ -273,12 +273,12 @@ def test_a_moved_picture_is_like_one_rendered_there(move_m):
     turns = Rotation.from_rotvec(rng.normal(0.0, np.radians(4), (4, 3)))
     motions = np.stack([make_pose(turn, rng.normal(0.0, move_m, 3)) for turn in turns])
     here, there = pictures(QUERIES[:4], OBLONG), pictures(QUERIES[:4] @ motions, OBLONG)
-    rgb, mask = to_tensors(here.rgb, here.seen, 'cpu')
+    rgb, mask = to_tensors(here.rgb, here.valid, 'cpu')
     rgb[:, :, :6], mask[:, :, :6] = 0.0, 0.0  # six rows that show nothing
     depth = torch.from_numpy(here.depth).float()
     depth[:, 20, 30] = 0.0  # unknown
     rgb, seen = warp_by_depth(rgb, mask, depth, OBLONG, torch.from_numpy(motions).float())
-    error = (rgb - to_tensors(there.rgb, there.seen, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
+    error = (rgb - to_tensors(there.rgb, there.valid, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
     assert 0.5 < float(seen.mean()) < 0.85
     assert float(error.mean()) < 0.015
     assert float(error.quantile(0.99)) < 0.1
@@ -304,7 +304,7 @@ def test_real_pictures_come_with_the_depth_that_the_field_renders():
     views = views_from_frames(frames, CAMERA, BoxRoom())
     np.testing.assert_array_equal(views.depth, pictures(TRAIN[:2]).depth)
     assert np.abs(views.rgb.astype(float) - pictures(TRAIN[:2]).rgb).mean() < 3
-    assert views.seen.all()
+    assert views.valid.all()
 
 
 def test_what_is_learned_from_is_where_it_says(views, monkeypatch):
@@ -312,9 +312,9 @@ def test_what_is_learned_from_is_where_it_says(views, monkeypatch):
     trainer = regressor_training._Trainer(
         views, pictures(TRAIN), CAMERA, CONFIG, torch.device('cpu'), seed=0
     )
-    rgb, seen, poses = trainer._varied(np.array([0, 3, 499, 500, 520]))
+    rgb, seen, poses = trainer._augmented_batch(np.array([0, 3, 499, 500, 520]))
     there = pictures(poses.double().numpy())
-    error = (rgb - to_tensors(there.rgb, there.seen, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
+    error = (rgb - to_tensors(there.rgb, there.valid, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
     assert float(error.mean()) < 0.02
 
 

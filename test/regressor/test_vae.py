@@ -48,15 +48,15 @@ def regressor(views):
 
 def query_pictures(compression):
     shown = pictures(QUERIES)
-    return compression.pictures(*to_tensors(shown.rgb, shown.seen, 'cpu'))
+    return compression.preprocess(*to_tensors(shown.rgb, shown.valid, 'cpu'))
 
 
 @torch.no_grad()
 def test_what_it_rebuilds_is_much_nearer_to_new_pictures_than_the_mean_picture_is(vae):
     shown = query_pictures(vae)
-    codes = vae.codes(shown)
+    codes = vae.encode(shown)
     assert codes.shape == (37, 16)
-    error = (vae.rebuild(codes) - shown).square().mean()
+    error = (vae.decode(codes) - shown).square().mean()
     assert error < 0.2 * (vae.mean - shown).square().mean()
     assert 0.8 < float(vae.retained[-1]) < 1.0
 
@@ -69,7 +69,7 @@ def test_it_retains_more_of_new_pictures_than_the_pca_that_it_begins_as(vae, vie
 
 @torch.no_grad()
 def test_its_codes_are_about_zero_and_of_the_variance_that_it_tells(vae, views):
-    codes = vae.codes(vae.pictures(*to_tensors(views.rgb, views.seen, 'cpu')))
+    codes = vae.encode(vae.preprocess(*to_tensors(views.rgb, views.valid, 'cpu')))
     assert float((codes.mean(0) / vae.variance.sqrt()).abs().max()) < 0.5
     torch.testing.assert_close(codes.var(0), vae.variance, rtol=0.1, atol=0.0)
 
@@ -77,11 +77,11 @@ def test_its_codes_are_about_zero_and_of_the_variance_that_it_tells(vae, views):
 def test_the_same_seed_gives_the_same_autoencoder_and_another_one_another(views):
     config = dataclasses.replace(CONFIG, vae_epochs=1)
     one, same, other = (
-        fit_codec([views.part(slice(64))], config, seed=seed) for seed in (5, 5, 6)
+        fit_codec([views.subset(slice(64))], config, seed=seed) for seed in (5, 5, 6)
     )
     shown = query_pictures(one)
     with torch.no_grad():
-        codes = [vae.codes(shown) for vae in (one, same, other)]
+        codes = [vae.encode(shown) for vae in (one, same, other)]
     torch.testing.assert_close(codes[0], codes[1], rtol=0, atol=0)
     assert not torch.allclose(codes[0], codes[2])
 
@@ -91,7 +91,7 @@ def test_pictures_of_any_size_come_back_in_their_size():
     config = dataclasses.replace(CONFIG, vae_epochs=1)
     vae = fit_codec([pictures(TRAIN, size)], config)
     shown = torch.zeros(2, 3 * 18 * 21)
-    assert vae.rebuild(vae.codes(shown)).shape == shown.shape
+    assert vae.decode(vae.encode(shown)).shape == shown.shape
 
 
 def found_poses(regressor):

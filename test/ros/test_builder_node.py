@@ -70,7 +70,7 @@ def test_a_build_reports_its_progress_and_where_the_map_is(client, bag, tmp_path
 
 
 def test_the_time_left_is_by_what_was_done_since_the_stage_began():
-    reporter = FeedbackThrottle(every_s=0.0)
+    reporter = FeedbackThrottle(period_s=0.0)
     for stage, done, now_s, left_s in (
         ('field', 500, 0.0, -1.0),  # resumed
         ('field', 600, 10.0, 40.0),

@@ -22,23 +22,23 @@ def test_a_node_is_asked_until_it_answers_and_that_it_is_there_is_not_enough():
 
     with contextlib.closing(Rig()) as rig:
         known = DiscoveryProbe(rig.node, 'other', 'room')
-        assert not known.made()
+        assert not known.poll()
         other = rclpy.create_node('other', context=rig.context, start_parameter_services=False)
         other.create_service(GetParameters, '~/get_parameters', answer)
         executor = SingleThreadedExecutor(context=rig.context)
         executor.add_node(other)
-        assert wait_until(lambda: known.offered)
-        assert not wait_until(known.made, 2.5)  # nobody has spun it
-        assert known.text('room') == ''
+        assert wait_until(lambda: known.available)
+        assert not wait_until(known.poll, 2.5)  # nobody has spun it
+        assert known.parameter_text('room') == ''
 
         def made():
             executor.spin_once(timeout_sec=0.1)
-            return known.made()
+            return known.poll()
 
         assert wait_until(made)
         assert asked[0] == ['room']
-        assert (known.text('room'), known.text('house')) == ('kitchen', '')
+        assert (known.parameter_text('room'), known.parameter_text('house')) == ('kitchen', '')
         rooms.reverse()
-        assert wait_until(lambda: made() and known.text('room') == 'hall')
+        assert wait_until(lambda: made() and known.parameter_text('room') == 'hall')
         executor.shutdown()
         other.destroy_node()

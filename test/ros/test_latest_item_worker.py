@@ -17,7 +17,7 @@ def test_of_many_items_the_newest_is_worked_on_and_rarely_enough():
     started_s = time.monotonic()
     box = LatestItemWorker(worked.append, lambda: 0.2)
     for number in range(100):
-        box.put(number)
+        box.submit(number)
         time.sleep(0.01)
     assert box.close()
     assert 2 <= len(worked) <= (time.monotonic() - started_s) / 0.2 + 1
@@ -29,12 +29,12 @@ def test_of_many_items_the_newest_is_worked_on_and_rarely_enough():
 def test_while_it_rests_a_forgotten_item_is_not_worked_on_and_a_hurried_one_is():
     worked = []
     box = LatestItemWorker(worked.append, lambda: 1e11)
-    box.put('first')
+    box.submit('first')
     wait_for(lambda: worked)
-    box.put('second')
+    box.submit('second')
     box.reset()
-    box.hurry()
-    box.put('third')
+    box.bypass_rate_limit()
+    box.submit('third')
     wait_for(lambda: len(worked) == 2)
     assert box.close()
     assert worked == ['first', 'third']
@@ -43,9 +43,9 @@ def test_while_it_rests_a_forgotten_item_is_not_worked_on_and_a_hurried_one_is()
 def test_a_period_that_changes_is_noticed_while_an_item_waits():
     period_s, worked = [3600.0], []
     box = LatestItemWorker(worked.append, lambda: period_s[0])
-    box.put(1)
+    box.submit(1)
     wait_for(lambda: worked)
-    box.put(2)
+    box.submit(2)
     period_s[0] = 0.0
     wait_for(lambda: len(worked) == 2)
     assert box.close()

@@ -21,7 +21,7 @@ class Robot:
         for _ in range(seconds):
             self.now_s += 1.0
             if odometry:
-                self.statistics.hear()
+                self.statistics.odometry_received()
             if closure is not None:
                 self.statistics.add(closure)
 
@@ -56,7 +56,7 @@ def test_that_no_pose_comes_for_long_is_told_and_no_warning(robot):
 @pytest.mark.parametrize('reason', ['no odometry', 'unusable pose', 'in the frame x'])
 def test_poses_that_are_left_aside_are_a_warning_also_before_the_first_one(robot, reason):
     robot.drives(1)
-    robot.statistics.leave(reason)
+    robot.statistics.count_rejected(reason)
     assert robot.verdict() == (DiagnosticStatus.WARN, f'poses are left aside: {reason}')
     robot.drives(1, RIGHT)
     robot.drives(11, ClosureResult(0, False, reason))
@@ -88,5 +88,5 @@ def test_odometry_that_ends_and_poses_that_wait_for_it_are_a_warning(robot):
 
 def test_after_a_reset_the_first_pose_is_waited_for_again(robot):
     robot.drives(5, RIGHT)
-    robot.statistics.forget()
+    robot.statistics.reset()
     assert robot.verdict() == (DiagnosticStatus.WARN, 'no pose of the localizer came yet')

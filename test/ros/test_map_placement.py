@@ -82,7 +82,7 @@ def test_what_is_shown_beside_a_picture_is_the_same_wherever_the_map_is_placed()
     camera = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
     rgb = np.full((48, 64, 3), 50, np.uint8)
     outcome = Rejection(
-        'too improbable', '', Diagnostics(refined=make_pose(None, (0.1, 0.2, 0.3)))
+        'too improbable', '', Diagnostics(refined_pose=make_pose(None, (0.1, 0.2, 0.3)))
     )
     here = debug_image(ProcessedImage(rgb, camera, outcome), surface)
     there = debug_image(

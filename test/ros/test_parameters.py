@@ -160,7 +160,7 @@ def test_parameters_change_only_where_they_may(node):
 
 def test_what_is_read_only_may_change_as_long_as_the_node_says_so(node):
     tested, unlocked = node(), True
-    parameters = localizer_parameters(tested, unlocked=lambda: unlocked)
+    parameters = localizer_parameters(tested, allow_read_only=lambda: unlocked)
 
     def set_to(name, value):
         return tested.set_parameters_atomically([Parameter(name, value=value)])
@@ -171,7 +171,7 @@ def test_what_is_read_only_may_change_as_long_as_the_node_says_so(node):
     assert set_to('map_dir', 'kitchen').successful
     unlocked = False
     assert 'clean it up, set it' in set_to('map_dir', 'attic').reason
-    parameters.put('map_dir', 'cellar')  # by the node itself
+    parameters.set_internal('map_dir', 'cellar')  # by the node itself
     assert parameters.get(LocalizerNodeConfig).map_dir == 'cellar'
 
 

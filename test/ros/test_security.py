@@ -128,8 +128,8 @@ def test_the_policy_of_the_judge_is_what_it_does(tmp_path):
     def judging():
         """It offers what it has heard when the localizer knows it."""
         node = EvaluatorNode(lambda _: {})
-        node._localizer._answered = Future()
-        node._look()
+        node._localizer_probe._response = Future()
+        node._check_completion()
         return node
 
     told = {'bag': tmp_path / 'bag', 'map_dir': tmp_path / 'map'}

@@ -100,14 +100,14 @@ def test_both_splits_judge_as_many_real_pictures_and_none_is_learned_from(study,
     config = load_build_config(folder / 'settings.yaml')
     capture = open_capture(folder / 'walk', config.capture)
     plan = StudyPlan((40, 80), epochs=3, full_views=12, width=48, full_width=64)
-    row = plan.rows()[number]
-    pictures = StudyData(capture, folder / 'out/work', config, plan, DEVICE).pictures(row)
-    assert len(pictures.stretch) == len(pictures.leaking) == 4
-    assert len(pictures.learned) == row.views + min(row.views, 20)
+    row = plan.experiments()[number]
+    pictures = StudyData(capture, folder / 'out/work', config, plan, DEVICE).images(row)
+    assert len(pictures.held_out) == len(pictures.leaking) == 4
+    assert len(pictures.training) == row.views + min(row.views, 20)
     frames = {pose.tobytes() for pose in capture.map_from_camera}
     learned, stretch, leaking = (
         {pose.tobytes() for pose in part.map_from_camera}
-        for part in (pictures.learned, pictures.stretch, pictures.leaking)
+        for part in (pictures.training, pictures.held_out, pictures.leaking)
     )
     assert stretch | leaking <= frames and not learned & (stretch | leaking)
     assert len(learned & frames) == min(row.views, 20)
@@ -181,7 +181,7 @@ def test_the_same_command_goes_on_and_trains_only_what_is_missing(study, capsys)
 
 def test_only_some_rows_are_trained_and_an_unknown_one_is_refused(capsys):
     plan = StudyPlan(only=('VAE',))
-    assert [row.sees for row in plan.rows()] == ['VAE reconstruction', 'VAE latents']
+    assert [row.sees for row in plan.experiments()] == ['VAE reconstruction', 'VAE latents']
     with pytest.raises(ConfigError, match=r'only GAN leaves no row of: CNN, PCA reconstruction'):
         StudyPlan(only=('GAN',))
     with pytest.raises(ConfigError, match='2 views and 1 epoch at least'):
@@ -201,7 +201,7 @@ def test_more_components_than_pictures_are_refused_before_the_field_is_made(stud
 
 
 def test_the_default_plan_goes_from_a_thousand_views_to_as_many_as_the_seed_had():
-    rows = StudyPlan().rows()
+    rows = StudyPlan().experiments()
     assert {row.views for row in rows} == {200, 1000, 4000, 14000}
     assert Experiment('cnn', 'raw', 200, full_size=True) in rows
     assert len(rows) == len(set(rows)) == 12
@@ -212,7 +212,7 @@ def test_unfiltered_views_are_drawn_without_rejection(tmp_path):
     arguments = BoxRoom(), box_walk(10), SMALL, config
     every = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'a', reject=False)
     good = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'b')
-    assert sum(every.rejected.values()) == 0 < sum(good.rejected.values())
+    assert sum(every.rejection_counts.values()) == 0 < sum(good.rejection_counts.values())
     inside = [np.all(np.abs(v.map_from_camera[:, 1, 3]) < 1.5) for v in (every, good)]
     assert inside == [False, True]
 

@@ -42,9 +42,9 @@ class BoxRoom:
             known,
         )
 
-    def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         inside = np.all((points > LOW) & (points < HIGH), axis=1)
-        return np.where(inside, Occupancy.FREE, Occupancy.MATTER).astype(np.uint8)
+        return np.where(inside, Occupancy.FREE, Occupancy.OCCUPIED).astype(np.uint8)
 
 
 def walk(count: int, *, radius_m: float = 0.7, height_m: float = 1.3) -> NDArray[np.float64]:

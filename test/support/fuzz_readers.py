@@ -132,8 +132,8 @@ def camera_info(_: Path) -> Reader:
             48,
             rectified=draw(st.booleans()),
         )
-        lens.undistorted_rgb(rgb)
-        lens.scaled_to(32, 24).undistorted_depth(depth)
+        lens.undistort_rgb(rgb)
+        lens.scaled_to(32, 24).undistort_depth(depth)
 
     return Reader('camera_info', attempt)
 
@@ -164,7 +164,7 @@ def map_reader(small_map: Path) -> Callable[[Path], Reader]:
         def read(map_dir):
             found = open_map(map_dir)
             map_lines(found)
-            assert found.map_from_camera_walked.shape[1:] == (4, 4)
+            assert found.mapping_poses.shape[1:] == (4, 4)
             VoxelField.load(found.file('field.safetensors'), 'cpu')
             localizer = open_localizer(found, LocalizerConfig(device='cpu'))
             localizer.localize(rgb, camera.scaled_to(160, 120))
@@ -183,7 +183,7 @@ def bag_reader(storage: str) -> Callable[[Path], Reader]:
 
         def read(path):
             bag_lines(path)
-            for frame in open_capture(path, EVERY_FRAME, prune=False):
+            for frame in open_capture(path, EVERY_FRAME, select_frames=False):
                 assert frame.rgb.dtype == np.uint8
 
         return files_reader(f'bag_{storage}', bag, read)
@@ -277,7 +277,7 @@ def unfinished(folder: Path) -> Reader:
     """What a killed build left: its state, and the checkpoint of a training."""
     partial = folder / 'room.map.partial'
     with MapWriter(folder / 'room.map', {'a': 1}) as writer:
-        writer.mark('capture', {'frames': 3})
+        writer.finish_stage('capture', {'frames': 3})
         tensors = {'values': torch.zeros(8, 4), 'step': torch.tensor(3)}
         save_checkpoint(writer.work_dir / 'field.safetensors', tensors, {'report': '{}'})
 
@@ -285,7 +285,7 @@ def unfinished(folder: Path) -> Reader:
         with MapWriter(folder / 'room.map', {'a': 1}) as writer:
             assert isinstance(writer.seconds, dict)
             load_checkpoint(writer.work_dir / 'field.safetensors', torch.device('cpu'))
-            writer.mark('field')
+            writer.finish_stage('field')
 
     only = ('.state.json', 'field.safetensors')
     return files_reader('unfinished', partial, read, only=only)

@@ -23,7 +23,7 @@ def build(folder: Path, *, overwrite: bool = False, content: bytes = b'012345678
     with MapWriter(folder, {'bag': 'walk'}, overwrite=overwrite) as writer:
         writer.path('field/voxels.bin').write_bytes(content)
         (writer.work_dir / 'views.bin').write_bytes(b'not part of the map')
-        writer.mark('field')
+        writer.finish_stage('field')
         return writer.finish(MANIFEST)
 
 

@@ -64,7 +64,7 @@ class SmallLocalizer:
         covariance = np.diag([1e-4, 1e-4, 1e-4, 1e-6, 1e-6, 1e-6])
         if mean[1] > 250.0:
             at = make_pose(None, np.minimum(mean, 250.0) / 100.0)
-            found = replace(found, refined=at, refined_covariance=covariance)
+            found = replace(found, refined_pose=at, refined_covariance=covariance)
             found.scores['probability'] = 0.95
             return Rejection('too improbable', '0.95', found)
         return PoseEstimate(make_pose(None, mean / 100.0), covariance, found)
@@ -141,7 +141,7 @@ def main():
     """Run one of the nodes."""
     from nerf_reversal_ros.ros import (
         builder_node,
-        judge_node,
+        evaluator_node,
         localizer_node,
         loop_closer_node,
         player_node,
@@ -153,7 +153,7 @@ def main():
     if name == 'builder':
         return run_node(lambda: builder_node.BuilderNode(small_build), arguments)
     if name == 'judge':
-        return run_node(lambda: judge_node.JudgeNode(small_truth), arguments)
+        return run_node(lambda: evaluator_node.EvaluatorNode(small_truth), arguments)
     if name == 'stumbler':
         return run_node(Stumbler, arguments)
     if name == 'loop_closer':

@@ -26,10 +26,10 @@ class SmallRoom:
         views = [render_box_room(pose, camera) for pose in map_from_camera]
         return [Rendering(rgb, depth, np.ones(depth.shape, np.float32)) for rgb, depth in views]
 
-    def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Tell what is at points (N, 3)."""
         inside = np.all((points > ROOM[0]) & (points < ROOM[1]), axis=1)
-        return np.where(inside, Occupancy.FREE, Occupancy.UNSEEN).astype(np.uint8)
+        return np.where(inside, Occupancy.FREE, Occupancy.UNKNOWN).astype(np.uint8)
 
 
 def room_atlas(poses: NDArray[np.float64]) -> Atlas:

@@ -42,7 +42,7 @@ def test_a_camera_in_matter_is_rejected():
 
 def test_a_camera_behind_a_wall_is_rejected():
     class Partition(BoxRoom):
-        def space(self, points):
+        def occupancy(self, points):
             return np.where(np.abs(points[:, 0] - 1.0) < 0.03, 2, super().space(points))
 
     drawn = SampledPoses(np.eye(4)[None] + 0.0, np.array([[0.5, 0.0, 1.0]]))
@@ -96,14 +96,14 @@ def test_views_show_what_the_field_shows_at_their_poses(tmp_path):
     again = BoxRoom().render(views.map_from_camera, CAMERA)
     np.testing.assert_array_equal(views.rgb, [view.rgb for view in again])
     np.testing.assert_allclose(views.depth, [view.depth for view in again], rtol=1e-3)
-    assert views.seen.all() and len(views) == 30
+    assert views.valid.all() and len(views) == 30
 
 
 def test_every_rejection_is_counted_by_its_reason(tmp_path):
     views = synthesize(tmp_path, views=300, translation_m=1.2)
-    assert views.rejected['inside matter'] > 10
-    assert views.rejected['too close to matter'] > 10
-    assert views.rejected['too much unseen'] == 0
+    assert views.rejection_counts['inside matter'] > 10
+    assert views.rejection_counts['too close to matter'] > 10
+    assert views.rejection_counts['too much unseen'] == 0
 
 
 def test_a_killed_synthesis_goes_on_and_ends_the_same(tmp_path):
@@ -121,7 +121,7 @@ def test_a_killed_synthesis_goes_on_and_ends_the_same(tmp_path):
     np.testing.assert_array_equal(resumed.rgb, whole.rgb)
     np.testing.assert_array_equal(resumed.depth, whole.depth)
     np.testing.assert_array_equal(resumed.map_from_camera, whole.map_from_camera)
-    assert resumed.rejected == whole.rejected
+    assert resumed.rejection_counts == whole.rejection_counts
     assert [report.done for report in reports] == [250, 500, 600]
 
 

@@ -21,7 +21,9 @@ def walk() -> Capture:
 @pytest.fixture(scope='module')
 def test_walk(walk) -> Capture:
     """The other walk in the map's frame of the first, nothing left out."""
-    return open_capture(BAGS / 'test', CaptureConfig(), convention=walk.convention, prune=False)
+    return open_capture(
+        BAGS / 'test', CaptureConfig(), convention=walk.convention, select_frames=False
+    )
 
 
 def test_both_bags_together_take_at_most_20_megabytes():

@@ -196,7 +196,7 @@ def test_a_map_cannot_hold_a_program(small_map, tmp_path):
     checked = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}
     manifest['files']['walked_poses.npz'] = checked
     (map_dir / 'manifest.json').write_text(json.dumps(manifest))
-    refused(lambda: open_map(map_dir).map_from_camera_walked, 'walked_poses.npz is damaged')
+    refused(lambda: open_map(map_dir).mapping_poses, 'walked_poses.npz is damaged')
     assert not (tmp_path / 'ran').exists()
     pickle.loads(pickle.dumps(objects))
     assert (tmp_path / 'ran').exists()  # it would have run

@@ -82,13 +82,13 @@ def parse_run_config(path: Path) -> dict[str, Any]:
     return held
 
 
-def instantiate_config(described: Any, path: Path, **replaced: Any) -> Any:
+def instantiate_config(description: Any, path: Path, **overrides: Any) -> Any:
     """
     Make the configuration that a part of a config.yml describes.
 
     Parameters
     ----------
-    described : Named, or plain values
+    description : Named, or plain values
         Part of what `parse_run_config` returned.
     path : Path
         Of the file, for messages.
@@ -101,13 +101,13 @@ def instantiate_config(described: Any, path: Path, **replaced: Any) -> Any:
         If it names a method that is not installed, or something else than a configuration, or
         was written by another version of nerfstudio.
     """
-    if isinstance(described, (list, tuple)) and not isinstance(described, PythonTag):
-        return type(described)(instantiate_config(item, path) for item in described)
-    if isinstance(described, dict):
-        return {key: instantiate_config(item, path) for key, item in described.items()}
-    if not isinstance(described, PythonTag):
-        return described
-    name, values = described
+    if isinstance(description, (list, tuple)) and not isinstance(description, PythonTag):
+        return type(description)(instantiate_config(item, path) for item in description)
+    if isinstance(description, dict):
+        return {key: instantiate_config(item, path) for key, item in description.items()}
+    if not isinstance(description, PythonTag):
+        return description
+    name, values = description
     if name.startswith('pathlib.') and isinstance(values, tuple):
         return Path(*values)
     by_name = (
@@ -138,7 +138,7 @@ def instantiate_config(described: Any, path: Path, **replaced: Any) -> Any:
     arguments = {
         key: instantiate_config(item, path) for key, item in values.items() if key != '_target'
     }
-    result: Any = made(**{**arguments, **{k: v for k, v in replaced.items() if k in known}})
+    result: Any = made(**{**arguments, **{k: v for k, v in overrides.items() if k in known}})
     if isinstance(target, PythonTag):
         expected = f'{result._target.__module__}.{result._target.__qualname__}'
         if target.name != expected:

@@ -122,14 +122,14 @@ class NerfstudioField:
         return views
 
     @torch.no_grad()
-    def space(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Tell for points (N, 3) [m, map frame] what is there: `DepthOccupancyGrid`."""
         model = self.model
         density_of = getattr(getattr(model, 'field', None), 'density_fn', None)
         if density_of is None:  # splats, or a surface model: only renders tell
-            return np.full(len(points), Occupancy.UNSEEN, np.uint8)
+            return np.full(len(points), Occupancy.UNKNOWN, np.uint8)
         inside = transform_points(self.field_from_map, points)
         where = torch.tensor(inside, dtype=torch.float32, device=model.device)
         density = torch.cat([density_of(part) for part in where.split(1 << 18)])[:, 0]
         matter = density.cpu().numpy() * self._scale * OCCUPANCY_STEP_M > np.log(2.0)
-        return np.where(matter, Occupancy.MATTER, Occupancy.FREE).astype(np.uint8)
+        return np.where(matter, Occupancy.OCCUPIED, Occupancy.FREE).astype(np.uint8)

@@ -105,7 +105,7 @@ def unit_box_from_map(data: TrainingData) -> FloatArray:
     cameras alone, and its contraction of space takes in the rest.
     """
     points = [data.map_from_camera[:, :3, 3]]
-    for index in data.spread(BOX_VIEWS):
+    for index in data.sample_indices(BOX_VIEWS):
         points.append(data.view(index).points(8))
     reached = np.concatenate(points)
     low, high = np.percentile(reached, [0.2, 99.8], axis=0)
@@ -116,7 +116,7 @@ def unit_box_from_map(data: TrainingData) -> FloatArray:
 
 def nerfacto_model(
     kind: str,
-    work: TrainingBudget,
+    budget: TrainingBudget,
     data: TrainingData,
     field_from_map: FloatArray,
     device: torch.device,
@@ -125,13 +125,13 @@ def nerfacto_model(
     scale = scale_of(field_from_map)
     fast = device.type == 'cuda' and external.TCNN_EXISTS
     settings: dict[str, Any] = {
-        'implementation': 'tcnn' if fast and not work.reduced else 'torch',
+        'implementation': 'tcnn' if fast and not budget.reduced else 'torch',
         'camera_optimizer': CameraOptimizerConfig(mode='off'),
         'near_plane': 0.05 * scale,
-        **(REDUCED_SETTINGS if work.reduced else {}),
+        **(REDUCED_SETTINGS if budget.reduced else {}),
     }
     if kind == 'depth-nerfacto':
-        settings |= OCCUPANCY_SAMPLING_SETTINGS if work.reduced else {}
+        settings |= OCCUPANCY_SAMPLING_SETTINGS if budget.reduced else {}
         # Its loss takes the sigma where the formula has a variance.
         config: Any = DepthNerfactoModelConfig(
             **settings,
@@ -139,13 +139,13 @@ def nerfacto_model(
             should_decay_sigma=True,
             starting_depth_sigma=(DEPTH_STD_M * scale) ** 2,
             depth_sigma=(DEPTH_STD_LAST_M * scale) ** 2,
-            sigma_decay_rate=(DEPTH_STD_LAST_M / DEPTH_STD_M) ** (4 / work.steps),
+            sigma_decay_rate=(DEPTH_STD_LAST_M / DEPTH_STD_M) ** (4 / budget.steps),
         )
     else:
         config = NerfactoModelConfig(**settings)
     box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
     model = config.setup(scene_box=box, num_train_data=len(data.rgb))
-    if work.reduced and kind == 'depth-nerfacto':
+    if budget.reduced and kind == 'depth-nerfacto':
         model.proposal_networks = torch.nn.ModuleList()
         model.density_fns = [DepthOccupancyGrid(data, field_from_map)]
         model.proposal_sampler.pdf_sampler.histogram_padding = 5e-4
@@ -162,7 +162,7 @@ class DepthOccupancyGrid:
     def __init__(self, data: TrainingData, field_from_map: FloatArray) -> None:
         cells = int(np.clip(2 / (MIN_CELL_M * scale_of(field_from_map)), 8, MAX_CELLS))
         occupied = np.zeros((cells,) * 3, bool)
-        for index in data.spread(len(data.rgb)):
+        for index in data.sample_indices(len(data.rgb)):
             points = transform_points(field_from_map, data.view(index).points(2))
             x, y, z = np.clip((points + 1) / 2 * cells, 0, cells - 1).astype(int).T
             occupied[x, y, z] = True

@@ -102,7 +102,7 @@ class _Trainer:
         self.model, self.data, self.seed = model, data, seed
         self.scale = scale_of(field_from_map)
         self.device: torch.device = model.device
-        self.effort = training_budget(config, self.device)
+        self.budget = training_budget(config, self.device)
         size = data.rgb.shape[2], data.rgb.shape[1]
         self.cameras = nerfstudio_cameras(
             field_from_map, data.map_from_camera, data.intrinsics, size
@@ -111,20 +111,20 @@ class _Trainer:
         trained = [p for p in self.parameters.values() if p.numel()]
         self.optimizer = torch.optim.Adam(trained, eps=1e-15, fused=True)
         self.learning_rate = config.learning_rate
-        self.made_with = {
+        self.training_settings = {
             'kind': kind,
             'implementation': model.config.implementation,
-            **asdict(self.effort),
+            **asdict(self.budget),
             'learning_rate': self.learning_rate,
             'seed': seed,
         }
         self.callbacks = model.get_training_callbacks(None)
-        self.train = np.flatnonzero(~data.held_out)
+        self.train_frames = np.flatnonzero(~data.held_out)
 
     def run(self, work_dir: Path, progress: ProgressCallback) -> dict[str, Any]:
         """Train to the end; return the loss curve."""
         report: dict[str, Any] = {'step': [], 'loss': []}
-        steps = self.effort.steps
+        steps = self.budget.steps
         first = self._resume(work_dir, report, progress)
         self.model.train()
         for step in range(first, steps):
@@ -132,7 +132,9 @@ class _Trainer:
                 start_s = perf_counter()
             if step == first + TIMED_STEPS[1]:
                 took_s = (perf_counter() - start_s) / (TIMED_STEPS[1] - TIMED_STEPS[0])
-                progress(Progress('field', step, steps, self._estimate(took_s * (steps - step))))
+                progress(
+                    Progress('field', step, steps, self._format_estimate(took_s * (steps - step)))
+                )
             loss = self._step(step)
             if step % 10 == 9:
                 report['step'].append(step + 1)
@@ -142,9 +144,9 @@ class _Trainer:
                 self._save(work_dir, step + 1, report)
         return report
 
-    def _estimate(self, seconds: float) -> str:
+    def _format_estimate(self, seconds: float) -> str:
         where = 'this CPU, and baking some more' if self.device.type == 'cpu' else 'this GPU'
-        size = 'reduced' if self.effort.reduced else 'full'
+        size = 'reduced' if self.budget.reduced else 'full'
         return f'the {size} Nerfacto will take about {max(1, round(seconds / 60))} min on {where}'
 
     def _step(self, step: int) -> float:
@@ -152,12 +154,12 @@ class _Trainer:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == 'cuda' else []):
             torch.manual_seed(self.seed * 1_000_003 + step)
             for group in self.optimizer.param_groups:
-                group['lr'] = self.learning_rate * FINAL_RATE ** (step / self.effort.steps)
+                group['lr'] = self.learning_rate * FINAL_RATE ** (step / self.budget.steps)
             for callback in self.callbacks:
                 callback.run_callback_at_location(
                     step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION
                 )
-            rays, batch = self._draw(np.random.default_rng([self.seed, step]))
+            rays, batch = self._sample_pixels(np.random.default_rng([self.seed, step]))
             outputs = self.model(rays)
             metrics = self.model.get_metrics_dict(outputs, batch)
             losses = self.model.get_loss_dict(outputs, batch, metrics)
@@ -171,11 +173,11 @@ class _Trainer:
                 )
         return float(loss.detach())
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Any, dict[str, torch.Tensor]]:
+    def _sample_pixels(self, rng: np.random.Generator) -> tuple[Any, dict[str, torch.Tensor]]:
         """Draw rays from the training pictures, with their colours and depths."""
-        data, count = self.data, self.effort.rays_per_step
+        data, count = self.data, self.budget.rays_per_step
         _, height, width, _ = data.rgb.shape
-        frame = np.sort(self.train[rng.integers(0, len(self.train), count)])
+        frame = np.sort(self.train_frames[rng.integers(0, len(self.train_frames), count)])
         u, v = rng.integers(0, width, count), rng.integers(0, height, count)
         _, depth_height, depth_width = data.depth.shape
         depth_v = ((v + 0.5) * depth_height / height).astype(int)
@@ -198,7 +200,7 @@ class _Trainer:
         if hasattr(self.model, 'depth_sigma'):
             state['depth_sigma'] = self.model.depth_sigma
         metadata = {
-            'made_with': json.dumps(self.made_with),
+            'made_with': json.dumps(self.training_settings),
             'step': str(step),
             'report': json.dumps(report),
             'since_update': str(self.model.proposal_sampler._steps_since_update),
@@ -213,9 +215,11 @@ class _Trainer:
             return 0
         state, metadata = checkpoint
         made_with = json.loads(metadata.get('made_with', '{}'))
-        if made_with != self.made_with:
-            why = f'{work_dir / CHECKPOINT} {_format_differences(made_with, self.made_with)}'
-            progress(Progress('field', 0, self.effort.steps, f'starting over: {why}'))
+        if made_with != self.training_settings:
+            why = (
+                f'{work_dir / CHECKPOINT} {_format_differences(made_with, self.training_settings)}'
+            )
+            progress(Progress('field', 0, self.budget.steps, f'starting over: {why}'))
             remove(work_dir / BAKING_FOLDER)
             return 0
         with torch.no_grad():

@@ -35,8 +35,8 @@ def half_extent(field: NerfstudioField, data: TrainingData) -> float:
 
     Without depth, the unit box holds the cameras alone, and walls lie outside.
     """
-    camera = data.camera(0).shrunk_to(EXTENT_VIEW_PX)
-    poses = data.map_from_camera[data.spread(EXTENT_VIEWS)]
+    camera = data.camera(0).downscaled_to(EXTENT_VIEW_PX)
+    poses = data.map_from_camera[data.sample_indices(EXTENT_VIEWS)]
     points = [
         transform_points(pose, (camera.rays() * view.depth[..., None])[view.depth > 0])
         for pose, view in zip(poses, field.render(poses, camera), strict=True)
@@ -59,12 +59,12 @@ class DeformableNerfacto:
         Half the edge of the cube, in the field's unit.
     """
 
-    def __init__(self, field: NerfstudioField, reach: float = 1.0) -> None:
-        self._model, self._reach = field.model, reach
+    def __init__(self, field: NerfstudioField, half_extent: float = 1.0) -> None:
+        self._model, self._half_extent = field.model, half_extent
         self._scale = scale_of(field.field_from_map)
         middle_m = -field.field_from_map[:3, 3] / self._scale
-        self.origin_m: NDArray[np.float64] = middle_m - reach / self._scale
-        self.extent_m: NDArray[np.float64] = np.full(3, 2 * reach / self._scale)
+        self.origin_m: NDArray[np.float64] = middle_m - half_extent / self._scale
+        self.extent_m: NDArray[np.float64] = np.full(3, 2 * half_extent / self._scale)
 
     @property
     def device(self) -> torch.device:
@@ -72,11 +72,11 @@ class DeformableNerfacto:
         return torch.device(self._model.device)
 
     @torch.no_grad()
-    def march(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
+    def sample_rays(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
         """Cut rays where the model itself would; see `DeformableField.march`."""
         count = len(origins)
         bundle = RayBundle(
-            origins=self._in_field(origins),
+            origins=self._to_field_frame(origins),
             directions=directions,
             pixel_area=torch.full((count, 1), 1e-5, device=self.device),
             camera_indices=torch.zeros(count, 1, dtype=torch.long, device=self.device),
@@ -93,12 +93,12 @@ class DeformableNerfacto:
             ray[inside], points[inside], pieces.deltas[..., 0][inside] / self._scale
         )
 
-    def look_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Return densities [1/m] and colours; see `DeformableField.look_up`."""
         nothing = torch.zeros(len(points), 1, device=self.device)
         pieces = RaySamples(
             frustums=Frustums(
-                origins=self._in_field(points),
+                origins=self._to_field_frame(points),
                 directions=directions,
                 starts=nothing,
                 ends=nothing,
@@ -109,5 +109,5 @@ class DeformableNerfacto:
         told = self._model.field.forward(pieces)
         return told[FieldHeadNames.DENSITY][:, 0] * self._scale, told[FieldHeadNames.RGB]
 
-    def _in_field(self, points: Tensor) -> Tensor:
-        return points * self._scale - self._reach
+    def _to_field_frame(self, points: Tensor) -> Tensor:
+        return points * self._scale - self._half_extent

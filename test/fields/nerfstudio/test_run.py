@@ -158,7 +158,7 @@ def test_poses_of_two_worlds_are_brought_together_though_a_third_is_wrong():
     there = transform_poses(WORLD_FROM_MAP, WALK)
     there[::3, :3, 3] += np.random.default_rng(0).normal(size=(8, 3))
     aligned = fit_sim3_to_poses(WALK, there)
-    assert aligned.used == 16 and aligned.error_m < 1e-9
+    assert aligned.correspondence_count == 16 and aligned.error_m < 1e-9
     np.testing.assert_allclose(aligned.map_from_world @ WORLD_FROM_MAP, np.eye(4), atol=1e-9)
 
 
@@ -171,7 +171,7 @@ def test_pictures_of_a_bag_are_found_in_renders_of_another_scale(tmp_path):
         world_from_camera = transform_poses(WORLD_FROM_MAP, at[None])[0]
         views.append((Rendering(rgb, 0.4 * depth, np.ones_like(depth)), world_from_camera))
     aligned = fit_sim3_to_poses(*locate_in_renderings(frames, views, CAMERA))
-    assert aligned.used >= 10 and aligned.error_m < 0.02
+    assert aligned.correspondence_count >= 10 and aligned.error_m < 0.02
     assert scale_of(aligned.map_from_world) == pytest.approx(2.5, rel=0.02)
 
 
@@ -254,7 +254,11 @@ def test_positions_of_pictures_that_the_run_was_judged_by_are_left_out_and_count
     assert len(trained_on) == 22
     path = write_positions(tmp_path / 'positions.csv', range(1, 25))
     aligned, told = aligned_by(path, trained[0])
-    assert aligned.used == 22 and aligned.left_out == 2 and aligned.error_m < 1e-4
+    assert (
+        aligned.correspondence_count == 22
+        and aligned.skipped_count == 2
+        and aligned.error_m < 1e-4
+    )
     assert told == [
         '2 of the 24 known positions are left out: the run was not trained on their pictures'
     ]
@@ -334,7 +338,7 @@ def test_a_map_of_a_run_is_in_the_metres_of_known_positions(trained, tmp_path):
     assert built.manifest['metrics']['run_scale'] == pytest.approx(2.5, rel=1e-4)
     assert built.manifest['metrics']['alignment_error_m'] < 1e-4
     rows = [int(name[6:11]) - 1 for name in opened(trained[0]).names]
-    walked = built.map_from_camera_walked
+    walked = built.mapping_poses
     nearest = [np.abs(WALK[rows] - at).max((1, 2)).min() for at in walked]
     assert len(walked) == 12 and max(nearest) < 1e-3
     assert built.manifest['capture']['source'] == 'unnamed/nerfacto/now'

@@ -234,8 +234,8 @@ def test_a_wall_is_matter_and_the_air_is_not(trained):
     depth = render_box_room(WALK[10], camera)[1][..., None]
     on_walls = transform_points(WALK[10], camera.rays() * depth).reshape(-1, 3)
     in_air = transform_points(WALK[10], camera.rays() * depth * 0.4).reshape(-1, 3)
-    assert np.mean(field.space(on_walls) == Occupancy.MATTER) > 0.5
-    assert np.mean(field.space(in_air) == Occupancy.FREE) > 0.95
+    assert np.mean(field.occupancy(on_walls) == Occupancy.OCCUPIED) > 0.5
+    assert np.mean(field.occupancy(in_air) == Occupancy.FREE) > 0.95
 
 
 class Killed(BaseException):
@@ -359,7 +359,7 @@ def test_the_rays_that_are_asked_show_what_the_model_renders(trained, data):
     directions = torch.from_numpy(camera.rays().reshape(-1, 3) @ WALK[3, :3, :3].T).float()
     directions /= directions.norm(dim=1, keepdim=True)
     origins = torch.from_numpy(WALK[3, :3, 3] - asked.origin_m).float().expand_as(directions)
-    samples = asked.march(origins, directions)
+    samples = asked.sample_rays(origins, directions)
     shown = uncertainty.composite(asked, directions, samples, samples.points).detach().numpy()
     (view,) = field.render(WALK[3:4], camera)
     background = view.rgb.reshape(-1, 3) / 255 - shown  # behind the last piece
@@ -383,7 +383,7 @@ class PaintedRoom:
         views = [render_box_room(at, camera) for at in map_from_camera]
         return [Rendering(rgb, depth, np.ones_like(depth)) for rgb, depth in views]
 
-    def space(self, points):
+    def occupancy(self, points):
         return np.full(len(points), Occupancy.FREE, np.uint8)
 
 
