@@ -18,14 +18,15 @@ exclude_patterns = ['_build']
 myst_enable_extensions = ['colon_fence', 'deflist']
 myst_heading_anchors = 4
 default_role = 'code'
+smartquotes = False  # options begin with two hyphens
 
-# Other projects' classes: their inventories would have to be fetched.
-nitpick_ignore_regex = [(r'py:.*', r'(?!nerf_reversal_ros\.).*')]
+# Other projects' classes, whose inventories would have to be fetched, and classes that are not
+# of the public API.
+nitpick_ignore_regex = [(r'py:.*', r'(?!nerf_reversal_ros\.\w+$).*')]
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'description'
 autodoc_typehints_description_target = 'documented'
-autodoc_class_signature = 'separated'
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 

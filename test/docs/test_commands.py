@@ -127,8 +127,10 @@ def test_a_yaml_file_is_accepted(text):
 def test_paths_of_the_repository_are_there():
     roots = 'nerf_reversal_ros|config|test|msg|benchmark|docs|requirements|launch|demo'
     path = re.compile(rf'`((?:{roots})/[\w./-]*)`')
+    required = re.compile(r'requirements/\w+\.txt')
     for page in PAGES:
-        for found in path.findall(page.read_text('utf-8')):
+        text = page.read_text('utf-8')
+        for found in path.findall(text) + required.findall(text):
             assert (REPOSITORY / found).exists(), f'{page}: {found}'
 
 

@@ -49,7 +49,7 @@ def test_a_setting_of_a_base_class_comes_first(source):
     )
     first, second = settings.settings_of(found, 'Config')
     assert first == settings.Setting('a', 'int', 1, 'first', low=0)
-    assert (second.name, second.limits, second.read_only) == ('b', '`x`, `y`', False)
+    assert (second.name, second.limits, second.read_only) == ('b', 'one of `x`, `y`', False)
 
 
 def test_what_would_have_to_be_called_is_not_evaluated(source):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 import yaml
 
@@ -67,10 +68,24 @@ def note_sources(app: Sphinx, docname: str, _: list[str]) -> None:
         app.env.note_dependency(str(file), docname=docname)
 
 
+def resolve_public_name(
+    app: Sphinx, env: BuildEnvironment, node: nodes.Element, content: nodes.TextElement
+) -> nodes.Element | None:
+    """Link a class that is named by its module to where the public API has it."""
+    target = str(node.get('reftarget', ''))
+    if node.get('refdomain') != 'py' or not target.startswith('nerf_reversal_ros.'):
+        return None
+    public = f'nerf_reversal_ros.{target.rpartition(".")[2]}'
+    source, kind = node.get('refdoc', ''), node['reftype']
+    domain = env.domains['py']
+    return domain.resolve_xref(env, source, app.builder, kind, public, node, content)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Add the directives."""
     for name, generator in GENERATORS.items():
         kind = type(name, (GeneratedDirective,), {'generate': staticmethod(generator)})
         app.add_directive(name, kind)
     app.connect('source-read', note_sources)
+    app.connect('missing-reference', resolve_public_name)
     return {'version': '1', 'parallel_read_safe': True, 'parallel_write_safe': True}

@@ -28,7 +28,7 @@ class Setting(NamedTuple):
     def limits(self) -> str:
         """Allowed values, in words; empty where the type alone limits them."""
         if self.choices:
-            return ', '.join(map(code, self.choices))
+            return f'one of {", ".join(map(code, self.choices))}'
         if self.low is not None and self.high is not None:
             return f'{self.low:g} to {self.high:g}'
         if self.low is not None:
