@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from code_reference import json_keys, rejections, ros_interfaces, settings
+from code_reference import json_keys, public_api, rejections, ros_interfaces, settings
 from code_reference.command_line import command_parsers, commands_markdown
 from code_reference.markdown import table
 from code_reference.python_source import python_source, REPOSITORY, UnreadableError
@@ -156,3 +156,9 @@ def test_every_rejection_reason_has_cause_and_remedy():
 def test_a_table_keeps_its_columns_whatever_the_text():
     assert table(['A'], [['x | y\nz']]) == ['| A |', '| --- |', '| x \\| y z |', '']
     assert table(['A'], []) == []
+
+
+def test_everything_that_the_package_exports_is_in_the_reference():
+    text = '\n'.join(public_api.api_markdown())
+    for name in public_api.exported():
+        assert f':: nerf_reversal_ros.{name}\n' in text

@@ -14,7 +14,14 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 import yaml
 
-from code_reference import command_line, json_keys, rejections, ros_interfaces, settings
+from code_reference import (
+    command_line,
+    json_keys,
+    public_api,
+    rejections,
+    ros_interfaces,
+    settings,
+)
 from code_reference.python_source import package_sources, REPOSITORY
 
 Generator = Callable[[list[str], dict[str, Any]], list[str]]
@@ -52,6 +59,7 @@ GENERATORS: dict[str, Generator] = {
     'rejection-reasons': lambda arguments, _: rejections.reasons_markdown(),
     'message-reasons': lambda arguments, _: rejections.message_reasons_markdown(arguments[0]),
     'json-keys': lambda arguments, body: json_keys.keys_markdown(arguments[0], arguments[1], body),
+    'public-api': lambda _, __: public_api.api_markdown(),
     'map-files': lambda _, body: json_keys.map_files_markdown(body),
 }
 """What makes the content of a directive, by its name."""
