@@ -8,6 +8,7 @@ import shlex
 
 from code_reference import ros_interfaces, settings
 from code_reference.command_line import command_parsers
+from code_reference.json_keys import is_in_package
 from code_reference.python_source import REPOSITORY
 import pytest
 import yaml
@@ -143,3 +144,11 @@ def test_reasons_on_the_pages_are_those_of_the_localizer():
         prose = BLOCK.sub('', page.read_text('utf-8'))
         for found in re.findall(r"(?<![\w`])'([a-z][a-z ]+)'", prose):
             assert found in known, f'{page}: {found}'
+
+
+def test_names_for_contributors_are_in_the_package():
+    text = (REPOSITORY / 'docs/how-to/extend.md').read_text('utf-8')
+    names = re.findall(r'`([A-Za-z]*[A-Z]\w+)`', text)
+    assert len(names) > 5
+    for name in names:
+        assert is_in_package(name), name
