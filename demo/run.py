@@ -40,7 +40,7 @@ def build(bag: Path, map_dir: Path, config: Path) -> None:
 def evaluate(bag: Path, map_dir: Path, walk: Path, out: Path) -> dict[int, FloatArray | None]:
     """Judge without ROS; return map_from_camera, or None, by the stamp of the picture [ns]."""
     command = Path(get_package_prefix('nerf_reversal_ros'), 'bin/nerf-reversal')
-    words = ['evaluate', map_dir, bag, '--reference', walk, '--poses', out / 'poses.json']
+    words = ['evaluate', map_dir, bag, '--reference', walk, '--out-poses', out / 'poses.json']
     words += ['--json', out / 'metrics.json', '--report', out / 'report.html']
     words += ['--baselines', BASELINES]
     with started([str(word) for word in (command, *words)]) as child:

@@ -35,6 +35,6 @@ def generate_launch_description():
           for name, (default, told) in ARGUMENTS.items()),
         node('localizer', Arg('params_file'), MAP, {'autostart': True, 'reliability': 'reliable'},
              on_exit=Shutdown()),
-        node('player', BAG, {'lockstep_topic': '/judge/heard', 'wait_timeout_s': 600.0},
+        node('player', BAG, {'lockstep_topic': '/evaluator/ack', 'wait_timeout_s': 600.0},
              remappings=TO, on_exit=lambda end, _: [Shutdown()] if end.returncode else []),
-        node('judge', BAG, MAP, *MORE, on_exit=Shutdown())])
+        node('evaluator', BAG, MAP, *MORE, on_exit=Shutdown())])

@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', metavar='metrics.json', type=Path, help='write the figures')
     parser.add_argument('--report', metavar='report.html', type=Path, help='write a report')
     parser.add_argument(
-        '--poses', metavar='poses.json', type=Path, help='write the answers, as localize does'
+        *('--out-poses', '--poses'),  # the second name is an old one
+        metavar='poses.json',
+        type=Path,
+        help='write poses and rejections, as localize does',
     )
     parser.add_argument(
         '--baselines',
@@ -69,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.maps.map_store import open_map
 
     names = parse_baselines(arguments.baselines, has_reference=arguments.reference is not None)
-    for path in (arguments.json, arguments.report, arguments.poses):
+    for path in (arguments.json, arguments.report, arguments.out_poses):
         check_writable(path)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
@@ -153,9 +156,9 @@ def _evaluate_map(
         command = shlex.join(['nerf-reversal', *sys.argv[1:]])
         page = report_html(result, map_, capture, field, walked, command=command)
         write_output_text(arguments.report, page)
-    if arguments.poses:
-        write_poses(arguments.poses, map_, zip(result.stamps_ns, result.outcomes, strict=True))
-    for path in filter(None, (arguments.json, arguments.report, arguments.poses)):
+    if arguments.out_poses:
+        write_poses(arguments.out_poses, map_, zip(result.stamps_ns, result.outcomes, strict=True))
+    for path in filter(None, (arguments.json, arguments.report, arguments.out_poses)):
         print(f'wrote {path}')
 
 

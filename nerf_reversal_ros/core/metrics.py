@@ -20,6 +20,7 @@ from nerf_reversal_ros.core.outcome import (
     CORRECT_WITHIN_M,
     Outcome,
     PoseEstimate,
+    RejectionReason,
 )
 
 RECALL_THRESHOLDS = {
@@ -75,7 +76,7 @@ def results_from_poses(
     covariances: Sequence[FloatArray | None] = (),
 ) -> MethodResults:
     """Turn poses (or None, for one of the reasons) with milliseconds into answers."""
-    reasons = reasons or ['no answer'] * len(timed_poses)
+    reasons = reasons or [RejectionReason.NO_ANSWER] * len(timed_poses)
     known = [np.full((6, 6), np.nan) if item is None else item for item in covariances]
     return MethodResults(
         np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose, _ in timed_poses]),

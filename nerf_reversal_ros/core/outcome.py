@@ -1,29 +1,162 @@
 """What the localizer answers: a pose with its covariance, or the reason why not."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
 CORRECT_WITHIN_M, CORRECT_WITHIN_DEG = 0.1, 5.0
 """A pose is right when it is nearer to the truth than this [m], [deg]."""
-REASONS = (
-    'too dark or flat',
-    'unlike the map',
-    'too few matches',
-    'too few inliers',
-    'matches in one corner',
-    'rounds disagree',
-    'too uncertain',
-    'outside the map',
-    'render disagrees',
-    'too improbable',
-    'odometry disagrees',
-)
-"""
-The localizer's reasons, in the order in which they are checked. An evaluation adds ``unusable
-picture``, and a node has some of its own (LocalizerStatus.msg).
-"""
+
+
+class _Reason(str, Enum):
+    """A text that stands in messages and files, with its cause and a remedy for the user."""
+
+    cause: str
+    """When it is given, as one sentence."""
+    remedy: str
+    """What the user can do, as one sentence."""
+
+    def __new__(cls, text: str, cause: str, remedy: str) -> '_Reason':
+        """Make a member that equals its text."""
+        member = str.__new__(cls, text)
+        member._value_ = text
+        member.cause, member.remedy = cause, remedy
+        return member
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return str.__str__(self)
+
+    def __format__(self, format_spec: str) -> str:
+        """Format the text; without this, Python 3.11 and 3.12 differ."""
+        return str.__format__(self, format_spec)
+
+
+class RejectionReason(_Reason):
+    """
+    Why an image is not localized.
+
+    The first eleven are the localizer's, in the order in which they are checked. Nodes add five
+    of their own, and an evaluation the last two. LocalizerStatus.msg has the same texts.
+    """
+
+    LOW_CONTRAST = (
+        'low contrast',
+        'The image is dark, overexposed or blank.',
+        'Add light, clean the lens, or turn the camera toward textured surfaces.',
+    )
+    NOVEL_IMAGE = (
+        'novel image',
+        'The image code is farther than `max_novelty` from every view that the regressor knows.',
+        'Check that the map is of this room, and map the part of the room that is missing.',
+    )
+    TOO_FEW_MATCHES = (
+        'too few matches',
+        'No pose hypothesis explains the matches of keypoints with landmarks.',
+        'Hold the camera still, move it away from close or bare surfaces, or map this view.',
+    )
+    TOO_FEW_INLIERS = (
+        'too few inliers',
+        'Fewer than `min_inliers` landmarks, or `min_inlier_ratio` of the matches, fit the pose.',
+        'Check camera_info, or move to where the mapping capture saw more texture.',
+    )
+    CLUSTERED_INLIERS = (
+        'clustered inliers',
+        'The inliers cover less of the image than `min_spread`.',
+        'Turn the camera so that mapped surfaces fill the image.',
+    )
+    UNSTABLE_REFINEMENT = (
+        'unstable refinement',
+        'Guided matching moved the pose by more than `max_disagreement_m` or `_deg`.',
+        'Check camera_info and its distortion, and hold the camera still.',
+    )
+    HIGH_COVARIANCE = (
+        'high covariance',
+        'A standard deviation of the position exceeds `max_std_m`.',
+        'Raise `max_std_m` if a filter behind it uses the covariance, or move closer.',
+    )
+    OUTSIDE_THE_MAP = (
+        'outside the map',
+        'The pose is farther than `max_distance_m` from every mapping position.',
+        'Extend the mapping capture to this place, or raise `max_distance_m`.',
+    )
+    APPEARANCE_MISMATCH = (
+        'appearance mismatch',
+        'The surface drawn at the pose correlates with the image by less than `min_similarity`.',
+        'Map the room again if furniture or light changed.',
+    )
+    LOW_PROBABILITY = (
+        'low probability',
+        'The gate finds the pose correct with less than `min_probability`.',
+        'Give odometry with `use_odometry`, so that earlier poses can confirm this one.',
+    )
+    ODOMETRY_DISAGREES = (
+        'odometry disagrees',
+        'The pose contradicts the odometry since recent accepted poses.',
+        'Check `odometry_drift` and `base_frame`, or wait for `odometry_witnesses` new poses.',
+    )
+    NO_CAMERA_INFO = (
+        'no camera_info yet',
+        'No CameraInfo of the image was received in time.',
+        'Remap camera_info to the topic of this camera.',
+    )
+    INVALID_IMAGE = (
+        'invalid image',
+        'The image cannot be decoded, or does not fit its CameraInfo.',
+        'Read the detail: it names the encoding, the size or the setting that is at fault.',
+    )
+    NO_MOUNTING = (
+        'mounting of the camera unknown',
+        'Neither TF nor the parameter `mounting` gives base_from_camera at the stamp.',
+        'Publish the mounting on /tf_static, or set `mounting`.',
+    )
+    INTERNAL_ERROR = (
+        'internal error',
+        'The program has a defect.',
+        'Report it with the traceback in the log.',
+    )
+    DROPPED = (
+        'dropped',
+        'An evaluation over ROS received no result for the image.',
+        'Play the bag in lockstep with evaluate.launch.py.',
+    )
+    NO_ANSWER = (
+        'no answer',
+        'A baseline found no pose.',
+        'None: this counts the failures of the baseline.',
+    )
+
+
+class ClosureRejectionReason(_Reason):
+    """Why the loop closer leaves a pose aside; LoopClosure.msg has the same texts."""
+
+    UNUSABLE_POSE = (
+        'unusable pose',
+        'The pose has a NaN, or its covariance is not positive definite.',
+        'Correct the node that publishes the pose.',
+    )
+    DUPLICATE_STAMP = (
+        'duplicate stamp',
+        'A pose of the same stamp was received before.',
+        'Let one localizer publish on the topic.',
+    )
+    NO_ODOMETRY = (
+        'no odometry',
+        'No odometry was received near the stamp of the pose.',
+        'Remap `odom`, and check that odometry and camera share a clock.',
+    )
+    REDUNDANT = (
+        'redundant',
+        'The pose agrees with the graph, which holds a more certain one at that place.',
+        'None is needed.',
+    )
+    OUTLIER = (
+        'outlier',
+        'The pose is farther from the graph than drift and covariances explain.',
+        'Raise `odometry_drift` if the odometry drifts more; otherwise none is needed.',
+    )
 
 
 @dataclass(frozen=True)
@@ -60,7 +193,7 @@ class Rejection:
     """The picture does not tell, surely enough, where the camera is."""
 
     reason: str
-    """One of `REASONS`: few and fixed, so that rejections can be counted."""
+    """A `RejectionReason`, or the text of one that came in a message."""
     detail: str = ''
     """The figures behind the reason, in words."""
     diagnostics: Diagnostics = field(default_factory=Diagnostics)

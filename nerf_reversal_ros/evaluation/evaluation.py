@@ -22,7 +22,7 @@ from nerf_reversal_ros.core.metrics import (
     results_from_outcomes,
     results_from_poses,
 )
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.base import RadianceField
@@ -183,7 +183,7 @@ def localize_or_reject(
     try:
         return localizer.localize(rgb, camera)
     except ImageError as error:
-        return Rejection('unusable picture', str(error))
+        return Rejection(RejectionReason.INVALID_IMAGE, str(error))
 
 
 def _localize(localizer: LocalizerProtocol, frame: Frame) -> tuple[Outcome, float]:
@@ -205,7 +205,7 @@ def _stage_results(stage: str, outcomes: list[Outcome]) -> MethodResults:
             laps = ('regress', 'keypoints', 'refine')
             given.append((told.refined_pose, sum(took_ms.get(lap, math.nan) for lap in laps)))
             covariances.append(told.refined_covariance)
-    reasons = [getattr(outcome, 'reason', 'no answer') for outcome in outcomes]
+    reasons = [getattr(outcome, 'reason', RejectionReason.NO_ANSWER) for outcome in outcomes]
     return results_from_poses(given, reasons, covariances)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.fields.base import Rendering
 
 WINDOW_PX = 11
@@ -112,42 +113,42 @@ def find_rejection(
     checks = (
         (
             e.inliers >= c.min_inliers and e.inlier_ratio >= c.min_inlier_ratio,
-            'too few inliers',
+            RejectionReason.TOO_FEW_INLIERS,
             f'{e.inliers} inliers, {e.inlier_ratio:.0%} of the matches'
             f' (needed: {c.min_inliers}, {c.min_inlier_ratio:.0%})',
         ),
         (
             e.spread >= c.min_spread,
-            'matches in one corner',
+            RejectionReason.CLUSTERED_INLIERS,
             f'inliers in {e.spread:.0%} of the picture (needed: {c.min_spread:.0%})',
         ),
         (
             e.disagreement_m <= c.max_disagreement_m
             and e.disagreement_deg <= c.max_disagreement_deg,
-            'rounds disagree',
+            RejectionReason.UNSTABLE_REFINEMENT,
             f'tightening moved the pose by {e.disagreement_m:.3f} m, {e.disagreement_deg:.2f} deg'
             f' (allowed: {c.max_disagreement_m} m, {c.max_disagreement_deg} deg)',
         ),
         (
             e.std_m <= c.max_std_m,
-            'too uncertain',
+            RejectionReason.HIGH_COVARIANCE,
             f'standard deviation {e.std_m:.3f} m (allowed: {c.max_std_m} m)',
         ),
         (
             e.distance_m <= c.max_distance_m,
-            'outside the map',
+            RejectionReason.OUTSIDE_THE_MAP,
             f'{e.distance_m:.2f} m from the nearest walked position'
             f' (allowed: {c.max_distance_m} m)',
         ),
         (
             e.similarity is None or e.similarity >= c.min_similarity,
-            'render disagrees',
+            RejectionReason.APPEARANCE_MISMATCH,
             f'similarity {e.similarity or 0:.2f} of picture and render'
             f' (needed: {c.min_similarity})',
         ),
         (
             correctness is None or correctness >= c.min_probability,
-            'too improbable',
+            RejectionReason.LOW_PROBABILITY,
             f'right with a probability of {_format_probability(correctness)} (needed: {c.min_probability}):'
             f' {e.matched} matches agree, {e.inliers} landmarks found, similarity'
             f' {e.similarity or 0:.2f}',

@@ -20,7 +20,13 @@ from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.devices import free_memory, resolve_device
 from nerf_reversal_ros.core.errors import ImageError, MapError
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
-from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejection
+from nerf_reversal_ros.core.outcome import (
+    Diagnostics,
+    Outcome,
+    PoseEstimate,
+    Rejection,
+    RejectionReason,
+)
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.gate import (
@@ -150,7 +156,7 @@ class Localizer:
         contrast = float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())
         if contrast < MIN_CONTRAST:
             return Rejection(
-                'too dark or flat',
+                RejectionReason.LOW_CONTRAST,
                 f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, {'contrast': contrast}, clock.finish()),
             )
@@ -159,7 +165,7 @@ class Localizer:
         scores = {'contrast': contrast, 'novelty': regression.novelty}
         if regression.novelty > config.max_novelty:
             return Rejection(
-                'unlike the map',
+                RejectionReason.NOVEL_IMAGE,
                 f'novelty {regression.novelty:.1f} (allowed: {config.max_novelty})',
                 self._diagnostics(regression, None, scores, clock),
             )
@@ -176,7 +182,7 @@ class Localizer:
         if best is None:
             scores['keypoints'] = float(len(query.keypoints.pixels))
             return Rejection(
-                'too few matches',
+                RejectionReason.TOO_FEW_MATCHES,
                 f'{len(query.keypoints.pixels)} keypoints, and no pose explains their matches',
                 self._diagnostics(regression, None, scores, clock),
             )

@@ -17,6 +17,7 @@ from scipy.stats import chi2
 
 from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
+from nerf_reversal_ros.core.outcome import ClosureRejectionReason
 from nerf_reversal_ros.odometry.odometry_check import (
     ConflictingPoses,
     OdometryBuffer,
@@ -25,9 +26,6 @@ from nerf_reversal_ros.odometry.odometry_check import (
 )
 from nerf_reversal_ros.odometry.pose_chain import PoseMeasurement
 from nerf_reversal_ros.odometry.pose_graph import PoseGraph
-
-REASONS = ('unusable pose', 'duplicate stamp', 'no odometry', 'nothing new', 'contradicts')
-"""The complete list of reasons to leave a pose aside, in the order in which they are checked."""
 
 MAX_WAITING = 100
 """So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
@@ -48,7 +46,7 @@ class ClosureResult(NamedTuple):
     stamp_ns: int
     accepted: bool
     reason: str = ''
-    """Empty when accepted, else one of `REASONS`."""
+    """Empty when accepted, else a `ClosureRejectionReason`."""
     detail: str = ''
     """The figures behind the reason, in words."""
     reanchored: bool = False
@@ -71,7 +69,7 @@ class ClosureResult(NamedTuple):
     @property
     def is_consistent(self) -> bool:
         """Whether the pose was where the graph has it: accepted, or right and nothing new."""
-        return self.accepted or self.reason == 'nothing new'
+        return self.accepted or self.reason == ClosureRejectionReason.REDUNDANT
 
 
 class CorrectedPose(NamedTuple):
@@ -156,9 +154,9 @@ class LoopCloser:
         """
         seen = PoseMeasurement(stamp_ns, map_from_base, covariance)
         if fault := _pose_problem(seen):
-            return [ClosureResult(stamp_ns, False, 'unusable pose', fault)]
+            return [ClosureResult(stamp_ns, False, ClosureRejectionReason.UNUSABLE_POSE, fault)]
         if stamp_ns in self._stamps:
-            return [ClosureResult(stamp_ns, False, 'duplicate stamp')]
+            return [ClosureResult(stamp_ns, False, ClosureRejectionReason.DUPLICATE_STAMP)]
         self._stamps.append(stamp_ns)
         seen = seen._replace(covariance=_clamp_covariance(covariance))
         last = self._odometry_buffer.last
@@ -169,7 +167,12 @@ class LoopCloser:
         if len(self._waiting_poses) <= MAX_WAITING:
             return []
         return [
-            ClosureResult(self._waiting_poses.pop(0).stamp_ns, False, 'no odometry', 'none came')
+            ClosureResult(
+                self._waiting_poses.pop(0).stamp_ns,
+                False,
+                ClosureRejectionReason.NO_ODOMETRY,
+                'none came',
+            )
         ]
 
     @property
@@ -204,7 +207,7 @@ class LoopCloser:
         reading = self._odometry_buffer.sample_at(seen.stamp_ns, self.config.odometry_tolerance_s)
         if reading is None:
             detail = f'none within {self.config.odometry_tolerance_s:g} s of the stamp'
-            return ClosureResult(seen.stamp_ns, False, 'no odometry', detail)
+            return ClosureResult(seen.stamp_ns, False, ClosureRejectionReason.NO_ODOMETRY, detail)
         k = graph.nearest_index(reading)
         keyframe = graph.keyframes[k]
         anchor = graph.transport(seen, reading, keyframe.odometry)
@@ -215,14 +218,16 @@ class LoopCloser:
             sighting = PoseObservation(seen.map_from_base, seen.covariance, reading)
             if not self._conflicting_poses.add(sighting, self.config):
                 return closure._replace(
-                    accepted=False, reason='contradicts', detail=self._format_detail(closure)
+                    accepted=False,
+                    reason=ClosureRejectionReason.OUTLIER,
+                    detail=self._format_detail(closure),
                 )
             closure = closure._replace(reanchored=True)
         elif keyframe.measurement is not None and not _is_more_certain(
             anchor, keyframe.measurement
         ):
             self._conflicting_poses.reset()
-            return closure._replace(accepted=False, reason='nothing new')
+            return closure._replace(accepted=False, reason=ClosureRejectionReason.REDUNDANT)
         before = graph.keyframes[-1].map_from_base
         if closure.reanchored:
             self._replace_measurements()

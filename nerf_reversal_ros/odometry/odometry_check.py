@@ -32,6 +32,7 @@ from nerf_reversal_ros.core.outcome import (
     Outcome,
     PoseEstimate,
     Rejection,
+    RejectionReason,
 )
 
 BUFFER_DURATION_S = 10.0
@@ -309,7 +310,7 @@ class OdometryCheck:
             return replace(found_pose, diagnostics=told)
         worst = next(comparison for comparison in reversed(found) if not comparison.is_consistent)
         return Rejection(
-            'odometry disagrees',
+            RejectionReason.ODOMETRY_DISAGREES,
             f'{worst.error_m:.2f} m and {worst.error_deg:.1f} deg from where the odometry leads from'
             f' an earlier pose (allowed: {worst.max_error_m:.2f} m, {worst.max_error_deg:.1f} deg);'
             f' {len(self._conflicting_poses)} of {config.odometry_witnesses} new poses that would'
@@ -323,7 +324,7 @@ def _low_probability_pose(rejected: Rejection, config: OdometryConfig) -> PoseEs
     told = rejected.diagnostics
     probability = told.scores.get('probability', 0.0)
     if (
-        rejected.reason != 'too improbable'
+        rejected.reason != RejectionReason.LOW_PROBABILITY
         or told.refined_pose is None
         or told.refined_covariance is None
         or not probability >= config.min_confirmed_probability

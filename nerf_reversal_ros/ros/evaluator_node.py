@@ -7,7 +7,7 @@ what the offline command would do. It ends when all pictures of the bag were ans
 none was for a while, and prints and writes what `nerf-reversal evaluate` does. Where no answer
 comes at all it gives up, and writes nothing.
 
-What it has heard it repeats on ``~/heard``, from when on the localizer knows its subscriptions: a
+What it has heard it repeats on ``~/ack``, from when on the localizer knows its subscriptions: a
 player in lockstep on that loses no answer, in whatever order the nodes are started. A localizer of
 another name is told by three remaps: of localizer/status, localizer/sensor_pose and
 localizer/get_parameters. The last one is asked for map_from_nerf, by which the poses are placed.
@@ -29,7 +29,7 @@ from nerf_reversal_ros.core.config import read_yaml, setting, ValidatedConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.evaluation.summary import localizer_summary_text
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.msg import LocalizerStatus
@@ -62,10 +62,10 @@ class EvaluatorConfig(ValidatedConfig):
     camera_info_topic: str = setting('', 'topic of their CameraInfo in the bag; empty: the same')
     config: str = setting('', 'YAML file of settings, in it capture: how the bag is to be read')
     json: str = setting('', 'file to write the metrics to; empty: print them only')
-    first_answer_s: float = setting(
+    startup_timeout_s: float = setting(
         120.0, 'give up when the first answer has not come within this [s]', low=0.1
     )
-    patience_s: float = setting(
+    idle_timeout_s: float = setting(
         30.0, 'end when no answer came for this long after the first [s]', low=0.1
     )
     min_recall: float = setting(
@@ -110,7 +110,7 @@ class EvaluatorNode(Node):
     def __init__(
         self, read_ground_truth: Callable[[EvaluatorConfig], GroundTruth] = load_ground_truth
     ) -> None:
-        super().__init__('judge', automatically_declare_parameters_from_overrides=True)
+        super().__init__('evaluator', automatically_declare_parameters_from_overrides=True)
         self._config = NodeParameters(self, EvaluatorConfig).get(EvaluatorConfig)
         self._statuses: dict[int, LocalizerStatus] = {}
         self._poses: dict[int, PoseWithCovarianceStamped] = {}
@@ -152,15 +152,15 @@ class EvaluatorNode(Node):
     def _check_completion(self) -> None:
         """Finish when all is answered, or nothing more seems to come."""
         if self._localizer_probe.poll() and self._ack_publisher is None:
-            self._ack_publisher = self.create_publisher(LocalizerStatus, '~/heard', LAST_TEN_QOS)
+            self._ack_publisher = self.create_publisher(LocalizerStatus, '~/ack', LAST_TEN_QOS)
         if self._last_status_s is None:
-            if time.monotonic() > self._start_s + self._config.first_answer_s:
+            if time.monotonic() > self._start_s + self._config.startup_timeout_s:
                 self._completion_timer.cancel()
                 raise CaptureError(self._no_result_message())
             return
         missing = [stamp for stamp in self._ground_truth if not self._is_complete(stamp)]
         waits = missing or self._ack_publisher is None
-        if waits and time.monotonic() < self._last_status_s + self._config.patience_s:
+        if waits and time.monotonic() < self._last_status_s + self._config.idle_timeout_s:
             return
         self._completion_timer.cancel()  # the executor may call it once more before it ends
         if missing:
@@ -172,7 +172,7 @@ class EvaluatorNode(Node):
         raise NodeFinished(self._evaluate())
 
     def _no_result_message(self) -> str:
-        within = f'within first_answer_s = {self._config.first_answer_s:g} s'
+        within = f'within startup_timeout_s = {self._config.startup_timeout_s:g} s'
         service, topic = self._localizer_probe.service, self.resolve_topic_name('localizer/status')
         if not self._localizer_probe.available:
             return (
@@ -208,11 +208,13 @@ class EvaluatorNode(Node):
     def _outcome(self, stamp: int) -> Outcome:
         status = self._statuses.get(stamp)
         if status is None:
-            return Rejection('dropped', 'a newer picture came before it was worked on')
+            return Rejection(
+                RejectionReason.DROPPED, 'a newer picture came before it was worked on'
+            )
         if not status.accepted:
             return Rejection(status.reason, status.detail)
         if stamp not in self._poses:
-            return Rejection('dropped', 'it was accepted, but its pose did not come')
+            return Rejection(RejectionReason.DROPPED, 'it was accepted, but its pose did not come')
         pose = self._poses[stamp].pose
         return PoseEstimate(matrix_from_pose(pose.pose), np.reshape(pose.covariance, (6, 6)))
 

@@ -27,7 +27,7 @@ from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
 from nerf_reversal_ros.ros.node_runner import printable_traceback
 from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor
 from nerf_reversal_ros.ros.robot_frames import RobotFrames
-from nerf_reversal_ros.ros.tf_io import TransformUnavailable
+from nerf_reversal_ros.ros.tf_io import TransformUnavailableError
 
 
 class LocalizerProtocol(Protocol):
@@ -199,8 +199,8 @@ class ImageLocalizer:
         try:
             return self._localize_message(image, info, odometry_monitor)
         except ImageError as error:
-            return rejected_result(image.header, LocalizerStatus.UNUSABLE_PICTURE, str(error))
-        except TransformUnavailable as error:
+            return rejected_result(image.header, LocalizerStatus.INVALID_IMAGE, str(error))
+        except TransformUnavailableError as error:
             return rejected_result(image.header, LocalizerStatus.NO_MOUNTING, str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
             self._log.error(printable_traceback(), throttle_duration_sec=10.0)

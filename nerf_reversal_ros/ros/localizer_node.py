@@ -306,7 +306,7 @@ class LocalizerNode(LifecycleNode):
             self._sensor_pose.publish(answer.poses.sensor_pose)
             if (frames := self._frames) is not None:
                 frames.broadcast(answer.poses.pose.header, answer.poses.map_from_frame)
-        elif status.reason == LocalizerStatus.UNUSABLE_PICTURE:
+        elif status.reason == LocalizerStatus.INVALID_IMAGE:
             log.error(status.detail, throttle_duration_sec=10.0)
         else:
             text = f'not localized: {status.reason} ({status.detail})'

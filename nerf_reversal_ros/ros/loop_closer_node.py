@@ -46,7 +46,7 @@ from nerf_reversal_ros.ros.odometry_monitor import odom_from_base, stamp_to_ns
 from nerf_reversal_ros.ros.parameters import NodeParameters
 from nerf_reversal_ros.ros.tf_io import MapFromOdomBroadcaster, TfOdometry
 
-WARN_REASONS = (LoopClosure.UNUSABLE_POSE, LoopClosure.NO_ODOMETRY, LoopClosure.CONTRADICTS)
+WARN_REASONS = (LoopClosure.UNUSABLE_POSE, LoopClosure.NO_ODOMETRY, LoopClosure.OUTLIER)
 """Why poses are left aside that somebody should look after."""
 MAX_TILT_DEG = 45.0
 """No odometry of a robot is tilted by more against the map."""

@@ -17,7 +17,7 @@ from nerf_reversal_ros.ros.tf_io import (
     LATEST,
     MapFromOdomBroadcaster,
     TfListener,
-    TransformUnavailable,
+    TransformUnavailableError,
 )
 
 MAX_PENDING_POSES = 30
@@ -91,7 +91,7 @@ class RobotFrames:
         while True:
             try:
                 return self._tf_listener.lookup(base, camera, stamp_ns, NO_EXTRINSICS_REMEDY)[1]
-            except TransformUnavailable:
+            except TransformUnavailableError:
                 if time.monotonic() > give_up_s:
                     raise
             time.sleep(0.01)
@@ -152,14 +152,14 @@ class RobotFrames:
         with self._lock:
             try:
                 latest_ns, _ = transforms.lookup(odom, base, LATEST, NO_ODOMETRY_REMEDY)
-            except TransformUnavailable as error:
+            except TransformUnavailableError as error:
                 self._warn(str(error))
                 return
             while self._pending and (latest_ns == 0 or self._pending[0][0] <= latest_ns):
                 stamp_ns, map_from_base = self._pending.popleft()
                 try:
                     _, odom_from_base = transforms.lookup(odom, base, stamp_ns, NO_ODOMETRY_REMEDY)
-                except TransformUnavailable as error:
+                except TransformUnavailableError as error:
                     self._warn(str(error))
                 else:
                     broadcast.update(stamp_ns, map_from_base, odom_from_base)

@@ -27,7 +27,7 @@ TIME_RESET_NS = 1_000_000_000
 """When the stamps of a frame go back by more than this, a bag was started again."""
 
 
-class TransformUnavailable(NerfReversalError):
+class TransformUnavailableError(NerfReversalError):
     """A transform between two frames is not known, or not yet."""
 
 
@@ -80,7 +80,7 @@ class TfListener:
             found = self._buffer.lookup_transform(target, source, when)
         except self._tf2_ros.TransformException as error:
             known = f'TF does not know {target} <- {source} ({error}): {remedy}'
-            raise TransformUnavailable(known) from error
+            raise TransformUnavailableError(known) from error
         return stamp_to_ns(found.header.stamp), matrix_from_transform(found.transform)
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class TfOdometry:
         remedy = 'publish the odometry on TF or set odometry_source to topic'
         try:
             stamp_ns, odom_from_base = self._tf_listener.lookup(odom, base, LATEST, remedy)
-        except TransformUnavailable as error:
+        except TransformUnavailableError as error:
             self._node.get_logger().warning(str(error), throttle_duration_sec=10.0)
             return
         if stamp_ns != self._last_stamp_ns:

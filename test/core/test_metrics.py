@@ -81,13 +81,13 @@ def test_the_worst_is_among_the_published_only() -> None:
 
 def test_rejections_are_counted_by_reason() -> None:
     outcomes: list[Outcome] = [
-        Rejection('too dark or flat'),
+        Rejection('low contrast'),
         PoseEstimate(HERE, ONE_CM_ONE_DEG),
-        Rejection('too uncertain'),
-        Rejection('too dark or flat'),
+        Rejection('high covariance'),
+        Rejection('low contrast'),
     ]
     found = compute_metrics(results_from_outcomes(outcomes, [1, 2, 3, 4]), np.stack([HERE] * 4))
-    assert found['rejected'] == {'too dark or flat': 2, 'too uncertain': 1}
+    assert found['rejected'] == {'low contrast': 2, 'high covariance': 1}
     assert found['published'] == 1
 
 
@@ -128,7 +128,7 @@ def test_an_error_of_one_sigma_in_one_direction_has_anees_one() -> None:
 def test_anees_is_the_mean_over_what_was_published() -> None:
     outcomes: list[Outcome] = [
         PoseEstimate(off(0.01), ONE_CM_ONE_DEG),
-        Rejection('too uncertain'),
+        Rejection('high covariance'),
         PoseEstimate(off(0.03), ONE_CM_ONE_DEG),
     ]
     given = results_from_outcomes(outcomes, [1, 1, 1])

@@ -58,7 +58,7 @@ def outcomes_for(true: np.ndarray) -> list[Outcome | ImageError]:
         PoseEstimate(shifted(true[0], 0.01), COVARIANCE, told[0]),
         PoseEstimate(shifted(true[1], 0.03), COVARIANCE, told[1]),
         Rejection('too few inliers', '12 < 30', told[2]),
-        Rejection('too dark or flat'),
+        Rejection('low contrast'),
         ImageError('the picture is empty'),
     ]
 
@@ -79,9 +79,9 @@ def test_the_block_of_the_localizer(result: Evaluation) -> None:
     found = result.metrics
     assert (found['images'], found['published']) == (5, 2)
     assert found['rejected'] == {
-        'too dark or flat': 1,
+        'low contrast': 1,
         'too few inliers': 1,
-        'unusable picture': 1,
+        'invalid image': 1,
     }
     assert found['median_translation_m'] is None and found['median_rotation_deg'] == 180.0
     assert found['worst_published_translation_m'] == pytest.approx(0.03)
@@ -100,7 +100,7 @@ def test_the_stages_are_judged_before_the_gate_with_their_own_times(result: Eval
     assert refined['median_translation_m'] == pytest.approx(0.03)
     assert refined['recall']['2cm_2deg'] == pytest.approx(2 / 5)
     assert refined['latency_ms']['p50'] == 39.0
-    assert refined['rejected'] == {'too dark or flat': 1, 'unusable picture': 1}
+    assert refined['rejected'] == {'low contrast': 1, 'invalid image': 1}
 
 
 def test_the_stages_have_the_calibration_of_their_own_covariances(result: Evaluation) -> None:
@@ -123,7 +123,7 @@ def test_the_truth_is_in_the_frame_of_the_map_that_is_judged(capture: Capture) -
 
 def test_the_oracle_is_the_walked_pose_nearest_to_the_truth(capture: Capture) -> None:
     near = shifted(capture.map_from_camera[2], 0.04)
-    script = Script(capture, [Rejection('too uncertain')] * 5)
+    script = Script(capture, [Rejection('high covariance')] * 5)
     found = evaluate(capture, script, np.stack([near, shifted(near, 50.0)]))
     oracle = found.metrics['oracle_nearest_reference']
     assert oracle['published'] == 5
@@ -135,7 +135,7 @@ def test_baselines_see_the_same_pictures_and_have_the_same_block(capture: Captur
     def every_other(frame: Frame) -> np.ndarray | None:
         return None if frame.index % 2 else frame.map_from_camera
 
-    script = Script(capture, [Rejection('too uncertain')] * 5)
+    script = Script(capture, [Rejection('high covariance')] * 5)
     found = evaluate(capture, script, WALKED, baselines={'every_other': Baseline(every_other)})
     baseline = found.metrics['baselines']['every_other']
     assert baseline['rejected'] == {'no answer': 2}
@@ -144,7 +144,7 @@ def test_baselines_see_the_same_pictures_and_have_the_same_block(capture: Captur
 
 
 def test_what_a_map_costs_stands_beside_the_figures_of_each_method(capture: Capture) -> None:
-    script = Script(capture, [Rejection('too uncertain')] * 5)
+    script = Script(capture, [Rejection('high covariance')] * 5)
     same = Baseline(lambda frame: WALKED[0], position_only=True, costs={'map_mb': 0.1})
     found = evaluate(
         capture, script, WALKED, baselines={'same': same}, map_costs={'map_mb': 33.7}
@@ -163,7 +163,7 @@ def test_a_slow_baseline_is_asked_about_few_pictures_and_judged_on_these(
         asked.append(frame.index)
         return shifted(frame.map_from_camera, 0.01 * (1 + frame.index))
 
-    script = Script(capture, [Rejection('too uncertain')] * 5)
+    script = Script(capture, [Rejection('high covariance')] * 5)
     found = evaluate(capture, script, WALKED, baselines={'slow': Baseline(slow, max_images=3)})
     assert asked == found.evaluated_indices['slow'].tolist() == [0, 2, 4]
     block = found.metrics['baselines']['slow']

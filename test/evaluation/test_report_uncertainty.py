@@ -28,7 +28,7 @@ def judged(*pictures):
         outcomes.append(
             PoseEstimate(at, COVARIANCE, told)
             if published
-            else Rejection('too improbable', '', told)
+            else Rejection('low probability', '', told)
         )
     truth = np.tile(np.eye(4), (len(outcomes), 1, 1))
     answers = results_from_outcomes(outcomes, [1.0] * len(outcomes))

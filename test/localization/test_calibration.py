@@ -87,7 +87,7 @@ def test_what_is_learned_from_are_refined_poses_right_wrong_and_in_a_mirror(shot
     blank = {**scores, 'similarity': float('nan')}
     undrawn = {name: value for name, value in scores.items() if name != 'similarity'}
     outcomes = [
-        Rejection('too improbable', '', Diagnostics(None, refined, told, {}, None, np.eye(6)))
+        Rejection('low probability', '', Diagnostics(None, refined, told, {}, None, np.eye(6)))
         for refined, told in (
             (near, scores), (far, scores), (near, scores),
             (near, blank), (near, undrawn), (None, scores),

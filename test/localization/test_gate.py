@@ -8,7 +8,7 @@ import pytest
 from rooms import phone_camera, render_box_room, walk
 
 from nerf_reversal_ros.core.config import LocalizerConfig
-from nerf_reversal_ros.core.outcome import REASONS
+from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.localization.gate import (
     correctness_probability,
@@ -51,16 +51,16 @@ def test_good_evidence_is_believed():
     [
         ({'inliers': 14}, 'too few inliers', '14 inliers, 80% of the matches (needed: 15, 15%)'),
         ({'inlier_ratio': 0.14}, 'too few inliers', '100 inliers, 14% of the matches'),
-        ({'spread': 0.125}, 'matches in one corner', '12% of the picture (needed: 25%)'),
-        ({'disagreement_m': 0.2}, 'rounds disagree', 'by 0.200 m, 0.10 deg'),
-        ({'disagreement_deg': 5.0}, 'rounds disagree', 'by 0.005 m, 5.00 deg'),
-        ({'similarity': 0.1}, 'render disagrees', 'similarity 0.10'),
-        ({'similarity': float('nan')}, 'render disagrees', 'similarity nan'),
-        ({'std_m': 0.06}, 'too uncertain', '0.060 m (allowed: 0.02 m)'),
+        ({'spread': 0.125}, 'clustered inliers', '12% of the picture (needed: 25%)'),
+        ({'disagreement_m': 0.2}, 'unstable refinement', 'by 0.200 m, 0.10 deg'),
+        ({'disagreement_deg': 5.0}, 'unstable refinement', 'by 0.005 m, 5.00 deg'),
+        ({'similarity': 0.1}, 'appearance mismatch', 'similarity 0.10'),
+        ({'similarity': float('nan')}, 'appearance mismatch', 'similarity nan'),
+        ({'std_m': 0.06}, 'high covariance', '0.060 m (allowed: 0.02 m)'),
         ({'distance_m': 2.0}, 'outside the map', '2.00 m from the nearest walked position'),
         (
             {'similarity': 0.3, 'inlier_ratio': 0.2, 'inliers': 25},
-            'too improbable',
+            'low probability',
             '(needed: 0.995)',
         ),
     ],
@@ -68,7 +68,7 @@ def test_good_evidence_is_believed():
 def test_one_fault_is_enough_and_is_named_with_its_figures(change, reason, figures):
     verdict = judged(replace(GOOD, **change))
     assert verdict is not None
-    assert verdict[0] == reason and verdict[0] in REASONS
+    assert verdict[0] == reason and verdict[0] in list(RejectionReason)
     assert figures in verdict[1]
 
 
@@ -111,7 +111,7 @@ def test_the_user_sets_how_probable_a_pose_must_be():
     wanted = correctness_probability(weak)
     assert judged(weak, replace(CONFIG, min_probability=wanted - 0.01)) is None
     verdict = judged(weak, replace(CONFIG, min_probability=min(1.0, wanted + 0.01)))
-    assert verdict is not None and verdict[0] == 'too improbable'
+    assert verdict is not None and verdict[0] == 'low probability'
 
 
 def test_spread_counts_the_sixteenths_of_the_picture_that_hold_a_pixel():

@@ -79,7 +79,7 @@ def test_no_false_pose_is_taken_and_nearly_all_right_ones_agree():
     assert len(given) == 200
     far = [c for c in drive.closures if c.accepted and c.residual_m > 0.3]
     assert far == []
-    assert 3 <= reasons.count('contradicts') <= 20
+    assert 3 <= reasons.count('outlier') <= 20
 
 
 def test_also_with_a_third_of_false_poses_the_path_is_found():
@@ -128,8 +128,8 @@ def test_a_false_first_pose_is_overruled_by_three_that_agree_and_leaves_no_trace
         if k % 10 == 0:
             told.append(drive.sees(k))
     assert [(c.accepted, c.reanchored, c.reason) for c in told] == [
-        (False, False, 'contradicts'),
-        (False, False, 'contradicts'),
+        (False, False, 'outlier'),
+        (False, False, 'outlier'),
         (True, True, ''),
     ]
     assert '1 of 3 poses that would replace those before' in told[0].detail
@@ -218,7 +218,7 @@ def test_a_robot_that_stands_takes_one_pose_not_a_thousand():
         drive.closer.add_odometry(START_NS + second * 10 * STEP_NS, drive.odometry[0])
         drive.sees(10 * second, noisy(drive.truth[0], drive.rng))
     assert len(drive.closer.graph.keyframes) == 1
-    assert [c.reason for c in drive.closures] == [''] + ['nothing new'] * 49
+    assert [c.reason for c in drive.closures] == [''] + ['redundant'] * 49
     least_m = LoopClosureConfig().min_std_m
     assert np.sqrt(np.diag(drive.closer.current_pose().covariance))[:3].min() >= least_m
 

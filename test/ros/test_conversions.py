@@ -6,8 +6,6 @@ from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.geometry import inverse, make_pose
-from nerf_reversal_ros.core.outcome import REASONS
-from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.conversions import (
     camera_to_base_pose,
     matrix_from_transform,
@@ -64,8 +62,3 @@ def test_poses_survive_messages():
     assert back == pytest.approx(matrix)
     assert with_covariance.pose.covariance.reshape(6, 6) == pytest.approx(root @ root.T)
     assert matrix_from_transform(transform_from_matrix(matrix)) == pytest.approx(matrix)
-
-
-def test_the_status_message_lists_the_reasons_of_the_localizer():
-    listed = [name.upper().replace(' ', '_') for name in REASONS]
-    assert [getattr(LocalizerStatus, name) for name in listed] == list(REASONS)

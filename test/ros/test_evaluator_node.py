@@ -40,7 +40,7 @@ def answer(rig, second, x=None):
         message.pose.covariance[::7] = [1e-4] * 3 + [1e-6] * 3
         rig.publish('localizer/sensor_pose', message)
     status = LocalizerStatus(header=header, accepted=x is not None)
-    status.reason = '' if status.accepted else 'too dark or flat'
+    status.reason = '' if status.accepted else 'low contrast'
     status.latency_stages, status.latency_ms = ['total'], [20.0]
     rig.publish('localizer/status', status)
 
@@ -51,7 +51,7 @@ def test_it_judges_by_stamps_writes_the_figures_and_tells_whether_they_are_enoug
 ):
     file = tmp_path / 'metrics.json'
     rig.stand_in('localizer', map_from_nerf='')
-    with Process('judge', bag='bag', map_dir='map', json=file, min_recall=asked) as process:
+    with Process('evaluator', bag='bag', map_dir='map', json=file, min_recall=asked) as process:
         process.says('judges 3 pictures')  # at x = 1, 2 and 3 in the seconds 1, 2 and 3
         answer(rig, 3, 3.01)
         answer(rig, 9, 5.0)  # of no picture of the bag
@@ -68,7 +68,7 @@ def test_it_judges_by_stamps_writes_the_figures_and_tells_whether_they_are_enoug
 
 
 def test_pictures_that_were_dropped_count_as_not_localized(rig):
-    with Process('judge', bag='bag', map_dir='map', patience_s=0.5) as process:
+    with Process('evaluator', bag='bag', map_dir='map', idle_timeout_s=0.5) as process:
         process.says('judges 3 pictures')
         answer(rig, 1, 1.0)
         assert process.ended() == 0
@@ -84,14 +84,14 @@ def test_what_it_has_heard_it_repeats_from_when_on_the_localizer_knows_it(tmp_pa
     given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
     with (
         contextlib.closing(Rig()) as rig,
-        Process('judge', bag='bag', map_dir='map') as judge,
+        Process('evaluator', bag='bag', map_dir='map') as judge,
     ):
         judge.says('judges 3 pictures')
-        heard = rig.collect(LocalizerStatus, 'judge/heard', LAST_TEN_QOS)
-        rig.knows('judge')
-        assert not wait_until(lambda: rig.node.count_publishers('judge/heard'), 2)
+        heard = rig.collect(LocalizerStatus, 'evaluator/ack', LAST_TEN_QOS)
+        rig.knows('evaluator')
+        assert not wait_until(lambda: rig.node.count_publishers('evaluator/ack'), 2)
         with Process('localizer', **given) as localizer:
-            assert wait_until(lambda: rig.node.count_publishers('judge/heard')), judge.output
+            assert wait_until(lambda: rig.node.count_publishers('evaluator/ack')), judge.output
             localizer.says('localizes the pictures of')
             rig.publish('camera_info', camera_info())
             shown = {1: RED_1M, 2: DARK, 8: RED_1M, 3: RED_1M}  # 8 is of no picture of the bag
@@ -110,11 +110,11 @@ def test_a_localizer_whose_map_is_placed_is_judged_where_it_is_placed(tmp_path):
     with (
         contextlib.closing(Rig()) as rig,
         Process('localizer', map_from_nerf='10 20 0.5 90', **given) as localizer,
-        Process('judge', bag='bag', map_dir='map') as judge,
+        Process('evaluator', bag='bag', map_dir='map') as judge,
     ):
         localizer.says('localizes the pictures of')
-        heard = rig.collect(LocalizerStatus, 'judge/heard', LAST_TEN_QOS)
-        assert wait_until(lambda: rig.node.count_publishers('judge/heard')), judge.output
+        heard = rig.collect(LocalizerStatus, 'evaluator/ack', LAST_TEN_QOS)
+        assert wait_until(lambda: rig.node.count_publishers('evaluator/ack')), judge.output
         rig.publish('camera_info', camera_info())
         for second in (1, 2, 3):
             rig.publish('image/compressed', picture((100 * min(second, 2), 0, 0), second))
@@ -128,7 +128,7 @@ def test_a_localizer_whose_map_is_placed_is_judged_where_it_is_placed(tmp_path):
 
 def test_it_waits_to_be_told_where_the_map_is_placed(rig):
     """It may have heard all before, as when it reads a long bag meanwhile."""
-    with Process('judge', bag='bag', map_dir='map') as process:
+    with Process('evaluator', bag='bag', map_dir='map') as process:
         process.says('judges 3 pictures')
         for second in (1, 2, 3):
             answer(rig, second, 5.0 + second)
@@ -139,7 +139,7 @@ def test_it_waits_to_be_told_where_the_map_is_placed(rig):
 
 
 def test_an_accepted_picture_whose_pose_was_lost_counts_as_dropped(rig):
-    with Process('judge', bag='bag', map_dir='map', patience_s=0.5) as process:
+    with Process('evaluator', bag='bag', map_dir='map', idle_timeout_s=0.5) as process:
         process.says('judges 3 pictures')
         answer(rig, 1, 1.0)
         answer(rig, 2)
@@ -152,29 +152,29 @@ def test_an_accepted_picture_whose_pose_was_lost_counts_as_dropped(rig):
 
 
 @pytest.mark.parametrize(
-    ('localizer', 'first_answer_s', 'sentence'),
+    ('localizer', 'startup_timeout_s', 'sentence'),
     [
         (
             False,
             0.5,
-            'nobody offers /localizer/get_parameters within first_answer_s = 0.5 s: start',
+            'nobody offers /localizer/get_parameters within startup_timeout_s = 0.5 s: start',
         ),
         (
             True,
             15.0,
-            'no answer came on /localizer/status within first_answer_s = 15 s: see in its log',
+            'no answer came on /localizer/status within startup_timeout_s = 15 s: see in its log',
         ),
     ],
 )
 def test_it_gives_up_where_nobody_answers_and_writes_nothing(
-    tmp_path, localizer, first_answer_s, sentence
+    tmp_path, localizer, startup_timeout_s, sentence
 ):
     file = tmp_path / 'metrics.json'
-    given = {'bag': 'bag', 'map_dir': 'map', 'json': file, 'first_answer_s': first_answer_s}
+    given = {'bag': 'bag', 'map_dir': 'map', 'json': file, 'startup_timeout_s': startup_timeout_s}
     with contextlib.ExitStack() as stack:
         if localizer:
             stack.enter_context(Process('localizer')).says('waits to be configured')
-        process = stack.enter_context(Process('judge', **given))
+        process = stack.enter_context(Process('evaluator', **given))
         assert process.ended() == 1
         assert sentence in process.output
         assert 'Traceback' not in process.output
@@ -194,7 +194,7 @@ def test_it_asks_the_localizer_after_it_has_subscribed(monkeypatch):
 
     for what in ('create_subscription', 'create_client'):
         monkeypatch.setattr(EvaluatorNode, what, recording(getattr(EvaluatorNode, what)))
-    rclpy.init(args=['judge', '--ros-args', '-p', 'bag:=bag', '-p', 'map_dir:=map'])
+    rclpy.init(args=['evaluator', '--ros-args', '-p', 'bag:=bag', '-p', 'map_dir:=map'])
     try:
         EvaluatorNode(lambda _: {}).destroy_node()
     finally:
@@ -204,7 +204,7 @@ def test_it_asks_the_localizer_after_it_has_subscribed(monkeypatch):
 
 @pytest.mark.parametrize('given', [{}, {'bag': 'walk'}])
 def test_nothing_to_judge_is_refused_by_name(given):
-    with Process('judge', **given) as process:
+    with Process('evaluator', **given) as process:
         assert process.ended() == 1
         assert f'{"map_dir" if given else "bag"} is not set' in process.output
         assert 'Traceback' not in process.output

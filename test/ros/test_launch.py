@@ -264,11 +264,11 @@ def test_evaluate_plays_a_bag_in_lockstep_and_judges_what_the_localizer_says(tmp
             json=str(tmp_path / 'metrics.json'),
         )
     }
-    assert list(nodes) == ['localizer', 'player', 'judge']
+    assert list(nodes) == ['localizer', 'player', 'evaluator']
     with (
         Process('localizer', *nodes['localizer']) as localizer,
         Process('player', *nodes['player']) as player,
-        Process('judge', *nodes['judge']) as judge,
+        Process('evaluator', *nodes['evaluator']) as judge,
     ):
         told = wait_until(lambda: 'were localized' in judge.output, 60)
         assert told, (judge.output, localizer.output, player.output)
@@ -286,9 +286,9 @@ def test_evaluate_is_ended_by_whatever_fails_and_not_by_a_bag_that_is_over():
         for entity in description.entities
         if isinstance(entity, launch_standin.Node)
     }
-    assert list(ends) == ['localizer', 'player', 'judge']
+    assert list(ends) == ['localizer', 'player', 'evaluator']
     assert isinstance(ends['localizer'], launch_standin.Shutdown)
-    assert isinstance(ends['judge'], launch_standin.Shutdown)
+    assert isinstance(ends['evaluator'], launch_standin.Shutdown)
     exited = SimpleNamespace  # what launch tells of a process: its status
     (end,) = ends['player'](exited(returncode=1), None)
     assert isinstance(end, launch_standin.Shutdown)

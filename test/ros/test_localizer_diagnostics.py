@@ -7,8 +7,8 @@ from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.localizer_diagnostics import LocalizerDiagnostics, NodeSnapshot
 
 ACCEPTED = LocalizerStatus(accepted=True)
-DARK = LocalizerStatus(reason='too dark or flat')
-UNLIKE = LocalizerStatus(reason='unlike the map')
+DARK = LocalizerStatus(reason='low contrast')
+UNLIKE = LocalizerStatus(reason='novel image')
 
 
 class Robot:

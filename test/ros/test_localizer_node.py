@@ -154,9 +154,9 @@ def test_what_cannot_be_used_gives_silence_and_a_reason_and_does_not_end_the_nod
         for message in (picture(DARK, 1), broken, wrong_shape, picture(RED, 4), picture(GREY, 5))
     ]
     assert [(answer.accepted, answer.reason) for answer in answers] == [
-        (False, 'too dark or flat'),
-        (False, 'unusable picture'),
-        (False, 'unusable picture'),
+        (False, 'low contrast'),
+        (False, 'invalid image'),
+        (False, 'invalid image'),
         (False, 'internal error'),
         (True, ''),
     ]
@@ -237,7 +237,7 @@ def test_odometry_contradicts_confirms_and_is_overruled(robot, start):
     assert shown(1, 0.0, 20) == ('', True)
     assert shown(2, 0.5, 70) == ('', True)  # the camera's z axis in the map, like odom's x axis
     assert shown(3, 0.6, 80, green=255) == ('', True)  # too improbable by itself
-    assert shown(4, 0.7, 180, green=255) == ('too improbable', False)
+    assert shown(4, 0.7, 180, green=255) == ('low probability', False)
     assert shown(5, 0.8, 190) == ('odometry disagrees', False)
     assert shown(6, 0.9, 200) == ('', True)
     assert robot.hears(4)
@@ -313,7 +313,7 @@ def test_the_services_load_a_map_localize_once_and_reset(shared, tmp_path):
     assert answer.pose.pose.pose.position.z == pytest.approx(0.3)
     sent['image'] = picture(DARK)
     answer = shared.call(Localize, 'localizer/localize', **sent)
-    assert (answer.accepted, answer.reason) == (False, 'too dark or flat')
+    assert (answer.accepted, answer.reason) == (False, 'low contrast')
     assert shared.poses == []  # what was asked for once is answered once
     answer = shared.call(Localize, 'localizer/localize', timeout_s=0.2)
     assert answer.reason == 'no picture came on /shared/image/compressed within 0.2 s'
@@ -609,7 +609,7 @@ def test_a_picture_that_is_sent_along_gets_its_reason_and_the_sentence_behind_it
     broken = picture()
     broken.data = broken.data[:60]
     answer = shared.call(Localize, 'localizer/localize', image=broken, camera_info=camera_info())
-    assert answer.reason == 'unusable picture'
+    assert answer.reason == 'invalid image'
     assert 'damaged' in answer.detail
 
 

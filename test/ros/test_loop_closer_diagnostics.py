@@ -6,8 +6,8 @@ import pytest
 from nerf_reversal_ros.odometry.loop_closure import ClosureResult
 from nerf_reversal_ros.ros.loop_closer_diagnostics import LoopCloserDiagnostics
 
-RIGHT, KNOWN = ClosureResult(0, True), ClosureResult(0, False, 'nothing new')
-WRONG = ClosureResult(0, False, 'contradicts')
+RIGHT, KNOWN = ClosureResult(0, True), ClosureResult(0, False, 'redundant')
+WRONG = ClosureResult(0, False, 'outlier')
 
 
 class Robot:

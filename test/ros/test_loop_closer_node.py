@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.core.geometry import inverse, make_pose
+from nerf_reversal_ros.core.outcome import ClosureRejectionReason
 from nerf_reversal_ros.msg import LoopClosure
-from nerf_reversal_ros.odometry.loop_closure import REASONS
 from nerf_reversal_ros.ros.conversions import matrix_from_pose, matrix_from_transform, pose_message
 from nerf_reversal_ros.ros.node_runner import LATCHED_QOS
 
@@ -145,12 +145,12 @@ def test_false_poses_are_told_and_change_nothing_until_they_agree(robot):
     with loop_closer() as process:
         robot.goes(0, 30)
         false = robot.sees(27, away @ robot.truth[27])
-        assert (false.accepted, false.reason) == (False, LoopClosure.CONTRADICTS)
+        assert (false.accepted, false.reason) == (False, LoopClosure.OUTLIER)
         assert false.residual_m == pytest.approx(3.0, abs=0.1)
         assert '1 of 3 poses' in false.detail
         assert robot.sees(27).reason == LoopClosure.DUPLICATE_STAMP
         robot.moves(31)
-        assert robot.sees(31).accepted or robot.closures[-1].reason == LoopClosure.NOTHING_NEW
+        assert robot.sees(31).accepted or robot.closures[-1].reason == LoopClosure.REDUNDANT
         for k in (33, 36, 39):
             robot.moves(k)
             told = robot.sees(k, away @ robot.truth[k])
@@ -257,5 +257,7 @@ def test_ctrl_c_ends_it_cleanly(robot):
 
 
 def test_the_message_names_every_reason():
-    constants = {getattr(LoopClosure, reason.upper().replace(' ', '_')) for reason in REASONS}
-    assert constants == set(REASONS)
+    constants = {
+        getattr(LoopClosure, reason.upper().replace(' ', '_')) for reason in ClosureRejectionReason
+    }
+    assert constants == set(ClosureRejectionReason)

@@ -62,7 +62,7 @@ def test_an_outcome_is_moved_with_all_that_it_tells(accepted):
         np.testing.assert_allclose(getattr(there, name)[:3, 3], [8.0, 21.0, 3.5])
         found = getattr(there, f'{name}_covariance')
         np.testing.assert_allclose(np.diag(found)[3:], [4.0, 1.0, 9.0], atol=1e-12)
-    nothing = transform_outcome(Rejection('too dark or flat'), PLACED)
+    nothing = transform_outcome(Rejection('low contrast'), PLACED)
     assert nothing.diagnostics == Diagnostics()
 
 
@@ -82,7 +82,7 @@ def test_what_is_shown_beside_a_picture_is_the_same_wherever_the_map_is_placed()
     camera = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
     rgb = np.full((48, 64, 3), 50, np.uint8)
     outcome = Rejection(
-        'too improbable', '', Diagnostics(refined_pose=make_pose(None, (0.1, 0.2, 0.3)))
+        'low probability', '', Diagnostics(refined_pose=make_pose(None, (0.1, 0.2, 0.3)))
     )
     here = debug_image(ProcessedImage(rgb, camera, outcome), surface)
     there = debug_image(

@@ -155,13 +155,13 @@ def test_in_lockstep_tf_goes_half_a_second_ahead(bag, rig, tmp_path):
 
 def test_in_lockstep_it_stops_where_nobody_is_left_to_answer(bag, rig):
     pictures = rig.collect(CompressedImage, '/image/compressed')
-    answers = rig.node.create_publisher(LocalizerStatus, '/judge/heard', LAST_TEN_QOS)
-    with player(bag, lockstep_topic='/judge/heard') as process:
+    answers = rig.node.create_publisher(LocalizerStatus, '/evaluator/ack', LAST_TEN_QOS)
+    with player(bag, lockstep_topic='/evaluator/ack') as process:
         assert wait_until(lambda: len(pictures) == 1)
         answers.publish(LocalizerStatus(header=pictures[0].header))
         assert wait_until(lambda: len(pictures) == 2)
         rig.node.destroy_publisher(answers)
-        process.says('nobody publishes /judge/heard any more: plays no further')
+        process.says('nobody publishes /evaluator/ack any more: plays no further')
         assert process.ended() == 0
         assert '1 pictures were not answered' in process.output
     assert len(pictures) == 2

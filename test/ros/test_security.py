@@ -115,7 +115,7 @@ def test_the_policy_of_the_player_is_what_it_does_with_a_bag_of_the_default_topi
         return node
 
     told, permitted = {'bag': bag, 'clock': 'true'}, allowed('player')
-    answers = ('/localizer/status', '/judge/heard')
+    answers = ('/localizer/status', '/evaluator/ack')
     found = united(*(started(playing, **told, lockstep_topic=topic) for topic in answers))
     assert found['topic', 'publish'] == permitted['topic', 'publish'] - {
         '/record3d/device_0/depth/camera_info'  # which our own bags lack
@@ -133,7 +133,7 @@ def test_the_policy_of_the_judge_is_what_it_does(tmp_path):
         return node
 
     told = {'bag': tmp_path / 'bag', 'map_dir': tmp_path / 'map'}
-    assert started(judging, **told) == allowed('judge')
+    assert started(judging, **told) == allowed('evaluator')
 
 
 def test_the_policy_of_the_loop_closer_is_what_it_does(tf2_ros):

@@ -54,19 +54,19 @@ class SmallLocalizer:
         latency_ms = {'regress': 1.0, 'refine': 2.0, 'total': 3.0}
         found = Diagnostics(scores=scores, latency_ms=latency_ms)
         if mean.max() < 5.0:
-            return Rejection('too dark or flat', f'mean brightness {mean.mean():.0f}', found)
+            return Rejection('low contrast', f'mean brightness {mean.mean():.0f}', found)
         if self.config.min_inliers > 40:
             return Rejection('too few inliers', '40', found)
         if mean[0] > 250.0:
             raise ZeroDivisionError('a defect of the localizer \udcff')
         if mean[2] > 250.0:
-            return Rejection('too dark or flat', '\udcff', found)  # no text that can be published
+            return Rejection('low contrast', '\udcff', found)  # no text that can be published
         covariance = np.diag([1e-4, 1e-4, 1e-4, 1e-6, 1e-6, 1e-6])
         if mean[1] > 250.0:
             at = make_pose(None, np.minimum(mean, 250.0) / 100.0)
             found = replace(found, refined_pose=at, refined_covariance=covariance)
             found.scores['probability'] = 0.95
-            return Rejection('too improbable', '0.95', found)
+            return Rejection('low probability', '0.95', found)
         return PoseEstimate(make_pose(None, mean / 100.0), covariance, found)
 
 
@@ -152,7 +152,7 @@ def main():
         return run_node(lambda: localizer_node.LocalizerNode(small_localizer), arguments)
     if name == 'builder':
         return run_node(lambda: builder_node.BuilderNode(small_build), arguments)
-    if name == 'judge':
+    if name == 'evaluator':
         return run_node(lambda: evaluator_node.EvaluatorNode(small_truth), arguments)
     if name == 'stumbler':
         return run_node(Stumbler, arguments)

@@ -63,7 +63,7 @@ def test_so_are_covariances_and_reasons(heard, offline):
 
 
 def test_evaluate_writes_the_same_answers_as_localize(bag, small_map, offline, tmp_path):
-    words = ['evaluate', small_map.path, bag, '--baselines', 'none', '--poses', tmp_path / 'p']
+    words = ['evaluate', small_map.path, bag, '--baselines', 'none', '--out-poses', tmp_path / 'p']
     assert main([str(word) for word in words]) == 0
     assert (tmp_path / 'p').read_text() == offline.read_text()
 
