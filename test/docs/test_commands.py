@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from nerf_reversal_ros.core.config import BuildConfig, config_from_dict, QueryConfig
+from nerf_reversal_ros.core.outcome import ClosureRejectionReason, RejectionReason
 
 PAGES = sorted(REPOSITORY.glob('docs/[a-z]*/*.md'))
 BLOCK = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
@@ -136,10 +137,7 @@ def test_paths_of_the_repository_are_there():
 
 
 def test_reasons_on_the_pages_are_those_of_the_localizer():
-    from code_reference.rejections import message_reasons
-
-    known = set(message_reasons('msg/LocalizerStatus.msg'))
-    known |= set(message_reasons('msg/LoopClosure.msg'))
+    known = {reason.value for reason in (*RejectionReason, *ClosureRejectionReason)}
     for page in PAGES:
         prose = BLOCK.sub('', page.read_text('utf-8'))
         for found in re.findall(r"(?<![\w`])'([a-z][a-z ]+)'", prose):

@@ -93,18 +93,6 @@ def interface_blocks(text: str) -> list[list[Block]]:
     return parts
 
 
-def constants(text: str) -> dict[str, Entry]:
-    """Return the constants of an interface, by their value without quotes."""
-    return {
-        entry.value.strip('"'): entry
-        for part in interface_blocks(text)
-        for block in part
-        if isinstance(block, list)
-        for entry in block
-        if entry.value
-    }
-
-
 def interface_markdown(path: str) -> list[str]:
     """Return an interface file as prose and tables."""
     text = REPOSITORY.joinpath(path).read_text(encoding='utf-8')
