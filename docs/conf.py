@@ -32,7 +32,7 @@ napoleon_use_rtype = False
 
 html_theme = 'furo'
 html_static_path = ['_static']
-html_css_files = ['tables.css']
+html_css_files = ['site.css']
 html_title = f'nerf_reversal_ros {release}'
 html_copy_source = False
 html_show_sphinx = False

@@ -174,8 +174,9 @@ def node_markdown(node: str, described: Mapping[str, Any]) -> list[str]:
         if not types:
             raise ValueError(f'the type of {name} of the node {node} is not in the code')
         kinds = ', '.join(_linked(kind) for kind in sorted(types))
-        rows.append([code(name), ', '.join(dict.fromkeys(names[name])), kinds, str(text)])
-    return table(['Name', 'Direction', 'Type', 'Purpose'], rows)
+        directions = ', '.join(dict.fromkeys(names[name]))
+        rows.append([code(name), directions, f'{text}<br>{kinds}'])
+    return table(['Name', 'Direction', 'Purpose and type'], rows)
 
 
 def launch_arguments(file: str) -> dict[str, tuple[str | None, str]]:
@@ -218,8 +219,11 @@ def _entries_table(entries: list[Entry]) -> list[str]:
             return table(['Constant', 'Value'], rows)
         rows = [[code(e.name), code(e.value), prose(e.comment)] for e in entries]
         return table(['Constant', 'Value', 'Meaning'], rows)
-    rows = [[code(e.name), code(e.type), prose(e.comment)] for e in entries]
-    return table(['Field', 'Type', 'Meaning'], rows)
+    rows = [
+        [code(e.name), '<br>'.join(filter(None, (prose(e.comment), code(e.type))))]
+        for e in entries
+    ]
+    return table(['Field', 'Meaning and type'], rows)
 
 
 def _typed_names(source: PythonSource) -> Iterator[tuple[str, str]]:
