@@ -80,6 +80,20 @@ class Camera:
         pixels: NDArray[np.float64] = points[..., :2] / points[..., 2:] * focal + centre
         return pixels
 
+    def unproject(
+        self, pixels: NDArray[np.float64], depth: NDArray[np.float64] | float = 1.0
+    ) -> NDArray[np.float64]:
+        """
+        Back-project pixels (..., 2) with their depth (...) to points (..., 3) [m, optical frame].
+
+        The default depth gives ray directions with z = 1, as `rays` has them.
+        """
+        focal, center = np.array([self.fx, self.fy]), np.array([self.cx, self.cy])
+        directions = (np.asarray(pixels) - center) / focal
+        ones = np.ones((*directions.shape[:-1], 1))
+        points: NDArray[np.float64] = np.concatenate([directions, ones], axis=-1)
+        return points * np.asarray(depth, dtype=np.float64)[..., None]
+
     def back_project(self, depth: NDArray[np.float32], stride: int = 1) -> NDArray[np.float64]:
         """Return the points (N, 3) [m, optical frame] of every ``stride``-th known depth pixel."""
         sparse = depth[::stride, ::stride]
