@@ -49,7 +49,7 @@ def test_the_commands_and_their_options():
             '--config',
             '--json',
             '--report',
-            '--poses',
+            '--out-poses --poses',
             '--baselines',
             '--reference',
             '-v --verbose',

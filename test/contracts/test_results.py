@@ -198,7 +198,7 @@ def test_the_names_of_the_study():
     assert Experiment._fields == ('network', 'sees', 'views', 'filtered', 'full_size')
     plan = ['views', 'epochs', 'width', 'full_width', 'full_views', 'only']
     assert [field.name for field in fields(StudyPlan)] == plan
-    assert [row.name for row in StudyPlan((2, 3, 4), full_views=5).rows()] == [
+    assert [row.name for row in StudyPlan((2, 3, 4), full_views=5).experiments()] == [
         'CNN, PCA reconstruction, 2 views',
         'CNN, PCA reconstruction, 3 views',
         'CNN, PCA reconstruction, 4 views',
