@@ -163,7 +163,7 @@ def test_what_cannot_be_used_gives_silence_and_a_reason_and_does_not_end_the_nod
     assert shared.hears(1)
     assert shared.poses[0].header.stamp.sec == 5
     assert 'damaged' in answers[1].detail
-    assert '64x48 pixels, but the picture is 64x64' in answers[2].detail
+    assert '64x48 pixels, but the image is 64x64' in answers[2].detail
     running.says('a defect of the localizer')
 
 

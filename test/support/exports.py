@@ -160,7 +160,7 @@ SCENES_DEPTH = Camera(640, 480, 585.0, 585.0, 320.0, 240.0)
 
 
 def write_seven_scenes(folder, numbers):
-    """Write a sequence; poses beside frames are of the depth camera, in poses.txt of the color one."""
+    """Write a sequence with poses of the depth camera, and poses.txt of the color camera."""
     folder.mkdir()
     lines = []
     for n in numbers:
