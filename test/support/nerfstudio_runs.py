@@ -1,4 +1,4 @@
-"""Runs of nerfstudio's own trainer on the box room, small and quick."""
+"""Small, fast runs of the trainer of nerfstudio on the box room."""
 
 import json
 from pathlib import Path
@@ -16,16 +16,16 @@ from nerf_reversal_ros.fields.sim3 import scale_of, to_opengl, transform_poses
 
 
 def write_scene(folder: Path, world_from_camera: NDArray[np.float64], poses, camera: Camera):
-    """Write a transforms.json with pictures taken at ``poses`` in the room."""
+    """Write a transforms.json with images rendered at ``poses`` in the room."""
     folder.mkdir(parents=True)
     frames = []
-    for number, (at, pose) in enumerate(
+    for number, (camera_to_world, pose) in enumerate(
         zip(to_opengl(np.eye(4), world_from_camera), poses, strict=True)
     ):
         name = f'frame_{number + 1:05d}.png'
         rgb = render_box_room(pose, camera)[0]
         cv2.imwrite(str(folder / name), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        matrix = [*at.tolist(), [0.0, 0.0, 0.0, 1.0]]
+        matrix = [*camera_to_world.tolist(), [0.0, 0.0, 0.0, 1.0]]
         frames.append({'file_path': name, 'transform_matrix': matrix})
     scene = {
         **{'fl_x': camera.fx, 'fl_y': camera.fy, 'cx': camera.cx + 0.5, 'cy': camera.cy + 0.5},
@@ -36,7 +36,7 @@ def write_scene(folder: Path, world_from_camera: NDArray[np.float64], poses, cam
 
 
 def train_run(scene: Path, output: Path, steps: int) -> tuple[Path, Any]:
-    """Train a small Nerfacto on a CPU with nerfstudio's trainer; return config.yml and trainer."""
+    """Train a small Nerfacto on a CPU with nerfstudio; return config.yml and trainer."""
     require_nerfstudio()
     from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
     from nerfstudio.configs.base_config import LoggingConfig, MachineConfig
@@ -84,16 +84,16 @@ def train_run(scene: Path, output: Path, steps: int) -> tuple[Path, Any]:
 
 
 class PerfectRun:
-    """The room as a run would show it that was trained for long, in the run's own world."""
+    """Field of a run without any error, in the world of the run."""
 
     def __init__(self, world_from_room: NDArray[np.float64]) -> None:
         self.room_from_world = np.linalg.inv(world_from_room)
 
     def render(self, world_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
-        """Render one view a pose; depth is in units of the world."""
+        """Render one view per pose; depth is in units of the world."""
         views = []
         for pose in transform_poses(self.room_from_world, world_from_camera):
-            rgb, metres = render_box_room(pose, camera)
-            depth = metres / np.float32(scale_of(self.room_from_world))
+            rgb, depth_m = render_box_room(pose, camera)
+            depth = depth_m / np.float32(scale_of(self.room_from_world))
             views.append(Rendering(rgb, depth, np.ones_like(depth)))
         return views
