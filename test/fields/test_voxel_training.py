@@ -125,7 +125,7 @@ def test_a_corrupt_checkpoint_restarts_the_training(capture, trained, tmp_path):
 def test_an_image_of_half_the_brightness_does_not_darken_the_field(trained, tmp_path):
     capture = record(tmp_path / 'bag', brightness=lambda number: 0.5 if number == 4 else 1.0)
     field, _ = train(capture, tmp_path / 'work')
-    # The field has the mean exposure: 2 ** (1 / 16) = 4 % for one of 16 pictures.
+    # The field has the mean exposure: 2 ** (1 / 16) = 4 % for one of 16 images.
     assert mean_color(field) == pytest.approx(mean_color(trained[0]), rel=0.06)
 
 

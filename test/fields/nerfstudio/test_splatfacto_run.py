@@ -53,7 +53,7 @@ def rasterize(means, quats, scales, opacities, colors, viewmats, Ks, width, heig
     return blended[None], opacity[None], {}
 
 
-@pytest.fixture(params=[np.eye(4), make_sim3(0.4, WORLD_POSE)], ids=['metres', 'another scale'])
+@pytest.fixture(params=[np.eye(4), make_sim3(0.4, WORLD_POSE)], ids=['meters', 'another scale'])
 def loaded_run(request, tmp_path, monkeypatch):
     """Load a run with Gaussians at POINTS: the run, its weights, and its world from the map."""
     require_nerfstudio()
