@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 
 from nerf_reversal_ros.capture.capture import Capture
@@ -74,11 +75,13 @@ def field_stage(
     if not writer.is_done('field'):
         work_dir = writer.work_dir / 'field'
         work_dir.mkdir(exist_ok=True)
-        training = np.flatnonzero(~held_out_mask(len(shown), config.field.validation_share))
+        held_out = held_out_mask(len(shown), config.field.validation_share)
+        training = np.flatnonzero(~held_out)
         correction = estimate_depth_correction(shown, training, context.progress)
         room, report = _train_field(
             field_kind,
             shown.with_depth_correction(correction),
+            held_out,
             config,
             context.device,
             work_dir,
@@ -112,7 +115,7 @@ def _run_report(
     if walk.camera_capture is None or not walk.held_out.any():
         return alike
     context.progress(Progress('measuring', 0, 1))
-    data = load_held_out_data(walk.camera_capture, walk.validation_fraction, MAX_EVAL_IMAGES)
+    data = load_held_out_data(walk.camera_capture, walk.held_out, MAX_EVAL_IMAGES)
     size = baking_budget(context.config.nerfstudio, context.device)[1]
     measured = measure_baking_loss(source_field, voxel_field, data, MAX_RUN_EVAL_IMAGES, size)
     context.progress(Progress('measuring', 1, 1))
@@ -122,6 +125,7 @@ def _run_report(
 def _train_field(
     field_kind: str,
     capture: Capture,
+    held_out: NDArray[np.bool_],
     config: BuildConfig,
     device: torch.device,
     work_dir: Path,
@@ -131,6 +135,7 @@ def _train_field(
     if field_kind == 'voxel':
         return train_voxel_field(
             capture,
+            held_out,
             config.field,
             device=device,
             seed=config.seed,
@@ -145,7 +150,7 @@ def _train_field(
             'the capture has no depth, which depth-nerfacto learns from: take --field nerfacto,'
             ' or record with a LiDAR or an RGB-D camera'
         )
-    data = load_training_data(capture, config.field.validation_share, work_dir, progress)
+    data = load_training_data(capture, held_out, work_dir, progress)
     original, report = train_nerfacto(
         data,
         field_kind,
