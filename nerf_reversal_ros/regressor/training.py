@@ -238,8 +238,9 @@ class _RegressorTrainer:
             self._raw_outputs(rgb, valid), self.position_mean, self.position_scale
         )
         error = camera_frame_error(outputs, poses[:, :3, 3], poses[:, :3, :3])
-        metres, radians = error[:, :3].norm(dim=1).mean(), error[:, 3:].norm(dim=1).mean()
-        loss: Tensor = metres / LOSS_UNIT_M + torch.rad2deg(radians) / LOSS_UNIT_DEG
+        translation_m = error[:, :3].norm(dim=1).mean()
+        rotation_deg = torch.rad2deg(error[:, 3:].norm(dim=1).mean())
+        loss: Tensor = translation_m / LOSS_UNIT_M + rotation_deg / LOSS_UNIT_DEG
         if nll_weight > 0.0:
             loss = loss + nll_weight * gaussian_nll(outputs, error.detach()).mean()
         return loss

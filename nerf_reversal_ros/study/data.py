@@ -49,7 +49,7 @@ class Split(NamedTuple):
     """Training frames: all others, without a margin on both sides of the segment."""
 
     @property
-    def walked(self) -> NDArray[np.int64]:
+    def synthesis_frames(self) -> NDArray[np.int64]:
         """Frames whose poses synthetic views are sampled around."""
         return np.sort(np.concatenate([self.learned, self.leaking]))
 
@@ -189,7 +189,7 @@ class StudyData:
         suffix = '' if experiment.filtered else '_unfiltered'
         views = synthesize_views(
             self.field,
-            self.capture.map_from_camera[self.split.walked],
+            self.capture.map_from_camera[self.split.synthesis_frames],
             camera,
             replace(self.config.synthesis, views=self.plan.max_views(experiment)),
             seed=self.config.seed,

@@ -66,7 +66,7 @@ def training_estimate(data: StudyData, experiments: Sequence[Experiment]) -> str
 
 def views_estimate(data: StudyData, experiments: Sequence[Experiment]) -> str:
     """Estimate how long the synthetic views will render if none exists yet."""
-    poses = data.capture.map_from_camera[data.split.walked]
+    poses = data.capture.map_from_camera[data.split.synthesis_frames]
     poses = poses[evenly_spaced_indices(len(poses), RENDER_SAMPLE_VIEWS)]
     kinds = {(each.filtered, each.full_size): each for each in experiments}
     counts, duration_s = [], 0.0

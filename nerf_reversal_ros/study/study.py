@@ -7,7 +7,7 @@ positions. Its test set was a random subset of these views.
 
 Here one held-out segment of the capture is excluded from the training of field and networks. The
 networks are evaluated on its real images, in meters and degrees. A random split of as many real
-images is reported beside it, and called leaking wherever it is shown.
+images is reported beside it, always under the name leaking.
 """
 
 from dataclasses import asdict

@@ -172,5 +172,5 @@ def _format_views(row: dict[str, Any]) -> str:
 
 def _format_scores(scores: dict[str, float]) -> tuple[str, str]:
     """Format accuracy, and median errors."""
-    metres, degrees = scores['median_translation_m'], scores['median_rotation_deg']
-    return f'{scores["accuracy_0.1m"]:.1%}', f'{100 * metres:.1f} cm / {degrees:.1f} deg'
+    median_m, median_deg = scores['median_translation_m'], scores['median_rotation_deg']
+    return f'{scores["accuracy_0.1m"]:.1%}', f'{100 * median_m:.1f} cm / {median_deg:.1f} deg'

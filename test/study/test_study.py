@@ -92,7 +92,9 @@ def test_the_splits_share_no_frame_and_only_the_random_one_leaks():
     stretch, leaking, learned = split
     assert len(stretch) == len(leaking) == 30 and len(learned) == 200 - 30 - 2 * 5 - 30
     np.testing.assert_array_equal(stretch, np.arange(stretch[0], stretch[0] + 30))
-    assert np.abs(stretch[:, None] - split.walked).min() == 6  # frames with views around them
+    assert (
+        np.abs(stretch[:, None] - split.synthesis_frames).min() == 6
+    )  # frames with views around them
     nearest = np.abs(leaking[:, None] - learned).min(1)
     assert np.mean(nearest == 1) > 0.8
     same, other = split_capture(200, seed=3), split_capture(200, seed=4)
