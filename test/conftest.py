@@ -7,6 +7,7 @@ from pathlib import Path
 import random
 import signal
 import sys
+from typing import NamedTuple
 
 os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
 os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, 100)))
@@ -21,6 +22,7 @@ from small_map import build_small_map
 import torch
 
 from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.maps.map_store import Map
 
@@ -60,10 +62,25 @@ def tf2_ros():
         del sys.modules['tf2_ros']
 
 
+class SmallBuild(NamedTuple):
+    """The map of the box room, and what its build reported."""
+
+    map: Map
+    reports: list[Progress]
+
+
 @pytest.fixture(scope='session')
-def small_map(tmp_path_factory: pytest.TempPathFactory) -> Map:
+def small_build(tmp_path_factory: pytest.TempPathFactory) -> SmallBuild:
     """Build, once for all tests, the map of the box room; nobody may change its files."""
-    return build_small_map(tmp_path_factory.mktemp('small_map'))
+    reports: list[Progress] = []
+    folder = tmp_path_factory.mktemp('small_map')
+    return SmallBuild(build_small_map(folder, reports.append), reports)
+
+
+@pytest.fixture(scope='session')
+def small_map(small_build: SmallBuild) -> Map:
+    """Give that map."""
+    return small_build.map
 
 
 @pytest.fixture(scope='session')

@@ -149,6 +149,37 @@ def test_the_map_of_a_run_is_measured_by_pictures_of_the_bag(built):
     assert metrics['baked_alike_db'] > 15
 
 
+def test_the_keys_of_the_manifest_of_a_run_are_a_contract(built):
+    """They are written out; those of other maps are in `test_contracts_map`."""
+    manifest = built[0].manifest
+    assert 'render_depth_correction' in manifest and 'depth_correction' not in manifest
+    assert list(manifest['metrics']) == [
+        'run_scale',
+        'run_cameras',
+        'aligned',
+        'alignment_error_m',
+        'positions_left_out',
+        'held_out_seen_by_run',
+        'coverage',
+        'baked_alike_db',
+        'psnr_db',
+        'psnr_plain_db',
+        'psnr_covered_db',
+        'depth_error_m',
+        'held_out_frames',
+        'measured_frames',
+        'original_psnr_db',
+        'original_depth_error_m',
+        'original_measured_frames',
+        'baking_loss_db',
+        'synthetic_views',
+        'landmarks',
+        'surface_points',
+        'calibration_poses',
+        'calibration_right',
+    ]
+
+
 def test_held_out_pictures_that_the_run_has_seen_are_told_and_counted(built):
     manifest = built[0].manifest
     held_out = BAG_WALK[held_out_mask(30, 0.2), :3, 3]

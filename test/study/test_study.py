@@ -5,11 +5,10 @@ import io
 import json
 from pathlib import Path
 
-from box_room import BoxRoom
-from box_room import CAMERA as SMALL
-from box_room import walk as box_walk
+from box_room import BoxRoom, CAMERA as SMALL, walk as box_walk
 import cv2
 import numpy as np
+from outlines import outline, without
 import pytest
 from room_bags import write_room_bag
 from rooms import walk
@@ -235,3 +234,61 @@ def test_the_layers_take_images_of_full_size_and_codes():
     sizes = [sum(weight.numel() for weight in layers.parameters()) for layers in (large, small)]
     assert sizes[0] < 2 * sizes[1]
     assert original_layers('mlp', (12,), 9)(torch.zeros(4, 12)).shape == (4, 9)
+
+
+def test_the_keys_of_study_json_are_a_contract(study):
+    """They are written out: a name that changes in the code must not change them."""
+    scores = ['accuracy_0.1m', 'median_translation_m', 'median_rotation_deg']
+    found = without(outline(results(study[0])), 'rows[].rejected')
+    judged = {
+        f'rows[].{place}': ['loss', *scores]
+        for place in ('history.stretch[]', 'history.leaking[]', 'train', 'stretch', 'leaking')
+    }
+    trivial = {
+        f'rows[].trivial.{split}.{name}': scores
+        for split in ('stretch', 'leaking')
+        for name in ('mean_pose', 'nearest_pose')
+    }
+    assert found == {
+        '': ['bag', 'package_version', 'device', 'seed', 'plan', 'field', 'frames', 'rows'],
+        'plan': ['views', 'epochs', 'width', 'full_width', 'full_views', 'only'],
+        'field': [
+            'psnr_db',
+            'psnr_plain_db',
+            'psnr_covered_db',
+            'coverage',
+            'depth_error_m',
+            'held_out_frames',
+            'measured_frames',
+        ],
+        'frames': ['stretch', 'leaking', 'learned'],
+        'rows[]': [
+            'name',
+            'network',
+            'sees',
+            'views',
+            'filtered',
+            'full_size',
+            'compression',
+            'size',
+            'pictures',
+            'rejected',
+            'parameters',
+            'history',
+            'train',
+            'stretch',
+            'leaking',
+            'seconds',
+            'trivial',
+            'compression_quality',
+        ],
+        'rows[].history': ['train_loss', 'stretch', 'leaking'],
+        **judged,
+        'rows[].trivial': ['stretch', 'leaking'],
+        'rows[].trivial.stretch': ['mean_pose', 'nearest_pose'],
+        'rows[].trivial.leaking': ['mean_pose', 'nearest_pose'],
+        **trivial,
+        'rows[].compression_quality': ['retained_training', 'stretch', 'leaking'],
+        'rows[].compression_quality.stretch': ['retained', 'psnr_db'],
+        'rows[].compression_quality.leaking': ['retained', 'psnr_db'],
+    }

@@ -12,6 +12,7 @@ from nerf_reversal_ros.core.config import (
     SynthesisConfig,
     VoxelFieldConfig,
 )
+from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_store import Map
 
@@ -24,7 +25,7 @@ SETTINGS = BuildConfig(
 """The retrieved poses, not the network, find the neighbourhood: it learns for seconds only."""
 
 
-def build_small_map(folder: Path) -> Map:
+def build_small_map(folder: Path, progress: ProgressCallback = no_progress) -> Map:
     """Record 48 pictures round the room and build their map; the world of the poses is the map."""
     bag = write_room_bag(folder / 'walk', walk(48), CAMERA, up_axis='z')
-    return build_map(bag, folder / 'room.map', SETTINGS, device='cpu')
+    return build_map(bag, folder / 'room.map', SETTINGS, device='cpu', progress=progress)

@@ -1,0 +1,301 @@
+"""
+What a map folder holds by name: readers of maps, old and new, stand on it.
+
+Expected values are written out, so that a name that changes in the code cannot change them.
+"""
+
+import json
+
+import numpy as np
+from outlines import outline, tensors, without
+import pytest
+import torch
+
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, MANIFEST
+from nerf_reversal_ros.regressor.image_codec import Pca
+from nerf_reversal_ros.regressor.pose_network import PoseNetwork
+from nerf_reversal_ros.regressor.regressor import FORMAT, PoseRegressor
+from nerf_reversal_ros.regressor.vae import Vae, VaeNetwork
+
+CAMERA_KEYS = ['width', 'height', 'fx', 'fy', 'cx', 'cy']
+
+
+# ---- tensors
+
+LAYER = ('weight', 'bias')
+NORM = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
+BOTTLENECK = {
+    'inner.0': LAYER,
+    'inner.1': NORM,
+    'inner.3': LAYER,
+    'inner.4': NORM,
+    'inner.6': LAYER,
+    'inner.7': NORM,
+}
+DENSE = {'inner.0': LAYER, 'inner.1': LAYER}
+OF_PICTURES = {
+    'features.0': LAYER,
+    'features.1': NORM,
+    'features.3': LAYER,
+    'features.4': NORM,
+    'features.6': BOTTLENECK,
+    'features.7': BOTTLENECK,
+    'features.8': LAYER,
+    'features.9': NORM,
+    'features.11': BOTTLENECK,
+    'features.12': BOTTLENECK,
+    'features.15': LAYER,
+    'features.17': DENSE,
+    'head': LAYER,
+}
+OF_COMPONENTS = {
+    'features.0': LAYER,
+    'features.2': DENSE,
+    'features.3': DENSE,
+    'features.4': DENSE,
+    'head': LAYER,
+}
+PCA = ('mean', 'variance', 'retained', 'components')
+VAE = {
+    '': ('mean', 'variance', 'retained'),
+    'network': ('components', 'deviation'),
+    'network.encoder.0': LAYER,
+    'network.encoder.2': LAYER,
+    'network.encoder.4': LAYER,
+    'network.code': LAYER,
+    'network.log_variance': LAYER,
+    'network.decoder.0': LAYER,
+    'network.decoder.3': LAYER,
+    'network.decoder.6': LAYER,
+    'network.decoder.8': LAYER,
+}
+BESIDE = {
+    'index': ('codes', 'poses'),
+    'numbers': ('position_mean', 'position_scale', 'covariance_scale', 'typical_distance'),
+}
+
+
+def names(tree, at=''):
+    """Write the names of tensors out, given layer by layer."""
+    if isinstance(tree, dict):
+        return {name for layer, inner in tree.items() for name in names(inner, f'{at}.{layer}')}
+    return {f'{at}.{name}'.replace('..', '.').lstrip('.') for name in tree}
+
+
+def test_the_tensors_of_the_field(small_map):
+    assert tensors(small_map.file('field.safetensors')) == {
+        'origin_m': ('F64', 1),
+        'voxel_m': ('F64', 0),
+        'grid': ('I64', 1),
+        'bricks': ('I64', 1),
+        'corners': ('U8', 1),
+        'values': ('F16', 2),
+        'seen_free': ('U8', 1),
+        'background': ('F16', 3),
+    }
+
+
+def test_the_tensors_of_the_atlas(small_map):
+    assert tensors(small_map.file('atlas.safetensors')) == {
+        'origin_m': ('F64', 2),
+        'points': ('F32', 2),
+        'directions': ('F32', 2),
+        'distances': ('F32', 1),
+        'views': ('U8', 1),
+        'descriptors': ('U8', 2),
+    }
+
+
+def test_the_tensors_of_the_surface(small_map):
+    assert tensors(small_map.file('surface.safetensors')) == {
+        'origin_m': ('F64', 2),
+        'points': ('F32', 2),
+        'colours': ('U8', 2),
+    }
+
+
+def test_the_tensors_of_the_regressor(small_map):
+    found = tensors(small_map.file('regressor.safetensors'))
+    assert set(found) == names({'network': OF_PICTURES, 'pca': PCA, **BESIDE})
+    kinds = {name: kind for name, kind in found.items() if not name.startswith('network.')}
+    assert kinds == {
+        'pca.mean': ('F32', 1),
+        'pca.variance': ('F32', 1),
+        'pca.retained': ('F32', 1),
+        'pca.components': ('F32', 2),
+        'index.codes': ('F16', 2),
+        'index.poses': ('F64', 3),
+        'numbers.position_mean': ('F32', 1),
+        'numbers.position_scale': ('F32', 1),
+        'numbers.covariance_scale': ('F32', 0),
+        'numbers.typical_distance': ('F32', 0),
+    }
+
+
+@pytest.mark.parametrize('kind', ['pca', 'vae'])
+@pytest.mark.parametrize('sees', ['none', 'reconstruction', 'components'])
+def test_the_tensors_of_each_regressor_that_can_be_built(tmp_path, kind, sees):
+    shared = torch.zeros(3 * 36 * 48), torch.ones(8), torch.ones(8)
+    made = {
+        'pca': lambda: Pca(*shared, torch.zeros(8, 3 * 36 * 48)),
+        'vae': lambda: Vae(*shared, VaeNetwork(36, 48, 8)),
+    }
+    network, numbers = PoseNetwork(sees, 36, 48, 8), dict.fromkeys(BESIDE['numbers'])
+    numbers = {name: torch.ones(3 if 'position' in name else ()) for name in numbers}
+    index = torch.zeros(2, 8).half(), np.stack([np.eye(4)] * 2)
+    camera = Camera(48, 36, 40.0, 40.0, 23.5, 17.5)
+    regressor = PoseRegressor(camera, sees, made[kind](), network, *index, numbers, {})
+    regressor.save(tmp_path / 'regressor.safetensors')
+    layers = OF_COMPONENTS if sees == 'components' else OF_PICTURES
+    codes = {'pca': PCA} if kind == 'pca' else {'vae': VAE}
+    found = tensors(tmp_path / 'regressor.safetensors')
+    assert set(found) == names({'network': layers, **codes, **BESIDE})
+
+
+def test_the_header_of_the_regressor(small_map):
+    import safetensors
+
+    with safetensors.safe_open(small_map.file('regressor.safetensors'), framework='pt') as file:
+        metadata = file.metadata()
+    assert list(metadata) == ['regressor']
+    assert outline(json.loads(metadata['regressor'])) == {
+        '': ['format', 'camera', 'compression', 'report'],
+        'camera': CAMERA_KEYS,
+        'report': [
+            'retained_variance',
+            'history',
+            'best_epoch',
+            'validation',
+            'mean_pose',
+            'views',
+            'parameters',
+        ],
+        'report.history[]': ['loss', 'validation_translation_m', 'validation_rotation_deg'],
+        'report.validation': ['translation_m', 'rotation_deg', 'covariance_scale'],
+        'report.mean_pose': ['translation_m', 'rotation_deg'],
+    }
+    assert (FORMAT, FORMAT_VERSION) == (1, 3)
+
+
+def test_the_walked_poses(small_map):
+    with np.load(small_map.file('walked_poses.npz')) as stored:
+        assert {name: stored[name].dtype for name in stored} == {'map_from_camera': np.float64}
+
+
+# ---- JSON
+
+
+def test_the_keys_of_the_manifest(small_map):
+    manifest = json.loads((small_map.path / 'manifest.json').read_text())
+    assert MANIFEST == 'manifest.json'
+    files = {f'files.{name}': ['bytes', 'sha256'] for name in manifest['files']}
+    assert without(outline(manifest), 'built.config') == {
+        '': [
+            'format_version',
+            'built',
+            'camera',
+            'capture_camera',
+            'convention',
+            'depth_correction',
+            'capture',
+            'calibration',
+            'warnings',
+            'metrics',
+            'files',
+        ],
+        'built': ['date', 'seed', 'package_version', 'device', 'field', 'seconds', 'config'],
+        'built.seconds': ['capture', 'field', 'synthesis', 'atlas', 'regressor', 'calibration'],
+        'camera': CAMERA_KEYS,
+        'capture_camera': CAMERA_KEYS,
+        'convention': ['axes', 'map_from_world', 'up_source', 'depth_error_m', 'of_bag'],
+        'convention.depth_error_m': [
+            'optical',
+            'opengl',
+            'optical_inverted',
+            'opengl_inverted',
+        ],
+        'depth_correction': ['scale', 'offset_m', 'points', 'error_m', 'corrected_error_m'],
+        'capture': ['source', 'counts'],
+        'capture.counts': [
+            'pictures',
+            'pictures damaged',
+            'pictures with a repeated stamp',
+            'depth pictures',
+            'poses broken',
+            'pictures without a pose',
+            'dropped without depth',
+            'dropped as blurred',
+            'dropped as duplicate',
+            'kept',
+        ],
+        'calibration': [
+            'covariance_scale',
+            'floor_m',
+            'floor_deg',
+            'floor_growth',
+            'gate_bias',
+            'gate_weights',
+        ],
+        'metrics': [
+            'psnr_db',
+            'psnr_plain_db',
+            'psnr_covered_db',
+            'coverage',
+            'depth_error_m',
+            'held_out_frames',
+            'measured_frames',
+            'synthetic_views',
+            'landmarks',
+            'surface_points',
+            'calibration_poses',
+            'calibration_right',
+        ],
+        'files': [
+            'atlas.safetensors',
+            'field.safetensors',
+            'regressor.safetensors',
+            'surface.safetensors',
+            'training.json',
+            'walked_poses.npz',
+        ],
+        **files,
+    }
+    assert len(manifest['calibration']['gate_weights']) == 7
+    assert len(Calibration().gate_weights) == 7
+
+
+def test_the_keys_of_the_training_curves(small_map):
+    training = json.loads(small_map.file('training.json').read_text())
+    assert without(outline(training), 'synthesis.rejected') == {
+        '': ['field', 'synthesis', 'regressor', 'pca'],
+        'field': ['step', 'loss'],
+        'synthesis': ['kept', 'rejected'],
+        'regressor': [
+            'epoch',
+            'train_loss',
+            'val_translation_m',
+            'val_rotation_deg',
+            'mean_pose',
+        ],
+        'regressor.mean_pose': ['translation_m', 'rotation_deg'],
+        'pca': ['retained_variance'],
+    }
+
+
+# ---- progress
+
+
+def test_the_stages_that_a_build_reports(small_build):
+    assert list(dict.fromkeys(told.stage for told in small_build.reports)) == [
+        'capture',
+        'depth',
+        'pictures',
+        'field',
+        'synthesis',
+        'atlas',
+        'landmarks',
+        'regressor',
+        'calibration',
+    ]

@@ -1,0 +1,128 @@
+"""
+Topics and services by the policy of SROS 2, read without a ROS 2.
+
+Expected values are written out, so that a name that changes in the code cannot change them. What
+is about the evaluator stands apart, for its names may be changed on purpose. `test_ros_security`
+compares the policy with what the nodes do.
+"""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMETERS = [
+    '~/describe_parameters',
+    '~/get_parameter_types',
+    '~/get_parameters',
+    '~/get_type_description',
+    '~/list_parameters',
+    '~/set_parameters',
+    '~/set_parameters_atomically',
+]
+LIFECYCLE = [
+    '~/change_state',
+    '~/get_available_states',
+    '~/get_available_transitions',
+    '~/get_state',
+    '~/get_transition_graph',
+]
+EVERY_NODE = ['/parameter_events', '/rosout']
+
+
+def policy(node):
+    """Return names by kind that the policy allows a node."""
+    root = ElementTree.parse(ROOT / 'config/sros2/policy.xml').getroot()
+    profile = root.find(f".//profile[@node='{node}']")
+    return {
+        f'{name.tag} {how}': [item.text for item in name]
+        for name in profile
+        for how in name.attrib
+    }
+
+
+def test_the_topics_and_services_of_the_localizer():
+    assert policy('localizer') == {
+        'topics subscribe': [
+            '/clock',
+            '/tf',
+            '/tf_static',
+            'camera_info',
+            'image',
+            'image/compressed',
+            'odom',
+        ],
+        'topics publish': [
+            *EVERY_NODE,
+            '/diagnostics',
+            '/tf',
+            'nerf_pose',
+            'nerf_pose_with_covariance',
+            '~/debug_image',
+            '~/map_description',
+            '~/markers',
+            '~/path',
+            '~/sensor_pose',
+            '~/status',
+            '~/surface',
+            '~/transition_event',
+            '~/walk',
+        ],
+        'services reply': [
+            *LIFECYCLE,
+            *PARAMETERS,
+            '~/load_map',
+            '~/localize',
+            '~/reset',
+        ],
+    }
+
+
+def test_the_action_of_the_builder():
+    assert policy('builder') == {
+        'topics subscribe': ['/clock'],
+        'topics publish': EVERY_NODE,
+        'services reply': PARAMETERS,
+        'actions execute': ['~/build'],
+    }
+
+
+def test_the_topics_and_services_of_the_loop_closer():
+    assert policy('loop_closer') == {
+        'topics subscribe': [
+            '/clock',
+            '/tf',
+            '/tf_static',
+            'nerf_pose_with_covariance',
+            'odom',
+        ],
+        'topics publish': [
+            *EVERY_NODE,
+            '/diagnostics',
+            '/tf',
+            '~/closures',
+            '~/map_from_odom',
+            '~/odometry',
+            '~/path',
+        ],
+        'services reply': [*PARAMETERS, '~/reset'],
+    }
+
+
+def test_the_topics_of_the_player():
+    found = policy('player')
+    assert [topic for topic in found['topics subscribe'] if 'evaluator' not in topic] == [
+        '/clock',
+        '/localizer/status',
+    ]
+    assert found['topics publish'][:3] == ['/clock', *EVERY_NODE]
+    assert found['services reply'] == PARAMETERS
+
+
+def test_the_topics_and_services_of_the_judge():
+    assert policy('evaluator') == {
+        'topics subscribe': ['/clock', 'localizer/sensor_pose', 'localizer/status'],
+        'topics publish': [*EVERY_NODE, '~/ack'],
+        'services request': ['localizer/get_parameters'],
+        'services reply': PARAMETERS,
+    }
+    assert '/evaluator/ack' in policy('player')['topics subscribe']
