@@ -237,10 +237,10 @@ def test_the_layers_take_images_of_full_size_and_codes():
 
 
 def test_the_keys_of_study_json_are_a_contract(study):
-    """They are written out: a name that changes in the code must not change them."""
+    """All keys are written out, so that a renamed attribute cannot change them."""
     scores = ['accuracy_0.1m', 'median_translation_m', 'median_rotation_deg']
-    found = without(outline(results(study[0])), 'rows[].rejected')
-    judged = {
+    keys = without(outline(read_results(study[0])), 'rows[].rejected')
+    evaluated = {
         f'rows[].{place}': ['loss', *scores]
         for place in ('history.stretch[]', 'history.leaking[]', 'train', 'stretch', 'leaking')
     }
@@ -249,7 +249,7 @@ def test_the_keys_of_study_json_are_a_contract(study):
         for split in ('stretch', 'leaking')
         for name in ('mean_pose', 'nearest_pose')
     }
-    assert found == {
+    assert keys == {
         '': ['bag', 'package_version', 'device', 'seed', 'plan', 'field', 'frames', 'rows'],
         'plan': ['views', 'epochs', 'width', 'full_width', 'full_views', 'only'],
         'field': [
@@ -283,7 +283,7 @@ def test_the_keys_of_study_json_are_a_contract(study):
             'compression_quality',
         ],
         'rows[].history': ['train_loss', 'stretch', 'leaking'],
-        **judged,
+        **evaluated,
         'rows[].trivial': ['stretch', 'leaking'],
         'rows[].trivial.stretch': ['mean_pose', 'nearest_pose'],
         'rows[].trivial.leaking': ['mean_pose', 'nearest_pose'],
