@@ -1,8 +1,9 @@
 """
-The peer to beat: SIFT features of real pictures, lifted with their depth, and PnP.
+SIFT + PnP: reference keypoints back-projected by their depth, and PnP on ratio-test matches.
 
-It keeps what our map never holds, the real pictures' features. A query is compared with the
-pictures that look most alike (VLAD), matched by ratio test, and posed by PnP in RANSAC.
+It keeps the SIFT features of mapping images, which a map of this package never holds. A query
+image is matched with the most similar reference images (VLAD). Its pose follows by PnP in
+LO-RANSAC.
 
 References
 ----------
@@ -33,77 +34,88 @@ from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.localization.refinement import poselib_camera
 
 REFERENCE_STRIDE = 10
-"""Of the pictures of a walk each tenth is kept."""
+"""Step between the reference images that are kept."""
 CANDIDATES = 5
+"""Most similar reference images that a query image is matched with."""
 RATIO = 0.8
+"""Largest ratio of the best to the second best descriptor distance (Lowe)."""
 MAX_REPROJECTION_ERROR_PX = 3.0
+"""Reprojection error of an inlier."""
 MIN_INLIERS = 12
+"""Least inliers of a pose."""
 
 
 @dataclass(frozen=True)
 class _ReferenceImage:
     points: FloatArray
-    """(n, 3) features of one reference picture in the map [m]."""
+    """(n, 3) back-projected keypoints of one reference image in the map [m]."""
     descriptors: Descriptors
-    """(n, 128) their RootSIFT descriptors, of length 1."""
+    """(n, 128) RootSIFT descriptors of the keypoints, of length 1."""
 
 
 class SiftPnp:
     """
-    SIFT + PnP against every tenth picture of a capture with depth.
+    Localize by SIFT + PnP on every tenth image of a capture with depth.
+
+    Parameters
+    ----------
+    reference : Capture
+        Mapping images with depth and poses.
+    progress : callable
+        Receives the progress over the reference.
 
     Raises
     ------
     CaptureError
-        If no picture of the capture has features with depth.
+        If no image of the capture has keypoints with depth.
     """
 
     def __init__(self, reference: Capture, *, progress: ProgressCallback = no_progress) -> None:
         self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
-        views = []
+        images = []
         for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'sift_pnp', progress):
-            view = self._backproject_keypoints(frame)
-            if len(view.points) >= MIN_INLIERS:
-                views.append(view)
-        if not views:
+            image = self._backproject_keypoints(frame)
+            if len(image.points) >= MIN_INLIERS:
+                images.append(image)
+        if not images:
             raise CaptureError(
-                f'no picture of {reference.source} has SIFT features with depth: sift_pnp needs'
-                ' a reference with depth and texture'
+                f'no image of {reference.source} has SIFT features with depth: give sift_pnp a'
+                ' reference with depth, of a textured room'
             )
-        self._reference_images = views
-        self._index = VladIndex([view.descriptors for view in views])
-        kept = [part.nbytes for view in views for part in (view.points, view.descriptors)]
-        self.nbytes = self._index.nbytes + sum(kept)
+        self._reference_images = images
+        self._index = VladIndex([image.descriptors for image in images])
+        self.nbytes = self._index.nbytes + sum(
+            image.points.nbytes + image.descriptors.nbytes for image in images
+        )
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray | None:
-        """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
-        pixels, _, descriptors = self._detect(rgb)
-        if len(pixels) < MIN_INLIERS:
+        """Return map_from_camera (4, 4) of an image (H, W, 3), or None without enough inliers."""
+        keypoints, _, descriptors = self._detect(rgb)
+        if len(keypoints) < MIN_INLIERS:
             return None
-        alike = self._index.nearest_images(descriptors, CANDIDATES)
-        found = [_matches(descriptors, self._reference_images[k].descriptors) for k in alike]
-        matched = np.concatenate([pixels[query] for query, _ in found])
+        candidates = self._index.nearest_images(descriptors, CANDIDATES)
+        images = [self._reference_images[k] for k in candidates]
+        matches = [_matches(descriptors, image.descriptors) for image in images]
+        pixels = np.concatenate([keypoints[query] for query, _ in matches])
         points = np.concatenate(
             [
-                self._reference_images[k].points[match]
-                for k, (_, match) in zip(alike, found, strict=True)
+                image.points[reference]
+                for image, (_, reference) in zip(images, matches, strict=True)
             ]
         )
-        return _solve_pnp(points, matched, camera)
+        return _solve_pnp(points, pixels, camera)
 
     def _backproject_keypoints(self, frame: Frame) -> _ReferenceImage:
-        """Take the features of a frame that have depth to the map."""
+        """Back-project the keypoints of a frame that have depth to the map."""
         pixels, _, descriptors = self._detect(frame.rgb)
         if frame.depth is None or frame.depth_camera is None:
             return _ReferenceImage(np.empty((0, 3)), descriptors[:0])
-        focal = np.array([frame.camera.fx, frame.camera.fy])
-        rays = (pixels - [frame.camera.cx, frame.camera.cy]) / focal
-        rays = np.hstack([rays, np.ones((len(rays), 1))])
-        where = np.rint(frame.depth_camera.project(rays)).astype(int)
+        rays = frame.camera.unproject(pixels)
+        depth_pixels = np.rint(frame.depth_camera.project(rays)).astype(int)
         height, width = frame.depth.shape
-        inside = np.all((where >= 0) & (where < [width, height]), axis=1)
+        inside = np.all((depth_pixels >= 0) & (depth_pixels < [width, height]), axis=1)
         depth = np.zeros(len(rays))
-        depth[inside] = frame.depth[where[inside, 1], where[inside, 0]]
+        depth[inside] = frame.depth[depth_pixels[inside, 1], depth_pixels[inside, 0]]
         known = depth > 0
         points = transform_points(frame.map_from_camera, rays[known] * depth[known, None])
         return _ReferenceImage(points, descriptors[known])

@@ -193,7 +193,7 @@ def test_a_reference_that_is_not_the_walk_of_the_map_is_told_before_anything_is_
     assert f'there is no bag at {nowhere}' in told(walked, '--reference', nowhere)
     assert f'there is no bag at {nowhere}' in told(nowhere, '--reference', walked)
     assert (
-        f'{bag} is not the bag that the map was built from, only 0 of its 48 poses are there'
+        f'{bag} is not the bag that the map was built from, it has only 0 of the 48 mapping poses'
     ) in told(walked, '--reference', bag)
 
 
