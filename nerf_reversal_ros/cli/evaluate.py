@@ -25,7 +25,7 @@ from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 if TYPE_CHECKING:
     from nerf_reversal_ros.capture.capture import Capture
     from nerf_reversal_ros.core.config import QueryConfig
-    from nerf_reversal_ros.maps.map_store import Map
+    from nerf_reversal_ros.maps.map_folder import Map
 
 HELP = 'judge a map on a bag with true poses'
 
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.bags.bag_reader import BagReader
     from nerf_reversal_ros.baselines.baselines import parse_baselines
     from nerf_reversal_ros.core.files import check_writable
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     names = parse_baselines(arguments.baselines, has_reference=arguments.reference is not None)
     for path in (arguments.json, arguments.report, arguments.out_poses):

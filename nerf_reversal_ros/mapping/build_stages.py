@@ -38,7 +38,7 @@ from nerf_reversal_ros.mapping.calibration_fitting import (
     PERMISSIVE_GATE,
 )
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
-from nerf_reversal_ros.maps.map_store import MapWriter
+from nerf_reversal_ros.maps.map_writer import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
 from nerf_reversal_ros.synthesis.image_corruption import PosedImage

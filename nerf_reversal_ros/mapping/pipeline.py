@@ -44,7 +44,8 @@ from nerf_reversal_ros.mapping.nerfstudio_import import (
     mapping_data_from_run,
 )
 from nerf_reversal_ros.mapping.sim3_alignment import read_known_positions
-from nerf_reversal_ros.maps.map_store import Map, MapWriter
+from nerf_reversal_ros.maps.map_folder import Map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 from nerf_reversal_ros.regressor.image_codec_training import check_component_count
 
 

@@ -28,7 +28,8 @@ from nerf_reversal_ros.core.config import (
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.mapping.pipeline import build_map
-from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, MapWriter, open_map
+from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, open_map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
 ROOT = Path(__file__).resolve().parents[2]

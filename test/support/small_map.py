@@ -14,7 +14,7 @@ from nerf_reversal_ros.core.config import (
 )
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.mapping.pipeline import build_map
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 SETTINGS = BuildConfig(

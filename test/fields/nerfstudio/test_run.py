@@ -42,7 +42,7 @@ from nerf_reversal_ros.mapping.sim3_alignment import (
     locate_in_renderings,
     read_known_positions,
 )
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 pytestmark = pytest.mark.skipif(
     not any(d.metadata['Name'] == 'nerfstudio' for d in importlib.metadata.distributions()),
