@@ -38,6 +38,7 @@ from nerf_reversal_ros.fields.uncertainty import (
     VIEW_SIZE_PX,
 )
 from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.fields.voxel_uncertainty import DeformableVoxelField
 from nerf_reversal_ros.localization.atlas import build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.localization.surface import build_surface
@@ -126,7 +127,7 @@ def room_of(map_: Map, build: Capture, training: np.ndarray) -> Room:
     """Read the field, estimate its uncertainty, and count where the walk's pixels end."""
     field = VoxelField.load(map_.file('field.safetensors'))
     poses = build.map_from_camera[training]
-    grid = estimate_uncertainty(field, poses, build.camera)
+    grid = estimate_uncertainty(DeformableVoxelField(field), poses, build.camera)
     walked = np.zeros(grid.information.shape[:3], np.float32)
     camera = build.camera.downscaled_to(VIEW_SIZE_PX)
     for pose, view in zip(poses, field.render(poses, camera), strict=True):

@@ -2,8 +2,9 @@
 Structure-only bundle adjustment of landmarks with mapping images of known pose.
 
 Renderings place a landmark as accurately as the depth sensor did, to a centimeter or two.
-Keypoints of the mapping images are more accurate. Landmarks are matched in these images near their
-projections. Gauss-Newton then minimizes reprojection errors, with a prior at the rendered position.
+Keypoints of the mapping images are more accurate. Landmarks are matched in these images near
+their projections. Gauss-Newton then minimizes reprojection errors, with a prior at the rendered
+position.
 
 References
 ----------

@@ -127,13 +127,15 @@ class StudyData:
         """The field, trained without the stretch or read from the folder."""
         path, told = self.work_dir / 'field.safetensors', self.work_dir / 'field.json'
         if not told.exists():
-            training = np.flatnonzero(~held_out_mask(len(self.capture), HELD_OUT_FRACTION))
+            held_out = held_out_mask(len(self.capture), HELD_OUT_FRACTION)
+            training = np.flatnonzero(~held_out)
             correction = estimate_depth_correction(self.capture, training, self.progress)
             files = self.work_dir / 'field'
             files.mkdir(exist_ok=True)
             field, report = train_voxel_field(
                 self.capture.with_depth_correction(correction),
-                replace(self.config.field, validation_share=HELD_OUT_FRACTION),
+                held_out,
+                self.config.field,
                 device=self.device,
                 seed=self.config.seed,
                 work_dir=files,
