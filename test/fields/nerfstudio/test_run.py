@@ -30,12 +30,13 @@ from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads
 from nerf_reversal_ros.fields.sim3 import field_from_data, make_sim3, scale_of, transform_poses
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.mapping import pipeline
+from nerf_reversal_ros.mapping.build_request import run_files
 from nerf_reversal_ros.mapping.nerfstudio_import import (
     align_to_capture,
     align_to_positions,
     load_run_and_positions,
 )
-from nerf_reversal_ros.mapping.pipeline import _run_files, build_map
+from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.mapping.sim3_alignment import (
     fit_sim3_to_points,
     fit_sim3_to_poses,
@@ -192,7 +193,7 @@ def test_another_room_is_not_brought_together():
     elsewhere = np.array(
         [make_pose(Rotation.random(rng=rng), tuple(rng.normal(size=3))) for _ in WALK]
     )
-    with pytest.raises(BuildError, match=r'of its pictures 24 are found .* is it the same room\?'):
+    with pytest.raises(BuildError, match='24 images of the bag were localized .* check that both show the same room'):
         fit_sim3_to_poses(WALK, elsewhere)
 
 
@@ -203,13 +204,13 @@ def test_known_points_tell_scale_and_direction_and_points_on_a_line_do_not():
     np.testing.assert_allclose(aligned.map_from_world @ WORLD_FROM_MAP, np.eye(4), atol=1e-9)
     line = np.outer([0.0, 1.0, 2.0, 5.0], [1.0, 2.0, 3.0])
     for few in (line, points[:2], points[:0]):
-        with pytest.raises(BuildError, match='give three or more that are not on one line'):
+        with pytest.raises(BuildError, match='give at least three that are not collinear'):
             fit_sim3_to_points(few, 2 * few)
 
 
 def test_known_points_that_are_not_those_of_the_run_are_told():
     points = WALK[:12, :3, 3]
-    with pytest.raises(BuildError, match='are not those of the run: the best fit leaves a median'):
+    with pytest.raises(BuildError, match='do not fit the cameras of the run: the best alignment has a median'):
         fit_sim3_to_points(points, np.random.default_rng(0).permutation(points))
 
 
@@ -217,7 +218,7 @@ def test_known_points_that_are_not_those_of_the_run_are_told():
 def test_a_line_that_is_no_position_is_told_with_its_number(tmp_path, line):
     path = tmp_path / 'positions.csv'
     path.write_text(f'# picture,x,y,z\n\nb.png,0,0,0\n{line}\n')
-    with pytest.raises(BuildError, match=f"line 4 of .* is '{line}': write picture,x,y,z"):
+    with pytest.raises(BuildError, match=f"line 4 of .* is '{line}': write image,x,y,z"):
         read_known_positions(path)
 
 
@@ -260,7 +261,7 @@ def test_positions_of_pictures_that_the_run_was_judged_by_are_left_out_and_count
         and aligned.error_m < 1e-4
     )
     assert told == [
-        '2 of the 24 known positions are left out: the run was not trained on their pictures'
+        'skipping 2 of 24 known positions: the run was not trained on their images'
     ]
 
 
@@ -269,14 +270,14 @@ def test_all_names_that_the_run_does_not_know_are_told_five_at_most(trained, tmp
     path = write_positions(tmp_path / 'positions.csv', [1, 5, 11, 18], *strange)
     with pytest.raises(
         BuildError,
-        match=r'names a\.png, b\.png, c\.png, d\.png, e\.png and 2 more: no such picture is',
+        match=r'names a\.png, b\.png, c\.png, d\.png, e\.png and 2 more: no such image is',
     ):
         aligned_by(path, trained[0])
 
 
 @pytest.mark.parametrize(
     ('content', 'sentence'),
-    [(None, 'cannot read the known positions'), ('a.png,0,0,0\n', 'names a.png: no such picture')],
+    [(None, 'cannot read the known positions'), ('a.png,0,0,0\n', 'names a.png: no such image')],
 )
 def test_positions_that_do_not_fit_the_run_are_told_before_anything_is_rendered_or_written(
     trained, tmp_path, content, sentence
@@ -303,7 +304,7 @@ def test_a_position_of_a_name_that_two_pictures_have_is_told(trained, tmp_path):
     found = opened(trained[0])
     path.write_text(f'{found.names[0]},0,0,0\n')
     twice = replace(found, names=[found.names[0]] * len(found.names))
-    with pytest.raises(BuildError, match='22 pictures of the run have that name: give positions'):
+    with pytest.raises(BuildError, match='22 images of the run have that name: give positions'):
         align_to_positions(path, twice, set, print)
 
 
@@ -344,9 +345,9 @@ def test_a_map_of_a_run_is_in_the_metres_of_known_positions(trained, tmp_path):
     assert built.manifest['capture']['source'] == 'unnamed/nerfacto/now'
     assert not built.convention.of_bag  # positions do not tell what the poses of a bag mean
     warnings = built.manifest['warnings']
-    assert not any('lengths are' in warning for warning in warnings)
+    assert not any('the scale is' in warning for warning in warnings)
     # It has seen no camera's picture, and does not claim to know how good its answers are.
-    assert any('no camera picture was localized' in warning for warning in warnings)
+    assert any('no camera image was localized' in warning for warning in warnings)
     assert Calibration.from_dict(built.manifest['calibration']) == Calibration()
 
 
@@ -362,18 +363,18 @@ def test_the_model_of_a_run_is_let_go_before_views_are_made(trained, tmp_path, m
         alive.extend(model for model in models if model() is not None)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, 'opened_run', opened_and_seen)
+    monkeypatch.setattr(pipeline, 'load_run_and_positions', opened_and_seen)
     monkeypatch.setattr(pipeline, 'synthesis_stage', stop)
     assert build(trained[0], tmp_path / 'room.map') == INTERRUPTED
     assert len(models) == 1 and not alive
 
 
 def test_a_map_that_is_built_in_the_folder_of_the_run_is_no_part_of_the_run(trained):
-    before = _run_files(trained[0])
+    before = run_files(trained[0])
     inside = trained[0].parent / 'room.map.partial'
     inside.mkdir()
     (inside / 'manifest.json').write_text('{}')
-    assert _run_files(trained[0]) == before and len(before) == 3
+    assert run_files(trained[0]) == before and len(before) == 3
     shutil.rmtree(inside)
 
 
@@ -740,9 +741,9 @@ def test_a_voxel_field_without_a_bag_is_misuse(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('bag', 'positions', 'field', 'sentence'),
     [
-        (None, None, 'voxel', 'a field of kind voxel is built from a bag: give one'),
-        ('bag', 'file', 'voxel', 'known positions are of cameras of a run of nerfstudio'),
-        ('bag', 'file', 'nerfstudio:config.yml', 'a bag and known positions both tell'),
+        (None, None, 'voxel', 'field voxel needs a bag: give one'),
+        ('bag', 'file', 'voxel', 'known positions need the cameras of a nerfstudio run'),
+        ('bag', 'file', 'nerfstudio:config.yml', 'a bag and known positions both determine the scale'),
     ],
 )
 def test_sources_that_do_not_go_together_are_told(tmp_path, bag, positions, field, sentence):
