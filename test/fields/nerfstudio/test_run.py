@@ -193,7 +193,9 @@ def test_another_room_is_not_brought_together():
     elsewhere = np.array(
         [make_pose(Rotation.random(rng=rng), tuple(rng.normal(size=3))) for _ in WALK]
     )
-    with pytest.raises(BuildError, match='24 images of the bag were localized .* check that both show the same room'):
+    with pytest.raises(
+        BuildError, match=r'24 images of the bag .* check that both show the same room'
+    ):
         fit_sim3_to_poses(WALK, elsewhere)
 
 
@@ -210,7 +212,9 @@ def test_known_points_tell_scale_and_direction_and_points_on_a_line_do_not():
 
 def test_known_points_that_are_not_those_of_the_run_are_told():
     points = WALK[:12, :3, 3]
-    with pytest.raises(BuildError, match='do not fit the cameras of the run: the best alignment has a median'):
+    with pytest.raises(
+        BuildError, match='do not fit the cameras of the run: the best alignment has'
+    ):
         fit_sim3_to_points(points, np.random.default_rng(0).permutation(points))
 
 
@@ -260,9 +264,7 @@ def test_positions_of_pictures_that_the_run_was_judged_by_are_left_out_and_count
         and aligned.skipped_count == 2
         and aligned.error_m < 1e-4
     )
-    assert told == [
-        'skipping 2 of 24 known positions: the run was not trained on their images'
-    ]
+    assert told == ['skipping 2 of 24 known positions: the run was not trained on their images']
 
 
 def test_all_names_that_the_run_does_not_know_are_told_five_at_most(trained, tmp_path):
@@ -743,7 +745,7 @@ def test_a_voxel_field_without_a_bag_is_misuse(tmp_path, capsys):
     [
         (None, None, 'voxel', 'field voxel needs a bag: give one'),
         ('bag', 'file', 'voxel', 'known positions need the cameras of a nerfstudio run'),
-        ('bag', 'file', 'nerfstudio:config.yml', 'a bag and known positions both determine the scale'),
+        ('bag', 'file', 'nerfstudio:config.yml', 'a bag and known positions both determine'),
     ],
 )
 def test_sources_that_do_not_go_together_are_told(tmp_path, bag, positions, field, sentence):
