@@ -35,7 +35,7 @@ from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.mapping import landmark_adjustment
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 SIZES = ((640, 1500), (320, 500), (288, 400), (256, 400), (224, 300))
 """Longer side of a query [px], and keypoints at most."""

@@ -45,7 +45,7 @@ from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.localization.surface import build_surface
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
-from nerf_reversal_ros.maps.map_store import Map, open_map
+from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection
 
 SIZE_PX = 128

@@ -24,7 +24,7 @@ import torch
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 torch.set_num_threads(2)
 

@@ -8,7 +8,7 @@ from nerf_reversal_ros.core.config import DEVICES
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.core.config import QueryConfig
-    from nerf_reversal_ros.maps.map_store import Map
+    from nerf_reversal_ros.maps.map_folder import Map
 
 
 def add_query_arguments(parser: argparse.ArgumentParser) -> None:

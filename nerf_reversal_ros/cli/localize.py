@@ -18,7 +18,7 @@ from nerf_reversal_ros.cli.console import ProgressConsole
 if TYPE_CHECKING:
     from nerf_reversal_ros.core.config import QueryConfig
     from nerf_reversal_ros.core.outcome import Outcome
-    from nerf_reversal_ros.maps.map_store import Map
+    from nerf_reversal_ros.maps.map_folder import Map
 
 HELP = 'localize every picture of a bag'
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Localize and write the file."""
     from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.core.outcome import PoseEstimate
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     check_writable(arguments.out)
     map_ = open_map(arguments.map)

@@ -24,7 +24,7 @@ from nerf_reversal_ros.evaluation.report import report_html
 from nerf_reversal_ros.evaluation.summary import summary_text
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 
 class MapEvaluation(NamedTuple):

@@ -31,7 +31,7 @@ from nerf_reversal_ros.evaluation.html_page import (
 from nerf_reversal_ros.evaluation.report_uncertainty import covariance_section, risk_section
 from nerf_reversal_ros.evaluation.summary import format_number, headline, summary_rows, table_notes
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 IMAGE_WIDTH_PX = 400
 MAX_REJECTED_IMAGES = 12

@@ -46,7 +46,7 @@ from nerf_reversal_ros.localization.refinement import (
     visible_landmarks,
 )
 from nerf_reversal_ros.localization.surface import Surface
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 from nerf_reversal_ros.regressor.regressor import PoseRegressor, RegressedPose
 
 MIN_CONTRAST = 6.0

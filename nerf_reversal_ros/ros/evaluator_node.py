@@ -86,7 +86,9 @@ class EvaluatorConfig(ValidatedConfig):
 def load_ground_truth(evaluator_config: EvaluatorConfig) -> GroundTruth:
     """Read the poses of a bag's pictures, in the frame of a map; imports the heavy libraries."""
     from nerf_reversal_ros.capture.open_capture import open_capture
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
+    from nerf_reversal_ros.capture.capture import open_capture
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     bag, map_ = Path(evaluator_config.bag), open_map(Path(evaluator_config.map_dir))
     given = read_yaml(Path(evaluator_config.config)) if evaluator_config.config else {}

@@ -164,7 +164,7 @@ class StudyData:
             files.mkdir(exist_ok=True)
             field, report = train_voxel_field(
                 self.capture.with_depth_correction(correction),
-                held_out,
+                self.held_out,
                 self.config.field,
                 device=self.device,
                 seed=self.config.seed,

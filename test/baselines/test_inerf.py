@@ -13,7 +13,7 @@ from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import make_pose, pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 POSES_GT = walk(48)[5:45:13]
 INITIAL_ERROR = make_pose(

@@ -25,7 +25,8 @@ from nerf_reversal_ros.evaluation.summary import (
     summary_rows,
     summary_text,
 )
-from nerf_reversal_ros.maps.map_store import Map, MapWriter
+from nerf_reversal_ros.maps.map_folder import Map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 AS_IT_IS = PoseConvention('optical', np.eye(4), 'configured')
 WALKED = walk(40)

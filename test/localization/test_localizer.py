@@ -19,7 +19,7 @@ from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.localization.surface import Surface
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
 PLACES = walk(37)  # between those that the map was built from, but for the first

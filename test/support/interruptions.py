@@ -55,7 +55,7 @@ PROGRAMS = ('build', 'localize', 'evaluate', 'convert', 'localizer', 'builder')
 def whole(out: Path) -> bool:
     """Tell whether all that a user sees in a folder is complete; staging may be there."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     for path in out.iterdir():
         if path.name.endswith(('.partial', '.tmp')):

@@ -76,7 +76,7 @@ def test_poses_of_another_room_are_not_aligned():
     other_room = np.array(
         [make_pose(Rotation.random(rng=rng), tuple(rng.normal(size=3))) for _ in POSES]
     )
-    with pytest.raises(BuildError, match=r'of its pictures 24 are found .* is it the same room\?'):
+    with pytest.raises(BuildError, match=r'24 images of the bag .* check that both show the same room'):
         fit_sim3_to_poses(POSES, other_room)
 
 
@@ -87,13 +87,13 @@ def test_known_points_determine_the_sim3_unless_they_are_collinear():
     np.testing.assert_allclose(aligned.map_from_world @ WORLD_FROM_MAP, np.eye(4), atol=1e-9)
     line = np.outer([0.0, 1.0, 2.0, 5.0], [1.0, 2.0, 3.0])
     for few in (line, points[:2], points[:0]):
-        with pytest.raises(BuildError, match='give three or more that are not on one line'):
+        with pytest.raises(BuildError, match='give at least three that are not collinear'):
             fit_sim3_to_points(few, 2 * few)
 
 
 def test_known_points_of_another_run_raise_an_error():
     points = POSES[:12, :3, 3]
-    with pytest.raises(BuildError, match='are not those of the run: the best fit leaves a median'):
+    with pytest.raises(BuildError, match='do not fit the cameras of the run: the best alignment has'):
         fit_sim3_to_points(points, np.random.default_rng(0).permutation(points))
 
 
@@ -101,7 +101,7 @@ def test_known_points_of_another_run_raise_an_error():
 def test_a_malformed_position_raises_its_line_number(tmp_path, line):
     path = tmp_path / 'positions.csv'
     path.write_text(f'# picture,x,y,z\n\nb.png,0,0,0\n{line}\n')
-    with pytest.raises(BuildError, match=f"line 4 of .* is '{line}': write picture,x,y,z"):
+    with pytest.raises(BuildError, match=f"line 4 of .* is '{line}': write image,x,y,z"):
         read_known_positions(path)
 
 
@@ -139,7 +139,7 @@ def test_positions_of_evaluation_images_are_skipped_and_counted(trained_run, tmp
         and aligned.error_m < 1e-4
     )
     assert notes == [
-        '2 of the 24 known positions are left out: the run was not trained on their pictures'
+        'skipping 2 of 24 known positions: the run was not trained on their images'
     ]
 
 
@@ -148,14 +148,14 @@ def test_unknown_image_names_are_listed_up_to_five(trained_run, tmp_path):
     path = write_positions(tmp_path / 'positions.csv', [1, 5, 11, 18], *unknown)
     with pytest.raises(
         BuildError,
-        match=r'names a\.png, b\.png, c\.png, d\.png, e\.png and 2 more: no such picture is',
+        match=r'names a\.png, b\.png, c\.png, d\.png, e\.png and 2 more: no such image is',
     ):
         align_by_positions(path, trained_run.config)
 
 
 @pytest.mark.parametrize(
     ('content', 'sentence'),
-    [(None, 'cannot read the known positions'), ('a.png,0,0,0\n', 'names a.png: no such picture')],
+    [(None, 'cannot read the known positions'), ('a.png,0,0,0\n', 'names a.png: no such image')],
 )
 def test_positions_of_another_run_raise_an_error_before_any_rendering_or_output(
     trained_run, tmp_path, content, sentence
@@ -182,5 +182,5 @@ def test_a_position_of_an_ambiguous_image_name_raises_an_error(trained_run, tmp_
     run = load(trained_run.config)
     path.write_text(f'{run.names[0]},0,0,0\n')
     twice = replace(run, names=[run.names[0]] * len(run.names))
-    with pytest.raises(BuildError, match='22 pictures of the run have that name: give positions'):
+    with pytest.raises(BuildError, match='22 images of the run have that name: give positions'):
         align_to_positions(path, twice, set, print)

@@ -22,8 +22,8 @@ from nerf_reversal_ros.mapping import pipeline
 from nerf_reversal_ros.mapping.nerfstudio_import import (
     load_run_and_positions,
 )
-from nerf_reversal_ros.mapping.pipeline import _run_files, build_map
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.mapping.pipeline import run_files, build_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 pytestmark = needs_nerfstudio
 XDIST_GROUP = 'nerfstudio run'
@@ -42,9 +42,9 @@ def test_a_map_of_a_run_has_the_scale_of_the_known_positions(trained_run, tmp_pa
     assert built.manifest['capture']['source'] == 'unnamed/nerfacto/now'
     assert not built.convention.of_bag  # positions do not determine the pose convention of a bag
     warnings = built.manifest['warnings']
-    assert not any('lengths are' in warning for warning in warnings)
+    assert not any('the scale is' in warning for warning in warnings)
     # Without camera images the gate keeps its default calibration.
-    assert any('no camera picture was localized' in warning for warning in warnings)
+    assert any('no camera image was localized' in warning for warning in warnings)
     assert Calibration.from_dict(built.manifest['calibration']) == Calibration()
 
 
@@ -67,11 +67,11 @@ def test_the_model_of_a_run_is_freed_before_views_are_rendered(trained_run, tmp_
 
 
 def test_a_map_in_the_folder_of_a_run_is_no_part_of_the_run(trained_run):
-    before = _run_files(trained_run.config)
+    before = run_files(trained_run.config)
     inside = trained_run.config.parent / 'room.map.partial'
     inside.mkdir()
     (inside / 'manifest.json').write_text('{}')
-    assert _run_files(trained_run.config) == before and len(before) == 3
+    assert run_files(trained_run.config) == before and len(before) == 3
     shutil.rmtree(inside)
 
 
@@ -97,9 +97,9 @@ def test_a_voxel_field_without_a_bag_is_a_usage_error(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('bag', 'positions', 'field', 'sentence'),
     [
-        (None, None, 'voxel', 'a field of kind voxel is built from a bag: give one'),
-        ('bag', 'file', 'voxel', 'known positions are of cameras of a run of nerfstudio'),
-        ('bag', 'file', 'nerfstudio:config.yml', 'a bag and known positions both tell'),
+        (None, None, 'voxel', 'field voxel needs a bag: give one'),
+        ('bag', 'file', 'voxel', 'known positions need the cameras of a nerfstudio run'),
+        ('bag', 'file', 'nerfstudio:config.yml', 'a bag and known positions both determine'),
     ],
 )
 def test_inconsistent_sources_raise_an_error(tmp_path, bag, positions, field, sentence):
