@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-import poselib
 
 from nerf_reversal_ros.baselines.vlad import (
     CONTRAST_THRESHOLD,
@@ -25,12 +24,12 @@ from nerf_reversal_ros.baselines.vlad import (
     VladIndex,
 )
 from nerf_reversal_ros.capture.capture import Capture, Frame
-from nerf_reversal_ros.capture.keypoints import KeypointDetector
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
+from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
-from nerf_reversal_ros.localization.refinement import poselib_camera
+from nerf_reversal_ros.localization.pnp import RansacOptions, solve_pnp_ransac
 
 REFERENCE_STRIDE = 10
 """Of the pictures of a walk each tenth is kept."""
@@ -38,6 +37,12 @@ CANDIDATES = 5
 RATIO = 0.8
 MAX_REPROJECTION_ERROR_PX = 3.0
 MIN_INLIERS = 12
+_RANSAC = RansacOptions(
+    max_error_px=MAX_REPROJECTION_ERROR_PX,
+    min_iterations=1000,
+    max_iterations=5000,
+    min_inliers=MIN_INLIERS,
+)
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,22 @@ class SiftPnp:
         if len(pixels) < MIN_INLIERS:
             return None
         alike = self._index.nearest_images(descriptors, CANDIDATES)
-        found = [_matches(descriptors, self._reference_images[k].descriptors) for k in alike]
-        matched = np.concatenate([pixels[query] for query, _ in found])
+        references = [self._reference_images[k] for k in alike]
+        matches = [
+            match_descriptors(descriptors, reference.descriptors, RATIO, mutual=False)
+            for reference in references
+        ]
+        matched_pixels = np.concatenate([pixels[pairs[:, 0]] for pairs in matches])
         points = np.concatenate(
             [
-                self._reference_images[k].points[match]
-                for k, (_, match) in zip(alike, found, strict=True)
+                reference.points[pairs[:, 1]]
+                for reference, pairs in zip(references, matches, strict=True)
             ]
         )
-        return _solve_pnp(points, matched, camera)
+        if len(points) < MIN_INLIERS:
+            return None
+        solution = solve_pnp_ransac(points, matched_pixels, camera, _RANSAC)
+        return None if solution is None else solution.map_from_camera
 
     def _backproject_keypoints(self, frame: Frame) -> _ReferenceImage:
         """Take the features of a frame that have depth to the map."""
@@ -107,32 +119,3 @@ class SiftPnp:
         known = depth > 0
         points = transform_points(frame.map_from_camera, rays[known] * depth[known, None])
         return _ReferenceImage(points, descriptors[known])
-
-
-def _matches(
-    query: Descriptors, reference: Descriptors
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return indices of query and reference features that pass Lowe's ratio test."""
-    alike = query @ reference.T
-    best = np.argmax(alike, axis=1)
-    rows = np.arange(len(query))
-    first = alike[rows, best]
-    alike[rows, best] = -1.0
-    second = alike.max(axis=1)
-    near, next_near = (np.sqrt(np.maximum(2.0 - 2.0 * s, 0.0)) for s in (first, second))
-    kept = np.flatnonzero(near < RATIO * next_near)
-    return kept, best[kept]
-
-
-def _solve_pnp(points: FloatArray, pixels: FloatArray, camera: Camera) -> FloatArray | None:
-    """Estimate the pose by LO-RANSAC and refine it on the inliers, with the same library as us."""
-    if len(points) < MIN_INLIERS:
-        return None
-    ransac = {'max_reproj_error': MAX_REPROJECTION_ERROR_PX, 'max_iterations': 5000, 'seed': 0}
-    loss = {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
-    found, info = poselib.estimate_absolute_pose(
-        pixels + 0.5, points, poselib_camera(camera), ransac, loss
-    )
-    if info['num_inliers'] < MIN_INLIERS:
-        return None
-    return inverse(np.vstack([found.Rt, [0.0, 0.0, 0.0, 1.0]]))

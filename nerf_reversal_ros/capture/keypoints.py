@@ -66,19 +66,24 @@ def match_descriptors(
     ratio: float,
     positions: FloatArray | None = None,
     same_position_m: float = 0.0,
+    mutual: bool = True,
 ) -> NDArray[np.int64]:
     """
-    Return mutual nearest neighbours that pass Lowe's ratio test.
+    Match descriptors with their nearest neighbors by Lowe's ratio test.
 
     Parameters
     ----------
-    mine, theirs : (M, 128), (N, 128) arrays
-        Descriptors of length one.
+    first_descriptors, second_descriptors : (M, 128), (N, 128) arrays
+        Descriptors of unit length.
     ratio : float
-        The best must be closer than this share of the distance of the second best.
+        Maximum distance of the best match, as a fraction of that of the second best.
     positions : (N, 3) array, optional
-        Where the things that ``second_descriptors`` describe are. Two of them within ``same_position_m`` are no
-        rivals, for one thing may have several looks.
+        Positions of the points that ``second_descriptors`` describe [m]. Two points within
+        ``same_position_m`` do not compete: one surface point may have several descriptors.
+    same_position_m : float
+        See ``positions`` [m].
+    mutual : bool
+        Whether each descriptor of a pair must be the nearest neighbor of the other.
 
     Returns
     -------
@@ -91,7 +96,8 @@ def match_descriptors(
     rows = np.arange(len(first_descriptors))
     best = similarity.argmax(1)
     first = similarity[rows, best]
-    rows = rows[first == similarity.max(0)[best]]  # mutual ones: no others are looked at
+    if mutual:
+        rows = rows[first == similarity.max(0)[best]]
     best, first = best[rows], first[rows]
     others = similarity[rows]
     others[np.arange(len(rows)), best] = -1.0
