@@ -34,6 +34,6 @@ def sum_by_label(labels: NDArray[np.integer], values: FloatArray, count: int) ->
 def sum_by_key(
     keys: NDArray[np.int64], values: FloatArray
 ) -> tuple[NDArray[np.int64], FloatArray]:
-    """Sum values (N, ...) of equal keys (N,): the K distinct keys, ascending, and (K, ...) sums."""
+    """Sum values (N, ...) of equal keys (N,): distinct keys (K,), ascending, and (K, ...) sums."""
     distinct, labels = np.unique(keys, return_inverse=True)
     return distinct, sum_by_label(labels.ravel(), values, len(distinct))

@@ -9,13 +9,9 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.core.config import OdometryConfig
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection
-from nerf_reversal_ros.odometry.odometry_check import (
-    compare_motion,
-    OdometryBuffer,
-    OdometryCheck,
-    OdometrySample,
-    PoseObservation,
-)
+from nerf_reversal_ros.odometry.odometry_buffer import OdometryBuffer, OdometrySample
+from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
+from nerf_reversal_ros.odometry.pose_consensus import compare_motion, PoseObservation
 
 CONFIG = OdometryConfig()  # 5 cm and 5 % of the path, 2 degrees and 5 % of the turn
 EXACT = np.zeros((6, 6))
@@ -259,7 +255,7 @@ def test_between_two_messages_the_odometry_is_interpolated():
     track.add(2 * SECOND, make_pose(Rotation.from_euler('z', 40, degrees=True), (1.0, 0, 0)))
     reading = track.sample_at(3 * SECOND // 2, tolerance_s=0.5)
     halfway = make_pose(Rotation.from_euler('z', 20, degrees=True), (0.5, 0, 0))
-    assert reading.pose == pytest.approx(halfway)
+    assert reading.odom_from_body == pytest.approx(halfway)
     assert (reading.path_length_m, reading.total_rotation_deg) == pytest.approx((0.5, 20.0))
     assert track.sample_at(3 * SECOND // 2, tolerance_s=0.4) is None
     assert OdometryBuffer().sample_at(SECOND, tolerance_s=9.0) is None
@@ -271,9 +267,9 @@ def test_a_picture_that_is_newer_than_the_odometry_is_carried_on_with_the_motion
         turn = Rotation.from_euler('z', 6.0 * k, degrees=True)
         track.add(k * SECOND // 10, make_pose(turn, (0.1 * k, 0, 0)))
     reading = track.sample_at(4 * SECOND // 10 + SECOND // 20, tolerance_s=0.1)
-    turned = Rotation.from_matrix(reading.pose[:3, :3]).as_euler('zyx', degrees=True)[0]
+    turned = Rotation.from_matrix(reading.odom_from_body[:3, :3]).as_euler('zyx', degrees=True)[0]
     assert turned == pytest.approx(27.0)
-    assert np.linalg.norm(reading.pose[:3, 3] - (0.45, 0, 0)) < 0.03
+    assert np.linalg.norm(reading.odom_from_body[:3, 3] - (0.45, 0, 0)) < 0.03
     assert (reading.path_length_m, reading.total_rotation_deg) == pytest.approx((0.45, 27.0))
 
 
@@ -299,6 +295,6 @@ def test_a_message_that_was_overtaken_is_left_out():
     track = OdometryBuffer()
     track.add(2 * SECOND, make_pose())
     assert track.add(2 * SECOND - 1, make_pose(None, (9.0, 0, 0)))
-    assert track.sample_at(2 * SECOND, 0.1).pose == pytest.approx(make_pose())
+    assert track.sample_at(2 * SECOND, 0.1).odom_from_body == pytest.approx(make_pose())
     assert not track.add(SECOND // 2, make_pose(None, (5.0, 0, 0)))  # that is no delay any more
-    assert track.sample_at(SECOND // 2, 0.1).pose[0, 3] == 5.0
+    assert track.sample_at(SECOND // 2, 0.1).odom_from_body[0, 3] == 5.0
