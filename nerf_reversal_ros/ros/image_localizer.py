@@ -33,6 +33,9 @@ from nerf_reversal_ros.ros.tf_io import TransformUnavailableError
 class LocalizerProtocol(Protocol):
     """What the node asks of a localizer."""
 
+    config: LocalizerConfig
+    """Set before each picture."""
+
     @property
     def device(self) -> str:
         """Where it computes, ``cpu`` or ``cuda``."""
@@ -40,10 +43,8 @@ class LocalizerProtocol(Protocol):
     def to(self, device: str) -> None:
         """Compute there from now on, and take no memory elsewhere."""
 
-    def localize(
-        self, rgb: NDArray[np.uint8], camera: Camera, config: LocalizerConfig | None = None
-    ) -> Outcome:
-        """Localize one image, uint8 RGB (H, W, 3)."""
+    def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
+        """Localize one picture, uint8 RGB (H, W, 3)."""
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,9 @@ class ImageLocalizer:
         with self.lock:
             self.run_deferred()
             localizer = self._localizer
-            config = self._config()
+            localizer.config = self._config()
             rgb = lens.undistort_rgb(rgb)
-            outcome = localizer.localize(rgb, lens.camera, config)
+            outcome = localizer.localize(rgb, lens.camera)
         if self._map_from_nerf is not None:
             outcome = transform_outcome(outcome, self._map_from_nerf)
         base_from_camera = self._frames.base_from_camera(picture.header)
