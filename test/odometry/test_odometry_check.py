@@ -9,11 +9,9 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.core.config import OdometryConfig
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection
-from nerf_reversal_ros.odometry.odometry_buffer import OdometryBuffer, OdometrySample
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
-from nerf_reversal_ros.odometry.pose_consensus import compare_motion, PoseObservation
 
-CONFIG = OdometryConfig()  # 5 cm and 5 % of the path, 2 degrees and 5 % of the turn
+CONFIG = OdometryConfig()  # 5 cm and 5 % of the path, 2 degrees and 5 % of the rotation
 EXACT = np.zeros((6, 6))
 MAP_FROM_ODOM = make_pose(Rotation.from_euler('z', 140, degrees=True), (3.0, -2.0, 0.5))
 BASE_FROM_CAMERA = make_pose(Rotation.from_euler('yx', [90, -90], degrees=True), (0.2, 0.1, 0.4))
@@ -90,39 +88,6 @@ def test_the_drift_setting_widens_the_bound(robot):
     robot.drive(2.0)
     assert robot.is_accepted(0.44, config=imprecise)
     assert not robot.is_accepted(0.46, config=imprecise)
-
-
-def observation(odom_from_body, *, std_m=0.0, std_deg=0.0, rotation_deg=0.0):
-    covariance = np.diag([std_m**2] * 3 + [np.radians(std_deg) ** 2] * 3)
-    sample = OdometrySample(0, odom_from_body, 0.0, rotation_deg)
-    return PoseObservation(MAP_FROM_ODOM @ odom_from_body, covariance, sample)
-
-
-def test_rotations_are_comparison():
-    old = observation(make_pose())
-    rotated = observation(make_pose(Rotation.from_euler('z', 60, degrees=True)), rotation_deg=60.0)
-    comparison = compare_motion(old, rotated, CONFIG)
-    assert comparison.is_consistent and comparison.error_deg == pytest.approx(0.0, abs=1e-6)
-    assert comparison.max_error_deg == pytest.approx(5.0)  # 2 degrees and 5 % of 60
-    incorrect = MAP_FROM_ODOM @ make_pose(Rotation.from_euler('z', 66, degrees=True))
-    assert not compare_motion(old, rotated._replace(map_from_body=incorrect), CONFIG).is_consistent
-
-
-def test_pose_uncertainty_widens_the_bound():
-    old, new = (
-        observation(make_pose(), std_m=0.03),
-        observation(make_pose(), std_m=0.04, std_deg=1.0),
-    )
-    comparison = compare_motion(old, new, CONFIG)
-    assert comparison.max_error_m == pytest.approx(0.05 + 3 * 0.05)
-    assert comparison.max_error_deg == pytest.approx(2.0 + 3 * 1.0)
-
-
-def test_heading_uncertainty_acts_with_the_motion_as_lever_arm():
-    old, new = observation(make_pose(), std_deg=1.0), observation(make_pose(None, (2.0, 0, 0)))
-    assert compare_motion(old, new, CONFIG).max_error_m == pytest.approx(
-        0.05 + 3 * 2 * np.radians(1)
-    )
 
 
 def test_three_earlier_poses_confirm_a_pose_of_low_probability(tracked):
@@ -256,56 +221,3 @@ def test_a_delayed_pose_is_checked_like_any_other(tracked):
 def test_a_reset_discards_the_earlier_poses(tracked):
     tracked.check.reset()
     assert tracked.is_accepted(2.0)
-
-
-def test_odometry_is_interpolated_between_two_samples():
-    buffer = OdometryBuffer()
-    buffer.add(SECOND, make_pose())
-    buffer.add(2 * SECOND, make_pose(Rotation.from_euler('z', 40, degrees=True), (1.0, 0, 0)))
-    sample = buffer.sample_at(3 * SECOND // 2, tolerance_s=0.5)
-    halfway = make_pose(Rotation.from_euler('z', 20, degrees=True), (0.5, 0, 0))
-    assert sample.odom_from_body == pytest.approx(halfway)
-    assert (sample.path_length_m, sample.total_rotation_deg) == pytest.approx((0.5, 20.0))
-    assert buffer.sample_at(3 * SECOND // 2, tolerance_s=0.4) is None
-    assert OdometryBuffer().sample_at(SECOND, tolerance_s=9.0) is None
-
-
-def test_odometry_is_extrapolated_with_constant_velocity():
-    buffer = OdometryBuffer()
-    for k in range(5):
-        rotation = Rotation.from_euler('z', 6.0 * k, degrees=True)
-        buffer.add(k * SECOND // 10, make_pose(rotation, (0.1 * k, 0, 0)))
-    sample = buffer.sample_at(4 * SECOND // 10 + SECOND // 20, tolerance_s=0.1)
-    yaw_deg = Rotation.from_matrix(sample.odom_from_body[:3, :3]).as_euler('zyx', degrees=True)[0]
-    assert yaw_deg == pytest.approx(27.0)
-    assert np.linalg.norm(sample.odom_from_body[:3, 3] - (0.45, 0, 0)) < 0.03
-    assert (sample.path_length_m, sample.total_rotation_deg) == pytest.approx((0.45, 27.0))
-
-
-def test_a_gap_of_the_odometry_is_not_interpolated():
-    buffer = OdometryBuffer()
-    buffer.add(SECOND, make_pose())
-    buffer.add(2 * SECOND, make_pose(None, (1.0, 0, 0)))
-    assert buffer.sample_at(2 * SECOND - SECOND // 100, tolerance_s=0.1) is None
-    assert buffer.sample_at(2 * SECOND, tolerance_s=0.1).path_length_m == pytest.approx(1.0)
-
-
-def test_noise_at_rest_adds_no_path_length_and_slow_motion_does():
-    rng, buffer = np.random.default_rng(0), OdometryBuffer()
-    for k in range(1000):
-        buffer.add(k * SECOND // 100, make_pose(None, rng.normal(0, 0.001, 3)))
-    assert buffer.sample_at(9 * SECOND, 0.1).path_length_m == 0.0
-    for k in range(1000):  # a millimetre in a hundredth of a second
-        buffer.add(10 * SECOND + k * SECOND // 100, make_pose(None, (0.001 * k, 0, 0)))
-    assert buffer.sample_at(20 * SECOND, 0.1).path_length_m == pytest.approx(1.0, abs=0.02)
-
-
-def test_a_delayed_sample_is_skipped():
-    buffer = OdometryBuffer()
-    buffer.add(2 * SECOND, make_pose())
-    assert buffer.add(2 * SECOND - 1, make_pose(None, (9.0, 0, 0)))
-    assert buffer.sample_at(2 * SECOND, 0.1).odom_from_body == pytest.approx(make_pose())
-    assert not buffer.add(
-        SECOND // 2, make_pose(None, (5.0, 0, 0))
-    )  # older than a delay: time was reset
-    assert buffer.sample_at(SECOND // 2, 0.1).odom_from_body[0, 3] == 5.0
