@@ -204,7 +204,7 @@ def test_the_parameters_topics_and_services_of_the_loop_closer(made):
 def test_every_figure_of_a_closure_is_in_its_message(made):
     node = made(LoopCloserNode)
     closure = ClosureResult(2_000_000_003, True, 'why', 'told', True, 4_000_000_005, *range(1, 8))
-    found = node._message(closure)
+    found = node._closure_message(closure)
     assert isinstance(found, LoopClosure)
     assert (found.header.stamp.sec, found.header.stamp.nanosec) == (2, 3)
     assert (found.keyframe_stamp.sec, found.keyframe_stamp.nanosec) == (4, 5)
@@ -253,7 +253,7 @@ def test_the_parameters_and_topics_of_the_player(made, tmp_path):
 # ---- evaluator: its names may be changed on purpose, and then here as well
 
 
-def test_the_parameters_and_topics_of_the_judge(made, tmp_path):
+def test_the_parameters_and_topics_of_the_evaluator(made, tmp_path):
     node = made(lambda: EvaluatorNode(lambda _: {}), bag=tmp_path, map_dir=tmp_path)
     assert node.get_name() == 'evaluator'
     assert parameters(node) == {
