@@ -1,6 +1,6 @@
 """The loop closer node over DDS: odometry and poses in, the corrected path and closures out."""
 
-from driving import COVARIANCE, drifted, rms_m, walked
+from driving import COVARIANCE, loop_trajectory, rms_distance_m, simulate_odometry
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 import numpy as np
@@ -27,8 +27,8 @@ class Robot(Rig):
 
     def __init__(self, namespace=''):
         super().__init__(namespace)
-        self.truth = walked(100)
-        self.odometry = drifted(self.truth)
+        self.truth = loop_trajectory(100)
+        self.odometry = simulate_odometry(self.truth)
         self.closures = self.collect(LoopClosure, 'loop_closer/closures')
         self.corrected = self.collect(Odometry, 'loop_closer/odometry')
         self.paths = self.collect(Path, 'loop_closer/path')
@@ -110,8 +110,8 @@ def test_odometry_and_poses_become_a_corrected_path_and_a_message_for_each_closu
         numbers = [number(stamped.header.stamp) for stamped in path.poses]
         found = np.stack([matrix_from_pose(stamped.pose) for stamped in path.poses])
         start = robot.truth[0] @ inverse(robot.odometry[0])
-        assert rms_m(found, robot.truth[numbers]) < 0.02
-        assert rms_m(start @ robot.odometry, robot.truth) > 0.15
+        assert rms_distance_m(found, robot.truth[numbers]) < 0.02
+        assert rms_distance_m(start @ robot.odometry, robot.truth) > 0.15
 
         assert wait_until(lambda: number(robot.corrected[-1].header.stamp) == 99)
         corrected = robot.corrected[-1]

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 
-from driving import drifted, walked
+from driving import loop_trajectory, simulate_odometry
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
@@ -334,8 +334,8 @@ class Driver(Robot):
     def __init__(self, *names, by_topic=True, by_tf=True):
         super().__init__()
         self._by_topic, self._by_tf = by_topic, by_tf
-        self.truth = walked(40)
-        self.odometry = drifted(self.truth)
+        self.truth = loop_trajectory(40)
+        self.odometry = simulate_odometry(self.truth)
         self.names = names
         self.closures = {name: self.collect(LoopClosure, f'{name}/closures') for name in names}
         self.corrected = {name: self.collect(Odometry, f'{name}/odometry') for name in names}
