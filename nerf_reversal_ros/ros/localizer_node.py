@@ -46,6 +46,7 @@ from nerf_reversal_ros.ros.robot_frames import RobotFrames
 from nerf_reversal_ros.ros.services import LocalizerServices
 from nerf_reversal_ros.ros.visualization import MapDisplayData, Visualizer
 
+
 class LocalizerNode(LifecycleNode):
     """
     Localizes the newest image and publishes the outcome.

@@ -104,7 +104,7 @@ class LocalizerServices:
         except FutureTimeout:
             response.reason = f'no image arrived on {inputs.topic} within {timeout_s:g} s'
         except CancelledError:
-            response.reason = 'the localizer was deactivated before the next image'
+            response.reason = 'the localizer was deactivated before a result was published'
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._target.reset()
