@@ -28,7 +28,7 @@ WARM_UP_SHARE, MAX_GROWTH, MAX_AGE_S = 0.2, 0.02, 2.0
 
 
 def publish(hertz: float, jump_s: int) -> None:
-    """Publish views of the box room until killed, stamped with the time, ``jump_s`` off."""
+    """Publish views of the worker room until killed, stamped with the time, ``jump_s`` off."""
     import cv2
     import rclpy
     from rooms import render_box_room, walk
@@ -238,7 +238,7 @@ def soak(map_dir: Path, seconds: float) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description='Run the localizer for long and under faults.')
     parser.add_argument('--minutes', type=float, default=10.0)
-    parser.add_argument('--map', type=Path, help='of the box room (default: it is built)')
+    parser.add_argument('--map', type=Path, help='of the worker room (default: it is built)')
     parser.add_argument('--publish', type=float, help=argparse.SUPPRESS)
     parser.add_argument('--jump', type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
