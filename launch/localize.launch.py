@@ -21,8 +21,8 @@ RENAMED = {'map': 'map_dir', 'transport': 'image_transport'}  # parameters of ty
 
 def localizer(context):
     given = {name for name in ARGUMENTS if Arg(name).perform(context)}  # else: params_file
-    parameters = {RENAMED.get(name, name): Value(Arg(name), value_type=str if name in RENAMED else bool)
-             for name in given & {*RENAMED, 'autostart', 'use_sim_time'}}
+    parameters = {RENAMED.get(n, n): Value(Arg(n), value_type=str if n in RENAMED else bool)
+                  for n in given & {*RENAMED, 'autostart', 'use_sim_time'}}
     topics = {'image/compressed': 'image', **{n: n for n in ('image', 'camera_info', 'odom')}}
     remappings = [(old, Arg(new)) for old, new in topics.items() if new in given]
     return [*(actions.SetEnvironmentVariable(f'FAST{dds}_DEFAULT_PROFILES_FILE', PROFILE,

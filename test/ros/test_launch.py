@@ -48,16 +48,18 @@ def _standin(monkeypatch):
 
 def single_process(name, folder, **arguments):
     """Return the one process that a launch file starts."""
-    (process,) = launch_standin.started(launch_standin.load(LAUNCH / name), folder, **arguments)
+    (process,) = launch_standin.started_nodes(
+        launch_standin.load(LAUNCH / name), folder, **arguments
+    )
     return process
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_a_launch_file_is_short_and_describes_each_argument(name):
     assert len((LAUNCH / name).read_text().splitlines()) <= 40
-    described = launch_standin.described(launch_standin.load(LAUNCH / name))
-    assert described
-    assert all(len(sentence) > 10 for _, sentence in described.values())
+    arguments = launch_standin.declared_arguments(launch_standin.load(LAUNCH / name))
+    assert arguments
+    assert all(len(description) > 10 for _, description in arguments.values())
 
 
 def test_localize_starts_a_localizer_on_the_given_topics(tmp_path):
@@ -275,7 +277,7 @@ def test_evaluate_plays_a_bag_in_lockstep_and_evaluates_the_localizer(tmp_path):
     description = launch_standin.load(LAUNCH / 'evaluate.launch.py')
     nodes = {
         name: words[1:]
-        for name, words, _ in launch_standin.started(
+        for name, words, _ in launch_standin.started_nodes(
             description,
             tmp_path,
             map=str(tmp_path / 'slow0'),
@@ -316,7 +318,7 @@ def test_evaluate_ends_with_any_failed_node_but_not_with_the_end_of_the_bag():
 
 def test_record_records_the_topics_that_the_builder_reads(tmp_path):
     description = launch_standin.load(LAUNCH / 'record.launch.py')
-    commands = launch_standin.commands(description, bag='capture')
+    commands = launch_standin.started_commands(description, bag='capture')
     assert commands == [
         [
             *('ros2', 'bag', 'record', '--storage', 'mcap', '--output', 'capture'),
