@@ -1,7 +1,6 @@
 """Services of the localizer node: load a map, localize once, reset."""
 
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import CancelledError, TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Protocol
 

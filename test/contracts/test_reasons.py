@@ -9,6 +9,8 @@ from pathlib import Path
 
 from outlines import constants
 
+from nerf_reversal_ros.core.outcome import ClosureRejectionReason, RejectionReason
+
 MESSAGES = Path(__file__).resolve().parents[2] / 'msg'
 OF_LOCALIZER = {
     'LOW_CONTRAST': 'low contrast',

@@ -2,7 +2,7 @@
 What is written about pictures and methods: figures, poses, scores, names of methods.
 
 Expected values are written out, so that a name that changes in the code cannot change them.
-Texts of reasons are in `test_contracts_reasons`.
+Texts of reasons are in `test_reasons`.
 """
 
 import ast
@@ -198,7 +198,7 @@ def test_the_names_of_the_study():
     assert Experiment._fields == ('network', 'sees', 'views', 'filtered', 'full_size')
     plan = ['views', 'epochs', 'width', 'full_width', 'full_views', 'only']
     assert [field.name for field in fields(StudyPlan)] == plan
-    assert [row.name for row in StudyPlan((2, 3, 4), full_views=5).rows()] == [
+    assert [row.name for row in StudyPlan((2, 3, 4), full_views=5).experiments()] == [
         'CNN, PCA reconstruction, 2 views',
         'CNN, PCA reconstruction, 3 views',
         'CNN, PCA reconstruction, 4 views',
