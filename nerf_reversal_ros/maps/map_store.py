@@ -16,14 +16,14 @@ import os
 from pathlib import Path
 import re
 from time import perf_counter
-from typing import Any
+from typing import Any, TYPE_CHECKING
 import zipfile
 
 import numpy as np
 
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import config_from_dict, QueryConfig
+from nerf_reversal_ros.core.config import config_from_dict, LocalizerConfig, QueryConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError, ImageError, MapError
 from nerf_reversal_ros.core.files import (
     atomic_write_text,
@@ -34,6 +34,9 @@ from nerf_reversal_ros.core.files import (
     sha256,
 )
 from nerf_reversal_ros.core.geometry import FloatArray
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.localization.localizer import Localizer
 
 FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""
@@ -108,6 +111,19 @@ class Map:
                 for part, below in (('capture', built), ('localizer', {}))
             },
         )
+
+    def localizer(self, config: LocalizerConfig | None = None) -> 'Localizer':
+        """
+        Load what the map holds for localizing; the default config is that of `LocalizerConfig`.
+
+        Raises
+        ------
+        MapError, ConfigError
+            If a file of the map is damaged, or the device is not available.
+        """
+        from nerf_reversal_ros.localization.localizer import open_localizer
+
+        return open_localizer(self, config or LocalizerConfig())
 
     def file(self, name: str) -> Path:
         """Return the path of one of the map's files; MapError when the map has no such file."""
