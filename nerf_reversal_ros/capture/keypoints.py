@@ -69,7 +69,6 @@ def match_descriptors(
     mutual: bool = True,
 ) -> NDArray[np.int64]:
     """
-    Match mutual nearest neighbors that pass Lowe's ratio test.
     Match descriptors with their nearest neighbors by Lowe's ratio test.
 
     Parameters

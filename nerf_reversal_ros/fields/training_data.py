@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture, Frame
-from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.files import atomic_write_text

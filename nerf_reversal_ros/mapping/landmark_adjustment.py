@@ -23,9 +23,8 @@ from nerf_reversal_ros.core.grouping import sum_by_label
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.localization.refinement import CandidateLandmarks, make_query, match_guided
-from nerf_reversal_ros.mapping.stages import LANDMARKS
 from nerf_reversal_ros.localization.matching import CandidateLandmarks, make_query, match_guided
+from nerf_reversal_ros.mapping.stages import LANDMARKS
 
 MAX_FRAMES = 200
 """Evenly spaced mapping frames in which landmarks are matched."""

@@ -21,15 +21,13 @@ from nerf_reversal_ros.capture.gravity_alignment import (
     estimate_floor_normal,
     estimate_gravity_alignment,
 )
-from nerf_reversal_ros.capture.held_out import held_out_mask
-from nerf_reversal_ros.capture.mapping_data import is_near_any, MappingData, SAME_VIEW_M
-from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.mapping_data import (
     is_near_any,
     MappingData,
     SAME_VIEW_M,
     SplitCapture,
 )
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera

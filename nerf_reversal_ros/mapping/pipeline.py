@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nerf_reversal_ros import __version__
-from nerf_reversal_ros.bags.bag_reader import BagReader
-from nerf_reversal_ros.capture.mapping_data import MappingData
-from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
-from nerf_reversal_ros.core.devices import free_memory, resolve_device
-from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import free_memory
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback

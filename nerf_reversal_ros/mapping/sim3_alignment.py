@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-import poselib
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.capture import Frame

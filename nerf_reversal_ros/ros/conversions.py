@@ -17,8 +17,8 @@ from nerf_reversal_ros.core.geometry import (
     quaternion_xyzw,
     shift_covariance,
 )
-from nerf_reversal_ros.core.validated_config import parse_floats
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
+from nerf_reversal_ros.core.validated_config import parse_floats
 from nerf_reversal_ros.msg import LocalizerStatus, LoopClosure
 
 if TYPE_CHECKING:  # its import of scipy.stats would slow down the start of every node

@@ -91,7 +91,7 @@ class EvaluatorConfig(ValidatedConfig):
 
 def load_ground_truth(evaluator_config: EvaluatorConfig) -> GroundTruth:
     """Read the image poses of a bag, in the frame of a map; imports the heavy libraries."""
-    from nerf_reversal_ros.capture.capture import open_capture
+    from nerf_reversal_ros.capture.open_capture import open_capture
     from nerf_reversal_ros.maps.map_folder import open_map
 
     bag, map_ = Path(evaluator_config.bag), open_map(Path(evaluator_config.map_dir))

@@ -82,7 +82,8 @@ def write_map(path: Path, more: Mapping[str, object] = {}, **built: object) -> M
 def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
     heavy = "{'numpy', 'torch', 'cv2', 'scipy', 'rosbags', 'matplotlib', 'rclpy'}"
     code = (
-        'import sys; from nerf_reversal_ros.cli.main import build_parser; print(build_parser().format_help());'
+        'import sys; from nerf_reversal_ros.cli.main import build_parser;'
+        ' print(build_parser().format_help());'
         f' assert not {heavy} & set(sys.modules)'
     )
     done = subprocess.run(

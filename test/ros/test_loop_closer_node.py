@@ -27,8 +27,8 @@ class LoopCloserRig(Rig):
 
     def __init__(self, namespace=''):
         super().__init__(namespace)
-        self.map_from_base_gt = walked(100)
-        self.odometry = drifted(self.map_from_base_gt)
+        self.map_from_base_gt = loop_trajectory(100)
+        self.odometry = simulate_odometry(self.map_from_base_gt)
         self.closures = self.collect(LoopClosure, 'loop_closer/closures')
         self.corrected = self.collect(Odometry, 'loop_closer/odometry')
         self.paths = self.collect(Path, 'loop_closer/path')
@@ -111,8 +111,8 @@ def test_the_node_publishes_a_corrected_path_and_a_message_for_each_closure(rig)
         steps = [step_of(stamped.header.stamp) for stamped in path.poses]
         found = np.stack([matrix_from_pose(stamped.pose) for stamped in path.poses])
         start = rig.map_from_base_gt[0] @ inverse(rig.odometry[0])
-        assert rms_m(found, rig.map_from_base_gt[steps]) < 0.02
-        assert rms_m(start @ rig.odometry, rig.map_from_base_gt) > 0.15
+        assert rms_distance_m(found, rig.map_from_base_gt[steps]) < 0.02
+        assert rms_distance_m(start @ rig.odometry, rig.map_from_base_gt) > 0.15
 
         assert wait_until(lambda: step_of(rig.corrected[-1].header.stamp) == 99)
         corrected = rig.corrected[-1]

@@ -4,8 +4,6 @@ import contextlib
 import threading
 import time
 
-from driving import loop_trajectory, simulate_odometry
-from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from lifecycle_msgs.msg import Transition
 import numpy as np
 import pytest

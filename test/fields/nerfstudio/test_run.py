@@ -5,14 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.cli.main import INTERRUPTED, main
-from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, NerfstudioConfig
-from nerf_reversal_ros.core.errors import BuildError, ConfigError
-from nerf_reversal_ros.core.geometry import make_pose, pose_errors
-from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.nerfstudio.config import instantiate_config, PythonTag
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads

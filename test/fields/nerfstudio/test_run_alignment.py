@@ -16,7 +16,7 @@ from room_bags import write_room_bag
 from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import make_pose, pose_errors
@@ -76,7 +76,9 @@ def test_poses_of_another_room_are_not_aligned():
     other_room = np.array(
         [make_pose(Rotation.random(rng=rng), tuple(rng.normal(size=3))) for _ in POSES]
     )
-    with pytest.raises(BuildError, match=r'24 images of the bag .* check that both show the same room'):
+    with pytest.raises(
+        BuildError, match=r'24 images of the bag .* check that both show the same room'
+    ):
         fit_sim3_to_poses(POSES, other_room)
 
 
@@ -93,7 +95,9 @@ def test_known_points_determine_the_sim3_unless_they_are_collinear():
 
 def test_known_points_of_another_run_raise_an_error():
     points = POSES[:12, :3, 3]
-    with pytest.raises(BuildError, match='do not fit the cameras of the run: the best alignment has'):
+    with pytest.raises(
+        BuildError, match='do not fit the cameras of the run: the best alignment has'
+    ):
         fit_sim3_to_points(points, np.random.default_rng(0).permutation(points))
 
 
@@ -138,9 +142,7 @@ def test_positions_of_evaluation_images_are_skipped_and_counted(trained_run, tmp
         and aligned.skipped_count == 2
         and aligned.error_m < 1e-4
     )
-    assert notes == [
-        'skipping 2 of 24 known positions: the run was not trained on their images'
-    ]
+    assert notes == ['skipping 2 of 24 known positions: the run was not trained on their images']
 
 
 def test_unknown_image_names_are_listed_up_to_five(trained_run, tmp_path):

@@ -14,15 +14,17 @@ from nerfstudio_runs import (
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.cli.main import INTERRUPTED, main
+from nerf_reversal_ros.cli.interrupts import INTERRUPTED
+from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.mapping import pipeline
+from nerf_reversal_ros.mapping.build_request import run_files
 from nerf_reversal_ros.mapping.nerfstudio_import import (
     load_run_and_positions,
 )
-from nerf_reversal_ros.mapping.pipeline import run_files, build_map
+from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_folder import open_map
 
 pytestmark = needs_nerfstudio

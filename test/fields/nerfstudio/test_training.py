@@ -14,21 +14,6 @@ from scipy.spatial.transform import Rotation
 from sklearn.metrics import roc_auc_score
 import torch
 
-from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import (
-    BuildConfig,
-    CaptureConfig,
-    LocalizerConfig,
-    NerfstudioConfig,
-    RegressorConfig,
-    SynthesisConfig,
-    VoxelFieldConfig,
-)
-from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import inverse, make_pose, pose_errors, transform_points
-from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
 from nerf_reversal_ros.core.geometry import make_pose, transform_points
 from nerf_reversal_ros.fields import uncertainty
 from nerf_reversal_ros.fields.base import Occupancy
