@@ -38,7 +38,7 @@ from nerf_reversal_ros.localization.surface import build_surface, Surface
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3_to_points
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 SAME_M = 1e-6
 """Cameras of the run and walked poses of the map fit each other to this, if they are the same."""

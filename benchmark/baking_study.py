@@ -56,7 +56,7 @@ def main() -> None:
     held_out = held_out_mask(len(walk), config.field.validation_share)
     correction = estimate_depth_correction(walk, np.flatnonzero(~held_out), no_progress)
     walk = walk.with_depth_correction(correction)
-    data = load_training_data(walk, config.field.validation_share, args.work, no_progress)
+    data = load_training_data(walk, held_out, args.work, no_progress)
     field, _ = train_nerfacto(
         data, args.field, config.nerfstudio, device=CPU, seed=config.seed, work_dir=args.work
     )

@@ -31,7 +31,7 @@ from nerf_reversal_ros.mapping.calibration_fitting import (
     IDENTITY_CALIBRATION,
     PERMISSIVE_GATE,
 )
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.synthesis.image_corruption import (
     corrupt_randomly,
     make_mirror_negative,

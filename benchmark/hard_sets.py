@@ -31,7 +31,7 @@ from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_f
 from nerf_reversal_ros.core.outcome import Outcome
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.maps.map_store import Map, open_map
+from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.image_corruption import (
     crop,
     make_mirror_negative,

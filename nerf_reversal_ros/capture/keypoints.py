@@ -66,9 +66,10 @@ def match_descriptors(
     ratio: float,
     positions: FloatArray | None = None,
     same_position_m: float = 0.0,
+    mutual: bool = True,
 ) -> NDArray[np.int64]:
     """
-    Match mutual nearest neighbors that pass Lowe's ratio test.
+    Match descriptors with their nearest neighbors by Lowe's ratio test.
 
     Parameters
     ----------
@@ -81,6 +82,8 @@ def match_descriptors(
     same_position_m : float
         Descriptors within this distance of the nearest one describe the same point, so that they
         are not the second nearest of the ratio test.
+    mutual : bool
+        Whether each descriptor of a pair must be the nearest neighbor of the other.
 
     Returns
     -------
@@ -93,7 +96,8 @@ def match_descriptors(
     rows = np.arange(len(first_descriptors))
     best = similarity.argmax(1)
     first = similarity[rows, best]
-    rows = rows[first == similarity.max(0)[best]]  # keep mutual nearest neighbors only
+    if mutual:
+        rows = rows[first == similarity.max(0)[best]]
     best, first = best[rows], first[rows]
     others = similarity[rows]
     others[np.arange(len(rows)), best] = -1.0

@@ -1,76 +1,105 @@
-"""Input of a build: captures for the field, and for training and calibration."""
+"""Input of a build: the capture that the field is fitted to, and the camera images."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 
 SAME_VIEW_M, SAME_VIEW_DEG = 0.02, 2.0
-"""Largest distance [m] and rotation [deg] between cameras that observe the same view."""
+"""Two cameras within both limits see the same image: one of them leaks the other."""
+
+
+@dataclass(frozen=True)
+class SplitCapture:
+    """A capture with the frames that are excluded from training."""
+
+    capture: Capture
+    held_out: NDArray[np.bool_]
+    """(N,) held-out frames, computed once for a build."""
+
+    @classmethod
+    def split(cls, capture: Capture, validation_fraction: float) -> 'SplitCapture':
+        """Hold out one contiguous segment of a capture; see `held_out_mask`."""
+        return cls(capture, held_out_mask(len(capture), validation_fraction))
+
+    @property
+    def training_frames(self) -> NDArray[np.int64]:
+        """Indices of the frames for training, ascending."""
+        return np.flatnonzero(~self.held_out)
+
+    @property
+    def held_out_frames(self) -> NDArray[np.int64]:
+        """Indices of the held-out frames, ascending."""
+        return np.flatnonzero(self.held_out)
+
+    def with_depth_correction(self, correction: DepthCorrection) -> 'SplitCapture':
+        """Return the same frames with another correction of their depth."""
+        return replace(self, capture=self.capture.with_depth_correction(correction))
 
 
 @dataclass(frozen=True)
 class MappingData:
-    """Input of a build: a field capture, and camera images for training and calibration."""
+    """
+    Input of a build, all of it in the map frame.
 
-    field_capture: Capture
-    """Capture that the field is fitted to: the bag, or renderings of a nerfstudio run in the map
-    frame."""
-    camera_capture: Capture | None
-    """Camera images in the map frame: the same bag, or a bag given with a nerfstudio run; None
-    without a bag."""
+    The field is fitted to `field_capture`. Later stages are trained on, and calibrated with,
+    `training_capture`: camera images where there are some.
+    """
+
+    field_capture: SplitCapture
+    """Frames that the field is fitted to: the bag, or renderings of a nerfstudio run."""
+    camera_capture: SplitCapture | None
+    """Camera images: the same bag, or the bag that was given with a run; None without a bag."""
     camera: Camera
-    """Intrinsics, at full size, of the views that later stages render."""
+    """Camera of the views that later stages render, at full size."""
     convention: PoseConvention
-    """Pose convention of the bag of the user."""
-    validation_fraction: float
-    """Fraction of the images in the held-out segment."""
+    """Pose convention and gravity alignment from the user's bag to the map."""
     warnings: list[str] = field(default_factory=list)
-    """Warnings for the user."""
+    """Sentences for the user."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Residuals of the metric alignment of a nerfstudio run."""
+    """Quality of the alignment of a run to the map; empty without a run."""
 
     @property
-    def training_capture(self) -> Capture:
-        """Capture that later stages train and evaluate on: camera images, else renderings."""
+    def training_capture(self) -> SplitCapture:
+        """Camera images if there are any, else the renderings of the run."""
         return self.field_capture if self.camera_capture is None else self.camera_capture
 
     @property
     def held_out(self) -> NDArray[np.bool_]:
-        """(N,) mask of the held-out images of the training capture."""
-        return held_out_mask(len(self.training_capture), self.validation_fraction)
+        """(N,) held-out frames of `training_capture`."""
+        return self.training_capture.held_out
 
     @property
     def mapping_poses(self) -> FloatArray:
-        """(M, 4, 4) map_from_camera of the training capture, then of a nerfstudio run."""
-        return np.concatenate([self.training_capture.map_from_camera, self._run_poses])
+        """(M, 4, 4) map_from_camera of the training capture, then of separate renderings."""
+        return np.concatenate([self.training_capture.capture.map_from_camera, self._run_poses])
 
     @property
     def training_poses(self) -> FloatArray:
-        """Mapping poses without held-out images, and without poses of a run near one of them."""
-        poses, held_out = self.training_capture.map_from_camera, self.held_out
-        leaking = is_near_any(self._run_poses, poses[held_out])
-        return np.concatenate([poses[~held_out], self._run_poses[~leaking]])
+        """(K, 4, 4) mapping poses without held-out frames and without renderings near to one."""
+        poses, held_out = self.training_capture.capture.map_from_camera, self.held_out
+        leaks = is_near_any(self._run_poses, poses[held_out])
+        return np.concatenate([poses[~held_out], self._run_poses[~leaks]])
 
     @property
     def _run_poses(self) -> FloatArray:
-        """(K, 4, 4) poses of renderings of a nerfstudio run, unless these are trained on."""
-        poses = self.field_capture.map_from_camera
+        """Poses of the renderings of a run that also has camera images, else none."""
+        poses = self.field_capture.capture.map_from_camera
         return poses[:0] if self.training_capture is self.field_capture else poses
 
 
 def is_near_any(poses: FloatArray, others: FloatArray) -> NDArray[np.bool_]:
-    """Return a mask (N,) of the poses (N, 4, 4) that share a view with any of others (M, 4, 4)."""
+    """Return which poses (N, 4, 4) see the same view as any other (M, 4, 4), as (N,) bool."""
     near = np.zeros(len(poses), bool)
     for index, pose in enumerate(poses):
         distance_m = np.linalg.norm(others[:, :3, 3] - pose[:3, 3], axis=1)
         close = others[distance_m < SAME_VIEW_M]
-        rotation_rad = pose_errors(np.broadcast_to(pose, close.shape), close).rotation
-        near[index] = bool((rotation_rad < np.radians(SAME_VIEW_DEG)).any())
+        rotation = pose_errors(np.broadcast_to(pose, close.shape), close).rotation
+        near[index] = bool((rotation < np.radians(SAME_VIEW_DEG)).any())
     return near

@@ -30,7 +30,8 @@ from nerf_reversal_ros.fields.nerfstudio.config import parse_run_config
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.sim3_alignment import read_known_positions
-from nerf_reversal_ros.maps.map_store import MapWriter, open_map
+from nerf_reversal_ros.maps.map_folder import open_map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 CAMERA = phone_camera(48, 64)
 EVERY_FRAME = CaptureConfig(pose_convention='optical', up_axis='z', min_move_m=0.0, blur_ratio=0.0)
