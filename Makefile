@@ -1,6 +1,7 @@
 # make demo   build a map of the demo room, localize in it through ROS, write report.html
 # make test   run the tests (TESTFLAGS='-k pose -n 0' goes to pytest)
 # make lint   style, types and the direction of imports
+# make docs   build the documentation: docs/_build/html/index.html
 # make clean  remove all that make made
 #
 # Each first makes .venv/ as far as it is missing or out of date: Python packages with a ROS 2 from
@@ -20,11 +21,12 @@ export ROS_LOG_DIR := $(HERE)/log
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 export ROS_DOMAIN_ID := $(shell echo $$(( 1 + $$(od -An -N2 -tu2 /dev/urandom) % 100 )))
 
-REQUIREMENTS := requirements.txt $(filter-out requirements/render.txt, $(wildcard requirements/*.txt))
+REQUIREMENTS := requirements.txt $(filter-out requirements/render.txt requirements/docs.txt, \
+  $(wildcard requirements/*.txt))
 CMAKE_INPUTS := CMakeLists.txt package.xml cmake/ros_wheels.cmake scripts/entry_point.in \
   $(wildcard msg/*.msg srv/*.srv action/*.action)
 
-.PHONY: demo test lint setup clean FORCE
+.PHONY: demo test lint docs setup clean FORCE
 .DELETE_ON_ERROR:
 
 demo: setup
@@ -37,11 +39,17 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python scripts/check_prose.py
+
+# Neither messages nor ROS are needed: the reference is read from the sources.
+docs: $(VENV)/.docs
+	$(VENV)/bin/python -m sphinx -W --keep-going -n -q docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
 
 setup: $(VENV)/.built $(VENV)/.tf2_msgs
 
 clean:
-	rm -rf $(VENV) demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) docs/_build demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
@@ -55,6 +63,11 @@ $(VENV)/.installed: $(VENV)/.created $(REQUIREMENTS)
 	  -r requirements/dev.txt -r requirements/ros.txt -r requirements/nerfstudio.txt
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
 	  -c requirements/constraints.txt -r requirements/nerfstudio_itself.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed requirements/docs.txt
+	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c requirements/constraints.txt \
+	  -r requirements/docs.txt
 	@touch $@
 
 # The names of the files that are linked: changes when one comes or goes.

@@ -104,68 +104,85 @@ def evaluate(
     """
     if len(capture) == 0:
         raise CaptureError(f'{capture.source} holds no picture with a pose: nothing to judge')
-    baselines = dict(baselines or {})
     count = len(capture)
-    asked = {
-        name: evenly_spaced_indices(count, b.max_images or count) for name, b in baselines.items()
-    }
-    outcomes: list[Outcome] = []
-    latency_ms: list[float] = []
-    rivals: dict[str, list[tuple[FloatArray | None, float]]] = {name: [] for name in baselines}
-    for_psnr = evenly_spaced_indices(count, MAX_PSNR_IMAGES)
-    alike: list[PsnrScores] = []
-    truth: list[FloatArray] = []
+    runs = {name: _BaselineRun(b, count) for name, b in (baselines or {}).items()}
+    psnr_indices = evenly_spaced_indices(count, MAX_PSNR_IMAGES)
+    psnr: list[PsnrScores] = []
+    timed: list[tuple[Outcome, float]] = []
+    poses: list[FloatArray] = []
     stamps: list[int] = []
     for number, frame in enumerate(capture):
         if number == 0:
             _localize(localizer, frame)
-        outcome, milliseconds = _localize(localizer, frame)
-        outcomes.append(outcome)
-        latency_ms.append(milliseconds)
-        truth.append(frame.map_from_camera)
+        timed.append(_localize(localizer, frame))
+        poses.append(frame.map_from_camera)
         stamps.append(frame.stamp_ns)
-        for name, baseline in baselines.items():
-            if number in asked[name]:
-                start = time.perf_counter()
-                answer = baseline(frame)
-                rivals[name].append((answer, 1e3 * (time.perf_counter() - start)))
-        if field is not None and number in for_psnr:
-            alike.append(rendering_psnr(field, frame))
-        progress(Progress('evaluate', number + 1, len(capture), _format_counts(outcomes)))
-    published = results_from_outcomes(outcomes, latency_ms)
-    map_from_camera_true = np.stack(truth)
-    oracle = nearest_reference(mapping_poses)
-    nearest = results_from_poses([(oracle(true), math.nan) for true in map_from_camera_true])
+        for run in runs.values():
+            run.add(number, frame)
+        if field is not None and number in psnr_indices:
+            psnr.append(rendering_psnr(field, frame))
+        progress(Progress('evaluate', number + 1, count, _format_counts(timed)))
+    outcomes = [outcome for outcome, _ in timed]
+    map_from_camera_gt = np.stack(poses)
+    results = results_from_outcomes(outcomes, [milliseconds for _, milliseconds in timed])
     stages = {stage: _stage_results(stage, outcomes) for stage in ('regressor', 'refined')}
-    rival_answers = {name: results_from_poses(given) for name, given in rivals.items()}
-    psnr_db, psnr_plain_db, _ = np.mean(alike, axis=0) if alike else [math.nan] * 3
+    psnr_db, psnr_plain_db, _ = np.mean(psnr, axis=0) if psnr else [math.nan] * 3
     metrics = {
-        **compute_metrics(published, map_from_camera_true),
+        **compute_metrics(results, map_from_camera_gt),
         **(map_costs or {}),
-        'stages': {name: compute_metrics(a, map_from_camera_true) for name, a in stages.items()},
-        'baselines': {
-            name: {
-                **compute_metrics(answers, map_from_camera_true[asked[name]]),
-                **baselines[name].costs,
-                'position_only': baselines[name].position_only,
-            }
-            for name, answers in rival_answers.items()
-        },
+        'stages': {name: compute_metrics(s, map_from_camera_gt) for name, s in stages.items()},
+        'baselines': {name: run.metrics(map_from_camera_gt) for name, run in runs.items()},
         'psnr_db': psnr_db,
         'psnr_plain_db': psnr_plain_db,
-        'oracle_nearest_reference': compute_metrics(nearest, map_from_camera_true),
+        'oracle_nearest_reference': _oracle_metrics(mapping_poses, map_from_camera_gt),
         'capture': dict(capture.counts),
     }
     return Evaluation(
         np.array(stamps, dtype=np.int64),
-        map_from_camera_true,
+        map_from_camera_gt,
         tuple(outcomes),
-        published,
+        results,
         stages,
-        rival_answers,
-        asked,
+        {name: run.results for name, run in runs.items()},
+        {name: run.indices for name, run in runs.items()},
         json_safe(metrics),
     )
+
+
+class _BaselineRun:
+    """A baseline on its share of the images, with the time of each."""
+
+    def __init__(self, baseline: Baseline, count: int) -> None:
+        self.indices = evenly_spaced_indices(count, baseline.max_images or count)
+        self._baseline = baseline
+        self._timed_poses: list[tuple[FloatArray | None, float]] = []
+
+    def add(self, number: int, frame: Frame) -> None:
+        """Localize a frame if the baseline is evaluated on it."""
+        if number in self.indices:
+            start = time.perf_counter()
+            pose = self._baseline(frame)
+            self._timed_poses.append((pose, 1e3 * (time.perf_counter() - start)))
+
+    @property
+    def results(self) -> MethodResults:
+        """Poses and times on the images of `indices`."""
+        return results_from_poses(self._timed_poses)
+
+    def metrics(self, map_from_camera_gt: FloatArray) -> dict[str, Any]:
+        """Return the block of ``metrics.json``, given the ground truth of all images."""
+        return {
+            **compute_metrics(self.results, map_from_camera_gt[self.indices]),
+            **self._baseline.costs,
+            'position_only': self._baseline.position_only,
+        }
+
+
+def _oracle_metrics(mapping_poses: FloatArray, map_from_camera_gt: FloatArray) -> dict[str, Any]:
+    """Return the metrics of the mapping pose that is nearest to the ground truth."""
+    oracle = nearest_reference(mapping_poses)
+    poses = [(oracle(pose), math.nan) for pose in map_from_camera_gt]
+    return compute_metrics(results_from_poses(poses), map_from_camera_gt)
 
 
 def rendering_psnr(field: RadianceField, frame: Frame) -> PsnrScores:
@@ -209,6 +226,6 @@ def _stage_results(stage: str, outcomes: list[Outcome]) -> MethodResults:
     return results_from_poses(given, reasons, covariances)
 
 
-def _format_counts(outcomes: list[Outcome]) -> str:
-    published = sum(isinstance(outcome, PoseEstimate) for outcome in outcomes)
-    return f'{published} published, {len(outcomes) - published} rejected'
+def _format_counts(timed: list[tuple[Outcome, float]]) -> str:
+    published = sum(isinstance(outcome, PoseEstimate) for outcome, _ in timed)
+    return f'{published} published, {len(timed) - published} rejected'

@@ -12,17 +12,20 @@ import json
 import os
 from pathlib import Path
 import re
-from typing import Any
+from typing import Any, TYPE_CHECKING
 import zipfile
 
 import numpy as np
 
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import config_from_dict, QueryConfig
+from nerf_reversal_ros.core.config import config_from_dict, LocalizerConfig, QueryConfig
 from nerf_reversal_ros.core.errors import ConfigError, ImageError, MapError
 from nerf_reversal_ros.core.files import is_within, sha256
 from nerf_reversal_ros.core.geometry import FloatArray
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.localization.localizer import Localizer
 
 FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""
@@ -111,6 +114,19 @@ class Map:
         except ConfigError as error:
             raise MapError(f'the map {self.path} has settings unknown here: {error}') from error
         return settings
+
+    def localizer(self, config: LocalizerConfig | None = None) -> 'Localizer':
+        """
+        Load the localizer of the map; the default config is `LocalizerConfig()`.
+
+        Raises
+        ------
+        MapError, ConfigError
+            If a file of the map is corrupt, or the device is not available.
+        """
+        from nerf_reversal_ros.localization.localizer import open_localizer
+
+        return open_localizer(self, config or LocalizerConfig())
 
     def file(self, name: str) -> Path:
         """Return the path of one of the map's files; MapError when the map has no such file."""

@@ -1,7 +1,6 @@
 """The services of the localizer node."""
 
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as LateError
+from concurrent.futures import CancelledError, TimeoutError as LateError
 from pathlib import Path
 from typing import Protocol
 

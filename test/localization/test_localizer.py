@@ -13,8 +13,7 @@ from small_map import CAMERA
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError, MapError
-from nerf_reversal_ros.core.geometry import make_pose as pose_of
-from nerf_reversal_ros.core.geometry import pose_errors
+from nerf_reversal_ros.core.geometry import make_pose as pose_of, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration

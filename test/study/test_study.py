@@ -5,9 +5,7 @@ import io
 import json
 from pathlib import Path
 
-from box_room import BoxRoom
-from box_room import CAMERA as SMALL
-from box_room import walk as box_walk
+from box_room import BoxRoom, CAMERA as SMALL, walk as box_walk
 import cv2
 import numpy as np
 from outlines import outline, without

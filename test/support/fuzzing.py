@@ -28,8 +28,7 @@ import traceback
 from typing import Any
 import zipfile
 
-from hypothesis import given, HealthCheck, Phase, seed, settings
-from hypothesis import strategies as st
+from hypothesis import given, HealthCheck, Phase, seed, settings, strategies as st
 
 from nerf_reversal_ros.core.errors import NerfReversalError
 
