@@ -31,12 +31,9 @@ from nerf_reversal_ros.fields.sim3 import field_from_data, make_sim3, scale_of, 
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.mapping import pipeline
 from nerf_reversal_ros.mapping.build_request import run_files
-from nerf_reversal_ros.mapping.nerfstudio_import import (
-    align_to_capture,
-    align_to_positions,
-    load_run_and_positions,
-)
+from nerf_reversal_ros.mapping.nerfstudio_import import load_run_and_positions
 from nerf_reversal_ros.mapping.pipeline import build_map
+from nerf_reversal_ros.mapping.run_alignment import align_to_capture, align_to_positions
 from nerf_reversal_ros.mapping.sim3_alignment import (
     fit_sim3_to_points,
     fit_sim3_to_poses,
