@@ -39,6 +39,7 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python scripts/check_prose.py
 
 # Neither messages nor ROS are needed: the reference is read from the sources.
 docs: $(VENV)/.docs

@@ -120,7 +120,7 @@ def test_the_executables():
     assert '\nnerf-reversal = ' in (ROOT / 'pyproject.toml').read_text()
 
 
-def test_the_executable_of_the_judge():
+def test_the_executable_of_the_evaluator():
     assert 'evaluator' in nodes()
 
 
@@ -271,7 +271,7 @@ def test_the_arguments_of_the_launch_files(monkeypatch, name, expected):
     ('node', 'left_out'), [('localizer', {'map_dir', 'autostart'}), ('loop_closer', set())]
 )
 def test_the_files_of_parameters_are_for_nodes_of_any_namespace(node, left_out):
-    """That they hold all parameters with their defaults is asked in `test_ros_launch`."""
+    """That they hold all parameters with their defaults is asked in `ros/test_launch`."""
     content = yaml.safe_load((ROOT / 'config' / f'{node}.yaml').read_text())
     assert list(content) == [f'/**/{node}']
     assert list(content[f'/**/{node}']) == ['ros__parameters']

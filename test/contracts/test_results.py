@@ -2,7 +2,7 @@
 What is written about pictures and methods: figures, poses, scores, names of methods.
 
 Expected values are written out, so that a name that changes in the code cannot change them.
-Texts of reasons are in `test_contracts_reasons`.
+Texts of reasons are in `test_reasons`.
 """
 
 import ast

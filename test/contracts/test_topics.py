@@ -2,7 +2,7 @@
 Topics and services by the policy of SROS 2, read without a ROS 2.
 
 Expected values are written out, so that a name that changes in the code cannot change them. What
-is about the evaluator stands apart, for its names may be changed on purpose. `test_ros_security`
+is about the evaluator stands apart, for its names may be changed on purpose. `ros/test_security`
 compares the policy with what the nodes do.
 """
 
@@ -118,7 +118,7 @@ def test_the_topics_of_the_player():
     assert found['services reply'] == PARAMETERS
 
 
-def test_the_topics_and_services_of_the_judge():
+def test_the_topics_and_services_of_the_evaluator():
     assert policy('evaluator') == {
         'topics subscribe': ['/clock', 'localizer/sensor_pose', 'localizer/status'],
         'topics publish': [*EVERY_NODE, '~/ack'],

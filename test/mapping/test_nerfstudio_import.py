@@ -150,7 +150,7 @@ def test_the_map_of_a_run_is_measured_by_pictures_of_the_bag(built):
 
 
 def test_the_keys_of_the_manifest_of_a_run_are_a_contract(built):
-    """They are written out; those of other maps are in `test_contracts_map`."""
+    """They are written out; those of other maps are in `contracts/test_map`."""
     manifest = built[0].manifest
     assert 'render_depth_correction' in manifest and 'depth_correction' not in manifest
     assert list(manifest['metrics']) == [

@@ -253,7 +253,7 @@ def test_the_parameters_and_topics_of_the_player(made, tmp_path):
 # ---- evaluator: its names may be changed on purpose, and then here as well
 
 
-def test_the_parameters_and_topics_of_the_judge(made, tmp_path):
+def test_the_parameters_and_topics_of_the_evaluator(made, tmp_path):
     node = made(lambda: EvaluatorNode(lambda _: {}), bag=tmp_path, map_dir=tmp_path)
     assert node.get_name() == 'evaluator'
     assert parameters(node) == {

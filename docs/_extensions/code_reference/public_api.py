@@ -10,6 +10,7 @@ KINDS = (
     ('Classes', 'autoclass'),
     ('Settings', 'autoclass'),
     ('Errors', 'autoexception'),
+    ('Types', 'autodata'),
 )
 """Headings, in their order, and the directives of autodoc for what is below them."""
 
@@ -18,14 +19,14 @@ def exported() -> dict[str, Any]:
     """Return what the package exports, by name, in the order of ``__all__``."""
     import nerf_reversal_ros
 
-    names: Iterable[str] = getattr(nerf_reversal_ros, '__all__', ())
+    names: Iterable[str] = nerf_reversal_ros.__all__
     return {name: getattr(nerf_reversal_ros, name) for name in names if not name.startswith('__')}
 
 
 def heading(item: Any) -> str:
     """Return the heading that an exported object belongs under."""
     if not inspect.isclass(item):
-        return 'Functions'
+        return 'Functions' if inspect.isfunction(item) else 'Types'
     if issubclass(item, Exception):
         return 'Errors'
     return 'Settings' if item.__name__.endswith('Config') else 'Classes'

@@ -1,0 +1,92 @@
+"""Files for GitHub, for citation and for pre-commit are what their readers take."""
+
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMAS = {
+    '.github/workflows/ci.yml': 'vendor.github-workflows',
+    '.github/ISSUE_TEMPLATE/bug_report.yml': 'vendor.github-issue-forms',
+    '.github/ISSUE_TEMPLATE/feature_request.yml': 'vendor.github-issue-forms',
+    '.github/ISSUE_TEMPLATE/config.yml': 'vendor.github-issue-config',
+    'CITATION.cff': 'vendor.citation-file-format',
+}
+
+
+def load(name):
+    return yaml.safe_load((ROOT / name).read_text(encoding='utf-8'))
+
+
+def commands(job):
+    return '\n'.join(step.get('run', '') for step in job['steps'])
+
+
+@pytest.mark.parametrize(('name', 'schema'), SCHEMAS.items(), ids=SCHEMAS)
+def test_a_file_follows_its_schema(name, schema):
+    pytest.importorskip('check_jsonschema', reason='make test brings it')
+    command = [sys.executable, '-m', 'check_jsonschema', '--force-filetype', 'yaml']
+    told = subprocess.run(
+        [*command, '--builtin-schema', schema, str(ROOT / name)], capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_every_file_with_a_schema_is_checked():
+    found = [*ROOT.glob('.github/workflows/*'), *ROOT.glob('.github/ISSUE_TEMPLATE/*')]
+    assert {file.relative_to(ROOT).as_posix() for file in found} == {*SCHEMAS} - {'CITATION.cff'}
+
+
+def test_pre_commit_takes_its_configuration():
+    clientlib = pytest.importorskip('pre_commit.clientlib', reason='make test brings it')
+    assert clientlib.load_config(ROOT / '.pre-commit-config.yaml')['repos']
+
+
+def test_hooks_are_of_this_repository_and_download_nothing():
+    repositories = load('.pre-commit-config.yaml')['repos']
+    assert [each['repo'] for each in repositories] == ['local']
+    hooks = repositories[0]['hooks']
+    assert {hook['language'] for hook in hooks} <= {'system', 'pygrep'}
+    assert not any('additional_dependencies' in hook for hook in hooks)
+    asked = (ROOT / 'requirements/dev.txt').read_text().split()
+    programs = [hook['entry'].split()[0] for hook in hooks if hook['language'] == 'system']
+    packages = {'lint-imports': 'import-linter'}
+    for program in programs:
+        folder, _, name = program.rpartition('/')
+        assert folder == '.venv/bin'
+        assert name == 'python' or packages.get(name, name) in asked
+
+
+def test_ci_asks_what_a_contributor_asks_on_every_python_that_is_supported():
+    job = load('.github/workflows/ci.yml')['jobs']['python']
+    assert job['strategy']['matrix']['python'] == ['3.10', '3.11', '3.12']
+    run = commands(job)
+    for target in ('setup', 'lint', 'docs', 'test'):
+        assert f'make {target}' in run
+
+
+def test_ci_installs_on_ros_what_readme_says_for_a_robot():
+    job = load('.github/workflows/ci.yml')['jobs']['ros']
+    assert job['container'] == 'ros:jazzy'
+    run = ' '.join(commands(job).split())
+    for part in (
+        'source /opt/ros/jazzy/setup.bash',
+        'rosdep install --from-paths src --ignore-src',
+        'python3 -m venv --system-site-packages venv',
+        'touch venv/COLCON_IGNORE',
+        'pip install -r requirements.txt -c requirements/robot_constraints.txt',
+        '-DPython3_EXECUTABLE="$VIRTUAL_ENV/bin/python"',
+        'colcon test ',
+    ):
+        assert part in run
+
+
+def test_the_citation_is_of_this_version():
+    """That all other files name the same version is asked in `test_packaging`."""
+    version = f"__version__ = '{load('CITATION.cff')['version']}'"
+    assert version in (ROOT / 'nerf_reversal_ros/__init__.py').read_text()
+    date = load('CITATION.cff')['date-released']
+    assert f'{load("CITATION.cff")["version"]} ({date})' in (ROOT / 'CHANGELOG.rst').read_text()
