@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-import poselib
 
 from nerf_reversal_ros.baselines.vlad import (
     CONTRAST_THRESHOLD,
@@ -26,12 +25,12 @@ from nerf_reversal_ros.baselines.vlad import (
     VladIndex,
 )
 from nerf_reversal_ros.capture.capture import Capture, Frame
-from nerf_reversal_ros.capture.keypoints import KeypointDetector
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
+from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
-from nerf_reversal_ros.localization.refinement import poselib_camera
+from nerf_reversal_ros.localization.pnp import RansacOptions, solve_pnp_ransac
 
 REFERENCE_STRIDE = 10
 """Step between the reference images that are kept."""
@@ -43,6 +42,12 @@ MAX_REPROJECTION_ERROR_PX = 3.0
 """Reprojection error of an inlier."""
 MIN_INLIERS = 12
 """Least inliers of a pose."""
+_RANSAC = RansacOptions(
+    max_error_px=MAX_REPROJECTION_ERROR_PX,
+    min_iterations=1000,
+    max_iterations=5000,
+    min_inliers=MIN_INLIERS,
+)
 
 
 @dataclass(frozen=True)
@@ -95,15 +100,18 @@ class SiftPnp:
             return None
         candidates = self._index.nearest_images(descriptors, CANDIDATES)
         images = [self._reference_images[k] for k in candidates]
-        matches = [_matches(descriptors, image.descriptors) for image in images]
-        pixels = np.concatenate([keypoints[query] for query, _ in matches])
+        matches = [
+            match_descriptors(descriptors, image.descriptors, RATIO, mutual=False)
+            for image in images
+        ]
+        pixels = np.concatenate([keypoints[pairs[:, 0]] for pairs in matches])
         points = np.concatenate(
-            [
-                image.points[reference]
-                for image, (_, reference) in zip(images, matches, strict=True)
-            ]
+            [image.points[pairs[:, 1]] for image, pairs in zip(images, matches, strict=True)]
         )
-        return _solve_pnp(points, pixels, camera)
+        if len(points) < MIN_INLIERS:
+            return None
+        solution = solve_pnp_ransac(points, pixels, camera, _RANSAC)
+        return None if solution is None else solution.map_from_camera
 
     def _backproject_keypoints(self, frame: Frame) -> _ReferenceImage:
         """Back-project the keypoints of a frame that have depth to the map."""
@@ -119,32 +127,3 @@ class SiftPnp:
         known = depth > 0
         points = transform_points(frame.map_from_camera, rays[known] * depth[known, None])
         return _ReferenceImage(points, descriptors[known])
-
-
-def _matches(
-    query: Descriptors, reference: Descriptors
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return indices of query and reference features that pass Lowe's ratio test."""
-    alike = query @ reference.T
-    best = np.argmax(alike, axis=1)
-    rows = np.arange(len(query))
-    first = alike[rows, best]
-    alike[rows, best] = -1.0
-    second = alike.max(axis=1)
-    near, next_near = (np.sqrt(np.maximum(2.0 - 2.0 * s, 0.0)) for s in (first, second))
-    kept = np.flatnonzero(near < RATIO * next_near)
-    return kept, best[kept]
-
-
-def _solve_pnp(points: FloatArray, pixels: FloatArray, camera: Camera) -> FloatArray | None:
-    """Estimate the pose by LO-RANSAC and refine it on the inliers, with the same library as us."""
-    if len(points) < MIN_INLIERS:
-        return None
-    ransac = {'max_reproj_error': MAX_REPROJECTION_ERROR_PX, 'max_iterations': 5000, 'seed': 0}
-    loss = {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
-    found, info = poselib.estimate_absolute_pose(
-        pixels + 0.5, points, poselib_camera(camera), ransac, loss
-    )
-    if info['num_inliers'] < MIN_INLIERS:
-        return None
-    return inverse(np.vstack([found.Rt, [0.0, 0.0, 0.0, 1.0]]))

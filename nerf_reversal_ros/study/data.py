@@ -164,7 +164,8 @@ class StudyData:
             files.mkdir(exist_ok=True)
             field, report = train_voxel_field(
                 self.capture.with_depth_correction(correction),
-                replace(self.config.field, validation_share=HELD_OUT_FRACTION),
+                self.held_out,
+                self.config.field,
                 device=self.device,
                 seed=self.config.seed,
                 work_dir=files,

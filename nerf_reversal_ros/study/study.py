@@ -18,11 +18,12 @@ from typing import Any
 import torch
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text, remove
+from nerf_reversal_ros.core.files import atomic_write_text, clear_if_stale
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.study.data import StudyData
 from nerf_reversal_ros.study.estimate import training_estimate, views_estimate
@@ -145,21 +146,13 @@ def _run_experiment(experiment: Experiment, data: StudyData) -> dict[str, Any]:
 def _clear_if_stale(
     work_dir: Path, capture: Capture, config: BuildConfig, device: torch.device
 ) -> None:
-    """Drop the field and the rows of another walk, other settings or another version."""
-    request = json.dumps(
-        {
-            'poses': capture.map_from_camera.tolist(),
-            'stamps_ns': capture.stamps_ns.tolist(),
-            'config': asdict(config),
-            'device': device.type,
-            'version': __version__,
-        }
-    )
-    path = work_dir / 'request.json'
-    if path.exists() and path.read_text(encoding='utf-8') == request:
-        return
-    for name in ('rows', 'field', 'field.json', 'field.safetensors'):
-        remove(work_dir / name)
-    for old in work_dir.glob('views_*'):
-        remove(old)
-    atomic_write_text(path, request)
+    """Remove field, rows and views of another capture, other settings or another version."""
+    request = {
+        'poses': capture.map_from_camera.tolist(),
+        'stamps_ns': capture.stamps_ns.tolist(),
+        'config': asdict(config),
+        'device': device.type,
+        'version': __version__,
+    }
+    results = ('rows', 'field', 'field.json', 'field.safetensors', 'views_*')
+    clear_if_stale(work_dir, request, results)

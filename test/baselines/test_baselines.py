@@ -18,7 +18,8 @@ from nerf_reversal_ros.baselines.baselines import (
     skipped_baselines,
 )
 from nerf_reversal_ros.baselines.vlad import REFERENCE_STRIDE
-from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig

@@ -7,7 +7,8 @@ import pytest
 from small_room import CAMERA, walk, write_bag
 
 from nerf_reversal_ros.baselines.baselines import BaselineInputs, BASELINES
-from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.config import CaptureConfig

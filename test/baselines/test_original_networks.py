@@ -13,8 +13,9 @@ from nerf_reversal_ros.baselines.original_networks import (
     PATIENCE,
     VALIDATION_FRACTION,
 )
-from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError

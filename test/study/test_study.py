@@ -16,8 +16,8 @@ from small_map import CAMERA
 import torch
 
 from nerf_reversal_ros.baselines.original_networks import original_layers
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import load_build_config, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
