@@ -16,7 +16,7 @@ from nerf_reversal_ros.action import BuildMap
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.core.progress import eta_s, Progress, ProgressCallback
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 from nerf_reversal_ros.ros.node_config import BuilderNodeConfig
 from nerf_reversal_ros.ros.node_runner import (
     call_once,

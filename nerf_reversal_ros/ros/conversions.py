@@ -9,7 +9,6 @@ import numpy as np
 from rclpy.time import Time as RclpyTime
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.core.config import parse_floats
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import (
     FloatArray,
@@ -19,6 +18,7 @@ from nerf_reversal_ros.core.geometry import (
     shift_covariance,
 )
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
+from nerf_reversal_ros.core.validated_config import parse_floats
 from nerf_reversal_ros.msg import LocalizerStatus, LoopClosure
 
 if TYPE_CHECKING:  # its import of scipy.stats would slow down the start of every node

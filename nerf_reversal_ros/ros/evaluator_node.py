@@ -26,11 +26,11 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
-from nerf_reversal_ros.core.config import read_yaml, setting, ValidatedConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.core.validated_config import read_yaml, setting, ValidatedConfig
 from nerf_reversal_ros.evaluation.summary import localizer_summary_text
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.msg import LocalizerStatus
@@ -91,8 +91,8 @@ class EvaluatorConfig(ValidatedConfig):
 
 def load_ground_truth(evaluator_config: EvaluatorConfig) -> GroundTruth:
     """Read the image poses of a bag, in the frame of a map; imports the heavy libraries."""
-    from nerf_reversal_ros.capture.capture import open_capture
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.capture.open_capture import open_capture
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     bag, map_ = Path(evaluator_config.bag), open_map(Path(evaluator_config.map_dir))
     settings = read_yaml(Path(evaluator_config.config)) if evaluator_config.config else {}

@@ -21,7 +21,7 @@ def make_localizer(
     import numpy as np
 
     from nerf_reversal_ros.localization.localizer import open_localizer
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     map_ = open_map(map_dir)
     localizer = open_localizer(map_, config)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from nerf_reversal_ros.core.config import DEVICES, setting, ValidatedConfig
+from nerf_reversal_ros.core.config import DEVICES
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.validated_config import setting, ValidatedConfig
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.ros.conversions import parse_extrinsics
 

@@ -20,8 +20,8 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from nerf_reversal_ros.core.config import config_from_dict
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.ros.live_config import Live
 
 T = TypeVar('T')

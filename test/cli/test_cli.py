@@ -29,7 +29,8 @@ from nerf_reversal_ros.core.errors import ConfigError, MapError
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
 from nerf_reversal_ros.core.progress import format_duration, Progress
-from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, Map, MapWriter
+from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, Map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, '-m', 'nerf_reversal_ros.cli.main']
@@ -81,7 +82,8 @@ def write_map(path: Path, more: Mapping[str, object] = {}, **built: object) -> M
 def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
     heavy = "{'numpy', 'torch', 'cv2', 'scipy', 'rosbags', 'matplotlib', 'rclpy'}"
     code = (
-        'import sys; from nerf_reversal_ros.cli.main import build_parser; print(build_parser().format_help());'
+        'import sys; from nerf_reversal_ros.cli.main import build_parser;'
+        ' print(build_parser().format_help());'
         f' assert not {heavy} & set(sys.modules)'
     )
     done = subprocess.run(
@@ -193,7 +195,7 @@ def test_a_reference_that_is_not_the_walk_of_the_map_is_told_before_anything_is_
     assert f'there is no bag at {nowhere}' in told(walked, '--reference', nowhere)
     assert f'there is no bag at {nowhere}' in told(nowhere, '--reference', walked)
     assert (
-        f'{bag} is not the bag that the map was built from, only 0 of its 48 poses are there'
+        f'{bag} is not the bag that the map was built from, it has only 0 of the 48 mapping poses'
     ) in told(walked, '--reference', bag)
 
 

@@ -1,6 +1,6 @@
 """Loop closer node over DDS: odometry and poses in; corrected path and closures out."""
 
-from driving import COVARIANCE, drifted, rms_m, walked
+from driving import COVARIANCE, loop_trajectory, rms_distance_m, simulate_odometry
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Odometry, Path
 import numpy as np
@@ -27,8 +27,8 @@ class LoopCloserRig(Rig):
 
     def __init__(self, namespace=''):
         super().__init__(namespace)
-        self.map_from_base_gt = walked(100)
-        self.odometry = drifted(self.map_from_base_gt)
+        self.map_from_base_gt = loop_trajectory(100)
+        self.odometry = simulate_odometry(self.map_from_base_gt)
         self.closures = self.collect(LoopClosure, 'loop_closer/closures')
         self.corrected = self.collect(Odometry, 'loop_closer/odometry')
         self.paths = self.collect(Path, 'loop_closer/path')
@@ -111,8 +111,8 @@ def test_the_node_publishes_a_corrected_path_and_a_message_for_each_closure(rig)
         steps = [step_of(stamped.header.stamp) for stamped in path.poses]
         map_from_base = np.stack([matrix_from_pose(stamped.pose) for stamped in path.poses])
         start = rig.map_from_base_gt[0] @ inverse(rig.odometry[0])
-        assert rms_m(map_from_base, rig.map_from_base_gt[steps]) < 0.02
-        assert rms_m(start @ rig.odometry, rig.map_from_base_gt) > 0.15
+        assert rms_distance_m(map_from_base, rig.map_from_base_gt[steps]) < 0.02
+        assert rms_distance_m(start @ rig.odometry, rig.map_from_base_gt) > 0.15
 
         assert wait_until(lambda: step_of(rig.corrected[-1].header.stamp) == 99)
         corrected = rig.corrected[-1]

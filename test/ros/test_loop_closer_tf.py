@@ -2,7 +2,7 @@
 
 import contextlib
 
-from driving import drifted, walked
+from driving import loop_trajectory, simulate_odometry
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from nav_msgs.msg import Odometry
 import numpy as np
@@ -26,8 +26,8 @@ class Driver(TfRig):
     def __init__(self, *names, by_topic=True, by_tf=True):
         super().__init__()
         self._by_topic, self._by_tf = by_topic, by_tf
-        self.map_from_base_gt = walked(40)
-        self.odometry = drifted(self.map_from_base_gt)
+        self.map_from_base_gt = loop_trajectory(40)
+        self.odometry = simulate_odometry(self.map_from_base_gt)
         self.names = names
         self.closures = {name: self.collect(LoopClosure, f'{name}/closures') for name in names}
         self.corrected = {name: self.collect(Odometry, f'{name}/odometry') for name in names}

@@ -55,7 +55,7 @@ PROGRAMS = ('build', 'localize', 'evaluate', 'convert', 'localizer', 'builder')
 def is_complete(out: Path) -> bool:
     """Return whether all outputs in a folder are complete; staging files are ignored."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     for path in out.iterdir():
         if path.name.endswith(('.partial', '.tmp')):
