@@ -62,7 +62,7 @@ def test_metrics_are_written_and_the_exit_status_tells_whether_min_recall_is_rea
         publish_result(rig, 1, 1.02)
         publish_result(rig, 2)
         assert process.wait() == status
-        assert '2 of 3 pictures were localized' in process.output
+        assert '2 of 3 images were localized' in process.output
         assert 'rejected 1: low contrast' in process.output
         assert 'did not respond' not in process.output
     metrics = json.loads(file.read_text())
@@ -76,7 +76,7 @@ def test_images_without_a_status_count_as_dropped(rig):
         process.wait_for_output('evaluating 3 images')
         publish_result(rig, 1, 1.0)
         assert process.wait() == 0
-        assert '1 of 3 pictures were localized' in process.output
+        assert '1 of 3 images were localized' in process.output
         assert 'rejected 2: dropped' in process.output
         warning = '/localizer/get_parameters did not respond: map_from_nerf is assumed to be empty'
         assert warning in process.output
@@ -105,7 +105,7 @@ def test_results_are_acknowledged_once_the_localizer_has_discovered_the_subscrip
             assert evaluator.wait() == 0
     assert [status.header.stamp.sec for status in acknowledged] == list(colors)
     assert [status.accepted for status in acknowledged] == [True, False, True, True]
-    assert '2 of 3 pictures were localized' in evaluator.output
+    assert '2 of 3 images were localized' in evaluator.output
 
 
 def test_ground_truth_is_transformed_by_map_from_nerf_of_the_localizer(tmp_path):
@@ -126,7 +126,7 @@ def test_ground_truth_is_transformed_by_map_from_nerf_of_the_localizer(tmp_path)
         assert evaluator.wait() == 0
     # The poses of seconds 1 and 2 are correct, that of second 3 is off by a meter.
     assert 'half of all are within 0 cm' in evaluator.output
-    assert 'The worst published answer is 100 cm' in evaluator.output
+    assert 'The largest errors of accepted poses are 100 cm' in evaluator.output
     assert 'did not respond' not in evaluator.output
 
 
@@ -136,10 +136,10 @@ def test_the_evaluation_waits_for_map_from_nerf(rig):
         process.wait_for_output('evaluating 3 images')
         for second in (1, 2, 3):
             publish_result(rig, second, 5.0 + second)
-        assert not wait_until(lambda: 'published' in process.output, 2)
+        assert not wait_until(lambda: 'were localized' in process.output, 2)
         rig.add_parameter_node('localizer', map_from_nerf='5 0 0 0')
         assert process.wait() == 0
-        assert 'The worst published answer is 0 cm' in process.output
+        assert 'The largest errors of accepted poses are 0 cm' in process.output
 
 
 def test_an_accepted_image_without_a_pose_counts_as_dropped(rig):
@@ -150,7 +150,7 @@ def test_an_accepted_image_without_a_pose_counts_as_dropped(rig):
         header = Header(stamp=Time(sec=3))
         rig.publish('localizer/status', LocalizerStatus(header=header, accepted=True))
         assert process.wait() == 0
-        assert '1 of 3 pictures were localized' in process.output
+        assert '1 of 3 images were localized' in process.output
         assert 'rejected 1: dropped' in process.output
         assert 'Traceback' not in process.output
 

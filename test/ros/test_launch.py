@@ -300,7 +300,7 @@ def test_evaluate_plays_a_bag_in_lockstep_and_evaluates_the_localizer(tmp_path):
         assert evaluator.wait() == 0, evaluator.output
         assert player.wait() == 0, player.output
         assert 'got no status' not in player.output
-    assert '2 of 3 pictures were localized' in evaluator.output
+    assert '2 of 3 images were localized' in evaluator.output
 
 
 def test_evaluate_ends_with_any_failed_node_but_not_with_the_end_of_the_bag():
