@@ -62,7 +62,7 @@ def test_metrics_are_written_and_the_exit_status_tells_whether_min_recall_is_rea
         publish_result(rig, 1, 1.02)
         publish_result(rig, 2)
         assert process.wait() == status
-        assert '2 of 3 pictures were localized' in process.output
+        assert '2 of 3 images were localized' in process.output
         assert 'rejected 1: low contrast' in process.output
         assert 'did not respond' not in process.output
     metrics = json.loads(file.read_text())
@@ -76,7 +76,7 @@ def test_images_without_a_status_count_as_dropped(rig):
         process.wait_for_output('evaluating 3 images')
         publish_result(rig, 1, 1.0)
         assert process.wait() == 0
-        assert '1 of 3 pictures were localized' in process.output
+        assert '1 of 3 images were localized' in process.output
         assert 'rejected 2: dropped' in process.output
         warning = '/localizer/get_parameters did not respond: map_from_nerf is assumed to be empty'
         assert warning in process.output
@@ -85,7 +85,7 @@ def test_images_without_a_status_count_as_dropped(rig):
 def test_results_are_acknowledged_once_the_localizer_has_discovered_the_subscriptions(tmp_path):
     """A player in lockstep on ~/ack therefore loses no result."""
     (tmp_path / 'slow0').mkdir()
-    given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
+    parameters = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
     with (
         contextlib.closing(Rig()) as rig,
         Process('evaluator', bag='bag', map_dir='map') as evaluator,
@@ -94,7 +94,7 @@ def test_results_are_acknowledged_once_the_localizer_has_discovered_the_subscrip
         acknowledged = rig.collect(LocalizerStatus, 'evaluator/ack', LAST_TEN_QOS)
         rig.wait_for_discovery_by('evaluator')
         assert not wait_until(lambda: rig.node.count_publishers('evaluator/ack'), 2)
-        with Process('localizer', **given) as localizer:
+        with Process('localizer', **parameters) as localizer:
             assert wait_until(lambda: rig.node.count_publishers('evaluator/ack')), evaluator.output
             localizer.wait_for_output('localizing the images of')
             rig.publish('camera_info', camera_info())
@@ -105,15 +105,15 @@ def test_results_are_acknowledged_once_the_localizer_has_discovered_the_subscrip
             assert evaluator.wait() == 0
     assert [status.header.stamp.sec for status in acknowledged] == list(colors)
     assert [status.accepted for status in acknowledged] == [True, False, True, True]
-    assert '2 of 3 pictures were localized' in evaluator.output
+    assert '2 of 3 images were localized' in evaluator.output
 
 
 def test_ground_truth_is_transformed_by_map_from_nerf_of_the_localizer(tmp_path):
     (tmp_path / 'slow0').mkdir()
-    given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
+    parameters = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
     with (
         contextlib.closing(Rig()) as rig,
-        Process('localizer', map_from_nerf='10 20 0.5 90', **given) as localizer,
+        Process('localizer', map_from_nerf='10 20 0.5 90', **parameters) as localizer,
         Process('evaluator', bag='bag', map_dir='map') as evaluator,
     ):
         localizer.wait_for_output('localizing the images of')
@@ -126,7 +126,7 @@ def test_ground_truth_is_transformed_by_map_from_nerf_of_the_localizer(tmp_path)
         assert evaluator.wait() == 0
     # The poses of seconds 1 and 2 are correct, that of second 3 is off by a meter.
     assert 'half of all are within 0 cm' in evaluator.output
-    assert 'The worst published answer is 100 cm' in evaluator.output
+    assert 'The largest errors of accepted poses are 100 cm' in evaluator.output
     assert 'did not respond' not in evaluator.output
 
 
@@ -136,10 +136,10 @@ def test_the_evaluation_waits_for_map_from_nerf(rig):
         process.wait_for_output('evaluating 3 images')
         for second in (1, 2, 3):
             publish_result(rig, second, 5.0 + second)
-        assert not wait_until(lambda: 'published' in process.output, 2)
+        assert not wait_until(lambda: 'were localized' in process.output, 2)
         rig.add_parameter_node('localizer', map_from_nerf='5 0 0 0')
         assert process.wait() == 0
-        assert 'The worst published answer is 0 cm' in process.output
+        assert 'The largest errors of accepted poses are 0 cm' in process.output
 
 
 def test_an_accepted_image_without_a_pose_counts_as_dropped(rig):
@@ -150,7 +150,7 @@ def test_an_accepted_image_without_a_pose_counts_as_dropped(rig):
         header = Header(stamp=Time(sec=3))
         rig.publish('localizer/status', LocalizerStatus(header=header, accepted=True))
         assert process.wait() == 0
-        assert '1 of 3 pictures were localized' in process.output
+        assert '1 of 3 images were localized' in process.output
         assert 'rejected 1: dropped' in process.output
         assert 'Traceback' not in process.output
 
@@ -175,11 +175,16 @@ def test_without_any_result_the_node_ends_with_an_error_and_writes_nothing(
     tmp_path, has_localizer, startup_timeout_s, message
 ):
     file = tmp_path / 'metrics.json'
-    given = {'bag': 'bag', 'map_dir': 'map', 'json': file, 'startup_timeout_s': startup_timeout_s}
+    parameters = {
+        'bag': 'bag',
+        'map_dir': 'map',
+        'json': file,
+        'startup_timeout_s': startup_timeout_s,
+    }
     with contextlib.ExitStack() as stack:
         if has_localizer:
             stack.enter_context(Process('localizer')).wait_for_output('waiting to be configured')
-        process = stack.enter_context(Process('evaluator', **given))
+        process = stack.enter_context(Process('evaluator', **parameters))
         assert process.wait() == 1
         assert message in process.output
         assert 'Traceback' not in process.output
@@ -224,19 +229,19 @@ def test_topics_of_the_bag_come_from_the_map_parameters_or_a_file(tmp_path, sour
         lambda topic, message, _: [(names.get(topic, topic), message)],
     )
     map_ = build(tmp_path / 'room.map')
-    given = {'bag': str(bag), 'map_dir': str(map_.path)}
+    parameters = {'bag': str(bag), 'map_dir': str(map_.path)}
     topics = {'image_topic': '/front/image', 'camera_info_topic': '/front/info'}
     if source == 'map':
         config = {'config': {'capture': topics}}
         edit_manifest(map_.path, lambda manifest: manifest.update(built=config))
     elif source == 'parameters':
-        given |= topics
+        parameters |= topics
     else:
         (tmp_path / 'query.yaml').write_text(json.dumps({'capture': topics}))
-        given['config'] = str(tmp_path / 'query.yaml')
-    assert len(load_ground_truth(EvaluatorConfig(**given))) == 3
+        parameters['config'] = str(tmp_path / 'query.yaml')
+    assert len(load_ground_truth(EvaluatorConfig(**parameters))) == 3
     (tmp_path / 'odd.yaml').write_text('capture: [1]')
-    odd = {**given, 'config': str(tmp_path / 'odd.yaml')}
+    odd = {**parameters, 'config': str(tmp_path / 'odd.yaml')}
     with pytest.raises(ConfigError, match=r'capture must hold names and values, got \[1\]'):
         load_ground_truth(EvaluatorConfig(**odd))
 
