@@ -20,9 +20,9 @@ import torch
 from tqdm import tqdm
 from uncertainty_study import Judged, judged, Room, WRONG_M
 
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.fields.baking import bake, baking_budget
@@ -56,7 +56,7 @@ def main() -> None:
     held_out = held_out_mask(len(walk), config.field.validation_share)
     correction = estimate_depth_correction(walk, np.flatnonzero(~held_out), no_progress)
     walk = walk.with_depth_correction(correction)
-    data = load_training_data(walk, config.field.validation_share, args.work, no_progress)
+    data = load_training_data(walk, held_out, args.work, no_progress)
     field, _ = train_nerfacto(
         data, args.field, config.nerfstudio, device=CPU, seed=config.seed, work_dir=args.work
     )

@@ -27,7 +27,7 @@ from nerf_reversal_ros.core.metrics import result_errors, results_from_outcomes
 from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M, Outcome
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
 
 DRIFTS = (0.01, 0.03)
@@ -50,17 +50,16 @@ def main() -> None:
     for name in ('alone', f'alone, {lax.min_probability:g}', *ways):
         print(f'| {name}', end=' ')
     print('|')
-    localizer = open_localizer(map_, strict)
+    localizers = [open_localizer(map_, config) for config in (strict, lax)]
     for name in args.sets:
         cells = []
-        for config in (strict, lax):
-            localizer.config = config
+        for localizer in localizers:
             alone = [
                 localize_or_reject(localizer, picture.rgb, picture.camera)
                 for picture in tqdm(changed(capture, SETS[name], 1), desc=name, leave=False)
             ]
             cells.append(told([alone], truth))
-            if config is strict:
+            if localizer is localizers[0]:
                 outcomes = alone
         for drift in DRIFTS:
             tries = [

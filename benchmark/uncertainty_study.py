@@ -24,8 +24,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
 from nerf_reversal_ros.core.geometry import transform_points
@@ -38,12 +39,13 @@ from nerf_reversal_ros.fields.uncertainty import (
     VIEW_SIZE_PX,
 )
 from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.fields.voxel_uncertainty import DeformableVoxelField
 from nerf_reversal_ros.localization.atlas import build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.localization.surface import build_surface
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
-from nerf_reversal_ros.maps.map_store import Map, open_map
+from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection
 
 SIZE_PX = 128
@@ -126,7 +128,7 @@ def room_of(map_: Map, build: Capture, training: np.ndarray) -> Room:
     """Read the field, estimate its uncertainty, and count where the walk's pixels end."""
     field = VoxelField.load(map_.file('field.safetensors'))
     poses = build.map_from_camera[training]
-    grid = estimate_uncertainty(field, poses, build.camera)
+    grid = estimate_uncertainty(DeformableVoxelField(field), poses, build.camera)
     walked = np.zeros(grid.information.shape[:3], np.float32)
     camera = build.camera.downscaled_to(VIEW_SIZE_PX)
     for pose, view in zip(poses, field.render(poses, camera), strict=True):

@@ -11,12 +11,13 @@ import cv2
 from matplotlib.figure import Figure
 import numpy as np
 
-from nerf_reversal_ros.capture.capture import Frame, open_capture
+from nerf_reversal_ros.capture.capture import Frame
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 SIZE_IN, DPI = (12.0, 4.4), 88
 RENDER_WIDTH_PX = 360

@@ -24,7 +24,7 @@ import torch
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 torch.set_num_threads(2)
 
@@ -33,6 +33,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Without ROS there is nothing that the nodes could be tried on.
 collect_ignore = [] if importlib.util.find_spec('rclpy') else ['ros']
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """
+    Give every test an xdist group: its file, or the ``XDIST_GROUP`` of its module.
+
+    Files with the same group run on one worker (``--dist loadgroup``), so that a session fixture
+    that they share is set up once.
+    """
+    if not config.pluginmanager.hasplugin('xdist'):
+        return
+    for item in items:
+        file = item.nodeid.partition('::')[0]
+        module = getattr(item, 'module', None)
+        item.add_marker(pytest.mark.xdist_group(getattr(module, 'XDIST_GROUP', file)))
 
 
 @pytest.fixture(scope='session')

@@ -8,7 +8,7 @@ from nerf_reversal_ros.core.config import DEVICES
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.core.config import QueryConfig
-    from nerf_reversal_ros.maps.map_store import Map
+    from nerf_reversal_ros.maps.map_folder import Map
 
 
 def add_query_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_query_arguments(parser: argparse.ArgumentParser) -> None:
 
 def query_config(map_: 'Map', arguments: argparse.Namespace) -> 'QueryConfig':
     """Return the settings of ``--device`` and ``--config``, else of the map, else defaults."""
-    from nerf_reversal_ros.core.config import read_yaml
+    from nerf_reversal_ros.core.validated_config import read_yaml
 
     user = read_yaml(arguments.config) if arguments.config else {}
     overrides = {'localizer': {'device': arguments.device}} if arguments.device else {}

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.baselines.baselines import parse_baselines
     from nerf_reversal_ros.core.files import check_writable, write_output_text
     from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     parse_baselines(arguments.baselines, has_reference=arguments.reference is not None)
     outputs = (arguments.json, arguments.report, arguments.out_poses)

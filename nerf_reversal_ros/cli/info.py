@@ -10,7 +10,7 @@ from nerf_reversal_ros.core.progress import format_duration
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.bags.bag_reader import BagReader
-    from nerf_reversal_ros.maps.map_store import Map
+    from nerf_reversal_ros.maps.map_folder import Map
 
 HELP = 'describe a map or a bag'
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the description."""
-    from nerf_reversal_ros.maps.map_store import MANIFEST, open_map
+    from nerf_reversal_ros.maps.map_folder import MANIFEST, open_map
 
     path: Path = arguments.path
     if not path.exists() and not path.absolute().with_name(path.name + '.partial').exists():

@@ -19,7 +19,7 @@ from nerf_reversal_ros.cli.console import ProgressConsole
 if TYPE_CHECKING:
     from nerf_reversal_ros.core.config import QueryConfig
     from nerf_reversal_ros.core.outcome import Outcome
-    from nerf_reversal_ros.maps.map_store import Map
+    from nerf_reversal_ros.maps.map_folder import Map
 
 HELP = 'localize every image of a bag'
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Localize the images, and write the poses."""
     from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.core.outcome import PoseEstimate
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     check_writable(arguments.out)
     map_ = open_map(arguments.map)
@@ -67,7 +67,7 @@ def _localize_images(
 ) -> Iterator[tuple[int, 'Outcome']]:
     """Localize the images of a bag one by one; yield their stamps [ns] and outcomes."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
-    from nerf_reversal_ros.capture.capture import iter_images
+    from nerf_reversal_ros.capture.open_capture import iter_images
     from nerf_reversal_ros.core.progress import Progress
     from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
     from nerf_reversal_ros.localization.localizer import open_localizer

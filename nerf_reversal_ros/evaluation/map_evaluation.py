@@ -13,7 +13,8 @@ from nerf_reversal_ros.baselines.baselines import (
     parse_baselines,
     skipped_baselines,
 )
-from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, open_capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import QueryConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import CaptureError
@@ -24,7 +25,7 @@ from nerf_reversal_ros.evaluation.report import report_html
 from nerf_reversal_ros.evaluation.summary import summary_text
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 
 class MapEvaluation(NamedTuple):

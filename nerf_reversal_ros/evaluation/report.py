@@ -28,7 +28,7 @@ from nerf_reversal_ros.evaluation.summary import (
     table_notes,
 )
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 
 def report_html(

@@ -6,7 +6,7 @@ from typing import Any
 from nerf_reversal_ros.evaluation import report_plots as plots
 from nerf_reversal_ros.evaluation.html_page import html_facts, html_figure
 from nerf_reversal_ros.evaluation.summary import format_number
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 
 def build_section(map_: Map) -> str:

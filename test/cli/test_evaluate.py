@@ -4,7 +4,7 @@ from pathlib import Path
 
 from command_line import run_command, user_error
 
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 
 def test_an_unknown_baseline_is_reported_with_the_known_ones() -> None:
@@ -31,7 +31,7 @@ def test_a_reference_other_than_the_mapping_bag_is_rejected_before_any_image_is_
     assert f'there is no bag at {nowhere}' in last_error(mapping_bag, '--reference', nowhere)
     assert f'there is no bag at {nowhere}' in last_error(nowhere, '--reference', mapping_bag)
     assert (
-        f'{bag} is not the bag that the map was built from, only 0 of its 48 poses are there'
+        f'{bag} is not the bag that the map was built from, it has only 0 of the 48 mapping poses'
     ) in last_error(mapping_bag, '--reference', bag)
 
 

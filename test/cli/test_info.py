@@ -7,7 +7,8 @@ import numpy as np
 from small_room import walk, write_bag
 
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
-from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, MapWriter
+from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 
 def test_a_truncated_bag_is_reported_in_one_line(bag: Path, tmp_path: Path) -> None:

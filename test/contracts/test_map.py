@@ -13,7 +13,7 @@ import torch
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.localization.calibration import Calibration
-from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, MANIFEST
+from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, MANIFEST
 from nerf_reversal_ros.regressor.image_codec import Pca
 from nerf_reversal_ros.regressor.pose_network import PoseNetwork
 from nerf_reversal_ros.regressor.regressor import FORMAT, PoseRegressor

@@ -18,7 +18,7 @@ from rooms import walk
 from small_map import CAMERA
 
 from nerf_reversal_ros.baselines.baselines import BASELINES
-from nerf_reversal_ros.capture.capture import iter_images
+from nerf_reversal_ros.capture.open_capture import iter_images
 from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import FORMATS, NERFSTUDIO_PREFIX

@@ -12,7 +12,6 @@ from nerf_reversal_ros.core.config import (
     AtlasConfig,
     BuildConfig,
     CaptureConfig,
-    config_from_dict,
     DEVICES,
     LocalizerConfig,
     LoopClosureConfig,
@@ -24,6 +23,7 @@ from nerf_reversal_ros.core.config import (
     SynthesisConfig,
     VoxelFieldConfig,
 )
+from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 
 CAPTURE = {

@@ -8,7 +8,8 @@ from scipy.spatial.transform import Rotation
 from small_room import CAMERA, SmallRoom, walk, write_bag
 
 from nerf_reversal_ros.baselines.baselines import Baseline
-from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig

@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 from small_room import CAMERA, SmallRoom, walk, write_bag
 
 from nerf_reversal_ros.baselines.baselines import Baseline
-from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
@@ -24,7 +25,8 @@ from nerf_reversal_ros.evaluation.summary import (
     summary_rows,
     summary_text,
 )
-from nerf_reversal_ros.maps.map_store import Map, MapWriter
+from nerf_reversal_ros.maps.map_folder import Map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 IDENTITY_CONVENTION = PoseConvention('optical', np.eye(4), 'configured')
 MAPPING_POSES = walk(40)

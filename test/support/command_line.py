@@ -13,7 +13,8 @@ from small_room import CAMERA
 
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.cli.main import main
-from nerf_reversal_ros.maps.map_store import Map, MapWriter
+from nerf_reversal_ros.maps.map_folder import Map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, '-m', 'nerf_reversal_ros.cli.main']

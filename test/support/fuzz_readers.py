@@ -17,26 +17,21 @@ from rooms import phone_camera, render_box_room, walk
 import torch
 
 from nerf_reversal_ros.bags.camera_model import camera_model_from_info
-from nerf_reversal_ros.bags.depth_decoding import depth_from_message, thumbnail
-from nerf_reversal_ros.bags.image_decoding import rgb_from_message
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.bags.depth_decoding import depth_from_message
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message, thumbnail
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.info import bag_lines, map_lines
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.core.config import (
-    BuildConfig,
-    CaptureConfig,
-    config_from_dict,
-    LocalizerConfig,
-    QueryConfig,
-    read_yaml,
-)
+from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, LocalizerConfig, QueryConfig
 from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.core.validated_config import config_from_dict, read_yaml
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio.config import parse_run_config
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.sim3_alignment import read_known_positions
-from nerf_reversal_ros.maps.map_store import MapWriter, open_map
+from nerf_reversal_ros.maps.map_folder import open_map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 CAMERA = phone_camera(48, 64)
 EVERY_FRAME = CaptureConfig(pose_convention='optical', up_axis='z', min_move_m=0.0, blur_ratio=0.0)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse
 

@@ -21,7 +21,7 @@ from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.bags.bag_safety import MAX_UNPACKED_BYTES
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.errors import CaptureError, MapError
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 CAMERA = phone_camera(24, 32)
 
@@ -196,7 +196,7 @@ def test_a_map_cannot_hold_a_program(small_map, tmp_path):
     checked = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}
     manifest['files']['walked_poses.npz'] = checked
     (map_dir / 'manifest.json').write_text(json.dumps(manifest))
-    refused(lambda: open_map(map_dir).mapping_poses, 'walked_poses.npz is damaged')
+    refused(lambda: open_map(map_dir).mapping_poses, 'walked_poses.npz is corrupt')
     assert not (tmp_path / 'ran').exists()
     pickle.loads(pickle.dumps(objects))
     assert (tmp_path / 'ran').exists()  # it would have run
