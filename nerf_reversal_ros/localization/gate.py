@@ -189,8 +189,8 @@ def _appearance_checks(
     yield (
         correctness is None or correctness >= c.min_probability,
         RejectionReason.LOW_PROBABILITY,
-        f'right with a probability of {probability:.4f} (needed: {c.min_probability}):'
-        f' {e.matched} matches agree, {e.inliers} landmarks found, similarity {similarity:.2f}',
+        f'correct with probability {probability:.4f} (needed: {c.min_probability}):'
+        f' {e.matched} matches agree, {e.inliers} inliers, similarity {similarity:.2f}',
     )
 
 
