@@ -34,7 +34,7 @@ PAGE = """<!DOCTYPE html>
 STYLE = """
 :root { color-scheme: light; --ink: #1f2430; --faint: #6b7280; --line: #e5e7eb; --blue: #1d4ed8; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; background: #fff;
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 64rem; background: #fff;
   color: var(--ink); font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.75rem 0 .75rem; padding-top: .75rem;
@@ -45,10 +45,10 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; }
 a { color: var(--blue); text-decoration: none; } a:hover { text-decoration: underline; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-.wide table { width: 100%; }
-th, td { padding: .35rem .55rem; text-align: right; border-bottom: 1px solid var(--line); }
+th, td { padding: .35rem .5rem; text-align: right; border-bottom: 1px solid var(--line); }
 .wide td { white-space: nowrap; }
 thead th { color: var(--faint); font-weight: 500; vertical-align: bottom; }
+thead th:first-child { text-align: left; }
 th[scope=row] { text-align: left; font-weight: 500; white-space: nowrap; }
 .main { background: #eff4ff; } .main th, .main td { font-weight: 700; }
 .facts td { text-align: left; overflow-wrap: anywhere; }

@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 import numpy as np
 
 from nerf_reversal_ros.core.geometry import FloatArray
@@ -189,6 +190,7 @@ def latency_histogram(evaluation: Evaluation) -> str:
             axes.hist(times_ms.clip(0.8), bins=bins, color=color, alpha=0.65, label=label)
         axes.set_xscale('log')
         axes.set(xlabel='time of one image [ms]', ylabel='images')
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         plain_ticks(axes.xaxis)
         drawing.figure.legend(loc='outside upper center', ncols=3, title='medians')
     return drawing.svg
@@ -241,8 +243,8 @@ def training_curves(
 
 def plain_ticks(axis: Any) -> None:
     """Label a logarithmic axis with plain numbers instead of powers of ten."""
-    axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter('%g'))
-    axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    axis.set_major_formatter(FormatStrFormatter('%g'))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _errors_cm_deg(

@@ -1,7 +1,7 @@
 """
-Names, defaults and choices of settings, which files of users and ROS parameters give.
+Names, defaults and choices of settings, which users give in files and as ROS parameters.
 
-Expected values are written out, so that a name that changes in the code cannot change them.
+Expected values are literals, so that a rename in the code cannot change them.
 """
 
 from dataclasses import asdict, fields
