@@ -154,7 +154,7 @@ def provenance() -> dict[str, Any]:
             'torch': importlib.metadata.version('torch'),
         },
         'package_version': __version__,
-        'git_commit': git_commit(),
+        'git_commit': GIT_COMMIT,
     }
 
 
@@ -174,6 +174,10 @@ def git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()
+
+
+GIT_COMMIT = git_commit()
+"""That of the start: a checkout may change while a benchmark runs."""
 
 
 def round_cell(cell: Cell, decimals: int) -> Cell:
