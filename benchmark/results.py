@@ -72,6 +72,7 @@ class ResultTable:
                 f'{self.title}: {len(cells)} cells for {len(self.columns)} columns: {cells}'
             )
         if not self.rows:
+            print(f'\n{self.title}\n')
             print_line([column.heading for column in self.columns])
             print_line(['---'] * len(self.columns))
         row = [round_cell(cell, c.decimals) for cell, c in zip(cells, self.columns, strict=True)]
@@ -189,7 +190,7 @@ def round_cell(cell: Cell, decimals: int) -> Cell:
         return None if None in rounded else rounded  # type: ignore[return-value]
     if not math.isfinite(cell):
         return None
-    return round(float(cell), decimals) if decimals else round(cell)
+    return round(float(cell), decimals or None)
 
 
 def format_cell(cell: Cell, decimals: int) -> str:
