@@ -129,14 +129,15 @@ def write_results(
         'notes': list(notes),
     }
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    # Each row becomes one line.
-    text = re.sub(r'\[\s+([^][{}]*?)\s+\]', _join_lines, text)
+    # Each row and each column becomes one line.
+    text = re.sub(r'\[\n[^][{}]*\]|\{\n\s+"name"[^][{}]*\}', _join_lines, text)
     write_output_text(file, text + '\n')
     print(f'wrote {file}')
 
 
 def _join_lines(match: re.Match[str]) -> str:
-    return f'[{" ".join(line.strip() for line in match[1].splitlines())}]'
+    first, *middle, last = (line.strip() for line in match[0].splitlines())
+    return f'{first}{" ".join(middle)}{last}'
 
 
 def provenance() -> dict[str, Any]:
