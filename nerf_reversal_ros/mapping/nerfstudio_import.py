@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.mapping_data import (
     is_near_any,
     MappingData,
