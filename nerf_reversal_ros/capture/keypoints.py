@@ -43,7 +43,9 @@ class KeypointDetector:
     """
 
     def __init__(self, max_count: int, contrast: float) -> None:
-        self._sift = cv2.SIFT_create(nfeatures=max_count, contrastThreshold=contrast)  # type: ignore[attr-defined]
+        self._sift = cv2.SIFT_create(  # type: ignore[attr-defined]
+            nfeatures=max_count, contrastThreshold=contrast
+        )
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Keypoints:
         """Detect and describe the keypoints of an image (H, W, 3)."""
