@@ -137,7 +137,9 @@ def test_parameters_have_descriptions_and_limits(node):
     ratio, transport, inliers = tested.describe_parameters(
         ['min_inlier_ratio', 'image_transport', 'min_inliers']
     )
-    assert ratio.description == 'reject a pose with a smaller fraction of inliers among the matches'
+    assert ratio.description == (
+        'reject a pose with a smaller fraction of inliers among the matches'
+    )
     assert (ratio.type, ratio.read_only) == (ParameterType.PARAMETER_DOUBLE, False)
     limits = ratio.floating_point_range[0]
     assert (limits.from_value, limits.to_value) == (0.0, 1.0)
