@@ -6,6 +6,8 @@ from demo import shapes, textures
 from demo.room import Room
 from demo.shapes import box, cushion, disc, flat, panel, tube
 
+DESK_HEIGHT_M = 0.74
+
 
 def add_sofa(room: Room) -> None:
     """Add the sofa, cushions and a throw, below the posters."""
@@ -100,7 +102,7 @@ def add_desk(room: Room) -> None:
     """Add the desk under the window: monitor, keyboard, papers, chairs."""
     rng = room.rng
     oak = textures.wood(rng, 600, 900, (1.2, 1.15, 1.05))
-    x, y, top = 3.62, 3.44, 0.74
+    x, y, top = 3.62, 3.44, DESK_HEIGHT_M
     room.add('desk', box(1.5, 0.68, 0.035, 1.2, 1).translate(x, y, top - 0.035), oak, gloss=0.5)
     for offset in (-0.7, 0.7):
         room.add('desk', box(0.04, 0.62, top - 0.035, 1.2, 2).translate(x + offset, y), oak)
@@ -114,6 +116,14 @@ def add_desk(room: Room) -> None:
         room.add(
             'drawer', box(0.1, 0.015, 0.012).translate(x + 0.47, y - 0.27, z + 0.07), (0.1,) * 3
         )
+    _add_computer(room)
+    _add_desk_objects(room)
+    _add_chair(room, 3.5, 2.86, 200)
+    _add_chair(room, 2.62, 3.36, 65)
+
+
+def _add_computer(room: Room) -> None:
+    rng, top = room.rng, DESK_HEIGHT_M
     room.add(
         'monitor',
         box(0.62, 0.035, 0.37).rotate(-8).translate(3.66, 3.62, top + 0.1),
@@ -134,6 +144,10 @@ def add_desk(room: Room) -> None:
             shade = int(rng.integers(60, 200))
             keys[10 + 30 * row : 34 + 30 * row, 8 + 32 * column : 34 + 32 * column] = shade
     room.add('keyboard', box(0.42, 0.14, 0.02).rotate(-3).translate(3.6, 3.3, top), keys)
+
+
+def _add_desk_objects(room: Room) -> None:
+    rng, top = room.rng, DESK_HEIGHT_M
     for px, py, yaw in ((3.1, 3.34, 17), (3.18, 3.28, -12), (4.12, 3.4, 33), (3.28, 3.5, 80)):
         sheet = textures.science(rng, 420, 300)
         room.add(
@@ -160,11 +174,9 @@ def add_desk(room: Room) -> None:
         (0.8,) * 3,
         light=True,
     )
-    _chair(room, 3.5, 2.86, 200)
-    _chair(room, 2.62, 3.36, 65)
 
 
-def _chair(room: Room, x: float, y: float, yaw: float) -> None:
+def _add_chair(room: Room, x: float, y: float, yaw: float) -> None:
     rng = room.rng
     board = textures.wood(rng, 300, 500, (0.8, 0.55, 0.42))
     legs = [

@@ -10,9 +10,7 @@ Lighting and phone are those of the query capture. Images inside or close to fur
 """
 
 import argparse
-from pathlib import Path
 
-import drjit as dr
 import numpy as np
 from tqdm import tqdm
 
@@ -24,6 +22,7 @@ from demo.render_room import (
     develop,
     FRAMES,
     LIGHTINGS,
+    parse_arguments,
     PHONES,
 )
 from demo.renderer import RawFrame, Renderer
@@ -43,14 +42,8 @@ def is_free(frame: RawFrame) -> bool:
 def main() -> None:
     """Write one bag for each distance."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument('--out', type=Path, required=True, help='folder for the bags')
-    parser.add_argument('--work', type=Path, required=True, help='folder for meshes and light')
     parser.add_argument('--count', type=int, default=60, help='images to render at each distance')
-    parser.add_argument('--samples', type=int, default=6, help='rays per pixel')
-    parser.add_argument('--threads', type=int, default=1, help='processor cores to use')
-    arguments = parser.parse_args()
-    dr.set_thread_count(arguments.threads)
-    arguments.work.mkdir(parents=True, exist_ok=True)
+    arguments = parse_arguments(parser)
     renderer = Renderer(arguments.work, LIGHTINGS)
     mapping = trajectories.mapping_trajectory(FRAMES['walk'])
     for seed, distance_m in enumerate(DISTANCES_M):

@@ -111,17 +111,23 @@ def develop(
             writer.write(stamp_ns, sensors.encode_jpeg(rgb), depth, camera, world_from_camera[i])
 
 
-def main() -> None:
-    """Read the arguments and write both bags."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument('--out', type=Path, required=True, help='folder for the two bags')
-    parser.add_argument('--work', type=Path, required=True, help='folder for rendered frames')
+def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Add the arguments of all rendering scripts, parse them, and set up threads and folder."""
+    parser.add_argument('--out', type=Path, required=True, help='folder for the bags')
+    parser.add_argument('--work', type=Path, required=True, help='folder for meshes and frames')
     parser.add_argument('--samples', type=int, default=6, help='rays per pixel')
-    parser.add_argument('--scale', type=int, default=1, help='2: half the size, for a draft')
     parser.add_argument('--threads', type=int, default=1, help='processor cores to use')
     arguments = parser.parse_args()
     dr.set_thread_count(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
+    return arguments
+
+
+def main() -> None:
+    """Read the arguments and write both bags."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument('--scale', type=int, default=1, help='2: half the size, for a draft')
+    arguments = parse_arguments(parser)
     for name in FRAMES:
         write_bag(name, arguments.out / name, arguments.work, arguments.samples, arguments.scale)
 
