@@ -70,7 +70,7 @@ def test_figures_that_were_recorded_by_hand_say_so(write, tmp_path):
 
 
 def test_an_unknown_file_is_an_error_of_the_directive(tmp_path):
-    with pytest.raises(OSError, match=r'nothing\.json'):
+    with pytest.raises(ValueError, match=r'has no nothing\.json'):
         benchmarks.benchmark_markdown('nothing', tmp_path)
 
 

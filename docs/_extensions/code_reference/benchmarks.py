@@ -20,12 +20,13 @@ def read_results(name: str, folder: Path = RESULTS) -> dict[str, Any]:
 
     Raises
     ------
-    OSError
-        If there is no such file.
     ValueError
-        If it lacks a key, says nothing or two things about its provenance, or has a ragged table.
+        If there is no such file, it lacks a key, it says nothing or two things about its
+        provenance, or a row does not fit its table.
     """
     path = folder / f'{name}.json'
+    if path not in folder.glob('*.json'):
+        raise ValueError(f'benchmark/results/ has no {path.name}: write it by a benchmark --out')
     content: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
     measured = set(MEASURED_KEYS) <= content.keys()
     if measured == ('recorded' in content):
@@ -88,8 +89,9 @@ def provenance(content: Mapping[str, Any]) -> str:
     machine = content['machine']
     commit = f', commit `{content["git_commit"]}`' if content['git_commit'] else ''
     gpu = 'no GPU' if machine['gpu'] == 'none' else machine['gpu']
+    load, torch = machine['load_average'], machine['torch']
     return (
         f'Written by the command on {content["date"]}, version {content["package_version"]}'
         f'{commit}. Machine: {prose(machine["cpu"])}, {machine["cores"]} cores, {gpu}, load'
-        f' average {machine["load_average"]}; Python {machine["python"]}, torch {machine["torch"]}.'
+        f' average {load}; Python {machine["python"]}, torch {torch}.'
     )
