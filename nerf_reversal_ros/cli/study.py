@@ -20,6 +20,7 @@ from nerf_reversal_ros.core.config import DEVICES
 from nerf_reversal_ros.core.errors import NerfReversalError
 
 HELP = 'repeat the study of the original project on one capture'
+NAME_PARTS = 'MLP, VAE, raw, unfiltered, full size'
 AFTER_INTERRUPT = '; the same command resumes the study'
 
 
@@ -28,39 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'bag', metavar='BAG', type=Path, help='mapping bag: color, depth and poses'
     )
-    parser.add_argument(
-        'out',
-        metavar='OUT',
-        type=Path,
-        help='folder for study.html, study.json and work/; 3 GB with the defaults',
-    )
-    parser.add_argument(
-        '--views',
-        metavar='N,...',
-        type=_parse_ints,
-        help='numbers of synthetic views, default: 1000,4000,14000',
-    )
-    parser.add_argument(
-        '--epochs', metavar='N', type=int, help='default: 10 (original project: 200)'
-    )
-    parser.add_argument(
-        '--full-views', metavar='N', type=int, help='views at full size, default: 200'
-    )
-    parser.add_argument(
-        '--width', metavar='PX', type=int, help='longer side of the images, default: 192'
-    )
-    parser.add_argument(
-        '--full-width',
-        metavar='PX',
-        type=int,
-        help='longer side at full size, at most, default: 960',
-    )
-    parser.add_argument(
-        '--only',
-        metavar='TEXT,...',
-        type=lambda text: tuple(text.split(',')),
-        help='only experiments whose names contain one of: MLP, VAE, raw, unfiltered, full size',
-    )
+    out_help = 'folder for study.html, study.json and work/; 3 GB with the defaults'
+    parser.add_argument('out', metavar='OUT', type=Path, help=out_help)
+    for option, metavar, parse, text in (
+        ('--views', 'N,...', _parse_ints, 'numbers of synthetic views, default: 1000,4000,14000'),
+        ('--epochs', 'N', int, 'default: 10 (original project: 200)'),
+        ('--full-views', 'N', int, 'views at full size, default: 200'),
+        ('--width', 'PX', int, 'longer side of the images, default: 192'),
+        ('--full-width', 'PX', int, 'longer side at full size, at most, default: 960'),
+        ('--only', 'TEXT,...', _parse_texts, f'experiments with one of: {NAME_PARTS}'),
+    ):
+        parser.add_argument(option, metavar=metavar, type=parse, help=text)
     parser.add_argument('--device', choices=DEVICES, default='auto', help='default: auto')
     parser.add_argument('--config', metavar='FILE', type=Path, help='settings, as YAML')
 
@@ -103,6 +82,10 @@ def run(arguments: argparse.Namespace) -> None:
         page, study_html(result, command=shlex.join(['nerf-reversal', *sys.argv[1:]]))
     )
     print(f'wrote {page} and {data}; {arguments.out / "work"} may be deleted')
+
+
+def _parse_texts(text: str) -> tuple[str, ...]:
+    return tuple(text.split(','))
 
 
 def _parse_ints(text: str) -> tuple[int, ...]:

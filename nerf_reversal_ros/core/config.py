@@ -167,10 +167,7 @@ class SynthesisConfig(ValidatedConfig):
         0.5, 'radius of the ball around a mapping pose in which positions are sampled [m]', low=0.0
     )
     rotation_deg: float = setting(
-        15.0,
-        'standard deviation of the rotation jitter about each axis [deg]',
-        low=0.0,
-        high=180.0,
+        15.0, 'standard deviation of the rotation about each axis [deg]', low=0.0, high=180.0
     )
     between_share: float = setting(
         0.3, 'fraction of the views sampled between and beyond mapping poses', low=0.0, high=1.0
@@ -322,10 +319,7 @@ class OdometryDriftConfig(ValidatedConfig):
         high=100,
     )
     odometry_tolerance_s: float = live_setting(
-        0.1,
-        'largest difference of the stamps of an image and its odometry sample [s]',
-        low=0.0,
-        high=10.0,
+        0.1, 'largest difference of stamps, image and odometry sample [s]', low=0.0, high=10.0
     )
 
 
@@ -348,33 +342,19 @@ class LoopClosureConfig(OdometryDriftConfig):
     keyframe_m: float = setting(0.2, 'path length between keyframes [m]', low=0.01, high=10.0)
     keyframe_deg: float = setting(10.0, 'rotation between keyframes [deg]', low=0.5, high=180.0)
     window: int = setting(
-        100,
-        'number of keyframes that are optimized; older ones are marginalized',
-        low=20,
-        high=5000,
+        100, 'optimized keyframes; older ones are marginalized', low=20, high=5000
     )
     path_poses: int = setting(
-        2000,
-        'approximate number of poses of the path; older ones are thinned out by half',
-        low=100,
+        2000, 'poses of the path, about; older ones are thinned out by half', low=100
     )
     gate: float = live_setting(
-        0.999,
-        'reject a pose as outlier beyond this confidence of the chi-square test',
-        low=0.5,
-        high=0.999999,
+        0.999, 'confidence of the chi-square test for outliers', low=0.5, high=0.999999
     )
     min_std_m: float = setting(
-        0.01,
-        'lower bound of the standard deviation of a position along each axis [m]',
-        low=0.001,
-        high=1.0,
+        0.01, 'least standard deviation of a position, each axis [m]', low=0.001, high=1.0
     )
     min_std_deg: float = setting(
-        0.2,
-        'lower bound of the standard deviation of a rotation about each axis [deg]',
-        low=0.01,
-        high=45.0,
+        0.2, 'least standard deviation of a rotation, each axis [deg]', low=0.01, high=45.0
     )
 
 
