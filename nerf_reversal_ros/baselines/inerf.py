@@ -28,11 +28,13 @@ from nerf_reversal_ros.fields.ray_marching import composite_samples, pad_samples
 from nerf_reversal_ros.fields.voxel import density_from_log, VoxelField
 
 STEPS, RAYS = 150, 512
+"""Gradient steps, and rays per step."""
 LEARNING_RATE, FINAL_LEARNING_RATE = 0.02, 0.001
 """Of the first and of the last step: Adam moves by about this much [m, rad] per step."""
 LONGER_SIDE_PX = 320
 """Longer side of the image that is compared: limits the number of interest points."""
 MAX_FEATURES, CONTRAST_THRESHOLD = 500, 0.04
+"""Of the SIFT detector; the threshold is the default of OpenCV."""
 DILATIONS = 3
 """Dilations of the region of interest points, each by a square of 5 pixels."""
 DEFAULT_DEPTH_M = 1.0

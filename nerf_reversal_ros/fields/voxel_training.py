@@ -52,6 +52,7 @@ DEPTH_MARGIN_M = 0.04
 MAX_DEPTH_ERROR_M = 0.2
 """Depth errors are clamped to this in the depth loss; light that passes all samples costs it."""
 CHECKPOINT, CHECKPOINT_STEPS = 'checkpoint.safetensors', 100
+"""File of the last checkpoint, and steps between two: at most these are lost."""
 FINAL_LEARNING_RATE_FRACTION = 0.05
 """Learning rate of the last step, as a fraction of that of the first; exponential decay."""
 PARTS = 2

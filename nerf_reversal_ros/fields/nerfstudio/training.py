@@ -32,6 +32,7 @@ from nerf_reversal_ros.fields.sim3 import scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
 
 CHECKPOINT, CHECKPOINT_STEPS = 'nerfacto.safetensors', 250
+"""File of the last checkpoint, and steps between two: at most these are lost."""
 BAKING_FOLDER = 'baking'
 """Folder beside the checkpoint for the baking of the field."""
 TIMED_STEPS = 2, 8
