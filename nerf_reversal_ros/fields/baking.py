@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig, SynthesisConfig
-from nerf_reversal_ros.core.files import atomic_write_text, open_npy, write_npy_rows
+from nerf_reversal_ros.core.files import atomic_write_text
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField

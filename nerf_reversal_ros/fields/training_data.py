@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.files import atomic_write_text, open_npy, write_npy_rows
+from nerf_reversal_ros.core.files import atomic_write_text
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.tsdf_fusion import mask_depth_edges, RgbdView

@@ -18,6 +18,7 @@ from torch import Tensor
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import inverse, transform_points
+from nerf_reversal_ros.core.grouping import cell_keys, cells_of_keys
 from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
 from nerf_reversal_ros.fields.voxel_io import BRICK, MAX_GRID_BRICKS
 
@@ -27,10 +28,6 @@ LOG_DENSITY_SLOPE = 2.0
 """Increase of the log density per voxel of depth below the surface."""
 MIN_BRICK_POINTS = 16
 """A brick is allocated for at least this many depth points: fewer are outliers."""
-_KEY = np.array([1 << 42, 1 << 21, 1], dtype=np.int64)
-"""Digits of a brick's integer key: 21 bits per axis."""
-_KEY_OFFSET = 1 << 20
-"""Makes the brick coordinates of a key positive."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ def _allocate(
         if not len(points):
             continue
         touched = np.concatenate([np.floor((points + o) / brick_m) for o in offsets])
-        unique, count = np.unique(touched.astype(np.int64) @ _KEY, return_counts=True)
+        unique, count = np.unique(cell_keys(touched.astype(np.int64)), return_counts=True)
         chunks.append(unique)
         counts.append(count)
     if not chunks:
@@ -146,9 +143,7 @@ def _allocate(
             'the depth images have too few valid pixels for any surface: record more frames, or'
             ' raise capture.max_depth_m'
         )
-    shifted = keys + np.sum(_KEY) * _KEY_OFFSET  # makes every digit of the key positive
-    digits = shifted[:, None] // _KEY % (1 << 21)
-    touched = digits - _KEY_OFFSET
+    touched = cells_of_keys(keys)
     cameras = np.floor(np.array(centers) / brick_m).astype(np.int32)
     low = np.minimum(touched.min(0), cameras.min(0)) - 1
     high = np.maximum(touched.max(0), cameras.max(0)) + 2

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.grouping import sum_by_label
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.localization.refinement import CandidateLandmarks, make_query, match_guided
+from nerf_reversal_ros.localization.matching import CandidateLandmarks, make_query, match_guided
 from nerf_reversal_ros.mapping.stages import LANDMARKS
 
 MAX_FRAMES = 200
@@ -134,18 +135,10 @@ def optimize_structure(
         jacobian = projection_jacobian @ np.swapaxes(rotation, 1, 2)
         weighted = np.swapaxes(jacobian, 1, 2) * weight[:, None, None]
         hessian = (
-            _sum_by_group(point_indices, weighted @ jacobian, len(points))
+            sum_by_label(point_indices, weighted @ jacobian, len(points))
             + np.eye(3) / prior_std_m**2
         )
-        gradient = _sum_by_group(point_indices, weighted @ residual[..., None], len(points))
+        gradient = sum_by_label(point_indices, weighted @ residual[..., None], len(points))
         gradient += (refined - points)[..., None] / prior_std_m**2
         refined -= np.linalg.solve(hessian, gradient)[..., 0]
     return refined
-
-
-def _sum_by_group(group: NDArray[np.integer], values: FloatArray, groups: int) -> FloatArray:
-    """Sum values (N, ...) by their group index (N,), as (groups, ...)."""
-    shape = values.shape[1:]
-    flat = values.reshape(len(values), int(np.prod(shape))).T
-    sums: list[FloatArray] = [np.bincount(group, row, groups).astype(np.float64) for row in flat]
-    return np.stack(sums, axis=1).reshape(groups, *shape)

@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 import torch
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.mapping_data import (
     is_near_any,
     MappingData,
     SAME_VIEW_M,
     SplitCapture,
 )
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig

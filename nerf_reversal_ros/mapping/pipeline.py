@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import free_memory
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback

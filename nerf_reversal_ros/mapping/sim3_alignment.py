@@ -13,17 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-import poselib
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose, transform_points
+from nerf_reversal_ros.core.geometry import FloatArray, make_pose, transform_points
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.sim3 import make_sim3, transform_poses
-from nerf_reversal_ros.localization.refinement import poselib_camera
+from nerf_reversal_ros.localization.pnp import RansacOptions, solve_pnp_ransac
 
 RATIO_THRESHOLD = 0.85
 """Lowe's ratio test; permissive, because RANSAC rejects the wrong matches."""
@@ -33,6 +32,13 @@ MAX_REPROJECTION_ERROR_PX = 4.0
 """Inlier threshold of PnP; renderings blur keypoints by a pixel or two."""
 MIN_INLIERS = 15
 """PnP inliers of a localized image; with fewer, wrong poses pass."""
+_RANSAC = RansacOptions(
+    max_error_px=MAX_REPROJECTION_ERROR_PX,
+    min_iterations=1000,
+    max_iterations=5000,
+    loss_scale_px=MAX_REPROJECTION_ERROR_PX / 2,
+    min_inliers=MIN_INLIERS,
+)
 MIN_LOCATED_IMAGES = 6
 """Images that must be localized in the renderings and agree on one Sim(3)."""
 MIN_INLIER_FRACTION = 0.5
@@ -102,13 +108,10 @@ def locate_in_renderings(
         points = np.concatenate([points[pairs[:, 1]] for pairs, points in best])
         if len(points) < MIN_INLIERS:
             continue
-        ransac = {'max_reproj_error': MAX_REPROJECTION_ERROR_PX, 'max_iterations': 5000, 'seed': 0}
-        posed, info = poselib.estimate_absolute_pose(
-            pixels + 0.5, points, poselib_camera(frame.camera), ransac, {}
-        )
-        if info['num_inliers'] >= MIN_INLIERS:
+        solution = solve_pnp_ransac(points, pixels, frame.camera, _RANSAC)
+        if solution is not None:
             in_map.append(frame.map_from_camera)
-            in_world.append(inverse(np.vstack([posed.Rt, [0.0, 0.0, 0.0, 1.0]])))
+            in_world.append(solution.map_from_camera)
     return np.reshape(in_map, (-1, 4, 4)), np.reshape(in_world, (-1, 4, 4))
 
 

@@ -19,10 +19,14 @@ import numpy as np
 
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import config_from_dict, LocalizerConfig, QueryConfig
+from nerf_reversal_ros.core.config import LocalizerConfig, QueryConfig
 from nerf_reversal_ros.core.errors import ConfigError, ImageError, MapError
 from nerf_reversal_ros.core.files import is_within, sha256
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.validated_config import config_from_dict
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.localization.localizer import Localizer
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.localization.localizer import Localizer

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text, open_npy, write_npy_rows
+from nerf_reversal_ros.core.files import atomic_write_text, clear_if_stale
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
@@ -253,7 +254,7 @@ def _clear_if_stale(
     seed: int,
     reject: bool,
 ) -> None:
-    """Drop what another run left: other settings, camera, seed or walked poses."""
+    """Remove views of other settings, another camera or seed, or other mapping poses."""
     request = {
         'settings': asdict(config),
         'camera': camera.as_dict(),
@@ -263,9 +264,4 @@ def _clear_if_stale(
         'arrays': ['rgb', 'seen', 'depth'],
         'walked': walked.tolist(),
     }
-    path = work_dir / 'request.json'
-    if path.exists() and path.read_text(encoding='utf-8') == json.dumps(request):
-        return
-    for old in (path, *work_dir.glob('chunk_*.json'), *work_dir.glob('*.npy')):
-        old.unlink(missing_ok=True)
-    atomic_write_text(path, json.dumps(request))
+    clear_if_stale(work_dir, request, ('chunk_*.json', '*.npy'))

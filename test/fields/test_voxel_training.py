@@ -8,8 +8,8 @@ from room_bags import EPOCH_NS, write_room_bag
 from rooms import render_box_room, walk
 import torch
 
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig

@@ -8,7 +8,8 @@ from room_bags import write_room_bag
 from rooms import walk
 from small_room import room_atlas
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse, transform_points

@@ -16,7 +16,7 @@ from room_bags import DEPTH, IMAGE, POSE, raw_image, rewrite, write_room_bag
 from rooms import walk
 from small_map import CAMERA, SETTINGS
 
-from nerf_reversal_ros.bags.depth_decoding import rgb_from_message
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (
@@ -120,9 +120,7 @@ def test_ctrl_c_leaves_no_partial_map_and_prints_how_to_resume(small_map, tmp_pa
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=120)
     assert child.returncode == 130
-    assert errors.endswith(
-        'nerf-reversal: interrupted; the same command goes on where it stopped\n'
-    )
+    assert errors.endswith('nerf-reversal: interrupted; the same command resumes the build\n')
     assert 'Traceback' not in errors
     assert not map_dir.exists() and (tmp_path / 'room.map.partial').is_dir()
 

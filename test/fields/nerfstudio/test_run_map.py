@@ -14,7 +14,8 @@ from nerfstudio_runs import (
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.cli.main import INTERRUPTED, main
+from nerf_reversal_ros.cli.interrupts import INTERRUPTED
+from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.localization.calibration import Calibration
