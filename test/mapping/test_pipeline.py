@@ -203,7 +203,7 @@ def set_nan_position(message, _):
         (change_topic(DEPTH, zero_depth), 'is 0 '),
         (change_topic(IMAGE, resize_from_frame_12), 'is 160x90, those before it are 96x128'),
         (change_topic(POSE, set_nan_position), 'are NaN'),
-        (lambda *_: [], 'no'),
+        (lambda *_: [], 'is empty: record it again'),
     ],
     ids=['depth all zero', 'image size changes', 'NaN poses', 'empty'],
 )

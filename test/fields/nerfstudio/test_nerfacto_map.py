@@ -95,7 +95,7 @@ def test_a_capture_without_depth_gives_a_map_with_warnings_and_no_pose(tmp_path,
     assert metrics['depth_error_m'] is None and metrics['original_depth_error_m'] is None
     assert metrics['original_measured_frames'] == 2 and metrics['original_psnr_db'] > 10
     assert metrics['coverage'] < 0.5  # 30 steps of color alone: the map has warnings about it
-    for pattern in ('shows only .* train longer .nerfstudio.steps.', 'landmarks only'):
+    for pattern in ('covers only .* train longer .nerfstudio.steps.', 'agree on only'):
         assert any(re.search(pattern, warning) for warning in built.manifest['warnings'])
         assert any(re.search(pattern, report.note) for report in reports)
     localizer = open_localizer(built, LocalizerConfig(device='cpu'))
@@ -135,5 +135,5 @@ def test_another_version_of_nerfstudio_raises_both_versions(monkeypatch):
 def test_depth_nerfacto_without_depth_raises_a_remedy(tmp_path: Path):
     bag = write_room_bag(tmp_path / 'bag', POSES[:8], CAMERA, depth=False)
     config = replace(SETTINGS, capture=CaptureConfig(pose_convention='optical'))
-    with pytest.raises(BuildError, match='no depth, which depth-nerfacto learns from: take'):
+    with pytest.raises(BuildError, match='no depth, which depth-nerfacto is supervised by'):
         build_map(bag, tmp_path / 'room.map', config, device='cpu', field='depth-nerfacto')
