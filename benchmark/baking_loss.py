@@ -1,19 +1,20 @@
 """
-What baking somebody else's run into the voxel field loses in localization: one command, one table.
+Measure what baking a nerfstudio run into the voxel field costs in localization.
 
-    python benchmark/baking_loss.py MAP CONFIG.yml BUILD_BAG TEST_BAG --views 60
+    python benchmark/baking_loss.py MAP CONFIG.yml BUILD_BAG TEST_BAG --views 60 [--out FILE.json]
 
-MAP is one of the run, built with BUILD_BAG (see `run_study.py`). Landmarks and surface are made
-again as the build makes them, at the same poses, from renders of the voxel field that the map
-holds and from renders of the run itself, placed as the map has it. Regressor, calibration and
-gate are the map's in every row, so the rows differ by the field alone; the first row is the map as
-it was built, with its own number and size of views.
+MAP was built from the nerfstudio run and BUILD_BAG, see ``run_study.py``. Landmarks and surface
+cloud are rebuilt at the same poses, once from renderings of the map's voxel field and once from
+renderings of the run, aligned as in the map. All rows use the regressor, calibration and gate of
+the map, so they differ by the field alone. The first row is the map as it was built, with its own
+number and size of views. The last three columns have all limits of the gate open.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
+from results import add_out_argument, Cell, Column, ResultTable, write_results
 import torch
 from tqdm import tqdm
 
@@ -40,18 +41,34 @@ from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3_to_points
 from nerf_reversal_ros.maps.map_folder import open_map
 
-SAME_M = 1e-6
-"""Cameras of the run and walked poses of the map fit each other to this, if they are the same."""
+MAX_POSE_DIFFERENCE_M = 1e-6
+"""Largest difference between cameras of the run and mapping poses that are the same."""
+COLUMNS = (
+    'landmarks and surface of',
+    Column('landmarks'),
+    Column('images'),
+    Column('localized'),
+    Column('median', 'cm', 2),
+    Column('median', 'deg', 2),
+    Column('worst', 'cm', 2),
+    Column('worst', 'deg', 2),
+    Column('gate open: localized'),
+    Column('gate open: median', 'cm', 2),
+    Column('gate open: worst', 'cm', 2),
+)
 
 
 def main() -> None:
-    """Print the table."""
+    """Rebuild landmarks and surface, localize, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     for name in ('map', 'config_yml', 'build_bag', 'test_bag'):
         parser.add_argument(name, type=Path)
-    parser.add_argument('--views', type=int, default=60, help='rendered of each; default: 60')
+    parser.add_argument(
+        '--views', type=int, default=60, help='to render of each field; default: 60'
+    )
     parser.add_argument('--size', type=int, default=240, help='longer side [px]; default: 240')
-    parser.add_argument('--every', type=int, default=2, help='take every so manyth picture')
+    parser.add_argument('--every', type=int, default=2, help='localize every N-th image')
+    add_out_argument(parser)
     args = parser.parse_args()
     map_ = open_map(args.map)
     built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
@@ -61,67 +78,77 @@ def main() -> None:
     )
     opened = open_localizer(map_, LocalizerConfig(device='cpu'))
     calibration = Calibration.from_dict(map_.manifest['calibration'])
-    walked = map_.mapping_poses
-    cameras = walked[len(build) :]
+    mapping_poses = map_.mapping_poses
+    run_poses = mapping_poses[len(build) :]
     held_out = held_out_mask(len(build), built.field.validation_share)
-    near = is_near_any(cameras, build.map_from_camera[held_out])
-    learned = build.map_from_camera[~held_out]
-    possible = np.concatenate([learned, cameras[~near], opened.regressor.index_poses])
-    poses = possible[select_farthest_poses(possible, args.views)]
+    is_near = is_near_any(run_poses, build.map_from_camera[held_out])
+    training_poses = build.map_from_camera[~held_out]
+    candidates = np.concatenate(
+        [training_poses, run_poses[~is_near], opened.regressor.index_poses]
+    )
+    poses = candidates[select_farthest_poses(candidates, args.views)]
     camera = build.camera.downscaled_to(args.size)
 
-    def made(name: str, field: RadianceField) -> tuple[Atlas, Surface]:
-        """Find landmarks and surface in renders of a field, as `build_stages.atlas_stage` does."""
-        views = [(field.render(at[None], camera)[0], at) for at in tqdm(poses, name, leave=False)]
+    def rebuild(name: str, field: RadianceField) -> tuple[Atlas, Surface]:
+        """Build landmarks and surface from renderings, as `build_stages.atlas_stage` does."""
+        views = [
+            (field.render(pose[None], camera)[0], pose) for pose in tqdm(poses, name, leave=False)
+        ]
         atlas = refine_landmarks(build_atlas(views, camera), build, np.flatnonzero(~held_out))
         return atlas, build_surface(views, camera)
 
-    def judged(name: str, atlas: Atlas, surface: Surface) -> None:
-        parts = atlas, surface, opened.regressor, walked[:, :3, 3]
-        both = (
-            Localizer(*parts, calibration, opened.config),
-            Localizer(*parts, IDENTITY_CALIBRATION, PERMISSIVE_GATE),
-        )
-        figures = ' | '.join(measured(one, test, args.every) for one in both)
-        print(f'| {name} | {len(atlas):,} | {figures} |', flush=True)
+    table = ResultTable('Baked voxel field and nerfstudio run', COLUMNS)
 
-    judged_by = 'answered | median | worst'
-    print(f'| | landmarks | {judged_by} | all limits open: {judged_by} |')
-    print('| --- ' * 8 + '|')
-    judged('the map as it is', opened.atlas, opened.surface)
+    def add_row(name: str, atlas: Atlas, surface: Surface) -> None:
+        parts = atlas, surface, opened.regressor, mapping_poses[:, :3, 3]
+        gated = Localizer(*parts, calibration, opened.config)
+        permissive = Localizer(*parts, IDENTITY_CALIBRATION, PERMISSIVE_GATE)
+        _, localized, median_cm, _, worst_cm, _ = localize_every(permissive, test, args.every)
+        table.add_row(
+            name,
+            len(atlas),
+            *localize_every(gated, test, args.every),
+            localized,
+            median_cm,
+            worst_cm,
+        )
+
+    add_row('map as it was built', opened.atlas, opened.surface)
     cpu = torch.device('cpu')
     baked = VoxelField.load(map_.file('field.safetensors'), cpu)
-    judged(f'baked, {len(poses)} views', *made('baked', baked))
-    judged(f'the run, {len(poses)} views', *made('run', field_of_run(args.config_yml, cameras)))
+    add_row(f'baked, {len(poses)} views', *rebuild('baked', baked))
+    run_field = load_aligned_run(args.config_yml, run_poses)
+    add_row(f'nerfstudio run, {len(poses)} views', *rebuild('run', run_field))
+    write_results(args.out, 'What baking costs in localization', table)
 
 
-def field_of_run(config_yml: Path, map_from_camera: FloatArray) -> RadianceField:
-    """Open a run and place it by those of its cameras that a map holds, at which it was baked."""
+def load_aligned_run(config_yml: Path, map_from_camera: FloatArray) -> RadianceField:
+    """Open a run and align it by the camera poses (N, 4, 4) in the map that it was baked at."""
     require_nerfstudio()
     from nerf_reversal_ros.fields.nerfstudio.run import load_run
 
     run = load_run(config_yml, torch.device('cpu'))
-    chosen = evenly_spaced_indices(len(run.names), len(map_from_camera))
-    there = run.world_from_camera[chosen]
-    map_from_world = fit_sim3_to_points(map_from_camera[:, :3, 3], there[:, :3, 3]).map_from_world
-    if not np.allclose(
-        transform_poses(map_from_world, there), map_from_camera, rtol=0, atol=SAME_M
-    ):
-        raise SystemExit(f'{config_yml} is not the run of the map, or BUILD_BAG not its bag')
+    selected = evenly_spaced_indices(len(run.names), len(map_from_camera))
+    world_from_camera = run.world_from_camera[selected]
+    map_from_world = fit_sim3_to_points(
+        map_from_camera[:, :3, 3], world_from_camera[:, :3, 3]
+    ).map_from_world
+    aligned = transform_poses(map_from_world, world_from_camera)
+    if not np.allclose(aligned, map_from_camera, rtol=0, atol=MAX_POSE_DIFFERENCE_M):
+        raise SystemExit(f'{config_yml} is not the run of the map, or BUILD_BAG is not its bag')
     return run.field(map_from_world)
 
 
-def measured(localizer: Localizer, capture: Capture, every: int) -> str:
-    """Localize every so manyth picture; tell how many were answered, the median and the worst."""
+def localize_every(localizer: Localizer, capture: Capture, every: int) -> list[Cell]:
+    """Localize every N-th image; return images, localized, median and worst error."""
     frames = [capture.frame(index) for index in range(0, len(capture), every)]
     outcomes = [localize_or_reject(localizer, frame.rgb, frame.camera) for frame in frames]
-    answers = results_from_outcomes(outcomes, [0.0] * len(frames))
-    block = compute_metrics(answers, np.stack([frame.map_from_camera for frame in frames]))
-    told = f'{block["published"]} of {len(frames)}'
+    results = results_from_outcomes(outcomes, [0.0] * len(frames))
+    block = compute_metrics(results, np.stack([frame.map_from_camera for frame in frames]))
+    cells: list[Cell] = [len(frames), block['published']]
     for which in ('median', 'worst_published'):
-        off_m, off_deg = block[f'{which}_translation_m'], block[f'{which}_rotation_deg']
-        told += f' | {100 * off_m:.2f} cm / {off_deg:.2f} deg'
-    return told
+        cells += [100 * block[f'{which}_translation_m'], block[f'{which}_rotation_deg']]
+    return cells
 
 
 if __name__ == '__main__':

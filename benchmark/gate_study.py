@@ -1,13 +1,14 @@
 """
-What the gate's probability rests on: one command, the coefficients and how they carry over.
+Fit the gate's correctness probability by logistic regression, and cross-validate it by room.
 
     python benchmark/gate_study.py MAP=BUILD_BAG [MAP=BUILD_BAG ...] [--variants N]
+        [--out FILE.json]
 
-The frames of each build bag that the build held out are made hard in many ways and localized with
-all limits of the gate open. From what the gate looked at, a logistic regression tells whether a
-pose is within 10 cm and 5 degrees. Fitted to all rooms but one it is judged on that one; the
-coefficients printed are those of all, and go into `localization.gate`. No picture that a map
-is judged on elsewhere is used.
+The held-out frames of each build bag are corrupted in many ways and localized with all limits of
+the gate open. From the gate's features, logistic regression estimates whether a pose is within
+10 cm and 5 degrees. The table evaluates each room with the regression of the other rooms. The
+coefficients of all rooms together are printed, for `localization.gate`. No test image of another
+benchmark is used.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from results import add_out_argument, Cell, Column, ResultTable, write_results
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -38,56 +40,76 @@ from nerf_reversal_ros.synthesis.image_corruption import (
     PosedImage,
 )
 
+MIN_PROBABILITIES = (0.9, 0.95, 0.98, 0.99, 0.995)
+COLUMNS = (
+    'evaluated in',
+    Column('poses'),
+    Column('incorrect'),
+    Column('limit', '', 3),
+    Column('accepted', '%'),
+    Column('of the correct', '%'),
+    Column('incorrect accepted'),
+    Column('of them mirrored'),
+    Column('worst accepted', 'cm'),
+)
+
 
 def main() -> None:
-    """Print how the gate carries over, and the coefficients."""
+    """Print the cross-validation and the coefficients."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('rooms', nargs='+', metavar='MAP=BUILD_BAG')
-    parser.add_argument('--variants', type=int, default=40)
+    parser.add_argument('--variants', type=int, default=40, help='corruptions of each frame')
+    add_out_argument(parser)
     args = parser.parse_args()
-    rooms = [collected(*map(Path, room.split('=')), args.variants) for room in args.rooms]
+    rooms = [collect_room(*map(Path, room.split('=')), args.variants) for room in args.rooms]
+    table = ResultTable('The regression of the other rooms', COLUMNS)
     for number, (name, room) in enumerate(zip(args.rooms, rooms, strict=True)):
-        print(f'{name}: {len(room.correct)} poses, {int((~room.correct).sum())} of them wrong')
+        counts = len(room.correct), int((~room.correct).sum())
         others = rooms[:number] + rooms[number + 1 :]
-        if others:
-            probability = fitted(others).predict_proba(room.features)[:, 1]
-            for least in (0.9, 0.95, 0.98, 0.99, 0.995):
-                print(' ', carried_over(room, probability >= least, least))
-    model = fitted(rooms)
+        if not others:
+            print(f'{name}: {counts[0]} poses, {counts[1]} of them incorrect')
+            continue
+        probability = fit_probability(others).predict_proba(room.features)[:, 1]
+        for limit in MIN_PROBABILITIES:
+            table.add_row(name, *counts, limit, *acceptance_cells(room, probability >= limit))
+    model = fit_probability(rooms)
     scaler, logistic = model[0], model[1]
     weights = logistic.coef_[0] / scaler.scale_
     bias = logistic.intercept_[0] - weights @ scaler.mean_
-    print(f'BIAS = {bias:.3f}\nWEIGHTS = ({", ".join(f"{weight:.3f}" for weight in weights)})')
     pairs = zip(scaler.mean_, scaler.scale_, strict=True)
-    print(f'TYPICAL = ({", ".join(f"({mean:.2f}, {std:.2f})" for mean, std in pairs)})')
+    coefficients = [
+        f'BIAS = {bias:.3f}',
+        f'WEIGHTS = ({", ".join(f"{weight:.3f}" for weight in weights)})',
+        f'TYPICAL = ({", ".join(f"({mean:.2f}, {std:.2f})" for mean, std in pairs)})',
+    ]
+    print('\n'.join(coefficients))
+    write_results(args.out, 'The gate in rooms it was not fitted on', table, notes=coefficients)
 
 
-def collected(map_dir: Path, bag: Path, variants: int) -> CalibrationSamples:
-    """Localize the held-out frames of a bag, made hard, and in a mirror."""
+def collect_room(map_dir: Path, bag: Path, variants: int) -> CalibrationSamples:
+    """Localize the held-out frames of a bag: unchanged, corrupted and mirrored."""
     map_ = open_map(map_dir)
     localizer = open_localizer(map_, PERMISSIVE_GATE, IDENTITY_CALIBRATION)
     built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
     capture = open_capture(bag, built.capture, convention=map_.convention)
     share = built.field.validation_share
-    shots: list[PosedImage] = []
+    images: list[PosedImage] = []
     for index in np.flatnonzero(held_out_mask(len(capture), share)):
         frame = capture.frame(int(index))
-        shot, rng = (
-            PosedImage(frame.rgb, frame.camera, frame.map_from_camera),
-            np.random.default_rng(index),
-        )
-        hard = [corrupt_randomly(shot, rng) for _ in range(variants)]
-        shots += [
-            shot,
-            *hard,
-            make_mirror_negative(shot),
-            *(make_mirror_negative(one) for one in hard[: variants // 4]),
+        image = PosedImage(frame.rgb, frame.camera, frame.map_from_camera)
+        rng = np.random.default_rng(index)
+        corrupted = [corrupt_randomly(image, rng) for _ in range(variants)]
+        images += [
+            image,
+            *corrupted,
+            make_mirror_negative(image),
+            *(make_mirror_negative(one) for one in corrupted[: variants // 4]),
         ]
-    return collect_samples(localizer, tqdm(shots, desc=map_dir.name, leave=False))
+    return collect_samples(localizer, tqdm(images, desc=map_dir.name, leave=False))
 
 
-def fitted(rooms: list[CalibrationSamples]) -> Pipeline:
-    """Fit the probability to rooms."""
+def fit_probability(rooms: list[CalibrationSamples]) -> Pipeline:
+    """Fit the correctness probability to the samples of rooms."""
     model = make_pipeline(StandardScaler(), LogisticRegression())
     return model.fit(
         np.concatenate([room.features for room in rooms]),
@@ -95,16 +117,17 @@ def fitted(rooms: list[CalibrationSamples]) -> Pipeline:
     )
 
 
-def carried_over(room: CalibrationSamples, passed: NDArray[np.bool_], least: float) -> str:
-    """Tell what passes in a room that was not fitted to."""
-    off_m = np.linalg.norm(room.errors[:, :3], axis=1)
-    wrong = passed & ~room.correct
-    return (
-        f'p >= {least}: {passed.mean():.0%} pass, of the right ones'
-        f' {passed[room.correct].mean():.0%}; {int(wrong.sum())} wrong ones'
-        f' ({int(np.isnan(off_m[wrong]).sum())} of them in a mirror), the worst'
-        f' {np.nanmax(off_m, where=passed, initial=0.0) * 100:.0f} cm off'
-    )
+def acceptance_cells(room: CalibrationSamples, accepted: NDArray[np.bool_]) -> list[Cell]:
+    """Return how many poses of a room are accepted, and how many incorrect ones."""
+    error_m = np.linalg.norm(room.errors[:, :3], axis=1)
+    incorrect = accepted & ~room.correct
+    return [
+        100 * accepted.mean(),
+        100 * accepted[room.correct].mean(),
+        int(incorrect.sum()),
+        int(np.isnan(error_m[incorrect]).sum()),
+        100 * np.nanmax(error_m, where=accepted, initial=0.0),
+    ]
 
 
 if __name__ == '__main__':

@@ -1,15 +1,15 @@
 """
-How a map answers pictures that are made hard: one command, one table.
+Evaluate a map on corrupted images, far from the mapping trajectory, and on other rooms.
 
     python benchmark/hard_sets.py MAP [TEST_BAG] [--off-path BAG ...] [--other BAG ...]
-        [--json FILE] [--every N]
+        [--json FILE] [--every N] [--out FILE.json]
 
-The pictures of TEST_BAG, whose poses are known, are blurred, darkened, covered, cropped and
-turned. Those of the bags off the path, whose poses are known too, are taken as they are where they
-are far enough from every walked position of the map. Those of the other bags are of other rooms,
-and those of TEST_BAG in a mirror are as good as that: every answer is wrong. For each set: how
-many were answered, how many within 5 cm and 5 degrees, the worst answer that was published, and
-how many of these were wrong, beyond 10 cm or 5 degrees.
+Images of TEST_BAG, whose poses are known, are blurred, darkened, occluded, cropped and rolled.
+Images of the bags off the path, whose poses are known too, are used unchanged where they are far
+enough from every mapping position. No pose is correct for images of the other bags, which are of
+other rooms, nor for mirrored images of TEST_BAG. The table has a row for each set: accepted
+images, recall within 5 cm and 5 degrees, worst accepted pose, and incorrect poses, which are
+beyond 10 cm or 5 degrees.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from results import add_out_argument, Column, ResultTable, write_results
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
@@ -41,110 +42,130 @@ from nerf_reversal_ros.synthesis.image_corruption import (
     Rgb,
 )
 
-Change = Callable[[PosedImage, np.random.Generator], PosedImage]
+Corruption = Callable[[PosedImage, np.random.Generator], PosedImage]
 
-NAME_WIDTH = 26
 OFF_PATH = {'0.35-0.75 m off the path': (0.35, 0.75), 'beyond 0.75 m': (0.75, np.inf)}
-"""Distances from the nearest walked position, from and up to [m]."""
+"""Distances from the nearest mapping position, from and up to [m]."""
+COLUMNS = (
+    'set',
+    Column('images'),
+    Column('accepted'),
+    Column('within 5 cm 5 deg', '%'),
+    Column('median', 'cm', 2),
+    Column('worst', 'cm', 2),
+    Column('worst', 'deg', 2),
+    Column('incorrect'),
+    Column('ANEES/6', '', 2),
+    Column('p50', 'ms'),
+    Column('p95', 'ms'),
+)
 
 
 def main() -> None:
-    """Print the table."""
+    """Evaluate all sets and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('map', type=Path)
     parser.add_argument('test_bag', type=Path, nargs='?')
     parser.add_argument('--off-path', type=Path, nargs='*', default=[], help='bags of this room')
     parser.add_argument('--other', type=Path, nargs='*', default=[], help='bags of other rooms')
-    parser.add_argument('--json', type=Path)
-    parser.add_argument('--every', type=int, default=1, help='take every so manyth picture')
+    parser.add_argument('--json', type=Path, help='write the metrics of each set')
+    parser.add_argument('--every', type=int, default=1, help='evaluate every N-th image')
+    add_out_argument(parser)
     args = parser.parse_args()
 
     map_ = open_map(args.map)
     localizer = open_localizer(map_, LocalizerConfig())
     sets: dict[str, Iterable[PosedImage]] = {}
     if args.test_bag:
-        capture = opened(args.test_bag, map_)
-        sets |= {name: changed(capture, change, args.every) for name, change in SETS.items()}
-    if args.off_path:
-        captures = [opened(bag, map_) for bag in args.off_path]
-        walked = map_.mapping_poses[:, :3, 3]
+        capture = open_query_capture(args.test_bag, map_)
         sets |= {
-            name: off_path(captures, walked, low_m, high_m, args.every)
+            name: corrupt_images(capture, corruption, args.every)
+            for name, corruption in CORRUPTIONS.items()
+        }
+    if args.off_path:
+        captures = [open_query_capture(bag, map_) for bag in args.off_path]
+        positions = map_.mapping_poses[:, :3, 3]
+        sets |= {
+            name: off_path_images(captures, positions, low_m, high_m, args.every)
             for name, (low_m, high_m) in OFF_PATH.items()
         }
-    found = {
-        name: block
-        for name, pictures in sets.items()
-        if (block := judged(localizer, pictures, name)) is not None
-    }
-    heads = (('answered', 10), ('5cm 5deg', 10), ('median cm', 11), ('worst', 18), ('wrong', 7),
-             ('ANEES/6', 9), ('p50, p95 ms', 13))  # fmt: skip
-    print(f'{"set":<{NAME_WIDTH}}' + ''.join(f'{head:>{width}}' for head, width in heads))
-    for name, block in found.items():
-        print(row(name, block))
+    metrics: dict[str, dict] = {}
+    tables = [ResultTable('Images whose pose is known', COLUMNS)]
+    for name, images in sets.items():
+        if (block := evaluate_images(localizer, images, name)) is not None:
+            metrics[name] = block
+            tables[0].add_row(name, *metrics_cells(block))
+    tables.append(
+        ResultTable('Images that no pose fits', ('set', Column('images'), Column('accepted')))
+    )
+    negatives: dict[str, Iterable[PosedImage]] = {}
     if args.other:
-        found['other rooms'] = other = strangers(localizer, of_bags(args.other))
-        print(f'other rooms: {other["published"]} of {other["images"]} pictures were answered')
+        negatives['other rooms'] = images_of_bags(args.other)
     if args.test_bag:
-        reflected = map(make_mirror_negative, changed(capture, SETS['as they are'], args.every))
-        found['in a mirror'] = other = strangers(localizer, reflected)
-        print(f'in a mirror: {other["published"]} of {other["images"]} pictures were answered')
+        unchanged = corrupt_images(capture, CORRUPTIONS['unchanged'], args.every)
+        negatives['mirrored'] = map(make_mirror_negative, unchanged)
+    for name, images in negatives.items():
+        metrics[name] = block = count_accepted(localizer, images, name)
+        tables[1].add_row(name, block['images'], block['published'])
     if args.json:
-        args.json.write_text(json.dumps(json_safe(found), indent=1) + '\n')
+        args.json.write_text(json.dumps(json_safe(metrics), indent=1) + '\n')
+    write_results(args.out, 'Difficult images', *(table for table in tables if table.rows))
 
 
-def opened(bag: Path, map_: Map) -> Capture:
-    """Open a bag of the map's room."""
+def open_query_capture(bag: Path, map_: Map) -> Capture:
+    """Open all frames of a bag of the map's room, with the pose convention of the map."""
     return open_capture(bag, CaptureConfig(), convention=map_.convention, select_frames=False)
 
 
-def off_path(
-    captures: list[Capture], walked: FloatArray, low_m: float, high_m: float, every: int
+def off_path_images(
+    captures: list[Capture], positions: FloatArray, low_m: float, high_m: float, every: int
 ) -> Iterator[PosedImage]:
-    """Go through the pictures that are so far from all walked positions (N, 3)."""
+    """Yield the images whose distance to all mapping positions (N, 3) is within the limits."""
     for capture in captures:
-        places = capture.map_from_camera[:, None, :3, 3]
-        nearest_m = np.linalg.norm(places - walked, axis=2).min(axis=1)
+        camera_positions = capture.map_from_camera[:, None, :3, 3]
+        nearest_m = np.linalg.norm(camera_positions - positions, axis=2).min(axis=1)
         for index in np.flatnonzero((nearest_m >= low_m) & (nearest_m < high_m))[::every]:
             frame = capture.frame(int(index))
             yield PosedImage(frame.rgb, frame.camera, frame.map_from_camera)
 
 
-def changed(capture: Capture, change: Change, every: int) -> Iterator[PosedImage]:
-    """Go through the pictures of a bag, made hard; always in the same way."""
+def corrupt_images(capture: Capture, corruption: Corruption, every: int) -> Iterator[PosedImage]:
+    """Yield the corrupted images of a capture; the random numbers depend on the frame alone."""
     for frame in capture:
         if frame.index % every == 0:
-            picture = PosedImage(frame.rgb, frame.camera, frame.map_from_camera)
-            yield change(picture, np.random.default_rng(frame.index))
+            image = PosedImage(frame.rgb, frame.camera, frame.map_from_camera)
+            yield corruption(image, np.random.default_rng(frame.index))
 
 
-def judged(
-    localizer: Localizer, pictures: Iterable[PosedImage], name: str
+def evaluate_images(
+    localizer: Localizer, images: Iterable[PosedImage], name: str
 ) -> dict[str, object] | None:
-    """Localize pictures and measure the answers; None if there is no picture."""
+    """Localize images and compute the metrics; None if there is no image."""
     outcomes: list[Outcome] = []
-    truth = []
-    for picture in tqdm(pictures, desc=name, leave=False):
-        outcomes.append(localize_or_reject(localizer, picture.rgb, picture.camera))
-        truth.append(picture.map_from_camera)
+    poses_gt = []
+    for image in tqdm(images, desc=name, leave=False):
+        outcomes.append(localize_or_reject(localizer, image.rgb, image.camera))
+        poses_gt.append(image.map_from_camera)
     if not outcomes:
         return None
-    took_ms = [outcome.diagnostics.latency_ms.get('total', np.nan) for outcome in outcomes]
-    return compute_metrics(results_from_outcomes(outcomes, took_ms), np.array(truth))
+    latency_ms = [outcome.diagnostics.latency_ms.get('total', np.nan) for outcome in outcomes]
+    return compute_metrics(results_from_outcomes(outcomes, latency_ms), np.array(poses_gt))
 
 
-def of_bags(bags: list[Path]) -> Iterator[PosedImage]:
-    """Go through pictures of other rooms."""
+def images_of_bags(bags: list[Path]) -> Iterator[PosedImage]:
+    """Yield the images of bags of other rooms; their poses are NaN."""
     for bag in bags:
-        for picture in iter_images(bag, CaptureConfig()):
-            yield PosedImage(picture.rgb, picture.camera, np.full((4, 4), np.nan))
+        for image in iter_images(bag, CaptureConfig()):
+            yield PosedImage(image.rgb, image.camera, np.full((4, 4), np.nan))
 
 
-def strangers(localizer: Localizer, pictures: Iterable[PosedImage]) -> dict[str, object]:
-    """Count the answers to pictures that no pose in the map is right for."""
+def count_accepted(
+    localizer: Localizer, images: Iterable[PosedImage], name: str
+) -> dict[str, object]:
+    """Count the accepted images of a set for which no pose is correct."""
     outcomes = [
-        localize_or_reject(localizer, picture.rgb, picture.camera)
-        for picture in tqdm(pictures, desc='other rooms', leave=False)
+        localize_or_reject(localizer, image.rgb, image.camera)
+        for image in tqdm(images, desc=name, leave=False)
     ]
     reasons = [getattr(outcome, 'reason', 'published') for outcome in outcomes]
     return {
@@ -157,88 +178,86 @@ def strangers(localizer: Localizer, pictures: Iterable[PosedImage]) -> dict[str,
     }
 
 
-def row(name: str, block: dict) -> str:
-    """Return a line of the table."""
-    worst = (
-        f'{block["worst_published_translation_m"] * 100:.2f} cm'
-        f' {block["worst_published_rotation_deg"]:.2f} deg'
-        if block['published']
-        else '-'
-    )
-    median = block['median_translation_m'] * 100
-    anees = '-' if block['anees'] is None else f'{block["anees"] / 6:.2f}'
-    latency_ms = block['latency_ms']
-    return (
-        f'{name:<{NAME_WIDTH}}{block["published"]:>6}/{block["images"]:<3}'
-        f'{block["recall"]["5cm_5deg"]:>10.0%}{median:>11.2f}{worst:>18}'
-        f'{block["wrong_published"]:>7}{anees:>9}'
-        f'{latency_ms["p50"]:>7.0f},{latency_ms["p95"]:>5.0f}'
-    )
+def metrics_cells(block: dict) -> list[float | None]:
+    """Return the cells of a row behind its name."""
+    published = block['published']
+    return [
+        block['images'],
+        published,
+        100 * block['recall']['5cm_5deg'],
+        100 * block['median_translation_m'],
+        100 * block['worst_published_translation_m'] if published else None,
+        block['worst_published_rotation_deg'] if published else None,
+        block['wrong_published'],
+        None if block['anees'] is None else block['anees'] / 6,
+        block['latency_ms']['p50'],
+        block['latency_ms']['p95'],
+    ]
 
 
-def of_pixels(edit: Callable[[Rgb, np.random.Generator], NDArray]) -> Change:
-    """Make a change of colours alone."""
+def corrupt_pixels(edit: Callable[[Rgb, np.random.Generator], NDArray]) -> Corruption:
+    """Return a corruption that edits colors alone."""
 
-    def change(picture: PosedImage, rng: np.random.Generator) -> PosedImage:
-        edited = np.clip(edit(picture.rgb, rng), 0, 255).astype(np.uint8)
-        return picture._replace(rgb=edited)
+    def corruption(image: PosedImage, rng: np.random.Generator) -> PosedImage:
+        edited = np.clip(edit(image.rgb, rng), 0, 255).astype(np.uint8)
+        return image._replace(rgb=edited)
 
-    return change
+    return corruption
 
 
-def moved(share: float) -> Change:
-    """Blur along a line of any direction, its length a share of the longer side."""
+def blur_by(fraction: float) -> Corruption:
+    """Return a motion blur of random direction; its length is a fraction of the longer side."""
 
     def blur(rgb: Rgb, rng: np.random.Generator) -> NDArray:
-        return motion_blur(rgb, round(share * max(rgb.shape)), rng.uniform(0, np.pi))
+        return motion_blur(rgb, round(fraction * max(rgb.shape)), rng.uniform(0, np.pi))
 
-    return of_pixels(blur)
+    return corrupt_pixels(blur)
 
 
-def longer_lens(picture: PosedImage, _: np.random.Generator) -> PosedImage:
-    """Keep the middle of the picture, two thirds of it each way."""
-    height, width = picture.rgb.shape[:2]
+def zoom(image: PosedImage, _: np.random.Generator) -> PosedImage:
+    """Crop the middle two thirds of each side, as a longer focal length shows."""
+    height, width = image.rgb.shape[:2]
     h, w = round(height / 1.5), round(width / 1.5)
-    return crop(picture, (height - h) // 2, (width - w) // 2, h, w)
+    return crop(image, (height - h) // 2, (width - w) // 2, h, w)
 
 
-def least_texture(picture: PosedImage, _: np.random.Generator) -> PosedImage:
-    """Keep the half of the picture, each way, that has the least texture."""
-    grey = cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    texture = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
-    height, width = grey.shape
+def crop_least_texture(image: PosedImage, _: np.random.Generator) -> PosedImage:
+    """Crop half of each side where the mean absolute Laplacian is lowest."""
+    gray = cv2.cvtColor(image.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    texture = np.abs(cv2.Laplacian(gray, cv2.CV_32F))
+    height, width = gray.shape
     h, w = height // 2, width // 2
-    places = [(y, x) for y in range(0, h + 1, h // 4) for x in range(0, w + 1, w // 4)]
-    top, left = min(places, key=lambda p: texture[p[0] : p[0] + h, p[1] : p[1] + w].mean())
-    return crop(picture, top, left, h, w)
+    corners = [(y, x) for y in range(0, h + 1, h // 4) for x in range(0, w + 1, w // 4)]
+    top, left = min(corners, key=lambda p: texture[p[0] : p[0] + h, p[1] : p[1] + w].mean())
+    return crop(image, top, left, h, w)
 
 
-def rolled(degrees: float) -> Change:
-    """Turn the camera about its optical axis; what it did not see is black."""
+def roll_by(degrees: float) -> Corruption:
+    """Return a rotation about the optical axis; pixels without data are black."""
 
-    def change(picture: PosedImage, _: np.random.Generator) -> PosedImage:
-        rgb, camera, true = picture
-        turn = Rotation.from_euler('z', degrees, degrees=True)
-        homography = camera.matrix @ turn.as_matrix().T @ np.linalg.inv(camera.matrix)
+    def roll(image: PosedImage, _: np.random.Generator) -> PosedImage:
+        rgb, camera, map_from_camera = image
+        rotation = Rotation.from_euler('z', degrees, degrees=True)
+        homography = camera.matrix @ rotation.as_matrix().T @ np.linalg.inv(camera.matrix)
         size = (camera.width, camera.height)
-        turned = cv2.warpPerspective(rgb, homography, size).astype(np.uint8)
-        return PosedImage(turned, camera, true @ make_pose(turn))
+        rolled = cv2.warpPerspective(rgb, homography, size).astype(np.uint8)
+        return PosedImage(rolled, camera, map_from_camera @ make_pose(rotation))
 
-    return change
+    return roll
 
 
-SETS: dict[str, Change] = {
-    'as they are': lambda picture, _: picture,
-    'least texture': least_texture,
-    'motion blur 2 %': moved(0.02),
-    'motion blur 4 %': moved(0.04),
-    'dark, noisy': of_pixels(lambda rgb, rng: rgb * 0.25 + rng.normal(0, 3, rgb.shape)),
-    'bright, burnt out': of_pixels(lambda rgb, _: rgb * 2.0),
-    '30 % covered': of_pixels(lambda rgb, rng: occlude(rgb, 0.3, rng)),
-    'longer lens (1.5)': longer_lens,
-    'rolled by 30 deg': rolled(30),
-    'rolled by 90 deg': rolled(90),
-    'rolled by 180 deg': rolled(180),
+CORRUPTIONS: dict[str, Corruption] = {
+    'unchanged': lambda image, _: image,
+    'least texture': crop_least_texture,
+    'motion blur 2 %': blur_by(0.02),
+    'motion blur 4 %': blur_by(0.04),
+    'dark, noisy': corrupt_pixels(lambda rgb, rng: rgb * 0.25 + rng.normal(0, 3, rgb.shape)),
+    'overexposed': corrupt_pixels(lambda rgb, _: rgb * 2.0),
+    '30 % occluded': corrupt_pixels(lambda rgb, rng: occlude(rgb, 0.3, rng)),
+    'focal length 1.5 times': zoom,
+    'rolled by 30 deg': roll_by(30),
+    'rolled by 90 deg': roll_by(90),
+    'rolled by 180 deg': roll_by(180),
 }
 
 

@@ -1,17 +1,18 @@
 """
-What the loop closer makes of an odometry that drifts: one command, one table, one picture.
+Correct a drifting odometry with the loop closer, and measure the trajectory error.
 
     python benchmark/loop_closure.py MAP TEST_BAG [--poses FILE] [--laps N] [--every N ...]
-        [--drift SHARE ...] [--false SHARE ...] [--seeds N] [--picture FILE]
+        [--drift FRACTION ...] [--false FRACTION ...] [--seeds N] [--plot FILE] [--out FILE.json]
 
-The odometry is made of the true poses of TEST_BAG: each step is off by a share of its length and
-of its turn, in a direction that wanders, and by noise besides. The walk is walked forth and back
-as often as asked. The poses are those that the localizer finds in the pictures (or FILE, as
-``nerf-reversal localize`` writes it); the share of false ones are elsewhere in the room and turned
-at random. ATE is the root mean square of the position error by evo: of the odometry, laid to the
-true start and laid to the true path as well as can be; of the pose that was known at each picture;
-and of the corrected path in the end. The last two are not aligned. Of several seeds, the means,
-and the least ratio of all.
+The odometry is simulated from the ground truth of TEST_BAG: each step has an error that is a
+fraction of its length and of its rotation, in a direction that wanders, and white noise. The
+trajectory is driven forth and back as often as ``--laps`` says. Poses come from the localizer, or
+from FILE as ``nerf-reversal localize`` writes it. False poses are elsewhere in the room, with
+random rotation.
+
+ATE is the root mean square position error by evo. The odometry is aligned at its first pose, and
+also to the whole ground truth. The live pose at each image and the final corrected path are not
+aligned. The table has means over seeds, and the smallest ratio of all seeds.
 """
 
 import argparse
@@ -22,112 +23,137 @@ from typing import NamedTuple
 
 from evo.core.metrics import APE, PoseRelation
 from evo.core.trajectory import PosePath3D
-from hard_sets import opened
+from hard_sets import open_query_capture
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
-from odometry_study import drifting
+from odometry_study import simulate_odometry
+from results import add_out_argument, Cell, Column, ResultTable, write_results
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.core.config import LocalizerConfig, LoopClosureConfig
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose, pose_from_quaternion
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.maps.map_folder import open_map
+from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.odometry.loop_closure import LoopCloser
 
 NOISE_M, NOISE_DEG = 0.001, 0.05
-"""Standard deviation of each step, beside the drift."""
+"""Standard deviation of the white noise of each step."""
 STEP_NS = 100_000_000
-"""Time from one picture to the next."""
+"""Time between two images."""
+COLUMNS = (
+    Column('drift', '%'),
+    'poses used',
+    Column('false poses', '%'),
+    Column('ATE odometry, aligned at its start', 'cm', 1),
+    Column('aligned to the path', 'cm', 1),
+    Column('ATE live', 'cm', 2),
+    Column('ATE path', 'cm', 2),
+    Column('smallest ratio'),
+    Column('false given'),
+    Column('false accepted'),
+)
 
-Answers = dict[int, tuple[FloatArray, FloatArray]]
-"""Poses (4, 4) and covariances (6, 6) by the number of the picture."""
+PosesByFrame = dict[int, tuple[FloatArray, FloatArray]]
+"""Poses (4, 4) and covariances (6, 6) by frame index."""
 
 
 class Drive(NamedTuple):
-    """What came out of one drive of N pictures."""
+    """Result of one drive of N images."""
 
-    truth: FloatArray
-    """(N, 4, 4) map_from_camera."""
+    map_from_camera_gt: FloatArray
+    """(N, 4, 4) ground truth."""
     odometry: FloatArray
-    """(N, 4, 4), in the map, as if its first pose were right."""
+    """(N, 4, 4) in the map frame, aligned at the first pose."""
     live: FloatArray
-    """(L, 4, 4) what was known at each picture since the first accepted pose: at the last L."""
+    """(L, 4, 4) corrected pose at each of the last L images, from the first accepted pose on."""
     path: FloatArray
-    """(M, 4, 4) the corrected path."""
-    path_at: NDArray[np.int64]
-    """(M,) at which pictures."""
+    """(M, 4, 4) corrected path at the end."""
+    path_indices: NDArray[np.int64]
+    """(M,) images of the corrected path."""
     false_poses: FloatArray
-    """(F, 4, 4) false poses that were given."""
+    """(F, 4, 4) false poses that were given to the loop closer."""
     false_accepted: int
-    """How many of them corrected the path."""
+    """Number of false poses that were accepted."""
 
     @property
-    def live_at(self) -> NDArray[np.int64]:
-        """(L,) at which pictures."""
-        return np.arange(len(self.truth) - len(self.live), len(self.truth))
+    def live_indices(self) -> NDArray[np.int64]:
+        """(L,) images of the live poses."""
+        count = len(self.map_from_camera_gt)
+        return np.arange(count - len(self.live), count)
 
 
 def main() -> None:
-    """Print the table and draw the picture."""
+    """Drive all combinations, print the table and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('map', type=Path)
     parser.add_argument('test_bag', type=Path)
-    parser.add_argument('--poses', type=Path, help='what nerf-reversal localize wrote')
+    parser.add_argument('--poses', type=Path, help='file that nerf-reversal localize wrote')
     parser.add_argument('--laps', type=int, default=1)
     parser.add_argument('--every', type=int, nargs='*', default=[1, 10])
     parser.add_argument('--drift', type=float, nargs='*', default=[0.01, 0.03])
     parser.add_argument('--false', type=float, nargs='*', default=[0.0, 0.05])
     parser.add_argument('--seeds', type=int, default=3)
-    parser.add_argument('--picture', type=Path, help='draws the last drive of the table')
+    parser.add_argument(
+        *('--plot', '--picture'),  # the second name is an old one
+        dest='plot',
+        type=Path,
+        help='draw the last drive of the table',
+    )
+    add_out_argument(parser)
     args = parser.parse_args()
     map_ = open_map(args.map)
-    capture = opened(args.test_bag, map_)
-    answers = read(args.poses, capture.stamps_ns) if args.poses else localized(map_, capture)
-    print(f'{len(answers)} of {len(capture.stamps_ns)} pictures were localized')
-    print('| drift | answers | false | ATE odometry, start / path laid to the truth'
-          ' | ATE live | ATE path | least ratio | false taken |\n|' + '---|' * 8)  # fmt: skip
+    capture = open_query_capture(args.test_bag, map_)
+    if args.poses:
+        poses = read_poses(args.poses, capture.stamps_ns)
+    else:
+        poses = localize_images(map_, capture)
+    localized = f'{len(poses)} of {len(capture.stamps_ns)} images were localized.'
+    print(localized)
+    table = ResultTable('Trajectory error with and without loop closing', COLUMNS)
     for drift in args.drift:
         for every in args.every:
             for false in args.false:
                 drives = [
-                    driven(capture.map_from_camera, answers, args.laps, every, drift, false, seed)
+                    drive(capture.map_from_camera, poses, args.laps, every, drift, false, seed)
                     for seed in range(args.seeds)
                 ]
-                print(told(drives, drift, every, false), flush=True)
-    if args.picture:
-        draw(drives[0], args.picture)
+                table.add_row(*drive_cells(drives, drift, every, false))
+    if args.plot:
+        plot_drive(drives[0], args.plot)
+    write_results(args.out, 'Loop closing', table, notes=[localized])
 
 
-def localized(map_, capture) -> Answers:
-    """Localize all pictures."""
-    localizer, out = open_localizer(map_, LocalizerConfig()), {}
+def localize_images(map_: Map, capture: Capture) -> PosesByFrame:
+    """Localize all images of a capture."""
+    localizer, poses = open_localizer(map_, LocalizerConfig()), {}
     for frame in tqdm(capture, total=len(capture.stamps_ns), leave=False):
         outcome = localizer.localize(frame.rgb, frame.camera)
         if isinstance(outcome, PoseEstimate):
-            out[frame.index] = outcome.map_from_camera, outcome.covariance
-    return out
+            poses[frame.index] = outcome.map_from_camera, outcome.covariance
+    return poses
 
 
-def read(file: Path, stamps_ns: NDArray[np.int64]) -> Answers:
-    """Read the poses that nerf-reversal wrote."""
-    numbers = {int(stamp_ns): number for number, stamp_ns in enumerate(stamps_ns)}
+def read_poses(file: Path, stamps_ns: NDArray[np.int64]) -> PosesByFrame:
+    """Read the poses that ``nerf-reversal localize`` wrote."""
+    indices = {int(stamp_ns): index for index, stamp_ns in enumerate(stamps_ns)}
     return {
-        numbers[entry['stamp_ns']]: (
+        indices[entry['stamp_ns']]: (
             pose_from_quaternion(*entry['map_from_camera'].values()),
             np.array(entry['covariance']),
         )
         for entry in json.loads(file.read_text(encoding='utf-8'))['poses']
-        if entry.get('map_from_camera') and entry['stamp_ns'] in numbers
+        if entry.get('map_from_camera') and entry['stamp_ns'] in indices
     }
 
 
-def driven(
-    truth: FloatArray,
-    answers: Answers,
+def drive(
+    map_from_camera_gt: FloatArray,
+    poses: PosesByFrame,
     laps: int,
     every: int,
     drift: float,
@@ -135,35 +161,35 @@ def driven(
     seed: int,
 ) -> Drive:
     """
-    Drive along a walk (N, 4, 4), forth and back, with the loop closer.
+    Drive a trajectory (N, 4, 4) forth and back with the loop closer.
 
-    Of the pictures, every so manyth is answered, as it was answered once. ``drift`` is a share of
-    path and turn, ``false`` the share of answers that are replaced.
+    Every ``every``-th image gives its pose. ``drift`` is a fraction of path and rotation, and
+    ``false`` the fraction of poses that are replaced.
     """
     rng = np.random.default_rng(seed)
-    there = list(range(len(truth)))
-    numbers = [k for lap in range(laps) for k in (there if lap % 2 == 0 else there[::-1])]
-    poses = truth[numbers]
-    odometry = drifting(poses, drift, seed, NOISE_M, NOISE_DEG)
+    forth = list(range(len(map_from_camera_gt)))
+    indices = [k for lap in range(laps) for k in (forth if lap % 2 == 0 else forth[::-1])]
+    poses_gt = map_from_camera_gt[indices]
+    odometry = simulate_odometry(poses_gt, drift, seed, NOISE_M, NOISE_DEG)
     closer = LoopCloser(LoopClosureConfig())
     live, false_poses, false_accepted = [], [], 0
-    for at, number in enumerate(numbers):
-        stamp_ns = at * STEP_NS
-        closer.add_odometry(stamp_ns, odometry[at])
-        if at % every == 0 and number in answers:
-            map_from_camera, covariance = answers[number]
+    for step, index in enumerate(indices):
+        stamp_ns = step * STEP_NS
+        closer.add_odometry(stamp_ns, odometry[step])
+        if step % every == 0 and index in poses:
+            map_from_camera, covariance = poses[index]
             is_false = rng.random() < false
             if is_false:
-                map_from_camera = elsewhere(truth, poses[at], rng)
+                map_from_camera = sample_false_pose(map_from_camera_gt, poses_gt[step], rng)
                 false_poses.append(map_from_camera)
             (closure,) = closer.add_pose(stamp_ns, map_from_camera, covariance)
             false_accepted += closure.accepted and is_false
-        if (now := closer.current_pose()) is not None:
-            live.append(now.map_from_base)
+        if (current := closer.current_pose()) is not None:
+            live.append(current.map_from_base)
     stamps_ns, path = zip(*closer.graph.path, strict=True)
     return Drive(
-        poses,
-        poses[0] @ inverse(odometry[0]) @ odometry,
+        poses_gt,
+        poses_gt[0] @ inverse(odometry[0]) @ odometry,
         np.stack(live),
         np.stack(path),
         np.array(stamps_ns) // STEP_NS,
@@ -172,55 +198,59 @@ def driven(
     )
 
 
-def elsewhere(truth: FloatArray, here: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Return a pose somewhere about a walk, at least 30 cm from here, looking anywhere."""
-    low, high = truth[:, :3, 3].min(axis=0) - 0.5, truth[:, :3, 3].max(axis=0) + 0.5
+def sample_false_pose(
+    trajectory: FloatArray, current: FloatArray, rng: np.random.Generator
+) -> FloatArray:
+    """Sample a pose near a trajectory with random rotation, at least 30 cm from the current."""
+    positions = trajectory[:, :3, 3]
+    low, high = positions.min(axis=0) - 0.5, positions.max(axis=0) + 0.5
     while True:
-        place = rng.uniform(low, high)
-        if np.linalg.norm(place - here[:3, 3]) > 0.3:
-            return make_pose(Rotation.random(random_state=rng), place)
+        position = rng.uniform(low, high)
+        if np.linalg.norm(position - current[:3, 3]) > 0.3:
+            return make_pose(Rotation.random(random_state=rng), position)
 
 
-def ate_m(estimated: FloatArray, true: FloatArray, align: bool = False) -> float:
+def ate_m(estimated: FloatArray, poses_gt: FloatArray, align: bool = False) -> float:
     """Return the absolute trajectory error [m] of poses (N, 4, 4), by evo."""
-    found, reference = PosePath3D(poses_se3=list(estimated)), PosePath3D(poses_se3=list(true))
+    path, reference = PosePath3D(poses_se3=list(estimated)), PosePath3D(poses_se3=list(poses_gt))
     if align:
-        found.align(reference)
+        path.align(reference)
     error = APE(PoseRelation.translation_part)
-    error.process_data((reference, found))
+    error.process_data((reference, path))
     return float(error.get_all_statistics()['rmse'])
 
 
-def told(drives: Sequence[Drive], drift: float, every: int, false: float) -> str:
-    """Return a line of the table."""
+def drive_cells(drives: Sequence[Drive], drift: float, every: int, false: float) -> list[Cell]:
+    """Return a row of the table."""
     figures = np.array(
         [
             (
-                ate_m(drive.odometry, drive.truth),
-                ate_m(drive.odometry, drive.truth, align=True),
-                ate_m(drive.live, drive.truth[drive.live_at]),
-                ate_m(drive.path, drive.truth[drive.path_at]),
+                ate_m(one.odometry, one.map_from_camera_gt),
+                ate_m(one.odometry, one.map_from_camera_gt, align=True),
+                ate_m(one.live, one.map_from_camera_gt[one.live_indices]),
+                ate_m(one.path, one.map_from_camera_gt[one.path_indices]),
             )
-            for drive in drives
+            for one in drives
         ]
     )
-    start, best, live, path = 100 * figures.mean(axis=0)
-    ratio = (figures[:, 0] / figures[:, 3]).min()
-    given = sum(len(drive.false_poses) for drive in drives)
-    taken = sum(drive.false_accepted for drive in drives)
-    which = 'all' if every == 1 else f'1 in {every}'
-    return (
-        f'| {drift:.0%} | {which} | {false:.0%} | {start:.1f} / {best:.1f} cm | {live:.2f} cm'
-        f' | {path:.2f} cm | {ratio:.0f} | {taken} of {given} |'
-    )
+    return [
+        100 * drift,
+        'all' if every == 1 else f'1 in {every}',
+        100 * false,
+        *(100 * figures.mean(axis=0)),
+        (figures[:, 0] / figures[:, 3]).min(),
+        sum(len(one.false_poses) for one in drives),
+        sum(one.false_accepted for one in drives),
+    ]
 
 
-def draw(drive: Drive, file: Path) -> None:
-    """Draw a drive from above, and its errors."""
+def plot_drive(drive: Drive, file: Path) -> None:
+    """Draw the paths of a drive from above, and their errors."""
     mpl.use('Agg')
+    poses_gt = drive.map_from_camera_gt
     figure, (above, errors) = plt.subplots(1, 2, figsize=(11, 5), layout='constrained')
     for poses, style, name in (
-        (drive.truth, {'color': 'black', 'lw': 3, 'alpha': 0.3}, 'truth'),
+        (poses_gt, {'color': 'black', 'lw': 3, 'alpha': 0.3}, 'ground truth'),
         (drive.odometry, {'color': 'tab:red', 'lw': 1}, 'odometry'),
         (drive.path, {'color': 'tab:blue', 'lw': 1.2}, 'corrected path'),
     ):
@@ -229,15 +259,15 @@ def draw(drive: Drive, file: Path) -> None:
         above.plot(*drive.false_poses[:, :2, 3].T, 'x', color='tab:orange', label='false poses')
     above.set(xlabel='x of the map [m]', ylabel='y of the map [m]', aspect='equal')
     above.legend()
-    for poses, at, colour, name in (
-        (drive.odometry, np.arange(len(drive.truth)), 'tab:red', 'odometry'),
-        (drive.live, drive.live_at, 'tab:green', 'corrected, live'),
-        (drive.path, drive.path_at, 'tab:blue', 'corrected path'),
+    for poses, indices, color, name in (
+        (drive.odometry, np.arange(len(poses_gt)), 'tab:red', 'odometry'),
+        (drive.live, drive.live_indices, 'tab:green', 'corrected, live'),
+        (drive.path, drive.path_indices, 'tab:blue', 'corrected path'),
     ):
-        off_cm = 100 * np.linalg.norm(poses[:, :3, 3] - drive.truth[at, :3, 3], axis=1)
-        name += f': ATE {100 * ate_m(poses, drive.truth[at]):.1f} cm'
-        errors.semilogy(at, np.maximum(off_cm, 0.1), color=colour, lw=1, label=name)
-    errors.set(xlabel='picture', ylabel='position error [cm]')
+        error_cm = 100 * np.linalg.norm(poses[:, :3, 3] - poses_gt[indices, :3, 3], axis=1)
+        name += f': ATE {100 * ate_m(poses, poses_gt[indices]):.1f} cm'
+        errors.semilogy(indices, np.maximum(error_cm, 0.1), color=color, lw=1, label=name)
+    errors.set(xlabel='image', ylabel='position error [cm]')
     errors.legend()
     figure.savefig(file, dpi=110)
     plt.close(figure)

@@ -1,13 +1,13 @@
 """
-What odometry gives on pictures made hard: one command, one table.
+Measure what drifting odometry adds on corrupted images.
 
-    python benchmark/odometry_study.py MAP TEST_BAG [--sets NAME ...]
+    python benchmark/odometry_study.py MAP TEST_BAG [--sets NAME ...] [--out FILE.json]
 
-The pictures of TEST_BAG, a walk whose poses are known, are made hard as in hard_sets.py and
-answered three times: one by one; one by one, but with the lower probability that odometry has to
-confirm; and with an odometry that is made of the true poses and drifts by a share of the path and
-of the turn, anew in each of five tries, of which the worst figures are shown. Wrong is beyond
-10 cm or 5 degrees.
+Images of TEST_BAG, whose poses are known, are corrupted as in ``hard_sets.py`` and evaluated in
+three ways: each alone; each alone with the lower probability limit that odometry confirms; and
+with odometry. The odometry is simulated from the ground truth and drifts by a fraction of path and
+rotation. Of five random odometries the worst figures count. An incorrect pose is beyond 10 cm or
+5 degrees.
 """
 
 import argparse
@@ -16,8 +16,9 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from hard_sets import changed, opened, SETS
+from hard_sets import corrupt_images, CORRUPTIONS, open_query_capture
 import numpy as np
+from results import add_out_argument, Column, ResultTable, write_results
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
@@ -31,45 +32,60 @@ from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
 
 DRIFTS = (0.01, 0.03)
-TRIES = 5
+ODOMETRIES = 5
 
 
 def main() -> None:
-    """Print the table."""
+    """Evaluate the sets and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('map', type=Path)
     parser.add_argument('test_bag', type=Path)
-    parser.add_argument('--sets', nargs='*', default=list(SETS), choices=list(SETS))
+    parser.add_argument('--sets', nargs='*', default=list(CORRUPTIONS), choices=list(CORRUPTIONS))
+    add_out_argument(parser)
     args = parser.parse_args()
     map_ = open_map(args.map)
-    capture = opened(args.test_bag, map_)
+    capture = open_query_capture(args.test_bag, map_)
     strict = LocalizerConfig()
-    lax = replace(strict, min_probability=OdometryConfig().min_confirmed_probability)
-    truth, stamps_ns = capture.map_from_camera, capture.stamps_ns
-    ways = [f'odometry, {drift:.0%} drift' for drift in DRIFTS]
-    for name in ('alone', f'alone, {lax.min_probability:g}', *ways):
-        print(f'| {name}', end=' ')
-    print('|')
-    localizers = [open_localizer(map_, config) for config in (strict, lax)]
+    permissive = replace(strict, min_probability=OdometryConfig().min_confirmed_probability)
+    poses_gt, stamps_ns = capture.map_from_camera, capture.stamps_ns
+    table = ResultTable(
+        'Corrupted images with and without odometry',
+        [
+            'set',
+            'evaluated',
+            Column('images'),
+            Column('accepted'),
+            Column('incorrect'),
+            Column('worst', 'cm', 1),
+        ],
+    )
+    localizer = open_localizer(map_, strict)
     for name in args.sets:
-        cells = []
-        for localizer in localizers:
+        for label, config in (
+            ('alone', strict),
+            (f'alone, probability {permissive.min_probability:g}', permissive),
+        ):
+            localizer.config = config
             alone = [
-                localize_or_reject(localizer, picture.rgb, picture.camera)
-                for picture in tqdm(changed(capture, SETS[name], 1), desc=name, leave=False)
+                localize_or_reject(localizer, image.rgb, image.camera)
+                for image in tqdm(
+                    corrupt_images(capture, CORRUPTIONS[name], 1), desc=name, leave=False
+                )
             ]
-            cells.append(told([alone], truth))
-            if localizer is localizers[0]:
+            table.add_row(name, label, len(poses_gt), *worst_cells([alone], poses_gt))
+            if config is strict:
                 outcomes = alone
         for drift in DRIFTS:
-            tries = [
-                checked(outcomes, stamps_ns, drifting(truth, drift, seed)) for seed in range(TRIES)
+            checked = [
+                check_by_odometry(outcomes, stamps_ns, simulate_odometry(poses_gt, drift, seed))
+                for seed in range(ODOMETRIES)
             ]
-            cells.append(told(tries, truth))
-        print(f'| {name} | ' + ' | '.join(cells) + ' |', flush=True)
+            label = f'odometry, {drift:.0%} drift'
+            table.add_row(name, label, len(poses_gt), *worst_cells(checked, poses_gt))
+    write_results(args.out, 'Odometry on corrupted images', table)
 
 
-def drifting(
+def simulate_odometry(
     map_from_camera: FloatArray,
     drift: float,
     seed: int,
@@ -77,48 +93,51 @@ def drifting(
     noise_deg: float = 0.0,
 ) -> FloatArray:
     """
-    Return odometry (N, 4, 4) of the camera on a walk (N, 4, 4), in a frame of its own.
+    Simulate camera odometry (N, 4, 4) along poses (N, 4, 4), in its own coordinate frame.
 
-    Each step is off by about ``drift`` times its length, and its turn by that share of its angle,
-    in a direction that wanders: it keeps 95 % from step to step. To it comes noise.
+    Each step has an error of about ``drift`` times its length, and of that fraction of its
+    rotation angle. The direction of the error wanders: it keeps 95 % from step to step. White
+    noise is added.
     """
     rng, noise = np.random.default_rng(seed), np.random.default_rng([seed, 1])
-    out = [make_pose(Rotation.random(random_state=seed), rng.normal(0, 3, 3))]
+    poses = [make_pose(Rotation.random(random_state=seed), rng.normal(0, 3, 3))]
     bias = rng.normal(0, drift, (2, 3))
     for before, after in pairwise(map_from_camera):
         step = inverse(before) @ after
         bias = 0.95 * bias + rng.normal(0, 0.3 * drift, (2, 3))
-        turn_rad = Rotation.from_matrix(step[:3, :3]).magnitude()
+        angle_rad = Rotation.from_matrix(step[:3, :3]).magnitude()
         path_m = float(np.linalg.norm(step[:3, 3]))
-        shift = bias[0] * path_m + noise.normal(0, noise_m, 3)
-        turn = bias[1] * turn_rad + noise.normal(0, np.radians(noise_deg), 3)
-        error = make_pose(Rotation.from_rotvec(turn), shift)
-        out.append(out[-1] @ step @ error)
-    return np.stack(out)
+        translation = bias[0] * path_m + noise.normal(0, noise_m, 3)
+        rotation = bias[1] * angle_rad + noise.normal(0, np.radians(noise_deg), 3)
+        error = make_pose(Rotation.from_rotvec(rotation), translation)
+        poses.append(poses[-1] @ step @ error)
+    return np.stack(poses)
 
 
-def checked(
+def check_by_odometry(
     outcomes: Sequence[Outcome], stamps_ns: FloatArray, odom_from_camera: FloatArray
-) -> list:
-    """Let an odometry confirm and contradict outcomes, in their order."""
-    check, out = OdometryCheck(), []
-    for outcome, stamp_ns, at in zip(outcomes, stamps_ns, odom_from_camera, strict=True):
-        check.add_odometry(int(stamp_ns), at)
-        out.append(check.check(outcome, int(stamp_ns), np.eye(4), OdometryConfig()))
-    return out
+) -> list[Outcome]:
+    """Apply the odometry check to outcomes in their order."""
+    check, checked = OdometryCheck(), []
+    for outcome, stamp_ns, pose in zip(outcomes, stamps_ns, odom_from_camera, strict=True):
+        check.add_odometry(int(stamp_ns), pose)
+        checked.append(check.check(outcome, int(stamp_ns), np.eye(4), OdometryConfig()))
+    return checked
 
 
-def told(tries: Sequence[Sequence[Outcome]], truth: FloatArray) -> str:
-    """Return the fewest answered, the most wrong and the worst of some tries."""
-    found = []
-    for outcomes in tries:
-        answers = results_from_outcomes(outcomes, [np.nan] * len(outcomes))
-        errors, published = result_errors(answers, truth), answers.is_accepted
-        metres, degrees = errors.translation[published], np.degrees(errors.rotation[published])
-        wrong = int(np.sum((metres > CORRECT_WITHIN_M) | (degrees > CORRECT_WITHIN_DEG)))
-        found.append((len(metres), wrong, 100 * metres.max(initial=0.0)))
-    answered, wrong, worst = zip(*found, strict=True)
-    return f'{min(answered)} of {len(truth)}, {max(wrong)} wrong, worst {max(worst):.1f} cm'
+def worst_cells(
+    runs: Sequence[Sequence[Outcome]], map_from_camera_gt: FloatArray
+) -> tuple[int, int, float]:
+    """Return the fewest accepted, the most incorrect and the worst error [cm] of some runs."""
+    figures = []
+    for outcomes in runs:
+        results = results_from_outcomes(outcomes, [np.nan] * len(outcomes))
+        errors, accepted = result_errors(results, map_from_camera_gt), results.is_accepted
+        metres, degrees = errors.translation[accepted], np.degrees(errors.rotation[accepted])
+        incorrect = int(np.sum((metres > CORRECT_WITHIN_M) | (degrees > CORRECT_WITHIN_DEG)))
+        figures.append((len(metres), incorrect, 100 * metres.max(initial=0.0)))
+    accepted_counts, incorrect_counts, worst_cm = zip(*figures, strict=True)
+    return min(accepted_counts), max(incorrect_counts), max(worst_cm)
 
 
 if __name__ == '__main__':

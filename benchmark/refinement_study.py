@@ -1,12 +1,12 @@
 """
-What the refinement's choices rest on: one command, one table.
+Compare variants of pose refinement: landmark adjustment, image size, keypoints, landmarks.
 
-    python benchmark/refinement_study.py MAP BUILD_BAG TEST_BAG [--every N]
+    python benchmark/refinement_study.py MAP BUILD_BAG TEST_BAG [--every N] [--out FILE.json]
 
-The landmarks of the map are made again from renders of its field, as the build makes them, and
-each row changes one thing: where landmarks are taken from, at which size pictures are matched
-(with the same limits in pixels, which are finer angles then), how many keypoints and landmarks
-take part. All limits of the gate are open, so that every pose counts.
+The landmarks of the map are rebuilt from renderings of its field, as in a build. Each row changes
+one thing: the images that adjust the landmarks, the size of the query with the same limits in
+pixels, or the number of keypoints or landmarks. All limits of the gate are open, so every pose
+counts.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results import add_out_argument, Cell, Column, ResultTable, write_results
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture
@@ -38,20 +39,27 @@ from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.maps.map_folder import open_map
 
 SIZES = ((640, 1500), (320, 500), (288, 400), (256, 400), (224, 300))
-"""Longer side of a query [px], and keypoints at most."""
-LANDMARKS = (1000, 3000)
+"""Longer side of a query [px], and maximum number of keypoints."""
+MAX_LANDMARKS = (1000, 3000)
+ERROR_COLUMNS = (
+    Column('median', 'cm', 2),
+    Column('median', 'deg', 3),
+    Column('worst', 'cm', 1),
+    Column('p50', 'ms'),
+)
 
 
 def main() -> None:
-    """Print the table."""
+    """Localize with each variant and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     for name in ('map', 'build_bag', 'test_bag'):
         parser.add_argument(name, type=Path)
-    parser.add_argument('--every', type=int, default=2, help='take every so manyth picture')
+    parser.add_argument('--every', type=int, default=2, help='localize every N-th test image')
+    add_out_argument(parser)
     args = parser.parse_args()
     map_ = open_map(args.map)
     opened = open_localizer(map_, PERMISSIVE_GATE, IDENTITY_CALIBRATION)
-    walked = map_.mapping_poses[:, :3, 3]
+    positions = map_.mapping_poses[:, :3, 3]
     built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
     build = open_capture(args.build_bag, built.capture, convention=map_.convention)
     test = open_capture(
@@ -59,70 +67,86 @@ def main() -> None:
     )
     held_out = held_out_mask(len(build), built.field.validation_share)
     field = VoxelField.load(map_.file('field.safetensors'), resolve_device('cpu'))
-    seen = np.concatenate([build.map_from_camera[~held_out], opened.regressor.index_poses])
-    rendered = rendered_atlas(field, seen, build.camera, built.atlas)
+    candidates = np.concatenate([build.map_from_camera[~held_out], opened.regressor.index_poses])
+    rendered = render_atlas(field, candidates, build.camera, built.atlas)
+    table = ResultTable(
+        'Variants of pose refinement',
+        [
+            'variant',
+            *(c._replace(name=f'held-out: {c.name}') for c in ERROR_COLUMNS),
+            *(c._replace(name=f'test: {c.name}') for c in ERROR_COLUMNS),
+        ],
+    )
 
-    def judged(name: str, atlas: Atlas) -> None:
+    def add_row(name: str, atlas: Atlas) -> None:
         localizer = Localizer(
-            atlas, opened.surface, opened.regressor, walked, IDENTITY_CALIBRATION, PERMISSIVE_GATE
+            atlas,
+            opened.surface,
+            opened.regressor,
+            positions,
+            IDENTITY_CALIBRATION,
+            PERMISSIVE_GATE,
         )
-        inside = errors(localizer, build, np.flatnonzero(held_out))
-        beside = errors(localizer, test, np.arange(0, len(test), args.every))
-        print(f'| {name} | {inside} | {beside} |', flush=True)
+        table.add_row(
+            name,
+            *error_cells(localizer, build, np.flatnonzero(held_out)),
+            *error_cells(localizer, test, np.arange(0, len(test), args.every)),
+        )
 
-    print('| | held-out frames | worst | ms | other walk | worst | ms |')
-    print('| --- ' * 7 + '|')
-    judged('as the map has it', opened.atlas)
-    judged('landmarks where renders have them', rendered)
-    for frames in (20, 80, landmark_adjustment.MAX_FRAMES):
-        chosen = np.flatnonzero(~held_out)
-        chosen = chosen[evenly_spaced_indices(len(chosen), frames)]
-        judged(f'adjusted in {frames} pictures', refine_landmarks(rendered, build, chosen))
-    for size, most in SIZES:
-        default = (size, KeypointDetector(most, 0.02))
+    add_row('map as it was built', opened.atlas)
+    add_row('landmarks not adjusted', rendered)
+    for count in (20, 80, landmark_adjustment.MAX_FRAMES):
+        selected = np.flatnonzero(~held_out)
+        selected = selected[evenly_spaced_indices(len(selected), count)]
+        add_row(f'adjusted in {count} images', refine_landmarks(rendered, build, selected))
+    for size, max_keypoints in SIZES:
+        defaults = (size, KeypointDetector(max_keypoints, 0.02))
         with (
-            changed(matching.make_query, __defaults__=default),
-            changed(matching, QUERY_SIZE_PX=size),
+            set_attributes(matching.make_query, __defaults__=defaults),
+            set_attributes(matching, QUERY_SIZE_PX=size),
         ):
-            judged(f'{size} px, {most} keypoints', opened.atlas)
-    for most in LANDMARKS:
-        with changed(matching, MAX_LANDMARKS=most):
-            judged(f'{most} landmarks at most', opened.atlas)
+            add_row(f'{size} px, {max_keypoints} keypoints', opened.atlas)
+    for max_landmarks in MAX_LANDMARKS:
+        with set_attributes(matching, MAX_LANDMARKS=max_landmarks):
+            add_row(f'at most {max_landmarks} landmarks', opened.atlas)
+    write_results(args.out, 'Pose refinement', table)
 
 
-def rendered_atlas(
-    room: VoxelField, possible: FloatArray, camera: Camera, config: AtlasConfig
+def render_atlas(
+    field: VoxelField, candidates: FloatArray, camera: Camera, config: AtlasConfig
 ) -> Atlas:
-    """Build an atlas from renders at some of the possible poses, without what pictures add."""
+    """Build landmarks from renderings at some of the candidate poses, without adjustment."""
     camera = camera.downscaled_to(config.size)
-    poses = possible[select_farthest_poses(possible, config.views)]
-    views = ((room.render(pose[None], camera)[0], pose) for pose in tqdm(poses, leave=False))
+    poses = candidates[select_farthest_poses(candidates, config.views)]
+    views = ((field.render(pose[None], camera)[0], pose) for pose in tqdm(poses, leave=False))
     return build_atlas(views, camera)
 
 
-def errors(localizer: Localizer, capture: Capture, frames: np.ndarray) -> str:
-    """Localize frames; tell medians, the worst, and what a picture takes."""
-    off_m, off_deg, took_ms = [], [], []
-    for index in frames:
+def error_cells(localizer: Localizer, capture: Capture, indices: np.ndarray) -> list[Cell]:
+    """Localize frames; return median errors [cm, deg], worst [cm] and median latency [ms]."""
+    error_m, error_deg, latency_ms = [], [], []
+    for index in indices:
         frame = capture.frame(int(index))
-        told = localizer.localize(frame.rgb, frame.camera).diagnostics
-        took_ms.append(told.latency_ms['total'])
-        if told.refined_pose is None:
-            off_m.append(np.inf)
-            off_deg.append(180.0)
+        diagnostics = localizer.localize(frame.rgb, frame.camera).diagnostics
+        latency_ms.append(diagnostics.latency_ms['total'])
+        if diagnostics.refined_pose is None:
+            error_m.append(np.inf)
+            error_deg.append(180.0)
             continue
-        error = pose_errors(told.refined_pose[None], frame.map_from_camera[None])
-        off_m.append(float(error.translation[0]))
-        off_deg.append(float(np.degrees(error.rotation[0])))
-    return (
-        f'{np.median(off_m) * 100:.2f} cm {np.median(off_deg):.3f} deg | {max(off_m) * 100:.1f} cm'
-        f' | {np.median(took_ms):.0f} ms'
-    )
+        error = pose_errors(diagnostics.refined_pose[None], frame.map_from_camera[None])
+        error_m.append(float(error.translation[0]))
+        error_deg.append(float(np.degrees(error.rotation[0])))
+    return [
+        100 * np.median(error_m),
+        np.median(error_deg),
+        100 * max(error_m),
+        np.median(latency_ms),
+    ]
 
 
 @contextmanager
-def changed(owner: Any, **values: object) -> Iterator[None]:
-    """Set attributes for a while."""
+def set_attributes(owner: Any, **values: object) -> Iterator[None]:
+    """Set attributes for the time of a ``with`` block."""
     before = {name: getattr(owner, name) for name in values}
     try:
         for name, value in values.items():

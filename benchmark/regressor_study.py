@@ -1,18 +1,19 @@
 """
-What each part of the regressor is worth: one command, one table.
+Ablation of the pose regressor: image code, components, synthetic views, augmentation.
 
     python benchmark/regressor_study.py BUILD_BAG TEST_BAG FIELD WORK_DIR [--views N] [--epochs N]
+        [--seeds N,N,...] [--rows NAME,...] [--out FILE.json]
 
-FIELD is the voxel field of a map built from BUILD_BAG. Each row changes one thing of the first and
-is trained with several seeds: means are printed, and in brackets the best and the worst median,
-for luck alone moves it by centimetres.
+FIELD is the voxel field of a map built from BUILD_BAG. Each row changes one thing of the first row
+and is trained with several seeds. A median error is given as the mean over seeds, with the lowest
+and the highest in brackets, because seeds alone move it by centimeters.
 
-Two stretches of the build walk are held out of the regressor's pictures and of the poses that
-views are rendered around: they choose each row's weights, and choices are to be made on them.
-The field has seen them; nothing has seen TEST_BAG, another walk, which is printed as the judge.
+Two segments of the mapping capture are validation frames: they are excluded from training and from
+pose sampling, and they select the weights of each row. The field was trained on them. TEST_BAG is
+another capture, which neither the field nor the regressor was trained on.
 
-All rows see about the same number of pictures: where there are fewer, they are seen more often.
-Times are of the CPU, not of the clock, so that other work on the machine counts less.
+All rows train on about the same number of images: fewer images are repeated more often. Times are
+CPU times, so other work on the machine matters less.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+from results import add_out_argument, Cell, Column, ResultTable, write_results
 
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.capture.open_capture import open_capture
@@ -37,44 +39,47 @@ from nerf_reversal_ros.regressor.training import train_regressor, views_from_fra
 from nerf_reversal_ros.synthesis.augmentation import augment_appearance
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
-HELD_OUT = ((0.3, 0.425), (0.85, 1.0))
-"""Stretches of the walk that choices are made on."""
+VALIDATION_SEGMENTS = ((0.3, 0.425), (0.85, 1.0))
+"""Begin and end as fractions of the mapping capture."""
 MARGIN = 0.025
-"""Share of the walk next to them that is left out altogether."""
+"""Fraction of the capture beside each segment that is left out altogether."""
 WITHIN_M = 0.25
-HEADER = (
+SCORE_COLUMNS = (
+    Column('median', 'cm', 1),
+    Column('median', 'deg', 1),
+    Column(f'within {WITHIN_M * 100:.0f} cm', '%'),
+)
+COLUMNS = (
     'regressor',
-    'training',
-    'parameters',
-    'validation, median',
-    f'within {WITHIN_M * 100:.0f} cm',
-    'other walk, median',
-    f'within {WITHIN_M * 100:.0f} cm',
-    'one picture',
+    Column('training', 's'),
+    Column('parameters', 'M', 2),
+    *(column._replace(name=f'validation: {column.name}') for column in SCORE_COLUMNS),
+    *(column._replace(name=f'test: {column.name}') for column in SCORE_COLUMNS),
+    Column('one image', 'ms', 1),
 )
 
 
 class Row(NamedTuple):
-    """One line of the table: a regressor to train."""
+    """A row of the table: a regressor to train."""
 
     name: str
     config: RegressorConfig
     views: int
-    real: bool = True
-    augmented: bool = True
+    uses_real_images: bool = True
+    is_augmented: bool = True
 
 
 class Score(NamedTuple):
-    """How good a regressor is."""
+    """Accuracy and time of a regressor."""
 
-    cm: float
-    deg: float
-    share_within: float
-    milliseconds: float
+    median_cm: float
+    median_deg: float
+    fraction_within: float
+    latency_ms: float
 
 
-class Pictures(NamedTuple):
-    """What regressors are made of and judged with."""
+class TrainingImages(NamedTuple):
+    """Images that regressors are trained, validated and tested on."""
 
     views: Views
     real: Views
@@ -85,35 +90,36 @@ class Pictures(NamedTuple):
 
 
 def main() -> None:
-    """Print the table."""
+    """Train all rows and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     for name in ('build_bag', 'test_bag', 'field', 'work_dir'):
         parser.add_argument(name, type=Path)
     parser.add_argument('--views', type=int, default=SynthesisConfig().views)
     parser.add_argument('--epochs', type=int, default=RegressorConfig().epochs)
-    parser.add_argument('--seeds', default='0,1,2', help='each row is trained with each of these')
+    parser.add_argument('--seeds', default='0,1,2', help='of the training, separated by commas')
     parser.add_argument('--rows', default='', help='only rows that begin with one of these a,b,c')
+    add_out_argument(parser)
     args = parser.parse_args()
 
-    pictures = read_and_render(args)
-    print(
-        f'\n{len(pictures.views)} synthetic, {len(pictures.real)} real and'
-        f' {len(pictures.validation)} validation views, {len(pictures.test_frames)} of the other'
-        f' walk; rejected: {pictures.views.rejection_counts}\n'
+    images = load_and_render(args)
+    counts = (
+        f'{len(images.views)} synthetic, {len(images.real)} real,'
+        f' {len(images.validation)} validation and {len(images.test_frames)} test images.'
     )
-    print_cells(*HEADER)
-    print_cells(*['---'] * len(HEADER))
+    print(f'\n{counts} Rejected views: {images.views.rejection_counts}')
     seeds = [int(seed) for seed in args.seeds.split(',')]
-    for row in ablation(args.views, replace(RegressorConfig(), epochs=args.epochs)):
+    table = ResultTable('Ablation of the regressor', COLUMNS)
+    for row in ablation_rows(args.views, replace(RegressorConfig(), epochs=args.epochs)):
         if row.name.startswith(tuple(args.rows.split(','))):
-            print_cells(row.name, *cells(row, pictures, seeds))
+            table.add_row(row.name, *row_cells(row, images, seeds))
+    write_results(args.out, 'The pose regressor', table, notes=[counts])
 
 
-def ablation(views: int, config: RegressorConfig) -> Iterator[Row]:
-    """Yield the base and what differs from it in one thing."""
+def ablation_rows(views: int, config: RegressorConfig) -> Iterator[Row]:
+    """Yield the base row and rows that differ from it in one thing."""
     name = (
         f'base: {config.compression} {config.network_sees}, {config.components} components,'
-        f' {views} views and real pictures'
+        f' {views} views and real images'
     )
     base = Row(name, config, views)
     yield base
@@ -124,32 +130,34 @@ def ablation(views: int, config: RegressorConfig) -> Iterator[Row]:
         ('vae', 'components'),
     ):
         changed = replace(config, compression=compression, network_sees=sees)
-        name = 'network sees: pictures' if compression == 'none' else f'{compression}, {sees}'
+        name = 'network sees: images' if compression == 'none' else f'{compression}, {sees}'
         yield base._replace(name=name, config=changed)
     for components in (50, 100, 300):
         changed = replace(config, components=components)
         yield base._replace(name=f'{components} components', config=changed)
-    yield base._replace(name='only real pictures', views=0)
-    yield base._replace(name='only synthetic views', real=False)
+    yield base._replace(name='only real images', views=0)
+    yield base._replace(name='only synthetic views', uses_real_images=False)
     for fewer in (views // 10, views // 3):
         yield base._replace(name=f'{fewer} views', views=fewer)
-    yield base._replace(name='appearance not varied', augmented=False)
+    yield base._replace(name='appearance not augmented', is_augmented=False)
 
 
-def read_and_render(args: argparse.Namespace) -> Pictures:
-    """Read both walks; render the views, or read those of an earlier run."""
+def load_and_render(args: argparse.Namespace) -> TrainingImages:
+    """Load both captures; render the views, or load those of an earlier run."""
     capture = open_capture(args.build_bag, CaptureConfig())
     test = open_capture(
         args.test_bag, CaptureConfig(), convention=capture.convention, select_frames=False
     )
-    share = np.linspace(0.0, 1.0, len(capture))
-    held_out = np.any([(share >= a) & (share <= b) for a, b in HELD_OUT], axis=0)
-    near = np.any([(share > a - MARGIN) & (share < b + MARGIN) for a, b in HELD_OUT], axis=0)
+    part = np.linspace(0.0, 1.0, len(capture))
+    is_validation = np.any([(part >= a) & (part <= b) for a, b in VALIDATION_SEGMENTS], axis=0)
+    is_near = np.any(
+        [(part > a - MARGIN) & (part < b + MARGIN) for a, b in VALIDATION_SEGMENTS], axis=0
+    )
     camera = capture.camera.downscaled_to(SynthesisConfig().width)
     frames = list(capture)
     field = VoxelField.load(args.field)
-    everything = views_from_frames(frames, camera, field)
-    real = everything.subset(~near)
+    real_views = views_from_frames(frames, camera, field)
+    real = real_views.subset(~is_near)
     views = synthesize_views(
         field,
         real.map_from_camera,
@@ -159,48 +167,49 @@ def read_and_render(args: argparse.Namespace) -> Pictures:
         work_dir=args.work_dir,
         progress=lambda p: print(f'\r{p.done}/{p.total} views', end='', flush=True),
     )
-    return Pictures(
+    return TrainingImages(
         views,
         real,
-        everything.subset(held_out),
+        real_views.subset(is_validation),
         camera,
-        [frames[i] for i in np.flatnonzero(held_out)],
+        [frames[i] for i in np.flatnonzero(is_validation)],
         list(test),
     )
 
 
-def cells(row: Row, pictures: Pictures, seeds: list[int]) -> tuple[str, ...]:
-    """Train a row's regressors and tell how good they are."""
-    views = pictures.views.subset(slice(row.views))
-    real = pictures.real.subset(slice(None if row.real else 0))
-    everything = len(pictures.views) + len(pictures.real)
-    epochs = round(row.config.epochs * everything / (len(views) + len(real)))
+def row_cells(row: Row, images: TrainingImages, seeds: list[int]) -> list[Cell]:
+    """Train the regressors of a row and return its cells; none where training fails."""
+    views = images.views.subset(slice(row.views))
+    real = images.real.subset(slice(None if row.uses_real_images else 0))
+    count = len(images.views) + len(images.real)
+    epochs = round(row.config.epochs * count / (len(views) + len(real)))
     config = replace(row.config, epochs=epochs, patience=epochs)
-    vary = augment_appearance if row.augmented else lambda rgb, rng: rgb
+    augment = augment_appearance if row.is_augmented else lambda rgb, rng: rgb
     seconds, validation, test = [], [], []
     for seed in seeds:
         start = time.process_time()
         try:
-            with patch(f'{train_regressor.__module__}.varied_appearance', vary):
+            with patch(f'{train_regressor.__module__}.augment_appearance', augment):
                 regressor = train_regressor(
-                    views, real, pictures.validation, pictures.camera, config, seed=seed
+                    views, real, images.validation, images.camera, config, seed=seed
                 )
         except BuildError as error:
-            return (str(error).partition(':')[0],)
+            print(f'{row.name}: {error}')
+            return [None] * (len(COLUMNS) - 1)
         seconds.append(time.process_time() - start)
-        validation.append(judged(regressor, pictures.validation_frames))
-        test.append(judged(regressor, pictures.test_frames))
-    return (
-        f'{np.mean(seconds):.0f} s',
-        f'{regressor.report["parameters"] / 1e6:.2f} M',
-        *in_words(validation),
-        *in_words(test),
-        f'{np.mean([score.milliseconds for score in test]):.1f} ms',
-    )
+        validation.append(score_regressor(regressor, images.validation_frames))
+        test.append(score_regressor(regressor, images.test_frames))
+    return [
+        np.mean(seconds),
+        regressor.report['parameters'] / 1e6,
+        *score_cells(validation),
+        *score_cells(test),
+        np.mean([score.latency_ms for score in test]),
+    ]
 
 
-def judged(regressor: PoseRegressor, frames: list[Frame]) -> Score:
-    """Tell the medians of errors and time, and the share of good answers."""
+def score_regressor(regressor: PoseRegressor, frames: list[Frame]) -> Score:
+    """Return median errors, recall and median time on frames."""
     poses, seconds = [], []
     for frame in frames:
         start = time.process_time()
@@ -215,18 +224,10 @@ def judged(regressor: PoseRegressor, frames: list[Frame]) -> Score:
     )
 
 
-def in_words(scores: list[Score]) -> tuple[str, str]:
-    """Tell what regressors of several seeds reach: medians, share of good answers."""
-    cm, deg, share, _ = zip(*scores, strict=True)
-    return (
-        f'{np.mean(cm):.1f} ({min(cm):.1f} to {max(cm):.1f}) cm {np.mean(deg):.1f} deg',
-        f'{np.mean(share):.0%}',
-    )
-
-
-def print_cells(*texts: str) -> None:
-    """Print a line of a Markdown table at once."""
-    print(f'| {" | ".join(texts)} |', flush=True)
+def score_cells(scores: list[Score]) -> list[Cell]:
+    """Return the cells of several seeds: median errors and recall."""
+    cm, deg, fraction, _ = zip(*scores, strict=True)
+    return [[np.mean(cm), min(cm), max(cm)], np.mean(deg), 100 * np.mean(fraction)]
 
 
 if __name__ == '__main__':

@@ -1,25 +1,27 @@
 """
-Train a depth-nerfacto on a walk with nerfstudio's own pipeline, as somebody else's run.
+Train a depth-nerfacto with nerfstudio's own pipeline, to import as a nerfstudio run.
 
-    python benchmark/run_study.py BUILD_BAG WORK --steps 2500
+    python benchmark/run_study.py BUILD_BAG WORK --steps 2500 [--out FILE.json]
 
-Its data are every second frame that a build would keep, without those that it holds out, as a
-transforms.json in a world of its own: turned, shifted, and with another unit than the metre.
-The last line is the run's config.yml, for a map of it, with the walk and without:
+The training data are every second frame that a build would select, without the held-out frames.
+They are written as a transforms.json in another world frame: rotated, translated and scaled. The
+last line is the path of the run's config.yml, to build a map from it, with the bag or without:
 
     nerf-reversal build --device cpu --field nerfstudio:CONFIG.yml BUILD_BAG MAP
     nerf-reversal evaluate MAP OTHER_BAG --baselines none
 
-WORK keeps the data: the same command with another number of steps trains on them again.
+WORK keeps the data: a command with another number of steps trains on them again.
 """
 
 import argparse
 import json
 from pathlib import Path
+import time
 from typing import Any
 
 import cv2
 import numpy as np
+from results import add_out_argument, Column, ResultTable, write_results
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.held_out import held_out_mask
@@ -37,37 +39,45 @@ from nerf_reversal_ros.fields.sim3 import (
 WORLD_FROM_MAP = make_sim3(
     0.37, make_pose(Rotation.from_euler('xyz', [-90, 0, 30], degrees=True), (2.0, 1.0, -3.0))
 )
-"""The world of the run's data; lengths in it are in units of 2.7 m."""
+"""The world frame of the run; its unit is 2.7 m."""
 EVERY = 2
 SIZE = 160
-"""Longer side of its pictures [px]."""
+"""Longer side of the training images [px]."""
 
 
 def main() -> None:
-    """Write the data, if there are none yet, and train."""
+    """Write the training data unless they exist, and train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('build_bag', type=Path)
     parser.add_argument('work', type=Path)
     parser.add_argument('--steps', type=int, default=2500, help='of training; default: 2500')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='default: cpu')
+    add_out_argument(parser)
     args = parser.parse_args()
     require_nerfstudio()
     scene = args.work / 'scene'
     if not (scene / 'transforms.json').exists():
         write_scene(args.build_bag, scene)
-    print(train(scene, args.work / 'runs', args.steps, args.device))
+    count = len(json.loads((scene / 'transforms.json').read_text(encoding='utf-8'))['frames'])
+    start = time.process_time()
+    config_yml = train(scene, args.work / 'runs', args.steps, args.device)
+    columns = Column('frames'), Column('steps'), 'device', Column('CPU time', 'min', 1)
+    table = ResultTable('Training', columns)
+    table.add_row(count, args.steps, args.device, (time.process_time() - start) / 60)
+    write_results(args.out, 'A nerfstudio run', table)
+    print(config_yml)
 
 
 def write_scene(bag: Path, scene: Path) -> None:
-    """Write frames of a walk as the transforms.json and pictures that nerfstudio trains on."""
+    """Write frames of a capture as the transforms.json and images that nerfstudio reads."""
     (scene / 'depth').mkdir(parents=True, exist_ok=True)
     capture = open_capture(bag, CaptureConfig())
     held_out = held_out_mask(len(capture), VoxelFieldConfig().validation_share)
-    wanted = set(np.flatnonzero(~held_out)[::EVERY].tolist())
+    selected = set(np.flatnonzero(~held_out)[::EVERY].tolist())
     camera, frames = capture.camera.downscaled_to(SIZE), []
     size = camera.width, camera.height
     for frame in capture:
-        if frame.index not in wanted:
+        if frame.index not in selected:
             continue
         assert frame.depth is not None
         name = f'frame_{frame.index:05d}.png'
@@ -76,18 +86,23 @@ def write_scene(bag: Path, scene: Path) -> None:
         depth = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
         thousandths = np.rint(1000 * depth * scale_of(WORLD_FROM_MAP)).astype(np.uint16)
         cv2.imwrite(str(scene / 'depth' / name), thousandths)
-        moved = transform_poses(WORLD_FROM_MAP, frame.map_from_camera[None])
-        at = to_opengl(np.eye(4), moved)[0]
+        world_from_camera = transform_poses(WORLD_FROM_MAP, frame.map_from_camera[None])
+        pose = to_opengl(np.eye(4), world_from_camera)[0]
         frames.append(
             {
                 'file_path': name,
                 'depth_file_path': f'depth/{name}',
-                'transform_matrix': [*at.tolist(), [0.0, 0.0, 0.0, 1.0]],
+                'transform_matrix': [*pose.tolist(), [0.0, 0.0, 0.0, 1.0]],
             }
         )
-    lens = {'fl_x': camera.fx, 'fl_y': camera.fy, 'cx': camera.cx + 0.5, 'cy': camera.cy + 0.5}
-    told = {**lens, 'w': camera.width, 'h': camera.height, 'frames': frames}
-    (scene / 'transforms.json').write_text(json.dumps(told))
+    intrinsics = {
+        'fl_x': camera.fx,
+        'fl_y': camera.fy,
+        'cx': camera.cx + 0.5,
+        'cy': camera.cy + 0.5,
+    }
+    content = {**intrinsics, 'w': camera.width, 'h': camera.height, 'frames': frames}
+    (scene / 'transforms.json').write_text(json.dumps(content))
     print(f'{len(frames)} of {len(capture)} frames')
 
 

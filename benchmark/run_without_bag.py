@@ -1,23 +1,22 @@
 """
-Judge maps that were built of somebody's NeRF alone, without a bag of the room.
+Evaluate maps that were built from a nerfstudio run alone, without a bag of the room.
 
     python benchmark/run_without_bag.py positions CONFIG.yml BUILD_BAG positions.csv
     nerf-reversal build --device cpu --field nerfstudio:CONFIG.yml --align positions.csv MAP
-    python benchmark/run_without_bag.py judge MAP BUILD_BAG TEST_BAG
+    python benchmark/run_without_bag.py evaluate MAP BUILD_BAG TEST_BAG [--out FILE.json]
 
-CONFIG.yml is that of benchmark/run_study.py on BUILD_BAG. The first command writes where some of
-the run's cameras were, as somebody with a tape measure would. The last one localizes TEST_BAG and
-compares the answers with its poses in the map of BUILD_BAG: as they are, which is right where
-positions were given, and moved by the similarity that fits them best, which is all that can be
-said of a map without any.
+CONFIG.yml is that of ``run_study.py`` on BUILD_BAG. The first command writes known positions of
+some cameras of the run, with the noise of a tape measure. The last command localizes TEST_BAG and
+compares the poses with its ground truth in the map frame of BUILD_BAG, without alignment and after
+the Sim(3) that fits best. A map without known positions has its own frame and unit, so only the
+second comparison is meaningful for it.
 """
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from results import add_out_argument, Cell, Column, ResultTable, write_results
 import torch
 
 from nerf_reversal_ros.capture.open_capture import open_capture
@@ -34,28 +33,41 @@ from nerf_reversal_ros.maps.map_folder import open_map
 
 POSITIONS = 12
 NOISE_M = 0.01
-"""Of each coordinate, as one sigma."""
+"""Standard deviation of each coordinate."""
+COLUMNS = (
+    'poses',
+    Column('images'),
+    Column('localized'),
+    Column('median', 'cm', 2),
+    Column('median', 'deg', 2),
+    Column('worst', 'cm', 2),
+    Column('worst', 'deg', 2),
+    Column('within 5 cm 5 deg', '%', 1),
+)
 
 
 def main() -> None:
-    """Do one of the two."""
+    """Run one of the two commands."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     actions = parser.add_subparsers(dest='action', required=True)
-    positions = actions.add_parser('positions', help='write where cameras of the run were')
+    positions = actions.add_parser(
+        'positions', help='write known positions of the cameras of the run'
+    )
     for name in ('config_yml', 'build_bag', 'file'):
         positions.add_argument(name, type=Path)
-    judge = actions.add_parser('judge', help='localize and compare')
+    evaluation = actions.add_parser('evaluate', aliases=['judge'], help='localize and compare')
     for name in ('map', 'build_bag', 'test_bag'):
-        judge.add_argument(name, type=Path)
+        evaluation.add_argument(name, type=Path)
+    add_out_argument(evaluation)
     args = parser.parse_args()
     if args.action == 'positions':
         write_positions(args.config_yml, args.build_bag, args.file)
     else:
-        print(json.dumps(judged(args.map, args.build_bag, args.test_bag), indent=1))
+        evaluate(args.map, args.build_bag, args.test_bag, args.out)
 
 
 def write_positions(config_yml: Path, build_bag: Path, file: Path) -> None:
-    """Write lines ``picture,x,y,z`` of some pictures of the run, in the map of the bag [m]."""
+    """Write lines ``image,x,y,z`` of some images of the run, in the map frame of the bag [m]."""
     require_nerfstudio()
     from nerf_reversal_ros.fields.nerfstudio.run import load_run
 
@@ -63,48 +75,53 @@ def write_positions(config_yml: Path, build_bag: Path, file: Path) -> None:
     capture = open_capture(build_bag, CaptureConfig())
     noise = np.random.default_rng(0).normal(scale=NOISE_M, size=(POSITIONS, 3))
     lines = []
-    for place, off_m in zip(evenly_spaced_indices(len(run.names), POSITIONS), noise, strict=True):
-        name = Path(run.names[place]).name
+    indices = evenly_spaced_indices(len(run.names), POSITIONS)
+    for index, noise_m in zip(indices, noise, strict=True):
+        name = Path(run.names[index]).name
         frame = int(name.removeprefix('frame_').removesuffix('.png'))
-        x, y, z = capture.map_from_camera[frame, :3, 3] + off_m
-        lines.append(f'{run.names[place]},{x:.4f},{y:.4f},{z:.4f}\n')
+        x, y, z = capture.map_from_camera[frame, :3, 3] + noise_m
+        lines.append(f'{run.names[index]},{x:.4f},{y:.4f},{z:.4f}\n')
     file.write_text(''.join(lines))
 
 
-def judged(map_dir: Path, build_bag: Path, test_bag: Path) -> dict[str, Any]:
-    """Localize a bag; return how far the answers are off, as they are and fitted."""
+def evaluate(map_dir: Path, build_bag: Path, test_bag: Path, out: Path | None) -> None:
+    """Localize a bag and print the errors, without alignment and after the best Sim(3)."""
     convention = open_capture(build_bag, CaptureConfig()).convention
     capture = open_capture(test_bag, CaptureConfig(), convention=convention, select_frames=False)
     localizer = open_localizer(open_map(map_dir), LocalizerConfig())
-    answers, truth = [], []
+    localized, ground_truth = [], []
     for frame in capture:
         outcome = localize_or_reject(localizer, frame.rgb, frame.camera)
         if isinstance(outcome, PoseEstimate):
-            answers.append(outcome.map_from_camera)
-            truth.append(frame.map_from_camera)
-    found, true = np.reshape(answers, (-1, 4, 4)), np.reshape(truth, (-1, 4, 4))
-    told: dict[str, Any] = {'pictures': len(capture), 'answered': len(found)}
-    if len(found) < 3:
-        return told
-    fit = fit_sim3_to_poses(true, found).map_from_world
-    return {
-        **told,
-        'as_they_are': _errors(found, true),
-        'fitted': _errors(transform_poses(fit, found), true),
-        'metres_by_metre_of_the_map': round(scale_of(fit), 4),
-    }
+            localized.append(outcome.map_from_camera)
+            ground_truth.append(frame.map_from_camera)
+    poses, poses_gt = np.reshape(localized, (-1, 4, 4)), np.reshape(ground_truth, (-1, 4, 4))
+    table = ResultTable('Poses in a map of a nerfstudio run alone', COLUMNS)
+    counts = len(capture), len(poses)
+    if len(poses) < 3:  # too few for a Sim(3)
+        table.add_row('not aligned', *counts, *[None] * 5)
+        write_results(out, 'A nerfstudio run without a bag', table)
+        return
+    sim3 = fit_sim3_to_poses(poses_gt, poses).map_from_world
+    table.add_row('not aligned', *counts, *error_cells(poses, poses_gt))
+    aligned = transform_poses(sim3, poses)
+    table.add_row('aligned by Sim(3)', *counts, *error_cells(aligned, poses_gt))
+    scale = f'One meter of the map is {scale_of(sim3):.4f} m.'
+    print(scale)
+    write_results(out, 'A nerfstudio run without a bag', table, notes=[scale])
 
 
-def _errors(found: FloatArray, true: FloatArray) -> dict[str, float]:
-    errors = pose_errors(found, true)
-    off_cm, off_deg = 100 * errors.translation, np.degrees(errors.rotation)
-    return {
-        'median_cm': round(float(np.median(off_cm)), 2),
-        'median_deg': round(float(np.median(off_deg)), 2),
-        'worst_cm': round(float(off_cm.max()), 2),
-        'worst_deg': round(float(off_deg.max()), 2),
-        'within_5cm_5deg': round(float(np.mean((off_cm <= 5) & (off_deg <= 5))), 3),
-    }
+def error_cells(map_from_camera: FloatArray, map_from_camera_gt: FloatArray) -> list[Cell]:
+    """Return median and worst errors [cm, deg] and the recall [%] of poses (N, 4, 4)."""
+    errors = pose_errors(map_from_camera, map_from_camera_gt)
+    error_cm, error_deg = 100 * errors.translation, np.degrees(errors.rotation)
+    return [
+        np.median(error_cm),
+        np.median(error_deg),
+        error_cm.max(),
+        error_deg.max(),
+        100 * np.mean((error_cm <= 5) & (error_deg <= 5)),
+    ]
 
 
 if __name__ == '__main__':

@@ -1,24 +1,26 @@
 """
-What the uncertainty of a field is good for: one command, three tables, and pictures to look at.
+Measure what the uncertainty of a voxel field (Bayes' Rays) is worth, beside simpler measures.
 
-    python benchmark/uncertainty_study.py MAP BUILD_BAG JUDGED_BAG [...] [--pictures FOLDER]
+    python benchmark/uncertainty_study.py MAP BUILD_BAG TEST_BAG [...] [--every N]
+        [--images FOLDER] [--out FILE.json]
 
-Pixels: does it rank what renders of the field have wrong at the poses of other bags? Views: does
-it find those that look wrong? Localization: are poses better when landmarks and surface are taken
-only where it is small? Beside it stand simpler measures: opacity, distance, and how many pixels of
-the walk end in the same cell of 5 cm. Errors of a pixel are the least within two pixels, so that
-an edge at the pixel beside it is none. All limits of the gate are open.
+Pixels: rank correlation with the errors of renderings at the poses of the test bags. Renderings:
+detection of those with low PSNR. Localization: pose errors with landmarks and surface cloud from
+certain pixels alone. The simpler measures are opacity, distance, and the number of mapping pixels
+that end in the same cell of 5 cm. The error of a pixel is the smallest within two pixels, so that
+a shifted edge does not count. All limits of the gate are open.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from refinement_study import errors
+from refinement_study import error_cells, ERROR_COLUMNS
+from results import add_out_argument, Column, ResultTable, write_results
 from scipy.ndimage import maximum_filter
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
@@ -49,234 +51,299 @@ from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection
 
 SIZE_PX = 128
-"""Longer side of the views that are judged."""
-WITHIN_PX = 2
-WRONG_M = 0.1
-"""A pixel is wrong if its depth is off by more than this."""
-MASKED = 0.1
-"""Share of the pixels that landmarks and surface are not taken from."""
-MEASURES = ('uncertainty', 'opacity', 'pixels of the walk', 'distance')
+"""Longer side of the renderings."""
+MAX_SHIFT_PX = 2
+INCORRECT_M = 0.1
+"""The depth of a pixel is incorrect beyond this error."""
+MASKED_FRACTION = 0.1
+"""Fraction of the pixels that landmarks and surface are not taken from."""
+MEASURES = ('uncertainty', 'opacity', 'mapping pixels', 'distance')
 
 
 @dataclass(frozen=True)
-class Room:
-    """A field and what tells where it is to be believed."""
+class MeasuredField:
+    """A field with measures of its reliability."""
 
     field: VoxelField
     grid: UncertaintyGrid
-    walked: NDArray[np.float32]
-    """(X, Y, Z) pixels of the walk that end in each cell of the grid."""
+    pixel_counts: NDArray[np.float32]
+    """(X, Y, Z) number of mapping pixels that end in each cell of the grid."""
 
-    def measures(self, view: Rendering, pose: np.ndarray, camera: Camera) -> dict[str, np.ndarray]:
-        """Return (H, W) by `MEASURES`: the larger, the less the view is to be believed."""
-        known = view.depth > 0
-        cells = _cells(self.grid, view, pose, camera)
-        walked = np.where(known, self.walked[tuple(np.moveaxis(cells, -1, 0))], 0)
-        std_m = self.grid.std_of_view_m(view, pose, camera)
-        distance = np.where(known, view.depth, 100.0)
-        return dict(zip(MEASURES, (std_m, -view.opacity, -walked, distance), strict=True))
+    def measures(
+        self, rendering: Rendering, pose: np.ndarray, camera: Camera
+    ) -> dict[str, np.ndarray]:
+        """Return (H, W) by `MEASURES`; larger is less reliable."""
+        known = rendering.depth > 0
+        cells = _cells(self.grid, rendering, pose, camera)
+        counts = np.where(known, self.pixel_counts[tuple(np.moveaxis(cells, -1, 0))], 0)
+        std_m = self.grid.std_of_view_m(rendering, pose, camera)
+        distance = np.where(known, rendering.depth, 100.0)
+        return dict(zip(MEASURES, (std_m, -rendering.opacity, -counts, distance), strict=True))
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A picture, what the field shows at its pose, and how wrong that is."""
+class PixelComparison:
+    """An image, the rendering at its pose, and their differences."""
 
     rgb: np.ndarray
-    view: Rendering
+    rendering: Rendering
     measures: dict[str, np.ndarray]
-    colour_error: np.ndarray
+    color_error: np.ndarray
     depth_error_m: np.ndarray
-    """NaN where the depth of the picture is not known."""
+    """NaN where the depth of the image is unknown."""
     psnr_db: float
 
 
 def main() -> None:
-    """Print the tables."""
+    """Compare renderings, localize, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('map', type=Path)
     parser.add_argument('build_bag', type=Path)
-    parser.add_argument('judged_bags', type=Path, nargs='+')
-    parser.add_argument('--every', type=int, default=1, help='take every so manyth picture')
-    parser.add_argument('--pictures', type=Path, help='folder for pictures of the worst views')
+    parser.add_argument('test_bags', type=Path, nargs='+')
+    parser.add_argument('--every', type=int, default=1, help='compare every N-th image')
+    parser.add_argument(
+        *('--images', '--pictures'),  # the second name is an old one
+        dest='images',
+        type=Path,
+        help='folder for images of the worst renderings',
+    )
+    add_out_argument(parser)
     args = parser.parse_args()
     map_ = open_map(args.map)
     build = open_capture(args.build_bag, CaptureConfig(), convention=map_.convention)
     share = map_.manifest['built']['config']['field']['validation_share']
     training = np.flatnonzero(~held_out_mask(len(build), share))
-    room = room_of(map_, build, training)
+    measured = measure_field(map_, build, training)
     correction = DepthCorrection(**map_.manifest['depth_correction'])
     bags = {}
-    for bag in args.judged_bags:
+    for bag in args.test_bags:
         capture = open_capture(
             bag, CaptureConfig(), convention=map_.convention, select_frames=False
         )
         bags[bag.stem] = capture.with_depth_correction(correction)
-    looks = {}
+    comparisons = {}
     for name, capture in bags.items():
         frames = tqdm(range(0, len(capture), args.every), desc=name, leave=False)
-        looks[name] = [judged(room, capture.frame(i)) for i in frames]
-    print_pixels(looks)
-    print_views(looks)
-    if args.pictures:
-        args.pictures.mkdir(parents=True, exist_ok=True)
-        for name, looked in looks.items():
-            write_pictures(args.pictures, name, looked)
-    print_localization(map_, room, build, training, bags, args.every)
+        comparisons[name] = [compare_with_field(measured, capture.frame(i)) for i in frames]
+    tables = [pixel_table(comparisons), rendering_table(comparisons)]
+    if args.images:
+        args.images.mkdir(parents=True, exist_ok=True)
+        for name, compared in comparisons.items():
+            write_images(args.images, name, compared)
+    tables.append(localization_table(map_, measured, build, training, bags, args.every))
+    write_results(args.out, 'Uncertainty of the voxel field', *tables)
 
 
-def room_of(map_: Map, build: Capture, training: np.ndarray) -> Room:
-    """Read the field, estimate its uncertainty, and count where the walk's pixels end."""
+def measure_field(map_: Map, build: Capture, training: np.ndarray) -> MeasuredField:
+    """Load the field, estimate its uncertainty, and count the mapping pixels in each cell."""
     field = VoxelField.load(map_.file('field.safetensors'))
     poses = build.map_from_camera[training]
     grid = estimate_uncertainty(DeformableVoxelField(field), poses, build.camera)
-    walked = np.zeros(grid.information.shape[:3], np.float32)
+    pixel_counts = np.zeros(grid.information.shape[:3], np.float32)
     camera = build.camera.downscaled_to(VIEW_SIZE_PX)
-    for pose, view in zip(poses, field.render(poses, camera), strict=True):
-        cells = _cells(grid, view, pose, camera)[view.depth > 0]
-        np.add.at(walked, tuple(cells.T), 1)
-    return Room(field, grid, walked)
+    for pose, rendering in zip(poses, field.render(poses, camera), strict=True):
+        cells = _cells(grid, rendering, pose, camera)[rendering.depth > 0]
+        np.add.at(pixel_counts, tuple(cells.T), 1)
+    return MeasuredField(field, grid, pixel_counts)
 
 
 def _cells(
-    grid: UncertaintyGrid, view: Rendering, pose: np.ndarray, camera: Camera
+    grid: UncertaintyGrid, rendering: Rendering, pose: np.ndarray, camera: Camera
 ) -> NDArray[np.int64]:
-    """Return (H, W, 3) the cell of the grid that each pixel of a view lies in."""
-    points = transform_points(pose, (camera.rays() * view.depth[..., None]).reshape(-1, 3))
+    """Return (H, W, 3) the cell of the grid that each pixel of a rendering lies in."""
+    points = transform_points(pose, (camera.rays() * rendering.depth[..., None]).reshape(-1, 3))
     cells = np.floor((points - grid.origin_m) / grid.cell_m).astype(np.int64)
     last = np.array(grid.information.shape[:3]) - 1
-    return np.clip(cells, 0, last).reshape(*view.depth.shape, 3)
+    return np.clip(cells, 0, last).reshape(*rendering.depth.shape, 3)
 
 
-def judged(room: Room, frame: Frame) -> Judged:
-    """Compare a frame with what the field shows at its pose."""
+def compare_with_field(measured: MeasuredField, frame: Frame) -> PixelComparison:
+    """Compare a frame with the rendering at its pose."""
     camera = frame.camera.downscaled_to(SIZE_PX)
     size = camera.width, camera.height
     rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
     depth = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST)
-    (view,) = room.field.render(frame.map_from_camera[None], camera)
-    matched = np.minimum(view.rgb * channel_gains(rgb, view), 255).astype(np.float32)
-    colour = least(rgb.astype(np.float32), lambda there: np.abs(there - matched).mean(-1))
-    off_m = least(
-        np.where(depth > 0, depth, np.inf).astype(np.float32),
-        lambda there: np.abs(there - view.depth),
+    (rendering,) = measured.field.render(frame.map_from_camera[None], camera)
+    matched = np.minimum(rendering.rgb * channel_gains(rgb, rendering), 255).astype(np.float32)
+    color_error = min_shifted_error(
+        rgb.astype(np.float32), lambda shifted: np.abs(shifted - matched).mean(-1)
     )
-    measures = room.measures(view, frame.map_from_camera, camera)
-    off_m = np.where((depth > 0) & np.isfinite(off_m), off_m, np.nan)
-    return Judged(rgb, view, measures, colour, off_m, compute_psnr(rgb, view).psnr_db)
+    depth_error_m = min_shifted_error(
+        np.where(depth > 0, depth, np.inf).astype(np.float32),
+        lambda shifted: np.abs(shifted - rendering.depth),
+    )
+    depth_error_m = np.where((depth > 0) & np.isfinite(depth_error_m), depth_error_m, np.nan)
+    return PixelComparison(
+        rgb,
+        rendering,
+        measured.measures(rendering, frame.map_from_camera, camera),
+        color_error,
+        depth_error_m,
+        compute_psnr(rgb, rendering).psnr_db,
+    )
 
 
-def least(picture: np.ndarray, error: Callable[[np.ndarray], np.ndarray]) -> NDArray[np.floating]:
-    """Return the least error (H, W) against a picture shifted by up to `WITHIN_PX` each way."""
-    shifts = range(-WITHIN_PX, WITHIN_PX + 1)
-    return np.min([error(np.roll(picture, (v, u), (0, 1))) for v in shifts for u in shifts], 0)
+def min_shifted_error(
+    image: np.ndarray, error: Callable[[np.ndarray], np.ndarray]
+) -> NDArray[np.floating]:
+    """Return the smallest error (H, W) of an image shifted by up to `MAX_SHIFT_PX` each way."""
+    shifts = range(-MAX_SHIFT_PX, MAX_SHIFT_PX + 1)
+    return np.min([error(np.roll(image, (v, u), (0, 1))) for v in shifts for u in shifts], 0)
 
 
-def print_pixels(looks: dict[str, list[Judged]]) -> None:
-    """Tell how well each measure ranks the errors of the pixels that the field covers."""
-    print(f'\n| covered pixels | measure | rank correlation with colour error | with depth error |'
-          f' AUROC, depth off by {WRONG_M * 100:.0f} cm |\n{"| --- " * 5}|')  # fmt: skip
-    for name, looked in looks.items():
-        covered = [look.view.depth > 0 for look in looked]
-        colour = np.concatenate([x.colour_error[c] for x, c in zip(looked, covered, strict=True)])
-        depth = np.concatenate([x.depth_error_m[c] for x, c in zip(looked, covered, strict=True)])
+def pixel_table(comparisons: dict[str, list[PixelComparison]]) -> ResultTable:
+    """Print how well each measure ranks the errors of the pixels that the field covers."""
+    table = ResultTable(
+        f'Covered pixels; depth is incorrect beyond {INCORRECT_M * 100:.0f} cm',
+        [
+            'poses',
+            Column('pixels'),
+            Column('incorrect', '%', 2),
+            'measure',
+            Column('rank correlation with color error', '', 2),
+            Column('with depth error', '', 2),
+            Column('AUROC of incorrect depth', '', 2),
+        ],
+    )
+    for name, compared in comparisons.items():
+        covered = [c.rendering.depth > 0 for c in compared]
+        pairs = list(zip(compared, covered, strict=True))
+        color = np.concatenate([c.color_error[mask] for c, mask in pairs])
+        depth = np.concatenate([c.depth_error_m[mask] for c, mask in pairs])
         known = np.isfinite(depth)
-        wrong = depth[known] > WRONG_M
+        incorrect = depth[known] > INCORRECT_M
         for measure in MEASURES:
-            value = np.concatenate(
-                [x.measures[measure][c] for x, c in zip(looked, covered, strict=True)]
+            value = np.concatenate([c.measures[measure][mask] for c, mask in pairs])
+            table.add_row(
+                name,
+                len(color),
+                100 * incorrect.mean(),
+                measure,
+                spearmanr(value, color)[0],
+                spearmanr(value[known], depth[known])[0],
+                roc_auc_score(incorrect, value[known]),
             )
-            print(
-                f'| {name}: {len(colour)}, {wrong.mean():.2%} wrong | {measure}'
-                f' | {spearmanr(value, colour)[0]:.2f}'
-                f' | {spearmanr(value[known], depth[known])[0]:.2f}'
-                f' | {roc_auc_score(wrong, value[known]):.2f} |'
-            )
+    return table
 
 
-def print_views(looks: dict[str, list[Judged]]) -> None:
-    """Tell how well the mean of each measure finds the views that are least like the pictures."""
-    print('\n| views | measure | rank correlation with -PSNR | AUROC, worst quarter'
-          f' | of those that min_opacity keeps: the same | |\n{"| --- " * 6}|')  # fmt: skip
-    for name, looked in looks.items():
-        psnr_db = np.array([look.psnr_db for look in looked])
-        least_opacity = SynthesisConfig().min_opacity
-        kept = np.array([look.view.opacity.mean() >= least_opacity for look in looked])
+def rendering_table(comparisons: dict[str, list[PixelComparison]]) -> ResultTable:
+    """Print how well the mean of each measure finds the renderings with the lowest PSNR."""
+    figures = (
+        Column('rank correlation with -PSNR', '', 2),
+        Column('AUROC of the worst quarter', '', 2),
+    )
+    table = ResultTable(
+        'Renderings; kept are those with enough opacity',
+        [
+            'poses',
+            Column('renderings'),
+            Column('kept'),
+            'measure',
+            *figures,
+            *(column._replace(name=f'kept: {column.name}') for column in figures),
+        ],
+    )
+    for name, compared in comparisons.items():
+        psnr_db = np.array([c.psnr_db for c in compared])
+        min_opacity = SynthesisConfig().min_opacity
+        kept = np.array([c.rendering.opacity.mean() >= min_opacity for c in compared])
         for measure in MEASURES[:3]:
-            value = np.array([look.measures[measure].mean() for look in looked])
-            cells = [cell for which in (kept >= 0, kept) for cell in found(value, psnr_db, which)]
-            print(
-                f'| {name}: {len(looked)}, {kept.sum()} kept | {measure} | {" | ".join(cells)} |'
+            value = np.array([c.measures[measure].mean() for c in compared])
+            table.add_row(
+                name,
+                len(compared),
+                int(kept.sum()),
+                measure,
+                *ranking_cells(value, psnr_db),
+                *ranking_cells(value[kept], psnr_db[kept]),
             )
+    return table
 
 
-def found(value: np.ndarray, psnr_db: np.ndarray, which: np.ndarray) -> Iterator[str]:
-    """Yield how a measure ranks some of the views, and finds the worst quarter of them."""
-    bad = psnr_db[which] < np.percentile(psnr_db[which], 25)
-    yield f'{spearmanr(value[which], -psnr_db[which])[0]:.2f}'
-    yield f'{roc_auc_score(bad, value[which]):.2f}' if bad.any() else '-'
+def ranking_cells(value: np.ndarray, psnr_db: np.ndarray) -> tuple[float, float | None]:
+    """Return rank correlation of a measure with -PSNR, and AUROC of the worst quarter."""
+    is_worst = psnr_db < np.percentile(psnr_db, 25)
+    auroc = roc_auc_score(is_worst, value) if is_worst.any() else None
+    return spearmanr(value, -psnr_db)[0], auroc
 
 
-def print_localization(
-    map_: Map, room: Room, build: Capture, training: np.ndarray, bags: dict[str, Capture],
-    every: int,
-) -> None:  # fmt: skip
-    """Localize with landmarks and surface taken from all pixels, and from some of them."""
+def localization_table(
+    map_: Map, measured: MeasuredField, build: Capture, training: np.ndarray,
+    bags: dict[str, Capture], every: int,
+) -> ResultTable:  # fmt: skip
+    """Localize with landmarks and surface from all pixels, and from some of them."""
     camera = build.camera.downscaled_to(AtlasConfig().size)
-    poses = atlas_poses(room.field, build, training)
-    views = [room.field.render(pose[None], camera)[0] for pose in tqdm(poses, leave=False)]
-    seen = [room.measures(view, pose, camera) for view, pose in zip(views, poses, strict=True)]
+    poses = select_atlas_poses(measured.field, build, training)
+    renderings = [
+        measured.field.render(pose[None], camera)[0] for pose in tqdm(poses, leave=False)
+    ]
+    measures = [
+        measured.measures(rendering, pose, camera)
+        for rendering, pose in zip(renderings, poses, strict=True)
+    ]
     opened, rng = open_localizer(map_, PERMISSIVE_GATE), np.random.default_rng(0)
-    blocks = [rng.random((10, 10)) for _ in views]
+    blocks = [rng.random((10, 10)) for _ in renderings]
     size = camera.width, camera.height
-    drawn = [cv2.resize(block, size, interpolation=cv2.INTER_NEAREST) for block in blocks]
     rows = {
-        'all pixels': [np.zeros(view.depth.shape) for view in views],
-        'at random': drawn,
-        **{name: [one[name] for one in seen] for name in ('uncertainty', 'pixels of the walk')},
+        'none': [np.zeros(rendering.depth.shape) for rendering in renderings],
+        'random': [cv2.resize(block, size, interpolation=cv2.INTER_NEAREST) for block in blocks],
+        **{name: [one[name] for one in measures] for name in ('uncertainty', 'mapping pixels')},
     }
-    header = ' | '.join(f'{name}, median | worst | ms' for name in bags)
-    print(f'\n| left out: {MASKED:.0%} | landmarks | surface | {header} |')
-    print('| --- ' * (3 + 3 * len(bags)) + '|')
+    table = ResultTable(
+        f'Landmarks and surface without {MASKED_FRACTION:.0%} of the pixels',
+        [
+            'left out by',
+            Column('landmarks'),
+            Column('surface points'),
+            *(c._replace(name=f'{name}: {c.name}') for name in bags for c in ERROR_COLUMNS),
+        ],
+    )
     for name, values in rows.items():
-        shown = [value[view.depth > 0] for value, view in zip(values, views, strict=True)]
-        limit = np.quantile(np.concatenate(shown), 1 - MASKED)
+        covered = [
+            value[rendering.depth > 0] for value, rendering in zip(values, renderings, strict=True)
+        ]
+        limit = np.quantile(np.concatenate(covered), 1 - MASKED_FRACTION)
         pairs = [
-            (replace(view, depth=np.where(value > limit, 0, view.depth).astype(np.float32)), pose)
-            for view, value, pose in zip(views, values, poses, strict=True)
+            (replace(one, depth=np.where(value > limit, 0, one.depth).astype(np.float32)), pose)
+            for one, value, pose in zip(renderings, values, poses, strict=True)
         ]
         atlas = refine_landmarks(build_atlas(pairs, camera), build, training)
         surface = build_surface(pairs, camera)
-        walked = build.map_from_camera[:, :3, 3]
+        positions = build.map_from_camera[:, :3, 3]
         localizer = Localizer(
-            atlas, surface, opened.regressor, walked, IDENTITY_CALIBRATION, PERMISSIVE_GATE
+            atlas, surface, opened.regressor, positions, IDENTITY_CALIBRATION, PERMISSIVE_GATE
         )
-        told = [errors(localizer, bag, np.arange(0, len(bag), every)) for bag in bags.values()]
-        print(f'| {name} | {len(atlas)} | {len(surface)} | {" | ".join(told)} |', flush=True)
+        errors = [
+            error_cells(localizer, bag, np.arange(0, len(bag), every)) for bag in bags.values()
+        ]
+        table.add_row(name, len(atlas), len(surface), *(cell for one in errors for cell in one))
+    return table
 
 
-def atlas_poses(field: VoxelField, build: Capture, training: np.ndarray) -> np.ndarray:
-    """Return poses far from each other, walked ones and drawn ones, as the build takes them."""
-    walked, config = build.map_from_camera[training], SynthesisConfig()
-    drawn = sample_poses(walked, 1000, config, np.random.default_rng(0))
-    faults = find_pose_rejections(field, drawn, config.clearance_m)
-    possible = drawn.map_from_camera[[fault is None for fault in faults]]
-    previews = field.render(possible, build.camera.downscaled_to(24))
-    usable = possible[[find_view_rejection(view, config) is None for view in previews]]
-    everything = np.concatenate([walked, usable])
-    return np.asarray(everything[select_farthest_poses(everything, AtlasConfig().views)])
+def select_atlas_poses(field: VoxelField, build: Capture, training: np.ndarray) -> np.ndarray:
+    """Select mapping poses and sampled poses far from each other, as the build does."""
+    mapping_poses, config = build.map_from_camera[training], SynthesisConfig()
+    sampled = sample_poses(mapping_poses, 1000, config, np.random.default_rng(0))
+    rejections = find_pose_rejections(field, sampled, config.clearance_m)
+    free = sampled.map_from_camera[[rejection is None for rejection in rejections]]
+    previews = field.render(free, build.camera.downscaled_to(24))
+    usable = free[[find_view_rejection(preview, config) is None for preview in previews]]
+    candidates = np.concatenate([mapping_poses, usable])
+    return np.asarray(candidates[select_farthest_poses(candidates, AtlasConfig().views)])
 
 
-def write_pictures(folder: Path, name: str, looked: list[Judged], count: int = 4) -> None:
-    """Write, worst views first: picture, render, uncertainty (0 to 0.5 m), depth error (20 cm)."""
+def write_images(folder: Path, name: str, compared: list[PixelComparison], count: int = 4) -> None:
+    """Write image, rendering, uncertainty (to 0.5 m) and depth error (to 0.2 m), worst first."""
     rows = []
-    for look in sorted(looked, key=lambda look: look.psnr_db)[:: max(1, len(looked) // count)]:
-        wrong = maximum_filter(np.nan_to_num(look.depth_error_m), 2)
-        scales = (look.measures['uncertainty'] / 0.5, wrong / 0.2)
+    by_psnr = sorted(compared, key=lambda comparison: comparison.psnr_db)
+    for one in by_psnr[:: max(1, len(compared) // count)]:
+        error_m = maximum_filter(np.nan_to_num(one.depth_error_m), 2)
+        scales = (one.measures['uncertainty'] / 0.5, error_m / 0.2)
         maps = [
             cv2.applyColorMap((255 * np.clip(x, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
             for x in scales
         ]
-        rows.append(np.hstack([look.rgb[..., ::-1], look.view.rgb[..., ::-1], *maps]))
+        rows.append(np.hstack([one.rgb[..., ::-1], one.rendering.rgb[..., ::-1], *maps]))
     cv2.imwrite(str(folder / f'{name}.png'), cv2.resize(np.vstack(rows), None, fx=2, fy=2))
 
 

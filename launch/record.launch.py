@@ -19,7 +19,7 @@ ARGUMENTS = {
     'depth': (f'{DEVICE}/depth/img', 'depth topic'),
     'depth_raw': (f'{DEVICE}/depth/image_raw', 'depth topic of other driver versions'),
     'depth_info': (f'{DEVICE}/depth/camera_info', 'CameraInfo topic of the depth'),
-    'pose': (f'{DEVICE}/camera_pose', 'pose topic'),
+    'pose': (f'{DEVICE}/camera_pose', 'topic of the camera poses'),
 }
 RECORDED = ('image', 'image_raw', 'camera_info', 'depth', 'depth_raw', 'depth_info', 'pose')
 

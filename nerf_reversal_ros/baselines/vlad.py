@@ -127,6 +127,8 @@ def _cluster_words(descriptors: Descriptors) -> Descriptors:
     sample = descriptors[:: max(1, len(descriptors) // MAX_CLUSTERED_DESCRIPTORS)]
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
     count = min(VOCABULARY_SIZE, len(sample))
-    _, _, centers = cv2.kmeans(sample, count, None, stop, 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    _, _, centers = cv2.kmeans(  # type: ignore[call-overload]
+        sample, count, None, stop, 1, cv2.KMEANS_PP_CENTERS
+    )
     words: Descriptors = centers / np.linalg.norm(centers, axis=1, keepdims=True)
     return words

@@ -1,8 +1,9 @@
 """
 Settings of every stage: capture, fields, synthesis, regressor, landmarks, localizer, odometry.
 
-Each class is a section of the ``--config`` file. Settings of nodes alone are in
-`ros.node_config`, those of map -> odom smoothing in `odometry.map_from_odom`.
+Each class is a section of the ``--config`` file or a group of ROS parameters. Settings of single
+nodes are in `ros.node_config` and `ros.evaluator_node`, those of the smoothing of map -> odom in
+`odometry.map_from_odom`.
 """
 
 from collections.abc import Callable

@@ -30,8 +30,8 @@ from nerf_reversal_ros.mapping.manifest import BuildResults, make_manifest, trai
 from nerf_reversal_ros.mapping.nerfstudio_import import (
     load_run_and_positions,
     mapping_data_from_run,
-    RunAlignment,
 )
+from nerf_reversal_ros.mapping.run_alignment import RunAlignment
 from nerf_reversal_ros.mapping.stage_context import report_warnings, StageContext
 from nerf_reversal_ros.mapping.stages import CAPTURE
 from nerf_reversal_ros.maps.map_folder import Map, MAPPING_POSES

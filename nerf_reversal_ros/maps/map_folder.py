@@ -28,6 +28,9 @@ from nerf_reversal_ros.core.validated_config import config_from_dict
 if TYPE_CHECKING:
     from nerf_reversal_ros.localization.localizer import Localizer
 
+if TYPE_CHECKING:
+    from nerf_reversal_ros.localization.localizer import Localizer
+
 FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""
 
@@ -118,12 +121,12 @@ class Map:
 
     def localizer(self, config: LocalizerConfig | None = None) -> 'Localizer':
         """
-        Load what the map holds for localizing; the default config is that of `LocalizerConfig`.
+        Load the localizer of the map; the default config is `LocalizerConfig()`.
 
         Raises
         ------
         MapError, ConfigError
-            If a file of the map is damaged, or the device is not available.
+            If a file of the map is corrupt, or the device is not available.
         """
         from nerf_reversal_ros.localization.localizer import open_localizer
 

@@ -1,4 +1,4 @@
-"""Settings that may change while a node runs, told apart by type from settings that are fixed."""
+"""Settings that may change while a node runs, as a type apart from fixed settings."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar

@@ -261,7 +261,7 @@ def test_there_is_no_other_interface():
 def test_the_arguments_of_the_launch_files(monkeypatch, name, expected):
     launch_standin.install(monkeypatch)
     found = launch_standin.load(ROOT / 'launch' / f'{name}.launch.py')
-    assert list(launch_standin.described(found)) == expected.split()
+    assert list(launch_standin.declared_arguments(found)) == expected.split()
 
 
 # ---- files of parameters

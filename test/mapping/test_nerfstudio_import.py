@@ -35,8 +35,8 @@ from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.fields.sim3 import make_sim3, transform_poses
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.build_warnings import field_warnings
-from nerf_reversal_ros.mapping.nerfstudio_import import guess_unit_m
 from nerf_reversal_ros.mapping.pipeline import build_map
+from nerf_reversal_ros.mapping.run_alignment import guess_unit_m
 from nerf_reversal_ros.mapping.stages import PROGRESS_STAGES
 
 pytestmark = pytest.mark.skipif(

@@ -85,7 +85,7 @@ def test_images_without_a_status_count_as_dropped(rig):
 def test_results_are_acknowledged_once_the_localizer_has_discovered_the_subscriptions(tmp_path):
     """A player in lockstep on ~/ack therefore loses no result."""
     (tmp_path / 'slow0').mkdir()
-    given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
+    parameters = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
     with (
         contextlib.closing(Rig()) as rig,
         Process('evaluator', bag='bag', map_dir='map') as evaluator,
@@ -94,7 +94,7 @@ def test_results_are_acknowledged_once_the_localizer_has_discovered_the_subscrip
         acknowledged = rig.collect(LocalizerStatus, 'evaluator/ack', LAST_TEN_QOS)
         rig.wait_for_discovery_by('evaluator')
         assert not wait_until(lambda: rig.node.count_publishers('evaluator/ack'), 2)
-        with Process('localizer', **given) as localizer:
+        with Process('localizer', **parameters) as localizer:
             assert wait_until(lambda: rig.node.count_publishers('evaluator/ack')), evaluator.output
             localizer.wait_for_output('localizing the images of')
             rig.publish('camera_info', camera_info())
@@ -110,10 +110,10 @@ def test_results_are_acknowledged_once_the_localizer_has_discovered_the_subscrip
 
 def test_ground_truth_is_transformed_by_map_from_nerf_of_the_localizer(tmp_path):
     (tmp_path / 'slow0').mkdir()
-    given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
+    parameters = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
     with (
         contextlib.closing(Rig()) as rig,
-        Process('localizer', map_from_nerf='10 20 0.5 90', **given) as localizer,
+        Process('localizer', map_from_nerf='10 20 0.5 90', **parameters) as localizer,
         Process('evaluator', bag='bag', map_dir='map') as evaluator,
     ):
         localizer.wait_for_output('localizing the images of')
@@ -136,7 +136,7 @@ def test_the_evaluation_waits_for_map_from_nerf(rig):
         process.wait_for_output('evaluating 3 images')
         for second in (1, 2, 3):
             publish_result(rig, second, 5.0 + second)
-        assert not wait_until(lambda: 'published' in process.output, 2)
+        assert not wait_until(lambda: 'were localized' in process.output, 2)
         rig.add_parameter_node('localizer', map_from_nerf='5 0 0 0')
         assert process.wait() == 0
         assert 'The largest errors of accepted poses are 0 cm' in process.output
@@ -175,11 +175,16 @@ def test_without_any_result_the_node_ends_with_an_error_and_writes_nothing(
     tmp_path, has_localizer, startup_timeout_s, message
 ):
     file = tmp_path / 'metrics.json'
-    given = {'bag': 'bag', 'map_dir': 'map', 'json': file, 'startup_timeout_s': startup_timeout_s}
+    parameters = {
+        'bag': 'bag',
+        'map_dir': 'map',
+        'json': file,
+        'startup_timeout_s': startup_timeout_s,
+    }
     with contextlib.ExitStack() as stack:
         if has_localizer:
             stack.enter_context(Process('localizer')).wait_for_output('waiting to be configured')
-        process = stack.enter_context(Process('evaluator', **given))
+        process = stack.enter_context(Process('evaluator', **parameters))
         assert process.wait() == 1
         assert message in process.output
         assert 'Traceback' not in process.output
@@ -224,19 +229,19 @@ def test_topics_of_the_bag_come_from_the_map_parameters_or_a_file(tmp_path, sour
         lambda topic, message, _: [(names.get(topic, topic), message)],
     )
     map_ = build(tmp_path / 'room.map')
-    given = {'bag': str(bag), 'map_dir': str(map_.path)}
+    parameters = {'bag': str(bag), 'map_dir': str(map_.path)}
     topics = {'image_topic': '/front/image', 'camera_info_topic': '/front/info'}
     if source == 'map':
         config = {'config': {'capture': topics}}
         edit_manifest(map_.path, lambda manifest: manifest.update(built=config))
     elif source == 'parameters':
-        given |= topics
+        parameters |= topics
     else:
         (tmp_path / 'query.yaml').write_text(json.dumps({'capture': topics}))
-        given['config'] = str(tmp_path / 'query.yaml')
-    assert len(load_ground_truth(EvaluatorConfig(**given))) == 3
+        parameters['config'] = str(tmp_path / 'query.yaml')
+    assert len(load_ground_truth(EvaluatorConfig(**parameters))) == 3
     (tmp_path / 'odd.yaml').write_text('capture: [1]')
-    odd = {**given, 'config': str(tmp_path / 'odd.yaml')}
+    odd = {**parameters, 'config': str(tmp_path / 'odd.yaml')}
     with pytest.raises(ConfigError, match=r'capture must hold names and values, got \[1\]'):
         load_ground_truth(EvaluatorConfig(**odd))
 

@@ -64,7 +64,7 @@ def test_initial_pose_publishes_the_first_certain_pose_once_and_ends(rig):
 
 
 @pytest.mark.parametrize(
-    ('given', 'message'),
+    ('changes', 'message'),
     [
         ({'roll_deg': -90.0}, 'is tilted by 90 deg, like that of a camera: set base_frame and'),
         ({'frame': 'nerf_map'}, 'is in the frame nerf_map, not in map: set map_frame of the'),
@@ -72,10 +72,10 @@ def test_initial_pose_publishes_the_first_certain_pose_once_and_ends(rig):
         ({'std_deg': np.nan}, 'has a standard deviation of 0.010 m and nan deg'),
     ],
 )
-def test_initial_pose_rejects_poses_that_amcl_would_misread(rig, given, message):
+def test_initial_pose_rejects_poses_that_amcl_would_misread(rig, changes, message):
     initial_poses = rig.collect(PoseWithCovarianceStamped, '/initialpose')
     with run_example('initial_pose.py', stderr=subprocess.PIPE, text=True) as process:
-        rig.publish('nerf_pose_with_covariance', pose_message(1, 0.01, **given))
+        rig.publish('nerf_pose_with_covariance', pose_message(1, 0.01, **changes))
         assert logs(process, f'a pose {message}')
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
@@ -124,34 +124,37 @@ def test_an_interrupted_initial_pose_logs_that_no_pose_was_sent(number):
 
 def test_the_lifecycle_manager_of_nav2_manages_the_localizer_without_a_bond():
     text = (ROOT / 'config/lifecycle_manager.yaml').read_text(encoding='utf-8')
-    given = yaml.safe_load(text)['/**/lifecycle_manager_localizer']['ros__parameters']
+    parameters = yaml.safe_load(text)['/**/lifecycle_manager_localizer']['ros__parameters']
     launch_file = (ROOT / 'launch/localize.launch.py').read_text(encoding='utf-8')
-    (name,) = given['node_names']
+    (name,) = parameters['node_names']
     assert f"name='{name}'" in launch_file
-    assert (given['autostart'], given['bond_timeout']) == (True, 0.0)
+    assert (parameters['autostart'], parameters['bond_timeout']) == (True, 0.0)
 
 
 def test_the_filter_of_robot_localization_accepts_the_first_pose_at_any_place():
     text = (ROOT / 'config/robot_localization.yaml').read_text(encoding='utf-8')
-    given = yaml.safe_load(text)['/**/ekf_map']['ros__parameters']
-    covariance = np.reshape(given['initial_estimate_covariance'], (15, 15))
+    parameters = yaml.safe_load(text)['/**/ekf_map']['ros__parameters']
+    covariance = np.reshape(parameters['initial_estimate_covariance'], (15, 15))
     assert np.array_equal(covariance, np.diag(np.diag(covariance)))
     # 20 m from the origin and rotated by 180 degrees: within the Mahalanobis threshold.
     offset = np.array([20.0, 20.0, 0.0, 0.0, 0.0, np.pi])
     distance = np.sqrt(offset @ np.linalg.solve(covariance[:6, :6], offset))
-    assert distance < given['pose0_rejection_threshold']
-    assert all(type(value) is float for value in given['initial_estimate_covariance'])
+    assert distance < parameters['pose0_rejection_threshold']
+    assert all(type(value) is float for value in parameters['initial_estimate_covariance'])
 
 
 def test_the_filter_of_robot_localization_uses_the_topics_and_frames_of_this_package():
     text = (ROOT / 'config/robot_localization.yaml').read_text(encoding='utf-8')
-    given = yaml.safe_load(text)['/**/ekf_map']['ros__parameters']
+    parameters = yaml.safe_load(text)['/**/ekf_map']['ros__parameters']
     frames = LoopCloserNodeConfig()
-    assert given['pose0'] == 'nerf_pose_with_covariance'
-    assert given['pose0_config'] == [True] * 6 + [False] * 9
-    assert [len(given[name]) for name in ('odom0_config', 'pose0_config')] == [15, 15]
-    assert (given['map_frame'], given['world_frame']) == (frames.map_frame, frames.map_frame)
-    assert (given['odom_frame'], given['base_link_frame']) == (
+    assert parameters['pose0'] == 'nerf_pose_with_covariance'
+    assert parameters['pose0_config'] == [True] * 6 + [False] * 9
+    assert [len(parameters[name]) for name in ('odom0_config', 'pose0_config')] == [15, 15]
+    assert (parameters['map_frame'], parameters['world_frame']) == (
+        frames.map_frame,
+        frames.map_frame,
+    )
+    assert (parameters['odom_frame'], parameters['base_link_frame']) == (
         frames.odom_frame,
         frames.base_frame,
     )

@@ -99,8 +99,8 @@ def test_the_image_topic_follows_the_transport(tmp_path, arguments, topic, make_
     (tmp_path / 'slow0').mkdir()
     file = tmp_path / 'reliable.yaml'
     file.write_text('/**/localizer:\n  ros__parameters: {reliability: reliable}\n')
-    given = {'map': str(tmp_path / 'slow0'), 'params_file': str(file), **arguments}
-    _, words, _ = single_process('localize.launch.py', tmp_path, **given)
+    launch_arguments = {'map': str(tmp_path / 'slow0'), 'params_file': str(file), **arguments}
+    _, words, _ = single_process('localize.launch.py', tmp_path, **launch_arguments)
     rig = Rig()
     poses = rig.collect(PoseStamped, 'nerf_pose')
     with Process('localizer', *words[1:]) as process:
@@ -129,15 +129,17 @@ def test_the_image_topic_follows_the_transport(tmp_path, arguments, topic, make_
 )
 def test_a_parameter_file_of_config_has_all_names_and_their_defaults(node, classes):
     file = LAUNCH.parent / f'config/{node}.yaml'
-    given = yaml.safe_load(file.read_text())[f'/**/{node}']['ros__parameters']
+    parameters = yaml.safe_load(file.read_text())[f'/**/{node}']['ros__parameters']
     defaults = {name: value for cls in classes for name, value in vars(cls()).items()}
-    assert given == {name: defaults[name] for name in defaults.keys() - {'map_dir', 'autostart'}}
+    assert parameters == {
+        name: defaults[name] for name in defaults.keys() - {'map_dir', 'autostart'}
+    }
 
 
 def test_close_loops_starts_a_loop_closer_on_the_given_topics(tmp_path):
     pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
-    given = {'odom': '/wheels', 'pose': '/where', 'base_frame': 'base_footprint'}
-    executable, words, _ = single_process('close_loops.launch.py', tmp_path, **given)
+    launch_arguments = {'odom': '/wheels', 'pose': '/where', 'base_frame': 'base_footprint'}
+    executable, words, _ = single_process('close_loops.launch.py', tmp_path, **launch_arguments)
     assert executable == 'loop_closer'
     rig = Rig()
     corrected = rig.collect(Odometry, 'loop_closer/odometry')
@@ -160,8 +162,8 @@ def test_close_loops_starts_a_loop_closer_on_the_given_topics(tmp_path):
 def test_close_loops_keeps_the_params_file_for_arguments_that_are_not_given(tmp_path):
     file = tmp_path / 'user.yaml'
     file.write_text('/**/loop_closer:\n  ros__parameters: {base_frame: base_footprint}\n')
-    given = {'params_file': str(file), 'publish_tf': 'true', 'use_sim_time': 'false'}
-    _, words, _ = single_process('close_loops.launch.py', tmp_path, **given)
+    launch_arguments = {'params_file': str(file), 'publish_tf': 'true', 'use_sim_time': 'false'}
+    _, words, _ = single_process('close_loops.launch.py', tmp_path, **launch_arguments)
     files = [Path(word) for at, word in enumerate(words) if words[at - 1] == '--params-file']
     assert files[0] == file
     (overrides,) = [
@@ -176,17 +178,17 @@ def test_close_loops_keeps_the_params_file_for_arguments_that_are_not_given(tmp_
 @pytest.mark.parametrize('name', ['localize', 'close_loops'])
 def test_tf_is_in_the_namespace_of_the_node(tmp_path, name, namespace):
     pytest.importorskip('tf2_msgs', reason='`make setup` builds it for the tests')
-    given = {'namespace': namespace}
+    launch_arguments = {'namespace': namespace}
     if name == 'localize':
         (tmp_path / 'slow0').mkdir()
         file = tmp_path / 'based.yaml'
         parameters = '{base_frame: base_link, publish_tf: true}'
         file.write_text(f'/**/localizer:\n  ros__parameters: {parameters}\n')
-        given |= {'map': str(tmp_path / 'slow0'), 'params_file': str(file)}
+        launch_arguments |= {'map': str(tmp_path / 'slow0'), 'params_file': str(file)}
     else:
         pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
-        given |= {'publish_tf': 'true', 'odometry_source': 'tf'}
-    executable, words, _ = single_process(f'{name}.launch.py', tmp_path, **given)
+        launch_arguments |= {'publish_tf': 'true', 'odometry_source': 'tf'}
+    executable, words, _ = single_process(f'{name}.launch.py', tmp_path, **launch_arguments)
     with contextlib.closing(Rig()) as rig, Process(executable, *words[1:]) as process:
         node = rig.node
 
@@ -218,8 +220,10 @@ def test_localize_keeps_the_params_file_for_arguments_that_are_not_given(tmp_pat
     file = tmp_path / 'user.yaml'
     parameters = '{image_transport: raw, reliability: reliable, use_sim_time: true}'
     file.write_text(f'/**/localizer:\n  ros__parameters: {parameters}\n')
-    given = {'map': str(tmp_path / 'slow0'), 'params_file': str(file)}
-    _, words, _ = single_process('localize.launch.py', tmp_path, **given, autostart='false')
+    launch_arguments = {'map': str(tmp_path / 'slow0'), 'params_file': str(file)}
+    _, words, _ = single_process(
+        'localize.launch.py', tmp_path, **launch_arguments, autostart='false'
+    )
     assert not any('image' in word for word in words)  # nor are the topics remapped
     rig = Rig()
     with Process('localizer', *words[1:]) as process:
@@ -228,17 +232,17 @@ def test_localize_keeps_the_params_file_for_arguments_that_are_not_given(tmp_pat
         values = rig.call(GetParameters, 'localizer/get_parameters', names=names).values
         assert values[0].string_value == 'raw'
         assert (values[1].bool_value, values[2].bool_value) == (False, True)
-        assert values[3].string_value == given['map']
+        assert values[3].string_value == launch_arguments['map']
     rig.close()
-    given |= {'transport': 'compressed', 'image': '/front'}  # overrides the file
-    _, words, _ = single_process('localize.launch.py', tmp_path, **given)
+    launch_arguments |= {'transport': 'compressed', 'image': '/front'}  # overrides the file
+    _, words, _ = single_process('localize.launch.py', tmp_path, **launch_arguments)
     with Process('localizer', *words[1:]) as process:
         process.wait_for_output('localizing the images of /front')
 
 
 def test_rviz_starts_in_the_namespace_of_a_localizer(tmp_path):
-    given = {'namespace': '/robot1', 'use_sim_time': 'true'}
-    executable, words, _ = single_process('rviz.launch.py', tmp_path, **given)
+    launch_arguments = {'namespace': '/robot1', 'use_sim_time': 'true'}
+    executable, words, _ = single_process('rviz.launch.py', tmp_path, **launch_arguments)
     assert (executable, words[0]) == ('rviz2', '-d')
     assert Path(words[1]).samefile(LAUNCH.parent / 'rviz/nerf_reversal.rviz')
     assert {'__ns:=/robot1', '/tf:=tf', '/tf_static:=tf_static'} <= set(words)

@@ -54,7 +54,7 @@ def test_an_image_that_is_not_localized_gives_a_reason_and_no_pose(shared, share
     assert shared.received_poses(1)
     assert shared.poses[0].header.stamp.sec == 5
     assert 'damaged' in statuses[1].detail
-    assert '64x48 pixels, but the picture is 64x64' in statuses[2].detail
+    assert '64x48 pixels, but the image is 64x64' in statuses[2].detail
     shared_process.wait_for_output('a defect of the localizer')
 
 

@@ -109,17 +109,17 @@ def test_the_node_publishes_a_corrected_path_and_a_message_for_each_closure(rig)
         path = rig.paths[-1]
         assert path.header.frame_id == 'map'
         steps = [step_of(stamped.header.stamp) for stamped in path.poses]
-        found = np.stack([matrix_from_pose(stamped.pose) for stamped in path.poses])
+        map_from_base = np.stack([matrix_from_pose(stamped.pose) for stamped in path.poses])
         start = rig.map_from_base_gt[0] @ inverse(rig.odometry[0])
-        assert rms_distance_m(found, rig.map_from_base_gt[steps]) < 0.02
+        assert rms_distance_m(map_from_base, rig.map_from_base_gt[steps]) < 0.02
         assert rms_distance_m(start @ rig.odometry, rig.map_from_base_gt) > 0.15
 
         assert wait_until(lambda: step_of(rig.corrected[-1].header.stamp) == 99)
         corrected = rig.corrected[-1]
         assert (corrected.header.frame_id, corrected.child_frame_id) == ('map', 'base_link')
         assert corrected.twist.twist.linear.x == 1.0
-        found = matrix_from_pose(corrected.pose.pose)
-        assert found[:3, 3] == pytest.approx(rig.map_from_base_gt[99][:3, 3], abs=0.06)
+        map_from_base = matrix_from_pose(corrected.pose.pose)
+        assert map_from_base[:3, 3] == pytest.approx(rig.map_from_base_gt[99][:3, 3], abs=0.06)
         assert np.linalg.eigvalsh(corrected.pose.covariance.reshape(6, 6))[0] > 0.0
 
         assert wait_until(lambda: len(rig.corrections) == 10)
@@ -127,7 +127,7 @@ def test_the_node_publishes_a_corrected_path_and_a_message_for_each_closure(rig)
         assert (correction.header.frame_id, correction.child_frame_id) == ('map', 'odom')
         map_from_odom = matrix_from_transform(correction.transform)
         assert map_from_odom == pytest.approx(matrix_from_transform(last.map_from_odom))
-        assert map_from_odom @ rig.odometry[99] == pytest.approx(found, abs=1e-6)
+        assert map_from_odom @ rig.odometry[99] == pytest.approx(map_from_base, abs=1e-6)
 
 
 def test_late_subscribers_receive_the_path_and_map_from_odom(rig):

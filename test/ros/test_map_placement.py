@@ -62,11 +62,11 @@ def test_an_outcome_is_transformed_with_its_diagnostics(accepted):
         )
     else:
         assert (transformed.reason, transformed.detail) == ('high covariance', 'x')
-    found = transformed.diagnostics
-    assert (found.scores, found.latency_ms) == (diagnostics.scores, diagnostics.latency_ms)
+    result = transformed.diagnostics
+    assert (result.scores, result.latency_ms) == (diagnostics.scores, diagnostics.latency_ms)
     for name in ('regressed', 'refined'):
-        np.testing.assert_allclose(getattr(found, f'{name}_pose')[:3, 3], [8.0, 21.0, 3.5])
-        rotated = getattr(found, f'{name}_covariance')
+        np.testing.assert_allclose(getattr(result, f'{name}_pose')[:3, 3], [8.0, 21.0, 3.5])
+        rotated = getattr(result, f'{name}_covariance')
         np.testing.assert_allclose(np.diag(rotated)[3:], [4.0, 1.0, 9.0], atol=1e-12)
     without_poses = transform_outcome(Rejection(RejectionReason.LOW_CONTRAST), MAP_FROM_NERF)
     assert without_poses.diagnostics == Diagnostics()
@@ -104,8 +104,8 @@ def test_the_debug_image_does_not_depend_on_the_placement_of_the_map():
 def test_load_map_rejects_another_map_while_map_from_nerf_is_set(tmp_path):
     for name in ('slow0', 'slow1'):
         (tmp_path / name).mkdir()
-    given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'map_from_nerf': QUARTER_TURN}
-    with Process('localizer', **given) as process, contextlib.closing(Rig()) as rig:
+    parameters = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'map_from_nerf': QUARTER_TURN}
+    with Process('localizer', **parameters) as process, contextlib.closing(Rig()) as rig:
         process.wait_for_output('localizing the images of')
         loaded = rig.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow1'))
         assert not loaded.success
@@ -116,9 +116,9 @@ def test_load_map_rejects_another_map_while_map_from_nerf_is_set(tmp_path):
 
 def test_a_placed_localizer_publishes_all_poses_in_map_frame(tmp_path):
     (tmp_path / 'slow0').mkdir()
-    given = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
+    parameters = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'reliability': 'reliable'}
     with (
-        Process('localizer', map_from_nerf=QUARTER_TURN, **given) as process,
+        Process('localizer', map_from_nerf=QUARTER_TURN, **parameters) as process,
         contextlib.closing(Rig()) as rig,
     ):
         process.wait_for_output('localizing the images of')

@@ -30,8 +30,8 @@ def node():
     context = rclpy.Context()
     rclpy.init(context=context)
 
-    def make_node(**given):
-        rules = [word for k, v in given.items() for word in ('-p', f'{k}:={v}')]
+    def make_node(**overrides):
+        rules = [word for k, v in overrides.items() for word in ('-p', f'{k}:={v}')]
         return Node(
             'tested',
             context=context,
@@ -60,7 +60,7 @@ def test_an_integer_is_converted_for_a_float_parameter(node):
 
 
 @pytest.mark.parametrize(
-    ('given', 'message'),
+    ('overrides', 'message'),
     [
         ({'min_inlers': 3}, 'unknown parameter min_inlers: did you mean min_inliers?'),
         ({'zzz': 3}, 'unknown parameter zzz: known are map_dir, '),
@@ -79,9 +79,9 @@ def test_an_integer_is_converted_for_a_float_parameter(node):
         ({'odometry_witnesses': 1}, 'odometry_witnesses must be >= 2, got 1'),
     ],
 )
-def test_wrong_parameters_are_rejected(node, given, message):
+def test_wrong_parameters_are_rejected(node, overrides, message):
     with pytest.raises(ConfigError) as rejected:
-        localizer_parameters(node(**given))
+        localizer_parameters(node(**overrides))
     assert message in str(rejected.value)
 
 
@@ -137,7 +137,8 @@ def test_parameters_have_descriptions_and_limits(node):
     ratio, transport, inliers = tested.describe_parameters(
         ['min_inlier_ratio', 'image_transport', 'min_inliers']
     )
-    assert ratio.description == 'reject with a smaller share of agreeing matches'
+    description = 'reject a pose with a smaller fraction of inliers among the matches'
+    assert ratio.description == description
     assert (ratio.type, ratio.read_only) == (ParameterType.PARAMETER_DOUBLE, False)
     limits = ratio.floating_point_range[0]
     assert (limits.from_value, limits.to_value) == (0.0, 1.0)

@@ -76,10 +76,10 @@ def endpoints_of_running(make, **parameters):
         assert wait_until(
             lambda: {each.topic_name for each in node.subscriptions} <= subscribed_topics(node)
         )
-        found = endpoints(node)
+        names = endpoints(node)
         node.close()
         node.destroy_node()
-        return found
+        return names
     finally:
         rclpy.try_shutdown()
 
@@ -124,17 +124,17 @@ def test_the_policy_of_the_player_is_exact_for_a_bag_of_the_default_topics(tmp_p
 
     parameters, permitted = {'bag': bag, 'clock': 'true'}, allowed('player')
     lockstep_topics = ('/localizer/status', '/evaluator/ack')
-    found = union(
+    names = union(
         *(
             endpoints_of_running(make_player, **parameters, lockstep_topic=topic)
             for topic in lockstep_topics
         )
     )
-    assert found['topic', 'publish'] == permitted['topic', 'publish'] - {
+    assert names['topic', 'publish'] == permitted['topic', 'publish'] - {
         '/record3d/device_0/depth/camera_info'  # missing in bags written by BagWriter
     }
-    assert found['topic', 'subscribe'] == permitted['topic', 'subscribe']
-    assert found['service', 'reply'] == permitted['service', 'reply']
+    assert names['topic', 'subscribe'] == permitted['topic', 'subscribe']
+    assert names['service', 'reply'] == permitted['service', 'reply']
 
 
 def test_the_policy_of_the_evaluator_is_exact(tmp_path):

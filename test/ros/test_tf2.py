@@ -32,9 +32,9 @@ def transform(parent, child, second, translation, xyzw=(0.0, 0.0, 0.0, 1.0)):
 
 def look_up(buffer, target, source, second=0.0):
     """Return (x, y, z) and (qx, qy, qz, qw) with qw >= 0."""
-    found = buffer.lookup_transform(target, source, Time(seconds=second))
-    assert (found.header.frame_id, found.child_frame_id) == (target, source)
-    t, q = found.transform.translation, found.transform.rotation
+    stamped = buffer.lookup_transform(target, source, Time(seconds=second))
+    assert (stamped.header.frame_id, stamped.child_frame_id) == (target, source)
+    t, q = stamped.transform.translation, stamped.transform.rotation
     quaternion = np.array([q.x, q.y, q.z, q.w])
     return (t.x, t.y, t.z), tuple(quaternion * (1.0 if q.w >= 0.0 else -1.0))
 
@@ -65,7 +65,7 @@ def test_transforms_are_chained_up_and_down_the_tree(buffer):
     buffer.set_transform_static(transform(BASE, CAMERA, 0, (1.0, 0.0, 0.0), quarter_turn), 'test')
     buffer.set_transform_static(transform(BASE, LASER, 0, (0.0, 0.0, 3.0)), 'test')
     buffer.set_transform(transform(ODOM, BASE, 10, (5.0, 0.0, 0.0), quarter_turn), 'test')
-    # base's x axis is odom's y: the camera is one metre further along it, turned by 180 degrees.
+    # base's x axis is odom's y: the camera is one meter further along it, turned by 180 degrees.
     translation, quaternion = look_up(buffer, ODOM, CAMERA)
     assert translation == pytest.approx((5.0, 1.0, 0.0))
     assert np.abs(quaternion) == pytest.approx((0.0, 0.0, 1.0, 0.0), abs=1e-9)
@@ -80,8 +80,8 @@ def test_time_zero_gives_the_latest_common_time(buffer):
     for second, x in ((1, 1.0), (2, 2.0)):
         buffer.set_transform(transform(ODOM, BASE, second, (x, 0.0, 0.0)), 'test')
     assert look_up(buffer, 'map', BASE)[0] == pytest.approx((2.0, 2.0, 0.0))
-    found = buffer.lookup_transform('map', BASE, Time())
-    assert found.header.stamp.sec == 2
+    stamped = buffer.lookup_transform('map', BASE, Time())
+    assert stamped.header.stamp.sec == 2
 
 
 @pytest.mark.parametrize(

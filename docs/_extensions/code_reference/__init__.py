@@ -15,6 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 import yaml
 
 from code_reference import (
+    benchmarks,
     command_line,
     json_keys,
     public_api,
@@ -59,6 +60,7 @@ GENERATORS: dict[str, Generator] = {
     'rejection-reasons': lambda arguments, _: rejections.reasons_markdown(arguments[0]),
     'json-keys': lambda arguments, body: json_keys.keys_markdown(arguments[0], arguments[1], body),
     'public-api': lambda _, __: public_api.api_markdown(),
+    'benchmark': lambda arguments, _: benchmarks.benchmark_markdown(arguments[0]),
     'map-files': lambda _, body: json_keys.map_files_markdown(body),
 }
 """What makes the content of a directive, by its name."""
@@ -66,6 +68,9 @@ GENERATORS: dict[str, Generator] = {
 
 def note_sources(app: Sphinx, docname: str, _: list[str]) -> None:
     """Let the pages of the reference be read again when a file that they come from changes."""
+    if docname.startswith('explanation/'):
+        for result in benchmarks.RESULTS.glob('*.json'):
+            app.env.note_dependency(str(result), docname=docname)
     if not docname.startswith('reference/'):
         return
     files = [source.path for source in package_sources()]

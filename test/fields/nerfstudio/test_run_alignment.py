@@ -22,11 +22,8 @@ from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import make_pose, pose_errors
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.sim3 import scale_of, transform_poses
-from nerf_reversal_ros.mapping.nerfstudio_import import (
-    align_to_capture,
-    align_to_positions,
-)
 from nerf_reversal_ros.mapping.pipeline import build_map
+from nerf_reversal_ros.mapping.run_alignment import align_to_capture, align_to_positions
 from nerf_reversal_ros.mapping.sim3_alignment import (
     fit_sim3_to_points,
     fit_sim3_to_poses,
