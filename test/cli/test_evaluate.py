@@ -9,7 +9,7 @@ from nerf_reversal_ros.maps.map_folder import Map
 
 def test_an_unknown_baseline_is_reported_with_the_known_ones() -> None:
     stderr = run_command('evaluate', 'no.map', 'no.bag', '--baselines', 'sift').stderr
-    assert 'known are mean_pose, nearest_reference, pca_retrieval, vlad_retrieval, ' in stderr
+    assert 'choose from mean_pose, nearest_reference, pca_retrieval, vlad_retrieval, ' in stderr
 
 
 def test_a_baseline_without_its_reference_names_the_option(tmp_path: Path) -> None:
