@@ -18,18 +18,15 @@ from results import add_out_argument, Cell, Column, ResultTable, write_results
 import torch
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.mapping_data import is_near_any
-from nerf_reversal_ros.core.config import (
-    BuildConfig,
-    CaptureConfig,
-    config_from_dict,
-    LocalizerConfig,
-)
+from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, results_from_outcomes
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
@@ -42,7 +39,7 @@ from nerf_reversal_ros.localization.surface import build_surface, Surface
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3_to_points
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 MAX_POSE_DIFFERENCE_M = 1e-6
 """Largest difference between cameras of the run and mapping poses that are the same."""

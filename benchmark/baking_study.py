@@ -22,9 +22,9 @@ import torch
 from tqdm import tqdm
 from uncertainty_study import compare_with_field, INCORRECT_M, MeasuredField, PixelComparison
 
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.fields.baking import bake, baking_budget
@@ -59,7 +59,7 @@ def main() -> None:
     held_out = held_out_mask(len(capture), config.field.validation_share)
     correction = estimate_depth_correction(capture, np.flatnonzero(~held_out), no_progress)
     capture = capture.with_depth_correction(correction)
-    data = load_training_data(capture, config.field.validation_share, args.work, no_progress)
+    data = load_training_data(capture, held_out, args.work, no_progress)
     field, _ = train_nerfacto(
         data, args.field, config.nerfstudio, device=CPU, seed=config.seed, work_dir=args.work
     )

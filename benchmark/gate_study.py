@@ -22,9 +22,10 @@ from sklearn.pipeline import make_pipeline, Pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
-from nerf_reversal_ros.core.config import BuildConfig, config_from_dict
+from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core.config import BuildConfig
+from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.calibration_fitting import (
     CalibrationSamples,
@@ -32,7 +33,7 @@ from nerf_reversal_ros.mapping.calibration_fitting import (
     IDENTITY_CALIBRATION,
     PERMISSIVE_GATE,
 )
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.synthesis.image_corruption import (
     corrupt_randomly,
     make_mirror_negative,

@@ -24,14 +24,15 @@ from results import add_out_argument, Column, ResultTable, write_results
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import Capture, iter_images, open_capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, make_pose
 from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
 from nerf_reversal_ros.core.outcome import Outcome
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.maps.map_store import Map, open_map
+from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.image_corruption import (
     crop,
     make_mirror_negative,

@@ -20,7 +20,8 @@ import numpy as np
 from results import add_out_argument, Column, ResultTable, write_results
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.converters import convert, NERFSTUDIO_PREFIX
 from nerf_reversal_ros.core.config import CaptureConfig

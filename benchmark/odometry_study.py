@@ -28,7 +28,7 @@ from nerf_reversal_ros.core.metrics import result_errors, results_from_outcomes
 from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M, Outcome
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
 
 DRIFTS = (0.01, 0.03)

@@ -19,22 +19,24 @@ import numpy as np
 from results import add_out_argument, Cell, Column, ResultTable, write_results
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig, config_from_dict
+from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.localization import refinement
+from nerf_reversal_ros.localization import matching
 from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.mapping import landmark_adjustment
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 SIZES = ((640, 1500), (320, 500), (288, 400), (256, 400), (224, 300))
 """Longer side of a query [px], and maximum number of keypoints."""
@@ -100,12 +102,12 @@ def main() -> None:
     for size, max_keypoints in SIZES:
         defaults = (size, KeypointDetector(max_keypoints, 0.02))
         with (
-            set_attributes(refinement.make_query, __defaults__=defaults),
-            set_attributes(refinement, QUERY_SIZE_PX=size),
+            set_attributes(matching.make_query, __defaults__=defaults),
+            set_attributes(matching, QUERY_SIZE_PX=size),
         ):
             add_row(f'{size} px, {max_keypoints} keypoints', opened.atlas)
     for max_landmarks in MAX_LANDMARKS:
-        with set_attributes(refinement, MAX_LANDMARKS=max_landmarks):
+        with set_attributes(matching, MAX_LANDMARKS=max_landmarks):
             add_row(f'at most {max_landmarks} landmarks', opened.atlas)
     write_results(args.out, 'Pose refinement', table)
 

@@ -27,7 +27,8 @@ from unittest.mock import patch
 import numpy as np
 from results import add_out_argument, Cell, Column, ResultTable, write_results
 
-from nerf_reversal_ros.capture.capture import Frame, open_capture
+from nerf_reversal_ros.capture.capture import Frame
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError

@@ -27,7 +27,7 @@ from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.config import load_build_config
 from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
 from nerf_reversal_ros.mapping.pipeline import build_map
-from nerf_reversal_ros.maps.map_store import Map, open_map
+from nerf_reversal_ros.maps.map_folder import Map, open_map
 
 METHOD_NAMES = {
     'mean_pose': 'mean mapping pose',

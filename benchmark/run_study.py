@@ -24,8 +24,8 @@ import numpy as np
 from results import add_out_argument, Column, ResultTable, write_results
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads, require_nerfstudio

@@ -19,7 +19,7 @@ import numpy as np
 from results import add_out_argument, Cell, Column, ResultTable, write_results
 import torch
 
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate
@@ -29,7 +29,7 @@ from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import scale_of, transform_poses
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3_to_poses
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 POSITIONS = 12
 NOISE_M = 0.01

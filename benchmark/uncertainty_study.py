@@ -26,8 +26,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame, open_capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
 from nerf_reversal_ros.core.geometry import transform_points
@@ -40,12 +41,13 @@ from nerf_reversal_ros.fields.uncertainty import (
     VIEW_SIZE_PX,
 )
 from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.fields.voxel_uncertainty import DeformableVoxelField
 from nerf_reversal_ros.localization.atlas import build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.localization.surface import build_surface
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
-from nerf_reversal_ros.maps.map_store import Map, open_map
+from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection
 
 SIZE_PX = 128
@@ -136,7 +138,7 @@ def measure_field(map_: Map, build: Capture, training: np.ndarray) -> MeasuredFi
     """Load the field, estimate its uncertainty, and count the mapping pixels in each cell."""
     field = VoxelField.load(map_.file('field.safetensors'))
     poses = build.map_from_camera[training]
-    grid = estimate_uncertainty(field, poses, build.camera)
+    grid = estimate_uncertainty(DeformableVoxelField(field), poses, build.camera)
     pixel_counts = np.zeros(grid.information.shape[:3], np.float32)
     camera = build.camera.downscaled_to(VIEW_SIZE_PX)
     for pose, rendering in zip(poses, field.render(poses, camera), strict=True):

@@ -1,8 +1,8 @@
 """
-Light in the room, computed once and kept at the vertices.
+Bake the irradiance of each lamp at the vertices of the room, with Mitsuba.
 
-Direct light of each lamp and three bounces between diffuse surfaces, with Mitsuba's rays. Every
-vertex uses the same directions, so that neighbours differ by what they see and not by noise.
+The irradiance is direct light and three bounces between diffuse surfaces. Every vertex samples the
+same directions: neighboring vertices then differ by their visibility and not by noise.
 """
 
 from pathlib import Path
@@ -23,16 +23,16 @@ LIGHT_SAMPLES = 64
 DIRECTIONS = 64
 BOUNCES = 3
 LIFT_M = 0.004
-"""Rays start this far in front of a surface, and as far from the edge of their face."""
+"""Offset of ray origins from a surface, and from the edge of its face [m]."""
 
 
-def _spread(count: int) -> list[tuple[float, float]]:
-    """Return ``count`` evenly spread points of the unit square (the R2 sequence)."""
+def _r2_sequence(count: int) -> list[tuple[float, float]]:
+    """Return ``count`` low-discrepancy points of the unit square (R2 sequence)."""
     return [((0.5 + i * 0.7548776662) % 1, (0.5 + i * 0.5698402910) % 1) for i in range(count)]
 
 
-def _off_the_edges(vertices: Array, normal: Array, triangles: NDArray[np.int64]) -> Array:
-    """Draw the vertices of flat faces towards the face's middle, out of corners of the room."""
+def _inset_vertices(vertices: Array, normal: Array, triangles: NDArray[np.int64]) -> Array:
+    """Move the vertices of flat faces toward the center of the face, out of room corners."""
     edges = triangles[:, [0, 1, 2]].ravel(), triangles[:, [1, 2, 0]].ravel()
     graph = coo_array((np.ones(len(edges[0])), edges), (len(vertices), len(vertices)))
     _, face = connected_components(graph, directed=False)
@@ -43,17 +43,17 @@ def _off_the_edges(vertices: Array, normal: Array, triangles: NDArray[np.int64])
         return np.stack(columns, axis=1) / count
 
     flat = np.linalg.norm(mean(normal), axis=1) > 0.999
-    towards = mean(vertices)[face] - vertices
-    length = np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-9)
+    to_center = mean(vertices)[face] - vertices
+    length = np.maximum(np.linalg.norm(to_center, axis=1, keepdims=True), 1e-9)
     step = np.minimum(0.5 * length, 2 * LIFT_M) * flat[face][:, None]
-    return vertices + towards / length * step
+    return vertices + to_center / length * step
 
 
 class BakedLight:
-    """Irradiance at every vertex, for each light alone; mixing them costs nothing."""
+    """Irradiance at every vertex, separate for each light: any mix of lights is a weighted sum."""
 
     def __init__(self, scene: Any, cache: Path) -> None:
-        """Compute the light of every lamp of ``scene``, each of radiance one, or read it."""
+        """Compute the irradiance by every lamp of ``scene``, each of radiance one, or read it."""
         self._shapes = scene.shapes()
         parts = [mi.traverse(shape) for shape in self._shapes]
         vertices = [np.array(part['vertex_positions']).reshape(-1, 3) for part in parts]
@@ -66,13 +66,13 @@ class BakedLight:
         )
         normal = np.nan_to_num(np.concatenate(normals))
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-        inner = _off_the_edges(np.concatenate(vertices), normal, self._triangles)
+        inner = _inset_vertices(np.concatenate(vertices), normal, self._triangles)
         self._normal = mi.Normal3f(normal.T)
         self._origin = mi.Point3f((inner + LIFT_M * normal).T)
         if cache.exists():
             self._by_light = dict(np.load(cache))
             return
-        hits, albedo = self._look_around(scene)
+        hits, albedo = self._trace_hemisphere(scene)
         lights = {
             light.get_shape().id().rsplit('_', 1)[0]: self._direct(scene, light)
             for light in scene.emitters()
@@ -81,30 +81,30 @@ class BakedLight:
         total = direct
         for _ in range(BOUNCES):
             bounced = np.zeros_like(total)
-            for seen, colour in zip(hits, albedo, strict=True):
-                bounced += colour[:, None] * total[seen]
+            for vertex, color in zip(hits, albedo, strict=True):
+                bounced += color[:, None] * total[vertex]
             total = direct + bounced / DIRECTIONS
         self._by_light = dict(zip(lights, np.moveaxis(total, 1, 0), strict=True))
         np.savez(cache, **self._by_light)
 
     def _direct(self, scene: Any, light: Any) -> Array:
-        """Irradiance (V,) by one light of radiance one."""
+        """Return the irradiance (V,) by one light of radiance one."""
         count, total = dr.width(self._origin), 0.0
         reference = dr.zeros(mi.SurfaceInteraction3f, count)
         reference.p, reference.n = self._origin, self._normal
-        for u, v in _spread(LIGHT_SAMPLES):
+        for u, v in _r2_sequence(LIGHT_SAMPLES):
             sample = mi.Point2f(dr.opaque(mi.Float, u, count), dr.opaque(mi.Float, v, count))
             direction, weight = light.sample_direction(reference, sample)
             slope = dr.maximum(dr.dot(direction.d, self._normal), 0.0)
-            way = mi.Ray3f(self._origin, direction.d)
-            way.maxt = direction.dist * 0.995
-            lit = ~scene.ray_test(way) & (slope > 0)
+            shadow_ray = mi.Ray3f(self._origin, direction.d)
+            shadow_ray.maxt = direction.dist * 0.995
+            lit = ~scene.ray_test(shadow_ray) & (slope > 0)
             total = total + np.array(dr.select(lit, weight.x * slope, 0.0), np.float64)
-        # No light of radiance one gives more than pi: what does is a sample that lies too near.
+        # A light of radiance one gives pi at most; samples too close to the light exceed it.
         return np.clip(np.nan_to_num(total / LIGHT_SAMPLES), 0.0, np.pi)
 
-    def _look_around(self, scene: Any) -> tuple[list[Any], list[Any]]:
-        """Return, for each direction, the vertex (V,) that is seen there and its albedo (V, 3)."""
+    def _trace_hemisphere(self, scene: Any) -> tuple[list[Any], list[Any]]:
+        """Return, for each direction, the nearest vertex of the hit (V,) and its albedo (V, 3)."""
         identity = np.array(
             [np.array(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(s)))[0] for s in self._shapes]
         )
@@ -112,24 +112,24 @@ class BakedLight:
         index_of[identity] = np.arange(len(identity))
         hits, albedo = [], []
         frame = mi.Frame3f(self._normal)
-        for u, v in _spread(DIRECTIONS):
+        for u, v in _r2_sequence(DIRECTIONS):
             sample = mi.Point2f(dr.opaque(mi.Float, u), dr.opaque(mi.Float, v))
             local = mi.warp.square_to_cosine_hemisphere(sample)
             ray = mi.Ray3f(self._origin, frame.to_world(local))
-            found = scene.ray_intersect_preliminary(ray, coherent=False)
-            surface = found.compute_surface_interaction(ray)
-            colour = np.array(surface.bsdf(ray).eval_diffuse_reflectance(surface)).T
-            valid = np.array(found.is_valid())
-            shape = index_of[np.array(dr.reinterpret_array(mi.UInt32, found.shape)) * valid]
-            face = self._face_starts[shape] + np.array(found.prim_index) * valid
-            second, third = np.array(found.prim_uv)
+            hit = scene.ray_intersect_preliminary(ray, coherent=False)
+            surface = hit.compute_surface_interaction(ray)
+            color = np.array(surface.bsdf(ray).eval_diffuse_reflectance(surface)).T
+            valid = np.array(hit.is_valid())
+            shape = index_of[np.array(dr.reinterpret_array(mi.UInt32, hit.shape)) * valid]
+            face = self._face_starts[shape] + np.array(hit.prim_index) * valid
+            second, third = np.array(hit.prim_uv)
             corner = np.argmax([1 - second - third, second, third], axis=0)
             hits.append(self._triangles[face, corner].astype(np.int32))
-            albedo.append((colour * valid[:, None]).astype(np.float32))
+            albedo.append((color * valid[:, None]).astype(np.float32))
         return hits, albedo
 
     def attach(self, name: str, lighting: Lighting, gloss: dict[str, float]) -> None:
-        """Give every mesh the attributes of one lighting, for `demo.renderer`."""
+        """Attach the vertex attributes of one lighting to every mesh, for `demo.renderer`."""
         total = sum(
             self._by_light[light] * np.array(radiance) for light, radiance in lighting.items()
         )
@@ -138,7 +138,7 @@ class BakedLight:
         ):
             key = shape.id()
             glow = np.tile(lighting.get(key.rsplit('_', 1)[0], (0.0, 0.0, 0.0)), (end - start, 1))
-            for what, values in (('irradiance', total[start:end]), ('glow', glow)):
-                shape.add_attribute(f'vertex_{what}_{name}', 3, mi.Float(values.ravel()))
+            for quantity, values in (('irradiance', total[start:end]), ('glow', glow)):
+                shape.add_attribute(f'vertex_{quantity}_{name}', 3, mi.Float(values.ravel()))
             shine = np.full(end - start, gloss[key])
             shape.add_attribute(f'vertex_gloss_{name}', 1, mi.Float(shine))

@@ -1,4 +1,4 @@
-"""Rendering with Mitsuba 3: linear colour without noise, exact depth, what a LiDAR sees badly."""
+"""Render the demo room with Mitsuba 3: linear color, exact depth, and masks for a LiDAR model."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,33 +19,33 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 MIRROR = 0.04
-"""Share of the light that varnish reflects when looked at straight."""
+"""Fresnel reflectance of varnish at normal incidence."""
 
 
 class RawFrame(NamedTuple):
-    """What the renderer gives; `demo.sensors` makes a phone's frame of it."""
+    """Output of the renderer; `demo.sensors` turns it into a frame of a phone."""
 
     radiance: Floats
-    """(H, W, 3) linear colour."""
+    """(H, W, 3) linear color."""
 
     depth: Floats
-    """(h, w) metres along the optical axis, at the pixel centres of the depth camera."""
+    """(h, w) depth along the optical axis [m], at the pixel centers of the depth camera."""
 
     albedo: Floats
-    """(h, w) grey, what share of the light is given back."""
+    """(h, w) mean albedo of the three colors."""
 
     facing: Floats
-    """(h, w) cosine of the angle between ray and surface."""
+    """(h, w) cosine of the angle between ray and surface normal."""
 
     shiny: NDArray[np.bool_]
     """(h, w) glass, screens, lamps."""
 
 
 class Renderer:
-    """The room in several lights, ready for pictures."""
+    """The room with the baked light of several lightings."""
 
     def __init__(self, folder: Path, lightings: dict[str, Lighting]) -> None:
-        """Build the room and its light; meshes go to ``folder``."""
+        """Build the room and bake its light; meshes and light are kept in ``folder``."""
         room = build_room(folder)
         self._scene = mi.load_dict(room.dictionary, optimize=False)
         light = BakedLight(self._scene, folder / 'light.npz')
@@ -65,18 +65,18 @@ class Renderer:
         samples: int,
     ) -> list[RawFrame]:
         """
-        Render several frames at once, which costs little more than one.
+        Render several frames in one batch, which takes little more time than one frame.
 
         Parameters
         ----------
         lighting : str
             Name of one of the lightings.
         exposures : list of (K, 4, 4) arrays
-            ``room_from_camera`` (optical) over the time the shutter is open: K = 1 is sharp.
+            ``room_from_camera`` (optical) while the shutter is open; K = 1 is a sharp image.
         camera, depth_camera : Camera
-            Of the colour and the depth pictures.
+            Of the color and the depth images.
         samples : int
-            Rays a pixel.
+            Rays per pixel.
         """
         offsets = (np.arange(1, samples + 1)[:, None] * (0.7548776662, 0.5698402910)) % 1.0 - 0.5
         views = [
@@ -87,37 +87,37 @@ class Renderer:
         middles = [(exposure[len(exposure) // 2], np.zeros(2)) for exposure in exposures]
         size = (len(exposures), -1, camera.height, camera.width, 3)
         radiance = self._radiance(lighting, _rays(views, camera)).reshape(size).mean(axis=1)
-        radiance += self._mirrored(lighting, _rays(middles, camera)).reshape(size)[:, 0]
+        radiance += self._reflection(lighting, _rays(middles, camera)).reshape(size)[:, 0]
         geometry = self._geometry(middles, depth_camera)
-        return [RawFrame(*pictures) for pictures in zip(radiance, *geometry, strict=True)]
+        return [RawFrame(*images) for images in zip(radiance, *geometry, strict=True)]
 
     def _radiance(self, lighting: str, ray: Any) -> Floats:
-        """Return linear colours (N, 3): diffuse light and glow."""
-        colour = self._given_back(lighting, self._scene.ray_intersect(ray), ray)
-        return np.nan_to_num(np.array(colour, dtype=np.float32).T)
+        """Return linear colors (N, 3): diffuse reflection and emission."""
+        color = self._outgoing_radiance(lighting, self._scene.ray_intersect(ray), ray)
+        return np.nan_to_num(np.array(color, dtype=np.float32).T)
 
-    def _mirrored(self, lighting: str, ray: Any) -> Floats:
-        """Return what varnish adds to the colours (N, 3): one mirror ray a pixel."""
+    def _reflection(self, lighting: str, ray: Any) -> Floats:
+        """Return the specular reflection of varnish (N, 3), by one mirror ray per pixel."""
         surface = self._scene.ray_intersect(ray)
         gloss = surface.shape.eval_attribute_1(f'vertex_gloss_{lighting}', surface)
         slope = dr.dot(surface.n, ray.d)
-        share = gloss * (MIRROR + (1 - MIRROR) * (1 - dr.minimum(dr.abs(slope), 1.0)) ** 5)
+        fraction = gloss * (MIRROR + (1 - MIRROR) * (1 - dr.minimum(dr.abs(slope), 1.0)) ** 5)
         normal = dr.select(slope > 0, -surface.n, surface.n)
-        way = ray.d - 2 * dr.dot(ray.d, normal) * normal
-        mirrored = mi.Ray3f(surface.p + 1e-4 * normal, way)
-        seen = self._scene.ray_intersect(mirrored, share > 0.002)
-        colour = share * self._given_back(lighting, seen, mirrored)
-        return np.nan_to_num(np.array(colour, dtype=np.float32).T)
+        direction = ray.d - 2 * dr.dot(ray.d, normal) * normal
+        mirror_ray = mi.Ray3f(surface.p + 1e-4 * normal, direction)
+        reflected = self._scene.ray_intersect(mirror_ray, fraction > 0.002)
+        color = fraction * self._outgoing_radiance(lighting, reflected, mirror_ray)
+        return np.nan_to_num(np.array(color, dtype=np.float32).T)
 
     @staticmethod
-    def _given_back(lighting: str, surface: Any, ray: Any) -> Any:
+    def _outgoing_radiance(lighting: str, surface: Any, ray: Any) -> Any:
         diffuse = surface.bsdf(ray).eval_diffuse_reflectance(surface)
         light = surface.shape.eval_attribute_3(f'vertex_irradiance_{lighting}', surface)
         glow = surface.shape.eval_attribute_3(f'vertex_glow_{lighting}', surface)
         return mi.Color3f(diffuse) * mi.Color3f(light) / dr.pi + mi.Color3f(glow)
 
     def _geometry(self, views: list[tuple[Array, Array]], camera: Camera) -> tuple[Any, ...]:
-        """Cast one ray through each pixel: depth, albedo, facing, shiny, each (N, h, w)."""
+        """Return depth, albedo, facing and shiny, (N, h, w) each, by one ray per pixel."""
         ray = _rays(views, camera)
         surface = self._scene.ray_intersect(ray)
         albedo = dr.mean(surface.bsdf(ray).eval_diffuse_reflectance(surface))
@@ -132,14 +132,14 @@ class Renderer:
 
 
 def _rays(views: list[tuple[Array, Array]], camera: Camera) -> Any:
-    """Rays of all pixels of all views (pose and offset in pixels), row by row."""
+    """Return the rays of all pixels of all views (pose, offset in pixels), row by row."""
     base = camera.rays().reshape(-1, 3)
     focal = np.array([camera.fx, camera.fy])
-    ways = [
+    directions_by_view = [
         (base + np.append(offset_px / focal, 0.0)) @ pose[:3, :3].T for pose, offset_px in views
     ]
     origins = [np.broadcast_to(pose[:3, 3], base.shape) for pose, _ in views]
-    directions = np.concatenate(ways)
+    directions = np.concatenate(directions_by_view)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     points = np.concatenate(origins).T.astype(np.float32)
     return mi.Ray3f(mi.Point3f(points), mi.Vector3f(directions.T.astype(np.float32)))

@@ -1,4 +1,4 @@
-"""A room that is being furnished: meshes with their looks, gathered for Mitsuba."""
+"""Collect the meshes and materials of a room as a Mitsuba scene."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,16 +9,16 @@ import numpy as np
 
 from demo import shapes
 from demo.shapes import box, Mesh, panel
-from demo.textures import Picture
+from demo.textures import Texture
 
 SIZE_M = (4.5, 3.8, 2.5)
 
 
 class Room:
-    """Collects shapes; `dictionary` is what Mitsuba loads."""
+    """Meshes with materials; `dictionary` is the scene description for Mitsuba."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        """Meshes are written to ``folder``; all random choices come from ``seed``."""
+        """Set the folder for meshes, and seed all random choices."""
         self.folder = folder
         self.rng = np.random.default_rng(seed)
         self.dictionary: dict[str, Any] = {'type': 'scene'}
@@ -29,7 +29,7 @@ class Room:
         self,
         name: str,
         mesh: Mesh,
-        look: Picture | Sequence[float],
+        material: Texture | Sequence[float],
         *,
         gloss: float = 0.0,
         light: bool = False,
@@ -37,39 +37,49 @@ class Room:
         """
         Add a mesh.
 
-        ``look`` is an sRGB picture or a linear colour, ``gloss`` the share of a perfect varnish's
-        reflection; with ``light`` it is a light of that name, of radiance one.
+        Parameters
+        ----------
+        name : str
+            Kind of the object; the key in `dictionary` gets a number after it.
+        mesh : Mesh
+            In the frame of the room, meters.
+        material : (H, W, 3) array or three numbers
+            Diffuse albedo: an sRGB texture or a linear color.
+        gloss : float
+            Specular reflection as a fraction of that of varnish.
+        light : bool
+            Whether the mesh is an area light of that name, of radiance one.
         """
         self._count += 1
         key = f'{name}_{self._count:04d}'
         path = self.folder / f'{key}.ply'
         mesh.write_ply(path)
-        if isinstance(look, np.ndarray):
-            bitmap = mi.Bitmap(np.ascontiguousarray(look[::-1]))
-            colour: dict[str, Any] = {'type': 'bitmap', 'bitmap': bitmap}
+        if isinstance(material, np.ndarray):
+            bitmap = mi.Bitmap(np.ascontiguousarray(material[::-1]))
+            color: dict[str, Any] = {'type': 'bitmap', 'bitmap': bitmap}
         else:
-            colour = {'type': 'rgb', 'value': [float(v) for v in look]}
+            color = {'type': 'rgb', 'value': [float(v) for v in material]}
         shape = {
             'type': 'ply',
             'filename': str(path),
-            'bsdf': {'type': 'twosided', 'bsdf': {'type': 'diffuse', 'reflectance': colour}},
+            'bsdf': {'type': 'twosided', 'bsdf': {'type': 'diffuse', 'reflectance': color}},
         }
         if light:
             shape['emitter'] = {'type': 'area', 'radiance': 1.0}
         self.dictionary[key] = shape
         self.gloss[key] = gloss
 
-    def poster(self, picture: Picture, wall: str, along: float, up: float, width: float) -> None:
-        """Hang a picture: ``along`` is x or y of its middle, ``up`` its height, in metres."""
-        height = width * picture.shape[0] / picture.shape[1]
+    def poster(self, image: Texture, wall: str, along: float, up: float, width: float) -> None:
+        """Hang an image on a wall; ``along`` is x or y of its center, ``up`` its z [m]."""
+        height = width * image.shape[0] / image.shape[1]
         yaw = {'south': 180, 'north': 0, 'west': 90, 'east': -90}[wall]
-        back = box(width, 0.02, height).moved(0, 0, -height / 2)
-        back = back._replace(uv=0 * back.uv)  # its edges take the colour of the picture's corner
-        hung = shapes.joined(panel(width, height).moved(0, -0.012), back).turned(yaw)
+        back = box(width, 0.02, height).translate(0, 0, -height / 2)
+        back = back._replace(uv=0 * back.uv)  # the edges take the color of the image corner
+        poster = shapes.join(panel(width, height).translate(0, -0.012), back).rotate(yaw)
         depth, far = 0.012, {'north': SIZE_M[1], 'east': SIZE_M[0]}
         if wall in ('south', 'north'):
             y = depth if wall == 'south' else far[wall] - depth
-            self.add('poster', hung.moved(along, y, up), picture)
+            self.add('poster', poster.translate(along, y, up), image)
         else:
             x = depth if wall == 'west' else far[wall] - depth
-            self.add('poster', hung.moved(x, along, up), picture)
+            self.add('poster', poster.translate(x, along, up), image)

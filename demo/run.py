@@ -1,14 +1,15 @@
 """
-The whole chain, as ``make demo`` runs it: a map of the demo room, and poses in it through ROS.
+Run the demo of ``make demo``: map the demo room, localize in it through ROS, evaluate.
 
-1. The builder node makes a map of one walk through the room.
-2. The player node shows the pictures of another walk to the localizer node, through DDS.
-3. The same pictures are localized from the bag, without ROS, and the answers are judged by the
-   true poses: a table, metrics.json and report.html.
-4. The poses with ROS and without must be the same.
-5. An odometry that drifts is corrected by these poses, some of them made false: loop_closure.png.
+1. The builder node builds a map from the mapping capture.
+2. The player node plays the query capture, and the localizer node localizes it, through DDS.
+3. The same images are localized from the bag without ROS, and the poses are compared with the
+   ground truth: a table, metrics.json and report.html.
+4. The poses with and without ROS must be equal.
+5. Drifting odometry is corrected by these poses, some of them made false: loop_closure.png.
 """
 
+from collections.abc import Sequence
 import os
 from pathlib import Path
 import signal
@@ -16,83 +17,91 @@ import sys
 import time
 
 from ament_index_python.packages import get_package_prefix
-from through_ros import DemoError, differences, node, play, read_poses, started
+from through_ros import DemoError, node_command, play, pose_differences, read_poses, running
 
 from nerf_reversal_ros.core.geometry import FloatArray
 
 ROOT = Path(__file__).resolve().parents[1]
-WALK, TEST = Path('demo/bags/walk'), Path('demo/bags/test')
+MAPPING_BAG, QUERY_BAG = Path('demo/bags/walk'), Path('demo/bags/test')
 CONFIG, OUT = Path('demo/build.yaml'), Path('demo_output')
 BASELINES = 'mean_pose,nearest_reference,pca_retrieval,sift_pnp'
-"""Those that neither train nor descend: the others take minutes."""
-SAME_M, SAME_DEG = 0.001, 0.1
-"""Poses with ROS and without differ by no more."""
+"""Baselines without training or gradient descent: the others take minutes."""
+MAX_DIFFERENCE_M, MAX_DIFFERENCE_DEG = 0.001, 0.1
+"""Between poses with and without ROS: far above rounding errors, far below the accuracy."""
 
 
 def build(bag: Path, map_dir: Path, config: Path) -> None:
-    """Build a map with the builder node; what an interrupted build left is used."""
+    """Build a map with the builder node; an interrupted build is resumed."""
     # On a robot: ros2 launch nerf_reversal_ros build_map.launch.py
-    with started(node('builder', bag=bag, map=map_dir, config=config, overwrite='true')) as child:
-        if child.wait() != 0:
-            raise DemoError('the builder node failed: see its last line above')
+    command = node_command('builder', bag=bag, map=map_dir, config=config, overwrite='true')
+    _run(command, 'the builder node')
 
 
-def evaluate(bag: Path, map_dir: Path, walk: Path, out: Path) -> dict[int, FloatArray | None]:
-    """Judge without ROS; return map_from_camera, or None, by the stamp of the picture [ns]."""
+def evaluate(
+    bag: Path, map_dir: Path, mapping_bag: Path, out: Path
+) -> dict[int, FloatArray | None]:
+    """Evaluate without ROS; return map_from_camera, or None, by the stamp of the image [ns]."""
     command = Path(get_package_prefix('nerf_reversal_ros'), 'bin/nerf-reversal')
-    words = ['evaluate', map_dir, bag, '--reference', walk, '--out-poses', out / 'poses.json']
+    words = [command, 'evaluate', map_dir, bag, '--reference', mapping_bag]
+    words += ['--baselines', BASELINES, '--out-poses', out / 'poses.json']
     words += ['--json', out / 'metrics.json', '--report', out / 'report.html']
-    words += ['--baselines', BASELINES]
-    with started([str(word) for word in (command, *words)]) as child:
-        if child.wait() != 0:
-            raise DemoError('nerf-reversal evaluate failed: see its last line above')
+    _run(words, 'nerf-reversal evaluate')
     return read_poses(out / 'poses.json')
 
 
 def close_loops(bag: Path, map_dir: Path, out: Path) -> None:
-    """Correct an odometry that drifts by the poses that were found, and draw it."""
+    """Correct drifting odometry by the poses of ``poses.json``, and plot the trajectories."""
     # On a robot: ros2 launch nerf_reversal_ros close_loops.launch.py
     words = [sys.executable, 'benchmark/loop_closure.py', map_dir, bag]
     words += ['--poses', out / 'poses.json', '--picture', out / 'loop_closure.png']
     words += ['--every', 3, '--drift', 0.03, '--false', 0.05, '--seeds', 1]
-    with started([str(word) for word in words]) as child:
-        if child.wait() != 0:
-            raise DemoError('benchmark/loop_closure.py failed: see its last line above')
+    _run(words, 'benchmark/loop_closure.py')
 
 
 def demo() -> None:
-    """Do all five steps, in the repository."""
+    """Run the five steps in the folder of the repository."""
     os.chdir(ROOT)
     OUT.mkdir(exist_ok=True)
     map_dir = OUT / 'map'
-    began_s = time.monotonic()
+    start_s = time.monotonic()
 
-    def say(sentence: str) -> None:
-        print(f'\n[{time.monotonic() - began_s:.0f} s] {sentence}', flush=True)
+    def print_step(sentence: str) -> None:
+        print(f'\n[{time.monotonic() - start_s:.0f} s] {sentence}', flush=True)
 
-    say(f'the builder node makes {map_dir} of {WALK}')
-    build(WALK, map_dir, CONFIG)
-    say(f'the player node shows the pictures of {TEST} to the localizer node, some minutes')
-    heard = play(TEST, map_dir, OUT)
-    say('the same pictures without ROS, judged by the true poses, beside the baselines')
-    offline = evaluate(TEST, map_dir, WALK, OUT)
-    say(f'{len(heard.poses)} poses of {len(heard.statuses)} pictures came over DDS')
-    metres, degrees = differences(heard, offline)
-    if not len(metres):
-        raise DemoError('no picture was localized: there is nothing to compare')
-    told = f'{1e3 * metres.max():.3g} mm and {degrees.max():.3g} deg'
-    if metres.max() > SAME_M or degrees.max() > SAME_DEG:
-        raise DemoError(f'poses with ROS and without should be the same, and differ by {told}')
-    print(f'they differ from the poses without ROS by {told} at most')
-    say('every third of these poses, and 5 % false ones, against an odometry that drifts by 3 %')
-    close_loops(TEST, map_dir, OUT)
+    print_step(f'the builder node builds {map_dir} from {MAPPING_BAG}')
+    build(MAPPING_BAG, map_dir, CONFIG)
+    print_step(f'the player node plays {QUERY_BAG}, the localizer node localizes: some minutes')
+    outputs = play(QUERY_BAG, map_dir, OUT)
+    print_step('the same images without ROS, compared with the ground truth and with baselines')
+    offline = evaluate(QUERY_BAG, map_dir, MAPPING_BAG, OUT)
+    print_step(f'{len(outputs.poses)} poses of {len(outputs.statuses)} images came over DDS')
+    _check_equal(*pose_differences(outputs, offline))
+    print_step('every third of these poses, and 5 % false ones, correct odometry with 3 % drift')
+    close_loops(QUERY_BAG, map_dir, OUT)
     print(f'look at the loops closed: {(OUT / "loop_closure.png").resolve()}')
     print(f'look at the report: {(OUT / "report.html").resolve()}')
 
 
+def _check_equal(difference_m: FloatArray, difference_deg: FloatArray) -> None:
+    """Print the largest difference of poses with and without ROS, or raise DemoError."""
+    if not len(difference_m):
+        raise DemoError('no image was localized: there is nothing to compare')
+    largest = f'{1e3 * difference_m.max():.3g} mm and {difference_deg.max():.3g} deg'
+    if difference_m.max() > MAX_DIFFERENCE_M or difference_deg.max() > MAX_DIFFERENCE_DEG:
+        raise DemoError(f'poses with and without ROS should be equal, but differ by {largest}')
+    print(f'poses with and without ROS differ by {largest} at most')
+
+
+def _run(command: Sequence[object], name: str) -> None:
+    """Run a process until it exits; raise DemoError if it fails."""
+    with running([str(word) for word in command]) as process:
+        if process.wait() != 0:
+            raise DemoError(f'{name} failed: see its last line above')
+
+
 def main() -> int:
     """Run the demo and return its exit status."""
-    # Nothing leaves the machine, and threads that wait leave the cores to those that work.
+    # No traffic leaves the machine, and waiting threads do not spin.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     os.environ.setdefault('RCUTILS_CONSOLE_OUTPUT_FORMAT', '[{name}] {message}')
@@ -103,7 +112,7 @@ def main() -> int:
         print(f'the demo failed: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print('\ninterrupted: the next run goes on with an unfinished build', file=sys.stderr)
+        print('\ninterrupted: the next run resumes an unfinished build', file=sys.stderr)
         return 130
     return 0
 

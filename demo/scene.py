@@ -1,8 +1,8 @@
 """
 The demo room: 4.5 x 3.8 x 2.5 m, furnished, as a Mitsuba scene.
 
-x runs along the sofa's wall, y from the sofa towards the window, z up; the origin is a corner of
-the floor. All of it is made here from numbers: no model and no picture is read.
+Axes: x along the wall of the sofa, y from the sofa toward the window, z up; the origin is a corner
+of the floor. The room is procedural: no model and no image is read.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from demo.room import Room, SIZE_M
 from demo.shapes import box, cushion, disc, flat, panel, tube
 
 SHINY = ('window', 'screen', 'vase', 'lamp', 'mug', 'tv')
-"""Shapes whose names start like this return little or nothing to a depth sensor."""
+"""Prefixes of the names of shapes that return little or nothing to a depth sensor."""
 
 
 Lighting = dict[str, tuple[float, float, float]]
@@ -36,16 +36,16 @@ OVERCAST: Lighting = {
 
 
 def build_room(folder: Path, seed: int = 7) -> Room:
-    """Make the room; its meshes are written to ``folder``."""
+    """Build the room; its meshes are written to ``folder``."""
     room = Room(folder, seed)
     _shell(room)
-    _pictures(room)
+    _posters(room)
     furniture.add_sofa(room)
     furniture.add_bookshelf(room)
     furniture.add_desk(room)
     furniture.add_coffee_table(room)
     furniture.add_cupboard(room)
-    furniture.add_corner_things(room)
+    furniture.add_corner_objects(room)
     _lamps(room)
     return room
 
@@ -53,17 +53,19 @@ def build_room(folder: Path, seed: int = 7) -> Room:
 def _shell(room: Room) -> None:
     rng, (wide, deep, high) = room.rng, SIZE_M
     floor = textures.planks(rng, int(deep * 330), int(wide * 330), 44, 400)
-    room.add('floor', flat(wide, deep).moved(wide / 2, deep / 2), floor, gloss=0.5)
+    room.add('floor', flat(wide, deep).translate(wide / 2, deep / 2), floor, gloss=0.5)
     ceiling = textures.paint(rng, (0.90, 0.90, 0.88), 700, 800)
-    room.add('ceiling', flat(wide, deep).turned(0, 180).moved(wide / 2, deep / 2, high), ceiling)
+    room.add(
+        'ceiling', flat(wide, deep).rotate(0, 180).translate(wide / 2, deep / 2, high), ceiling
+    )
     white = textures.paint(rng, (0.89, 0.88, 0.85), 800, 1400)
-    room.add('wall', panel(wide, high).turned(180).moved(wide / 2, 0, high / 2), white)
+    room.add('wall', panel(wide, high).rotate(180).translate(wide / 2, 0, high / 2), white)
     sage = textures.paint(rng, (0.62, 0.70, 0.66), 800, 1200)
-    room.add('wall', panel(deep, high).turned(-90).moved(wide, deep / 2, high / 2), sage)
+    room.add('wall', panel(deep, high).rotate(-90).translate(wide, deep / 2, high / 2), sage)
     cream = textures.paint(rng, (0.88, 0.85, 0.78), 800, 1200)
-    room.add('wall', panel(deep, high).turned(90).moved(0, deep / 2, high / 2), cream)
+    room.add('wall', panel(deep, high).rotate(90).translate(0, deep / 2, high / 2), cream)
     paper = textures.stripes(rng, 820, 1480)
-    room.add('wall', panel(wide, high).moved(wide / 2, deep, high / 2), paper)
+    room.add('wall', panel(wide, high).translate(wide / 2, deep, high / 2), paper)
     skirting = (0.75, 0.74, 0.71)
     for width, yaw, x, y in (
         (wide, 0, wide / 2, 0.008),
@@ -71,10 +73,10 @@ def _shell(room: Room) -> None:
         (deep, 90, 0.008, deep / 2),
         (deep, 90, wide - 0.008, deep / 2),
     ):
-        room.add('skirting', box(width, 0.016, 0.09).turned(yaw).moved(x, y), skirting)
+        room.add('skirting', box(width, 0.016, 0.09).rotate(yaw).translate(x, y), skirting)
 
     room.add(
-        'window', panel(1.34, 1.24).moved(2.2, deep - 0.02, 1.52), (0.8, 0.8, 0.8), light=True
+        'window', panel(1.34, 1.24).translate(2.2, deep - 0.02, 1.52), (0.8, 0.8, 0.8), light=True
     )
     frame = (0.82, 0.82, 0.80)
     for width, height, x, z in (
@@ -85,46 +87,50 @@ def _shell(room: Room) -> None:
         (0.07, 1.33, 2.9, 0.86),
         (1.34, 0.04, 2.2, 1.66),
     ):
-        room.add('frame', box(width, 0.06, height).moved(x, deep - 0.03, z), frame, gloss=0.5)
-    room.add('sill', box(1.6, 0.18, 0.03).moved(2.2, deep - 0.09, 0.83), frame, gloss=0.5)
+        room.add('frame', box(width, 0.06, height).translate(x, deep - 0.03, z), frame, gloss=0.5)
+    room.add('sill', box(1.6, 0.18, 0.03).translate(2.2, deep - 0.09, 0.83), frame, gloss=0.5)
     room.add(
         'rod',
-        tube(0.012, 0.012, 2.2).turned(0, 90).moved(1.1, deep - 0.12, 2.27),
+        tube(0.012, 0.012, 2.2).rotate(0, 90).translate(1.1, deep - 0.12, 2.27),
         (0.12, 0.1, 0.09),
     )
     for x, seed in ((1.33, 1), (3.07, 2)):
         cloth = textures.patterned(rng, 900, 360, 90)
-        drape = shapes.curtain(0.46, 1.95, 5, seed).moved(x, deep - 0.12, 1.29)
+        drape = shapes.curtain(0.46, 1.95, 5, seed).translate(x, deep - 0.12, 1.29)
         room.add('curtain', drape, cloth)
 
     leaf = textures.wood(rng, 600, 600, (1.15, 1.12, 1.05))
-    room.add('door', box(0.86, 0.04, 2.02, 1.6, 5).turned(180).moved(3.72, 0.02), leaf, gloss=0.5)
+    room.add(
+        'door', box(0.86, 0.04, 2.02, 1.6, 5).rotate(180).translate(3.72, 0.02), leaf, gloss=0.5
+    )
     for x, width in ((3.26, 0.07), (4.18, 0.07)):
-        room.add('jamb', box(width, 0.06, 2.09).moved(x, 0.03), frame)
-    room.add('jamb', box(0.99, 0.06, 0.07).moved(3.72, 0.03, 2.04), frame)
+        room.add('jamb', box(width, 0.06, 2.09).translate(x, 0.03), frame)
+    room.add('jamb', box(0.99, 0.06, 0.07).translate(3.72, 0.03, 2.04), frame)
     for z in (0.25, 1.15):
-        room.add('inset', box(0.56, 0.01, 0.7, 1.6, int(z * 9)).moved(3.72, 0.045, z), leaf)
-    knob = tube(0.011, 0.011, 0.12).turned(0, 90).moved(3.36, 0.09, 1.02)
+        room.add('inset', box(0.56, 0.01, 0.7, 1.6, int(z * 9)).translate(3.72, 0.045, z), leaf)
+    knob = tube(0.011, 0.011, 0.12).rotate(0, 90).translate(3.36, 0.09, 1.02)
     room.add('knob', knob, (0.5, 0.5, 0.52), gloss=1.0)
 
 
-def _pictures(room: Room) -> None:
+def _posters(room: Room) -> None:
     rng = room.rng
     black, oak, white = (24, 22, 22), (150, 112, 70), (226, 224, 218)
     hang = room.poster
-    hang(textures.framed(textures.strokes(rng, 480, 640), 22, black), 'south', 1.02, 1.66, 0.86)
+    hang(textures.add_frame(textures.strokes(rng, 480, 640), 22, black), 'south', 1.02, 1.66, 0.86)
     hang(textures.concert(rng, 640, 450), 'south', 1.84, 1.62, 0.52)
-    hang(textures.framed(textures.landscape(rng, 420, 420), 16, oak), 'south', 2.43, 1.82, 0.44)
+    hang(textures.add_frame(textures.landscape(rng, 420, 420), 16, oak), 'south', 2.43, 1.82, 0.44)
     hang(textures.stained_glass(rng, 300, 380, 46), 'south', 2.46, 1.33, 0.36)
     hang(textures.city_map(rng, 560, 800), 'east', 2.65, 1.62, 1.05)
-    hang(textures.framed(textures.shapes(rng, 600, 430), 18, white), 'east', 3.42, 1.65, 0.46)
+    hang(textures.add_frame(textures.shapes(rng, 600, 430), 18, white), 'east', 3.42, 1.65, 0.46)
     hang(textures.science(rng, 640, 460), 'west', 3.02, 1.60, 0.56)
-    hang(textures.framed(textures.landscape(rng, 500, 360), 18, black), 'west', 0.72, 1.72, 0.40)
+    hang(
+        textures.add_frame(textures.landscape(rng, 500, 360), 18, black), 'west', 0.72, 1.72, 0.40
+    )
     hang(textures.pinboard(rng, 560, 840), 'north', 3.82, 1.62, 1.0)
-    hang(textures.framed(textures.shapes(rng, 440, 360), 14, oak), 'north', 0.62, 1.75, 0.44)
+    hang(textures.add_frame(textures.shapes(rng, 440, 360), 14, oak), 'north', 0.62, 1.75, 0.44)
     hang(textures.concert(rng, 420, 300), 'north', 0.25, 1.35, 0.26)
-    hang(textures.framed(textures.strokes(rng, 300, 300), 12, oak), 'east', 0.45, 1.72, 0.36)
-    face = disc(0.15).turned(0, roll_deg=90).turned(90).moved(0.03, 1.55, 2.17)
+    hang(textures.add_frame(textures.strokes(rng, 300, 300), 12, oak), 'east', 0.45, 1.72, 0.36)
+    face = disc(0.15).rotate(0, roll_deg=90).rotate(90).translate(0.03, 1.55, 2.17)
     room.add('clock', face, textures.clock(rng, 300))
 
 
@@ -132,14 +138,17 @@ def _lamps(room: Room) -> None:
     dark = (0.06, 0.055, 0.05)
     room.add(
         'lamp_ceiling',
-        cushion(0.34, 0.34, 0.2, 0.8).moved(2.2, 1.9, 2.24),
+        cushion(0.34, 0.34, 0.2, 0.8).translate(2.2, 1.9, 2.24),
         (0.8, 0.78, 0.72),
         light=True,
     )
-    room.add('cord', tube(0.006, 0.006, 0.16).moved(2.2, 1.9, 2.34), dark)
-    room.add('stand', tube(0.13, 0.13, 0.02).moved(2.98, 0.3), dark)
-    room.add('stand', disc(0.13).moved(2.98, 0.3, 0.02), dark)
-    room.add('stand', tube(0.012, 0.012, 1.36).moved(2.98, 0.3), dark)
+    room.add('cord', tube(0.006, 0.006, 0.16).translate(2.2, 1.9, 2.34), dark)
+    room.add('stand', tube(0.13, 0.13, 0.02).translate(2.98, 0.3), dark)
+    room.add('stand', disc(0.13).translate(2.98, 0.3, 0.02), dark)
+    room.add('stand', tube(0.012, 0.012, 1.36).translate(2.98, 0.3), dark)
     room.add(
-        'lamp_floor', tube(0.2, 0.13, 0.28).moved(2.98, 0.3, 1.3), (0.75, 0.66, 0.5), light=True
+        'lamp_floor',
+        tube(0.2, 0.13, 0.28).translate(2.98, 0.3, 1.3),
+        (0.75, 0.66, 0.5),
+        light=True,
     )

@@ -1,8 +1,8 @@
 """
 Triangle meshes for the demo room.
 
-A mesh is vertices (N, 3) in metres (z up), triangles (M, 3) and texture coordinates (N, 2). With
-``tile_m`` the texture covers that many metres and repeats; without, it covers each face once.
+A mesh is vertices (N, 3) in meters (z up), triangles (M, 3) and texture coordinates (N, 2). With
+``tile_m`` the texture covers that many meters and repeats; otherwise it covers each face once.
 """
 
 from pathlib import Path
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 CELL_M = 0.05
-"""Vertices of flat faces are at most this far apart: light is computed at vertices."""
+"""Distance of vertices on flat faces [m], at most: irradiance is baked at vertices."""
 
 
 class Mesh(NamedTuple):
     """Triangles with texture coordinates."""
 
     vertices: Array
-    """(N, 3) metres."""
+    """(N, 3) meters."""
     triangles: NDArray[np.int32]
     """(M, 3) indices of vertices."""
     uv: Array
-    """(N, 2) texture coordinates, (0, 0) the lower left corner of the picture."""
+    """(N, 2) texture coordinates, (0, 0) the lower left corner of the texture."""
 
-    def turned(self, yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> 'Mesh':
-        """Turn about the origin: roll about x, then pitch about y, then yaw about z."""
+    def rotate(self, yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> 'Mesh':
+        """Rotate about the origin: roll about x, then pitch about y, then yaw about z."""
         matrix = np.eye(3)
         for angle, (a, b) in ((roll_deg, (1, 2)), (pitch_deg, (2, 0)), (yaw_deg, (0, 1))):
             step, t = np.eye(3), np.radians(angle)
@@ -37,12 +37,12 @@ class Mesh(NamedTuple):
             matrix = step @ matrix
         return self._replace(vertices=self.vertices @ matrix.T)
 
-    def moved(self, x: float, y: float, z: float = 0.0) -> 'Mesh':
-        """Shift by metres."""
+    def translate(self, x: float, y: float, z: float = 0.0) -> 'Mesh':
+        """Translate by x, y, z [m]."""
         return self._replace(vertices=self.vertices + np.array([x, y, z]))
 
     def write_ply(self, path: Path) -> None:
-        """Write a binary PLY file; faces are shaded flat or smooth as vertices are shared."""
+        """Write a binary PLY file; shared vertices give smooth shading, others flat shading."""
         corners = np.empty(
             len(self.vertices), [(name, '<f4') for name in ('x', 'y', 'z', 'u', 'v')]
         )
@@ -60,8 +60,8 @@ class Mesh(NamedTuple):
         path.write_bytes(header.encode() + corners.tobytes() + faces.tobytes())
 
 
-def joined(*meshes: Mesh) -> Mesh:
-    """Make one mesh of several."""
+def join(*meshes: Mesh) -> Mesh:
+    """Merge several meshes into one."""
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
     return Mesh(
         np.concatenate([mesh.vertices for mesh in meshes]),
@@ -71,7 +71,7 @@ def joined(*meshes: Mesh) -> Mesh:
 
 
 def sheet(points: Array) -> Mesh:
-    """Make a mesh of a grid of points (rows, columns, 3); the picture covers it once."""
+    """Triangulate a grid of points (rows, columns, 3); the texture covers it once."""
     rows, columns = points.shape[:2]
     v, u = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing='ij')
     corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
@@ -82,7 +82,7 @@ def sheet(points: Array) -> Mesh:
 
 
 def panel(width: float, height: float) -> Mesh:
-    """Upright rectangle around the origin that faces -y: x to the right, z up."""
+    """Make an upright rectangle around the origin that faces -y: x to the right, z up."""
     across, up = (int(np.ceil(length / CELL_M)) + 1 for length in (width, height))
     x, z = np.meshgrid(
         np.linspace(-width / 2, width / 2, across), np.linspace(-height / 2, height / 2, up)
@@ -91,18 +91,18 @@ def panel(width: float, height: float) -> Mesh:
 
 
 def flat(width: float, depth: float) -> Mesh:
-    """Lying rectangle around the origin that faces up."""
-    return panel(width, depth).turned(0, roll_deg=-90)
+    """Make a horizontal rectangle around the origin that faces up."""
+    return panel(width, depth).rotate(0, roll_deg=-90)
 
 
 def box(width: float, depth: float, height: float, tile_m: float = 0.0, seed: int = 0) -> Mesh:
     """
-    Box that stands on the origin, its front towards -y.
+    Make a box that stands on the origin, its front toward -y.
 
-    With ``tile_m`` the texture of each face starts at a place drawn from ``seed`` and runs
-    along the longer edge.
+    With ``tile_m`` the texture of each face starts at a random offset from ``seed`` and runs along
+    the longer edge.
     """
-    places = (  # width and height of the face, its turn, and where its centre is
+    places = (  # width, height, yaw and roll [deg], and center of each face
         (width, height, (0, 0), (0, -depth / 2, height / 2)),
         (width, height, (180, 0), (0, depth / 2, height / 2)),
         (depth, height, (90, 0), (width / 2, 0, height / 2)),
@@ -112,27 +112,27 @@ def box(width: float, depth: float, height: float, tile_m: float = 0.0, seed: in
     )
     rng = np.random.default_rng(seed)
     faces = []
-    for wide, high, (yaw, roll), centre in places:
-        face = panel(wide, high).turned(yaw, roll_deg=roll).moved(*centre)
+    for wide, high, (yaw, roll), center in places:
+        face = panel(wide, high).rotate(yaw, roll_deg=roll).translate(*center)
         if tile_m:
             uv = face.uv * (wide, high)
             uv = uv[:, ::-1] if high > wide else uv
             face = face._replace(uv=uv / tile_m + rng.uniform(0, 1, 2))
         faces.append(face)
-    return joined(*faces)
+    return join(*faces)
 
 
 def tube(bottom_radius: float, top_radius: float, height: float, sides: int = 32) -> Mesh:
-    """Cylinder or cone without lids, standing on the origin."""
+    """Make a cylinder or cone without lids that stands on the origin."""
     angle = np.linspace(0, 2 * np.pi, sides + 1)
-    share = np.linspace(0, 1, int(np.ceil(height / CELL_M)) + 1)[:, None]
-    radius = bottom_radius + (top_radius - bottom_radius) * share
-    ring = radius * np.cos(angle), radius * np.sin(angle), height * share + 0 * angle
+    fraction = np.linspace(0, 1, int(np.ceil(height / CELL_M)) + 1)[:, None]
+    radius = bottom_radius + (top_radius - bottom_radius) * fraction
+    ring = radius * np.cos(angle), radius * np.sin(angle), height * fraction + 0 * angle
     return sheet(np.stack(ring, axis=-1))
 
 
 def disc(radius: float, sides: int = 32) -> Mesh:
-    """Lying disc around the origin that faces up; the picture covers its square."""
+    """Make a horizontal disc around the origin that faces up; the texture covers its square."""
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)
     rim = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     flat_rim = np.concatenate([np.zeros((1, 2)), rim])
@@ -143,7 +143,7 @@ def disc(radius: float, sides: int = 32) -> Mesh:
 
 
 def cushion(width: float, depth: float, height: float, roundness: float = 0.35) -> Mesh:
-    """Superellipsoid around the origin: 1 is an ellipsoid, towards 0 a box."""
+    """Make a superellipsoid around the origin; ``roundness`` 1 is an ellipsoid, near 0 a box."""
     lat, lon = np.meshgrid(
         np.linspace(-np.pi / 2, np.pi / 2, 25), np.linspace(0, 2 * np.pi, 49), indexing='ij'
     )
@@ -159,7 +159,7 @@ def cushion(width: float, depth: float, height: float, roundness: float = 0.35) 
 
 
 def leaf(length: float, width: float, droop: float) -> Mesh:
-    """Bent leaf that starts at the origin and grows along x."""
+    """Make a bent leaf that starts at the origin and extends along x."""
     along = np.linspace(0, 1, 9)
     half = width / 2 * np.sin(np.pi * along**0.7)
     x, z = length * along * (1 - 0.2 * droop * along), length * (0.9 * along - droop * along**2)
@@ -168,7 +168,7 @@ def leaf(length: float, width: float, droop: float) -> Mesh:
 
 
 def curtain(width: float, height: float, folds: int, seed: int) -> Mesh:
-    """Hanging cloth around the origin that faces -y, with uneven folds."""
+    """Make a hanging cloth around the origin that faces -y, with uneven folds."""
     rng = np.random.default_rng(seed)
     across, up = np.linspace(-0.5, 0.5, 90), np.linspace(-0.5, 0.5, 6)
     phase = 2 * np.pi * folds * (across + 0.05 * np.sin(9 * across + rng.uniform(0, 6)))

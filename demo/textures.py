@@ -1,8 +1,8 @@
 """
-Procedural pictures for the demo room: wood, cloth, paint, posters, book spines, a rug.
+Generate procedural textures for the demo room: wood, cloth, paint, posters, book spines, a rug.
 
-Every function takes a seeded generator and returns an sRGB picture, uint8 (H, W, 3). Nothing is
-read from a file except the DejaVu font that comes with matplotlib.
+Functions take a seeded generator and return an sRGB image, uint8 (H, W, 3). The only file that is
+read is the DejaVu font of matplotlib.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Picture = NDArray[np.uint8]
+Texture = NDArray[np.uint8]
+"""sRGB image (H, W, 3)."""
 Generator = np.random.Generator
 
 WORDS = (
@@ -33,12 +34,12 @@ def _font(size: int, bold: bool = True) -> ImageFont.FreeTypeFont:
 
 
 def words(rng: Generator, count: int) -> str:
-    """Return some words, for titles."""
+    """Return random words, for titles."""
     return ' '.join(rng.choice(WORDS, size=count))
 
 
 def clouds(rng: Generator, height: int, width: int, cell: float, octaves: int = 4) -> NDArray:
-    """Return smooth noise (H, W), about -1 to 1, whose largest features are ``cell`` pixels."""
+    """Generate fractal noise (H, W), about -1 to 1; its largest features are ``cell`` pixels."""
     out = np.zeros((height, width), np.float32)
     for octave in range(octaves):
         size = max(cell / 2**octave, 1.0)
@@ -48,28 +49,28 @@ def clouds(rng: Generator, height: int, width: int, cell: float, octaves: int = 
     return out / 2.0
 
 
-def _picture(values: NDArray) -> Picture:
+def _to_uint8(values: NDArray) -> Texture:
     return np.clip(np.asarray(values) * 255.0, 0, 255).astype(np.uint8)
 
 
-def _tinted(colour: Sequence[float], factor: NDArray) -> Picture:
-    return _picture(np.asarray(colour, np.float32) * factor[..., None])
+def _tint(color: Sequence[float], factor: NDArray) -> Texture:
+    return _to_uint8(np.asarray(color, np.float32) * factor[..., None])
 
 
 def bright(rng: Generator, saturation: float = 0.6, value: float = 0.75) -> tuple[int, int, int]:
-    """Return a random colour as three integers."""
+    """Return a random color as three integers."""
     hsv = np.array([[[rng.uniform(0, 360), saturation, value]]], np.float32)
     r, g, b = (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] * 255).astype(int)
     return int(r), int(g), int(b)
 
 
-def paint(rng: Generator, colour: Sequence[float], height: int, width: int) -> Picture:
-    """Painted wall: one colour, faint roller marks and stains."""
+def paint(rng: Generator, color: Sequence[float], height: int, width: int) -> Texture:
+    """Painted wall: one color, faint roller marks and stains."""
     marks = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 1.2)
-    return _tinted(colour, 1 + 0.02 * clouds(rng, height, width, 150) + 0.03 * marks)
+    return _tint(color, 1 + 0.02 * clouds(rng, height, width, 150) + 0.03 * marks)
 
 
-def stripes(rng: Generator, height: int, width: int) -> Picture:
+def stripes(rng: Generator, height: int, width: int) -> Texture:
     """Wallpaper with hand-painted, irregular stripes and leaves."""
     image = Image.fromarray(paint(rng, (0.80, 0.79, 0.72), height, width))
     draw = ImageDraw.Draw(image)
@@ -88,7 +89,7 @@ def stripes(rng: Generator, height: int, width: int) -> Picture:
     return np.array(image)
 
 
-def planks(rng: Generator, height: int, width: int, plank: int, length: int) -> Picture:
+def planks(rng: Generator, height: int, width: int, plank: int, length: int) -> Texture:
     """Wooden floor or furniture front: rows of planks, each with its own tone and grain."""
     out = np.zeros((height, width, 3), np.float32)
     for top in range(0, height, plank):
@@ -101,7 +102,7 @@ def planks(rng: Generator, height: int, width: int, plank: int, length: int) -> 
                 out[top : top + 1, x0:x1] *= 0.45
                 out[top:y1, x0 : x0 + 1] *= 0.45
             left = right
-    return _picture(out)
+    return _to_uint8(out)
 
 
 def _grain(rng: Generator, height: int, width: int) -> NDArray:
@@ -116,50 +117,50 @@ def _grain(rng: Generator, height: int, width: int) -> NDArray:
     return tone.astype(np.float32) * factor[..., None]
 
 
-def wood(rng: Generator, height: int, width: int, shade: Sequence[float] = (1, 1, 1)) -> Picture:
+def wood(rng: Generator, height: int, width: int, shade: Sequence[float] = (1, 1, 1)) -> Texture:
     """One board, the grain along x."""
-    return _picture(_grain(rng, height, width) * np.asarray(shade, np.float32))
+    return _to_uint8(_grain(rng, height, width) * np.asarray(shade, np.float32))
 
 
-def cloth(rng: Generator, colour: Sequence[float], height: int, width: int) -> Picture:
+def cloth(rng: Generator, color: Sequence[float], height: int, width: int) -> Texture:
     """Woven cloth with worn places."""
     weave = rng.standard_normal((height, width)).astype(np.float32)
     thread = cv2.blur(weave, (7, 1)) + cv2.blur(weave[::-1], (1, 7))
-    return _tinted(colour, 1 + 0.16 * thread + 0.10 * clouds(rng, height, width, 70))
+    return _tint(color, 1 + 0.16 * thread + 0.10 * clouds(rng, height, width, 70))
 
 
-def patterned(rng: Generator, height: int, width: int, motifs: int) -> Picture:
+def patterned(rng: Generator, height: int, width: int, motifs: int) -> Texture:
     """Cloth printed with random leaves, dots and rings: cushions, curtains."""
     base = bright(rng, 0.35, 0.75)
     image = Image.fromarray(cloth(rng, np.array(base) / 255, height, width))
     draw = ImageDraw.Draw(image)
     for _ in range(motifs):
         x, y, r = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(4, height / 7)
-        colour = bright(rng, rng.uniform(0.1, 0.7), rng.uniform(0.3, 0.95))
+        color = bright(rng, rng.uniform(0.1, 0.7), rng.uniform(0.3, 0.95))
         kind = rng.integers(4)
         if kind == 0:
-            draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
+            draw.ellipse([x - r, y - r, x + r, y + r], fill=color)
         elif kind == 1:
-            draw.ellipse([x - r, y - r, x + r, y + r], outline=colour, width=4)
+            draw.ellipse([x - r, y - r, x + r, y + r], outline=color, width=4)
         elif kind == 2:
-            draw.ellipse([x - r, y - r / 3, x + r, y + r / 3], fill=colour)
+            draw.ellipse([x - r, y - r / 3, x + r, y + r / 3], fill=color)
         else:
             corners = [(x, y), (x + r, y + r / 2), (x - r / 2, y + r)]
-            draw.polygon(corners, fill=colour)
+            draw.polygon(corners, fill=color)
     return np.array(image)
 
 
-def rug(rng: Generator, height: int, width: int) -> Picture:
+def rug(rng: Generator, height: int, width: int) -> Texture:
     """Draw a rug with borders and a field of motifs, none of them twice."""
     image = Image.fromarray(cloth(rng, (0.52, 0.16, 0.15), height, width))
     draw = ImageDraw.Draw(image)
-    for inset, colour in ((14, (196, 172, 128)), (30, (36, 44, 82)), (74, (190, 160, 112))):
-        draw.rectangle([inset, inset, width - inset, height - inset], outline=colour, width=7)
+    for inset, color in ((14, (196, 172, 128)), (30, (36, 44, 82)), (74, (190, 160, 112))):
+        draw.rectangle([inset, inset, width - inset, height - inset], outline=color, width=7)
     for _ in range(230):
         x, y = rng.uniform(85, width - 85), rng.uniform(85, height - 85)
         count, r = int(rng.integers(3, 9)), rng.uniform(8, 34)
-        turn = rng.uniform(0, np.pi)
-        angles = turn + np.arange(2 * count) * np.pi / count
+        rotation = rng.uniform(0, np.pi)
+        angles = rotation + np.arange(2 * count) * np.pi / count
         radii = np.where(np.arange(2 * count) % 2, r, r * rng.uniform(0.3, 0.8))
         star = [(x + a * np.cos(t), y + a * np.sin(t)) for a, t in zip(radii, angles, strict=True)]
         draw.polygon(star, fill=bright(rng, 0.55, rng.uniform(0.35, 0.8)))
@@ -167,15 +168,15 @@ def rug(rng: Generator, height: int, width: int) -> Picture:
         for y in (50, height - 62):
             draw.rectangle([x, y, x + 6, y + rng.uniform(3, 14)], fill=bright(rng, 0.5, 0.6))
     texture = 1 + 0.13 * rng.standard_normal((height, width, 1))
-    return _picture(np.array(image) / 255.0 * texture)
+    return _to_uint8(np.array(image) / 255.0 * texture)
 
 
-def spine(rng: Generator, height: int, width: int) -> Picture:
+def spine(rng: Generator, height: int, width: int) -> Texture:
     """Back of a book, the title along it."""
-    colour = bright(rng, rng.uniform(0.05, 0.8), rng.uniform(0.15, 0.9))
-    image = Image.new('RGB', (height, width), colour)
+    color = bright(rng, rng.uniform(0.05, 0.8), rng.uniform(0.15, 0.9))
+    image = Image.new('RGB', (height, width), color)
     draw = ImageDraw.Draw(image)
-    ink = (245, 240, 225) if sum(colour) < 380 else (25, 22, 30)
+    ink = (245, 240, 225) if sum(color) < 380 else (25, 22, 30)
     for _ in range(int(rng.integers(1, 5))):
         x = rng.uniform(0, height)
         draw.rectangle([x, 0, x + rng.uniform(2, 14), width], fill=bright(rng))
@@ -185,9 +186,9 @@ def spine(rng: Generator, height: int, width: int) -> Picture:
     return np.rot90(np.array(image)).copy()
 
 
-def screen(rng: Generator, height: int, width: int) -> Picture:
+def screen(rng: Generator, height: int, width: int) -> Texture:
     """Draw a desktop with windows of text and a plot."""
-    image = Image.fromarray(_picture(_gradient(rng, height, width)))
+    image = Image.fromarray(_to_uint8(_gradient(rng, height, width)))
     draw = ImageDraw.Draw(image)
     for left, top, right, bottom, paper in (
         (0.03, 0.06, 0.55, 0.9, (28, 30, 38)),
@@ -204,12 +205,12 @@ def screen(rng: Generator, height: int, width: int) -> Picture:
 
 def _gradient(rng: Generator, height: int, width: int) -> NDArray:
     top, bottom = np.array(bright(rng)) / 255, np.array(bright(rng, 0.4, 0.9)) / 255
-    share = np.linspace(0, 1, height)[:, None, None]
-    out: NDArray = (top * (1 - share) + bottom * share) * np.ones((1, width, 1))
+    fraction = np.linspace(0, 1, height)[:, None, None]
+    out: NDArray = (top * (1 - fraction) + bottom * fraction) * np.ones((1, width, 1))
     return out
 
 
-def cardboard(rng: Generator, height: int, width: int) -> Picture:
+def cardboard(rng: Generator, height: int, width: int) -> Texture:
     """Side of a parcel: brown paper, tape, a label, marks."""
     image = Image.fromarray(paint(rng, (0.64, 0.49, 0.33), height, width))
     draw = ImageDraw.Draw(image)
@@ -225,7 +226,7 @@ def cardboard(rng: Generator, height: int, width: int) -> Picture:
     return np.array(image)
 
 
-def pinboard(rng: Generator, height: int, width: int) -> Picture:
+def pinboard(rng: Generator, height: int, width: int) -> Texture:
     """Cork with notes, photographs and tickets."""
     image = Image.fromarray(cloth(rng, (0.66, 0.47, 0.28), height, width))
     for _ in range(26):
@@ -239,13 +240,13 @@ def pinboard(rng: Generator, height: int, width: int) -> Picture:
         else:
             scene = landscape(rng, h, w) if kind == 1 else stained_glass(rng, h, w, 12)
             note = Image.fromarray(cv2.copyMakeBorder(scene, 4, 4, 4, 4, 0, value=(245,) * 3))
-        turned = note.convert('RGBA').rotate(rng.uniform(-14, 14), expand=True)
+        rotated = note.convert('RGBA').rotate(rng.uniform(-14, 14), expand=True)
         corner = int(rng.uniform(-0.02, 0.86) * width), int(rng.uniform(-0.02, 0.8) * height)
-        image.paste(turned, corner, turned)
+        image.paste(rotated, corner, rotated)
     return np.array(image)
 
 
-def clock(rng: Generator, size: int) -> Picture:
+def clock(rng: Generator, size: int) -> Texture:
     """Face of a wall clock."""
     image = Image.new('RGB', (size, size), (236, 232, 220))
     draw, middle = ImageDraw.Draw(image), size / 2
@@ -254,13 +255,13 @@ def clock(rng: Generator, size: int) -> Picture:
         angle = np.pi / 6 * hour
         x, y = middle + 0.38 * size * np.sin(angle), middle - 0.38 * size * np.cos(angle)
         draw.text((x, y), str(hour), fill=0, font=_font(size // 12), anchor='mm')
-    for share, turn, wide in ((0.24, 5.3, 7), (0.36, 1.1, 4)):
-        end = (middle + share * size * np.sin(turn), middle - share * size * np.cos(turn))
-        draw.line([(middle, middle), end], fill=(120, 20, 20), width=wide)
+    for length, angle, width in ((0.24, 5.3, 7), (0.36, 1.1, 4)):
+        end = (middle + length * size * np.sin(angle), middle - length * size * np.cos(angle))
+        draw.line([(middle, middle), end], fill=(120, 20, 20), width=width)
     return np.array(image)
 
 
-def landscape(rng: Generator, height: int, width: int) -> Picture:
+def landscape(rng: Generator, height: int, width: int) -> Texture:
     """Layered mountains under a sky with a sun."""
     out = _gradient(rng, height, width)
     y, x = np.mgrid[:height, :width]
@@ -273,22 +274,22 @@ def landscape(rng: Generator, height: int, width: int) -> Picture:
         mottle = 1 + 0.18 * clouds(rng, height, width, 20)[..., None]
         below = y > top
         out[below] = (shade * (0.95 - 0.14 * layer) * mottle)[below]
-    return _picture(out)
+    return _to_uint8(out)
 
 
-def stained_glass(rng: Generator, height: int, width: int, panes: int) -> Picture:
-    """Coloured cells around random seeds, with dark leads between them."""
+def stained_glass(rng: Generator, height: int, width: int, panes: int) -> Texture:
+    """Colored cells around random seeds, with dark leads between them."""
     seeds = rng.uniform(0, 1, (panes, 2)) * (height, width)
     y, x = np.mgrid[:height, :width]
     distance = np.stack([np.hypot(y - a, x - b) for a, b in seeds])
     nearest = np.sort(distance, axis=0)[:2]
-    colours = np.array([bright(rng, rng.uniform(0.2, 0.8), rng.uniform(0.3, 0.95)) for _ in seeds])
-    out = colours[distance.argmin(axis=0)] / 255.0
+    colors = np.array([bright(rng, rng.uniform(0.2, 0.8), rng.uniform(0.3, 0.95)) for _ in seeds])
+    out = colors[distance.argmin(axis=0)] / 255.0
     out[nearest[1] - nearest[0] < max(2.0, height / 120)] = 0.1
-    return _picture(out * (1 + 0.08 * clouds(rng, height, width, 30)[..., None]))
+    return _to_uint8(out * (1 + 0.08 * clouds(rng, height, width, 30)[..., None]))
 
 
-def strokes(rng: Generator, height: int, width: int) -> Picture:
+def strokes(rng: Generator, height: int, width: int) -> Texture:
     """Paint an abstract picture: brush strokes that follow a random flow."""
     image = Image.fromarray(cloth(rng, (0.85, 0.8, 0.7), height, width))
     draw = ImageDraw.Draw(image)
@@ -296,50 +297,50 @@ def strokes(rng: Generator, height: int, width: int) -> Picture:
     hue = clouds(rng, height, width, height / 3, 3)
     for _ in range(1100):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
-        colour = bright(np.random.default_rng(int(40 + 9 * hue[int(y), int(x)])), 0.7, 0.8)
-        colour = tuple(int(np.clip(c + rng.normal(0, 25), 0, 255)) for c in colour)
+        color = bright(np.random.default_rng(int(40 + 9 * hue[int(y), int(x)])), 0.7, 0.8)
+        color = tuple(int(np.clip(c + rng.normal(0, 25), 0, 255)) for c in color)
         points = [(x, y)]
         for _ in range(9):
             angle = flow[int(np.clip(y, 0, height - 1)), int(np.clip(x, 0, width - 1))]
             x, y = x + 6 * np.cos(angle), y + 6 * np.sin(angle)
             points.append((x, y))
-        draw.line(points, fill=colour, width=int(rng.integers(2, 9)))
+        draw.line(points, fill=color, width=int(rng.integers(2, 9)))
     return np.array(image)
 
 
-def shapes(rng: Generator, height: int, width: int) -> Picture:
+def shapes(rng: Generator, height: int, width: int) -> Texture:
     """Draw a print of large geometric shapes with a title."""
     image = Image.fromarray(paint(rng, (0.92, 0.88, 0.78), height, width))
     draw = ImageDraw.Draw(image)
     for _ in range(26):
         x, y, r = rng.uniform(0, width), rng.uniform(0, 0.8 * height), rng.uniform(8, width / 4)
-        colour, kind = bright(rng, 0.75, rng.uniform(0.3, 0.9)), rng.integers(4)
+        color, kind = bright(rng, 0.75, rng.uniform(0.3, 0.9)), rng.integers(4)
         if kind == 0:
-            draw.pieslice([x - r, y - r, x + r, y + r], *rng.uniform(0, 360, 2), fill=colour)
+            draw.pieslice([x - r, y - r, x + r, y + r], *rng.uniform(0, 360, 2), fill=color)
         elif kind == 1:
-            draw.rectangle([x, y, x + r * rng.uniform(0.2, 2), y + r], fill=colour)
+            draw.rectangle([x, y, x + r * rng.uniform(0.2, 2), y + r], fill=color)
         elif kind == 2:
-            draw.line([x, y, x + 2 * r, y + rng.uniform(-r, r)], fill=colour, width=5)
+            draw.line([x, y, x + 2 * r, y + rng.uniform(-r, r)], fill=color, width=5)
         else:
-            draw.ellipse([x - r, y - r, x + r, y + r], outline=colour, width=6)
+            draw.ellipse([x - r, y - r, x + r, y + r], outline=color, width=6)
     title = words(rng, 2).upper()
     size = width // 13
     draw.text((width * 0.06, height * 0.86), title, fill=(30, 30, 30), font=_font(size))
     return np.array(image)
 
 
-def city_map(rng: Generator, height: int, width: int) -> Picture:
+def city_map(rng: Generator, height: int, width: int) -> Texture:
     """Draw a map: land, water, contour lines, roads and names."""
     relief = clouds(rng, height, width, height / 2.5, 5)
     land = np.stack([0.86 - 0.15 * relief, 0.87 - 0.05 * relief, 0.72 - 0.2 * relief], -1)
     land[relief < -0.25] = (0.60, 0.76, 0.88)
     land[np.abs((relief * 9) % 1 - 0.5) > 0.45] *= 0.8
-    image = Image.fromarray(_picture(land))
+    image = Image.fromarray(_to_uint8(land))
     draw = ImageDraw.Draw(image)
     for road in range(16):
-        turn = clouds(rng, 1, 64, 20, 3)[0] * height * 0.18
+        bend = clouds(rng, 1, 64, 20, 3)[0] * height * 0.18
         along = np.linspace(-20, max(width, height) + 20, 64)
-        across = rng.uniform(0, max(width, height)) + turn
+        across = rng.uniform(0, max(width, height)) + bend
         line = [(a, b) if road % 2 else (b, a) for a, b in zip(along, across, strict=True)]
         draw.line(line, fill=bright(rng, 0.7, 0.8), width=int(rng.integers(2, 7)))
     for _ in range(40):
@@ -349,7 +350,7 @@ def city_map(rng: Generator, height: int, width: int) -> Picture:
     return np.array(image)
 
 
-def concert(rng: Generator, height: int, width: int) -> Picture:
+def concert(rng: Generator, height: int, width: int) -> Texture:
     """Draw a concert poster: big words over a sunburst."""
     y, x = np.mgrid[:height, :width]
     angle = np.arctan2(y - 0.6 * height, x - rng.uniform(0.3, 0.7) * width)
@@ -366,7 +367,7 @@ def concert(rng: Generator, height: int, width: int) -> Picture:
     return np.array(image)
 
 
-def science(rng: Generator, height: int, width: int) -> Picture:
+def science(rng: Generator, height: int, width: int) -> Texture:
     """Draw a conference poster: a title, columns of text, plots."""
     image = Image.new('RGB', (width, height), (244, 244, 240))
     draw = ImageDraw.Draw(image)
@@ -392,6 +393,6 @@ def science(rng: Generator, height: int, width: int) -> Picture:
     return np.array(image)
 
 
-def framed(picture: Picture, border: int, colour: tuple[int, int, int]) -> Picture:
-    """Put a border around a picture."""
-    return cv2.copyMakeBorder(picture, *(border,) * 4, cv2.BORDER_CONSTANT, value=colour)
+def add_frame(image: Texture, border: int, color: tuple[int, int, int]) -> Texture:
+    """Put a border of ``border`` pixels around an image."""
+    return cv2.copyMakeBorder(image, *(border,) * 4, cv2.BORDER_CONSTANT, value=color)

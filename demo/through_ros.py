@@ -1,8 +1,8 @@
 """
-Pictures of a bag through the player node to the localizer node, and what is published of them.
+Play a bag to the localizer node over DDS, record its output, and compare it with ``poses.json``.
 
-The nodes are started as plain processes, for ``launch`` is not on PyPI. On a robot the same is
-done by ``ros2 launch nerf_reversal_ros`` with ``localize.launch.py`` and ``play.launch.py``.
+The nodes are started as plain processes, because ``launch`` is not on PyPI. On a robot,
+``ros2 launch nerf_reversal_ros`` starts ``localize.launch.py`` and ``play.launch.py`` instead.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,30 +24,30 @@ from nerf_reversal_ros.core.geometry import FloatArray, pose_errors, pose_from_q
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.connectivity import DiscoveryProbe
 
-PATIENCE_S = 300.0
-"""Longest time to load a map or to answer a picture, even on a busy machine."""
-PICTURES = '/image/compressed'
-RENAMED = {
-    '/record3d/device_0/rgb/img': PICTURES,
+TIMEOUT_S = 300.0
+"""Time to load a map or to localize an image [s], at most: enough for a busy machine."""
+IMAGE_TOPIC = '/image/compressed'
+REMAPPINGS = {
+    '/record3d/device_0/rgb/img': IMAGE_TOPIC,
     '/record3d/device_0/rgb/camera_info': '/camera_info',
 }
 
 
 class DemoError(Exception):
-    """Something went wrong; the message is for the user."""
+    """A step of the demo failed; the message is for the user."""
 
 
-class Heard:
-    """What the localizer node publishes, by the stamp of the picture [ns]."""
+class LocalizerOutputs:
+    """Messages that the localizer node publishes, by the stamp of the image [ns]."""
 
     def __init__(self, node: Any) -> None:
         self.poses: dict[int, PoseStamped] = {}
         self.poses_with_covariance: dict[int, PoseWithCovarianceStamped] = {}
         self.statuses: dict[int, LocalizerStatus] = {}
 
-        def collect(kind: type, topic: str, kept: dict[int, Any]) -> None:
+        def collect(kind: type, topic: str, messages: dict[int, Any]) -> None:
             node.create_subscription(
-                kind, topic, lambda message: kept.update({_stamp_ns(message): message}), 10
+                kind, topic, lambda message: messages.update({_stamp_ns(message): message}), 10
             )
 
         collect(PoseStamped, '/nerf_pose', self.poses)
@@ -57,123 +57,130 @@ class Heard:
         collect(LocalizerStatus, '/localizer/status', self.statuses)
 
     @property
-    def complete(self) -> bool:
-        """Whether both poses of each accepted picture, and no others, are here."""
+    def is_complete(self) -> bool:
+        """Whether both poses of each accepted image, and no others, were received."""
         accepted = {stamp for stamp, status in self.statuses.items() if status.accepted}
         return accepted == self.poses.keys() == self.poses_with_covariance.keys()
 
 
-def play(bag: Path, map_dir: Path, log_dir: Path) -> Heard:
+def play(bag: Path, map_dir: Path, log_dir: Path) -> LocalizerOutputs:
     """
-    Show the pictures of a bag to the localizer node.
+    Play the images of a bag to the localizer node, and record what it publishes.
 
     Raises
     ------
     DemoError
         If one of the nodes fails; their logs are in ``log_dir``.
     """
-    localizer = node('localizer', map_dir=map_dir, autostart='true', reliability='reliable')
-    player = node(
+    localizer = node_command(
+        'localizer', map_dir=map_dir, autostart='true', reliability='reliable'
+    )
+    player = node_command(
         'player',
         bag=bag,
-        topics=f'"{" ".join(RENAMED)}"',
-        lockstep_topic='/localizer/status',  # a picture waits for the answer to the one before it
-        lockstep_timeout_s=PATIENCE_S,
-        wait_timeout_s=PATIENCE_S,
+        topics=f'"{" ".join(REMAPPINGS)}"',
+        lockstep_topic='/localizer/status',  # the next image waits for this status
+        lockstep_timeout_s=TIMEOUT_S,
+        wait_timeout_s=TIMEOUT_S,
     )
-    player += [word for old, new in RENAMED.items() for word in ('-r', f'{old}:={new}')]
+    player += [word for old, new in REMAPPINGS.items() for word in ('-r', f'{old}:={new}')]
     logs = log_dir / 'localizer.log', log_dir / 'player.log'
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C is the caller's
     try:
         listener = rclpy.create_node('demo')
-        heard = Heard(listener)
-        with started(localizer, logs[0]) as localizing:
+        outputs = LocalizerOutputs(listener)
+        with running(localizer, logs[0]) as localizer_process:
 
-            def listen(goes_on: Callable[[], bool]) -> None:
-                while goes_on():
+            def spin_while(condition: Callable[[], bool]) -> None:
+                while condition():
                     rclpy.spin_once(listener, timeout_sec=0.2)
-                    if localizing.poll() is not None:
+                    if localizer_process.poll() is not None:
                         raise DemoError(f'the localizer node has ended:\n{_last_lines(logs[0])}')
 
-            known = DiscoveryProbe(listener, 'localizer')  # else its first answers were lost
-            listen(within(PATIENCE_S, lambda: not known.poll()))
-            with started(player, logs[1]) as playing:
-                listen(lambda: playing.poll() is None)
-            if playing.returncode != 0:
+            probe = DiscoveryProbe(listener, 'localizer')  # before it, messages would be lost
+            spin_while(within(TIMEOUT_S, lambda: not probe.poll()))
+            with running(player, logs[1]) as player_process:
+                spin_while(lambda: player_process.poll() is None)
+            if player_process.returncode != 0:
                 raise DemoError(f'the player node failed:\n{_last_lines(logs[1])}')
-            listen(within(1.0))  # the last messages may still be on their way
-            listen(within(10.0, lambda: not heard.complete))
+            spin_while(within(1.0))  # the last messages may not have arrived yet
+            spin_while(within(10.0, lambda: not outputs.is_complete))
     finally:
         rclpy.shutdown()
-    return heard
+    return outputs
 
 
-def within(seconds: float, still: Callable[[], bool] = lambda: True) -> Callable[[], bool]:
-    """Return a condition that holds while ``still`` does, but no longer than some time."""
-    end_s = time.monotonic() + seconds
-    return lambda: time.monotonic() < end_s and still()
+def within(timeout_s: float, condition: Callable[[], bool] = lambda: True) -> Callable[[], bool]:
+    """Return a condition that also becomes false after a timeout."""
+    end_s = time.monotonic() + timeout_s
+    return lambda: time.monotonic() < end_s and condition()
 
 
 def read_poses(file: Path) -> dict[int, FloatArray | None]:
-    """Read what nerf-reversal wrote: map_from_camera (4, 4) or None, by stamp [ns]."""
+    """Read ``poses.json``: map_from_camera (4, 4), or None if rejected, by stamp [ns]."""
     poses: dict[int, FloatArray | None] = {}
     for entry in json.loads(file.read_text(encoding='utf-8'))['poses']:
-        given = entry.get('map_from_camera')
-        poses[entry['stamp_ns']] = given and pose_from_quaternion(
-            given['position'], given['orientation_xyzw']
+        pose = entry.get('map_from_camera')
+        poses[entry['stamp_ns']] = pose and pose_from_quaternion(
+            pose['position'], pose['orientation_xyzw']
         )
     return poses
 
 
-def differences(
-    heard: Heard, offline: dict[int, FloatArray | None]
+def pose_differences(
+    outputs: LocalizerOutputs, offline: dict[int, FloatArray | None]
 ) -> tuple[FloatArray, FloatArray]:
     """
-    Compare poses that came through ROS with those that were found without.
+    Compare poses of the localizer node with poses that were computed without ROS.
 
     Parameters
     ----------
-    heard : Heard
-        What the localizer node published.
+    outputs : LocalizerOutputs
+        Messages of the localizer node.
     offline : dict
         From `read_poses`.
 
     Returns
     -------
     (N,) array, (N,) array
-        By how much each pose differs, in metres and in degrees.
+        Differences of position [m] and of rotation [deg].
 
     Raises
     ------
     DemoError
-        If not the same pictures were answered, or not the same were localized.
+        If the images differ, or the images that were localized.
     """
-    if heard.statuses.keys() != offline.keys():
-        raise DemoError(f'of {len(offline)} pictures, {len(heard.statuses)} were answered by ROS')
-    if not heard.complete:
-        raise DemoError(f'{len(heard.poses)} poses came, not one for each accepted picture')
-    found = {stamp: pose for stamp, pose in offline.items() if pose is not None}
-    if differing := heard.poses.keys() ^ found.keys():
-        raise DemoError(f'{len(differing)} pictures were localized only by ROS, or only without')
+    if outputs.statuses.keys() != offline.keys():
+        raise DemoError(
+            f'the localizer node processed {len(outputs.statuses)} of {len(offline)} images'
+        )
+    if not outputs.is_complete:
+        raise DemoError(
+            f'the localizer node published {len(outputs.poses)} poses, not one for each accepted'
+            ' image'
+        )
+    localized = {stamp: pose for stamp, pose in offline.items() if pose is not None}
+    if differing := outputs.poses.keys() ^ localized.keys():
+        raise DemoError(f'{len(differing)} images were localized only with ROS, or only without')
     errors = pose_errors(
-        np.array([_matrix(heard.poses[stamp]) for stamp in found]).reshape(-1, 4, 4),
-        np.array(list(found.values())).reshape(-1, 4, 4),
+        np.array([_matrix(outputs.poses[stamp]) for stamp in localized]).reshape(-1, 4, 4),
+        np.array(list(localized.values())).reshape(-1, 4, 4),
     )
     return errors.translation, np.degrees(errors.rotation)
 
 
-def node(name: str, **parameters: Any) -> list[str]:
-    """Return the command line of one of our nodes, as ``ros2 run`` would start it."""
+def node_command(name: str, **parameters: Any) -> list[str]:
+    """Return the command line of a node of this package, as ``ros2 run`` would start it."""
     executable = Path(get_package_prefix('nerf_reversal_ros'), 'lib/nerf_reversal_ros', name)
-    given = [word for key, value in parameters.items() for word in ('-p', f'{key}:={value}')]
-    return [str(executable), '--ros-args', *given]
+    options = [word for key, value in parameters.items() for word in ('-p', f'{key}:={value}')]
+    return [str(executable), '--ros-args', *options]
 
 
 @contextmanager
-def started(command: list[str], log: Path | None = None) -> Iterator['subprocess.Popen[bytes]']:
-    """Run a process, its output on the terminal or in a file, and end it with the block."""
+def running(command: list[str], log: Path | None = None) -> Iterator['subprocess.Popen[bytes]']:
+    """Run a process with output on the terminal or in a file; stop it at the end of the block."""
     output = log.open('wb') if log else None
-    # In a session of its own it gets no Ctrl-C from the terminal but exactly one from here.
+    # A new session: Ctrl-C on the terminal is not sent to the process, but once from here.
     process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         yield process

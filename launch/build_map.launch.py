@@ -7,21 +7,21 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 ARGUMENTS = {
-    'bag': (None, 'rosbag2 folder (mcap or sqlite3) of the walk through the room'),
+    'bag': (None, 'rosbag2 folder (mcap or sqlite3) of the mapping capture'),
     'map': (None, 'map folder to write; a killed build is resumed'),
     'field': ('voxel', 'kind of radiance field'),
     'device': ('auto', 'where to compute: auto, cpu or cuda'),
     'config': ('', 'YAML file of build settings; empty: the defaults'),
-    'overwrite': ('false', 'replace a map that is there already'),
+    'overwrite': ('false', 'replace an existing map'),
 }
 
 
 def generate_launch_description():
-    kinds = {name: bool if name == 'overwrite' else str for name in ARGUMENTS}
-    given = {name: ParameterValue(Arg(name), value_type=kind) for name, kind in kinds.items()}
+    types = {name: bool if name == 'overwrite' else str for name in ARGUMENTS}
+    parameters = {name: ParameterValue(Arg(name), value_type=kind) for name, kind in types.items()}
     return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=sentence)
-          for name, (default, sentence) in ARGUMENTS.items()),
+        *(DeclareLaunchArgument(name, default_value=default, description=description)
+          for name, (default, description) in ARGUMENTS.items()),
         Node(package='nerf_reversal_ros', executable='builder', name='builder',
-             parameters=[given], output='screen'),
+             parameters=[parameters], output='screen'),
     ])

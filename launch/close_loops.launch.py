@@ -1,4 +1,4 @@
-"""Correct odometry by the localizer: ros2 launch nerf_reversal_ros close_loops.launch.py."""
+"""Correct odometry drift by the localizer: ros2 launch nerf_reversal_ros close_loops.launch.py."""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -12,27 +12,27 @@ ARGUMENTS = {
     'pose': ('nerf_pose_with_covariance', 'topic of the poses of the localizer'),
     'namespace': ('', 'namespace of the node, its topics and its TF'),
     'params_file': ([FindPackageShare('nerf_reversal_ros'), '/config/loop_closer.yaml'],
-                    'parameters, YAML; what is given below goes before it')}
+                    'YAML file of parameters; the arguments below override it')}
 PARAMETERS = {
-    'base_frame': (str, 'frame of odometry and poses; the localizer needs it as well'),
+    'base_frame': (str, 'frame of odometry and poses; set it in the localizer too'),
     'odometry_source': (str, 'topic, or tf: odom -> base_frame from TF'),
-    'publish_tf': (bool, 'broadcast map -> odom on TF; the localizer must not do it as well'),
-    'use_sim_time': (bool, 'take the time from /clock')}
+    'publish_tf': (bool, 'broadcast map -> odom on TF; the localizer must not broadcast it too'),
+    'use_sim_time': (bool, 'use the time of /clock')}
 
 
 def loop_closer(context):
-    given = {name: Value(Arg(name), value_type=kind) for name, (kind, _) in PARAMETERS.items()
+    parameters = {name: Value(Arg(name), value_type=kind) for name, (kind, _) in PARAMETERS.items()
              if Arg(name).perform(context)}
     return [Node(package='nerf_reversal_ros', executable='loop_closer', name='loop_closer',
                  namespace=Arg('namespace'), output='screen',
-                 parameters=[Arg('params_file'), *([given] if given else [])],
+                 parameters=[Arg('params_file'), *([parameters] if parameters else [])],
                  remappings=[('odom', Arg('odom')), ('nerf_pose_with_covariance', Arg('pose')),
                              ('/tf', 'tf'), ('/tf_static', 'tf_static')])]
 
 
 def generate_launch_description():
-    declared = ARGUMENTS | {name: ('', sentence) for name, (_, sentence) in PARAMETERS.items()}
+    declared = ARGUMENTS | {name: ('', text) for name, (_, text) in PARAMETERS.items()}
     return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=sentence)
-          for name, (default, sentence) in declared.items()),
+        *(DeclareLaunchArgument(name, default_value=default, description=text)
+          for name, (default, text) in declared.items()),
         OpaqueFunction(function=loop_closer)])

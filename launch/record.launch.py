@@ -1,4 +1,4 @@
-"""Record a walk for the builder: ros2 launch nerf_reversal_ros record.launch.py bag:=BAG."""
+"""Record a mapping capture: ros2 launch nerf_reversal_ros record.launch.py bag:=BAG."""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess
@@ -10,24 +10,24 @@ DEVICE = '/record3d/device_0'
 ARGUMENTS = {
     'bag': (None, 'rosbag2 folder to write'),
     'storage': ('mcap', 'format of the bag: mcap or sqlite3'),
-    'driver': ('true', 'start the Record3D driver too; false: it runs already'),
+    'driver': ('true', 'start the Record3D driver too; false: it is running already'),
     'driver_package': ('record3d', 'package of the Record3D driver'),
     'driver_executable': ('record3d_node', 'its executable'),
-    'image': (f'{DEVICE}/rgb/img', 'topic of the pictures'),
-    'image_raw': (f'{DEVICE}/rgb/image_raw/compressed', 'what other versions of it call that'),
-    'camera_info': (f'{DEVICE}/rgb/camera_info', 'topic of their CameraInfo'),
-    'depth': (f'{DEVICE}/depth/img', 'topic of the depth'),
-    'depth_raw': (f'{DEVICE}/depth/image_raw', 'what other versions of it call that'),
-    'depth_info': (f'{DEVICE}/depth/camera_info', 'topic of its CameraInfo'),
-    'pose': (f'{DEVICE}/camera_pose', 'topic of the poses'),
+    'image': (f'{DEVICE}/rgb/img', 'image topic'),
+    'image_raw': (f'{DEVICE}/rgb/image_raw/compressed', 'image topic of other driver versions'),
+    'camera_info': (f'{DEVICE}/rgb/camera_info', 'CameraInfo topic of the images'),
+    'depth': (f'{DEVICE}/depth/img', 'depth topic'),
+    'depth_raw': (f'{DEVICE}/depth/image_raw', 'depth topic of other driver versions'),
+    'depth_info': (f'{DEVICE}/depth/camera_info', 'CameraInfo topic of the depth'),
+    'pose': (f'{DEVICE}/camera_pose', 'topic of the camera poses'),
 }
 RECORDED = ('image', 'image_raw', 'camera_info', 'depth', 'depth_raw', 'depth_info', 'pose')
 
 
 def generate_launch_description():
     return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=sentence)
-          for name, (default, sentence) in ARGUMENTS.items()),
+        *(DeclareLaunchArgument(name, default_value=default, description=description)
+          for name, (default, description) in ARGUMENTS.items()),
         Node(package=Arg('driver_package'), executable=Arg('driver_executable'), output='screen',
              namespace='record3d', condition=IfCondition(Arg('driver'))),
         ExecuteProcess(cmd=['ros2', 'bag', 'record', '--storage', Arg('storage'), '--output',

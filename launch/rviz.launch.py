@@ -1,4 +1,4 @@
-"""Show map and poses of a localizer: ros2 launch nerf_reversal_ros rviz.launch.py."""
+"""Display map and poses of a localizer in RViz: ros2 launch nerf_reversal_ros rviz.launch.py."""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -9,9 +9,9 @@ from launch_ros.substitutions import FindPackageShare
 
 DISPLAY = [FindPackageShare('nerf_reversal_ros'), '/rviz/nerf_reversal.rviz']
 ARGUMENTS = {
-    'namespace': ('', 'namespace of the localizer, whose topics and TF are shown'),
-    'display': (DISPLAY, 'displays, a file of RViz'),
-    'use_sim_time': ('', 'take the time from /clock'),
+    'namespace': ('', 'namespace of the displayed localizer'),
+    'display': (DISPLAY, 'RViz configuration file'),
+    'use_sim_time': ('', 'use the time of /clock'),
 }
 
 
@@ -25,6 +25,6 @@ def rviz(context):
 
 def generate_launch_description():
     return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=sentence)
-          for name, (default, sentence) in ARGUMENTS.items()),
+        *(DeclareLaunchArgument(name, default_value=default, description=description)
+          for name, (default, description) in ARGUMENTS.items()),
         OpaqueFunction(function=rviz)])

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from nerf_reversal_ros.localization.localizer import Localizer as Localizer
     from nerf_reversal_ros.mapping.pipeline import build_map as build_map
-    from nerf_reversal_ros.maps.map_store import Map as Map, open_map as open_map
+    from nerf_reversal_ros.maps.map_folder import Map as Map, open_map as open_map
 
 # Threads that spin while they wait make PyTorch many times slower as soon as anything else runs
 # on the same cores, which on a robot is always. PyTorch reads this once, when it is loaded.
@@ -84,7 +84,7 @@ _NAMES_BY_MODULE = {
     'evaluation.map_evaluation': ('MapEvaluation', 'evaluate_map'),
     'localization.localizer': ('Localizer',),
     'mapping.pipeline': ('build_map',),
-    'maps.map_store': ('Map', 'open_map'),
+    'maps.map_folder': ('Map', 'open_map'),
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 

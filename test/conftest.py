@@ -1,4 +1,4 @@
-"""What every test runs in: a ROS 2 that hears nothing but itself, and two threads."""
+"""Environment and shared fixtures of all tests: ROS 2 on the local machine, two threads."""
 
 import importlib
 import importlib.util
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
 os.environ.setdefault('ROS_DOMAIN_ID', str(random.randint(1, 100)))
-if worker := os.environ.get('PYTEST_XDIST_WORKER', ''):  # gw0, gw1, ...: each in its own domain
+if worker := os.environ.get('PYTEST_XDIST_WORKER', ''):  # gw0, gw1, ...: a domain each
     apart = 101 * int(worker.removeprefix('gw')) // int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
     os.environ['ROS_DOMAIN_ID'] = str((int(os.environ['ROS_DOMAIN_ID']) + apart) % 101)
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -24,46 +24,62 @@ import torch
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 torch.set_num_threads(2)
 
-# A shell's background job ignores Ctrl-C, and so would the processes that tests interrupt.
+# A background job of a shell ignores Ctrl-C, and so would processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Without ROS there is nothing that the nodes could be tried on.
+# The nodes cannot be tested without ROS.
 collect_ignore = [] if importlib.util.find_spec('rclpy') else ['ros']
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """
+    Give every test an xdist group: its file, or the ``XDIST_GROUP`` of its module.
+
+    Files with the same group run on one worker (``--dist loadgroup``), so that a session fixture
+    that they share is set up once.
+    """
+    if not config.pluginmanager.hasplugin('xdist'):
+        return
+    for item in items:
+        file = item.nodeid.partition('::')[0]
+        module = getattr(item, 'module', None)
+        item.add_marker(pytest.mark.xdist_group(getattr(module, 'XDIST_GROUP', file)))
 
 
 @pytest.fixture(scope='session')
 def data_dir() -> Path:
     """
-    Return the folder of the recorded rooms, which are too large for the repository.
+    Return the folder of recorded rooms, which are too large for the repository.
 
-    It is what NERF_REVERSAL_DATA names, else ../shared/data beside the repository.
+    NERF_REVERSAL_DATA names it; the default is ../shared/data beside the repository.
     """
     beside = Path(__file__).resolve().parents[2] / 'shared' / 'data'
     folder = Path(os.environ.get('NERF_REVERSAL_DATA', beside))
     if not folder.is_dir():
-        pytest.skip(f'no recorded rooms in {folder}: NERF_REVERSAL_DATA may name their folder')
+        pytest.skip(f'no recorded rooms in {folder}: set NERF_REVERSAL_DATA to their folder')
     return folder
 
 
 @pytest.fixture(scope='module')
 def tf2_ros():
-    """Return the tf2_ros that is installed, else what stands in for it."""
+    """Return the installed tf2_ros, otherwise its stand-in."""
     from ros_rig import TF2_STANDIN
 
-    pytest.importorskip('tf2_msgs', reason='`make setup` builds it, where no ROS 2 brings it')
+    pytest.importorskip('tf2_msgs', reason='needs tf2_msgs: `make setup` builds it')
     sys.path[:0] = TF2_STANDIN
     yield importlib.import_module('tf2_ros')
-    for folder in TF2_STANDIN:  # other tests are to see that there is none
+    for folder in TF2_STANDIN:  # other tests run without it
         sys.path.remove(folder)
         del sys.modules['tf2_ros']
 
 
 class SmallBuild(NamedTuple):
-    """The map of the box room, and what its build reported."""
+    """The map of the box room, and the progress reports of its build."""
 
     map: Map
     reports: list[Progress]
@@ -71,7 +87,7 @@ class SmallBuild(NamedTuple):
 
 @pytest.fixture(scope='session')
 def small_build(tmp_path_factory: pytest.TempPathFactory) -> SmallBuild:
-    """Build, once for all tests, the map of the box room; nobody may change its files."""
+    """Build the map of the box room, once for all tests; tests do not change its files."""
     reports: list[Progress] = []
     folder = tmp_path_factory.mktemp('small_map')
     return SmallBuild(build_small_map(folder, reports.append), reports)
@@ -79,11 +95,11 @@ def small_build(tmp_path_factory: pytest.TempPathFactory) -> SmallBuild:
 
 @pytest.fixture(scope='session')
 def small_map(small_build: SmallBuild) -> Map:
-    """Give that map."""
+    """Return the map of the box room."""
     return small_build.map
 
 
 @pytest.fixture(scope='session')
 def small_localizer(small_map: Map) -> Localizer:
-    """Open that map as a robot does."""
+    """Return a localizer of the map of the box room."""
     return open_localizer(small_map, LocalizerConfig(device='cpu'))

@@ -1,5 +1,6 @@
-"""One pass through a bag: where the pictures are, how sharp, and seen through which lens."""
+"""Index a bag in one pass: images with sharpness and camera model, depth messages, counts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 import logging
 from typing import Any, NamedTuple
@@ -9,8 +10,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
 from nerf_reversal_ros.bags.camera_model import camera_model_from_info, CameraModel
-from nerf_reversal_ros.bags.depth_decoding import sharpness, thumbnail
-from nerf_reversal_ros.bags.image_decoding import rgb_from_message
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message, thumbnail
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class MessageRef(NamedTuple):
-    """Where a message is in the bag."""
+    """Reference to a message of the bag, by which it can be read again."""
 
     topic: str
     log_time_ns: int
@@ -27,52 +27,93 @@ class MessageRef(NamedTuple):
 
     @classmethod
     def from_message(cls, raw: RawMessage) -> 'MessageRef':
-        """Return the place of a message."""
+        """Return the reference to a message."""
         return cls(raw.topic, raw.log_time_ns, raw.stamp_ns)
 
 
 class ImageEntry(NamedTuple):
-    """A colour picture that can be decoded."""
+    """A color image that can be decoded."""
 
     message_ref: MessageRef
     sharpness: float
+    """Sharpness of the half-size gray image, in the unit of the given measure."""
     camera_model: CameraModel
-    """At the size of the picture."""
+    """Intrinsics at the size of the image."""
 
 
 @dataclass
 class BagIndex:
-    """What a bag holds."""
+    """Images, depth messages and message counts of a bag."""
 
     images: list[ImageEntry] = field(default_factory=list)
-    """By stamp, each stamp once."""
+    """Images in order of their stamps, which are unique."""
     depths: list[MessageRef] = field(default_factory=list)
-    """By stamp."""
+    """Depth messages in order of their stamps."""
     image_frame: str = ''
-    """Frame of the pictures' headers."""
+    """Coordinate frame in the headers of the images."""
     counts: dict[str, int] = field(default_factory=dict)
-    """Messages by what they are."""
+    """Numbers of messages by kind, as in ``manifest.json`` and ``metrics.json``."""
 
 
 def index_bag(
     bag: BagReader,
     config: CaptureConfig,
+    sharpness: Callable[[NDArray[np.uint8]], float],
     progress: ProgressCallback,
     *,
     include_depth: bool = True,
 ) -> BagIndex:
     """
-    Go through the pictures of a bag once.
+    Index the images, depth messages and camera models of a bag in one pass.
+
+    Parameters
+    ----------
+    bag : BagReader
+        An open bag.
+    config : CaptureConfig
+        Topics of color, depth and CameraInfo.
+    sharpness : callable
+        Measures the sharpness of a half-size gray image (h, w).
+    progress : callback
+        Receives one report per image.
+    include_depth : bool
+        Index the depth topic, too.
 
     Raises
     ------
     CaptureError
-        If a topic is missing, pictures differ in size, or most of them are damaged.
+        If a topic is missing, images differ in size, or most of them are damaged.
     """
-    image_topic, info_topic = config.image_topic, config.camera_info_topic
-    bag.require_topic(image_topic, 'image_topic', ('Image', 'CompressedImage'))
-    bag.require_topic(info_topic, 'camera_info_topic', ('CameraInfo',))
-    topics = [image_topic, info_topic]
+    topics = _required_topics(bag, config, include_depth)
+    collector = _MessageCollector(bag, sharpness)
+    total = bag.count(config.image_topic)
+    for raw in bag.messages(topics):
+        if raw.topic == config.camera_info_topic:
+            collector.infos[raw.stamp_ns] = bag.decode(raw)
+        elif raw.topic == config.image_topic:
+            collector.add_image(raw)
+            progress(Progress('capture', collector.image_count, total))
+        else:
+            collector.depths.append(MessageRef.from_message(raw))
+    collector.check_usable(config)
+    return collector.index(config.rectified)
+
+
+def nearest_stamp_indices(
+    stamps_ns: NDArray[np.int64], query_ns: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the index (M,) of the nearest of N > 0 ascending stamps to each query (M,) [ns]."""
+    after = np.clip(np.searchsorted(stamps_ns, query_ns), 0, len(stamps_ns) - 1)
+    before = np.clip(after - 1, 0, None)
+    is_before_nearer = query_ns - stamps_ns[before] < stamps_ns[after] - query_ns
+    return np.where(is_before_nearer, before, after)
+
+
+def _required_topics(bag: BagReader, config: CaptureConfig, include_depth: bool) -> list[str]:
+    """Return the topics to read, after a check of their existence and types."""
+    bag.require_topic(config.image_topic, 'image_topic', ('Image', 'CompressedImage'))
+    bag.require_topic(config.camera_info_topic, 'camera_info_topic', ('CameraInfo',))
+    topics = [config.image_topic, config.camera_info_topic]
     if include_depth and config.depth_topic:
         bag.require_topic(
             config.depth_topic,
@@ -81,111 +122,100 @@ def index_bag(
             ', or to nothing, to go without depth',
         )
         topics.append(config.depth_topic)
-    total = bag.count(image_topic)
-    pictures: dict[int, tuple[MessageRef, float]] = {}
-    infos: dict[int, Any] = {}
-    found, size, damaged, done = BagIndex(), _SizeCheck(bag), 0, 0
-    for raw in bag.messages(topics):
-        if raw.topic == info_topic:
-            infos[raw.stamp_ns] = bag.decode(raw)
-        elif raw.topic != image_topic:
-            found.depths.append(MessageRef.from_message(raw))
-        else:
-            done += 1
-            message = bag.decode(raw)
-            found.image_frame = found.image_frame or message.header.frame_id
-            try:
-                grey = thumbnail(message)
-            except ImageError as error:
-                damaged += 1
-                log.warning(
-                    'left out a picture of %s, at %d ns: %s', bag.path, raw.stamp_ns, error
-                )
-                continue
-            finally:
-                progress(Progress('capture', done, total))
-            size.check(raw, message, grey.shape)
-            pictures.setdefault(raw.stamp_ns, (MessageRef.from_message(raw), sharpness(grey)))
-    _check_usable(bag, config, done, damaged, infos)
-    found.images = _assign_camera_models(bag, pictures, infos, size.image_size, config.rectified)
-    found.depths.sort(key=lambda place: place.stamp_ns)
-    found.counts = {
-        'pictures': done,
-        'pictures damaged': damaged,
-        'pictures with a repeated stamp': done - damaged - len(pictures),
-        'depth pictures': len(found.depths),
-    }
-    return found
+    return topics
 
 
-def nearest_stamp_indices(
-    stamps_ns: NDArray[np.int64], query_ns: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return for each time (M,) the position of the nearest of N > 0 growing stamps."""
-    after = np.clip(np.searchsorted(stamps_ns, query_ns), 0, len(stamps_ns) - 1)
-    before = np.clip(after - 1, 0, None)
-    earlier = query_ns - stamps_ns[before] < stamps_ns[after] - query_ns
-    return np.where(earlier, before, after)
+class _MessageCollector:
+    """Messages collected in the pass through a bag."""
 
-
-class _SizeCheck:
-    """Holds all pictures to the size of the first one."""
-
-    def __init__(self, bag: BagReader) -> None:
+    def __init__(self, bag: BagReader, sharpness: Callable[[NDArray[np.uint8]], float]) -> None:
         self._bag = bag
+        self._sharpness = sharpness
+        self._images: dict[int, tuple[MessageRef, float]] = {}
+        self._image_frame = ''
+        self._image_size = (0, 0)
         self._thumbnail_shape: tuple[int, ...] = ()
-        self.image_size = (0, 0)
+        self._damaged_count = 0
+        self.image_count = 0
+        self.infos: dict[int, Any] = {}
+        self.depths: list[MessageRef] = []
 
-    def check(self, raw: RawMessage, message: Any, small: tuple[int, ...]) -> None:
-        if small == self._thumbnail_shape:
+    def add_image(self, raw: RawMessage) -> None:
+        """Decode an image and store its sharpness, or count it as damaged."""
+        self.image_count += 1
+        message = self._bag.decode(raw)
+        self._image_frame = self._image_frame or message.header.frame_id
+        try:
+            gray = thumbnail(message)
+        except ImageError as error:
+            self._damaged_count += 1
+            log.warning(
+                'skipped an image of %s, at %d ns: %s', self._bag.path, raw.stamp_ns, error
+            )
             return
-        h, w = rgb_from_message(message).shape[:2]
-        if not self._thumbnail_shape:
-            self._thumbnail_shape, self.image_size = small, (w, h)
-        else:
-            w0, h0 = self.image_size
+        self._check_size(raw, message, gray.shape)
+        entry = MessageRef.from_message(raw), self._sharpness(gray)
+        self._images.setdefault(raw.stamp_ns, entry)
+
+    def check_usable(self, config: CaptureConfig) -> None:
+        """Raise CaptureError without images, without CameraInfo, or if most images are damaged."""
+        path, topic = self._bag.path, config.image_topic
+        if not self.image_count:
             raise CaptureError(
-                f'the picture at {raw.stamp_ns} ns on {raw.topic} of {self._bag.path} is {w}x{h},'
-                f' those before it are {w0}x{h0}: cut the bag there, a capture has one size'
+                f'image_topic {topic} of {path} has no message: set it to the topic of the images'
+            )
+        if self._damaged_count * 2 > self.image_count:
+            raise CaptureError(
+                f'{self._damaged_count} of {self.image_count} images on {topic} of {path} cannot'
+                ' be decoded: the bag is damaged, or the topic does not hold JPEG or PNG'
+            )
+        if not self.infos:
+            raise CaptureError(
+                f'camera_info_topic {config.camera_info_topic} of {path} has no message: record'
+                ' it with the images'
             )
 
-
-def _check_usable(
-    bag: BagReader, config: CaptureConfig, pictures: int, damaged: int, infos: dict[int, Any]
-) -> None:
-    if not pictures:
-        raise CaptureError(f'image_topic {config.image_topic} of {bag.path} has no message')
-    if damaged * 2 > pictures:
-        raise CaptureError(
-            f'{damaged} of {pictures} pictures on {config.image_topic} of {bag.path} cannot be'
-            ' decoded: the bag is damaged, or the topic does not hold JPEG or PNG'
+    def index(self, rectified: bool) -> BagIndex:
+        """Return the index; CaptureError if a CameraInfo does not fit the images."""
+        return BagIndex(
+            images=self._assign_camera_models(rectified),
+            depths=sorted(self.depths, key=lambda message_ref: message_ref.stamp_ns),
+            image_frame=self._image_frame,
+            counts={
+                'pictures': self.image_count,
+                'pictures damaged': self._damaged_count,
+                'pictures with a repeated stamp': (
+                    self.image_count - self._damaged_count - len(self._images)
+                ),
+                'depth pictures': len(self.depths),
+            },
         )
-    if not infos:
-        raise CaptureError(
-            f'camera_info_topic {config.camera_info_topic} of {bag.path} has no message: record'
-            ' it with the pictures'
-        )
 
+    def _check_size(self, raw: RawMessage, message: Any, thumbnail_shape: tuple[int, ...]) -> None:
+        """Require the size of the first image; only another thumbnail needs full decoding."""
+        if thumbnail_shape == self._thumbnail_shape:
+            return
+        height, width = rgb_from_message(message).shape[:2]
+        if self._thumbnail_shape:
+            first_width, first_height = self._image_size
+            raise CaptureError(
+                f'the image at {raw.stamp_ns} ns on {raw.topic} of {self._bag.path} is'
+                f' {width}x{height}, those before it are {first_width}x{first_height}: cut the bag'
+                ' there, a capture has one size'
+            )
+        self._thumbnail_shape, self._image_size = thumbnail_shape, (width, height)
 
-def _assign_camera_models(
-    bag: BagReader,
-    pictures: dict[int, tuple[MessageRef, float]],
-    infos: dict[int, Any],
-    size: tuple[int, int],
-    rectified: bool,
-) -> list[ImageEntry]:
-    """Give every picture, by stamp, the intrinsics that were measured nearest in time."""
-    info_stamps = np.array(sorted(infos), np.int64)
-    stamps = sorted(pictures)
-    colours = []
-    for stamp, position in zip(
-        stamps, nearest_stamp_indices(info_stamps, np.array(stamps, np.int64)), strict=True
-    ):
-        try:
-            info = infos[int(info_stamps[position])]
-            lens = camera_model_from_info(info, *size, rectified=rectified)
-        except ImageError as error:
-            raise CaptureError(f'the bag {bag.path}: {error}') from error
-        place, sharp = pictures[stamp]
-        colours.append(ImageEntry(place, sharp, lens))
-    return colours
+    def _assign_camera_models(self, rectified: bool) -> list[ImageEntry]:
+        """Assign the CameraInfo of the nearest stamp to each image, in order of stamps."""
+        info_stamps = np.array(sorted(self.infos), np.int64)
+        stamps = sorted(self._images)
+        nearest = nearest_stamp_indices(info_stamps, np.array(stamps, np.int64))
+        entries = []
+        for stamp, position in zip(stamps, nearest, strict=True):
+            info = self.infos[int(info_stamps[position])]
+            try:
+                model = camera_model_from_info(info, *self._image_size, rectified=rectified)
+            except ImageError as error:
+                raise CaptureError(f'the bag {self._bag.path}: {error}') from error
+            entries.append(ImageEntry(*self._images[stamp], model))
+        return entries

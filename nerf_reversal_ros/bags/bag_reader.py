@@ -1,9 +1,9 @@
 """
-Reading a rosbag2 without ROS: which topics there are, and their messages in order.
+Read topics and messages of a rosbag2 without ROS.
 
-A bag is a folder (with or without its ``metadata.yaml``), or one ``.mcap`` or ``.db3`` file.
-Whatever is wrong with it is told as a `CaptureError`. Messages are decoded by the definitions
-that rosbags ships: those in the bag would be made into Python code.
+A bag is a folder (with or without its ``metadata.yaml``), or one ``.mcap`` or ``.db3`` file. Any
+defect of it raises a `CaptureError`. Messages are decoded by the definitions that rosbags ships,
+because rosbags would generate Python code from the definitions in a bag.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,24 +23,24 @@ _STORE = get_typestore(Stores.ROS2_HUMBLE)
 
 
 class RawMessage(NamedTuple):
-    """A message as it lies in the bag."""
+    """A serialized message of a bag."""
 
     topic: str
     log_time_ns: int
-    """When it was recorded; the key by which it can be read again."""
+    """Time of recording, by which the message can be read again."""
     data: bytes
-    """CDR."""
+    """Message in CDR encoding."""
 
     @property
     def stamp_ns(self) -> int:
-        """The stamp of the header, for the message types that begin with one."""
-        form = '<iI' if self.data[1] & 1 else '>iI'
-        seconds, nanoseconds = struct.unpack_from(form, self.data, 4)
+        """Stamp of the header [ns], for message types that begin with a header."""
+        byte_order = '<' if self.data[1] & 1 else '>'
+        seconds, nanoseconds = struct.unpack_from(f'{byte_order}iI', self.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 class BagReader:
-    """An open bag; use it in a ``with`` statement."""
+    """An open bag; a context manager that closes its files."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -49,7 +49,7 @@ class BagReader:
         Raises
         ------
         CaptureError
-            If there is no bag, it is damaged, or it holds no message.
+            If there is no bag, or it is damaged or empty.
         """
         self.path = Path(path)
         self._files = ExitStack()
@@ -62,7 +62,7 @@ class BagReader:
             raise CaptureError(f'the bag {self.path} is empty: record it again')
 
     def __enter__(self) -> 'BagReader':
-        """Give the open bag itself."""
+        """Return the open bag."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,28 +75,28 @@ class BagReader:
 
     @property
     def topics(self) -> dict[str, str]:
-        """Message type by topic, such as ``sensor_msgs/msg/Image``."""
+        """Message types by topic, such as ``sensor_msgs/msg/Image``."""
         return {
             item.topic: item.msgtype for reader in self._readers for item in reader.connections
         }
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the first message to the last."""
+        """Time from the first message to the last [s]."""
         begin = min(reader.start_time for reader in self._readers)
         return (max(reader.end_time for reader in self._readers) - begin) * 1e-9
 
     @property
     def custom_metadata(self) -> dict[str, str]:
-        """What the program that wrote the bag noted in its metadata."""
-        found: dict[str, str] = {}
+        """Custom metadata that the recording program wrote into the bag."""
+        merged: dict[str, str] = {}
         for reader in self._readers:
             custom = getattr(reader.storage.metadata, 'custom', None)
-            found.update(custom if isinstance(custom, dict) else {})
-        return found
+            merged.update(custom if isinstance(custom, dict) else {})
+        return merged
 
     def count(self, topic: str) -> int:
-        """Return how many messages a topic has."""
+        """Return the number of messages of a topic."""
         return sum(
             item.msgcount for reader in self._readers for item in _connections(reader, [topic])
         )
@@ -105,59 +105,70 @@ class BagReader:
         self, topic: str, setting: str, types: Sequence[str], alternative: str = ''
     ) -> str:
         """
-        Return the type of a topic that a setting names; ``alternative`` is another remedy.
+        Return the message type of a topic, or raise an error that names the setting to change.
+
+        Parameters
+        ----------
+        topic : str
+            The topic.
+        setting : str
+            Name of the setting that holds the topic.
+        types : sequence of str
+            Allowed message types, as short names such as ``Image``.
+        alternative : str
+            Another remedy for a missing topic, as the end of the message.
 
         Raises
         ------
         CaptureError
-            If the bag has no such topic (the message lists those there are), or its type is
-            none of ``types`` (short names, such as ``Image``).
+            If the bag has no such topic (the message lists its topics), or its type is not
+            allowed.
         """
-        there = self.topics
-        if topic not in there:
+        topics = self.topics
+        if topic not in topics:
             listed = ', '.join(
-                f'{name} ({_short_type(kind)})' for name, kind in sorted(there.items())
+                f'{name} ({_short_type(kind)})' for name, kind in sorted(topics.items())
             )
             raise CaptureError(
                 f'the bag {self.path} has no topic {topic}: set {setting} to one of {listed}'
                 f'{alternative}'
             )
-        if _short_type(there[topic]) not in types:
+        if _short_type(topics[topic]) not in types:
             raise CaptureError(
-                f'{setting} {topic} holds {_short_type(there[topic])}, but must hold'
+                f'{setting} {topic} holds {_short_type(topics[topic])}, but must hold'
                 f' {" or ".join(types)}: set {setting} to another topic'
             )
-        return _short_type(there[topic])
+        return _short_type(topics[topic])
 
     def messages(
         self, topics: Sequence[str], log_time_ns: int | None = None
     ) -> Iterator[RawMessage]:
         """
-        Read the messages of some topics in the order of their recording.
+        Read the messages of some topics in the order of recording.
 
-        With ``log_time_ns``, only those recorded at that very time, which is quick.
+        With ``log_time_ns``, only messages recorded at exactly that time are read, by seeking.
         """
         stop = None if log_time_ns is None else log_time_ns + 1
         with self._as_capture_error():
-            reading = merge(
+            ordered = merge(
                 *(_read(reader, topics, log_time_ns, stop) for reader in self._readers),
                 key=lambda raw: raw.log_time_ns,
             )
         while True:
             with self._as_capture_error():
-                raw = next(reading, None)
+                raw = next(ordered, None)
             if raw is None:
                 return
             yield raw
 
     def decode(self, raw: RawMessage) -> Any:
-        """Return the message with its fields."""
+        """Deserialize a message."""
         with self._as_capture_error():
             return _STORE.deserialize_cdr(raw.data, self.topics[raw.topic])
 
     @contextmanager
     def _as_capture_error(self) -> Iterator[None]:
-        # Damaged files make the readers below raise nearly anything, TypeError included.
+        # On damaged files rosbags raises many types, among them TypeError.
         try:
             yield
         except CaptureError:
@@ -166,7 +177,7 @@ class BagReader:
             reason = ' '.join(str(error).split()) or type(error).__name__
             raise CaptureError(
                 f'the bag {self.path} cannot be read, it is damaged or was cut off ({reason}):'
-                ' try `mcap recover` or `ros2 bag reindex`, or record it again'
+                ' run `mcap recover` or `ros2 bag reindex`, or record it again'
             ) from error
 
 
@@ -177,10 +188,10 @@ def _connections(reader: SizeLimitedReader, topics: Sequence[str]) -> list[Conne
 def _read(
     reader: SizeLimitedReader, topics: Sequence[str], start_ns: int | None, stop_ns: int | None
 ) -> Iterator[RawMessage]:
-    wanted = _connections(reader, topics)
-    if wanted:
-        for connection, logged_ns, data in reader.messages(wanted, start_ns, stop_ns):
-            yield RawMessage(connection.topic, logged_ns, data)
+    connections = _connections(reader, topics)
+    if connections:
+        for connection, log_time_ns, data in reader.messages(connections, start_ns, stop_ns):
+            yield RawMessage(connection.topic, log_time_ns, data)
 
 
 def _short_type(message_type: str) -> str:

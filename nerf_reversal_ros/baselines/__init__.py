@@ -1,5 +1,6 @@
 """
-Other methods, compared with in an evaluation.
+Baselines: other localization methods, which an evaluation compares with this package.
 
-Other folders start at `baselines`, which lists and creates them.
+`baselines` lists and creates them; each method has a module of its own. Metrics and reports are
+in `evaluation`.
 """

@@ -1,8 +1,8 @@
 """
-What a localizer must beat, each a function from a frame to a pose.
+Registry of the baselines: names, requirements, creation and costs.
 
-A baseline looks at a frame's picture and camera only; ``nearest_reference`` is the exception: an
-oracle that is told the true pose and so shows what looking up walked poses could give at best.
+A baseline localizes a frame by its image and camera alone. The exception is
+``nearest_reference``, an oracle that takes the ground truth: it bounds the accuracy of retrieval.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,21 +24,21 @@ from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 from nerf_reversal_ros.core.geometry import FloatArray, mean_pose
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 
-if TYPE_CHECKING:  # PyTorch is loaded where it is needed: names are known without it
+if TYPE_CHECKING:  # a list of the names must not load PyTorch
     from nerf_reversal_ros.baselines.inerf import INerf
     from nerf_reversal_ros.baselines.original_networks import NetworkKind
     from nerf_reversal_ros.fields.voxel import VoxelField
 
 SAME_POSITION_M = 0.001
-"""The poses of one bag, read twice, are no further apart."""
+"""Largest distance [m] between equal poses of one bag, read twice."""
 LocalizeFn = Callable[[Frame], FloatArray | None]
-"""From a frame to map_from_camera (4, 4), or None where the method gives no answer."""
+"""From a frame to map_from_camera (4, 4), or None if the method finds no pose."""
 
 MAX_INERF_IMAGES = 30
-"""iNeRF takes seconds a picture."""
+"""Images that iNeRF is evaluated on, at most: it takes seconds per image."""
 
 DEG_PER_M = 100.0
-"""For choosing the nearest reference pose: 5 degrees count as much as 5 centimetres."""
+"""Weight of rotation in the nearest reference pose: 5 degrees count as much as 5 centimeters."""
 
 
 class _RegressedPoseProtocol(Protocol):
@@ -47,25 +47,25 @@ class _RegressedPoseProtocol(Protocol):
 
 
 class RegressorProtocol(Protocol):
-    """The map's regressor, as far as baselines need it."""
+    """The part of `PoseRegressor` that baselines use."""
 
     def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> _RegressedPoseProtocol:
-        """Return a pose (4, 4) and what `retrieve` needs."""
+        """Return the pose (4, 4) of an image, and the input of `retrieve`."""
 
     def retrieve(self, regression: Any, count: int) -> FloatArray:
-        """Return poses (K, 4, 4) of similar views, best first."""
+        """Return poses (K, 4, 4) of similar views, the most similar first."""
 
 
 @dataclass(frozen=True)
 class BaselineInputs:
-    """What baselines are made from."""
+    """Data that baselines are created from."""
 
     mapping_poses: FloatArray
-    """(M, 4, 4) poses that the map was built from."""
+    """(M, 4, 4) map_from_camera of the mapping images."""
     regressor: RegressorProtocol
     """The map's regressor."""
     reference: Capture | None = None
-    """The pictures that the map was built from, with the convention of the map."""
+    """Capture of the mapping images, in the pose convention of the map."""
     progress: ProgressCallback = no_progress
     field: 'VoxelField | None' = None
     """The map's field."""
@@ -73,121 +73,124 @@ class BaselineInputs:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A method that is ready to be asked: a `LocalizeFn`."""
+    """A method that is ready to localize frames."""
 
     localize: LocalizeFn
     storage_bytes: int | None = None
-    """What it keeps of the walk; None where it stands on the map."""
+    """Size of the data that it keeps of the mapping capture; None if it uses the map instead."""
     position_only: bool = False
-    """Whether the rotation that it gives is no answer of its own."""
+    """Whether its rotation is a constant, without meaning."""
     max_images: int | None = None
-    """It is asked about so many pictures at most, evenly spread, for it is slow."""
+    """Number of evenly spaced images to evaluate a slow method on, at most; None for all."""
     costs: Mapping[str, float] = field(default_factory=dict)
-    """``mapping_s`` and ``map_mb``: what it took to make it from the walk, and what it keeps."""
+    """``mapping_s``: duration of its creation from the mapping capture [s]. ``map_mb``: size of
+    the data that it keeps [MB]."""
 
     def __call__(self, frame: Frame) -> FloatArray | None:
-        """Locate a frame; a picture that cannot be used has no answer."""
+        """Localize a frame; return None for an unusable image too."""
         try:
             return self.localize(frame)
         except ImageError:
             return None
 
 
-def _mean_pose(material: BaselineInputs) -> Baseline:
-    """Answer with the mean of the walked poses, whatever the picture shows."""
-    mean = mean_pose(material.mapping_poses)
+def _mean_pose(inputs: BaselineInputs) -> Baseline:
+    """Return the mean of the mapping poses for every image."""
+    mean = mean_pose(inputs.mapping_poses)
     return Baseline(lambda frame: mean, mean.nbytes)
 
 
-def _nearest_reference(material: BaselineInputs) -> Baseline:
-    """Answer with the walked pose that is nearest to the truth: an oracle."""
-    nearest = nearest_reference(material.mapping_poses)
-    kept = material.mapping_poses.nbytes
-    return Baseline(lambda frame: nearest(frame.map_from_camera), kept)
+def _nearest_reference(inputs: BaselineInputs) -> Baseline:
+    """Return the mapping pose nearest to the ground truth: an oracle."""
+    nearest = nearest_reference(inputs.mapping_poses)
+    return Baseline(lambda frame: nearest(frame.map_from_camera), inputs.mapping_poses.nbytes)
 
 
-def _pca_retrieval(material: BaselineInputs) -> Baseline:
-    """Answer with the pose of the synthetic view whose PCA code is most alike."""
+def _pca_retrieval(inputs: BaselineInputs) -> Baseline:
+    """Return the pose of the indexed view with the nearest image code."""
 
-    def locate(frame: Frame) -> FloatArray | None:
-        regressor = material.regressor
+    def localize(frame: Frame) -> FloatArray | None:
+        regressor = inputs.regressor
         (best,) = regressor.retrieve(regressor.regress(frame.rgb, frame.camera), 1)
         return best
 
-    return Baseline(locate)
+    return Baseline(localize)
 
 
-def _vlad_retrieval(material: BaselineInputs) -> Baseline:
-    """Answer with the pose of the most alike (SIFT, VLAD) of every fourth real picture."""
-    reference = _require_reference('vlad_retrieval', material)
-    index = VladRetrieval(reference, progress=material.progress)
-    return Baseline(lambda frame: index.localize(frame.rgb), index.nbytes)
+def _vlad_retrieval(inputs: BaselineInputs) -> Baseline:
+    """Return the pose of the most similar of every fourth reference image, by VLAD of SIFT."""
+    reference = _require_reference('vlad_retrieval', inputs)
+    method = VladRetrieval(reference, progress=inputs.progress)
+    return Baseline(lambda frame: method.localize(frame.rgb), method.nbytes)
 
 
-def _sift_pnp(material: BaselineInputs) -> Baseline:
-    """Answer with SIFT + PnP against every tenth real picture, lifted with its depth."""
-    peer = SiftPnp(_require_reference('sift_pnp', material), progress=material.progress)
-    return Baseline(lambda frame: peer.localize(frame.rgb, frame.camera), peer.nbytes)
+def _sift_pnp(inputs: BaselineInputs) -> Baseline:
+    """Solve PnP on SIFT matches with every tenth reference image, back-projected by its depth."""
+    method = SiftPnp(_require_reference('sift_pnp', inputs), progress=inputs.progress)
+    return Baseline(lambda frame: method.localize(frame.rgb, frame.camera), method.nbytes)
 
 
 def _original_network(kind: 'NetworkKind') -> Callable[[BaselineInputs], Baseline]:
-    """Answer with the position that a network of the seed project's recipe regresses."""
+    """Return the factory of a network of the original project, which regresses positions."""
 
-    def make(material: BaselineInputs) -> Baseline:
+    def make(inputs: BaselineInputs) -> Baseline:
         from nerf_reversal_ros.baselines.original_networks import OriginalNetwork
 
-        reference = _require_reference(f'seed_{kind}', material)
-        network = OriginalNetwork(reference, kind, progress=material.progress)
-        locate = network.localize
-        return Baseline(lambda frame: locate(frame.rgb, frame.camera), network.nbytes, True)
+        reference = _require_reference(f'seed_{kind}', inputs)
+        method = OriginalNetwork(reference, kind, progress=inputs.progress)
+        return Baseline(
+            lambda frame: method.localize(frame.rgb, frame.camera), method.nbytes, True
+        )
 
     return make
 
 
-def _hloc_sift(material: BaselineInputs) -> Baseline:
-    """Answer with hloc's SIFT against points triangulated from every fourth real picture."""
+def _hloc_sift(inputs: BaselineInputs) -> Baseline:
+    """Run hloc with SIFT on points triangulated from every fourth reference image."""
     from nerf_reversal_ros.baselines.hloc_sift import HlocSift
 
-    peer = HlocSift(_require_reference('hloc_sift', material), progress=material.progress)
-    return Baseline(lambda frame: peer.localize(frame.rgb, frame.camera), peer.nbytes)
+    method = HlocSift(_require_reference('hloc_sift', inputs), progress=inputs.progress)
+    return Baseline(lambda frame: method.localize(frame.rgb, frame.camera), method.nbytes)
 
 
-def _inerf_prior(material: BaselineInputs) -> Baseline:
-    """Answer with what iNeRF makes of the regressor's pose."""
-    descent = _make_inerf('inerf_prior', material)
+def _inerf_prior(inputs: BaselineInputs) -> Baseline:
+    """Refine the regressed pose by iNeRF."""
+    method = _make_inerf('inerf_prior', inputs)
 
-    def locate(frame: Frame) -> FloatArray:
-        prior = material.regressor.regress(frame.rgb, frame.camera).map_from_camera
-        return descent.refine(frame.rgb, frame.camera, prior, seed=frame.index)
+    def localize(frame: Frame) -> FloatArray:
+        prior = inputs.regressor.regress(frame.rgb, frame.camera).map_from_camera
+        return method.refine(frame.rgb, frame.camera, prior, seed=frame.index)
 
-    return Baseline(locate, max_images=MAX_INERF_IMAGES)
+    return Baseline(localize, max_images=MAX_INERF_IMAGES)
 
 
-def _inerf_random(material: BaselineInputs) -> Baseline:
-    """Answer with what iNeRF makes of a random pose of the walked volume."""
+def _inerf_random(inputs: BaselineInputs) -> Baseline:
+    """Refine a random pose of the mapped volume by iNeRF."""
     from nerf_reversal_ros.baselines.inerf import random_pose
 
-    descent = _make_inerf('inerf_random', material)
+    method = _make_inerf('inerf_random', inputs)
 
-    def locate(frame: Frame) -> FloatArray:
-        start = random_pose(material.mapping_poses, np.random.default_rng(frame.index))
-        return descent.refine(frame.rgb, frame.camera, start, seed=frame.index)
+    def localize(frame: Frame) -> FloatArray:
+        initial = random_pose(inputs.mapping_poses, np.random.default_rng(frame.index))
+        return method.refine(frame.rgb, frame.camera, initial, seed=frame.index)
 
-    return Baseline(locate, max_images=MAX_INERF_IMAGES)
+    return Baseline(localize, max_images=MAX_INERF_IMAGES)
 
 
-def _require_reference(name: str, material: BaselineInputs) -> Capture:
-    if material.reference is None:
+def _require_reference(name: str, inputs: BaselineInputs) -> Capture:
+    """Return the reference, or raise ConfigError if there is none."""
+    if inputs.reference is None:
         raise ConfigError(f'the baseline {name} needs --reference with the bag of the build')
-    return material.reference
+    return inputs.reference
 
 
-def _make_inerf(name: str, material: BaselineInputs) -> 'INerf':
+def _make_inerf(name: str, inputs: BaselineInputs) -> 'INerf':
+    """Make iNeRF on the map's field, or raise ConfigError if there is none."""
     from nerf_reversal_ros.baselines.inerf import INerf
 
-    if material.field is None:
+    if inputs.field is None:
         raise ConfigError(f'the baseline {name} needs a map with a voxel field')
-    return INerf(material.field)
+    return INerf(inputs.field)
 
 
 BASELINES: dict[str, Callable[[BaselineInputs], Baseline]] = {
@@ -202,24 +205,42 @@ BASELINES: dict[str, Callable[[BaselineInputs], Baseline]] = {
     'inerf_random': _inerf_random,
     'hloc_sift': _hloc_sift,
 }
-"""Every known baseline; each is made from `BaselineInputs` once and then asked for every frame."""
+"""Factories of all baselines by name."""
 
 REFERENCE_BASELINES = ('vlad_retrieval', 'sift_pnp', 'seed_cnn', 'seed_mlp', 'hloc_sift')
-"""Those that need the real pictures of the build."""
+"""Baselines that need the mapping images."""
 
 
 def create_baseline(name: str, inputs: BaselineInputs, map_costs: Mapping[str, float]) -> Baseline:
-    """Make a baseline and note its costs: the map's own where it stands on the map."""
-    start = time.perf_counter()
-    made = BASELINES[name](inputs)
-    if made.storage_bytes is None:
-        return replace(made, costs=map_costs)
-    took_s = time.perf_counter() - start
-    return replace(made, costs={'mapping_s': took_s, 'map_mb': made.storage_bytes / 1e6})
+    """
+    Create a baseline and record its costs.
+
+    Parameters
+    ----------
+    name : str
+        A key of `BASELINES`.
+    inputs : BaselineInputs
+        Data to create it from.
+    map_costs : mapping
+        Costs of the map, which are those of a baseline that uses the map.
+
+    Raises
+    ------
+    CaptureError, ConfigError
+        If an input is missing or unsuitable.
+    """
+    start_s = time.perf_counter()
+    baseline = BASELINES[name](inputs)
+    if baseline.storage_bytes is None:
+        return replace(baseline, costs=map_costs)
+    duration_s = time.perf_counter() - start_s
+    return replace(
+        baseline, costs={'mapping_s': duration_s, 'map_mb': baseline.storage_bytes / 1e6}
+    )
 
 
 def missing_requirement(name: str, *, has_reference: bool) -> str:
-    """Say what a baseline lacks, as the end of a sentence; nothing if it can be had."""
+    """Return what is missing for a baseline, as a predicate; empty if nothing is."""
     if name in REFERENCE_BASELINES and not has_reference:
         return 'needs --reference with the bag of the build'
     if name == 'hloc_sift':
@@ -231,73 +252,80 @@ def missing_requirement(name: str, *, has_reference: bool) -> str:
 
 
 def skipped_baselines(*, has_reference: bool) -> list[str]:
-    """Say, for each obstacle, which baselines ``all`` goes without."""
-    lacks = {name: missing_requirement(name, has_reference=has_reference) for name in BASELINES}
+    """Return one sentence per missing requirement, with the baselines that ``all`` skips."""
+    missing = {name: missing_requirement(name, has_reference=has_reference) for name in BASELINES}
     return [
-        f'{", ".join(name for name, its in lacks.items() if its == lack)} left out: {lack}'
-        for lack in dict.fromkeys(filter(None, lacks.values()))
+        f'{", ".join(name for name in missing if missing[name] == reason)} skipped: {reason}'
+        for reason in dict.fromkeys(filter(None, missing.values()))
     ]
 
 
 def parse_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
     """
-    Return the names that ``all``, ``none`` or ``NAME,...`` stands for.
+    Parse a choice of baselines: ``all``, ``none`` or ``NAME,...``.
 
-    ``all`` leaves out those that have an `missing_requirement`.
+    ``all`` skips the baselines with a `missing_requirement`.
 
     Raises
     ------
     ConfigError
-        On an unknown name, or a named one that lacks something.
+        On an unknown name, or on a name with a missing requirement.
     """
     if text == 'none':
         return ()
     if text == 'all':
         return tuple(
-            n for n in BASELINES if not missing_requirement(n, has_reference=has_reference)
+            name
+            for name in BASELINES
+            if not missing_requirement(name, has_reference=has_reference)
         )
     names = tuple(dict.fromkeys(name.strip() for name in text.split(',') if name.strip()))
     for name in names:
         if name not in BASELINES:
-            near = difflib.get_close_matches(name, BASELINES, n=1)
-            guess = f'did you mean {near[0]}? ' if near else ''
+            similar = difflib.get_close_matches(name, BASELINES, n=1)
+            suggestion = f'did you mean {similar[0]}? ' if similar else ''
             raise ConfigError(
-                f'unknown baseline {name!r}: {guess}known are {", ".join(BASELINES)}, all, none'
+                f'unknown baseline {name!r}: {suggestion}choose from {", ".join(BASELINES)}, all,'
+                ' none'
             )
-        lacks = missing_requirement(name, has_reference=has_reference)
-        if lacks:
-            raise ConfigError(f'the baseline {name} {lacks}')
+        missing = missing_requirement(name, has_reference=has_reference)
+        if missing:
+            raise ConfigError(f'the baseline {name} {missing}')
     return names
 
 
 def check_reference(reference: Capture, mapping_poses: FloatArray) -> None:
     """
-    Make sure that reference pictures are those that a map was built from.
+    Check that a reference capture is the one that a map was built from.
 
     Raises
     ------
     CaptureError
-        If most of the walked poses (M, 4, 4) are not among those of the pictures.
+        If most of the mapping poses (M, 4, 4) are missing in the reference.
     """
-    known = cKDTree(reference.map_from_camera[:, :3, 3])
-    away_m, _ = known.query(mapping_poses[:, :3, 3])
-    found = int(np.sum(away_m < SAME_POSITION_M))
-    if 2 * found < len(away_m):
+    positions = cKDTree(reference.map_from_camera[:, :3, 3])
+    distances_m, _ = positions.query(mapping_poses[:, :3, 3])
+    common = int(np.sum(distances_m < SAME_POSITION_M))
+    if 2 * common < len(distances_m):
         raise CaptureError(
-            f'{reference.source} is not the bag that the map was built from, only {found} of its'
-            f' {len(away_m)} poses are there: give that bag as --reference'
+            f'{reference.source} is not the bag that the map was built from, it has only {common}'
+            f' of the {len(distances_m)} mapping poses: give that bag as --reference'
         )
 
 
 def nearest_reference(mapping_poses: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """Return a function from a true pose (4, 4) to the nearest of the walked ones (M, 4, 4)."""
-    walked = np.asarray(mapping_poses, dtype=np.float64)
+    """
+    Return a function from a ground-truth pose (4, 4) to the nearest mapping pose (M, 4, 4).
 
-    def nearest(true: FloatArray) -> FloatArray:
-        metres = np.linalg.norm(walked[:, :3, 3] - true[:3, 3], axis=1)
-        turns = np.swapaxes(walked[:, :3, :3], 1, 2) @ true[:3, :3]
-        degrees = np.degrees(Rotation.from_matrix(turns).magnitude())
-        found: FloatArray = walked[np.argmin(metres * DEG_PER_M + degrees)]
-        return found
+    The distance weighs rotation by `DEG_PER_M`.
+    """
+    poses = np.asarray(mapping_poses, dtype=np.float64)
+
+    def nearest(map_from_camera_gt: FloatArray) -> FloatArray:
+        distances_m = np.linalg.norm(poses[:, :3, 3] - map_from_camera_gt[:3, 3], axis=1)
+        rotations = np.swapaxes(poses[:, :3, :3], 1, 2) @ map_from_camera_gt[:3, :3]
+        angles_deg = np.degrees(Rotation.from_matrix(rotations).magnitude())
+        pose: FloatArray = poses[np.argmin(distances_m * DEG_PER_M + angles_deg)]
+        return pose
 
     return nearest

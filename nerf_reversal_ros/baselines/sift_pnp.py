@@ -1,8 +1,9 @@
 """
-The peer to beat: SIFT features of real pictures, lifted with their depth, and PnP.
+SIFT + PnP: reference keypoints back-projected by their depth, and PnP on ratio-test matches.
 
-It keeps what our map never holds, the real pictures' features. A query is compared with the
-pictures that look most alike (VLAD), matched by ratio test, and posed by PnP in RANSAC.
+It keeps the SIFT features of mapping images, which a map of this package never holds. A query
+image is matched with the most similar reference images (VLAD). Its pose follows by PnP in
+LO-RANSAC.
 
 References
 ----------
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-import poselib
 
 from nerf_reversal_ros.baselines.vlad import (
     CONTRAST_THRESHOLD,
@@ -25,114 +25,105 @@ from nerf_reversal_ros.baselines.vlad import (
     VladIndex,
 )
 from nerf_reversal_ros.capture.capture import Capture, Frame
-from nerf_reversal_ros.capture.keypoints import KeypointDetector
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
+from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
-from nerf_reversal_ros.localization.refinement import poselib_camera
+from nerf_reversal_ros.localization.pnp import RansacOptions, solve_pnp_ransac
 
 REFERENCE_STRIDE = 10
-"""Of the pictures of a walk each tenth is kept."""
+"""Step between the reference images that are kept."""
 CANDIDATES = 5
+"""Most similar reference images that a query image is matched with."""
 RATIO = 0.8
+"""Largest ratio of the best to the second best descriptor distance (Lowe)."""
 MAX_REPROJECTION_ERROR_PX = 3.0
+"""Reprojection error of an inlier."""
 MIN_INLIERS = 12
+"""Least inliers of a pose."""
+_RANSAC = RansacOptions(
+    max_error_px=MAX_REPROJECTION_ERROR_PX,
+    min_iterations=1000,
+    max_iterations=5000,
+    min_inliers=MIN_INLIERS,
+)
 
 
 @dataclass(frozen=True)
 class _ReferenceImage:
     points: FloatArray
-    """(n, 3) features of one reference picture in the map [m]."""
+    """(n, 3) back-projected keypoints of one reference image in the map [m]."""
     descriptors: Descriptors
-    """(n, 128) their RootSIFT descriptors, of length 1."""
+    """(n, 128) RootSIFT descriptors of the keypoints, of length 1."""
 
 
 class SiftPnp:
     """
-    SIFT + PnP against every tenth picture of a capture with depth.
+    Localize by SIFT + PnP on every tenth image of a capture with depth.
+
+    Parameters
+    ----------
+    reference : Capture
+        Mapping images with depth and poses.
+    progress : callable
+        Receives the progress over the reference.
 
     Raises
     ------
     CaptureError
-        If no picture of the capture has features with depth.
+        If no image of the capture has keypoints with depth.
     """
 
     def __init__(self, reference: Capture, *, progress: ProgressCallback = no_progress) -> None:
         self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
-        views = []
+        images = []
         for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'sift_pnp', progress):
-            view = self._backproject_keypoints(frame)
-            if len(view.points) >= MIN_INLIERS:
-                views.append(view)
-        if not views:
+            image = self._backproject_keypoints(frame)
+            if len(image.points) >= MIN_INLIERS:
+                images.append(image)
+        if not images:
             raise CaptureError(
-                f'no picture of {reference.source} has SIFT features with depth: sift_pnp needs'
-                ' a reference with depth and texture'
+                f'no image of {reference.source} has SIFT features with depth: give sift_pnp a'
+                ' reference with depth, of a textured room'
             )
-        self._reference_images = views
-        self._index = VladIndex([view.descriptors for view in views])
-        kept = [part.nbytes for view in views for part in (view.points, view.descriptors)]
-        self.nbytes = self._index.nbytes + sum(kept)
+        self._reference_images = images
+        self._index = VladIndex([image.descriptors for image in images])
+        self.nbytes = self._index.nbytes + sum(
+            image.points.nbytes + image.descriptors.nbytes for image in images
+        )
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> FloatArray | None:
-        """Return map_from_camera (4, 4) of a picture (H, W, 3), or None."""
-        pixels, _, descriptors = self._detect(rgb)
-        if len(pixels) < MIN_INLIERS:
+        """Return map_from_camera (4, 4) of an image (H, W, 3), or None without enough inliers."""
+        keypoints, _, descriptors = self._detect(rgb)
+        if len(keypoints) < MIN_INLIERS:
             return None
-        alike = self._index.nearest_images(descriptors, CANDIDATES)
-        found = [_matches(descriptors, self._reference_images[k].descriptors) for k in alike]
-        matched = np.concatenate([pixels[query] for query, _ in found])
+        candidates = self._index.nearest_images(descriptors, CANDIDATES)
+        images = [self._reference_images[k] for k in candidates]
+        matches = [
+            match_descriptors(descriptors, image.descriptors, RATIO, mutual=False)
+            for image in images
+        ]
+        pixels = np.concatenate([keypoints[pairs[:, 0]] for pairs in matches])
         points = np.concatenate(
-            [
-                self._reference_images[k].points[match]
-                for k, (_, match) in zip(alike, found, strict=True)
-            ]
+            [image.points[pairs[:, 1]] for image, pairs in zip(images, matches, strict=True)]
         )
-        return _solve_pnp(points, matched, camera)
+        if len(points) < MIN_INLIERS:
+            return None
+        solution = solve_pnp_ransac(points, pixels, camera, _RANSAC)
+        return None if solution is None else solution.map_from_camera
 
     def _backproject_keypoints(self, frame: Frame) -> _ReferenceImage:
-        """Take the features of a frame that have depth to the map."""
+        """Back-project the keypoints of a frame that have depth to the map."""
         pixels, _, descriptors = self._detect(frame.rgb)
         if frame.depth is None or frame.depth_camera is None:
             return _ReferenceImage(np.empty((0, 3)), descriptors[:0])
-        focal = np.array([frame.camera.fx, frame.camera.fy])
-        rays = (pixels - [frame.camera.cx, frame.camera.cy]) / focal
-        rays = np.hstack([rays, np.ones((len(rays), 1))])
-        where = np.rint(frame.depth_camera.project(rays)).astype(int)
+        rays = frame.camera.unproject(pixels)
+        depth_pixels = np.rint(frame.depth_camera.project(rays)).astype(int)
         height, width = frame.depth.shape
-        inside = np.all((where >= 0) & (where < [width, height]), axis=1)
+        inside = np.all((depth_pixels >= 0) & (depth_pixels < [width, height]), axis=1)
         depth = np.zeros(len(rays))
-        depth[inside] = frame.depth[where[inside, 1], where[inside, 0]]
+        depth[inside] = frame.depth[depth_pixels[inside, 1], depth_pixels[inside, 0]]
         known = depth > 0
         points = transform_points(frame.map_from_camera, rays[known] * depth[known, None])
         return _ReferenceImage(points, descriptors[known])
-
-
-def _matches(
-    query: Descriptors, reference: Descriptors
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return indices of query and reference features that pass Lowe's ratio test."""
-    alike = query @ reference.T
-    best = np.argmax(alike, axis=1)
-    rows = np.arange(len(query))
-    first = alike[rows, best]
-    alike[rows, best] = -1.0
-    second = alike.max(axis=1)
-    near, next_near = (np.sqrt(np.maximum(2.0 - 2.0 * s, 0.0)) for s in (first, second))
-    kept = np.flatnonzero(near < RATIO * next_near)
-    return kept, best[kept]
-
-
-def _solve_pnp(points: FloatArray, pixels: FloatArray, camera: Camera) -> FloatArray | None:
-    """Estimate the pose by LO-RANSAC and refine it on the inliers, with the same library as us."""
-    if len(points) < MIN_INLIERS:
-        return None
-    ransac = {'max_reproj_error': MAX_REPROJECTION_ERROR_PX, 'max_iterations': 5000, 'seed': 0}
-    loss = {'loss_type': 'CAUCHY', 'loss_scale': 1.0}
-    found, info = poselib.estimate_absolute_pose(
-        pixels + 0.5, points, poselib_camera(camera), ransac, loss
-    )
-    if info['num_inliers'] < MIN_INLIERS:
-        return None
-    return inverse(np.vstack([found.Rt, [0.0, 0.0, 0.0, 1.0]]))

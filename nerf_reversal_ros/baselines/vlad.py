@@ -1,11 +1,11 @@
 """
-Which of some real pictures looks most like another: SIFT features summed up by visual words.
+Image retrieval by VLAD: RootSIFT descriptors, aggregated by visual words.
 
 References
 ----------
 H. Jegou et al., "Aggregating local descriptors into a compact image representation", CVPR 2010.
 R. Arandjelovic and A. Zisserman, "Three things everyone should know", CVPR 2012 (RootSIFT), and
-"All about VLAD", CVPR 2013 (each word's residual is normalized by itself).
+"All about VLAD", CVPR 2013 (intra-normalization: each word's residual by itself).
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,19 +23,23 @@ from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallb
 Descriptors = NDArray[np.float32]
 
 REFERENCE_STRIDE = 4
-"""Of the pictures of a walk each fourth is kept."""
+"""Step between the reference images that are kept."""
 MAX_FEATURES, CONTRAST_THRESHOLD = 1500, 0.04
+"""Limit and threshold of the SIFT detector; the threshold is OpenCV's default."""
 VOCABULARY_SIZE = 32
+"""Visual words, at most."""
+MAX_CLUSTERED_DESCRIPTORS = 20000
+"""Descriptors that are clustered to words, about: more change the words little."""
 
 
 class VladIndex:
     """
-    Pictures as one vector each, found again by likeness.
+    Index of images by one VLAD vector each.
 
     Parameters
     ----------
-    pictures : list of (n, 128) arrays
-        The RootSIFT descriptors, of length 1, of each picture; the words are learned from them.
+    image_descriptors : list of (n, 128) arrays
+        RootSIFT descriptors of length 1 of each image; the visual words are clustered from them.
     """
 
     def __init__(self, image_descriptors: Sequence[Descriptors]) -> None:
@@ -44,18 +48,18 @@ class VladIndex:
 
     @property
     def nbytes(self) -> int:
-        """How much is kept."""
+        """Size of the words and the vectors."""
         return self._words.nbytes + self._vlads.nbytes
 
     def nearest_images(self, descriptors: Descriptors, count: int) -> NDArray[np.intp]:
-        """Return which pictures are most like one with descriptors (n, 128), best first."""
+        """Return the indices of the images most similar to descriptors (n, 128), best first."""
         return np.argsort(-(self._vlads @ self._vlad(descriptors)))[:count]
 
     def _vlad(self, descriptors: Descriptors) -> Descriptors:
-        """Describe a picture as a whole: (WORDS * 128,) of length 1."""
-        word = np.argmax(descriptors @ self._words.T, axis=1)
+        """Aggregate descriptors (n, 128) of an image to a unit vector (words * 128,)."""
+        words = np.argmax(descriptors @ self._words.T, axis=1)
         residuals = np.zeros_like(self._words)
-        np.add.at(residuals, word, descriptors - self._words[word])
+        np.add.at(residuals, words, descriptors - self._words[words])
         residuals /= np.maximum(np.linalg.norm(residuals, axis=1, keepdims=True), 1e-9)
         flat: Descriptors = residuals.ravel() / max(float(np.linalg.norm(residuals)), 1e-9)
         return flat
@@ -63,59 +67,68 @@ class VladIndex:
 
 class VladRetrieval:
     """
-    The pose of the most alike of every fourth picture of a capture; depth is not needed.
+    Return the pose of the most similar of every fourth image of a capture; needs no depth.
 
-    Published systems retrieve with learned descriptors (NetVLAD and its heirs), whose weights
-    would have to be fetched; this is their hand-made ancestor.
+    Published systems retrieve with learned descriptors (NetVLAD and its successors), whose weights
+    need a download. VLAD is their predecessor with hand-crafted descriptors.
+
+    Parameters
+    ----------
+    reference : Capture
+        Mapping images with their poses.
+    progress : callable
+        Receives the progress over the reference.
 
     Raises
     ------
     CaptureError
-        If no picture of the capture has features.
+        If no image of the capture has features.
     """
 
     def __init__(self, reference: Capture, *, progress: ProgressCallback = no_progress) -> None:
         self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
-        pictures, poses = [], []
+        image_descriptors, poses = [], []
         for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'vlad_retrieval', progress):
             descriptors = self._detect(frame.rgb).descriptors
             if len(descriptors):
-                pictures.append(descriptors)
+                image_descriptors.append(descriptors)
                 poses.append(frame.map_from_camera)
-        if not pictures:
+        if not image_descriptors:
             raise CaptureError(
-                f'no picture of {reference.source} has SIFT features: vlad_retrieval needs a'
-                ' reference with texture'
+                f'no image of {reference.source} has SIFT features: give vlad_retrieval a'
+                ' reference of a textured room'
             )
-        self._index = VladIndex(pictures)
+        self._index = VladIndex(image_descriptors)
         self._poses = np.stack(poses)
         self.nbytes = self._index.nbytes + self._poses.nbytes
 
     def localize(self, rgb: NDArray[np.uint8]) -> FloatArray | None:
-        """Return map_from_camera (4, 4) of the picture most like one (H, W, 3), or None."""
+        """Return map_from_camera (4, 4) of the reference image most similar to (H, W, 3)."""
         descriptors = self._detect(rgb).descriptors
         if not len(descriptors):
             return None
-        found: FloatArray = self._poses[self._index.nearest_images(descriptors, 1)[0]]
-        return found
+        pose: FloatArray = self._poses[self._index.nearest_images(descriptors, 1)[0]]
+        return pose
 
 
 def every_nth_frame(
     reference: Capture, stride: int, name: str, progress: ProgressCallback
 ) -> Iterator[Frame]:
-    """Go through each ``stride``-th frame of what a peer of that name learns from."""
-    for number, frame in enumerate(reference):
-        if number % stride == 0:
+    """Iterate over every ``stride``-th frame of the reference of the baseline ``name``."""
+    for index, frame in enumerate(reference):
+        if index % stride == 0:
             yield frame
-        progress(Progress(f'{name} reference', number + 1, len(reference)))
+        progress(Progress(f'{name} reference', index + 1, len(reference)))
 
 
 def _cluster_words(descriptors: Descriptors) -> Descriptors:
-    """Cluster descriptors (n, 128) to visual words (WORDS, 128), always the same ones."""
+    """Cluster descriptors (n, 128) to visual words (words, 128) by k-means with a fixed seed."""
     cv2.setRNGSeed(0)
-    sample = descriptors[:: max(1, len(descriptors) // 20000)]
+    sample = descriptors[:: max(1, len(descriptors) // MAX_CLUSTERED_DESCRIPTORS)]
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
     count = min(VOCABULARY_SIZE, len(sample))
-    _, _, centres = cv2.kmeans(sample, count, None, stop, 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
-    unit: Descriptors = centres / np.linalg.norm(centres, axis=1, keepdims=True)
-    return unit
+    _, _, centers = cv2.kmeans(  # type: ignore[call-overload]
+        sample, count, None, stop, 1, cv2.KMEANS_PP_CENTERS
+    )
+    words: Descriptors = centers / np.linalg.norm(centers, axis=1, keepdims=True)
+    return words

@@ -1,6 +1,6 @@
 """
 One recording as frames in the map frame: pose convention, gravity, selection, depth correction.
 
-What images alone give (keypoints, resampling) lives here too. No radiance field is known here.
-Other folders start at `capture`.
+Functions of single images (keypoints, resampling) are here, too; nothing depends on a radiance
+field. Other folders open a bag with `open_capture` and use the `Capture` that it returns.
 """

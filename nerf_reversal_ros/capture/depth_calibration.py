@@ -1,11 +1,10 @@
 """
-How wrong the depth of a capture is, found from its own pictures.
+Depth calibration of a capture: scale and offset from triangulated keypoints.
 
-Depth sensors are off by a centimetre or two, more or less with the distance, and a map that is
-built from such depth moves every camera that is localized in it. Pictures and poses tell:
-keypoints seen from two poses are triangulated, and the depth measured there is compared. What is
-found is the scale and the offset that make the depth consistent with the poses, and it is applied
-only where it explains other frames than those that it was fitted to.
+Depth sensors have errors of a centimeter or two that vary with distance. A map built from such
+depth shifts every pose that is localized in it. Keypoints matched between two frames are
+triangulated, and the measured depth there is compared. A robust linear fit makes the depth
+consistent with the poses; it is applied only if it also reduces the error on other frames.
 
 References
 ----------
@@ -24,60 +23,66 @@ from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallb
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 
 MAX_FRAMES = 60
-"""So many frames, spread over the walk, are compared."""
+"""Largest number of frames, evenly spaced, as a bound on time."""
 MAX_PAIRS = 200
-"""So many pairs of every second one of them, at most, and of the others."""
+"""Largest number of frame pairs in each half of the frames, as a bound on time."""
 MIN_BASELINE_M, MAX_VIEW_ANGLE_DEG = 0.12, 37.0
-"""Frames of a pair are this far apart and look into nearly the same direction."""
+"""Smallest baseline [m] and largest angle of the optical axes [deg] of a frame pair."""
 RATIO = 0.75
+"""Ratio test of the matches."""
 MAX_ERROR_PX = 1.0
-"""A triangulated point must be seen where both frames show it, at 640 pixels."""
+"""Largest reprojection error in both frames, at 640 pixels along the longer side."""
+MIN_DEPTH_M = 0.2
+"""Smallest depth of a triangulated point; nearer points are blurred."""
 MIN_PARALLAX_DEG = 5.0
+"""Smallest angle between the rays of a triangulated point, which bounds its depth error."""
 MAX_DEPTH_STEP_M = 0.03
-"""Depth that varies by more around a keypoint is not compared."""
+"""Largest range of depth around a keypoint; more is an edge."""
 MIN_POINTS = 150
-"""Triangulated points in each half of the frames, at least."""
+"""Smallest number of triangulated points in each half of the frames."""
 MIN_GAIN = 0.05
-"""Share of the error on other frames that a correction must remove, or there is none."""
+"""Smallest fraction of the error on other frames that a correction must remove."""
 MAX_SCALE, MAX_OFFSET_M = 0.1, 0.1
-"""A correction beyond these is not believed."""
+"""Largest plausible correction: deviation of the scale from 1, and offset [m]."""
 OUTLIER_MARGIN_M = 0.05
-"""Depth that is off by more than the largest correction and this is a wrong match."""
+"""Largest depth error beyond that correction; more means an incorrect match."""
 
 
 def estimate_depth_correction(
     capture: Capture, frames: NDArray[np.int64], progress: ProgressCallback = no_progress
 ) -> DepthCorrection:
     """
-    Compare the depth of a capture with what its pictures and poses say.
+    Estimate scale and offset of the depth of a capture by triangulation, with cross-validation.
 
     Parameters
     ----------
     capture : Capture
-        As it is in the bag: without a correction yet.
+        A capture without a depth correction.
     frames : (N,) array
-        Indices of the frames that may be looked at.
+        Indices of the frames that may be used.
+    progress : callback
+        Receives one report per frame.
 
     Returns
     -------
     DepthCorrection
-        Without a correction where the capture has no depth, too few points can be triangulated,
-        or no scale and offset makes the depth of other frames clearly better.
+        The identity if the capture has no depth, too few points can be triangulated, or no scale
+        and offset reduces the error on other frames clearly.
     """
     if not capture.has_depth or not len(frames):
         return DepthCorrection()
     chosen = frames[evenly_spaced_indices(len(frames), MAX_FRAMES)]
     detector = KeypointDetector(1500, 0.02)
-    looks = []
+    detections = []
     for done, index in enumerate(chosen, start=1):
         frame = capture.frame(int(index))
-        looks.append((frame, detector(frame.rgb)))
+        detections.append((frame, detector(frame.rgb)))
         progress(Progress('depth', done, len(chosen)))
-    halves = [_depth_samples(looks[start::2]) for start in (0, 1)]
+    halves = [_depth_samples(detections[start::2]) for start in (0, 1)]
     points = sum(len(half) for half in halves)
     if min(len(half) for half in halves) < MIN_POINTS:
         return DepthCorrection(points=points)
-    # Each half is judged by what was fitted to the other.
+    # Cross-validation: the fit to one half is evaluated on the other one.
     before = np.concatenate([_abs_errors(half, (1.0, 0.0)) for half in halves])
     after = np.concatenate(
         [
@@ -93,89 +98,92 @@ def estimate_depth_correction(
     return DepthCorrection(scale, offset_m, points, error_m, corrected_m)
 
 
-def _depth_samples(looks: list[tuple[Frame, Keypoints]]) -> FloatArray:
-    """Return measured and triangulated depth, and the latter's accuracy [m], (M, 3)."""
-    poses = np.array([frame.map_from_camera for frame, _ in looks]).reshape(-1, 4, 4)
-    found = [_triangulate_pair(*looks[i], *looks[j]) for i, j in _baseline_pairs(poses)]
-    return np.concatenate([np.empty((0, 3)), *found])
+def _depth_samples(detections: list[tuple[Frame, Keypoints]]) -> FloatArray:
+    """Return samples (M, 3): measured depth, triangulated depth and its accuracy [m]."""
+    poses = np.array([frame.map_from_camera for frame, _ in detections]).reshape(-1, 4, 4)
+    pairs = _baseline_pairs(poses)
+    samples = [_triangulate_pair(*detections[i], *detections[j]) for i, j in pairs]
+    return np.concatenate([np.empty((0, 3)), *samples])
 
 
 def _baseline_pairs(map_from_camera: FloatArray) -> list[tuple[int, int]]:
-    """Choose pairs of frames with a baseline that look into nearly the same direction."""
+    """Select frame pairs with a baseline and nearly parallel optical axes."""
     position, axis = map_from_camera[:, :3, 3], map_from_camera[:, :3, 2]
-    apart_m = np.linalg.norm(position[:, None] - position, axis=2)
-    alike = (apart_m > MIN_BASELINE_M) & (axis @ axis.T > np.cos(np.radians(MAX_VIEW_ANGLE_DEG)))
-    first, second = np.nonzero(np.triu(alike))
+    baseline_m = np.linalg.norm(position[:, None] - position, axis=2)
+    parallel = axis @ axis.T > np.cos(np.radians(MAX_VIEW_ANGLE_DEG))
+    first, second = np.nonzero(np.triu((baseline_m > MIN_BASELINE_M) & parallel))
     step = max(1, -(-len(first) // MAX_PAIRS))
     return [(int(i), int(j)) for i, j in zip(first[::step], second[::step], strict=True)]
 
 
-def _triangulate_pair(one: Frame, mine: Keypoints, other: Frame, theirs: Keypoints) -> FloatArray:
-    """Return measured and triangulated depth, and the latter's accuracy [m], (M, 3)."""
-    pairs = match_descriptors(mine.descriptors, theirs.descriptors, RATIO)
-    if len(pairs) < 8:
+def _triangulate_pair(
+    first: Frame, first_keypoints: Keypoints, second: Frame, second_keypoints: Keypoints
+) -> FloatArray:
+    """Triangulate the matches of two frames to samples (M, 3) as in `_depth_samples`."""
+    matches = match_descriptors(first_keypoints.descriptors, second_keypoints.descriptors, RATIO)
+    if len(matches) < 8:
         return np.empty((0, 3))
-    pixels = mine.pixels[pairs[:, 0]], theirs.pixels[pairs[:, 1]]
-    frames = one, other
+    pixels = first_keypoints.pixels[matches[:, 0]], second_keypoints.pixels[matches[:, 1]]
+    frames = first, second
     projections = [f.camera.matrix @ inverse(f.map_from_camera)[:3] for f in frames]
     points = cv2.triangulatePoints(projections[0], projections[1], pixels[0].T, pixels[1].T)
     with np.errstate(divide='ignore', invalid='ignore'):
         points = (points[:3] / points[3]).T
-        arms = [points - f.map_from_camera[:3, 3] for f in frames]
-        lengths = [np.linalg.norm(arm, axis=1) for arm in arms]
-        cosine = np.einsum('ij,ij->i', *arms) / (lengths[0] * lengths[1])
+        rays = [points - f.map_from_camera[:3, 3] for f in frames]
+        lengths = [np.linalg.norm(ray, axis=1) for ray in rays]
+        cosine = np.einsum('ij,ij->i', *rays) / (lengths[0] * lengths[1])
     parallax = np.arccos(np.clip(cosine, -1, 1))
-    good = np.isfinite(parallax) & (parallax > np.radians(MIN_PARALLAX_DEG))
-    local = [transform_points(inverse(f.map_from_camera), points) for f in frames]
-    for frame, where, shown in zip(frames, local, pixels, strict=True):
-        limit = MAX_ERROR_PX * max(frame.camera.width, frame.camera.height) / 640
+    valid = np.isfinite(parallax) & (parallax > np.radians(MIN_PARALLAX_DEG))
+    in_camera = [transform_points(inverse(f.map_from_camera), points) for f in frames]
+    for frame, points_in_camera, observed in zip(frames, in_camera, pixels, strict=True):
+        max_error_px = MAX_ERROR_PX * max(frame.camera.width, frame.camera.height) / 640
         with np.errstate(divide='ignore', invalid='ignore'):
-            error = np.linalg.norm(frame.camera.project(where) - shown, axis=1)
-        good &= (where[:, 2] > 0.2) & (error < limit)
-    found = []
-    for frame, where, shown in zip(frames, local, pixels, strict=True):
-        measured = _depth_at_keypoints(frame, shown[good])
-        true = where[good, 2]
-        # How far a pixel of error moves a triangulated point, beside the sensor's own noise.
-        accuracy = 0.003 + true / frame.camera.fx * 0.5 / np.tan(parallax[good])
-        most = MAX_OFFSET_M + MAX_SCALE * true + OUTLIER_MARGIN_M
-        known = (measured > 0) & (np.abs(measured - true) < most)
-        found.append(np.column_stack([measured, true, accuracy])[known])
-    return np.concatenate(found)
+            error_px = np.linalg.norm(frame.camera.project(points_in_camera) - observed, axis=1)
+        valid &= (points_in_camera[:, 2] > MIN_DEPTH_M) & (error_px < max_error_px)
+    samples = []
+    for frame, points_in_camera, observed in zip(frames, in_camera, pixels, strict=True):
+        measured = _depth_at_keypoints(frame, observed[valid])
+        triangulated = points_in_camera[valid, 2]
+        # Sensor noise of 3 mm, plus the depth error of half a pixel in the triangulation.
+        accuracy = 0.003 + triangulated / frame.camera.fx * 0.5 / np.tan(parallax[valid])
+        max_error_m = MAX_OFFSET_M + MAX_SCALE * triangulated + OUTLIER_MARGIN_M
+        known = (measured > 0) & (np.abs(measured - triangulated) < max_error_m)
+        samples.append(np.column_stack([measured, triangulated, accuracy])[known])
+    return np.concatenate(samples)
 
 
 def _depth_at_keypoints(frame: Frame, pixels: FloatArray) -> FloatArray:
-    """Return the depth (N,) measured where a picture shows something; 0 at edges or unknown."""
+    """Look up the measured depth (N,) at pixels (N, 2) of the image; 0 at edges or unknown."""
     camera, depth = frame.depth_camera, frame.depth
     if camera is None or depth is None:
         return np.zeros(len(pixels))
-    rays = np.column_stack([pixels, np.ones(len(pixels))]) @ np.linalg.inv(frame.camera.matrix).T
+    rays = frame.camera.unproject(pixels)
     column, row = np.rint(camera.project(rays)).astype(int).T
     kernel = np.ones((5, 5), np.uint8)
-    step = cv2.dilate(depth, kernel) - cv2.erode(depth, kernel)
-    steady = np.where(step < MAX_DEPTH_STEP_M, depth, np.float32(0))
+    local_range = cv2.dilate(depth, kernel) - cv2.erode(depth, kernel)
+    smooth = np.where(local_range < MAX_DEPTH_STEP_M, depth, np.float32(0))
     inside = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height)
-    found = np.zeros(len(pixels))
-    found[inside] = steady[row[inside], column[inside]]
-    return found
+    sampled = np.zeros(len(pixels))
+    sampled[inside] = smooth[row[inside], column[inside]]
+    return sampled
 
 
-def _fit_scale_offset(measured: FloatArray) -> tuple[float, float]:
-    """Fit scale and offset by least squares with a Cauchy loss."""
-    depth, true, accuracy = measured.T
+def _fit_scale_offset(samples: FloatArray) -> tuple[float, float]:
+    """Fit scale and offset [m] by iteratively reweighted least squares with a Cauchy loss."""
+    depth, triangulated, accuracy = samples.T
     terms = np.column_stack([depth, np.ones(len(depth))])
     weight = np.ones(len(depth))
     solution = np.array([1.0, 0.0])
     for _ in range(20):
-        trust = weight / accuracy**2
-        normal = (terms * trust[:, None]).T @ terms + 1e-9 * np.eye(2)
-        solution = np.linalg.solve(normal, (terms * trust[:, None]).T @ true)
-        residual = (true - terms @ solution) / accuracy
+        information = weight / accuracy**2
+        normal = (terms * information[:, None]).T @ terms + 1e-9 * np.eye(2)
+        solution = np.linalg.solve(normal, (terms * information[:, None]).T @ triangulated)
+        residual = (triangulated - terms @ solution) / accuracy
         weight = 1 / (1 + (residual / 2) ** 2)
     return float(solution[0]), float(solution[1])
 
 
-def _abs_errors(measured: FloatArray, correction: tuple[float, float]) -> FloatArray:
-    depth, true, _ = measured.T
-    missed: FloatArray = np.abs(correction[0] * depth + correction[1] - true)
-    return missed
+def _abs_errors(samples: FloatArray, correction: tuple[float, float]) -> FloatArray:
+    depth, triangulated, _ = samples.T
+    errors: FloatArray = np.abs(correction[0] * depth + correction[1] - triangulated)
+    return errors

@@ -1,5 +1,6 @@
-"""Which frames of a walk are no use: blurred ones and duplicates."""
+"""Frame selection: sharpness by the variance of the Laplacian, blurred frames, duplicates."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
@@ -8,51 +9,56 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.core.geometry import FloatArray
 
 MEDIAN_WINDOW = 15
-"""Frames, centred on the one judged, whose median sharpness it is compared with."""
+"""Number of frames of the sliding median of sharpness: half a second at 30 Hz."""
 
 
-def is_blurred(sharpness: NDArray[np.float64], ratio: float) -> NDArray[np.bool_]:
+def sharpness(gray: NDArray[np.uint8]) -> float:
+    """Return the variance of the Laplacian of a gray image; comparable within one scene."""
+    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
+
+
+def is_blurred(scores: NDArray[np.float64], ratio: float) -> NDArray[np.bool_]:
     """
-    Tell frames that are much less sharp than their neighbours.
+    Detect frames that are much less sharp than their neighbors.
 
-    Neighbours see nearly the same, so that a bare wall is not taken for blur.
+    Neighbors show nearly the same scene, so that a wall without texture is not taken for blur.
 
     Parameters
     ----------
-    sharpness : (N,) array
-        Any measure that grows with sharpness, in the order of the walk.
+    scores : (N,) array
+        Sharpness of the frames in the order of their stamps.
     ratio : float
-        Frames below this share of their neighbours' median are blurred.
+        Frames below this fraction of the sliding median are blurred.
 
     Returns
     -------
     (N,) array
-        True: blurred.
+        Whether each frame is blurred.
     """
-    typical = median_filter(sharpness, size=MEDIAN_WINDOW, mode='nearest')
-    return np.asarray(sharpness < ratio * typical)
+    median = median_filter(scores, size=MEDIAN_WINDOW, mode='nearest')
+    return np.asarray(scores < ratio * median)
 
 
 def is_duplicate(
     map_from_camera: FloatArray, min_move_m: float, min_rotation_rad: float
 ) -> NDArray[np.bool_]:
     """
-    Tell frames (N,) that neither moved nor turned enough since the last frame that did.
+    Detect frames (N,) with too little motion since the last frame that is no duplicate.
 
     Parameters
     ----------
     map_from_camera : (N, 4, 4) array
-        Poses in the order of the walk.
-    min_move_m, min_turn_rad : float
-        A frame that reached either of them is no duplicate.
+        Poses in the order of their stamps.
+    min_move_m, min_rotation_rad : float
+        A frame that reaches either of them is no duplicate.
     """
     duplicate = np.zeros(len(map_from_camera), bool)
     last = 0
     for i in range(1, len(map_from_camera)):
-        move = np.linalg.norm(map_from_camera[i, :3, 3] - map_from_camera[last, :3, 3])
+        move_m = np.linalg.norm(map_from_camera[i, :3, 3] - map_from_camera[last, :3, 3])
         relative = map_from_camera[last, :3, :3].T @ map_from_camera[i, :3, :3]
-        turn = Rotation.from_matrix(relative).magnitude()
-        duplicate[i] = move < min_move_m and turn < min_rotation_rad
+        rotation_rad = Rotation.from_matrix(relative).magnitude()
+        duplicate[i] = move_m < min_move_m and rotation_rad < min_rotation_rad
         if not duplicate[i]:
             last = i
     return duplicate

@@ -1,4 +1,4 @@
-"""A picture of one pinhole camera, seen as a picture of another at the same place."""
+"""Resampling of an image to another pinhole camera with the same center and axes."""
 
 from typing import Any, NamedTuple
 
@@ -11,21 +11,21 @@ from nerf_reversal_ros.core.errors import ImageError
 
 
 class ResampledImage(NamedTuple):
-    """A picture resampled to another camera."""
+    """An image resampled to another camera."""
 
     rgb: NDArray[np.uint8]
-    """(h, w, 3) colours; the nearest border colour where the first camera did not look."""
+    """(h, w, 3) color; the nearest border color outside of the source image."""
 
     valid: NDArray[np.bool_]
-    """(h, w) where the first camera looked."""
+    """(h, w) mask of the pixels inside the source image."""
 
 
 def resample_to_camera(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -> ResampledImage:
     """
-    Resample a picture to another camera by the homography ``K_target K_camera^-1``.
+    Resample an image to another camera by the homography ``K_target K_camera^-1``.
 
-    Both cameras share centre and axes, so the homography scales and shifts along rows and
-    columns only. Where the picture shrinks it is averaged over areas first.
+    Both cameras share center and axes, so that the homography scales and shifts rows and columns
+    only. A smaller image is averaged over areas first, against aliasing.
 
     Parameters
     ----------
@@ -33,44 +33,44 @@ def resample_to_camera(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -
     camera : Camera
         Intrinsics of ``rgb``, at its size.
     target : Camera
-        Intrinsics and size of the wanted picture.
+        Intrinsics and size of the result.
 
     Raises
     ------
     ImageError
-        If ``rgb`` is not a uint8 colour picture of the camera's size.
+        If ``rgb`` is not a uint8 color image of the size of the camera.
     """
     if rgb.dtype != np.uint8 or rgb.shape != (camera.height, camera.width, 3):
         raise ImageError(
-            f'the picture is {rgb.dtype} {rgb.shape} but its camera says uint8'
-            f' ({camera.height}, {camera.width}, 3): camera_info must belong to the picture'
+            f'the image is {rgb.dtype} {rgb.shape}, but its camera needs uint8'
+            f' ({camera.height}, {camera.width}, 3): give the camera_info of the image'
         )
-    middle = camera.scaled_to(
+    reduced = camera.scaled_to(
         max(1, round(camera.width * min(1.0, target.fx / camera.fx))),
         max(1, round(camera.height * min(1.0, target.fy / camera.fy))),
     )
-    small: NDArray[Any] = rgb
-    if (middle.width, middle.height) != (camera.width, camera.height):
-        small = cv2.resize(rgb, (middle.width, middle.height), interpolation=cv2.INTER_AREA)
-    sx, sy = middle.fx / target.fx, middle.fy / target.fy
-    x, y = middle.cx - sx * target.cx, middle.cy - sy * target.cy
+    pixels: NDArray[Any] = rgb
+    if (reduced.width, reduced.height) != (camera.width, camera.height):
+        pixels = cv2.resize(rgb, (reduced.width, reduced.height), interpolation=cv2.INTER_AREA)
+    sx, sy = reduced.fx / target.fx, reduced.fy / target.fy
+    x, y = reduced.cx - sx * target.cx, reduced.cy - sy * target.cy
     columns = x + sx * np.arange(target.width)
     rows = y + sy * np.arange(target.height)
-    seen = np.logical_and.outer(
-        _is_in_bounds(rows, middle.height), _is_in_bounds(columns, middle.width)
+    valid = np.logical_and.outer(
+        _is_in_bounds(rows, reduced.height), _is_in_bounds(columns, reduced.width)
     )
-    same_size = (middle.width, middle.height) == (target.width, target.height)
+    same_size = (reduced.width, reduced.height) == (target.width, target.height)
     if not (same_size and max(abs(x), abs(y), abs(sx - 1.0), abs(sy - 1.0)) < 1e-6):
-        small = cv2.warpAffine(
-            small,
+        pixels = cv2.warpAffine(
+            pixels,
             np.array([[sx, 0.0, x], [0.0, sy, y]]),
             (target.width, target.height),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-    return ResampledImage(np.asarray(small, dtype=np.uint8), seen)
+    return ResampledImage(np.asarray(pixels, dtype=np.uint8), valid)
 
 
 def _is_in_bounds(pixels: NDArray[Any], size: int) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = (pixels > -0.5 - 1e-6) & (pixels < size - 0.5 + 1e-6)
-    return inside
+    in_bounds: NDArray[np.bool_] = (pixels > -0.5 - 1e-6) & (pixels < size - 0.5 + 1e-6)
+    return in_bounds

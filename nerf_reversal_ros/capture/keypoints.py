@@ -1,4 +1,4 @@
-"""Keypoints of pictures: SIFT with square-rooted descriptors."""
+"""RootSIFT keypoints, and matching of their descriptors by mutual ratio test."""
 
 from typing import NamedTuple
 
@@ -9,32 +9,32 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.core.geometry import FloatArray
 
 DESCRIPTOR_DIM = 128
-"""Numbers of a descriptor."""
+"""Length of a SIFT descriptor: 4 x 4 cells of 8 orientations."""
 OPENCV_SHIFT_PX = 0.25
-"""OpenCV doubles a picture before it looks, and forgets half a pixel of the doubled one."""
+"""Offset of OpenCV's SIFT positions: it upsamples by 2 and ignores half a pixel of the result."""
 
 
 class Keypoints(NamedTuple):
-    """N keypoints of one picture."""
+    """N keypoints of one image."""
 
     pixels: FloatArray
-    """(N, 2) positions; pixel centres are at integers."""
+    """(N, 2) positions [px]; pixel centers are at integers."""
     sizes: FloatArray
-    """(N,) diameters of what was looked at [px]."""
+    """(N,) diameters of the described regions [px]."""
     descriptors: NDArray[np.float32]
-    """(N, 128) of length one."""
+    """(N, 128) of unit length."""
 
 
 class KeypointDetector:
     """
-    Finds keypoints of RGB pictures.
+    RootSIFT detector for RGB images.
 
     Parameters
     ----------
-    most : int
-        At most so many a picture, those of the highest contrast.
+    max_count : int
+        Largest number of keypoints per image; those of the highest contrast are kept.
     contrast : float
-        Least contrast, OpenCV's ``contrastThreshold``.
+        Smallest contrast, ``contrastThreshold`` of OpenCV.
 
     References
     ----------
@@ -46,16 +46,16 @@ class KeypointDetector:
         self._sift = cv2.SIFT_create(nfeatures=max_count, contrastThreshold=contrast)  # type: ignore[attr-defined]
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Keypoints:
-        """Return the keypoints of a picture (H, W, 3)."""
-        found, raw = self._sift.detectAndCompute(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None)
+        """Detect and describe the keypoints of an image (H, W, 3)."""
+        points, raw = self._sift.detectAndCompute(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None)
         if raw is None:
             return Keypoints(
                 np.empty((0, 2)), np.empty(0), np.empty((0, DESCRIPTOR_DIM), np.float32)
             )
         root = np.sqrt(raw / np.maximum(raw.sum(1, keepdims=True), 1e-9))
         return Keypoints(
-            np.asarray(cv2.KeyPoint.convert(found), dtype=np.float64) - OPENCV_SHIFT_PX,
-            np.array([point.size for point in found], dtype=np.float64),
+            np.asarray(cv2.KeyPoint.convert(points), dtype=np.float64) - OPENCV_SHIFT_PX,
+            np.array([point.size for point in points], dtype=np.float64),
             root.astype(np.float32),
         )
 
@@ -66,19 +66,24 @@ def match_descriptors(
     ratio: float,
     positions: FloatArray | None = None,
     same_position_m: float = 0.0,
+    mutual: bool = True,
 ) -> NDArray[np.int64]:
     """
-    Return mutual nearest neighbours that pass Lowe's ratio test.
+    Match descriptors with their nearest neighbors by Lowe's ratio test.
 
     Parameters
     ----------
-    mine, theirs : (M, 128), (N, 128) arrays
-        Descriptors of length one.
+    first_descriptors, second_descriptors : (M, 128), (N, 128) arrays
+        Descriptors of unit length.
     ratio : float
-        The best must be closer than this share of the distance of the second best.
+        The nearest descriptor must be closer than this fraction of the second nearest distance.
     positions : (N, 3) array, optional
-        Where the things that ``second_descriptors`` describe are. Two of them within ``same_position_m`` are no
-        rivals, for one thing may have several looks.
+        Positions of the points that ``second_descriptors`` describe.
+    same_position_m : float
+        Descriptors within this distance of the nearest one describe the same point, so that they
+        are not the second nearest of the ratio test.
+    mutual : bool
+        Whether each descriptor of a pair must be the nearest neighbor of the other.
 
     Returns
     -------
@@ -91,21 +96,22 @@ def match_descriptors(
     rows = np.arange(len(first_descriptors))
     best = similarity.argmax(1)
     first = similarity[rows, best]
-    rows = rows[first == similarity.max(0)[best]]  # mutual ones: no others are looked at
+    if mutual:
+        rows = rows[first == similarity.max(0)[best]]
     best, first = best[rows], first[rows]
     others = similarity[rows]
     others[np.arange(len(rows)), best] = -1.0
     second = np.empty_like(first)
-    asked = np.arange(len(rows))
-    while len(asked):
-        rival = others[asked].argmax(1)
-        second[asked] = others[asked, rival]
+    unresolved = np.arange(len(rows))
+    while len(unresolved):
+        candidate = others[unresolved].argmax(1)
+        second[unresolved] = others[unresolved, candidate]
         if positions is None:
             break
-        near = np.linalg.norm(positions[best[asked]] - positions[rival], axis=1) < same_position_m
-        near &= second[asked] > -1.0
-        asked = asked[near]
-        others[asked, rival[near]] = -1.0
-    # |a - b|^2 = 2 - 2 a.b for vectors of length one.
-    good = (1 - first < ratio**2 * (1 - second)) & (first > 0)
-    return np.column_stack([rows[good], best[good]])
+        distance_m = np.linalg.norm(positions[best[unresolved]] - positions[candidate], axis=1)
+        same_point = (distance_m < same_position_m) & (second[unresolved] > -1.0)
+        unresolved = unresolved[same_point]
+        others[unresolved, candidate[same_point]] = -1.0
+    # |a - b|^2 = 2 - 2 a.b for unit vectors.
+    passed = (1 - first < ratio**2 * (1 - second)) & (first > 0)
+    return np.column_stack([rows[passed], best[passed]])

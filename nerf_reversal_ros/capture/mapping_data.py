@@ -1,75 +1,105 @@
-"""What a map is made from: what its field is fitted to, and pictures that a camera took."""
+"""Input of a build: the capture that the field is fitted to, and the camera images."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 
 SAME_VIEW_M, SAME_VIEW_DEG = 0.02, 2.0
-"""A camera that is so near to another sees the same."""
+"""Two cameras within both limits see the same image: one of them leaks the other."""
+
+
+@dataclass(frozen=True)
+class SplitCapture:
+    """A capture with the frames that are excluded from training."""
+
+    capture: Capture
+    held_out: NDArray[np.bool_]
+    """(N,) held-out frames, computed once for a build."""
+
+    @classmethod
+    def split(cls, capture: Capture, validation_fraction: float) -> 'SplitCapture':
+        """Hold out one contiguous segment of a capture; see `held_out_mask`."""
+        return cls(capture, held_out_mask(len(capture), validation_fraction))
+
+    @property
+    def training_frames(self) -> NDArray[np.int64]:
+        """Indices of the frames for training, ascending."""
+        return np.flatnonzero(~self.held_out)
+
+    @property
+    def held_out_frames(self) -> NDArray[np.int64]:
+        """Indices of the held-out frames, ascending."""
+        return np.flatnonzero(self.held_out)
+
+    def with_depth_correction(self, correction: DepthCorrection) -> 'SplitCapture':
+        """Return the same frames with another correction of their depth."""
+        return replace(self, capture=self.capture.with_depth_correction(correction))
 
 
 @dataclass(frozen=True)
 class MappingData:
-    """A walk through a room with a camera, or through somebody else's NeRF."""
+    """
+    Input of a build, all of it in the map frame.
 
-    field_capture: Capture
-    """What the field is fitted to: the bag itself, or renders of a run in the frame of the map."""
-    camera_capture: Capture | None
-    """Pictures that a camera took, in the frame of the map: the same bag, or the one that was
-    given with a run; None where there are none."""
+    The field is fitted to `field_capture`. Later stages are trained on, and calibrated with,
+    `training_capture`: camera images where there are some.
+    """
+
+    field_capture: SplitCapture
+    """Frames that the field is fitted to: the bag, or renderings of a nerfstudio run."""
+    camera_capture: SplitCapture | None
+    """Camera images: the same bag, or the bag that was given with a run; None without a bag."""
     camera: Camera
-    """Of the views that are rendered for later stages, at full size."""
+    """Camera of the views that later stages render, at full size."""
     convention: PoseConvention
-    """What takes poses of the user's own bag to the map."""
-    validation_fraction: float
-    """Share of the pictures from which nothing is learned."""
+    """Pose convention and gravity alignment from the user's bag to the map."""
     warnings: list[str] = field(default_factory=list)
-    """What the user should know."""
+    """Sentences for the user."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """How well a run was brought to metres."""
+    """Quality of the alignment of a run to the map; empty without a run."""
 
     @property
-    def training_capture(self) -> Capture:
-        """What later stages learn from and are judged by: real pictures, else the renders."""
+    def training_capture(self) -> SplitCapture:
+        """Camera images if there are any, else the renderings of the run."""
         return self.field_capture if self.camera_capture is None else self.camera_capture
 
     @property
     def held_out(self) -> NDArray[np.bool_]:
-        """Which of the pictures nothing is learned from, (N,) bool."""
-        return held_out_mask(len(self.training_capture), self.validation_fraction)
+        """(N,) held-out frames of `training_capture`."""
+        return self.training_capture.held_out
 
     @property
     def mapping_poses(self) -> FloatArray:
-        """Where there was a camera, of the pictures and then of a run, (M, 4, 4) in the map."""
-        return np.concatenate([self.training_capture.map_from_camera, self._run_poses])
+        """(M, 4, 4) map_from_camera of the training capture, then of separate renderings."""
+        return np.concatenate([self.training_capture.capture.map_from_camera, self._run_poses])
 
     @property
     def training_poses(self) -> FloatArray:
-        """The same without held-out pictures, and without those of a run that are near to one."""
-        taken, held_out = self.training_capture.map_from_camera, self.held_out
-        seen = is_near_any(self._run_poses, taken[held_out])
-        return np.concatenate([taken[~held_out], self._run_poses[~seen]])
+        """(K, 4, 4) mapping poses without held-out frames and without renderings near to one."""
+        poses, held_out = self.training_capture.capture.map_from_camera, self.held_out
+        leaks = is_near_any(self._run_poses, poses[held_out])
+        return np.concatenate([poses[~held_out], self._run_poses[~leaks]])
 
     @property
     def _run_poses(self) -> FloatArray:
-        """Where renders were made, if they are not the pictures themselves."""
-        shown = self.field_capture.map_from_camera
-        return shown[:0] if self.training_capture is self.field_capture else shown
+        """Poses of the renderings of a run that also has camera images, else none."""
+        poses = self.field_capture.capture.map_from_camera
+        return poses[:0] if self.training_capture is self.field_capture else poses
 
 
 def is_near_any(poses: FloatArray, others: FloatArray) -> NDArray[np.bool_]:
-    """Tell which of the poses (N, 4, 4) are near to one of the others (M, 4, 4), (N,) bool."""
+    """Return which poses (N, 4, 4) see the same view as any other (M, 4, 4), as (N,) bool."""
     near = np.zeros(len(poses), bool)
-    for index, at in enumerate(poses):
-        apart_m = np.linalg.norm(others[:, :3, 3] - at[:3, 3], axis=1)
-        close = others[apart_m < SAME_VIEW_M]
-        turned = pose_errors(np.broadcast_to(at, close.shape), close).rotation
-        near[index] = bool((turned < np.radians(SAME_VIEW_DEG)).any())
+    for index, pose in enumerate(poses):
+        distance_m = np.linalg.norm(others[:, :3, 3] - pose[:3, 3], axis=1)
+        close = others[distance_m < SAME_VIEW_M]
+        rotation = pose_errors(np.broadcast_to(pose, close.shape), close).rotation
+        near[index] = bool((rotation < np.radians(SAME_VIEW_DEG)).any())
     return near

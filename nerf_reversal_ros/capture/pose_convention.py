@@ -1,9 +1,9 @@
 """
-What the poses of a bag mean, found from its depth, and which way is up.
+Estimate the pose convention of a bag by depth reprojection.
 
-Drivers disagree on the axes of the camera (optical, or OpenGL as ARKit has it), and on whether
-a pose takes the camera to the world or back. The data tell: back-project the depth of one
-frame, re-project it into another; with the right convention the two depths agree.
+Drivers differ in the camera axes (optical, or OpenGL as in ARKit) and in the direction of a pose
+(world_from_camera or its inverse). Depth of one frame is back-projected and reprojected into
+another frame. The two depths agree under the correct convention only.
 """
 
 from collections.abc import Callable
@@ -27,35 +27,35 @@ from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 POSE_CONVENTIONS = ('optical', 'opengl', 'optical_inverted', 'opengl_inverted')
 
 MAX_ERROR_M = 0.06
-"""The right convention must leave a smaller median depth error [m] ..."""
+"""Largest median depth error of the correct convention [m]: noise of depth and poses."""
 MIN_RATIO = 1.5
-"""... and the next best one must be this much worse."""
+"""Smallest ratio of the second smallest error to the smallest one, for a unique convention."""
 
 _MOTION_DEG, _DEG_PER_M, _DRIFT_DEG = 15.0, 40.0, 0.05
-"""Wanted between the frames of a pair: so much turn, so much more for a metre of move, and so
-much off for each frame between them, for poses drift."""
+"""Selection of frame pairs: their combined motion is near 15 deg, where 1 m counts as 40 deg. Each
+frame between them costs 0.05 deg, because poses drift."""
 
 DepthImage = tuple[NDArray[np.float32], Camera]
-"""A depth picture (h, w) in metres, 0 unknown, and its camera."""
+"""A depth image (h, w) in meters, 0 unknown, and its camera."""
 
 
 @dataclass(frozen=True)
 class PoseConvention:
-    """How the poses of a bag become ``map_from_camera``, and how that was found."""
+    """Conversion of the poses of a bag to ``map_from_camera``, with its evidence."""
 
     axes: str
-    """One of `POSE_CONVENTIONS`: the camera's axes; inverted: a pose takes the world to the camera."""
+    """One of `POSE_CONVENTIONS`: camera axes, and ``_inverted`` if a pose is camera_from_world."""
     map_from_world: FloatArray
-    """(4, 4) rotation that turns the world of the poses z up; its origin is kept."""
+    """(4, 4) gravity alignment: rotation of the world frame to z up, about its origin."""
     up_source: str
-    """What told the way up, in words."""
+    """Source of the up direction, in words."""
     depth_error_m: dict[str, float] = field(default_factory=dict)
-    """Median re-projection error by convention [m]; empty where the capture has no depth."""
+    """Median depth reprojection error by convention [m]; empty without depth."""
     of_bag: bool = True
-    """False for a map that no bag was given for: what poses of a bag mean in it is not known."""
+    """False for a map built without a bag: the relation of a bag to its frame is unknown."""
 
     def map_from_camera(self, poses: FloatArray) -> FloatArray:
-        """Take poses (N, 4, 4) as the bag has them to the map's frame and optical axes."""
+        """Convert poses (N, 4, 4) of the bag to the map frame and optical axes."""
         return self.map_from_world @ world_from_camera(poses, self.axes)
 
     def as_dict(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class PoseConvention:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> 'PoseConvention':
-        """Come back from `as_dict`."""
+        """Restore a convention from the values of `as_dict`."""
         return cls(
             axes=values['axes'],
             map_from_world=np.array(values['map_from_world'], dtype=np.float64),
@@ -81,80 +81,80 @@ class PoseConvention:
 
 
 def world_from_camera(poses: FloatArray, axes: str) -> FloatArray:
-    """Read poses (N, 4, 4) in one of `POSE_CONVENTIONS` as world_from_camera of the optical camera frame."""
-    upright = inverse(poses) if axes.endswith('_inverted') else poses
-    return upright @ OPTICAL_FROM_OPENGL if axes.startswith('opengl') else upright
+    """Convert poses (N, 4, 4) in one of `POSE_CONVENTIONS` to optical world_from_camera."""
+    cameras = inverse(poses) if axes.endswith('_inverted') else poses
+    return cameras @ OPTICAL_FROM_OPENGL if axes.startswith('opengl') else cameras
 
 
 def reprojection_errors(
     poses: FloatArray, depth_image: Callable[[int], DepthImage], pairs: int = 16
 ) -> dict[str, float]:
     """
-    Measure how well the depths of frame pairs agree under each convention.
+    Compute the depth reprojection error of frame pairs under each convention.
 
     Parameters
     ----------
     poses : (N, 4, 4) array
-        As the bag has them.
+        Poses in the convention of the bag.
     depth_image : callable
-        Gives depth and camera of frame i.
+        Returns depth and camera of frame i.
     pairs : int
-        How many pairs to look at.
+        Number of frame pairs.
 
     Returns
     -------
     dict
-        Median over the pairs of the median absolute depth error [m] by convention; infinite
-        where most pairs do not even overlap.
+        Median over the pairs of the median absolute depth error [m] by convention; infinite if
+        most pairs do not overlap.
     """
     views: dict[int, DepthImage] = {}
     errors_m = {}
     for axes in POSE_CONVENTIONS:
         cameras = world_from_camera(poses, axes)
-        found = []
+        pair_errors = []
         for i, j in _overlapping_pairs(cameras, pairs):
             for k in (i, j):
                 if k not in views:
                     views[k] = depth_image(k)
-            found.append(_depth_disagreement(views[i], views[j], inverse(cameras[j]) @ cameras[i]))
-        errors_m[axes] = float(np.median(found)) if found else np.inf
+            j_from_i = inverse(cameras[j]) @ cameras[i]
+            pair_errors.append(_depth_disagreement(views[i], views[j], j_from_i))
+        errors_m[axes] = float(np.median(pair_errors)) if pair_errors else np.inf
     return errors_m
 
 
 def select_convention(errors_m: dict[str, float], setting: str = 'auto') -> str:
     """
-    Decide on a convention by its measured errors.
+    Select the convention with the smallest reprojection error, or confirm a configured one.
 
     Parameters
     ----------
     errors_m : dict
-        From `reprojection_errors`.
+        Error by convention [m], from `reprojection_errors`.
     setting : str
-        One of `POSE_CONVENTIONS` to have it confirmed, or ``auto`` to have it found.
+        One of `POSE_CONVENTIONS` to confirm it, or ``auto`` to select one.
 
     Raises
     ------
     CaptureError
-        If none fits, several do, or another than ``setting`` does; the sentence holds the table.
+        If no convention fits, several fit, or another one than ``setting`` fits. The message lists
+        the errors.
     """
     ranked = sorted(POSE_CONVENTIONS, key=lambda axes: errors_m[axes])
     best, second = ranked[0], ranked[1]
     table = ', '.join(f'{axes} {errors_m[axes] * 100:.1f} cm' for axes in ranked)
-    measured = f'median depth re-projection error by pose convention: {table}'
+    measured = f'median depth reprojection error by pose convention: {table}'
     if errors_m[best] > MAX_ERROR_M:
         raise CaptureError(
-            f'the poses do not fit the depth in any convention ({measured}; needed is less than'
+            f'the poses do not fit the depth in any convention ({measured}; the limit is'
             f' {MAX_ERROR_M * 100:.0f} cm): check that depth, camera_info and poses are of one'
             ' camera and clock'
         )
-    clear = errors_m[second] >= MIN_RATIO * errors_m[best]
     if setting == 'auto':
-        if clear:
+        if errors_m[second] >= MIN_RATIO * errors_m[best]:
             return best
         raise CaptureError(
-            f'the depth does not tell what the poses mean ({measured}; the best must be'
-            f' {MIN_RATIO} times better than the next): walk more while recording, or set'
-            ' pose_convention'
+            f'the depth does not determine the pose convention ({measured}; the second must be'
+            f' {MIN_RATIO} times the first): record more motion, or set pose_convention'
         )
     if errors_m[setting] > MAX_ERROR_M or errors_m[setting] > MIN_RATIO * errors_m[best]:
         raise CaptureError(
@@ -165,34 +165,36 @@ def select_convention(errors_m: dict[str, float], setting: str = 'auto') -> str:
 
 
 def _overlapping_pairs(world_from_camera: FloatArray, count: int) -> list[tuple[int, int]]:
-    """Choose frames, evenly spread, and for each another that sees the same from elsewhere."""
+    """Select evenly spaced frames, and for each a frame with an overlapping view."""
     if len(world_from_camera) < 2:
         return []
     pairs, cameras = [], world_from_camera
     for i in evenly_spaced_indices(len(cameras), count):
-        turn = Rotation.from_matrix(cameras[i, :3, :3].T @ cameras[:, :3, :3]).magnitude()
+        rotation_rad = Rotation.from_matrix(cameras[i, :3, :3].T @ cameras[:, :3, :3]).magnitude()
         move_m = np.linalg.norm(cameras[:, :3, 3] - cameras[i, :3, 3], axis=1)
-        motion_deg = np.degrees(turn) + _DEG_PER_M * move_m
-        apart = np.abs(np.arange(len(cameras)) - i)
-        cost = np.abs(motion_deg - _MOTION_DEG) + _DRIFT_DEG * apart
+        motion_deg = np.degrees(rotation_rad) + _DEG_PER_M * move_m
+        frames_between = np.abs(np.arange(len(cameras)) - i)
+        cost = np.abs(motion_deg - _MOTION_DEG) + _DRIFT_DEG * frames_between
         cost[i] = np.inf
         pairs.append((int(i), int(np.argmin(cost))))
     return pairs
 
 
-def _depth_disagreement(one: DepthImage, other: DepthImage, other_from_one: FloatArray) -> float:
-    """Median |depth| difference where both see something [m]; infinite without overlap."""
-    depth, camera = one
-    points = transform_points(other_from_one, camera.back_project(depth, _stride(depth)))
-    depth, camera = other
+def _depth_disagreement(
+    source: DepthImage, target: DepthImage, target_from_source: FloatArray
+) -> float:
+    """Return the median absolute depth difference of two frames [m]; infinite without overlap."""
+    depth, camera = source
+    points = transform_points(target_from_source, camera.back_project(depth, _stride(depth)))
+    depth, camera = target
     points = points[points[:, 2] > 0.05]
     u, v = np.rint(camera.project(points)).astype(np.int64).T
     inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
     measured = depth[v[inside], u[inside]]
-    both = measured > 0
-    if both.sum() < 50:
+    known = measured > 0
+    if known.sum() < 50:
         return np.inf
-    return float(np.median(np.abs(points[inside, 2][both] - measured[both])))
+    return float(np.median(np.abs(points[inside, 2][known] - measured[known])))
 
 
 def _stride(depth: NDArray[np.float32]) -> int:

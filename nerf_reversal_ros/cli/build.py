@@ -1,17 +1,18 @@
 """
-Build a map, a NeRF of a room and a localizer for it, from one walk through the room.
+Build a map of a room from a mapping bag: radiance field, landmarks and pose regressor.
 
-Fields: voxel (the default, for CPUs), nerfacto and depth-nerfacto (trained by nerfstudio, for
-GPUs; small and slow on a CPU), or nerfstudio:CONFIG.yml, a run that somebody else trained. Such a
-run needs no BAG; with a BAG of the same room, or --align, its map is in metres, and the pictures
-of a BAG adjust and calibrate it. Nerfstudio's own tools run whatever a config.yml names; here it
-is read as data, and of its checkpoint only weights.
+Fields: voxel is the default, for CPUs. nerfacto and depth-nerfacto are trained by nerfstudio, for
+GPUs; they are small and slow on a CPU. nerfstudio:CONFIG.yml is a run that ns-train wrote. A run
+needs no BAG. With a BAG of the same room, or with --align, its map is in meters; the images of
+BAG also refine and calibrate it. Of a run, config.yml is read as data and of the checkpoint only
+the weights are loaded: no code of it is executed.
 
-A build that was stopped, for whatever reason, goes on when the same command is given again.
+A build that was interrupted or killed resumes when the same command is given again.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.cli.info import depth_lines
@@ -20,16 +21,16 @@ from nerf_reversal_ros.core.progress import format_duration
 from nerf_reversal_ros.fields import FIELD_KINDS, NERFSTUDIO_RUN_PREFIX
 
 HELP = 'build a map from a bag'
-AFTER_INTERRUPT = '; the same command goes on where it stopped'
+AFTER_INTERRUPT = '; the same command resumes the build'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
     parser.add_argument(
-        'bag', metavar='BAG', type=Path, nargs='?', help='colour, depth and poses of a walk'
+        'bag', metavar='BAG', type=Path, nargs='?', help='mapping bag: color, depth and poses'
     )
     parser.add_argument('map', metavar='MAP', type=Path, help='the map folder to write')
-    parser.set_defaults(misuse=parser.error, take_more=assign_positionals)
+    parser.set_defaults(fail=parser.error, assign_positionals=assign_positionals)
     parser.add_argument(
         '--field',
         type=field_name,
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--align',
         metavar='FILE',
         type=Path,
-        help='with a run and no BAG: lines picture,x,y,z, where its cameras were [m], z up',
+        help='for a run without BAG: known camera positions, lines image,x,y,z [m], z up',
     )
     parser.add_argument('--device', choices=DEVICES, default='auto', help='default: auto')
     parser.add_argument('--config', metavar='FILE', type=Path, help='settings, as YAML')
@@ -48,18 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def assign_positionals(arguments: argparse.Namespace, more: list[str]) -> None:
-    """Take what argparse has no place for: BAG is optional, and after an option MAP is left."""
-    given = [path for path in (arguments.bag, arguments.map) if path] + [Path(p) for p in more]
-    if len(given) > 2:
-        names = ', '.join(map(str, given))
-        arguments.misuse(f'BAG and MAP, or MAP alone, are wanted, and {len(given)} given: {names}')
-    arguments.bag, arguments.map = given
+    """
+    Assign positional arguments that argparse leaves over to BAG and MAP.
+
+    BAG is optional: argparse takes one path before an option as MAP, and does not expect another.
+    """
+    paths = [path for path in (arguments.bag, arguments.map) if path] + [Path(p) for p in more]
+    if len(paths) > 2:
+        names = ', '.join(map(str, paths))
+        arguments.fail(f'{len(paths)} paths given, {names}: give BAG and MAP, or MAP alone')
+    arguments.bag, arguments.map = paths
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Build and tell what came of it."""
+    """Build the map, and print its size, times, metrics and warnings."""
     if arguments.bag is None and not arguments.field.startswith(NERFSTUDIO_RUN_PREFIX):
-        arguments.misuse('the following arguments are required: BAG')
+        arguments.fail('the following arguments are required: BAG')
     from nerf_reversal_ros.core.config import load_build_config
 
     config = load_build_config(arguments.config)
@@ -77,22 +82,30 @@ def run(arguments: argparse.Namespace) -> None:
             overwrite=arguments.overwrite,
             progress=console,
         )
-    seconds: dict[str, float] = built.manifest['built']['seconds']
-    size = sum(entry['bytes'] for entry in built.manifest['files'].values())
-    print(
-        f'wrote {arguments.map}: {size / 1e6:.1f} MB, in {format_duration(sum(seconds.values()))}'
-    )
-    print('  ' + ', '.join(f'{stage} {format_duration(took)}' for stage, took in seconds.items()))
-    for name, value in built.manifest['metrics'].items():
-        if isinstance(value, (int, float)):
-            print(f'  {name} {value:.4g}')
-    for line in (*depth_lines(built.manifest), *built.manifest['warnings']):
-        print(line)
+    print('\n'.join(summary_lines(built.manifest, arguments.map)))
+
+
+def summary_lines(manifest: dict[str, Any], path: Path) -> list[str]:
+    """Describe a map that was just built."""
+    seconds: dict[str, float] = manifest['built']['seconds']
+    size_mb = sum(entry['bytes'] for entry in manifest['files'].values()) / 1e6
+    stages = ', '.join(f'{stage} {format_duration(s)}' for stage, s in seconds.items())
+    return [
+        f'wrote {path}: {size_mb:.1f} MB, in {format_duration(sum(seconds.values()))}',
+        f'  {stages}',
+        *(
+            f'  {name} {value:.4g}'
+            for name, value in manifest['metrics'].items()
+            if isinstance(value, (int, float))
+        ),
+        *depth_lines(manifest),
+        *manifest['warnings'],
+    ]
 
 
 def field_name(text: str) -> str:
-    """Read the name of a field."""
+    """Parse the kind of a field, for argparse."""
     if text in FIELD_KINDS or text.startswith(NERFSTUDIO_RUN_PREFIX):
         return text
     known = ', '.join([*FIELD_KINDS, f'{NERFSTUDIO_RUN_PREFIX}CONFIG.yml'])
-    raise argparse.ArgumentTypeError(f'{text!r} is no field (choose from {known})')
+    raise argparse.ArgumentTypeError(f'{text!r} is not a field: choose from {known}')

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar where somebody watches, else a line now and then."""
+"""Print progress on stderr: a bar on a terminal, otherwise a line at intervals."""
 
 import sys
 import time
@@ -7,11 +7,11 @@ from typing import Any
 from nerf_reversal_ros.core.progress import eta_s, format_duration, Progress
 
 LINE_PERIOD_S = 10.0
-"""Without a terminal, a stage is told of so often."""
+"""Time between two lines of a stage without a terminal [s]: log files stay short."""
 
 
 class ProgressConsole:
-    """A `ProgressCallback`; use it in a ``with`` statement, so that its bar is closed."""
+    """A `ProgressCallback` for the command line; leaving its ``with`` block closes the bar."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -21,7 +21,7 @@ class ProgressConsole:
         self._initial_done = 0
 
     def __call__(self, progress: Progress) -> None:
-        """Show where a stage is and how long it will still take."""
+        """Print the state of a stage and its remaining time."""
         if progress.stage != self._stage:
             self._end_stage()
             self._stage, self._initial_done = progress.stage, progress.done
@@ -37,14 +37,14 @@ class ProgressConsole:
             self.print_line(self._format_line(progress))
 
     def print_line(self, text: str) -> None:
-        """Print a sentence on stderr without tearing the bar."""
+        """Print a line on stderr, above the bar."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
 
     def __enter__(self) -> 'ProgressConsole':
-        """Give the console itself."""
+        """Return the console."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,13 +69,13 @@ class ProgressConsole:
         self._bar.update(progress.done - self._bar.n)
 
     def _format_line(self, progress: Progress) -> str:
-        spent = time.monotonic() - self._start_s
-        told = f'{progress.stage}: {progress.done}/{progress.total}'
+        elapsed_s = time.monotonic() - self._start_s
+        line = f'{progress.stage}: {progress.done}/{progress.total}'
         if progress.done >= progress.total:
-            told += f', took {format_duration(spent)}'
-        elif (left_s := eta_s(progress, self._initial_done, spent)) is not None:
-            told += f', {format_duration(left_s)} left'
-        return f'{told}, {progress.note}' if progress.note else told
+            line += f', took {format_duration(elapsed_s)}'
+        elif (left_s := eta_s(progress, self._initial_done, elapsed_s)) is not None:
+            line += f', {format_duration(left_s)} left'
+        return f'{line}, {progress.note}' if progress.note else line
 
     def _end_stage(self) -> None:
         if self._bar is not None:

@@ -1,8 +1,8 @@
 """
-Make a bag of a recording of another kind.
+Convert a recording to a rosbag2.
 
 Formats: record3d (an .r3d file or an EXR + JPG export), nerfstudio (a folder with
-transforms.json), 7scenes (frame-NNNNNN.* files), and what an installed nerfstudio parses:
+transforms.json), 7scenes (frame-NNNNNN.* files), and the data parsers of an installed nerfstudio:
 nerfstudio-parser:NAME, such as nerfstudio-parser:polycam or nerfstudio-parser:scannet.
 """
 
@@ -12,34 +12,36 @@ from pathlib import Path
 from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.converters import FORMATS, NERFSTUDIO_PREFIX
 
-HELP = 'make a bag of a recording of another kind'
+HELP = 'convert a recording to a bag'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
-    parser.add_argument('source', metavar='SOURCE', type=Path, help='the recording')
-    parser.add_argument('bag', metavar='BAG', type=Path, help='the rosbag2 folder to write')
+    parser.add_argument(
+        'source', metavar='SOURCE', type=Path, help='recording: a file or a folder'
+    )
+    parser.add_argument('bag', metavar='BAG', type=Path, help='rosbag2 folder to write')
     parser.add_argument(
         '--format',
         type=format_name,
-        help=f'{", ".join(FORMATS)} or {NERFSTUDIO_PREFIX}NAME; default: what SOURCE looks like',
+        help=f'{", ".join(FORMATS)} or {NERFSTUDIO_PREFIX}NAME; default: detected from SOURCE',
     )
     parser.add_argument(
         '--poses',
         metavar='FILE',
         type=Path,
-        help='7scenes: lines "file qw qx qy qz tx ty tz f", world-to-camera, of the colour camera',
+        help='7scenes: lines "file qw qx qy qz tx ty tz f", world-to-camera, of the color camera',
     )
     parser.add_argument(
         '--frames',
         metavar='A:B',
         type=frame_range,
-        help='only frames A up to B, B left out; by the number in their file names',
+        help='only frames A to B - 1, by the number in their file names',
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Convert."""
+    """Convert the recording."""
     from nerf_reversal_ros.converters import convert
 
     with ProgressConsole() as console:
@@ -55,19 +57,19 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def frame_range(text: str) -> slice:
-    """Read ``A:B``, ``A:`` or ``:B``."""
+    """Parse ``A:B``, ``A:`` or ``:B``, for argparse."""
     parts = text.split(':')
     if len(parts) != 2 or not all(part.isdigit() or not part for part in parts):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a range A:B of frame numbers')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a range of frame numbers: give A:B')
     first, end = (int(part) if part else None for part in parts)
     if end is not None and end <= (first or 0):
-        raise argparse.ArgumentTypeError(f'the range {text} of frames is empty: A must be < B')
+        raise argparse.ArgumentTypeError(f'the frame range {text} is empty: give A < B')
     return slice(first, end)
 
 
 def format_name(text: str) -> str:
-    """Read the name of a format."""
+    """Parse the name of a format, for argparse."""
     if text in FORMATS or text.startswith(NERFSTUDIO_PREFIX):
         return text
     known = ', '.join([*FORMATS, f'{NERFSTUDIO_PREFIX}NAME'])
-    raise argparse.ArgumentTypeError(f'{text!r} is no format (choose from {known})')
+    raise argparse.ArgumentTypeError(f'{text!r} is not a format: choose from {known}')

@@ -1,13 +1,13 @@
 """
-Judge a map on a bag with true poses.
+Evaluate a map on a bag with ground-truth poses.
 
-Prints how near the answers come to the poses of the bag, beside the baselines mean_pose (always
-the mean walked pose), nearest_reference (an oracle: the walked pose nearest to the truth),
-pca_retrieval (the nearest synthetic view), inerf_prior and inerf_random (gradient descent on the
-field from the regressor's or a random pose, on 30 of the pictures, for it is slow) and, with
---reference, on the real pictures of the build: vlad_retrieval (the nearest one), sift_pnp (SIFT
-and PnP), seed_cnn and seed_mlp (networks trained for minutes; they tell a position only),
-hloc_sift (SIFT matched with points triangulated by COLMAP; it needs pycolmap).
+Prints errors and recall of the localizer and of baselines. Baselines without images: mean_pose
+(the mean mapping pose), nearest_reference (oracle: the mapping pose nearest to the ground truth),
+pca_retrieval (the most similar synthetic view), inerf_prior and inerf_random (gradient descent on
+the field from the regressed or a random pose; slow, on 30 of the images). Baselines on the mapping
+images, with --reference: vlad_retrieval (the most similar image), sift_pnp (SIFT and PnP),
+seed_cnn and seed_mlp (position-only networks of the original project, trained for minutes),
+hloc_sift (SIFT matched with points triangulated by COLMAP; needs pycolmap).
 """
 
 import argparse
@@ -21,34 +21,32 @@ from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.cli.localize import write_poses
 from nerf_reversal_ros.core.errors import ConfigError
 
-HELP = 'judge a map on a bag with true poses'
+HELP = 'evaluate a map on a bag with ground-truth poses'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
     add_query_arguments(parser)
-    parser.add_argument('--json', metavar='metrics.json', type=Path, help='write the figures')
-    parser.add_argument('--report', metavar='report.html', type=Path, help='write a report')
+    parser.add_argument('--json', metavar='metrics.json', type=Path, help='write the metrics')
+    parser.add_argument('--report', metavar='report.html', type=Path, help='write an HTML report')
     parser.add_argument(
-        *('--out-poses', '--poses'),  # the second name is an old one
+        *('--out-poses', '--poses'),  # --poses is the name of earlier versions
         metavar='poses.json',
         type=Path,
-        help='write poses and rejections, as localize does',
+        help='write poses and rejections, in the format of localize',
     )
     parser.add_argument(
         '--baselines',
         metavar='all|none|NAME,...',
         type=baseline_names,
         default='all',
-        help='default: all that can be had',
+        help='default: all that are available',
     )
-    parser.add_argument(
-        '--reference', metavar='BUILD_BAG', type=Path, help='the bag that MAP was built from'
-    )
+    parser.add_argument('--reference', metavar='BUILD_BAG', type=Path, help='mapping bag of MAP')
 
 
 def baseline_names(text: str) -> str:
-    """Refuse baselines that nobody knows."""
+    """Validate the names of baselines, for argparse."""
     from nerf_reversal_ros.baselines.baselines import parse_baselines
 
     try:
@@ -59,11 +57,11 @@ def baseline_names(text: str) -> str:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Check the arguments, evaluate, print, and write the files asked for."""
+    """Check the arguments, evaluate, print the summary, and write the requested files."""
     from nerf_reversal_ros.baselines.baselines import parse_baselines
     from nerf_reversal_ros.core.files import check_writable, write_output_text
     from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     parse_baselines(arguments.baselines, has_reference=arguments.reference is not None)
     outputs = (arguments.json, arguments.report, arguments.out_poses)
@@ -88,8 +86,8 @@ def run(arguments: argparse.Namespace) -> None:
             command = shlex.join(['nerf-reversal', *sys.argv[1:]])
             write_output_text(arguments.report, result.report_html(command))
         if arguments.out_poses:
-            found = result.evaluation
-            poses = zip(found.stamps_ns, found.outcomes, strict=True)
-            write_poses(arguments.out_poses, map_, poses)
+            evaluation = result.evaluation
+            outcomes = zip(evaluation.stamps_ns, evaluation.outcomes, strict=True)
+            write_poses(arguments.out_poses, map_, outcomes)
         for path in filter(None, outputs):
             print(f'wrote {path}')

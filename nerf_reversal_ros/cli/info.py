@@ -1,4 +1,4 @@
-"""Tell in words what a map or a bag is."""
+"""Describe a map or a bag: content, origin, and topics that are missing."""
 
 import argparse
 from datetime import datetime, timezone
@@ -9,88 +9,98 @@ from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.progress import format_duration
 
 if TYPE_CHECKING:
-    from nerf_reversal_ros.maps.map_store import Map
+    from nerf_reversal_ros.bags.bag_reader import BagReader
+    from nerf_reversal_ros.maps.map_folder import Map
 
-HELP = 'tell what a map or a bag is'
+HELP = 'describe a map or a bag'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
-    parser.add_argument('path', metavar='PATH', type=Path, help='a map or a bag')
+    parser.add_argument('path', metavar='PATH', type=Path, help='map folder or bag')
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Tell."""
-    from nerf_reversal_ros.maps.map_store import MANIFEST, open_map
+    """Print the description."""
+    from nerf_reversal_ros.maps.map_folder import MANIFEST, open_map
 
     path: Path = arguments.path
     if not path.exists() and not path.absolute().with_name(path.name + '.partial').exists():
-        raise NerfReversalError(f'there is neither a map nor a bag at {path}')
+        raise NerfReversalError(f'there is no map and no bag at {path}: give an existing path')
     is_map = not path.exists() or (path / MANIFEST).exists()
     lines = map_lines(open_map(path)) if is_map else bag_lines(path)
     print('\n'.join(lines))
 
 
 def depth_lines(manifest: dict[str, Any]) -> list[str]:
-    """Tell how the depth of a map's bag was corrected; nothing where it was not."""
-    found = manifest.get('depth_correction', {})
-    if not found.get('corrected_error_m') or (found['scale'], found['offset_m']) == (1.0, 0.0):
+    """Describe the depth correction of a mapping bag; nothing if there was none."""
+    depth = manifest.get('depth_correction', {})
+    if not depth.get('corrected_error_m') or (depth['scale'], depth['offset_m']) == (1.0, 0.0):
         return []
     return [
-        f'The depth of the bag was corrected: times {found["scale"]:.4f},'
-        f' {found["offset_m"] * 100:+.1f} cm; its median difference from {found["points"]}'
-        f' triangulated points went from {found["error_m"] * 100:.2f} cm to'
-        f' {found["corrected_error_m"] * 100:.2f} cm.'
+        f'The depth of the bag was corrected: times {depth["scale"]:.4f},'
+        f' {depth["offset_m"] * 100:+.1f} cm; its median difference from {depth["points"]}'
+        f' triangulated points changed from {depth["error_m"] * 100:.2f} cm to'
+        f' {depth["corrected_error_m"] * 100:.2f} cm.'
     ]
 
 
 def map_lines(map_: 'Map') -> list[str]:
     """Describe a map."""
     manifest = map_.manifest
-    built: dict[str, Any] = manifest.get('built', {})
     files: dict[str, dict[str, Any]] = manifest['files']
     size_mb = sum(entry['bytes'] for entry in files.values()) / 1e6
     lines = [
         f'{map_.path} is a map (format version {manifest["format_version"]}) of {size_mb:.1f} MB,'
-        f' its {len(files)} files are complete and unchanged.'
+        f' its {len(files)} files are complete and unchanged.',
+        *_build_lines(manifest.get('built', {})),
     ]
-    if 'date' in built:
-        lines.append(f'Built {built["date"]}{_format_age(built["date"])} with version'
-                     f' {built.get("package_version", "unknown")} on {built.get("device")},'
-                     f' seed {built.get("seed")}.')  # fmt: skip
-    if 'field' in built:
-        lines.append(f'Field: {built["field"]}.')
-    if built.get('seconds'):
-        took = ', '.join(f'{stage} {format_duration(s)}' for stage, s in built['seconds'].items())
-        lines.append(f'Building took {format_duration(sum(built["seconds"].values()))}: {took}.')
-    capture = manifest.get('capture', {})
-    if capture:
-        counts = ', '.join(f'{n} {what}' for what, n in capture.get('counts', {}).items())
+    if capture := manifest.get('capture', {}):
+        counts = ', '.join(f'{count} {name}' for name, count in capture.get('counts', {}).items())
         lines.append(f'Capture {capture.get("source", "")}: {counts}.')
     lines += manifest.get('warnings', [])
-    found = map_.convention
-    poses = f'Poses of the bag: {found.axes}' if found.of_bag else 'Built without a bag'
-    lines.append(f'{poses}; up from {found.up_source}.')
+    convention = map_.convention
+    poses = f'Poses of the bag: {convention.axes}' if convention.of_bag else 'Built without a bag'
+    lines.append(f'{poses}; up from {convention.up_source}.')
     lines += depth_lines(manifest)
-    for what in ('capture_camera', 'camera'):
-        if what in manifest:
-            lines.append(_camera_line(what, manifest[what]))
+    if 'capture_camera' in manifest:
+        lines.append(_camera_line('capture', manifest['capture_camera']))
+    if 'camera' in manifest:
+        lines.append(_camera_line('regressor', manifest['camera']))
     for name, value in manifest.get('metrics', {}).items():
-        shown = f'{value:.4g}' if isinstance(value, float) else value
-        lines.append(f'{name}: {"not measured" if value is None else shown}')
+        text = f'{value:.4g}' if isinstance(value, float) else value
+        lines.append(f'{name}: {"not measured" if value is None else text}')
     lines += [f'  {entry["bytes"] / 1e6:9.3f} MB  {name}' for name, entry in sorted(files.items())]
     return lines
 
 
+def _build_lines(built: dict[str, Any]) -> list[str]:
+    """Describe date, version, field and times of a build, as far as they are known."""
+    lines = []
+    if 'date' in built:
+        version, device = built.get('package_version', 'unknown'), built.get('device')
+        age = _format_age(built['date'])
+        lines.append(
+            f'Built {built["date"]}{age} with version {version} on {device},'
+            f' seed {built.get("seed")}.'
+        )
+    if 'field' in built:
+        lines.append(f'Field: {built["field"]}.')
+    if seconds := built.get('seconds'):
+        stages = ', '.join(f'{stage} {format_duration(s)}' for stage, s in seconds.items())
+        lines.append(f'The build took {format_duration(sum(seconds.values()))}: {stages}.')
+    return lines
+
+
 def bag_lines(path: Path) -> list[str]:
-    """Describe a bag, and say which of the default topics it lacks."""
+    """Describe a bag, and list the default topics that are missing."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
     from nerf_reversal_ros.core.config import CaptureConfig
 
     with BagReader(path) as bag:
         defaults = CaptureConfig().with_topics_of(bag.count)
-        wanted = {
-            defaults.image_topic: 'colour',
+        required = {
+            defaults.image_topic: 'color',
             defaults.depth_topic: 'depth',
             defaults.camera_info_topic: 'camera_info',
             defaults.pose_topic: 'poses',
@@ -98,48 +108,47 @@ def bag_lines(path: Path) -> list[str]:
         count = sum(bag.count(topic) for topic in bag.topics)
         lines = [f'{path} is a bag of {count} messages over {bag.duration_s:.1f} s:']
         for topic, kind in sorted(bag.topics.items()):
-            use = f'  (default topic of {wanted[topic]})' if topic in wanted else ''
+            use = f'  (default topic of {required[topic]})' if topic in required else ''
             lines.append(f'  {bag.count(topic):6d}  {topic}  {kind}{use}')
         if bag.count(defaults.image_topic):
             lines.append(_image_line(bag, defaults.image_topic))
-        missing = [f'{what} {topic}' for topic, what in wanted.items() if not bag.count(topic)]
+        missing = [f'{name} {topic}' for topic, name in required.items() if not bag.count(topic)]
     if missing:
         lines.append(f'Missing or empty: {", ".join(missing)}; set these topics with --config.')
     else:
-        lines.append('All default topics are there: it can be built from and judged on.')
+        lines.append('All default topics are present: the bag can be used for build and evaluate.')
     return lines
 
 
-def _image_line(bag: Any, topic: str) -> str:
+def _image_line(bag: 'BagReader', topic: str) -> str:
+    """Describe the images of a bag by the first one."""
     from nerf_reversal_ros.bags.image_decoding import rgb_from_message
     from nerf_reversal_ros.core.errors import ImageError
 
     try:
         first = next(bag.messages([topic]), None)
         if first is None:
-            return f'The bag says that {topic} has messages, and it has none.'
+            return f'The metadata of the bag count messages of {topic}, but it has none.'
         height, width = rgb_from_message(bag.decode(first)).shape[:2]
     except ImageError as error:
-        return f'The first picture cannot be read: {error}'
-    return f'Pictures of {width}x{height}.'
+        return f'The first image cannot be read: {error}'
+    return f'Images of {width}x{height}.'
 
 
-def _camera_line(what: str, camera: dict[str, Any]) -> str:
-    name = 'Camera of the regressor' if what == 'camera' else 'Camera of the capture'
-    return (
-        f'{name}: {camera["width"]}x{camera["height"]}, focal length {camera["fx"]:.1f},'
-        f' {camera["fy"]:.1f} px.'
-    )
+def _camera_line(owner: str, camera: dict[str, Any]) -> str:
+    size = f'{camera["width"]}x{camera["height"]}'
+    focal_length = f'{camera["fx"]:.1f}, {camera["fy"]:.1f} px'
+    return f'Camera of the {owner}: {size}, focal length {focal_length}.'
 
 
 def _format_age(date: str) -> str:
-    """Return the age of an ISO 8601 date, such as `` (3 days ago)``; nothing if it is none."""
+    """Return the age of an ISO 8601 date, such as `` (3 days ago)``; nothing if invalid."""
     try:
-        then = datetime.fromisoformat(date.replace('Z', '+00:00'))
+        built = datetime.fromisoformat(date.replace('Z', '+00:00'))
     except ValueError:
         return ''
-    then = then if then.tzinfo else then.replace(tzinfo=timezone.utc)
-    age = datetime.now(timezone.utc) - then
+    built = built if built.tzinfo else built.replace(tzinfo=timezone.utc)
+    age = datetime.now(timezone.utc) - built
     if age.days > 0:
         return f' ({age.days} day{"s" if age.days > 1 else ""} ago)'
     minutes = int(age.total_seconds() // 60)

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command soon, also when native code, threads or processes of it are at work."""
+"""Exit soon after Ctrl-C, even if native code, threads or child processes are running."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,53 +10,57 @@ import time
 from typing import Any
 
 INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
+
 EXIT_DELAY_S = 1.5
+"""Time for a regular exit after Ctrl-C [s]: a user does not wait longer."""
 
 
 @contextmanager
 def exit_soon_on_interrupt(notify: Callable[[], None]) -> Iterator[None]:
     """
-    End the process `EXIT_DELAY_S` after Ctrl-C, unless it has ended by itself until then.
+    End the process `EXIT_DELAY_S` after Ctrl-C, unless it has exited by then.
 
-    Python raises KeyboardInterrupt only when native code has returned, and waits for threads at
-    its end. What is cut off here is as safe as in a kill: results appear whole or not at all.
+    Python raises KeyboardInterrupt only after native code returns, and joins threads at exit. A
+    forced exit is as safe as a kill, because results are written atomically.
 
     Parameters
     ----------
     notify : callable
-        Tells the user of it, once, whoever calls first.
+        Called before a forced exit, to tell the user. A regular exit does not call it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    previous_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     unraisable, sys.unraisablehook = sys.unraisablehook, _ignore_interrupts(sys.unraisablehook)
     threading.Thread(target=_watch, args=(reading, notify), daemon=True).start()
     try:
         yield
     finally:
-        signal.set_wakeup_fd(before)
+        signal.set_wakeup_fd(previous_fd)
         sys.unraisablehook = unraisable
-        os.close(writing)  # which ends the thread, unless it counts already
+        os.close(writing)  # ends the thread, unless Ctrl-C came before
 
 
 def _ignore_interrupts(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
-    """Say nothing of a Ctrl-C that came in a callback of Python's own, which swallows it."""
+    """Wrap `sys.unraisablehook`: a KeyboardInterrupt in a weakref callback prints nothing."""
 
-    def told(unraisable: Any) -> None:
+    def hook_without_interrupts(unraisable: Any) -> None:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             hook(unraisable)
 
-    return told
+    return hook_without_interrupts
 
 
-def _watch(reading: int, tell: Callable[[], None]) -> None:
+def _watch(reading: int, notify: Callable[[], None]) -> None:
+    """Read signal numbers from a pipe until it is closed, and exit after SIGINT."""
     while number := os.read(reading, 1):
         if number[0] == signal.SIGINT:
             time.sleep(EXIT_DELAY_S)
-            tell()
+            notify()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(INTERRUPTED)

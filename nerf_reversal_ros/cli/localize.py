@@ -1,9 +1,10 @@
 """
-Localize every picture of a bag.
+Localize every image of a bag.
 
-The file of poses has one entry a picture: its stamp, and the pose with its covariance (x, y, z in
-metres, rotations about the fixed axes of the map in radians), or the reason why there is none.
-map_from_world turns the world of the bag that the map was built from z up; null without a bag.
+poses.json has one entry for each image: its stamp, and either a pose with covariance or the reason
+of the rejection. The covariance is of x, y, z in meters and of rotations about the fixed axes of
+the map in radians. map_from_world makes the z axis of the world of the mapping bag point up; it is
+null for a map without a bag.
 """
 
 import argparse
@@ -18,37 +19,37 @@ from nerf_reversal_ros.cli.console import ProgressConsole
 if TYPE_CHECKING:
     from nerf_reversal_ros.core.config import QueryConfig
     from nerf_reversal_ros.core.outcome import Outcome
-    from nerf_reversal_ros.maps.map_store import Map
+    from nerf_reversal_ros.maps.map_folder import Map
 
-HELP = 'localize every picture of a bag'
+HELP = 'localize every image of a bag'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
     add_query_arguments(parser)
     parser.add_argument(
-        '--out', metavar='poses.json', type=Path, required=True, help='the file to write'
+        '--out', metavar='poses.json', type=Path, required=True, help='file to write'
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Localize and write the file."""
+    """Localize the images, and write the poses."""
     from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.core.outcome import PoseEstimate
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     check_writable(arguments.out)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
     with ProgressConsole() as console:
-        answers = list(_localize_images(arguments.bag, map_, config, console))
-    write_poses(arguments.out, map_, answers)
-    published = sum(isinstance(outcome, PoseEstimate) for _, outcome in answers)
-    print(f'{published} of {len(answers)} pictures localized, written to {arguments.out}')
+        outcomes = list(_localize_images(arguments.bag, map_, config, console))
+    write_poses(arguments.out, map_, outcomes)
+    accepted = sum(isinstance(outcome, PoseEstimate) for _, outcome in outcomes)
+    print(f'{accepted} of {len(outcomes)} images were localized: wrote {arguments.out}')
 
 
-def write_poses(file: Path, map_: 'Map', answers: Iterable[tuple[int, 'Outcome']]) -> None:
-    """Write the file of poses for outcomes with the stamps [ns] of their pictures."""
+def write_poses(file: Path, map_: 'Map', outcomes: Iterable[tuple[int, 'Outcome']]) -> None:
+    """Write ``poses.json`` from stamps [ns] and outcomes of images."""
     from nerf_reversal_ros.core.files import write_output_text
 
     convention = map_.convention
@@ -56,7 +57,7 @@ def write_poses(file: Path, map_: 'Map', answers: Iterable[tuple[int, 'Outcome']
         'map': str(map_.path),
         'frame_id': 'map',
         'map_from_world': convention.map_from_world.tolist() if convention.of_bag else None,
-        'poses': [pose_entry(stamp_ns, outcome) for stamp_ns, outcome in answers],
+        'poses': [pose_entry(stamp_ns, outcome) for stamp_ns, outcome in outcomes],
     }
     write_output_text(file, json.dumps(document, indent=1, allow_nan=False) + '\n')
 
@@ -64,9 +65,9 @@ def write_poses(file: Path, map_: 'Map', answers: Iterable[tuple[int, 'Outcome']
 def _localize_images(
     path: Path, map_: 'Map', config: 'QueryConfig', console: ProgressConsole
 ) -> Iterator[tuple[int, 'Outcome']]:
-    """Localize the pictures one by one; yield their stamps [ns] and outcomes."""
+    """Localize the images of a bag one by one; yield their stamps [ns] and outcomes."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
-    from nerf_reversal_ros.capture.capture import iter_images
+    from nerf_reversal_ros.capture.open_capture import iter_images
     from nerf_reversal_ros.core.progress import Progress
     from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
     from nerf_reversal_ros.localization.localizer import open_localizer
@@ -74,13 +75,13 @@ def _localize_images(
     with BagReader(path) as bag:
         total = bag.count(config.capture.with_topics_of(bag.count).image_topic)
     localizer = open_localizer(map_, config.localizer)
-    for number, picture in enumerate(iter_images(path, config.capture)):
-        yield picture.stamp_ns, localize_or_reject(localizer, picture.rgb, picture.camera)
-        console(Progress('localize', number + 1, total))
+    for index, image in enumerate(iter_images(path, config.capture)):
+        yield image.stamp_ns, localize_or_reject(localizer, image.rgb, image.camera)
+        console(Progress('localize', index + 1, total))
 
 
 def pose_entry(stamp_ns: int, outcome: 'Outcome') -> dict[str, Any]:
-    """Return the entry of one picture in the file of poses."""
+    """Return the entry of one image in ``poses.json``."""
     from nerf_reversal_ros.core.geometry import quaternion_xyzw
     from nerf_reversal_ros.core.outcome import Rejection
 

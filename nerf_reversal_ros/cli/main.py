@@ -1,8 +1,8 @@
 """
-The command ``nerf-reversal``.
+Parse the command line ``nerf-reversal`` and run one command.
 
-Exit status: 0 done; 1 something that the user can mend, told in one line on stderr; 2 misuse of
-the command line; 130 interrupted.
+Exit status: 0 success; 1 an error that the user can fix, reported in one line on stderr; 2 invalid
+arguments; 130 interrupted.
 """
 
 import argparse
@@ -22,39 +22,34 @@ COMMANDS = (convert, build, localize, evaluate, info, study)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    whole = build_parser()
-    arguments, more = whole.parse_known_args(argv)
-    if more and (any(word.startswith('-') for word in more) or 'take_more' not in arguments):
-        whole.error(f'unrecognized arguments: {" ".join(more)}')
-    if more:
-        arguments.take_more(arguments, more)
-    tell = _PrintOnce(f'nerf-reversal: interrupted{arguments.after_interrupt}')
+    arguments = _parse(argv)
+    notify = _PrintOnce(f'nerf-reversal: interrupted{arguments.after_interrupt}')
     try:
-        with exit_soon_on_interrupt(tell):
+        with exit_soon_on_interrupt(notify):
             arguments.run(arguments)
             sys.stdout.flush()
     except NerfReversalError as error:
         return _fail(str(error), arguments.verbose)
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of stdout, such as head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.filename is None and error.strerror is None:
             raise
         return _fail(f'{error.strerror}: {error.filename or "writing"}', arguments.verbose)
     except KeyboardInterrupt:
-        tell()
+        notify()
         return INTERRUPTED
     return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    whole = argparse.ArgumentParser(
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
         prog='nerf-reversal',
-        description='Tell from one picture where in a room a camera is, with a NeRF of the room.',
+        description='Localize camera images in a NeRF-based map of a room.',
     )
-    whole.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
-    commands = whole.add_subparsers(required=True, metavar='COMMAND', title='commands')
+    parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
+    commands = parser.add_subparsers(required=True, metavar='COMMAND', title='commands')
     for command in COMMANDS:
         sub = commands.add_parser(
             command.__name__.rsplit('.', 1)[-1],
@@ -63,13 +58,27 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(sub)
-        sub.add_argument('-v', '--verbose', action='store_true', help='tell where errors arose')
+        sub.add_argument(
+            '-v', '--verbose', action='store_true', help='print the traceback of an error'
+        )
         sub.set_defaults(run=command.run, after_interrupt=getattr(command, 'AFTER_INTERRUPT', ''))
-    return whole
+    return parser
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; a command may assign positional ones that argparse leaves over."""
+    parser = build_parser()
+    arguments, more = parser.parse_known_args(argv)
+    has_option = any(word.startswith('-') for word in more)
+    if more and (has_option or 'assign_positionals' not in arguments):
+        parser.error(f'unrecognized arguments: {" ".join(more)}')
+    if more:
+        arguments.assign_positionals(arguments, more)
+    return arguments
 
 
 class _PrintOnce:
-    """Prints a sentence on stderr when it is first called."""
+    """Print a sentence on stderr at the first call only, from whichever thread it comes."""
 
     def __init__(self, sentence: str) -> None:
         self._sentences = [sentence]

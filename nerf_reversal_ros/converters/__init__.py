@@ -1,4 +1,9 @@
-"""Other recordings to bags: Record3D, nerfstudio and 7-Scenes."""
+"""
+Convert other recordings to bags: Record3D, nerfstudio (also by its dataparsers) and 7-Scenes.
+
+A converter reads one format and writes through `bag_writer`; it never opens a capture or a map.
+`convert` is the entry point of the command line.
+"""
 
 from pathlib import Path
 
@@ -7,7 +12,7 @@ from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 
 FORMATS = ('record3d', 'nerfstudio', '7scenes')
 NERFSTUDIO_PREFIX = 'nerfstudio-parser:'
-"""Before the name of a dataparser of nerfstudio, it is the format that this one reads."""
+"""Prefix of formats that a dataparser of nerfstudio reads: ``nerfstudio-parser:scannet``."""
 
 
 def convert(
@@ -20,7 +25,7 @@ def convert(
     progress: ProgressCallback = no_progress,
 ) -> None:
     """
-    Write a recording as a bag.
+    Convert a recording to a bag.
 
     Parameters
     ----------
@@ -28,55 +33,37 @@ def convert(
         A ``.r3d`` file or the folder of an EXR + JPG export (record3d), a ``transforms.json``
         or its folder (nerfstudio), or a folder of ``frame-*.color.*`` files (7scenes).
     bag : Path
-        The folder to write; it must not exist.
+        Folder to write; it must not exist.
     format : str, optional
-        One of `FORMATS`, or ``nerfstudio-parser:`` and the name of one of nerfstudio's parsers,
-        which must be installed; guessed from what ``source`` holds if it is None.
+        One of `FORMATS`, or ``nerfstudio-parser:`` and the name of a dataparser of nerfstudio,
+        which must be installed. None: guess it from the files of ``source``.
     poses : Path, optional
-        For 7scenes: a file with lines ``name qw qx qy qz tx ty tz f``, world-to-camera of the
-        colour camera, instead of the frames' own poses.
+        For 7scenes: a file of lines ``name qw qx qy qz tx ty tz f`` with camera_from_world of the
+        color camera, which replaces the poses beside the frames.
     frames : slice, optional
-        Which frames: numbers in the file names (record3d, 7scenes) or positions in the list
-        (nerfstudio), from start up to stop, stop left out.
+        Frames from start up to, but without, stop: numbers in the file names (record3d, 7scenes)
+        or positions in the list of frames (nerfstudio).
     progress : callback
-        Hears of every frame.
+        Receives one report per frame.
 
     Raises
     ------
     CaptureError
-        If the source is not such a recording or is damaged, or ``bag`` exists.
+        If the source is damaged or not of this format, or ``bag`` exists.
     """
-    # Here, so that the command line can have FORMATS for its help without loading any of them.
-    from nerf_reversal_ros.converters import (
-        nerfstudio,
-        nerfstudio_parser,
-        record3d,
-        seven_scenes,
-    )
-
     source, bag = Path(source), Path(bag)
     if not source.exists():
-        raise CaptureError(f'there is no recording at {source}')
+        raise CaptureError(f'there is no recording at {source}: check the path')
     format = format or guess_format(source)
     if poses is not None and format != '7scenes':
-        raise CaptureError(f'a pose file goes with the format 7scenes only, not with {format}')
-    if format == '7scenes':
-        seven_scenes.convert(source, bag, poses=poses, frames=frames, progress=progress)
-    elif format == 'record3d':
-        record3d.convert(source, bag, frames=frames, progress=progress)
-    elif format == 'nerfstudio':
-        nerfstudio.convert(source, bag, frames=frames, progress=progress)
-    elif format.startswith(NERFSTUDIO_PREFIX):
-        name = format.removeprefix(NERFSTUDIO_PREFIX)
-        nerfstudio_parser.convert(source, bag, name, frames=frames, progress=progress)
-    else:
         raise CaptureError(
-            f'format {format!r} is not known: use one of {", ".join(FORMATS)}, {NERFSTUDIO_PREFIX}NAME'
+            f'a pose file goes with the format 7scenes only, not with {format}: leave it out'
         )
+    _run_converter(source, bag, format, poses, frames, progress)
 
 
 def guess_format(source: Path) -> str:
-    """Tell the format of a recording from its files; CaptureError if it is none of `FORMATS`."""
+    """Guess the format of a recording from its files; CaptureError if it is none of `FORMATS`."""
     if source.suffix == '.r3d' or (source / 'metadata.json').exists():
         return 'record3d'
     if source.suffix == '.json' or (source / 'transforms.json').exists():
@@ -84,6 +71,39 @@ def guess_format(source: Path) -> str:
     if source.is_dir() and any(source.glob('frame-*.color.*')):
         return '7scenes'
     raise CaptureError(
-        f'{source} is no recording that can be told from its files: name its format, one of'
+        f'the format of {source} cannot be guessed from its files: name its format, one of'
         f' {", ".join(FORMATS)}'
     )
+
+
+def _run_converter(
+    source: Path,
+    bag: Path,
+    format: str,
+    poses: Path | None,
+    frames: slice | None,
+    progress: ProgressCallback,
+) -> None:
+    # Imported here, so that the command line reads FORMATS without loading the converters.
+    from nerf_reversal_ros.converters import (
+        nerfstudio,
+        nerfstudio_parser,
+        record3d,
+        seven_scenes,
+    )
+
+    match format:
+        case '7scenes':
+            seven_scenes.convert(source, bag, poses=poses, frames=frames, progress=progress)
+        case 'record3d':
+            record3d.convert(source, bag, frames=frames, progress=progress)
+        case 'nerfstudio':
+            nerfstudio.convert(source, bag, frames=frames, progress=progress)
+        case _ if format.startswith(NERFSTUDIO_PREFIX):
+            name = format.removeprefix(NERFSTUDIO_PREFIX)
+            nerfstudio_parser.convert(source, bag, name, frames=frames, progress=progress)
+        case _:
+            raise CaptureError(
+                f'format {format!r} is unknown: use one of {", ".join(FORMATS)},'
+                f' {NERFSTUDIO_PREFIX}NAME'
+            )

@@ -1,4 +1,4 @@
-"""Writing a bag that every other command reads: the topics of Record3D's ROS 2 driver."""
+"""Write a bag with the topics of the Record3D ROS 2 driver, the defaults of `CaptureConfig`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,14 +22,39 @@ _STORE = get_typestore(Stores.ROS2_HUMBLE)
 _STORAGE = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 _WRITE_ERRORS = (OSError, sqlite3.Error)
 JPEG_QUALITY = 95
+"""JPEG quality of encoded color images, out of 100."""
 
 
 class BagWriter:
     """
-    Writes colour, depth, intrinsics and pose, one frame at a time, to a new bag.
+    Writes color, depth, intrinsics and pose, frame by frame, to a new bag.
 
-    Use it in a ``with`` statement: the bag appears at ``path`` when the statement is left, or
-    not at all if an error is raised.
+    Use it in a ``with`` statement. The bag appears at ``path`` when the statement ends, or not at
+    all after an error.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the bag, which must not exist.
+    storage : str
+        ``mcap`` or ``sqlite3``.
+    pose_convention : str
+        Convention of the poses (see `CaptureConfig`). The metadata of the bag record it, so that
+        a capture without depth can be opened.
+    up_axis : str
+        Up axis of the world as in `CaptureConfig`; empty: unknown.
+    world_frame, camera_frame : str
+        Coordinate frames in the headers.
+    raw_depth : bool
+        Write depth as 32FC1 Image instead of compressed millimeters.
+    camera_info_interval : int
+        Write CameraInfo every so many frames, beginning with the first. The Record3D driver uses
+        10.
+
+    Raises
+    ------
+    CaptureError
+        If ``path`` exists or cannot be written.
     """
 
     def __init__(
@@ -44,49 +69,15 @@ class BagWriter:
         raw_depth: bool = False,
         camera_info_interval: int = 1,
     ) -> None:
-        """
-        Prepare a bag at ``path``, which must not exist.
-
-        Parameters
-        ----------
-        path : Path
-            The folder of the bag.
-        storage : str
-            ``mcap`` or ``sqlite3``.
-        pose_convention : str
-            What the poses mean (see `CaptureConfig`); noted in the bag's metadata, so that a
-            capture without depth can be read without asking.
-        up_axis : str
-            Which axis of the world points up, as in `CaptureConfig`; empty: not known.
-        world_frame, camera_frame : str
-            Names of the frames in the headers.
-        raw_depth : bool
-            Write depth as 32FC1 Image instead of compressed millimetres.
-        camera_info_interval : int
-            Write CameraInfo with every so many frames, beginning with the first: Record3D's
-            driver does with every tenth.
-
-        Raises
-        ------
-        CaptureError
-            If ``path`` exists or cannot be written.
-        """
         self.path = Path(path)
         if self.path.exists():
             raise CaptureError(f'{self.path} exists already: choose another name or remove it')
-        self._staging = self.path.with_name(f'.{self.path.name}.partial')
+        self._staging_dir = self.path.with_name(f'.{self.path.name}.partial')
         self._world_frame, self._camera_frame = world_frame, camera_frame
         self._raw_depth, self._camera_info_interval = raw_depth, camera_info_interval
         self._frame_count = 0
-        with self._as_capture_error():
-            shutil.rmtree(self._staging, ignore_errors=True)
-            # rosbags names the files after their folder, so that the folder has its final name.
-            self._writer = Writer(
-                self._staging / self.path.name, version=8, storage_plugin=_STORAGE[storage]
-            )
-            self._writer.set_custom_data('pose_convention', pose_convention)
-            self._writer.set_custom_data('up_axis', up_axis)
-            self._writer.open()
+        metadata = {'pose_convention': pose_convention, 'up_axis': up_axis}
+        self._writer = self._open_writer(storage, metadata)
         topics = CaptureConfig()
         depth_type = 'sensor_msgs/msg/' + ('Image' if raw_depth else 'CompressedImage')
         self._image = self._connect(topics.image_topic, 'sensor_msgs/msg/CompressedImage')
@@ -95,21 +86,21 @@ class BagWriter:
         self._pose = self._connect(topics.pose_topic, 'geometry_msgs/msg/PoseStamped')
 
     def __enter__(self) -> 'BagWriter':
-        """Give the writer itself."""
+        """Return the writer."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Finish the bag, or remove what was written if there was an error."""
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        """Close the bag and move it to its path, or remove it after an error."""
         try:
-            if kind is None:
+            if error_type is None:
                 with self._as_capture_error():
                     self._writer.close()
-                    (self._staging / self.path.name).rename(self.path)
+                    (self._staging_dir / self.path.name).rename(self.path)
             else:
                 with suppress(*_WRITE_ERRORS):
                     self._writer.abort()
         finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
+            shutil.rmtree(self._staging_dir, ignore_errors=True)
 
     def write(
         self,
@@ -125,26 +116,38 @@ class BagWriter:
         Parameters
         ----------
         stamp_ns : int
-            One stamp for all messages of the frame.
+            Stamp of all messages of the frame.
         image : bytes or (H, W, 3) array
-            A JPEG or PNG file, which is copied as it is, or RGB.
+            Content of a JPEG or PNG file, which is copied unchanged, or RGB.
         depth : (h, w) array or None
-            Metres along the optical z axis, 0 unknown, same view as the picture.
+            Meters along the optical z axis, 0 unknown, same view as the image.
         camera : Camera
-            Intrinsics of the picture.
+            Intrinsics of the image.
         world_from_camera : (4, 4) array
-            Pose, in the convention that the constructor was told.
+            Pose in the convention given to the constructor.
         """
         header = self._header(stamp_ns, self._camera_frame)
         self._write_message(self._image, stamp_ns, _image_message(header, image))
         if depth is not None:
-            message = _raw_depth_message if self._raw_depth else _compressed_depth_message
-            self._write_message(self._depth, stamp_ns, message(header, depth))
+            make_message = _raw_depth_message if self._raw_depth else _compressed_depth_message
+            self._write_message(self._depth, stamp_ns, make_message(header, depth))
         if self._frame_count % self._camera_info_interval == 0:
             self._write_message(self._info, stamp_ns, _camera_info_message(header, camera))
         self._frame_count += 1
         pose = _pose_message(self._header(stamp_ns, self._world_frame), world_from_camera)
         self._write_message(self._pose, stamp_ns, pose)
+
+    def _open_writer(self, storage: str, metadata: dict[str, str]) -> Writer:
+        with self._as_capture_error():
+            shutil.rmtree(self._staging_dir, ignore_errors=True)
+            # rosbags names the files after their folder, which therefore has its final name.
+            writer = Writer(
+                self._staging_dir / self.path.name, version=8, storage_plugin=_STORAGE[storage]
+            )
+            for key, value in metadata.items():
+                writer.set_custom_data(key, value)
+            writer.open()
+        return writer
 
     def _connect(self, topic: str, message_type: str) -> Any:
         return self._writer.add_connection(topic, message_type, typestore=_STORE)
@@ -168,21 +171,21 @@ class BagWriter:
         return _STORE.types['std_msgs/msg/Header'](time, frame)
 
 
-def _image_message(header: Any, picture: bytes | NDArray[np.uint8]) -> Any:
-    if not isinstance(picture, bytes):
-        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-        picture = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-    form = 'png' if picture.startswith(b'\x89PNG') else 'jpeg'
-    data = np.frombuffer(picture, np.uint8)
-    return _STORE.types['sensor_msgs/msg/CompressedImage'](header, form, data)
+def _image_message(header: Any, image: bytes | NDArray[np.uint8]) -> Any:
+    if not isinstance(image, bytes):
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        image = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    format = 'png' if image.startswith(b'\x89PNG') else 'jpeg'
+    data = np.frombuffer(image, np.uint8)
+    return _STORE.types['sensor_msgs/msg/CompressedImage'](header, format, data)
 
 
 def _compressed_depth_message(header: Any, depth: NDArray[np.float32]) -> Any:
-    millimetres = np.clip(np.rint(depth * 1000.0), 0, 65535).astype(np.uint16)
-    png = cv2.imencode('.png', millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1]
+    depth_mm = np.clip(np.rint(depth * 1000.0), 0, 65535).astype(np.uint16)
+    png = cv2.imencode('.png', depth_mm, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1]
     data = np.concatenate([np.zeros(12, np.uint8), png.ravel()])
-    form = '16UC1; compressedDepth png'
-    return _STORE.types['sensor_msgs/msg/CompressedImage'](header, form, data)
+    format = '16UC1; compressedDepth png'
+    return _STORE.types['sensor_msgs/msg/CompressedImage'](header, format, data)
 
 
 def _raw_depth_message(header: Any, depth: NDArray[np.float32]) -> Any:
@@ -212,7 +215,7 @@ def _camera_info_message(header: Any, camera: Camera) -> Any:
 
 def _pose_message(header: Any, world_from_camera: FloatArray) -> Any:
     point = _STORE.types['geometry_msgs/msg/Point'](*map(float, world_from_camera[:3, 3]))
-    turn = map(float, quaternion_xyzw(world_from_camera))
-    quaternion = _STORE.types['geometry_msgs/msg/Quaternion'](*turn)
+    values_xyzw = map(float, quaternion_xyzw(world_from_camera))
+    quaternion = _STORE.types['geometry_msgs/msg/Quaternion'](*values_xyzw)
     pose = _STORE.types['geometry_msgs/msg/Pose'](point, quaternion)
     return _STORE.types['geometry_msgs/msg/PoseStamped'](header, pose)

@@ -1,4 +1,4 @@
-"""Which frames of a recording the user asked for."""
+"""Selection of a range of frame numbers."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -10,18 +10,18 @@ T = TypeVar('T')
 
 def select_frame_range(entries: dict[int, T], frames: slice | None, source: Path) -> dict[int, T]:
     """
-    Keep the frames whose number is in ``frames``, in the order of their numbers.
+    Select the entries whose frame number is in ``frames``, in ascending order.
 
     Raises
     ------
     CaptureError
-        If none is left; the sentence names the numbers there are.
+        If none is selected; the message gives the first and the last frame number.
     """
-    wanted = range(max(entries) + 1)[frames or slice(None)]
-    chosen = {number: entries[number] for number in sorted(entries) if number in wanted}
-    if not chosen and frames is not None:
+    numbers = range(max(entries) + 1)[frames or slice(None)]
+    selected = {number: entries[number] for number in sorted(entries) if number in numbers}
+    if not selected and frames is not None:
         raise CaptureError(
             f'{source} has frames {min(entries)} to {max(entries)}, none of them in'
-            f' {frames.start}:{frames.stop}'
+            f' {frames.start}:{frames.stop}: give another range'
         )
-    return chosen
+    return selected

@@ -1,8 +1,8 @@
 """
-Whatever nerfstudio can parse, to a bag: its dataparsers, and its reader of Polycam exports.
+Convert recordings that nerfstudio can parse to a bag: its dataparsers, and Polycam exports.
 
-A parser's cameras are taken back to the world of the data, and are then converted as a
-``transforms.json`` of nerfstudio is.
+The cameras of a dataparser are transformed back to the world of the data. Then they are converted
+like a ``transforms.json``.
 """
 
 from collections.abc import Iterator
@@ -40,13 +40,13 @@ IDENTITY_SETTINGS = {
     'eval_mode': 'all',
     'train_split_fraction': 1.0,
 }
-"""What a parser is told, where it has such a setting, to leave the data as they are."""
+"""Settings, where a parser has them, that keep all frames and do not transform the poses."""
 
 POLYCAM = 'polycam'
 RESCALING_PARSERS = ('dycheck', 'nuscenes')
-"""Parsers that move and scale the poses and do not tell how."""
+"""Parsers that transform and scale the poses without returning the transform."""
 UNSUPPORTED_PARSER = 'instant-ngp'
-"""The parser of 1.1.5 takes the focal length fx for fy as well, mostly, and leaves out depth."""
+"""Parser of nerfstudio 1.1.5 that uses the focal length fx for fy mostly, and ignores depth."""
 
 
 def convert(
@@ -58,7 +58,7 @@ def convert(
     progress: ProgressCallback = no_progress,
 ) -> None:
     """
-    Write a recording that a dataparser of nerfstudio reads as a bag; see `converters.convert`.
+    Convert a recording by a dataparser of nerfstudio; see `converters.convert`.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def convert(
     BuildError
         If nerfstudio is not installed.
     CaptureError
-        If it has no such parser, or the parser cannot read the source.
+        If nerfstudio has no such parser, or the parser cannot read the source.
     """
     require_nerfstudio()
     with TemporaryDirectory() as folder:
@@ -82,29 +82,29 @@ def convert(
                 scene.write_text(json.dumps(_scene(_run_parser(name, source))), encoding='utf-8')
         except NerfReversalError:
             raise
-        except Exception as error:  # the code of others, on files of others
+        except Exception as error:  # third-party code on untrusted files raises any type
             raise CaptureError(
-                f"nerfstudio's parser {name} cannot read {source} ({error!s}): is it a recording"
-                ' of that kind?'
+                f'the nerfstudio parser {name} cannot read {source} ({error!s}): give a'
+                ' recording of that kind'
             ) from error
-        within = source if source.is_dir() else source.parent
-        nerfstudio.convert(scene, bag, frames=frames, allowed_root=within, progress=progress)
+        allowed_root = source if source.is_dir() else source.parent
+        nerfstudio.convert(scene, bag, frames=frames, allowed_root=allowed_root, progress=progress)
 
 
 def _run_parser(name: str, source: Path) -> list[Any]:
-    """Let a dataparser read all that it finds, once for each of its splits."""
-    (known,) = require_modules('nerfstudio.configs.dataparser_configs')
-    parsers: dict[str, Any] = known.all_dataparsers
-    short = {key.removesuffix('-data').removesuffix('-parser'): key for key in parsers}
-    name = short.get(name, name)
+    """Run a dataparser on all frames, once for each of its splits."""
+    (configs,) = require_modules('nerfstudio.configs.dataparser_configs')
+    parsers: dict[str, Any] = configs.all_dataparsers
+    short_names = {key.removesuffix('-data').removesuffix('-parser'): key for key in parsers}
+    name = short_names.get(name, name)
     if name.removesuffix('-data') in RESCALING_PARSERS:
         raise CaptureError(
-            f'the parser {name} moves and scales the poses without telling how, so that lengths'
-            ' would not be metres: convert the recording to a transforms.json yourself'
+            f'the parser {name} scales the poses by an unknown factor, so that lengths would not'
+            ' be in meters: convert the recording to a transforms.json yourself'
         )
     if name.removesuffix('-data') == UNSUPPORTED_PARSER:
         raise CaptureError(
-            f'the parser {name} takes the focal length fx for fy and leaves out depth: use'
+            f'the parser {name} uses the focal length fx for fy and ignores depth: use'
             ' --format nerfstudio'
         )
     config = parsers.get(name)
@@ -112,31 +112,31 @@ def _run_parser(name: str, source: Path) -> list[Any]:
         raise CaptureError(
             f'nerfstudio has no parser {name}: use one of {", ".join(sorted([POLYCAM, *parsers]))}'
         )
-    has = {field.name for field in fields(config)}
-    settings = {key: value for key, value in IDENTITY_SETTINGS.items() if key in has}
+    available = {field.name for field in fields(config)}
+    settings = {key: value for key, value in IDENTITY_SETTINGS.items() if key in available}
     parser = type(config)(**{**vars(config), **settings, 'data': source}).setup()
     (rich,) = require_modules('nerfstudio.utils.rich_utils')
     with pickle_disabled(), _quiet_console(rich.CONSOLE):
         parsed = [parser.get_dataparser_outputs('train')]
-        if not {'eval_mode', 'train_split_fraction'} & has:
+        if not {'eval_mode', 'train_split_fraction'} & available:
             parsed.append(parser.get_dataparser_outputs('val'))
     return parsed
 
 
 @contextmanager
 def _quiet_console(console: Any) -> Iterator[None]:
-    """Keep a console of rich from printing: what parsers tell is about training."""
-    quiet, console.quiet = console.quiet, True
+    """Silence a console of rich: the output of parsers is about training."""
+    was_quiet, console.quiet = console.quiet, True
     try:
         yield
     finally:
-        console.quiet = quiet
+        console.quiet = was_quiet
 
 
 def _scene(parsed: list[Any]) -> dict[str, Any]:
-    """Describe parsed frames as a transforms.json does."""
+    """Convert parsed frames to the content of a transforms.json."""
     frames: dict[str, dict[str, Any]] = {}
-    scale = 0.001
+    depth_scale = 0.001
     for split in parsed:
         world_from_field = np.asarray(
             np.linalg.inv(
@@ -144,53 +144,58 @@ def _scene(parsed: list[Any]) -> dict[str, Any]:
             )
         )
         poses = from_opengl(split.cameras.camera_to_worlds.double().numpy())
-        world = to_opengl(np.eye(4), transform_poses(world_from_field, poses))
-        depths = split.metadata.get('depth_filenames') or [None] * len(world)
-        scale = float(split.metadata.get('depth_unit_scale_factor', scale))
-        for row, (picture, depth) in enumerate(zip(split.image_filenames, depths, strict=True)):
+        world_from_camera = to_opengl(np.eye(4), transform_poses(world_from_field, poses))
+        depths = split.metadata.get('depth_filenames') or [None] * len(world_from_camera)
+        depth_scale = float(split.metadata.get('depth_unit_scale_factor', depth_scale))
+        for row, (image, depth) in enumerate(zip(split.image_filenames, depths, strict=True)):
             frame = {
-                'file_path': str(Path(picture).absolute()),
-                'transform_matrix': [*world[row].tolist(), [0.0, 0.0, 0.0, 1.0]],
+                'file_path': str(Path(image).absolute()),
+                'transform_matrix': [*world_from_camera[row].tolist(), [0.0, 0.0, 0.0, 1.0]],
                 **_intrinsics(split.cameras[row]),
             }
             if depth is not None:
                 frame['depth_file_path'] = str(Path(depth).absolute())
             frames[frame['file_path']] = frame
-    return {'integer_depth_scale': scale, 'frames': list(frames.values())}
+    return {'integer_depth_scale': depth_scale, 'frames': list(frames.values())}
 
 
 def _intrinsics(camera: Any) -> dict[str, Any]:
-    """Read the intrinsics of one of nerfstudio's cameras under the names of a transforms.json."""
-    number = int(camera.camera_type)
+    """Convert the intrinsics of a nerfstudio camera to the names of a transforms.json."""
+    camera_type = int(camera.camera_type)
     models = {1: 'OPENCV', 2: 'OPENCV_FISHEYE'}
-    if number not in models:
+    if camera_type not in models:
         raise CaptureError(
-            f'the cameras are of a kind (number {number} of nerfstudio) that is no pinhole and no'
-            ' fisheye: undistort the pictures first'
+            f'camera type {camera_type} of nerfstudio is neither pinhole nor fisheye: undistort'
+            ' the images first'
         )
-    lens: dict[str, Any] = {'camera_model': models[number]}
-    for key, value in (('fl_x', 'fx'), ('fl_y', 'fy'), ('cx', 'cx'), ('cy', 'cy')):
-        lens[key] = float(getattr(camera, value))
-    lens['w'], lens['h'] = int(camera.width), int(camera.height)
+    intrinsics: dict[str, Any] = {
+        'camera_model': models[camera_type],
+        'fl_x': float(camera.fx),
+        'fl_y': float(camera.fy),
+        'cx': float(camera.cx),
+        'cy': float(camera.cy),
+        'w': int(camera.width),
+        'h': int(camera.height),
+    }
     if camera.distortion_params is not None:
-        values = camera.distortion_params.tolist()
-        lens |= dict(zip(('k1', 'k2', 'k3', 'k4', 'p1', 'p2'), values, strict=True))
-    return lens
+        coefficients = camera.distortion_params.tolist()
+        intrinsics |= dict(zip(('k1', 'k2', 'k3', 'k4', 'p1', 'p2'), coefficients, strict=True))
+    return intrinsics
 
 
 def _write_polycam_scene(source: Path, scene: Path) -> None:
-    """Let nerfstudio read a Polycam export; its pictures are linked, not copied."""
+    """Convert a Polycam export by nerfstudio; images are linked, not copied."""
     (polycam,) = require_modules('nerfstudio.process_data.polycam_utils')
     keyframes = source / 'keyframes' if (source / 'keyframes').is_dir() else source
     corrected = (keyframes / 'corrected_images').is_dir()
-    pictures = keyframes / ('corrected_images' if corrected else 'images')
+    images = keyframes / ('corrected_images' if corrected else 'images')
     cameras = keyframes / ('corrected_cameras' if corrected else 'cameras')
-    names = sorted(p for p in pictures.iterdir() if p.suffix.lower() in ('.jpg', '.png'))
-    depths = [keyframes / 'depth' / f'{picture.stem}.png' for picture in names]
+    image_paths = sorted(p for p in images.iterdir() if p.suffix.lower() in ('.jpg', '.png'))
+    depths = [keyframes / 'depth' / f'{path.stem}.png' for path in image_paths]
     depths = depths if all(depth.is_file() for depth in depths) else []
-    for folder, files in (('images', names), ('depth', depths)):
+    for folder, files in (('images', image_paths), ('depth', depths)):
         scene.with_name(folder).mkdir()
         for number, file in enumerate(files, start=1):
             link = scene.with_name(folder) / f'frame_{number:05d}{file.suffix}'
             link.symlink_to(file.absolute())
-    polycam.polycam_to_json(names, depths, None, cameras, scene.parent)
+    polycam.polycam_to_json(image_paths, depths, None, cameras, scene.parent)

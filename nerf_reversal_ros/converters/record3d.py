@@ -1,10 +1,10 @@
 """
-Record3D (iPhone or iPad with LiDAR) to a bag: a ``.r3d`` file, or the EXR + JPG export.
+Convert Record3D recordings (iPhone or iPad with LiDAR) to a bag.
 
-Both hold the same: pictures named by frame number, and metadata with one pose and one time
-stamp for every frame that was ever recorded. Users delete frames and leave the metadata, so
-everything is joined by frame number, never by position in a list of files. Poses are ARKit's
-(OpenGL camera axes, y up) and go into the bag as they are, just as the live driver has them.
+A ``.r3d`` file and an EXR + JPG export hold images named by frame number, and metadata with a pose
+and a stamp for every recorded frame. Users delete frames but not metadata. Therefore everything is
+joined by frame number, never by position in a list of files. Poses are those of ARKit (OpenGL
+camera axes, y up) and are written unchanged, as by the live driver.
 """
 
 from abc import ABC, abstractmethod
@@ -23,12 +23,13 @@ from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
-from nerf_reversal_ros.core.files import is_within, memory_limit
+from nerf_reversal_ros.core.files import require_within
 from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.core.resource_limits import memory_limit
 
 MAX_ENTRY_BYTES = 64 * 1024 * 1024
-"""A file inside a ``.r3d`` that would unpack to more is refused."""
+"""Largest decompressed size of a file in a ``.r3d``: 64 MiB, far more than an image takes."""
 
 
 def convert(
@@ -39,36 +40,36 @@ def convert(
     progress: ProgressCallback = no_progress,
 ) -> None:
     """
-    Write a Record3D recording as a bag; see `converters.convert`.
+    Convert a Record3D recording to a bag; see `converters.convert`.
 
     Raises
     ------
     CaptureError
-        If the recording is damaged, lacks metadata, or was made by the FaceID camera.
+        If the recording is damaged, lacks metadata, or is of the FaceID camera.
     """
     recording = _R3dArchive(source) if source.is_file() else _ExrExport(source)
-    pictures = select_frame_range(recording.images(), frames, source)
+    images = select_frame_range(recording.images(), frames, source)
     metadata = _Metadata(recording.metadata(), source)
-    written, unusable = 0, 0
+    written, without_pose = 0, 0
     with BagWriter(bag, pose_convention='opengl', up_axis='y') as writer:
-        for done, (number, name) in enumerate(pictures.items(), start=1):
+        for done, (number, name) in enumerate(images.items(), start=1):
             pose = metadata.world_from_camera(number)
             if pose is None:
-                unusable += 1
+                without_pose += 1
             else:
-                picture = recording.read(name)
-                camera = metadata.camera(number, _image_size(picture, source, name))
+                image = recording.read(name)
+                camera = metadata.camera(number, _image_size(image, source, name))
                 depth = recording.depth(number, metadata.depth_shape)
-                writer.write(metadata.stamp_ns(number), picture, depth, camera, pose)
+                writer.write(metadata.stamp_ns(number), image, depth, camera, pose)
                 written += 1
-            note = f'{unusable} without a pose' if unusable else ''
-            progress(Progress('convert', done, len(pictures), note))
+            note = f'{without_pose} without a pose' if without_pose else ''
+            progress(Progress('convert', done, len(images), note))
         if not written:
-            raise CaptureError(f'no picture of {source} has a pose in its metadata: export again')
+            raise CaptureError(f'no image of {source} has a pose in its metadata: export again')
 
 
 class _Metadata:
-    """What the metadata tell of a frame, by its number."""
+    """Pose, intrinsics and stamp of a frame by its number, from the metadata."""
 
     def __init__(self, values: dict[str, Any], source: Path) -> None:
         self._source = source
@@ -80,41 +81,45 @@ class _Metadata:
             self._times_s = [float(time) for time in values.get('frameTimestamps') or ()]
             self._coefficients = values.get('perFrameIntrinsicCoeffs') or []
             self.depth_shape = (int(values.get('dh', 256)), int(values.get('dw', 192)))
-            """(rows, columns) of the depth pictures."""
+            """(rows, columns) of the depth images."""
         except (KeyError, TypeError, ValueError) as error:
             raise CaptureError(
-                f'the metadata of {source} are not those of Record3D ({error!r}): export again'
+                f'the metadata of {source} are not of Record3D ({error!r}): export again'
             ) from error
         if not 0 < self.depth_shape[0] * self.depth_shape[1] <= MAX_PIXELS:
-            raise CaptureError(f'the metadata of {source} claim a depth of {self.depth_shape}')
+            raise CaptureError(
+                f'the metadata of {source} claim a depth of {self.depth_shape}: export again'
+            )
         if len(self._k) != 9:
-            raise CaptureError(f'K in the metadata of {source} has {len(self._k)} numbers, not 9')
+            raise CaptureError(
+                f'K in the metadata of {source} has {len(self._k)} numbers, not 9: export again'
+            )
         if len(self._poses) > 1 and np.ptp(self._poses, axis=0).max() < 1e-6:
             raise CaptureError(
-                f'all poses of {source} are the same: the FaceID camera records none, record with'
-                ' the LiDAR camera'
+                f'all poses of {source} are the same, as of the FaceID camera: record with the'
+                ' LiDAR camera'
             )
 
     def world_from_camera(self, number: int) -> FloatArray | None:
-        """Pose (4, 4), OpenGL camera axes, y-up world; None if the frame has none."""
+        """Return the pose (4, 4), OpenGL camera axes, y-up world; None if unknown."""
         if number >= len(self._poses):
             return None
-        turn_xyzw, position = self._poses[number, :4], self._poses[number, 4:]
-        if not np.all(np.isfinite(self._poses[number])) or np.linalg.norm(turn_xyzw) < 0.5:
+        rotation_xyzw, position = self._poses[number, :4], self._poses[number, 4:]
+        if not np.all(np.isfinite(self._poses[number])) or np.linalg.norm(rotation_xyzw) < 0.5:
             return None
-        return pose_from_quaternion(position, turn_xyzw)
+        return pose_from_quaternion(position, rotation_xyzw)
 
     def camera(self, number: int, size: tuple[int, int]) -> Camera:
-        """Intrinsics of a frame's picture of the given (width, height)."""
-        # K is column-major and the first frame's; the coefficients are [fx, fy, cx, cy].
+        """Return the intrinsics of a frame whose image has the given (width, height)."""
+        # K is column-major and of the first frame; per-frame coefficients are [fx, fy, cx, cy].
         values = [self._k[0], self._k[4], self._k[6], self._k[7]]
         if number < len(self._coefficients):
             values = [float(value) for value in self._coefficients[number]]
         width, height = size
         if abs(width * self._height - height * self._width) > max(size):
             raise CaptureError(
-                f'picture {number} of {self._source} is {width}x{height}, its metadata say'
-                f' {self._width}x{self._height}: export again without turning the pictures'
+                f'image {number} of {self._source} is {width}x{height}, but its metadata say'
+                f' {self._width}x{self._height}: export again without rotating the images'
             )
         try:
             fx, fy, cx, cy = values
@@ -125,40 +130,42 @@ class _Metadata:
             ) from error
 
     def stamp_ns(self, number: int) -> int:
-        """Time since the recording began; never 0, which means `unset` in ROS."""
-        known = number < len(self._times_s)
-        seconds = self._times_s[number] if known else number / self._rate_hz
-        return max(1, round(seconds * 1e9))
+        """Return the stamp of a frame [ns], at least 1, because 0 means an unset stamp in ROS."""
+        is_known = number < len(self._times_s)
+        stamp_s = self._times_s[number] if is_known else number / self._rate_hz
+        return max(1, round(stamp_s * 1e9))
 
 
 class _Recording(ABC):
-    """The files of a recording, wherever they lie."""
+    """Files of a recording, in an archive or a folder."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
 
     @abstractmethod
     def names(self) -> list[str]:
-        """All files, as paths inside the recording."""
+        """Return all files, as paths inside the recording."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """Content of a file; CaptureError if it is missing or damaged."""
+        """Read a file; CaptureError if it is missing or damaged."""
 
     @abstractmethod
     def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-        """Depth of a frame, metres, 0 unknown; None if it has none."""
+        """Read the depth of a frame [m], 0 unknown; None if it has none."""
 
     def images(self) -> dict[int, str]:
-        """Names of the colour pictures by frame number."""
+        """Return the names of the color images by frame number."""
         matches = (re.fullmatch(r'(?:rgb|rgbd)/(\d+)\.jpe?g', name) for name in self.names())
-        found = {int(match[1]): match[0] for match in matches if match}
-        if not found:
-            raise CaptureError(f'{self.source} holds no pictures rgb/N.jpg or rgbd/N.jpg')
-        return found
+        images = {int(match[1]): match[0] for match in matches if match}
+        if not images:
+            raise CaptureError(
+                f'{self.source} holds no images rgb/N.jpg or rgbd/N.jpg: export it again'
+            )
+        return images
 
     def metadata(self) -> dict[str, Any]:
-        """Read the metadata."""
+        """Read the metadata; CaptureError if they are missing or malformed."""
         name = next((name for name in self.names() if name in ('metadata', 'metadata.json')), '')
         if not name:
             raise CaptureError(f'{self.source} holds no metadata: export it again from Record3D')
@@ -172,7 +179,7 @@ class _Recording(ABC):
 
 
 class _R3dArchive(_Recording):
-    """A ``.r3d`` file: a ZIP, of which nothing is ever unpacked to disk."""
+    """A ``.r3d`` file: a ZIP archive that is read in memory, never extracted to disk."""
 
     def __init__(self, source: Path) -> None:
         super().__init__(source)
@@ -181,7 +188,9 @@ class _R3dArchive(_Recording):
         except OSError as error:
             raise CaptureError(f'cannot read {source}: {error.strerror}') from error
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise CaptureError(f'{source} is no .r3d file or was cut off ({error})') from error
+            raise CaptureError(
+                f'{source} is no .r3d file or was cut off ({error}): export it again'
+            ) from error
         self._entries = {entry.filename: entry for entry in self._zip.infolist()}
         for name in self._entries:
             if name.startswith(('/', '\\')) or '..' in re.split(r'[/\\]', name):
@@ -202,7 +211,7 @@ class _R3dArchive(_Recording):
         if entry.file_size > limit:
             raise CaptureError(
                 f'{name} in {self.source} would unpack to {entry.file_size} bytes, more than'
-                f' {limit}: it is damaged'
+                f' {limit}: do not trust it, or export it again'
             )
         try:
             return self._zip.read(entry)
@@ -213,30 +222,30 @@ class _R3dArchive(_Recording):
         values = self._decompress(f'rgbd/{number}.depth', np.dtype('<f4'), shape)
         if values is None:
             return None
-        metres = depth_to_metres(values)
+        depth_m = depth_to_metres(values)
         confidence = self._decompress(f'rgbd/{number}.conf', np.dtype('u1'), shape)
         if confidence is not None:
-            metres[confidence == 0] = 0.0
-        return metres
+            depth_m[confidence == 0] = 0.0
+        return depth_m
 
     def _decompress(
-        self, name: str, kind: np.dtype[Any], shape: tuple[int, int]
+        self, name: str, dtype: np.dtype[Any], shape: tuple[int, int]
     ) -> NDArray[Any] | None:
         if name not in self._entries:
             return None
-        size = shape[0] * shape[1] * kind.itemsize
-        packed = self.read(name, limit=size + 4096)
+        size = shape[0] * shape[1] * dtype.itemsize
+        compressed = self.read(name, limit=size + 4096)
         try:
-            with memory_limit(8 * size + MAX_ENTRY_BYTES):  # lzfse itself has no limit
-                data = self._lzfse.decompress(packed)
+            with memory_limit(8 * size + MAX_ENTRY_BYTES):  # lzfse has no limit of its own
+                data = self._lzfse.decompress(compressed)
         except (self._lzfse.error, ValueError, MemoryError) as error:
             raise CaptureError(f'{name} in {self.source} is damaged: {error!r}') from error
         if len(data) != size:
             raise CaptureError(
                 f'{name} in {self.source} holds {len(data)} bytes, but {shape[1]}x{shape[0]}'
-                f' pixels (dw, dh of the metadata) need {size}'
+                f' pixels (dw, dh of the metadata) need {size}: export it again'
             )
-        return np.frombuffer(data, kind).reshape(shape)
+        return np.frombuffer(data, dtype).reshape(shape)
 
 
 class _ExrExport(_Recording):
@@ -258,7 +267,7 @@ class _ExrExport(_Recording):
 
     def read(self, name: str) -> bytes:
         try:
-            return _require_within(self.source / name, self.source).read_bytes()
+            return require_within(self.source / name, self.source).read_bytes()
         except OSError as error:
             raise CaptureError(f'cannot read {self.source / name}: {error.strerror}') from error
 
@@ -266,24 +275,20 @@ class _ExrExport(_Recording):
         path = self.source / 'depth' / f'{number}.exr'
         if not path.exists():
             return None
-        _require_within(path, self.source)
+        require_within(path, self.source)
         try:
             with self._open(str(path)) as file:
                 channels = file.channels()
                 pixels = np.array((channels.get('R') or next(iter(channels.values()))).pixels)
-        except Exception as error:  # OpenEXR raises RuntimeError, and more on damage
-            raise CaptureError(f'{path} is no EXR file or damaged: {error}') from error
+        except Exception as error:  # OpenEXR raises many types on malformed input
+            raise CaptureError(
+                f'{path} is no EXR file or damaged ({error}): export it again'
+            ) from error
         return depth_to_metres(pixels if pixels.ndim == 2 else pixels[..., 0])
 
 
-def _require_within(path: Path, source: Path) -> Path:
-    if not is_within(path, source):
-        raise CaptureError(f'{path} leads outside of {source}: do not trust it, or copy the file')
-    return path
-
-
-def _image_size(picture: bytes, source: Path, name: str) -> tuple[int, int]:
+def _image_size(encoded: bytes, source: Path, name: str) -> tuple[int, int]:
     try:
-        return encoded_image_size(picture, name)
+        return encoded_image_size(encoded, name)
     except ImageError as error:
         raise CaptureError(f'{name} of {source}: {error}') from error

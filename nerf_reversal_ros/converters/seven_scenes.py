@@ -1,8 +1,8 @@
 """
-7-Scenes (Kinect v1) to a bag: depth registered to the colour picture.
+Convert 7-Scenes sequences (Kinect v1) to a bag, with depth registered to the color camera.
 
-The data set's depth is that of the depth camera, and so are its poses; both are taken to the
-colour camera here, for a radiance field needs colour and depth of one view.
+Depth and poses of the data set are those of the depth camera. Both are transformed to the color
+camera, because a radiance field needs color and depth of the same view.
 """
 
 from pathlib import Path
@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.depth_decoding import decode_image
+from nerf_reversal_ros.bags.image_decoding import decode_image
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
-from nerf_reversal_ros.core.files import is_within
+from nerf_reversal_ros.core.files import require_within
 from nerf_reversal_ros.core.geometry import (
     FloatArray,
     inverse,
@@ -28,11 +28,11 @@ from nerf_reversal_ros.core.geometry import (
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 
 RATE_HZ = 30
-"""The data set has no time stamps; frame N is given the stamp N / 30 s."""
+"""Rate of the synthetic stamps: the data set has none, so frame N gets N / 30 s."""
 
 DEPTH_CAMERA = Camera(640, 480, 585.0, 585.0, 320.0, 240.0)
 COLOR_FOCAL_PX = 525.505
-"""Focal length of the colour camera where no pose file says otherwise."""
+"""Focal length of the color camera, unless a pose file gives another one."""
 
 COLOR_FROM_DEPTH: FloatArray = np.array(
     [
@@ -42,14 +42,14 @@ COLOR_FROM_DEPTH: FloatArray = np.array(
         [0.0, 0.0, 0.0, 1.0],
     ]
 )
-"""(4, 4) calibration of the Kinect that recorded the data set."""
+"""(4, 4) extrinsic calibration of the Kinect that recorded the data set."""
 
 _INVALID_DEPTH = 65535
 _POSE_LINE = 'name qw qx qy qz tx ty tz f'
 
 
 class _CameraPose(NamedTuple):
-    """Where the colour camera was, and its focal length in pixels."""
+    """Pose of the color camera, and its focal length [px]."""
 
     world_from_camera: FloatArray
     focal_px: float
@@ -64,57 +64,56 @@ def convert(
     progress: ProgressCallback = no_progress,
 ) -> None:
     """
-    Write frames of a 7-Scenes folder as a bag; see `converters.convert`.
+    Convert frames of a 7-Scenes folder to a bag; see `converters.convert`.
 
     Raises
     ------
     CaptureError
-        If the folder holds no such frames, a file is damaged, or the pose file names none of
+        If the folder holds no such frames, a file is damaged, or the pose file has no pose of
         the frames.
     """
-    pictures = _image_paths(source, frames)
-    from_file = None if poses is None else _read_pose_file(poses, source.name)
+    images = _image_paths(source, frames)
+    file_poses = None if poses is None else _read_pose_file(poses, source.name)
     written = 0
     with BagWriter(bag) as writer:
-        for done, (number, picture) in enumerate(pictures.items(), start=1):
-            view = (
-                _read_frame_pose(picture)
-                if from_file is None
-                else from_file.get(_stem(picture.name))
-            )
-            if view is not None:
-                camera = Camera(640, 480, view.focal_px, view.focal_px, 320.0, 240.0)
-                depth = register_depth(_read_depth(picture), camera)
+        for done, (number, image) in enumerate(images.items(), start=1):
+            if file_poses is None:
+                pose = _read_frame_pose(image)
+            else:
+                pose = file_poses.get(_stem(image.name))
+            if pose is not None:
+                camera = Camera(640, 480, pose.focal_px, pose.focal_px, 320.0, 240.0)
+                depth = register_depth(_read_depth(image), camera)
                 stamp_ns = max(1, round(number * 1e9 / RATE_HZ))
-                writer.write(stamp_ns, picture.read_bytes(), depth, camera, view.world_from_camera)
+                writer.write(stamp_ns, image.read_bytes(), depth, camera, pose.world_from_camera)
                 written += 1
             note = f'{done - written} without a pose' if done > written else ''
-            progress(Progress('convert', done, len(pictures), note))
+            progress(Progress('convert', done, len(images), note))
         if not written:
             raise CaptureError(
                 f'no frame of {source} has a pose in {poses or "its .pose.txt"}: give the pose'
-                ' file of this very sequence'
+                ' file of this sequence'
             )
 
 
 def register_depth(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
     """
-    Take a depth picture of the depth camera to the view of the colour camera.
+    Register a depth image of the depth camera to the view of the color camera.
 
-    Every pixel is moved to where the colour camera sees it; the nearest one wins, and cracks
-    of a pixel or two between them are closed.
+    Each pixel is projected into the color camera with a z-buffer. Holes of one or two pixels are
+    closed morphologically.
 
     Parameters
     ----------
     depth : (480, 640) array
-        Metres along the depth camera's z axis, 0 unknown.
+        Meters along the z axis of the depth camera, 0 unknown.
     camera : Camera
-        The colour camera.
+        The color camera.
 
     Returns
     -------
     (camera.height, camera.width) array
-        Metres along the colour camera's z axis, 0 unknown.
+        Meters along the z axis of the color camera, 0 unknown.
     """
     known = depth > 0
     rotation = COLOR_FROM_DEPTH[:3, :3].astype(np.float32)
@@ -136,44 +135,38 @@ _DEPTH_RAYS = DEPTH_CAMERA.rays().astype(np.float32)
 
 
 def _image_paths(source: Path, frames: slice | None) -> dict[int, Path]:
-    """Colour files by frame number, in order."""
-    found = {}
+    """Return the color images by frame number, in ascending order."""
+    images = {}
     for path in sorted(source.glob('frame-*.color.*')):
         match = re.fullmatch(r'frame-(\d+)\.color\.(jpg|jpeg|png)', path.name)
         if match:
-            found[int(match[1])] = _require_within(path)
-    if not found:
+            images[int(match[1])] = require_within(path, source)
+    if not images:
         raise CaptureError(f'{source} holds no frame-NNNNNN.color.jpg or .png: give a sequence')
-    return select_frame_range(found, frames, source)
-
-
-def _require_within(path: Path) -> Path:
-    if not is_within(path, path.parent):
-        raise CaptureError(
-            f'{path} leads outside of {path.parent}: do not trust it, or copy the file'
-        )
-    return path
+    return select_frame_range(images, frames, source)
 
 
 def _stem(name: str) -> str:
     return Path(name).name.split('.')[0]
 
 
-def _read_depth(picture: Path) -> NDArray[np.float32]:
-    path = _require_within(picture.with_name(f'{_stem(picture.name)}.depth.png'))
+def _read_depth(image: Path) -> NDArray[np.float32]:
+    path = require_within(image.with_name(f'{_stem(image.name)}.depth.png'), image.parent)
     try:
         stored = decode_image(path.read_bytes(), cv2.IMREAD_UNCHANGED) if path.exists() else None
     except ImageError as error:
-        raise CaptureError(f'the depth picture {path}: {error}') from error
+        raise CaptureError(f'the depth image {path}: {error}') from error
     if stored is None or stored.dtype != np.uint16 or stored.shape != (480, 640):
-        raise CaptureError(f'the depth picture {path} is missing or no 640x480 PNG of 16 bit')
-    millimetres = np.where(stored == _INVALID_DEPTH, 0, stored)
-    return millimetres.astype(np.float32) * np.float32(0.001)
+        raise CaptureError(
+            f'the depth image {path} is missing or no 640x480 PNG of 16 bit: download it again'
+        )
+    depth_mm = np.where(stored == _INVALID_DEPTH, 0, stored)
+    return depth_mm.astype(np.float32) * np.float32(0.001)
 
 
-def _read_frame_pose(picture: Path) -> _CameraPose | None:
-    """Read the pose beside a picture: camera-to-world of the depth camera."""
-    path = _require_within(picture.with_name(f'{_stem(picture.name)}.pose.txt'))
+def _read_frame_pose(image: Path) -> _CameraPose | None:
+    """Read the pose file of an image, which is of the depth camera; None if it is invalid."""
+    path = require_within(image.with_name(f'{_stem(image.name)}.pose.txt'), image.parent)
     try:
         world_from_depth = np.array(path.read_text(encoding='ascii').split(), dtype=np.float64)
     except (OSError, ValueError):
@@ -188,14 +181,16 @@ _COLOR_FROM_DEPTH_RIGID = orthonormalize(COLOR_FROM_DEPTH)
 
 
 def _read_pose_file(path: Path, sequence: str) -> dict[str, _CameraPose]:
-    """Read views by frame name; lines of other sequences (``seq-02/frame-...``) are left out."""
+    """Read poses by frame name; lines of other sequences (``seq-02/frame-...``) are skipped."""
     try:
         lines = path.read_text(encoding='ascii').splitlines()
     except OSError as error:
         raise CaptureError(f'cannot read the pose file {path}: {error.strerror}') from error
     except UnicodeDecodeError as error:
-        raise CaptureError(f'{path} is not a file of lines "{_POSE_LINE}"') from error
-    views = {}
+        raise CaptureError(
+            f'{path} is not a file of lines "{_POSE_LINE}": give a text file'
+        ) from error
+    file_poses = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith('#'):
             continue
@@ -206,8 +201,10 @@ def _read_pose_file(path: Path, sequence: str) -> dict[str, _CameraPose]:
                 np.array([tx, ty, tz]), np.array([qx, qy, qz, qw])
             )
         except ValueError as error:
-            raise CaptureError(f'{path} line {number} is not "{_POSE_LINE}"') from error
+            raise CaptureError(
+                f'{path} line {number} is not "{_POSE_LINE}": correct it'
+            ) from error
         parent = Path(name).parent.name
         if parent in ('', sequence) and np.all(np.isfinite(camera_from_world)) and focal > 0:
-            views[_stem(name)] = _CameraPose(inverse(camera_from_world), focal)
-    return views
+            file_poses[_stem(name)] = _CameraPose(inverse(camera_from_world), focal)
+    return file_poses

@@ -1,5 +1,6 @@
 """
-What every folder may use: errors, settings, geometry, cameras, outcomes, files, metrics.
+Shared foundations: errors, settings, geometry, cameras, outcomes, files, metrics.
 
-Nothing here imports another folder, reads a bag or knows ROS.
+Nothing here imports another folder, reads a bag or depends on ROS. Bags start at `bags`, poses
+and frames of a recording at `capture`.
 """

@@ -1,4 +1,4 @@
-"""A pinhole camera without distortion, and how a picture of one becomes a picture of another."""
+"""Pinhole camera model without distortion: scaling, projection and back-projection."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,30 +12,32 @@ from nerf_reversal_ros.core.errors import ImageError
 @dataclass(frozen=True)
 class Camera:
     """
-    Intrinsics of pictures of one stated size.
+    Intrinsics of images of one size.
 
-    Pixel centres are at integer coordinates (OpenCV): the pixel in the upper left corner is
-    (0, 0) and covers -0.5 to 0.5.
+    Pixel centers are at integer coordinates (OpenCV): the upper left pixel is (0, 0) and covers
+    -0.5 to 0.5.
     """
 
     width: int
-    """Picture width in pixels."""
+    """Image width in pixels."""
     height: int
-    """Picture height in pixels."""
+    """Image height in pixels."""
     fx: float
-    """Focal length along x in pixels of this size."""
+    """Focal length along x in pixels."""
     fy: float
-    """Focal length along y in pixels of this size."""
+    """Focal length along y in pixels."""
     cx: float
-    """Principal point, pixels from the centre of the leftmost column."""
+    """Principal point, pixels from the center of the leftmost column."""
     cy: float
-    """Principal point, pixels from the centre of the top row."""
+    """Principal point, pixels from the center of the top row."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a camera."""
+        """Validate the size and the focal lengths."""
         values = (self.fx, self.fy, self.cx, self.cy)
         if self.width < 1 or self.height < 1:
-            raise ImageError(f'a camera of {self.width}x{self.height} pixels has no picture')
+            raise ImageError(
+                f'a camera of {self.width}x{self.height} pixels has no image: give a size > 0'
+            )
         if not np.all(np.isfinite(values)) or self.fx <= 0 or self.fy <= 0:
             raise ImageError(
                 f'intrinsics fx, fy, cx, cy = {values} are not a camera: focal lengths must be'
@@ -44,11 +46,11 @@ class Camera:
 
     @property
     def matrix(self) -> NDArray[np.float64]:
-        """K, (3, 3): pixel = K @ point_in_camera, up to scale."""
+        """Calibration matrix K (3, 3): pixel = K @ point_in_camera, up to scale."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
     def scaled_to(self, width: int, height: int) -> 'Camera':
-        """Return the same view resampled to another picture size."""
+        """Return the camera of the same view at another image size."""
         sx, sy = width / self.width, height / self.height
         return Camera(
             width,
@@ -60,24 +62,24 @@ class Camera:
         )
 
     def scaled_to_width(self, width: int) -> 'Camera':
-        """Return the same view with the given width and the height that keeps pixels square."""
+        """Return the camera of the same view at a given width, with the aspect ratio kept."""
         return self.scaled_to(width, max(1, round(self.height * width / self.width)))
 
     def downscaled_to(self, longer_side: int) -> 'Camera':
-        """Return the same view with at most that many pixels along the longer side."""
+        """Return the camera of the same view with at most ``longer_side`` pixels on that side."""
         scale = min(1.0, longer_side / max(self.width, self.height))
         return self.scaled_to(*(max(1, round(side * scale)) for side in (self.width, self.height)))
 
     def rays(self) -> NDArray[np.float64]:
-        """Return directions (H, W, 3) in the optical frame with z = 1, one a pixel centre."""
+        """Return ray directions (H, W, 3) of the pixel centers, optical frame, z = 1."""
         u, v = np.meshgrid(np.arange(self.width), np.arange(self.height))
         x, y = (u - self.cx) / self.fx, (v - self.cy) / self.fy
         return np.stack([x, y, np.ones_like(x)], axis=-1)
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Project points (..., 3) of the optical frame, z > 0, to pixels (..., 2)."""
-        focal, centre = np.array([self.fx, self.fy]), np.array([self.cx, self.cy])
-        pixels: NDArray[np.float64] = points[..., :2] / points[..., 2:] * focal + centre
+        focal, center = np.array([self.fx, self.fy]), np.array([self.cx, self.cy])
+        pixels: NDArray[np.float64] = points[..., :2] / points[..., 2:] * focal + center
         return pixels
 
     def unproject(
@@ -86,7 +88,7 @@ class Camera:
         """
         Back-project pixels (..., 2) with their depth (...) to points (..., 3) [m, optical frame].
 
-        The default depth gives ray directions with z = 1, as `rays` has them.
+        The default depth gives ray directions with z = 1, as `rays` does.
         """
         focal, center = np.array([self.fx, self.fy]), np.array([self.cx, self.cy])
         directions = (np.asarray(pixels) - center) / focal
@@ -95,13 +97,13 @@ class Camera:
         return points * np.asarray(depth, dtype=np.float64)[..., None]
 
     def back_project(self, depth: NDArray[np.float32], stride: int = 1) -> NDArray[np.float64]:
-        """Return the points (N, 3) [m, optical frame] of every ``stride``-th known depth pixel."""
+        """Back-project the known pixels of a depth image to points (N, 3) [m, optical frame]."""
         sparse = depth[::stride, ::stride]
         known = sparse > 0
         return self.rays()[::stride, ::stride][known] * sparse[known][:, None].astype(np.float64)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers for JSON; `Camera(**d)` is the way back."""
+        """Return plain numbers for JSON; `Camera(**values)` restores the camera."""
         return {
             'width': self.width,
             'height': self.height,

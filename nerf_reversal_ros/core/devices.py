@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""Selection of the PyTorch device, and release of its memory."""
 
 import gc
 
@@ -9,12 +9,12 @@ from nerf_reversal_ros.core.errors import ConfigError
 
 def resolve_device(name: str) -> torch.device:
     """
-    Return the device for ``auto``, ``cpu`` or ``cuda``; auto takes a GPU where there is one.
+    Select the device for ``auto``, ``cpu`` or ``cuda``; ``auto`` prefers a GPU.
 
     Raises
     ------
     ConfigError
-        If CUDA is asked for and PyTorch finds no usable GPU.
+        If the name is unknown, or CUDA is requested and PyTorch finds no usable GPU.
     """
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
@@ -29,7 +29,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def free_memory() -> None:
-    """Give memory that is not used any more back, that of a GPU for other programs to take."""
-    gc.collect()  # models refer to themselves
+    """Collect garbage and return cached GPU memory to the driver."""
+    gc.collect()  # models hold reference cycles
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

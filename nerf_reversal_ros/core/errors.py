@@ -1,20 +1,20 @@
 """
-Errors a user can cause, and nothing else.
+Errors that a user can cause.
 
-Every message is one sentence that names the thing, the value and the remedy. The command line
-and the nodes catch `NerfReversalError` once, at their edge, and print it without a traceback;
-anything else that escapes is a bug and keeps its traceback.
+Each message is one sentence that names the object, the value and the remedy. The command line and
+the nodes catch `NerfReversalError` once, at their outermost level, and print it without a
+traceback. Any other exception is a defect and keeps its traceback.
 """
 
 MAX_MESSAGE_CHARS = 1500
-"""Characters of a message, at most."""
+"""Characters kept of a message, because it may quote the content of damaged files."""
 
 
 class NerfReversalError(Exception):
-    """Base of everything that is the input's fault rather than the program's."""
+    """Base class of errors in the input, as opposed to defects of the program."""
 
     def __init__(self, message: str = '') -> None:
-        """Keep the sentence, on one line and short: it may quote what damaged files hold."""
+        """Store the message on one line of at most `MAX_MESSAGE_CHARS` characters."""
         line = ' '.join(message.splitlines())
         super().__init__(
             line if len(line) <= MAX_MESSAGE_CHARS else f'{line[:MAX_MESSAGE_CHARS]} ...'
@@ -22,20 +22,20 @@ class NerfReversalError(Exception):
 
 
 class ConfigError(NerfReversalError):
-    """A setting is unknown or has an impossible value."""
+    """A setting is unknown or has a value outside its limits."""
 
 
 class CaptureError(NerfReversalError):
-    """A bag, or what it is to be converted from, cannot be used as a capture."""
+    """A bag, or a recording to convert to a bag, cannot be used as a capture."""
 
 
 class ImageError(NerfReversalError):
-    """A single picture cannot be used; the next one may be."""
+    """A single image cannot be used; later images may be usable."""
 
 
 class MapError(NerfReversalError):
-    """A map folder is missing, damaged, or of another version."""
+    """A map folder is missing, damaged, or of another format version."""
 
 
 class BuildError(NerfReversalError):
-    """A build cannot go on, or its result is not fit to be used."""
+    """A build cannot continue, or its result is not usable."""

@@ -1,11 +1,11 @@
 """
-Rigid-body geometry, with directions in the names.
+Rigid-body poses: composition, inversion, errors and covariances.
 
 A pose is a (4, 4) float64 matrix named ``target_from_source``: it takes homogeneous points of
 the source frame to the target frame, so that adjacent names cancel in products
 (``map_from_world @ world_from_camera``). Camera frames are optical (REP 103: x right, y down,
-z forward); the map frame is z up (REP 105); lengths are metres, angles radians unless a name
-ends in ``_deg``.
+z forward); the map frame is z up (REP 105). Lengths are in meters; angles are in radians unless a
+name ends in ``_deg``.
 """
 
 from typing import NamedTuple
@@ -17,19 +17,20 @@ from scipy.spatial.transform import Rotation
 FloatArray = NDArray[np.float64]
 
 OPTICAL_FROM_OPENGL: FloatArray = np.diag([1.0, -1.0, -1.0, 1.0])
-"""OpenGL/ARKit camera axes (x right, y up, z backwards) to optical axes. Its own inverse."""
+"""Rotation from OpenGL/ARKit camera axes (x right, y up, z backward) to optical axes, its own
+inverse."""
 
 Z_UP_FROM_Y_UP: FloatArray = np.array(
     [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 )
-"""A world whose y axis points up (ARKit) to one whose z axis does: 90 degrees about x."""
+"""Rotation of 90 degrees about x from a y-up world (ARKit) to a z-up world."""
 
 
 class PoseErrors(NamedTuple):
     """Errors of N estimated poses."""
 
     translation: FloatArray
-    """(N,) distance between the camera centres, metres."""
+    """(N,) distance between the camera centers, meters."""
 
     rotation: FloatArray
     """(N,) angle between the orientations, radians in [0, pi]."""
@@ -39,7 +40,7 @@ def make_pose(
     rotation: Rotation | None = None,
     translation: tuple[float, float, float] | FloatArray = (0, 0, 0),
 ) -> FloatArray:
-    """Assemble a (4, 4) pose from a rotation (default: none) and a translation in metres."""
+    """Assemble a (4, 4) pose from a rotation (default: identity) and a translation in meters."""
     matrix = np.eye(4)
     if rotation is not None:
         matrix[:3, :3] = rotation.as_matrix()
@@ -51,7 +52,7 @@ def pose_from_quaternion(translation: FloatArray, quaternion_xyzw: FloatArray) -
     """
     Assemble (..., 4, 4) poses from translations (..., 3) [m] and quaternions (..., 4).
 
-    The quaternions need not have length one, but must not be zero: scipy raises ValueError.
+    The quaternions need not have unit length. A zero quaternion raises ValueError (scipy).
     """
     translation = np.asarray(translation, dtype=np.float64)
     quaternion_xyzw = np.asarray(quaternion_xyzw, dtype=np.float64)
@@ -79,11 +80,12 @@ def inverse(matrix: FloatArray) -> FloatArray:
 
 def shift_covariance(covariance: FloatArray, lever_arm: FloatArray) -> FloatArray:
     """
-    Return the covariance (6, 6) of another point of a body, ``lever_arm`` (3,) away [m].
+    Propagate a pose covariance (6, 6) to another point of the same body.
 
-    Both are of a point's position and of small rotations about the fixed axes of the frame that
-    position and arm are in (REP 103). A rotation error moves the other point by
-    ``rotation x arm``: J = [[I, -skew(arm)], [0, I]], and the covariance becomes J C J^T.
+    ``lever_arm`` (3,) [m] is the offset of the other point. Both covariances are of a position and
+    of small rotations about the fixed axes of the frame of position and lever arm (REP 103).
+    A rotation error moves the other point by ``rotation x lever_arm``. With
+    J = [[I, -skew(lever_arm)], [0, I]] the result is J C J^T.
     """
     x, y, z = lever_arm
     jacobian = np.eye(6)
@@ -93,23 +95,23 @@ def shift_covariance(covariance: FloatArray, lever_arm: FloatArray) -> FloatArra
 
 def rotate_covariance(covariance: FloatArray, target_from_source: FloatArray) -> FloatArray:
     """
-    Return a covariance (6, 6) about the axes of another frame.
+    Rotate a pose covariance (6, 6) to the axes of another frame.
 
-    It is of a position and of small rotations about the fixed axes of the source frame (REP 103);
-    it is turned by a rotation (3, 3), or that of a pose (4, 4).
+    The covariance is of a position and of small rotations about the fixed axes of the source
+    frame (REP 103). ``target_from_source`` is a rotation (3, 3), or a pose (4, 4).
     """
-    turn = np.kron(np.eye(2), target_from_source[:3, :3])
-    return turn @ covariance @ turn.T
+    rotation = np.kron(np.eye(2), target_from_source[:3, :3])
+    return rotation @ covariance @ rotation.T
 
 
 def transform_points(target_from_source: FloatArray, points: FloatArray) -> FloatArray:
-    """Take points (..., 3) of the source frame to the target frame by one (4, 4) pose."""
+    """Transform points (..., 3) from the source frame to the target frame by a (4, 4) pose."""
     return points @ target_from_source[:3, :3].T + target_from_source[:3, 3]
 
 
 def orthonormalize(matrix: FloatArray) -> FloatArray:
     """
-    Replace the rotation of poses (..., 4, 4) by the nearest one (Frobenius norm).
+    Replace the rotation of poses (..., 4, 4) by the nearest rotation matrix (Frobenius norm).
 
     References
     ----------
@@ -124,30 +126,30 @@ def orthonormalize(matrix: FloatArray) -> FloatArray:
 
 
 def mean_pose(poses: FloatArray) -> FloatArray:
-    """Return the pose (4, 4) in the middle of poses (N, 4, 4), its rotation the chordal mean."""
+    """Average poses (N, 4, 4): mean position, and chordal mean of the rotations."""
     return orthonormalize(poses.mean(axis=0))
 
 
 def pose_errors(map_from_camera: FloatArray, map_from_camera_gt: FloatArray) -> PoseErrors:
     """
-    Compare estimated camera poses with the true ones, image by image.
+    Compute the errors of estimated camera poses against ground truth, image by image.
 
-    The translation error is the distance between the two camera centres; the
-    rotation error is the angle between the two orientations. Nothing is
-    aligned first: both poses are in the same map frame.
+    The translation error is the distance between the two camera centers. The
+    rotation error is the angle between the two orientations. Both poses are in
+    the same map frame; no alignment is applied.
 
     Parameters
     ----------
     map_from_camera : (N, 4, 4) array
-        Estimated poses. ``map_from_camera @ [x, y, z, 1]`` takes a point from
-        the camera's optical frame (z forward, x right, y down) to ``map``.
+        Estimated poses. ``map_from_camera @ [x, y, z, 1]`` transforms a point from
+        the optical frame of the camera (z forward, x right, y down) to ``map``.
     map_from_camera_gt : (N, 4, 4) array
-        True poses, same frames, same order.
+        Ground-truth poses, same frames, same order.
 
     Returns
     -------
     PoseErrors
-        Translation errors in metres, rotation errors in radians in [0, pi].
+        Translation errors in meters, rotation errors in radians in [0, pi].
 
     Raises
     ------
@@ -172,7 +174,7 @@ def pose_errors(map_from_camera: FloatArray, map_from_camera_gt: FloatArray) -> 
 
 
 def pose_distance(a: FloatArray, b: FloatArray) -> tuple[float, float]:
-    """Return distance [m] and angle [deg] between two poses (4, 4)."""
+    """Return the distance [m] and the angle [deg] between two poses (4, 4)."""
     errors = pose_errors(a[None], b[None])
     return float(errors.translation[0]), float(np.degrees(errors.rotation[0]))
 
@@ -180,7 +182,7 @@ def pose_distance(a: FloatArray, b: FloatArray) -> tuple[float, float]:
 def look_at(
     eye: FloatArray, target: FloatArray, up: tuple[float, float, float] = (0, 0, 1)
 ) -> FloatArray:
-    """Return map_from_camera (4, 4) of an optical camera at ``eye`` that looks at ``target``."""
+    """Return map_from_camera (4, 4) of an optical camera at ``eye`` aimed at ``target``."""
     forward = np.asarray(target, dtype=np.float64) - eye
     forward /= np.linalg.norm(forward)
     right = np.cross(forward, up)

@@ -1,8 +1,8 @@
 """
-The measures of localization: errors, recall, calibration, latency.
+Metrics of localization: errors, recall, covariance consistency, latency.
 
-Every method, the localizer as well as its stages and the baselines, is reduced to `MethodResults`
-(a pose, or none, for every picture) and then measured by the same `compute_metrics`.
+The localizer, its stages and the baselines are all reduced to `MethodResults` (a pose or a
+rejection for each image). `compute_metrics` evaluates all of them in the same way.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,32 +30,32 @@ RECALL_THRESHOLDS = {
     '25cm_2deg': (0.25, 2.0),
     '50cm_5deg': (0.50, 5.0),
 }
-"""Recall thresholds: within so many metres and, at once, so many degrees."""
+"""Recall thresholds: largest translation error [m] and rotation error [deg]."""
 
 
 @dataclass(frozen=True)
 class MethodResults:
-    """What one method answered to N pictures."""
+    """Poses or rejections of one method for N images."""
 
     map_from_camera: FloatArray
-    """(N, 4, 4) poses; NaN where the method gave no answer."""
+    """(N, 4, 4) poses; NaN where rejected."""
     latency_ms: FloatArray
-    """(N,) milliseconds from decoded pixels to the answer; NaN where it was not measured."""
+    """(N,) time from the decoded image to the result [ms]; NaN where not measured."""
     reasons: tuple[str, ...]
-    """Why there is no answer; empty where there is one."""
+    """N rejection reasons; empty where accepted."""
     covariance: FloatArray | None = None
-    """(N, 6, 6) in the convention of `PoseEstimate.covariance`; NaN where there is none."""
+    """(N, 6, 6) in the convention of `PoseEstimate.covariance`; NaN where unknown."""
 
     @property
     def is_accepted(self) -> NDArray[np.bool_]:
-        """(N,) whether there is an answer."""
+        """(N,) whether each image has a pose."""
         return np.array([not reason for reason in self.reasons], dtype=bool)
 
 
 def results_from_outcomes(
     outcomes: Iterable[Outcome], latency_ms: Iterable[float]
 ) -> MethodResults:
-    """Turn the localizer's outcomes, with their measured times, into answers."""
+    """Collect outcomes of the localizer and their latencies [ms]."""
     poses, covariances, reasons = [], [], []
     for outcome in outcomes:
         if isinstance(outcome, PoseEstimate):
@@ -75,85 +75,91 @@ def results_from_poses(
     reasons: Sequence[str] = (),
     covariances: Sequence[FloatArray | None] = (),
 ) -> MethodResults:
-    """Turn poses (or None, for one of the reasons) with milliseconds into answers."""
+    """
+    Collect poses and latencies [ms] of a baseline.
+
+    ``None`` as a pose is a rejection, for the reason at the same index (default: no answer).
+    """
     reasons = reasons or [RejectionReason.NO_ANSWER] * len(timed_poses)
-    known = [np.full((6, 6), np.nan) if item is None else item for item in covariances]
+    filled = [np.full((6, 6), np.nan) if item is None else item for item in covariances]
     return MethodResults(
         np.stack([np.full((4, 4), np.nan) if pose is None else pose for pose, _ in timed_poses]),
-        np.array([milliseconds for _, milliseconds in timed_poses], dtype=np.float64),
+        np.array([latency_ms for _, latency_ms in timed_poses], dtype=np.float64),
         tuple(
-            why if pose is None else ''
-            for (pose, _), why in zip(timed_poses, reasons, strict=True)
+            reason if pose is None else ''
+            for (pose, _), reason in zip(timed_poses, reasons, strict=True)
         ),
-        np.stack(known) if known else None,
+        np.stack(filled) if filled else None,
     )
 
 
 def compute_metrics(results: MethodResults, map_from_camera_gt: FloatArray) -> dict[str, Any]:
     """
-    Measure one method: the block of ``metrics.json``, with NaN and infinities still in it.
+    Compute the metrics of one method for ``metrics.json``; NaN and infinities remain.
 
-    Medians and shares are over all pictures: one without an answer counts as infinitely far and
-    180 degrees off. ``anees`` and ``sigma_coverage`` are over those with a covariance.
+    Medians and recall are over all images; a rejection counts as an infinite translation error
+    and a rotation error of 180 degrees. ``anees`` and ``sigma_coverage`` are over the poses with
+    a covariance.
     """
     errors = result_errors(results, map_from_camera_gt)
-    metres, degrees = errors.translation, np.degrees(errors.rotation)
-    published = results.is_accepted
+    error_m, error_deg = errors.translation, np.degrees(errors.rotation)
+    accepted = results.is_accepted
     reasons = [reason for reason in results.reasons if reason]
     timed = results.latency_ms[np.isfinite(results.latency_ms)]
     return {
-        'images': len(metres),
-        'published': int(published.sum()),
+        'images': len(error_m),
+        'published': int(accepted.sum()),
         'rejected': {reason: reasons.count(reason) for reason in sorted(set(reasons))},
-        'median_translation_m': float(np.median(metres)),
-        'median_rotation_deg': float(np.median(degrees)),
+        'median_translation_m': float(np.median(error_m)),
+        'median_rotation_deg': float(np.median(error_deg)),
         'recall': {
-            name: float(np.mean((metres <= near_m) & (degrees <= near_deg)))
-            for name, (near_m, near_deg) in RECALL_THRESHOLDS.items()
+            name: float(np.mean((error_m <= max_m) & (error_deg <= max_deg)))
+            for name, (max_m, max_deg) in RECALL_THRESHOLDS.items()
         },
-        'accuracy_0.1m': float(np.mean(metres <= 0.1)),
-        'worst_published_translation_m': float(metres[published].max(initial=-math.inf)),
-        'worst_published_rotation_deg': float(degrees[published].max(initial=-math.inf)),
+        'accuracy_0.1m': float(np.mean(error_m <= 0.1)),
+        'worst_published_translation_m': float(error_m[accepted].max(initial=-math.inf)),
+        'worst_published_rotation_deg': float(error_deg[accepted].max(initial=-math.inf)),
         'wrong_published': int(
-            ((metres > CORRECT_WITHIN_M) | (degrees > CORRECT_WITHIN_DEG))[published].sum()
+            ((error_m > CORRECT_WITHIN_M) | (error_deg > CORRECT_WITHIN_DEG))[accepted].sum()
         ),
         'anees': anees(results, map_from_camera_gt),
         'sigma_coverage': sigma_coverage(results, map_from_camera_gt),
         'latency_ms': {
-            name: float(np.percentile(timed, share)) if len(timed) else math.nan
-            for name, share in (('p50', 50), ('p95', 95), ('p99', 99))
+            name: float(np.percentile(timed, percent)) if len(timed) else math.nan
+            for name, percent in (('p50', 50), ('p95', 95), ('p99', 99))
         },
     }
 
 
 def result_errors(results: MethodResults, map_from_camera_gt: FloatArray) -> PoseErrors:
-    """Compare answers (N) with the truth; no answer is infinitely far and turned by pi."""
-    published = results.is_accepted
-    translation, rotation = np.full(len(published), np.inf), np.full(len(published), np.pi)
-    errors = pose_errors(results.map_from_camera[published], map_from_camera_gt[published])
-    translation[published], rotation[published] = errors
+    """Compute errors (N,) against ground truth; a rejection has infinite m and pi rad."""
+    accepted = results.is_accepted
+    translation, rotation = np.full(len(accepted), np.inf), np.full(len(accepted), np.pi)
+    errors = pose_errors(results.map_from_camera[accepted], map_from_camera_gt[accepted])
+    translation[accepted], rotation[accepted] = errors
     return PoseErrors(translation, rotation)
 
 
 def error_vectors(map_from_camera: FloatArray, map_from_camera_gt: FloatArray) -> FloatArray:
     """
-    Return errors (N, 6) in the order and axes of `PoseEstimate.covariance`.
+    Compute errors (N, 6) in the order and axes of `PoseEstimate.covariance`.
 
     Columns: estimated minus true position [m, map axes], then the rotation vector about the
-    fixed map axes [rad] that turns the true orientation into the estimated one.
+    fixed map axes [rad] from the true to the estimated orientation.
     """
     shift = map_from_camera[:, :3, 3] - map_from_camera_gt[:, :3, 3]
-    turn = map_from_camera[:, :3, :3] @ np.swapaxes(map_from_camera_gt[:, :3, :3], 1, 2)
-    return np.hstack([shift, Rotation.from_matrix(turn).as_rotvec()])
+    rotation = map_from_camera[:, :3, :3] @ np.swapaxes(map_from_camera_gt[:, :3, :3], 1, 2)
+    return np.hstack([shift, Rotation.from_matrix(rotation).as_rotvec()])
 
 
 def anees(results: MethodResults, map_from_camera_gt: FloatArray) -> float | None:
     """
-    Average normalised estimation error squared, e^T C^-1 e, over the poses with a covariance.
+    Compute the average normalized estimation error squared (ANEES), e^T C^-1 e.
 
-    A covariance C that can be believed gives 6, the number of degrees of freedom; more means
-    too sure, less too modest. Infinite if a covariance is not positive definite, None where there
-    is none. See Bar-Shalom et al., Estimation with Applications, 2001, 5.4.
+    The mean is over the poses with a covariance C. A consistent C gives 6, the number of degrees
+    of freedom; more is overconfident, less underconfident. The value is infinite if a covariance
+    is not positive definite, and None without any covariance. See Bar-Shalom et al., Estimation
+    with Applications, 2001, 5.4.
     """
     vectors, covariances = _errors_with_covariance(results, map_from_camera_gt)
     if not len(vectors):
@@ -168,9 +174,9 @@ def sigma_coverage(
     results: MethodResults, map_from_camera_gt: FloatArray
 ) -> dict[str, dict[str, float]] | None:
     """
-    Shares of error components within 1, 2 and 3 of their own standard deviations.
+    Compute the fractions of error components within 1, 2 and 3 standard deviations.
 
-    For a Gaussian error that is described well they are 0.683, 0.954 and 0.997.
+    For a consistent Gaussian they are 0.683, 0.954 and 0.997. None without any covariance.
     """
     vectors, covariances = _errors_with_covariance(results, map_from_camera_gt)
     if not len(vectors):
@@ -184,25 +190,25 @@ def sigma_coverage(
 
 
 def _errors_with_covariance(
-    answers: MethodResults, map_from_camera_true: FloatArray
+    results: MethodResults, map_from_camera_gt: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return errors (M, 6) and covariances (M, 6, 6) of the answers that have a covariance."""
-    if answers.covariance is not None:
-        known = answers.is_accepted & np.isfinite(answers.covariance).all(axis=(1, 2))
+    """Return errors (M, 6) and covariances (M, 6, 6) of the poses that have a covariance."""
+    if results.covariance is not None:
+        known = results.is_accepted & np.isfinite(results.covariance).all(axis=(1, 2))
         if known.any():
-            vectors = error_vectors(answers.map_from_camera[known], map_from_camera_true[known])
-            return vectors, answers.covariance[known]
+            vectors = error_vectors(results.map_from_camera[known], map_from_camera_gt[known])
+            return vectors, results.covariance[known]
     return np.empty((0, 6)), np.empty((0, 6, 6))
 
 
 def psnr_db(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Peak signal-to-noise ratio of two pictures with values 0 to 255; equal ones have 99 dB."""
-    error = float(np.mean(np.subtract(a, b, dtype=np.float64) ** 2))
-    return min(99.0, 10.0 * math.log10(255.0**2 / max(error, 1e-12)))
+    """Compute the PSNR of two images with values 0 to 255; at most 99 dB."""
+    squared_error = float(np.mean(np.subtract(a, b, dtype=np.float64) ** 2))
+    return min(99.0, 10.0 * math.log10(255.0**2 / max(squared_error, 1e-12)))
 
 
 def json_safe(value: Any) -> Any:
-    """Make nested values valid JSON: what is not a finite number becomes None (null)."""
+    """Convert nested values to valid JSON: numbers that are not finite become None (null)."""
     if isinstance(value, Mapping):
         return {str(name): json_safe(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

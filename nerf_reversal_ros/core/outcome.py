@@ -1,4 +1,4 @@
-"""What the localizer answers: a pose with its covariance, or the reason why not."""
+"""Result of localizing one image: a pose with covariance, or a rejection with its reason."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -7,19 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 CORRECT_WITHIN_M, CORRECT_WITHIN_DEG = 0.1, 5.0
-"""A pose is right when it is nearer to the truth than this [m], [deg]."""
+"""Largest errors of a correct pose against ground truth [m], [deg]."""
 
 
 class _Reason(str, Enum):
-    """A text that stands in messages and files, with its cause and a remedy for the user."""
+    """A reason as text of messages and files, with its cause and a remedy for the user."""
 
     cause: str
-    """When it is given, as one sentence."""
+    """Condition of the reason, as one sentence."""
     remedy: str
-    """What the user can do, as one sentence."""
+    """Action for the user, as one sentence."""
 
     def __new__(cls, text: str, cause: str, remedy: str) -> '_Reason':
-        """Make a member that equals its text."""
+        """Create a member that compares equal to its text."""
         member = str.__new__(cls, text)
         member._value_ = text
         member.cause, member.remedy = cause, remedy
@@ -38,8 +38,8 @@ class RejectionReason(_Reason):
     """
     Why an image is not localized.
 
-    The first eleven are the localizer's, in the order in which they are checked. Nodes add five
-    of their own, and an evaluation the last two. LocalizerStatus.msg has the same texts.
+    The localizer gives the first eleven, in the order in which they are checked. Nodes add the
+    next four, and an evaluation the last two. LocalizerStatus.msg has the same texts.
     """
 
     LOW_CONTRAST = (
@@ -130,7 +130,7 @@ class RejectionReason(_Reason):
 
 
 class ClosureRejectionReason(_Reason):
-    """Why the loop closer leaves a pose aside; LoopClosure.msg has the same texts."""
+    """Why the loop closer rejects a pose; LoopClosure.msg has the same texts."""
 
     UNUSABLE_POSE = (
         'unusable pose',
@@ -161,25 +161,25 @@ class ClosureRejectionReason(_Reason):
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """How an outcome came about, accepted or not."""
+    """Intermediate results of localizing one image, accepted or rejected."""
 
     regressed_pose: NDArray[np.float64] | None = None
-    """(4, 4) map_from_camera of the regressor alone, where that stage was reached."""
+    """(4, 4) map_from_camera of the regressor, if that stage was reached."""
     refined_pose: NDArray[np.float64] | None = None
-    """(4, 4) map_from_camera after refinement, before the gate judged it."""
+    """(4, 4) map_from_camera after refinement, before the gate."""
     scores: dict[str, float] = field(default_factory=dict)
-    """What the gate looked at: inliers, inlier_ratio, spread, similarity, novelty, ..."""
+    """Evidence of the gate: inliers, inlier_ratio, spread, similarity, novelty, ..."""
     latency_ms: dict[str, float] = field(default_factory=dict)
     """Milliseconds by stage (regress, keypoints, refine) and ``total``."""
     regressed_covariance: NDArray[np.float64] | None = None
-    """(6, 6) of ``regressed``, as the regressor has it; axes as in `PoseEstimate.covariance`."""
+    """(6, 6) of ``regressed_pose`` by the regressor, axes as in `PoseEstimate.covariance`."""
     refined_covariance: NDArray[np.float64] | None = None
-    """(6, 6) of ``refined``, the same."""
+    """(6, 6) of ``refined_pose``, same axes."""
 
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """The camera was localized."""
+    """Pose of a localized image."""
 
     map_from_camera: NDArray[np.float64]
     """(4, 4) pose of the optical camera frame in ``map``."""
@@ -190,12 +190,12 @@ class PoseEstimate:
 
 @dataclass(frozen=True)
 class Rejection:
-    """The picture does not tell, surely enough, where the camera is."""
+    """The image could not be localized reliably."""
 
     reason: str
-    """A `RejectionReason`, or the text of one that came in a message."""
+    """A `RejectionReason`, or its text from a message."""
     detail: str = ''
-    """The figures behind the reason, in words."""
+    """Values behind the reason, as text."""
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
 
 

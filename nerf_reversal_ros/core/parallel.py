@@ -1,10 +1,9 @@
 """
-Work spread over the cores by threads, one part a core.
+Thread parallelism over whole work items, one item per core.
 
-PyTorch spreads a single operation over the cores, which gains little for the many small
-operations of a ray marcher, and loses where the operations are as small as a network's for one
-picture. Whole parts of the work, each on one core, gain nearly the number of cores; PyTorch lets
-go of Python's lock while it computes.
+PyTorch parallelizes single operations. That gains little for the many small operations of ray
+marching, and slows down inference on one image. Whole items, each on one core, scale nearly with
+the number of cores, because PyTorch releases the GIL while it computes.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,10 +20,10 @@ Arguments = ParamSpec('Arguments')
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """
-    Return ``work(item)`` for all items, in their order.
+    Return ``work(item)`` of all items, in their order.
 
-    The number of threads is PyTorch's (``torch.get_num_threads()``, set by OMP_NUM_THREADS); with
-    one, nothing is threaded.
+    The number of threads is that of PyTorch (``torch.get_num_threads()``, set by
+    OMP_NUM_THREADS). With one thread the items run in the caller's thread.
     """
     threads = torch.get_num_threads()
     items = list(items)
@@ -34,10 +33,10 @@ def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
 
 
 def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function's operations of PyTorch each run on one core."""
+    """Decorate a function so that its PyTorch operations run single-threaded."""
 
     @wraps(work)
-    def alone(*args: Arguments.args, **named: Arguments.kwargs) -> Result:
+    def run_single_threaded(*args: Arguments.args, **named: Arguments.kwargs) -> Result:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -45,10 +44,10 @@ def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Re
         finally:
             torch.set_num_threads(threads)
 
-    return alone
+    return run_single_threaded
 
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    # Set in a thread, the number of threads of PyTorch is that thread's own.
+    # The thread count of PyTorch is set per thread.
     return ThreadPoolExecutor(threads, 'cores', initializer=torch.set_num_threads, initargs=(1,))

@@ -1,4 +1,4 @@
-"""How long-running stages tell the edge (command line, action server) where they are."""
+"""Progress reports of long-running stages to the command line and the action server."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ class Progress:
     """One report from a running stage."""
 
     stage: str
-    """Which stage reports: ``capture``, ``field``, ``synthesis``, ``regressor``, ..."""
+    """Name of the stage: ``capture``, ``field``, ``synthesis``, ``regressor``, ..."""
 
     done: int
     """Units of work finished."""
@@ -25,21 +25,23 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def no_progress(_: Progress) -> None:
-    """Report to nobody."""
+    """Discard a progress report."""
 
 
 def eta_s(progress: Progress, initial_done: int, elapsed_s: float) -> float | None:
     """
-    Return how long a stage will still take [s], None if that is not known yet.
+    Estimate the remaining time of a stage [s]; None before the first unit is finished.
 
-    It began ``elapsed_s`` ago with ``initial_done`` units done, more than 0 where it is resumed.
+    The stage began ``elapsed_s`` ago with ``initial_done`` units done (> 0 if it was resumed).
     """
-    worked = progress.done - initial_done
-    return elapsed_s * max(0, progress.total - progress.done) / worked if worked > 0 else None
+    finished = progress.done - initial_done
+    if finished <= 0:
+        return None
+    return elapsed_s * max(0, progress.total - progress.done) / finished
 
 
 def format_duration(seconds: float) -> str:
-    """Write a time span: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Format a time span: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:
         return f'{whole} s'

@@ -1,5 +1,6 @@
 """
-A map measured on images of known pose: metrics, tables and the HTML report.
+Evaluation of a map on images with ground truth: metrics, baselines, tables and the HTML report.
 
-Other folders start at `evaluation` and `report`.
+Functions here compute numbers and texts; writing files and printing is left to `cli` and `ros`.
+Metrics themselves are in `core.metrics`, compared methods in `baselines`.
 """

@@ -1,10 +1,10 @@
-"""Judge a localizer, its stages and the baselines on pictures whose true poses are known."""
+"""Evaluate a localizer, its stages and baselines on images with ground truth."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 import math
 import time
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -22,46 +22,56 @@ from nerf_reversal_ros.core.metrics import (
     results_from_outcomes,
     results_from_poses,
 )
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.core.outcome import (
+    Diagnostics,
+    Outcome,
+    PoseEstimate,
+    Rejection,
+    RejectionReason,
+)
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.field_metrics import compute_psnr, PsnrScores
 
 MAX_PSNR_IMAGES = 24
-"""So many of the judged pictures, evenly spread, are compared with renders of the field."""
+"""Number of evenly spaced images that are compared with renderings of the field, at most."""
 
 PSNR_WIDTH_PX = 320
-"""Pictures are compared at this width [px] (or their own, if that is less)."""
+"""Image width for PSNR [px]; narrower images keep their width."""
 
 
 class LocalizerProtocol(Protocol):
-    """What is judged."""
+    """The method under evaluation."""
 
     def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
-        """Localize one picture (H, W, 3)."""
+        """Localize one image (H, W, 3)."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that was measured on one capture."""
+    """Results of all methods on the N images of one capture."""
 
     stamps_ns: NDArray[np.int64]
-    """(N,) stamps of the judged pictures."""
+    """(N,) stamps of the images."""
     map_from_camera_gt: FloatArray
-    """(N, 4, 4) true poses."""
+    """(N, 4, 4) ground-truth poses."""
     outcomes: tuple[Outcome, ...]
-    """What the localizer said, with its diagnostics."""
+    """Outcomes of the localizer, with their diagnostics."""
     localizer_results: MethodResults
-    """The outcomes as answers."""
+    """The same outcomes as results, with measured latencies."""
     stages: dict[str, MethodResults]
     """``regressor`` and ``refined``: the localizer's poses before the gate."""
     baselines: dict[str, MethodResults]
-    """Other methods, by name, on those of the pictures that they were asked about."""
+    """Results by name of the baseline, on the images of `evaluated_indices`."""
     evaluated_indices: dict[str, NDArray[np.int64]]
-    """(n,) indices of these pictures, by name of the baseline."""
+    """(n,) indices of the images that a baseline is evaluated on, by its name."""
     metrics: dict[str, Any]
     """The content of ``metrics.json``."""
+
+    def baseline_poses_gt(self, name: str) -> FloatArray:
+        """Return the ground truth (n, 4, 4) of the images that a baseline is evaluated on."""
+        return self.map_from_camera_gt[self.evaluated_indices[name]]
 
 
 def evaluate(
@@ -75,94 +85,77 @@ def evaluate(
     progress: ProgressCallback = no_progress,
 ) -> Evaluation:
     """
-    Localize every picture of a capture and compare with its true pose.
+    Localize every image of a capture and compute errors against its ground truth.
 
-    The first picture is shown once beforehand, so that starting up is not timed.
+    The first image is localized once before, so that its time does not include start-up.
 
     Parameters
     ----------
     capture : Capture
-        The pictures with their true poses, opened with the convention of the map.
-    localizer : Localizes
-        What is judged. It sees decoded pixels and intrinsics, nothing else.
+        Images with ground-truth poses, opened with the pose convention of the map.
+    localizer : LocalizerProtocol
+        The method under evaluation.
     mapping_poses : (M, 4, 4) array
         Poses that the map was built from, for ``oracle_nearest_reference``.
     field : RadianceField, optional
-        The map's field, to measure its PSNR at true poses.
+        The map's field, to measure its PSNR at ground-truth poses.
     baselines : mapping, optional
-        Further methods by name; each is asked about all the pictures or ``most_pictures`` of
-        them, evenly spread.
+        Compared methods by name, each on all images or on ``max_images`` evenly spaced ones.
     map_costs : mapping, optional
-        ``mapping_s`` and ``map_mb`` of the map, to stand beside the localizer's figures.
+        ``mapping_s`` and ``map_mb`` of the map, reported with the localizer's metrics.
     progress : callable, optional
-        Told after every picture.
+        Called after every image.
 
     Raises
     ------
     CaptureError
-        If the capture holds no picture.
+        If the capture holds no image.
     """
+    runs = {name: _BaselineRun(b, len(capture)) for name, b in (baselines or {}).items()}
+    recording = _record(capture, localizer, runs.values(), field, progress)
+    return _assemble(recording, runs, mapping_poses, map_costs or {}, capture.counts)
+
+
+def check_has_images(capture: Capture) -> None:
+    """Raise CaptureError if a capture has no image with a pose."""
     if len(capture) == 0:
-        raise CaptureError(f'{capture.source} holds no picture with a pose: nothing to judge')
-    count = len(capture)
-    runs = {name: _BaselineRun(b, count) for name, b in (baselines or {}).items()}
-    psnr_indices = evenly_spaced_indices(count, MAX_PSNR_IMAGES)
-    psnr: list[PsnrScores] = []
-    timed: list[tuple[Outcome, float]] = []
-    poses: list[FloatArray] = []
-    stamps: list[int] = []
-    for number, frame in enumerate(capture):
-        if number == 0:
-            _localize(localizer, frame)
-        timed.append(_localize(localizer, frame))
-        poses.append(frame.map_from_camera)
-        stamps.append(frame.stamp_ns)
-        for run in runs.values():
-            run.add(number, frame)
-        if field is not None and number in psnr_indices:
-            psnr.append(rendering_psnr(field, frame))
-        progress(Progress('evaluate', number + 1, count, _format_counts(timed)))
-    outcomes = [outcome for outcome, _ in timed]
-    map_from_camera_gt = np.stack(poses)
-    results = results_from_outcomes(outcomes, [milliseconds for _, milliseconds in timed])
-    stages = {stage: _stage_results(stage, outcomes) for stage in ('regressor', 'refined')}
-    psnr_db, psnr_plain_db, _ = np.mean(psnr, axis=0) if psnr else [math.nan] * 3
-    metrics = {
-        **compute_metrics(results, map_from_camera_gt),
-        **(map_costs or {}),
-        'stages': {name: compute_metrics(s, map_from_camera_gt) for name, s in stages.items()},
-        'baselines': {name: run.metrics(map_from_camera_gt) for name, run in runs.items()},
-        'psnr_db': psnr_db,
-        'psnr_plain_db': psnr_plain_db,
-        'oracle_nearest_reference': _oracle_metrics(mapping_poses, map_from_camera_gt),
-        'capture': dict(capture.counts),
-    }
-    return Evaluation(
-        np.array(stamps, dtype=np.int64),
-        map_from_camera_gt,
-        tuple(outcomes),
-        results,
-        stages,
-        {name: run.results for name, run in runs.items()},
-        {name: run.indices for name, run in runs.items()},
-        json_safe(metrics),
-    )
+        raise CaptureError(
+            f'{capture.source} holds no image with a pose: give a bag with images and ground truth'
+        )
+
+
+def rendering_psnr(field: RadianceField, frame: Frame) -> PsnrScores:
+    """Compute the PSNR of the field rendered at the pose of a frame, `PSNR_WIDTH_PX` wide."""
+    camera = frame.camera.scaled_to_width(min(PSNR_WIDTH_PX, frame.camera.width))
+    size = (camera.width, camera.height)
+    image = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return compute_psnr(image, field.render(frame.map_from_camera[None], camera)[0])
+
+
+def localize_or_reject(
+    localizer: LocalizerProtocol, rgb: NDArray[np.uint8], camera: Camera
+) -> Outcome:
+    """Localize an image (H, W, 3); reject an invalid one instead of raising its ImageError."""
+    try:
+        return localizer.localize(rgb, camera)
+    except ImageError as error:
+        return Rejection(RejectionReason.INVALID_IMAGE, str(error))
 
 
 class _BaselineRun:
-    """A baseline on its share of the images, with the time of each."""
+    """A baseline evaluated on evenly spaced images, with the time of each."""
 
-    def __init__(self, baseline: Baseline, count: int) -> None:
-        self.indices = evenly_spaced_indices(count, baseline.max_images or count)
+    def __init__(self, baseline: Baseline, image_count: int) -> None:
+        self.indices = evenly_spaced_indices(image_count, baseline.max_images or image_count)
         self._baseline = baseline
         self._timed_poses: list[tuple[FloatArray | None, float]] = []
 
-    def add(self, number: int, frame: Frame) -> None:
-        """Localize a frame if the baseline is evaluated on it."""
-        if number in self.indices:
-            start = time.perf_counter()
+    def add(self, index: int, frame: Frame) -> None:
+        """Localize a frame if its index is one of `indices`."""
+        if index in self.indices:
+            start_s = time.perf_counter()
             pose = self._baseline(frame)
-            self._timed_poses.append((pose, 1e3 * (time.perf_counter() - start)))
+            self._timed_poses.append((pose, 1e3 * (time.perf_counter() - start_s)))
 
     @property
     def results(self) -> MethodResults:
@@ -178,54 +171,129 @@ class _BaselineRun:
         }
 
 
+class _Recording(NamedTuple):
+    """Measurements on the N images of a capture, in their order."""
+
+    stamps_ns: list[int]
+    poses_gt: list[FloatArray]
+    outcomes: list[Outcome]
+    latency_ms: list[float]
+    psnr: list[PsnrScores]
+    """Of `MAX_PSNR_IMAGES` images at most; empty without a field."""
+
+
+def _record(
+    capture: Capture,
+    localizer: LocalizerProtocol,
+    runs: Collection[_BaselineRun],
+    field: RadianceField | None,
+    progress: ProgressCallback,
+) -> _Recording:
+    """Localize each frame with the localizer and the baselines, in one pass over the capture."""
+    check_has_images(capture)
+    recording = _Recording([], [], [], [], [])
+    count = len(capture)
+    psnr_indices = evenly_spaced_indices(count, MAX_PSNR_IMAGES)
+    for index, frame in enumerate(capture):
+        if index == 0:
+            _localize(localizer, frame)
+        outcome, latency_ms = _localize(localizer, frame)
+        recording.outcomes.append(outcome)
+        recording.latency_ms.append(latency_ms)
+        recording.poses_gt.append(frame.map_from_camera)
+        recording.stamps_ns.append(frame.stamp_ns)
+        for run in runs:
+            run.add(index, frame)
+        if field is not None and index in psnr_indices:
+            recording.psnr.append(rendering_psnr(field, frame))
+        note = _format_counts(recording.outcomes)
+        progress(Progress('evaluate', index + 1, count, note))
+    return recording
+
+
+def _assemble(
+    recording: _Recording,
+    runs: Mapping[str, _BaselineRun],
+    mapping_poses: FloatArray,
+    map_costs: Mapping[str, float],
+    counts: Mapping[str, int],
+) -> Evaluation:
+    """Compute the metrics of all methods; ``counts`` are those of the capture."""
+    poses_gt = np.stack(recording.poses_gt)
+    results = results_from_outcomes(recording.outcomes, recording.latency_ms)
+    stages = _stage_results(recording.outcomes)
+    psnr_db, psnr_plain_db = _mean_psnr(recording.psnr)
+    metrics = {
+        **compute_metrics(results, poses_gt),
+        **map_costs,
+        'stages': {name: compute_metrics(s, poses_gt) for name, s in stages.items()},
+        'baselines': {name: run.metrics(poses_gt) for name, run in runs.items()},
+        'psnr_db': psnr_db,
+        'psnr_plain_db': psnr_plain_db,
+        'oracle_nearest_reference': _oracle_metrics(mapping_poses, poses_gt),
+        'capture': dict(counts),
+    }
+    return Evaluation(
+        stamps_ns=np.array(recording.stamps_ns, dtype=np.int64),
+        map_from_camera_gt=poses_gt,
+        outcomes=tuple(recording.outcomes),
+        localizer_results=results,
+        stages=stages,
+        baselines={name: run.results for name, run in runs.items()},
+        evaluated_indices={name: run.indices for name, run in runs.items()},
+        metrics=json_safe(metrics),
+    )
+
+
+def _localize(localizer: LocalizerProtocol, frame: Frame) -> tuple[Outcome, float]:
+    """Return the outcome of a frame and its latency [ms]."""
+    start_s = time.perf_counter()
+    outcome = localize_or_reject(localizer, frame.rgb, frame.camera)
+    return outcome, 1e3 * (time.perf_counter() - start_s)
+
+
+def _stage_results(outcomes: Sequence[Outcome]) -> dict[str, MethodResults]:
+    """Collect the poses before the gate; the time of a stage includes the stages before it."""
+    diagnostics = [outcome.diagnostics for outcome in outcomes]
+    reasons = [
+        outcome.reason if isinstance(outcome, Rejection) else RejectionReason.NO_ANSWER
+        for outcome in outcomes
+    ]
+    return {
+        'regressor': results_from_poses(
+            [(d.regressed_pose, _sum_laps_ms(d, 'regress')) for d in diagnostics],
+            reasons,
+            [d.regressed_covariance for d in diagnostics],
+        ),
+        'refined': results_from_poses(
+            [
+                (d.refined_pose, _sum_laps_ms(d, 'regress', 'keypoints', 'refine'))
+                for d in diagnostics
+            ],
+            reasons,
+            [d.refined_covariance for d in diagnostics],
+        ),
+    }
+
+
+def _sum_laps_ms(diagnostics: Diagnostics, *laps: str) -> float:
+    """Return the time of some stages [ms]; NaN if one of them was not reached."""
+    return sum(diagnostics.latency_ms.get(lap, math.nan) for lap in laps)
+
+
+def _mean_psnr(scores: Sequence[PsnrScores]) -> tuple[float, float]:
+    """Return the means of ``psnr_db`` and ``psnr_plain_db``; NaN without a field."""
+    psnr_db, psnr_plain_db, _ = np.mean(scores, axis=0) if scores else [math.nan] * 3
+    return psnr_db, psnr_plain_db
+
+
 def _oracle_metrics(mapping_poses: FloatArray, map_from_camera_gt: FloatArray) -> dict[str, Any]:
-    """Return the metrics of the mapping pose that is nearest to the ground truth."""
+    """Return the metrics of the mapping pose nearest to the ground truth."""
     oracle = nearest_reference(mapping_poses)
     poses = [(oracle(pose), math.nan) for pose in map_from_camera_gt]
     return compute_metrics(results_from_poses(poses), map_from_camera_gt)
 
 
-def rendering_psnr(field: RadianceField, frame: Frame) -> PsnrScores:
-    """Compare a frame with the field rendered at its true pose, `PSNR_WIDTH_PX` pixels wide."""
-    camera = frame.camera.scaled_to_width(min(PSNR_WIDTH_PX, frame.camera.width))
-    size = (camera.width, camera.height)
-    real = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return compute_psnr(real, field.render(frame.map_from_camera[None], camera)[0])
-
-
-def localize_or_reject(
-    localizer: LocalizerProtocol, rgb: NDArray[np.uint8], camera: Camera
-) -> Outcome:
-    """Localize one of many pictures: one that cannot be used is an outcome, not an end."""
-    try:
-        return localizer.localize(rgb, camera)
-    except ImageError as error:
-        return Rejection(RejectionReason.INVALID_IMAGE, str(error))
-
-
-def _localize(localizer: LocalizerProtocol, frame: Frame) -> tuple[Outcome, float]:
-    start = time.perf_counter()
-    outcome = localize_or_reject(localizer, frame.rgb, frame.camera)
-    return outcome, 1e3 * (time.perf_counter() - start)
-
-
-def _stage_results(stage: str, outcomes: list[Outcome]) -> MethodResults:
-    """Collect the poses of a stage with the time that it and those before it took."""
-    given: list[tuple[FloatArray | None, float]] = []
-    covariances: list[FloatArray | None] = []
-    for told in (outcome.diagnostics for outcome in outcomes):
-        took_ms = told.latency_ms
-        if stage == 'regressor':
-            given.append((told.regressed_pose, took_ms.get('regress', math.nan)))
-            covariances.append(told.regressed_covariance)
-        else:
-            laps = ('regress', 'keypoints', 'refine')
-            given.append((told.refined_pose, sum(took_ms.get(lap, math.nan) for lap in laps)))
-            covariances.append(told.refined_covariance)
-    reasons = [getattr(outcome, 'reason', RejectionReason.NO_ANSWER) for outcome in outcomes]
-    return results_from_poses(given, reasons, covariances)
-
-
-def _format_counts(timed: list[tuple[Outcome, float]]) -> str:
-    published = sum(isinstance(outcome, PoseEstimate) for outcome, _ in timed)
-    return f'{published} published, {len(timed) - published} rejected'
+def _format_counts(outcomes: Sequence[Outcome]) -> str:
+    accepted = sum(isinstance(outcome, PoseEstimate) for outcome in outcomes)
+    return f'{accepted} accepted, {len(outcomes) - accepted} rejected'

@@ -1,4 +1,4 @@
-"""A map evaluated on a bag with known poses: everything opened, measured and kept together."""
+"""Evaluate a map folder on a bag with ground truth: open both, evaluate, format the results."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,21 +13,23 @@ from nerf_reversal_ros.baselines.baselines import (
     parse_baselines,
     skipped_baselines,
 )
-from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, open_capture
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import QueryConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
-from nerf_reversal_ros.evaluation.evaluation import evaluate, Evaluation
+from nerf_reversal_ros.evaluation.evaluation import check_has_images, evaluate, Evaluation
 from nerf_reversal_ros.evaluation.report import report_html
 from nerf_reversal_ros.evaluation.summary import summary_text
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.localizer import open_localizer
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 
 class MapEvaluation(NamedTuple):
-    """What was measured, with the map and the images that it was measured on."""
+    """An evaluation with the map and the images that it was made on."""
 
     evaluation: Evaluation
     map: Map
@@ -42,7 +44,7 @@ class MapEvaluation(NamedTuple):
         return self.evaluation.metrics
 
     def summary(self) -> str:
-        """Return the table and the headline as text for a terminal."""
+        """Return headline and table as text for a terminal."""
         return summary_text(self.metrics)
 
     def report_html(self, command: str) -> str:
@@ -68,7 +70,7 @@ def evaluate_map(
     on_skip: Callable[[str], None] = lambda sentence: None,
 ) -> MapEvaluation:
     """
-    Localize every image of a bag and compare with the poses of the bag.
+    Localize every image of a bag and compute errors against the poses of the bag.
 
     Parameters
     ----------
@@ -79,13 +81,13 @@ def evaluate_map(
     reference : path, optional
         The mapping bag, for baselines that need its images.
     baselines : str
-        ``none``, ``all`` that can be had, or names separated by commas.
+        ``none``, ``all`` that are available, or names separated by commas.
     config : QueryConfig, optional
         How the bag is read and how images are localized; default: ``map_.query_config({})``.
     progress : callable, optional
         Called after each image.
     on_skip : callable, optional
-        Called with a sentence for each baseline that ``all`` goes without.
+        Called with one sentence for each baseline that ``all`` skips.
 
     Raises
     ------
@@ -95,34 +97,15 @@ def evaluate_map(
     bag, reference = Path(bag), None if reference is None else Path(reference)
     names = parse_baselines(baselines, has_reference=reference is not None)
     config = config or map_.query_config({})
-    for path in filter(None, (bag, reference)):
-        with BagReader(path):
-            pass  # a path that is no bag is refused before anything is loaded
-    if baselines == 'all':
+    _check_bags(bag, reference)
+    skip = on_skip if baselines == 'all' else None
+    if skip:
         for reason in skipped_baselines(has_reference=reference is not None):
-            on_skip(reason)
+            skip(reason)
     reference_capture = _open_reference(map_, reference, config, progress) if reference else None
     capture = _open(map_, bag, config, progress)
-    localizer = open_localizer(map_, config.localizer)
-    device = resolve_device(config.localizer.device)
-    field = VoxelField.load(map_.file('field.safetensors'), device)
-    costs = map_costs(map_)
-    inputs = BaselineInputs(
-        map_.mapping_poses, localizer.regressor, reference_capture, progress, field
-    )
-    created = _create_baselines(
-        names if len(capture) else (), inputs, costs, on_skip if baselines == 'all' else None
-    )
-    evaluation = evaluate(
-        capture,
-        localizer,
-        map_.mapping_poses,
-        field=field,
-        baselines=created,
-        map_costs=costs,
-        progress=progress,
-    )
-    return MapEvaluation(evaluation, map_, capture, field)
+    check_has_images(capture)
+    return _evaluate_capture(map_, capture, reference_capture, names, config, progress, skip)
 
 
 def map_costs(map_: Map) -> dict[str, float]:
@@ -132,6 +115,13 @@ def map_costs(map_: Map) -> dict[str, float]:
         'mapping_s': sum(manifest.get('built', {}).get('seconds', {}).values()),
         'map_mb': sum(entry['bytes'] for entry in manifest['files'].values()) / 1e6,
     }
+
+
+def _check_bags(*paths: Path | None) -> None:
+    """Raise CaptureError for a path that is not a bag, before anything is loaded."""
+    for path in filter(None, paths):
+        with BagReader(path):
+            pass
 
 
 def _open(map_: Map, bag: Path, config: QueryConfig, progress: ProgressCallback) -> Capture:
@@ -146,11 +136,42 @@ def _open_reference(
 ) -> Capture:
     """Open the mapping bag with the depth correction that the map was built with."""
     reference = _open(map_, bag, config, progress)
-    counts = map_.manifest.get('capture', {}).get('counts', {})
-    # Poses of a nerfstudio run's cameras follow those of the bag.
-    check_reference(reference, map_.mapping_poses[: counts.get('kept')])
+    check_reference(reference, _poses_from_bag(map_))
     correction = DepthCorrection(**map_.manifest.get('depth_correction', {}))
     return reference.with_depth_correction(correction)
+
+
+def _poses_from_bag(map_: Map) -> FloatArray:
+    """Return the mapping poses (K, 4, 4) of the bag; cameras of a nerfstudio run follow them."""
+    kept = map_.manifest.get('capture', {}).get('counts', {}).get('kept')
+    return map_.mapping_poses[:kept]
+
+
+def _evaluate_capture(
+    map_: Map,
+    capture: Capture,
+    reference: Capture | None,
+    names: Sequence[str],
+    config: QueryConfig,
+    progress: ProgressCallback,
+    on_skip: Callable[[str], None] | None,
+) -> MapEvaluation:
+    """Load the localizer, the field and the baselines of a map, and evaluate them."""
+    localizer = open_localizer(map_, config.localizer)
+    device = resolve_device(config.localizer.device)
+    field = VoxelField.load(map_.file('field.safetensors'), device)
+    costs, poses = map_costs(map_), map_.mapping_poses
+    inputs = BaselineInputs(poses, localizer.regressor, reference, progress, field)
+    evaluation = evaluate(
+        capture,
+        localizer,
+        poses,
+        field=field,
+        baselines=_create_baselines(names, inputs, costs, on_skip),
+        map_costs=costs,
+        progress=progress,
+    )
+    return MapEvaluation(evaluation, map_, capture, field)
 
 
 def _create_baselines(
@@ -167,5 +188,5 @@ def _create_baselines(
         except CaptureError as error:
             if on_skip is None:
                 raise
-            on_skip(f'{name} left out: {error}')
+            on_skip(f'{name} skipped: {error}')
     return created

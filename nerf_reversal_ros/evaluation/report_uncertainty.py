@@ -1,8 +1,9 @@
-"""The parts of the report that tell how far the answers' own doubts can be believed."""
+"""Write the sections of the report about uncertainty: risk and coverage, and the covariance."""
 
 import math
 from typing import NamedTuple
 
+from matplotlib.axes import Axes
 import numpy as np
 from scipy.special import erf
 
@@ -10,7 +11,7 @@ from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import error_vectors, result_errors, results_from_poses
 from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M, PoseEstimate
 from nerf_reversal_ros.evaluation.evaluation import Evaluation
-from nerf_reversal_ros.evaluation.html_page import html_figure
+from nerf_reversal_ros.evaluation.html_page import html_figure, html_table
 from nerf_reversal_ros.evaluation.report_plots import (
     BLUE,
     FAINT,
@@ -20,185 +21,191 @@ from nerf_reversal_ros.evaluation.report_plots import (
     RED,
     svg_figure,
 )
-from nerf_reversal_ros.evaluation.summary import format_number, format_percent
+from nerf_reversal_ros.evaluation.summary import (
+    anees_text,
+    DEGREES_OF_FREEDOM,
+    format_number,
+    format_percent,
+    UNKNOWN,
+)
 
-DEGREES_OF_FREEDOM = 6
 PROBABILITY_THRESHOLDS = (0.5, 0.9, 0.98, 0.995, 0.999)
-"""Of ``min_probability``: what is at least so probable of what was found with the present one."""
+"""Values of ``min_probability`` in the table."""
+
+MAX_SIGMAS = 4.0
+"""Right end of the calibration curve: a Gaussian error is within 4 sigma in 99.99 %."""
 
 
 class RiskCoverage(NamedTuple):
-    """What would be wrong if the k most probable of N pictures were answered, k = 1 to K."""
+    """Errors if the k most probable of N images were accepted, for k = 1 to K."""
 
     coverage: FloatArray
-    """(K,) share of all pictures that is answered, k / N."""
+    """(K,) fraction of all images that is accepted, k / N."""
     probability: FloatArray
-    """(K,) what the gate gave the last of them, falling; NaN where it gave none."""
+    """(K,) correctness probability of the k-th image, descending; NaN where the gate had none."""
     risk: FloatArray
-    """(K,) share of the answers that is further off than `CORRECT_WITHIN_M` or `CORRECT_WITHIN_DEG`."""
+    """(K,) fraction of the k poses beyond `CORRECT_WITHIN_M` or `CORRECT_WITHIN_DEG`."""
     median_m: FloatArray
-    """(K,) median position error of the answers."""
+    """(K,) median position error of the k poses."""
     largest_m: FloatArray
-    """(K,) largest position error of the answers."""
+    """(K,) largest position error of the k poses."""
 
 
 def risk_coverage(evaluation: Evaluation) -> RiskCoverage:
     """
-    Order the pictures by the gate's probability and judge the first k of them, for every k.
+    Compute the risk-coverage curve: errors of the k images of highest correctness probability.
 
-    The poses are those that were published or, for a rejected picture, the best that was found.
-    Poses that were rejected before a probability was known come last; pictures without a pose
-    cannot be answered at all, so that K may be less than N. See El-Yaniv and Wiener, On the
-    Foundations of Noise-free Selective Classification, JMLR 2010.
+    The pose of an accepted image is the accepted one, that of a rejected image the refined one.
+    Poses that were rejected before the gate had a probability come last, in no order. Images
+    without a refined pose are excluded, so that K may be less than N. See El-Yaniv and Wiener, On
+    the Foundations of Noise-free Selective Classification, JMLR 2010.
     """
     poses, probability = [], []
     for outcome in evaluation.outcomes:
-        told = outcome.diagnostics
-        pose = outcome.map_from_camera if isinstance(outcome, PoseEstimate) else told.refined_pose
+        refined = outcome.diagnostics.refined_pose
+        pose = outcome.map_from_camera if isinstance(outcome, PoseEstimate) else refined
         poses.append((pose, math.nan))
-        probability.append(told.scores.get('probability', math.nan))
-    answers = results_from_poses(poses)
-    errors = result_errors(answers, evaluation.map_from_camera_gt)
-    given = np.array(probability)
-    order = np.argsort(-given, kind='stable')  # NaN sorts last
-    order = order[answers.is_accepted[order]]
-    metres, degrees = errors.translation[order], np.degrees(errors.rotation[order])
+        probability.append(outcome.diagnostics.scores.get('probability', math.nan))
+    results = results_from_poses(poses)
+    errors = result_errors(results, evaluation.map_from_camera_gt)
+    probabilities = np.array(probability)
+    order = np.argsort(-probabilities, kind='stable')  # NaN sorts last
+    order = order[results.is_accepted[order]]
+    error_m, error_deg = errors.translation[order], np.degrees(errors.rotation[order])
     count = np.arange(1, len(order) + 1)
     return RiskCoverage(
-        count / len(given),
-        given[order],
-        np.cumsum((metres > CORRECT_WITHIN_M) | (degrees > CORRECT_WITHIN_DEG)) / count,
-        np.array([np.median(metres[:k]) for k in count]),
-        np.maximum.accumulate(metres),
+        count / len(probabilities),
+        probabilities[order],
+        np.cumsum((error_m > CORRECT_WITHIN_M) | (error_deg > CORRECT_WITHIN_DEG)) / count,
+        np.array([np.median(error_m[:k]) for k in count]),
+        np.maximum.accumulate(error_m),
     )
 
 
 def risk_section(evaluation: Evaluation) -> str:
-    """Return the part about the gate's probability; empty if it gave none."""
-    found = risk_coverage(evaluation)
-    if not np.isfinite(found.probability).any():
+    """Plot and tabulate errors by the threshold of the probability; empty if there is none."""
+    curve = risk_coverage(evaluation)
+    if not np.isfinite(curve.probability).any():
         return ''
-    unknown = int(np.isnan(found.probability).sum())
-    without = len(evaluation.outcomes) - len(found.coverage)
-    notes = (
-        f' Dashed: {unknown} poses that were rejected before a probability was known, in no order.'
-        if unknown
-        else ''
-    ) + (f' {without} pictures have no pose and cannot be answered.' if without else '')
-    return html_figure(
-        _risk_plot(evaluation, found),
-        'Pictures answered from the most probable to the least: the share of wrong answers'
-        f' (beyond {100 * CORRECT_WITHIN_M:g} cm or {CORRECT_WITHIN_DEG:g}\u00b0), and the position errors of the'
-        f' answers. The line marks what was published.{notes}',
-    ) + _threshold_table(found)
+    caption = (
+        'Images accepted in the order of their correctness probability: fraction of incorrect'
+        f' poses (beyond {100 * CORRECT_WITHIN_M:g} cm or {CORRECT_WITHIN_DEG:g}\u00b0) and'
+        ' position errors. The vertical line marks what the gate accepted.'
+    )
+    if unordered := int(np.isnan(curve.probability).sum()):
+        caption += f' Dashed: poses rejected before the gate had a probability ({unordered}).'
+    if without_pose := len(evaluation.outcomes) - len(curve.coverage):
+        caption += f' Images without a refined pose: {without_pose}.'
+    figure = html_figure(_risk_plot(evaluation, curve), caption)
+    return figure + html_table(_threshold_rows(curve))
 
 
 def covariance_section(evaluation: Evaluation) -> str:
-    """Return the part about the covariance."""
-    metrics = evaluation.metrics
-    coverage, anees = metrics['sigma_coverage'], metrics['anees']
+    """Compare errors with the reported covariance: ANEES, and fractions within k sigma."""
+    coverage = evaluation.metrics['sigma_coverage']
     if coverage is None:
-        return '<p>Nothing was published, so there is no covariance to judge.</p>'
-    said = 'infinite' if anees is None else format_number(anees / DEGREES_OF_FREEDOM)
+        return '<p>No image was accepted, so there is no covariance to check.</p>'
     gaussian = {k: math.erf(int(k) / math.sqrt(2)) for k in '123'}
-    rows = ''.join(
-        f'<tr><th scope="row">{name}</th>'
-        + ''.join(f'<td>{format_percent(shares[k])}</td>' for k in '123')
-        + '</tr>'
-        for name, shares in (
-            ('position', coverage['translation']),
-            ('rotation', coverage['rotation']),
-            ('a Gaussian error', gaussian),
-        )
-    )
-    head = ''.join(f'<th scope="col">within {k} sigma</th>' for k in '123')
+    rows = [
+        ['', *(f'within {k} sigma' for k in '123')],
+        *(
+            [name, *(format_percent(fractions[k]) for k in '123')]
+            for name, fractions in (
+                ('position', coverage['translation']),
+                ('rotation', coverage['rotation']),
+                ('Gaussian error', gaussian),
+            )
+        ),
+    ]
     return (
-        f'<p>Mean normalised squared error a degree of freedom (ANEES/{DEGREES_OF_FREEDOM}):'
-        f' <b>{said}</b>, where 1 is perfect; more means too sure of itself, less too modest.</p>'
-        f'<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        '<p>Average normalized estimation error squared, per degree of freedom'
+        f' (ANEES/{DEGREES_OF_FREEDOM}): <b>{anees_text(evaluation.metrics["anees"])}</b>.'
+        ' 1 is consistent; a larger value is overconfident, a smaller one underconfident.</p>'
+        + html_table(rows)
         + html_figure(
             _calibration_plot(evaluation),
-            'Share of errors within k of their own standard deviations, beside the Gaussian.',
+            'Fraction of error components within k of their standard deviations, compared with a'
+            ' Gaussian.',
         )
     )
 
 
-def _threshold_table(found: RiskCoverage) -> str:
-    """Tell how right the poses that were found are from each of `PROBABILITY_THRESHOLDS` on."""
-    heads = ('min_probability', 'answered', 'wrong', 'median cm', 'largest cm')
-    rows = ''
-    for limit in PROBABILITY_THRESHOLDS:
-        count = int((found.probability >= limit).sum())
-        at = count - 1
-        cells = (
-            [
-                format_percent(found.coverage[at]),
-                str(round(count * found.risk[at])),
-                format_number(found.median_m[at], 100),
-                format_number(found.largest_m[at], 100),
+def _threshold_rows(curve: RiskCoverage) -> list[list[str]]:
+    """Return a table of the accepted poses at each of `PROBABILITY_THRESHOLDS`."""
+    rows = [['min_probability', 'accepted', 'incorrect', 'median cm', 'largest cm']]
+    for threshold in PROBABILITY_THRESHOLDS:
+        count = int((curve.probability >= threshold).sum())
+        last = count - 1
+        cells = [format_percent(0.0), '0', UNKNOWN, UNKNOWN]
+        if count:
+            cells = [
+                format_percent(curve.coverage[last]),
+                str(round(count * curve.risk[last])),
+                format_number(curve.median_m[last], 100),
+                format_number(curve.largest_m[last], 100),
             ]
-            if count
-            else [format_percent(0.0), '0', format_number(None), format_number(None)]
-        )
-        rows += f'<tr><th scope="row">{limit:g}</th>'
-        rows += ''.join(f'<td>{cell}</td>' for cell in cells) + '</tr>'
-    head = ''.join(f'<th scope="col">{name}</th>' for name in heads)
-    return f'<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        rows.append([f'{threshold:g}', *cells])
+    return rows
 
 
-def _risk_plot(evaluation: Evaluation, found: RiskCoverage) -> str:
-    """Draw wrong answers, and median and largest error, over the share answered."""
-    published = evaluation.localizer_results.is_accepted
-    share = 100 * found.coverage
+def _risk_plot(evaluation: Evaluation, curve: RiskCoverage) -> str:
+    """Draw the fraction of incorrect poses, and median and largest error, over the coverage."""
+    coverage = 100 * curve.coverage
+    accepted = 100 * evaluation.localizer_results.is_accepted.mean()
+    known = np.isfinite(curve.probability)
+    ends = [np.flatnonzero(known)[-1], len(coverage) - 1]  # a line: poses between have no order
     with svg_figure(6.6, 4.8) as drawing:
         above, below = drawing.axes(2, 1, sharex=True)
-        for axes, values, colour, label in (
-            (above, 100 * found.risk, RED, 'wrong answers'),
-            (below, 100 * found.median_m, BLUE, 'median'),
-            (below, 100 * found.largest_m, ORANGE, 'largest'),
+        for axes, values, color, label in (
+            (above, 100 * curve.risk, RED, 'incorrect'),
+            (below, 100 * curve.median_m, BLUE, 'median'),
+            (below, 100 * curve.largest_m, ORANGE, 'largest'),
         ):
-            known = np.isfinite(found.probability)
-            axes.plot(share[known], values[known], color=colour, lw=2, label=label)
-            last = np.flatnonzero(known)[-1]  # the order of the rest is not known: one line
-            ends = [last, len(share) - 1]
-            axes.plot(share[ends], values[ends], '--', color=colour, lw=1.4)
-        for axes, label in ((above, 'published'), (below, '_again')):
-            axes.axvline(100 * published.mean(), color=INK, lw=1, alpha=0.6, label=label)
-        above.set(ylabel='wrong answers [%]', ylim=(-0.5, max(5.0, 110 * found.risk.max())))
-        below.set(xlabel='share of all pictures answered [%]', ylabel='position error [cm]')
-        decades = np.log10(
-            100 * np.array([found.median_m.min(), found.largest_m.max()]).clip(1e-4)
-        )
-        low, high = np.floor(decades[0]), np.ceil(decades[1])
-        limits = 10**low, 10 ** max(high, low + 1)
-        below.set(yscale='log', ylim=limits, xlim=(0, 102))
+            axes.plot(coverage[known], values[known], color=color, lw=2, label=label)
+            axes.plot(coverage[ends], values[ends], '--', color=color, lw=1.4)
+        for axes, label in ((above, 'accepted'), (below, '_hidden')):
+            axes.axvline(accepted, color=INK, lw=1, alpha=0.6, label=label)
+        above.set(ylabel='incorrect poses [%]', ylim=(-0.5, max(5.0, 110 * curve.risk.max())))
+        below.set(xlabel='fraction of all images accepted [%]', ylabel='position error [cm]')
+        below.set(yscale='log', ylim=_decades_cm(curve), xlim=(0, 102))
         plain_ticks(below.yaxis)
         drawing.figure.legend(loc='outside upper center', ncols=4)
     return drawing.svg
 
 
+def _decades_cm(curve: RiskCoverage) -> tuple[float, float]:
+    """Return the whole decades that hold median and largest errors, for a logarithmic axis."""
+    range_cm = 100 * np.array([curve.median_m.min(), curve.largest_m.max()]).clip(1e-4)
+    low, high = np.floor(np.log10(range_cm[0])), np.ceil(np.log10(range_cm[1]))
+    return 10**low, 10 ** max(high, low + 1)
+
+
 def _calibration_plot(evaluation: Evaluation) -> str:
-    """Draw how often errors are within k of their own sigmas, beside what a Gaussian gives."""
-    answers, true = evaluation.localizer_results, evaluation.map_from_camera_gt
-    shown = answers.is_accepted
+    """Draw the fraction of errors within k sigma over k, compared with a Gaussian."""
+    results, poses_gt = evaluation.localizer_results, evaluation.map_from_camera_gt
+    accepted = results.is_accepted
     with svg_figure(6.6, 3.6) as drawing:
         (axes,) = drawing.axes()
-        k = np.linspace(0, 4, 81)
-        axes.plot(k, 100 * erf(k / np.sqrt(2)), '--', color=FAINT, label='Gaussian, as promised')
-        if answers.covariance is not None and shown.any():
-            sigma = np.sqrt(np.diagonal(answers.covariance[shown], axis1=1, axis2=2))
-            ratio = np.abs(error_vectors(answers.map_from_camera[shown], true[shown])) / sigma
-            for name, colour, part in (
-                ('translation', BLUE, ratio[:, :3]),
-                ('rotation', ORANGE, ratio[:, 3:]),
-            ):
-                share = 100 * np.mean(part.ravel()[:, None] <= k, axis=0)
-                axes.plot(k, share, color=colour, lw=2, label=name)
+        k = np.linspace(0, MAX_SIGMAS, 81)
+        axes.plot(k, 100 * erf(k / np.sqrt(2)), '--', color=FAINT, label='Gaussian')
+        if results.covariance is not None and accepted.any():
+            sigma = np.sqrt(np.diagonal(results.covariance[accepted], axis1=1, axis2=2))
+            errors = error_vectors(results.map_from_camera[accepted], poses_gt[accepted])
+            ratio = np.abs(errors) / sigma
+            _plot_fraction_within(axes, k, ratio[:, :3], BLUE, 'position')
+            _plot_fraction_within(axes, k, ratio[:, 3:], ORANGE, 'rotation')
         axes.set(
-            xlabel='error within so many of its own standard deviations',
-            ylabel='share [%]',
+            xlabel='error in standard deviations k',
+            ylabel='fraction within k [%]',
             ylim=(0, 102),
-            xlim=(0, 4),
+            xlim=(0, MAX_SIGMAS),
         )
         axes.legend(loc='lower right')
     return drawing.svg
+
+
+def _plot_fraction_within(
+    axes: Axes, k: FloatArray, ratio: FloatArray, color: str, label: str
+) -> None:
+    fraction = np.mean(ratio.ravel()[:, None] <= k, axis=0)
+    axes.plot(k, 100 * fraction, color=color, lw=2, label=label)

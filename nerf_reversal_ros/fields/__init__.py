@@ -1,7 +1,12 @@
-"""Radiance fields: the protocol and its implementations."""
+"""
+Radiance fields: their protocol, the voxel field, its training, and baking into it.
+
+`base` holds the protocol and the types that all fields share; `nerfstudio` is a folder of its own.
+Views for learning are made in `synthesis`; a capture becomes frames in `capture`.
+"""
 
 FIELD_KINDS = ('voxel', 'nerfacto', 'depth-nerfacto')
-"""What can be built; the names of ``--field``."""
+"""Kinds of field that can be built: the values of ``--field``."""
 
 NERFSTUDIO_RUN_PREFIX = 'nerfstudio:'
-"""Before the config.yml of a run of nerfstudio, it is the name of the field that the run holds."""
+"""Prefix of a ``--field`` value that names the config.yml of a nerfstudio run."""

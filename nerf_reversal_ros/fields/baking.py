@@ -1,9 +1,9 @@
 """
-Baking: any radiance field as a voxel field, which is what a map holds and a robot renders.
+Baking: fit a voxel field to renderings of another radiance field.
 
-The field is rendered, colours and depth, at walked poses and around them, and a voxel field is
-fused from these views and trained on them as it would be on the pictures of a walk. Depth that the
-field itself is not sure of is left out.
+A map holds a voxel field, which a robot renders. The source field is rendered, color and depth,
+at mapping poses and around them. A voxel field is then fused from these views and trained on
+them, as it would be on captured images. Uncertain depth of the source field is left out.
 """
 
 from pathlib import Path
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig, SynthesisConfig
-from nerf_reversal_ros.core.files import atomic_write_text, open_npy, write_npy_rows
+from nerf_reversal_ros.core.files import atomic_write_text
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
@@ -29,11 +30,11 @@ from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import fit_voxel_field
 
 VIEW_SAMPLING = SynthesisConfig(translation_m=0.25, rotation_deg=10.0)
-"""Half of the views are taken at walked poses, the others are drawn so near them."""
+"""Half of the views are rendered at mapping poses, the others at poses sampled so near them."""
 MAX_HELD_OUT_VIEWS = 8
-"""So many of the drawn views, at most, only measure how alike both fields are."""
+"""Maximum number of sampled views that are held out to compare both fields."""
 MAX_COMPARED_IMAGES = 24
-"""So many held-out pictures of the walk, at most, both fields are compared with."""
+"""Maximum number of held-out images that both fields are compared with."""
 COMPARED_METRICS = 'psnr_db', 'depth_error_m', 'measured_frames'
 
 
@@ -48,33 +49,62 @@ def bake(
     progress: ProgressCallback = no_progress,
 ) -> tuple[VoxelField, dict[str, Any]]:
     """
-    Turn a field into a voxel field; what was rendered before a kill is not rendered again.
+    Bake a field into a voxel field; an interrupted call resumes after the last rendered view.
 
     Parameters
     ----------
     field : RadianceField
-        What to bake.
+        Source field.
     data : TrainingData
-        The walk: where to render, and the held-out pictures that both fields are measured by.
+        Mapping images: poses to render at, and held-out images to compare both fields with.
     config : BuildConfig
-        Of the voxel field, and how many views of which size are rendered.
+        Settings of the voxel field, number and size of the views.
     device : torch.device
-        Where the voxel field is trained.
+        Device of the training.
     work_dir : Path
         Folder of this stage alone.
     uncertainty : UncertaintyGrid, optional
-        Of the field; where it exceeds ``nerfstudio.max_std_m``, depth is left out.
+        Uncertainty of the source field; depth is left out where it exceeds
+        ``nerfstudio.max_std_m``.
+    progress : callable
+        Called per rendered view and at every tenth training step.
 
     Returns
     -------
     tuple
-        The voxel field, and a report: what `measure_baking_loss` tells; and ``baked_alike_db``, the PSNR of
-        the voxel field against renders of the original at new poses.
+        The voxel field, and a report: the results of `measure_baking_loss`, and
+        ``baked_alike_db``, the PSNR of the voxel field against renderings of the source field at
+        held-out poses.
     """
     work_dir.mkdir(exist_ok=True)
+    size = baking_budget(config.nerfstudio, device)[1]
+    rendered = _render_training_data(field, data, config, device, work_dir, uncertainty, progress)
+    voxel_field, report = fit_voxel_field(
+        rendered,
+        config.field,
+        device=device,
+        seed=config.seed,
+        work_dir=work_dir,
+        stage='baking',
+        progress=progress,
+    )
+    compared = measure_baking_loss(field, voxel_field, data, MAX_COMPARED_IMAGES, size)
+    return voxel_field, {**compared, 'baked_alike_db': report.get('psnr_db')}
+
+
+def _render_training_data(
+    field: RadianceField,
+    data: TrainingData,
+    config: BuildConfig,
+    device: torch.device,
+    work_dir: Path,
+    uncertainty: UncertaintyGrid | None,
+    progress: ProgressCallback,
+) -> TrainingData:
+    """Render the training views of `bake`; the last sampled ones are held out."""
     views, size = baking_budget(config.nerfstudio, device)
     camera = data.camera(0).downscaled_to(size)
-    poses, drawn = _sample_view_poses(field, data, views, config.seed, work_dir / 'poses.npy')
+    poses, sampled = _sample_view_poses(field, data, views, config.seed, work_dir / 'poses.npy')
     rgb, depth = render_views(
         field,
         poses,
@@ -86,20 +116,9 @@ def bake(
         progress=progress,
     )
     held_out = np.zeros(len(poses), bool)
-    held_out[len(poses) - min(MAX_HELD_OUT_VIEWS, drawn) :] = True
-    each = np.tile([camera.fx, camera.fy, camera.cx, camera.cy], (len(poses), 1))
-    rendered = TrainingData(rgb, depth, each, poses, held_out)
-    room, report = fit_voxel_field(
-        rendered,
-        config.field,
-        device=device,
-        seed=config.seed,
-        work_dir=work_dir,
-        stage='baking',
-        progress=progress,
-    )
-    compared = measure_baking_loss(field, room, data, MAX_COMPARED_IMAGES, size)
-    return room, {**compared, 'baked_alike_db': report.get('psnr_db')}
+    held_out[len(poses) - min(MAX_HELD_OUT_VIEWS, sampled) :] = True
+    intrinsics = np.tile([camera.fx, camera.fy, camera.cx, camera.cy], (len(poses), 1))
+    return TrainingData(rgb, depth, intrinsics, poses, held_out)
 
 
 def measure_baking_loss(
@@ -110,18 +129,29 @@ def measure_baking_loss(
     longer_side: int,
 ) -> dict[str, Any]:
     """
-    Measure a field and the voxel field that it was baked into by held-out pictures.
+    Compare a field, and the voxel field that it was baked into, with held-out images.
+
+    Parameters
+    ----------
+    field, voxel_field : RadianceField
+        Source field, and the baked one.
+    data : TrainingData
+        Held-out images.
+    max_count : int
+        Maximum number of images that the source field is compared with.
+    longer_side : int
+        Size of that comparison [px].
 
     Returns
     -------
     dict
-        What `measure_field` tells of the voxel field; the same of the field itself as
-        ``original_psnr_db`` and ``original_depth_error_m``, over ``original_measured_frames``
-        pictures, at most so many, at this size [px]; and ``baking_loss_db``, the difference of
-        both over these at the same size.
+        Results of `measure_field` for the voxel field. ``original_psnr_db`` and
+        ``original_depth_error_m`` are those of the source field, over
+        ``original_measured_frames`` images. ``baking_loss_db`` is the difference of the PSNR of
+        both over the same images at the same size.
     """
     original, baked = (
-        measure_field(one, data, max_count, longer_side) for one in (field, voxel_field)
+        measure_field(compared, data, max_count, longer_side) for compared in (field, voxel_field)
     )
     return {
         **measure_field(voxel_field, data),
@@ -131,9 +161,8 @@ def measure_baking_loss(
 
 
 def baking_budget(config: NerfstudioConfig, device: torch.device) -> tuple[int, int]:
-    """Return how many views are rendered, and their longer side [px]."""
-    small = device.type == 'cpu'
-    views, size = (150, 160) if small else (400, 480)
+    """Return the number of views to render, and their longer side [px]."""
+    views, size = (150, 160) if device.type == 'cpu' else (400, 480)
     return config.bake_views or views, config.bake_size or size
 
 
@@ -149,14 +178,31 @@ def render_views(
     progress: ProgressCallback = no_progress,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
     """
-    Render a view a pose to memory-mapped files, or go on with those of a killed run.
+    Render one view per pose to memory-mapped files; resume those of an interrupted call.
+
+    Parameters
+    ----------
+    field : RadianceField
+        Field to render.
+    map_from_camera : (N, 4, 4) array
+        Poses.
+    camera : Camera
+        Camera of all views.
+    work_dir : Path
+        Folder of the files.
+    max_depth_m : float
+        Depth beyond this becomes 0.
+    uncertainty : UncertaintyGrid, optional
+        Uncertainty of the field.
+    max_std_m : float
+        Depth whose standard deviation exceeds this [m] becomes 0; 0: no limit.
+    progress : callable
+        Called once per view.
 
     Returns
     -------
     tuple
-        Colours (N, H, W, 3), and depth (N, H, W) in metres, 0 where it is unknown, at edges,
-        beyond ``max_depth_m``, or by ``uncertainty`` further off than ``max_std_m``, if that is
-        not 0.
+        Colors (N, H, W, 3); depth (N, H, W) [m], 0 where unknown or left out, and at depth edges.
     """
     count, shape = len(map_from_camera), (camera.height, camera.width)
     marker = work_dir / 'rendered.txt'
@@ -168,39 +214,36 @@ def render_views(
         for index in range(first, count):
             start_s = perf_counter()
             pose = map_from_camera[index]
-            view = field.render(pose[None], camera)[0]
+            (view,) = field.render(pose[None], camera)
             depth = mask_depth_edges(np.where(view.depth <= max_depth_m, view.depth, 0))
-            if uncertainty is not None:
-                unsure = uncertainty.std_of_view_m(view, pose, camera) > (max_std_m or np.inf)
-                depth[unsure] = 0
+            if uncertainty is not None and max_std_m > 0:
+                depth[uncertainty.std_of_view_m(view, pose, camera) > max_std_m] = 0
             write_npy_rows(rgb_file, index, view.rgb[None])
             write_npy_rows(depth_file, index, depth[None].astype(np.float16))
             atomic_write_text(marker, str(index + 1))
-            left_min = (perf_counter() - start_s) * (count - index - 1) / 60
-            note = f'rendering will take about {left_min:.0f} min' if index == first else ''
+            remaining_min = (perf_counter() - start_s) * (count - index - 1) / 60
+            note = f'rendering will take about {remaining_min:.0f} min' if index == first else ''
             progress(Progress('rendering', index + 1, count, note))
-    return (
-        np.load(work_dir / 'rgb.npy', mmap_mode='r'),
-        np.load(work_dir / 'depth.npy', mmap_mode='r'),
-    )
+    rgb, depth = (np.load(work_dir / f'{name}.npy', mmap_mode='r') for name in ('rgb', 'depth'))
+    return rgb, depth
 
 
 def _sample_view_poses(
     field: RadianceField, data: TrainingData, count: int, seed: int, path: Path
 ) -> tuple[FloatArray, int]:
-    """Return the poses to render, walked ones first, and how many of them were drawn."""
-    walked = data.map_from_camera[data.sample_indices(count - count // 2)]
+    """Return the poses to render, mapping poses first, and the number of sampled ones."""
+    mapping_poses = data.map_from_camera[data.sample_indices(count - count // 2)]
     if not path.exists():
         rng = np.random.default_rng([seed, 1])
-        around = sample_poses(walked, 2 * count, VIEW_SAMPLING, rng)
-        faults = find_pose_rejections(field, around, 0.0)
-        free = np.array([fault is None for fault in faults])
-        drawn = around.map_from_camera[free][: count - len(walked)]
+        candidates = sample_poses(mapping_poses, 2 * count, VIEW_SAMPLING, rng)
+        rejections = find_pose_rejections(field, candidates, 0.0)
+        possible = np.array([rejection is None for rejection in rejections])
+        sampled = candidates.map_from_camera[possible][: count - len(mapping_poses)]
         temporary = path.with_name('.poses.npy')
-        np.save(temporary, np.concatenate([walked, drawn]))
+        np.save(temporary, np.concatenate([mapping_poses, sampled]))
         temporary.replace(path)
     poses = np.load(path)
-    return poses, len(poses) - len(walked)
+    return poses, len(poses) - len(mapping_poses)
 
 
 def _difference(original: float | None, baked: float | None) -> float | None:

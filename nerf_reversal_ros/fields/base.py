@@ -1,17 +1,18 @@
-"""What every radiance field can do, whoever trained it."""
+"""Protocol of radiance fields, and the types that every implementation shares."""
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nerf_reversal_ros.core.camera import Camera
 
 
 class Occupancy(IntEnum):
-    """What a field knows of a point of the map."""
+    """Occupancy of a point of the map."""
 
     UNKNOWN = 0
     FREE = 1
@@ -20,30 +21,41 @@ class Occupancy(IntEnum):
 
 @dataclass(frozen=True)
 class Rendering:
-    """What a camera at one pose would see in the field."""
+    """Color, depth and opacity of a field, rendered for one camera pose."""
 
     rgb: NDArray[np.uint8]
-    """(H, W, 3) colours; where nothing was hit, the field's idea of what lies beyond."""
+    """(H, W, 3) colors; the background color of the field where a ray hits nothing."""
     depth: NDArray[np.float32]
-    """(H, W) metres along the optical z axis; 0 where opacity is below one half."""
+    """(H, W) meters along the optical z axis; 0 where opacity is below one half."""
     opacity: NDArray[np.float32]
-    """(H, W) share of the light that matter along the ray stops, in [0, 1]."""
+    """(H, W) one minus the transmittance along the ray, in [0, 1]."""
+
+
+class PackedRaySamples(NamedTuple):
+    """S ray segments, those of all rays in one array."""
+
+    ray: Tensor
+    """(S,) index of the ray, ascending; the segments of a ray go from near to far."""
+    points: Tensor
+    """(S, 3) where density and color are queried [m], from the origin of the field."""
+    length_m: Tensor
+    """(S,) length of the segment."""
 
 
 class RadianceField(Protocol):
-    """A NeRF in metres of the map frame."""
+    """A NeRF in meters of the map frame."""
 
     def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
         """
-        Render one view a pose.
+        Render one view per pose.
 
         Parameters
         ----------
         map_from_camera : (N, 4, 4) array
             Poses of the optical camera frame in ``map``.
         camera : Camera
-            Intrinsics and size of the wanted pictures.
+            Intrinsics and size of the renderings.
         """
 
     def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `DepthOccupancyGrid`."""
+        """Classify points (N, 3) [m, map frame]: (N,) values of `Occupancy`."""

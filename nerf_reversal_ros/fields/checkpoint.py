@@ -1,4 +1,4 @@
-"""What a training keeps on disk, so that a killed one goes on where it was."""
+"""Checkpoints of a training, from which an interrupted one resumes."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Replace a safetensors file as a whole: there is the old one or the new one, never a part."""
+    """Replace a safetensors file atomically: a crash leaves the old or the new one, no part."""
     temporary = path.with_name(f'.{path.name}')
     save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary, metadata)
     os.replace(temporary, path)
@@ -19,7 +19,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], metadata: dict[str, 
 def load_checkpoint(
     path: Path, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """Return what `save_checkpoint` wrote; None if there is none, or the machine crashed then."""
+    """Read what `save_checkpoint` wrote; return None if the file is missing or truncated."""
     try:
         with safe_open(path, framework='pt', device=str(device)) as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()

@@ -1,4 +1,4 @@
-"""How rays leap over empty space: from opaque cell to opaque cell, by a map of distances."""
+"""Empty-space skipping: rays jump from occupied cell to occupied cell by a distance map."""
 
 from collections.abc import Iterator
 
@@ -9,44 +9,47 @@ import torch
 from torch import Tensor
 
 _MAX_OPTICAL_DEPTH = float(-np.log(0.01))
+"""A ray ends at a transmittance of 1 %."""
 _NUDGE = 1e-4
-_NEXT_FLOAT_FACTOR = 1.0 + 2.0**-22  # a float32 this much larger is another one, however large
+"""Step across a cell wall, in lengths of the direction, so that a ray enters the next cell."""
+_NEXT_FLOAT_FACTOR = 1.0 + 2.0**-22
+"""A float32 times this factor is a larger float32, whatever its magnitude."""
 
 
 class DistanceMap:
     """
-    For each cell of a grid, how many cells the next opaque one is away (chessboard distance).
+    Chessboard distance, in cells, from each cell of a grid to the nearest occupied cell.
 
     Parameters
     ----------
-    opaque : (X, Y, Z) bool array
-        The cells that may stop light.
+    occupied : (X, Y, Z) bool array
+        Cells that may stop light.
     cell_m : float
-        Edge of a cell; the grid's corner is the origin of all rays' coordinates.
+        Edge of a cell; the corner of the grid is the origin of all ray coordinates.
     device : torch.device
-        Where rays are followed.
+        Device of the traversal.
     """
 
-    def __init__(self, opaque: NDArray[np.bool_], cell_m: float, device: torch.device) -> None:
-        if opaque.any():
-            cells = distance_transform_cdt(~opaque, metric='chessboard')
+    def __init__(self, occupied: NDArray[np.bool_], cell_m: float, device: torch.device) -> None:
+        if occupied.any():
+            cells = distance_transform_cdt(~occupied, metric='chessboard')
         else:
-            cells = np.full(opaque.shape, 255)
+            cells = np.full(occupied.shape, 255)
         self.cell_m = cell_m
         self.cells = torch.from_numpy(np.clip(cells, 0, 255).astype(np.uint8)).to(device)
-        """(X, Y, Z) uint8: 0 in an opaque cell, 255 for 255 and more."""
-        self._shape = torch.tensor(opaque.shape, device=device)
+        """(X, Y, Z) uint8: 0 in an occupied cell, at most 255."""
+        self._shape = torch.tensor(occupied.shape, device=device)
 
     @torch.no_grad()
     def occupied_segments(
         self, origins: Tensor, directions: Tensor, optical_depth: Tensor
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """
-        Walk all rays at once; yield (rays, near, far) of the opaque cells that they cross.
+        Traverse the grid with all rays at once; yield (rays, near, far) of occupied cells.
 
-        ``near`` and ``far`` are in lengths of the directions. A ray is dropped once its entry of
-        ``optical_depth``, which the caller updates between two yields, says that less than 1 % of
-        its light is left.
+        Each yield holds at most one cell of a ray. ``near`` and ``far`` are in lengths of the
+        directions. The caller updates ``optical_depth`` (R,) between two yields. A ray ends once
+        its optical depth stands for a transmittance below 1 %.
         """
         safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
         slope = safe / self.cell_m
@@ -67,8 +70,8 @@ class DistanceMap:
             cell = torch.minimum(cell.clamp_(min=0.0), self._shape - 1.0)
             x, y, z = cell.int().unbind(1)
             distance = flat_cells.index_select(0, (x * ny + y) * nz + z)
-            reach = (distance.float() - 1).clamp_(min=0)[:, None]
-            wall = cell + torch.where(forward > 0, reach + 1, -reach)
+            free_cells = (distance.float() - 1).clamp_(min=0)[:, None]
+            wall = cell + torch.where(forward > 0, free_cells + 1, -free_cells)
             exits = torch.maximum(((wall - start) * inverse).amin(1), time)
             hit = (distance == 0).nonzero()[:, 0]
             alive = exits < leave
@@ -76,9 +79,9 @@ class DistanceMap:
                 yield rays[hit], time[hit], exits[hit]
                 alive &= optical_depth.index_select(0, rays) < _MAX_OPTICAL_DEPTH
             time = exits * _NEXT_FLOAT_FACTOR + _NUDGE
-            left = alive.nonzero()[:, 0]
-            if len(left) < len(rays):
-                rays, time, leave = (x.index_select(0, left) for x in (rays, time, leave))
+            remaining = alive.nonzero()[:, 0]
+            if len(remaining) < len(rays):
+                rays, time, leave = (x.index_select(0, remaining) for x in (rays, time, leave))
                 start, slope, inverse, forward = (
-                    x.index_select(0, left) for x in (start, slope, inverse, forward)
+                    x.index_select(0, remaining) for x in (start, slope, inverse, forward)
                 )

@@ -1,4 +1,8 @@
-"""Where cameras can be: poses sampled around those of a capture, and what forbids them."""
+"""
+Sampling of camera poses around mapping poses, and rejection of impossible ones.
+
+A pose is impossible if it lies inside a surface, behind one, or too close to one.
+"""
 
 from typing import NamedTuple
 
@@ -12,53 +16,54 @@ from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.fields.base import Occupancy, RadianceField
 
 ROLL_FRACTION = 1 / 3
-"""People and robots keep cameras upright: roll varies less than yaw and pitch."""
-
-
+"""Roll over yaw and pitch, in standard deviations: people and robots keep cameras upright."""
 LINE_STEP_M = 0.04
-
-
+"""Distance between the occupancy samples of a line; thinner walls may be missed."""
 PARTNER_RADIUS_M = 1.5
-"""Two walked poses within this distance span positions between and beyond them."""
+"""Two mapping poses within this distance span positions between and beyond them."""
 
 
 class SampledPoses(NamedTuple):
-    """Camera poses drawn from walked ones."""
+    """Camera poses sampled around mapping poses."""
 
     map_from_camera: FloatArray
-    """(N, 4, 4) drawn poses."""
+    """(N, 4, 4) sampled poses."""
     source_positions: FloatArray
-    """(N, 3) camera centre of the walked pose that each was drawn from."""
+    """(N, 3) camera center of the mapping pose that each was sampled around [m]."""
 
 
 def sample_poses(
     mapping_poses: FloatArray, count: int, config: SynthesisConfig, rng: np.random.Generator
 ) -> SampledPoses:
     """
-    Draw camera poses near walked ones.
+    Sample camera poses around mapping poses.
 
-    Positions lie in a ball around a walked pose or, for ``config.between_share`` of them, in
-    such a ball around a point on the line through two walked poses that are close. Orientations
-    are those of the walked poses, turned about the vertical (yaw), about the camera's x axis
+    Positions lie in a ball around a mapping pose. For ``config.between_share`` of them the center
+    of the ball is a point on the line through two mapping poses that are close. Orientations are
+    those of the mapping poses, rotated about the vertical (yaw), about the x axis of the camera
     (pitch) and, less, about its optical axis (roll).
 
     Parameters
     ----------
     mapping_poses : (N, 4, 4) array
-        Walked ``map_from_camera``; the map's z axis points up.
+        ``map_from_camera`` of the mapping images; the z axis of the map points up.
     count : int
-        Poses wanted.
+        Number of poses.
+    config : SynthesisConfig
+        Radius of the ball, standard deviation of the rotations, fraction between poses.
+    rng : numpy Generator
+        Source of all randomness.
     """
     first = rng.integers(len(mapping_poses), size=count)
     position, rotation = mapping_poses[first, :3, 3], mapping_poses[first, :3, :3]
     tree = cKDTree(mapping_poses[:, :3, 3])
     for i in np.flatnonzero(rng.random(count) < config.between_share):
-        around = tree.query_ball_point(position[i], PARTNER_RADIUS_M)
-        second = mapping_poses[around[rng.integers(len(around))]]
-        share = rng.uniform(-0.5, 1.5)
+        partners = tree.query_ball_point(position[i], PARTNER_RADIUS_M)
+        second = mapping_poses[partners[rng.integers(len(partners))]]
+        fraction = rng.uniform(-0.5, 1.5)
         ends = Rotation.from_matrix(np.stack([rotation[i], second[:3, :3]]))
-        rotation[i] = Slerp([0.0, 1.0], ends)(np.clip(share, 0.0, 1.0)).as_matrix()
-        position[i] += share * (second[:3, 3] - position[i])
+        rotation[i] = Slerp([0.0, 1.0], ends)(np.clip(fraction, 0.0, 1.0)).as_matrix()
+        position[i] += fraction * (second[:3, 3] - position[i])
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     radius = config.translation_m * np.cbrt(rng.random((count, 1)))
@@ -67,49 +72,55 @@ def sample_poses(
     in_camera = Rotation.from_euler(
         'xz', np.stack([pitch, roll * ROLL_FRACTION], axis=1), degrees=True
     ).as_matrix()
-    drawn = np.tile(np.eye(4), (count, 1, 1))
-    drawn[:, :3, :3] = about_vertical @ rotation @ in_camera
-    drawn[:, :3, 3] = position + direction * radius
-    return SampledPoses(drawn, mapping_poses[first, :3, 3])
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    poses[:, :3, :3] = about_vertical @ rotation @ in_camera
+    poses[:, :3, 3] = position + direction * radius
+    return SampledPoses(poses, mapping_poses[first, :3, 3])
 
 
 def find_pose_rejections(
     field: RadianceField, candidates: SampledPoses, clearance_m: float
 ) -> list[str | None]:
     """
-    Tell for drawn poses why no camera can be there, as one of `REASONS`; None where it can.
+    Find why sampled poses are impossible for a camera: a reason per pose, or None.
 
-    Space need not have been seen: a walking camera does not see what is beside and behind it,
-    and another walk may pass just there. But it must be possible to get there from the walked
-    pose on a straight line without crossing matter.
+    Unknown space is allowed: a moving camera does not observe the space beside and behind it, and
+    another recording may pass there. But the straight line from the mapping pose to the sampled
+    one must not cross occupied space.
+
+    Parameters
+    ----------
+    field : RadianceField
+        Field whose occupancy is tested.
+    candidates : SampledPoses
+        N poses.
+    clearance_m : float
+        Minimum distance of the camera center to occupied space [m]; 0 disables the test.
     """
-    goal = candidates.map_from_camera[:, :3, 3]
+    goals, sources = candidates.map_from_camera[:, :3, 3], candidates.source_positions
     corners = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T.astype(np.float64)
     directions = corners[np.any(corners != 0, axis=1)]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    around = goal[:, None] + np.concatenate([directions, 0.5 * directions]) * clearance_m
-    longest_m = np.linalg.norm(goal - candidates.source_positions, axis=1).max(initial=0.0)
-    share = np.linspace(0.0, 1.0, 2 + int(longest_m / LINE_STEP_M))[1:, None]
-    line = (
-        candidates.source_positions[:, None]
-        + share * (goal - candidates.source_positions)[:, None]
-    )
-    faults: list[str | None] = []
-    for here, on_line, near in zip(
-        *(_is_occupied(field, points) for points in (goal[:, None], line, around)), strict=True
+    shell = goals[:, None] + np.concatenate([directions, 0.5 * directions]) * clearance_m
+    longest_m = np.linalg.norm(goals - sources, axis=1).max(initial=0.0)
+    fraction = np.linspace(0.0, 1.0, 2 + int(longest_m / LINE_STEP_M))[1:, None]
+    line = sources[:, None] + fraction * (goals - sources)[:, None]
+    rejections: list[str | None] = []
+    for goal_hits, line_hits, shell_hits in zip(
+        *(_is_occupied(field, points) for points in (goals[:, None], line, shell)), strict=True
     ):
-        if here.any():
-            faults.append('inside matter')
-        elif on_line.any():
-            faults.append('behind matter')
-        elif clearance_m > 0.0 and near.any():
-            faults.append('too close to matter')
+        if goal_hits.any():
+            rejections.append('inside matter')
+        elif line_hits.any():
+            rejections.append('behind matter')
+        elif clearance_m > 0.0 and shell_hits.any():
+            rejections.append('too close to matter')
         else:
-            faults.append(None)
-    return faults
+            rejections.append(None)
+    return rejections
 
 
 def _is_occupied(field: RadianceField, points: FloatArray) -> NDArray[np.bool_]:
-    """Tell for points (N, K, 3) which are in matter, (N, K)."""
-    space = field.occupancy(points.reshape(-1, 3)).reshape(points.shape[:2])
-    return np.asarray(space == Occupancy.OCCUPIED)
+    """Return which of the points (N, K, 3) [m, map frame] are occupied, (N, K)."""
+    occupancy = field.occupancy(points.reshape(-1, 3)).reshape(points.shape[:2])
+    return np.asarray(occupancy == Occupancy.OCCUPIED)

@@ -1,23 +1,24 @@
 """
-How sure a radiance field is of where it has its matter.
+Uncertainty of the geometry of a radiance field (Bayes' Rays).
 
 The field is thought to be deformed: each vertex of a coarse grid may be shifted, and each point
-between vertices with them. A shift that changes what the cameras of the capture see is one that
-the capture has ruled out; what nobody sees may be off by as much as the prior lets it. In
-numbers: the Laplace approximation of the shifts, its Hessian diagonal, summed over rays from the
-poses of the capture. Nothing is trained, no picture is needed, and the field stays as it is.
+between vertices moves with them. A shift that changes the images of the capture is ruled out by
+the capture; a shift that changes no image is limited by the prior alone. The estimate is the
+Laplace approximation of the shifts: the diagonal of its Hessian, summed over rays from the poses
+of the capture. Nothing is trained, no image is needed, and the field stays as it is.
 
-What moves along itself unseen, as a wall without texture does, counts as unsure however often it
-was looked at: the method tells how well colours hold matter in its place.
+A surface that can move along itself without any change of the images, such as a wall without
+texture, counts as uncertain, however often it was observed: the estimate states how well colors
+constrain the geometry.
 
 References
 ----------
 Goli et al., "Bayes' Rays: Uncertainty Quantification for Neural Radiance Fields", CVPR 2024
-(equations 8 to 11). There the uncertainty is composited along the ray of a pixel; here it is read
-where the render has its depth, so that it can be told of any field's renders, at no cost.
+(equations 8 to 11). There the uncertainty is composited along the ray of a pixel. Here it is read
+at the rendered depth, so that it applies to renderings of any field at no cost.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,77 +27,67 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
-from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.fields.base import PackedRaySamples, Rendering
 
 CELL_M = 0.05
-"""Distance of the grid's vertices, unless that makes too many [m]."""
+"""Distance between vertices of the grid [m], unless that gives more than `MAX_VERTICES`."""
 MAX_VERTICES = 1 << 22
-"""A larger room gets a coarser grid: 12 bytes a vertex."""
+"""Limit of 50 MB, 12 bytes per vertex; a larger room gets a coarser grid."""
 PRIOR_M = 0.5
-"""Standard deviation, each axis, of the shift of a vertex that no ray tells of [m]."""
+"""Standard deviation per axis of the shift of a vertex that no ray constrains [m]."""
 COLOR_NOISE = 0.1
-"""Standard deviation of a pixel's colour, each channel; white is one."""
+"""Standard deviation of a pixel's color per channel; white is one."""
 MAX_POSES = 100
-"""The field is looked at from so many of the capture's poses, evenly spread ..."""
+"""Poses of the capture, evenly spaced, that the rays start from."""
 VIEW_SIZE_PX = 64
-"""... in pictures with so many pixels along the longer side."""
+"""Pixels along the longer side of the view at each pose: one ray per pixel."""
 RAYS_PER_BATCH = 4096
+"""Rays that are sampled and differentiated together, which bounds the memory."""
 MIN_GRADIENT = 1e-4
-"""Samples whose shift changes the colour of their ray by less than this share of `COLOR_NOISE` a
-metre are left out."""
-
-
-class PackedRaySamples(NamedTuple):
-    """S pieces that rays are cut into."""
-
-    ray: Tensor
-    """(S,) number of the ray, ascending; the pieces of a ray go from near to far."""
-    points: Tensor
-    """(S, 3) where density and colour are looked up [m], from the field's origin."""
-    length_m: Tensor
-    """(S,) length of the piece."""
+"""Samples are skipped if their shift changes the color of their ray by less than this fraction of
+`COLOR_NOISE` per meter."""
 
 
 class DeformableField(Protocol):
-    """What a field has to offer to be asked how sure it is."""
+    """A field whose uncertainty can be estimated: it samples rays and is differentiable."""
 
     origin_m: NDArray[np.float64]
-    """(3,) in the map: rays and points are in metres from here."""
+    """(3,) in the map: rays and points are in meters from here."""
 
     @property
     def extent_m(self) -> NDArray[np.float64]:
-        """(3,) size of the box, from the origin on, that samples lie in."""
+        """(3,) size of the box, from the origin on, that contains all samples [m]."""
 
     @property
     def device(self) -> torch.device:
-        """Where the field computes."""
+        """Device of all computations."""
 
     def sample_rays(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
-        """Cut rays, origins (R, 3) and directions (R, 3) of length one, into pieces."""
+        """Cut rays, origins (R, 3) and directions (R, 3) of length one, into segments."""
 
     def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """
-        Return densities (S,) [1/m] and colours (S, 3) in [0, 1] at points.
+        Return densities (S,) [1/m] and colors (S, 3) in [0, 1] at points (S, 3).
 
-        Both can be differentiated by the points (S, 3); directions (S, 3) are those of the rays.
+        Both are differentiable in the points. The directions (S, 3) are those of the rays.
         """
 
 
 class UncertaintyGrid:
     """
-    How far off the matter of a field may be, place by place.
+    Standard deviation of the surfaces of a field, as a grid over the map.
 
     Parameters
     ----------
     origin_m : (3,) array
-        Of vertex (0, 0, 0), in the map.
+        Position of vertex (0, 0, 0) in the map.
     cell_m : float
-        Distance of neighbouring vertices [m].
+        Distance between neighboring vertices [m].
     information : (X, Y, Z, 3) float32 array
-        What the rays tell of the shift of each vertex along each axis: the diagonal of the
-        Hessian without the prior [1/m^2].
+        Diagonal of the Hessian without the prior: information of the rays on the shift of each
+        vertex along each axis [1/m^2].
     """
 
     def __init__(
@@ -107,13 +98,13 @@ class UncertaintyGrid:
 
     def std_m(self, points: FloatArray) -> NDArray[np.float32]:
         """
-        Return how far points (..., 3) [m, map frame] may be off: (...) standard deviations [m].
+        Interpolate the standard deviations (...) [m] at points (..., 3) [m, map frame].
 
-        To be read as a rank: which place is less sure than which. How long the metres are hangs on
-        `PRIOR_M`, `COLOR_NOISE` and how many pixels were looked at, and nothing calibrates them.
+        Each is the root of the sum of the variances along the three axes: `PRIOR_M` times the
+        root of three where nothing is known.
 
-        It is the root of the sum of the variances along the three axes, `PRIOR_M` times the root
-        of three where nothing is known.
+        Use it as a ranking of places. Its scale depends on `PRIOR_M`, on `COLOR_NOISE` and on the
+        number of pixels, and is not calibrated.
         """
         vertex = np.moveaxis((points - self.origin_m) / self.cell_m, -1, 0)
         unknown = 3 * PRIOR_M**2
@@ -123,11 +114,11 @@ class UncertaintyGrid:
     def std_of_view_m(
         self, view: Rendering, map_from_camera: FloatArray, camera: Camera
     ) -> NDArray[np.float32]:
-        """Return (H, W) how far off what a rendered view shows may be [m], see `std_m`."""
+        """Return the standard deviation (H, W) [m] of the rendered depth; see `std_m`."""
         known = view.depth > 0
-        points = (camera.rays() * view.depth[..., None])[known] @ map_from_camera[:3, :3].T
+        points = transform_points(map_from_camera, camera.back_project(view.depth))
         std_m = np.full(known.shape, np.sqrt(3) * PRIOR_M, np.float32)
-        std_m[known] = self.std_m(points + map_from_camera[:3, 3])
+        std_m[known] = self.std_m(points)
         return std_m
 
 
@@ -135,16 +126,17 @@ def estimate_uncertainty(
     field: DeformableField, map_from_camera: FloatArray, camera: Camera
 ) -> UncertaintyGrid:
     """
-    Look at a field from where the capture was, and sum up what that tells.
+    Estimate the uncertainty of a field from the poses of its training images.
 
     Parameters
     ----------
     field : DeformableField
-        Trained on pictures from these poses.
+        Field that was trained on images from these poses.
     map_from_camera : (N, 4, 4) array
-        Poses of those pictures; each counts, if they are many by way of its neighbours.
+        Poses of the training images. Of more than `MAX_POSES`, evenly spaced ones stand for
+        their neighbors.
     camera : Camera
-        That took them.
+        Camera of the training images.
     """
     cell_m, shape = _grid(field.extent_m)
     small = camera.downscaled_to(VIEW_SIZE_PX)
@@ -154,12 +146,12 @@ def estimate_uncertainty(
     information = torch.zeros(int(np.prod(shape)), 3, device=field.device)
     for pose in map_from_camera[chosen]:
         directions = (rays @ torch.from_numpy(pose[:3, :3]).T).float().to(field.device)
-        centre = torch.from_numpy(pose[:3, 3] - field.origin_m).float().to(field.device)
+        center = torch.from_numpy(pose[:3, 3] - field.origin_m).float().to(field.device)
         for part in directions.split(RAYS_PER_BATCH):
-            origins = centre.expand_as(part)
+            origins = center.expand_as(part)
             samples = field.sample_rays(origins, part)
-            slopes = color_gradients(field, part, samples)
-            _add_information(information, slopes / COLOR_NOISE, samples, cell_m, shape)
+            gradients = color_gradients(field, part, samples)
+            _add_information(information, gradients / COLOR_NOISE, samples, cell_m, shape)
     information *= len(map_from_camera) / max(1, len(chosen))
     return UncertaintyGrid(field.origin_m, cell_m, information.view(*shape, 3).cpu().numpy())
 
@@ -168,12 +160,12 @@ def composite(
     field: DeformableField, directions: Tensor, samples: PackedRaySamples, points: Tensor
 ) -> Tensor:
     """
-    Return the colours (R, 3) of rays whose samples are looked up at points (S, 3).
+    Composite the colors (R, 3) of rays whose samples are queried at points (S, 3).
 
-    The pieces stay where they are on their rays: a point beside a piece is what a deformation
-    brings there. Behind the last piece it is dark.
+    The segments stay on their rays. A point beside its segment is where a deformation moves it
+    from. Behind the last segment the color is black.
     """
-    density, colour = field.query(points, directions.index_select(0, samples.ray))
+    density, rgb = field.query(points, directions.index_select(0, samples.ray))
     tau = (density * samples.length_m).double()  # sums over all rays are long
     total = tau.cumsum(0)
     first = torch.searchsorted(
@@ -181,26 +173,30 @@ def composite(
     )
     start = torch.cat([total.new_zeros(1), total]).index_select(0, first)
     behind = total - start.index_select(0, samples.ray)
-    share = (torch.exp(tau - behind) - torch.exp(-behind)).float()
-    return torch.zeros_like(directions).index_add(0, samples.ray, share[:, None] * colour)
+    weights = (torch.exp(tau - behind) - torch.exp(-behind)).float()
+    return torch.zeros_like(directions).index_add(0, samples.ray, weights[:, None] * rgb)
 
 
 def color_gradients(
     field: DeformableField, directions: Tensor, samples: PackedRaySamples
 ) -> Tensor:
-    """Return (S, 3, 3) [1/m]: by channel and axis, how its shift changes each piece's ray."""
+    """
+    Differentiate the color of each sample's ray by the shift of the sample.
+
+    Returns (S, 3, 3) [1/m]: sample, channel, axis.
+    """
     points = samples.points.detach().requires_grad_()
     with torch.enable_grad():
-        colours = composite(field, directions, samples, points)
-        slopes = [
-            torch.autograd.grad(colours[:, channel].sum(), points, retain_graph=channel < 2)[0]
+        colors = composite(field, directions, samples, points)
+        gradients = [
+            torch.autograd.grad(colors[:, channel].sum(), points, retain_graph=channel < 2)[0]
             for channel in range(3)
         ]
-    return torch.stack(slopes, 1)
+    return torch.stack(gradients, 1)
 
 
 def _grid(extent_m: NDArray[np.float64]) -> tuple[float, tuple[int, ...]]:
-    """Return the distance of the vertices [m] and how many there are each way."""
+    """Return the distance between vertices [m] and their number along each axis."""
     cell_m = CELL_M
     while np.prod(np.ceil(extent_m / cell_m) + 1) > MAX_VERTICES:
         cell_m *= 1.1
@@ -209,27 +205,27 @@ def _grid(extent_m: NDArray[np.float64]) -> tuple[float, tuple[int, ...]]:
 
 def _add_information(
     information: Tensor,
-    slopes: Tensor,
+    gradients: Tensor,
     samples: PackedRaySamples,
     cell_m: float,
     shape: tuple[int, ...],
 ) -> None:
-    """Add, ray by ray, the squares of how each vertex's shift changes its colour."""
-    kept = slopes.abs().amax((1, 2)) > MIN_GRADIENT
+    """Add, ray by ray, the squared derivative of its color by the shift of each vertex."""
+    kept = gradients.abs().amax((1, 2)) > MIN_GRADIENT
     vertex = samples.points[kept] / cell_m
     last = torch.tensor(shape, device=vertex.device) - 2
     lower = torch.minimum(vertex.long(), last)
     fraction = vertex - lower
-    rows, shares = [], []
+    rows, weights = [], []
     for corner in np.ndindex(2, 2, 2):
         x, y, z = (lower + torch.tensor(corner, device=lower.device)).unbind(1)
         rows.append((x * shape[1] + y) * shape[2] + z)
         upper = torch.tensor(corner, device=lower.device) == 1
-        shares.append(torch.where(upper, fraction, 1 - fraction).prod(1))
+        weights.append(torch.where(upper, fraction, 1 - fraction).prod(1))
     key = samples.ray[kept, None] * len(information) + torch.stack(rows, 1)
-    pairs, place = torch.unique(key.view(-1), return_inverse=True)
-    by_vertex = torch.stack(shares, 1)[..., None] * slopes[kept].flatten(1)[:, None]
-    sums = torch.zeros(len(pairs), 9, device=slopes.device)
-    sums.index_add_(0, place, by_vertex.view(-1, 9))
+    ray_vertex, position = torch.unique(key.view(-1), return_inverse=True)
+    by_vertex = torch.stack(weights, 1)[..., None] * gradients[kept].flatten(1)[:, None]
+    sums = torch.zeros(len(ray_vertex), 9, device=gradients.device)
+    sums.index_add_(0, position, by_vertex.view(-1, 9))
     squares = (sums**2).view(-1, 3, 3).sum(1)  # over channels
-    information.index_add_(0, pairs % len(information), squares)
+    information.index_add_(0, ray_vertex % len(information), squares)

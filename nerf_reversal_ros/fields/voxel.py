@@ -1,17 +1,19 @@
 """
-A sparse voxel radiance field: colours and log densities at the corners of small voxels.
+Sparse voxel radiance field: colors and log densities at the corners of small voxels.
 
-Space is cut into bricks of 8x8x8 voxels, and only those that touch matter are kept. Values are
-interpolated trilinearly (the density before its exponential, which keeps surfaces sharp: Sun et
-al., "Direct Voxel Grid Optimization", CVPR 2022) and composited along rays as in NeRF (Mildenhall
-et al., ECCV 2020). Empty space is leapt over with a chessboard distance map over cells of 2
-voxels, so that a ray evaluates the field only where it may be opaque.
+The grid is cut into bricks of 8x8x8 voxels, and only bricks near surfaces are stored. Values are
+interpolated trilinearly. The density is interpolated before its exponential, which keeps surfaces
+sharp (Sun et al., "Direct Voxel Grid Optimization", CVPR 2022). Colors are composited along rays
+as in NeRF (Mildenhall et al., ECCV 2020). Empty space is skipped by a chessboard distance map over
+cells of 2 voxels, so that a ray evaluates the field only where it may be opaque.
 
-The same code runs on a CPU and on CUDA. How rays leap is in `leaping`, how a field is stored in
-`voxel_file`, and how one is trained in `voxel_training`.
+The same code runs on a CPU and on CUDA. `empty_space_skipping` and `ray_marching` sample rays,
+`voxel_io` stores a field, and `voxel_training` trains one.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,35 +24,54 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.parallel import parallel_map
 from nerf_reversal_ros.fields.base import Occupancy, Rendering
 from nerf_reversal_ros.fields.empty_space_skipping import DistanceMap
-from nerf_reversal_ros.fields.uncertainty import PackedRaySamples
+from nerf_reversal_ros.fields.ray_marching import CellSamples, march_rays
 from nerf_reversal_ros.fields.voxel_io import BRICK, read_voxels, VoxelArrays, write_voxels
 
 CELL = 2
 """Voxels along the edge of a cell of the distance map."""
 EMPTY_LOG_DENSITY = -8.0
-"""Log density, per voxel length, of a corner that holds no matter."""
+"""Log density, per voxel length, of an empty corner."""
+MAX_LOG_DENSITY = 8.0
+"""Largest log density, per voxel length: the exponential stays finite in float32."""
 OPAQUE_LOG_DENSITY = -3.0
-"""A cell none of whose corners is denser than this is leapt over: its alpha is below 5 %."""
-SAMPLES_PER_CELL = 2
+"""A cell is skipped if no corner is denser than this: its alpha is below 5 %."""
 RAYS_PER_BATCH = 1 << 18
+"""Rays that are rendered together, which bounds the memory of a rendering."""
 MIN_RAYS_PER_CORE = 4096
+"""Fewer rays on a core cost more in thread overhead than they gain."""
+MIN_TRANSMITTANCE = 0.02
+"""The background is added to a ray only if more light than this passes the field."""
 _LN2 = float(np.log(2.0))
+"""Optical depth at which half of the light is absorbed: the depth of a rendering lies there."""
 _CORNERS = torch.tensor(
     [(x * (BRICK + 1) + y) * (BRICK + 1) + z for x in (0, 1) for y in (0, 1) for z in (0, 1)],
     dtype=torch.int32,
 )
+"""Offsets of the 8 corners of a voxel in the flat corner table of its brick."""
+
+
+class FieldSamples(NamedTuple):
+    """Samples of one cell of K rays, with the values of the field there."""
+
+    cells: CellSamples
+    values: Tensor
+    """(K, S, 4) log density per voxel length, then the color."""
+    tau: Tensor
+    """(K, S) optical depth of the interval of each sample."""
+    optical_depth: Tensor
+    """(K, S + 1) optical depth of the ray before each sample, and behind the last one."""
 
 
 class VoxelField:
     """
-    A radiance field in metres of the map frame; see the module's text.
+    Sparse voxel radiance field in meters of the map frame.
 
     Parameters
     ----------
-    origin_m, voxel_m, brick_of, corner_of, values, seen_free
+    origin_m, voxel_m, brick_index, corner_index, values, observed_free
         See `VoxelArrays`.
     background : (H, W, 3) float32 tensor, optional
-        See `VoxelArrays`; default: mid grey.
+        See `VoxelArrays`; default: medium gray.
     """
 
     def __init__(
@@ -63,7 +84,7 @@ class VoxelField:
         observed_free: Tensor,
         background: Tensor | None = None,
     ) -> None:
-        """Take over the tensors and derive the tables that rendering needs."""
+        """Store the tensors and derive the tables that rendering needs."""
         self.origin_m = np.asarray(origin_m, dtype=np.float64)
         self.voxel_m = voxel_m
         self.brick_index = brick_index
@@ -81,11 +102,16 @@ class VoxelField:
 
     @property
     def device(self) -> torch.device:
-        """Where the field lives and computes."""
+        """Device of the tensors and of all computations."""
         return self.values.device
 
+    @property
+    def extent_m(self) -> NDArray[np.float64]:
+        """(3,) size of the grid [m]."""
+        return np.array(self.brick_index.shape) * (BRICK * self.voxel_m)
+
     def update_distance_map(self) -> None:
-        """Find the opaque cells again; to be called when densities have changed much."""
+        """Recompute the opaque cells; call this after densities have changed."""
         dense = (self.values[:, 0] > OPAQUE_LOG_DENSITY)[self._corner_table.long()]
         size = BRICK + 1
         dense = dense.view(-1, size, size, size)
@@ -107,35 +133,35 @@ class VoxelField:
         self.distance_map = DistanceMap(cells.numpy(), CELL * self.voxel_m, self.device)
 
     def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
-        """Render one view a pose; see `RadianceField.render`."""
+        """Render one view per pose; see `RadianceField.render`."""
         poses = torch.from_numpy(np.asarray(map_from_camera, dtype=np.float64))
         rays = torch.from_numpy(camera.rays().reshape(-1, 3)).float().to(self.device)
-        views_at_once = max(1, RAYS_PER_BATCH // len(rays))
-        out: list[Rendering] = []
-        for start in range(0, len(poses), views_at_once):
-            batch = poses[start : start + views_at_once]
+        views_per_batch = max(1, RAYS_PER_BATCH // len(rays))
+        renderings: list[Rendering] = []
+        for start in range(0, len(poses), views_per_batch):
+            batch = poses[start : start + views_per_batch]
             rotation = batch[:, :3, :3].float().to(self.device)
-            centre = (batch[:, :3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
+            center = (batch[:, :3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
             directions = (rays @ rotation.transpose(1, 2)).reshape(-1, 3)
-            origins = centre.repeat_interleave(len(rays), dim=0)
+            origins = center.repeat_interleave(len(rays), dim=0)
             rgb, depth, opacity = self._trace_parallel(origins, directions)
             shape = (len(batch), camera.height, camera.width)
             rgb8 = (rgb.clamp(0, 1) * 255 + 0.5).to(torch.uint8).view(*shape, 3).cpu().numpy()
             depths = depth.view(shape).cpu().numpy()
             opacities = opacity.view(shape).cpu().numpy()
-            out += [Rendering(*view) for view in zip(rgb8, depths, opacities, strict=True)]
-        return out
+            renderings += [Rendering(*view) for view in zip(rgb8, depths, opacities, strict=True)]
+        return renderings
 
     def _trace_parallel(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
-        """Do `trace`; on a CPU each core takes a part of the rays."""
+        """Run `trace`; on a CPU each core traces a part of the rays."""
         parts = torch.get_num_threads() if self.device.type == 'cpu' else 1
         parts = max(1, min(parts, len(origins) // MIN_RAYS_PER_CORE))
-        pairs = zip(origins.chunk(parts), directions.chunk(parts), strict=True)
-        traced = parallel_map(lambda pair: self.trace(*pair), pairs)
+        chunks = zip(origins.chunk(parts), directions.chunk(parts), strict=True)
+        traced = parallel_map(lambda chunk: self.trace(*chunk), chunks)
         return tuple(torch.cat(part) for part in zip(*traced, strict=True))
 
     def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Tell for points (N, 3) [m, map frame] what is there: (N,) values of `DepthOccupancyGrid`."""
+        """Classify points (N, 3) [m, map frame]: (N,) values of `Occupancy`."""
         cells = np.floor((points - self.origin_m) / self.distance_map.cell_m).astype(np.int64)
         distance = self.distance_map.cells.cpu().numpy()
         inside = np.all((cells >= 0) & (cells < distance.shape), axis=1)
@@ -150,97 +176,76 @@ class VoxelField:
     @torch.no_grad()
     def trace(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """
-        Composite the field along rays.
+        Render rays: march them through the field and composite its colors.
 
         Parameters
         ----------
         origins : (R, 3) tensor
-            Metres from the grid's corner.
+            Meters from the corner of the grid.
         directions : (R, 3) tensor
-            Of any length: depths are counted in lengths of the direction.
+            Directions of any length; depths are in lengths of the direction.
 
         Returns
         -------
         tuple
-            Colours (R, 3), depth (R,) at which half of the light is gone (0 where that never
-            happens), opacity (R,).
+            Colors (R, 3); depth (R,) at a transmittance of one half, 0 where it stays higher;
+            opacity (R,).
         """
         count = len(origins)
         rgb = torch.zeros(count, 3, device=self.device)
         depth = torch.zeros(count, device=self.device)
         optical_depth = torch.zeros(count, device=self.device)
-        length = directions.norm(dim=1) / self.voxel_m
-        for rays, near, far in self.distance_map.occupied_segments(
-            origins, directions, optical_depth
-        ):
-            step = (far - near) / SAMPLES_PER_CELL
-            offsets = torch.arange(SAMPLES_PER_CELL, device=self.device) + 0.5
-            times = near[:, None] + step[:, None] * offsets
-            ray_origins, ray_directions = (
-                origins.index_select(0, rays),
-                directions.index_select(0, rays),
-            )
-            points = torch.addcmul(ray_origins[:, None], ray_directions[:, None], times[..., None])
-            value = self.interpolate(points.view(-1, 3)).view(*times.shape, 4)
-            tau = (
-                value[..., 0].clamp(max=8.0).exp() * (step * length.index_select(0, rays))[:, None]
-            )
-            before = optical_depth.index_select(0, rays)
-            total = before[:, None] + tau.cumsum(1)
-            light = torch.exp(-torch.cat([before[:, None], total], 1))
-            weight = light[:, :-1] - light[:, 1:]
-            rgb.index_add_(0, rays, (weight[..., None] * value[..., 1:]).sum(1))
-            half = (before < _LN2) & (total[:, -1] >= _LN2)
-            first = (total[half] >= _LN2).float().argmax(1, keepdim=True)
-            over = (total[half] - _LN2).gather(1, first) / tau[half].gather(1, first)
-            crossing = times[half].gather(1, first)[:, 0] + (0.5 - over[:, 0]) * step[half]
+        for cells, values, tau, bounds in self.march(origins, directions, optical_depth):
+            rays, times, step, _ = cells
+            transmittance = torch.exp(-bounds)
+            weight = transmittance[:, :-1] - transmittance[:, 1:]
+            rgb.index_add_(0, rays, (weight[..., None] * values[..., 1:]).sum(1))
+            half = (bounds[:, 0] < _LN2) & (bounds[:, -1] >= _LN2)
+            total = bounds[half, 1:]
+            first = (total >= _LN2).float().argmax(1, keepdim=True)
+            excess = (total - _LN2).gather(1, first) / tau[half].gather(1, first)
+            crossing = times[half].gather(1, first)[:, 0] + (0.5 - excess[:, 0]) * step[half]
             depth[rays[half]] = crossing
-            optical_depth[rays] = total[:, -1]
-        light = torch.exp(-optical_depth)
-        open_rays = (light > 0.02).nonzero()[:, 0]
+        transmittance = torch.exp(-optical_depth)
+        open_rays = (transmittance > MIN_TRANSMITTANCE).nonzero()[:, 0]
         if len(open_rays):
-            height, width, _ = self.background.shape
-            cells = background_cells(directions.index_select(0, open_rays), (height, width))
-            beyond = self.background.view(-1, 3).index_select(0, cells)
-            rgb.index_add_(0, open_rays, light[open_rays, None] * beyond)
-        return rgb, depth, 1 - light
+            background = self.background_color(directions.index_select(0, open_rays))
+            rgb.index_add_(0, open_rays, transmittance[open_rays, None] * background)
+        return rgb, depth, 1 - transmittance
 
-    @property
-    def extent_m(self) -> NDArray[np.float64]:
-        """(3,) size of the grid [m]."""
-        return np.array(self.brick_index.shape) * (BRICK * self.voxel_m)
+    def march(
+        self, origins: Tensor, directions: Tensor, optical_depth: Tensor
+    ) -> Iterator[FieldSamples]:
+        """
+        March rays through the field, one occupied cell per ray at a time.
 
-    @torch.no_grad()
-    def sample_rays(self, origins: Tensor, directions: Tensor) -> PackedRaySamples:
-        """Place samples along rays as `trace` does; see `DeformableField.march`."""
-        optical_depth = torch.zeros(len(origins), device=self.device)
-        length = directions.norm(dim=1)
-        parts: list[tuple[Tensor, ...]] = []
-        for rays, near, far in self.distance_map.occupied_segments(
-            origins, directions, optical_depth
-        ):
-            step = (far - near) / SAMPLES_PER_CELL
-            for lane in range(SAMPLES_PER_CELL):
-                times = near + (lane + 0.5) * step
-                points = torch.addcmul(origins[rays], directions[rays], times[:, None])
-                length_m = step * length[rays]
-                density, _ = self.query(points, directions[rays])
-                optical_depth[rays] += density * length_m
-                parts.append((rays, points, length_m))
-        if not parts:
-            nothing = torch.zeros(0, device=self.device)
-            return PackedRaySamples(nothing.long(), nothing.view(0, 3), nothing)
-        rays, points, length_m = (torch.cat(part) for part in zip(*parts, strict=True))
-        order = torch.argsort(rays, stable=True)
-        return PackedRaySamples(rays[order], points[order], length_m[order])
+        Parameters
+        ----------
+        origins, directions : (R, 3) tensors
+            As in `trace`.
+        optical_depth : (R,) tensor
+            Zeros; each yield has added the cells that it holds. A ray ends when it is opaque.
+        """
+        length = directions.norm(dim=1) / self.voxel_m
+        for cells in march_rays(self.distance_map, origins, directions, optical_depth):
+            rays, times, step, _ = cells
+            values = self.interpolate(cells.points(origins, directions).view(-1, 3))
+            values = values.view(*times.shape, 4)
+            density = density_from_log(values[..., 0])
+            tau = density * (step * length.index_select(0, rays))[:, None]
+            before = optical_depth.index_select(0, rays)[:, None]
+            bounds = torch.cat([before, before + tau.cumsum(1)], 1)
+            optical_depth[rays] = bounds[:, -1]
+            yield FieldSamples(cells, values, tau, bounds)
 
-    def query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return densities (S,) [1/m] and colours (S, 3); see `DeformableField.look_up`."""
-        value = self.interpolate(points)
-        return value[:, 0].clamp(max=8.0).exp() / self.voxel_m, value[:, 1:]
+    def background_color(self, directions: Tensor) -> Tensor:
+        """Return the background colors (N, 3) by directions (N, 3) of any length."""
+        height, width, _ = self.background.shape
+        cells = background_cells(directions, (height, width))
+        return self.background.view(-1, 3).index_select(0, cells)
 
     def interpolate(self, points: Tensor) -> Tensor:
-        """Return the values (N, 4) at points (N, 3), metres from the grid's corner, inside it."""
+        """Interpolate the values (N, 4) at points (N, 3) inside the grid [m, from its corner]."""
         rows, weights = self.trilinear_corners(points)
         return torch.nn.functional.embedding_bag(
             rows, self.values, per_sample_weights=weights, mode='sum'
@@ -266,17 +271,17 @@ class VoxelField:
         return rows, weights
 
     def to(self, device: torch.device) -> 'VoxelField':
-        """Return the same field on another device."""
+        """Copy the field to another device."""
         origin_m, voxel_m, *tensors = self._arrays()
         return VoxelField(origin_m, voxel_m, *(item.to(device) for item in tensors))
 
     def save(self, path: Path) -> None:
-        """Write the field, values in half precision, as one safetensors file."""
+        """Write the field as one safetensors file, values in half precision."""
         write_voxels(path, self._arrays())
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = 'cpu') -> 'VoxelField':
-        """Read what `save` wrote; raises MapError when the file is not that."""
+        """Read what `save` wrote; raise MapError if the file is no voxel field."""
         return cls(*read_voxels(path, device))
 
     def _arrays(self) -> VoxelArrays:
@@ -291,8 +296,13 @@ class VoxelField:
         )
 
 
+def density_from_log(log_density: Tensor) -> Tensor:
+    """Return densities per voxel length of log densities, these at most `MAX_LOG_DENSITY`."""
+    return log_density.clamp(max=MAX_LOG_DENSITY).exp()
+
+
 def background_cells(directions: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return the flat cell of a background of (H, W) cells that each direction (..., 3) hits."""
+    """Return the flat index of the background cell, of (H, W), of each direction (..., 3)."""
     x, y, z = directions.unbind(-1)
     azimuth = torch.atan2(y, x) / (2 * torch.pi) + 0.5
     zenith = torch.atan2(torch.hypot(x, y), z) / torch.pi
@@ -301,21 +311,21 @@ def background_cells(directions: Tensor, shape: tuple[int, int]) -> Tensor:
     return row * shape[1] + column
 
 
-def _build_corner_table(brick_of: Tensor, corner_of: Tensor) -> Tensor:
-    """Add to each brick's (8, 8, 8) corners those that it shares with its upper neighbours."""
-    device = corner_of.device
-    grid = torch.nn.functional.pad(brick_of, (0, 1, 0, 1, 0, 1))
-    table = torch.zeros(len(corner_of), *(BRICK + 1,) * 3, dtype=torch.int32, device=device)
-    x, y, z = torch.nonzero(brick_of, as_tuple=True)
-    rows = brick_of[x, y, z].long()
+def _build_corner_table(brick_index: Tensor, corner_index: Tensor) -> Tensor:
+    """Extend the (8, 8, 8) corners of each brick by those shared with its upper neighbors."""
+    device = corner_index.device
+    grid = torch.nn.functional.pad(brick_index, (0, 1, 0, 1, 0, 1))
+    table = torch.zeros(len(corner_index), *(BRICK + 1,) * 3, dtype=torch.int32, device=device)
+    x, y, z = torch.nonzero(brick_index, as_tuple=True)
+    rows = brick_index[x, y, z].long()
     own, first, last = slice(0, BRICK), slice(0, 1), slice(BRICK, BRICK + 1)
     for dx in (0, 1):
         for dy in (0, 1):
             for dz in (0, 1):
-                neighbour = corner_of[grid[x + dx, y + dy, z + dz].long()]
+                neighbor = corner_index[grid[x + dx, y + dy, z + dz].long()]
                 source = [first if d else own for d in (dx, dy, dz)]
                 target = [last if d else own for d in (dx, dy, dz)]
-                table[rows, target[0], target[1], target[2]] = neighbour[
+                table[rows, target[0], target[1], target[2]] = neighbor[
                     :, source[0], source[1], source[2]
                 ]
     return table

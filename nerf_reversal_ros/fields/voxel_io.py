@@ -1,8 +1,8 @@
 """
-How a voxel field lies on disk: one safetensors file without what can be derived.
+File of a voxel field: one safetensors file without the derivable tables.
 
-Values are in half precision, and of the corners only which are occupied is stored: their rows
-follow each other.
+Values are in half precision. Of the corner index only a bit per corner is stored, occupied or
+not: the rows of occupied corners are consecutive.
 """
 
 from pathlib import Path
@@ -21,37 +21,38 @@ BRICK = 8
 """Voxels along the edge of a brick."""
 MAX_GRID_BRICKS = 1 << 23
 """
-Most bricks of a grid, there or not.
+Maximum number of bricks of a grid, stored or not.
 
-Each has 64 cells of the `DistanceMap`: half a gigabyte, and more while it is made; their numbers
-fit into 32 bits.
+Each has 64 cells of the `DistanceMap`: half a gigabyte in all, and more while it is computed.
+Their indices fit into 32 bits.
 """
 
 
 class VoxelArrays(NamedTuple):
-    """The arrays of a sparse voxel field in metres of the map frame."""
+    """Arrays of a sparse voxel field in meters of the map frame."""
 
     origin_m: NDArray[np.float64]
     """(3,) corner of the grid with the smallest coordinates, map frame."""
     voxel_m: float
     """Edge of a voxel."""
     brick_index: Tensor
-    """(X, Y, Z) int32: row in ``corner_of`` of each brick of the grid; 0 where there is none."""
+    """(X, Y, Z) int32: row in ``corner_index`` of each brick of the grid; 0 for a brick that is
+    not stored."""
     corner_index: Tensor
     """(B + 1, 8, 8, 8) int32: row in ``values`` of each brick's corners (the lower corner of each
-    voxel); 0 where a corner is empty. Row 0 belongs to the brick that is not there."""
+    voxel); 0 for an empty corner. Row 0 stands for all bricks that are not stored."""
     values: Tensor
     """(V + 1, 4) float32: log density per voxel length, then red, green, blue in [0, 1]. Row 0 is
     empty space."""
     observed_free: Tensor
-    """(X, Y, Z) bool: bricks that some picture has looked through."""
+    """(X, Y, Z) bool: bricks that were free along the rays of some image."""
     background: Tensor
-    """(H, W, 3) float32: colours by direction (rows: from up to down, columns: azimuth) of the
-    light that no matter stops: what the capture saw beyond the reach of its depth."""
+    """(H, W, 3) float32: colors by direction (rows: from up to down, columns: azimuth) of the
+    light that passes the field, which the images show beyond the range of their depth."""
 
 
 def write_voxels(path: Path, voxels: VoxelArrays) -> None:
-    """Write a field."""
+    """Write a voxel field as one safetensors file."""
     _, nonempty = np.unique(voxels.brick_index.cpu().numpy(), return_index=True)
     occupied = (voxels.corner_index > 0).cpu().numpy()
     save_file(
@@ -70,27 +71,27 @@ def write_voxels(path: Path, voxels: VoxelArrays) -> None:
 
 
 def read_voxels(path: Path, device: torch.device | str) -> VoxelArrays:
-    """Read what `write_voxels` wrote; raises MapError when the file is not that."""
+    """Read what `write_voxels` wrote; raise MapError if the file is no voxel field."""
     try:
         with safe_open(path, framework='pt') as file:
             data = {name: file.get_tensor(name) for name in _FILE_KEYS}
     except (OSError, SafetensorError) as error:
         raise MapError(f'{path} is not a voxel field: {error}; build the map again') from error
     if not _has_consistent_shapes(data):
-        raise MapError(f'{path} is damaged: its arrays do not fit; build the map again')
+        raise MapError(f'{path} is damaged: array shapes do not match; build the map again')
     grid = tuple(int(n) for n in data['grid'])
     bricks, values = data['bricks'], data['values'].float()
     bits = np.unpackbits(data['corners'].numpy()).astype(bool)
-    corner_of = np.zeros((len(bricks) + 1, BRICK**3), dtype=np.int32)
-    corner_of[1:].reshape(-1)[bits] = np.arange(1, len(values), dtype=np.int32)
-    brick_of = torch.zeros(int(np.prod(grid)), dtype=torch.int32)
-    brick_of[bricks] = torch.arange(1, len(bricks) + 1, dtype=torch.int32)
+    corner_index = np.zeros((len(bricks) + 1, BRICK**3), dtype=np.int32)
+    corner_index[1:].reshape(-1)[bits] = np.arange(1, len(values), dtype=np.int32)
+    brick_index = torch.zeros(int(np.prod(grid)), dtype=torch.int32)
+    brick_index[bricks] = torch.arange(1, len(bricks) + 1, dtype=torch.int32)
     free = np.unpackbits(data['seen_free'].numpy(), count=int(np.prod(grid))).astype(bool)
     return VoxelArrays(
         data['origin_m'].numpy(),
         float(data['voxel_m']),
-        brick_of.view(grid).to(device),
-        torch.from_numpy(corner_of).view(-1, BRICK, BRICK, BRICK).to(device),
+        brick_index.view(grid).to(device),
+        torch.from_numpy(corner_index).view(-1, BRICK, BRICK, BRICK).to(device),
         values.to(device),
         torch.from_numpy(free).view(grid).to(device),
         data['background'].float().to(device),
@@ -110,7 +111,7 @@ _FILE_KEYS = (
 
 
 def _has_consistent_shapes(data: dict[str, Tensor]) -> bool:
-    """Tell whether the arrays of a file have the shapes that one field would give them."""
+    """Return whether the arrays of a file have the shapes of one field."""
     grid, bricks = data['grid'].double(), data['bricks']
     if grid.shape != (3,) or float(grid.min()) < 1 or float(grid.prod()) > MAX_GRID_BRICKS:
         return False

@@ -1,4 +1,9 @@
-"""Training of a voxel radiance field from a capture with depth."""
+"""
+Training of a voxel radiance field from images with depth.
+
+TSDF fusion initializes the voxels. Adam then fits their values and an exposure per image to the
+colors and depths of random pixels.
+"""
 
 import json
 from pathlib import Path
@@ -19,25 +24,44 @@ from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallb
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.field_metrics import channel_gains, measure_field
+from nerf_reversal_ros.fields.ray_marching import (
+    composite_samples,
+    march_rays,
+    pad_samples,
+    PaddedRaySamples,
+    SAMPLES_PER_CELL,
+)
 from nerf_reversal_ros.fields.training_data import load_training_data, SampledViews, TrainingData
 from nerf_reversal_ros.fields.tsdf_fusion import fuse_depth
-from nerf_reversal_ros.fields.voxel import background_cells, SAMPLES_PER_CELL, VoxelField
+from nerf_reversal_ros.fields.voxel import (
+    background_cells,
+    density_from_log,
+    EMPTY_LOG_DENSITY,
+    MAX_LOG_DENSITY,
+    VoxelField,
+)
 
 FUSED_VIEWS = 120
-"""So many depth pictures, spread over the capture, place the first voxels."""
-CELLS_PER_RAY = 10
-"""A training ray looks at no more opaque cells than this."""
+"""Depth images, evenly spaced over the capture, that TSDF fusion initializes the voxels from."""
+MAX_BACKGROUND_IMAGES = 100
+"""Images, evenly spaced over the capture, that the background is averaged from."""
 DENSITY_SCALE = 5.0
-"""Log densities are trained in units of this, so that one learning rate serves all channels."""
+"""Log densities are optimized in units of this, so that one learning rate serves all channels."""
 DEPTH_MARGIN_M = 0.04
 """A training ray ends this far behind the measured depth."""
+MAX_DEPTH_ERROR_M = 0.2
+"""Depth errors are clamped to this in the depth loss; light that passes all samples costs it."""
 CHECKPOINT, CHECKPOINT_STEPS = 'checkpoint.safetensors', 100
+"""File of the last checkpoint, and steps between two: at most these are lost."""
+FINAL_LEARNING_RATE_FRACTION = 0.05
+"""Learning rate of the last step, as a fraction of that of the first; exponential decay."""
 PARTS = 2
-"""The rays of a step are drawn and followed in so many parts, on as many cores."""
+"""The rays of a step are sampled and differentiated in this many parts, one per core."""
 
 
 def train_voxel_field(
     capture: Capture,
+    held_out: NDArray[np.bool_],
     config: VoxelFieldConfig,
     *,
     device: torch.device,
@@ -46,27 +70,30 @@ def train_voxel_field(
     progress: ProgressCallback = no_progress,
 ) -> tuple[VoxelField, dict[str, Any]]:
     """
-    Train a voxel field on a capture; a killed training goes on from its last checkpoint.
+    Train a voxel field on a capture with depth; resume from the last checkpoint.
 
     Parameters
     ----------
     capture : Capture
-        Colour, depth and poses in the map frame.
+        Color, depth and poses in the map frame.
+    held_out : (N,) bool array
+        Frames of the capture that are excluded from training and measure the result.
     config : VoxelFieldConfig
-        Voxel size, steps and weights.
+        Voxel size, steps and loss weights.
     device : torch.device
-        Where to train.
+        Device of the training.
     seed : int
-        Of the choice of rays.
+        Seed of the choice of rays.
     work_dir : Path
-        Folder for training pictures and checkpoints; the caller removes it.
+        Folder for training images and checkpoints; the caller removes it.
     progress : callable
-        Told of every tenth step.
+        Called at every tenth step.
 
     Returns
     -------
     tuple
-        The field, and a report: ``step`` and ``loss`` (lists), and what `measure_field` tells.
+        The field, and a report: ``step`` and ``loss`` (lists), and the results of
+        `measure_field`.
 
     Raises
     ------
@@ -78,7 +105,7 @@ def train_voxel_field(
             'the capture has no depth, which the voxel field needs to place its voxels: record'
             ' with a LiDAR or an RGB-D camera, or take --field nerfacto'
         )
-    data = load_training_data(capture, config.validation_share, work_dir, progress)
+    data = load_training_data(capture, held_out, work_dir, progress)
     return fit_voxel_field(
         data, config, device=device, seed=seed, work_dir=work_dir, progress=progress
     )
@@ -95,13 +122,13 @@ def fit_voxel_field(
     progress: ProgressCallback = no_progress,
 ) -> tuple[VoxelField, dict[str, Any]]:
     """
-    Train a voxel field on pictures with depth, whether taken or rendered.
+    Train a voxel field on captured or rendered images with depth.
 
-    See `train_voxel_field`; ``stage`` is what ``progress`` is told.
+    See `train_voxel_field`; ``stage`` is the stage name that ``progress`` reports.
     """
     progress(Progress(stage, 0, config.steps, 'placing voxels by depth'))
     field = fuse_depth(SampledViews(data, FUSED_VIEWS), config.voxel_m, device)
-    trainer = _Trainer(field, data, config, seed)
+    trainer = _VoxelFieldTrainer(field, data, config, seed)
     report = trainer.run(work_dir, stage, progress)
     field.background = _background(field, data)
     report.update(measure_field(field, data))
@@ -109,7 +136,7 @@ def fit_voxel_field(
 
 
 class _Interpolate(torch.autograd.Function):
-    """Trilinear interpolation whose backward pass only adds at the rows that were read."""
+    """Trilinear interpolation with a sparse backward pass: gradients of the rows read alone."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
@@ -123,14 +150,14 @@ class _Interpolate(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         rows, weights = ctx.saved_tensors
         gradient = grads[0]
-        spread = (weights[..., None] * gradient[:, None]).reshape(-1, gradient.shape[1])
+        by_corner = (weights[..., None] * gradient[:, None]).reshape(-1, gradient.shape[1])
         out = torch.zeros(ctx.shape, device=gradient.device)
-        out.index_add_(0, rows.reshape(-1), spread)
+        out.index_add_(0, rows.reshape(-1), by_corner)
         return out, None, None
 
 
-class _Trainer:
-    """Gradient descent on rays drawn from all training pictures."""
+class _VoxelFieldTrainer:
+    """Adam on rays sampled from all training images."""
 
     def __init__(
         self, field: VoxelField, data: TrainingData, config: VoxelFieldConfig, seed: int
@@ -147,7 +174,7 @@ class _Trainer:
                 {'params': [self.theta], 'lr': 1.0},
                 {'params': [self.log_gain], 'lr': 0.1},
             ],
-            betas=(0.9, 0.99),  # a long memory overshoots at corners that few rays touch
+            betas=(0.9, 0.99),  # a higher second beta overshoots at corners that few rays touch
             eps=1e-8,
             fused=fused,
         )
@@ -155,13 +182,13 @@ class _Trainer:
         self.train_frames = np.flatnonzero(~data.held_out)
 
     def run(self, work_dir: Path, stage: str, progress: ProgressCallback) -> dict[str, Any]:
-        """Train to the end and hand the values over to the field; return the loss curve."""
+        """Train to the last step, update the field, and return the loss curve."""
         report: dict[str, Any] = {'step': [], 'loss': []}
         start = self._resume(work_dir, report)
         for step in range(start, self.config.steps):
-            share = step / max(1, self.config.steps)
+            fraction = step / max(1, self.config.steps)
             for group, base in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
-                group['lr'] = base * 0.05**share
+                group['lr'] = base * FINAL_LEARNING_RATE_FRACTION**fraction
             loss = self._backward(step)
             self.optimizer.step()
             with torch.no_grad():
@@ -179,13 +206,13 @@ class _Trainer:
 
     def _update_field(self) -> None:
         values = self.theta.detach() * self.scale
-        values[1:, 0].clamp_(min=-8.0, max=8.0)
+        values[1:, 0].clamp_(min=EMPTY_LOG_DENSITY, max=MAX_LOG_DENSITY)
         values[:, 1:].clamp_(0.0, 1.0)
         self.field.values = values
         self.field.update_distance_map()
 
     def _backward(self, step: int) -> float:
-        """Set the parameters' gradients of one step and return its loss."""
+        """Compute the gradients of one step, set them at the parameters, and return the loss."""
         parameters = (self.theta, self.log_gain)
 
         def part(number: int) -> tuple[Tensor, ...]:
@@ -201,39 +228,30 @@ class _Trainer:
         return float(loss)
 
     def _loss(self, rng: np.random.Generator) -> Tensor:
-        """Draw rays, composite them differentiably, and compare with the pictures."""
-        origins, directions, colour, depth, frame = self._sample_pixels(rng)
-        times, steps = self._sample(origins, directions, depth, rng)
-        valid = steps > 0
-        rays, _ = valid.nonzero(as_tuple=True)
-        points = torch.addcmul(
-            origins.index_select(0, rays),
-            directions.index_select(0, rays),
-            times[valid][:, None],
-        )
-        rows, weights = self.field.trilinear_corners(points)
-        value = _Interpolate.apply(self.theta, rows, weights)
+        """Composite random rays differentiably; compare color and depth with the images."""
+        origins, directions, color, depth, frame = self._sample_pixels(rng)
+        samples = self._sample_rays(origins, directions, depth, rng)
+        rows, corner_weights = self.field.trilinear_corners(samples.points(origins, directions))
+        values = _Interpolate.apply(self.theta, rows, corner_weights)
+        density = density_from_log(values[:, 0] * DENSITY_SCALE)
         length = directions.norm(dim=1) / self.field.voxel_m
-        sigma = (value[:, 0] * DENSITY_SCALE).clamp(max=8.0).exp()
-        tau = torch.zeros_like(times).masked_scatter(valid, sigma) * steps * length[:, None]
-        light = torch.exp(-torch.cat([torch.zeros_like(tau[:, :1]), tau.cumsum(1)], 1))
-        share = light[:, :-1] - light[:, 1:]
-        left = light[:, -1:]
-        rgb = torch.zeros_like(colour).index_add(0, rays, share[valid][:, None] * value[:, 1:])
-        # What no matter explains is not held against the field: depth alone makes it opaque.
-        rgb = rgb * self.log_gain[frame].exp() + left.detach() * colour
-        colour_loss = torch.nn.functional.smooth_l1_loss(rgb, colour, beta=0.1)
+        rgb, weights, transmittance = composite_samples(samples, length, density, values[:, 1:])
+        # Light that passes all samples costs no color loss: only depth makes the field opaque.
+        rgb = rgb * self.log_gain[frame].exp() + transmittance.detach() * color
+        color_loss = torch.nn.functional.smooth_l1_loss(rgb, color, beta=0.1)
         known = depth > 0
-        miss = (times - depth[:, None]).abs().clamp(max=0.2)
-        depth_loss = ((share * miss).sum(1) + left[:, 0] * 0.2)[known].sum() / len(known)
-        return colour_loss + self.config.depth_weight * depth_loss
+        depth_error = (samples.times - depth[:, None]).abs().clamp(max=MAX_DEPTH_ERROR_M)
+        expected_error = (weights * depth_error).sum(1) + transmittance[:, 0] * MAX_DEPTH_ERROR_M
+        depth_loss = expected_error[known].sum() / len(known)
+        return color_loss + self.config.depth_weight * depth_loss
 
     def _sample_pixels(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """Return origins, directions (z = 1), colors, depths and frames of random pixels."""
         data, device, count = self.data, self.field.device, self.config.rays_per_step // PARTS
         _, height, width, _ = data.rgb.shape
         frame = np.sort(self.train_frames[rng.integers(0, len(self.train_frames), count)])
         u, v = rng.integers(0, width, count), rng.integers(0, height, count)
-        colour = torch.from_numpy(data.rgb[frame, v, u]).to(device).float() / 255
+        color = torch.from_numpy(data.rgb[frame, v, u]).to(device).float() / 255
         _, depth_height, depth_width = data.depth.shape
         du = ((u + 0.5) * depth_width / width).astype(int)
         dv = ((v + 0.5) * depth_height / height).astype(int)
@@ -246,35 +264,25 @@ class _Trainer:
         return (
             torch.from_numpy(origins).float().to(device),
             torch.from_numpy(directions).float().to(device),
-            colour,
+            color,
             depth,
             torch.from_numpy(frame).to(device),
         )
 
     @torch.no_grad()
-    def _sample(
+    def _sample_rays(
         self, origins: Tensor, directions: Tensor, depth: Tensor, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Return times and step lengths (R, M) of samples in opaque cells; step 0: no sample."""
-        count, device = len(origins), origins.device
-        slots = CELLS_PER_RAY * SAMPLES_PER_CELL
-        times = torch.zeros(count, slots, device=device)
-        steps = torch.zeros(count, slots, device=device)
-        visits = torch.zeros(count, dtype=torch.long, device=device)
-        stopped = torch.zeros(count, device=device)
-        end = torch.where(depth > 0, depth + DEPTH_MARGIN_M, torch.full_like(depth, 1e9))
-        lanes = torch.arange(SAMPLES_PER_CELL, device=device)
-        for rays, near, far in self.field.distance_map.occupied_segments(
-            origins, directions, stopped
-        ):
-            jitter = torch.from_numpy(rng.random((len(rays), SAMPLES_PER_CELL), np.float32))
-            step = ((far - near) / SAMPLES_PER_CELL)[:, None]
-            slot = visits[rays, None] * SAMPLES_PER_CELL + lanes
-            times[rays[:, None], slot] = near[:, None] + step * (lanes + jitter.to(device))
-            steps[rays[:, None], slot] = step.expand(-1, SAMPLES_PER_CELL)
-            visits[rays] += 1
-            stopped[rays[(far > end[rays]) | (visits[rays] == CELLS_PER_RAY)]] = 1e9
-        return times, steps
+    ) -> PaddedRaySamples:
+        """Sample rays in occupied cells, stratified, up to just behind the measured depth."""
+
+        def jitter(count: int) -> Tensor:
+            offsets = rng.random((count, SAMPLES_PER_CELL), np.float32)
+            return torch.from_numpy(offsets).to(origins.device)
+
+        ended = torch.zeros(len(origins), device=origins.device)
+        end = torch.where(depth > 0, depth + DEPTH_MARGIN_M, torch.full_like(depth, torch.inf))
+        cells = march_rays(self.field.distance_map, origins, directions, ended, jitter)
+        return pad_samples(cells, ended, end)
 
     def _save(self, work_dir: Path, step: int, report: dict[str, Any]) -> None:
         state = {'theta': self.theta.detach(), 'log_gain': self.log_gain.detach()}
@@ -285,7 +293,7 @@ class _Trainer:
         save_checkpoint(work_dir / CHECKPOINT, state, metadata)
 
     def _resume(self, work_dir: Path, report: dict[str, Any]) -> int:
-        """Take up the last checkpoint, if there is one; return the next step."""
+        """Load the last checkpoint, if there is one; return the next step."""
         checkpoint = load_checkpoint(work_dir / CHECKPOINT, self.field.device)
         if checkpoint is None:
             return 0
@@ -306,7 +314,7 @@ class _Trainer:
 
 
 def _log_gains(field: VoxelField, data: TrainingData) -> Tensor:
-    """Start each picture's exposure from how it differs from the fused colours."""
+    """Initialize the exposure of each image: log gains (N, 3) of it over the fused colors."""
     gains = np.ones((len(data.rgb), 3))
     for index in range(len(data.rgb)):
         gains[index] = channel_gains(
@@ -320,32 +328,32 @@ def _log_gains(field: VoxelField, data: TrainingData) -> Tensor:
 def _image_and_rendering(
     field: VoxelField, data: TrainingData, index: int, camera: Camera
 ) -> tuple[NDArray[np.uint8], Rendering]:
-    """Return a picture at the size of a camera, and what the field shows of it there."""
+    """Return a training image at the size of a camera, and the rendering at its pose."""
     size = (camera.width, camera.height)
-    picture = cv2.resize(data.rgb[index], size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return picture, field.render(data.map_from_camera[index][None], camera)[0]
+    image = cv2.resize(data.rgb[index], size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return image, field.render(data.map_from_camera[index][None], camera)[0]
 
 
-def _background(field: VoxelField, data: TrainingData, most: int = 100) -> Tensor:
-    """Average, by direction, what the pictures show where no matter is; fill the gaps."""
+def _background(field: VoxelField, data: TrainingData) -> Tensor:
+    """Average by direction the pixels of the images where the field is empty; fill the gaps."""
     height, width = field.background.shape[:2]
     total, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
     mean = np.zeros(3)
-    chosen = data.sample_indices(most)
+    chosen = data.sample_indices(MAX_BACKGROUND_IMAGES)
     for index in chosen:
         camera = data.camera(index).scaled_to_width(96)
-        shown, seen = _image_and_rendering(field, data, index, camera)
-        picture = shown / channel_gains(shown, seen)
-        mean += picture.mean((0, 1)) / len(chosen)
+        observed, rendered = _image_and_rendering(field, data, index, camera)
+        image = observed / channel_gains(observed, rendered)
+        mean += image.mean((0, 1)) / len(chosen)
         directions = torch.from_numpy(camera.rays() @ data.map_from_camera[index, :3, :3].T)
         cells = background_cells(directions, (height, width)).numpy()
-        open_space = seen.opacity < 0.5
-        np.add.at(total.reshape(-1, 3), cells[open_space], picture[open_space])
-        np.add.at(weight.reshape(-1), cells[open_space], 1.0)
+        empty = rendered.opacity < 0.5
+        np.add.at(total.reshape(-1, 3), cells[empty], image[empty])
+        np.add.at(weight.reshape(-1), cells[empty], 1.0)
     filled = np.broadcast_to(mean, total.shape).astype(np.float32)
-    for sigma in (16.0, 6.0, 1.5):  # coarse first: near readings overrule far ones
+    for sigma in (16.0, 6.0, 1.5):  # from coarse to fine: near samples override far ones
         near = cv2.GaussianBlur(weight, (0, 0), sigma)
         blurred = cv2.GaussianBlur(total, (0, 0), sigma)
-        share = np.clip(near / 0.05, 0, 1)[..., None]
-        filled = filled * (1 - share) + share * blurred / np.maximum(near, 1e-6)[..., None]
+        fraction = np.clip(near / 0.05, 0, 1)[..., None]
+        filled = filled * (1 - fraction) + fraction * blurred / np.maximum(near, 1e-6)[..., None]
     return torch.from_numpy(np.clip(filled / 255, 0, 1)).float().to(field.device)

@@ -1,6 +1,7 @@
 """
-One image to a pose with covariance, or to a rejection reason.
+Localization of one image in a map: a pose with covariance, or a rejection.
 
-`localizer` is the way of one image; landmarks, refinement, gate and calibration are its steps.
-Nothing here renders, trains or knows ROS.
+Here are the map parts that localization reads (landmarks, surface cloud, calibration) and the
+stages that use them, from `localizer` to `gate`. Training and map building belong to `mapping`,
+tracking over time to `odometry`, ROS to `ros`.
 """

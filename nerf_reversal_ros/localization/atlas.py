@@ -1,10 +1,10 @@
 """
-The atlas: landmarks of the room, found in renders of the field when the map is built.
+Landmark map (atlas): 3-D points with descriptors, found in renderings of the radiance field.
 
-A landmark is a point of the map with the descriptor that pictures show it by. Views of the field
-are rendered once, their keypoints are lifted by the rendered depth, and those that several views
-agree on become landmarks. A query is then matched with the landmarks that a camera at its coarse
-pose would see, so that localizing needs no full render.
+When a map is built, views of the field are rendered and their keypoints are back-projected with
+the rendered depth. Keypoints confirmed by at least two views become landmarks. Localization
+matches a query image with the landmarks that are visible at a pose hypothesis, so it renders no
+field.
 """
 
 from collections.abc import Iterable
@@ -16,55 +16,58 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 import safetensors.numpy
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.spatial import cKDTree
 
 from nerf_reversal_ros.capture.keypoints import DESCRIPTOR_DIM, KeypointDetector
+from nerf_reversal_ros.core.array_files import read_point_arrays
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.files import read_point_arrays
 from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.fields.base import Rendering
 
 VIEW_SPACING_M, VIEW_SPACING_DEG = 0.3, 20.0
-"""Views are rendered this far apart: keypoints are found again from anywhere between."""
+"""Spacing of the rendered views [m], [deg]: keypoints are detected again from any pose between."""
 MAX_MERGE_DISTANCE_M = 0.015
-"""Observations of one landmark lie within this distance [m]."""
+"""Maximum distance [m] between two observations of one landmark."""
 MIN_DESCRIPTOR_SIMILARITY = 0.8
-"""And their descriptors are at least this similar (cosine)."""
+"""Minimum cosine similarity of the descriptors of two observations of one landmark."""
 MAX_SIZE_RATIO = 1.6
-"""And what was looked at differs in size by at most this factor."""
+"""Maximum ratio of the metric keypoint sizes of two observations of one landmark."""
 MIN_VIEWS = 2
-"""A landmark is found in at least so many views."""
+"""Minimum number of views that confirm a landmark."""
 MAX_VIEW_ANGLE_DEG = 65.0
-"""A landmark is looked for from directions that differ from those it was found from by less."""
+"""Maximum angle [deg] between the viewing direction of a query and those of the landmark."""
 MAX_DISTANCE_RATIO = 2.5
-"""And from distances that differ by less than this factor."""
+"""Maximum ratio of the viewing distance of a query and that of the landmark."""
 MIN_DEPTH_M = 0.1
-"""And not closer to the camera than this along its optical axis."""
+"""Minimum depth [m] of a visible landmark along the optical axis."""
 IMAGE_MARGIN = 0.25
-"""A coarse pose may be off: landmarks this share of a picture beside it are looked for too."""
+"""Margin around the image, as a fraction of its size, in which landmarks count as visible: a pose
+hypothesis is imprecise."""
 DESCRIPTOR_STEP = 1 / 400
-"""Descriptors are stored in steps of this, up to 255 of them."""
+"""Quantization step of stored descriptors (uint8): entries above 255 steps are clipped."""
 MAX_DEPTH_JUMP = 0.05
-"""Keypoints where the depth varies by more than this share are not lifted."""
+"""Maximum depth variation around a keypoint, as a fraction of the depth: edges are discarded."""
+PAIRS_PER_CHUNK = 100_000
+"""Number of descriptor pairs that are compared at once, to bound memory."""
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """L landmarks."""
+    """Landmark map of L landmarks."""
 
     origin_m: FloatArray
-    """(3,) of ``points`` in the map: with it, they are exact however far from zero the map is."""
+    """(3,) origin of ``points`` in the map [m]: float32 stays precise far from the map origin."""
     points: NDArray[np.float32]
-    """(L, 3) where they are, from the origin [m]."""
+    """(L, 3) positions relative to ``origin_m`` [m]."""
     directions: NDArray[np.float32]
-    """(L, 3) mean direction, of length one, to where they were seen from."""
+    """(L, 3) unit vectors: mean direction from the landmark to the cameras that observed it."""
     distances: NDArray[np.float32]
-    """(L,) mean distance that they were seen from [m]."""
+    """(L,) mean distance to those cameras [m]."""
     views: NDArray[np.uint8]
-    """(L,) how many views agree on them."""
+    """(L,) number of views that confirm the landmark, at most 255."""
     descriptors: NDArray[np.float32]
-    """(L, 128) RootSIFT of length one."""
+    """(L, 128) RootSIFT of unit length."""
 
     def __len__(self) -> int:
         """Return the number of landmarks."""
@@ -74,40 +77,55 @@ class Atlas:
         self, map_from_camera: FloatArray, camera: Camera, max_count: int
     ) -> NDArray[np.intp]:
         """
-        Return indices of the landmarks that a camera near a pose may see.
+        Return the indices of the landmarks that a camera near a pose may observe.
 
         Parameters
         ----------
         map_from_camera : (4, 4) array
-            Coarse pose.
+            Pose hypothesis.
         camera : Camera
-            Of the query.
+            Intrinsics of the query image.
         max_count : int
-            If there are more, those that most views agree on.
+            Maximum number of landmarks; those confirmed by most views are kept.
+
+        Returns
+        -------
+        (N,) array
+            Ascending.
         """
         rotation = map_from_camera[:3, :3].astype(np.float32)
-        centre = (map_from_camera[:3, 3] - self.origin_m).astype(np.float32)
-        x, y, depth = (self.points @ rotation - centre @ rotation).T
-        ahead = np.flatnonzero(depth > MIN_DEPTH_M)
-        depth = depth[ahead]
-        column = x[ahead] * np.float32(camera.fx) / depth + np.float32(camera.cx)
-        row = y[ahead] * np.float32(camera.fy) / depth + np.float32(camera.cy)
-        near = (column > -IMAGE_MARGIN * camera.width) & (
+        center = (map_from_camera[:3, 3] - self.origin_m).astype(np.float32)
+        x, y, depth = (self.points @ rotation - center @ rotation).T
+        in_front = np.flatnonzero(depth > MIN_DEPTH_M)
+        depth = depth[in_front]
+        column = x[in_front] * np.float32(camera.fx) / depth + np.float32(camera.cx)
+        row = y[in_front] * np.float32(camera.fy) / depth + np.float32(camera.cy)
+        in_image = (column > -IMAGE_MARGIN * camera.width) & (
             column < (1 + IMAGE_MARGIN) * camera.width
         )
-        near &= (row > -IMAGE_MARGIN * camera.height) & (row < (1 + IMAGE_MARGIN) * camera.height)
-        indices = ahead[near]
-        arm = self.points[indices] - centre
-        range_m = np.sqrt(np.einsum('ij,ij->i', arm, arm))
-        towards = -np.einsum('ij,ij->i', arm, self.directions[indices])
-        closer = range_m / self.distances[indices]
-        seen = towards > np.float32(np.cos(np.radians(MAX_VIEW_ANGLE_DEG))) * range_m
-        seen &= (closer < MAX_DISTANCE_RATIO) & (closer > 1 / MAX_DISTANCE_RATIO)
-        indices = indices[seen]
+        in_image &= (row > -IMAGE_MARGIN * camera.height) & (
+            row < (1 + IMAGE_MARGIN) * camera.height
+        )
+        indices = in_front[in_image]
+        indices = indices[self._is_similar_view(indices, center)]
         if len(indices) > max_count:
             order = np.argsort(-self.views[indices].astype(np.int16), kind='stable')[:max_count]
             indices = np.sort(indices[order])
         return indices
+
+    def _is_similar_view(
+        self, indices: NDArray[np.intp], center: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Return whether a camera center (3,) observes landmarks from a similar viewpoint."""
+        ray = self.points[indices] - center
+        distance = np.sqrt(np.einsum('ij,ij->i', ray, ray))
+        along_direction = -np.einsum('ij,ij->i', ray, self.directions[indices])
+        ratio = distance / self.distances[indices]
+        is_similar = (
+            along_direction > np.float32(np.cos(np.radians(MAX_VIEW_ANGLE_DEG))) * distance
+        )
+        is_similar &= (ratio < MAX_DISTANCE_RATIO) & (ratio > 1 / MAX_DISTANCE_RATIO)
+        return np.asarray(is_similar)
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; `load` reads it."""
@@ -132,7 +150,7 @@ class Atlas:
         Raises
         ------
         MapError
-            If the file is missing or damaged.
+            If the file is missing or malformed.
         """
         rows: dict[str, tuple[tuple[int, ...], str]] = {
             'points': ((3,), 'float32'),
@@ -147,163 +165,200 @@ class Atlas:
 
 
 class LandmarkObservations(NamedTuple):
-    """N keypoints of rendered views, lifted to the map."""
+    """N keypoints of rendered views, back-projected to the map."""
 
     points: FloatArray
     """(N, 3) [m]."""
     centers: FloatArray
-    """(N, 3) where the camera was [m]."""
+    """(N, 3) camera centers [m]."""
     sizes_m: FloatArray
-    """(N,) diameter of what was looked at [m]."""
+    """(N,) keypoint diameters at the depth of the point [m]."""
     descriptors: NDArray[np.float32]
-    """(N, 128)."""
+    """(N, 128) of unit length."""
 
 
 def build_atlas(views: Iterable[tuple[Rendering, FloatArray]], camera: Camera) -> Atlas:
     """
-    Find the landmarks of a field.
+    Detect keypoints in renderings, back-project them and merge them to landmarks.
 
     Parameters
     ----------
     views : iterable of (Rendering, (4, 4) array)
-        Renders of the field and the ``map_from_camera`` that they were made at; see
-        `select_farthest_poses`.
+        Renderings of the field with their ``map_from_camera``; see `select_farthest_poses`.
     camera : Camera
-        Of the renders.
+        Intrinsics of the renderings.
     """
     detector = KeypointDetector(1500, 0.01)
-    seen = [_lift_keypoints(detector, view, pose, camera) for view, pose in views]
-    numbers = np.repeat(np.arange(len(seen)), [len(one.points) for one in seen])
-    return merge_observations(
-        LandmarkObservations(*(np.concatenate(p) for p in zip(*seen, strict=True))), numbers
+    per_view = [_back_project_keypoints(detector, view, pose, camera) for view, pose in views]
+    view_of = np.repeat(np.arange(len(per_view)), [len(one.points) for one in per_view])
+    observations = LandmarkObservations(
+        *(np.concatenate(parts) for parts in zip(*per_view, strict=True))
     )
+    return merge_observations(observations, view_of)
 
 
-def _lift_keypoints(
+def _back_project_keypoints(
     detector: KeypointDetector, view: Rendering, map_from_camera: FloatArray, camera: Camera
 ) -> LandmarkObservations:
-    """Find the keypoints of a rendered view and take those of known depth to the map."""
-    found = detector(view.rgb)
-    depth = _depth_at(view.depth, found.pixels)
-    kept = depth > 0
-    rays = np.column_stack([found.pixels[kept], np.ones(kept.sum())])
-    rays = rays @ np.linalg.inv(camera.matrix).T
-    points = transform_points(map_from_camera, rays * depth[kept, None])
+    """Detect the keypoints of a rendering and back-project those of known depth."""
+    keypoints = detector(view.rgb)
+    depth = _depth_at(view.depth, keypoints.pixels)
+    known = depth > 0
+    in_camera = camera.unproject(keypoints.pixels[known], depth[known])
+    points = transform_points(map_from_camera, in_camera)
     return LandmarkObservations(
         points,
         np.broadcast_to(map_from_camera[:3, 3], points.shape),
-        found.sizes[kept] * depth[kept] / camera.fx,
-        found.descriptors[kept],
+        keypoints.sizes[known] * depth[known] / camera.fx,
+        keypoints.descriptors[known],
     )
 
 
 def merge_observations(observations: LandmarkObservations, views: NDArray[np.intp]) -> Atlas:
     """
-    Merge observations to landmarks, given the number (N,) of the view of each.
+    Merge consistent observations of different views to landmarks.
 
-    Taken in order of how many others agree with it, an observation and those that agree with it
-    and are not taken yet become one landmark.
+    Greedy clustering: in descending order of their number of consistent observations, each
+    observation forms a landmark with those consistent with it that are not merged yet.
+
+    Parameters
+    ----------
+    observations : LandmarkObservations
+        N observations.
+    views : (N,) array
+        Index of the view of each observation.
     """
-    points, centres, sizes_m, descriptors = observations
+    agreement = _agreement_graph(observations, views)
+    landmark_of, count = _cluster(agreement, views)
+    return _average(observations, views, landmark_of, count)
+
+
+def _agreement_graph(observations: LandmarkObservations, views: NDArray[np.intp]) -> csr_matrix:
+    """Return the symmetric adjacency matrix (N, N) of the consistent observations."""
+    points, _, sizes_m, descriptors = observations
     pairs = cKDTree(points).query_pairs(MAX_MERGE_DISTANCE_M, output_type='ndarray')
     first, second = pairs.T
     ratio = sizes_m[first] / sizes_m[second]
-    alike = (
+    is_candidate = (
         (views[first] != views[second]) & (ratio < MAX_SIZE_RATIO) & (ratio > 1 / MAX_SIZE_RATIO)
     )
-    first, second = first[alike], second[alike]
-    look = np.concatenate(
+    first, second = first[is_candidate], second[is_candidate]
+    similarity = np.concatenate(
         [
             np.einsum('ij,ij->i', descriptors[a], descriptors[b])
             for a, b in zip(_chunks(first), _chunks(second), strict=True)
         ]
         or [np.empty(0)]
     )
-    first, second = (
-        first[look > MIN_DESCRIPTOR_SIMILARITY],
-        second[look > MIN_DESCRIPTOR_SIMILARITY],
-    )
-    count = len(points)
+    is_similar = similarity > MIN_DESCRIPTOR_SIMILARITY
+    first, second = first[is_similar], second[is_similar]
     ones = np.ones(2 * len(first), np.int8)
     rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
-    agree = coo_matrix((ones, (rows, columns)), shape=(count, count)).tocsr()
-    agreeing = np.diff(agree.indptr)
-    landmark_of = np.full(count, -1)
-    landmarks = 0
-    for seed in np.argsort(-agreeing, kind='stable'):
-        if agreeing[seed] + 1 < MIN_VIEWS:
-            break
-        if landmark_of[seed] >= 0:
-            continue
-        others = agree.indices[agree.indptr[seed] : agree.indptr[seed + 1]]
-        members = np.append(others[landmark_of[others] < 0], seed)
-        if len(np.unique(views[members])) >= MIN_VIEWS:
-            landmark_of[members] = landmarks
-            landmarks += 1
-    kept = landmark_of >= 0
-    of = landmark_of[kept]
-    size = np.bincount(of, minlength=landmarks)[:, None].astype(np.float64)
+    return coo_matrix((ones, (rows, columns)), shape=(len(points), len(points))).tocsr()
 
-    added = (np.ones(len(of)), (of, np.arange(len(of))))
-    sums = coo_matrix(added, shape=(landmarks, len(of))).tocsr()
+
+def _cluster(agreement: csr_matrix, views: NDArray[np.intp]) -> tuple[NDArray[np.intp], int]:
+    """Return the landmark of each observation (N,), -1 for none, and the landmark count."""
+    neighbor_count = np.diff(agreement.indptr)
+    landmark_of = np.full(len(views), -1)
+    count = 0
+    for center in np.argsort(-neighbor_count, kind='stable'):
+        if neighbor_count[center] + 1 < MIN_VIEWS:
+            break
+        if landmark_of[center] >= 0:
+            continue
+        neighbors = agreement.indices[agreement.indptr[center] : agreement.indptr[center + 1]]
+        members = np.append(neighbors[landmark_of[neighbors] < 0], center)
+        if len(np.unique(views[members])) >= MIN_VIEWS:
+            landmark_of[members] = count
+            count += 1
+    return landmark_of, count
+
+
+def _average(
+    observations: LandmarkObservations,
+    views: NDArray[np.intp],
+    landmark_of: NDArray[np.intp],
+    count: int,
+) -> Atlas:
+    """Average the observations of each landmark."""
+    points, centers, _, descriptors = observations
+    merged = landmark_of >= 0
+    group = landmark_of[merged]
+    size = np.bincount(group, minlength=count)[:, None].astype(np.float64)
+    membership = (np.ones(len(group)), (group, np.arange(len(group))))
+    sums = coo_matrix(membership, shape=(count, len(group))).tocsr()
 
     def mean(values: NDArray[np.floating]) -> FloatArray:
-        averaged: FloatArray = (sums @ values[kept].astype(np.float64)) / size
+        averaged: FloatArray = (sums @ values[merged].astype(np.float64)) / size
         return averaged
 
-    numbers = int(views.max(initial=0)) + 1
-    found_in = np.unique(of * numbers + views[kept]) // numbers
-    towards = centres - points
-    distance = np.linalg.norm(towards, axis=1, keepdims=True)
-    where = mean(points)
-    origin_m = where.mean(0) if landmarks else np.zeros(3)
+    view_count = int(views.max(initial=0)) + 1
+    # One entry for each view of a landmark, also if the view has several of its observations.
+    landmark_of_view = np.unique(group * view_count + views[merged]) // view_count
+    to_camera = centers - points
+    distance = np.linalg.norm(to_camera, axis=1, keepdims=True)
+    position = mean(points)
+    origin_m = position.mean(0) if count else np.zeros(3)
     return Atlas(
         origin_m,
-        (where - origin_m).astype(np.float32),
-        _normalize(mean(towards / distance).astype(np.float32)),
+        (position - origin_m).astype(np.float32),
+        _normalize(mean(to_camera / distance).astype(np.float32)),
         mean(distance)[:, 0].astype(np.float32),
-        np.minimum(np.bincount(found_in, minlength=landmarks), 255).astype(np.uint8),
+        np.minimum(np.bincount(landmark_of_view, minlength=count), 255).astype(np.uint8),
         _normalize(mean(descriptors).astype(np.float32)),
     )
 
 
 def select_farthest_poses(candidates: FloatArray, max_count: int) -> NDArray[np.intp]:
     """
-    Choose poses (N, 4, 4) that are far from each other: indices, farthest first.
+    Select poses by farthest-point sampling, starting with the first.
 
-    It ends at ``max_count`` poses or when all others are near one, which is when the distance by
-    `VIEW_SPACING_M` and the angle between the optical axes by `VIEW_SPACING_DEG` make less than 1 together.
+    The distance of two poses combines their distance by `VIEW_SPACING_M` and the angle between
+    their optical axes by `VIEW_SPACING_DEG`. Sampling ends when all others are nearer than 1.
+
+    Parameters
+    ----------
+    candidates : (N, 4, 4) array
+        Poses to select from.
+    max_count : int
+        Maximum number of poses.
+
+    Returns
+    -------
+    (K,) array
+        Indices, in the order of selection.
     """
     position = candidates[:, :3, 3] / VIEW_SPACING_M
     axis = candidates[:, :3, 2]
-    chosen = [0]
-    far = np.full(len(candidates), np.inf)
-    while len(chosen) < min(max_count, len(candidates)):
-        last = chosen[-1]
-        turn = np.degrees(np.arccos(np.clip(axis @ axis[last], -1, 1))) / VIEW_SPACING_DEG
-        far = np.minimum(far, np.hypot(np.linalg.norm(position - position[last], axis=1), turn))
-        farthest = int(far.argmax())
-        if far[farthest] < 1.0:
+    selected = [0]
+    distance = np.full(len(candidates), np.inf)
+    while len(selected) < min(max_count, len(candidates)):
+        last = selected[-1]
+        angle = np.degrees(np.arccos(np.clip(axis @ axis[last], -1, 1))) / VIEW_SPACING_DEG
+        shift = np.linalg.norm(position - position[last], axis=1)
+        distance = np.minimum(distance, np.hypot(shift, angle))
+        farthest = int(distance.argmax())
+        if distance[farthest] < 1.0:
             break
-        chosen.append(farthest)
-    return np.array(chosen)
+        selected.append(farthest)
+    return np.array(selected)
 
 
 def _depth_at(depth: NDArray[np.float32], pixels: FloatArray) -> FloatArray:
-    """Return depths (N,) at sub-pixel positions (N, 2); 0 at edges and where it is unknown."""
+    """Return interpolated depths (N,) at pixels (N, 2); 0 at depth edges and unknown depth."""
     if not len(pixels):
         return np.zeros(0)
     kernel = np.ones((3, 3), np.uint8)
     far, near = cv2.dilate(depth, kernel), cv2.erode(depth, kernel)
-    steady = np.where((near > 0) & (far - near < MAX_DEPTH_JUMP * far), depth, 0).astype(
-        np.float32
-    )
-    height, width = steady.shape
+    is_smooth = (near > 0) & (far - near < MAX_DEPTH_JUMP * far)
+    smooth = np.where(is_smooth, depth, 0).astype(np.float32)
+    height, width = smooth.shape
     column = np.clip(np.round(pixels[:, 0]).astype(int), 0, width - 1)
     row = np.clip(np.round(pixels[:, 1]).astype(int), 0, height - 1)
     u, v = pixels.T.astype(np.float32)[:, None]
-    found = cv2.remap(depth, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
-    return np.where(steady[row, column] > 0, found, 0.0).astype(np.float64)
+    values = cv2.remap(depth, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+    return np.where(smooth[row, column] > 0, values, 0.0).astype(np.float64)
 
 
 def _normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -313,4 +368,5 @@ def _normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _chunks(indices: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    return [indices[start : start + 100_000] for start in range(0, len(indices), 100_000)]
+    starts = range(0, len(indices), PAIRS_PER_CHUNK)
+    return [indices[start : start + PAIRS_PER_CHUNK] for start in starts]

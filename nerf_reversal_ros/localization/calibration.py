@@ -1,7 +1,7 @@
-"""What a map knows about its own answers: how sure the gate may be, and how wide errors are."""
+"""Calibration of a map's results: correctness probability of the gate, and size of covariances."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,36 +13,37 @@ from nerf_reversal_ros.localization.gate import BIAS, WEIGHTS
 @dataclass(frozen=True)
 class Calibration:
     """
-    Learned when a map is built, by `nerf_reversal_ros.mapping.calibration_fitting`.
+    Uncertainty calibration of one map, fitted by `mapping.calibration_fitting` during the build.
 
-    The floors and their growth are not learned: they are what they are for every map.
+    The floors and their growth are not fitted: all maps share the defaults.
     """
 
     covariance_scale: float = 10.0
-    """Factor on the covariance that the matches give."""
+    """Factor on the covariance of PnP."""
     floor_m: float = 0.002
-    """Standard deviation of the position on the walk that no matches remove, each axis."""
+    """Minimum standard deviation of the position on the mapping trajectory, each axis."""
     floor_deg: float = 0.05
-    """The same of the orientation."""
+    """Minimum standard deviation of the orientation there, each axis."""
     floor_growth: float = 1.0
-    """Both grow by this share of themselves with each extent of the walk away from it."""
+    """Relative growth of both floors for each extent of the trajectory away from it."""
     gate_bias: float = BIAS
-    """With ``gate_weights``: the log odds that a pose is right, linear in the gate's features."""
+    """Bias of the log odds that a pose is correct."""
     gate_weights: tuple[float, ...] = WEIGHTS
+    """Weights of `gate_features` in these log odds."""
 
     def covariance(
         self, pnp_covariance: FloatArray, distance_in_extents: float = 0.0
     ) -> FloatArray:
         """
-        Return the covariance (6, 6) to be published for the one that the matches give.
+        Return the calibrated covariance (6, 6) of a pose.
 
         Parameters
         ----------
         pnp_covariance : (6, 6) array
-            What the matches give.
+            Covariance of PnP, see `pnp.pose_covariance`.
         distance_in_extents : float
-            How far the pose is from the walk, in units of the walk's extent. Errors of the walked
-            poses bend the map; by this lever they grow, and with them the floor.
+            Distance of the pose from the mapping trajectory, in extents of the trajectory. Errors
+            of the mapping poses bend the map and grow by this lever arm, and so does the floor.
         """
         floor = np.array([self.floor_m] * 3 + [np.radians(self.floor_deg)] * 3)
         floor *= 1 + self.floor_growth * distance_in_extents
@@ -50,29 +51,38 @@ class Calibration:
         return covariance
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers for JSON; `from_dict` is the way back."""
-        return asdict(self)
+        """Return plain numbers for JSON; `from_dict` is the inverse."""
+        return {
+            'covariance_scale': self.covariance_scale,
+            'floor_m': self.floor_m,
+            'floor_deg': self.floor_deg,
+            'floor_growth': self.floor_growth,
+            'gate_bias': self.gate_bias,
+            'gate_weights': self.gate_weights,
+        }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> 'Calibration':
         """
-        Read what `as_dict` returned.
+        Read and validate the result of `as_dict`.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            If a number is missing, is none, or is not finite.
+            If a number is missing, is not a number, or is not finite.
         """
         weights = tuple(float(weight) for weight in stored['gate_weights'])
-        names = 'covariance_scale', 'floor_m', 'floor_deg', 'gate_bias'
-        numbers = {name: float(stored[name]) for name in names}
-        # Maps of before the floors grew do not have it.
+        numbers = {
+            name: float(stored[name])
+            for name in ('covariance_scale', 'floor_m', 'floor_deg', 'gate_bias')
+        }
+        # Maps from before the floors grew lack this number.
         numbers['floor_growth'] = float(stored.get('floor_growth', cls.floor_growth))
         if len(weights) != len(WEIGHTS):
-            raise ValueError(f'{len(weights)} weights of the gate, not {len(WEIGHTS)}')
+            raise ValueError(f'gate_weights has {len(weights)} numbers, not {len(WEIGHTS)}')
         if not np.isfinite([*weights, *numbers.values()]).all():
-            raise ValueError('numbers that are not finite')
-        for name in names[:3]:
+            raise ValueError('a number is not finite')
+        for name in ('covariance_scale', 'floor_m', 'floor_deg'):
             if numbers[name] <= 0:
                 raise ValueError(f'{name} must be more than 0, got {numbers[name]}')
         return cls(**numbers, gate_weights=weights)

@@ -1,13 +1,14 @@
 """
-Whether a refined pose is to be believed.
+Pose verification: accept or reject a refined pose.
 
-The gate is conservative: a pose passes only when enough matches agree with it, they are spread
-over the picture, the pose stays when it is tightened, the camera is where cameras can be, and the
-surface drawn there looks like the picture.
+The gate is conservative. A pose passes only if enough inliers cover the image and refinement is
+stable. In addition, it must be certain, near the mapping trajectory, and similar to the image when
+the surface is rendered at it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -19,14 +20,16 @@ from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.fields.base import Rendering
 
 WINDOW_PX = 11
-"""Edge of the windows in which picture and render are compared."""
+"""Edge [px] of the windows in which image and rendering are correlated."""
 BIAS = -17.699
 WEIGHTS = (0.007, 5.526, 3.220, 4.295, 0.033, -1.241, 1.245)
 """
-Of `gate_features`, by logistic regression on some 1,050 poses in two rooms (the kitchen of 7-Scenes and
-the demo room), from held-out frames of their walks made hard, before landmarks were adjusted:
-``benchmark/gate_study.py`` prints them, and how well those of one room do in the other. A map has
-its own, for which these are where learning starts.
+Bias and weights of `gate_features` in the log odds that a pose is correct.
+
+Logistic regression on about 1,050 poses in two rooms: the kitchen of 7-Scenes and the demo room.
+The poses are from held-out frames with synthetic corruptions, before landmarks were refined.
+``benchmark/gate_study.py`` prints them, and how well the weights of one room do in the other. A
+map has weights of its own; these are the mean of the prior in their fit.
 """
 FEATURE_STATS = (
     (3.51, 0.83), (0.77, 0.16), (3.94, 0.72), (0.74, 0.16), (-1.51, 1.04), (-4.70, 1.08),
@@ -34,42 +37,56 @@ FEATURE_STATS = (
 )  # fmt: skip
 """Mean and standard deviation of each feature in that sample."""
 MIN_TEXTURE = 4.0
-"""Standard deviation of the grey values, 0 to 255, below which a window says nothing."""
+"""Minimum standard deviation of the gray values, 0 to 255, of a window that is compared."""
+MIN_OPACITY = 0.5
+"""Minimum opacity of a rendered pixel that counts as covered by the surface."""
 
 
 @dataclass(frozen=True)
 class GateEvidence:
-    """What the gate looks at, beside the picture's own fitness."""
+    """Measurements on one refined pose that the gate decides on."""
 
     matched: int
-    """Matches of descriptors alone that agree with one pose."""
+    """RANSAC inliers of the descriptor matches."""
     inlier_ratio: float
-    """Their share of all such matches."""
+    """Fraction of the descriptor matches that are RANSAC inliers."""
     inliers: int
-    """Landmarks found where the pose has them."""
+    """Landmarks matched near their projections (guided matching)."""
     spread: float
-    """Share of the cells of a 4 x 4 grid over the picture that hold an inlier."""
+    """Fraction of the cells of a 4 x 4 grid over the image that hold an inlier."""
     disagreement_m: float
-    """Distance between the positions before and after the pose was tightened."""
+    """Distance between the positions before and after refinement."""
     disagreement_deg: float
-    """Angle between their orientations."""
+    """Angle between the orientations before and after refinement."""
     std_m: float
-    """Largest standard deviation of the position, any direction."""
+    """Largest standard deviation of the position in any direction."""
     distance_m: float
-    """Distance to the nearest walked position."""
+    """Distance to the nearest mapping position."""
     similarity: float | None = None
     """
-    Agreement of the picture with the surface at the pose, -1 to 1, NaN where it is blank. None
-    when nothing was drawn: that is only done for a pose that passes in all else.
+    NCC of the image and the surface rendered at the pose, -1 to 1; NaN where the map is blank.
+    None if the surface was not rendered, as for a pose that fails another check.
     """
 
     def as_scores(self) -> dict[str, float]:
-        """Return what was measured, by name."""
-        return {name: float(value) for name, value in vars(self).items() if value is not None}
+        """Return the measurements by the names that diagnostics and files use."""
+        scores = {
+            'matched': float(self.matched),
+            'inlier_ratio': float(self.inlier_ratio),
+            'inliers': float(self.inliers),
+            'spread': float(self.spread),
+            'disagreement_m': float(self.disagreement_m),
+            'disagreement_deg': float(self.disagreement_deg),
+            'std_m': float(self.std_m),
+            'distance_m': float(self.distance_m),
+        }
+        if self.similarity is not None:
+            scores['similarity'] = float(self.similarity)
+        return scores
 
 
 def gate_features(scores: Mapping[str, float]) -> FloatArray:
-    """Return what the probability is computed from, (7,), given an evidence's `as_scores`."""
+    """Return the features (7,) of the correctness probability, from `GateEvidence.as_scores`."""
     return np.array(
         [
             np.log(max(scores['matched'], 1)),
@@ -86,7 +103,7 @@ def gate_features(scores: Mapping[str, float]) -> FloatArray:
 def correctness_probability(
     evidence: GateEvidence, bias: float = BIAS, weights: Sequence[float] = WEIGHTS
 ) -> float | None:
-    """Return how probable it is that a pose is right; None for one that was not drawn."""
+    """Return the probability that a pose is correct; None without a rendered similarity."""
     if evidence.similarity is None:
         return None
     log_odds = bias + np.asarray(weights) @ gate_features(evidence.as_scores())
@@ -95,64 +112,26 @@ def correctness_probability(
 
 def find_rejection(
     evidence: GateEvidence, correctness: float | None, config: LocalizerConfig
-) -> tuple[str, str] | None:
+) -> tuple[RejectionReason, str] | None:
     """
-    Return the reason and the figures why a pose is not believed, or None when it is.
+    Return the first check that a pose fails, or None if the gate accepts it.
 
     Parameters
     ----------
-    evidence : Evidence
-        On the pose.
+    evidence : GateEvidence
+        Measurements on the pose.
     correctness : float or None
-        Its `correctness_probability`; None when nothing was drawn yet.
+        Its `correctness_probability`; None before the surface was rendered.
     config : LocalizerConfig
-        The limits.
+        Limits of the checks.
+
+    Returns
+    -------
+    tuple of RejectionReason and str, or None
+        Reason, and the measured and the required values.
     """
-    e, c = evidence, config
-    # Each is asked for what is wanted, so that a NaN is a fault too.
-    checks = (
-        (
-            e.inliers >= c.min_inliers and e.inlier_ratio >= c.min_inlier_ratio,
-            RejectionReason.TOO_FEW_INLIERS,
-            f'{e.inliers} inliers, {e.inlier_ratio:.0%} of the matches'
-            f' (needed: {c.min_inliers}, {c.min_inlier_ratio:.0%})',
-        ),
-        (
-            e.spread >= c.min_spread,
-            RejectionReason.CLUSTERED_INLIERS,
-            f'inliers in {e.spread:.0%} of the picture (needed: {c.min_spread:.0%})',
-        ),
-        (
-            e.disagreement_m <= c.max_disagreement_m
-            and e.disagreement_deg <= c.max_disagreement_deg,
-            RejectionReason.UNSTABLE_REFINEMENT,
-            f'tightening moved the pose by {e.disagreement_m:.3f} m, {e.disagreement_deg:.2f} deg'
-            f' (allowed: {c.max_disagreement_m} m, {c.max_disagreement_deg} deg)',
-        ),
-        (
-            e.std_m <= c.max_std_m,
-            RejectionReason.HIGH_COVARIANCE,
-            f'standard deviation {e.std_m:.3f} m (allowed: {c.max_std_m} m)',
-        ),
-        (
-            e.distance_m <= c.max_distance_m,
-            RejectionReason.OUTSIDE_THE_MAP,
-            f'{e.distance_m:.2f} m from the nearest walked position'
-            f' (allowed: {c.max_distance_m} m)',
-        ),
-        (
-            e.similarity is None or e.similarity >= c.min_similarity,
-            RejectionReason.APPEARANCE_MISMATCH,
-            f'similarity {e.similarity or 0:.2f} of picture and render'
-            f' (needed: {c.min_similarity})',
-        ),
-        (
-            correctness is None or correctness >= c.min_probability,
-            RejectionReason.LOW_PROBABILITY,
-            f'right with a probability of {_format_probability(correctness)} (needed: {c.min_probability}):'
-            f' {e.matched} matches agree, {e.inliers} landmarks found, similarity'
-            f' {e.similarity or 0:.2f}',
-        ),
+    checks = chain(
+        _geometry_checks(evidence, config), _appearance_checks(evidence, correctness, config)
     )
     for passed, reason, detail in checks:
         if not passed:
@@ -160,42 +139,102 @@ def find_rejection(
     return None
 
 
-def _format_probability(share: float | None) -> str:
-    return f'{np.floor(1e4 * (share or 0.0)) / 1e4:.4f}'
+_Check = tuple[bool, RejectionReason, str]
+"""Whether a pose passes, and reason and detail if not. A NaN compares false and fails."""
+
+
+def _geometry_checks(e: GateEvidence, c: LocalizerConfig) -> Iterator[_Check]:
+    """Yield the checks that need no rendering."""
+    yield (
+        e.inliers >= c.min_inliers and e.inlier_ratio >= c.min_inlier_ratio,
+        RejectionReason.TOO_FEW_INLIERS,
+        f'{e.inliers} inliers, {e.inlier_ratio:.0%} of the matches'
+        f' (needed: {c.min_inliers}, {c.min_inlier_ratio:.0%})',
+    )
+    yield (
+        e.spread >= c.min_spread,
+        RejectionReason.CLUSTERED_INLIERS,
+        f'inliers in {e.spread:.0%} of the image (needed: {c.min_spread:.0%})',
+    )
+    yield (
+        e.disagreement_m <= c.max_disagreement_m and e.disagreement_deg <= c.max_disagreement_deg,
+        RejectionReason.UNSTABLE_REFINEMENT,
+        f'refinement moved the pose by {e.disagreement_m:.3f} m, {e.disagreement_deg:.2f} deg'
+        f' (allowed: {c.max_disagreement_m} m, {c.max_disagreement_deg} deg)',
+    )
+    yield (
+        e.std_m <= c.max_std_m,
+        RejectionReason.HIGH_COVARIANCE,
+        f'standard deviation {e.std_m:.3f} m (allowed: {c.max_std_m} m)',
+    )
+    yield (
+        e.distance_m <= c.max_distance_m,
+        RejectionReason.OUTSIDE_THE_MAP,
+        f'{e.distance_m:.2f} m from the nearest mapping position (allowed: {c.max_distance_m} m)',
+    )
+
+
+def _appearance_checks(
+    e: GateEvidence, correctness: float | None, c: LocalizerConfig
+) -> Iterator[_Check]:
+    """Yield the checks on the rendered surface; they pass before it was rendered."""
+    similarity = e.similarity or 0
+    yield (
+        e.similarity is None or e.similarity >= c.min_similarity,
+        RejectionReason.APPEARANCE_MISMATCH,
+        f'similarity {similarity:.2f} of image and rendering (needed: {c.min_similarity})',
+    )
+    # Rounded down, so that a probability below the limit does not read as the limit.
+    probability = np.floor(1e4 * (correctness or 0.0)) / 1e4
+    yield (
+        correctness is None or correctness >= c.min_probability,
+        RejectionReason.LOW_PROBABILITY,
+        f'correct with probability {probability:.4f} (needed: {c.min_probability}):'
+        f' {e.matched} matches agree, {e.inliers} inliers, similarity {similarity:.2f}',
+    )
 
 
 def inlier_coverage(pixels: FloatArray, width: int, height: int) -> float:
-    """Return the share of the cells of a 4 x 4 grid that hold one of the pixels (N, 2)."""
+    """Return the fraction of the cells of a 4 x 4 grid that hold one of the pixels (N, 2)."""
     cells = np.floor(pixels / (width, height) * 4).clip(0, 3).astype(int)
     return len(np.unique(cells[:, 0] * 4 + cells[:, 1])) / 16
 
 
 def ncc_similarity(rgb: NDArray[np.uint8], rendering: Rendering) -> float:
     """
-    Compare a picture with the render of the same view, insensitive to exposure and light.
+    Compare an image with a rendering of the same view by local normalized cross-correlation.
 
-    Normalised cross-correlation of grey values in small windows, averaged over the windows that
-    the field covers and in which the picture has texture, weighted by the texture's contrast.
+    The NCC of gray values in small windows is insensitive to exposure and light. It is averaged
+    over the windows that the surface covers and that have texture in the image, weighted by the
+    contrast of the image.
+
+    Parameters
+    ----------
+    rgb : (H, W, 3) uint8 array
+        Observed image.
+    rendering : Rendering
+        Rendered view of the same size.
 
     Returns
     -------
     float
-        -1 to 1; NaN when no window can be compared.
+        -1 to 1; NaN if no window can be compared.
     """
-    shown = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    shown = cv2.GaussianBlur(shown, (0, 0), 1.0).astype(np.float32)
-    seen = cv2.cvtColor(rendering.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    covered = (rendering.opacity > 0.5).astype(np.float32)
-    full = _window_mean(covered) > 0.99
-    mean_shown, mean_seen = _window_mean(shown), _window_mean(seen)
-    variance_shown = np.maximum(_window_mean(shown**2) - mean_shown**2, 0)
-    variance_seen = np.maximum(_window_mean(seen**2) - mean_seen**2, 0)
-    product = _window_mean(shown * seen) - mean_shown * mean_seen
-    correlation = product / np.sqrt(variance_shown * variance_seen + 1.0)
-    weight = np.where(full & (variance_shown > MIN_TEXTURE**2), np.sqrt(variance_shown), 0)
+    observed = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    observed = cv2.GaussianBlur(observed, (0, 0), 1.0).astype(np.float32)
+    rendered = cv2.cvtColor(rendering.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    opaque = (rendering.opacity > MIN_OPACITY).astype(np.float32)
+    is_covered = _window_mean(opaque) > 0.99
+    observed_mean, rendered_mean = _window_mean(observed), _window_mean(rendered)
+    observed_variance = np.maximum(_window_mean(observed**2) - observed_mean**2, 0)
+    rendered_variance = np.maximum(_window_mean(rendered**2) - rendered_mean**2, 0)
+    covariance = _window_mean(observed * rendered) - observed_mean * rendered_mean
+    correlation = covariance / np.sqrt(observed_variance * rendered_variance + 1.0)
+    is_textured = observed_variance > MIN_TEXTURE**2
+    weight = np.where(is_covered & is_textured, np.sqrt(observed_variance), 0)
     total = weight.sum()
     return float((weight * correlation).sum() / total) if total > 0 else float('nan')
 
 
-def _window_mean(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    return cv2.blur(picture, (WINDOW_PX, WINDOW_PX)).astype(np.float32)
+def _window_mean(gray: NDArray[np.float32]) -> NDArray[np.float32]:
+    return cv2.blur(gray, (WINDOW_PX, WINDOW_PX)).astype(np.float32)

@@ -1,8 +1,8 @@
 """
-Where the map lies in the frame of the poses.
+Place a map in another map frame: transform outcomes and the surface cloud by `map_from_nerf`.
 
-A map has the origin and the heading that its walk began with. What is there already, as the grid
-of a laser, has its own: the map is placed in that, by what both look like from above.
+A map has the origin and the heading of its mapping capture. An existing map, such as an occupancy
+grid of a laser scanner, has its own. The user gives the transform between both.
 """
 
 from dataclasses import replace
@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.config import parse_floats
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import (
     FloatArray,
@@ -19,39 +18,38 @@ from nerf_reversal_ros.core.geometry import (
     transform_points,
 )
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate
+from nerf_reversal_ros.core.validated_config import parse_floats
 from nerf_reversal_ros.localization.surface import Surface
 
 
 def parse_map_from_nerf(text: str) -> FloatArray:
     """
-    Return map_from_nerf (4, 4) from ``x y z yaw``, in metres and degrees; both frames are z up.
+    Parse map_from_nerf (4, 4) from ``x y z yaw`` [m], [deg]; both frames are z up.
 
     Raises
     ------
     ConfigError
-        When there are not four finite numbers.
+        If the text is not four finite numbers.
     """
     numbers = parse_floats(text, 4)
     if numbers is None:
         raise ConfigError(
-            f'map_from_nerf must be four numbers "x y z yaw", got {text!r}: where the origin of'
-            ' the map lies in map_frame [m], and how far it is turned about z there [deg]'
+            f'map_from_nerf must be four numbers "x y z yaw", got {text!r}: give the position of'
+            ' the map origin in map_frame [m] and the rotation of the map about z [deg]'
         )
     return make_pose(Rotation.from_euler('z', numbers[3], degrees=True), np.array(numbers[:3]))
 
 
 def transform_outcome(outcome: Outcome, map_from_nerf: FloatArray) -> Outcome:
-    """Return what the localizer answered, its poses and covariances brought to another frame."""
-    told = outcome.diagnostics
+    """Return an outcome with its poses and covariances in another frame, by a pose (4, 4)."""
+    source = outcome.diagnostics
     diagnostics = Diagnostics(
-        regressed_pose=None
-        if told.regressed_pose is None
-        else map_from_nerf @ told.regressed_pose,
-        refined_pose=None if told.refined_pose is None else map_from_nerf @ told.refined_pose,
-        scores=told.scores,
-        latency_ms=told.latency_ms,
-        regressed_covariance=_rotate_optional_covariance(told.regressed_covariance, map_from_nerf),
-        refined_covariance=_rotate_optional_covariance(told.refined_covariance, map_from_nerf),
+        regressed_pose=_transform_pose(source.regressed_pose, map_from_nerf),
+        refined_pose=_transform_pose(source.refined_pose, map_from_nerf),
+        scores=source.scores,
+        latency_ms=source.latency_ms,
+        regressed_covariance=_rotate_covariance(source.regressed_covariance, map_from_nerf),
+        refined_covariance=_rotate_covariance(source.refined_covariance, map_from_nerf),
     )
     if not isinstance(outcome, PoseEstimate):
         return replace(outcome, diagnostics=diagnostics)
@@ -60,12 +58,16 @@ def transform_outcome(outcome: Outcome, map_from_nerf: FloatArray) -> Outcome:
 
 
 def transform_surface(surface: Surface, map_from_nerf: FloatArray) -> Surface:
-    """Return a surface brought to another frame."""
+    """Return a surface cloud in another frame, by a pose (4, 4)."""
     points = (surface.points @ map_from_nerf[:3, :3].T).astype(np.float32)
     return Surface(transform_points(map_from_nerf, surface.origin_m), points, surface.colours)
 
 
-def _rotate_optional_covariance(
+def _transform_pose(pose: FloatArray | None, map_from_nerf: FloatArray) -> FloatArray | None:
+    return None if pose is None else map_from_nerf @ pose
+
+
+def _rotate_covariance(
     covariance: FloatArray | None, map_from_nerf: FloatArray
 ) -> FloatArray | None:
     return None if covariance is None else rotate_covariance(covariance, map_from_nerf)

@@ -1,8 +1,9 @@
 """
-The surfaces of the room as coloured points, sampled from renders of the field.
+Surface cloud of the map: colored points that are splatted to verify a pose.
 
-Drawing them takes a few milliseconds on a CPU, a tenth of what a render of the field does, and
-is enough to see whether a picture shows what the field has there.
+The points are sampled from renderings of the radiance field when a map is built. Splatting them
+takes a few milliseconds on a CPU, a tenth of a rendering of the field, and is precise enough to
+compare an image with the map.
 """
 
 from collections.abc import Iterable
@@ -14,33 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 import safetensors.numpy
 
+from nerf_reversal_ros.core.array_files import read_point_arrays
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.files import read_point_arrays
 from nerf_reversal_ros.core.geometry import FloatArray, transform_points
+from nerf_reversal_ros.core.grouping import cell_keys, sum_by_key
 from nerf_reversal_ros.fields.base import Rendering
 
 SPACING_M = 0.03
-"""Edge of the cells of space whose samples become one point [m]."""
+"""Edge [m] of the grid cells; the samples of one cell are averaged to one point."""
 MAX_DEPTH_JUMP = 0.05
-"""Pixels beside which the depth grows by more than this share are left out."""
+"""Maximum depth step to a farther neighbor pixel, as a fraction of the depth: edge pixels mix
+foreground and background."""
 MIN_OPACITY = 0.9
-"""Pixels of a render that show less matter than this are left out."""
+"""Minimum opacity of a rendered pixel that is sampled."""
 MIN_SAMPLES = 3
-"""Cells that fewer pixels fell into give no point."""
+"""Minimum number of samples in a cell; fewer are noise."""
 MIN_DEPTH_M = 0.1
-"""Points nearer than this to a camera are not drawn."""
+"""Minimum depth [m] of a splatted point."""
 MAX_POINT_SIZE_PX = 5
-"""Largest edge of a drawn point."""
+"""Maximum edge [px] of a splat: larger ones would hide the points behind."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """S points, one in each `SPACING_M` of surface."""
+    """Surface cloud of S points, one for each occupied cell of edge `SPACING_M`."""
 
     origin_m: FloatArray
-    """(3,) of ``points`` in the map."""
+    """(3,) origin of ``points`` in the map [m]."""
     points: NDArray[np.float32]
-    """(S, 3) from the origin [m]."""
+    """(S, 3) positions relative to ``origin_m`` [m]."""
     colours: NDArray[np.uint8]
     """(S, 3) RGB."""
 
@@ -67,108 +70,123 @@ class Surface:
         Raises
         ------
         MapError
-            If the file is missing or damaged.
+            If the file is missing or malformed.
         """
         rows = {'points': ((3,), 'float32'), 'colours': ((3,), 'uint8')}
         return cls(**read_point_arrays(path, 'surface', rows))
 
     def render(self, map_from_camera: FloatArray, camera: Camera) -> Rendering:
         """
-        Draw the points, each as a square of its size, nearer ones over farther ones.
-
-        Opacity is one where a point was drawn and zero elsewhere.
+        Splat the points as squares with a depth buffer.
 
         Parameters
         ----------
         map_from_camera : (4, 4) array
-            Pose of the camera.
+            Camera pose.
         camera : Camera
-            Of the wanted picture; a small one, for the points are centimetres apart.
+            Intrinsics of the rendering; a small one, as the points are centimeters apart.
+
+        Returns
+        -------
+        Rendering
+            Opacity is one where a point was splatted and zero elsewhere.
         """
-        rotation = map_from_camera[:3, :3].astype(np.float32)
-        shift = ((self.origin_m - map_from_camera[:3, 3]) @ rotation).astype(np.float32)
-        x, y, z = rotation.T @ self.points.T + shift[:, None]
-        ahead = np.flatnonzero(z > MIN_DEPTH_M)
-        depth = z[ahead]
-        column = x[ahead] / depth * np.float32(camera.fx) + np.float32(camera.cx)
-        row = y[ahead] / depth * np.float32(camera.fy) + np.float32(camera.cy)
-        reach = MAX_POINT_SIZE_PX
-        seen = (column > -reach) & (row > -reach)
-        seen &= (column < camera.width + reach) & (row < camera.height + reach)
-        # Far to near; 16 bits are sorted in linear time.
-        kept = np.flatnonzero(seen)
-        step = depth[kept].max(initial=MIN_DEPTH_M) / np.float32(65535)
-        order = kept[np.argsort(65535 - (depth[kept] / step).astype(np.uint16), kind='stable')]
-        depth, column, row = depth[order], column[order], row[order]
+        index, depth, column, row = self._project(map_from_camera, camera)
         edge = np.clip(np.float32(1.2 * SPACING_M * camera.fx) / depth, 1, MAX_POINT_SIZE_PX)
-        # A margin all round, so that squares may reach over the border.
-        shape = camera.height + 4 * reach, camera.width + 4 * reach
-        owner = np.full(shape[0] * shape[1], -1, dtype=np.int32)
-        left = np.ceil(column - edge / 2).astype(np.int32) + 2 * reach
-        top = np.ceil(row - edge / 2).astype(np.int32) + 2 * reach
-        width = np.floor(column + edge / 2).astype(np.int32) + 2 * reach - left
-        height = np.floor(row + edge / 2).astype(np.int32) + 2 * reach - top
-        number = np.arange(len(order), dtype=np.int32)
-        corner = top * shape[1] + left
-        for down in range(height.max(initial=-1) + 1):
-            tall = number[height >= down]
-            for right in range(width.max(initial=-1) + 1):
-                drawn = tall[width[tall] >= right]
-                layer = np.full_like(owner, -1)
-                layer[corner[drawn] + down * shape[1] + right] = drawn  # the last, nearest, stays
-                np.maximum(owner, layer, out=owner)
-        owner = owner.reshape(shape)[2 * reach : -2 * reach, 2 * reach : -2 * reach]
+        owner = _splat_squares(column, row, edge, camera)
         hit = owner >= 0
         rgb = np.zeros((*hit.shape, 3), np.uint8)
-        rgb[hit] = self.colours[ahead[order[owner[hit]]]]
+        rgb[hit] = self.colours[index[owner[hit]]]
         return Rendering(
             rgb,
             np.where(hit, depth[owner] if len(depth) else 0, 0).astype(np.float32),
             hit.astype(np.float32),
         )
 
+    def _project(
+        self, map_from_camera: FloatArray, camera: Camera
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Return index, depth [m], column and row [px] of the visible points, far to near."""
+        rotation = map_from_camera[:3, :3].astype(np.float32)
+        shift = ((self.origin_m - map_from_camera[:3, 3]) @ rotation).astype(np.float32)
+        x, y, z = rotation.T @ self.points.T + shift[:, None]
+        in_front = np.flatnonzero(z > MIN_DEPTH_M)
+        depth = z[in_front]
+        column = x[in_front] / depth * np.float32(camera.fx) + np.float32(camera.cx)
+        row = y[in_front] / depth * np.float32(camera.fy) + np.float32(camera.cy)
+        margin = MAX_POINT_SIZE_PX
+        is_visible = (column > -margin) & (row > -margin)
+        is_visible &= (column < camera.width + margin) & (row < camera.height + margin)
+        visible = np.flatnonzero(is_visible)
+        # Depths quantized to 16 bits are sorted in linear time.
+        step = depth[visible].max(initial=MIN_DEPTH_M) / np.float32(65535)
+        order = np.argsort(65535 - (depth[visible] / step).astype(np.uint16), kind='stable')
+        order = visible[order]
+        return in_front[order], depth[order], column[order], row[order]
+
+
+def _splat_squares(
+    column: NDArray[np.float32],
+    row: NDArray[np.float32],
+    edge: NDArray[np.float32],
+    camera: Camera,
+) -> NDArray[np.int32]:
+    """
+    Splat squares of ``edge`` [px] around points that are sorted far to near.
+
+    Returns
+    -------
+    (H, W) array
+        Index of the nearest point at each pixel, -1 for none.
+    """
+    padding = 2 * MAX_POINT_SIZE_PX  # squares may extend beyond the image
+    shape = camera.height + 2 * padding, camera.width + 2 * padding
+    owner = np.full(shape[0] * shape[1], -1, dtype=np.int32)
+    left = np.ceil(column - edge / 2).astype(np.int32) + padding
+    top = np.ceil(row - edge / 2).astype(np.int32) + padding
+    width = np.floor(column + edge / 2).astype(np.int32) + padding - left
+    height = np.floor(row + edge / 2).astype(np.int32) + padding - top
+    number = np.arange(len(column), dtype=np.int32)
+    corner = top * shape[1] + left
+    for down in range(height.max(initial=-1) + 1):
+        tall = number[height >= down]
+        for right in range(width.max(initial=-1) + 1):
+            covering = tall[width[tall] >= right]
+            layer = np.full_like(owner, -1)
+            # Of several points at one pixel the last, which is the nearest, remains.
+            layer[corner[covering] + down * shape[1] + right] = covering
+            np.maximum(owner, layer, out=owner)
+    return owner.reshape(shape)[padding:-padding, padding:-padding]
+
 
 def build_surface(views: Iterable[tuple[Rendering, FloatArray]], camera: Camera) -> Surface:
     """
-    Average what renders of a field show, cell by cell of space.
+    Back-project renderings and average position and color of the samples in each grid cell.
 
     Parameters
     ----------
     views : iterable of (Rendering, (4, 4) array)
-        Renders and the ``map_from_camera`` that they were made at.
+        Renderings of the field with their ``map_from_camera``.
     camera : Camera
-        Of the renders.
+        Intrinsics of the renderings.
     """
-    cells, totals = [], []
-    rays = camera.rays()
+    keys, sums = [], []
     for view, pose in views:
-        known = (view.depth > 0) & (view.opacity > MIN_OPACITY)
-        known &= cv2.dilate(view.depth, np.ones((3, 3))) - view.depth < MAX_DEPTH_JUMP * view.depth
-        points = transform_points(pose, rays[known] * view.depth[known, None])
-        found = np.column_stack([points, view.rgb[known], np.ones(len(points))])
-        cell, sums = _sum_by_cell(
-            np.floor(points / SPACING_M).astype(np.int64) @ _CELL_STRIDES, found
-        )
-        cells.append(cell)
-        totals.append(sums)
-    if not cells:
+        usable = (view.depth > 0) & (view.opacity > MIN_OPACITY)
+        depth_step = cv2.dilate(view.depth, np.ones((3, 3))) - view.depth
+        usable &= depth_step < MAX_DEPTH_JUMP * view.depth
+        in_camera = camera.back_project(np.where(usable, view.depth, np.float32(0)))
+        points = transform_points(pose, in_camera)
+        samples = np.column_stack([points, view.rgb[usable], np.ones(len(points))])
+        cells = np.floor(points / SPACING_M).astype(np.int64)
+        view_keys, view_sums = sum_by_key(cell_keys(cells), samples)
+        keys.append(view_keys)
+        sums.append(view_sums)
+    if not keys:
         return Surface(np.zeros(3), np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8))
-    _, sums = _sum_by_cell(np.concatenate(cells), np.concatenate(totals))
-    mean = sums[sums[:, 6] >= MIN_SAMPLES]
-    mean = mean[:, :6] / mean[:, 6:]
+    _, totals = sum_by_key(np.concatenate(keys), np.concatenate(sums))
+    totals = totals[totals[:, 6] >= MIN_SAMPLES]
+    mean = totals[:, :6] / totals[:, 6:]
     origin_m = mean[:, :3].mean(0) if len(mean) else np.zeros(3)
-    from_origin: NDArray[np.float32] = (mean[:, :3] - origin_m).astype(np.float32)
-    return Surface(origin_m, from_origin, np.round(mean[:, 3:]).astype(np.uint8))
-
-
-_CELL_STRIDES = np.array([1 << 42, 1 << 21, 1], dtype=np.int64)
-
-
-def _sum_by_cell(
-    cells: NDArray[np.int64], rows: FloatArray
-) -> tuple[NDArray[np.int64], FloatArray]:
-    """Add up rows (N, K) of the same cell; return the cells and the sums."""
-    unique, place = np.unique(cells, return_inverse=True)
-    sums = np.zeros((len(unique), rows.shape[1]))
-    np.add.at(sums, place.ravel(), rows)
-    return unique, sums
+    points_m: NDArray[np.float32] = (mean[:, :3] - origin_m).astype(np.float32)
+    return Surface(origin_m, points_m, np.round(mean[:, 3:]).astype(np.uint8))

@@ -1,5 +1,7 @@
 """
-From a capture to a map, one call a stage.
+Mapping: from a capture, or a nerfstudio run, to a map; one call a stage.
 
-Other folders start at `pipeline`. A stage calls the folders below; it has no maths of its own.
+Start at `pipeline.build_map`. Stages combine the algorithms of other folders; only the fits that a
+build alone needs are here (Sim(3) alignment, landmark refinement, calibration). `maps` writes the
+folder, `localization` uses it.
 """

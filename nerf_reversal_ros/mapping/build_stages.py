@@ -1,25 +1,20 @@
 """
-The stages of a build after the first: field, synthesis, atlas, regressor, calibration.
+Stages of a build after the capture: field, synthesis, atlas, regressor, calibration.
 
-Each but the last, which is quick, leaves its result in the map's staging folder and marks it
-there; what is marked is not made again.
+Each except the last, which is fast, stores its result in the staging folder of the map and marks
+itself as finished; a resumed build loads the result instead.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.capture import DepthCorrection
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
-from nerf_reversal_ros.capture.held_out import held_out_mask
-from nerf_reversal_ros.capture.mapping_data import MappingData
-from nerf_reversal_ros.core.config import BuildConfig
+from nerf_reversal_ros.capture.mapping_data import SplitCapture
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.progress import Progress, ProgressCallback
+from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.baking import bake, baking_budget, measure_baking_loss
 from nerf_reversal_ros.fields.base import RadianceField
@@ -30,6 +25,11 @@ from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_fart
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer
 from nerf_reversal_ros.localization.surface import build_surface, Surface
+from nerf_reversal_ros.mapping.build_warnings import (
+    atlas_warnings,
+    calibration_warnings,
+    field_warnings,
+)
 from nerf_reversal_ros.mapping.calibration_fitting import (
     collect_samples,
     corrupted_variants,
@@ -38,229 +38,292 @@ from nerf_reversal_ros.mapping.calibration_fitting import (
     PERMISSIVE_GATE,
 )
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
-from nerf_reversal_ros.maps.map_store import MapWriter
+from nerf_reversal_ros.mapping.stage_context import Stage, StageContext
+from nerf_reversal_ros.mapping.stages import (
+    ATLAS,
+    CALIBRATION,
+    FIELD,
+    MEASURING,
+    REGRESSOR,
+    SYNTHESIS,
+    UNCERTAINTY,
+)
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
 from nerf_reversal_ros.synthesis.image_corruption import PosedImage
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
 MAX_EVAL_IMAGES, MAX_RUN_EVAL_IMAGES = 20, 8
-"""So many held-out pictures, at most, a baked run and the run itself are compared with."""
+"""Held-out images that a baked run, and the slower run itself, are compared with."""
 MAX_CALIBRATION_FRAMES = 40
-"""So many held-out frames, at most, are localized to calibrate."""
+"""Held-out frames that are localized for the calibration; each has several variants."""
 
 
-@dataclass(frozen=True)
-class BuildContext:
-    """What every stage is told."""
+class FieldResult(NamedTuple):
+    """The voxel field of a map."""
 
-    writer: MapWriter
-    mapping_data: MappingData
-    config: BuildConfig
-    device: torch.device
-    progress: ProgressCallback
+    voxel_field: VoxelField
+    report: dict[str, Any]
+    """Loss curve, metrics and ``depth_correction``."""
+    warnings: list[str]
+
+
+class LandmarkResult(NamedTuple):
+    """Landmark map and surface cloud."""
+
+    atlas: Atlas
+    surface: Surface
+    warnings: list[str]
+
+
+class CalibrationResult(NamedTuple):
+    """Uncertainty calibration of the gate and the covariance."""
+
+    calibration: Calibration
+    metrics: dict[str, int]
+    warnings: list[str]
 
 
 def field_stage(
-    context: BuildContext, field_kind: str, source_field: RadianceField | None = None
-) -> tuple[VoxelField, dict[str, Any]]:
+    context: StageContext, field_kind: str, run_field: RadianceField | None = None
+) -> FieldResult:
     """
-    Train a field of a kind on what the walk shows; return it, and how good it is.
+    Fit a voxel field to the field capture, directly or by baking a nerfacto field.
 
-    What it shows may be renders of a run, which is then compared with the field.
+    Parameters
+    ----------
+    context : StageContext
+        Its field capture holds renderings of the run, if there is one.
+    field_kind : str
+        Value of ``--field``.
+    run_field : RadianceField, optional
+        Field of a nerfstudio run in the map frame; held-out images measure it and the voxel field.
     """
-    writer, shown, config = context.writer, context.mapping_data.field_capture, context.config
-    path = writer.path('field.safetensors')
-    if not writer.is_done('field'):
-        work_dir = writer.work_dir / 'field'
-        work_dir.mkdir(exist_ok=True)
-        training = np.flatnonzero(~held_out_mask(len(shown), config.field.validation_share))
-        correction = estimate_depth_correction(shown, training, context.progress)
-        room, report = _train_field(
-            field_kind,
-            shown.with_depth_correction(correction),
-            config,
-            context.device,
-            work_dir,
-            context.progress,
+    path = context.writer.path('field.safetensors')
+    with context.stage(FIELD) as stage:
+        if not stage.is_done:
+            split = context.mapping_data.field_capture
+            correction = estimate_depth_correction(
+                split.capture, split.training_frames, context.progress
+            )
+            split = split.with_depth_correction(correction)
+            if run_field is not None or field_kind == 'voxel':
+                voxel_field, report = _train_voxel_field(context, split)
+            else:
+                voxel_field, report = _train_and_bake_nerfacto(context, split, field_kind)
+            if run_field is not None:
+                report = _run_report(context, run_field, voxel_field, report)
+            voxel_field.save(path)
+            stage.finish({**report, 'depth_correction': _depth_correction_to_dict(correction)})
+        report = stage.info
+        warnings = field_warnings(report, context.config, field_kind)
+        stage.warn(warnings)
+        # Later stages use the stored field, at its stored precision, as the robot does.
+        return FieldResult(VoxelField.load(path, context.device), report, warnings)
+
+
+def _train_voxel_field(
+    context: StageContext, split: SplitCapture
+) -> tuple[VoxelField, dict[str, Any]]:
+    """Train a voxel field on the images and depth of a capture."""
+    return train_voxel_field(
+        split.capture,
+        split.held_out,
+        context.config.field,
+        device=context.device,
+        seed=context.seed,
+        work_dir=context.work_dir(FIELD),
+        progress=context.progress,
+    )
+
+
+def _train_and_bake_nerfacto(
+    context: StageContext, split: SplitCapture, field_kind: str
+) -> tuple[VoxelField, dict[str, Any]]:
+    """Train a nerfacto or depth-nerfacto field and bake it into a voxel field."""
+    from nerf_reversal_ros.fields.nerfstudio.training import BAKING_FOLDER, train_nerfacto
+    from nerf_reversal_ros.fields.nerfstudio.uncertainty import nerfacto_uncertainty
+
+    if field_kind == 'depth-nerfacto' and not split.capture.has_depth:
+        raise BuildError(
+            'the capture has no depth, which depth-nerfacto is supervised by: give --field'
+            ' nerfacto, or record with a LiDAR or an RGB-D camera'
         )
-        if source_field is not None:
-            report = _run_report(context, source_field, room, report)
-        room.save(path)
-        writer.finish_stage('field', {**report, 'depth_correction': asdict(correction)})
-    # What is stored is what the robot will use, so that is what later stages use too.
-    return VoxelField.load(path, context.device), writer.stage_info('field')
+    work_dir = context.work_dir(FIELD)
+    data = load_training_data(split.capture, split.held_out, work_dir, context.progress)
+    nerfacto_field, report = train_nerfacto(
+        data,
+        field_kind,
+        context.config.nerfstudio,
+        device=context.device,
+        seed=context.seed,
+        work_dir=work_dir,
+        progress=context.progress,
+    )
+    uncertainty = None
+    if context.config.nerfstudio.max_std_m > 0:
+        context.progress(Progress(UNCERTAINTY, 0, 1))
+        uncertainty = nerfacto_uncertainty(nerfacto_field, data)
+        context.progress(Progress(UNCERTAINTY, 1, 1))
+    voxel_field, baking_report = bake(
+        nerfacto_field,
+        data,
+        context.config,
+        device=context.device,
+        work_dir=work_dir / BAKING_FOLDER,
+        uncertainty=uncertainty,
+        progress=context.progress,
+    )
+    return voxel_field, {**report, **baking_report}
 
 
 def _run_report(
-    context: BuildContext,
-    source_field: RadianceField,
+    context: StageContext,
+    run_field: RadianceField,
     voxel_field: VoxelField,
     report: dict[str, Any],
 ) -> dict[str, Any]:
     """
-    Tell how good a baked run is by a camera's pictures, if there are any.
+    Measure a nerfstudio run and its voxel field with held-out camera images, if there are any.
 
-    What was measured while it was fitted to renders of the run is how alike both are.
+    The PSNR of ``report`` is measured against renderings of the run, so it is reported as
+    ``baked_alike_db``.
     """
-    walk = context.mapping_data
-    alike = {
-        **{key: report[key] for key in ('step', 'loss')},
+    data = context.mapping_data
+    run_report = {
+        'step': report['step'],
+        'loss': report['loss'],
         'coverage': report.get('coverage'),
         'baked_alike_db': report.get('psnr_db'),
     }
-    if walk.camera_capture is None or not walk.held_out.any():
-        return alike
-    context.progress(Progress('measuring', 0, 1))
-    data = load_held_out_data(walk.camera_capture, walk.validation_fraction, MAX_EVAL_IMAGES)
-    size = baking_budget(context.config.nerfstudio, context.device)[1]
-    measured = measure_baking_loss(source_field, voxel_field, data, MAX_RUN_EVAL_IMAGES, size)
-    context.progress(Progress('measuring', 1, 1))
-    return {**alike, **measured, 'held_out_frames': int(walk.held_out.sum())}
-
-
-def _train_field(
-    field_kind: str,
-    capture: Capture,
-    config: BuildConfig,
-    device: torch.device,
-    work_dir: Path,
-    progress: ProgressCallback,
-) -> tuple[VoxelField, dict[str, Any]]:
-    """Train a field of the wanted kind; one of nerfstudio is baked into a voxel field."""
-    if field_kind == 'voxel':
-        return train_voxel_field(
-            capture,
-            config.field,
-            device=device,
-            seed=config.seed,
-            work_dir=work_dir,
-            progress=progress,
-        )
-    from nerf_reversal_ros.fields.nerfstudio.training import BAKING_FOLDER, train_nerfacto
-    from nerf_reversal_ros.fields.nerfstudio.uncertainty import nerfacto_uncertainty
-
-    if field_kind == 'depth-nerfacto' and not capture.has_depth:
-        raise BuildError(
-            'the capture has no depth, which depth-nerfacto learns from: take --field nerfacto,'
-            ' or record with a LiDAR or an RGB-D camera'
-        )
-    data = load_training_data(capture, config.field.validation_share, work_dir, progress)
-    original, report = train_nerfacto(
-        data,
-        field_kind,
-        config.nerfstudio,
-        device=device,
-        seed=config.seed,
-        work_dir=work_dir,
-        progress=progress,
+    if data.camera_capture is None or not data.held_out.any():
+        return run_report
+    context.progress(Progress(MEASURING, 0, 1))
+    held_out_data = load_held_out_data(data.camera_capture.capture, data.held_out, MAX_EVAL_IMAGES)
+    size_px = baking_budget(context.config.nerfstudio, context.device)[1]
+    metrics = measure_baking_loss(
+        run_field, voxel_field, held_out_data, MAX_RUN_EVAL_IMAGES, size_px
     )
-    uncertainty = None
-    if config.nerfstudio.max_std_m > 0:
-        progress(Progress('uncertainty', 0, 1))
-        uncertainty = nerfacto_uncertainty(original, data)
-        progress(Progress('uncertainty', 1, 1))
-    room, baked = bake(
-        original,
-        data,
-        config,
-        device=device,
-        work_dir=work_dir / BAKING_FOLDER,
-        uncertainty=uncertainty,
-        progress=progress,
-    )
-    return room, {**report, **baked}
+    context.progress(Progress(MEASURING, 1, 1))
+    return {**run_report, **metrics, 'held_out_frames': int(data.held_out.sum())}
 
 
-def synthesis_stage(context: BuildContext, voxel_field: VoxelField) -> Views:
-    """Render synthetic views around the walk."""
+def _depth_correction_to_dict(correction: DepthCorrection) -> dict[str, Any]:
+    """Return a depth correction for the manifest; `DepthCorrection(**d)` reads it."""
+    return {
+        'scale': correction.scale,
+        'offset_m': correction.offset_m,
+        'points': correction.points,
+        'error_m': correction.error_m,
+        'corrected_error_m': correction.corrected_error_m,
+    }
+
+
+def synthesis_stage(context: StageContext, voxel_field: VoxelField) -> Views:
+    """Render synthetic views around the mapping poses."""
     config = context.config.synthesis
-    views = synthesize_views(
-        voxel_field,
-        context.mapping_data.training_poses,
-        context.mapping_data.camera.downscaled_to(config.width),
-        config,
-        seed=context.config.seed,
-        work_dir=context.writer.work_dir / 'views',
-        progress=context.progress,
-    )
-    context.writer.finish_stage('synthesis')
+    with context.stage(SYNTHESIS) as stage:
+        views = synthesize_views(
+            voxel_field,
+            context.mapping_data.training_poses,
+            context.mapping_data.camera.downscaled_to(config.width),
+            config,
+            seed=context.seed,
+            work_dir=context.writer.work_dir / 'views',
+            progress=context.progress,
+        )
+        stage.finish()
     return views
 
 
-def atlas_stage(
-    context: BuildContext, voxel_field: VoxelField, views: Views
-) -> tuple[Atlas, Surface]:
-    """Find landmarks in renders, and move them to where the walk's pictures see them."""
-    writer, walk, config = context.writer, context.mapping_data, context.config.atlas
-    paths = writer.path('atlas.safetensors'), writer.path('surface.safetensors')
-    if not writer.is_done('atlas'):
-        possible = np.concatenate([walk.training_poses, views.map_from_camera])
-        chosen = possible[select_farthest_poses(possible, config.views)]
-        camera = walk.camera.downscaled_to(config.size)
-        rendered = []
-        for done, pose in enumerate(chosen, start=1):
-            rendered.append((voxel_field.render(pose[None], camera)[0], pose))
-            context.progress(Progress('atlas', done, len(chosen)))
-        training = np.flatnonzero(~walk.held_out)
-        atlas = build_atlas(rendered, camera)
-        refine_landmarks(atlas, walk.training_capture, training, context.progress).save(paths[0])
-        build_surface(rendered, camera).save(paths[1])
-        writer.finish_stage('atlas')
-    return Atlas.load(paths[0]), Surface.load(paths[1])
+def atlas_stage(context: StageContext, voxel_field: VoxelField, views: Views) -> LandmarkResult:
+    """Triangulate landmarks and surface from renderings, then refine landmarks with images."""
+    data, config = context.mapping_data, context.config.atlas
+    atlas_path = context.writer.path('atlas.safetensors')
+    surface_path = context.writer.path('surface.safetensors')
+    with context.stage(ATLAS) as stage:
+        if not stage.is_done:
+            candidates = np.concatenate([data.training_poses, views.map_from_camera])
+            poses = candidates[select_farthest_poses(candidates, config.views)]
+            camera = data.camera.downscaled_to(config.size)
+            renderings = []
+            for done, pose in enumerate(poses, start=1):
+                renderings.append((voxel_field.render(pose[None], camera)[0], pose))
+                stage.report(done, len(poses))
+            training = data.training_capture
+            atlas = refine_landmarks(
+                build_atlas(renderings, camera),
+                training.capture,
+                training.training_frames,
+                context.progress,
+            )
+            atlas.save(atlas_path)
+            build_surface(renderings, camera).save(surface_path)
+            stage.finish()
+        atlas, surface = Atlas.load(atlas_path), Surface.load(surface_path)
+        warnings = atlas_warnings(atlas)
+        stage.warn(warnings)
+    return LandmarkResult(atlas, surface, warnings)
 
 
-def regressor_stage(context: BuildContext, voxel_field: VoxelField, views: Views) -> PoseRegressor:
-    """Learn poses from synthetic views and the walk's pictures."""
+def regressor_stage(context: StageContext, voxel_field: VoxelField, views: Views) -> PoseRegressor:
+    """Train the pose regressor on synthetic views and mapping images."""
     path = context.writer.path('regressor.safetensors')
-    if not context.writer.is_done('regressor'):
-        camera = context.mapping_data.camera.downscaled_to(context.config.synthesis.width)
-        held_out = context.mapping_data.held_out
-        pictures = views_from_frames(context.mapping_data.training_capture, camera, voxel_field)
-        regressor = train_regressor(
-            views,
-            pictures.subset(~held_out),
-            pictures.subset(held_out),
-            camera,
-            context.config.regressor,
-            device=context.device,
-            seed=context.config.seed,
-            progress=context.progress,
-        )
-        regressor.save(path)
-        context.writer.finish_stage('regressor')
-    return PoseRegressor.load(path, context.device)
+    with context.stage(REGRESSOR) as stage:
+        if not stage.is_done:
+            training = context.mapping_data.training_capture
+            camera = context.mapping_data.camera.downscaled_to(context.config.synthesis.width)
+            image_views = views_from_frames(training.capture, camera, voxel_field)
+            regressor = train_regressor(
+                views,
+                image_views.subset(~training.held_out),
+                image_views.subset(training.held_out),
+                camera,
+                context.config.regressor,
+                device=context.device,
+                seed=context.seed,
+                progress=context.progress,
+            )
+            regressor.save(path)
+            stage.finish()
+        return PoseRegressor.load(path, context.device)
 
 
 def calibration_stage(
-    context: BuildContext, atlas: Atlas, surface: Surface, regressor: PoseRegressor
-) -> tuple[Calibration, dict[str, Any]]:
+    context: StageContext, landmarks: LandmarkResult, regressor: PoseRegressor
+) -> CalibrationResult:
     """
-    Localize held-out pictures, easy and hard, and learn from the errors that they show.
+    Localize held-out images and corrupted variants of them, and fit the calibration.
 
-    Without real pictures nothing is learned: renders are too much like the map.
+    Without camera images the defaults stay: renderings are too similar to the map.
     """
-    real = context.mapping_data.camera_capture
-    if real is None:
-        return Calibration(), {'calibration_poses': 0, 'calibration_right': 0}
-    localizer = Localizer(
-        atlas,
-        surface,
-        regressor,
-        context.mapping_data.mapping_poses[:, :3, 3],
-        IDENTITY_CALIBRATION,
-        PERMISSIVE_GATE,
-    )
-    held_out = np.flatnonzero(context.mapping_data.held_out)
-    chosen = held_out[evenly_spaced_indices(len(held_out), MAX_CALIBRATION_FRAMES)]
-
-    def shots() -> Iterator[PosedImage]:
-        for done, index in enumerate(chosen, start=1):
-            frame = real.frame(int(index))
-            yield from corrupted_variants(
-                PosedImage(frame.rgb, frame.camera, frame.map_from_camera),
-                context.config.seed + int(index),
+    with context.stage(CALIBRATION) as stage:
+        camera_capture = context.mapping_data.camera_capture
+        if camera_capture is None:
+            calibration = Calibration()
+            metrics = {'calibration_poses': 0, 'calibration_right': 0}
+        else:
+            localizer = Localizer(
+                landmarks.atlas,
+                landmarks.surface,
+                regressor,
+                context.mapping_data.mapping_poses[:, :3, 3],
+                IDENTITY_CALIBRATION,
+                PERMISSIVE_GATE,
             )
-            context.progress(Progress('calibration', done, len(chosen)))
+            images = _calibration_images(camera_capture, context.seed, stage)
+            calibration, metrics = fit_calibration(collect_samples(localizer, images))
+        warnings = calibration_warnings(context.mapping_data, metrics)
+        stage.warn(warnings)
+    return CalibrationResult(calibration, metrics, warnings)
 
-    return fit_calibration(collect_samples(localizer, shots()))
+
+def _calibration_images(split: SplitCapture, seed: int, stage: Stage) -> Iterator[PosedImage]:
+    """Yield evenly spaced held-out images, each with its corrupted variants."""
+    held_out = split.held_out_frames
+    chosen = held_out[evenly_spaced_indices(len(held_out), MAX_CALIBRATION_FRAMES)]
+    for done, index in enumerate(chosen, start=1):
+        frame = split.capture.frame(int(index))
+        image = PosedImage(frame.rgb, frame.camera, frame.map_from_camera)
+        yield from corrupted_variants(image, seed + int(index))
+        stage.report(done, len(chosen))

@@ -1,20 +1,19 @@
 """
-Learn when a map's answers are right, and how far off they are, from frames that were held out.
+Calibration of the correctness probability and the pose covariance with held-out frames.
 
-Held-out frames are localized as they are, made hard, and in a mirror, where no answer is right.
-From what the gate looked at, the probability that a pose is right is fitted by logistic
-regression, starting from what other rooms taught: few pictures change it little. The covariance
-is scaled to the errors of the right poses. What is judged is the first pose that is found for a
-picture; that a localizer tries others when it does not believe the first is not accounted for.
+Held-out frames are localized unchanged, corrupted, and mirrored; no pose of a mirrored frame is
+correct. Logistic regression on the gate features, with a Gaussian prior at weights from two other
+rooms, gives the probability. The covariance is scaled to the errors of the correct poses. Only the
+first pose hypothesis of an image is used; retries of the localizer are not modeled.
 
 References
 ----------
 Platt, "Probabilistic outputs for support vector machines", 1999. Bar-Shalom et al., Estimation
-with Applications, 2001, 5.4 (what errors a covariance promises).
+with Applications, 2001, 5.4 (consistency of a covariance).
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +34,15 @@ from nerf_reversal_ros.synthesis.image_corruption import (
 )
 
 VARIANTS_PER_FRAME = 6
-"""So many times each frame is made hard."""
+"""Corrupted copies of each held-out frame."""
 MIN_CORRECT_POSES = 10
-"""With fewer right poses nothing is learned."""
+"""Correct poses that a fit needs; with fewer, the defaults of other rooms are kept."""
 COVERAGE_PROBABILITY = 0.9
-"""Share of the errors that lie within the ellipsoid of this probability."""
+"""Fraction of the errors that must lie within the covariance ellipsoid of this probability."""
+MAX_COVARIANCE_SCALE, BISECTIONS = 100.0, 40
+"""Upper limit of the factor on the covariance, and steps of its search on a log scale."""
 PRIOR_STRENGTH = 40.0
-"""Information, in pictures at even odds, with which weights stay at those of other rooms."""
+"""Information of the prior on the gate weights, in images at even odds."""
 
 PERMISSIVE_GATE = LocalizerConfig(
     min_inliers=12,
@@ -54,52 +55,59 @@ PERMISSIVE_GATE = LocalizerConfig(
     max_distance_m=1000.0,
     min_probability=0.0,
 )
-"""A gate that lets nearly everything pass, to see what it would have looked at."""
+"""Settings that accept nearly every pose, so that the gate features of all are known."""
 IDENTITY_CALIBRATION = Calibration(covariance_scale=1.0, floor_m=0.0, floor_deg=0.0)
-"""Leaves a covariance as the matches give it."""
+"""Calibration that leaves the PnP covariance unchanged."""
 
 
 class CalibrationSamples(NamedTuple):
-    """N refined poses, with what the gate saw of each; see `collect_samples`."""
+    """Gate features, errors and covariances of N refined poses; see `collect_samples`."""
 
     features: FloatArray
-    """(N, F) of the gate."""
+    """(N, F) gate features."""
     errors: FloatArray
-    """(N, 6) [m] and [rad], see `error_vectors`; NaN where no pose is right."""
+    """(N, 6) [m] and [rad], see `error_vectors`; NaN for mirrored images."""
     covariances: FloatArray
-    """(N, 6, 6) as the matches give them."""
+    """(N, 6, 6) covariances of PnP."""
     correct: NDArray[np.bool_]
-    """(N,) within `CORRECT_WITHIN_M` and `CORRECT_WITHIN_DEG` of the truth."""
+    """(N,) within `CORRECT_WITHIN_M` and `CORRECT_WITHIN_DEG` of ground truth."""
 
 
 def collect_samples(localizer: Localizer, images: Iterable[PosedImage]) -> CalibrationSamples:
-    """Localize shots and keep what was refined; the localizer is `PERMISSIVE_GATE` and `IDENTITY_CALIBRATION`."""
-    rows, errors, covariances = [], [], []
-    for shot in images:
-        told = localizer.localize(shot.rgb, shot.camera).diagnostics
-        if told.refined_pose is None or 'similarity' not in told.scores:
+    """
+    Localize images and collect the samples of all refined poses.
+
+    ``localizer`` must use `PERMISSIVE_GATE` and `IDENTITY_CALIBRATION`.
+    """
+    features, errors, covariances = [], [], []
+    for image in images:
+        diagnostics = localizer.localize(image.rgb, image.camera).diagnostics
+        if diagnostics.refined_pose is None or 'similarity' not in diagnostics.scores:
             continue
-        seen = gate_features(told.scores)
-        if not np.isfinite(seen).all():  # where the map is blank there is no similarity
+        image_features = gate_features(diagnostics.scores)
+        if not np.isfinite(image_features).all():  # the surface cloud is empty at the pose
             continue
-        known = np.isfinite(shot.map_from_camera).all()
-        pair = told.refined_pose[None], shot.map_from_camera[None]
-        rows.append(seen)
-        errors.append(error_vectors(*pair)[0] if known else np.full(6, np.nan))
-        covariances.append(told.refined_covariance)
+        features.append(image_features)
+        if np.isfinite(image.map_from_camera).all():
+            poses = diagnostics.refined_pose[None], image.map_from_camera[None]
+            errors.append(error_vectors(*poses)[0])
+        else:
+            errors.append(np.full(6, np.nan))
+        covariances.append(diagnostics.refined_covariance)
     error = np.array(errors).reshape(-1, 6)
-    off_m, off_rad = (np.linalg.norm(part, axis=1) for part in (error[:, :3], error[:, 3:]))
+    distance_m, angle_rad = (np.linalg.norm(part, axis=1) for part in (error[:, :3], error[:, 3:]))
+    # Comparisons with NaN are False, so mirrored images are incorrect.
+    correct = (distance_m < CORRECT_WITHIN_M) & (angle_rad < np.radians(CORRECT_WITHIN_DEG))
     return CalibrationSamples(
-        np.array(rows).reshape(-1, len(WEIGHTS)),
+        np.array(features).reshape(-1, len(WEIGHTS)),
         error,
         np.array(covariances).reshape(-1, 6, 6),
-        (off_m < CORRECT_WITHIN_M)
-        & (off_rad < np.radians(CORRECT_WITHIN_DEG)),  # not where the error is NaN
+        correct,
     )
 
 
 def corrupted_variants(image: PosedImage, seed: int) -> list[PosedImage]:
-    """Return a shot as it is, made hard in several ways, and in a mirror."""
+    """Return an image unchanged, corrupted in several random ways, and mirrored."""
     rng = np.random.default_rng(seed)
     return [
         image,
@@ -108,72 +116,76 @@ def corrupted_variants(image: PosedImage, seed: int) -> list[PosedImage]:
     ]
 
 
-def fit_calibration(samples: CalibrationSamples) -> tuple[Calibration, dict[str, Any]]:
-    """Fit a calibration to the poses of one map, and tell what it rests on."""
-    right = samples.correct
-    found = {'calibration_poses': len(right), 'calibration_right': int(right.sum())}
-    if found['calibration_right'] < MIN_CORRECT_POSES:
-        return Calibration(), found
-    bias, weights = fit_gate(samples.features, right)
-    # Hard pictures count in full: a robot sees the room from elsewhere than the walk did, where
-    # errors are larger beside what the matches say than on held-out frames as they are.
-    scale = fit_covariance_scale(samples.errors[right], samples.covariances[right])
-    return Calibration(scale, gate_bias=bias, gate_weights=weights), found
+def fit_calibration(samples: CalibrationSamples) -> tuple[Calibration, dict[str, int]]:
+    """Fit the calibration of a map; return it with the number of all and of correct poses."""
+    correct = samples.correct
+    metrics = {'calibration_poses': len(correct), 'calibration_right': int(correct.sum())}
+    if metrics['calibration_right'] < MIN_CORRECT_POSES:
+        return Calibration(), metrics
+    bias, weights = fit_gate(samples.features, correct)
+    # Corrupted images have full weight. A robot is farther from the mapping poses than held-out
+    # frames are, and there the errors are larger relative to the PnP covariance.
+    scale = fit_covariance_scale(samples.errors[correct], samples.covariances[correct])
+    return Calibration(scale, gate_bias=bias, gate_weights=weights), metrics
 
 
 def fit_covariance_scale(errors: FloatArray, covariances: FloatArray) -> float:
     """
-    Return the factor on covariances (N, 6, 6) with which they cover errors (N, 6).
+    Find the factor >= 1 on covariances (N, 6, 6) that makes them cover errors (N, 6).
 
-    So many errors as should, the share `COVERAGE_PROBABILITY`, lie within their ellipsoid then. The mean of the
-    squared errors, which ANEES is, would hang on the one or two worst of so few pictures.
+    With it the fraction `COVERAGE_PROBABILITY` of the errors lies within the ellipsoid of that
+    probability. ANEES, a mean of squares, would depend on the one or two largest errors.
     """
-    within = float(chi2.ppf(COVERAGE_PROBABILITY, 6))
+    threshold = float(chi2.ppf(COVERAGE_PROBABILITY, 6))
 
-    def surplus(scale: float) -> float:
-        published = [Calibration(scale).covariance(fitted) for fitted in covariances]
-        whitened = np.linalg.solve(published, errors[..., None])[..., 0]
-        return (
-            float(np.quantile((errors * whitened).sum(1), COVERAGE_PROBABILITY, method='lower'))
-            - within
-        )
+    def excess(scale: float) -> float:
+        scaled = [Calibration(scale).covariance(covariance) for covariance in covariances]
+        whitened = np.linalg.solve(scaled, errors[..., None])[..., 0]
+        squared = (errors * whitened).sum(1)
+        return float(np.quantile(squared, COVERAGE_PROBABILITY, method='lower')) - threshold
 
-    low, high = 1.0, 100.0
-    if surplus(low) <= 0:  # it may widen the covariance, never narrow it
+    low, high = 1.0, MAX_COVARIANCE_SCALE
+    if excess(low) <= 0:  # the covariance is never reduced
         return low
-    for _ in range(40):
+    for _ in range(BISECTIONS):
         middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
     return high
 
 
 def fit_gate(
-    rows: FloatArray, correct: NDArray[np.bool_], prior_strength: float = PRIOR_STRENGTH
+    features: FloatArray, correct: NDArray[np.bool_], prior_strength: float = PRIOR_STRENGTH
 ) -> tuple[float, tuple[float, ...]]:
     """
     Fit bias and weights of the log odds by logistic regression with a Gaussian prior.
 
     Parameters
     ----------
-    rows : (N, F) array
-        Features of the gate.
+    features : (N, F) array
+        Gate features.
     correct : (N,) array
-        Whether the pose was.
+        Whether each pose is correct.
     prior_strength : float
-        Of the prior, which has its mean at the weights of other rooms.
+        Information of the prior, whose mean is the weights of other rooms, in images at even odds.
+
+    Returns
+    -------
+    tuple
+        Bias, and one weight per feature.
     """
-    centre, spread = np.array(FEATURE_STATS).T
-    start = np.array([BIAS + np.array(WEIGHTS) @ centre, *(np.array(WEIGHTS) * spread)])
-    design = np.column_stack([np.ones(len(rows)), (rows - centre) / spread])
+    mean, std = np.array(FEATURE_STATS).T
+    prior = np.array([BIAS + np.array(WEIGHTS) @ mean, *(np.array(WEIGHTS) * std)])
+    design = np.column_stack([np.ones(len(features)), (features - mean) / std])
     sign = np.where(correct, 1.0, -1.0)
 
-    def cost(log_odds_of: FloatArray) -> tuple[float, FloatArray]:
-        margin = sign * (design @ log_odds_of)
-        off = log_odds_of - start
-        slope = -(sign / (1 + np.exp(np.clip(margin, -500, 500)))) @ design
-        value = np.logaddexp(0, -margin).sum() + 0.5 * prior_strength / 4 * off @ off
-        return float(value), slope + prior_strength / 4 * off
+    def cost(parameters: FloatArray) -> tuple[float, FloatArray]:
+        margin = sign * (design @ parameters)
+        offset = parameters - prior
+        gradient = -(sign / (1 + np.exp(np.clip(margin, -500, 500)))) @ design
+        # At even odds an image has the information 1/4.
+        value = np.logaddexp(0, -margin).sum() + 0.5 * prior_strength / 4 * offset @ offset
+        return float(value), gradient + prior_strength / 4 * offset
 
-    best = minimize(cost, start, jac=True, method='L-BFGS-B').x
-    weights = best[1:] / spread
-    return float(best[0] - weights @ centre), tuple(float(weight) for weight in weights)
+    best = minimize(cost, prior, jac=True, method='L-BFGS-B').x
+    weights = best[1:] / std
+    return float(best[0] - weights @ mean), tuple(float(weight) for weight in weights)

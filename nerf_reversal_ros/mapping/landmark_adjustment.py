@@ -1,10 +1,10 @@
 """
-Landmarks moved to where the pictures of the capture see them.
+Structure-only bundle adjustment of landmarks with mapping images of known pose.
 
-Renders of a field place a landmark as well as the depth sensor did: a centimetre or two. The
-pictures that the field was trained on are sharper than that. Landmarks are looked for in them at
-their known poses, and moved to where the rays of all who see them meet, as far as they are to be
-believed more than the renders.
+Renderings place a landmark as accurately as the depth sensor did, to a centimeter or two.
+Keypoints of the mapping images are more accurate. Landmarks are matched in these images near
+their projections. Gauss-Newton then minimizes reprojection errors, with a prior at the rendered
+position.
 
 References
 ----------
@@ -19,25 +19,28 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.grouping import sum_by_label
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.localization.refinement import CandidateLandmarks, make_query, match_guided
+from nerf_reversal_ros.localization.matching import CandidateLandmarks, make_query, match_guided
+from nerf_reversal_ros.mapping.stages import LANDMARKS
 
 MAX_FRAMES = 200
-"""In so many frames, spread over the walk, landmarks are looked for."""
+"""Evenly spaced mapping frames in which landmarks are matched."""
 SIZE_PX = 480
-"""Longer side that pictures are shrunk to."""
+"""Longer side of the mapping images; SIFT at full size costs more than it improves."""
 SEARCH_RADIUS_PX = 6.0
-"""Radius around where a landmark should be, at a query's size."""
+"""Search radius around a projected landmark, at the size of a query image."""
 PRIOR_STD_M = 0.015
-"""How well renders place a landmark, each axis (standard deviation)."""
+"""Standard deviation of a rendered landmark position, each axis."""
 KEYPOINT_STD = 1 / 640
-"""How well a keypoint is placed, as a share of the longer side, and where outliers begin."""
+"""Standard deviation of a keypoint, as a fraction of the longer side; scale of the Cauchy loss."""
 MAX_EFFECTIVE_OBSERVATIONS = 4
-"""More sightings of a landmark than this count as so many: those of neighbouring frames share the
-errors of their poses."""
+"""Weight of all observations of a landmark together, in independent ones; neighboring frames share
+the errors of their poses."""
 ITERATIONS = 10
+"""Gauss-Newton steps; the residuals are nearly linear, so few suffice."""
 
 
 def refine_landmarks(
@@ -47,22 +50,22 @@ def refine_landmarks(
     progress: ProgressCallback = no_progress,
 ) -> Atlas:
     """
-    Move the landmarks to where frames of a capture see them.
+    Refine the positions of landmarks with their keypoints in frames of a capture.
 
     Parameters
     ----------
     atlas : Atlas
-        In the map of the capture.
+        Landmarks in the map frame of the capture.
     capture : Capture
-        Its depth is not looked at.
+        Images with known poses; their depth is not used.
     frames : (N,) array
-        Indices of the frames that may be looked at.
+        Indices of the frames that may be used.
     """
     if not len(atlas) or not len(frames):
         return atlas
     detector = KeypointDetector(1500, 0.02)
     chosen = frames[evenly_spaced_indices(len(frames), MAX_FRAMES)]
-    seen = []
+    observations = []
     for done, index in enumerate(chosen, start=1):
         frame = capture.frame(int(index))
         pose = frame.map_from_camera
@@ -74,18 +77,15 @@ def refine_landmarks(
         )
         pairs = match_guided(query, landmarks, pose, query.scaled_px(SEARCH_RADIUS_PX))
         pixels = query.keypoints.pixels[pairs[:, 0]]
-        where = (pixels - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
-        accuracy = KEYPOINT_STD * max(camera.width, camera.height) / camera.fx
-        seen.append((visible[pairs[:, 1]], where, np.full(len(pairs), accuracy), pose))
-        progress(Progress('landmarks', done, len(chosen), 'looked for in pictures'))
-    counts = [len(one[0]) for one in seen]
-    points = optimize_structure(
-        atlas.origin_m + atlas.points,
-        np.concatenate([one[0] for one in seen]),
-        np.concatenate([one[1] for one in seen]),
-        np.concatenate([one[2] for one in seen]),
-        np.repeat([one[3] for one in seen], counts, axis=0),
+        normalized = camera.unproject(pixels)[:, :2]
+        std = KEYPOINT_STD * max(camera.width, camera.height) / camera.fx
+        poses = np.broadcast_to(pose, (len(pairs), 4, 4))
+        observations.append((visible[pairs[:, 1]], normalized, np.full(len(pairs), std), poses))
+        progress(Progress(LANDMARKS, done, len(chosen), 'matched in mapping images'))
+    indices, normalized, stds, poses = (
+        np.concatenate(arrays) for arrays in zip(*observations, strict=True)
     )
+    points = optimize_structure(atlas.origin_m + atlas.points, indices, normalized, stds, poses)
     return replace(atlas, points=(points - atlas.origin_m).astype(np.float32))
 
 
@@ -93,59 +93,52 @@ def optimize_structure(
     points: FloatArray,
     point_indices: NDArray[np.integer],
     normalized_pixels: FloatArray,
-    accuracy: FloatArray,
+    normalized_std: FloatArray,
     map_from_camera: FloatArray,
     prior_std_m: float = PRIOR_STD_M,
 ) -> FloatArray:
     """
-    Move points to where cameras of known pose see them: Gauss-Newton with a Cauchy loss.
+    Minimize reprojection errors over points, poses fixed: Gauss-Newton with a Cauchy loss.
 
     Parameters
     ----------
     points : (L, 3) array
-        Where they are thought to be [m], each axis to within ``prior_std_m``.
+        Initial positions [m], with a Gaussian prior of ``prior_std_m`` on each axis.
     point_indices : (N,) array
-        Which point each of N observations is of.
+        Index of the point of each observation.
     normalized_pixels : (N, 2) array
-        Where it was seen: x / z and y / z in the axes of the camera.
-    accuracy : (N,) array
-        Of ``normalized_pixels``.
+        Observed x / z and y / z in the optical camera frame.
+    normalized_std : (N,) array
+        Standard deviations of ``normalized_pixels``.
     map_from_camera : (N, 4, 4) array
-        Where the cameras were.
+        Pose of the camera of each observation.
 
     Returns
     -------
     (L, 3) array
-        [m].
+        Refined positions [m]; points without observations are unchanged.
     """
-    sightings = np.bincount(point_indices, minlength=len(points))[point_indices]
-    accuracy = accuracy * np.sqrt(np.maximum(1.0, sightings / MAX_EFFECTIVE_OBSERVATIONS))
-    rotation, centre = map_from_camera[:, :3, :3], map_from_camera[:, :3, 3]
-    moved = points.copy()
+    counts = np.bincount(point_indices, minlength=len(points))[point_indices]
+    std = normalized_std * np.sqrt(np.maximum(1.0, counts / MAX_EFFECTIVE_OBSERVATIONS))
+    rotation, center = map_from_camera[:, :3, :3], map_from_camera[:, :3, 3]
+    refined = points.copy()
     for _ in range(ITERATIONS):
-        local = np.einsum('nij,ni->nj', rotation, moved[point_indices] - centre)
+        local = np.einsum('nij,ni->nj', rotation, refined[point_indices] - center)
         x, y, z = local[:, 0], local[:, 1], np.maximum(local[:, 2], 1e-3)
-        residual = (np.column_stack([x / z, y / z]) - normalized_pixels) / accuracy[:, None]
+        residual = (np.column_stack([x / z, y / z]) - normalized_pixels) / std[:, None]
         weight = 1 / (1 + (residual**2).sum(1))
-        by_local = np.zeros((len(point_indices), 2, 3))
-        by_local[:, 0, 0] = by_local[:, 1, 1] = 1 / z
-        by_local[:, 0, 2], by_local[:, 1, 2] = -x / z**2, -y / z**2
-        by_local /= accuracy[:, None, None]
-        jacobian = by_local @ np.swapaxes(rotation, 1, 2)
-        transposed = np.swapaxes(jacobian, 1, 2) * weight[:, None, None]
-        normal = (
-            _sum_by_group(point_indices, transposed @ jacobian, len(points))
+        projection_jacobian = np.zeros((len(point_indices), 2, 3))
+        projection_jacobian[:, 0, 0] = projection_jacobian[:, 1, 1] = 1 / z
+        projection_jacobian[:, 0, 2] = -x / z**2
+        projection_jacobian[:, 1, 2] = -y / z**2
+        projection_jacobian /= std[:, None, None]
+        jacobian = projection_jacobian @ np.swapaxes(rotation, 1, 2)
+        weighted = np.swapaxes(jacobian, 1, 2) * weight[:, None, None]
+        hessian = (
+            sum_by_label(point_indices, weighted @ jacobian, len(points))
             + np.eye(3) / prior_std_m**2
         )
-        gradient = _sum_by_group(point_indices, transposed @ residual[..., None], len(points))
-        gradient += (moved - points)[..., None] / prior_std_m**2
-        moved -= np.linalg.solve(normal, gradient)[..., 0]
-    return moved
-
-
-def _sum_by_group(group: NDArray[np.integer], values: FloatArray, groups: int) -> FloatArray:
-    """Add up values (N, ...) of the same group (N,)."""
-    shape = values.shape[1:]
-    flat = values.reshape(len(values), int(np.prod(shape))).T
-    sums: list[FloatArray] = [np.bincount(group, one, groups).astype(np.float64) for one in flat]
-    return np.stack(sums, axis=1).reshape(groups, *shape)
+        gradient = sum_by_label(point_indices, weighted @ residual[..., None], len(points))
+        gradient += (refined - points)[..., None] / prior_std_m**2
+        refined -= np.linalg.solve(hessian, gradient)[..., 0]
+    return refined

@@ -1,5 +1,6 @@
 """
-The map folder: written whole, resumed after a kill, opened with every checksum verified.
+The map folder: staged, resumable writing, and verified reading.
 
-Other folders start at `map_store`. Nothing here interprets what the files hold.
+`map_folder` reads and verifies, `map_writer` writes. Nothing here interprets the binary files;
+`mapping` computes them, and `localization` and `evaluation` read them.
 """

@@ -1,5 +1,7 @@
 """
-The pose regressor: image codec (PCA or VAE), pose network, and the training of both.
+Pose regression: the image codec (PCA or VAE), the pose network, and the training of both.
 
-The localizer imports `regressor` alone; the modules ``*training`` are for the builder.
+`regressor` holds all of inference; `localization` imports it alone. The modules ``*training``
+serve `mapping` and `study`. Training views come from `synthesis`, pose refinement follows in
+`localization`.
 """

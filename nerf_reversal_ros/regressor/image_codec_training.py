@@ -1,4 +1,4 @@
-"""How the code of a room's pictures is learned; the only file that needs scikit-learn."""
+"""Training of the image codec of one map; the only module that needs scikit-learn."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,14 @@ from nerf_reversal_ros.regressor.vae_training import fit_vae
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 MAX_VIEWS = 6000
-"""A code is learned from at most this many views: more change it little and cost memory."""
+"""Views that a codec is fitted to, at most: more change the codec little and cost memory."""
+MIN_DIFFERENCE = 1e-3
+"""Least deviation of a standardized pixel from its mean for views that are not all equal."""
 BATCH = 256
 
 
 def check_component_count(components: int, views: int, values: int) -> None:
-    """Raise BuildError if so many views of so many values each have not that many components."""
+    """Raise BuildError if ``views`` images of ``values`` numbers have too few components."""
     if components >= views:
         raise BuildError(
             f'regressor.components is {components} but there are only {views} views: take fewer'
@@ -27,8 +29,8 @@ def check_component_count(components: int, views: int, values: int) -> None:
         )
     if components > values:
         raise BuildError(
-            f'regressor.components is {components} but a picture has only {values} values: take'
-            ' fewer components or larger pictures (synthesis.width, or --width of a study)'
+            f'regressor.components is {components} but an image has only {values} values: take'
+            ' fewer components or larger images (synthesis.width, or --width of a study)'
         )
 
 
@@ -41,35 +43,37 @@ def fit_codec(
     progress: ProgressCallback = no_progress,
 ) -> ImageCodec:
     """
-    Learn the code of standardized pictures from an even choice of the views.
+    Fit a PCA or VAE to standardized images, evenly chosen from the views.
 
-    It is a PCA also if the network sees pictures as they are, for similar views are found by it.
+    With ``compression: none`` the codec is a PCA as well: image retrieval needs a code, although
+    the pose network takes the images themselves.
 
     Parameters
     ----------
     views : list of Views
-        All of one size.
+        All of one image size.
     config : RegressorConfig
-        Which code, of how many numbers.
+        Kind of the codec and length of its codes.
     device : str or torch.device
-        Where the result is, and where an autoencoder is learned.
+        Device of the result, and of the training of a VAE.
     seed : int
         Of every random choice.
 
     Raises
     ------
     BuildError
-        If there are not more views than components, they are too small, or do not differ.
+        If there are no more views than components, if the images have fewer values than
+        components, or if all images are equal.
     """
-    mean, centred = _training_images(views, config.components)
+    mean, centered = _training_images(views, config.components)
     is_vae = config.compression == 'vae'
-    pca = _fit_pca(mean, centred.copy() if is_vae else centred, config.components, seed)
+    pca = _fit_pca(mean, centered.copy() if is_vae else centered, config.components, seed)
     if is_vae:
-        centred -= pca.mean.numpy() - mean
+        centered -= pca.mean.numpy() - mean
         height, width = views[0].valid.shape[1:]
         return fit_vae(
             pca,
-            torch.from_numpy(centred),
+            torch.from_numpy(centered),
             (height, width),
             config.vae_epochs,
             device=device,
@@ -82,7 +86,7 @@ def fit_codec(
 def _training_images(
     views: list[Views], components: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the mean (D,) and, without it, an even choice of the pictures (N, D)."""
+    """Return the mean image (D,) and evenly chosen images (N, D) minus that mean."""
     chosen = []
     total = sum(len(part) for part in views)
     for part in views:
@@ -91,20 +95,20 @@ def _training_images(
     pixels = 3 * views[0].valid[0].size
     check_component_count(components, len(chosen), pixels)
     data = np.empty((len(chosen), pixels), dtype=np.float32)
-    hidden = np.empty((len(chosen), pixels), dtype=np.bool_)
+    invalid = np.empty((len(chosen), pixels), dtype=np.bool_)
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
-        rgb, seen = to_tensors(
+        rgb, valid = to_tensors(
             np.stack([part.rgb[i] for part, i in batch]),
             np.stack([part.valid[i] for part, i in batch]),
             'cpu',
         )
-        data[start : start + BATCH] = standardize(rgb, seen).flatten(1).numpy()
-        hidden[start : start + BATCH] = (seen.expand_as(rgb) == 0.0).flatten(1).numpy()
-    mean = data.sum(0) / np.maximum(len(data) - hidden.sum(0), 1).astype(np.float32)
+        data[start : start + BATCH] = standardize(rgb, valid).flatten(1).numpy()
+        invalid[start : start + BATCH] = (valid.expand_as(rgb) == 0.0).flatten(1).numpy()
+    mean = data.sum(0) / np.maximum(len(data) - invalid.sum(0), 1).astype(np.float32)
     data -= mean
-    data[hidden] = 0.0
-    if not np.any(np.abs(data) > 1e-3):
+    data[invalid] = 0.0
+    if not np.any(np.abs(data) > MIN_DIFFERENCE):
         raise BuildError(
             f'all {len(data)} views look the same: check that the capture shows a textured room'
             ' and that the field was trained'
@@ -113,15 +117,15 @@ def _training_images(
 
 
 def _fit_pca(
-    mean: NDArray[np.float32], centred: NDArray[np.float32], components: int, seed: int
+    mean: NDArray[np.float32], centered: NDArray[np.float32], components: int, seed: int
 ) -> Pca:
-    """Learn the PCA of pictures (N, D), which are overwritten."""
-    learned = PCA(
+    """Fit a PCA by randomized SVD to images (N, D) minus their mean; overwrites them."""
+    model = PCA(
         components, svd_solver='randomized', iterated_power=2, copy=False, random_state=seed
-    ).fit(centred)
+    ).fit(centered)
     return Pca(
-        mean=torch.from_numpy(mean + learned.mean_.astype(np.float32)),
-        variance=torch.from_numpy(learned.explained_variance_.astype(np.float32)),
-        retained=torch.from_numpy(np.cumsum(learned.explained_variance_ratio_).astype(np.float32)),
-        components=torch.from_numpy(np.ascontiguousarray(learned.components_, dtype=np.float32)),
+        mean=torch.from_numpy(mean + model.mean_.astype(np.float32)),
+        variance=torch.from_numpy(model.explained_variance_.astype(np.float32)),
+        retained=torch.from_numpy(np.cumsum(model.explained_variance_ratio_).astype(np.float32)),
+        components=torch.from_numpy(np.ascontiguousarray(model.components_, dtype=np.float32)),
     )

@@ -1,20 +1,44 @@
-"""The small network that guesses a pose, and what its 30 numbers mean."""
+"""The pose network: a small network that regresses a pose and its information matrix."""
 
+from enum import Enum
 import math
 
 import torch
 from torch import nn, Tensor
 
+from nerf_reversal_ros.core.config import RegressorConfig
+
 ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
-"""The network's information matrix is about errors in these units: [m] three times, [rad]."""
+"""Units of the pose errors that the information matrix describes: [m] three times, [rad]."""
+
+
+class NetworkInput(str, Enum):
+    """
+    Input of a pose network.
+
+    Two settings decide it, ``regressor.compression`` and ``regressor.network_sees``: see
+    `from_config`. A regressor file holds the value under the key ``compression``.
+    """
+
+    IMAGE = 'none'
+    """Standardized images; the codec serves image retrieval only."""
+    RECONSTRUCTION = 'reconstruction'
+    """Images decoded from their codes."""
+    CODE = 'components'
+    """Codes, divided by their standard deviations."""
+
+    @classmethod
+    def from_config(cls, config: RegressorConfig) -> 'NetworkInput':
+        """Return the input that the settings ask for: images where nothing is compressed."""
+        return cls.IMAGE if config.compression == 'none' else cls(config.network_sees)
 
 
 class NetworkOutput:
-    """What the network says about N pictures."""
+    """Poses and information factors of N images, from the 30 raw numbers of each."""
 
     def __init__(self, raw: Tensor, position_mean: Tensor, position_scale: Tensor) -> None:
         self.position = raw[:, :3] * position_scale + position_mean
-        """(N, 3) camera centres in ``map`` [m]."""
+        """(N, 3) camera centers in ``map`` [m]."""
         self.rotation = rotation_from_6d(raw[:, 3:9])
         """(N, 3, 3) map_from_camera rotations."""
         lower = torch.zeros((len(raw), 6, 6), dtype=raw.dtype, device=raw.device)
@@ -22,38 +46,46 @@ class NetworkOutput:
         lower[:, i, j] = raw[:, 9:]
         diagonal = torch.diagonal(lower, dim1=1, dim2=2)
         self.log_diagonal = 4.0 * torch.tanh(diagonal / 4.0)
-        """(N, 6) logarithms of the diagonal of ``information_factor``."""
+        """(N, 6) logarithms of the diagonal of ``information_factor``, within -4 and 4."""
         self.information_factor = (
             lower - torch.diag_embed(diagonal) + torch.diag_embed(self.log_diagonal.exp())
         )
-        """(N, 6, 6) lower factor L: L L^T is the information of the error in camera axes."""
+        """(N, 6, 6) lower Cholesky factor L: L L^T is the information matrix of the error in
+        camera axes, in `ERROR_UNITS`."""
 
 
-def rotation_from_6d(numbers: Tensor) -> Tensor:
+def rotation_from_6d(vectors: Tensor) -> Tensor:
     """
-    Make rotations (N, 3, 3) of any two 3-vectors each, (N, 6), by Gram-Schmidt.
+    Make rotations (N, 3, 3) from two 3-vectors each, (N, 6), by Gram-Schmidt.
 
     References
     ----------
     Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019.
     """
-    x = nn.functional.normalize(numbers[:, :3], dim=1)
-    along_x = (x * numbers[:, 3:]).sum(1, keepdim=True) * x
-    y = nn.functional.normalize(numbers[:, 3:] - along_x, dim=1)
+    x = nn.functional.normalize(vectors[:, :3], dim=1)
+    along_x = (x * vectors[:, 3:]).sum(1, keepdim=True) * x
+    y = nn.functional.normalize(vectors[:, 3:] - along_x, dim=1)
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=2)
 
 
 class PoseNetwork(nn.Module):
-    """Pictures or codes in, 30 numbers out: position, 6-D rotation, information factor."""
+    """
+    Regress 30 numbers from an image or a code: position, 6-D rotation, information factor.
 
-    def __init__(self, network_sees: str, height: int, width: int, components: int) -> None:
+    Images pass residual convolutions, codes pass residual dense layers. Images are of height x
+    width, codes have ``components`` numbers.
+    """
+
+    def __init__(
+        self, network_input: NetworkInput, height: int, width: int, components: int
+    ) -> None:
         super().__init__()
         features: list[nn.Module]
-        if network_sees == 'components':
+        if network_input == NetworkInput.CODE:
             features = [nn.Linear(components, 512), nn.ReLU(), *(_Dense(512) for _ in range(3))]
             flat = 512
         else:
-            # shapes for 96 x 72 pictures
+            # output sizes for images of 96 x 72
             features = [
                 nn.Conv2d(3, 48, 4, 4), nn.BatchNorm2d(48), nn.ReLU(),             # 18 x 24
                 nn.Conv2d(48, 96, 3, 2, 1), nn.BatchNorm2d(96), nn.ReLU(),         # 9 x 12
@@ -70,15 +102,17 @@ class PoseNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=0.01)
         with torch.no_grad():
             self.head.bias.zero_()
-            self.head.bias[[3, 7]] = 1.0
+            self.head.bias[[3, 7]] = 1.0  # the identity rotation
 
     def forward(self, images_or_codes: Tensor) -> Tensor:
-        """Take (N, 3, h, w) pictures or (N, K) codes to raw outputs (N, 30)."""
+        """Regress raw outputs (N, 30) from images (N, 3, h, w) or codes (N, K)."""
         out: Tensor = self.head(self.features(images_or_codes))
         return out
 
 
 class _Bottleneck(nn.Module):
+    """Residual bottleneck of convolutions (He et al., "Deep Residual Learning", CVPR 2016)."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         half = channels // 2
@@ -93,6 +127,8 @@ class _Bottleneck(nn.Module):
 
 
 class _Dense(nn.Module):
+    """Residual dense layer with layer normalization."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.inner = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU())
@@ -104,12 +140,21 @@ class _Dense(nn.Module):
 
 def camera_frame_error(outputs: NetworkOutput, position: Tensor, rotation: Tensor) -> Tensor:
     """
-    Return what leads from the predicted to the true poses, in axes of the predicted camera.
+    Compute the pose errors of a network in the axes of the predicted cameras.
+
+    Parameters
+    ----------
+    outputs : NetworkOutput
+        N predicted poses.
+    position : (N, 3) tensor
+        Ground-truth camera centers in ``map`` [m].
+    rotation : (N, 3, 3) tensor
+        Ground-truth map_from_camera rotations.
 
     Returns
     -------
     (N, 6) tensor
-        Translation [m], then rotation vector [rad].
+        Translation [m], then rotation vector [rad], from the predicted to the true pose.
     """
     camera_from_map = outputs.rotation.transpose(1, 2)
     translation = (camera_from_map @ (position - outputs.position)[:, :, None])[:, :, 0]
@@ -128,5 +173,5 @@ def whitened_error(outputs: NetworkOutput, error: Tensor) -> Tensor:
 
 
 def gaussian_nll(outputs: NetworkOutput, error: Tensor) -> Tensor:
-    """Return the negative logarithm of the Gaussian likelihood, (N,), up to a constant."""
+    """Return the negative log-likelihood (N,) of errors (N, 6), without its constant."""
     return 0.5 * whitened_error(outputs, error).square().sum(1) - outputs.log_diagonal.sum(1)

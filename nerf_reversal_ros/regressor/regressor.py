@@ -1,9 +1,9 @@
 """
-From one picture to a first guess of the pose: code, small network, and the nearest known views.
+Absolute pose regression (APR) and image retrieval: pose hypotheses of one query image.
 
-The regressor is fast and some ten centimetres good. It tells how sure it is, how unlike the map
-the picture looks, and which known views look alike, so that a later stage can try those too.
-Only inference is here; `nerf_reversal_ros.regressor.training` makes a `PoseRegressor`.
+An image codec and a small network give a pose within some ten centimeters, its covariance and a
+novelty score. The codes also retrieve the most similar indexed views as further hypotheses.
+This module is inference only; `nerf_reversal_ros.regressor.training` makes a `PoseRegressor`.
 """
 
 from dataclasses import dataclass
@@ -29,57 +29,64 @@ from nerf_reversal_ros.core.geometry import (
 )
 from nerf_reversal_ros.core.parallel import single_threaded
 from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca, to_tensors
-from nerf_reversal_ros.regressor.pose_network import ERROR_UNITS, NetworkOutput, PoseNetwork
+from nerf_reversal_ros.regressor.pose_network import (
+    ERROR_UNITS,
+    NetworkInput,
+    NetworkOutput,
+    PoseNetwork,
+)
 from nerf_reversal_ros.regressor.vae import Vae
 
 FORMAT = 1
-CODECS: dict[str, type[ImageCodec]] = {'pca': Pca, 'vae': Vae}
-"""Codes of pictures, by the name that their tensors begin with in a file."""
+CODECS: dict[str, type[ImageCodec]] = {codec.kind: codec for codec in (Pca, Vae)}
+"""Image codecs by kind. A file holds the tensors of one, with its kind as their prefix."""
 WHITENING_EXPONENT = 0.15
-"""Codes are divided by their standard deviation to twice this power before they are compared."""
+"""Before codes are compared, each number is divided by its variance to this power."""
 MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
-"""No regressed pose is believed to be better than this: [m] three times, [rad]."""
+"""Least standard deviations of a pose, added in quadrature: [m] three times, [rad]."""
 SCALARS = ('position_mean', 'position_scale', 'covariance_scale', 'typical_distance')
-"""Learned numbers beside the network, of shapes (3,), (3,), () and ()."""
+"""Trained numbers beside the network, of shapes (3,), (3,), () and ()."""
 DUPLICATE_POSE_M, DUPLICATE_POSE_DEG = 0.15, 8.0
-"""Of known poses closer than this in both respects only the most similar one is retrieved."""
+"""Of views closer to each other than both, only the most similar one is retrieved."""
+CANDIDATES_PER_POSE = 32
+"""Most similar views that are searched for each pose to retrieve: many are duplicates."""
 
 
 @dataclass(frozen=True)
 class RegressedPose:
-    """What the regressor makes of one picture."""
+    """Pose hypothesis of one image, and its similarity to the indexed views."""
 
     map_from_camera: FloatArray
     """(4, 4) pose of the optical camera frame in ``map``."""
     covariance: FloatArray
     """(6, 6) of x, y, z [m] and rotations about the fixed map axes x, y, z [rad] (REP 103)."""
     novelty: float
-    """How far the most similar known view is, by code: 1 is typical of held-out pictures."""
+    """Code distance to the nearest indexed view; 1 is the median of the held-out images."""
     distances: Tensor
-    """(N,) from the picture to each known view, by code; see `PoseRegressor.retrieve`."""
+    """(N,) code distances to all indexed views, for `PoseRegressor.retrieve`."""
 
 
 class PoseRegressor:
     """
-    A trained regressor with its index of known views.
+    A trained pose regressor with an index of views for retrieval.
 
     Attributes
     ----------
     camera : Camera
-        The canonical camera that queries are warped to.
-    network_sees : str
-        ``none``: pictures without compression; ``reconstruction`` or ``components``: see
-        `RegressorConfig.network_sees`.
+        The canonical camera that query images are resampled to.
+    network_input : NetworkInput
+        Input of the network.
     index_poses : (N, 4, 4) array
-        Of the known views, walked and synthetic.
+        ``map_from_camera`` of the indexed views, mapping images and synthetic views.
     report : dict
-        How training went, plain JSON: retained variance, losses, validation, baseline.
+        Plain JSON on the training: retained variance, losses, validation errors, errors of the
+        mean pose.
     """
 
     def __init__(
         self,
         camera: Camera,
-        network_sees: str,
+        network_input: NetworkInput,
         codec: ImageCodec,
         network: PoseNetwork,
         index_codes: Tensor,
@@ -88,7 +95,7 @@ class PoseRegressor:
         report: dict[str, Any],
     ) -> None:
         self.camera = camera
-        self.network_sees = network_sees
+        self.network_input = network_input
         self.report = report
         self._codec = codec
         self._network = network.eval()
@@ -102,40 +109,41 @@ class PoseRegressor:
     @torch.inference_mode()
     def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> RegressedPose:
         """
-        Guess the pose of one picture.
+        Regress the pose of one image, and compare its code with those of the indexed views.
 
         Parameters
         ----------
         rgb : (H, W, 3) uint8 array
+            The query image.
         camera : Camera
-            Intrinsics of ``rgb``, at its size; any pinhole camera will do.
+            Pinhole intrinsics of ``rgb``, at its size.
 
         Raises
         ------
         ImageError
-            If the picture does not belong to the camera, or they share no view with the map's.
+            If the image has another size than the camera, or if the fields of view of ``camera``
+            and of the canonical camera do not overlap.
         """
-        warped = resample_to_camera(rgb, camera, self.camera)
-        if not warped.valid.any():
+        image = resample_to_camera(rgb, camera, self.camera)
+        if not image.valid.any():
             raise ImageError(
-                f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} sees nothing of'
-                " what the map's camera would: is camera_info right?"
+                f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} has no field of'
+                " view in common with the map's camera: check camera_info"
             )
-        compression = self._codec
-        device = compression.mean.device
-        pictures = compression.preprocess(
-            *to_tensors(warped.rgb[None], warped.valid[None], device)
+        codec = self._codec
+        images = codec.preprocess(
+            *to_tensors(image.rgb[None], image.valid[None], codec.mean.device)
         )
-        codes = compression.encode(pictures)
-        inputs = network_inputs(self.network_sees, compression, pictures, codes, self.camera)
-        numbers = self._scalars
+        codes = codec.encode(images)
+        inputs = network_inputs(self.network_input, codec, images, codes, self.camera)
+        scalars = self._scalars
         outputs = NetworkOutput(
-            self._network(inputs), numbers['position_mean'], numbers['position_scale']
+            self._network(inputs), scalars['position_mean'], scalars['position_scale']
         )
         pose = np.eye(4)
         pose[:3, :3] = outputs.rotation[0].cpu().numpy()
         pose[:3, 3] = outputs.position[0].cpu().numpy()
-        code = (codes * code_weights(compression))[0]
+        code = (codes * code_weights(codec))[0]
         squared = self._index_squared - 2 * (self._index @ code) + code @ code
         distances = squared.clamp(min=0.0).sqrt()
         return RegressedPose(
@@ -143,65 +151,72 @@ class PoseRegressor:
             covariance_in_map(
                 outputs.information_factor[0].cpu().numpy().astype(np.float64),
                 pose[:3, :3],
-                float(numbers['covariance_scale']),
+                float(scalars['covariance_scale']),
             ),
-            float(distances.min() / numbers['typical_distance']),
+            float(distances.min() / scalars['typical_distance']),
             distances,
         )
 
     def retrieve(self, regression: RegressedPose, count: int) -> FloatArray:
         """
-        Return poses (K, 4, 4), K <= count, of the known views that look most like a picture.
+        Return poses (K, 4, 4), K <= count, of the indexed views with the nearest codes.
 
-        The most similar comes first, and no two poses are alike.
+        The most similar view comes first. No two poses are closer than both `DUPLICATE_POSE_M`
+        and `DUPLICATE_POSE_DEG`.
         """
         distances = regression.distances
-        order = torch.topk(-distances, min(len(distances), 32 * count)).indices.cpu().numpy()
+        candidates = min(len(distances), CANDIDATES_PER_POSE * count)
+        order = torch.topk(-distances, candidates).indices.cpu().numpy()
         chosen = np.empty((0, 4, 4))
         for pose in self.index_poses[order]:
             if len(chosen) == count:
                 break
             errors = pose_errors(chosen, np.broadcast_to(pose, chosen.shape))
-            alike = (errors.translation < DUPLICATE_POSE_M) & (
+            is_duplicate = (errors.translation < DUPLICATE_POSE_M) & (
                 errors.rotation < np.radians(DUPLICATE_POSE_DEG)
             )
-            if not alike.any():
+            if not is_duplicate.any():
                 chosen = np.concatenate([chosen, pose[None]])
         return chosen
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the inference."""
         return self._index.device
 
     def to(self, device: str | torch.device) -> None:
-        """Compute there from now on, and keep nothing elsewhere."""
-        compression, camera = self._codec, self.camera
-        moved = {name: value.to(device) for name, value in compression.tensors().items()}
-        self._codec = type(compression).from_tensors(moved, camera.height, camera.width)
+        """Move all tensors to a device; inference runs there from now on."""
+        codec, camera = self._codec, self.camera
+        moved = {name: value.to(device) for name, value in codec.tensors().items()}
+        self._codec = type(codec).from_tensors(moved, camera.height, camera.width)
         self._network = self._network.to(device)
         self._scalars = {name: value.to(device) for name, value in self._scalars.items()}
         self._index_codes, self._index = self._index_codes.to(device), self._index.to(device)
         self._index_squared = self._index_squared.to(device)
 
     def save(self, path: Path) -> None:
-        """Write everything to one safetensors file; its header is JSON."""
-        tensors = {f'network.{name}': value for name, value in self._network.state_dict().items()}
-        kind = next(k for k, made in CODECS.items() if isinstance(self._codec, made))
-        tensors |= {f'{kind}.{name}': value for name, value in self._codec.tensors().items()}
-        tensors |= {f'numbers.{name}': value for name, value in self._scalars.items()}
-        tensors |= {
-            'index.codes': self._index_codes,
-            'index.poses': torch.from_numpy(self.index_poses),
+        """Write the regressor to one safetensors file with a JSON header."""
+        groups = {
+            'network': self._network.state_dict(),
+            self._codec.kind: self._codec.tensors(),
+            'numbers': self._scalars,
+            'index': {
+                'codes': self._index_codes,
+                'poses': torch.from_numpy(self.index_poses),
+            },
         }
         header = {
             'format': FORMAT,
             'camera': self.camera.as_dict(),
-            'compression': self.network_sees,
+            'compression': NetworkInput(self.network_input).value,
             'report': self.report,
         }
         safetensors.torch.save_file(
-            {name: value.cpu().contiguous() for name, value in tensors.items()},
+            {
+                f'{group}.{name}': value.cpu().contiguous()
+                for group, tensors in groups.items()
+                for name, value in tensors.items()
+            },
             path,
             metadata={'regressor': json.dumps(header, default=float)},
         )
@@ -209,78 +224,107 @@ class PoseRegressor:
     @classmethod
     def load(cls, path: Path, device: str | torch.device = 'cpu') -> 'PoseRegressor':
         """
-        Read what `save` wrote.
+        Read a file that `save` wrote.
 
         Raises
         ------
         MapError
-            If the file is missing, damaged, of another version, or its parts do not fit.
+            If the file is missing, damaged, of another format version, or inconsistent.
         """
+        header, groups = _read_file(path, device)
         try:
-            with safetensors.safe_open(path, framework='pt', device=str(device)) as file:
-                header = dict(json.loads((file.metadata() or {})['regressor']))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (
-            OSError,
-            safetensors.SafetensorError,
-            KeyError,
-            TypeError,
-            ValueError,
-            RecursionError,
-        ) as error:
-            raise MapError(
-                f'{path} is not a regressor that can be read ({error}): build the map again'
-            ) from error
-        if header.get('format') != FORMAT:
-            raise MapError(
-                f'{path} has regressor format {header.get("format")}, this version reads {FORMAT}:'
-                ' build the map again'
-            )
-        parts: dict[str, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-                raise MapError(f'{path}: {name} holds numbers that are not finite')
-            group, _, rest = name.partition('.')
-            parts.setdefault(group, {})[rest] = value
-        try:
-            camera, sees = Camera(**header['camera']), header['compression']
-            kind = next((name for name in CODECS if name in parts), 'pca')
-            compression = CODECS[kind].from_tensors(parts[kind], camera.height, camera.width)
-            components = len(compression.variance)
-            network = PoseNetwork(sees, camera.height, camera.width, components)
-            network.load_state_dict(parts['network'])
-            index, numbers = parts['index'], parts['numbers']
-            if index['poses'].shape != (len(index['codes']), 4, 4):
-                raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')
-            return cls(
-                camera,
-                sees,
-                compression,
-                network.to(device),
-                index['codes'],
-                index['poses'].cpu().numpy(),
-                {name: numbers[name] for name in SCALARS},
-                header['report'],
-            )
+            return cls._from_groups(header, groups, device)
         except (KeyError, TypeError, ValueError, RuntimeError, ImageError) as error:
             reason = ' '.join(str(error).split())
             raise MapError(
                 f'the parts of {path} do not fit together ({reason}): build the map again'
             ) from error
 
+    @classmethod
+    def _from_groups(
+        cls,
+        header: dict[str, Any],
+        groups: dict[str, dict[str, Tensor]],
+        device: str | torch.device,
+    ) -> 'PoseRegressor':
+        """Make a regressor from the header and the tensors of a file, and check their shapes."""
+        camera, network_input = Camera(**header['camera']), NetworkInput(header['compression'])
+        kind = _codec_kind(groups)
+        codec = CODECS[kind].from_tensors(groups[kind], camera.height, camera.width)
+        components = len(codec.variance)
+        network = PoseNetwork(network_input, camera.height, camera.width, components)
+        network.load_state_dict(groups['network'])
+        index, scalars = groups['index'], groups['numbers']
+        if index['poses'].shape != (len(index['codes']), 4, 4):
+            raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')
+        return cls(
+            camera,
+            network_input,
+            codec,
+            network.to(device),
+            index['codes'],
+            index['poses'].cpu().numpy(),
+            {name: scalars[name] for name in SCALARS},
+            header['report'],
+        )
+
+
+def _read_file(
+    path: Path, device: str | torch.device
+) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Read the header, and the tensors by the first part of their names (group)."""
+    try:
+        with safetensors.safe_open(path, framework='pt', device=str(device)) as file:
+            header = dict(json.loads((file.metadata() or {})['regressor']))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (
+        OSError,
+        safetensors.SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:
+        raise MapError(
+            f'{path} is not a readable regressor file ({error}): build the map again'
+        ) from error
+    if header.get('format') != FORMAT:
+        raise MapError(
+            f'{path} has regressor format {header.get("format")}, this version reads {FORMAT}:'
+            ' build the map again'
+        )
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise MapError(f'{path}: {name} holds non-finite numbers: build the map again')
+        group, _, rest = name.partition('.')
+        groups.setdefault(group, {})[rest] = value
+    return header, groups
+
+
+def _codec_kind(groups: dict[str, dict[str, Tensor]]) -> str:
+    """Return the kind of the one codec whose tensors a file holds."""
+    kinds = [kind for kind in CODECS if kind in groups]
+    if len(kinds) != 1:
+        raise ValueError(
+            f'tensors of {len(kinds)} image codecs ({", ".join(kinds) or "none"}), expected one'
+            f' of {", ".join(CODECS)}'
+        )
+    return kinds[0]
+
 
 def network_inputs(
-    network_sees: str, codec: ImageCodec, images: Tensor, codes: Tensor, camera: Camera
+    network_input: NetworkInput, codec: ImageCodec, images: Tensor, codes: Tensor, camera: Camera
 ) -> Tensor:
-    """Return what the network sees of flat pictures (N, D) with codes (N, K)."""
-    if network_sees == 'components':
+    """Return the network's input for flat images (N, D) with codes (N, K)."""
+    if network_input == NetworkInput.CODE:
         return codes / codec.variance.sqrt()
-    seen_by_network = images if network_sees == 'none' else codec.decode(codes)
-    return seen_by_network.view(-1, 3, camera.height, camera.width)
+    flat = images if network_input == NetworkInput.IMAGE else codec.decode(codes)
+    return flat.view(-1, 3, camera.height, camera.width)
 
 
 def code_weights(codec: ImageCodec) -> Tensor:
-    """Return the weights (K,) of the numbers of a code where codes are compared."""
+    """Return the weights (K,) of the numbers of a code for distances between codes."""
     return codec.variance.clamp(min=1e-12) ** -WHITENING_EXPONENT
 
 
@@ -288,22 +332,22 @@ def covariance_in_map(
     information_factor: FloatArray, rotation: FloatArray, scale: float
 ) -> FloatArray:
     """
-    Turn the network's uncertainty into a covariance about the map's axes.
+    Convert the information factor of a network to a covariance in map axes.
 
     Parameters
     ----------
     information_factor : (6, 6) array
-        L with information L L^T of the error in camera axes: translation, then rotation, in
-        units of `ERROR_UNITS`.
+        Cholesky factor L. L L^T is the information matrix of the error in camera axes:
+        translation, then rotation, in `ERROR_UNITS`.
     rotation : (3, 3) array
-        Of ``map_from_camera``.
+        Rotation of ``map_from_camera``.
     scale : float
-        Factor on the standard deviations, learned on held-out pictures.
+        Factor on the standard deviations, measured on held-out images.
 
     Returns
     -------
     (6, 6) array
-        x, y, z [m], rotations about the fixed axes x, y, z [rad].
+        x, y, z [m], rotations about the fixed map axes x, y, z [rad] (REP 103).
     """
     inverse_factor = np.linalg.inv(information_factor)
     to_units = np.diag(np.asarray(ERROR_UNITS) * scale)

@@ -1,4 +1,4 @@
-"""How a `PoseRegressor` is learned from synthetic and real views of one room."""
+"""Training of a `PoseRegressor` on synthetic views and mapping images of one room."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from nerf_reversal_ros.regressor.image_codec_training import fit_codec
 from nerf_reversal_ros.regressor.pose_network import (
     camera_frame_error,
     gaussian_nll,
+    NetworkInput,
     NetworkOutput,
     PoseNetwork,
     whitened_error,
@@ -36,33 +37,37 @@ from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 BATCH = 256
 REAL_FRACTION = 0.15
-"""Real pictures are repeated until they make up this share of what is trained on."""
+"""Fraction of mapping images among the samples of an epoch; they are repeated to reach it."""
 LOSS_UNIT_M, LOSS_UNIT_DEG = 0.1, 5.0
-"""Errors that weigh the same: in the loss, and where two sets of weights are compared."""
+"""Errors of equal weight, in the loss and in the comparison of two sets of weights."""
 MAX_BASELINE_FRACTION = 0.8
-"""Share of the mean pose's error that a regressor must stay below: less may be luck."""
+"""Largest error of a useful regressor, relative to that of the mean pose: more may be chance."""
+NLL_WEIGHT = 0.1
+"""Weight of the negative log-likelihood in the loss; 0 in the first epoch, of large errors."""
+MIN_POSITION_SCALE_M = 0.05
+"""Least scale of the network's positions, for poses all at one place."""
 
 
 def views_from_frames(
     frames: Iterable[Frame], camera: Camera, field: RadianceField | None = None
 ) -> Views:
     """
-    Return frames of a capture as pictures of the canonical camera, with poses.
+    Resample frames of a capture to the canonical camera, as views with poses.
 
-    Their depth is what the field renders; without a field it is unknown.
+    Depth is rendered from the field, or 0 (unknown) without one.
     """
-    rgb, seen, depth, poses = [], [], [], []
+    rgb, valid, depth, poses = [], [], [], []
     for frame in frames:
-        warped = resample_to_camera(frame.rgb, frame.camera, camera)
-        rgb.append(warped.rgb)
-        seen.append(warped.valid)
+        image = resample_to_camera(frame.rgb, frame.camera, camera)
+        rgb.append(image.rgb)
+        valid.append(image.valid)
         poses.append(frame.map_from_camera)
         if field is not None:
             depth.append(field.render(frame.map_from_camera[None], camera)[0].depth)
     shape = (len(poses), camera.height, camera.width)
     return Views(
         np.array(rgb, dtype=np.uint8).reshape(*shape, 3),
-        np.array(seen, dtype=np.bool_).reshape(shape),
+        np.array(valid, dtype=np.bool_).reshape(shape),
         np.array(depth, dtype=np.float16).reshape(shape) if depth else np.zeros(shape, np.float16),
         np.array(poses, dtype=np.float64).reshape(-1, 4, 4),
         {},
@@ -71,15 +76,27 @@ def views_from_frames(
 
 @dataclass
 class _ValidationScores:
-    """How good a network is on pictures it has not learned from."""
+    """Pose errors of a network on the validation images."""
 
     translation_m: float
+    """Median error [m]."""
     rotation_deg: float
+    """Median error [deg]."""
     covariance_scale: float
+    """Root mean square of the whitened errors, at least 1: factor on the predicted std."""
 
     @property
     def combined(self) -> float:
+        """Return the sum of both errors in units of the loss."""
         return self.translation_m / LOSS_UNIT_M + self.rotation_deg / LOSS_UNIT_DEG
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the scores for the report, by the names that files have."""
+        return {
+            'translation_m': self.translation_m,
+            'rotation_deg': self.rotation_deg,
+            'covariance_scale': self.covariance_scale,
+        }
 
 
 def train_regressor(
@@ -94,38 +111,46 @@ def train_regressor(
     progress: ProgressCallback = no_progress,
 ) -> PoseRegressor:
     """
-    Learn code, network and index; keep the weights that do best on the validation pictures.
+    Train codec and network, keep the weights of least validation error, and index all views.
 
     Parameters
     ----------
     views, real : Views
-        Synthetic views and the capture's own pictures, both of ``camera``.
+        Synthetic views and mapping images, both of ``camera``.
     validation : Views
-        Real pictures of a stretch of the walk that neither ``real`` nor the field has seen.
+        Mapping images of the held-out segment, unused by ``real`` and by the training of the
+        field.
     camera : Camera
         The canonical camera.
+    config : RegressorConfig
+        Codec, network input and training schedule.
+    device : str or torch.device
+        Device of the training and of the result.
     seed : int
         Of every random choice; the same seed on the same machine gives the same regressor.
 
     Raises
     ------
     BuildError
-        If there is nothing to learn from or to validate on, or if the best network is not clearly
-        better on the validation pictures than answering always the mean of all poses that it
-        learned from.
+        If there is no training view or no validation image. If the best network is not clearly
+        more accurate on the validation images than the mean of all training poses.
     """
     if len(views) + len(real) == 0 or len(validation) == 0:
         raise BuildError(
-            f'the regressor has {len(views)} synthetic and {len(real)} real views to learn from'
-            f' and {len(validation)} to be validated on: it needs some of each kind'
+            f'the regressor has {len(views)} synthetic views and {len(real)} mapping images to'
+            f' train on, and {len(validation)} validation images: give some for both'
         )
     with torch.random.fork_rng(devices=[] if str(device) == 'cpu' else None):
         torch.manual_seed(seed)
-        trainer = _Trainer(views, real, camera, config, torch.device(device), seed, progress)
+        trainer = _RegressorTrainer(
+            views, real, camera, config, torch.device(device), seed, progress
+        )
         return trainer.run(validation)
 
 
-class _Trainer:
+class _RegressorTrainer:
+    """State of one training: codec, network, samples and random numbers."""
+
     def __init__(
         self,
         views: Views,
@@ -141,23 +166,23 @@ class _Trainer:
         self.poses = np.concatenate([part.map_from_camera for part in self.parts])
         self.camera, self.config, self.device = camera, config, device
         self.codec = fit_codec(self.parts, config, device=device, seed=seed, progress=progress)
-        self.network_sees = 'none' if config.compression == 'none' else config.network_sees
+        self.network_input = NetworkInput.from_config(config)
         self.network = PoseNetwork(
-            self.network_sees, camera.height, camera.width, config.components
+            self.network_input, camera.height, camera.width, config.components
         ).to(device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         positions = torch.from_numpy(self.poses[:, :3, 3]).float().to(device)
         self.position_mean = positions.mean(0)
-        self.position_scale = positions.std(0, unbiased=False).clamp(min=0.05)
+        self.position_scale = positions.std(0, unbiased=False).clamp(min=MIN_POSITION_SCALE_M)
         self.rng = np.random.default_rng(seed)
         repeats = 1
         if len(views) and len(real):
             repeats = max(1, round(REAL_FRACTION / (1 - REAL_FRACTION) * len(views) / len(real)))
-        everything = np.arange(len(self.poses))
-        self.samples = np.concatenate([everything, *[everything[len(views) :]] * (repeats - 1)])
+        indices = np.arange(len(self.poses))
+        self.samples = np.concatenate([indices, *[indices[len(views) :]] * (repeats - 1)])
 
     def run(self, validation: Views) -> PoseRegressor:
-        """Train until the validation pictures no longer profit."""
+        """Train with early stopping on the validation images; return the best regressor."""
         config = self.config
         steps = -(-len(self.samples) // config.batch_size)
         optimizer = torch.optim.AdamW(
@@ -167,15 +192,14 @@ class _Trainer:
             optimizer, config.learning_rate, total_steps=config.epochs * steps, pct_start=0.2
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == 'cuda')
-        middle = mean_pose(self.poses)
-        baseline = _constant_pose_scores(middle, validation.map_from_camera)
+        baseline = _constant_pose_scores(mean_pose(self.poses), validation.map_from_camera)
         history: list[dict[str, float]] = []
         best, best_weights, best_epoch = None, {}, 0
         for epoch in range(config.epochs):
             losses = []
             self.network.train()
-            for lesson in np.array_split(self.rng.permutation(self.samples), steps):
-                loss = self._loss(lesson, certainty_weight=0.1 if epoch else 0.0)
+            for batch in np.array_split(self.rng.permutation(self.samples), steps):
+                loss = self._loss(batch, nll_weight=NLL_WEIGHT if epoch else 0.0)
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 scaler.unscale_(optimizer)
@@ -184,65 +208,61 @@ class _Trainer:
                 scaler.update()
                 schedule.step()
                 losses.append(float(loss.detach()))
-            now = self._validate(validation)
+            scores = self._validate(validation)
             history.append(
                 {
                     'loss': float(np.mean(losses)),
-                    'validation_translation_m': now.translation_m,
-                    'validation_rotation_deg': now.rotation_deg,
+                    'validation_translation_m': scores.translation_m,
+                    'validation_rotation_deg': scores.rotation_deg,
                 }
             )
-            if best is None or now.combined < best.combined:
-                best, best_epoch = now, epoch
+            if best is None or scores.combined < best.combined:
+                best, best_epoch = scores, epoch
                 best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
             note = (
-                f'loss {np.mean(losses):.2f}, validation {now.translation_m * 100:.1f} cm'
-                f' {now.rotation_deg:.1f} deg'
+                f'loss {np.mean(losses):.2f}, validation {scores.translation_m * 100:.1f} cm'
+                f' {scores.rotation_deg:.1f} deg'
             )
             self.progress(Progress('regressor', epoch + 1, config.epochs, note))
             if epoch - best_epoch >= config.patience:
                 break
-        if best is None or not best.combined < MAX_BASELINE_FRACTION * baseline.combined:
-            found = best or now
-            raise BuildError(
-                'the regressor learned nothing that holds on the validation pictures: median'
-                f' {found.translation_m:.2f} m / {found.rotation_deg:.0f} deg, and answering'
-                f' always the mean pose gives {baseline.translation_m:.2f} m /'
-                f' {baseline.rotation_deg:.0f} deg; raise regressor.epochs or synthesis.views, or'
-                ' check that the capture shows a textured room'
-            )
+        assert best is not None  # config.epochs >= 1
+        _check_better_than_mean_pose(best, baseline)
         self.network.load_state_dict(best_weights)
         return self._assemble_regressor(validation, best, best_epoch, baseline, history)
 
-    def _loss(self, lesson: NDArray[np.int64], certainty_weight: float) -> Tensor:
-        rgb, seen, poses = self._augmented_batch(lesson)
+    def _loss(self, batch: NDArray[np.int64], nll_weight: float) -> Tensor:
+        """Return the mean pose error of a batch, plus the weighted negative log-likelihood."""
+        rgb, valid, poses = self._augmented_batch(batch)
         outputs = NetworkOutput(
-            self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
+            self._raw_outputs(rgb, valid), self.position_mean, self.position_scale
         )
         error = camera_frame_error(outputs, poses[:, :3, 3], poses[:, :3, :3])
-        metres, radians = error[:, :3].norm(dim=1).mean(), error[:, 3:].norm(dim=1).mean()
-        loss: Tensor = metres / LOSS_UNIT_M + torch.rad2deg(radians) / LOSS_UNIT_DEG
-        if certainty_weight > 0.0:
-            loss = loss + certainty_weight * gaussian_nll(outputs, error.detach()).mean()
+        translation_m = error[:, :3].norm(dim=1).mean()
+        rotation_deg = torch.rad2deg(error[:, 3:].norm(dim=1).mean())
+        loss: Tensor = translation_m / LOSS_UNIT_M + rotation_deg / LOSS_UNIT_DEG
+        if nll_weight > 0.0:
+            loss = loss + nll_weight * gaussian_nll(outputs, error.detach()).mean()
         return loss
 
-    def _augmented_batch(self, which: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    def _augmented_batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """
-        Return colours, masks and poses of views as another camera might have taken them.
+        Return colors, valid masks and poses of views with varied appearance and moved cameras.
 
-        Appearance comes first, for it works on bytes: its noise and patches are moved as well.
+        Appearance is varied first, because it works on bytes. Its noise and patches are
+        therefore warped as well.
         """
-        views = self._gather_views(which)
-        pictures = np.stack([augment_appearance(rgb, self.rng) for rgb in views.rgb])
+        views = self._gather_views(indices)
+        images = np.stack([augment_appearance(rgb, self.rng) for rgb in views.rgb])
         poses = torch.from_numpy(views.map_from_camera).float().to(self.device)
         depth = torch.from_numpy(views.depth).float().to(self.device)
         motions = sample_motions(depth, self.rng)
-        rgb, seen = to_tensors(pictures, views.valid, self.device)
-        return *warp_by_depth(rgb, seen, depth, self.camera, motions), poses @ motions
+        rgb, valid = to_tensors(images, views.valid, self.device)
+        return *warp_by_depth(rgb, valid, depth, self.camera, motions), poses @ motions
 
-    def _gather_views(self, which: NDArray[np.int64]) -> Views:
-        """Copy views, counted through all parts."""
-        pairs = [self._locate_view(int(number)) for number in which]
+    def _gather_views(self, indices: NDArray[np.int64]) -> Views:
+        """Copy views by their indices in the concatenation of all parts."""
+        pairs = [self._locate_view(int(index)) for index in indices]
         return Views(
             np.stack([part.rgb[i] for part, i in pairs]),
             np.stack([part.valid[i] for part, i in pairs]),
@@ -251,18 +271,19 @@ class _Trainer:
             {},
         )
 
-    def _locate_view(self, number: int) -> tuple[Views, int]:
+    def _locate_view(self, index: int) -> tuple[Views, int]:
+        """Return the part that holds a view, and the view's index in it."""
         for part in self.parts:
-            if number < len(part):
-                return part, number
-            number -= len(part)
-        raise IndexError(number)
+            if index < len(part):
+                return part, index
+            index -= len(part)
+        raise IndexError(index)
 
-    def _raw_outputs(self, rgb: Tensor, seen: Tensor) -> Tensor:
+    def _raw_outputs(self, rgb: Tensor, valid: Tensor) -> Tensor:
         with torch.no_grad():
-            pictures = self.codec.preprocess(rgb, seen)
-            codes = self.codec.encode(pictures)
-            inputs = network_inputs(self.network_sees, self.codec, pictures, codes, self.camera)
+            images = self.codec.preprocess(rgb, valid)
+            codes = self.codec.encode(images)
+            inputs = network_inputs(self.network_input, self.codec, images, codes, self.camera)
         with torch.autocast(self.device.type, torch.float16, self.device.type == 'cuda'):
             raw: Tensor = self.network(inputs)
         return raw.float()
@@ -270,28 +291,28 @@ class _Trainer:
     @torch.no_grad()
     def _validate(self, validation: Views) -> _ValidationScores:
         self.network.eval()
-        errors, surprises = [], []
+        errors, mean_squares = [], []
         for start in range(0, len(validation), BATCH):
             part = slice(start, start + BATCH)
-            rgb, seen = to_tensors(validation.rgb[part], validation.valid[part], self.device)
+            rgb, valid = to_tensors(validation.rgb[part], validation.valid[part], self.device)
             outputs = NetworkOutput(
-                self._raw_outputs(rgb, seen), self.position_mean, self.position_scale
+                self._raw_outputs(rgb, valid), self.position_mean, self.position_scale
             )
-            truth = torch.from_numpy(validation.map_from_camera[part]).float().to(self.device)
-            error = camera_frame_error(outputs, truth[:, :3, 3], truth[:, :3, :3])
+            poses = torch.from_numpy(validation.map_from_camera[part]).float().to(self.device)
+            error = camera_frame_error(outputs, poses[:, :3, 3], poses[:, :3, :3])
             errors.append(error)
-            surprises.append(whitened_error(outputs, error).square().mean(1))
+            mean_squares.append(whitened_error(outputs, error).square().mean(1))
         error = torch.cat(errors)
         return _ValidationScores(
             float(error[:, :3].norm(dim=1).median()),
             float(error[:, 3:].norm(dim=1).median() * 180 / torch.pi),
-            max(1.0, float(torch.cat(surprises).mean().sqrt())),
+            max(1.0, float(torch.cat(mean_squares).mean().sqrt())),
         )
 
     @torch.no_grad()
     def _encode(self, views: Views) -> Tensor:
-        pictures = self.codec.preprocess(*to_tensors(views.rgb, views.valid, self.device))
-        return self.codec.encode(pictures)
+        images = self.codec.preprocess(*to_tensors(views.rgb, views.valid, self.device))
+        return self.codec.encode(images)
 
     def _assemble_regressor(
         self,
@@ -301,20 +322,20 @@ class _Trainer:
         baseline: _ValidationScores,
         history: list[dict[str, float]],
     ) -> PoseRegressor:
-        """Index all views and put everything together."""
+        """Index the codes of all views and make the regressor."""
         codes = []
         for start in range(0, len(self.poses), BATCH):
-            which = np.arange(start, min(start + BATCH, len(self.poses)))
-            codes.append(self._encode(self._gather_views(which)))
+            indices = np.arange(start, min(start + BATCH, len(self.poses)))
+            codes.append(self._encode(self._gather_views(indices)))
         index = torch.cat(codes).half()
-        validated = self._encode(validation)
+        validation_codes = self._encode(validation)
         weights = code_weights(self.codec)
-        distances = torch.cdist(validated * weights, index.float() * weights).min(1).values
+        distances = torch.cdist(validation_codes * weights, index.float() * weights).min(1).values
         report: dict[str, Any] = {
-            'retained_variance': [round(float(share), 5) for share in self.codec.retained],
+            'retained_variance': [round(float(value), 5) for value in self.codec.retained],
             'history': history,
             'best_epoch': best_epoch + 1,
-            'validation': vars(best),
+            'validation': best.to_dict(),
             'mean_pose': {
                 'translation_m': baseline.translation_m,
                 'rotation_deg': baseline.rotation_deg,
@@ -324,7 +345,7 @@ class _Trainer:
         }
         return PoseRegressor(
             self.camera,
-            self.network_sees,
+            self.network_input,
             self.codec,
             self.network,
             index,
@@ -339,8 +360,25 @@ class _Trainer:
         )
 
 
-def _constant_pose_scores(pose: FloatArray, truth: FloatArray) -> _ValidationScores:
-    errors = pose_errors(np.broadcast_to(pose, truth.shape), truth)
+def _constant_pose_scores(
+    map_from_camera: FloatArray, map_from_camera_gt: FloatArray
+) -> _ValidationScores:
+    """Return the errors of one pose (4, 4), estimated for all ground-truth poses (N, 4, 4)."""
+    errors = pose_errors(
+        np.broadcast_to(map_from_camera, map_from_camera_gt.shape), map_from_camera_gt
+    )
     return _ValidationScores(
         float(np.median(errors.translation)), float(np.degrees(np.median(errors.rotation))), 1.0
     )
+
+
+def _check_better_than_mean_pose(best: _ValidationScores, baseline: _ValidationScores) -> None:
+    """Raise BuildError unless a network is clearly more accurate than the mean pose."""
+    if not best.combined < MAX_BASELINE_FRACTION * baseline.combined:
+        raise BuildError(
+            'the regressor does not generalize to the validation images: median error'
+            f' {best.translation_m:.2f} m / {best.rotation_deg:.0f} deg, where the mean pose gives'
+            f' {baseline.translation_m:.2f} m / {baseline.rotation_deg:.0f} deg; raise'
+            ' regressor.epochs or synthesis.views, or check that the capture shows a textured'
+            ' room'
+        )

@@ -1,4 +1,4 @@
-"""The builder as a node: a bag in, a map folder out, by an action or at once."""
+"""Builder as a node: a bag in, a map folder out, by an action or at the start."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from nerf_reversal_ros.action import BuildMap
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.core.progress import eta_s, Progress, ProgressCallback
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 from nerf_reversal_ros.ros.node_config import BuilderNodeConfig
 from nerf_reversal_ros.ros.node_runner import (
     call_once,
@@ -28,12 +28,12 @@ from nerf_reversal_ros.ros.node_runner import (
 )
 from nerf_reversal_ros.ros.parameters import NodeParameters
 
-REPORT_PERIOD_S, LOG_PERIOD_S = 0.5, 2.0
-"""Least time between two feedbacks, or two lines of the log, of one stage."""
+FEEDBACK_PERIOD_S, LOG_PERIOD_S = 0.5, 2.0
+"""Least time between two feedback messages, or two log lines, of one stage [s]."""
 
 
 class BuildFunction(Protocol):
-    """What the node asks of a build: `nerf_reversal_ros.mapping.pipeline.build_map`."""
+    """Signature of `nerf_reversal_ros.mapping.pipeline.build_map`, as the node calls it."""
 
     def __call__(
         self,
@@ -46,45 +46,46 @@ class BuildFunction(Protocol):
         progress: ProgressCallback,
         overwrite: bool,
     ) -> Map:
-        """Build a map, resuming what a killed build left; exceptions of ``progress`` end it."""
+        """Build a map, or resume a killed build; an exception of ``progress`` ends it."""
 
 
 def build_map(*args: Any, **settings: Any) -> Map:
-    """Build with the real builder; imports the heavy libraries."""
+    """Build a map by the pipeline; imports the heavy libraries."""
     from nerf_reversal_ros.mapping.pipeline import build_map as build
 
     return build(*args, **settings)
 
 
-class BuildCancelled(Exception):  # noqa: N818  (it is none)
-    """Leaves a build through its progress callback."""
+class BuildCancelled(Exception):  # noqa: N818  (ends a build; not an error)
+    """Raised by the progress callback to end a build."""
 
 
 @dataclass
 class FeedbackThrottle:
-    """Makes feedback of progress, with the time left: the ends of each stage, else sparingly."""
+    """Converts progress to feedback with the remaining time, at most one in each period."""
 
     period_s: float
+    """Least time between two feedback messages of one stage; start and end always give one."""
     stage: str = ''
     initial_done: int = 0
-    """Units of the stage that were finished when it began: it may be resumed."""
+    """Units of the stage already done when it began, more than 0 in a resumed build."""
     start_s: float = 0.0
-    last_report_s: float = 0.0
+    last_feedback_s: float = 0.0
 
     def feedback(self, progress: Progress, now_s: float) -> BuildMap.Feedback | None:
-        """Return what to report at ``now_s`` [s], or None if it is too early."""
+        """Return the feedback to send at ``now_s`` [s], or None if it is too early."""
         if progress.stage != self.stage:
             self.stage, self.initial_done, self.start_s = progress.stage, progress.done, now_s
-        elif now_s - self.last_report_s < self.period_s and progress.done < progress.total:
+        elif now_s - self.last_feedback_s < self.period_s and progress.done < progress.total:
             return None
-        self.last_report_s = now_s
-        left_s = eta_s(progress, self.initial_done, now_s - self.start_s)
+        self.last_feedback_s = now_s
+        remaining_s = eta_s(progress, self.initial_done, now_s - self.start_s)
         return BuildMap.Feedback(
             stage=progress.stage,
             done=progress.done,
             total=progress.total,
             fraction=min(1.0, progress.done / max(1, progress.total)),
-            eta_s=-1.0 if left_s is None else left_s,
+            eta_s=-1.0 if remaining_s is None else remaining_s,
             note=progress.note,
         )
 
@@ -93,8 +94,13 @@ class BuilderNode(Node):
     """
     Builds maps, one at a time, in a thread of the executor.
 
-    With the parameters bag and map it builds at once and ends; else it offers the action
-    ``~/build``. The heavy part is done by ``build``.
+    With the parameters bag and map it builds at its start and ends. Otherwise it offers the
+    action ``~/build``.
+
+    Parameters
+    ----------
+    build : callable
+        Builds a map.
     """
 
     def __init__(self, build: BuildFunction = build_map) -> None:
@@ -116,17 +122,17 @@ class BuilderNode(Node):
             cancel_callback=lambda _: CancelResponse.ACCEPT,
             callback_group=group,
         )
-        self.get_logger().info('waits for goals (or give the parameters bag and map)')
+        self.get_logger().info('waiting for goals (or set the parameters bag and map)')
 
     @property
     def interrupted_status(self) -> int:
-        """Exit status when a signal ends the node now: an error if a build is not done."""
+        """Exit status after a signal: an error if a build is not done."""
         return USER_ERROR if self._busy.locked() else DONE
 
     def close(self) -> bool:
-        """End a running build at its next report; tell whether it ended in time."""
+        """End a running build at its next progress report; return whether it ended in time."""
         if self._busy.locked():
-            self.get_logger().warning('interrupted: the same command resumes the build')
+            self.get_logger().warning('interrupted: run the same command to resume the build')
         self._stopping.set()
         return self._busy.acquire(timeout=1.0)
 
@@ -151,16 +157,18 @@ class BuilderNode(Node):
         raise NodeFinished(DONE if result.success else USER_ERROR)
 
     def _on_goal(self, _: BuildMap.Goal) -> GoalResponse:
-        if self._busy.acquire(blocking=False):  # released when the goal has ended
+        if self._busy.acquire(blocking=False):  # _on_accepted releases it
             return GoalResponse.ACCEPT
-        self.get_logger().warning('refused a goal: one build at a time')
+        self.get_logger().warning(
+            'rejected a goal while a build is running: send it again after the build'
+        )
         return GoalResponse.REJECT
 
     def _on_accepted(self, handle: ServerGoalHandle) -> BuildMap.Result:
         try:
             result = self._run_build(
                 handle.request,
-                FeedbackThrottle(REPORT_PERIOD_S),
+                FeedbackThrottle(FEEDBACK_PERIOD_S),
                 handle.publish_feedback,
                 lambda: handle.is_cancel_requested,
             )
@@ -177,21 +185,21 @@ class BuilderNode(Node):
     def _run_build(
         self,
         goal: BuildMap.Goal,
-        reporter: FeedbackThrottle,
+        throttle: FeedbackThrottle,
         report: Callable[[BuildMap.Feedback], None],
         is_cancelled: Callable[[], bool],
     ) -> BuildMap.Result:
-        """Build what a goal asks for; failure is in the result."""
+        """Build the map of a goal; a failure is part of the result."""
 
         def progress(step: Progress) -> None:
             if is_cancelled() or self._stopping.is_set():
                 raise BuildCancelled
-            if feedback := reporter.feedback(step, time.monotonic()):
+            if feedback := throttle.feedback(step, time.monotonic()):
                 report(feedback)
 
         try:
             if not goal.bag or not goal.map:
-                raise ConfigError('the goal needs a bag to read and a map to write')
+                raise ConfigError('the goal has no bag or no map: set both')
             built = self._build(
                 Path(goal.bag),
                 Path(goal.map),
@@ -202,11 +210,11 @@ class BuilderNode(Node):
                 overwrite=goal.overwrite,
             )
         except BuildCancelled:
-            return BuildMap.Result(message='cancelled: the same goal resumes the build')
+            return BuildMap.Result(message='canceled: send the same goal to resume the build')
         except NerfReversalError as error:
             return BuildMap.Result(message=str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
-            if self.context.ok():  # else a signal came in between
+            if self.context.ok():  # otherwise a signal has shut ROS down meanwhile
                 self.get_logger().error(printable_traceback())
             return BuildMap.Result(message=f'internal error: {error!r}')
         path = str(built.path.resolve())
@@ -216,9 +224,9 @@ class BuilderNode(Node):
         )
 
     def _log_feedback(self, feedback: BuildMap.Feedback) -> None:
-        left = f', {feedback.eta_s:.0f} s left' if feedback.eta_s > 0.0 else ''
+        remaining = f', {feedback.eta_s:.0f} s left' if feedback.eta_s > 0.0 else ''
         self.get_logger().info(
-            f'{feedback.stage} {100 * feedback.fraction:.0f} %{left} {feedback.note}'.rstrip()
+            f'{feedback.stage} {100 * feedback.fraction:.0f} %{remaining} {feedback.note}'.rstrip()
         )
 
 

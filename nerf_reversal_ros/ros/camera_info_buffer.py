@@ -1,4 +1,4 @@
-"""Which CameraInfo belongs to a picture."""
+"""Match CameraInfo messages to images by their stamps."""
 
 from collections import OrderedDict
 import threading
@@ -7,17 +7,18 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 
 MAX_MESSAGES = 64
+"""Buffered messages, about two seconds of a 30 Hz camera."""
 SAME_STAMP_WAIT_S = 0.1
-"""How long a picture waits for its own CameraInfo where others had theirs."""
+"""Wait for the CameraInfo with the stamp of an image [s], if earlier images had their own."""
 
 
 class CameraInfoBuffer:
     """
-    The latest CameraInfo messages.
+    Buffers the latest CameraInfo messages.
 
-    Some drivers send one with each picture, of the same stamp, for the intrinsics change (as an
-    iPhone's do, by stabilisation); others send one now and then. A picture gets the one of its
-    own stamp, or else the latest.
+    Drivers of cameras with changing intrinsics send one message for each image, with its stamp
+    (an iPhone, whose stabilization changes them). Others send one from time to time. An image
+    gets the message with its stamp, or else the latest.
     """
 
     def __init__(self) -> None:
@@ -28,12 +29,12 @@ class CameraInfoBuffer:
 
     @property
     def latest(self) -> CameraInfo | None:
-        """Return the one that came last, or None before the first."""
+        """Return the message received last, or None before the first."""
         with self._changed:
             return self._latest()
 
     def put(self, info: CameraInfo) -> None:
-        """Keep one that came in."""
+        """Add a message."""
         with self._changed:
             self._by_stamp[_stamp_key(info.header.stamp)] = info
             self._by_stamp.move_to_end(_stamp_key(info.header.stamp))
@@ -42,7 +43,7 @@ class CameraInfoBuffer:
             self._changed.notify_all()
 
     def wait_for(self, stamp: Time, timeout_s: float) -> CameraInfo | None:
-        """Return that of a picture, waiting up to ``timeout_s`` [s] for the very first one."""
+        """Return the message of an image; wait up to ``timeout_s`` [s] for the very first one."""
         key = _stamp_key(stamp)
         with self._changed:
             self._changed.wait_for(lambda: self._by_stamp or self._closed, timeout_s)
@@ -54,7 +55,7 @@ class CameraInfoBuffer:
             return self._by_stamp.get(key, self._latest())
 
     def close(self) -> None:
-        """Let nobody wait any longer."""
+        """End all waits."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,8 +1,8 @@
 """
-Whether nodes reach each other.
+Find out why messages do not arrive: no publisher, another type, another QoS, or no discovery.
 
-Why nothing comes in on a subscription: nobody publishes, another type, or another QoS. And from
-when on nothing is lost any more, because the other node has discovered the subscription.
+`subscription_problem` names the first three. `DiscoveryProbe` finds out from when on another node
+has discovered our subscriptions, so that no message is lost.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, 
 from rclpy.task import Future
 
 CHECK_PERIOD_S = 5.0
-"""How often a node looks what keeps messages from it."""
+"""Time between two checks of the subscriptions [s]."""
 COMPRESSED, RAW = 'sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/Image'
 
 
@@ -25,58 +25,59 @@ def subscription_problem(node: Node, topic: str, kind: Any, qos: QoSProfile) -> 
     """
     Return a sentence on what keeps publishers from a subscription; empty if nothing does.
 
-    ``topic`` is the full name, ``kind`` the class of the messages, ``qos`` that of the subscriber.
+    ``topic`` is the full name, ``kind`` the message class, ``qos`` the QoS of the subscription.
     """
-    wanted = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
-    offers = node.get_publishers_info_by_topic(topic)
-    if not offers:
-        return f'nobody publishes {topic} ({wanted}): start its publisher, or remap the topic'
-    for offer in offers:
-        if offer.topic_type != wanted:
+    expected = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
+    publishers = node.get_publishers_info_by_topic(topic)
+    if not publishers:
+        return f'nobody publishes {topic} ({expected}): start its publisher, or remap the topic'
+    for publisher in publishers:
+        if publisher.topic_type != expected:
             remedy = {
-                (COMPRESSED, RAW): 'set image_transport to raw, or take the compressed topic',
+                (COMPRESSED, RAW): 'set image_transport to raw, or remap to a compressed topic',
                 (RAW, COMPRESSED): 'set image_transport to compressed',
-            }.get((wanted, offer.topic_type), 'remap the topic')
-            return f'{topic} is published as {offer.topic_type}, not as {wanted}: {remedy}'
-        fits, reason = qos_check_compatible(offer.qos_profile, qos)
-        if fits == QoSCompatibility.ERROR:
+            }.get((expected, publisher.topic_type), 'remap the topic')
+            return f'{topic} is published as {publisher.topic_type}, not as {expected}: {remedy}'
+        compatibility, reason = qos_check_compatible(publisher.qos_profile, qos)
+        if compatibility == QoSCompatibility.ERROR:
             return (
-                f'a publisher of {topic} offers another QoS than is asked for ({reason.strip()}),'
-                ' so that nothing of it comes in: set the parameter reliability to best_effort,'
-                ' which goes with every publisher'
+                f'a publisher of {topic} has an incompatible QoS ({reason.strip()}), so that none'
+                ' of its messages arrive: set the parameter reliability to best_effort, which is'
+                ' compatible with every publisher'
             )
     return ''
 
 
 def latched_hint(node: Node, topic: str) -> str:
-    """Return a sentence where all publishers of a topic may have sent all before; else none."""
-    offers = node.get_publishers_info_by_topic(topic)
-    if not all(one.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in offers):
+    """Return a sentence if all publishers of a topic are latched: they may have published."""
+    publishers = node.get_publishers_info_by_topic(topic)
+    latched = DurabilityPolicy.TRANSIENT_LOCAL
+    if not all(publisher.qos_profile.durability == latched for publisher in publishers):
         return ''
     return (
-        f'nothing came on {topic}, which is latched (transient local): what was sent before this'
-        ' node was active is not heard; publish one with each picture'
+        f'nothing arrived on {topic}, which is latched (transient local): messages from before'
+        ' the activation of this node are lost; publish one with each image'
     )
 
 
 class DiscoveryProbe:
     """
-    Finds out when another node has discovered the subscriptions that ours made before.
+    Detects that another node has discovered the subscriptions that our node made before.
 
-    What somebody publishes before it has discovered a subscription is lost to it, also a reliable
-    one; that a third node knows both does not help, for each two discover each other by
-    themselves, some of them only when Fast DDS announces them again, after 3 s. But a service
-    answers only a client that it has discovered, and Fast DDS and Cyclone DDS announce what a
-    node makes in that order: so an answer tells.
+    A message is lost to a subscription that its publisher has not discovered, even if both are
+    reliable. Discovery is pairwise: that a third node has discovered both proves nothing. Some
+    pairs need the periodic announcement of Fast DDS, after 3 s. A service responds only to a
+    client that it has discovered, and Fast DDS and Cyclone DDS announce endpoints in the order of
+    their creation. A response to a client made after the subscriptions is therefore a proof.
 
     Parameters
     ----------
     node : Node
-        Ours; it is to be spun.
+        Our node; it must be spun.
     name : str
-        Of the other node, as a topic is named: relative to our namespace, or absolute.
+        Name of the other node, as a topic is named: relative to our namespace, or absolute.
     parameters : strs
-        Names of parameters of the other node, for which it is asked.
+        Names of parameters of the other node to request.
     """
 
     _RETRY_PERIOD_S = 1.0
@@ -85,28 +86,28 @@ class DiscoveryProbe:
         service = f'{name}/get_parameters'
         self._client = node.create_client(GetParameters, service)
         self.service: str = node.resolve_service_name(service)
-        """Full name of what is asked."""
+        """Full name of the requested service."""
         self._parameters = parameters
         self._last_request_s = -math.inf
         self._response: Future | None = None
 
     @property
     def available(self) -> bool:
-        """Whether there is somebody to ask."""
+        """Whether a node offers the service."""
         return bool(self._client.service_is_ready())
 
     def poll(self) -> bool:
-        """Ask, each second that this is called, and tell whether it has answered."""
+        """Send a request, at most one a second, and return whether a response has arrived."""
         now_s = time.monotonic()
         if self.available and now_s > self._last_request_s + self._RETRY_PERIOD_S:
-            # An answer to a client that was not known yet was lost; any other one will do.
-            asked = GetParameters.Request(names=list(self._parameters))
-            self._client.call_async(asked).add_done_callback(self._on_response)
+            # A response to a client not discovered yet is lost; a later one will arrive.
+            request = GetParameters.Request(names=list(self._parameters))
+            self._client.call_async(request).add_done_callback(self._on_response)
             self._last_request_s = now_s
         return self._response is not None
 
     def parameter_text(self, parameter: str) -> str:
-        """Return a parameter that is a text, of the last answer; empty where it is none."""
+        """Return a text parameter of the last response; empty if it is not there."""
         if self._response is None:
             return ''
         values = dict(zip(self._parameters, self._response.result().values, strict=False))
@@ -117,17 +118,17 @@ class DiscoveryProbe:
 
 
 class RepeatedWarningLog:
-    """Tells once what is in the way: the second time in turn, for discovery takes a while."""
+    """Logs a problem once, at its second report in a row, because discovery takes a while."""
 
     def __init__(self, log: RcutilsLogger) -> None:
         self._log = log
         self._repeat_counts: dict[str, int] = {}
 
-    def update(self, sentences: Iterable[str]) -> None:
-        """Take what is in the way now."""
+    def update(self, problems: Iterable[str]) -> None:
+        """Report the present problems, one sentence each."""
         self._repeat_counts = {
-            sentence: self._repeat_counts.get(sentence, 0) + 1 for sentence in sentences
+            problem: self._repeat_counts.get(problem, 0) + 1 for problem in problems
         }
-        for sentence, times in self._repeat_counts.items():
-            if times == 2:
-                self._log.warning(sentence)
+        for problem, count in self._repeat_counts.items():
+            if count == 2:
+                self._log.warning(problem)

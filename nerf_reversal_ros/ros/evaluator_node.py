@@ -1,16 +1,17 @@
 """
-How good are the poses that a localizer publishes, while a bag with known poses is played to it.
+Evaluate a running localizer while a bag with known poses is played to it.
 
-The truth is read from the bag, the answers come over the graph and are matched by their stamps:
-what is judged is the running node, with its settings, its camera_info and its odometry, and not
-what the offline command would do. It ends when all pictures of the bag were answered, or when
-none was for a while, and prints and writes what `nerf-reversal evaluate` does. Where no answer
-comes at all it gives up, and writes nothing.
+Ground truth is read from the bag. Results arrive over the graph and are matched by their stamps.
+The evaluation therefore covers the running node with its settings, camera_info and odometry,
+unlike the offline command. It ends when all images of the bag have a result, or when none has
+arrived for a while; it then prints and writes what `nerf-reversal evaluate` does. Without any
+result it ends with an error and writes nothing.
 
-What it has heard it repeats on ``~/ack``, from when on the localizer knows its subscriptions: a
-player in lockstep on that loses no answer, in whatever order the nodes are started. A localizer of
-another name is told by three remaps: of localizer/status, localizer/sensor_pose and
-localizer/get_parameters. The last one is asked for map_from_nerf, by which the poses are placed.
+Each complete result is repeated on ``~/ack``, as soon as the localizer has discovered the
+subscriptions of this node. A player in lockstep on ``~/ack`` loses no result, in whatever order
+the nodes are started. A localizer of another name needs three remappings: of localizer/status,
+localizer/sensor_pose and localizer/get_parameters. The last gives map_from_nerf, by which the
+ground truth is transformed.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,16 +26,16 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
-from nerf_reversal_ros.core.config import read_yaml, setting, ValidatedConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.core.validated_config import read_yaml, setting, ValidatedConfig
 from nerf_reversal_ros.evaluation.summary import localizer_summary_text
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.connectivity import DiscoveryProbe
-from nerf_reversal_ros.ros.conversions import matrix_from_pose
+from nerf_reversal_ros.ros.conversions import matrix_from_pose, stamp_to_ns
 from nerf_reversal_ros.ros.node_runner import (
     call_once,
     DONE,
@@ -43,67 +44,79 @@ from nerf_reversal_ros.ros.node_runner import (
     run_node,
     STEADY_CLOCK,
 )
-from nerf_reversal_ros.ros.odometry_monitor import stamp_to_ns
 from nerf_reversal_ros.ros.parameters import NodeParameters
 
 GroundTruth = dict[int, FloatArray]
-"""``map_from_camera`` (4, 4) by the stamp of the picture [ns]."""
+"""``map_from_camera`` (4, 4) by the stamp of the image [ns]."""
+RESULT_QUEUE_DEPTH = 1000
+"""Results that wait while a long bag is read; about half a minute at 30 Hz."""
 
 
 @dataclass(frozen=True)
 class EvaluatorConfig(ValidatedConfig):
-    """What is judged, and against what."""
+    """Settings of the evaluator: bag, map and limits."""
 
-    bag: str = setting('', 'rosbag2 folder that is played, with the true poses of its pictures')
+    bag: str = setting('', 'rosbag2 folder that is played, with ground-truth poses of its images')
     map_dir: str = setting('', 'map folder that the localizer uses')
     image_topic: str = setting(
-        '', 'topic of the pictures in the bag; empty: as in the bag that the map was built from'
+        '', 'image topic in the bag; empty: as in the bag that the map was built from'
     )
-    camera_info_topic: str = setting('', 'topic of their CameraInfo in the bag; empty: the same')
-    config: str = setting('', 'YAML file of settings, in it capture: how the bag is to be read')
+    camera_info_topic: str = setting(
+        '', 'CameraInfo topic in the bag; empty: as in the bag that the map was built from'
+    )
+    config: str = setting(
+        '', 'YAML file of settings; its section capture says how to read the bag'
+    )
     json: str = setting('', 'file to write the metrics to; empty: print them only')
     startup_timeout_s: float = setting(
-        120.0, 'give up when the first answer has not come within this [s]', low=0.1
+        120.0, 'end with an error if no result has arrived after this time [s]', low=0.1
     )
     idle_timeout_s: float = setting(
-        30.0, 'end when no answer came for this long after the first [s]', low=0.1
+        30.0, 'end the evaluation this long after the last result [s]', low=0.1
     )
     min_recall: float = setting(
         0.0,
-        'exit with status 1 when a smaller share of the pictures is within 5 cm and 5 degrees',
+        'exit with status 1 if a smaller fraction of the images is within 5 cm and 5 degrees',
         low=0.0,
         high=1.0,
     )
 
     def __post_init__(self) -> None:
-        """Refuse to judge nothing."""
+        """Reject a missing bag or map."""
         super().__post_init__()
         for name in ('bag', 'map_dir'):
             if not getattr(self, name):
-                raise ConfigError(f'{name} is not set: give it with -p {name}:=FOLDER')
+                raise ConfigError(f'{name} is not set: set it to a folder, -p {name}:=FOLDER')
 
 
 def load_ground_truth(evaluator_config: EvaluatorConfig) -> GroundTruth:
-    """Read the poses of a bag's pictures, in the frame of a map; imports the heavy libraries."""
-    from nerf_reversal_ros.capture.capture import open_capture
-    from nerf_reversal_ros.maps.map_store import open_map
+    """Read the image poses of a bag, in the frame of a map; imports the heavy libraries."""
+    from nerf_reversal_ros.capture.open_capture import open_capture
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     bag, map_ = Path(evaluator_config.bag), open_map(Path(evaluator_config.map_dir))
-    given = read_yaml(Path(evaluator_config.config)) if evaluator_config.config else {}
+    settings = read_yaml(Path(evaluator_config.config)) if evaluator_config.config else {}
     topics = {
         name: getattr(evaluator_config, name) for name in ('image_topic', 'camera_info_topic')
     }
-    over = {'capture': {name: topic for name, topic in topics.items() if topic}}
-    config = map_.query_config(given, over)
+    overrides = {'capture': {name: topic for name, topic in topics.items() if topic}}
+    config = map_.query_config(settings, overrides)
     capture = open_capture(bag, config.capture, convention=map_.convention, select_frames=False)
-    stamps = [int(stamp) for stamp in capture.stamps_ns]
-    if not stamps:
-        raise CaptureError(f'{bag} holds no picture with a pose: nothing to judge')
-    return dict(zip(stamps, capture.map_from_camera, strict=True))
+    stamps_ns = [int(stamp_ns) for stamp_ns in capture.stamps_ns]
+    if not stamps_ns:
+        raise CaptureError(f'{bag} has no image with a pose: give a bag with ground-truth poses')
+    return dict(zip(stamps_ns, capture.map_from_camera, strict=True))
 
 
 class EvaluatorNode(Node):
-    """Collects answers, and finishes with a judgement."""
+    """
+    Collects the results of a localizer and computes the metrics.
+
+    Parameters
+    ----------
+    read_ground_truth : callable
+        Returns the ground truth for the settings.
+    """
 
     interrupted_status = DONE
 
@@ -115,42 +128,46 @@ class EvaluatorNode(Node):
         self._statuses: dict[int, LocalizerStatus] = {}
         self._poses: dict[int, PoseWithCovarianceStamped] = {}
         self._last_status_s: float | None = None
-        # Before a long bag is read: what comes meanwhile waits in these queues.
+        # Before a long bag is read: results that arrive meanwhile wait in these queues.
         for kind, topic, callback in (
             (LocalizerStatus, 'localizer/status', self._on_status),
             (PoseWithCovarianceStamped, 'localizer/sensor_pose', self._on_pose),
         ):
-            self.create_subscription(kind, topic, callback, 1000)
+            self.create_subscription(kind, topic, callback, RESULT_QUEUE_DEPTH)
         self._localizer_probe = DiscoveryProbe(self, 'localizer', 'map_from_nerf')
         self._ack_publisher: Publisher | None = None
         self._ground_truth = read_ground_truth(self._config)
         self._start_s = time.monotonic()
         self._completion_timer = self.create_timer(0.2, self._check_completion, clock=STEADY_CLOCK)
         call_once(
-            self, lambda: self.get_logger().info(f'judges {len(self._ground_truth)} pictures')
+            self, lambda: self.get_logger().info(f'evaluating {len(self._ground_truth)} images')
         )
 
     def close(self) -> bool:
-        """Nothing is to be ended."""
+        """Return that no thread is busy."""
         return True
 
     def _on_status(self, status: LocalizerStatus) -> None:
         self._last_status_s = time.monotonic()
-        stamp = stamp_to_ns(status.header.stamp)
-        self._statuses[stamp] = status
-        self._acknowledge(stamp)
+        stamp_ns = stamp_to_ns(status.header.stamp)
+        self._statuses[stamp_ns] = status
+        self._acknowledge(stamp_ns)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
-        stamp = stamp_to_ns(message.header.stamp)
-        self._poses[stamp] = message
-        self._acknowledge(stamp)
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        self._poses[stamp_ns] = message
+        self._acknowledge(stamp_ns)
 
-    def _acknowledge(self, stamp: int) -> None:
-        if self._ack_publisher is not None and self._is_complete(stamp):
-            self._ack_publisher.publish(self._statuses[stamp])
+    def _acknowledge(self, stamp_ns: int) -> None:
+        if self._ack_publisher is not None and self._is_complete(stamp_ns):
+            self._ack_publisher.publish(self._statuses[stamp_ns])
+
+    def _is_complete(self, stamp_ns: int) -> bool:
+        status = self._statuses.get(stamp_ns)
+        return status is not None and (not status.accepted or stamp_ns in self._poses)
 
     def _check_completion(self) -> None:
-        """Finish when all is answered, or nothing more seems to come."""
+        """Finish when all images have a result, or when no more results arrive."""
         if self._localizer_probe.poll() and self._ack_publisher is None:
             self._ack_publisher = self.create_publisher(LocalizerStatus, '~/ack', LAST_TEN_QOS)
         if self._last_status_s is None:
@@ -158,16 +175,19 @@ class EvaluatorNode(Node):
                 self._completion_timer.cancel()
                 raise CaptureError(self._no_result_message())
             return
-        missing = [stamp for stamp in self._ground_truth if not self._is_complete(stamp)]
-        waits = missing or self._ack_publisher is None
-        if waits and time.monotonic() < self._last_status_s + self._config.idle_timeout_s:
+        missing = [stamp_ns for stamp_ns in self._ground_truth if not self._is_complete(stamp_ns)]
+        is_waiting = missing or self._ack_publisher is None
+        if is_waiting and time.monotonic() < self._last_status_s + self._config.idle_timeout_s:
             return
         self._completion_timer.cancel()  # the executor may call it once more before it ends
         if missing:
-            self.get_logger().warning(f'{len(missing)} pictures were not answered: dropped')
+            self.get_logger().warning(
+                f'{len(missing)} images have no result: they count as dropped'
+            )
         if self._ack_publisher is None:
             self.get_logger().warning(
-                f'{self._localizer_probe.service} did not answer: map_from_nerf is taken to be empty'
+                f'{self._localizer_probe.service} did not respond: map_from_nerf is assumed to be'
+                ' empty'
             )
         raise NodeFinished(self._evaluate())
 
@@ -176,28 +196,25 @@ class EvaluatorNode(Node):
         service, topic = self._localizer_probe.service, self.resolve_topic_name('localizer/status')
         if not self._localizer_probe.available:
             return (
-                f'nobody offers {service} {within}: start the localizer, or tell its name by'
-                ' -r localizer/get_parameters:=NAME/get_parameters, and so for status and'
+                f'nobody offers {service} {within}: start the localizer, or give its name by'
+                ' -r localizer/get_parameters:=NAME/get_parameters, and likewise for status and'
                 ' sensor_pose'
             )
         return (
-            f'no answer came on {topic} {within}: see in its log why the localizer is silent, it'
-            ' may still be loading its map, and whether the player plays to its topics'
+            f'no result arrived on {topic} {within}: check the log of the localizer, which may'
+            ' still be loading its map, and whether the player plays to its topics'
         )
 
-    def _is_complete(self, stamp: int) -> bool:
-        status = self._statuses.get(stamp)
-        return status is not None and (not status.accepted or stamp in self._poses)
-
     def _evaluate(self) -> int:
-        """Print, write, and return the exit status."""
-        stamps = sorted(self._ground_truth)
-        outcomes = [self._outcome(stamp) for stamp in stamps]
-        answers = results_from_outcomes(outcomes, [self._latency_ms(stamp) for stamp in stamps])
-        truth = np.stack([self._ground_truth[stamp] for stamp in stamps])
+        """Print and write the metrics; return the exit status."""
+        stamps_ns = sorted(self._ground_truth)
+        outcomes = [self._outcome(stamp_ns) for stamp_ns in stamps_ns]
+        latencies_ms = [self._latency_ms(stamp_ns) for stamp_ns in stamps_ns]
+        results = results_from_outcomes(outcomes, latencies_ms)
+        map_from_camera_gt = np.stack([self._ground_truth[stamp_ns] for stamp_ns in stamps_ns])
         if placement := self._localizer_probe.parameter_text('map_from_nerf'):
-            truth = parse_map_from_nerf(placement) @ truth
-        metrics = json_safe(compute_metrics(answers, truth))
+            map_from_camera_gt = parse_map_from_nerf(placement) @ map_from_camera_gt
+        metrics = json_safe(compute_metrics(results, map_from_camera_gt))
         print(localizer_summary_text(metrics), flush=True)
         if self._config.json:
             from nerf_reversal_ros.core.files import write_output_text
@@ -205,21 +222,19 @@ class EvaluatorNode(Node):
             write_output_text(Path(self._config.json), json.dumps(metrics, indent=1) + '\n')
         return int(metrics['recall']['5cm_5deg'] < self._config.min_recall)
 
-    def _outcome(self, stamp: int) -> Outcome:
-        status = self._statuses.get(stamp)
+    def _outcome(self, stamp_ns: int) -> Outcome:
+        status = self._statuses.get(stamp_ns)
         if status is None:
-            return Rejection(
-                RejectionReason.DROPPED, 'a newer picture came before it was worked on'
-            )
+            return Rejection(RejectionReason.DROPPED, 'no status arrived')
         if not status.accepted:
             return Rejection(status.reason, status.detail)
-        if stamp not in self._poses:
-            return Rejection(RejectionReason.DROPPED, 'it was accepted, but its pose did not come')
-        pose = self._poses[stamp].pose
+        if stamp_ns not in self._poses:
+            return Rejection(RejectionReason.DROPPED, 'the pose of an accepted image is missing')
+        pose = self._poses[stamp_ns].pose
         return PoseEstimate(matrix_from_pose(pose.pose), np.reshape(pose.covariance, (6, 6)))
 
-    def _latency_ms(self, stamp: int) -> float:
-        status = self._statuses.get(stamp)
+    def _latency_ms(self, stamp_ns: int) -> float:
+        status = self._statuses.get(stamp_ns)
         if status is None or 'total' not in status.latency_stages:
             return math.nan
         return float(status.latency_ms[list(status.latency_stages).index('total')])

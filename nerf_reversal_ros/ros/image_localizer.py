@@ -1,16 +1,15 @@
-"""From a picture message to everything that is published about it."""
+"""Localize image messages: decode, undistort, localize, transform, convert to pose messages."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-import threading
-from typing import Any, Protocol
+from typing import Protocol
 
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.impl.rcutils_logger import RcutilsLogger
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from nerf_reversal_ros.bags.camera_model import camera_model_from_info
@@ -18,60 +17,73 @@ from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, RejectionReason
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf, transform_outcome
 from nerf_reversal_ros.msg import LocalizerStatus
-from nerf_reversal_ros.ros.conversions import camera_to_base_pose, pose_messages
-from nerf_reversal_ros.ros.localizer_diagnostics import status_message
+from nerf_reversal_ros.ros.conversions import camera_to_base_pose, pose_messages, status_message
+from nerf_reversal_ros.ros.exclusive_jobs import ExclusiveJobs
+from nerf_reversal_ros.ros.live_config import Live
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
 from nerf_reversal_ros.ros.node_runner import printable_traceback
 from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor
 from nerf_reversal_ros.ros.robot_frames import RobotFrames
 from nerf_reversal_ros.ros.tf_io import TransformUnavailableError
 
+DEVICE_CHANGE_WAIT_S = 1.0
+"""Wait for a change of the device [s]; a longer image keeps a lifecycle transition waiting."""
+
 
 class LocalizerProtocol(Protocol):
-    """What the node asks of a localizer."""
-
-    config: LocalizerConfig
-    """Set before each picture."""
+    """The part of `nerf_reversal_ros.localization.localizer.Localizer` that the node uses."""
 
     @property
     def device(self) -> str:
-        """Where it computes, ``cpu`` or ``cuda``."""
+        """Device of the network, ``cpu`` or ``cuda``."""
 
     def to(self, device: str) -> None:
-        """Compute there from now on, and take no memory elsewhere."""
+        """Move the network to a device and free the memory of the other one."""
 
-    def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
-        """Localize one picture, uint8 RGB (H, W, 3)."""
+    def localize(self, rgb: NDArray[np.uint8], camera: Camera, config: LocalizerConfig) -> Outcome:
+        """Localize one undistorted image, uint8 RGB (H, W, 3)."""
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """An image message and the inputs that belong to it."""
+
+    message: Image | CompressedImage
+    camera_info: CameraInfo | None
+    """None: no CameraInfo was received in time."""
+    odometry_monitor: OdometryMonitor | None = None
+    """Compares the pose with odometry; None for an image that is not part of a sequence."""
 
 
 @dataclass(frozen=True)
 class PoseMessages:
-    """Where the camera is, or the base where its mounting is known."""
+    """Pose of the camera in the map, or of the base if ``base_frame`` is set."""
 
     pose: PoseStamped
     pose_with_covariance: PoseWithCovarianceStamped
     sensor_pose: PoseWithCovarianceStamped
-    """Of the camera, in the map, with the frame of the camera in its header: rtabmap's way."""
-    map_from_frame: NDArray[np.float64]
-    """The same, (4, 4)."""
+    """Pose of the camera in the map. Its header holds the camera frame, as rtabmap expects."""
+    map_from_frame: FloatArray
+    """(4, 4), the pose in ``pose``."""
 
 
 @dataclass(frozen=True)
 class ProcessedImage:
-    """A picture that reached the localizer, and what came of it."""
+    """An image that reached the localizer, and its outcome."""
 
     rgb: NDArray[np.uint8]
-    """(H, W, 3), without distortion."""
+    """(H, W, 3), undistorted."""
     camera: Camera
     outcome: Outcome
 
 
 @dataclass(frozen=True)
 class LocalizationResult:
-    """What is published about one picture: poses only if it was localized."""
+    """All that is published for one image: a status, and poses if it was localized."""
 
     status: LocalizerStatus
     poses: PoseMessages | None = None
@@ -80,26 +92,28 @@ class LocalizationResult:
 
 class ImageLocalizer:
     """
-    Localizes pictures, one at a time, whichever threads they come from.
+    Localizes images of several threads one at a time.
+
+    Maps are swapped and devices changed between two images.
 
     Parameters
     ----------
-    localizer : PictureLocalizer
-        Used until it is exchanged.
-    config : callable
-        Returns the present settings of the localizer.
-    frames : Frames
-        Knows where the camera is mounted.
+    localizer : LocalizerProtocol
+        Used until `swap_localizer`.
+    config : Live[LocalizerConfig]
+        Read for each image.
+    frames : RobotFrames
+        Gives the extrinsics of the camera.
     settings : LocalizerNodeConfig
-        What frames are called, where the map lies, and whether pictures are rectified.
+        Names of frames, placement of the map, and whether images are rectified.
     log : RcutilsLogger
-        Of the node.
+        Logger of the node.
     """
 
     def __init__(
         self,
         localizer: LocalizerProtocol,
-        config: Callable[[], LocalizerConfig],
+        config: Live[LocalizerConfig],
         frames: RobotFrames,
         settings: LocalizerNodeConfig,
         log: RcutilsLogger,
@@ -109,140 +123,143 @@ class ImageLocalizer:
         self._frames = frames
         self._settings = settings
         self._log = log
-        self.lock = threading.RLock()
-        """Held while a picture is in work; who publishes its answer holds it until then."""
-        self._device = config().device
+        self._jobs = ExclusiveJobs()
+        self._device = config.current.device
         placement = settings.map_from_nerf
         self._map_from_nerf = parse_map_from_nerf(placement) if placement else None
-        self._deferred: list[tuple[Callable[[], None], Future[None]]] = []
+
+    @property
+    def device(self) -> str:
+        """Device of the localizer in use, ``cpu`` or ``cuda``."""
+        return self._localizer.device
+
+    def process_and_publish(
+        self,
+        image: ImageInput,
+        publish: Callable[[LocalizationResult], None],
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> LocalizationResult | None:
+        """
+        Localize an image and publish its result, without a swap of the map in between.
+
+        Errors of the image are part of the result. Errors of ``publish`` are raised.
+
+        Parameters
+        ----------
+        image : ImageInput
+            The image and the inputs that belong to it.
+        publish : callable
+            Called with the result, in the calling thread.
+        is_cancelled : callable
+            Read before the image is processed and again before the result is published.
+
+        Returns
+        -------
+        LocalizationResult or None
+            None if the image was cancelled before it was processed.
+        """
+
+        def job() -> LocalizationResult | None:
+            if is_cancelled():
+                return None
+            result = self._process(image)
+            if not is_cancelled():
+                publish(result)
+            return result
+
+        return self._jobs.run(job)
 
     def swap_localizer(
         self, localizer: LocalizerProtocol, reset_tracking: Callable[[], None]
     ) -> None:
         """
-        Use another localizer from the next picture on; return when that in work is answered.
+        Use another localizer from the next image on; return after the current one is published.
 
-        ``reset_tracking`` is called in between, so that no picture is judged by what was before.
+        ``reset_tracking`` is called with the swap: no image is compared with poses of the map
+        before.
         """
 
-        def change() -> None:
+        def swap() -> None:
             localizer.to(self._device)
             self._localizer = localizer
             reset_tracking()
 
-        changed = self._defer(change)
-        while not changed.done():  # pictures that follow each other may keep the turn
-            self._try_run_deferred(0.1)
-        changed.result()
-
-    @property
-    def device(self) -> str:
-        """Where pictures are localized at present."""
-        return self._localizer.device
+        self._jobs.submit_change(swap).result()
 
     def to(self, device: str) -> None:
         """
-        Localize there from now on; if a picture has been in work for a second, after it.
+        Move the localizer to a device, after the current image.
+
+        An image that takes longer than `DEVICE_CHANGE_WAIT_S` is not waited for: the move follows
+        it, and an error is logged.
 
         Raises
         ------
         ConfigError, RuntimeError
-            If the device is not there, or has no memory left.
+            If the device does not exist or is out of memory.
         """
         self._device = device
-        moved = self._defer(lambda: self._localizer.to(device))
-        self._try_run_deferred(1.0)
+        moved = self._jobs.submit_change(lambda: self._localizer.to(device))
+        wait([moved], DEVICE_CHANGE_WAIT_S)
         if moved.done():
             moved.result()
         else:
-            moved.add_done_callback(self._log_failure)
+            moved.add_done_callback(self._log_failed_move)
 
-    def run_deferred(self) -> None:
-        """Make the changes that waited for the end of a picture; who calls it has the turn."""
-        while self._deferred:
-            change, made = self._deferred.pop(0)
-            try:
-                change()
-            except Exception as error:  # of the one who asked for it
-                made.set_exception(error)
-            else:
-                made.set_result(None)
-
-    def _log_failure(self, made: 'Future[None]') -> None:
-        """Log what nobody waits for any more."""
-        if (error := made.exception()) is not None:
+    def _log_failed_move(self, moved: 'Future[None]') -> None:
+        if (error := moved.exception()) is not None:
             self._log.error(f'the localizer could not change its device: {error!r}')
 
-    def _defer(self, change: Callable[[], None]) -> 'Future[None]':
-        made: Future[None] = Future()
-        self._deferred.append((change, made))
-        return made
-
-    def _try_run_deferred(self, timeout_s: float) -> None:
-        if self.lock.acquire(timeout=timeout_s):
-            try:
-                self.run_deferred()
-            finally:
-                self.lock.release()
-
-    def process(
-        self, image: Any, info: CameraInfo | None, odometry_monitor: OdometryMonitor | None = None
-    ) -> LocalizationResult:
-        """
-        Localize an Image or CompressedImage; what is wrong with it is in the status.
-
-        An odometer is asked about pictures that the robot took one after the other.
-        """
-        if info is None:
-            detail = 'publish the CameraInfo of the pictures on the camera_info topic'
-            return rejected_result(image.header, LocalizerStatus.NO_CAMERA_INFO, detail)
+    def _process(self, image: ImageInput) -> LocalizationResult:
+        header = image.message.header
         try:
-            return self._localize_message(image, info, odometry_monitor)
+            return self._localize(image)
         except ImageError as error:
-            return rejected_result(image.header, LocalizerStatus.INVALID_IMAGE, str(error))
+            return rejected_result(header, RejectionReason.INVALID_IMAGE, str(error))
         except TransformUnavailableError as error:
-            return rejected_result(image.header, LocalizerStatus.NO_MOUNTING, str(error))
+            return rejected_result(header, RejectionReason.NO_MOUNTING, str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
             self._log.error(printable_traceback(), throttle_duration_sec=10.0)
-            return rejected_result(image.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
+            return rejected_result(header, RejectionReason.INTERNAL_ERROR, repr(error))
 
-    def _localize_message(
-        self, picture: Any, info: CameraInfo, odometer: OdometryMonitor | None
-    ) -> LocalizationResult:
-        rgb = rgb_from_message(picture)
-        lens = camera_model_from_info(
-            info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified
+    def _localize(self, image: ImageInput) -> LocalizationResult:
+        header = image.message.header
+        if image.camera_info is None:
+            detail = 'publish the CameraInfo of the images on the topic camera_info'
+            return rejected_result(header, RejectionReason.NO_CAMERA_INFO, detail)
+        rgb = rgb_from_message(image.message)
+        model = camera_model_from_info(
+            image.camera_info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified
         )
-        with self.lock:
-            self.run_deferred()
-            localizer = self._localizer
-            localizer.config = self._config()
-            rgb = lens.undistort_rgb(rgb)
-            outcome = localizer.localize(rgb, lens.camera)
+        rgb = model.undistort_rgb(rgb)
+        outcome = self._localizer.localize(rgb, model.camera, self._config.current)
         if self._map_from_nerf is not None:
             outcome = transform_outcome(outcome, self._map_from_nerf)
-        base_from_camera = self._frames.base_from_camera(picture.header)
-        if odometer is not None and base_from_camera is not None:
-            outcome = odometer.check(outcome, picture.header.stamp, base_from_camera)
-        status, seen = (
-            status_message(picture.header, outcome),
-            ProcessedImage(rgb, lens.camera, outcome),
-        )
-        if not isinstance(outcome, PoseEstimate):
-            return LocalizationResult(status, None, seen)
-        map_from_frame, covariance = outcome.map_from_camera, outcome.covariance
-        sensor = Header(stamp=picture.header.stamp)
-        sensor.frame_id = self._settings.camera_frame or picture.header.frame_id
-        _, of_sensor = pose_messages(sensor, map_from_frame, covariance)
+        base_from_camera = self._frames.base_from_camera(header)
+        if image.odometry_monitor is not None and base_from_camera is not None:
+            outcome = image.odometry_monitor.check(outcome, header.stamp, base_from_camera)
+        poses = None
+        if isinstance(outcome, PoseEstimate):
+            poses = self._pose_messages(header, outcome, base_from_camera)
+        processed = ProcessedImage(rgb, model.camera, outcome)
+        return LocalizationResult(status_message(header, outcome), poses, processed)
+
+    def _pose_messages(
+        self, image_header: Header, estimate: PoseEstimate, base_from_camera: FloatArray | None
+    ) -> PoseMessages:
+        map_from_frame, covariance = estimate.map_from_camera, estimate.covariance
+        sensor_header = Header(stamp=image_header.stamp)
+        sensor_header.frame_id = self._settings.camera_frame or image_header.frame_id
+        _, sensor_pose = pose_messages(sensor_header, map_from_frame, covariance)
         if base_from_camera is not None:
             map_from_frame, covariance = camera_to_base_pose(
                 map_from_frame, covariance, base_from_camera
             )
-        header = Header(stamp=picture.header.stamp, frame_id=self._settings.map_frame)
-        messages = pose_messages(header, map_from_frame, covariance)
-        return LocalizationResult(status, PoseMessages(*messages, of_sensor, map_from_frame), seen)
+        header = Header(stamp=image_header.stamp, frame_id=self._settings.map_frame)
+        pose, pose_with_covariance = pose_messages(header, map_from_frame, covariance)
+        return PoseMessages(pose, pose_with_covariance, sensor_pose, map_from_frame)
 
 
-def rejected_result(header: Header, reason: str, detail: str) -> LocalizationResult:
-    """Return the answer to a picture that did not reach the localizer."""
-    return LocalizationResult(LocalizerStatus(header=header, reason=reason, detail=detail))
+def rejected_result(header: Header, reason: RejectionReason, detail: str) -> LocalizationResult:
+    """Return the result of an image that did not reach the localizer."""
+    return LocalizationResult(LocalizerStatus(header=header, reason=str(reason), detail=detail))

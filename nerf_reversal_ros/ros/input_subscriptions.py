@@ -1,115 +1,129 @@
-"""The pictures, camera_info and odometry that come in while the localizer node is active."""
+"""Subscribe to images, camera_info and odometry while the localizer node is active."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
 import threading
-from typing import Any
+from typing import Any, Protocol
 
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
-from rclpy.callback_groups import CallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.ros.camera_info_buffer import CameraInfoBuffer
 from nerf_reversal_ros.ros.connectivity import latched_hint, subscription_problem
+from nerf_reversal_ros.ros.conversions import stamp_to_ns
 from nerf_reversal_ros.ros.image_localizer import (
+    ImageInput,
     ImageLocalizer,
     LocalizationResult,
     rejected_result,
 )
 from nerf_reversal_ros.ros.latest_item_worker import LatestItemWorker
-from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
+from nerf_reversal_ros.ros.live_config import Live
+from nerf_reversal_ros.ros.node_config import ImageRateConfig, LocalizerNodeConfig
 from nerf_reversal_ros.ros.node_runner import printable_traceback
-from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor, stamp_to_ns
+from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor
 
 MAX_REORDER_S = 0.5
-"""Pictures out of order by less than this [s] are nothing to be told."""
+"""Images may arrive out of order by this [s]; a larger step back is a reset of the time."""
+IMAGE_QUEUE_DEPTH, ODOMETRY_QUEUE_DEPTH = 5, 100
+"""Messages in the queues. Images replace each other, but each odometry message is needed."""
+
+
+class ResultHandler(Protocol):
+    """Receiver of results: the localizer node."""
+
+    def publish(self, result: LocalizationResult) -> None:
+        """Publish the result of one image; called in the worker thread."""
+
+    def reset_tracking(self) -> None:
+        """Treat the next pose as the first one."""
 
 
 class InputSubscriptions:
     """
-    Answers the newest picture, in a thread of its own, until it is closed.
+    Subscribes to the inputs and localizes the newest image in a worker thread, until `close`.
 
     Parameters
     ----------
     node : Node
-        Subscribes.
+        Owner of the subscriptions.
     settings : LocalizerNodeConfig
-        Which topic, with which QoS, and how long a picture waits for the first camera_info.
-    answering : Answering
-        Localizes the pictures.
-    publish : callable
-        Called with each answer, in that thread.
-    group : CallbackGroup
-        Of the subscriptions; their callbacks return at once.
-    odometer : Odometer, optional
-        Confirms or contradicts the answers; without it no odometry is subscribed to.
-    start_over : callable, optional
-        Called when the time of the pictures went back, as it does when a bag is played again.
-    max_rate_hz : callable, optional
-        Returns how many pictures are worked on in a second at most; 0: all.
+        Image transport, QoS, and how long an image waits for the first camera_info.
+    rate : Live[ImageRateConfig]
+        Read before each image.
+    image_localizer : ImageLocalizer
+        Localizes the images.
+    handler : ResultHandler
+        Publishes the results. Its tracking is reset when the stamps of the images step back, as
+        when a bag is played again.
+    odometry_monitor : OdometryMonitor, optional
+        Confirms or rejects poses; None: no subscription to odometry.
     """
 
     def __init__(
         self,
         node: Node,
         settings: LocalizerNodeConfig,
+        rate: Live[ImageRateConfig],
         image_localizer: ImageLocalizer,
-        publish: Callable[[LocalizationResult], None],
-        group: CallbackGroup,
+        handler: ResultHandler,
         odometry_monitor: OdometryMonitor | None = None,
-        on_time_reset: Callable[[], None] = lambda: None,
-        max_rate_hz: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.camera_infos = CameraInfoBuffer()
-        """Those that came in."""
+        """CameraInfo messages received."""
+        self.image_worker: LatestItemWorker[Image | CompressedImage] = LatestItemWorker(
+            self._on_image, lambda: rate.current.min_period_s
+        )
+        """Holds the newest image and counts those received and dropped."""
+        self._node = node
         self._info_timeout_s = settings.camera_info_timeout_s
         self._image_localizer = image_localizer
-        self._publish = publish
+        self._handler = handler
         self._odometry_monitor = odometry_monitor
-        self._on_time_reset = on_time_reset
-        self._latest_ns: int | None = None
+        self._latest_stamp_ns: int | None = None
         self._result_futures: list[Future[LocalizationResult]] = []
         self._futures_lock = threading.Lock()
-        self._node = node
-        self.image_worker: LatestItemWorker[Image | CompressedImage] = LatestItemWorker(
-            self._on_image, lambda: 1.0 / rate_hz if (rate_hz := max_rate_hz()) else 0.0
-        )
-        """Holds the newest picture and counts what was dropped."""
-        compressed = settings.image_transport == 'compressed'
-        picture, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')
+        self._subscriptions: list[Any] = []
+        self._subscription_info: list[tuple[str, type, QoSProfile]] = []
+        self.topic: str = self._subscribe_all(settings)
+        """Full name of the image topic."""
+
+    def _subscribe_all(self, settings: LocalizerNodeConfig) -> str:
+        """Subscribe to odometry, camera_info and images; return the full name of the last."""
         reliable = settings.reliability == 'reliable'
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        wanted: list[tuple[type, str, Callable[[Any], None], int]] = [
-            (CameraInfo, 'camera_info', self.camera_infos.put, 5),
-            (picture, topic, self.image_worker.submit, 5),
-        ]
-        if odometry_monitor is not None:  # of a high rate, and none is to be missed
-            wanted.insert(0, (Odometry, 'odom', odometry_monitor.add_message, 100))
-        self._subscriptions = []
-        self._subscription_info: list[tuple[str, type, QoSProfile]] = []
-        for kind, name, callback, depth in wanted:
+        compressed = settings.image_transport == 'compressed'
+        image, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')
+        group = MutuallyExclusiveCallbackGroup()
+
+        def subscribe(kind: type, name: str, callback: Callable[[Any], None], depth: int) -> str:
             qos = QoSProfile(depth=depth, reliability=policy)
-            subscription = node.create_subscription(
+            subscription = self._node.create_subscription(
                 kind,
                 name,
                 callback,
                 qos,
                 callback_group=group,
-                # rclpy's executor fails when it waits for an event that is destroyed meanwhile.
+                # rclpy's executor fails if an event is destroyed while it waits for it.
                 event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
             )
             self._subscriptions.append(subscription)
             self._subscription_info.append((subscription.topic_name, kind, qos))
-        self.topic: str = self._subscriptions[-1].topic_name
-        """Full name of the topic of the pictures."""
+            return str(subscription.topic_name)
+
+        if self._odometry_monitor is not None:
+            subscribe(Odometry, 'odom', self._odometry_monitor.add_message, ODOMETRY_QUEUE_DEPTH)
+        subscribe(CameraInfo, 'camera_info', self.camera_infos.put, IMAGE_QUEUE_DEPTH)
+        return subscribe(image, topic, self.image_worker.submit, IMAGE_QUEUE_DEPTH)
 
     def next_result(self) -> 'Future[LocalizationResult]':
-        """Return the answer to the next picture, when it comes; cancelled by `close`."""
+        """Return a future of the result of the next image; `close` cancels it."""
         future: Future[LocalizationResult] = Future()
         with self._futures_lock:
             self._result_futures.append(future)
@@ -119,21 +133,21 @@ class InputSubscriptions:
         return future
 
     def reset(self) -> None:
-        """Forget the waiting picture, the counts, and what the odometry is compared with."""
+        """Drop the waiting image, the counts, and the poses that odometry is compared with."""
         self.image_worker.reset()
         if self._odometry_monitor is not None:
             self._odometry_monitor.reset()
 
     def input_problems(self) -> list[str]:
-        """Return sentences on what keeps publishers from the subscriptions."""
-        found = [subscription_problem(self._node, *one) for one in self._subscription_info]
-        if not any(found) and self.camera_infos.latest is None:
+        """Return sentences on what keeps messages of publishers from arriving."""
+        problems = [subscription_problem(self._node, *info) for info in self._subscription_info]
+        if not any(problems) and self.camera_infos.latest is None:
             topics = [topic for topic, kind, _ in self._subscription_info if kind is CameraInfo]
-            found = [latched_hint(self._node, topic) for topic in topics]
-        return [sentence for sentence in found if sentence]
+            problems = [latched_hint(self._node, topic) for topic in topics]
+        return [problem for problem in problems if problem]
 
     def close(self) -> bool:
-        """End; tell whether the thread is not busy any more. May be asked again."""
+        """Unsubscribe and end the worker; return whether it has ended. May be called again."""
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
         self.camera_infos.close()
@@ -143,47 +157,48 @@ class InputSubscriptions:
                 future.cancel()
         return ended
 
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        with self._futures_lock:
+            waiting = list(self._result_futures)  # later requests get the next result
+        try:
+            result = self._process_and_publish(message)
+        except Exception as error:  # a defect must not end the thread, nor be hidden
+            if self._node.context.ok():  # otherwise a signal has shut ROS down meanwhile
+                log = self._node.get_logger()
+                log.error(printable_traceback(), throttle_duration_sec=10.0)
+            reason = RejectionReason.INTERNAL_ERROR
+            result = rejected_result(message.header, reason, repr(error))
+        with self._futures_lock:
+            for future in waiting:
+                if result is not None and not future.cancelled():
+                    future.set_result(result)
+            self._result_futures = [future for future in self._result_futures if not future.done()]
+
+    def _process_and_publish(self, message: Image | CompressedImage) -> LocalizationResult | None:
+        """Localize and publish the result; return None if closed before the image's turn."""
+        self._detect_time_jump(message.header.stamp)
+        info = self.camera_infos.wait_for(message.header.stamp, self._info_timeout_s)
+        return self._image_localizer.process_and_publish(
+            ImageInput(message, info, self._odometry_monitor),
+            self._publish_with_counts,
+            is_cancelled=lambda: self.image_worker.closed,
+        )
+
+    def _publish_with_counts(self, result: LocalizationResult) -> None:
+        result.status.received = self.image_worker.received
+        result.status.dropped = self.image_worker.dropped
+        self._handler.publish(result)
+
     def _detect_time_jump(self, stamp: Time) -> None:
-        if not (now_ns := stamp_to_ns(stamp)):
-            return  # a driver that sets no stamp tells no time
-        latest_ns, self._latest_ns = self._latest_ns, now_ns
-        if latest_ns is None or now_ns > latest_ns - MAX_REORDER_S * 1e9:
+        if not (stamp_ns := stamp_to_ns(stamp)):
+            return  # the driver sets no stamps
+        latest_ns, self._latest_stamp_ns = self._latest_stamp_ns, stamp_ns
+        if latest_ns is None or stamp_ns > latest_ns - MAX_REORDER_S * 1e9:
             return
         self._node.get_logger().warning(
-            f'the time of the pictures went back by {(latest_ns - now_ns) / 1e9:.1f} s, as when a'
-            ' bag is played again: path, odometry and map -> odom start over'
+            f'the stamps of the images went back by {(latest_ns - stamp_ns) / 1e9:.1f} s, as when'
+            ' a bag is played again: path, odometry and map -> odom are reset'
         )
         if self._odometry_monitor is not None:
             self._odometry_monitor.reset()
-        self._on_time_reset()
-
-    def _on_image(self, picture: Image | CompressedImage) -> None:
-        with self._futures_lock:
-            asked = list(self._result_futures)  # who asks from now on gets the next answer
-        try:
-            answer = self._process_and_publish(picture)
-        except Exception as error:  # a defect must not end the thread, nor be hidden
-            if self._node.context.ok():  # else a signal came in between
-                log = self._node.get_logger()
-                log.error(printable_traceback(), throttle_duration_sec=10.0)
-            answer = rejected_result(picture.header, LocalizerStatus.INTERNAL_ERROR, repr(error))
-        with self._futures_lock:
-            for future in asked:
-                if answer is not None and not future.cancelled():
-                    future.set_result(answer)
-            self._result_futures = [future for future in self._result_futures if not future.done()]
-
-    def _process_and_publish(self, picture: Image | CompressedImage) -> LocalizationResult | None:
-        """Answer and publish; None when closed meanwhile."""
-        self._detect_time_jump(picture.header.stamp)
-        info = self.camera_infos.wait_for(picture.header.stamp, self._info_timeout_s)
-        with self._image_localizer.lock:
-            if self.image_worker.closed:
-                return None
-            answer = self._image_localizer.process(picture, info, self._odometry_monitor)
-            answer.status.received = self.image_worker.received
-            answer.status.dropped = self.image_worker.dropped
-            if not self.image_worker.closed:
-                self._publish(answer)
-            self._image_localizer.run_deferred()
-        return answer
+        self._handler.reset_tracking()

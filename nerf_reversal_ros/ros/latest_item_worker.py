@@ -1,4 +1,4 @@
-"""Work on the newest item only: a queue never builds up."""
+"""Process the newest item in a worker thread and drop older ones, so that no queue builds up."""
 
 from collections.abc import Callable
 import math
@@ -9,49 +9,49 @@ from typing import Generic, TypeVar
 T = TypeVar('T')
 
 MAX_WAIT_S = 1.0
-"""Until then a shorter period is noticed."""
+"""Longest wait before the period is read again [s], so that a shorter one takes effect."""
 
 
 class LatestItemWorker(Generic[T]):
     """
-    One thread that works on items; of those that wait, only the newest is kept.
+    One thread that processes items; only the newest waiting item is kept.
 
     Parameters
     ----------
     work : callable
-        Called in the thread with each item that is worked on. It must not raise.
+        Called in the thread with each item that is processed. It must not raise.
     period_s : callable, optional
-        Returns how long after an item the next one may be begun with [s].
+        Returns the least time between the starts of two items [s]; read before each item.
     """
 
     def __init__(
         self, work: Callable[[T], None], period_s: Callable[[], float] = lambda: 0.0
     ) -> None:
         self.received = 0
-        """Items that came since the start or the last `reset`."""
+        """Items submitted since the start or the last `reset`."""
         self.dropped = 0
-        """Of these, items that were replaced by a newer one before they were worked on."""
+        """Of these, items replaced by a newer one before they were processed."""
         self._work, self._period_s = work, period_s
         self._pending: list[T] = []
         self._rate_limit_bypassed = False
         self._changed = threading.Condition()
         self._closed = False
-        # A daemon, for a long computation must not hold up the end of the process.
+        # A daemon: a long computation must not delay the end of the process.
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     @property
     def queue_depth(self) -> int:
-        """How many items wait: none or one."""
+        """Number of waiting items: 0 or 1."""
         return len(self._pending)
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called: long work should end."""
+        """Whether `close` was called; long work should then end."""
         return self._closed
 
     def submit(self, item: T) -> None:
-        """Leave an item; returns at once."""
+        """Replace the waiting item; return at once."""
         with self._changed:
             self.received += 1
             self.dropped += len(self._pending)
@@ -59,19 +59,19 @@ class LatestItemWorker(Generic[T]):
             self._changed.notify()
 
     def bypass_rate_limit(self) -> None:
-        """Let the next item be worked on at once, for somebody waits for it."""
+        """Process the next item without waiting for the period."""
         with self._changed:
             self._rate_limit_bypassed = True
             self._changed.notify()
 
     def reset(self) -> None:
-        """Forget the waiting item and count from zero."""
+        """Drop the waiting item and set the counts to zero."""
         with self._changed:
             self._pending = []
             self.received = self.dropped = 0
 
     def close(self, timeout_s: float = 1.0) -> bool:
-        """End the thread after the present item; tell whether it ended in time."""
+        """End the thread after the present item; return whether it ended in time."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -79,18 +79,18 @@ class LatestItemWorker(Generic[T]):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        begun_s = -math.inf
-        while (item := self._next(begun_s)) is not None:
-            begun_s = time.monotonic()
+        start_s = -math.inf
+        while (item := self._next(start_s)) is not None:
+            start_s = time.monotonic()
             self._work(item)
 
-    def _next(self, begun_s: float) -> T | None:
-        """Wait for an item whose time has come; None when closed."""
+    def _next(self, last_start_s: float) -> T | None:
+        """Wait for an item and for the end of the period; return None when closed."""
         with self._changed:
             while not self._closed:
-                rest_s = begun_s + self._period_s() - time.monotonic()
-                if self._pending and (rest_s <= 0.0 or self._rate_limit_bypassed):
+                remaining_s = last_start_s + self._period_s() - time.monotonic()
+                if self._pending and (remaining_s <= 0.0 or self._rate_limit_bypassed):
                     self._rate_limit_bypassed = False
                     return self._pending.pop()
-                self._changed.wait(min(rest_s, MAX_WAIT_S) if self._pending else None)
+                self._changed.wait(min(remaining_s, MAX_WAIT_S) if self._pending else None)
         return None

@@ -1,72 +1,73 @@
-"""What the localizer node tells about its pictures: ~/status for each, /diagnostics for all."""
+"""Aggregate the statuses of the localizer for /diagnostics: rates, latencies and rejections."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 import time
 from typing import NamedTuple
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
-from std_msgs.msg import Header
+from rclpy.node import Node
 
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
 from nerf_reversal_ros.msg import LocalizerStatus
 
 WINDOW_S = 10.0
-"""What /diagnostics says about the present is about the last so many seconds."""
-_ACCEPTED = ''  # the reason in the status of an accepted picture
-
-
-def status_message(header: Header, outcome: Outcome) -> LocalizerStatus:
-    """Return how an outcome came about, as a message; its counters are left at zero."""
-    found = outcome.diagnostics
-    stages = [stage for stage in found.latency_ms if stage != 'total']
-    status = LocalizerStatus(
-        header=header,
-        accepted=isinstance(outcome, PoseEstimate),
-        stage=stages[-1] if stages else '',
-        inliers=max(0, int(found.scores.get('inliers', 0))),
-        inlier_ratio=float(found.scores.get('inlier_ratio', 0.0)),
-        score_names=list(found.scores),
-        score_values=[float(value) for value in found.scores.values()],
-        latency_stages=list(found.latency_ms),
-        latency_ms=[float(value) for value in found.latency_ms.values()],
-    )
-    if isinstance(outcome, Rejection):
-        status.reason, status.detail = outcome.reason, outcome.detail
-    return status
+"""Span of the rates and warnings on /diagnostics [s]."""
+MAX_LATENCIES = 300
+"""Latest images whose latencies give the percentiles; about ten seconds at 30 Hz."""
+LATENCY_PERCENTILES = (50, 95, 99)
+_REASON_WHEN_ACCEPTED = ''
 
 
 class NodeSnapshot(NamedTuple):
-    """How a localizer node is at the moment."""
+    """Present state of a localizer node."""
 
     state: str
-    """Of its life cycle."""
+    """State of the life cycle."""
     map_dir: str
     device: str = ''
-    """Where it computes; empty without a map."""
+    """Device of the localizer; empty without a map."""
     received: int = 0
-    """Pictures, since the start."""
+    """Images received since the activation."""
     dropped: int = 0
-    """Of these, replaced by a newer one before they were worked on."""
+    """Of these, images replaced by a newer one before they were processed."""
     queue_depth: int = 0
-    """Pictures in the queue, which holds one."""
+    """Waiting images: 0 or 1."""
     input_problem: str = ''
-    """What keeps pictures from coming in, as far as is known."""
+    """What keeps images from arriving, if it is known."""
     failure: str = ''
-    """Why it could not be configured."""
+    """Error of the last transition."""
     map_warnings: str = ''
-    """What the build of the map warned of."""
+    """Warnings of the build of the map."""
+
+
+class _Sample(NamedTuple):
+    """Totals at one time."""
+
+    time_s: float
+    received: int
+    outcomes: 'Counter[str]'
+    """Processed images by rejection reason; empty: accepted."""
+
+
+class _Window(NamedTuple):
+    """Differences of the totals over the last `WINDOW_S`."""
+
+    span_s: float
+    received: int
+    processed: int
+    accepted: int
+    rejections: 'Counter[str]'
 
 
 class LocalizerDiagnostics:
     """
-    Counts outcomes since the start or the last `reset`, and those of the last seconds.
+    Counts outcomes since the start or the last `reset`, and those of the last `WINDOW_S`.
 
     Parameters
     ----------
     clock : callable
-        Returns a time [s] that never jumps.
+        Returns a monotonic time [s].
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -74,15 +75,15 @@ class LocalizerDiagnostics:
         self.reset()
 
     def reset(self) -> None:
-        """Count from zero."""
+        """Set all counts to zero."""
         self._last_accepted_s = now_s = self._clock()
-        self._outcomes: Counter[str] = Counter()  # by reason
-        self._latencies_ms: deque[float] = deque(maxlen=300)
-        # Time, pictures received and outcomes of each diagnostic in the window, and one before.
-        self._window = deque([(now_s, 0, Counter[str]())])
+        self._outcomes: Counter[str] = Counter()
+        self._latencies_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
+        # The samples of the window, and the last one before it.
+        self._samples = deque([_Sample(now_s, 0, Counter())])
 
     def add(self, status: LocalizerStatus) -> None:
-        """Count one picture that was worked on."""
+        """Count one processed image."""
         self._outcomes[status.reason] += 1
         if status.accepted:
             self._last_accepted_s = self._clock()
@@ -91,54 +92,79 @@ class LocalizerDiagnostics:
             self._latencies_ms.append(latency['total'])
 
     def diagnostic(self, name: str, snapshot: NodeSnapshot) -> DiagnosticStatus:
-        """Return the counts for /diagnostics: a warning while active without any pose."""
-        state, received = snapshot.state, snapshot.received
-        now_s, outcomes = self._clock(), self._outcomes.copy()
-        while len(self._window) > 1 and self._window[1][0] <= now_s - WINDOW_S:
-            self._window.popleft()
-        then_s, received_then, outcomes_then = self._window[0]
-        self._window.append((now_s, received, outcomes))
-        span_s = max(1.0, now_s - then_s)
-        lately_received = max(0, received - received_then)
-        lately = outcomes - outcomes_then
-        answered, accepted = lately.total(), lately.pop(_ACCEPTED, 0)
-        rejected = {reason: n for reason, n in sorted(outcomes.items()) if reason != _ACCEPTED}
+        """Return the status for /diagnostics: a warning if active without an accepted pose."""
+        now = _Sample(self._clock(), snapshot.received, self._outcomes.copy())
+        window = self._window_until(now)
+        status = DiagnosticStatus(name=name, hardware_id=snapshot.map_dir)
+        status.level, status.message = self._summary(snapshot, window, now.time_s)
+        return add_values(status, self._values(snapshot, window, now.outcomes))
 
-        status = DiagnosticStatus(name=name, level=DiagnosticStatus.OK)
-        status.hardware_id = snapshot.map_dir
+    def _window_until(self, now: _Sample) -> _Window:
+        while len(self._samples) > 1 and self._samples[1].time_s <= now.time_s - WINDOW_S:
+            self._samples.popleft()
+        start = self._samples[0]
+        self._samples.append(now)
+        outcomes = now.outcomes - start.outcomes
+        processed, accepted = outcomes.total(), outcomes.pop(_REASON_WHEN_ACCEPTED, 0)
+        received = max(0, now.received - start.received)
+        return _Window(
+            max(1.0, now.time_s - start.time_s), received, processed, accepted, outcomes
+        )
+
+    def _summary(self, snapshot: NodeSnapshot, window: _Window, now_s: float) -> tuple[bytes, str]:
         if snapshot.failure:
-            status.level, status.message = DiagnosticStatus.ERROR, snapshot.failure
-        elif state != 'active':
-            status.message = state
-        elif not lately_received:
-            status.level, status.message = DiagnosticStatus.WARN, 'no pictures come in'
-            if snapshot.input_problem:
-                status.message += f': {snapshot.input_problem}'
-        elif answered and not accepted:
-            reasons = ', '.join(f'{reason} ({n})' for reason, n in lately.most_common())
-            status.level = DiagnosticStatus.WARN
-            status.message = f'not localized for {now_s - self._last_accepted_s:.0f} s: {reasons}'
-        else:
-            status.message = 'localizing'
-        values: dict[str, object] = {'map': snapshot.map_dir, 'state': state}
+            return DiagnosticStatus.ERROR, snapshot.failure
+        if snapshot.state != 'active':
+            return DiagnosticStatus.OK, snapshot.state
+        if not window.received:
+            problem = f': {snapshot.input_problem}' if snapshot.input_problem else ''
+            return DiagnosticStatus.WARN, f'no images arrive{problem}'
+        if window.processed and not window.accepted:
+            counts = window.rejections.most_common()
+            reasons = ', '.join(f'{reason} ({count})' for reason, count in counts)
+            lost_s = now_s - self._last_accepted_s
+            return DiagnosticStatus.WARN, f'not localized for {lost_s:.0f} s: {reasons}'
+        return DiagnosticStatus.OK, 'localizing'
+
+    def _values(
+        self, snapshot: NodeSnapshot, window: _Window, outcomes: 'Counter[str]'
+    ) -> dict[str, object]:
+        values: dict[str, object] = {'map': snapshot.map_dir, 'state': snapshot.state}
         if snapshot.map_warnings:
             values['map warnings'] = snapshot.map_warnings
-        values |= {'device': snapshot.device, 'queue depth': snapshot.queue_depth}
-        values |= {'received': received, 'dropped': snapshot.dropped}
-        values |= {'published': outcomes[_ACCEPTED]}
-        values |= {f'rejected: {reason}': n for reason, n in rejected.items()}
-        lately_s = f'last {WINDOW_S:g} s'
-        values[f'received, {lately_s} [Hz]'] = f'{lately_received / span_s:.1f}'
-        values[f'answered, {lately_s} [Hz]'] = f'{answered / span_s:.1f}'
-        if answered:
-            values[f'accepted, {lately_s} [%]'] = f'{100 * accepted / answered:.0f}'
+        values['device'] = snapshot.device
+        values['queue depth'] = snapshot.queue_depth
+        values['received'] = snapshot.received
+        values['dropped'] = snapshot.dropped
+        values['accepted'] = outcomes[_REASON_WHEN_ACCEPTED]
+        for reason, count in sorted(outcomes.items()):
+            if reason != _REASON_WHEN_ACCEPTED:
+                values[f'rejected: {reason}'] = count
+        span = f'last {WINDOW_S:g} s'
+        values[f'received, {span} [Hz]'] = f'{window.received / window.span_s:.1f}'
+        values[f'processed, {span} [Hz]'] = f'{window.processed / window.span_s:.1f}'
+        if window.processed:
+            values[f'accepted, {span} [%]'] = f'{100 * window.accepted / window.processed:.0f}'
         if latencies := list(self._latencies_ms):
-            for share in (50, 95, 99):
-                values[f'latency p{share} [ms]'] = f'{np.percentile(latencies, share):.1f}'
-        return add_values(status, values)
+            for percentile in LATENCY_PERCENTILES:
+                value_ms = np.percentile(latencies, percentile)
+                values[f'latency p{percentile} [ms]'] = f'{value_ms:.1f}'
+        return values
 
 
 def add_values(status: DiagnosticStatus, values: Mapping[str, object]) -> DiagnosticStatus:
-    """Return a status with these values, as text."""
+    """Set the values of a status, as text, and return it."""
     status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     return status
+
+
+def diagnostic_name(node: Node, task: str) -> str:
+    """Return the name of a status as diagnostic_updater writes it: node, colon, task."""
+    return f'{node.get_fully_qualified_name().lstrip("/")}: {task}'
+
+
+def diagnostic_array(node: Node, status: DiagnosticStatus) -> DiagnosticArray:
+    """Return a message of one status, stamped with the present time of a node."""
+    message = DiagnosticArray(status=[status])
+    message.header.stamp = node.get_clock().now().to_msg()
+    return message

@@ -1,4 +1,4 @@
-"""Start a node, keep it going, and end it within two seconds of a signal."""
+"""Run a node: command line, executor, exit status, and an end within two seconds of a signal."""
 
 from collections.abc import Callable, Sequence
 import os
@@ -22,23 +22,29 @@ from rclpy.utilities import remove_ros_args
 from nerf_reversal_ros.core.errors import NerfReversalError
 
 DONE, USER_ERROR, MISUSE = 0, 1, 2
+"""Exit statuses: done, error of the user or defect, misuse of the command line."""
 
 STEADY_CLOCK = Clock(clock_type=ClockType.STEADY_TIME)
-"""For timers that run whether or not use_sim_time is set and somebody publishes /clock."""
+"""Clock of timers that must run with use_sim_time even while nobody publishes /clock."""
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""Of a topic: who comes late gets the last message."""
+"""QoS of a topic whose last message is sent to late subscribers."""
 LAST_TEN_QOS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""Of a topic: who comes late, or is discovered late, gets the last ten, if it asks for them."""
+"""QoS of a topic whose last ten messages are sent to late subscribers of the same durability."""
 
 NO_EVENT_CALLBACKS = PublisherEventCallbacks(use_default_callbacks=False)
-"""Of a publisher that is destroyed while the node spins: rclpy's executor could fail on an event
-of it, and would call nothing of its group any more."""
+"""For publishers destroyed while the node spins: rclpy's executor can fail at an event of one,
+and would then call no callback of its group any more."""
 
-_EXIT_TIMEOUT_S = 1.2
+EXECUTOR_THREADS = 6
+"""A transition, the services that wait, the inputs and the timers run side by side."""
+WAKE_UP_PERIOD_S = 0.2
+"""Period of an empty timer [s]: the executor raises the error of a callback at the next event."""
+EXIT_TIMEOUT_S = 1.2
+"""Time after which the process exits even if native code still runs [s]; two are promised."""
 
 
-class NodeFinished(Exception):  # noqa: N818  (it is none)
-    """Raised by a callback of a node when it has done what it was started for."""
+class NodeFinished(Exception):  # noqa: N818  (ends a node; not an error)
+    """Raised by a callback to end the node when its task is done."""
 
     def __init__(self, status: int = DONE) -> None:
         self.status = status
@@ -47,7 +53,7 @@ class NodeFinished(Exception):  # noqa: N818  (it is none)
 def call_once(
     node: Node, callback: Callable[[], None], group: CallbackGroup | None = None
 ) -> None:
-    """Call ``callback`` in the executor, once, as soon as the node spins."""
+    """Call ``callback`` once in the executor, as soon as the node spins."""
 
     def fire() -> None:
         timer.cancel()
@@ -57,92 +63,118 @@ def call_once(
 
 
 def printable_traceback() -> str:
-    """Return the traceback of the exception in hand, without characters that rclpy cannot log."""
+    """Return the traceback of the present exception, escaped where rclpy could not log it."""
     return traceback.format_exc().encode(errors='backslashreplace').decode()
 
 
 def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) -> int:
     """
-    Run a node until it is finished or a signal comes.
+    Run a node until it finishes or a signal arrives.
 
     Parameters
     ----------
     make_node : callable
-        Makes a Node with a method ``close()``, which ends all work and tells whether no thread
-        is busy any more, and an int ``interrupted_status``, the exit status after a signal.
+        Makes a Node with a method ``close()`` and an int ``interrupted_status``. ``close()`` ends
+        all work and returns whether no thread is busy any more; the int is the exit status after
+        a signal.
     args : sequence of str, optional
         The command line; default: that of the process.
 
     Returns
     -------
     int
-        Exit status: 0 done, 1 a user's error (one sentence on stderr) or a defect (a traceback),
-        2 misuse of the command line; after a signal, what the node says. The process is to end
-        now: it ignores further signals.
+        Exit status: 0 done, 1 an error of the user (one sentence on stderr) or a defect (a
+        traceback), 2 misuse of the command line; after a signal, ``interrupted_status``. The
+        process must end now: it ignores further signals.
     """
     words = list(sys.argv if args is None else args)
     try:
-        if foreign := remove_ros_args(words)[1:]:
-            raise RuntimeError(f'unknown argument {foreign[0]}: use --ros-args -p name:=value')
+        if unknown := remove_ros_args(words)[1:]:
+            raise RuntimeError(f'unknown argument {unknown[0]}: use --ros-args -p name:=value')
         rclpy.init(args=words)
     except RuntimeError as error:
         print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
         return MISUSE
-    status, node, executor = DONE, None, None
-    try:
-        try:
-            node = make_node()
-            executor = MultiThreadedExecutor(num_threads=6)
-            executor.add_node(node)
-            # The executor notices that a callback has raised at the next event: let there be one.
-            node.create_timer(0.2, lambda: None, clock=STEADY_CLOCK)
-            while True:
-                try:
-                    executor.spin()
-                    raise ExternalShutdownException  # some versions of rclpy return instead
-                except InvalidHandle:
-                    # What a transition destroys, rclpy may be about to wait for or to call.
-                    get_logger(node.get_name()).debug(printable_traceback())
-        finally:
-            _ignore_signals()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        status = node.interrupted_status if node else DONE
-    except NodeFinished as finished:
-        status = finished.status
-    except NerfReversalError as error:
-        get_logger(node.get_name() if node else 'nerf_reversal_ros').fatal(str(error))
-        status = USER_ERROR
-    except Exception:
-        if rclpy.ok():
-            traceback.print_exc()
-            status = USER_ERROR
-        else:  # rclpy stumbled over a signal
-            status = node.interrupted_status if node else DONE
-    _ignore_signals()  # again, for a signal may have interrupted that
-    # A computation in native code cannot be interrupted: whatever still runs is left behind.
-    _exit_after(_EXIT_TIMEOUT_S, status)
-    if node is not None and not node.close():
+    running = _RunningNode()
+    status = running.spin(make_node)
+    _ignore_signals()  # again: a signal may have interrupted the first call
+    # A computation in native code cannot be interrupted: the process exits without it.
+    _exit_after(EXIT_TIMEOUT_S, status)
+    if not running.close():
         _exit_after(0.0, status).join()
-    if executor is not None:
-        executor.shutdown()  # else rclpy may stumble over it when Python ends
     rclpy.try_shutdown()
     return status
 
 
+class _RunningNode:
+    """A node and its executor, each None before it is made."""
+
+    def __init__(self) -> None:
+        self._node: Any = None
+        self._executor: MultiThreadedExecutor | None = None
+
+    def spin(self, make_node: Callable[[], Any]) -> int:
+        """Make the node and spin it to its end; return the exit status."""
+        try:
+            try:
+                self._make_and_spin(make_node)
+            finally:
+                _ignore_signals()
+        except (KeyboardInterrupt, ExternalShutdownException):
+            return self._interrupted_status
+        except NodeFinished as finished:
+            return finished.status
+        except NerfReversalError as error:
+            name = self._node.get_name() if self._node else 'nerf_reversal_ros'
+            get_logger(name).fatal(str(error))
+            return USER_ERROR
+        except Exception:
+            if not rclpy.ok():  # a signal has shut ROS down, and rclpy failed on it
+                return self._interrupted_status
+            traceback.print_exc()
+            return USER_ERROR
+        return DONE
+
+    def close(self) -> bool:
+        """Close the node, then the executor; return whether no thread of the node is busy."""
+        if self._node is not None and not self._node.close():
+            return False
+        if self._executor is not None:
+            self._executor.shutdown()  # otherwise rclpy may fail on it when Python ends
+        return True
+
+    @property
+    def _interrupted_status(self) -> int:
+        return int(self._node.interrupted_status) if self._node else DONE
+
+    def _make_and_spin(self, make_node: Callable[[], Any]) -> None:
+        self._node = make_node()
+        self._executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
+        self._executor.add_node(self._node)
+        self._node.create_timer(WAKE_UP_PERIOD_S, lambda: None, clock=STEADY_CLOCK)
+        while True:
+            try:
+                self._executor.spin()
+                raise ExternalShutdownException  # some versions of rclpy return instead
+            except InvalidHandle:
+                # A transition has destroyed an entity that rclpy was about to wait for or call.
+                get_logger(self._node.get_name()).debug(printable_traceback())
+
+
 def _ignore_signals() -> None:
-    """Let Ctrl-C, given again, not interrupt what ends the node."""
+    """Ignore further signals, so that a second Ctrl-C does not interrupt the end of the node."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
 
 def _exit_after(seconds: float, status: int) -> threading.Thread:
-    def leave() -> None:
+    def flush_and_exit() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
-    timer = threading.Timer(seconds, leave)
+    timer = threading.Timer(seconds, flush_and_exit)
     timer.daemon = True
     timer.start()
     return timer

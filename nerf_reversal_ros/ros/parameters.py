@@ -1,8 +1,8 @@
 """
-Parameters of a node, from the dataclasses that define its settings.
+Declare the parameters of a node from the dataclasses that define its settings.
 
-rclpy ignores a parameter that nobody declared, so that a typo in a YAML file goes unnoticed.
-Here every name that was given is compared with the known ones, and an unknown one is refused.
+rclpy ignores an undeclared parameter, so that a typo in a YAML file goes unnoticed. This module
+compares every given name with the known ones and rejects an unknown one.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,38 +20,38 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from nerf_reversal_ros.core.config import config_from_dict
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.validated_config import config_from_dict
+from nerf_reversal_ros.ros.live_config import Live
 
 T = TypeVar('T')
 
 _ROS_PARAMETERS = ('use_sim_time', 'start_type_description_service')
 _WILDCARD_HINT = (
-    ' (what a params file has under /** is for all nodes: put this under the name of the node that'
-    ' knows it, if there is one)'
+    ' (a params file sets names under /** for all nodes: move this one under the name of its node)'
 )
 _ROS_QOS_PREFIXES = ('qos_overrides./clock', 'qos_overrides./parameter_events')
 
 
 class NodeParameters:
     """
-    The options of some dataclasses, as parameters of one node.
+    Declares the settings of some dataclasses as parameters of one node, and keeps their values.
 
     Parameters
     ----------
     node : Node
-        Made with ``automatically_declare_parameters_from_overrides=True``, so that unknown names
-        can be seen.
+        Made with ``automatically_declare_parameters_from_overrides=True``, which makes unknown
+        names visible.
     classes : types
-        Dataclasses of options; no name may be in two of them.
-    unlocked : callable, optional
-        Tells whether read-only options may change at present, as those of a lifecycle node that
-        is not configured yet; without it they never do.
+        Dataclasses of settings; no name may be in two of them.
+    allow_read_only : callable, optional
+        Returns whether read-only settings may change at present, as before a lifecycle node is
+        configured; None: they never change.
 
     Raises
     ------
     ConfigError
-        On an unknown name (with the nearest known one) or an impossible value.
+        On an unknown name (with the nearest known one) or an invalid value.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class NodeParameters:
         self._node, self._allow_read_only = node, allow_read_only
         self._internal_thread: int | None = None
         self.lock = threading.RLock()
-        """Held while a parameter is set."""
-        self._options = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
+        """Lock held while a parameter is set."""
+        self._settings = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
         given = _read_overrides(node)
-        _check_known(given, list(self._options), _WILDCARD_HINT)
+        _check_known(given, list(self._settings), _WILDCARD_HINT)
         self._configs: dict[type, Any] = {
             cls: config_from_dict(
                 cls, {k: v for k, v in given.items() if k in _setting_names(cls)}
@@ -75,18 +75,22 @@ class NodeParameters:
         for config in self._configs.values():
             for item in dataclasses.fields(config):
                 value = getattr(config, item.name)
-                # The value is passed over the override, which may be an integer for a float.
+                # Not the override, which may be an integer where a float is declared.
                 descriptor = _descriptor(item, read_only_may_change=allow_read_only is not None)
                 node.declare_parameter(item.name, value, descriptor, ignore_override=True)
         node.add_on_set_parameters_callback(self._on_set)
 
     def get(self, cls: type[T]) -> T:
-        """Return the present settings of one of the dataclasses."""
+        """Return a snapshot of the present settings of one of the dataclasses."""
         config: T = self._configs[cls]
         return config
 
+    def live(self, cls: type[T]) -> Live[T]:
+        """Return access to the settings of one of the dataclasses that follows their changes."""
+        return Live(lambda: self.get(cls))
+
     def set_internal(self, name: str, value: Any) -> None:
-        """Set an option from inside the node, also a read-only one."""
+        """Set a parameter from inside the node, even a read-only one."""
         with self.lock:
             self._internal_thread = threading.get_ident()
             try:
@@ -103,7 +107,7 @@ class NodeParameters:
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         changes = {p.name: p.value for p in parameters if p.name not in _ROS_PARAMETERS}
         try:
-            _check_known(changes, list(self._options))
+            _check_known(changes, list(self._settings))
             for name in changes:
                 self._check_read_only(name)
             configs = {
@@ -118,16 +122,16 @@ class NodeParameters:
         return SetParametersResult(successful=True)
 
     def _check_read_only(self, name: str) -> None:
-        if not self._options[name].metadata['read_only']:
+        if not self._settings[name].metadata['read_only']:
             return
         if self._allow_read_only is None:
             raise ConfigError(
-                f'{name} cannot change while the node runs: start it with another value'
+                f'{name} cannot change while the node runs: restart it with another value'
             )
         if not self._allow_read_only() and self._internal_thread != threading.get_ident():
             raise ConfigError(
-                f'{name} cannot change while the node is configured: clean it up, set it, and'
-                ' configure again'
+                f'{name} cannot change while the node is configured: clean it up, set {name}, and'
+                ' configure it again'
             )
 
 
@@ -146,10 +150,10 @@ def _read_overrides(node: Node) -> dict[str, Any]:
 def _check_known(given: Mapping[str, Any], known: list[str], hint: str = '') -> None:
     for name in given:
         if name.startswith('qos_overrides.'):
-            raise ConfigError(f'{name} is not taken: set the parameter reliability instead')
+            raise ConfigError(f'{name} is not supported: set the parameter reliability instead')
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-            remedy = f'did you mean {near[0]}?' if near else f'known are {", ".join(known)}'
+            matches = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+            remedy = f'did you mean {matches[0]}?' if matches else f'known are {", ".join(known)}'
             raise ConfigError(f'unknown parameter {name}: {remedy}{hint}')
 
 
@@ -167,11 +171,11 @@ def _descriptor(
         descriptor.additional_constraints = f'one of {", ".join(meta["choices"])}'
     if low is not None and high is not None:
         if isinstance(item.default, float):
-            span = FloatingPointRange(from_value=float(low), to_value=float(high))
-            descriptor.floating_point_range = [span]
+            limits = FloatingPointRange(from_value=float(low), to_value=float(high))
+            descriptor.floating_point_range = [limits]
         else:
-            span = IntegerRange(from_value=int(low), to_value=int(high), step=1)
-            descriptor.integer_range = [span]
-    elif low is not None:  # a range without an end is more than tools can draw a slider for
+            limits = IntegerRange(from_value=int(low), to_value=int(high), step=1)
+            descriptor.integer_range = [limits]
+    elif low is not None:  # tools could not draw a slider for a range without an upper end
         descriptor.additional_constraints = f'at least {low}'
     return descriptor

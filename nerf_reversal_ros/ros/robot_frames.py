@@ -1,7 +1,6 @@
-"""The frames of the robot that the localizer needs: the camera on it, and odom in the map."""
+"""Coordinate frames of the robot: extrinsics of the camera, and map -> odom on TF."""
 
 from collections import deque
-from collections.abc import Callable
 import threading
 import time
 
@@ -10,9 +9,9 @@ from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
-from nerf_reversal_ros.ros.conversions import parse_extrinsics
+from nerf_reversal_ros.ros.conversions import parse_extrinsics, stamp_to_ns
+from nerf_reversal_ros.ros.live_config import Live
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
-from nerf_reversal_ros.ros.odometry_monitor import stamp_to_ns
 from nerf_reversal_ros.ros.tf_io import (
     LATEST,
     MapFromOdomBroadcaster,
@@ -21,11 +20,13 @@ from nerf_reversal_ros.ros.tf_io import (
 )
 
 MAX_PENDING_POSES = 30
-"""So many poses, at most, wait for the odometry of their time; then the oldest is given up."""
+"""Poses that wait for odometry of their stamps; beyond this number the oldest is dropped."""
 EXTRINSICS_WAIT_S = 0.5
-"""So long a picture waits for TF to have the mounting of its time."""
+"""Time that an image waits until TF has the extrinsics of its stamp [s]."""
+EXTRINSICS_POLL_S = 0.01
+"""Time between two lookups while an image waits [s]."""
 NO_EXTRINSICS_REMEDY = (
-    'publish it, on /tf_static if it never moves, see to the clocks of camera and TF, or set the'
+    'publish it, on /tf_static if it never moves, check the clocks of camera and TF, or set the'
     ' parameter mounting'
 )
 NO_ODOMETRY_REMEDY = 'publish the odometry on TF or set publish_tf to false'
@@ -33,28 +34,27 @@ NO_ODOMETRY_REMEDY = 'publish the odometry on TF or set publish_tf to false'
 
 class RobotFrames:
     """
-    Where the camera is mounted, and map -> odom for TF; TF only as far as settings ask for it.
+    Gives the extrinsics of the camera and broadcasts map -> odom.
+
+    TF is used only if a setting needs it.
 
     Parameters
     ----------
     node : Node
-        Subscribes, broadcasts and warns.
+        Subscribes, broadcasts and logs.
     config : LocalizerNodeConfig
-        What the frames are called.
-    smoothing : callable
-        Returns how map -> odom follows the poses at present.
+        Names of the frames.
+    smoothing : Live[TfSmoothingConfig]
+        Read for each pose and each broadcast.
 
     Raises
     ------
     ConfigError
-        When TF is needed and tf2_ros is not installed.
+        If TF is needed but tf2_ros is not installed.
     """
 
     def __init__(
-        self,
-        node: Node,
-        config: LocalizerNodeConfig,
-        smoothing: Callable[[], TfSmoothingConfig] = TfSmoothingConfig,
+        self, node: Node, config: LocalizerNodeConfig, smoothing: Live[TfSmoothingConfig]
     ) -> None:
         self._node, self._config, self._smoothing = node, config, smoothing
         self._extrinsics = parse_extrinsics(config.mounting) if config.mounting else None
@@ -72,32 +72,37 @@ class RobotFrames:
 
     def base_from_camera(self, header: Header) -> FloatArray | None:
         """
-        Return where the camera was mounted, (4, 4), or None when its own pose is wanted.
+        Return the extrinsics (4, 4) at the stamp of an image, from ``mounting`` or TF.
 
-        ``header`` is the picture's, and TF is waited for until it has the mounting of that time;
-        of a picture without a stamp it is the latest.
+        None if base_frame is not set. A lookup waits up to `EXTRINSICS_WAIT_S` for TF of that
+        stamp; an image without a stamp gets the latest extrinsics.
+
+        Parameters
+        ----------
+        header : Header
+            Header of the image.
 
         Raises
         ------
-        FrameError
-            When TF does not know it.
+        TransformUnavailableError
+            If TF does not have the transform.
         """
         if not self._config.base_frame or self._extrinsics is not None:
             return self._extrinsics
         assert self._tf_listener is not None
         base, camera = self._config.base_frame, self._config.camera_frame or header.frame_id
         stamp_ns = stamp_to_ns(header.stamp) or LATEST
-        give_up_s = time.monotonic() + EXTRINSICS_WAIT_S
+        deadline_s = time.monotonic() + EXTRINSICS_WAIT_S
         while True:
             try:
                 return self._tf_listener.lookup(base, camera, stamp_ns, NO_EXTRINSICS_REMEDY)[1]
             except TransformUnavailableError:
-                if time.monotonic() > give_up_s:
+                if time.monotonic() > deadline_s:
                     raise
-            time.sleep(0.01)
+            time.sleep(EXTRINSICS_POLL_S)
 
     def start(self) -> None:
-        """Broadcast map -> odom from now on, if publish_tf is set."""
+        """Start to broadcast map -> odom, if publish_tf is set."""
         self.reset()
         if self._config.publish_tf:
             map_frame, odom_frame = self._config.map_frame, self._config.odom_frame
@@ -106,17 +111,17 @@ class RobotFrames:
             )
 
     def stop(self) -> None:
-        """Broadcast nothing any more."""
-        broadcast, self._broadcaster = self._broadcaster, None
+        """Stop the broadcast."""
+        broadcaster, self._broadcaster = self._broadcaster, None
         self.reset()
-        if broadcast is not None:
-            broadcast.close()
+        if broadcaster is not None:
+            broadcaster.close()
 
     def broadcast(self, header: Header, map_from_base: FloatArray) -> None:
         """
-        Let map -> odom follow a base that was at ``map_from_base`` at the stamp of ``header``.
+        Update map -> odom by the pose of the base at the stamp of ``header``.
 
-        The pose waits until TF has the odometry of its time.
+        The pose waits until TF has the odometry of its stamp.
         """
         with self._lock:
             if self._broadcaster is None:
@@ -131,38 +136,40 @@ class RobotFrames:
         self._process_pending()
 
     def reset(self) -> None:
-        """Take the next pose as the first: the clock went back, or the map is another one."""
+        """Treat the next pose as the first one, as after a step back in time or another map."""
         with self._lock:
             self._pending.clear()
-        if (broadcast := self._broadcaster) is not None:
-            broadcast.reset()
+        if (broadcaster := self._broadcaster) is not None:
+            broadcaster.reset()
 
     def close(self) -> None:
-        """Leave the topics of TF; not to be used afterwards."""
+        """Stop the broadcast and unsubscribe from TF; not to be used afterwards."""
         self.stop()
         if self._tf_listener is not None:
             self._tf_listener.close()
 
     def _process_pending(self) -> None:
-        """Follow the poses whose odometry is there."""
-        broadcast, transforms = self._broadcaster, self._tf_listener
-        if broadcast is None or transforms is None or not self._pending:
+        """Update map -> odom by all poses whose odometry has arrived."""
+        broadcaster, tf_listener = self._broadcaster, self._tf_listener
+        if broadcaster is None or tf_listener is None or not self._pending:
             return
         odom, base = self._config.odom_frame, self._config.base_frame
         with self._lock:
             try:
-                latest_ns, _ = transforms.lookup(odom, base, LATEST, NO_ODOMETRY_REMEDY)
+                latest_ns, _ = tf_listener.lookup(odom, base, LATEST, NO_ODOMETRY_REMEDY)
             except TransformUnavailableError as error:
                 self._warn(str(error))
                 return
             while self._pending and (latest_ns == 0 or self._pending[0][0] <= latest_ns):
                 stamp_ns, map_from_base = self._pending.popleft()
                 try:
-                    _, odom_from_base = transforms.lookup(odom, base, stamp_ns, NO_ODOMETRY_REMEDY)
+                    _, odom_from_base = tf_listener.lookup(
+                        odom, base, stamp_ns, NO_ODOMETRY_REMEDY
+                    )
                 except TransformUnavailableError as error:
                     self._warn(str(error))
                 else:
-                    broadcast.update(stamp_ns, map_from_base, odom_from_base)
+                    broadcaster.update(stamp_ns, map_from_base, odom_from_base)
 
-    def _warn(self, sentence: str) -> None:
-        self._node.get_logger().warning(sentence, throttle_duration_sec=10.0)
+    def _warn(self, message: str) -> None:
+        self._node.get_logger().warning(message, throttle_duration_sec=10.0)

@@ -1,4 +1,4 @@
-"""TF, which is optional: what it knows, the odometry in it, and map -> odom told to it."""
+"""Optional TF: look up transforms, read odometry from TF, and broadcast map -> odom."""
 
 from collections.abc import Callable
 import threading
@@ -10,44 +10,49 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.time import Time as AnyTime
+from rclpy.time import Time as RclpyTime
 from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.odometry.map_from_odom import MapFromOdomFilter, TfSmoothingConfig
-from nerf_reversal_ros.ros.conversions import matrix_from_transform, transform_from_matrix
+from nerf_reversal_ros.ros.conversions import (
+    matrix_from_transform,
+    stamp_from_ns,
+    stamp_to_ns,
+    transform_from_matrix,
+)
+from nerf_reversal_ros.ros.live_config import Live
 from nerf_reversal_ros.ros.node_config import LoopCloserNodeConfig
 from nerf_reversal_ros.ros.node_runner import STEADY_CLOCK
-from nerf_reversal_ros.ros.odometry_monitor import stamp_to_ns
 
 LATEST = 0
-"""As a stamp: the latest time at which a transform is known."""
+"""Stamp [ns] that asks for the latest common time of a transform, as in tf2."""
 TIME_RESET_NS = 1_000_000_000
-"""When the stamps of a frame go back by more than this, a bag was started again."""
+"""Step back of the stamps of a frame [ns] beyond which a bag is being played again."""
 
 
 class TransformUnavailableError(NerfReversalError):
-    """A transform between two frames is not known, or not yet."""
+    """TF does not have a transform between two frames, or not yet."""
 
 
 class TfListener:
     """
-    What is said on /tf and /tf_static. tf2_ros is imported only when one of these is made.
+    Buffers /tf and /tf_static. The constructor imports tf2_ros, which is optional.
 
     Parameters
     ----------
     node : Node
         Subscribes.
     needed_by, remedy : str
-        Which setting needs it, and what to do without: told when tf2_ros is not installed.
-    heard : callable, optional
-        Called, in a thread of the executor, after each transform that is not static.
+        The setting that needs TF, and what to do without tf2_ros; for the error message.
+    on_transform : callable, optional
+        Called in a thread of the executor after each transform that is not static.
 
     Raises
     ------
     ConfigError
-        When tf2_ros is not installed.
+        If tf2_ros is not installed.
     """
 
     def __init__(
@@ -59,41 +64,42 @@ class TfListener:
     ) -> None:
         self._tf2_ros = _import_tf2_ros(needed_by, remedy)
         self._buffer = self._tf2_ros.Buffer()
-        told = _BufferProxy(self._buffer, on_transform)
-        self._listener = self._tf2_ros.TransformListener(told, node)
+        proxy = _BufferProxy(self._buffer, on_transform)
+        self._listener = self._tf2_ros.TransformListener(proxy, node)
 
     def lookup(
         self, target: str, source: str, stamp_ns: int, remedy: str
     ) -> tuple[int, FloatArray]:
         """
-        Return the stamp [ns], and target_from_source (4, 4), at a time [ns] or the `LATEST`.
+        Look up target_from_source (4, 4) at a stamp [ns] or the `LATEST`; return stamp and pose.
 
-        The stamp is 0 when nothing on the way between the two frames ever moves.
+        The returned stamp is 0 if all transforms between the two frames are static.
 
         Raises
         ------
-        FrameError
-            When TF does not know it; ``remedy`` is what the user can do.
+        TransformUnavailableError
+            If TF does not have the transform; the message ends with ``remedy``.
         """
-        when = AnyTime(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME)
+        time = RclpyTime(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME)
         try:
-            found = self._buffer.lookup_transform(target, source, when)
+            transform = self._buffer.lookup_transform(target, source, time)
         except self._tf2_ros.TransformException as error:
-            known = f'TF does not know {target} <- {source} ({error}): {remedy}'
-            raise TransformUnavailableError(known) from error
-        return stamp_to_ns(found.header.stamp), matrix_from_transform(found.transform)
+            raise TransformUnavailableError(
+                f'TF has no transform {target} <- {source} ({error}): {remedy}'
+            ) from error
+        return stamp_to_ns(transform.header.stamp), matrix_from_transform(transform.transform)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe."""
         self._listener.unregister()
 
 
 class _BufferProxy:
     """
-    What the listener of tf2_ros takes for a buffer: passes all on to a real one.
+    Buffer for tf2_ros's listener that passes all transforms on, and clears at a step back in time.
 
-    A buffer refuses what is ten seconds older than what it knows, so that after the start of a bag
-    is played again it would learn nothing more. It is emptied then.
+    tf2 ignores transforms that are ten seconds older than the newest one. A bag that is played
+    again would therefore have no effect without a cleared buffer.
     """
 
     def __init__(self, buffer: Any, on_transform: Callable[[], None]) -> None:
@@ -102,37 +108,37 @@ class _BufferProxy:
         self._latest_ns: dict[str, int] = {}
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
-        """Take one of /tf."""
+        """Add a transform of /tf."""
         frame, stamp_ns = transform.child_frame_id, stamp_to_ns(transform.header.stamp)
         if stamp_ns < self._latest_ns.get(frame, stamp_ns) - TIME_RESET_NS:
-            self._buffer.clear()  # but for what is static
+            self._buffer.clear()  # static transforms stay
             self._latest_ns.clear()
         self._latest_ns[frame] = stamp_ns
         self._buffer.set_transform(transform, authority)
         self._on_transform()
 
     def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
-        """Take one of /tf_static."""
+        """Add a transform of /tf_static."""
         self._buffer.set_transform_static(transform, authority)
 
 
 class TfOdometry:
     """
-    Where the base is in odom, as TF has it, for the loop closer.
+    Reads the pose of the base in odom from TF, for the loop closer.
 
     Parameters
     ----------
     node : Node
-        Subscribes, asks by a timer and warns.
+        Subscribes, polls TF by a timer and logs.
     config : LoopCloserNodeConfig
-        What the frames are called, and how often TF is asked.
-    hear : callable
+        Names of the frames and rate of the lookups.
+    on_odometry : callable
         Called with each new stamp and pose odom_from_base (4, 4).
 
     Raises
     ------
     ConfigError
-        When tf2_ros is not installed.
+        If tf2_ros is not installed.
     """
 
     def __init__(
@@ -156,70 +162,65 @@ class TfOdometry:
             return
         if stamp_ns != self._last_stamp_ns:
             self._last_stamp_ns = stamp_ns
-            self._on_odometry(AnyTime(nanoseconds=stamp_ns).to_msg(), odom_from_base)
+            self._on_odometry(stamp_from_ns(stamp_ns), odom_from_base)
 
     def close(self) -> None:
-        """Stop asking and listening."""
+        """Stop the lookups and unsubscribe."""
         self._node.destroy_timer(self._timer)
         self._tf_listener.close()
 
 
 class MapFromOdomBroadcaster:
     """
-    map -> odom on /tf, which follows poses as `TfSmoothingConfig` says. May be used by any thread.
+    Broadcasts map -> odom on /tf, filtered by `MapFromOdomFilter`. Any thread may use it.
 
     Parameters
     ----------
     node : Node
-        Publishes; its clock dates what is sent.
+        Publishes; its clock gives the stamps.
     map_frame, odom_frame : str
-        What the frames are called.
-    smoothing : callable
-        Returns how map -> odom follows the poses at present.
+        Names of the frames.
+    smoothing : Live[TfSmoothingConfig]
+        Read for each pose and each broadcast; only ``tf_rate_hz`` is fixed.
 
     Raises
     ------
     ConfigError
-        When tf2_ros is not installed.
+        If tf2_ros is not installed.
     """
 
     def __init__(
-        self,
-        node: Node,
-        map_frame: str,
-        odom_frame: str,
-        smoothing: Callable[[], TfSmoothingConfig],
+        self, node: Node, map_frame: str, odom_frame: str, smoothing: Live[TfSmoothingConfig]
     ) -> None:
         tf2_ros = _import_tf2_ros('publish_tf', 'set publish_tf to false')
         self._node, self._smoothing = node, smoothing
         self._map_frame, self._odom_frame = map_frame, odom_frame
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
-        self._map_from_odom = MapFromOdomFilter()
+        self._filter = MapFromOdomFilter()
         self._lock = threading.Lock()
         self._closed = False
         self._last_update = node.get_clock().now()
-        rate_hz = smoothing().tf_rate_hz
-        # In a group of its own, for what else the node does must not make it late.
-        group = MutuallyExclusiveCallbackGroup()
+        rate_hz = smoothing.current.tf_rate_hz
+        group = MutuallyExclusiveCallbackGroup()  # other callbacks must not delay the broadcast
         self._timer = node.create_timer(1.0 / rate_hz, self._send, group) if rate_hz else None
 
     def update(self, stamp_ns: int, map_from_base: FloatArray, odom_from_base: FloatArray) -> None:
-        """Take a pose (4, 4), and the odometry (4, 4) of the same time [ns]."""
+        """Update the filter by a pose (4, 4) and the odometry (4, 4) of the same time [ns]."""
         with self._lock:
-            before = self._map_from_odom.current
-            self._map_from_odom.update(stamp_ns, map_from_base, odom_from_base, self._smoothing())
-            if self._map_from_odom.current is not before:  # else the pose was not believed
+            before = self._filter.current
+            self._filter.update(stamp_ns, map_from_base, odom_from_base, self._smoothing.current)
+            if self._filter.current is not before:  # the filter has accepted the pose
                 self._last_update = self._node.get_clock().now()
         if self._timer is None:
             self._send()
 
     def reset(self) -> None:
-        """Send nothing until the next pose, and believe that at once."""
+        """Stop until the next pose, which then sets the transform at once."""
         with self._lock:
-            self._map_from_odom.reset()
+            self._filter.reset()
 
     def close(self) -> None:
-        """Send nothing any more; not to be used afterwards."""
+        """Stop for good; not to be used afterwards."""
         with self._lock:
             self._closed = True
         if self._timer is not None:
@@ -228,20 +229,20 @@ class MapFromOdomBroadcaster:
 
     def _send(self) -> None:
         with self._lock:
-            if self._closed or (map_from_odom := self._map_from_odom.current) is None:
+            if self._closed or (map_from_odom := self._filter.current) is None:
                 return
-            smoothing = self._smoothing()
+            smoothing = self._smoothing.current
             age_s = (self._node.get_clock().now() - self._last_update).nanoseconds / 1e9
             if 0.0 < smoothing.tf_max_age_s < age_s:
                 self._node.get_logger().warning(
-                    f'no pose was believed for {age_s:.0f} s (tf_max_age_s is'
+                    f'no pose was accepted for TF for {age_s:.0f} s (tf_max_age_s is'
                     f' {smoothing.tf_max_age_s:g}): {self._map_frame} -> {self._odom_frame} is not'
-                    ' broadcast until one is',
+                    ' broadcast until the next one',
                     throttle_duration_sec=10.0,
                 )
                 return
-            ahead = Duration(nanoseconds=round(smoothing.tf_tolerance_s * 1e9))
-            header = Header(stamp=(self._node.get_clock().now() + ahead).to_msg())
+            tolerance = Duration(nanoseconds=round(smoothing.tf_tolerance_s * 1e9))
+            header = Header(stamp=(self._node.get_clock().now() + tolerance).to_msg())
             header.frame_id = self._map_frame
             message = TransformStamped(header=header, child_frame_id=self._odom_frame)
             message.transform = transform_from_matrix(map_from_odom)

@@ -1,4 +1,4 @@
-"""What RViz shows of the localizer: the map, latched, and each answer."""
+"""Publish displays for RViz: the map (latched), and markers, path and debug image of the poses."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, make_pose, transform_points
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.localization.map_placement import transform_surface
@@ -27,55 +28,58 @@ from nerf_reversal_ros.ros.image_localizer import LocalizationResult, ProcessedI
 from nerf_reversal_ros.ros.node_runner import LATCHED_QOS, NO_EVENT_CALLBACKS
 
 FRUSTUM_M = 0.25
-"""How far the drawn camera looks [m]."""
+"""Height of the pyramid that marks the camera [m]."""
+FRUSTUM_LINE_M = 0.01
+"""Width of its lines [m]."""
 SIGMAS = 3.0
-"""Half axes of the drawn ellipsoid of the position, in standard deviations."""
+"""Semi-axes of the position ellipsoid, in standard deviations."""
 LIFETIME_S = 2
-"""So long RViz shows camera and ellipsoid after the last pose."""
+"""Lifetime of the markers [s]: no marker stays where the robot was before it got lost."""
 DEBUG_IMAGE_PX, SURFACE_RENDER_PX = 320, 160
-"""Longer sides of each half of the debug image, and of the surface as it is drawn for it."""
+"""Longer side of each half of the debug image, and of the surface rendering for it [px]."""
 GREEN = ColorRGBA(r=0.1, g=0.8, b=0.2, a=1.0)
 BLUE = ColorRGBA(r=0.2, g=0.4, b=1.0, a=0.5)
+ACCEPTED_RGB, REJECTED_RGB = (30, 200, 60), (220, 40, 40)
+"""Colors of the border of the debug image."""
+BORDER_PX = 3
 
 
 @dataclass(frozen=True)
 class MapDisplayData:
-    """What is shown of a map."""
+    """The part of a map that is displayed."""
 
     manifest: Mapping[str, Any]
-    """Of the map folder."""
+    """Manifest of the map folder."""
     mapping_poses: FloatArray
-    """(N, 4, 4) poses of the pictures that the map was built from."""
+    """(N, 4, 4) map_from_camera of the mapping images."""
     surface: Surface
-    """Of the room."""
+    """Surface cloud."""
 
     def transform(self, map_from_nerf: FloatArray) -> 'MapDisplayData':
-        """Return the same in another frame, by a pose (4, 4)."""
-        walked = map_from_nerf @ self.mapping_poses
-        return MapDisplayData(
-            self.manifest, walked, transform_surface(self.surface, map_from_nerf)
-        )
+        """Transform poses and surface to another frame by a pose (4, 4)."""
+        poses = map_from_nerf @ self.mapping_poses
+        return MapDisplayData(self.manifest, poses, transform_surface(self.surface, map_from_nerf))
 
 
 class Visualizer:
     """
-    Publishes what is to be looked at, and nothing that somebody would steer by.
+    Publishes displays; no other node needs them to navigate.
 
     Parameters
     ----------
     node : Node
-        Tells the time, and publishes what is latched.
-    publisher : callable
-        Makes a publisher, for the rest, of a type, a topic and a QoS profile or depth.
+        Gives the time and makes the latched publishers.
+    create_publisher : callable
+        Makes the other publishers from a type, a topic, and a QoS profile or depth.
     """
 
-    def __init__(self, node: Node, publisher: Callable[..., Any]) -> None:
+    def __init__(self, node: Node, create_publisher: Callable[..., Any]) -> None:
         self._node = node
         self._map_frame = ''
         self._create_latched_publishers()
-        self._path = publisher(Path, '~/path', 10)
-        self._markers = publisher(MarkerArray, '~/markers', 10)
-        self._debug_image = publisher(Image, '~/debug_image', 1)
+        self._path = create_publisher(Path, '~/path', 10)
+        self._markers = create_publisher(MarkerArray, '~/markers', 10)
+        self._debug_image = create_publisher(Image, '~/debug_image', 1)
         self._poses: deque[PoseStamped] = deque()
         self._map: MapDisplayData | None = None
         self._map_stamp = Time()
@@ -86,48 +90,55 @@ class Visualizer:
         self._surface = publisher(PointCloud2, '~/surface', LATCHED_QOS)
         self._mapping_trajectory = publisher(Path, '~/walk', LATCHED_QOS)
 
-    def publish_map(self, map_data: MapDisplayData, path: str, map_frame: str, poses: int) -> None:
+    def publish_map(
+        self, map_data: MapDisplayData, path: str, map_frame: str, path_poses: int
+    ) -> None:
         """
-        Publish what a map holds, and forget the path in the one before.
+        Publish a map and clear the path of the map before.
 
-        ``path`` is the map's folder, ``map_frame`` the frame of everything; so many ``poses``,
-        the latest, make the path from now on.
+        Parameters
+        ----------
+        map_data : MapDisplayData
+            The map.
+        path : str
+            Its folder.
+        map_frame : str
+            Frame of all displays.
+        path_poses : int
+            Number of latest poses in the path from now on.
         """
         if map_data is not self._map:
             self._map_stamp = self._node.get_clock().now().to_msg()
         self._map, self._map_frame = map_data, map_frame
-        self._poses = deque(maxlen=poses)
+        self._poses = deque(maxlen=path_poses)
         header = Header(stamp=self._map_stamp, frame_id=self._map_frame)
         self._description.publish(map_description(header, map_data, path))
         self._surface.publish(point_cloud(header, map_data.surface))
-        walked = [
-            PoseStamped(header=header, pose=pose_message(one)) for one in map_data.mapping_poses
+        trajectory = [
+            PoseStamped(header=header, pose=pose_message(pose)) for pose in map_data.mapping_poses
         ]
-        self._mapping_trajectory.publish(Path(header=header, poses=walked))
+        self._mapping_trajectory.publish(Path(header=header, poses=trajectory))
 
     def publish_result(self, result: LocalizationResult) -> None:
-        """Publish what came of a picture, as far as anyone listens."""
+        """Publish the displays of one image that have subscribers."""
+        image = result.image
         if result.poses is not None:
             self._poses.append(result.poses.pose)
             header = result.poses.pose.header
             if _has_subscribers(self._path):
                 self._path.publish(Path(header=header, poses=list(self._poses)))
-            if _has_subscribers(self._markers) and result.image is not None:
-                self._markers.publish(pose_markers(header, result.image))
-        if (
-            self._map is not None
-            and result.image is not None
-            and _has_subscribers(self._debug_image)
-        ):
-            rgb = debug_image(result.image, self._map.surface)
+            if _has_subscribers(self._markers) and image is not None:
+                self._markers.publish(pose_markers(header, image))
+        if self._map is not None and image is not None and _has_subscribers(self._debug_image):
+            rgb = debug_image(image, self._map.surface)
             self._debug_image.publish(_image_message(result.status.header, rgb))
 
     def reset(self) -> None:
-        """Forget the path."""
+        """Clear the path."""
         self._poses.clear()
 
     def clear_map(self) -> None:
-        """Let the map go: who comes late is not told of it any more."""
+        """Release the map and stop sending it to late subscribers."""
         self._map = None
         self._poses.clear()
         for publisher in (self._description, self._surface, self._mapping_trajectory):
@@ -140,8 +151,8 @@ def _has_subscribers(publisher: Any) -> bool:
 
 
 def map_description(header: Header, map_data: MapDisplayData, path: str) -> MapDescription:
-    """Return what a manifest tells of a map, as a message."""
-    facts, metrics = map_data.manifest, map_data.manifest['metrics']
+    """Describe a map by its manifest and the bounding box of its surface, as a message."""
+    manifest, metrics = map_data.manifest, map_data.manifest['metrics']
     corners = np.zeros((2, 3))
     if len(map_data.surface):
         points = map_data.surface.points
@@ -149,10 +160,10 @@ def map_description(header: Header, map_data: MapDisplayData, path: str) -> MapD
     return MapDescription(
         header=header,
         path=path,
-        built=facts['built']['date'],
-        package_version=facts['built']['package_version'],
-        format_version=facts['format_version'],
-        field=facts['built']['field'],
+        built=manifest['built']['date'],
+        package_version=manifest['built']['package_version'],
+        format_version=manifest['format_version'],
+        field=manifest['built']['field'],
         walked_pictures=len(map_data.mapping_poses),
         landmarks=metrics['landmarks'],
         surface_points=len(map_data.surface),
@@ -163,74 +174,83 @@ def map_description(header: Header, map_data: MapDisplayData, path: str) -> MapD
 
 
 def point_cloud(header: Header, surface: Surface) -> PointCloud2:
-    """Return a surface as x, y, z [m] and rgb, packed as RViz and PCL expect it."""
-    kind = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4')])
-    rows = np.zeros(len(surface), kind)
-    places = surface.origin_m + surface.points
+    """Convert a surface to a point cloud of x, y, z [m] and rgb, packed for RViz and PCL."""
+    dtype = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4')])
+    rows = np.zeros(len(surface), dtype)
+    points = surface.origin_m + surface.points
     for axis, name in enumerate('xyz'):
-        rows[name] = places[:, axis]
+        rows[name] = points[:, axis]
     red, green, blue = surface.colours.astype(np.uint32).T
     rows['rgb'] = red << 16 | green << 8 | blue
     message = PointCloud2(header=header, height=1, width=len(rows), is_dense=True)
     message.fields = [
-        PointField(name=name, offset=4 * at, datatype=PointField.FLOAT32, count=1)
-        for at, name in enumerate(kind.names or ())
+        PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+        for index, name in enumerate(dtype.names or ())
     ]
-    message.point_step, message.row_step = kind.itemsize, rows.nbytes
+    message.point_step, message.row_step = dtype.itemsize, rows.nbytes
     message.data.frombytes(rows.tobytes())
     return message
 
 
 def pose_markers(header: Header, image: ProcessedImage) -> MarkerArray:
-    """Return the camera as a pyramid and the covariance of its position as an ellipsoid."""
-    outcome, camera = image.outcome, image.camera
+    """Return a pyramid for the camera and an ellipsoid for the covariance of its position."""
+    outcome = image.outcome
     assert isinstance(outcome, PoseEstimate)
-    corners = [(0, 0), (camera.width, 0), (camera.width, camera.height), (0, camera.height)]
-    rays = np.array([((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0)
-                     for u, v in corners])  # fmt: skip
-    edge = [
-        _point_message(row) for row in transform_points(outcome.map_from_camera, rays * FRUSTUM_M)
-    ]
-    centre = _point_message(outcome.map_from_camera[:3, 3])
-    lines = [end for corner in edge for end in (centre, corner)]
-    lines += [end for at in range(4) for end in (edge[at], edge[(at + 1) % 4])]
-    pyramid = Marker(header=header, ns='camera', type=Marker.LINE_LIST, points=lines)
-    pyramid.scale.x, pyramid.color = 0.01, GREEN
-    pyramid.pose.orientation.w = 1.0
-
-    variances, axes = np.linalg.eigh(outcome.covariance[:3, :3])
-    axes[:, 2] *= np.sign(np.linalg.det(axes))
-    turned = make_pose(translation=outcome.map_from_camera[:3, 3])
-    turned[:3, :3] = axes
-    widths = 2 * SIGMAS * np.sqrt(np.maximum(variances, 0))
-    ellipsoid = Marker(header=header, ns='covariance', type=Marker.SPHERE, color=BLUE)
-    ellipsoid.pose = pose_message(turned)
-    # Nothing shows a robot where it was before it got lost.
+    pyramid = _frustum_marker(header, image.camera, outcome.map_from_camera)
+    ellipsoid = _ellipsoid_marker(header, outcome)
     pyramid.lifetime = ellipsoid.lifetime = Duration(sec=LIFETIME_S)
-    ellipsoid.scale = Vector3(x=float(widths[0]), y=float(widths[1]), z=float(widths[2]))
     return MarkerArray(markers=[pyramid, ellipsoid])
+
+
+def _frustum_marker(header: Header, camera: Camera, map_from_camera: FloatArray) -> Marker:
+    width, height = camera.width, camera.height
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)])
+    base = transform_points(map_from_camera, camera.unproject(corners, FRUSTUM_M))
+    corner_points = [_point_message(corner) for corner in base]
+    apex = _point_message(map_from_camera[:3, 3])
+    lines = [point for corner in corner_points for point in (apex, corner)]
+    for index, corner in enumerate(corner_points):
+        lines += [corner, corner_points[(index + 1) % 4]]
+    marker = Marker(header=header, ns='camera', type=Marker.LINE_LIST, points=lines, color=GREEN)
+    marker.scale.x = FRUSTUM_LINE_M
+    marker.pose.orientation.w = 1.0
+    return marker
+
+
+def _ellipsoid_marker(header: Header, estimate: PoseEstimate) -> Marker:
+    variances, axes = np.linalg.eigh(estimate.covariance[:3, :3])
+    axes[:, 2] *= np.sign(np.linalg.det(axes))
+    map_from_ellipsoid = make_pose(translation=estimate.map_from_camera[:3, 3])
+    map_from_ellipsoid[:3, :3] = axes
+    widths = 2 * SIGMAS * np.sqrt(np.maximum(variances, 0))
+    marker = Marker(header=header, ns='covariance', type=Marker.SPHERE, color=BLUE)
+    marker.pose = pose_message(map_from_ellipsoid)
+    marker.scale = Vector3(x=float(widths[0]), y=float(widths[1]), z=float(widths[2]))
+    return marker
 
 
 def debug_image(image: ProcessedImage, surface: Surface) -> NDArray[np.uint8]:
     """
-    Return the picture and, right of it, what the map shows where it was thought to be taken.
+    Compose the query image and, right of it, the surface rendered at its estimated pose.
 
-    That is the refined pose, or the regressed one where nothing was refined; without either, the
-    right half stays black. A green edge means that the pose was published, a red one that not.
+    The rendering is at the refined pose, or at the regressed one where refinement was not
+    reached. Without either, the right half stays black. The border is green if the pose was
+    accepted, and red otherwise.
     """
     camera = image.camera.downscaled_to(DEBUG_IMAGE_PX)
     size = (camera.width, camera.height)
     left = cv2.resize(image.rgb, size, interpolation=cv2.INTER_AREA)
     right = np.zeros_like(left)
-    told = image.outcome.diagnostics
-    at = told.regressed_pose if told.refined_pose is None else told.refined_pose
-    if at is not None:
-        drawn = surface.render(at, image.camera.downscaled_to(SURFACE_RENDER_PX)).rgb
-        right = cv2.resize(drawn, size, interpolation=cv2.INTER_NEAREST)
-    accepted = isinstance(image.outcome, PoseEstimate)
+    diagnostics = image.outcome.diagnostics
+    pose = diagnostics.refined_pose
+    if pose is None:
+        pose = diagnostics.regressed_pose
+    if pose is not None:
+        rendering = surface.render(pose, image.camera.downscaled_to(SURFACE_RENDER_PX)).rgb
+        right = cv2.resize(rendering, size, interpolation=cv2.INTER_NEAREST)
     both: NDArray[np.uint8] = np.hstack([left, right]).astype(np.uint8)
-    colour = (30, 200, 60) if accepted else (220, 40, 40)
-    cv2.rectangle(both, (0, 0), (both.shape[1] - 1, both.shape[0] - 1), colour, 3)
+    color = ACCEPTED_RGB if isinstance(image.outcome, PoseEstimate) else REJECTED_RGB
+    cv2.rectangle(both, (0, 0), (both.shape[1] - 1, both.shape[0] - 1), color, BORDER_PX)
     return both
 
 

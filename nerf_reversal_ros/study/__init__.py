@@ -1,5 +1,6 @@
 """
-The experiments of the original project, repeated on one capture.
+The experiments of the original project (NeRF Reversal, 2023), repeated on one capture.
 
-Other folders start at `study`; `plan` names the experiments.
+`study` runs them, `plan` lists them, `table` and `report` format the results. This folder adds
+no method of its own: it trains with `regressor`, `fields`, `synthesis` and `baselines`.
 """

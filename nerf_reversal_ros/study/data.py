@@ -1,4 +1,4 @@
-"""What the rows of the study learn from and are judged on: frames, field, views and codes."""
+"""Data of a study, shared by its experiments: frame split, field, views and image codecs."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,56 +22,70 @@ from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
 from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca
-from nerf_reversal_ros.regressor.image_codec_training import (
-    check_component_count,
-    fit_codec,
-)
+from nerf_reversal_ros.regressor.image_codec_training import check_component_count, fit_codec
 from nerf_reversal_ros.regressor.training import views_from_frames
 from nerf_reversal_ros.study.plan import Experiment, StudyPlan
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
 HELD_OUT_FRACTION = 0.15
-"""Share of the walk, one stretch, that only judges; the leaking split judges by as many frames."""
+"""Fraction of the frames in the held-out segment. The leaking split has as many frames."""
 MARGIN_FRACTION = 0.025
-"""Share of the walk on both sides of it that no network learns from."""
+"""Fraction of the frames, on each side of the held-out segment, that no network trains on."""
 MIN_FRAMES = 10
+"""Least frames of a capture, for at least one frame in each part of the split."""
 MAX_CODEC_VIEWS = 3000
-"""A code is learned from at most so many of a row's pictures: more cost memory."""
+"""Images that a codec is fitted to, at most: more cost memory."""
 
 
 class Split(NamedTuple):
-    """Frames of a walk, each (N,) of their numbers."""
+    """Indices of the frames of a capture, (N,) each, by their use."""
 
     stretch: NDArray[np.int64]
-    """One stretch, which neither field nor networks learn from."""
+    """Held-out segment: neither the field nor a network is trained on it."""
     leaking: NDArray[np.int64]
-    """Drawn at random from the rest: no network sees them, but the field does, and views are
-    rendered and frames learned from on all sides of them. A LEAK."""
+    """Random frames outside of the segment. No network is trained on them, but the field is, and
+    so are networks on views and frames all around them. Results on them have a LEAK."""
     learned: NDArray[np.int64]
-    """What is left, but for a margin on both sides of the stretch."""
+    """Training frames: all others, without a margin on both sides of the segment."""
 
     @property
-    def walked(self) -> NDArray[np.int64]:
-        """The frames that views are rendered around."""
+    def synthesis_frames(self) -> NDArray[np.int64]:
+        """Frames whose poses synthetic views are sampled around."""
         return np.sort(np.concatenate([self.learned, self.leaking]))
 
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of frames as under ``frames`` of study.json."""
+        return {
+            'stretch': len(self.stretch),
+            'leaking': len(self.leaking),
+            'learned': len(self.learned),
+        }
 
-def split_frames(count: int, seed: int) -> Split:
+
+def split_frames(held_out: NDArray[np.bool_], seed: int) -> Split:
     """
-    Split a walk of so many frames.
+    Split the frames of a capture for training and evaluation.
+
+    Parameters
+    ----------
+    held_out : (N,) bool array
+        The held-out segment.
+    seed : int
+        Of the random choice of the leaking frames.
 
     Raises
     ------
     BuildError
-        If they are too few to learn from.
+        If there are fewer than `MIN_FRAMES`.
     """
+    count = len(held_out)
     if count < MIN_FRAMES:
         raise BuildError(
-            f'a walk of {count} frames is too short for a study: record {MIN_FRAMES} at least'
+            f'a capture of {count} frames is too short for a study: record at least {MIN_FRAMES}'
         )
-    stretch = np.flatnonzero(held_out_mask(count, HELD_OUT_FRACTION))
-    margin, places = round(MARGIN_FRACTION * count), np.arange(count)
-    near = (places >= stretch[0] - margin) & (places <= stretch[-1] + margin)
+    stretch = np.flatnonzero(held_out)
+    margin, indices = round(MARGIN_FRACTION * count), np.arange(count)
+    near = (indices >= stretch[0] - margin) & (indices <= stretch[-1] + margin)
     rest = np.flatnonzero(~near)
     leaking = np.sort(np.random.default_rng(seed).choice(rest, len(stretch), replace=False))
     return Split(stretch, leaking, np.setdiff1d(rest, leaking))
@@ -79,19 +93,35 @@ def split_frames(count: int, seed: int) -> Split:
 
 @dataclass(frozen=True)
 class StudyImages:
-    """Pictures to learn from, and real ones to judge by; all of one camera."""
+    """Training and evaluation images of one experiment, all of one camera."""
 
     camera: Camera
     training: Views
-    """Rendered views, then real frames."""
+    """Synthetic views, then mapping images."""
     held_out: Views
+    """Mapping images of the held-out segment."""
     leaking: Views
+    """Mapping images of the leaking split."""
     rejection_counts: dict[str, int]
-    """How many drawn poses gave no view, by reason."""
+    """Number of sampled poses without a view, by reason."""
 
 
 class StudyData:
-    """Field, views and codes that rows share; each made when it is first needed."""
+    """
+    Field, views and codecs of a study, shared by its experiments and made on first use.
+
+    Attributes
+    ----------
+    held_out : (N,) bool array
+        The held-out segment of the capture.
+    split : Split
+        The frames of the capture by their use.
+
+    Raises
+    ------
+    BuildError
+        If the capture is too short, or if an image codec would have too many components.
+    """
 
     def __init__(
         self,
@@ -104,110 +134,126 @@ class StudyData:
     ) -> None:
         self.capture, self.work_dir, self.config, self.plan = capture, work_dir, config, plan
         self.device, self.progress = device, progress
-        self.split = split_frames(len(capture), config.seed)
+        self.held_out = held_out_mask(len(capture), HELD_OUT_FRACTION)
+        self.split = split_frames(self.held_out, config.seed)
         self._codecs: dict[tuple[Any, ...], ImageCodec] = {}
-        for row in plan.experiments():
-            if row.compression != 'none':
-                camera = self.camera(row)
-                known = min(self.image_count(row), MAX_CODEC_VIEWS)
+        for experiment in plan.experiments():
+            if experiment.compression != 'none':
+                camera = self.camera(experiment)
+                images = min(self.image_count(experiment), MAX_CODEC_VIEWS)
                 values = 3 * camera.width * camera.height
-                check_component_count(config.regressor.components, known, values)
+                check_component_count(config.regressor.components, images, values)
 
-    def camera(self, row: Experiment) -> Camera:
-        """Return the camera of a row's pictures."""
-        width = self.plan.full_width if row.full_size else self.plan.width
+    def camera(self, experiment: Experiment) -> Camera:
+        """Return the camera of an experiment's images."""
+        width = self.plan.full_width if experiment.full_size else self.plan.width
         return self.capture.camera.downscaled_to(width)
 
-    def image_count(self, row: Experiment) -> int:
-        """Return how many pictures a row learns from: no more real ones than views."""
-        return row.views + min(row.views, len(self.split.learned))
+    def image_count(self, experiment: Experiment) -> int:
+        """Return the number of training images: synthetic views, and at most as many frames."""
+        return experiment.views + min(experiment.views, len(self.split.learned))
 
     @cached_property
     def field(self) -> VoxelField:
-        """The field, trained without the stretch or read from the folder."""
-        path, told = self.work_dir / 'field.safetensors', self.work_dir / 'field.json'
-        if not told.exists():
-            training = np.flatnonzero(~held_out_mask(len(self.capture), HELD_OUT_FRACTION))
+        """The voxel field, trained without the held-out segment or read from the folder."""
+        path, report_path = self.work_dir / 'field.safetensors', self.work_dir / 'field.json'
+        if not report_path.exists():
+            training = np.flatnonzero(~self.held_out)
             correction = estimate_depth_correction(self.capture, training, self.progress)
             files = self.work_dir / 'field'
             files.mkdir(exist_ok=True)
             field, report = train_voxel_field(
                 self.capture.with_depth_correction(correction),
-                replace(self.config.field, validation_share=HELD_OUT_FRACTION),
+                self.held_out,
+                self.config.field,
                 device=self.device,
                 seed=self.config.seed,
                 work_dir=files,
                 progress=self.progress,
             )
             field.save(path)
-            figures = {name: kept for name, kept in report.items() if not isinstance(kept, list)}
-            atomic_write_text(told, json.dumps(figures))
+            metrics = {
+                name: value for name, value in report.items() if not isinstance(value, list)
+            }
+            atomic_write_text(report_path, json.dumps(metrics))
             remove(files)
         return VoxelField.load(path, self.device)
 
     def field_metrics(self) -> dict[str, Any]:
-        """Return how good the field is on the stretch."""
-        figures: dict[str, Any] = json.loads((self.work_dir / 'field.json').read_text('utf-8'))
-        return figures
+        """Return the metrics of the field on the held-out segment."""
+        metrics: dict[str, Any] = json.loads((self.work_dir / 'field.json').read_text('utf-8'))
+        return metrics
 
-    def images(self, row: Experiment) -> StudyImages:
-        """Render or read what a row learns from and is judged on."""
-        camera = self.camera(row)
-        kind = f'views_{camera.width}x{camera.height}{"" if row.filtered else "_unfiltered"}'
+    def images(self, experiment: Experiment) -> StudyImages:
+        """Render the synthetic views of an experiment, or read them, and add mapping images."""
+        camera = self.camera(experiment)
+        suffix = '' if experiment.filtered else '_unfiltered'
         views = synthesize_views(
             self.field,
-            self.capture.map_from_camera[self.split.walked],
+            self.capture.map_from_camera[self.split.synthesis_frames],
             camera,
-            replace(self.config.synthesis, views=self.plan.max_views(row)),
+            replace(self.config.synthesis, views=self.plan.max_views(experiment)),
             seed=self.config.seed,
-            work_dir=self.work_dir / kind,
-            reject=row.filtered,
+            work_dir=self.work_dir / f'views_{camera.width}x{camera.height}{suffix}',
+            reject=experiment.filtered,
             progress=self.progress,
         )
-        learned = self.split.learned[evenly_spaced_indices(len(self.split.learned), row.views)]
-        chosen = np.unique(np.concatenate([learned, self.split.stretch, self.split.leaking]))
-        wanted = set(chosen.tolist())
-        frames = (frame for number, frame in enumerate(self.capture) if number in wanted)
+        stretch, leaking, learned = self.split
+        learned = learned[evenly_spaced_indices(len(learned), experiment.views)]
+        chosen = np.unique(np.concatenate([learned, stretch, leaking]))
+        indices = set(chosen.tolist())
+        frames = (frame for index, frame in enumerate(self.capture) if index in indices)
         real = views_from_frames(frames, camera)
-        known, stretch, leaking = (
-            real.subset(np.searchsorted(chosen, which))
-            for which in (learned, self.split.stretch, self.split.leaking)
+        training, held_out, leaking_images = (
+            real.subset(np.searchsorted(chosen, part)) for part in (learned, stretch, leaking)
         )
-        lessons = _concatenate_views(views.subset(slice(row.views)), known)
-        return StudyImages(camera, lessons, stretch, leaking, views.rejection_counts)
+        return StudyImages(
+            camera,
+            _concatenate_views(views.subset(slice(experiment.views)), training),
+            held_out,
+            leaking_images,
+            views.rejection_counts,
+        )
 
-    def codec(self, row: Experiment, training: Views) -> ImageCodec:
-        """Learn the code of a row's pictures, once for all rows that learn from the same."""
-        if row.compression == 'none':
-            return identity_codec(self.camera(row), 0, self.device)
-        key = (row.compression, row.views, row.filtered, row.full_size)
+    def codec(self, experiment: Experiment, training: Views) -> ImageCodec:
+        """Fit the image codec of an experiment, once for all with the same training images."""
+        if experiment.compression == 'none':
+            return identity_codec(self.camera(experiment), 0, self.device)
+        key = (
+            experiment.compression,
+            experiment.views,
+            experiment.filtered,
+            experiment.full_size,
+        )
         if key not in self._codecs:
-            some = evenly_spaced_indices(len(training), MAX_CODEC_VIEWS)
+            chosen = evenly_spaced_indices(len(training), MAX_CODEC_VIEWS)
             self._codecs[key] = fit_codec(
-                [training.subset(some)],
-                self.codec_config(row),
+                [training.subset(chosen)],
+                self.codec_config(experiment),
                 device=self.device,
                 seed=self.config.seed,
                 progress=self.progress,
             )
         return self._codecs[key]
 
-    def codec_config(self, row: Experiment) -> RegressorConfig:
-        """Return the settings with a row's compression."""
+    def codec_config(self, experiment: Experiment) -> RegressorConfig:
+        """Return the regressor's settings with the codec of an experiment."""
         return replace(
-            self.config.regressor, compression=row.compression, network_sees='reconstruction'
+            self.config.regressor,
+            compression=experiment.compression,
+            network_sees='reconstruction',
         )
 
 
 def identity_codec(camera: Camera, components: int, device: torch.device) -> Pca:
-    """Return a PCA that knows nothing; without components it only standardizes pictures."""
+    """Return an untrained PCA of zeros; without components it only standardizes images."""
     mean = torch.zeros(3 * camera.height * camera.width, device=device)
     one = mean.new_ones(components)
     return Pca(mean, one, one, mean.expand(components, -1))
 
 
 def _concatenate_views(views: Views, real: Views) -> Views:
-    """Put views and real pictures one after the other, without depth."""
+    """Concatenate synthetic views and mapping images, without depth."""
     return Views(
         np.concatenate([views.rgb, real.rgb]),
         np.concatenate([views.valid, real.valid]),

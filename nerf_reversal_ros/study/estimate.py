@@ -1,4 +1,4 @@
-"""How long a study will take, told before it: each kind of work is tried and timed."""
+"""Estimated durations of a study, extrapolated from timed samples of each kind of work."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,65 +20,74 @@ from nerf_reversal_ros.study.training import StudyNetwork
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 EVALUATION_FACTOR = 1.3
-"""Training a row and judging it takes so many times what its steps alone take."""
+"""Duration of training with evaluation, relative to that of the training steps alone."""
 PREVIEW_FACTOR = 1.3
-"""Views and the previews of those that are rejected take so many times what the views take."""
+"""Duration of rendering with the previews of rejected views, relative to the views alone."""
 CODEC_SAMPLE_VIEWS = 32
+"""Images of the timed codec training."""
 RENDER_SAMPLE_VIEWS = 4
+"""Views of the timed rendering."""
+TIMED_RUNS = 3
+"""Runs of each sample. The fastest counts: the first is slow, and others may be disturbed."""
 
 
-def training_estimate(material: StudyData, rows: Sequence[Experiment]) -> str:
-    """Tell how long networks and autoencoders will learn; needs no field."""
-    networks_s = codes_s = 0.0
-    coded = set()
-    for row in rows:
-        camera, count = material.camera(row), material.image_count(row)
-        code: ImageCodec = identity_codec(
+def training_estimate(data: StudyData, experiments: Sequence[Experiment]) -> str:
+    """Estimate how long networks and autoencoders will train; needs no field."""
+    networks_s = codecs_s = 0.0
+    timed_codecs = set()
+    for experiment in experiments:
+        camera, count = data.camera(experiment), data.image_count(experiment)
+        codec: ImageCodec = identity_codec(
             camera,
-            material.config.regressor.components if row.compression != 'none' else 0,
-            material.device,
+            data.config.regressor.components if experiment.compression != 'none' else 0,
+            data.device,
         )
-        if row.compression == 'vae':
-            few = partial(_fit_small_codec, material, row, camera)
-            code = few()
-            if (row.views, row.filtered) not in coded:
-                coded.add((row.views, row.filtered))
-                passes = material.codec_config(row).vae_epochs * min(count, MAX_CODEC_VIEWS)
-                codes_s += passes / CODEC_SAMPLE_VIEWS * _measure_seconds(few)
-        network = StudyNetwork(row, code, camera, np.eye(4)[None], material.device)
+        if experiment.compression == 'vae':
+            fit_sample = partial(_fit_small_codec, data, experiment, camera)
+            codec = fit_sample()
+            if (experiment.views, experiment.filtered) not in timed_codecs:
+                timed_codecs.add((experiment.views, experiment.filtered))
+                epochs = data.codec_config(experiment).vae_epochs
+                passes = epochs * min(count, MAX_CODEC_VIEWS)
+                codecs_s += passes / CODEC_SAMPLE_VIEWS * _measure_seconds(fit_sample)
+        network = StudyNetwork(experiment, codec, camera, np.eye(4)[None], data.device)
         noise = _noise_views(camera, network.batch_size)
         optimizer = torch.optim.Adam(network.layers.parameters())
         step = partial(network.step, optimizer, noise, np.arange(network.batch_size))
-        steps = material.plan.epochs * count / network.batch_size
+        steps = data.plan.epochs * count / network.batch_size
         networks_s += EVALUATION_FACTOR * steps * _measure_seconds(step)
-    learned = f', and {format_duration(codes_s)} for the autoencoder' if codes_s else ''
+    autoencoder = f', plus {format_duration(codecs_s)} for the autoencoder' if codecs_s else ''
     return (
-        f'{len(rows)} to train, about {format_duration(networks_s)} on this machine{learned}; before them'
-        ' come the field, and views whose time is told when there is a field; less with --views,'
-        ' --epochs or --only'
+        f'{len(experiments)} to train, about {format_duration(networks_s)} on this machine'
+        f'{autoencoder}; the field and the views come first, with an estimate for the views once'
+        ' the field is trained; use --views, --epochs or --only to shorten it'
     )
 
 
-def views_estimate(material: StudyData, rows: Sequence[Experiment]) -> str:
-    """Tell how long the views will take to render, if none is there already."""
-    walked = material.capture.map_from_camera[material.split.walked]
-    poses = walked[evenly_spaced_indices(len(walked), RENDER_SAMPLE_VIEWS)]
-    kinds = {(row.filtered, row.full_size): row for row in rows}
-    counts, took_s = [], 0.0
-    for row in kinds.values():
-        render = partial(material.field.render, poses, material.camera(row))
-        counts.append(material.plan.max_views(row))
-        took_s += PREVIEW_FACTOR * counts[-1] / RENDER_SAMPLE_VIEWS * _measure_seconds(render)
-    return f'{" + ".join(map(str, counts))} to render, about {format_duration(took_s)} less what is there'
+def views_estimate(data: StudyData, experiments: Sequence[Experiment]) -> str:
+    """Estimate how long the synthetic views will render if none exists yet."""
+    poses = data.capture.map_from_camera[data.split.synthesis_frames]
+    poses = poses[evenly_spaced_indices(len(poses), RENDER_SAMPLE_VIEWS)]
+    kinds = {(each.filtered, each.full_size): each for each in experiments}
+    counts, duration_s = [], 0.0
+    for experiment in kinds.values():
+        render = partial(data.field.render, poses, data.camera(experiment))
+        counts.append(data.plan.max_views(experiment))
+        duration_s += PREVIEW_FACTOR * counts[-1] / RENDER_SAMPLE_VIEWS * _measure_seconds(render)
+    return (
+        f'{" + ".join(map(str, counts))} to render, about {format_duration(duration_s)} minus'
+        ' existing ones'
+    )
 
 
-def _fit_small_codec(material: StudyData, row: Experiment, camera: Camera) -> ImageCodec:
-    settings = replace(material.codec_config(row), components=8, vae_epochs=1)
-    return fit_codec([_noise_views(camera, CODEC_SAMPLE_VIEWS)], settings, device=material.device)
+def _fit_small_codec(data: StudyData, experiment: Experiment, camera: Camera) -> ImageCodec:
+    """Fit a VAE of few components to few noise images, for one epoch."""
+    config = replace(data.codec_config(experiment), components=8, vae_epochs=1)
+    return fit_codec([_noise_views(camera, CODEC_SAMPLE_VIEWS)], config, device=data.device)
 
 
 def _noise_views(camera: Camera, count: int) -> Views:
-    """Return made-up pictures."""
+    """Return images of uniform noise."""
     shape = (count, camera.height, camera.width)
     noise: NDArray[np.uint8] = np.random.default_rng(0).integers(
         256, size=(*shape, 3), dtype=np.uint8
@@ -88,12 +97,12 @@ def _noise_views(camera: Camera, count: int) -> Views:
 
 
 def _measure_seconds(work: Callable[[], object]) -> float:
-    """Time a piece of work: the quickest of three, for the first is slow, and others may be."""
-    took_s = []
-    for _ in range(3):
-        began_s = time.perf_counter()
+    """Return the least duration of `TIMED_RUNS` calls [s]."""
+    durations_s = []
+    for _ in range(TIMED_RUNS):
+        start_s = time.perf_counter()
         work()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        took_s.append(time.perf_counter() - began_s)
-    return min(took_s)
+        durations_s.append(time.perf_counter() - start_s)
+    return min(durations_s)

@@ -1,23 +1,25 @@
-"""What the study trains: its rows, how many of them, and for how long."""
+"""Plan of a study: its experiments, the number of views, and the number of epochs."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nerf_reversal_ros.baselines.original_networks import LONGER_SIDE_PX, NetworkKind
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.regressor.pose_network import NetworkInput
 
 NETWORK_INPUTS = {
-    'raw': ('none', 'none'),
-    'PCA reconstruction': ('pca', 'reconstruction'),
-    'PCA components': ('pca', 'components'),
-    'VAE reconstruction': ('vae', 'reconstruction'),
-    'VAE latents': ('vae', 'components'),
+    'raw': ('none', NetworkInput.IMAGE),
+    'PCA reconstruction': ('pca', NetworkInput.RECONSTRUCTION),
+    'PCA components': ('pca', NetworkInput.CODE),
+    'VAE reconstruction': ('vae', NetworkInput.RECONSTRUCTION),
+    'VAE latents': ('vae', NetworkInput.CODE),
 }
-"""What a network may see: the names of compression and of what is seen of it elsewhere."""
+"""Inputs of the study's networks: kind of the image codec (`RegressorConfig.compression`), and
+what of it the network takes."""
 FULL_SIZE_PX = 960
-"""Longer side of the seed's larger pictures."""
+"""Longer side of the larger images of the original project."""
 MIN_SIDE_PX = 32
-"""Three max-poolings leave something of pictures of this size."""
+"""Least longer side of an image: the networks halve images three times by max pooling."""
 
 
 class Experiment(NamedTuple):
@@ -27,67 +29,90 @@ class Experiment(NamedTuple):
     sees: str
     """One of `NETWORK_INPUTS`."""
     views: int
+    """Synthetic views in its training data."""
     filtered: bool = True
-    """Whether views that could mislead were rejected."""
+    """Whether unusable synthetic views are rejected, as a build does."""
     full_size: bool = False
+    """Whether its images have the width `StudyPlan.full_width`."""
 
     @property
     def compression(self) -> str:
-        """Tell the code of pictures, as `RegressorConfig.compression` does."""
+        """Kind of the image codec, as in `RegressorConfig.compression`."""
         return NETWORK_INPUTS[self.sees][0]
 
     @property
-    def network_sees(self) -> str:
-        """Tell what the network sees of the code, as `PoseRegressor.network_sees` does."""
+    def network_input(self) -> NetworkInput:
+        """Input of the network."""
         return NETWORK_INPUTS[self.sees][1]
 
     @property
     def name(self) -> str:
-        """Tell the row from all others."""
+        """Name that no other experiment of a plan has."""
         size = ' full size' if self.full_size else ''
-        rejected = '' if self.filtered else ', unfiltered'
-        return f'{self.network.upper()}{size}, {self.sees}, {self.views} views{rejected}'
+        rejection = '' if self.filtered else ', unfiltered'
+        return f'{self.network.upper()}{size}, {self.sees}, {self.views} views{rejection}'
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as in a row of study.json."""
+        return {
+            'network': self.network,
+            'sees': self.sees,
+            'views': self.views,
+            'filtered': self.filtered,
+            'full_size': self.full_size,
+        }
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What is trained, and for how long."""
+    """Experiments of a study, and the length of their training."""
 
     views: tuple[int, ...] = (1000, 4000, 14000)
-    """Numbers of views for the CNN on PCA reconstructions; all else is compared at the middle."""
+    """Numbers of views for the CNN on PCA reconstructions. All other comparisons use the middle
+    one."""
     epochs: int = 10
     width: int = LONGER_SIDE_PX
-    """Longer side of the pictures, at most the capture's [px]."""
+    """Longer side of the images, at most the capture's [px]."""
     full_width: int = FULL_SIZE_PX
-    """Longer side of those of the full size, at most the capture's [px]."""
+    """Longer side of the images of full size, at most the capture's [px]."""
     full_views: int = 200
-    """Views of the full size, which are slow to render."""
+    """Views of full size, which are slow to render."""
     only: tuple[str, ...] = ()
-    """Only rows whose names contain one of these texts; all if there is none."""
+    """Parts of names: only experiments with one of them are run, or all if empty."""
 
     def __post_init__(self) -> None:
-        """Refuse a plan of nothing, and one whose only rows do not exist."""
+        """
+        Check that there is something to train.
+
+        Raises
+        ------
+        ConfigError
+            If a number is too small, or if ``only`` matches no experiment.
+        """
         if not self.views or min(*self.views, self.full_views) < 2 or self.epochs < 1:
             raise ConfigError(
-                'a study needs 2 views and 1 epoch at least, got views'
+                'a study needs at least 2 views and 1 epoch, got views'
                 f' {",".join(map(str, self.views)) or "none"}, full-views {self.full_views},'
                 f' epochs {self.epochs}'
             )
         narrowest = min(self.width, self.full_width)
         if narrowest < MIN_SIDE_PX:
             raise ConfigError(
-                f'width {narrowest} is too small for three max-poolings: take {MIN_SIDE_PX} px at'
-                ' least'
+                f'width {narrowest} is too small for three max-pooling layers: set it to at least'
+                f' {MIN_SIDE_PX} px'
             )
         if not self.experiments():
-            names = '; '.join(row.name for row in replace(self, only=()).experiments())
-            raise ConfigError(f'only {",".join(self.only)} leaves no row of: {names}')
+            names = '; '.join(each.name for each in replace(self, only=()).experiments())
+            raise ConfigError(
+                f'only {",".join(self.only)} matches no experiment: give a part of one of these'
+                f' names: {names}'
+            )
 
     def experiments(self) -> list[Experiment]:
-        """List what is to be trained."""
+        """List the experiments, each one once."""
         counts = sorted(set(self.views))
         middle = counts[len(counts) // 2]
-        rows = [
+        candidates = [
             *(Experiment('cnn', 'PCA reconstruction', count) for count in counts),
             Experiment('mlp', 'PCA reconstruction', middle),
             Experiment('cnn', 'raw', middle),
@@ -99,13 +124,28 @@ class StudyPlan:
             Experiment('cnn', 'raw', self.full_views),
             Experiment('cnn', 'raw', self.full_views, full_size=True),
         ]
-        chosen = [row for row in rows if any(text in row.name for text in self.only or ('',))]
+        chosen = [
+            candidate
+            for candidate in candidates
+            if any(text in candidate.name for text in self.only or ('',))
+        ]
         return list(dict.fromkeys(chosen))
 
-    def max_views(self, row: Experiment) -> int:
-        """Return how many views are rendered for all rows of this one's size and filter."""
+    def max_views(self, experiment: Experiment) -> int:
+        """Return the views to render for all experiments of the same image size and filter."""
         return max(
             other.views
             for other in self.experiments()
-            if (other.filtered, other.full_size) == (row.filtered, row.full_size)
+            if (other.filtered, other.full_size) == (experiment.filtered, experiment.full_size)
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as under ``plan`` of study.json."""
+        return {
+            'views': list(self.views),
+            'epochs': self.epochs,
+            'width': self.width,
+            'full_width': self.full_width,
+            'full_views': self.full_views,
+            'only': list(self.only),
+        }

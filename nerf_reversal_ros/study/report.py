@@ -1,4 +1,4 @@
-"""The report of the study: one HTML file with its tables and plots."""
+"""Report of a study: one HTML file with tables and plots."""
 
 from collections.abc import Sequence
 import html
@@ -24,48 +24,50 @@ from nerf_reversal_ros.evaluation.report_plots import (
 from nerf_reversal_ros.study.table import best_row_text, codec_table, conclusions, results_table
 
 ORIGINAL_NOTE = (
-    'The seed project: 14,000 views in one flat, split at random, PCA of 150 components (88 % of'
-    ' the variance), 200 epochs, a field of some 18 dB. Its 0.1 is in units of its own scene, ours'
-    ' in metres, and the rooms differ: its lines are no rivals, but what is compared in kind.'
+    'The original project: 14,000 views in one flat, split at random, PCA of 150 components (88 %'
+    ' of the variance), 200 epochs, a field of about 18 dB. Its threshold of 0.1 is in units of'
+    ' its own scene, here it is in meters, and the rooms differ: compare trends, not values.'
 )
 LEAK_NOTE = (
-    'LEAKING: judged on real frames drawn at random, on all sides of which frames are learned from'
-    ' and views rendered, by a field that has seen them. It is what a random split makes of the'
-    ' same network, not how well it localizes.'
+    'LEAKING: evaluated on real frames drawn at random. Training frames and synthetic views are'
+    ' all around them, and the field was trained on them. This is the result of a random split,'
+    ' not the accuracy of localization.'
 )
-SPLITS = (('stretch', '-', BLUE, 'held-out stretch'), ('leaking', '--', ORANGE, 'LEAKING split'))
+SPLITS = (('stretch', '-', BLUE, 'held-out segment'), ('leaking', '--', ORANGE, 'LEAKING split'))
+"""Name in the results, line style, color and label of each evaluated split."""
 COLUMNS = 3
+"""Panels in a line of `epochs_plot`."""
 
 
 def study_html(result: dict[str, Any], *, command: str) -> str:
     """
-    Write the report as the text of one HTML file.
+    Make the report, as the text of one HTML file.
 
     Parameters
     ----------
     result : dict
-        What `run_study` returned.
+        Result of `run_study`.
     command : str
-        The command line that made the report.
+        Command line that made the report.
     """
     rows = result['rows']
     sections = [
         ReportSection(
-            'figures',
-            'In figures',
-            html_table(results_table(result)) + html_note(list(_table_notes(result))),
+            'results',
+            'Results',
+            html_table(results_table(result)) + html_note(_table_notes(result)),
         ),
         ReportSection(
-            'verdicts',
-            'What they show',
-            ''.join(f'<p>{html.escape(said)}</p>' for said in conclusions(result)),
+            'conclusions',
+            'Conclusions',
+            ''.join(f'<p>{html.escape(sentence)}</p>' for sentence in conclusions(result)),
         ),
         ReportSection(
             'accuracy',
             'Accuracy by epoch',
             html_figure(
                 epochs_plot(rows, 'accuracy_0.1m', 100.0, 'within 0.1 m [%]'),
-                'Share of positions within 0.1 m after each epoch: held-out stretch (solid) and'
+                'Fraction of positions within 0.1 m after each epoch: held-out segment (solid) and'
                 ' LEAKING random split (dashed).',
             ),
         ),
@@ -74,20 +76,21 @@ def study_html(result: dict[str, Any], *, command: str) -> str:
             'Loss by epoch',
             html_figure(
                 epochs_plot(rows, 'loss', 1.0, 'mean squared error'),
-                'Mean squared error of standardized position and rotation: while training, with'
-                ' dropout (dotted), on the held-out stretch (solid) and on the LEAKING random'
+                'Mean squared error of standardized position and rotation: in training, with'
+                ' dropout (dotted), on the held-out segment (solid) and on the LEAKING random'
                 ' split (dashed).',
             ),
         ),
-        ReportSection('views', 'More views', _views_section(rows)),
-        ReportSection('codes', 'What a code retains', _codec_section(result)),
-        ReportSection('command', 'How this report was made', f'<pre>{html.escape(command)}</pre>'),
+        ReportSection('views', 'Number of views', _views_section(rows)),
+        ReportSection('codecs', 'Image codecs', _codec_section(result)),
+        ReportSection('command', 'Command', f'<pre>{html.escape(command)}</pre>'),
     ]
-    return html_page(f"The seed's study on {result['bag']}", best_row_text(result), sections)
+    title = f'Study of the original project on {result["bag"]}'
+    return html_page(title, best_row_text(result), sections)
 
 
 def epochs_plot(rows: Sequence[dict[str, Any]], name: str, scale: float, label: str) -> str:
-    """Draw a score of all rows by epoch, a panel for each row."""
+    """Plot a score of all experiments by epoch, one panel each."""
     lines = -(-len(rows) // COLUMNS)
     with svg_figure(9.0, 0.6 + 1.9 * lines) as drawing:
         panels = drawing.axes(lines, COLUMNS, sharex=True, sharey=True)
@@ -99,9 +102,9 @@ def epochs_plot(rows: Sequence[dict[str, Any]], name: str, scale: float, label: 
                 axes.set_yscale('log')
                 axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
                 plain_ticks(axes.yaxis)
-            for split, style, colour, told in SPLITS:
+            for split, style, color, split_label in SPLITS:
                 values = [scale * scores[name] for scores in history[split]]
-                axes.plot(epochs, values, style, color=colour, label=told)
+                axes.plot(epochs, values, style, color=color, label=split_label)
             axes.set_title(row['name'].replace(', ', '\n', 1), fontsize=9)
         for axes in panels[len(rows) :]:
             axes.set_visible(False)
@@ -113,14 +116,14 @@ def epochs_plot(rows: Sequence[dict[str, Any]], name: str, scale: float, label: 
 
 
 def views_plot(rows: Sequence[dict[str, Any]]) -> str:
-    """Draw accuracy and median of rows that differ in the number of views."""
+    """Plot accuracy and median error of experiments over their number of views."""
     with svg_figure(9.0, 3.2) as drawing:
         panels = drawing.axes(1, 2)
         views = [row['views'] for row in rows]
-        for split, style, colour, told in SPLITS:
+        for split, style, color, split_label in SPLITS:
             for axes, name in zip(panels, ('accuracy_0.1m', 'median_translation_m'), strict=True):
                 values = [100 * row[split][name] for row in rows]
-                axes.plot(views, values, f'o{style}', color=colour, label=told)
+                axes.plot(views, values, f'o{style}', color=color, label=split_label)
         for axes, label in zip(panels, ('within 0.1 m [%]', 'median error [cm]'), strict=True):
             axes.set(xlabel='views', ylabel=label, xscale='log', ylim=(0, None))
             axes.set_xticks(views)
@@ -130,48 +133,48 @@ def views_plot(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _views_section(rows: Sequence[dict[str, Any]]) -> str:
-    """Show what more views give the CNN that sees PCA reconstructions, if there are several."""
-    alike = [
+    """Compare CNNs on PCA reconstructions by their number of views; empty if there is one."""
+    compared = [
         row
         for row in rows
         if row['network'] == 'cnn' and row['sees'] == 'PCA reconstruction' and row['filtered']
     ]
-    if len(alike) < 2:
+    if len(compared) < 2:
         return ''
-    said = (
-        'Share of positions within 0.1 m, and median error, by the number of views (CNN on PCA'
-        ' reconstructions): held-out stretch (solid), LEAKING random split (dashed).'
+    caption = (
+        'Fraction of positions within 0.1 m, and median error, by the number of views (CNN on PCA'
+        ' reconstructions): held-out segment (solid), LEAKING random split (dashed).'
     )
-    return html_figure(views_plot(sorted(alike, key=lambda row: int(row['views']))), said)
+    return html_figure(views_plot(sorted(compared, key=lambda row: int(row['views']))), caption)
 
 
 def _codec_section(result: dict[str, Any]) -> str:
-    """Show what codes retain; empty if no row has one."""
-    coded = [row for row in result['rows'] if 'compression_quality' in row]
-    if not coded:
+    """Report the quality of the image codecs; empty if no experiment has one."""
+    rows = [row for row in result['rows'] if 'compression_quality' in row]
+    if not rows:
         return ''
-    shown = html_table(codec_table(result))
-    for row in [row for row in coded if row['compression'] == 'pca'][:1]:
-        drawn_share = retained_variance(row['compression_quality']['retained_training'])
-        said = f'Variance of the training pictures kept by PCA, {row["views"]} views.'
-        shown += html_figure(drawn_share, said)
-    return shown
+    content = html_table(codec_table(result))
+    for row in [row for row in rows if row['compression'] == 'pca'][:1]:
+        plot = retained_variance(row['compression_quality']['retained_training'])
+        caption = f'Variance of the training images retained by PCA, {row["views"]} views.'
+        content += html_figure(plot, caption)
+    return content
 
 
 def _table_notes(result: dict[str, Any]) -> list[str]:
-    """Tell what the figures stand on."""
+    """List the conditions of the results: splits, epochs, device, field, rejected poses."""
     frames, field, epochs = result['frames'], result['field'], result['plan']['epochs']
-    rejected: dict[str, int] = next(
+    rejection_counts: dict[str, int] = next(
         (row['rejected'] for row in result['rows'] if row['filtered']), {}
     )
-    reasons = ', '.join(f'{name}: {count}' for name, count in rejected.items())
+    reasons = ', '.join(f'{name}: {count}' for name, count in rejection_counts.items())
     return [
         LEAK_NOTE,
         ORIGINAL_NOTE,
-        f'{result["bag"]}: {frames["learned"]} frames learned from beside the views,'
-        f' {frames["stretch"]} real frames of another stretch judged and {frames["leaking"]} of'
-        f' the leaking split, {epochs} epochs (the seed: 200), one seed, on {result["device"]}.'
-        f' Field on the stretch: {field["psnr_db"]:.1f} dB with exposure matched,'
-        f' {field["psnr_plain_db"]:.1f} dB without.',
-        f'Drawn poses rejected: {reasons or "none"}.',
+        f'{result["bag"]}: {frames["learned"]} training frames beside the synthetic views,'
+        f' {frames["stretch"]} evaluated frames of the held-out segment and {frames["leaking"]} of'
+        f' the leaking split, {epochs} epochs (original project: 200), one random seed, on'
+        f' {result["device"]}. Field on the held-out segment: {field["psnr_db"]:.1f} dB with'
+        f' exposure matched, {field["psnr_plain_db"]:.1f} dB without.',
+        f'Rejected poses: {reasons or "none"}.',
     ]

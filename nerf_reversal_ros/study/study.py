@@ -1,12 +1,13 @@
 """
-The study of the seed project, done right: which network, seeing what, learns positions how well.
+Repeat the study of the original project: which network, on which input, regresses positions best.
 
-"NeRF Reversal" (student project, Georgia Tech, 2023) trained a NeRF of one walk, rendered 14,000
-views near it, compressed them by PCA, and let a CNN or an MLP tell where they were taken; it
-judged them on random views of the same walk. Here the field and the networks never see one
-stretch of the walk, and the networks are judged on its real pictures, in metres and degrees. A
-random split is judged beside it, on as many real pictures, and called leaking wherever it is
-shown.
+"NeRF Reversal" (student project, Georgia Tech, 2023) trained a NeRF of one capture and rendered
+14,000 views near its poses. It compressed them by PCA and trained a CNN or an MLP to regress their
+positions. Its test set was a random subset of these views.
+
+Here one held-out segment of the capture is excluded from the training of field and networks. The
+networks are evaluated on its real images, in meters and degrees. A random split of as many real
+images is reported beside it, always under the name leaking.
 """
 
 from dataclasses import asdict
@@ -17,11 +18,12 @@ from typing import Any
 import torch
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text, remove
+from nerf_reversal_ros.core.files import atomic_write_text, clear_if_stale
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.study.data import StudyData
 from nerf_reversal_ros.study.estimate import training_estimate, views_estimate
@@ -39,114 +41,118 @@ def run_study(
     progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """
-    Train a field and all networks of the plan, and judge them.
+    Train a field and all networks of a plan, and evaluate them.
 
     Parameters
     ----------
     bag : Path
-        Colour, depth and poses of one walk.
+        Color, depth and poses of one capture.
     work_dir : Path
-        Keeps the field, the views and each finished row, for the same command to go on with.
+        Folder of the field, the views and the finished experiments. A stopped study resumes from
+        it.
     config : BuildConfig
-        How the bag is read, the field trained and views drawn; number and size of the views are
-        the plan's.
+        Settings of the capture, the field and the views; number and size of the views are the
+        plan's.
+    plan : StudyPlan
+        Experiments and epochs.
+    device : str
+        Device of the training, as in `resolve_device`.
     progress : callable
-        Told where the study is and, before it begins, how long the networks will take.
+        Receives the progress and, before the training, the estimated durations.
 
     Returns
     -------
     dict
-        Plain JSON: ``rows`` as `train_experiment` returns them, each with ``codec_quality`` and
-        ``trivial``, and what they have in common.
+        Plain JSON: ``rows`` as `train_experiment` returns them, each with ``trivial`` and, where
+        there is an image codec, ``compression_quality``; and what they have in common.
 
     Raises
     ------
     NerfReversalError
-        If the bag or a setting is not fit, or the folder cannot be written.
+        If the bag or a setting is invalid, or the folder cannot be written.
     """
-    where = resolve_device(device)
+    torch_device = resolve_device(device)
     capture = open_capture(bag, config.capture, progress=progress)
-    material = StudyData(capture, work_dir, config, plan, where, progress)
+    data = StudyData(capture, work_dir, config, plan, torch_device, progress)
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        _clear_if_stale(work_dir, capture, config, where)
-        results = {row: _result_path(row, material) for row in plan.experiments()}
-        missing = [row for row, path in results.items() if not path.exists()]
-        if missing:
-            progress(Progress('networks', 0, len(missing), training_estimate(material, missing)))
-            progress(Progress('views', 0, len(missing), views_estimate(material, missing)))
-        for row in missing:
-            results[row].parent.mkdir(exist_ok=True)
-            atomic_write_text(results[row], json.dumps(_run_experiment(row, material)))
-        rows = [json.loads(path.read_text(encoding='utf-8')) for path in results.values()]
-        field = material.field_metrics()
+        _clear_if_stale(work_dir, capture, config, torch_device)
+        rows = _run_experiments(data)
+        field = data.field_metrics()
     except OSError as error:
         raise BuildError(f'cannot write to {work_dir}: {error.strerror or error}') from error
     return {
         'bag': capture.source.name,
         'package_version': __version__,
-        'device': str(where),
+        'device': str(torch_device),
         'seed': config.seed,
-        'plan': asdict(plan),
+        'plan': plan.to_dict(),
         'field': field,
-        'frames': {name: len(which) for name, which in material.split._asdict().items()},
+        'frames': data.split.counts(),
         'rows': rows,
     }
 
 
-def _result_path(row: Experiment, material: StudyData) -> Path:
-    """Return where a finished row is kept, by all of the plan that it depends on."""
-    name = row.name.replace(', ', '_').replace(' ', '-')
-    camera = material.camera(row)
-    size, rendered = f'{camera.width}x{camera.height}', material.plan.max_views(row)
-    told = f'{name}_of-{rendered}_{size}_{material.plan.epochs}-epochs.json'
-    return material.work_dir / 'rows' / told
+def _run_experiments(data: StudyData) -> list[dict[str, Any]]:
+    """Run the experiments without a result file, and return the results of all."""
+    paths = {experiment: _result_path(experiment, data) for experiment in data.plan.experiments()}
+    missing = [experiment for experiment, path in paths.items() if not path.exists()]
+    if missing:
+        count = len(missing)
+        data.progress(Progress('networks', 0, count, training_estimate(data, missing)))
+        data.progress(Progress('views', 0, count, views_estimate(data, missing)))
+    for experiment in missing:
+        paths[experiment].parent.mkdir(exist_ok=True)
+        atomic_write_text(paths[experiment], json.dumps(_run_experiment(experiment, data)))
+    return [json.loads(path.read_text(encoding='utf-8')) for path in paths.values()]
 
 
-def _run_experiment(row: Experiment, material: StudyData) -> dict[str, Any]:
-    """Train a row and judge it."""
-    pictures = material.images(row)
-    code = material.codec(row, pictures.training)
-    found = train_experiment(
-        row,
-        pictures,
-        code,
-        material.plan.epochs,
-        device=material.device,
-        seed=material.config.seed,
-        progress=material.progress,
+def _result_path(experiment: Experiment, data: StudyData) -> Path:
+    """Return the file of a finished experiment, named by all that its result depends on."""
+    name = experiment.name.replace(', ', '_').replace(' ', '-')
+    camera = data.camera(experiment)
+    size, rendered = f'{camera.width}x{camera.height}', data.plan.max_views(experiment)
+    file_name = f'{name}_of-{rendered}_{size}_{data.plan.epochs}-epochs.json'
+    return data.work_dir / 'rows' / file_name
+
+
+def _run_experiment(experiment: Experiment, data: StudyData) -> dict[str, Any]:
+    """Train and evaluate one experiment, with trivial baselines and the quality of its codec."""
+    images = data.images(experiment)
+    codec = data.codec(experiment, images.training)
+    result = train_experiment(
+        experiment,
+        images,
+        codec,
+        data.plan.epochs,
+        device=data.device,
+        seed=data.config.seed,
+        progress=data.progress,
     )
-    judged = {'stretch': pictures.held_out, 'leaking': pictures.leaking}
-    known = pictures.training.map_from_camera
-    found['trivial'] = {
-        name: trivial_baselines(known, views.map_from_camera) for name, views in judged.items()
+    evaluated = {'stretch': images.held_out, 'leaking': images.leaking}
+    training_poses = images.training.map_from_camera
+    result['trivial'] = {
+        name: trivial_baselines(training_poses, views.map_from_camera)
+        for name, views in evaluated.items()
     }
-    if row.compression != 'none':
-        found['compression_quality'] = {
-            'retained_training': [round(float(share), 5) for share in code.retained],
-            **{name: codec_quality(code, views) for name, views in judged.items()},
+    if experiment.compression != 'none':
+        result['compression_quality'] = {
+            'retained_training': [round(float(value), 5) for value in codec.retained],
+            **{name: codec_quality(codec, views) for name, views in evaluated.items()},
         }
-    return found
+    return result
 
 
 def _clear_if_stale(
     work_dir: Path, capture: Capture, config: BuildConfig, device: torch.device
 ) -> None:
-    """Drop the field and the rows of another walk, other settings or another version."""
-    request = json.dumps(
-        {
-            'poses': capture.map_from_camera.tolist(),
-            'stamps_ns': capture.stamps_ns.tolist(),
-            'config': asdict(config),
-            'device': device.type,
-            'version': __version__,
-        }
-    )
-    path = work_dir / 'request.json'
-    if path.exists() and path.read_text(encoding='utf-8') == request:
-        return
-    for name in ('rows', 'field', 'field.json', 'field.safetensors'):
-        remove(work_dir / name)
-    for old in work_dir.glob('views_*'):
-        remove(old)
-    atomic_write_text(path, request)
+    """Remove field, rows and views of another capture, other settings or another version."""
+    request = {
+        'poses': capture.map_from_camera.tolist(),
+        'stamps_ns': capture.stamps_ns.tolist(),
+        'config': asdict(config),
+        'device': device.type,
+        'version': __version__,
+    }
+    results = ('rows', 'field', 'field.json', 'field.safetensors', 'views_*')
+    clear_if_stale(work_dir, request, results)

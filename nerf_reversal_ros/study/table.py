@@ -1,4 +1,4 @@
-"""The study in figures and sentences: its tables beside the seed's figures, and what they show."""
+"""Results of a study as tables and sentences, beside those of the original project."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,145 +10,167 @@ ORIGINAL_RESULTS = (
     ('CNN 960x720', 0.131, 0.137),
     ('MLP 192x144', 0.0, 0.0),
 )
-"""The seed's own: share of positions within 0.1 units of its scene, in training and in test."""
+"""Results of the original project: fraction of positions within 0.1 units of its scene, on its
+training and test set."""
 HEADER = (
     'network',
-    'sees',
+    'input',
     'views',
     'training 0.1 m',
-    'held-out stretch 0.1 m',
+    'held-out segment 0.1 m',
     'median',
     'random split, LEAKING, 0.1 m',
     'median (LEAKING)',
-    'took',
+    'duration',
 )
 CODEC_HEADER = (
-    'code',
+    'codec',
     'views',
     'retained of training',
-    'retained of held-out stretch',
+    'retained of held-out segment',
     'PSNR',
     'retained of random split, LEAKING',
     'PSNR (LEAKING)',
 )
+TRIVIAL_BASELINES = {
+    'mean_pose': 'mean training pose',
+    'nearest_pose': 'nearest training pose (oracle)',
+}
+"""Names in the results, and in the table."""
 Cells = tuple[str, ...]
 
 
 def results_table(result: dict[str, Any]) -> list[Cells]:
-    """Return the study's table as texts, its header first, the seed's figures last."""
+    """
+    Return the table of a study as texts.
+
+    Parameters
+    ----------
+    result : dict
+        Result of `run_study`.
+
+    Returns
+    -------
+    list of tuple of str
+        The header, one line per experiment, the trivial baselines, and the original project.
+    """
     rows = result['rows']
-    out: list[Cells] = [HEADER]
+    table: list[Cells] = [HEADER]
     for row in rows:
         size = 'x'.join(map(str, row['size']))
-        train, took = f'{row["train"]["accuracy_0.1m"]:.1%}', f'{row["seconds"] / 60:.1f} min'
-        judged = _format_scores(row['stretch']) + _format_scores(row['leaking'])
-        out.append(
+        table.append(
             (
                 f'{row["network"].upper()} {size}',
                 row['sees'],
                 _format_views(row),
-                train,
-                *judged,
-                took,
+                f'{row["train"]["accuracy_0.1m"]:.1%}',
+                *_format_scores(row['stretch']),
+                *_format_scores(row['leaking']),
+                f'{row["seconds"] / 60:.1f} min',
             )
         )
-    most = max(rows, key=lambda row: (row['filtered'], row['views']))
-    for name, told in (
-        ('mean_pose', 'always the mean pose'),
-        ('nearest_pose', 'nearest pose learned from (oracle)'),
-    ):
-        stretch, leaking = (most['trivial'][split][name] for split in ('stretch', 'leaking'))
-        out.append(
-            (
-                told,
-                '',
-                _format_views(most),
-                '',
-                *_format_scores(stretch),
-                *_format_scores(leaking),
-                '',
-            )
+    largest = max(rows, key=lambda row: (row['filtered'], row['views']))
+    for name, label in TRIVIAL_BASELINES.items():
+        stretch, leaking = (
+            _format_scores(largest['trivial'][split][name]) for split in ('stretch', 'leaking')
         )
+        table.append((label, '', _format_views(largest), '', *stretch, *leaking, ''))
     for name, training, test in ORIGINAL_RESULTS:
-        figures = (f'{training:.1%}', '', '', f'{test:.1%}', '', '')
-        out.append((f'the seed: {name}', 'PCA reconstruction', '14000', *figures))
-    return out
+        scores = (f'{training:.1%}', '', '', f'{test:.1%}', '', '')
+        table.append((f'original project: {name}', 'PCA reconstruction', '14000', *scores))
+    return table
 
 
 def codec_table(result: dict[str, Any]) -> list[Cells]:
-    """Return what PCA and autoencoder leave of pictures, as texts, the header first."""
+    """Return the reconstruction quality of PCA and VAE as texts, the header first."""
     lines: dict[tuple[str, str], Cells] = {}
     for row in result['rows']:
         if 'compression_quality' in row:
             quality = row['compression_quality']
             cells = [f'{quality["retained_training"][-1]:.1%}']
             for split in ('stretch', 'leaking'):
-                told = quality[split]
-                cells += [f'{told["retained"]:.1%}', f'{told["psnr_db"]:.1f} dB']
+                scores = quality[split]
+                cells += [f'{scores["retained"]:.1%}', f'{scores["psnr_db"]:.1f} dB']
             lines[row['compression'].upper(), _format_views(row)] = tuple(cells)
     return [CODEC_HEADER, *((*name, *cells) for name, cells in lines.items())]
 
 
 def conclusions(result: dict[str, Any]) -> list[str]:
-    """Say in sentences what the figures show: failures, the leak, and PCA against VAE."""
+    """State the results in sentences: failed networks, the effect of the leak, PCA against VAE."""
     rows = result['rows']
-    out = []
+    return [*_failures(rows), _leak(rows, result['frames']['leaking']), *_codec_comparison(rows)]
+
+
+def _failures(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Name the experiments that are not more accurate than the mean pose."""
+    sentences = []
     for row in rows:
-        mean = row['trivial']['stretch']['mean_pose']['median_translation_m']
-        found = row['stretch']['median_translation_m']
-        if not found < mean:
-            out.append(
-                f'{row["name"]}: no better on the held-out stretch than always the mean pose'
-                f' ({100 * found:.1f} cm, mean pose {100 * mean:.1f} cm).'
+        mean_pose_m = row['trivial']['stretch']['mean_pose']['median_translation_m']
+        median_m = row['stretch']['median_translation_m']
+        if not median_m < mean_pose_m:
+            sentences.append(
+                f'{row["name"]}: no better on the held-out segment than the mean pose'
+                f' ({100 * median_m:.1f} cm, mean pose {100 * mean_pose_m:.1f} cm).'
             )
-    nearer = [
+    return sentences
+
+
+def _leak(rows: Sequence[dict[str, Any]], images: int) -> str:
+    """Compare the scores on the random split with those on the held-out segment."""
+    ratios = [
         row['stretch']['median_translation_m'] / row['leaking']['median_translation_m']
         for row in rows
     ]
-    gained = [row['leaking']['accuracy_0.1m'] - row['stretch']['accuracy_0.1m'] for row in rows]
-    out.append(
-        f'Judged on as many real pictures, {result["frames"]["leaking"]}, but drawn at random, the'
-        f' same networks show {100 * float(np.mean(gained)):+.1f} points of accuracy at 0.1 m and'
-        f' {float(np.exp(np.mean(np.log(nearer)))):.2f} times smaller medians, in the mean of all'
-        ' rows: the leak, as far as the two sets are alike.'
+    gains = [row['leaking']['accuracy_0.1m'] - row['stretch']['accuracy_0.1m'] for row in rows]
+    return (
+        f'On {images} randomly drawn real images, as many as in the held-out segment, the same'
+        f' networks have {100 * float(np.mean(gains)):+.1f} points of accuracy at 0.1 m and'
+        f' {float(np.exp(np.mean(np.log(ratios)))):.2f} times smaller medians, averaged over all'
+        ' experiments: the effect of the leak, if both sets are equally difficult.'
     )
-    kept = {
+
+
+def _codec_comparison(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Compare the variance that VAE and PCA retain, for each number of views with both."""
+    retained = {
         (row['compression'], row['views']): row['compression_quality']['stretch']['retained']
         for row in rows
         if row['filtered'] and 'compression_quality' in row
     }
-    for (kind, views), retained in kept.items():
-        if kind == 'vae' and ('pca', views) in kept:
-            pca = kept['pca', views]
-            told = 'as good as the PCA or better' if retained >= pca else 'NOT as good as the PCA'
-            out.append(
-                f'The autoencoder is {told} at {views} views: it retains {retained:.2%} of the'
-                f' held-out stretch, the PCA {pca:.2%}.'
+    sentences = []
+    for (kind, views), of_vae in retained.items():
+        if kind == 'vae' and ('pca', views) in retained:
+            of_pca = retained['pca', views]
+            relation = 'at least as good as' if of_vae >= of_pca else 'NOT as good as'
+            sentences.append(
+                f'The autoencoder is {relation} the PCA at {views} views: it retains'
+                f' {of_vae:.2%} of the held-out segment, the PCA {of_pca:.2%}.'
             )
-    return out
+    return sentences
 
 
 def best_row_text(result: dict[str, Any]) -> str:
-    """Tell the row that is best on the stretch."""
+    """Describe the experiment of least median error on the held-out segment."""
     row = min(result['rows'], key=lambda row: row['stretch']['median_translation_m'])
-    near, median = _format_scores(row['stretch'])
+    accuracy, median = _format_scores(row['stretch'])
     return (
-        f'Best on the held-out stretch: {row["name"]}, {median} in the median, {near} within 0.1 m'
-        ' (seen afterwards: nothing was chosen by it).'
+        f'Best on the held-out segment: {row["name"]}, median {median}, {accuracy} within 0.1 m'
+        ' (chosen after the evaluation; no training used it).'
     )
 
 
 def markdown(cells: Sequence[Cells]) -> str:
-    """Write a table's texts as Markdown."""
+    """Format a table as Markdown."""
     lines = [cells[0], ('---',) * len(cells[0]), *cells[1:]]
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
 def _format_views(row: dict[str, Any]) -> str:
+    """Format the number of views, and whether they are unfiltered."""
     return f'{row["views"]}{"" if row["filtered"] else " unfiltered"}'
 
 
 def _format_scores(scores: dict[str, float]) -> tuple[str, str]:
-    """Return accuracy and medians."""
-    metres, degrees = scores['median_translation_m'], scores['median_rotation_deg']
-    return f'{scores["accuracy_0.1m"]:.1%}', f'{100 * metres:.1f} cm / {degrees:.1f} deg'
+    """Format accuracy, and median errors."""
+    median_m, median_deg = scores['median_translation_m'], scores['median_rotation_deg']
+    return f'{scores["accuracy_0.1m"]:.1%}', f'{100 * median_m:.1f} cm / {median_deg:.1f} deg'

@@ -1,5 +1,6 @@
 """
-Synthetic views rendered from a field as training data, and corruptions of images.
+Synthetic views: renderings of a field as training data, image augmentation and corruption.
 
-Other folders start at `view_synthesis`. Nothing here trains a network.
+`view_synthesis` renders the views. Poses are sampled in `fields.pose_sampling`; networks are
+trained in `regressor`.
 """

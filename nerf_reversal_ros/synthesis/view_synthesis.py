@@ -1,10 +1,10 @@
 """
-Synthetic views: what the regressor learns from.
+Synthetic views: renderings of a field as training data of the regressor.
 
-Poses are drawn around, between and beyond the walked ones; the field renders those that a camera
-could have; a view that could mislead is thrown away and counted by its reason.
-Views are made in chunks, each with its own random numbers, and streamed to a working folder, so
-that a killed run goes on where it was and ends with the same views.
+Poses are sampled around, between and beyond mapping poses. The field renders those that a camera
+could have. A view that could mislead is rejected and counted by its reason. Views are rendered in
+chunks, each with its own random generator, and streamed to a working folder, so that an
+interrupted run resumes and ends with the same views.
 """
 
 from collections import Counter
@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text, open_npy, write_npy_rows
+from nerf_reversal_ros.core.files import atomic_write_text, clear_if_stale
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
@@ -32,38 +33,42 @@ VIEW_REJECTION_REASONS = (
     'too much unseen',
     'too near',
 )
-"""Why a drawn pose gives no view, in the order in which it is checked."""
+"""Why a sampled pose gives no view, in the order of the checks."""
 
 CHUNK = 250
-"""Views made from one random sequence, and lost at most when a run is killed."""
+"""Views of one random generator; at most this many are lost by an interruption."""
 
 RENDER_BATCH = 50
+"""Views that are rendered together, which bounds the memory."""
 PREVIEW_DOWNSCALE = 4
-"""Views are judged on a preview with this much fewer columns and rows: rejecting is cheap."""
+"""Reduction of columns and rows of the preview that views are rejected by, which saves time."""
 MAX_DRAWS_PER_VIEW = 100
+"""Sampled poses per requested view after which the synthesis gives up."""
+BYTES_PER_PIXEL = 6
+"""Color, mask and depth of a view on disk."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """Pictures of the canonical camera with their poses."""
+    """Images of the canonical camera with depth and poses."""
 
     rgb: NDArray[np.uint8]
-    """(N, h, w, 3) colours, possibly a memory map."""
+    """(N, h, w, 3) colors, possibly a memory map."""
     valid: NDArray[np.bool_]
-    """(N, h, w) where a picture shows something; elsewhere its colours mean nothing."""
+    """(N, h, w) pixels that carry data; the colors of others are undefined."""
     depth: NDArray[np.float16]
-    """(N, h, w) metres along the optical axis as the field renders it; 0 is unknown."""
+    """(N, h, w) rendered depth in meters along the optical axis; 0 is unknown."""
     map_from_camera: FloatArray
     """(N, 4, 4) poses of the optical camera frame in ``map``."""
     rejection_counts: dict[str, int]
-    """How many drawn poses gave no view, by `VIEW_REJECTION_REASONS`; empty for real pictures."""
+    """Number of sampled poses without a view, by `VIEW_REJECTION_REASONS`; empty for images."""
 
     def __len__(self) -> int:
         """Return the number of views."""
         return len(self.rgb)
 
     def subset(self, selection: NDArray[np.generic] | slice) -> 'Views':
-        """Return the views that a mask, a slice or an array of indices chooses."""
+        """Return the views that a mask, a slice or an array of indices selects."""
         return Views(
             self.rgb[selection],
             self.valid[selection],
@@ -74,7 +79,7 @@ class Views:
 
 
 def find_view_rejection(view: Rendering, config: SynthesisConfig) -> str | None:
-    """Tell why a rendered view cannot be learned from; None where it can."""
+    """Find why a rendered view is unsuitable for training: a reason, or None."""
     if float(view.opacity.mean()) < config.min_opacity:
         return 'too much unseen'
     near = (view.depth > 0.0) & (view.depth < config.near_m)
@@ -93,119 +98,145 @@ def synthesize_views(
     progress: ProgressCallback = no_progress,
 ) -> Views:
     """
-    Render the views that the regressor learns from, or read those a killed run left.
+    Render training views of a field, or read those of an interrupted run.
 
     Parameters
     ----------
     field : RadianceField
-        What to render.
+        Field to render.
     mapping_poses : (N, 4, 4) array
-        Walked ``map_from_camera``, N >= 1.
+        ``map_from_camera`` of the mapping images, N >= 1.
     camera : Camera
-        The canonical camera of the views.
+        Canonical camera of the views.
+    config : SynthesisConfig
+        Number of views, ranges of the poses, limits of the rejection.
     seed : int
         The same seed gives the same views, interrupted or not.
     work_dir : Path
-        Folder of this stage alone: 6 bytes a pixel and view.
+        Folder of this stage alone: `BYTES_PER_PIXEL` per pixel and view.
     reject : bool
-        Throw away what could mislead; without it each drawn pose gives a view (for a study).
+        Reject poses and views that could mislead; otherwise each sampled pose gives a view.
+    progress : callable
+        Called once per chunk.
 
     Raises
     ------
     BuildError
-        If too few of the drawn poses give a usable view, or the folder cannot be written.
+        If too few sampled poses give a usable view, or if the folder cannot be written.
     """
     if len(mapping_poses) == 0:
-        raise BuildError('no walked pose to synthesize views around: the capture is empty')
-    chunks = [min(CHUNK, config.views - start) for start in range(0, config.views, CHUNK)]
-    poses, rejected = (
-        np.empty((config.views, 4, 4)),
-        Counter({name: 0 for name in VIEW_REJECTION_REASONS}),
-    )
+        raise BuildError('no mapping poses to synthesize views around: the capture is empty')
+    sampler = _ViewSampler(field, mapping_poses, camera, config, reject)
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
         _clear_if_stale(work_dir, mapping_poses, camera, config, seed, reject)
-        shape = (config.views, camera.height, camera.width)
-        with (
-            open_npy(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
-            open_npy(work_dir / 'seen.npy', shape, np.bool_) as seen_file,
-            open_npy(work_dir / 'depth.npy', shape, np.float16) as depth_file,
-        ):
-            for number, size in enumerate(chunks):
-                first = number * CHUNK
-                marker = work_dir / f'chunk_{number:05d}.json'
-                if not marker.exists():
-                    rng = np.random.default_rng([seed, number])
-                    chunk = _make_chunk(field, mapping_poses, camera, config, rng, size, reject)
-                    write_npy_rows(rgb_file, first, chunk.rgb)
-                    write_npy_rows(seen_file, first, chunk.valid)
-                    write_npy_rows(depth_file, first, chunk.depth)
-                    made = {
-                        'poses': chunk.map_from_camera.tolist(),
-                        'rejected': chunk.rejection_counts,
-                    }
-                    atomic_write_text(marker, json.dumps(made))
-                made = json.loads(marker.read_text(encoding='utf-8'))
-                poses[first : first + size] = made['poses']
-                rejected.update(made['rejected'])
-                drawn = first + size + rejected.total()
-                note = f'{(first + size) / drawn:.0%} of the drawn poses are usable'
-                progress(Progress('synthesis', first + size, config.views, note))
-        rgb, seen, depth = (
+        poses, rejected = _write_chunks(sampler, seed, work_dir, progress)
+        rgb, valid, depth = (
             np.load(work_dir / f'{name}.npy', mmap_mode='r' if config.views else None)
             for name in ('rgb', 'seen', 'depth')
         )
     except OSError as error:
-        wanted_mb = config.views * camera.width * camera.height * 6 / 1e6
+        required_mb = config.views * camera.width * camera.height * BYTES_PER_PIXEL / 1e6
         raise BuildError(
-            f'cannot write the synthetic views to {work_dir}: {error.strerror or error}'
-            f' (they need {wanted_mb:.0f} MB there)'
+            f'cannot write the synthetic views to {work_dir}: {error.strerror or error}; make'
+            f' {required_mb:.0f} MB available there'
         ) from error
-    return Views(rgb, seen, depth, poses, dict(rejected))
+    return Views(rgb, valid, depth, poses, dict(rejected))
 
 
-def _make_chunk(
-    field: RadianceField,
-    walked: FloatArray,
-    camera: Camera,
-    config: SynthesisConfig,
-    rng: np.random.Generator,
-    size: int,
-    reject: bool,
-) -> Views:
-    if not reject:
-        anywhere = sample_poses(walked, size, config, rng).map_from_camera
-        return _stack_views(zip(field.render(anywhere, camera), anywhere, strict=True), {})
-    kept: list[tuple[Rendering, FloatArray]] = []
-    rejected: Counter[str] = Counter()
-    preview = camera.scaled_to(
-        max(1, camera.width // PREVIEW_DOWNSCALE), max(1, camera.height // PREVIEW_DOWNSCALE)
-    )
-    while len(kept) < size:
-        if len(kept) + rejected.total() >= MAX_DRAWS_PER_VIEW * size:
+@dataclass(frozen=True)
+class _ViewSampler:
+    """Samples poses around mapping poses and renders the possible ones."""
+
+    field: RadianceField
+    mapping_poses: FloatArray
+    camera: Camera
+    config: SynthesisConfig
+    reject: bool
+
+    def render(self, size: int, rng: np.random.Generator) -> Views:
+        """Render ``size`` views at random poses."""
+        if not self.reject:
+            poses = sample_poses(self.mapping_poses, size, self.config, rng).map_from_camera
+            return _stack_views(zip(self.field.render(poses, self.camera), poses, strict=True), {})
+        accepted: list[tuple[Rendering, FloatArray]] = []
+        rejected: Counter[str] = Counter()
+        while len(accepted) < size:
+            self._check_yield(len(accepted), rejected, size)
+            candidates = sample_poses(self.mapping_poses, size, self.config, rng)
+            reasons = find_pose_rejections(self.field, candidates, self.config.clearance_m)
+            rejected.update(reason for reason in reasons if reason)
+            possible = candidates.map_from_camera[[reason is None for reason in reasons]]
+            for start in range(0, len(possible), RENDER_BATCH):
+                batch = self._filter_by_preview(possible[start : start + RENDER_BATCH], rejected)
+                batch = batch[: size - len(accepted)]
+                accepted += zip(self.field.render(batch, self.camera), batch, strict=True)
+                if len(accepted) == size:
+                    break
+        return _stack_views(accepted, dict(rejected))
+
+    def _filter_by_preview(self, poses: FloatArray, rejected: Counter[str]) -> FloatArray:
+        """Return the poses whose preview is suitable for training; count the others."""
+        preview = self.camera.scaled_to(
+            max(1, self.camera.width // PREVIEW_DOWNSCALE),
+            max(1, self.camera.height // PREVIEW_DOWNSCALE),
+        )
+        views = self.field.render(poses, preview)
+        reasons = [find_view_rejection(view, self.config) for view in views]
+        rejected.update(reason for reason in reasons if reason)
+        return poses[[reason is None for reason in reasons]]
+
+    def _check_yield(self, accepted: int, rejected: Counter[str], size: int) -> None:
+        """Raise BuildError after `MAX_DRAWS_PER_VIEW` sampled poses per view."""
+        sampled = accepted + rejected.total()
+        if sampled >= MAX_DRAWS_PER_VIEW * size:
             reasons = ', '.join(f'{name}: {n}' for name, n in rejected.most_common())
             raise BuildError(
-                f'only {len(kept)} of {len(kept) + rejected.total()} drawn poses give a usable'
-                f' synthetic view ({reasons}): lower synthesis.translation_m, rotation_deg,'
-                ' clearance_m or min_opacity, or walk the room more slowly and completely'
+                f'only {accepted} of {sampled} sampled poses give a usable synthetic view'
+                f' ({reasons}): lower synthesis.translation_m, rotation_deg, clearance_m or'
+                ' min_opacity, or record the room more slowly and completely'
             )
-        drawn = sample_poses(walked, size, config, rng)
-        faults = find_pose_rejections(field, drawn, config.clearance_m)
-        rejected.update(fault for fault in faults if fault)
-        possible = drawn.map_from_camera[[fault is None for fault in faults]]
-        for start in range(0, len(possible), RENDER_BATCH):
-            batch = possible[start : start + RENDER_BATCH]
-            faults = [find_view_rejection(view, config) for view in field.render(batch, preview)]
-            rejected.update(fault for fault in faults if fault)
-            usable = batch[[fault is None for fault in faults]][: size - len(kept)]
-            kept += zip(field.render(usable, camera), usable, strict=True)
-            if len(kept) == size:
-                break
-    return _stack_views(kept, dict(rejected))
 
 
-def _stack_views(kept: Iterable[tuple[Rendering, FloatArray]], rejected: dict[str, int]) -> Views:
-    views, poses = zip(*kept, strict=True)
+def _write_chunks(
+    sampler: _ViewSampler, seed: int, work_dir: Path, progress: ProgressCallback
+) -> tuple[FloatArray, Counter[str]]:
+    """Write the chunks that ``work_dir`` lacks; return all poses and rejection counts."""
+    camera, views = sampler.camera, sampler.config.views
+    poses = np.empty((views, 4, 4))
+    rejected = Counter({name: 0 for name in VIEW_REJECTION_REASONS})
+    shape = (views, camera.height, camera.width)
+    with (
+        open_npy(work_dir / 'rgb.npy', (*shape, 3), np.uint8) as rgb_file,
+        open_npy(work_dir / 'seen.npy', shape, np.bool_) as valid_file,
+        open_npy(work_dir / 'depth.npy', shape, np.float16) as depth_file,
+    ):
+        for number, first in enumerate(range(0, views, CHUNK)):
+            size = min(CHUNK, views - first)
+            marker = work_dir / f'chunk_{number:05d}.json'
+            if not marker.exists():
+                chunk = sampler.render(size, np.random.default_rng([seed, number]))
+                write_npy_rows(rgb_file, first, chunk.rgb)
+                write_npy_rows(valid_file, first, chunk.valid)
+                write_npy_rows(depth_file, first, chunk.depth)
+                finished = {
+                    'poses': chunk.map_from_camera.tolist(),
+                    'rejected': chunk.rejection_counts,
+                }
+                atomic_write_text(marker, json.dumps(finished))
+            finished = json.loads(marker.read_text(encoding='utf-8'))
+            poses[first : first + size] = finished['poses']
+            rejected.update(finished['rejected'])
+            done = first + size
+            note = f'{done / (done + rejected.total()):.0%} of the sampled poses are usable'
+            progress(Progress('synthesis', done, views, note))
+    return poses, rejected
+
+
+def _stack_views(
+    rendered: Iterable[tuple[Rendering, FloatArray]], rejected: dict[str, int]
+) -> Views:
+    views, poses = zip(*rendered, strict=True)
     return Views(
         np.stack([view.rgb for view in views]),
         np.stack([view.opacity >= 0.5 for view in views]),
@@ -223,7 +254,7 @@ def _clear_if_stale(
     seed: int,
     reject: bool,
 ) -> None:
-    """Drop what another run left: other settings, camera, seed or walked poses."""
+    """Remove views of other settings, another camera or seed, or other mapping poses."""
     request = {
         'settings': asdict(config),
         'camera': camera.as_dict(),
@@ -233,9 +264,4 @@ def _clear_if_stale(
         'arrays': ['rgb', 'seen', 'depth'],
         'walked': walked.tolist(),
     }
-    path = work_dir / 'request.json'
-    if path.exists() and path.read_text(encoding='utf-8') == json.dumps(request):
-        return
-    for old in (path, *work_dir.glob('chunk_*.json'), *work_dir.glob('*.npy')):
-        old.unlink(missing_ok=True)
-    atomic_write_text(path, json.dumps(request))
+    clear_if_stale(work_dir, request, ('chunk_*.json', '*.npy'))

@@ -1,4 +1,4 @@
-"""Pictures of messages: every encoding gives the same colours, and what is wrong is named."""
+"""Images of every encoding give the same colors, and defects are named."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.bags.image_decoding import camera_from_info, rgb_from_message
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.errors import ImageError
 
 ORANGE = (255, 128, 0)
@@ -43,7 +43,7 @@ def noise(height=48, width=64):
         ('bgr16', np.array([0, 32896, 65535], '<u2').tobytes()),
     ],
 )
-def test_colours_come_out_the_same_in_every_order_with_and_without_padding(encoding, pixel):
+def test_colors_are_the_same_in_every_channel_order_with_and_without_padding(encoding, pixel):
     for step in (2 * len(pixel), 2 * len(pixel) + 5):
         rgb = rgb_from_message(raw(encoding, [2 * pixel] * 3, step=step))
         assert rgb.dtype == np.uint8
@@ -58,12 +58,12 @@ def test_sixteen_bits_are_scaled_to_eight_in_either_byte_order(encoding, big, or
     assert rgb.tolist() == [[[255] * 3, [100] * 3]]
 
 
-def test_grey_pictures_have_three_equal_channels():
+def test_gray_images_have_three_equal_channels():
     assert rgb_from_message(raw('mono8', [b'\x05\x09'])).tolist() == [[[5] * 3, [9] * 3]]
 
 
 @pytest.mark.parametrize('encoding', ['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21'])
-def test_grey_in_yuv_is_grey_in_rgb(encoding):
+def test_gray_in_yuv_is_gray_in_rgb(encoding):
     """Y 126 of 16..235 is 128 of 0..255; neutral chroma is 128."""
     rows = {
         'nv12': [b'\x7e\x7e', b'\x7e\x7e', b'\x80\x80'],
@@ -91,12 +91,12 @@ def test_red_in_yuv_is_red_in_rgb():
         assert max(red[1:]) < 10, encoding
 
 
-def test_a_raw_colour_picture_is_not_copied():
+def test_a_raw_color_image_is_a_view_of_the_message():
     message = raw('rgb8', [bytes(6)] * 4)
     assert np.shares_memory(rgb_from_message(message), np.frombuffer(message.data, np.uint8))
 
 
-def test_compressed_pictures_keep_their_colours():
+def test_compressed_images_keep_their_colors():
     rgb = noise()
     assert np.array_equal(rgb_from_message(jpeg(rgb, '.png')), rgb)
     smooth = cv2.GaussianBlur(rgb, (0, 0), 8)
@@ -104,7 +104,7 @@ def test_compressed_pictures_keep_their_colours():
     assert np.abs(difference).mean() < 3
 
 
-def test_a_huge_picture_is_refused_before_anything_is_allocated():
+def test_a_huge_image_is_rejected_by_its_header():
     message = raw('rgb8', [bytes(6)], width=100_000, height=100_000)
     with pytest.raises(ImageError, match='claims 100000x100000 pixels'):
         rgb_from_message(message)
@@ -115,7 +115,7 @@ def test_a_huge_picture_is_refused_before_anything_is_allocated():
 
 
 @pytest.mark.parametrize(
-    ('message', 'sentence'),
+    ('message', 'error'),
     [
         (raw('bayer_rggb8', [b'ab']), 'bayer_rggb8.*which is not one of rgb8'),
         (raw('rgb8', [bytes(6)], width=0), 'is empty: 0x1'),
@@ -127,81 +127,30 @@ def test_a_huge_picture_is_refused_before_anything_is_allocated():
         (SimpleNamespace(format='', data=b'\xff\xd8\xff'), 'no format, 3 bytes.*cut off'),
     ],
 )
-def test_what_is_wrong_with_a_picture_is_named(message, sentence):
-    with pytest.raises(ImageError, match=sentence):
+def test_defects_of_an_image_are_named(message, error):
+    with pytest.raises(ImageError, match=error):
         rgb_from_message(message)
 
 
 @pytest.mark.parametrize('extension', ['.jpg', '.png'])
-@pytest.mark.parametrize('share', [0.1, 0.5, 0.9])
-def test_a_compressed_picture_that_was_cut_off_is_refused(extension, share):
+@pytest.mark.parametrize('fraction', [0.1, 0.5, 0.9])
+def test_a_truncated_compressed_image_is_rejected(extension, fraction):
     message = jpeg(noise(240, 320), extension)
-    message.data = message.data[: int(share * len(message.data))]
+    message.data = message.data[: int(fraction * len(message.data))]
     with pytest.raises(ImageError, match=r'damaged|cut off'):
         rgb_from_message(message)
 
 
-def test_random_damage_never_escapes_as_another_error():
+def test_random_damage_raises_image_errors_only():
     generator = np.random.default_rng(2)
     for extension in ('.jpg', '.png'):
         whole = jpeg(noise(), extension).data
         for _ in range(200):
             data = bytearray(whole)
-            for at in generator.integers(0, len(data), 5):
-                data[at] = generator.integers(0, 256)
+            for offset in generator.integers(0, len(data), 5):
+                data[offset] = generator.integers(0, 256)
             try:
                 rgb = rgb_from_message(SimpleNamespace(format='', data=bytes(data)))
             except ImageError:
                 continue
             assert rgb.ndim == 3
-
-
-def info(width, height, focal=500.0):
-    k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
-    p = [focal / 2, 0.0, width / 2, 0.0, 0.0, focal / 2, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
-    whole = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)
-    return SimpleNamespace(
-        width=width, height=height, k=k, p=p, roi=whole, binning_x=0, binning_y=0
-    )
-
-
-def test_intrinsics_are_scaled_to_a_resized_picture():
-    camera = camera_from_info(info(640, 480), 320, 240)
-    assert (camera.width, camera.height, camera.fx, camera.cx) == (320, 240, 250.0, 159.75)
-
-
-def test_intrinsics_without_a_size_belong_to_the_picture():
-    nameless = info(640, 480)
-    nameless.width = nameless.height = 0
-    assert camera_from_info(nameless, 640, 480).fx == 500.0
-
-
-def test_intrinsics_of_another_shape_or_not_filled_in_are_refused():
-    with pytest.raises(ImageError, match=r'camera_info is of 640x480 pixels, but .* 640x360'):
-        camera_from_info(info(640, 480), 640, 360)
-    with pytest.raises(ImageError, match='is camera_info filled in'):
-        camera_from_info(info(640, 480, focal=0.0), 640, 480)
-
-
-def test_a_region_of_interest_is_a_picture_of_its_own():
-    cropped = info(640, 480)
-    cropped.roi.x_offset, cropped.roi.y_offset = 100, 50
-    cropped.roi.width, cropped.roi.height = 320, 240
-    camera = camera_from_info(cropped, 320, 240)
-    assert (camera.fx, camera.cx, camera.cy) == (500.0, 220.0, 190.0)
-    cropped.roi.width = 321  # of which binning leaves 160
-    cropped.binning_x = cropped.binning_y = 2
-    camera = camera_from_info(cropped, 160, 120)
-    assert (camera.width, camera.fx) == (160, 250.0)
-    with pytest.raises(ImageError, match=r'region of interest that gives 160x120 pixels, but'):
-        camera_from_info(cropped, 640, 480)
-
-
-def test_a_region_of_interest_that_is_the_whole_picture_is_none():
-    whole = info(640, 480)
-    whole.roi.width, whole.roi.height = 640, 480
-    assert camera_from_info(whole, 320, 240) == camera_from_info(info(640, 480), 320, 240)
-
-
-def test_rectified_pictures_have_the_projection_of_the_camera_info():
-    assert camera_from_info(info(640, 480), 640, 480, rectified=True).fx == 250.0

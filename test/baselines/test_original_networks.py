@@ -1,6 +1,6 @@
-"""The seed project's recipe learns where a picture was taken, and nothing else."""
+"""The networks of the original project regress positions, without rotation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,28 +8,34 @@ import pytest
 from small_room import walk, write_bag
 
 from nerf_reversal_ros.baselines import original_networks
-from nerf_reversal_ros.baselines.original_networks import OriginalNetwork, PATIENCE
-from nerf_reversal_ros.capture.capture import Capture, Frame, open_capture
+from nerf_reversal_ros.baselines.original_networks import (
+    OriginalNetwork,
+    PATIENCE,
+    VALIDATION_FRACTION,
+)
+from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import mean_pose
 from nerf_reversal_ros.core.progress import Progress
 
-AS_IT_IS = PoseConvention('optical', np.eye(4), 'configured')
+IDENTITY_CONVENTION = PoseConvention('optical', np.eye(4), 'configured')
 
 
-def recorded(path: Path, poses: np.ndarray) -> Capture:
+def record_capture(path: Path, poses: np.ndarray) -> Capture:
     bag = write_bag(path, poses, depth=False)
-    return open_capture(bag, CaptureConfig(), convention=AS_IT_IS, select_frames=False)
+    return open_capture(bag, CaptureConfig(), convention=IDENTITY_CONVENTION, select_frames=False)
 
 
 @pytest.fixture(scope='module', autouse=True)
-def small_pictures() -> Iterator[None]:
+def small_images() -> Iterator[None]:
     """
-    Learn from pictures of 64x48, few at once: an epoch of a short walk has few steps.
+    Train on images of 64x48 in small batches: an epoch of a short capture has few steps.
 
-    A PCA of as many components as pictures would know these by heart, and no other.
+    A PCA of as many components as images would overfit to these.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(original_networks, 'BATCH', 16)
@@ -40,50 +46,63 @@ def small_pictures() -> Iterator[None]:
 
 @pytest.fixture(scope='module')
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Capture:
-    """Go round twice, so that the stretch to validate on is known from the other round."""
+    """Record two rounds: the second one covers the held-out segment of the first."""
     rounds = [walk(60, height=1.3), walk(60, height=1.45, phase=0.04)]
-    return recorded(tmp_path_factory.mktemp('bags') / 'walk', np.concatenate(rounds))
+    return record_capture(tmp_path_factory.mktemp('bags') / 'walk', np.concatenate(rounds))
 
 
 @pytest.fixture(scope='module')
-def others(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
+def queries(tmp_path_factory: pytest.TempPathFactory) -> list[Frame]:
     poses = walk(11, height=1.38)[1:-1]
-    return list(recorded(tmp_path_factory.mktemp('bags') / 'other', poses))
+    return list(record_capture(tmp_path_factory.mktemp('bags') / 'other', poses))
+
+
+def localize(network: OriginalNetwork, frames: Iterable[Frame]) -> np.ndarray:
+    """Return the estimated poses (N, 4, 4) of frames."""
+    return np.stack([network.localize(frame.rgb, frame.camera) for frame in frames])
+
+
+def position_errors_m(poses: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(poses[..., :3, 3] - ground_truth[:, :3, 3], axis=1)
 
 
 @pytest.mark.parametrize('kind', ['cnn', 'mlp'])
 def test_positions_are_learned_and_the_rotation_is_the_mean(
-    kind: original_networks.NetworkKind, reference: Capture, others: list[Frame]
+    kind: original_networks.NetworkKind, reference: Capture, queries: list[Frame]
 ) -> None:
-    heard: list[Progress] = []
-    network = OriginalNetwork(reference, kind, epochs=40, progress=heard.append)
-    middle = mean_pose(reference.map_from_camera)
-    true = np.stack([frame.map_from_camera[:3, 3] for frame in others])
-    found = np.stack([network.localize(frame.rgb, frame.camera) for frame in others])
-    off_m = np.linalg.norm(found[:, :3, 3] - true, axis=1)
-    assert np.median(off_m) < 0.6 * np.median(np.linalg.norm(middle[:3, 3] - true, axis=1))
-    assert found[:, :3, :3] == pytest.approx(np.broadcast_to(middle[:3, :3], (len(found), 3, 3)))
-    assert network.validation_error_m < network.mean_position_error_m
-    epochs = [report for report in heard if report.stage == f'seed_{kind}']
+    reports: list[Progress] = []
+    network = OriginalNetwork(reference, kind, epochs=40, progress=reports.append)
+    mean = mean_pose(reference.map_from_camera)
+    ground_truth = np.stack([frame.map_from_camera for frame in queries])
+    estimated = localize(network, queries)
+    errors_m = position_errors_m(estimated, ground_truth)
+    assert np.median(errors_m) < 0.6 * np.median(position_errors_m(mean, ground_truth))
+    rotations = np.broadcast_to(mean[:3, :3], (len(estimated), 3, 3))
+    assert estimated[:, :3, :3] == pytest.approx(rotations)
+    held_out = held_out_mask(len(reference), VALIDATION_FRACTION)
+    ground_truth = reference.map_from_camera[held_out]
+    validation_m = position_errors_m(
+        localize(network, map(reference.frame, np.flatnonzero(held_out))), ground_truth
+    )
+    training_mean = reference.map_from_camera[~held_out].mean(0)
+    assert validation_m.mean() < position_errors_m(training_mean, ground_truth).mean()
+    epochs = [report for report in reports if report.stage == f'seed_{kind}']
     assert PATIENCE < len(epochs) <= 40 and 'mean position' in epochs[-1].note
 
 
-def test_the_same_walk_gives_the_same_network(reference: Capture, others: list[Frame]) -> None:
-    one, two = (OriginalNetwork(reference, 'cnn', epochs=2) for _ in range(2))
-    frame = others[0]
-    assert np.array_equal(
-        one.localize(frame.rgb, frame.camera), two.localize(frame.rgb, frame.camera)
-    )
+def test_training_is_deterministic(reference: Capture, queries: list[Frame]) -> None:
+    first, second = (OriginalNetwork(reference, 'cnn', epochs=2) for _ in range(2))
+    assert np.array_equal(localize(first, queries[:1]), localize(second, queries[:1]))
 
 
-def test_what_is_kept_is_network_and_pca(reference: Capture) -> None:
+def test_the_size_is_that_of_network_and_pca(reference: Capture) -> None:
     network = OriginalNetwork(reference, 'mlp', epochs=1)
     pixels, components = 3 * 64 * 48, 20
     assert network.nbytes > 4 * pixels * (256 + components + 1)
     assert network.nbytes == pytest.approx(4 * pixels * (256 + components + 1), rel=0.05)
 
 
-def test_some_pictures_are_no_walk(tmp_path: Path) -> None:
-    few = recorded(tmp_path / 'few', walk(5))
-    with pytest.raises(CaptureError, match='has 5 pictures: seed_cnn needs 16 at least'):
-        OriginalNetwork(few, 'cnn')
+def test_a_reference_of_too_few_images_is_rejected(tmp_path: Path) -> None:
+    short = record_capture(tmp_path / 'short', walk(5))
+    with pytest.raises(CaptureError, match='has 5 images: seed_cnn needs at least 16'):
+        OriginalNetwork(short, 'cnn')

@@ -1,8 +1,8 @@
 """
-Commands, executables, messages and launch arguments, read without a ROS 2.
+Commands, executables, messages and launch arguments, read without ROS 2.
 
-Expected values are written out, so that a name that changes in the code cannot change them. What
-is about the evaluator stands apart, for its names may be changed on purpose.
+Expected values are literals, so that a rename in the code cannot change them. Those of the
+evaluator are in tests of their own, because its names may change on purpose.
 """
 
 from pathlib import Path
@@ -261,7 +261,7 @@ def test_there_is_no_other_interface():
 def test_the_arguments_of_the_launch_files(monkeypatch, name, expected):
     launch_standin.install(monkeypatch)
     found = launch_standin.load(ROOT / 'launch' / f'{name}.launch.py')
-    assert list(launch_standin.described(found)) == expected.split()
+    assert list(launch_standin.declared_arguments(found)) == expected.split()
 
 
 # ---- files of parameters
@@ -271,7 +271,7 @@ def test_the_arguments_of_the_launch_files(monkeypatch, name, expected):
     ('node', 'left_out'), [('localizer', {'map_dir', 'autostart'}), ('loop_closer', set())]
 )
 def test_the_files_of_parameters_are_for_nodes_of_any_namespace(node, left_out):
-    """That they hold all parameters with their defaults is asked in `ros/test_launch`."""
+    """`ros/test_launch` checks that they hold all parameters with their defaults."""
     content = yaml.safe_load((ROOT / 'config' / f'{node}.yaml').read_text())
     assert list(content) == [f'/**/{node}']
     assert list(content[f'/**/{node}']) == ['ros__parameters']

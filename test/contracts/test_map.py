@@ -1,7 +1,7 @@
 """
-What a map folder holds by name: readers of maps, old and new, stand on it.
+Names in a map folder: files, tensors and keys, which readers of maps depend on.
 
-Expected values are written out, so that a name that changes in the code cannot change them.
+Expected values are literals, so that a rename in the code cannot change them.
 """
 
 import json
@@ -13,7 +13,7 @@ import torch
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.localization.calibration import Calibration
-from nerf_reversal_ros.maps.map_store import FORMAT_VERSION, MANIFEST
+from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, MANIFEST
 from nerf_reversal_ros.regressor.image_codec import Pca
 from nerf_reversal_ros.regressor.pose_network import PoseNetwork
 from nerf_reversal_ros.regressor.regressor import FORMAT, PoseRegressor
@@ -78,7 +78,7 @@ BESIDE = {
 
 
 def names(tree, at=''):
-    """Write the names of tensors out, given layer by layer."""
+    """Return the names of tensors from a tree of layers."""
     if isinstance(tree, dict):
         return {name for layer, inner in tree.items() for name in names(inner, f'{at}.{layer}')}
     return {f'{at}.{name}'.replace('..', '.').lstrip('.') for name in tree}

@@ -1,7 +1,7 @@
 """
-Texts of reasons, which users count and compare.
+Texts of rejection reasons, which users count and compare.
 
-Expected values are written out. These texts may be changed on purpose, and then here as well.
+Expected values are literals. A text that changes on purpose changes here as well.
 """
 
 import json

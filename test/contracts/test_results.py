@@ -1,8 +1,8 @@
 """
-What is written about pictures and methods: figures, poses, scores, names of methods.
+Names in results: keys of metrics.json and poses.json, scores, baselines, fields, stages.
 
-Expected values are written out, so that a name that changes in the code cannot change them.
-Texts of reasons are in `test_reasons`.
+Expected values are literals, so that a rename in the code cannot change them. The texts of
+rejection reasons are in `test_reasons`.
 """
 
 import ast
@@ -18,7 +18,7 @@ from rooms import walk
 from small_map import CAMERA
 
 from nerf_reversal_ros.baselines.baselines import BASELINES
-from nerf_reversal_ros.capture.capture import iter_images
+from nerf_reversal_ros.capture.open_capture import iter_images
 from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import FORMATS, NERFSTUDIO_PREFIX
@@ -60,7 +60,7 @@ COSTS = ['mapping_s', 'map_mb']
 
 
 def block(at='', *, more=(), covariance=True):
-    """Write the names of one method's figures out, with those inside of them."""
+    """Return the keys of the metrics of one method, with nested ones."""
     at, inner = at, f'{at}.' if at else ''
     found = {
         at: [*BLOCK, *more],
@@ -79,13 +79,13 @@ def block(at='', *, more=(), covariance=True):
 
 @pytest.fixture(scope='module')
 def query(tmp_path_factory):
-    """Record five pictures that the map of the box room was built from."""
+    """Write a bag of five images that the map of the box room was built from."""
     return write_room_bag(tmp_path_factory.mktemp('query') / 'bag', walk(48)[3:12:2], CAMERA)
 
 
 @pytest.fixture(scope='module')
 def evaluated(small_map, query, tmp_path_factory):
-    """Return metrics.json and poses.json of an evaluation on them."""
+    """Return metrics.json and poses.json of an evaluation on the query bag."""
     folder = tmp_path_factory.mktemp('evaluated')
     files = folder / 'metrics.json', folder / 'poses.json'
     command = ['evaluate', str(small_map.path), str(query), '--device', 'cpu']
@@ -140,7 +140,7 @@ def test_the_keys_of_the_file_of_poses(evaluated):
     }
 
 
-# ---- what is told of each picture
+# ---- diagnostics of an image
 
 
 def test_the_names_of_scores():
@@ -165,7 +165,7 @@ def test_the_names_of_psnr_in_manifest_and_metrics():
     assert PsnrScores._fields == ('psnr_db', 'psnr_plain_db', 'psnr_covered_db')
 
 
-# ---- names that are given
+# ---- names that users give
 
 
 def test_the_names_of_baselines():
@@ -193,7 +193,7 @@ def test_the_names_of_fields_and_formats():
 
 
 def test_the_names_of_the_study():
-    """All of `study.json` is in `test_study`, which makes one."""
+    """`test_study` writes a `study.json` and checks all of its keys."""
     assert Split._fields == ('stretch', 'leaking', 'learned')
     assert Experiment._fields == ('network', 'sees', 'views', 'filtered', 'full_size')
     plan = ['views', 'epochs', 'width', 'full_width', 'full_views', 'only']
@@ -215,7 +215,7 @@ def test_the_names_of_the_study():
 
 
 def test_the_stages_that_anything_reports():
-    """Those of builds with nerfstudio, of studies and of conversions too, by the source text."""
+    """Read the stages from the source text: nerfstudio builds, studies and conversions too."""
     calls = [
         node
         for file in PACKAGE.rglob('*.py')

@@ -1,7 +1,7 @@
 """
-Names, defaults and choices of settings, which files of users and ROS parameters give.
+Names, defaults and choices of settings, which users give in files and as ROS parameters.
 
-Expected values are written out, so that a name that changes in the code cannot change them.
+Expected values are literals, so that a rename in the code cannot change them.
 """
 
 from dataclasses import asdict, fields
@@ -12,7 +12,6 @@ from nerf_reversal_ros.core.config import (
     AtlasConfig,
     BuildConfig,
     CaptureConfig,
-    config_from_dict,
     DEVICES,
     LocalizerConfig,
     LoopClosureConfig,
@@ -24,6 +23,7 @@ from nerf_reversal_ros.core.config import (
     SynthesisConfig,
     VoxelFieldConfig,
 )
+from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 
 CAPTURE = {

@@ -1,9 +1,9 @@
 """
-Topics and services by the policy of SROS 2, read without a ROS 2.
+Topics and services in the policy of SROS 2, read without ROS 2.
 
-Expected values are written out, so that a name that changes in the code cannot change them. What
-is about the evaluator stands apart, for its names may be changed on purpose. `ros/test_security`
-compares the policy with what the nodes do.
+Expected values are literals, so that a rename in the code cannot change them. Those of the
+evaluator are in a test of their own, because its names may change on purpose. `ros/test_security`
+compares the policy with the nodes.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ EVERY_NODE = ['/parameter_events', '/rosout']
 
 
 def policy(node):
-    """Return names by kind that the policy allows a node."""
+    """Return the names that the policy allows a node, by kind."""
     root = ElementTree.parse(ROOT / 'config/sros2/policy.xml').getroot()
     profile = root.find(f".//profile[@node='{node}']")
     return {

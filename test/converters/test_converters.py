@@ -1,4 +1,4 @@
-"""Recordings of other programs become bags in which nothing is lost or mistaken."""
+"""The format is guessed, the arguments are checked, and a bag is written whole or not at all."""
 
 import resource
 
@@ -28,10 +28,10 @@ def test_the_format_is_guessed_from_the_files(tmp_path):
         guess_format(tmp_path)
 
 
-def test_what_is_not_there_or_not_known_is_refused(tmp_path):
+def test_a_missing_source_or_an_unknown_format_is_rejected(tmp_path):
     with pytest.raises(CaptureError, match='there is no recording at'):
         convert(tmp_path / 'nothing', tmp_path / 'bag')
-    with pytest.raises(CaptureError, match="format 'kinect' is not known"):
+    with pytest.raises(CaptureError, match="format 'kinect' is unknown"):
         convert(tmp_path, tmp_path / 'bag', format='kinect')
     with pytest.raises(CaptureError, match='a pose file goes with the format 7scenes only'):
         convert(tmp_path, tmp_path / 'bag', format='record3d', poses=tmp_path / 'poses.txt')
@@ -44,7 +44,7 @@ def test_an_existing_bag_is_not_overwritten(tmp_path):
         convert(source, tmp_path / 'bag')
 
 
-def test_a_bag_whose_writing_failed_leaves_nothing_behind(tmp_path):
+def test_a_failed_bag_leaves_no_files(tmp_path):
     with pytest.raises(KeyboardInterrupt), BagWriter(tmp_path / 'bag') as writer:
         writer.write(1, np.zeros((4, 4, 3), np.uint8), None, Camera(4, 4, 4, 4, 2, 2), np.eye(4))
         raise KeyboardInterrupt
@@ -52,8 +52,8 @@ def test_a_bag_whose_writing_failed_leaves_nothing_behind(tmp_path):
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
-def test_a_full_disk_is_told_in_one_sentence_and_leaves_nothing_behind(tmp_path, storage):
-    """A limit on the size of files stands for the disk."""
+def test_a_full_disk_is_reported_and_leaves_no_files(tmp_path, storage):
+    """A limit on the file size (RLIMIT_FSIZE) simulates a full disk."""
     noise = np.random.default_rng(0).integers(0, 256, (128, 96, 3), dtype=np.uint8)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(CaptureError, match=r'cannot write the bag .*/bag'):
@@ -67,7 +67,7 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_nothing_behind(tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bag_that_cannot_be_written_is_refused(tmp_path):
+def test_a_path_that_cannot_be_written_is_rejected(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(CaptureError, match='cannot write the bag'):
         BagWriter(tmp_path / 'file' / 'bag')

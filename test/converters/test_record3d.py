@@ -1,4 +1,4 @@
-"""Recordings of Record3D become bags in which nothing is lost or mistaken."""
+"""Recordings of Record3D are converted with their poses, intrinsics and depth."""
 
 import json
 import zipfile
@@ -17,7 +17,7 @@ from exports import (
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
@@ -25,7 +25,7 @@ from nerf_reversal_ros.core.errors import CaptureError
 
 
 @pytest.mark.parametrize('write', [write_r3d, write_export])
-def test_record3d_recordings_come_back_as_they_were(tmp_path, write):
+def test_images_poses_stamps_and_depth_are_converted(tmp_path, write):
     source = write(tmp_path / 'walk.r3d')
     convert(source, tmp_path / 'bag')
     capture = open_capture(tmp_path / 'bag', ALL)
@@ -41,15 +41,15 @@ def test_record3d_recordings_come_back_as_they_were(tmp_path, write):
 
 
 @pytest.mark.parametrize('write', [write_r3d, write_export])
-def test_frames_the_user_deleted_do_not_shift_the_poses(tmp_path, write):
-    """File 10 comes after file 9, and poses are taken by file number."""
+def test_deleted_frames_do_not_shift_the_poses(tmp_path, write):
+    """File 10 comes after file 9, and poses are joined by file number."""
     numbers = [0, 1, 2, 5, 6, 7, 9, 10, 11]
     convert(write(tmp_path / 'walk.r3d', numbers), tmp_path / 'bag')
     capture = open_capture(tmp_path / 'bag', ALL)
     assert_same_cameras(capture, POSES[numbers])
 
 
-def test_the_colour_pictures_are_copied_without_a_loss(tmp_path):
+def test_color_images_are_copied_without_loss(tmp_path):
     source = write_export(tmp_path / 'walk')
     convert(source, tmp_path / 'bag')
     first = open_capture(tmp_path / 'bag', ALL).frame(0).rgb
@@ -57,7 +57,7 @@ def test_the_colour_pictures_are_copied_without_a_loss(tmp_path):
     assert np.array_equal(first, stored)
 
 
-def test_intrinsics_of_each_frame_beat_those_of_the_first(tmp_path):
+def test_intrinsics_of_a_frame_override_those_of_the_first(tmp_path):
     coefficients = [[86.4 + n, 86.4 + n, 49.92, 60.16] for n in range(12)]
     source = write_r3d(tmp_path / 'walk.r3d', perFrameIntrinsicCoeffs=coefficients)
     convert(source, tmp_path / 'bag')
@@ -82,7 +82,7 @@ def test_pixels_without_confidence_are_unknown(tmp_path):
     assert depth[20:].all()
 
 
-def test_a_range_of_frames_is_counted_by_file_number(tmp_path):
+def test_a_range_of_frames_selects_file_numbers(tmp_path):
     source = write_r3d(tmp_path / 'walk.r3d', [0, 1, 2, 5, 6, 7, 9, 10, 11])
     convert(source, tmp_path / 'bag', frames=slice(5, 10))
     assert_same_cameras(open_capture(tmp_path / 'bag', ALL), POSES[[5, 6, 7, 9]])
@@ -90,31 +90,31 @@ def test_a_range_of_frames_is_counted_by_file_number(tmp_path):
         convert(source, tmp_path / 'other', frames=slice(20, 30))
 
 
-def test_recordings_of_the_faceid_camera_are_refused(tmp_path):
+def test_recordings_of_the_faceid_camera_are_rejected(tmp_path):
     faceid = {**record3d_metadata(), 'poses': [[0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]] * 12}
-    with pytest.raises(CaptureError, match=r'all poses .* are the same: the FaceID camera'):
+    with pytest.raises(CaptureError, match=r'all poses .* are the same, as of the FaceID camera'):
         convert(write_r3d(tmp_path / 'walk.r3d', metadata=faceid), tmp_path / 'bag')
 
 
 @pytest.mark.parametrize(
-    ('change', 'sentence'),
+    ('change', 'error'),
     [
         ({'K': [1.0, 2.0]}, 'K in the metadata .* has 2 numbers'),
         ({'K': [0.0] * 9}, 'intrinsics of frame 0 .*focal lengths'),
-        ({'poses': 'none'}, 'are not those of Record3D'),
+        ({'poses': 'none'}, 'are not of Record3D'),
         ({'dw': 50}, r'rgbd/0.depth .* holds 12288 bytes, but 50x64 .* need 12800'),
-        ({'w': 128, 'h': 96}, r'picture 0 .* is 96x128, its metadata say 128x96'),
-        ({'poses': []}, 'no picture .* has a pose'),
+        ({'w': 128, 'h': 96}, r'image 0 .* is 96x128, but its metadata say 128x96'),
+        ({'poses': []}, 'no image .* has a pose'),
     ],
 )
-def test_metadata_that_cannot_be_used_are_refused(tmp_path, change, sentence):
+def test_invalid_metadata_are_rejected(tmp_path, change, error):
     source = write_r3d(tmp_path / 'walk.r3d', range(3), metadata={**record3d_metadata(), **change})
-    with pytest.raises(CaptureError, match=sentence):
+    with pytest.raises(CaptureError, match=error):
         convert(source, tmp_path / 'bag')
     assert not list(tmp_path.glob('bag*'))
 
 
-def test_an_archive_that_reaches_outside_itself_is_refused(tmp_path):
+def test_an_archive_with_paths_outside_of_itself_is_rejected(tmp_path):
     source = write_r3d(tmp_path / 'walk.r3d', range(3))
     with zipfile.ZipFile(source, 'a') as archive:
         archive.writestr('../../evil.jpg', b'evil')
@@ -122,7 +122,7 @@ def test_an_archive_that_reaches_outside_itself_is_refused(tmp_path):
         convert(source, tmp_path / 'bag')
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
+def test_an_archive_that_unpacks_to_too_much_is_rejected(tmp_path):
     source = tmp_path / 'bomb.r3d'
     with zipfile.ZipFile(source, 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr('metadata', json.dumps(record3d_metadata()))
@@ -131,11 +131,11 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
         convert(source, tmp_path / 'bag')
 
 
-@pytest.mark.parametrize('share', [0.0, 0.5, 0.95])
-def test_an_archive_that_was_cut_off_is_refused(tmp_path, share):
+@pytest.mark.parametrize('fraction', [0.0, 0.5, 0.95])
+def test_a_truncated_archive_is_rejected(tmp_path, fraction):
     source = write_r3d(tmp_path / 'walk.r3d', range(3))
     data = source.read_bytes()
-    source.write_bytes(data[: int(share * len(data))])
+    source.write_bytes(data[: int(fraction * len(data))])
     with pytest.raises(CaptureError, match=r'is no .r3d file or was cut off'):
         convert(source, tmp_path / 'bag')
 

@@ -1,4 +1,4 @@
-"""Some of many, evenly."""
+"""Indices are evenly spaced and unique."""
 
 import numpy as np
 import pytest
@@ -7,18 +7,18 @@ from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 
 
 @pytest.mark.parametrize(
-    ('count', 'most', 'chosen'),
+    ('count', 'max_count', 'indices'),
     [(0, 5, []), (1, 5, [0]), (7, 0, []), (7, 1, [0]), (3, 5, [0, 1, 2]), (11, 3, [0, 5, 10])],
 )
-def test_few_are_all_and_many_are_thinned_out_from_the_first_to_the_last(count, most, chosen):
-    assert evenly_spaced_indices(count, most).tolist() == chosen
-    assert np.arange(count)[evenly_spaced_indices(count, most)].tolist() == chosen
+def test_all_of_few_and_evenly_spaced_ones_of_many_are_chosen(count, max_count, indices):
+    assert evenly_spaced_indices(count, max_count).tolist() == indices
+    assert np.arange(count)[evenly_spaced_indices(count, max_count)].tolist() == indices
 
 
-def test_none_is_chosen_twice_and_the_gaps_differ_by_one_at_most():
+def test_indices_are_unique_and_their_gaps_differ_by_at_most_one():
     for count in range(2, 200):
-        for most in range(2, 50):
-            chosen = evenly_spaced_indices(count, most)
-            gaps = np.diff(chosen)
-            assert len(chosen) == min(count, most) and chosen[-1] == count - 1
+        for max_count in range(2, 50):
+            indices = evenly_spaced_indices(count, max_count)
+            gaps = np.diff(indices)
+            assert len(indices) == min(count, max_count) and indices[-1] == count - 1
             assert gaps.min() >= 1 and np.ptp(gaps) <= 1

@@ -13,8 +13,9 @@ from code_reference.python_source import REPOSITORY
 import pytest
 import yaml
 
-from nerf_reversal_ros.core.config import BuildConfig, config_from_dict, QueryConfig
+from nerf_reversal_ros.core.config import BuildConfig, QueryConfig
 from nerf_reversal_ros.core.outcome import ClosureRejectionReason, RejectionReason
+from nerf_reversal_ros.core.validated_config import config_from_dict
 
 PAGES = sorted(REPOSITORY.glob('docs/[a-z]*/*.md'))
 BLOCK = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""Rendering of voxel fields that are known exactly."""
+"""Rendering, occupancy and storage of voxel fields with exact ground truth."""
 
 import numpy as np
 import pytest
@@ -18,31 +18,31 @@ FIELD = wall_field()
 
 
 def trace(origin, direction):
-    """Follow one ray from a point of the map: colour, depth, opacity."""
+    """Render one ray from a point of the map: color, depth, opacity."""
     origins = torch.tensor(np.atleast_2d(origin - ORIGIN)).float()
     rgb, depth, opacity = FIELD.trace(origins, torch.tensor(np.atleast_2d(direction)).float())
     return rgb[0].numpy(), float(depth[0]), float(opacity[0])
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_a_wall_is_seen_where_it_is_from_anywhere(seed):
+def test_a_wall_is_rendered_at_its_position_from_any_pose(seed):
     rng = np.random.default_rng(seed)
     eye = rng.uniform((-0.3, -0.8, -0.8), (1.6, 0.8, 0.8))
     pose = look_at(eye, np.array([WALL_M, *rng.uniform(-0.5, 0.5, 2)]))
     (view,) = FIELD.render(pose[None], CAMERA)
     points = (CAMERA.rays() * view.depth[..., None]) @ pose[:3, :3].T + pose[:3, 3]
     hit = CAMERA.rays() @ pose[:3, :3].T
-    reach = (WALL_M - eye[0]) / hit[..., 0]
-    on_wall = eye + reach[..., None] * hit
+    distance = (WALL_M - eye[0]) / hit[..., 0]
+    on_wall = eye + distance[..., None] * hit
     facing = hit[..., 0] / np.linalg.norm(hit, axis=-1) > 0.5
-    inner = facing & (reach > 0) & (np.abs(on_wall[..., 1:]) < 1.0).all(-1)
+    inner = facing & (distance > 0) & (np.abs(on_wall[..., 1:]) < 1.0).all(-1)
     assert inner.mean() > 0.1
     assert np.abs(points[inner][:, 0] - WALL_M).max() < VOXEL_M / 2
     assert view.opacity[inner].min() > 0.99
     assert np.abs(view.rgb[inner] - 255 * RED).max() <= 2
 
 
-def test_a_painted_wall_shows_its_paint():
+def test_a_painted_wall_is_rendered_in_its_colors():
     def stripes(points):
         return np.stack([0.5 + 0.25 * points[..., i] for i in (1, 2, 1)], axis=-1)
 
@@ -52,14 +52,14 @@ def test_a_painted_wall_shows_its_paint():
     assert np.abs(view.rgb / 255 - stripes(on_wall)).max() < 0.25 * VOXEL_M / 2
 
 
-def test_where_nothing_is_the_background_shines():
+def test_rays_through_empty_space_have_the_background_color():
     pose = look_at(MIDDLE, MIDDLE - AHEAD)
     (view,) = FIELD.render(pose[None], CAMERA)
     assert np.all(view.opacity == 0) and np.all(view.depth == 0)
     assert np.all(view.rgb == 64)
 
 
-def test_a_field_without_matter_is_all_background():
+def test_an_empty_field_renders_as_background():
     empty = VoxelField(
         ORIGIN,
         VOXEL_M,
@@ -72,19 +72,19 @@ def test_a_field_without_matter_is_all_background():
     assert np.all(view.opacity == 0) and np.all(view.rgb == 128)
 
 
-def test_views_are_the_same_one_by_one_or_many_at_once(monkeypatch):
+def test_views_do_not_depend_on_the_batch_size(monkeypatch):
     eyes = np.random.default_rng(0).uniform(-0.3, 0.9, (7, 3))
     poses = np.array([look_at(eye, np.array([2.0, 0.1, 0.2])) for eye in eyes])
     together = FIELD.render(poses, CAMERA)
     monkeypatch.setattr(voxel, 'RAYS_PER_BATCH', 2 * CAMERA.width * CAMERA.height)
-    for many, one in zip(together, FIELD.render(poses, CAMERA), strict=True):
-        np.testing.assert_array_equal(many.rgb, one.rgb)
-        np.testing.assert_array_equal(many.depth, one.depth)
+    for batched, single in zip(together, FIELD.render(poses, CAMERA), strict=True):
+        np.testing.assert_array_equal(batched.rgb, single.rgb)
+        np.testing.assert_array_equal(batched.depth, single.depth)
     assert FIELD.render(np.empty((0, 4, 4)), CAMERA) == []
 
 
 @pytest.mark.parametrize('zero', [0.0, -0.0])
-def test_rays_along_the_axes_are_rays_like_others(zero):
+def test_rays_parallel_to_the_axes_are_traced(zero):
     assert trace(MIDDLE, [1.0, zero, zero])[1] == pytest.approx(WALL_M - 1, abs=VOXEL_M / 2)
     for direction in ([-1, zero, zero], [zero, 1, zero], [zero, -1, zero], [zero, zero, 1]):
         rgb, depth, opacity = trace(MIDDLE, direction)
@@ -92,12 +92,12 @@ def test_rays_along_the_axes_are_rays_like_others(zero):
         assert rgb == pytest.approx([0.25] * 3)
 
 
-def test_a_ray_in_the_plane_between_two_voxels_is_seen():
+def test_a_ray_in_the_plane_between_two_voxels_hits_the_wall():
     on_corners = np.array([0.0, -1.2 + 4 * VOXEL_M * BRICK / 2, -1.2 + 8 * VOXEL_M])
     assert trace(on_corners, [1.0, 0.0, 0.0])[1] == pytest.approx(WALL_M, abs=VOXEL_M / 2)
 
 
-def test_a_camera_outside_the_grid_sees_into_it():
+def test_a_ray_from_outside_the_grid_enters_it():
     assert trace([-5.0, 0, 0], [1, 0, 0])[1] == pytest.approx(5 + WALL_M, abs=VOXEL_M / 2)
     assert trace([-5.0, 0, 0], [-1, 0, 0])[2] == 0
     assert trace([-5.0, 0, 0], [0, 1, 0])[2] == 0
@@ -106,20 +106,20 @@ def test_a_camera_outside_the_grid_sees_into_it():
 
 
 @pytest.mark.parametrize('far_m', [3e3, 1e5, 1e7])
-def test_a_camera_very_far_away_ends_too(far_m):
+def test_rendering_from_far_away_terminates(far_m):
     eye = np.array([-far_m, 0.31 * far_m, 0.17 * far_m])
     (view,) = FIELD.render(look_at(eye, np.zeros(3))[None], Camera(9, 9, 4e4, 4e4, 4, 4))
     assert np.all(np.isfinite(view.depth)) and view.opacity.max() <= 1
 
 
-def test_poses_that_are_not_numbers_end_too():
-    broken = np.eye(4)
-    broken[0, 3] = np.nan
-    (view,) = FIELD.render(broken[None], CAMERA)
+def test_rendering_at_a_nan_pose_terminates():
+    nan_pose = np.eye(4)
+    nan_pose[0, 3] = np.nan
+    (view,) = FIELD.render(nan_pose[None], CAMERA)
     assert np.all(np.isfinite(view.depth))
 
 
-def test_a_camera_in_matter_is_blind():
+def test_a_camera_inside_the_wall_renders_it_at_zero_distance():
     pose = look_at(np.array([WALL_M + 0.25, 0.0, 0.0]), np.array([5.0, 0.3, 0.2]))
     (view,) = FIELD.render(pose[None], CAMERA)
     assert view.opacity.min() > 0.99
@@ -127,18 +127,18 @@ def test_a_camera_in_matter_is_blind():
     assert np.abs(view.rgb - 255 * RED).max() <= 2
 
 
-def test_depth_is_counted_along_the_optical_axis_whatever_the_length_of_a_ray():
+def test_depth_is_in_lengths_of_the_direction_and_along_the_optical_axis():
     assert trace(MIDDLE, [2.0, 0.0, 0.0])[1] == pytest.approx((WALL_M - 1) / 2, abs=VOXEL_M / 4)
     pose = look_at(MIDDLE, MIDDLE + AHEAD)
     (view,) = FIELD.render(pose[None], CAMERA)
     assert np.abs(view.depth - (WALL_M - 1)).max() < VOXEL_M / 2
 
 
-def test_space_is_matter_free_or_unseen():
+def test_occupancy_is_occupied_free_or_unknown():
     points = np.array(
         [[WALL_M + 0.2, 0, 0], [0.5, 0.3, 0.2], [2.75, 0, 0], [0, 0, 5], [-9, 0, 0]], float
     )
-    told = FIELD.occupancy(points)
+    occupancy = FIELD.occupancy(points)
     expected = [
         Occupancy.OCCUPIED,
         Occupancy.FREE,
@@ -146,7 +146,7 @@ def test_space_is_matter_free_or_unseen():
         Occupancy.UNKNOWN,
         Occupancy.UNKNOWN,
     ]
-    assert [Occupancy(value) for value in told] == expected
+    assert [Occupancy(value) for value in occupancy] == expected
     assert FIELD.occupancy(np.empty((0, 3))).shape == (0,)
 
 
@@ -165,17 +165,17 @@ def test_a_saved_field_renders_the_same(tmp_path):
     assert (tmp_path / 'field').stat().st_size < 20 * len(FIELD.values)
 
 
-@pytest.mark.parametrize('share', [0.0, 0.001, 0.3, 0.999])
-def test_a_cut_off_file_is_refused(tmp_path, share):
+@pytest.mark.parametrize('fraction', [0.0, 0.001, 0.3, 0.999])
+def test_a_truncated_file_raises_a_map_error(tmp_path, fraction):
     file = tmp_path / 'field.safetensors'
     FIELD.save(file)
     whole = file.read_bytes()
-    file.write_bytes(whole[: int(share * len(whole))])
+    file.write_bytes(whole[: int(fraction * len(whole))])
     with pytest.raises(MapError, match=r'field.safetensors .*build'):
         VoxelField.load(file)
 
 
-def test_what_is_no_field_is_refused(tmp_path):
+def test_a_file_without_a_field_raises_a_map_error(tmp_path):
     with pytest.raises(MapError, match='no_such_file'):
         VoxelField.load(tmp_path / 'no_such_file')
     with pytest.raises(MapError, match=r'is not a voxel field'):
@@ -203,7 +203,7 @@ def test_what_is_no_field_is_refused(tmp_path):
     ],
     ids=lambda change: '{} {}'.format(*next(iter(change.items()))).split('\n')[0][:40],
 )
-def test_a_file_whose_parts_do_not_fit_is_refused(tmp_path, change):
+def test_arrays_of_inconsistent_shapes_raise_a_map_error(tmp_path, change):
     file = tmp_path / 'field.safetensors'
     FIELD.save(file)
     save_file({**load_file(file), **change}, file)
@@ -211,7 +211,8 @@ def test_a_file_whose_parts_do_not_fit_is_refused(tmp_path, change):
         VoxelField.load(file)
 
 
-def test_to_another_device_and_back_is_the_same():
+def test_a_copy_on_another_device_renders_the_same():
     pose = look_at(MIDDLE, np.array([2.0, 0.3, 0.2]))[None]
-    (here,), (there,) = (f.render(pose, CAMERA) for f in (FIELD, FIELD.to(torch.device('cpu'))))
-    np.testing.assert_array_equal(there.rgb, here.rgb)
+    copy = FIELD.to(torch.device('cpu'))
+    (original,), (copied,) = (field.render(pose, CAMERA) for field in (FIELD, copy))
+    np.testing.assert_array_equal(copied.rgb, original.rgb)

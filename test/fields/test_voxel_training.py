@@ -1,4 +1,4 @@
-"""Training of a voxel field on a real bag of the box room."""
+"""Training of a voxel field on a recorded bag of the box room."""
 
 from dataclasses import replace
 
@@ -8,8 +8,8 @@ from room_bags import EPOCH_NS, write_room_bag
 from rooms import render_box_room, walk
 import torch
 
-from nerf_reversal_ros.capture.capture import open_capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
@@ -24,7 +24,7 @@ NOISE_M = 0.01
 
 
 def record(path, poses=WALK, camera=CAMERA, brightness=lambda number: 1.0):
-    """Record a walk with the noise that the depth of a phone has."""
+    """Record a capture with the depth noise of a phone."""
     rng = np.random.default_rng(0)
     with BagWriter(path, up_axis='z') as bag:
         for number, pose in enumerate(poses):
@@ -44,6 +44,7 @@ def train(capture, work_dir, config=QUICK, progress=lambda _: None):
     work_dir.mkdir(exist_ok=True)
     return train_voxel_field(
         capture,
+        held_out_mask(len(capture), config.validation_share),
         config,
         device=torch.device('cpu'),
         seed=3,
@@ -65,12 +66,12 @@ def trained(capture, checkpoints, tmp_path_factory):
     return train(capture, tmp_path_factory.mktemp('training') / 'work')
 
 
-def mean_colour(field):
+def mean_color(field):
     views = field.render(WALK[::4], CAMERA)
     return np.mean([view.rgb[view.opacity > 0.5].mean(0) for view in views], axis=0)
 
 
-def test_training_undoes_the_exposures_that_fusion_mixes(tmp_path):
+def test_training_compensates_the_exposures_that_fusion_averages(tmp_path):
     exposure = np.random.default_rng(5).uniform(0.5, 1.0, 20)
     camera = Camera(96, 72, 80.0, 80.0, 47.5, 35.5)
     capture = record(tmp_path / 'bag', walk(20), camera, lambda number: exposure[number])
@@ -85,60 +86,60 @@ def test_training_undoes_the_exposures_that_fusion_mixes(tmp_path):
     assert trained['held_out_frames'] == 2
 
 
-class Killed(BaseException):
+class Interrupted(BaseException):
     pass
 
 
-def killed_at(step):
-    def progress(told):
-        if told.note.startswith('loss') and told.done >= step:
-            raise Killed
+def interrupt_at(step):
+    def on_progress(progress):
+        if progress.note.startswith('loss') and progress.done >= step:
+            raise Interrupted
 
-    return progress
+    return on_progress
 
 
-def same(one, other):
+def fields_equal(one, other):
     return torch.equal(one.values, other.values) and torch.equal(one.background, other.background)
 
 
-def test_an_interrupted_training_goes_on_and_ends_the_same(capture, trained, tmp_path):
-    with pytest.raises(Killed):
-        train(capture, tmp_path / 'work', progress=killed_at(20))
-    told = []
-    field, report = train(capture, tmp_path / 'work', progress=told.append)
-    steps = [(p.stage, p.done, p.total) for p in told if p.note.startswith('loss')]
-    assert steps == [('field', 20, 24)]  # goes on from step 16
-    assert same(field, trained[0])
+def test_an_interrupted_training_resumes_and_ends_the_same(capture, trained, tmp_path):
+    with pytest.raises(Interrupted):
+        train(capture, tmp_path / 'work', progress=interrupt_at(20))
+    reports = []
+    field, report = train(capture, tmp_path / 'work', progress=reports.append)
+    steps = [(p.stage, p.done, p.total) for p in reports if p.note.startswith('loss')]
+    assert steps == [('field', 20, 24)]  # resumed at step 16
+    assert fields_equal(field, trained[0])
     assert report == trained[1]
 
 
-def test_a_damaged_checkpoint_only_costs_time(capture, trained, tmp_path):
-    with pytest.raises(Killed):
-        train(capture, tmp_path / 'work', progress=killed_at(10))
+def test_a_corrupt_checkpoint_restarts_the_training(capture, trained, tmp_path):
+    with pytest.raises(Interrupted):
+        train(capture, tmp_path / 'work', progress=interrupt_at(10))
     checkpoint = tmp_path / 'work/checkpoint.safetensors'
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     field, _ = train(capture, tmp_path / 'work')
-    assert same(field, trained[0])
+    assert fields_equal(field, trained[0])
 
 
-def test_a_picture_of_half_the_brightness_does_not_darken_the_field(trained, tmp_path):
+def test_an_image_of_half_the_brightness_does_not_darken_the_field(trained, tmp_path):
     capture = record(tmp_path / 'bag', brightness=lambda number: 0.5 if number == 4 else 1.0)
     field, _ = train(capture, tmp_path / 'work')
-    # The field takes the mean exposure: 2 ** (1 / 16) = 4 % for one of 16 pictures.
-    assert mean_colour(field) == pytest.approx(mean_colour(trained[0]), rel=0.06)
+    # The field has the mean exposure: 2 ** (1 / 16) = 4 % for one of 16 images.
+    assert mean_color(field) == pytest.approx(mean_color(trained[0]), rel=0.06)
 
 
-def test_frames_are_held_out_in_one_block_and_never_none():
+def test_held_out_frames_are_one_block_of_at_least_one():
     for count in (2, 3, 7, 20, 1000):
-        for share in (0.01, 0.05, 0.1, 0.5):
-            held_out = held_out_mask(count, share)
+        for fraction in (0.01, 0.05, 0.1, 0.5):
+            held_out = held_out_mask(count, fraction)
             assert held_out.shape == (count,)
-            assert held_out.sum() == max(1, round(count * share))
+            assert held_out.sum() == max(1, round(count * fraction))
             assert np.abs(np.diff(held_out.astype(int))).sum() <= 2
     assert not held_out_mask(20, 0.0).any()
 
 
-def test_a_capture_without_depth_is_refused_with_another_way(tmp_path):
+def test_a_capture_without_depth_raises_a_remedy(tmp_path):
     bag = write_room_bag(tmp_path / 'bag', WALK[:4], CAMERA, depth=False, up_axis='z')
     capture = open_capture(bag, CaptureConfig(pose_convention='optical'))
     with pytest.raises(BuildError, match='the capture has no depth'):

@@ -1,4 +1,4 @@
-"""Landmarks of a field without error: where they are, and which a camera may see."""
+"""Landmarks lie on surfaces, are confirmed by several views, and are visible near their views."""
 
 from dataclasses import replace
 
@@ -28,8 +28,8 @@ def atlas() -> Atlas:
     return room_atlas(walk(12))
 
 
-def landmarks(points, views=None, directions=(0.0, 0.0, -1.0), distances=2.0):
-    """An atlas of points (N, 3), seen from one direction and distance."""
+def atlas_of(points, views=None, directions=(0.0, 0.0, -1.0), distances=2.0):
+    """Return an atlas of points (N, 3), observed from one direction and distance."""
     count = len(points)
     return Atlas(
         np.zeros(3),
@@ -43,8 +43,8 @@ def landmarks(points, views=None, directions=(0.0, 0.0, -1.0), distances=2.0):
 
 def observations(points, descriptors, sizes_m=0.05):
     points = np.asarray(points, np.float64)
-    centres = points - np.array([0.0, 0.0, 2.0])
-    return LandmarkObservations(points, centres, np.full(len(points), sizes_m), descriptors)
+    centers = points - np.array([0.0, 0.0, 2.0])
+    return LandmarkObservations(points, centers, np.full(len(points), sizes_m), descriptors)
 
 
 def test_landmarks_lie_on_the_surfaces(atlas):
@@ -53,57 +53,57 @@ def test_landmarks_lie_on_the_surfaces(atlas):
     assert np.quantile(distance_to_surface(atlas.origin_m + atlas.points), 0.95) < 0.02
 
 
-def test_each_landmark_was_found_in_two_views_or_more(atlas):
+def test_each_landmark_is_confirmed_by_two_views_or_more(atlas):
     assert atlas.views.min() >= 2
 
 
-def test_a_view_that_shows_nothing_gives_no_landmarks():
-    grey = Rendering(
+def test_uniform_renderings_give_no_landmarks():
+    gray = Rendering(
         np.full((240, 320, 3), 90, np.uint8),
         np.full((240, 320), 2.0, np.float32),
         np.ones((240, 320), np.float32),
     )
-    empty = build_atlas([(grey, FORWARD), (grey, FORWARD)], CAMERA)
+    empty = build_atlas([(gray, FORWARD), (gray, FORWARD)], CAMERA)
     assert len(empty) == 0 and len(empty.visible_indices(FORWARD, CAMERA, 10)) == 0
 
 
-def test_what_one_view_alone_shows_is_no_landmark():
-    look = np.eye(2, 128, dtype=np.float32)[[0, 0, 1]]
-    seen = observations([[0, 0, 2], [0.005, 0, 2], [1, 0, 2]], look)
-    assert len(merge_observations(seen, np.array([0, 0, 1]))) == 0
+def test_observations_of_a_single_view_give_no_landmark():
+    descriptors = np.eye(2, 128, dtype=np.float32)[[0, 0, 1]]
+    single_view = observations([[0, 0, 2], [0.005, 0, 2], [1, 0, 2]], descriptors)
+    assert len(merge_observations(single_view, np.array([0, 0, 1]))) == 0
 
 
-def test_two_views_of_one_point_become_one_landmark_between_them():
-    look = np.eye(2, 128, dtype=np.float32)[[0, 0, 1]]
-    found = merge_observations(
-        observations([[0, 0, 2], [0.01, 0, 2], [1, 0, 2]], look), np.array([0, 1, 1])
+def test_observations_of_two_views_merge_to_their_mean():
+    descriptors = np.eye(2, 128, dtype=np.float32)[[0, 0, 1]]
+    merged = merge_observations(
+        observations([[0, 0, 2], [0.01, 0, 2], [1, 0, 2]], descriptors), np.array([0, 1, 1])
     )
-    np.testing.assert_allclose(found.origin_m + found.points, [[0.005, 0, 2]], atol=1e-6)
-    np.testing.assert_allclose(found.directions, [[0, 0, -1]], atol=1e-6)
-    assert found.distances == pytest.approx(2.0) and found.views.tolist() == [2]
+    np.testing.assert_allclose(merged.origin_m + merged.points, [[0.005, 0, 2]], atol=1e-6)
+    np.testing.assert_allclose(merged.directions, [[0, 0, -1]], atol=1e-6)
+    assert merged.distances == pytest.approx(2.0) and merged.views.tolist() == [2]
 
 
-def test_few_keypoints_in_many_views_become_landmarks_with_their_own_counts(tmp_path):
-    look = np.eye(2, 128, dtype=np.float32)[[0, 0, 0, 1, 1]]
-    places = [[0, 0, 2], [0.005, 0, 2], [0.01, 0, 2], [1, 0, 2], [1.005, 0, 2]]
-    found = merge_observations(observations(places, look), np.array([3, 40, 49, 40, 49]))
-    assert found.views.tolist() == [3, 2]
-    found.save(tmp_path / 'atlas.safetensors')
+def test_landmarks_count_the_views_that_confirm_them(tmp_path):
+    descriptors = np.eye(2, 128, dtype=np.float32)[[0, 0, 0, 1, 1]]
+    points = [[0, 0, 2], [0.005, 0, 2], [0.01, 0, 2], [1, 0, 2], [1.005, 0, 2]]
+    merged = merge_observations(observations(points, descriptors), np.array([3, 40, 49, 40, 49]))
+    assert merged.views.tolist() == [3, 2]
+    merged.save(tmp_path / 'atlas.safetensors')
     assert len(Atlas.load(tmp_path / 'atlas.safetensors')) == 2
 
 
 @pytest.mark.parametrize(
-    'points, looks',
+    ('points', 'descriptor_ids'),
     [([[0, 0, 2], [0.05, 0, 2]], [0, 0]), ([[0, 0, 2], [0.001, 0, 2]], [0, 1])],
-    ids=['too far apart', 'of another look'],
+    ids=['too far apart', 'different descriptors'],
 )
-def test_views_that_do_not_agree_give_no_landmark(points, looks):
-    look = np.eye(2, 128, dtype=np.float32)[looks]
-    assert len(merge_observations(observations(points, look), np.array([0, 1]))) == 0
+def test_inconsistent_observations_give_no_landmark(points, descriptor_ids):
+    descriptors = np.eye(2, 128, dtype=np.float32)[descriptor_ids]
+    assert len(merge_observations(observations(points, descriptors), np.array([0, 1]))) == 0
 
 
 @pytest.mark.parametrize(
-    'point, seen',
+    ('point', 'is_visible'),
     [
         ([0, 0, 2], True),
         ([0, 0, -2], False),
@@ -111,62 +111,64 @@ def test_views_that_do_not_agree_give_no_landmark(points, looks):
         ([0, 0, 6], False),
         ([0, 0, 0.5], False),
     ],
-    ids=['ahead', 'behind', 'beside the picture', 'too far', 'too near'],
+    ids=['in front', 'behind', 'outside the image', 'too far', 'too near'],
 )
-def test_a_camera_sees_the_landmarks_before_it(point, seen):
-    assert len(landmarks([point]).visible_indices(FORWARD, CAMERA, 10)) == seen
+def test_landmarks_in_front_of_the_camera_are_visible(point, is_visible):
+    assert len(atlas_of([point]).visible_indices(FORWARD, CAMERA, 10)) == is_visible
 
 
-def test_a_landmark_is_not_looked_for_from_behind():
-    back = landmarks([[0, 0, 2]], directions=(0.0, 0.0, 1.0))
+def test_a_landmark_is_not_visible_from_behind():
+    back = atlas_of([[0, 0, 2]], directions=(0.0, 0.0, 1.0))
     assert len(back.visible_indices(FORWARD, CAMERA, 10)) == 0
 
 
-def test_of_too_many_landmarks_those_that_most_views_agree_on_are_taken():
-    many = landmarks([[0, 0, 2], [0.1, 0, 2], [0.2, 0, 2]], views=[3, 2, 9])
+def test_landmarks_with_most_views_are_kept():
+    many = atlas_of([[0, 0, 2], [0.1, 0, 2], [0.2, 0, 2]], views=[3, 2, 9])
     assert many.visible_indices(FORWARD, CAMERA, 2).tolist() == [0, 2]
 
 
-def test_what_is_visible_does_not_depend_on_where_the_map_has_its_origin(atlas):
-    camera = walk(12)[5]
-    here = atlas.visible_indices(camera, CAMERA, 10_000)
+def test_visibility_does_not_depend_on_the_map_origin(atlas):
+    pose = walk(12)[5]
+    visible = atlas.visible_indices(pose, CAMERA, 10_000)
     move = make_pose(None, [4.5e5, 5.4e6, 100.0])
     moved = replace(atlas, origin_m=atlas.origin_m + move[:3, 3])
-    there = moved.visible_indices(move @ camera, CAMERA, 10_000)
-    assert len(np.setxor1d(here, there)) <= 2 and len(here) > 50
+    visible_moved = moved.visible_indices(move @ pose, CAMERA, 10_000)
+    assert len(np.setxor1d(visible, visible_moved)) <= 2 and len(visible) > 50
 
 
-def test_a_camera_at_a_walked_pose_sees_what_it_showed(atlas):
-    camera = walk(12)[3]
-    seen = atlas.visible_indices(camera, CAMERA, 10_000)
-    local = transform_points(inverse(camera), atlas.origin_m + atlas.points[seen])
-    shown = CAMERA.project(local)
-    inside = np.all((shown > 0) & (shown < (319, 239)), axis=1)
+def test_landmarks_are_visible_from_a_mapping_pose(atlas):
+    pose = walk(12)[3]
+    visible = atlas.visible_indices(pose, CAMERA, 10_000)
+    in_camera = transform_points(inverse(pose), atlas.origin_m + atlas.points[visible])
+    pixels = CAMERA.project(in_camera)
+    inside = np.all((pixels > 0) & (pixels < (319, 239)), axis=1)
     assert inside.sum() > 50
 
 
-def test_a_stored_atlas_is_the_same(atlas, tmp_path):
+def test_an_atlas_is_equal_after_saving_and_loading(atlas, tmp_path):
     atlas.save(tmp_path / 'atlas.safetensors')
-    again = Atlas.load(tmp_path / 'atlas.safetensors')
-    np.testing.assert_array_equal(again.points, atlas.points)
-    assert np.einsum('ij,ij->i', again.descriptors, atlas.descriptors).min() > 0.999
+    loaded = Atlas.load(tmp_path / 'atlas.safetensors')
+    np.testing.assert_array_equal(loaded.points, atlas.points)
+    assert np.einsum('ij,ij->i', loaded.descriptors, atlas.descriptors).min() > 0.999
 
 
-@pytest.mark.parametrize('harm', ['missing', 'truncated', 'not finite'])
-def test_an_atlas_that_is_damaged_is_refused(atlas, tmp_path, harm):
+@pytest.mark.parametrize('defect', ['missing', 'truncated', 'not finite'])
+def test_a_malformed_atlas_is_an_error(atlas, tmp_path, defect):
     path = tmp_path / 'atlas.safetensors'
-    if harm == 'not finite':
+    if defect == 'not finite':
         replace(atlas, points=atlas.points * np.float32(np.nan)).save(path)
-    elif harm == 'truncated':
+    elif defect == 'truncated':
         atlas.save(path)
         path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(MapError, match='atlas'):
         Atlas.load(path)
 
 
-def test_spread_poses_are_apart_and_near_all_others():
+def test_farthest_poses_are_spaced_and_near_all_others():
     line = np.tile(np.eye(4), (101, 1, 1))
     line[:, 0, 3] = np.linspace(0, 3, 101)
-    chosen = np.sort(select_farthest_poses(line, 1000))
-    assert np.diff(line[chosen, 0, 3]).min() >= 0.3 and np.diff(line[chosen, 0, 3]).max() <= 0.6
+    selected = np.sort(select_farthest_poses(line, 1000))
+    assert (
+        np.diff(line[selected, 0, 3]).min() >= 0.3 and np.diff(line[selected, 0, 3]).max() <= 0.6
+    )
     assert len(select_farthest_poses(line, 3)) == 3

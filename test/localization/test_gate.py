@@ -1,4 +1,4 @@
-"""Each reason for not believing a pose, by its own evidence."""
+"""The gate rejects a pose for each reason, with the values behind it."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from nerf_reversal_ros.localization.gate import (
     ncc_similarity,
 )
 
-GOOD = GateEvidence(
+ACCEPTABLE = GateEvidence(
     matched=60,
     inlier_ratio=0.8,
     inliers=100,
@@ -33,31 +33,31 @@ CONFIG = LocalizerConfig()
 CAMERA = phone_camera()
 
 
-def seen_at(pose):
+def render_view(pose):
     rgb, depth = render_box_room(pose, CAMERA)
     return Rendering(rgb, depth, np.ones(depth.shape, np.float32))
 
 
-def judged(evidence, config=CONFIG):
+def rejection_of(evidence, config=CONFIG):
     return find_rejection(evidence, correctness_probability(evidence), config)
 
 
-def test_good_evidence_is_believed():
-    assert judged(GOOD) is None
+def test_acceptable_evidence_passes():
+    assert rejection_of(ACCEPTABLE) is None
 
 
 @pytest.mark.parametrize(
-    ('change', 'reason', 'figures'),
+    ('change', 'reason', 'values'),
     [
         ({'inliers': 14}, 'too few inliers', '14 inliers, 80% of the matches (needed: 15, 15%)'),
         ({'inlier_ratio': 0.14}, 'too few inliers', '100 inliers, 14% of the matches'),
-        ({'spread': 0.125}, 'clustered inliers', '12% of the picture (needed: 25%)'),
+        ({'spread': 0.125}, 'clustered inliers', '12% of the image (needed: 25%)'),
         ({'disagreement_m': 0.2}, 'unstable refinement', 'by 0.200 m, 0.10 deg'),
         ({'disagreement_deg': 5.0}, 'unstable refinement', 'by 0.005 m, 5.00 deg'),
         ({'similarity': 0.1}, 'appearance mismatch', 'similarity 0.10'),
         ({'similarity': float('nan')}, 'appearance mismatch', 'similarity nan'),
         ({'std_m': 0.06}, 'high covariance', '0.060 m (allowed: 0.02 m)'),
-        ({'distance_m': 2.0}, 'outside the map', '2.00 m from the nearest walked position'),
+        ({'distance_m': 2.0}, 'outside the map', '2.00 m from the nearest mapping position'),
         (
             {'similarity': 0.3, 'inlier_ratio': 0.2, 'inliers': 25},
             'low probability',
@@ -65,25 +65,25 @@ def test_good_evidence_is_believed():
         ),
     ],
 )
-def test_one_fault_is_enough_and_is_named_with_its_figures(change, reason, figures):
-    verdict = judged(replace(GOOD, **change))
-    assert verdict is not None
-    assert verdict[0] == reason and verdict[0] in list(RejectionReason)
-    assert figures in verdict[1]
+def test_one_failed_check_rejects_with_its_reason_and_values(change, reason, values):
+    rejection = rejection_of(replace(ACCEPTABLE, **change))
+    assert rejection is not None
+    assert rejection[0] == reason and rejection[0] in list(RejectionReason)
+    assert values in rejection[1]
 
 
 @pytest.mark.parametrize('name', ['disagreement_m', 'disagreement_deg', 'std_m', 'distance_m'])
-def test_a_figure_that_could_not_be_computed_is_not_believed(name):
-    assert judged(replace(GOOD, **{name: float('nan')})) is not None
+def test_a_value_that_is_not_a_number_is_rejected(name):
+    assert rejection_of(replace(ACCEPTABLE, **{name: float('nan')})) is not None
 
 
-def test_what_has_not_been_drawn_is_not_judged():
-    assert judged(replace(GOOD, similarity=None)) is None
-    assert 'similarity' not in replace(GOOD, similarity=None).as_scores()
-    assert GOOD.as_scores()['similarity'] == 0.9
+def test_a_missing_rendering_is_not_checked():
+    assert rejection_of(replace(ACCEPTABLE, similarity=None)) is None
+    assert 'similarity' not in replace(ACCEPTABLE, similarity=None).as_scores()
+    assert ACCEPTABLE.as_scores()['similarity'] == 0.9
 
 
-def test_limits_themselves_still_pass():
+def test_values_at_the_limits_pass():
     at_the_limit = GateEvidence(
         matched=10,
         inliers=CONFIG.min_inliers,
@@ -95,26 +95,26 @@ def test_limits_themselves_still_pass():
         std_m=CONFIG.max_std_m,
         distance_m=CONFIG.max_distance_m,
     )
-    assert judged(at_the_limit, replace(CONFIG, min_probability=0.0)) is None
+    assert rejection_of(at_the_limit, replace(CONFIG, min_probability=0.0)) is None
 
 
-def test_the_probability_grows_with_the_evidence_for_a_pose():
-    weak = replace(GOOD, similarity=0.5, inliers=40, inlier_ratio=0.4)
-    assert 0.0 < correctness_probability(weak) < correctness_probability(GOOD) <= 1.0
+def test_the_probability_grows_with_the_evidence():
+    weak = replace(ACCEPTABLE, similarity=0.5, inliers=40, inlier_ratio=0.4)
+    assert 0.0 < correctness_probability(weak) < correctness_probability(ACCEPTABLE) <= 1.0
     for better in ({'similarity': 0.7}, {'inliers': 90}, {'inlier_ratio': 0.7}):
         assert correctness_probability(replace(weak, **better)) > correctness_probability(weak)
-    assert correctness_probability(replace(GOOD, similarity=None)) is None
+    assert correctness_probability(replace(ACCEPTABLE, similarity=None)) is None
 
 
-def test_the_user_sets_how_probable_a_pose_must_be():
-    weak = replace(GOOD, similarity=0.55, inliers=40, inlier_ratio=0.4)
-    wanted = correctness_probability(weak)
-    assert judged(weak, replace(CONFIG, min_probability=wanted - 0.01)) is None
-    verdict = judged(weak, replace(CONFIG, min_probability=min(1.0, wanted + 0.01)))
-    assert verdict is not None and verdict[0] == 'low probability'
+def test_the_minimum_probability_is_a_setting():
+    weak = replace(ACCEPTABLE, similarity=0.55, inliers=40, inlier_ratio=0.4)
+    probability = correctness_probability(weak)
+    assert rejection_of(weak, replace(CONFIG, min_probability=probability - 0.01)) is None
+    rejection = rejection_of(weak, replace(CONFIG, min_probability=min(1.0, probability + 0.01)))
+    assert rejection is not None and rejection[0] == 'low probability'
 
 
-def test_spread_counts_the_sixteenths_of_the_picture_that_hold_a_pixel():
+def test_coverage_is_the_fraction_of_sixteen_cells_that_hold_a_pixel():
     corner = np.array([[1.0, 1.0], [9.0, 9.0]])
     assert inlier_coverage(corner, 160, 120) == 1 / 16
     corners = np.array([[0.0, 0.0], [159.0, 0.0], [0.0, 119.0], [159.0, 119.0]])
@@ -123,8 +123,8 @@ def test_spread_counts_the_sixteenths_of_the_picture_that_hold_a_pixel():
     assert inlier_coverage(everywhere, 160, 120) == 1
 
 
-def test_the_same_view_is_similar_whatever_the_exposure():
-    view = seen_at(walk(8)[0])
+def test_similarity_is_insensitive_to_exposure():
+    view = render_view(walk(8)[0])
     same = ncc_similarity(view.rgb, view)
     dark, bright = (view.rgb * 0.4).astype(np.uint8), cv2.convertScaleAbs(view.rgb, beta=40)
     assert same > 0.8
@@ -132,24 +132,24 @@ def test_the_same_view_is_similar_whatever_the_exposure():
     assert ncc_similarity(bright, view) == pytest.approx(same, abs=0.03)
 
 
-def test_another_view_and_another_paint_are_not_similar():
-    here, there = walk(8)[:2]
-    assert ncc_similarity(seen_at(there).rgb, seen_at(here)) < 0.3
-    assert ncc_similarity(render_box_room(here, CAMERA, paint=8)[0], seen_at(here)) < 0.3
+def test_another_view_and_another_texture_are_dissimilar():
+    pose, other_pose = walk(8)[:2]
+    assert ncc_similarity(render_view(other_pose).rgb, render_view(pose)) < 0.3
+    assert ncc_similarity(render_box_room(pose, CAMERA, paint=8)[0], render_view(pose)) < 0.3
 
 
-def test_only_what_the_field_covers_is_compared():
-    view = seen_at(walk(8)[0])
-    half = view.rgb.copy()
-    half[:64] = 255 - half[:64]
+def test_only_covered_pixels_are_compared():
+    view = render_view(walk(8)[0])
+    half_inverted = view.rgb.copy()
+    half_inverted[:64] = 255 - half_inverted[:64]
     opacity = np.ones_like(view.opacity)
     opacity[:64] = 0
-    assert ncc_similarity(half, view) < 0.5
-    assert ncc_similarity(half, replace(view, opacity=opacity)) > 0.8
-    nothing = replace(view, opacity=np.zeros_like(opacity))
-    assert np.isnan(ncc_similarity(view.rgb, nothing))
+    assert ncc_similarity(half_inverted, view) < 0.5
+    assert ncc_similarity(half_inverted, replace(view, opacity=opacity)) > 0.8
+    uncovered = replace(view, opacity=np.zeros_like(opacity))
+    assert np.isnan(ncc_similarity(view.rgb, uncovered))
 
 
-def test_a_picture_without_texture_cannot_be_compared():
-    view = seen_at(walk(8)[0])
+def test_an_image_without_texture_cannot_be_compared():
+    view = render_view(walk(8)[0])
     assert np.isnan(ncc_similarity(np.full_like(view.rgb, 90), view))

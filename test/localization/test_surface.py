@@ -1,4 +1,4 @@
-"""The surfaces of the room as points: where they are, and how they are drawn."""
+"""Points of the surface cloud lie on surfaces, and are splatted with occlusion."""
 
 from dataclasses import replace
 
@@ -23,44 +23,44 @@ def surface() -> Surface:
     return build_surface(zip(SmallRoom().render(poses, CAMERA), poses, strict=True), CAMERA)
 
 
-def square(colour, distance_m):
-    """A board of points facing a camera at the origin."""
+def square(color, distance_m):
+    """Return a square of points, one square meter, in front of a camera at the origin."""
     x, y = np.meshgrid(np.arange(-0.5, 0.5, SPACING_M), np.arange(-0.5, 0.5, SPACING_M))
     points = np.column_stack([x.ravel(), y.ravel(), np.full(x.size, distance_m)])
-    return np.zeros(3), points.astype(np.float32), np.tile(np.array(colour, np.uint8), (x.size, 1))
+    return np.zeros(3), points.astype(np.float32), np.tile(np.array(color, np.uint8), (x.size, 1))
 
 
 def test_points_lie_on_the_surfaces_one_to_a_cell(surface):
     assert len(surface) > 5000
     assert np.median(distance_to_surface(surface.origin_m + surface.points)) < 0.002
     cells = np.floor((surface.origin_m + surface.points) / SPACING_M)
-    # The walls lie on borders of cells, where the mean of one cell may fall into the next.
+    # Walls lie on cell borders: the mean of one cell may fall into the next.
     assert len(np.unique(cells, axis=0)) > 0.75 * len(surface)
 
 
-def test_a_drawn_view_resembles_the_room_from_where_it_was_not_sampled(surface):
-    camera = walk(16)[3] @ make_pose(None, [0.1, 0.0, 0.1])
-    drawn, truth = surface.render(camera, SMALL), SmallRoom().render(camera[None], SMALL)[0]
-    assert drawn.opacity.mean() > 0.9
-    both = drawn.depth > 0
-    assert np.median(np.abs(drawn.depth - truth.depth)[both]) < 0.03
-    assert ncc_similarity(truth.rgb, drawn) > 0.7
-    elsewhere = surface.render(camera @ make_pose(None, [0.3, 0.0, 0.0]), SMALL)
-    assert ncc_similarity(truth.rgb, elsewhere) < 0.4
+def test_a_rendering_from_a_new_pose_resembles_the_room(surface):
+    pose = walk(16)[3] @ make_pose(None, [0.1, 0.0, 0.1])
+    rendered, exact = surface.render(pose, SMALL), SmallRoom().render(pose[None], SMALL)[0]
+    assert rendered.opacity.mean() > 0.9
+    known = rendered.depth > 0
+    assert np.median(np.abs(rendered.depth - exact.depth)[known]) < 0.03
+    assert ncc_similarity(exact.rgb, rendered) > 0.7
+    other_view = surface.render(pose @ make_pose(None, [0.3, 0.0, 0.0]), SMALL)
+    assert ncc_similarity(exact.rgb, other_view) < 0.4
 
 
-def test_a_near_board_hides_a_far_one():
+def test_a_near_square_occludes_a_far_one():
     near, far = square((255, 0, 0), 1.0), square((0, 255, 0), 2.0)
     for order in ((near, far), (far, near)):
-        _, points, colours = (np.concatenate(parts) for parts in zip(*order, strict=True))
-        view = Surface(np.zeros(3), points, colours).render(np.eye(4), SMALL)
+        _, points, colors = (np.concatenate(parts) for parts in zip(*order, strict=True))
+        view = Surface(np.zeros(3), points, colors).render(np.eye(4), SMALL)
         row, column = SMALL.height // 2, SMALL.width // 2
         assert view.rgb[row, column].tolist() == [255, 0, 0]
         assert view.depth[row, column] == pytest.approx(1.0)
         assert view.opacity[row, column] == 1.0
 
 
-def test_a_board_has_no_holes_and_nothing_is_drawn_beside_it():
+def test_a_square_has_no_holes_and_a_sharp_outline():
     view = Surface(*square((9, 9, 9), 0.5)).render(np.eye(4), SMALL)
     assert view.opacity.all()
     view = Surface(*square((9, 9, 9), 4.0)).render(np.eye(4), SMALL)
@@ -69,31 +69,31 @@ def test_a_board_has_no_holes_and_nothing_is_drawn_beside_it():
     assert view.opacity[inside].all() and not view.opacity[outside].any()
 
 
-def test_what_is_behind_a_camera_is_not_drawn():
+def test_points_behind_the_camera_are_not_rendered():
     view = Surface(*square((9, 9, 9), -1.0)).render(np.eye(4), SMALL)
     assert not view.opacity.any() and not view.depth.any()
 
 
-def test_a_map_far_from_its_origin_is_drawn_as_exactly(surface):
-    camera, move = walk(16)[3], make_pose(None, [4.5e5, 5.4e6, 100.0])
+def test_the_rendering_does_not_depend_on_the_map_origin(surface):
+    pose, move = walk(16)[3], make_pose(None, [4.5e5, 5.4e6, 100.0])
     moved = replace(surface, origin_m=surface.origin_m + move[:3, 3])
-    here, there = surface.render(camera, SMALL), moved.render(move @ camera, SMALL)
-    assert np.mean(here.rgb != there.rgb) < 0.01
+    rendered, rendered_moved = surface.render(pose, SMALL), moved.render(move @ pose, SMALL)
+    assert np.mean(rendered.rgb != rendered_moved.rgb) < 0.01
 
 
-def test_nothing_is_drawn_of_no_points():
+def test_an_empty_surface_is_transparent():
     empty = build_surface([], CAMERA)
     assert len(empty) == 0 and not empty.render(np.eye(4), SMALL).opacity.any()
 
 
-def test_a_stored_surface_is_the_same(surface, tmp_path):
+def test_a_surface_is_equal_after_saving_and_loading(surface, tmp_path):
     surface.save(tmp_path / 'surface.safetensors')
-    again = Surface.load(tmp_path / 'surface.safetensors')
-    np.testing.assert_array_equal(again.points, surface.points)
-    np.testing.assert_array_equal(again.colours, surface.colours)
+    loaded = Surface.load(tmp_path / 'surface.safetensors')
+    np.testing.assert_array_equal(loaded.points, surface.points)
+    np.testing.assert_array_equal(loaded.colours, surface.colours)
 
 
-def test_a_surface_that_is_none_is_refused(tmp_path):
+def test_a_malformed_or_missing_surface_is_an_error(tmp_path):
     (tmp_path / 'surface.safetensors').write_bytes(b'12345678')
     with pytest.raises(MapError, match='surface'):
         Surface.load(tmp_path / 'surface.safetensors')

@@ -1,4 +1,4 @@
-"""Landmarks that renders misplaced are moved to where the pictures of the capture see them."""
+"""Landmark refinement reduces position errors and leaves unobserved landmarks unchanged."""
 
 from dataclasses import replace
 
@@ -8,7 +8,8 @@ from room_bags import write_room_bag
 from rooms import walk
 from small_room import room_atlas
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse, transform_points
@@ -23,22 +24,24 @@ def capture(tmp_path_factory) -> Capture:
     return open_capture(bag, CaptureConfig())
 
 
-def misplaced(atlas, std_m):
-    off = np.random.default_rng(0).normal(scale=std_m, size=atlas.points.shape)
-    return replace(atlas, points=(atlas.points + off).astype(np.float32))
+def add_position_noise(atlas, std_m):
+    noise = np.random.default_rng(0).normal(scale=std_m, size=atlas.points.shape)
+    return replace(atlas, points=(atlas.points + noise).astype(np.float32))
 
 
-def test_misplaced_landmarks_come_nearer_to_where_they_are(capture):
-    true = room_atlas(capture.map_from_camera[::3])
-    before = misplaced(true, 0.01)
-    after = refine_landmarks(before, capture, np.arange(len(capture)))
-    moved = np.linalg.norm(after.points - before.points, axis=1) > 1e-4
-    off = [np.linalg.norm(a.points - true.points, axis=1)[moved] for a in (before, after)]
+def test_refinement_reduces_the_position_errors_of_landmarks(capture):
+    exact = room_atlas(capture.map_from_camera[::3])
+    noisy = add_position_noise(exact, 0.01)
+    refined = refine_landmarks(noisy, capture, np.arange(len(capture)))
+    moved = np.linalg.norm(refined.points - noisy.points, axis=1) > 1e-4
+    before_m, after_m = (
+        np.linalg.norm(atlas.points - exact.points, axis=1)[moved] for atlas in (noisy, refined)
+    )
     assert moved.sum() > 100
-    assert np.median(off[1]) < 0.6 * np.median(off[0])
+    assert np.median(after_m) < 0.6 * np.median(before_m)
 
 
-def test_without_frames_or_landmarks_nothing_changes(capture):
+def test_without_frames_or_landmarks_the_landmark_map_is_unchanged(capture):
     atlas = room_atlas(capture.map_from_camera[::10])
     assert refine_landmarks(atlas, capture, np.arange(0)) is atlas
     empty = replace(
@@ -47,36 +50,36 @@ def test_without_frames_or_landmarks_nothing_changes(capture):
     assert len(refine_landmarks(empty, capture, np.arange(5))) == 0
 
 
-def seen_from(poses, point):
+def normalized_projections(poses, point):
     local = np.array([transform_points(inverse(pose), point[None])[0] for pose in poses])
     return local[:, :2] / local[:, 2:]
 
 
 @pytest.mark.parametrize(('outliers', 'within_m'), [(0, 2e-3), (3, 5e-3)])
-def test_a_point_ends_where_its_rays_meet_whatever_a_few_wrong_ones_say(outliers, within_m):
+def test_a_point_converges_to_the_intersection_of_its_rays_despite_outliers(outliers, within_m):
     poses = np.array([np.eye(4)] * 12)
     poses[:, 0, 3] = np.linspace(-0.5, 0.5, 12)
-    true = np.array([0.1, -0.05, 2.0])
-    where = seen_from(poses, true)
-    where[:outliers] += 0.2
-    start = true[None] + [0.01, -0.01, 0.015]
-    found = optimize_structure(
-        start, np.zeros(12, int), where, np.full(12, 0.002), poses, prior_std_m=0.1
+    point = np.array([0.1, -0.05, 2.0])
+    pixels = normalized_projections(poses, point)
+    pixels[:outliers] += 0.2
+    initial = point[None] + [0.01, -0.01, 0.015]
+    refined = optimize_structure(
+        initial, np.zeros(12, int), pixels, np.full(12, 0.002), poses, prior_std_m=0.1
     )
-    np.testing.assert_allclose(found[0], true, atol=within_m)
+    np.testing.assert_allclose(refined[0], point, atol=within_m)
 
 
-def test_a_point_that_nobody_sees_and_one_seen_once_keep_their_distance():
-    start = np.array([[0.0, 0.0, 2.0], [0.0, 0.0, 2.0]])
-    where = np.array([[0.005, 0.0]])
-    found = optimize_structure(
-        start, np.array([1]), where, np.array([0.002]), np.eye(4)[None], 0.02
+def test_an_unobserved_point_stays_and_one_observation_keeps_the_distance():
+    initial = np.array([[0.0, 0.0, 2.0], [0.0, 0.0, 2.0]])
+    pixels = np.array([[0.005, 0.0]])
+    refined = optimize_structure(
+        initial, np.array([1]), pixels, np.array([0.002]), np.eye(4)[None], 0.02
     )
-    np.testing.assert_array_equal(found[0], start[0])
-    assert 0.005 < found[1, 0] < 0.0101 and abs(found[1, 2] - 2.0) < 1e-3
+    np.testing.assert_array_equal(refined[0], initial[0])
+    assert 0.005 < refined[1, 0] < 0.0101 and abs(refined[1, 2] - 2.0) < 1e-3
 
 
-def test_without_any_sighting_no_point_moves():
-    start = np.array([[0.0, 0.0, 2.0]])
-    nothing = np.zeros(0, int), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 4, 4))
-    np.testing.assert_array_equal(optimize_structure(start, *nothing), start)
+def test_without_observations_no_point_moves():
+    initial = np.array([[0.0, 0.0, 2.0]])
+    observations = np.zeros(0, int), np.zeros((0, 2)), np.zeros(0), np.zeros((0, 4, 4))
+    np.testing.assert_array_equal(optimize_structure(initial, *observations), initial)

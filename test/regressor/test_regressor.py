@@ -1,4 +1,4 @@
-"""Promises of the PCA, the regressor and its training."""
+"""Behavior of the PCA codec, the pose regressor, its training and its augmentation."""
 
 import dataclasses
 import json
@@ -19,7 +19,11 @@ from nerf_reversal_ros.fields.pose_sampling import sample_poses
 from nerf_reversal_ros.regressor import training as regressor_training
 from nerf_reversal_ros.regressor.image_codec import standardize, to_tensors
 from nerf_reversal_ros.regressor.image_codec_training import fit_codec
-from nerf_reversal_ros.regressor.pose_network import camera_frame_error, NetworkOutput
+from nerf_reversal_ros.regressor.pose_network import (
+    camera_frame_error,
+    NetworkInput,
+    NetworkOutput,
+)
 from nerf_reversal_ros.regressor.regressor import covariance_in_map, PoseRegressor
 from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
 from nerf_reversal_ros.synthesis.augmentation import (
@@ -43,83 +47,97 @@ def regressor(views):
     return train_regressor(views, pictures(TRAIN), pictures(QUERIES), CAMERA, CONFIG, seed=1)
 
 
-def answers(regressor, camera=CAMERA):
+def regress_queries(regressor, camera=CAMERA):
+    """Regress all query images, taken with the given camera."""
     return [regressor.regress(rgb, camera) for rgb in pictures(QUERIES, camera).rgb]
 
 
 def median_translation_m(outcomes):
-    found = np.stack([outcome.map_from_camera for outcome in outcomes])
-    return np.median(pose_errors(found, QUERIES).translation)
+    estimated = np.stack([outcome.map_from_camera for outcome in outcomes])
+    return np.median(pose_errors(estimated, QUERIES).translation)
 
 
-def test_it_tells_poses_of_a_walk_it_has_not_seen(regressor):
-    found = np.stack([outcome.map_from_camera for outcome in answers(regressor)])
-    errors = pose_errors(found, QUERIES)
-    assert np.median(errors.translation) < 0.35  # always the middle of the walk: 0.8
+def test_poses_of_new_images_are_regressed_within_35_cm_and_15_deg(regressor):
+    estimated = np.stack([outcome.map_from_camera for outcome in regress_queries(regressor)])
+    errors = pose_errors(estimated, QUERIES)
+    assert np.median(errors.translation) < 0.35  # the mean pose: 0.8
     assert np.degrees(np.median(errors.rotation)) < 15
-    np.testing.assert_allclose(np.linalg.det(found[:, :3, :3]), 1.0)
+    np.testing.assert_allclose(np.linalg.det(estimated[:, :3, :3]), 1.0)
 
 
 @pytest.mark.parametrize('compression', ['none', 'pca'])
-def test_the_network_may_see_pictures_instead_of_components(views, compression):
+def test_a_regressor_can_be_trained_on_images_instead_of_codes(views, compression):
     config = dataclasses.replace(
         CONFIG, compression=compression, network_sees='reconstruction', epochs=4
     )
-    real, validation = pictures(TRAIN), pictures(QUERIES)
-    regressor = train_regressor(views, real, validation, CAMERA, config, seed=1)
-    assert median_translation_m(answers(regressor)) < 0.6
+    mapping_images, validation = pictures(TRAIN), pictures(QUERIES)
+    regressor = train_regressor(views, mapping_images, validation, CAMERA, config, seed=1)
+    assert median_translation_m(regress_queries(regressor)) < 0.6
 
 
-def test_a_camera_of_another_focal_length_is_understood(regressor):
+@pytest.mark.parametrize(
+    ('compression', 'network_sees', 'expected'),
+    [
+        ('none', 'reconstruction', NetworkInput.IMAGE),
+        ('pca', 'reconstruction', NetworkInput.RECONSTRUCTION),
+        ('vae', 'components', NetworkInput.CODE),
+    ],
+)
+def test_the_network_input_follows_from_two_settings(compression, network_sees, expected):
+    config = RegressorConfig(compression=compression, network_sees=network_sees)
+    assert NetworkInput.from_config(config) is expected
+
+
+def test_images_of_a_camera_with_other_intrinsics_are_regressed(regressor):
     other = Camera(200, 140, 150.0, 160.0, 97.0, 71.0)
-    assert median_translation_m(answers(regressor, other)) < 0.4
+    assert median_translation_m(regress_queries(regressor, other)) < 0.4
 
 
-def test_retrieved_poses_are_close_to_the_query_and_differ_from_each_other(regressor):
+def test_retrieved_poses_are_near_the_query_and_not_near_each_other(regressor):
     nearest = []
-    for outcome, truth in zip(answers(regressor), QUERIES, strict=True):
+    for outcome, pose in zip(regress_queries(regressor), QUERIES, strict=True):
         retrieved = regressor.retrieve(outcome, 8)
         assert len(retrieved) == 8
-        errors = pose_errors(retrieved, np.broadcast_to(truth, retrieved.shape))
+        errors = pose_errors(retrieved, np.broadcast_to(pose, retrieved.shape))
         nearest.append(errors.translation[:3].min())
-        for i, one in enumerate(retrieved):
+        for i, first in enumerate(retrieved):
             others = np.delete(retrieved, i, axis=0)
-            apart = pose_errors(others, np.broadcast_to(one, others.shape))
-            assert np.all((apart.translation >= 0.15) | (apart.rotation >= np.radians(8)))
+            distances = pose_errors(others, np.broadcast_to(first, others.shape))
+            assert np.all((distances.translation >= 0.15) | (distances.rotation >= np.radians(8)))
     assert np.median(nearest) < 0.25
 
 
-def test_a_strange_picture_is_novel_and_one_of_the_room_is_not(regressor):
+def test_novelty_separates_noise_from_images_of_the_room(regressor):
     noise = np.random.default_rng(0).integers(256, size=(36, 48, 3)).astype(np.uint8)
     assert regressor.regress(noise, CAMERA).novelty > 1.5
-    novelties = [outcome.novelty for outcome in answers(regressor)]
+    novelties = [outcome.novelty for outcome in regress_queries(regressor)]
     assert np.median(novelties) == pytest.approx(1, abs=0.5)
 
 
-def test_exposure_and_white_balance_do_not_change_the_answer_much(regressor):
+def test_exposure_and_white_balance_change_the_pose_by_less_than_3_cm(regressor):
     rgb = pictures(QUERIES[:1]).rgb[0]
     dim = (rgb * [0.5, 0.6, 0.4]).astype(np.uint8)
-    one, other = regressor.regress(rgb, CAMERA), regressor.regress(dim, CAMERA)
-    errors = pose_errors(one.map_from_camera[None], other.map_from_camera[None])
+    bright, dark = regressor.regress(rgb, CAMERA), regressor.regress(dim, CAMERA)
+    errors = pose_errors(bright.map_from_camera[None], dark.map_from_camera[None])
     assert errors.translation[0] < 0.03
 
 
-def test_the_covariance_covers_the_errors(regressor):
-    surprises = []
-    for outcome, truth in zip(answers(regressor), QUERIES, strict=True):
-        difference = truth[:3, :3] @ outcome.map_from_camera[:3, :3].T
+def test_the_covariance_is_consistent_with_the_errors(regressor):
+    nees = []
+    for outcome, pose in zip(regress_queries(regressor), QUERIES, strict=True):
+        difference = pose[:3, :3] @ outcome.map_from_camera[:3, :3].T
         error = np.concatenate(
             [
-                truth[:3, 3] - outcome.map_from_camera[:3, 3],
+                pose[:3, 3] - outcome.map_from_camera[:3, 3],
                 Rotation.from_matrix(difference).as_rotvec(),
             ]
         )
-        surprises.append(error @ np.linalg.solve(outcome.covariance, error))
-    assert 0.1 < np.mean(surprises) / 6 < 1.5
+        nees.append(error @ np.linalg.solve(outcome.covariance, error))
+    assert 0.1 < np.mean(nees) / 6 < 1.5
 
 
-def test_the_covariance_turns_with_the_camera_into_map_axes():
-    factor = np.diag([1.0, 1.0, 0.1, 1.0, 0.2, 1.0])  # unsure along z and about y
+def test_the_covariance_is_rotated_from_camera_to_map_axes():
+    factor = np.diag([1.0, 1.0, 0.1, 1.0, 0.2, 1.0])  # uncertain along z and about y
     looking_along_y = Rotation.from_matrix([[1, 0, 0], [0, 0, 1], [0, -1, 0]]).as_matrix()
     std = np.sqrt(np.diag(covariance_in_map(factor, looking_along_y, 1.0)))
     np.testing.assert_allclose(std, [0.1, 1.0, 0.1, 0.1, 0.1, 0.5], rtol=0.01)
@@ -127,33 +145,34 @@ def test_the_covariance_turns_with_the_camera_into_map_axes():
     np.testing.assert_allclose(double, 2 * std, rtol=0.01)
 
 
-def test_errors_are_told_in_axes_of_the_camera():
-    truth = make_pose(Rotation.from_euler('z', 90, degrees=True), (1.0, 2.0, 3.0))
-    there = truth @ make_pose(Rotation.from_rotvec([0.0, 0.3, 0.0]), (0.0, 0.0, 0.5))
+def test_the_training_error_is_in_axes_of_the_predicted_camera():
+    predicted = make_pose(Rotation.from_euler('z', 90, degrees=True), (1.0, 2.0, 3.0))
+    motion = make_pose(Rotation.from_rotvec([0.0, 0.3, 0.0]), (0.0, 0.0, 0.5))
     raw = torch.zeros((1, 30), dtype=torch.float64)
-    raw[0, :3] = torch.from_numpy(truth[:3, 3])
-    raw[0, 3:9] = torch.from_numpy(truth[:3, :2].T.reshape(-1))
-    said = NetworkOutput(raw, torch.zeros(3), torch.ones(3))
-    goal = torch.from_numpy(there[None])
-    error = camera_frame_error(said, goal[:, :3, 3], goal[:, :3, :3])
+    raw[0, :3] = torch.from_numpy(predicted[:3, 3])
+    raw[0, 3:9] = torch.from_numpy(predicted[:3, :2].T.reshape(-1))
+    outputs = NetworkOutput(raw, torch.zeros(3), torch.ones(3))
+    target = torch.from_numpy((predicted @ motion)[None])
+    error = camera_frame_error(outputs, target[:, :3, 3], target[:, :3, :3])
     np.testing.assert_allclose(error[0], [0, 0, 0.5, 0, 0.3, 0], atol=1e-7)
 
 
-def test_a_saved_regressor_gives_the_same_answers(regressor, tmp_path):
+def test_a_saved_regressor_gives_the_same_results(regressor, tmp_path):
     regressor.save(tmp_path / 'regressor.safetensors')
-    again = PoseRegressor.load(tmp_path / 'regressor.safetensors')
-    for one, other in zip(answers(regressor), answers(again), strict=True):
-        np.testing.assert_allclose(one.map_from_camera, other.map_from_camera, atol=1e-6)
-        np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-4, atol=1e-7)
-        np.testing.assert_array_equal(regressor.retrieve(one, 8), again.retrieve(other, 8))
-        assert one.novelty == pytest.approx(other.novelty, rel=1e-4)
-    assert again.report == json.loads(json.dumps(regressor.report))
+    loaded = PoseRegressor.load(tmp_path / 'regressor.safetensors')
+    results = zip(regress_queries(regressor), regress_queries(loaded), strict=True)
+    for first, second in results:
+        np.testing.assert_allclose(first.map_from_camera, second.map_from_camera, atol=1e-6)
+        np.testing.assert_allclose(first.covariance, second.covariance, rtol=1e-4, atol=1e-7)
+        np.testing.assert_array_equal(regressor.retrieve(first, 8), loaded.retrieve(second, 8))
+        assert first.novelty == pytest.approx(second.novelty, rel=1e-4)
+    assert loaded.report == json.loads(json.dumps(regressor.report))
 
 
-def test_all_of_a_regressor_moves_to_another_device(regressor, tmp_path):
+def test_all_tensors_move_to_another_device(regressor, tmp_path):
     regressor.save(tmp_path / 'regressor.safetensors')
     moved = PoseRegressor.load(tmp_path / 'regressor.safetensors')
-    moved.to('meta')  # is on every machine, and holds nothing
+    moved.to('meta')  # exists on every machine, without storage
     assert moved.device.type == 'meta'
     tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
     tensors += [*moved._network.state_dict().values(), *moved._scalars.values()]
@@ -161,12 +180,12 @@ def test_all_of_a_regressor_moves_to_another_device(regressor, tmp_path):
     assert {tensor.device.type for tensor in tensors} == {'meta'}
 
 
-def test_a_damaged_regressor_is_refused_by_name(regressor, tmp_path):
+def test_a_truncated_or_missing_file_is_rejected_by_name(regressor, tmp_path):
     path = tmp_path / 'regressor.safetensors'
     regressor.save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(MapError, match=r'regressor\.safetensors is not a regressor'):
+    with pytest.raises(MapError, match=r'regressor\.safetensors is not a readable regressor'):
         PoseRegressor.load(path)
     with pytest.raises(MapError, match=r'missing\.safetensors'):
         PoseRegressor.load(tmp_path / 'missing.safetensors')
@@ -177,10 +196,11 @@ def test_a_damaged_regressor_is_refused_by_name(regressor, tmp_path):
     [
         ({'pca.components': torch.zeros(24, 99)}, 'do not fit together'),
         ({'index.poses': torch.zeros(3, 4, 4)}, 'do not fit together'),
-        ({'pca.mean': torch.full((36 * 48 * 3,), torch.nan)}, 'not finite'),
+        ({'vae.mean': torch.zeros(3)}, r'tensors of 2 image codecs \(pca, vae\)'),
+        ({'pca.mean': torch.full((36 * 48 * 3,), torch.nan)}, 'non-finite'),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(regressor, tmp_path, change, message):
+def test_inconsistent_tensors_are_rejected(regressor, tmp_path, change, message):
     path = tmp_path / 'regressor.safetensors'
     regressor.save(path)
     with safetensors.safe_open(path, framework='pt') as file:
@@ -198,43 +218,44 @@ def test_the_same_seed_gives_the_same_regressor(views):
         for _ in range(2)
     )
     np.testing.assert_array_equal(
-        answers(first)[0].map_from_camera, answers(second)[0].map_from_camera
+        regress_queries(first)[0].map_from_camera, regress_queries(second)[0].map_from_camera
     )
 
 
-def test_a_regressor_that_cannot_learn_fails_loudly(views):
+def test_training_on_wrong_poses_is_an_error(views):
     order = np.random.default_rng(0).permutation(len(views))
     wrong = dataclasses.replace(views, map_from_camera=views.map_from_camera[order])
     config = dataclasses.replace(CONFIG, epochs=2)
-    with pytest.raises(BuildError, match=r'learned nothing .* the mean pose gives 0\.80 m'):
+    with pytest.raises(BuildError, match=r'does not generalize .* the mean pose gives 0\.80 m'):
         train_regressor(wrong, pictures(TRAIN[:0]), pictures(QUERIES), CAMERA, config)
 
 
-def test_a_walk_of_one_place_teaches_beside_views_of_the_whole_room(views):
-    walked = np.repeat(QUERIES[:1], 7, axis=0)
-    walked[:, 0, 3] += np.linspace(-0.03, 0.03, 7)
+def test_mapping_images_of_one_place_suffice_with_synthetic_views_of_the_room(views):
+    mapping_poses = np.repeat(QUERIES[:1], 7, axis=0)
+    mapping_poses[:, 0, 3] += np.linspace(-0.03, 0.03, 7)
     config = dataclasses.replace(CONFIG, epochs=3)
-    real, validation = pictures(walked[[0, 1, 2, 4, 5, 6]]), pictures(walked[3:4])
-    train_regressor(views, real, validation, CAMERA, config)  # off by more than 2 cm, and no worse
+    real = pictures(mapping_poses[[0, 1, 2, 4, 5, 6]])
+    validation = pictures(mapping_poses[3:4])
+    train_regressor(views, real, validation, CAMERA, config)  # no BuildError at errors over 2 cm
 
 
-def test_pictures_without_contrast_are_refused(views):
+def test_images_without_contrast_are_rejected(views):
     flat = dataclasses.replace(views, rgb=np.full_like(views.rgb, 90))
     with pytest.raises(BuildError, match='all 500 views look the same'):
         train_regressor(flat, pictures(TRAIN[:0]), pictures(QUERIES), CAMERA, CONFIG)
 
 
-def test_without_validation_pictures_nothing_is_trained(views):
-    with pytest.raises(BuildError, match='0 to be validated on'):
+def test_training_without_validation_images_is_an_error(views):
+    with pytest.raises(BuildError, match='and 0 validation images'):
         train_regressor(views, pictures(TRAIN), pictures(QUERIES[:0]), CAMERA, CONFIG)
 
 
-def test_more_components_than_views_are_refused():
+def test_more_components_than_views_are_rejected():
     with pytest.raises(BuildError, match='components is 24 but there are only 20 views'):
         fit_codec([pictures(TRAIN[:20])], CONFIG)
 
 
-def test_progress_tells_epoch_and_validation_error(views):
+def test_progress_reports_epoch_and_validation_error(views):
     reports = []
     config = dataclasses.replace(CONFIG, epochs=2)
     train_regressor(
@@ -253,72 +274,75 @@ def test_the_retained_variance_curve_rises_towards_one(regressor):
     assert np.all(np.diff(curve) >= 0) and 0.5 < curve[-1] <= 1.0
 
 
-def test_what_is_not_shown_does_not_sway_the_standardized_picture():
+def test_invalid_pixels_do_not_affect_the_standardized_image():
     rgb = torch.rand(2, 3, 6, 8, generator=torch.Generator().manual_seed(0))
     rgb[1] = rgb[0]
     rgb[1, :, :2] = 0.0
-    seen = torch.ones(2, 1, 6, 8)
-    seen[:, :, :2] = 0.0
-    out = standardize(rgb, seen)
+    valid = torch.ones(2, 1, 6, 8)
+    valid[:, :, :2] = 0.0
+    out = standardize(rgb, valid)
     torch.testing.assert_close(out[0], out[1])
     assert out[:, :, 2:].mean().abs() < 1e-5
 
 
-OBLONG = Camera(48, 36, 40.0, 36.0, 22.5, 18.5)
+ANISOTROPIC = Camera(48, 36, 40.0, 36.0, 22.5, 18.5)
 
 
-@pytest.mark.parametrize('move_m', [0.0, 0.1])
-def test_a_moved_picture_is_like_one_rendered_there(move_m):
+@pytest.mark.parametrize('translation_m', [0.0, 0.1])
+def test_an_image_warped_by_depth_equals_a_rendering_at_the_moved_pose(translation_m):
     rng = np.random.default_rng(0)
-    turns = Rotation.from_rotvec(rng.normal(0.0, np.radians(4), (4, 3)))
-    motions = np.stack([make_pose(turn, rng.normal(0.0, move_m, 3)) for turn in turns])
-    here, there = pictures(QUERIES[:4], OBLONG), pictures(QUERIES[:4] @ motions, OBLONG)
-    rgb, mask = to_tensors(here.rgb, here.valid, 'cpu')
-    rgb[:, :, :6], mask[:, :, :6] = 0.0, 0.0  # six rows that show nothing
-    depth = torch.from_numpy(here.depth).float()
+    rotations = Rotation.from_rotvec(rng.normal(0.0, np.radians(4), (4, 3)))
+    motions = np.stack(
+        [make_pose(rotation, rng.normal(0.0, translation_m, 3)) for rotation in rotations]
+    )
+    source = pictures(QUERIES[:4], ANISOTROPIC)
+    target = pictures(QUERIES[:4] @ motions, ANISOTROPIC)
+    rgb, mask = to_tensors(source.rgb, source.valid, 'cpu')
+    rgb[:, :, :6], mask[:, :, :6] = 0.0, 0.0  # six invalid rows
+    depth = torch.from_numpy(source.depth).float()
     depth[:, 20, 30] = 0.0  # unknown
-    rgb, seen = warp_by_depth(rgb, mask, depth, OBLONG, torch.from_numpy(motions).float())
-    error = (rgb - to_tensors(there.rgb, there.valid, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
-    assert 0.5 < float(seen.mean()) < 0.85
+    rgb, valid = warp_by_depth(rgb, mask, depth, ANISOTROPIC, torch.from_numpy(motions).float())
+    error = (rgb - to_tensors(target.rgb, target.valid, 'cpu')[0]).abs().mean(1)[valid[:, 0] > 0]
+    assert 0.5 < float(valid.mean()) < 0.85
     assert float(error.mean()) < 0.015
     assert float(error.quantile(0.99)) < 0.1
 
 
-def test_motions_are_small_beside_what_is_near():
+def test_sampled_motions_are_small_compared_with_the_nearest_depth():
     rng = np.random.default_rng(0)
     depth = torch.zeros(200, 40, 40)
     depth[100:, :, :20] = 3.0  # the other half is unknown
     depth[100:, ::10] = torch.where(depth[100:, ::10] > 0, 1.0, 0.0)
     motions = sample_motions(depth, rng)
-    moves = motions[:, :3, 3].norm(dim=1)
-    assert float(moves[:100].max()) == 0.0  # no depth: turned only
-    assert 0.08 < float(moves[100:].median())
-    assert float(moves.max()) == pytest.approx(0.15)  # a share of 1 m, not of 3 m
+    distances = motions[:, :3, 3].norm(dim=1)
+    assert float(distances[:100].max()) == 0.0  # no depth: rotations only
+    assert 0.08 < float(distances[100:].median())
+    assert float(distances.max()) == pytest.approx(0.15)  # a fraction of 1 m, not of 3 m
     assert float((motions[:, :3, :3] - torch.eye(3)).abs().amax((1, 2)).min()) > 0.0
 
 
-def test_real_pictures_come_with_the_depth_that_the_field_renders():
-    big = CAMERA.scaled_to(96, 72)
-    rgb = pictures(TRAIN[:2], big).rgb
-    frames = [Frame(i, i, rgb[i], big, None, None, TRAIN[i]) for i in range(2)]
+def test_views_from_frames_have_the_depth_rendered_from_the_field():
+    large = CAMERA.scaled_to(96, 72)
+    rgb = pictures(TRAIN[:2], large).rgb
+    frames = [Frame(i, i, rgb[i], large, None, None, TRAIN[i]) for i in range(2)]
     views = views_from_frames(frames, CAMERA, BoxRoom())
     np.testing.assert_array_equal(views.depth, pictures(TRAIN[:2]).depth)
     assert np.abs(views.rgb.astype(float) - pictures(TRAIN[:2]).rgb).mean() < 3
     assert views.valid.all()
 
 
-def test_what_is_learned_from_is_where_it_says(views, monkeypatch):
-    monkeypatch.setattr(regressor_training, 'varied_appearance', lambda rgb, _: rgb)
-    trainer = regressor_training._Trainer(
+def test_training_images_match_renderings_at_their_poses(views, monkeypatch):
+    monkeypatch.setattr(regressor_training, 'augment_appearance', lambda rgb, _: rgb)
+    trainer = regressor_training._RegressorTrainer(
         views, pictures(TRAIN), CAMERA, CONFIG, torch.device('cpu'), seed=0
     )
-    rgb, seen, poses = trainer._augmented_batch(np.array([0, 3, 499, 500, 520]))
-    there = pictures(poses.double().numpy())
-    error = (rgb - to_tensors(there.rgb, there.valid, 'cpu')[0]).abs().mean(1)[seen[:, 0] > 0]
+    rgb, valid, poses = trainer._augmented_batch(np.array([0, 3, 499, 500, 520]))
+    target = pictures(poses.double().numpy())
+    error = (rgb - to_tensors(target.rgb, target.valid, 'cpu')[0]).abs().mean(1)[valid[:, 0] > 0]
     assert float(error.mean()) < 0.02
 
 
-def test_appearance_varies_with_the_seed_alone():
+def test_appearance_augmentation_depends_on_the_seed_alone():
     rgb = pictures(QUERIES[:1]).rgb[0]
     first, again = (augment_appearance(rgb, np.random.default_rng(1)) for _ in range(2))
     np.testing.assert_array_equal(first, again)

@@ -1,4 +1,4 @@
-"""That another node has discovered what ours made is found out by asking it, over DDS."""
+"""Discovery by another node is detected by a response of its parameter service, over DDS."""
 
 import contextlib
 
@@ -11,34 +11,34 @@ from ros_rig import Rig, wait_until
 from nerf_reversal_ros.ros.connectivity import DiscoveryProbe
 
 
-def test_a_node_is_asked_until_it_answers_and_that_it_is_there_is_not_enough():
-    asked, rooms = [], ['kitchen', 'hall']
+def test_a_probe_repeats_its_request_until_the_other_node_responds():
+    requests, rooms = [], ['kitchen', 'hall']
 
-    def answer(request, response):
-        asked.append(list(request.names))
-        told = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=rooms[0])
-        response.values = [told]
+    def get_parameters(request, response):
+        requests.append(list(request.names))
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=rooms[0])
+        response.values = [value]
         return response
 
     with contextlib.closing(Rig()) as rig:
-        known = DiscoveryProbe(rig.node, 'other', 'room')
-        assert not known.poll()
+        probe = DiscoveryProbe(rig.node, 'other', 'room')
+        assert not probe.poll()
         other = rclpy.create_node('other', context=rig.context, start_parameter_services=False)
-        other.create_service(GetParameters, '~/get_parameters', answer)
+        other.create_service(GetParameters, '~/get_parameters', get_parameters)
         executor = SingleThreadedExecutor(context=rig.context)
         executor.add_node(other)
-        assert wait_until(lambda: known.available)
-        assert not wait_until(known.poll, 2.5)  # nobody has spun it
-        assert known.parameter_text('room') == ''
+        assert wait_until(lambda: probe.available)
+        assert not wait_until(probe.poll, 2.5)  # the node exists, but is not spun
+        assert probe.parameter_text('room') == ''
 
-        def made():
+        def poll_and_spin():
             executor.spin_once(timeout_sec=0.1)
-            return known.poll()
+            return probe.poll()
 
-        assert wait_until(made)
-        assert asked[0] == ['room']
-        assert (known.parameter_text('room'), known.parameter_text('house')) == ('kitchen', '')
+        assert wait_until(poll_and_spin)
+        assert requests[0] == ['room']
+        assert (probe.parameter_text('room'), probe.parameter_text('house')) == ('kitchen', '')
         rooms.reverse()
-        assert wait_until(lambda: made() and known.parameter_text('room') == 'hall')
+        assert wait_until(lambda: poll_and_spin() and probe.parameter_text('room') == 'hall')
         executor.shutdown()
         other.destroy_node()

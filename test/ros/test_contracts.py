@@ -11,6 +11,7 @@ from ros_small import small_build, small_localizer
 from nerf_reversal_ros.msg import LoopClosure
 from nerf_reversal_ros.odometry.loop_closure import ClosureResult
 from nerf_reversal_ros.ros.builder_node import BuilderNode
+from nerf_reversal_ros.ros.conversions import loop_closure_message
 from nerf_reversal_ros.ros.evaluator_node import EvaluatorNode
 from nerf_reversal_ros.ros.localizer_node import LocalizerNode
 from nerf_reversal_ros.ros.loop_closer_node import LoopCloserNode
@@ -37,27 +38,27 @@ SMOOTHING = {
 
 
 @pytest.fixture
-def made():
-    """Make a node that was given some parameters; end it with the test."""
-    ended = []
+def make_node():
+    """Return a function that makes a node with parameters; the fixture ends the nodes."""
+    nodes = []
 
-    def make(node, **given):
-        rules = [word for name, value in given.items() for word in ('-p', f'{name}:={value}')]
+    def make(node, **overrides):
+        rules = [word for name, value in overrides.items() for word in ('-p', f'{name}:={value}')]
         rclpy.init(args=['node', '--ros-args', *rules] if rules else None)
-        ended.append(node())
-        return ended[-1]
+        nodes.append(node())
+        return nodes[-1]
 
     yield make
-    for node in ended:
+    for node in nodes:
         node.close()
         node.destroy_node()
     rclpy.try_shutdown()
 
 
 def parameters(node):
-    """Return names and values, without what ROS itself declares."""
-    found = {name: p.value for name, p in node.get_parameters_by_prefix('').items()}
-    return {name: value for name, value in found.items() if name not in OF_ROS}
+    """Return names and values of the parameters that ROS does not declare."""
+    values = {name: p.value for name, p in node.get_parameters_by_prefix('').items()}
+    return {name: value for name, value in values.items() if name not in OF_ROS}
 
 
 def kind(cls):
@@ -65,7 +66,7 @@ def kind(cls):
 
 
 def topics(endpoints):
-    """Return types by topic, without what ROS itself has; a star: late comers get the last."""
+    """Return types by topic, except those of ROS itself; a star marks a latched topic."""
     return {
         each.topic_name: kind(each.msg_type)
         + '*' * (each.qos_profile.durability.name == 'TRANSIENT_LOCAL')
@@ -75,17 +76,17 @@ def topics(endpoints):
 
 
 def services(node):
-    """Return types by own service, those of parameters and life cycle left out."""
+    """Return types by service, except those of parameters and life cycle."""
     of_ros = ('rcl_interfaces/', 'type_description_interfaces/', 'lifecycle_msgs/')
-    found = {each.srv_name: kind(each.srv_type) for each in node.services}
-    return {name: of for name, of in found.items() if not of.startswith(of_ros)}
+    types = {each.srv_name: kind(each.srv_type) for each in node.services}
+    return {name: kind for name, kind in types.items() if not kind.startswith(of_ros)}
 
 
 # ---- localizer
 
 
-def test_the_parameters_of_the_localizer(made):
-    node = made(lambda: LocalizerNode(small_localizer))
+def test_the_parameters_of_the_localizer(make_node):
+    node = make_node(lambda: LocalizerNode(small_localizer))
     assert node.get_name() == 'localizer'
     assert parameters(node) == {
         'map_dir': '',
@@ -122,10 +123,12 @@ def test_the_parameters_of_the_localizer(made):
     }
 
 
-def test_the_topics_and_services_of_the_localizer(made, tmp_path):
+def test_the_topics_and_services_of_the_localizer(make_node, tmp_path):
     (tmp_path / 'slow0').mkdir()
-    given = {'base_frame': 'base_link', 'mounting': '0 0 0 0 0 0 1', 'use_odometry': 'true'}
-    node = made(lambda: LocalizerNode(small_localizer), map_dir=tmp_path / 'slow0', **given)
+    overrides = {'base_frame': 'base_link', 'mounting': '0 0 0 0 0 0 1', 'use_odometry': 'true'}
+    node = make_node(
+        lambda: LocalizerNode(small_localizer), map_dir=tmp_path / 'slow0', **overrides
+    )
     node.trigger_configure()
     node.trigger_activate()
     assert topics(node.publishers) == {
@@ -153,10 +156,10 @@ def test_the_topics_and_services_of_the_localizer(made, tmp_path):
     }
 
 
-def test_the_topic_of_raw_pictures(made, tmp_path):
+def test_the_topic_of_raw_images(make_node, tmp_path):
     (tmp_path / 'slow0').mkdir()
-    given = {'map_dir': tmp_path / 'slow0', 'image_transport': 'raw'}
-    node = made(lambda: LocalizerNode(small_localizer), **given)
+    overrides = {'map_dir': tmp_path / 'slow0', 'image_transport': 'raw'}
+    node = make_node(lambda: LocalizerNode(small_localizer), **overrides)
     node.trigger_configure()
     node.trigger_activate()
     assert topics(node.subscriptions)['/image'] == 'sensor_msgs/Image'
@@ -165,8 +168,8 @@ def test_the_topic_of_raw_pictures(made, tmp_path):
 # ---- loop closer
 
 
-def test_the_parameters_topics_and_services_of_the_loop_closer(made):
-    node = made(LoopCloserNode)
+def test_the_parameters_topics_and_services_of_the_loop_closer(make_node):
+    node = make_node(LoopCloserNode)
     assert node.get_name() == 'loop_closer'
     assert parameters(node) == {
         'map_frame': 'map',
@@ -201,24 +204,28 @@ def test_the_parameters_topics_and_services_of_the_loop_closer(made):
     assert services(node) == {'~/reset': 'std_srvs/Trigger'}
 
 
-def test_every_figure_of_a_closure_is_in_its_message(made):
-    node = made(LoopCloserNode)
+def test_every_field_of_a_closure_result_is_in_its_message():
     closure = ClosureResult(2_000_000_003, True, 'why', 'told', True, 4_000_000_005, *range(1, 8))
-    found = node._closure_message(closure)
-    assert isinstance(found, LoopClosure)
-    assert (found.header.stamp.sec, found.header.stamp.nanosec) == (2, 3)
-    assert (found.keyframe_stamp.sec, found.keyframe_stamp.nanosec) == (4, 5)
-    assert (found.accepted, found.reason, found.detail) == (True, 'why', 'told')
-    assert found.reanchored is True
-    assert (found.residual_m, found.residual_deg, found.chi2, found.chi2_limit) == (1, 2, 3, 4)
-    assert (found.travelled_m, found.correction_m, found.correction_deg) == (5, 6, 7)
+    message = loop_closure_message(closure, 'map', None)
+    assert isinstance(message, LoopClosure)
+    assert (message.header.stamp.sec, message.header.stamp.nanosec) == (2, 3)
+    assert (message.keyframe_stamp.sec, message.keyframe_stamp.nanosec) == (4, 5)
+    assert (message.accepted, message.reason, message.detail) == (True, 'why', 'told')
+    assert message.reanchored is True
+    assert (message.residual_m, message.residual_deg, message.chi2, message.chi2_limit) == (
+        1,
+        2,
+        3,
+        4,
+    )
+    assert (message.travelled_m, message.correction_m, message.correction_deg) == (5, 6, 7)
 
 
 # ---- builder and player
 
 
-def test_the_parameters_of_the_builder(made):
-    node = made(lambda: BuilderNode(small_build))
+def test_the_parameters_of_the_builder(make_node):
+    node = make_node(lambda: BuilderNode(small_build))
     assert node.get_name() == 'builder'
     assert parameters(node) == {
         'bag': '',
@@ -231,10 +238,10 @@ def test_the_parameters_of_the_builder(made):
     assert (topics(node.publishers), topics(node.subscriptions), services(node)) == ({}, {}, {})
 
 
-def test_the_parameters_and_topics_of_the_player(made, tmp_path):
-    node = made(PlayerNode, bag=tmp_path, clock='true', lockstep_topic='/localizer/status')
+def test_the_parameters_and_topics_of_the_player(make_node, tmp_path):
+    node = make_node(PlayerNode, bag=tmp_path, clock='true', lockstep_topic='/localizer/status')
     assert node.get_name() == 'player'
-    given = {'bag': str(tmp_path), 'clock': True, 'lockstep_topic': '/localizer/status'}
+    overrides = {'bag': str(tmp_path), 'clock': True, 'lockstep_topic': '/localizer/status'}
     assert parameters(node) == {
         'topics': '',
         'rate': 1.0,
@@ -242,7 +249,7 @@ def test_the_parameters_and_topics_of_the_player(made, tmp_path):
         'wait_for': 1,
         'wait_timeout_s': 60.0,
         'lockstep_timeout_s': 20.0,
-        **given,
+        **overrides,
     }
     assert topics(node.publishers) == {'/clock': 'rosgraph_msgs/Clock'}
     assert topics(node.subscriptions) == {
@@ -253,8 +260,8 @@ def test_the_parameters_and_topics_of_the_player(made, tmp_path):
 # ---- evaluator: its names may be changed on purpose, and then here as well
 
 
-def test_the_parameters_and_topics_of_the_evaluator(made, tmp_path):
-    node = made(lambda: EvaluatorNode(lambda _: {}), bag=tmp_path, map_dir=tmp_path)
+def test_the_parameters_and_topics_of_the_evaluator(make_node, tmp_path):
+    node = make_node(lambda: EvaluatorNode(lambda _: {}), bag=tmp_path, map_dir=tmp_path)
     assert node.get_name() == 'evaluator'
     assert parameters(node) == {
         'bag': str(tmp_path),

@@ -1,4 +1,4 @@
-"""The newest item is worked on, and no more of them in a second than is allowed."""
+"""The newest item is processed, and not more often than the period allows."""
 
 import time
 
@@ -6,47 +6,47 @@ from nerf_reversal_ros.ros.latest_item_worker import LatestItemWorker
 
 
 def wait_for(condition):
-    end_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < end_s
+        assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
 
-def test_of_many_items_the_newest_is_worked_on_and_rarely_enough():
-    worked = []
-    started_s = time.monotonic()
-    box = LatestItemWorker(worked.append, lambda: 0.2)
+def test_the_newest_of_many_items_is_processed_once_a_period():
+    processed = []
+    start_s = time.monotonic()
+    worker = LatestItemWorker(processed.append, lambda: 0.2)
     for number in range(100):
-        box.submit(number)
+        worker.submit(number)
         time.sleep(0.01)
-    assert box.close()
-    assert 2 <= len(worked) <= (time.monotonic() - started_s) / 0.2 + 1
-    assert worked == sorted(set(worked)) and worked[0] < 20  # the first one at once
-    assert box.received == 100
-    assert box.dropped >= 100 - len(worked) - 1  # one may have waited at the end
+    assert worker.close()
+    assert 2 <= len(processed) <= (time.monotonic() - start_s) / 0.2 + 1
+    assert processed == sorted(set(processed)) and processed[0] < 20  # the first one at once
+    assert worker.received == 100
+    assert worker.dropped >= 100 - len(processed) - 1  # one may still wait at the end
 
 
-def test_while_it_rests_a_forgotten_item_is_not_worked_on_and_a_hurried_one_is():
-    worked = []
-    box = LatestItemWorker(worked.append, lambda: 1e11)
-    box.submit('first')
-    wait_for(lambda: worked)
-    box.submit('second')
-    box.reset()
-    box.bypass_rate_limit()
-    box.submit('third')
-    wait_for(lambda: len(worked) == 2)
-    assert box.close()
-    assert worked == ['first', 'third']
+def test_reset_drops_the_waiting_item_and_a_bypass_skips_the_period():
+    processed = []
+    worker = LatestItemWorker(processed.append, lambda: 1e11)
+    worker.submit('first')
+    wait_for(lambda: processed)
+    worker.submit('second')
+    worker.reset()
+    worker.bypass_rate_limit()
+    worker.submit('third')
+    wait_for(lambda: len(processed) == 2)
+    assert worker.close()
+    assert processed == ['first', 'third']
 
 
-def test_a_period_that_changes_is_noticed_while_an_item_waits():
-    period_s, worked = [3600.0], []
-    box = LatestItemWorker(worked.append, lambda: period_s[0])
-    box.submit(1)
-    wait_for(lambda: worked)
-    box.submit(2)
+def test_a_changed_period_applies_to_a_waiting_item():
+    period_s, processed = [3600.0], []
+    worker = LatestItemWorker(processed.append, lambda: period_s[0])
+    worker.submit(1)
+    wait_for(lambda: processed)
+    worker.submit(2)
     period_s[0] = 0.0
-    wait_for(lambda: len(worked) == 2)
-    assert box.close()
-    assert worked == [1, 2]
+    wait_for(lambda: len(processed) == 2)
+    assert worker.close()
+    assert processed == [1, 2]

@@ -1,4 +1,4 @@
-"""Parameters come from the settings; what is unknown or impossible is refused with a remedy."""
+"""Parameters are declared from the settings; unknown and invalid ones are errors with a remedy."""
 
 import importlib.util
 
@@ -12,6 +12,7 @@ from std_msgs.msg import Header
 from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
+from nerf_reversal_ros.ros.live_config import Live
 from nerf_reversal_ros.ros.node_config import (
     BuilderNodeConfig,
     LocalizerNodeConfig,
@@ -25,12 +26,12 @@ from nerf_reversal_ros.ros.tf_io import MapFromOdomBroadcaster, TfOdometry
 
 @pytest.fixture
 def node():
-    """Make a node that was given some parameters, the way ``-p name:=value`` does."""
+    """Return a function that makes a node with parameters, as ``-p name:=value`` does."""
     context = rclpy.Context()
     rclpy.init(context=context)
 
-    def made(**given):
-        rules = [word for k, v in given.items() for word in ('-p', f'{k}:={v}')]
+    def make_node(**overrides):
+        rules = [word for k, v in overrides.items() for word in ('-p', f'{k}:={v}')]
         return Node(
             'tested',
             context=context,
@@ -38,7 +39,7 @@ def node():
             automatically_declare_parameters_from_overrides=True,
         )
 
-    yield made
+    yield make_node
     context.try_shutdown()
 
 
@@ -46,24 +47,24 @@ def localizer_parameters(node, **options):
     return NodeParameters(node, LocalizerNodeConfig, LocalizerConfig, OdometryConfig, **options)
 
 
-def test_settings_come_from_the_parameters_and_else_from_the_defaults(node):
+def test_settings_come_from_the_parameters_or_the_defaults(node):
     parameters = localizer_parameters(node(map_dir='kitchen', hypotheses=7, use_sim_time='true'))
     assert parameters.get(LocalizerNodeConfig).map_dir == 'kitchen'
     assert parameters.get(LocalizerConfig) == LocalizerConfig(hypotheses=7)
 
 
-def test_a_whole_number_is_taken_for_metres(node):
+def test_an_integer_is_converted_for_a_float_parameter(node):
     tested = node(max_std_m=1)
     assert localizer_parameters(tested).get(LocalizerConfig).max_std_m == 1.0
     assert tested.get_parameter('max_std_m').value == 1.0
 
 
 @pytest.mark.parametrize(
-    ('given', 'sentence'),
+    ('overrides', 'message'),
     [
         ({'min_inlers': 3}, 'unknown parameter min_inlers: did you mean min_inliers?'),
         ({'zzz': 3}, 'unknown parameter zzz: known are map_dir, '),
-        ({'robot_name': 'r2'}, '(what a params file has under /** is for all nodes'),
+        ({'robot_name': 'r2'}, '(a params file sets names under /** for all nodes'),
         ({'map_from_nerf': '1 2 3'}, 'map_from_nerf must be four numbers "x y z yaw", got'),
         ({'map_from_nerf': '1 2 3 nan'}, 'map_from_nerf must be four numbers "x y z yaw", got'),
         ({'min_inliers': 3}, 'min_inliers must be >= 12, got 3'),
@@ -78,74 +79,79 @@ def test_a_whole_number_is_taken_for_metres(node):
         ({'odometry_witnesses': 1}, 'odometry_witnesses must be >= 2, got 1'),
     ],
 )
-def test_wrong_parameters_are_refused(node, given, sentence):
-    with pytest.raises(ConfigError) as refused:
-        localizer_parameters(node(**given))
-    assert sentence in str(refused.value)
+def test_wrong_parameters_are_rejected(node, overrides, message):
+    with pytest.raises(ConfigError) as rejected:
+        localizer_parameters(node(**overrides))
+    assert message in str(rejected.value)
 
 
-def test_other_nodes_refuse_what_belongs_together_and_is_not(node):
+def test_other_nodes_reject_incomplete_settings(node):
     with pytest.raises(ConfigError, match='bag is set but map is not'):
         NodeParameters(node(bag='b'), BuilderNodeConfig)
     with pytest.raises(ConfigError, match='bag is not set'):
         NodeParameters(node(), PlayerConfig)
 
 
-BASED = {'base_frame': 'base_link'}
-MOUNTED = {**BASED, 'mounting': '0 0 0 0 0 0 1'}
+BASE = {'base_frame': 'base_link'}
+SMOOTHING = Live(TfSmoothingConfig)
+MOUNTING = {**BASE, 'mounting': '0 0 0 0 0 0 1'}
 
 
 @pytest.mark.skipif(importlib.util.find_spec('tf2_ros') is not None, reason='tf2_ros is here')
 @pytest.mark.parametrize(
-    ('make', 'sentence'),
+    ('make', 'remedy'),
     [
         (
-            lambda node: RobotFrames(node, LocalizerNodeConfig(**BASED)),
+            lambda node: RobotFrames(node, LocalizerNodeConfig(**BASE), SMOOTHING),
             'set the parameter mounting',
         ),
         (
-            lambda node: RobotFrames(node, LocalizerNodeConfig(**MOUNTED, publish_tf=True)),
+            lambda node: RobotFrames(
+                node, LocalizerNodeConfig(**MOUNTING, publish_tf=True), SMOOTHING
+            ),
             'set publish_tf to false',
         ),
         (
-            lambda node: MapFromOdomBroadcaster(node, 'map', 'odom', TfSmoothingConfig),
+            lambda node: MapFromOdomBroadcaster(node, 'map', 'odom', SMOOTHING),
             'set publish_tf to false',
         ),
         (lambda node: TfOdometry(node, LoopCloserNodeConfig(), print), 'odometry_source to topic'),
     ],
 )
-def test_what_needs_tf2_ros_says_so_where_it_is_missing(node, make, sentence):
-    with pytest.raises(ConfigError, match=f'needs tf2_ros, which is not installed.*{sentence}'):
+def test_a_missing_tf2_ros_is_an_error_with_a_remedy(node, make, remedy):
+    with pytest.raises(ConfigError, match=f'needs tf2_ros, which is not installed.*{remedy}'):
         make(node())
 
 
-def test_without_publish_tf_and_with_a_mounting_no_tf2_ros_is_needed(node):
-    for config in (LocalizerNodeConfig(), LocalizerNodeConfig(**MOUNTED)):
-        frames = RobotFrames(node(), config)
+def test_tf2_ros_is_not_needed_without_publish_tf_and_with_a_mounting(node):
+    for config in (LocalizerNodeConfig(), LocalizerNodeConfig(**MOUNTING)):
+        frames = RobotFrames(node(), config, SMOOTHING)
         frames.start()
         assert (frames.base_from_camera(Header()) is None) == (not config.mounting)
         frames.close()
 
 
-def test_parameters_describe_themselves(node):
+def test_parameters_have_descriptions_and_limits(node):
     tested = node()
     localizer_parameters(tested)
     ratio, transport, inliers = tested.describe_parameters(
         ['min_inlier_ratio', 'image_transport', 'min_inliers']
     )
-    assert ratio.description == 'reject with a smaller share of agreeing matches'
+    description = 'reject a pose with a smaller fraction of inliers among the matches'
+    assert ratio.description == description
     assert (ratio.type, ratio.read_only) == (ParameterType.PARAMETER_DOUBLE, False)
     limits = ratio.floating_point_range[0]
     assert (limits.from_value, limits.to_value) == (0.0, 1.0)
     assert transport.read_only
     assert transport.additional_constraints == 'one of compressed, raw'
-    assert not inliers.integer_range  # without an end no slider could be drawn
+    assert not inliers.integer_range  # a range needs both limits
     assert inliers.additional_constraints == 'at least 12'
 
 
-def test_parameters_change_only_where_they_may(node):
+def test_only_changeable_parameters_change_and_live_settings_follow(node):
     tested = node()
     parameters = localizer_parameters(tested)
+    live, snapshot = parameters.live(LocalizerConfig), parameters.get(LocalizerConfig)
 
     def set_to(name, value):
         return tested.set_parameters_atomically([Parameter(name, value=value)]).successful
@@ -155,27 +161,30 @@ def test_parameters_change_only_where_they_may(node):
     assert not set_to('hypotheses', 65)
     assert not set_to('hypotheses', 1.5)
     assert not set_to('map_dir', 'elsewhere')
-    assert parameters.get(LocalizerConfig).hypotheses == 9
+    assert parameters.get(LocalizerConfig).hypotheses == live.current.hypotheses == 9
+    assert snapshot.hypotheses == LocalizerConfig().hypotheses
 
 
-def test_what_is_read_only_may_change_as_long_as_the_node_says_so(node):
-    tested, unlocked = node(), True
-    parameters = localizer_parameters(tested, allow_read_only=lambda: unlocked)
+def test_read_only_parameters_change_while_the_node_allows_it(node):
+    tested, allowed = node(), True
+    parameters = localizer_parameters(tested, allow_read_only=lambda: allowed)
 
     def set_to(name, value):
         return tested.set_parameters_atomically([Parameter(name, value=value)])
 
-    told = tested.describe_parameters(['map_dir'])[0]
-    assert not told.read_only
-    assert told.description.endswith('(may change while the node is unconfigured)')
+    descriptor = tested.describe_parameters(['map_dir'])[0]
+    assert not descriptor.read_only
+    assert descriptor.description.endswith('(may change while the node is unconfigured)')
     assert set_to('map_dir', 'kitchen').successful
-    unlocked = False
-    assert 'clean it up, set it' in set_to('map_dir', 'attic').reason
+    allowed = False
+    assert 'clean it up, set map_dir' in set_to('map_dir', 'attic').reason
     parameters.set_internal('map_dir', 'cellar')  # by the node itself
     assert parameters.get(LocalizerNodeConfig).map_dir == 'cellar'
 
 
-def test_qos_overrides_that_would_do_nothing_are_refused(node):
-    with pytest.raises(ConfigError, match='is not taken: set the parameter reliability instead'):
+def test_qos_overrides_without_effect_are_rejected(node):
+    with pytest.raises(
+        ConfigError, match='is not supported: set the parameter reliability instead'
+    ):
         localizer_parameters(node(**{'qos_overrides./image.subscription.depth': 3}))
     localizer_parameters(node(**{'qos_overrides./clock.subscription.depth': 3}))

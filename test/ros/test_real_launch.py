@@ -1,4 +1,4 @@
-"""Where launch itself is installed, as on a robot: it loads our files, and what it starts ends."""
+"""Launch files under the real launch, where it is installed, as on a robot."""
 
 from pathlib import Path
 import subprocess
@@ -7,7 +7,7 @@ import pytest
 
 sources = pytest.importorskip(
     'launch.launch_description_sources',
-    reason='needs launch, which comes with a ROS 2 of apt; the stand-in is asked elsewhere',
+    reason='needs launch, which comes with a ROS 2 of apt; test_launch uses a stand-in',
 )
 packages = pytest.importorskip('ament_index_python.packages')
 
@@ -23,7 +23,7 @@ def nodes():
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_launch_loads_a_file_and_finds_its_arguments_described(name):
+def test_launch_loads_a_file_with_described_arguments(name):
     path = str(LAUNCH / name)
     description = sources.get_launch_description_from_python_launch_file(path)
     arguments = description.get_launch_arguments()
@@ -32,7 +32,7 @@ def test_launch_loads_a_file_and_finds_its_arguments_described(name):
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_each_node_of_ours_in_a_file_is_installed(name, nodes):
+def test_every_node_of_this_package_in_a_file_is_installed(name, nodes):
     from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument, OpaqueFunction
     from launch_ros.actions import Node
@@ -49,28 +49,28 @@ def test_each_node_of_ours_in_a_file_is_installed(name, nodes):
             entity.visit(context)
         else:
             context.launch_configurations[entity.name] = 'given'
-    ours = [
+    executables = [
         entity.node_executable
         for entity in entities
         if isinstance(entity, Node) and entity.node_package == 'nerf_reversal_ros'
     ]
-    assert set(ours) <= nodes
-    assert ours or name in ('record.launch.py', 'rviz.launch.py')
+    assert set(executables) <= nodes
+    assert executables or name in ('record.launch.py', 'rviz.launch.py')
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_ros2_launch_shows_the_arguments_of_a_file(name):
     pytest.importorskip('ros2launch')
     command = ['ros2', 'launch', str(LAUNCH / name), '--show-args']
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert shown.returncode == 0, shown.stderr
-    assert 'no description given' not in shown.stdout
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert 'no description given' not in result.stdout
 
 
-def test_an_evaluation_that_cannot_be_ends_by_itself(tmp_path):
+def test_a_failed_evaluation_ends_by_itself(tmp_path):
     pytest.importorskip('ros2launch')
     command = ['ros2', 'launch', str(LAUNCH / 'evaluate.launch.py')]
     command += [f'map:={tmp_path}/no_map', f'bag:={tmp_path}/no_bag', f'json:={tmp_path}/json']
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert 'no_bag' in ended.stdout + ended.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert 'no_bag' in result.stdout + result.stderr
     assert not (tmp_path / 'json').exists()

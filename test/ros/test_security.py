@@ -1,4 +1,4 @@
-"""The SROS 2 policy allows what the nodes do, by their own account, and not more."""
+"""The SROS 2 policy allows exactly the endpoints that the nodes have on the graph."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ from nerf_reversal_ros.ros.node_runner import NodeFinished
 from nerf_reversal_ros.ros.player_node import PlayerNode
 
 DOMAINS = ((int(os.environ['ROS_DOMAIN_ID']) + n) % 101 for n in itertools.count(1))
-"""One for each node: the graph looks one up by its name, and may remember who had it before."""
+"""One domain for each node: the graph looks a node up by name, and may still have an old one."""
 POLICY = Path(__file__).resolve().parents[2] / 'config' / 'sros2' / 'policy.xml'
 KINDS = {
     ('topic', 'publish'): 'get_publisher_names_and_types_by_node',
@@ -33,38 +33,38 @@ KINDS = {
 
 
 def allowed(node):
-    """Full names by kind that the policy allows a node."""
+    """Return full names by kind that the policy allows a node."""
     profile = ElementTree.parse(POLICY).getroot().find(f".//profile[@node='{node}']")
-    found = {}
+    names = {}
     for group in profile:
-        ((how, what),) = group.attrib.items()
-        assert what == 'ALLOW'
+        ((direction, permission),) = group.attrib.items()
+        assert permission == 'ALLOW'
         for item in group:
             name = item.text.replace('~', f'/{node}') if item.text[0] == '~' else item.text
             full = name if name.startswith('/') else f'{profile.get("ns")}{name}'
-            found.setdefault((item.tag, how), set()).add(full)
-    return found
+            names.setdefault((item.tag, direction), set()).add(full)
+    return names
 
 
-def done(node):
-    """Full names by kind that a node makes, actions apart from their topics and services."""
+def endpoints(node):
+    """Return full names by kind of a node, actions apart from their topics and services."""
     own = node.get_name(), node.get_namespace()
-    found = {
-        kind: {name for name, _ in getattr(node, ask)(*own) if '/_action/' not in name}
-        for kind, ask in KINDS.items()
+    names = {
+        kind: {name for name, _ in getattr(node, method)(*own) if '/_action/' not in name}
+        for kind, method in KINDS.items()
     }
     actions = get_action_server_names_and_types_by_node(node, *own)
-    found['action', 'execute'] = {name for name, _ in actions}
-    return {kind: names for kind, names in found.items() if names}
+    names['action', 'execute'] = {name for name, _ in actions}
+    return {kind: group for kind, group in names.items() if group}
 
 
-def topics(node):
-    """Return the topics that the graph knows a node to subscribe to, which takes a while."""
-    return done(node).get(('topic', 'subscribe'), set())
+def subscribed_topics(node):
+    """Return the topics of a node's subscriptions in the graph, which lags behind the node."""
+    return endpoints(node).get(('topic', 'subscribe'), set())
 
 
-def started(make, **parameters):
-    """Make a node with parameters; return what it does on the graph."""
+def endpoints_of_running(make, **parameters):
+    """Run a node with parameters; return its endpoints."""
     words = [word for item in parameters.items() for word in ('-p', '{}:={}'.format(*item))]
     args = ['node', '--ros-args', '-p', 'use_sim_time:=true', *words]
     rclpy.init(args=args, domain_id=next(DOMAINS))
@@ -73,75 +73,88 @@ def started(make, **parameters):
         if isinstance(node, LocalizerNode):
             node.trigger_configure()
             node.trigger_activate()
-        assert wait_until(lambda: {each.topic_name for each in node.subscriptions} <= topics(node))
-        found = done(node)
+        assert wait_until(
+            lambda: {each.topic_name for each in node.subscriptions} <= subscribed_topics(node)
+        )
+        names = endpoints(node)
         node.close()
         node.destroy_node()
-        return found
+        return names
     finally:
         rclpy.try_shutdown()
 
 
-def united(*found):
-    return {kind: set().union(*(one.get(kind, set()) for one in found)) for kind in found[0]}
+def union(*groups):
+    return {kind: set().union(*(group.get(kind, set()) for group in groups)) for kind in groups[0]}
 
 
-def test_the_policy_of_the_localizer_is_what_it_does(tmp_path, tf2_ros):
+def test_the_policy_of_the_localizer_is_exact(tmp_path, tf2_ros):
     (tmp_path / 'slow0').mkdir()
-    more = {'use_odometry': 'true', 'base_frame': 'base_link', 'mounting': '0 0 0 0 0 0 1'}
-    ways = [
-        started(lambda: LocalizerNode(small_localizer), map_dir=tmp_path / 'slow0', **how)
-        for how in (
+    with_odometry = {
+        'use_odometry': 'true',
+        'base_frame': 'base_link',
+        'mounting': '0 0 0 0 0 0 1',
+    }
+    variants = [
+        endpoints_of_running(
+            lambda: LocalizerNode(small_localizer), map_dir=tmp_path / 'slow0', **parameters
+        )
+        for parameters in (
             {'image_transport': 'raw', 'base_frame': 'base_link', 'publish_tf': 'true'},
-            {'image_transport': 'compressed', **more},
+            {'image_transport': 'compressed', **with_odometry},
         )
     ]
-    assert united(*ways) == allowed('localizer')
+    assert union(*variants) == allowed('localizer')
 
 
-def test_the_policy_of_the_builder_is_what_it_does():
-    assert started(lambda: BuilderNode(small_build)) == allowed('builder')
+def test_the_policy_of_the_builder_is_exact():
+    assert endpoints_of_running(lambda: BuilderNode(small_build)) == allowed('builder')
 
 
-def test_the_policy_of_the_player_is_what_it_does_with_a_bag_of_the_default_topics(tmp_path):
+def test_the_policy_of_the_player_is_exact_for_a_bag_of_the_default_topics(tmp_path):
     bag = write_room_bag(tmp_path / 'bag', walk(24)[:2])
 
-    def playing():
-        """It makes its publishers when it plays; it ends before it sends anything."""
+    def make_player():
+        """Make the publishers, which need a started player, and end before the first message."""
         node = PlayerNode()
         node._stopping.set()
         with pytest.raises(NodeFinished):
             node._play()
         return node
 
-    told, permitted = {'bag': bag, 'clock': 'true'}, allowed('player')
-    answers = ('/localizer/status', '/evaluator/ack')
-    found = united(*(started(playing, **told, lockstep_topic=topic) for topic in answers))
-    assert found['topic', 'publish'] == permitted['topic', 'publish'] - {
-        '/record3d/device_0/depth/camera_info'  # which our own bags lack
+    parameters, permitted = {'bag': bag, 'clock': 'true'}, allowed('player')
+    lockstep_topics = ('/localizer/status', '/evaluator/ack')
+    names = union(
+        *(
+            endpoints_of_running(make_player, **parameters, lockstep_topic=topic)
+            for topic in lockstep_topics
+        )
+    )
+    assert names['topic', 'publish'] == permitted['topic', 'publish'] - {
+        '/record3d/device_0/depth/camera_info'  # missing in bags written by BagWriter
     }
-    assert found['topic', 'subscribe'] == permitted['topic', 'subscribe']
-    assert found['service', 'reply'] == permitted['service', 'reply']
+    assert names['topic', 'subscribe'] == permitted['topic', 'subscribe']
+    assert names['service', 'reply'] == permitted['service', 'reply']
 
 
-def test_the_policy_of_the_judge_is_what_it_does(tmp_path):
-    def judging():
-        """It offers what it has heard when the localizer knows it."""
+def test_the_policy_of_the_evaluator_is_exact(tmp_path):
+    def make_evaluator():
+        """Make the acknowledging publisher, which needs a response of the localizer."""
         node = EvaluatorNode(lambda _: {})
         node._localizer_probe._response = Future()
         node._check_completion()
         return node
 
-    told = {'bag': tmp_path / 'bag', 'map_dir': tmp_path / 'map'}
-    assert started(judging, **told) == allowed('evaluator')
+    parameters = {'bag': tmp_path / 'bag', 'map_dir': tmp_path / 'map'}
+    assert endpoints_of_running(make_evaluator, **parameters) == allowed('evaluator')
 
 
-def test_the_policy_of_the_loop_closer_is_what_it_does(tf2_ros):
-    ways = [
-        started(LoopCloserNode, odometry_source=source, publish_tf='true')
+def test_the_policy_of_the_loop_closer_is_exact(tf2_ros):
+    variants = [
+        endpoints_of_running(LoopCloserNode, odometry_source=source, publish_tf='true')
         for source in ('topic', 'tf')
     ]
-    assert united(*ways) == allowed('loop_closer')
+    assert union(*variants) == allowed('loop_closer')
 
 
 def test_every_node_has_its_enclave():

@@ -1,4 +1,4 @@
-"""The study of the seed project on a small room: what it trains, what it shows, how it goes on."""
+"""The study of the original project on a small room: experiments, report, and resuming."""
 
 import contextlib
 import io
@@ -16,11 +16,12 @@ from small_map import CAMERA
 import torch
 
 from nerf_reversal_ros.baselines.original_networks import original_layers
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import load_build_config, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
-from nerf_reversal_ros.study.data import split_frames, StudyData
+from nerf_reversal_ros.study.data import HELD_OUT_FRACTION, split_frames, StudyData
 from nerf_reversal_ros.study.plan import Experiment, StudyPlan
 from nerf_reversal_ros.study.report import study_html
 from nerf_reversal_ros.study.table import conclusions, ORIGINAL_RESULTS, results_table
@@ -36,7 +37,7 @@ BUDGET = ['--views', '40,80', '--epochs', '3', '--full-views', '12', '--width', 
 
 @pytest.fixture(scope='module')
 def study(tmp_path_factory):
-    """Run the whole study, every row, once."""
+    """Run a whole study once, with every experiment."""
     folder = tmp_path_factory.mktemp('study')
     bag = write_room_bag(folder / 'walk', walk(30), CAMERA, up_axis='z')
     (folder / 'settings.yaml').write_text(SETTINGS)
@@ -46,12 +47,12 @@ def study(tmp_path_factory):
     return folder, command
 
 
-def results(folder: Path):
+def read_results(folder: Path):
     return json.loads((folder / 'out' / 'study.json').read_text())
 
 
-def test_every_row_tells_loss_and_accuracy_by_epoch_metres_and_degrees(study):
-    rows = results(study[0])['rows']
+def test_every_row_has_loss_accuracy_and_errors_by_epoch(study):
+    rows = read_results(study[0])['rows']
     assert [row['name'] for row in rows] == [
         'CNN, PCA reconstruction, 40 views',
         'CNN, PCA reconstruction, 80 views',
@@ -78,52 +79,59 @@ def test_every_row_tells_loss_and_accuracy_by_epoch_metres_and_degrees(study):
         assert (sum(row['rejected'].values()) > 0) == row['filtered']
 
 
+def split_capture(count: int, seed: int):
+    """Split a capture of so many frames as a study does."""
+    return split_frames(held_out_mask(count, HELD_OUT_FRACTION), seed)
+
+
 def test_the_splits_share_no_frame_and_only_the_random_one_leaks():
-    split = split_frames(200, seed=3)
-    every = np.concatenate(split)
-    assert len(np.unique(every)) == len(every)
+    split = split_capture(200, seed=3)
+    frames = np.concatenate(split)
+    assert len(np.unique(frames)) == len(frames)
     stretch, leaking, learned = split
     assert len(stretch) == len(leaking) == 30 and len(learned) == 200 - 30 - 2 * 5 - 30
     np.testing.assert_array_equal(stretch, np.arange(stretch[0], stretch[0] + 30))
-    assert np.abs(stretch[:, None] - split.walked).min() == 6  # frames walked from there
+    assert (
+        np.abs(stretch[:, None] - split.synthesis_frames).min() == 6
+    )  # frames with views around them
     nearest = np.abs(leaking[:, None] - learned).min(1)
     assert np.mean(nearest == 1) > 0.8
-    again, other = split_frames(200, seed=3), split_frames(200, seed=4)
-    np.testing.assert_array_equal(again.leaking, leaking)
+    same, other = split_capture(200, seed=3), split_capture(200, seed=4)
+    np.testing.assert_array_equal(same.leaking, leaking)
     assert not np.array_equal(other.leaking, leaking)
 
 
-@pytest.mark.parametrize('number', [0, -1], ids=['small', 'full size'])
-def test_both_splits_judge_as_many_real_pictures_and_none_is_learned_from(study, number):
+@pytest.mark.parametrize('index', [0, -1], ids=['small', 'full size'])
+def test_both_splits_have_as_many_real_images_and_none_is_trained_on(study, index):
     folder, _ = study
     config = load_build_config(folder / 'settings.yaml')
     capture = open_capture(folder / 'walk', config.capture)
     plan = StudyPlan((40, 80), epochs=3, full_views=12, width=48, full_width=64)
-    row = plan.experiments()[number]
-    pictures = StudyData(capture, folder / 'out/work', config, plan, DEVICE).images(row)
-    assert len(pictures.held_out) == len(pictures.leaking) == 4
-    assert len(pictures.training) == row.views + min(row.views, 20)
+    experiment = plan.experiments()[index]
+    images = StudyData(capture, folder / 'out/work', config, plan, DEVICE).images(experiment)
+    assert len(images.held_out) == len(images.leaking) == 4
+    assert len(images.training) == experiment.views + min(experiment.views, 20)
     frames = {pose.tobytes() for pose in capture.map_from_camera}
-    learned, stretch, leaking = (
+    training, held_out, leaking = (
         {pose.tobytes() for pose in part.map_from_camera}
-        for part in (pictures.training, pictures.held_out, pictures.leaking)
+        for part in (images.training, images.held_out, images.leaking)
     )
-    assert stretch | leaking <= frames and not learned & (stretch | leaking)
-    assert len(learned & frames) == min(row.views, 20)
-    at = pictures.leaking.map_from_camera[0]
-    shown = next(f for f in capture if np.array_equal(f.map_from_camera, at))
-    small = cv2.resize(shown.rgb, (pictures.camera.width, pictures.camera.height))
-    assert np.abs(pictures.leaking.rgb[0].astype(float) - small).mean() < 10
+    assert held_out | leaking <= frames and not training & (held_out | leaking)
+    assert len(training & frames) == min(experiment.views, 20)
+    pose = images.leaking.map_from_camera[0]
+    frame = next(f for f in capture if np.array_equal(f.map_from_camera, pose))
+    small = cv2.resize(frame.rgb, (images.camera.width, images.camera.height))
+    assert np.abs(images.leaking.rgb[0].astype(float) - small).mean() < 10
 
 
-def test_a_walk_that_is_too_short_is_refused():
-    with pytest.raises(BuildError, match='9 frames is too short for a study: record 10 at least'):
-        split_frames(9, seed=0)
-    assert len(split_frames(10, seed=0).learned) > 0
+def test_a_capture_that_is_too_short_is_rejected():
+    with pytest.raises(BuildError, match='9 frames is too short for a study: record at least 10'):
+        split_capture(9, seed=0)
+    assert len(split_capture(10, seed=0).learned) > 0
 
 
-def test_a_code_is_measured_on_pictures_that_it_was_not_learned_from(study):
-    for row in results(study[0])['rows']:
+def test_a_codec_is_measured_on_images_that_it_was_not_fitted_to(study):
+    for row in read_results(study[0])['rows']:
         assert ('compression_quality' in row) == (row['compression'] != 'none')
         if row['compression'] == 'pca':
             quality = row['compression_quality']
@@ -132,104 +140,107 @@ def test_a_code_is_measured_on_pictures_that_it_was_not_learned_from(study):
             assert 10.0 < quality['stretch']['psnr_db'] < 40.0
 
 
-def test_the_report_marks_the_leak_wherever_it_shows_it(study):
-    result = results(study[0])
+def test_the_report_marks_the_leak_wherever_it_occurs(study):
+    result = read_results(study[0])
     cells = results_table(result)
     assert [name for name in cells[0] if 'random' in name] == ['random split, LEAKING, 0.1 m']
     assert 'median (LEAKING)' in cells[0]
     assert [line[0] for line in cells[-3:]] == [
-        f'the seed: {name}' for name, _, _ in ORIGINAL_RESULTS
+        f'original project: {name}' for name, _, _ in ORIGINAL_RESULTS
     ]
     page = (study[0] / 'out' / 'study.html').read_text()
     assert page == study_html(result, command=page.split('<pre>')[1].split('</pre>')[0])
-    for sentence in ('LEAKING: judged on real frames drawn', 'retained of random split, LEAKING'):
-        assert sentence in page
+    for phrase in ('LEAKING: evaluated on real frames', 'retained of random split, LEAKING'):
+        assert phrase in page
     assert page.count('<svg') == 0 and page.count('image/svg+xml') == 4
-    said = ' '.join(conclusions(result))
-    assert 'The autoencoder is ' in said and 'the leak, as far as' in said
+    text = ' '.join(conclusions(result))
+    assert 'The autoencoder is ' in text and 'the effect of the leak, if both' in text
 
 
 def test_a_network_no_better_than_the_mean_pose_is_named(study):
-    result = results(study[0])
-    mean = result['rows'][0]['trivial']['stretch']['mean_pose']['median_translation_m']
-    for off, named in ((0.5 * mean, False), (1.5 * mean, True)):
-        result['rows'][0]['stretch']['median_translation_m'] = off
-        first = [
-            said for said in conclusions(result) if said.startswith(result['rows'][0]['name'])
-        ]
-        assert bool(first) == named
+    result = read_results(study[0])
+    row = result['rows'][0]
+    mean_m = row['trivial']['stretch']['mean_pose']['median_translation_m']
+    for median_m, is_named in ((0.5 * mean_m, False), (1.5 * mean_m, True)):
+        row['stretch']['median_translation_m'] = median_m
+        sentences = [text for text in conclusions(result) if text.startswith(row['name'])]
+        assert bool(sentences) == is_named
 
 
-def test_the_same_command_goes_on_and_trains_only_what_is_missing(study, capsys):
+def test_the_same_command_trains_only_the_missing_experiments(study, capsys):
     folder, command = study
-    before = results(folder)
-    (row,) = (folder / 'out/work/rows').glob('MLP_PCA-components*')
-    row.unlink()
+    before = read_results(folder)
+    (result_file,) = (folder / 'out/work/rows').glob('MLP_PCA-components*')
+    result_file.unlink()
     assert main(command) == 0
-    told = capsys.readouterr()
-    assert 'training' in told.err and 'field: ' not in told.err
-    first = told.err.index('networks: 1 to train, about ')
-    assert first < told.err.index('views: 80 to render, about ') < told.err.index('training')
-    assert 'compression' not in told.err
-    after = results(folder)
+    log = capsys.readouterr().err
+    assert 'training' in log and 'field: ' not in log
+    networks = log.index('networks: 1 to train, about ')
+    assert networks < log.index('views: 80 to render, about ') < log.index('training')
+    assert 'compression' not in log
+    after = read_results(folder)
     for old, new in zip(before['rows'], after['rows'], strict=True):
         if old['name'] != 'MLP, PCA components, 80 views':
             assert old == new
         assert old['stretch'] == new['stretch']  # seeds are fixed
 
 
-def test_only_some_rows_are_trained_and_an_unknown_one_is_refused(capsys):
+def test_only_selects_experiments_and_rejects_unknown_names(capsys):
     plan = StudyPlan(only=('VAE',))
     assert [row.sees for row in plan.experiments()] == ['VAE reconstruction', 'VAE latents']
-    with pytest.raises(ConfigError, match=r'only GAN leaves no row of: CNN, PCA reconstruction'):
+    with pytest.raises(
+        ConfigError, match=r'only GAN matches no experiment: .* CNN, PCA reconstruction'
+    ):
         StudyPlan(only=('GAN',))
-    with pytest.raises(ConfigError, match='2 views and 1 epoch at least'):
+    with pytest.raises(ConfigError, match='at least 2 views and 1 epoch'):
         StudyPlan(epochs=0)
     assert main(['study', '/nowhere', '/tmp/out']) == 1
     assert '/nowhere' in capsys.readouterr().err
 
 
-def test_more_components_than_pictures_are_refused_before_the_field_is_made(study, tmp_path):
+def test_more_components_than_images_are_rejected_before_the_field_is_trained(study, tmp_path):
     _, command = study
-    again = [*command[:2], str(tmp_path / 'out'), *BUDGET, '--device', 'cpu']
-    told = io.StringIO()
-    with contextlib.redirect_stderr(told):
-        assert main(again) == 1
-    assert 'regressor.components is 150 but there are only' in told.getvalue()
+    without_config = [*command[:2], str(tmp_path / 'out'), *BUDGET, '--device', 'cpu']
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr):
+        assert main(without_config) == 1
+    assert 'regressor.components is 150 but there are only' in stderr.getvalue()
     assert not (tmp_path / 'out/work/field.safetensors').exists()
 
 
-def test_the_default_plan_goes_from_a_thousand_views_to_as_many_as_the_seed_had():
-    rows = StudyPlan().experiments()
-    assert {row.views for row in rows} == {200, 1000, 4000, 14000}
-    assert Experiment('cnn', 'raw', 200, full_size=True) in rows
-    assert len(rows) == len(set(rows)) == 12
+def test_the_default_plan_has_a_thousand_to_as_many_views_as_the_original_project():
+    experiments = StudyPlan().experiments()
+    assert {experiment.views for experiment in experiments} == {200, 1000, 4000, 14000}
+    assert Experiment('cnn', 'raw', 200, full_size=True) in experiments
+    assert len(experiments) == len(set(experiments)) == 12
 
 
-def test_unfiltered_views_are_drawn_without_rejection(tmp_path):
+def test_unfiltered_views_are_sampled_without_rejection(tmp_path):
     config = SynthesisConfig(views=60, translation_m=1.5)
     arguments = BoxRoom(), box_walk(10), SMALL, config
-    every = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'a', reject=False)
-    good = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'b')
-    assert sum(every.rejection_counts.values()) == 0 < sum(good.rejection_counts.values())
-    inside = [np.all(np.abs(v.map_from_camera[:, 1, 3]) < 1.5) for v in (every, good)]
+    unfiltered = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'a', reject=False)
+    filtered = synthesize_views(*arguments, seed=0, work_dir=tmp_path / 'b')
+    assert sum(unfiltered.rejection_counts.values()) == 0 < sum(filtered.rejection_counts.values())
+    inside = [
+        np.all(np.abs(views.map_from_camera[:, 1, 3]) < 1.5) for views in (unfiltered, filtered)
+    ]
     assert inside == [False, True]
 
 
-def test_the_layers_take_pictures_of_the_full_size_and_codes():
-    cnn = original_layers('cnn', (3, 288, 384), 9).eval()
+def test_the_layers_take_images_of_full_size_and_codes():
+    large = original_layers('cnn', (3, 288, 384), 9).eval()
     small = original_layers('cnn', (3, 144, 192), 9)
-    assert cnn(torch.zeros(2, 3, 288, 384)).shape == (2, 9)
-    sizes = [sum(weight.numel() for weight in made.parameters()) for made in (cnn, small)]
+    assert large(torch.zeros(2, 3, 288, 384)).shape == (2, 9)
+    sizes = [sum(weight.numel() for weight in layers.parameters()) for layers in (large, small)]
     assert sizes[0] < 2 * sizes[1]
     assert original_layers('mlp', (12,), 9)(torch.zeros(4, 12)).shape == (4, 9)
 
 
 def test_the_keys_of_study_json_are_a_contract(study):
-    """They are written out: a name that changes in the code must not change them."""
+    """All keys are written out, so that a renamed attribute cannot change them."""
     scores = ['accuracy_0.1m', 'median_translation_m', 'median_rotation_deg']
-    found = without(outline(results(study[0])), 'rows[].rejected')
-    judged = {
+    keys = without(outline(read_results(study[0])), 'rows[].rejected')
+    evaluated = {
         f'rows[].{place}': ['loss', *scores]
         for place in ('history.stretch[]', 'history.leaking[]', 'train', 'stretch', 'leaking')
     }
@@ -238,7 +249,7 @@ def test_the_keys_of_study_json_are_a_contract(study):
         for split in ('stretch', 'leaking')
         for name in ('mean_pose', 'nearest_pose')
     }
-    assert found == {
+    assert keys == {
         '': ['bag', 'package_version', 'device', 'seed', 'plan', 'field', 'frames', 'rows'],
         'plan': ['views', 'epochs', 'width', 'full_width', 'full_views', 'only'],
         'field': [
@@ -272,7 +283,7 @@ def test_the_keys_of_study_json_are_a_contract(study):
             'compression_quality',
         ],
         'rows[].history': ['train_loss', 'stretch', 'leaking'],
-        **judged,
+        **evaluated,
         'rows[].trivial': ['stretch', 'leaking'],
         'rows[].trivial.stretch': ['mean_pose', 'nearest_pose'],
         'rows[].trivial.leaking': ['mean_pose', 'nearest_pose'],

@@ -1,4 +1,4 @@
-"""A radiance field that needs no training: one box-shaped room with painted walls."""
+"""Radiance field that needs no training: a box-shaped room with painted walls."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ CAMERA = Camera(48, 36, 40.0, 40.0, 23.5, 17.5)
 
 
 class BoxRoom:
-    """Walls at `LOW` and `HIGH`, free space between them, matter outside."""
+    """Walls at `LOW` and `HIGH`, free space between them, occupied space outside."""
 
-    def __init__(self, *, unseen_above_m: float = 10.0) -> None:
-        self.unseen_above_m = unseen_above_m
+    def __init__(self, *, unknown_above_m: float = 10.0) -> None:
+        self.unknown_above_m = unknown_above_m
 
     def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
         return [self._view(pose, camera) for pose in map_from_camera]
@@ -35,7 +35,7 @@ class BoxRoom:
             ],
             axis=2,
         )
-        known = (hit[..., 2] < self.unseen_above_m).astype(np.float32)
+        known = (hit[..., 2] < self.unknown_above_m).astype(np.float32)
         return Rendering(
             ((127.5 + 120.0 * paint) * known[..., None]).astype(np.uint8),
             (depth * known).astype(np.float32),
@@ -48,7 +48,7 @@ class BoxRoom:
 
 
 def walk(count: int, *, radius_m: float = 0.7, height_m: float = 1.3) -> NDArray[np.float64]:
-    """Walk once round the middle of the room, looking ahead and out: (count, 4, 4) poses."""
+    """Return poses (count, 4, 4) on a circle in the room, facing ahead and outwards."""
     poses = []
     for angle in np.linspace(0.0, 2.0 * np.pi, count, endpoint=False):
         eye = np.array([radius_m * np.cos(angle), radius_m * np.sin(angle), height_m])
@@ -58,7 +58,7 @@ def walk(count: int, *, radius_m: float = 0.7, height_m: float = 1.3) -> NDArray
 
 
 def pictures(poses: NDArray[np.float64], camera: Camera = CAMERA) -> Views:
-    """Photograph the room from the given poses."""
+    """Render the room at the given poses."""
     views = BoxRoom().render(poses, camera)
     shape = (len(views), camera.height, camera.width)
     return Views(

@@ -1,4 +1,4 @@
-"""Recordings of other programs, as their exports lie on disk: Record3D, nerfstudio, 7-Scenes."""
+"""Exports of other programs on disk: Record3D, nerfstudio, 7-Scenes."""
 
 import json
 import zipfile
@@ -22,19 +22,14 @@ from nerf_reversal_ros.core.geometry import (
 )
 
 POSES = walk(24)[:12]
-
-
 CAMERA = phone_camera()
-
-
 DEPTH_CAMERA = CAMERA.scaled_to(48, 64)
-
-
 ALL = CaptureConfig(min_move_m=0.0, min_turn_deg=0.0, blur_ratio=0.0)
+"""Settings that keep all frames."""
 
 
-def arkit(map_from_camera):
-    """ARKit's y-up world and OpenGL camera axes."""
+def arkit_pose(map_from_camera):
+    """Convert a pose to the y-up world and the OpenGL camera axes of ARKit."""
     return inverse(Z_UP_FROM_Y_UP) @ map_from_camera @ OPTICAL_FROM_OPENGL
 
 
@@ -45,10 +40,20 @@ def jpeg(rgb):
 
 def record3d_metadata(poses=POSES, **changes):
     k = CAMERA.matrix.T.ravel()  # column-major
-    seven = [[*Rotation.from_matrix(p[:3, :3]).as_quat(), *p[:3, 3]] for p in map(arkit, poses)]
+    values_xyzw_xyz = [
+        [*Rotation.from_matrix(p[:3, :3]).as_quat(), *p[:3, 3]] for p in map(arkit_pose, poses)
+    ]
     times = [10.0 + i / 30 for i in range(len(poses))]
-    values = {'w': 96, 'h': 128, 'dw': 48, 'dh': 64, 'fps': 30, 'K': list(k), 'poses': seven}
-    return {**values, 'frameTimestamps': times, 'initPose': seven[0], **changes}
+    values = {
+        'w': 96,
+        'h': 128,
+        'dw': 48,
+        'dh': 64,
+        'fps': 30,
+        'K': list(k),
+        'poses': values_xyzw_xyz,
+    }
+    return {**values, 'frameTimestamps': times, 'initPose': values_xyzw_xyz[0], **changes}
 
 
 def views(numbers=range(12)):
@@ -83,7 +88,7 @@ def write_export(folder, numbers=range(12), **changes):
 
 
 def assert_same_cameras(capture, poses):
-    """The map is ARKit's world turned z up, which here is the room itself."""
+    """Compare poses; the map frame is the world of ARKit rotated z up, here the room frame."""
     errors = pose_errors(capture.map_from_camera, poses)
     assert errors.translation.max() < 1e-6
     assert errors.rotation.max() < 1e-6
@@ -93,7 +98,7 @@ def write_nerfstudio(folder, *, depth=True, order=range(12), frame_changes=None,
     folder.mkdir()
     frames = []
     for n in order:
-        rgb, metres = render_box_room(POSES[n], CAMERA)
+        rgb, depth_m = render_box_room(POSES[n], CAMERA)
         (folder / f'frame_{n}.jpg').write_bytes(jpeg(rgb))
         frame = {
             'file_path': f'frame_{n}.jpg',
@@ -102,7 +107,7 @@ def write_nerfstudio(folder, *, depth=True, order=range(12), frame_changes=None,
         }
         if depth:
             frame['depth_file_path'] = f'depth_{n}.png'
-            cv2.imwrite(str(folder / f'depth_{n}.png'), np.rint(metres * 1e3).astype(np.uint16))
+            cv2.imwrite(str(folder / f'depth_{n}.png'), np.rint(depth_m * 1e3).astype(np.uint16))
         frames.append(frame)
     scene = {
         'w': CAMERA.width,
@@ -117,62 +122,61 @@ def write_nerfstudio(folder, *, depth=True, order=range(12), frame_changes=None,
     return folder
 
 
-def write_depth_arrays(source, unit_m=0.001, **told):
-    """Give a scene its depth as float arrays in units of so many metres."""
+def write_depth_arrays(source, unit_m=0.001, **changes):
+    """Replace the depth images of a scene by float arrays in units of ``unit_m``."""
     scene = json.loads((source / 'transforms.json').read_text())
     for n in range(12):
         depth = render_box_room(POSES[n], CAMERA)[1] / np.float32(unit_m)
         np.save(source / f'depth_{n}.npy', depth.astype(np.float32))
     for frame in scene['frames']:
         frame['depth_file_path'] = frame['depth_file_path'].replace('.png', '.npy')
-    (source / 'transforms.json').write_text(json.dumps({**scene, **told}))
+    (source / 'transforms.json').write_text(json.dumps({**scene, **changes}))
     return source
 
 
-TURNED = [[0.0, 1, 0, 0.3], [1, 0, 0, -2.0], [0, 0, -1, 0.7]]
+APPLIED_TRANSFORM = [[0.0, 1, 0, 0.3], [1, 0, 0, -2.0], [0, 0, -1, 0.7]]
 
 
 def write_processed(folder, *, noted=True):
-    """Write a scene whose poses were turned, shifted and shrunk; its depth was not."""
-    turn, scale = (TURNED, 0.4) if noted else ([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]], 1.0)
+    """Write a scene whose poses were transformed and scaled, unlike its depth."""
+    legacy = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]
+    transform, scale = (APPLIED_TRANSFORM, 0.4) if noted else (legacy, 1.0)
     source = write_nerfstudio(folder)
     scene = json.loads((source / 'transforms.json').read_text())
     for frame in scene['frames']:
-        at = np.array(turn) @ np.array(frame['transform_matrix'])
-        at[:, 3] *= scale
-        frame['transform_matrix'] = [*at.tolist(), [0, 0, 0, 1]]
+        pose = np.array(transform) @ np.array(frame['transform_matrix'])
+        pose[:, 3] *= scale
+        frame['transform_matrix'] = [*pose.tolist(), [0, 0, 0, 1]]
     if noted:
-        scene |= {'applied_transform': turn, 'applied_scale': scale}
+        scene |= {'applied_transform': transform, 'applied_scale': scale}
     else:
         (source / 'colmap/sparse/0').mkdir(parents=True)
     (source / 'transforms.json').write_text(json.dumps(scene))
     return source
 
 
-SCENES_COLOUR = Camera(640, 480, 525.505, 525.505, 320.0, 240.0)
-
-
+SCENES_COLOR = Camera(640, 480, 525.505, 525.505, 320.0, 240.0)
 SCENES_DEPTH = Camera(640, 480, 585.0, 585.0, 320.0, 240.0)
 
 
 def write_seven_scenes(folder, numbers):
-    """Poses beside the frames are of the depth camera, those in poses.txt of the colour camera."""
+    """Write a sequence with poses of the depth camera, and poses.txt of the color camera."""
     folder.mkdir()
     lines = []
     for n in numbers:
         world_from_depth = walk(24)[n % 24]
-        world_from_colour = world_from_depth @ inverse(orthonormalize(COLOR_FROM_DEPTH))
-        rgb = render_box_room(world_from_colour, SCENES_COLOUR)[0]
-        millimetres = np.rint(render_box_room(world_from_depth, SCENES_DEPTH)[1] * 1e3)
-        millimetres[:, :8], millimetres[:, 8:16] = 0, 65535
+        world_from_color = world_from_depth @ inverse(orthonormalize(COLOR_FROM_DEPTH))
+        rgb = render_box_room(world_from_color, SCENES_COLOR)[0]
+        depth_mm = np.rint(render_box_room(world_from_depth, SCENES_DEPTH)[1] * 1e3)
+        depth_mm[:, :8], depth_mm[:, 8:16] = 0, 65535
         stem = f'frame-{n:06d}'
         (folder / f'{stem}.color.jpg').write_bytes(jpeg(rgb))
-        cv2.imwrite(str(folder / f'{stem}.depth.png'), millimetres.astype(np.uint16))
-        stretched = world_from_depth.copy()
-        stretched[:3, :3] *= 0.9998
-        np.savetxt(folder / f'{stem}.pose.txt', stretched)
-        x, y, z, w = Rotation.from_matrix(inverse(world_from_colour)[:3, :3]).as_quat()
-        t = ' '.join(map(str, inverse(world_from_colour)[:3, 3]))
+        cv2.imwrite(str(folder / f'{stem}.depth.png'), depth_mm.astype(np.uint16))
+        imprecise = world_from_depth.copy()
+        imprecise[:3, :3] *= 0.9998
+        np.savetxt(folder / f'{stem}.pose.txt', imprecise)
+        x, y, z, w = Rotation.from_matrix(inverse(world_from_color)[:3, :3]).as_quat()
+        t = ' '.join(map(str, inverse(world_from_color)[:3, 3]))
         lines.append(f'seq-01/{stem}.color.png {w} {x} {y} {z} {t} 525.505')
         lines.append(f'seq-02/{stem}.color.png 1 0 0 0 9 9 9 525.505')
     (folder / 'poses.txt').write_text('\n'.join(lines))

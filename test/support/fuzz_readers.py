@@ -1,4 +1,4 @@
-"""The readers that `fuzzing` tries: all that takes in what came from elsewhere."""
+"""The readers that `fuzzing` tests: everything that reads untrusted files and messages."""
 
 from collections.abc import Callable
 import hashlib
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import cv2
 import exports as recordings
-from fuzzing import files_reader, Reader, spoil_bytes
+from fuzzing import files_reader, mutate_bytes, Reader
 from hypothesis import strategies as st
 import numpy as np
 from room_bags import write_room_bag
@@ -17,26 +17,21 @@ from rooms import phone_camera, render_box_room, walk
 import torch
 
 from nerf_reversal_ros.bags.camera_model import camera_model_from_info
-from nerf_reversal_ros.bags.depth_decoding import depth_from_message, thumbnail
-from nerf_reversal_ros.bags.image_decoding import rgb_from_message
-from nerf_reversal_ros.capture.capture import open_capture
+from nerf_reversal_ros.bags.depth_decoding import depth_from_message
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message, thumbnail
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.info import bag_lines, map_lines
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.core.config import (
-    BuildConfig,
-    CaptureConfig,
-    config_from_dict,
-    LocalizerConfig,
-    QueryConfig,
-    read_yaml,
-)
+from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, LocalizerConfig, QueryConfig
 from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.core.validated_config import config_from_dict, read_yaml
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio.config import parse_run_config
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.sim3_alignment import read_known_positions
-from nerf_reversal_ros.maps.map_store import MapWriter, open_map
+from nerf_reversal_ros.maps.map_folder import open_map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 CAMERA = phone_camera(48, 64)
 EVERY_FRAME = CaptureConfig(pose_convention='optical', up_axis='z', min_move_m=0.0, blur_ratio=0.0)
@@ -45,18 +40,18 @@ EVERY_FRAME = CaptureConfig(pose_convention='optical', up_axis='z', min_move_m=0
 # ---- messages
 
 
-def each(*reads: Callable) -> Callable[[object], None]:
-    """Return a function that does all reads, which refuses what all of them refused."""
+def read_with_all(*reads: Callable) -> Callable[[object], None]:
+    """Return a function that calls all reads; it raises if all of them reject the message."""
 
     def read_all(message):
-        refused = []
+        rejections = []
         for read in reads:
             try:
                 read(message)
             except NerfReversalError as error:
-                refused.append(error)
-        if len(refused) == len(reads):
-            raise refused[0]
+                rejections.append(error)
+        if len(rejections) == len(reads):
+            raise rejections[0]
 
     return read_all
 
@@ -69,10 +64,10 @@ _ENCODINGS = st.sampled_from(
         *('32FC1', '16UC1', '8UC3', '', 'bayer_rggb8', 'x' * 99),
     ]
 )
-_read_picture = each(rgb_from_message, thumbnail, depth_from_message)
+_read_image = read_with_all(rgb_from_message, thumbnail, depth_from_message)
 
 
-def raw_picture(_: Path) -> Reader:
+def raw_image(_: Path) -> Reader:
     def attempt(draw):
         fields = {name: draw(_SIZES) for name in ('height', 'width')}
         fields['step'] = draw(st.one_of(_SIZES, st.integers(1, 8).map(fields['width'].__mul__)))
@@ -81,12 +76,12 @@ def raw_picture(_: Path) -> Reader:
         )
         big = draw(st.integers(0, 255))
         message = SimpleNamespace(encoding=draw(_ENCODINGS), is_bigendian=big, data=data, **fields)
-        _read_picture(message)
+        _read_image(message)
 
-    return Reader('raw_picture', attempt)
+    return Reader('raw_image', attempt)
 
 
-def packed_picture(_: Path) -> Reader:
+def compressed_image(_: Path) -> Reader:
     rgb, depth = render_box_room(walk(24)[0], CAMERA)
     png = cv2.imencode('.png', np.rint(depth * 1000).astype(np.uint16))[1].tobytes()
     contents = [
@@ -98,11 +93,11 @@ def packed_picture(_: Path) -> Reader:
     ]
 
     def attempt(draw):
-        data = spoil_bytes(draw, draw(st.sampled_from(contents)))
-        form = draw(st.sampled_from(['jpeg', 'png', '16UC1; compressedDepth', '32FC1;', '']))
-        _read_picture(SimpleNamespace(format=form, data=data))
+        data = mutate_bytes(draw, draw(st.sampled_from(contents)))
+        format_ = draw(st.sampled_from(['jpeg', 'png', '16UC1; compressedDepth', '32FC1;', '']))
+        _read_image(SimpleNamespace(format=format_, data=data))
 
-    return Reader('packed_picture', attempt)
+    return Reader('compressed_image', attempt)
 
 
 def camera_info(_: Path) -> Reader:
@@ -115,15 +110,17 @@ def camera_info(_: Path) -> Reader:
             k[draw(st.integers(0, 8))] = draw(floats)
         sizes = st.one_of(st.sampled_from([0, 64, 48, 640, 480]), st.integers(0, 2**32 - 1))
         region = ('x_offset', 'y_offset', 'width', 'height')
-        model = draw(st.sampled_from(['plumb_bob', 'equidistant', 'rational_polynomial', '', '?']))
-        lens = camera_model_from_info(
+        distortion = draw(
+            st.sampled_from(['plumb_bob', 'equidistant', 'rational_polynomial', '', '?'])
+        )
+        model = camera_model_from_info(
             SimpleNamespace(
                 width=draw(sizes),
                 height=draw(sizes),
                 k=k,
                 p=draw(st.lists(floats, min_size=12, max_size=12)),
                 d=draw(st.lists(floats, max_size=15)),
-                distortion_model=model,
+                distortion_model=distortion,
                 roi=SimpleNamespace(**{name: draw(sizes) for name in region}),
                 binning_x=draw(sizes),
                 binning_y=draw(sizes),
@@ -132,8 +129,8 @@ def camera_info(_: Path) -> Reader:
             48,
             rectified=draw(st.booleans()),
         )
-        lens.undistort_rgb(rgb)
-        lens.scaled_to(32, 24).undistort_depth(depth)
+        model.undistort_rgb(rgb)
+        model.scaled_to(32, 24).undistort_depth(depth)
 
     return Reader('camera_info', attempt)
 
@@ -141,8 +138,8 @@ def camera_info(_: Path) -> Reader:
 # ---- maps
 
 
-def rechecked(map_dir: Path) -> None:
-    """Put the right sizes and checksums into the manifest, as who makes a map to do harm would."""
+def update_checksums(map_dir: Path) -> None:
+    """Write valid sizes and checksums to the manifest, as an attacker would."""
     manifest = map_dir / 'manifest.json'
     try:
         content = json.loads(manifest.read_bytes())
@@ -162,14 +159,14 @@ def map_reader(small_map: Path) -> Callable[[Path], Reader]:
         rgb = render_box_room(walk(48)[3], camera.scaled_to(160, 120))[0]
 
         def read(map_dir):
-            found = open_map(map_dir)
-            map_lines(found)
-            assert found.mapping_poses.shape[1:] == (4, 4)
-            VoxelField.load(found.file('field.safetensors'), 'cpu')
-            localizer = open_localizer(found, LocalizerConfig(device='cpu'))
+            map_ = open_map(map_dir)
+            map_lines(map_)
+            assert map_.mapping_poses.shape[1:] == (4, 4)
+            VoxelField.load(map_.file('field.safetensors'), 'cpu')
+            localizer = open_localizer(map_, LocalizerConfig(device='cpu'))
             localizer.localize(rgb, camera.scaled_to(160, 120))
 
-        return files_reader('map', folder / 'room.map', read, rechecked)
+        return files_reader('map', folder / 'room.map', read, update_checksums)
 
     return make
 
@@ -194,7 +191,7 @@ def bag_reader(storage: str) -> Callable[[Path], Reader]:
 # ---- recordings of other programs
 
 
-def recording(name: str, write: Callable[[Path], Path], **how) -> Callable[[Path], Reader]:
+def recording(name: str, write: Callable[[Path], Path], **options) -> Callable[[Path], Reader]:
     def make(folder: Path) -> Reader:
         source = write(folder)
         whole = folder / 'whole'
@@ -204,9 +201,9 @@ def recording(name: str, write: Callable[[Path], Path], **how) -> Callable[[Path
 
         def read(_):
             bag = folder / 'bag'
-            given = {key: whole / value for key, value in how.items()}
+            paths = {key: whole / value for key, value in options.items()}
             try:
-                convert(source, bag, **given)
+                convert(source, bag, **paths)
             finally:
                 shutil.rmtree(bag, ignore_errors=True)
 
@@ -216,11 +213,11 @@ def recording(name: str, write: Callable[[Path], Path], **how) -> Callable[[Path
 
 
 def write_scene(folder: Path) -> Path:
-    """One frame with depth as PNG, one with depth as an array."""
+    """Write a nerfstudio scene: one frame with depth as PNG, one with depth as an array."""
     scene = recordings.write_nerfstudio(folder / 'scene', order=range(2))
     np.save(scene / 'depth_1.npy', np.full((64, 48), 1e3, np.float32))
-    told = (scene / 'transforms.json').read_text()
-    (scene / 'transforms.json').write_text(told.replace('depth_1.png', 'depth_1.npy'))
+    text = (scene / 'transforms.json').read_text()
+    (scene / 'transforms.json').write_text(text.replace('depth_1.png', 'depth_1.npy'))
     return scene
 
 
@@ -228,7 +225,7 @@ def write_scenes(folder: Path) -> Path:
     return recordings.write_seven_scenes(folder / 'seq-01', range(1))
 
 
-# ---- settings and notes
+# ---- settings, positions and unfinished builds
 
 SETTINGS = """\
 seed: 3
@@ -253,10 +250,10 @@ def settings_file(folder: Path) -> Reader:
     (folder / 'settings.yaml').write_text(SETTINGS)
 
     def read(_):
-        given = read_yaml(folder / 'settings.yaml')
-        query = {key: given.get(key) for key in ('capture', 'localizer') if key in given}
+        tree = read_yaml(folder / 'settings.yaml')
+        query = {key: tree.get(key) for key in ('capture', 'localizer') if key in tree}
         config_from_dict(QueryConfig, query)
-        config_from_dict(BuildConfig, {key: v for key, v in given.items() if key != 'localizer'})
+        config_from_dict(BuildConfig, {key: v for key, v in tree.items() if key != 'localizer'})
 
     return files_reader('settings', folder, read)
 
@@ -274,7 +271,7 @@ def positions(folder: Path) -> Reader:
 
 
 def unfinished(folder: Path) -> Reader:
-    """What a killed build left: its state, and the checkpoint of a training."""
+    """Write what a killed build leaves: its state, and the checkpoint of a training."""
     partial = folder / 'room.map.partial'
     with MapWriter(folder / 'room.map', {'a': 1}) as writer:
         writer.finish_stage('capture', {'frames': 3})
@@ -292,18 +289,18 @@ def unfinished(folder: Path) -> Reader:
 
 
 def readers(small_map: Path) -> dict[str, Callable[[Path], Reader]]:
-    """Return all readers by name, each made in a folder of its own."""
-    pictures = range(2)
+    """Return the factories of all readers by name; each takes a folder of its own."""
+    frames = range(2)
     return {
-        'raw_picture': raw_picture,
-        'packed_picture': packed_picture,
+        'raw_image': raw_image,
+        'compressed_image': compressed_image,
         'camera_info': camera_info,
         'map': map_reader(small_map),
         'bag_mcap': bag_reader('mcap'),
         'bag_sqlite3': bag_reader('sqlite3'),
-        'r3d': recording('r3d', lambda f: recordings.write_r3d(f / 'walk.r3d', pictures)),
+        'r3d': recording('r3d', lambda f: recordings.write_r3d(f / 'walk.r3d', frames)),
         'record3d_export': recording(
-            'record3d_export', lambda f: recordings.write_export(f / 'walk', pictures)
+            'record3d_export', lambda f: recordings.write_export(f / 'walk', frames)
         ),
         'transforms_json': recording('transforms_json', write_scene),
         'seven_scenes': recording('seven_scenes', write_scenes),

@@ -1,13 +1,13 @@
 """
-What every reader must bear: files and messages that are damaged, or made to do harm.
+Fuzz every reader with files and messages that are corrupt or malicious.
 
-A case is a good file that was spoiled by hypothesis. What reads it must give a result or refuse it
-with a NerfReversalError in one sentence. Any other exception, ten seconds of computing, or 2 GiB
-more memory is a failure. By command, for as long as wanted:
+A case is a valid file that hypothesis mutates. The reader must return a result, or reject the file
+with a NerfReversalError of one sentence. Any other exception, 10 s of CPU time, or 2 GiB of
+additional memory is a failure. Longer runs from the command line:
 
-    python test/fuzzing.py --cases 2000                 all readers
-    python test/fuzzing.py --only map,r3d --seed 3      some, other cases
-    python test/fuzzing.py --only bag_mcap --atheris -max_total_time=600     guided by coverage
+    python test/support/fuzzing.py --cases 2000                 all readers
+    python test/support/fuzzing.py --only map,r3d --seed 3      some readers, other cases
+    python test/support/fuzzing.py --only bag_mcap --atheris -max_total_time=600     by coverage
 """
 
 import argparse
@@ -33,9 +33,9 @@ from hypothesis import given, HealthCheck, Phase, seed, settings, strategies as 
 from nerf_reversal_ros.core.errors import NerfReversalError
 
 CPU_S, MEMORY_BYTES = 10, 2 << 30
-"""What one case may take."""
+"""Limits of one case: CPU time, and memory beyond that of the process."""
 
-# ---- how to spoil
+# ---- mutations
 
 _NUMBERS = [0, 1, 0x7F, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1]
 _BYTES = st.one_of(
@@ -74,33 +74,33 @@ _ODD: list[Any] = [
     *([], {}, [[]], [None], {'': None}, [0] * 3, [[0.0] * 4] * 4, [[float('nan')] * 4] * 4),
 ]
 
-_ODD_VALUES = st.sampled_from(_ODD).map(deepcopy)  # for they are spoiled further
+_ODD_VALUES = st.sampled_from(_ODD).map(deepcopy)  # copies, because they are mutated further
 
 
-def spoil_bytes(draw, content: bytes) -> bytes:
-    """Overwrite, insert, cut out, repeat or cut off, often near the ends, where headers are."""
-    spoiled = bytearray(content)
+def mutate_bytes(draw, content: bytes) -> bytes:
+    """Overwrite, insert, delete, repeat or truncate, often near the ends, where headers are."""
+    mutated = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
-        size = len(spoiled)
+        size = len(mutated)
         near = st.integers(0, min(size, 256))
         at = draw(st.one_of(near, near.map(lambda n, size=size: size - n), st.integers(0, size)))
-        how = draw(st.sampled_from(['overwrite', 'insert', 'cut out', 'repeat', 'cut off']))
+        mutation = draw(st.sampled_from(['overwrite', 'insert', 'delete', 'repeat', 'truncate']))
         part = draw(_BYTES)
-        if how == 'overwrite':
-            spoiled[at : at + len(part)] = part
-        elif how == 'insert':
-            spoiled[at:at] = part
-        elif how == 'cut out':
-            del spoiled[at : at + draw(st.integers(1, 64))]
-        elif how == 'repeat':
-            spoiled[at:at] = spoiled[at : at + draw(st.integers(1, 64))]
+        if mutation == 'overwrite':
+            mutated[at : at + len(part)] = part
+        elif mutation == 'insert':
+            mutated[at:at] = part
+        elif mutation == 'delete':
+            del mutated[at : at + draw(st.integers(1, 64))]
+        elif mutation == 'repeat':
+            mutated[at:at] = mutated[at : at + draw(st.integers(1, 64))]
         else:
-            del spoiled[at:]
-    return bytes(spoiled)
+            del mutated[at:]
+    return bytes(mutated)
 
 
-def spoil_text(draw, content: bytes) -> bytes:
-    """Put words that mean something where they should not be."""
+def mutate_text(draw, content: bytes) -> bytes:
+    """Insert tokens with a meaning in JSON, YAML or paths at random positions."""
     text = content.decode(errors='replace')
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(text)))
@@ -109,23 +109,23 @@ def spoil_text(draw, content: bytes) -> bytes:
     return text.encode(errors='replace')
 
 
-def spoil_json(draw, content: bytes) -> bytes:
-    """Replace, remove or add a value somewhere in the tree."""
+def mutate_json(draw, content: bytes) -> bytes:
+    """Replace, remove or duplicate values in the tree."""
     tree = json.loads(content)
     for _ in range(draw(st.integers(1, 3))):
-        tree = _spoiled_tree(draw, tree)
+        tree = _mutate_tree(draw, tree)
     return json.dumps(tree).encode()
 
 
-def _spoiled_tree(draw, tree: Any) -> Any:
+def _mutate_tree(draw, tree: Any) -> Any:
     places = list(_places(tree))
     if not places:
         return draw(_ODD_VALUES)
     holder, key = draw(st.sampled_from(places))
-    how = draw(st.sampled_from(['replace', 'replace', 'remove', 'double']))
-    if how == 'remove':
+    mutation = draw(st.sampled_from(['replace', 'replace', 'remove', 'duplicate']))
+    if mutation == 'remove':
         del holder[key]
-    elif how == 'double' and isinstance(holder, list):
+    elif mutation == 'duplicate' and isinstance(holder, list):
         holder.insert(key, holder[key])
     else:
         holder[key] = draw(_ODD_VALUES)
@@ -140,24 +140,24 @@ def _places(tree: Any):
         yield from _places(item)
 
 
-def spoil_safetensors(draw, content: bytes) -> bytes:
-    """Spoil the header and keep the rest as it should be, or the numbers and not the header."""
+def mutate_safetensors(draw, content: bytes) -> bytes:
+    """Mutate either the header or the numbers, so that the other part stays valid."""
     (size,) = struct.unpack_from('<Q', content)
     header, numbers = content[8 : 8 + size], content[8 + size :]
     if draw(st.booleans()):
-        header = spoil_json(draw, header)
+        header = mutate_json(draw, header)
     else:
-        numbers = spoil_bytes(draw, numbers)[: len(numbers)].ljust(len(numbers), b'\xff')
+        numbers = mutate_bytes(draw, numbers)[: len(numbers)].ljust(len(numbers), b'\xff')
     return struct.pack('<Q', len(header)) + header + numbers
 
 
-def spoil_zip(draw, path: Path) -> None:
-    """Spoil one member and pack again, so that the checksums are right."""
+def mutate_zip(draw, path: Path) -> None:
+    """Mutate one member and pack again, so that the checksums are valid."""
     with zipfile.ZipFile(path) as archive:
         members = {entry.filename: archive.read(entry) for entry in archive.infolist()}
     name = draw(st.sampled_from(sorted(members)))
-    spoil = spoil_json if name == 'metadata' else spoil_bytes
-    members[name] = spoil(draw, members[name])
+    mutate = mutate_json if name == 'metadata' else mutate_bytes
+    members[name] = mutate(draw, members[name])
     if draw(st.booleans()):
         members[draw(st.sampled_from(['../x', '/x', '', 'metadata', 'rgbd/0.jpg/']))] = b'x'
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
@@ -165,117 +165,117 @@ def spoil_zip(draw, path: Path) -> None:
             archive.writestr(zipfile.ZipInfo(name or 'x'), content)
 
 
-def spoil_file(draw, path: Path) -> None:
-    """Spoil a file, mostly in a way that fits its kind."""
+def mutate_file(draw, path: Path) -> None:
+    """Mutate a file, mostly in a way that fits its format."""
     content = path.read_bytes()
-    ways: list[Callable] = [spoil_bytes]
+    mutations: list[Callable] = [mutate_bytes]
     if path.suffix in ('.json', '.yaml', '.yml', '.txt') or path.name == 'metadata':
-        ways += [spoil_text] * 2
+        mutations += [mutate_text] * 2
     if path.suffix == '.json':
-        ways += [spoil_json] * 3
+        mutations += [mutate_json] * 3
     if path.suffix == '.safetensors':
-        ways += [spoil_safetensors] * 3
+        mutations += [mutate_safetensors] * 3
     if path.suffix in ('.npz', '.r3d'):
-        ways += [spoil_zip] * 2
-    spoil = draw(st.sampled_from(ways))
-    if spoil is spoil_zip:
-        spoil_zip(draw, path)
+        mutations += [mutate_zip] * 2
+    mutate = draw(st.sampled_from(mutations))
+    if mutate is mutate_zip:
+        mutate_zip(draw, path)
     else:
-        path.write_bytes(spoil(draw, content))
+        path.write_bytes(mutate(draw, content))
 
 
-# ---- how to try
+# ---- cases
 
 
 @dataclass
 class Reader:
-    """Something of the package that reads what came from elsewhere."""
+    """A function of the package that reads untrusted input."""
 
     name: str
     attempt: Callable[[Any], None]
-    """Given hypothesis' ``draw``, spoil something and read it."""
-    plain: Callable[[], None] = lambda: None
-    """Read the same unspoiled, which must be well."""
+    """Mutate the input with ``draw`` of hypothesis, and read it."""
+    read_valid: Callable[[], None] = lambda: None
+    """Read the valid input, which must succeed."""
 
 
 @dataclass
 class Tally:
-    """What became of the cases of a reader."""
+    """Outcomes of the cases of a reader."""
 
     outcomes: Counter = field(default_factory=Counter)
     peak_mib: int = 0
     failure: str = ''
     sentences: set = field(default_factory=set)
 
-    def one_sentence(self, error: NerfReversalError) -> None:
-        said = str(error)
-        assert said.strip() and '\n' not in said.strip(), f'not one sentence: {said!r}'
-        assert len(said) < 2000, f'a sentence of {len(said)} characters: {said[:300]}'
+    def check_sentence(self, error: NerfReversalError) -> None:
+        text = str(error)
+        assert text.strip() and '\n' not in text.strip(), f'not one sentence: {text!r}'
+        assert len(text) < 2000, f'a sentence of {len(text)} characters: {text[:300]}'
 
 
-class TooLong(BaseException):
-    """A case took more than it may."""
+class CpuTimeExceeded(BaseException):
+    """A case exceeded `CPU_S`; no reader catches a BaseException."""
 
 
-def _too_long(*_):
-    raise TooLong(f'more than {CPU_S} s of computing')
+def _raise_timeout(*_):
+    raise CpuTimeExceeded(f'more than {CPU_S} s of CPU time')
 
 
 def files_reader(
     name: str,
     folder: Path,
     read: Callable[[Path], None],
-    mend: Callable[[Path], None] = lambda _: None,
+    repair: Callable[[Path], None] = lambda _: None,
     only: tuple[str, ...] = (),
 ) -> Reader:
-    """Return a reader of a folder, one of whose files is spoiled and then ``mend`` called."""
-    whole = {path: path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
-    chosen = [path for path in whole if not only or path.name in only]
+    """Return a reader of a folder: one file is mutated, then ``repair`` is called."""
+    contents = {path: path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
+    chosen = [path for path in contents if not only or path.name in only]
 
     def attempt(draw):
-        for path, content in whole.items():
+        for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.is_file() or path.read_bytes() != content:
                 path.write_bytes(content)
-        spoil_file(draw, draw(st.sampled_from(chosen)))
-        mend(folder)
+        mutate_file(draw, draw(st.sampled_from(chosen)))
+        repair(folder)
         read(folder)
 
     return Reader(name, attempt, lambda: read(folder))
 
 
-def limited(memory_bytes: int = MEMORY_BYTES) -> None:
-    """Let this process have no more than so much memory beyond what it has."""
+def limit_memory(memory_bytes: int = MEMORY_BYTES) -> None:
+    """Limit the memory of this process to its current size and ``memory_bytes``."""
     pages = int(Path('/proc/self/statm').read_text().split()[0])
     limit = pages * resource.getpagesize() + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def case_of(reader: Reader, tally: Tally) -> Callable:
+def make_case(reader: Reader, tally: Tally) -> Callable:
     """Return the hypothesis test of a reader."""
 
     @given(st.data())
     def case(data):
-        signal.signal(signal.SIGPROF, _too_long)
+        signal.signal(signal.SIGPROF, _raise_timeout)
         signal.setitimer(signal.ITIMER_PROF, CPU_S)
         try:
             reader.attempt(data.draw)
             tally.outcomes['read'] += 1
         except NerfReversalError as error:
-            tally.one_sentence(error)
-            tally.outcomes['refused'] += 1
+            tally.check_sentence(error)
+            tally.outcomes['rejected'] += 1
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
     return case
 
 
-def try_cases(reader: Reader, cases: int, number: int = 0) -> Tally:
-    """Try so many cases in this process; a failure is in the tally, as small as it can be."""
+def try_cases(reader: Reader, cases: int, seed_number: int = 0) -> Tally:
+    """Run cases in this process; a failure is in the tally, shrunk by hypothesis."""
     logging.disable(logging.CRITICAL)
     tally = Tally()
     phases = (Phase.generate, Phase.shrink)
-    how = settings(
+    options = settings(
         max_examples=cases,
         deadline=None,
         database=None,
@@ -284,43 +284,43 @@ def try_cases(reader: Reader, cases: int, number: int = 0) -> Tally:
         suppress_health_check=list(HealthCheck),
     )
     try:
-        reader.plain()
-        seed(number)(how(case_of(reader, tally)))()
-    except (Exception, TooLong):
+        reader.read_valid()
+        seed(seed_number)(options(make_case(reader, tally)))()
+    except (Exception, CpuTimeExceeded):
         tally.failure = traceback.format_exc()
     tally.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return tally
 
 
-def tried_in_a_process(map_dir: Path, name: str, cases: int, number: int, told: Path) -> None:
-    """Do `try_cases` with little memory, and write the tally to the file ``told``."""
+def try_in_process(map_dir: Path, name: str, cases: int, seed_number: int, report: Path) -> None:
+    """Run `try_cases` with limited memory, and write the tally to a file."""
     from fuzz_readers import readers
 
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries in C complain there
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries write there
     with tempfile.TemporaryDirectory() as own:
         reader = readers(map_dir)[name](Path(own))
-        limited()
-        tally = try_cases(reader, cases, number)
-    outcome = {'outcomes': tally.outcomes, 'peak_mib': tally.peak_mib, 'failure': tally.failure}
-    told.write_text(json.dumps(outcome))
+        limit_memory()
+        tally = try_cases(reader, cases, seed_number)
+    summary = {'outcomes': tally.outcomes, 'peak_mib': tally.peak_mib, 'failure': tally.failure}
+    report.write_text(json.dumps(summary))
 
 
 def main() -> int:
-    """Try all readers, or some, and print a table."""
+    """Fuzz all readers, or some, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument('--cases', type=int, default=1000, help='of each reader')
+    parser.add_argument('--cases', type=int, default=1000, help='number of cases of each reader')
     parser.add_argument('--only', default='', help='names of readers, separated by commas')
-    parser.add_argument('--seed', type=int, default=0, help='which cases')
-    parser.add_argument('--map', type=Path, help='a map to spoil (default: a small one is built)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the cases')
+    parser.add_argument('--map', type=Path, help='map to mutate (default: a small one is built)')
     parser.add_argument(
         '--atheris',
         action='store_true',
-        help='guided by coverage; further options: of libFuzzer',
+        help='guide by coverage; further options are those of libFuzzer',
     )
-    given, others = parser.parse_known_args()
-    names = given.only.split(',') if given.only else []
-    if given.atheris:
-        return guided(names, given.map, others)
+    arguments, others = parser.parse_known_args()
+    names = arguments.only.split(',') if arguments.only else []
+    if arguments.atheris:
+        return fuzz_with_atheris(names, arguments.map, others)
     if others:
         parser.error(f'unknown {others[0]}')
     from fuzz_readers import readers
@@ -328,51 +328,54 @@ def main() -> int:
 
     failed = 0
     with tempfile.TemporaryDirectory() as own:
-        map_dir = given.map or build_small_map(Path(own)).path
-        print('| reader | cases | read | refused | peak memory |\n' + '|---' * 5 + '|', flush=True)
+        map_dir = arguments.map or build_small_map(Path(own)).path
+        print(
+            '| reader | cases | read | rejected | peak memory |\n' + '|---' * 5 + '|', flush=True
+        )
         for name in names or readers(map_dir):
-            failed += not told_of(map_dir, name, given.cases, given.seed, Path(own) / 'told.json')
+            report = Path(own) / 'report.json'
+            failed += not print_row(map_dir, name, arguments.cases, arguments.seed, report)
     return min(failed, 1)
 
 
-def told_of(map_dir: Path, name: str, cases: int, number: int, told: Path) -> bool:
-    """Try a reader in a process of its own, print its row; tell whether all went well."""
+def print_row(map_dir: Path, name: str, cases: int, seed_number: int, report: Path) -> bool:
+    """Fuzz a reader in a process of its own, and print its row; return whether it passed."""
     from building import run
 
-    told.unlink(missing_ok=True)
-    status = run(tried_in_a_process, map_dir, name, cases, number, told)
-    if not told.exists():
+    report.unlink(missing_ok=True)
+    status = run(try_in_process, map_dir, name, cases, seed_number, report)
+    if not report.exists():
         print(f'{name}: the process ended with {status}', flush=True)
         return False
-    tally = json.loads(told.read_text())
-    read, refused = (tally['outcomes'].get(what, 0) for what in ('read', 'refused'))
+    tally = json.loads(report.read_text())
+    read, rejected = (tally['outcomes'].get(outcome, 0) for outcome in ('read', 'rejected'))
     peak = f'{tally["peak_mib"]} MiB'
-    print(f'| {name} | {read + refused} | {read} | {refused} | {peak} |', flush=True)
+    print(f'| {name} | {read + rejected} | {read} | {rejected} | {peak} |', flush=True)
     print(tally['failure'], end='', flush=True)
     return not tally['failure']
 
 
-def guided(names: list[str], map_dir: Path | None, options: list[str]) -> int:
-    """Let atheris choose the cases of one reader, by what code of ours they reach."""
+def fuzz_with_atheris(names: list[str], map_dir: Path | None, options: list[str]) -> int:
+    """Fuzz one reader with atheris, guided by the coverage of the package."""
     try:
         import atheris
     except ImportError:
         print('atheris is not installed, or has no wheel for this Python: pip install atheris')
         return 2
     if len(names) != 1:
-        print('atheris tries one reader: name it with --only')
+        print('atheris fuzzes one reader: name it with --only')
         return 2
     with atheris.instrument_imports(include=['nerf_reversal_ros']):
         from fuzz_readers import readers
         from small_map import build_small_map
     with tempfile.TemporaryDirectory() as own:
-        spoiled = map_dir
-        if spoiled is None and names == ['map']:
-            spoiled = build_small_map(Path(own)).path
-        reader = readers(spoiled)[names[0]](Path(own))
-        case = settings(deadline=None, database=None)(case_of(reader, Tally()))
+        source = map_dir
+        if source is None and names == ['map']:
+            source = build_small_map(Path(own)).path
+        reader = readers(source)[names[0]](Path(own))
+        case = settings(deadline=None, database=None)(make_case(reader, Tally()))
         logging.disable(logging.CRITICAL)
-        limited()
+        limit_memory()
         atheris.Setup([sys.argv[0], '-rss_limit_mb=0', *options], case.hypothesis.fuzz_one_input)
         atheris.Fuzz()
     return 0

@@ -1,11 +1,10 @@
 """
-Programs of the package, ended at random moments of their work, as real processes:
+Interrupt programs of the package at random times, as real processes:
 
-    python test/interruptions.py --tries 10 --kills 5
+    python test/support/interruptions.py --tries 10 --kills 5
 
-Ctrl-C and SIGTERM must end each within two seconds, without a traceback and with nothing half
-written. A build that was killed (SIGKILL) again and again must give the map that an undisturbed
-one gives.
+Ctrl-C and SIGTERM must end each within two seconds, without a traceback and without an incomplete
+output. A build that was killed (SIGKILL) repeatedly must give the map of an uninterrupted build.
 """
 
 import argparse
@@ -20,7 +19,8 @@ import sys
 import tempfile
 import time
 
-WITHIN_S = 2.0
+MAX_EXIT_S = 2.0
+"""Time after a signal in which a program must have ended [s]."""
 CLI = 'import sys; from nerf_reversal_ros.cli.main import main; sys.exit(main(sys.argv[1:]))'
 NODE = 'import sys; from nerf_reversal_ros.ros.{}_node import main; sys.exit(main(sys.argv))'
 SMALL = """\
@@ -30,32 +30,32 @@ regressor: {components: 30, epochs: 6}
 """
 
 
-def command(program: str, walk: Path, map_dir: Path, out: Path) -> list[str]:
-    """Return what runs one of the programs; all that it writes goes into ``out``."""
+def command(program: str, bag: Path, map_dir: Path, out: Path) -> list[str]:
+    """Return the command line of a program that writes all its outputs to ``out``."""
     settings = out.parent / 'settings.yaml'
     settings.write_text(SMALL)
     cli = [sys.executable, '-c', CLI]
-    built = ['-p', f'bag:={walk}', '-p', f'map:={out}/m', '-p', f'config:={settings}']
+    parameters = ['-p', f'bag:={bag}', '-p', f'map:={out}/m', '-p', f'config:={settings}']
     return {
-        'build': [*cli, 'build', str(walk), f'{out}/m', '--config', str(settings)],
-        'localize': [*cli, 'localize', str(map_dir), str(walk), '--out', f'{out}/poses.json'],
-        'evaluate': [*cli, 'evaluate', str(map_dir), str(walk), '--json', f'{out}/m.json'],
-        'convert': [*cli, 'convert', str(walk.parent / 'scene'), f'{out}/bag'],
+        'build': [*cli, 'build', str(bag), f'{out}/m', '--config', str(settings)],
+        'localize': [*cli, 'localize', str(map_dir), str(bag), '--out', f'{out}/poses.json'],
+        'evaluate': [*cli, 'evaluate', str(map_dir), str(bag), '--json', f'{out}/m.json'],
+        'convert': [*cli, 'convert', str(bag.parent / 'scene'), f'{out}/bag'],
         'localizer': [
             *(sys.executable, '-c', NODE.format('localizer'), '--ros-args'),
             *('-p', f'map_dir:={map_dir}', '-p', 'autostart:=true'),
         ],
-        'builder': [sys.executable, '-c', NODE.format('builder'), '--ros-args', *built],
+        'builder': [sys.executable, '-c', NODE.format('builder'), '--ros-args', *parameters],
     }[program]
 
 
 PROGRAMS = ('build', 'localize', 'evaluate', 'convert', 'localizer', 'builder')
 
 
-def whole(out: Path) -> bool:
-    """Tell whether all that a user sees in a folder is complete; staging may be there."""
+def is_complete(out: Path) -> bool:
+    """Return whether all outputs in a folder are complete; staging files are ignored."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
-    from nerf_reversal_ros.maps.map_store import open_map
+    from nerf_reversal_ros.maps.map_folder import open_map
 
     for path in out.iterdir():
         if path.name.endswith(('.partial', '.tmp')):
@@ -69,105 +69,110 @@ def whole(out: Path) -> bool:
     return True
 
 
-def interrupted(words: list[str], after_s: float, number: int) -> tuple[float, int, str]:
-    """Run a program and signal it; return the seconds until its end, its status, its words."""
-    with tempfile.TemporaryFile('w+') as said:
-        process = subprocess.Popen(words, stdout=said, stderr=said)
+def run_and_signal(words: list[str], after_s: float, number: int) -> tuple[float, int, str]:
+    """Run a program and signal it; return the seconds until its end, its status and output."""
+    with tempfile.TemporaryFile('w+') as output:
+        process = subprocess.Popen(words, stdout=output, stderr=output)
         try:
             process.wait(after_s)
         except subprocess.TimeoutExpired:
             process.send_signal(number)
-        began_s = time.monotonic()
+        start_s = time.monotonic()
         status = process.wait(120)
-        took_s = time.monotonic() - began_s
-        said.seek(0)
-        return took_s, status, said.read()
+        exit_s = time.monotonic() - start_s
+        output.seek(0)
+        return exit_s, status, output.read()
 
 
-def try_signals(walk: Path, map_dir: Path, program: str, tries: int, rng: random.Random) -> dict:
-    """Signal a program at random moments of its first seconds; return what came of it."""
+def try_signals(bag: Path, map_dir: Path, program: str, tries: int, rng: random.Random) -> dict:
+    """Signal a program at random times of its run; return the counts of the results."""
     counts = {'tries': 0, 'in time': 0, 'clean': 0, 'slowest_s': 0.0, 'odd': []}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / 'out'
         out.mkdir()
-        words = command(program, walk, map_dir, out)
-        began_s = time.monotonic()
-        interrupted(words, 60.0, signal.SIGINT)
-        span_s = time.monotonic() - began_s if program != 'localizer' else 10.0
+        words = command(program, bag, map_dir, out)
+        start_s = time.monotonic()
+        run_and_signal(words, 60.0, signal.SIGINT)
+        span_s = time.monotonic() - start_s if program != 'localizer' else 10.0
         for i in range(tries):
             shutil.rmtree(out)
             out.mkdir()
             number = (signal.SIGINT, signal.SIGTERM)[i % 2]
             after_s = rng.uniform(0.05, span_s)
-            took_s, status, said = interrupted(words, after_s, number)
-            fine = 'Traceback' not in said and status in (0, 1, 130, -number) and whole(out)
+            exit_s, status, output = run_and_signal(words, after_s, number)
+            is_clean = (
+                'Traceback' not in output and status in (0, 1, 130, -number) and is_complete(out)
+            )
             counts['tries'] += 1
-            counts['in time'] += took_s < WITHIN_S
-            counts['clean'] += fine
-            counts['slowest_s'] = round(max(counts['slowest_s'], took_s), 2)
-            if not fine:
-                counts['odd'].append([round(after_s, 2), number.name, status, said[-1500:]])
+            counts['in time'] += exit_s < MAX_EXIT_S
+            counts['clean'] += is_clean
+            counts['slowest_s'] = round(max(counts['slowest_s'], exit_s), 2)
+            if not is_clean:
+                counts['odd'].append([round(after_s, 2), number.name, status, output[-1500:]])
     return counts
 
 
-def try_kills(walk: Path, kills: int, rng: random.Random) -> dict:
-    """Build undisturbed and with SIGKILL at random moments; compare the maps byte by byte."""
+def try_kills(bag: Path, kills: int, rng: random.Random) -> dict:
+    """Build without and with SIGKILL at random times; compare the maps byte by byte."""
     with tempfile.TemporaryDirectory() as folder:
-        plain, killed = Path(folder) / 'plain', Path(folder) / 'killed'
-        plain.mkdir(), killed.mkdir()
-        began_s = time.monotonic()
+        uninterrupted, killed = Path(folder) / 'uninterrupted', Path(folder) / 'killed'
+        uninterrupted.mkdir()
+        killed.mkdir()
+        start_s = time.monotonic()
         subprocess.run(
-            command('build', walk, walk, plain),
+            command('build', bag, bag, uninterrupted),
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        span_s = time.monotonic() - began_s
-        done, words = 0, command('build', walk, walk, killed)
+        span_s = time.monotonic() - start_s
+        done, words = 0, command('build', bag, bag, killed)
         while done < kills and not (killed / 'm').exists():
-            interrupted(words, rng.uniform(0.1, 0.5) * span_s, signal.SIGKILL)
+            run_and_signal(words, rng.uniform(0.1, 0.5) * span_s, signal.SIGKILL)
             done += 1
         if not (killed / 'm').exists():
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        files = sorted(path.name for path in (plain / 'm').iterdir() if path.suffix != '.json')
+        files = sorted(
+            path.name for path in (uninterrupted / 'm').iterdir() if path.suffix != '.json'
+        )
         same = [
-            (plain / 'm' / name).read_bytes() == (killed / 'm' / name).read_bytes()
+            (uninterrupted / 'm' / name).read_bytes() == (killed / 'm' / name).read_bytes()
             for name in files
         ]
         return {'kills': done, 'files': len(files), 'same': sum(same)}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description='End programs at random moments.')
-    parser.add_argument('--tries', type=int, default=10, help='signals to each program')
-    parser.add_argument('--kills', type=int, default=5, help='of one build')
+    parser = argparse.ArgumentParser(description='Interrupt programs at random times.')
+    parser.add_argument('--tries', type=int, default=10, help='number of signals to each program')
+    parser.add_argument('--kills', type=int, default=5, help='number of kills of one build')
     parser.add_argument('--only', default=','.join(PROGRAMS))
     parser.add_argument('--seed', type=int, default=0)
-    given = parser.parse_args()
-    # A shell's background job ignores Ctrl-C, and so would what it starts.
+    arguments = parser.parse_args()
+    # A background job of a shell ignores Ctrl-C, and its processes would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     from exports import write_nerfstudio
     from small_map import build_small_map
 
-    rng, good = random.Random(given.seed), True
+    rng, passed = random.Random(arguments.seed), True
     with tempfile.TemporaryDirectory() as folder:
         built = build_small_map(Path(folder)).path
         write_nerfstudio(Path(folder) / 'scene')
-        walk = Path(folder) / 'walk'
-        for program in filter(None, given.only.split(',')):
-            found = try_signals(walk, built, program, given.tries, rng)
-            odd = found.pop('odd')
-            good &= found['in time'] == found['clean'] == found['tries']
-            print(program, json.dumps(found), flush=True)
+        bag = Path(folder) / 'walk'
+        for program in filter(None, arguments.only.split(',')):
+            counts = try_signals(bag, built, program, arguments.tries, rng)
+            odd = counts.pop('odd')
+            passed &= counts['in time'] == counts['clean'] == counts['tries']
+            print(program, json.dumps(counts), flush=True)
             for case in odd:
                 print('  odd:', *case, flush=True)
-        if given.kills:
-            found = try_kills(walk, given.kills, rng)
-            good &= found['same'] == found['files']
-            print('killed builds', json.dumps(found), flush=True)
-    return 0 if good else 1
+        if arguments.kills:
+            counts = try_kills(bag, arguments.kills, rng)
+            passed &= counts['same'] == counts['files']
+            print('killed builds', json.dumps(counts), flush=True)
+    return 0 if passed else 1
 
 
 if __name__ == '__main__':

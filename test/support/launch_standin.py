@@ -1,9 +1,8 @@
 """
-Enough of launch and launch_ros to load a launch file and say what it would start.
+Stand-in of launch and launch_ros: load a launch file and return the processes it would start.
 
-PyPI has neither of them, so that the real ones cannot be asked. What is started is real. Where
-they are installed, the stand-in takes their place for a test, and test_ros_real_launch.py asks
-them as well.
+PyPI has neither of them. The tests start these processes as they are. Where launch is installed,
+the stand-in replaces it for a test, and test_real_launch.py uses the installed one.
 """
 
 import importlib.util
@@ -15,7 +14,7 @@ import yaml
 
 
 class Substitution:
-    """Something that becomes a text when the launch file is run."""
+    """A value that is resolved to a text when the launch file runs."""
 
     def perform(self, arguments):
         raise NotImplementedError
@@ -99,7 +98,7 @@ class LaunchDescription:
 
 
 def install(monkeypatch):
-    """Put the stand-ins, for one test, where launch files import them from."""
+    """Install the stand-in modules, for one test, under the names that launch files import."""
     modules = {
         'launch': (LaunchDescription,),
         'launch.actions': (
@@ -131,8 +130,8 @@ def load(path):
     return module.generate_launch_description()
 
 
-def described(description):
-    """Return the arguments of a launch description: name to (default or None, sentence)."""
+def declared_arguments(description):
+    """Return the arguments of a launch description: name to (default or None, description)."""
     return {
         entity.positional[0]: (entity.named.get('default_value'), entity.named['description'])
         for entity in description.entities
@@ -140,13 +139,13 @@ def described(description):
     }
 
 
-def started(description, folder, **arguments):
+def started_nodes(description, folder, **arguments):
     """
-    Return what would be started: (executable, arguments after it, further environment).
+    Yield the nodes that would be started: (executable, its arguments, further environment).
 
     Parameters are written to YAML files in ``folder``, as launch_ros does.
     """
-    arguments = _completed(description, arguments)
+    arguments = _with_defaults(description, arguments)
     environment = {}
     for entity in _entities(description, arguments):
         if entity.condition is not None and not entity.condition.holds(arguments):
@@ -158,9 +157,9 @@ def started(description, folder, **arguments):
             yield entity.named['executable'], _words(entity.named, folder, arguments), environment
 
 
-def commands(description, **arguments):
-    """Return the other processes that would be started: their words."""
-    arguments = _completed(description, arguments)
+def started_commands(description, **arguments):
+    """Return the command lines of the other processes that would be started."""
+    arguments = _with_defaults(description, arguments)
     return [
         [text(word, arguments) for word in entity.named['cmd']]
         for entity in description.entities
@@ -176,8 +175,8 @@ def _entities(description, arguments):
             yield entity
 
 
-def _completed(description, arguments):
-    declared = described(description)
+def _with_defaults(description, arguments):
+    declared = declared_arguments(description)
     for name, (default, _) in declared.items():
         if name not in arguments:
             assert default is not None, f'{name} is required'
@@ -192,16 +191,16 @@ def _words(node, folder, arguments):
     words += ['--ros-args', '-r', f'__node:={name}']
     if namespace := text(node.get('namespace', ''), arguments):
         words += ['-r', f'__ns:=/{namespace.lstrip("/")}']
-    for number, given in enumerate(node['parameters']):
+    for number, parameters in enumerate(node['parameters']):
         file = Path(folder, f'{name}{number}.yaml')
-        if isinstance(given, dict):
+        if isinstance(parameters, dict):
             values = {
                 key: value.resolved(arguments) if isinstance(value, ParameterValue) else value
-                for key, value in given.items()
+                for key, value in parameters.items()
             }
             file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
         else:
-            file = Path(text(given, arguments))
+            file = Path(text(parameters, arguments))
             assert file.is_file(), file
         words += ['--params-file', str(file)]
     for old, new in node.get('remappings', ()):

@@ -1,4 +1,4 @@
-"""Real recordings that some tests use, where they are present."""
+"""Real recordings, for tests that are skipped without them."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 
 def shared(name):
-    """Return the folder ``name`` of the real recordings, or skip the test."""
+    """Return the folder of a real recording, or skip the test."""
     default = Path(__file__).resolve().parents[2].parent / 'shared' / 'data'
     folder = Path(os.environ.get('NERF_REVERSAL_DATA', default)) / name
     if not folder.exists():

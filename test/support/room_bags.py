@@ -1,4 +1,4 @@
-"""Bags of the room, and bags that are like another one but for something that is wrong."""
+"""Bags of the box room, and copies of bags with edited messages."""
 
 import numpy as np
 from rooms import phone_camera, render_box_room, walk
@@ -14,23 +14,26 @@ TOPICS = CaptureConfig()
 IMAGE, DEPTH = TOPICS.image_topic, TOPICS.depth_topic
 INFO, POSE = TOPICS.camera_info_topic, TOPICS.pose_topic
 EPOCH_NS = 1_700_000_000_000_000_000
+Z_UP = CaptureConfig(up_axis='z')
 
 
-def write_room_bag(path, poses=None, camera=None, *, world_from_camera=None, depth=True, **how):
+def write_room_bag(
+    path, poses=None, camera=None, *, world_from_camera=None, depth=True, **writer_options
+):
     """
-    Write a walk through the room, 10 Hz.
+    Write a recording of the room at 10 Hz.
 
-    ``poses`` is where the pictures are taken (default: 24 poses around the room),
-    ``world_from_camera`` what the bag says of it (default: the same).
+    ``poses`` are the true camera poses (default: 24 poses around the room), ``world_from_camera``
+    the recorded ones (default: the same).
     """
     poses = walk(24) if poses is None else poses
     camera = camera or phone_camera()
-    said = poses if world_from_camera is None else world_from_camera
-    with BagWriter(path, **how) as writer:
+    recorded = poses if world_from_camera is None else world_from_camera
+    with BagWriter(path, **writer_options) as writer:
         for i, pose in enumerate(poses):
-            rgb, metres = render_box_room(pose, camera)
+            rgb, depth_m = render_box_room(pose, camera)
             stamp_ns = EPOCH_NS + i * 100_000_000
-            writer.write(stamp_ns, rgb, metres if depth else None, camera, said[i])
+            writer.write(stamp_ns, rgb, depth_m if depth else None, camera, recorded[i])
     return path
 
 
@@ -38,37 +41,49 @@ def rewrite(source, target, edit, *, storage='mcap'):
     """
     Copy a bag message by message through ``edit``.
 
-    ``edit(topic, message, number)`` is told the how-many-th message of its topic it is, may change
-    it, and returns the list of (topic, message) to write in its place.
+    ``edit(topic, message, number)`` receives the index of the message on its topic, may change the
+    message, and returns the list of (topic, message) to write instead.
     """
     plugin = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}[storage]
-    seen, connections = {}, {}
+    numbers, connections = {}, {}
     with AnyReader([source]) as reader, Writer(target, version=8, storage_plugin=plugin) as writer:
-        for connection, logged_ns, raw in reader.messages():
+        for connection, log_time_ns, raw in reader.messages():
             topic = connection.topic
-            seen[topic] = seen.get(topic, -1) + 1
+            numbers[topic] = numbers.get(topic, -1) + 1
             message = STORE.deserialize_cdr(raw, connection.msgtype)
-            for new_topic, new in edit(topic, message, seen[topic]):
-                kind = new.__msgtype__
+            for new_topic, new in edit(topic, message, numbers[topic]):
+                message_type = new.__msgtype__
                 if new_topic not in connections:
                     connections[new_topic] = writer.add_connection(
-                        new_topic, kind, typestore=STORE
+                        new_topic, message_type, typestore=STORE
                     )
-                data = STORE.serialize_cdr(new, kind)
-                writer.write(connections[new_topic], logged_ns, data)
+                data = STORE.serialize_cdr(new, message_type)
+                writer.write(connections[new_topic], log_time_ns, data)
     return target
 
 
-def message(kind, *fields):
+def edit_topic(edited_topic, change):
+    """Return an edit of one topic; a message that ``change`` returns replaces the original."""
+
+    def edit(topic, message, number):
+        if topic != edited_topic:
+            return [(topic, message)]
+        changed = change(message, number)
+        return [(topic, message if changed is None else changed)]
+
+    return edit
+
+
+def message(message_type, *fields):
     """Make a message of a type such as ``sensor_msgs/msg/Image``."""
-    return STORE.types[kind](*fields)
+    return STORE.types[message_type](*fields)
 
 
-def raw_image(header, pixels, encoding, *, padding=0, big=False):
-    """Make an Image of an array (H, W) or (H, W, channels), its rows padded."""
-    pixels = pixels.astype(pixels.dtype.newbyteorder('>' if big else '<'))
+def raw_image(header, pixels, encoding, *, padding=0, big_endian=False):
+    """Make an Image of an array (H, W) or (H, W, channels), with padded rows."""
+    pixels = pixels.astype(pixels.dtype.newbyteorder('>' if big_endian else '<'))
     rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1).view(np.uint8)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=0xEE)
     height, width = pixels.shape[:2]
-    fields = (header, height, width, encoding, int(big), rows.shape[1], rows.ravel())
+    fields = (header, height, width, encoding, int(big_endian), rows.shape[1], rows.ravel())
     return message('sensor_msgs/msg/Image', *fields)

@@ -1,4 +1,4 @@
-"""A small room of textured boxes, ray cast exactly, for tests that need real pictures."""
+"""A small room of textured boxes, rendered by exact ray casting."""
 
 from functools import cache
 
@@ -18,17 +18,18 @@ FURNITURE = np.array(
         [[-1.8, -2.3, 0.0], [-1.3, -1.5, 1.1]],
     ]
 )
-"""(K, 2, 3) corners of boxes in it."""
+"""(K, 2, 3) lower and upper corners of boxes in the room [m]."""
 
 PAINT = 7
-"""The colours of the room; another number is the same room painted anew."""
+"""Seed of the colors of the room; another seed gives the same room in other colors."""
 
 _CELLS_M = (0.5, 0.13, 0.05)
+"""Edge lengths of the texture cells, from coarse to fine."""
 
 
 def render_box_room(map_from_camera, camera, paint=PAINT):
     """
-    Take a picture of the room.
+    Render color and depth of the room.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def render_box_room(map_from_camera, camera, paint=PAINT):
     camera : Camera
         Intrinsics and size.
     paint : int
-        Another room of the same shape than with another number.
+        Seed of the colors.
 
     Returns
     -------
@@ -52,16 +53,16 @@ def render_box_room(map_from_camera, camera, paint=PAINT):
     depth = _slabs(ROOM, origin, inverse)[1]
     surface = np.zeros(len(depth), int)
     for number, box in enumerate(FURNITURE, start=1):
-        enter, leave = _slabs(box, origin, inverse)
-        hit = (enter > 0) & (enter < leave) & (enter < depth)
-        depth[hit], surface[hit] = enter[hit], number
+        entry, exit = _slabs(box, origin, inverse)
+        hit = (entry > 0) & (entry < exit) & (entry < depth)
+        depth[hit], surface[hit] = entry[hit], number
     rgb = _texture(origin + depth[:, None] * directions, surface, paint)
     shape = (camera.height, camera.width)
     return rgb.reshape(*shape, 3), depth.reshape(shape).astype(np.float32)
 
 
 def walk(count):
-    """Poses (count, 4, 4) of a camera carried once around the room, looking across it."""
+    """Return poses (count, 4, 4) of a camera on a loop in the room, aimed across it."""
     angles = np.linspace(0.0, 2.0 * np.pi, count, endpoint=False)
     poses = []
     for angle in angles:
@@ -73,7 +74,7 @@ def walk(count):
 
 
 def phone_camera(width=96, height=128):
-    """Return intrinsics of a portrait picture, its principal point off the centre."""
+    """Return intrinsics of a portrait image with an off-center principal point."""
     return Camera(width, height, 0.9 * width, 0.9 * width, 0.52 * width, 0.47 * height)
 
 
@@ -89,9 +90,9 @@ def _palette(paint):
 
 def _texture(points, surface, paint):
     palette = _palette(paint)
-    colour = np.zeros((len(points), 3))
+    color = np.zeros((len(points), 3))
     for size in _CELLS_M:
         cell = np.floor(points / size + 1e-6 + 0.31).astype(np.int64)
         key = cell @ np.array([73856093, 19349663, 83492791]) + 977 * surface
-        colour += palette[key % len(palette)] / len(_CELLS_M)
-    return np.clip(colour, 0, 255).astype(np.uint8)
+        color += palette[key % len(palette)] / len(_CELLS_M)
+    return np.clip(color, 0, 255).astype(np.uint8)

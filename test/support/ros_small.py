@@ -1,10 +1,10 @@
 """
-The real nodes around a small localizer and a small build, as a process: ros_small.py NODE ...
+Run a node with a small localizer or a small build, as a process: ros_small.py NODE ...
 
-The small localizer reads the pose off the picture: its mean red, green and blue are x, y and z in
-centimetres. What is very green it finds too improbable. The name of its map says how long it
-takes: ``slow200`` takes 200 ms for a picture, ``waits`` is loaded when a file ``go`` is in it.
-A map ``slow7000`` has no room on a GPU, and a ``guess`` has a warning.
+The small localizer decodes the pose from the image: its mean red, green and blue are x, y and z in
+centimeters. A very green image is rejected as improbable. The name of the map folder sets the
+behavior: ``slow200`` needs 200 ms for an image, ``waits`` is loaded when it holds a file ``go``,
+``slow7000`` runs out of memory on a GPU, and ``guess`` has a warning.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from std_msgs.msg import String
 
 from nerf_reversal_ros.core.errors import BuildError, MapError
 from nerf_reversal_ros.core.geometry import make_pose
-from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.ros.node_runner import NodeFinished, run_node
@@ -27,71 +27,74 @@ from nerf_reversal_ros.ros.visualization import MapDisplayData
 
 
 class SmallLocalizer:
-    """Deterministic: the same picture, the same outcome."""
+    """Deterministic localizer: equal images have equal outcomes."""
 
-    def __init__(self, map_dir, config):
+    def __init__(self, map_dir):
         if not map_dir.is_dir():
             raise MapError(f'there is no map {map_dir}: build it first')
-        print(f'loads the map {map_dir.name}')
-        seconds = {what: int(ms) / 1e3 for what, ms in re.findall(r'(\D+)(\d+)', map_dir.name)}
+        print(f'loading the map {map_dir.name}')
+        slow = re.search(r'slow(\d+)', map_dir.name)
         while map_dir.name == 'waits' and not (map_dir / 'go').exists():
             time.sleep(0.01)
-        self.config = config
-        self.seconds = seconds.get('slow', 0.0)
+        self.duration_s = int(slow[1]) / 1e3 if slow else 0.0
         self.device = 'cpu'
 
     def to(self, device):
-        if self.seconds == 7.0 and device != 'cpu':
+        if self.duration_s == 7.0 and device != 'cpu':
             raise RuntimeError('CUDA out of memory')
         self.device = device
-        print(f'computes on {device}')
+        print(f'device {device}')
 
-    def localize(self, rgb, camera):
-        print('works on a picture')
-        time.sleep(self.seconds)
+    def localize(self, rgb, camera, config):
+        print('processing an image')
+        time.sleep(self.duration_s)
         mean = rgb.reshape(-1, 3).mean(axis=0)
         scores = {'inliers': 40.0, 'inlier_ratio': 0.5, 'fx': camera.fx}
         latency_ms = {'regress': 1.0, 'refine': 2.0, 'total': 3.0}
-        found = Diagnostics(scores=scores, latency_ms=latency_ms)
+        diagnostics = Diagnostics(scores=scores, latency_ms=latency_ms)
         if mean.max() < 5.0:
-            return Rejection('low contrast', f'mean brightness {mean.mean():.0f}', found)
-        if self.config.min_inliers > 40:
-            return Rejection('too few inliers', '40', found)
+            return Rejection(
+                RejectionReason.LOW_CONTRAST, f'mean brightness {mean.mean():.0f}', diagnostics
+            )
+        if config.min_inliers > 40:
+            return Rejection(RejectionReason.TOO_FEW_INLIERS, '40', diagnostics)
         if mean[0] > 250.0:
             raise ZeroDivisionError('a defect of the localizer \udcff')
         if mean[2] > 250.0:
-            return Rejection('low contrast', '\udcff', found)  # no text that can be published
+            return Rejection(
+                RejectionReason.LOW_CONTRAST, '\udcff', diagnostics
+            )  # not valid UTF-8: cannot be published
         covariance = np.diag([1e-4, 1e-4, 1e-4, 1e-6, 1e-6, 1e-6])
         if mean[1] > 250.0:
-            at = make_pose(None, np.minimum(mean, 250.0) / 100.0)
-            found = replace(found, refined_pose=at, refined_covariance=covariance)
-            found.scores['probability'] = 0.95
-            return Rejection('low probability', '0.95', found)
-        return PoseEstimate(make_pose(None, mean / 100.0), covariance, found)
+            pose = make_pose(None, np.minimum(mean, 250.0) / 100.0)
+            diagnostics = replace(diagnostics, refined_pose=pose, refined_covariance=covariance)
+            diagnostics.scores['probability'] = 0.95
+            return Rejection(RejectionReason.LOW_PROBABILITY, '0.95', diagnostics)
+        return PoseEstimate(make_pose(None, mean / 100.0), covariance, diagnostics)
 
 
 def small_localizer(map_dir, config):
-    """Open a map of three points, walked along in two steps."""
+    """Open a map with three surface points and two mapping poses."""
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 3]], np.float32)
-    colours = np.array([[255, 0, 0], [0, 255, 0], [1, 2, 3]], np.uint8)
+    colors = np.array([[255, 0, 0], [0, 255, 0], [1, 2, 3]], np.uint8)
     manifest = {
         'format_version': 3,
         'built': {'date': '2026-01-02T03:04:05+00:00', 'package_version': '9', 'field': 'voxel'},
         'metrics': {'landmarks': 7, 'psnr_db': None},
         'warnings': ['warning: lengths are a guess'] if 'guess' in map_dir.name else [],
     }
-    walked = np.stack([make_pose(None, (0.0, 0.0, 1.0)), make_pose(None, (0.5, 0.0, 1.0))])
-    shown = MapDisplayData(manifest, walked, Surface(np.array([10.0, 0.0, 0.0]), points, colours))
-    return SmallLocalizer(map_dir, config), shown
+    mapping_poses = np.stack([make_pose(None, (x, 0.0, 1.0)) for x in (0.0, 0.5)])
+    surface = Surface(np.array([10.0, 0.0, 0.0]), points, colors)
+    return SmallLocalizer(map_dir), MapDisplayData(manifest, mapping_poses, surface)
 
 
-def small_truth(config):
-    """Know three pictures: that of second n was taken n metres along x."""
+def small_ground_truth(config):
+    """Return the poses of three images: that of second n is n meters along x."""
     return {second * 1_000_000_000: make_pose(None, (second, 0.0, 0.0)) for second in (1, 2, 3)}
 
 
 class SmallMap:
-    """What a build returns."""
+    """Map returned by the small build."""
 
     def __init__(self, path):
         self.path = path
@@ -99,7 +102,7 @@ class SmallMap:
 
 
 def small_build(bag, map_dir, config, *, device, field, progress, overwrite):
-    """Count to the number that is written in the bag, one step in 20 ms, resuming where it was."""
+    """Count to the number in the bag file, one step in 20 ms; resume an interrupted count."""
     if not bag.is_file():
         raise BuildError(f'there is no bag {bag}: record one')
     total, partial = int(bag.read_text()), Path(f'{map_dir}.partial')
@@ -115,23 +118,23 @@ def small_build(bag, map_dir, config, *, device, field, progress, overwrite):
     return SmallMap(map_dir)
 
 
-class Stumbler(Node):
-    """Uses what was destroyed, as an executor may during a transition, and goes on."""
+class InvalidHandleNode(Node):
+    """Uses a destroyed publisher, as the executor may during a transition, and then finishes."""
 
     interrupted_status = 0
 
     def __init__(self):
-        super().__init__('stumbler')
-        self._gone = self.create_publisher(String, 'gone', 1)
-        self.destroy_publisher(self._gone)
-        self._times = 0
-        self.create_timer(0.01, self._stumble)
+        super().__init__('invalid_handle')
+        self._destroyed = self.create_publisher(String, 'destroyed', 1)
+        self.destroy_publisher(self._destroyed)
+        self._count = 0
+        self.create_timer(0.01, self._use_destroyed)
 
-    def _stumble(self):
-        self._times += 1
-        if self._times == 3:
+    def _use_destroyed(self):
+        self._count += 1
+        if self._count == 3:
             raise NodeFinished
-        self._gone.publish(String())
+        self._destroyed.publish(String())
 
     def close(self):
         return True
@@ -153,9 +156,9 @@ def main():
     if name == 'builder':
         return run_node(lambda: builder_node.BuilderNode(small_build), arguments)
     if name == 'evaluator':
-        return run_node(lambda: evaluator_node.EvaluatorNode(small_truth), arguments)
-    if name == 'stumbler':
-        return run_node(Stumbler, arguments)
+        return run_node(lambda: evaluator_node.EvaluatorNode(small_ground_truth), arguments)
+    if name == 'invalid_handle':
+        return run_node(InvalidHandleNode, arguments)
     if name == 'loop_closer':
         return loop_closer_node.main(arguments)
     return player_node.main(arguments)

@@ -1,4 +1,4 @@
-"""The smallest map of the box room in which pictures are localized to a centimetre."""
+"""The smallest map of the box room that localizes images to a centimeter."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from nerf_reversal_ros.core.config import (
 )
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.mapping.pipeline import build_map
-from nerf_reversal_ros.maps.map_store import Map
+from nerf_reversal_ros.maps.map_folder import Map
 
 CAMERA = Camera(160, 120, 130.0, 130.0, 79.5, 59.5)
 SETTINGS = BuildConfig(
@@ -22,10 +22,10 @@ SETTINGS = BuildConfig(
     synthesis=SynthesisConfig(views=300, width=48),
     regressor=RegressorConfig(components=30, epochs=6),
 )
-"""The retrieved poses, not the network, find the neighbourhood: it learns for seconds only."""
+"""Six epochs take seconds; retrieval, not the network, finds the neighborhood of a query."""
 
 
 def build_small_map(folder: Path, progress: ProgressCallback = no_progress) -> Map:
-    """Record 48 pictures round the room and build their map; the world of the poses is the map."""
+    """Record 48 images around the room and build their map; the poses are in the map frame."""
     bag = write_room_bag(folder / 'walk', walk(48), CAMERA, up_axis='z')
     return build_map(bag, folder / 'room.map', SETTINGS, device='cpu', progress=progress)

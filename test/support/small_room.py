@@ -1,4 +1,4 @@
-"""The room of `rooms` as a perfect radiance field, and walks through it as real bags."""
+"""The room of `rooms` as a radiance field without error, and captures of it as real bags."""
 
 from pathlib import Path
 
@@ -10,36 +10,33 @@ from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields.base import Occupancy, Rendering
-from nerf_reversal_ros.localization.atlas import (
-    Atlas,
-    build_atlas,
-)
+from nerf_reversal_ros.localization.atlas import Atlas, build_atlas
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
 
 
 class SmallRoom:
-    """A field without error."""
+    """Radiance field that renders the room exactly."""
 
     def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
-        """Render one view a pose."""
+        """Render one view per pose."""
         views = [render_box_room(pose, camera) for pose in map_from_camera]
         return [Rendering(rgb, depth, np.ones(depth.shape, np.float32)) for rgb, depth in views]
 
     def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Tell what is at points (N, 3)."""
+        """Return the occupancy of points (N, 3): free inside the room, else unknown."""
         inside = np.all((points > ROOM[0]) & (points < ROOM[1]), axis=1)
         return np.where(inside, Occupancy.FREE, Occupancy.UNKNOWN).astype(np.uint8)
 
 
 def room_atlas(poses: NDArray[np.float64]) -> Atlas:
-    """Build the atlas of the room from views of 320x240 at poses (N, 4, 4)."""
+    """Build the landmark map of the room from views of 320x240 px at poses (N, 4, 4)."""
     camera = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
     return build_atlas(zip(SmallRoom().render(poses, camera), poses, strict=True), camera)
 
 
 def walk(count: int, *, height: float = 1.3, phase: float = 0.0) -> NDArray[np.float64]:
-    """Return (count, 4, 4) map_from_camera round the middle, looking across the room."""
+    """Return (count, 4, 4) map_from_camera on an arc around the center, looking across."""
     poses = []
     for angle in phase + np.linspace(0, 1.5 * np.pi, count):
         eye = np.array([0.8 * np.cos(angle), 0.6 * np.sin(angle), height])
@@ -48,7 +45,7 @@ def walk(count: int, *, height: float = 1.3, phase: float = 0.0) -> NDArray[np.f
 
 
 def write_bag(path: Path, poses: NDArray[np.float64], *, depth: bool = True) -> Path:
-    """Record a walk, five pictures a second; the world of the poses is the map, z up."""
+    """Record a capture at 5 Hz; the poses are in the map frame, z up."""
     with BagWriter(path, up_axis='z') as bag:
         for number, pose in enumerate(poses):
             rgb, distance = render_box_room(pose, CAMERA)
@@ -58,7 +55,7 @@ def write_bag(path: Path, poses: NDArray[np.float64], *, depth: bool = True) -> 
 
 
 def distance_to_surface(points):
-    """Distance of points (N, 3) to the nearest face of the room or of a box in it."""
+    """Return the distance (N,) of points (N, 3) to the nearest face of the room or a box [m]."""
     faces = []
     for box in (ROOM, *FURNITURE):
         beyond = np.maximum(np.maximum(box[0] - points, points - box[1]), 0)

@@ -1,11 +1,12 @@
 """
-The localizer node for a long time under faults, with real processes on a real DDS:
+Run the localizer node for a long time under faults, with real processes on a real DDS:
 
-    python test/soak.py --minutes 10
+    python test/support/soak.py --minutes 10
 
-Half of the time pictures come at 30 Hz, half at 120 Hz, every twentieth of them spoiled; memory
-must stay flat and the poses young. Then: the publisher dies and returns, a map is replaced, the
-map's folder is removed, the clock jumps back by an hour, Ctrl-C. After each, poses must come.
+Half of the time images arrive at 30 Hz, half at 120 Hz; every twentieth is malformed. Memory must
+stay constant and the age of the poses small. Then the publisher is killed and restarted, the map
+is replaced, its folder is removed, the clock jumps back by an hour, and Ctrl-C ends the node.
+After each fault the node must publish poses.
 """
 
 import argparse
@@ -22,13 +23,16 @@ import time
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-SPOILED_EVERY = 20
+MALFORMED_EVERY = 20
+"""Every image of this number is malformed."""
 JUMP_S = 3600
-WARM_UP_SHARE, MAX_GROWTH, MAX_AGE_S = 0.2, 0.02, 2.0
+"""Jump of the clock [s]."""
+WARM_UP_FRACTION, MAX_GROWTH, MAX_AGE_S = 0.2, 0.02, 2.0
+"""Part of a run that is not measured; largest growth of the memory [1] and age of a pose [s]."""
 
 
 def publish(hertz: float, jump_s: int) -> None:
-    """Publish views of the box room until killed, stamped with the time, ``jump_s`` off."""
+    """Publish views of the worker room until killed, stamped with the time, ``jump_s`` off."""
     import cv2
     import rclpy
     from rooms import render_box_room, walk
@@ -36,39 +40,39 @@ def publish(hertz: float, jump_s: int) -> None:
     from sensor_msgs.msg import CameraInfo, CompressedImage
     from small_map import CAMERA
 
-    pictures = []
+    images = []
     for pose in walk(12):
         bgr = render_box_room(pose, CAMERA)[0][..., ::-1]
-        pictures.append(cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
-    huge = bytearray(pictures[0])
-    at = huge.index(b'\xff\xc0')
-    huge[at + 5 : at + 9] = b'\xff' * 4  # 65535 x 65535 pixels
-    spoiled = [b'', bytes(huge), pictures[0][:500], b'\xff\xd8' + os.urandom(2000)]
+        images.append(cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
+    huge = bytearray(images[0])
+    size_marker = huge.index(b'\xff\xc0')
+    huge[size_marker + 5 : size_marker + 9] = b'\xff' * 4  # 65535 x 65535 pixels
+    malformed = [b'', bytes(huge), images[0][:500], b'\xff\xd8' + os.urandom(2000)]
     rclpy.init()
     node = rclpy.create_node('camera')
-    images = node.create_publisher(CompressedImage, 'image/compressed', 5)
-    infos = node.create_publisher(CameraInfo, 'camera_info', 5)
+    image_publisher = node.create_publisher(CompressedImage, 'image/compressed', 5)
+    info_publisher = node.create_publisher(CameraInfo, 'camera_info', 5)
     info = camera_info((CAMERA.width, CAMERA.height), CAMERA.fx)
     due_s, sent = time.monotonic(), 0
     while True:
         nanoseconds = time.time_ns() + jump_s * 1_000_000_000
-        message = CompressedImage(format='jpeg', data=pictures[sent % len(pictures)])
-        if sent % SPOILED_EVERY == SPOILED_EVERY - 1:
-            message.data = spoiled[sent // SPOILED_EVERY % len(spoiled)]
+        message = CompressedImage(format='jpeg', data=images[sent % len(images)])
+        if sent % MALFORMED_EVERY == MALFORMED_EVERY - 1:
+            message.data = malformed[sent // MALFORMED_EVERY % len(malformed)]
         stamp = message.header.stamp
         stamp.sec, stamp.nanosec = divmod(nanoseconds, 1_000_000_000)
         message.header.frame_id = str(jump_s)
         if sent % 10 == 0:
             info.header.stamp = stamp
-            infos.publish(info)
-        images.publish(message)
+            info_publisher.publish(info)
+        image_publisher.publish(message)
         sent += 1
         due_s = max(due_s + 1.0 / hertz, time.monotonic() - 1.0)
         time.sleep(max(0.0, due_s - time.monotonic()))
 
 
 class Publisher:
-    """The camera, as a process that can be killed."""
+    """Camera as a process that can be killed."""
 
     def __init__(self, hertz: float, jump_s: int = 0) -> None:
         command = [sys.executable, __file__, '--publish', str(hertz), '--jump', str(jump_s)]
@@ -83,7 +87,7 @@ class Publisher:
 
 
 class Localizer:
-    """The node, as a process whose memory can be read."""
+    """Localizer node as a process whose memory is measured."""
 
     def __init__(self, map_dir: Path, log: Path) -> None:
         program = 'import sys; from nerf_reversal_ros.ros.localizer_node import main; '
@@ -100,7 +104,7 @@ class Localizer:
         return self._process.poll() is None
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self._log.read_text()
 
     @property
@@ -108,12 +112,12 @@ class Localizer:
         lines = Path(f'/proc/{self._process.pid}/status').read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith('VmRSS'))
 
-    def interrupted(self) -> tuple[float, int]:
-        """Send Ctrl-C; return the seconds it took to end, and the exit status."""
-        began_s = time.monotonic()
+    def interrupt(self) -> tuple[float, int]:
+        """Send Ctrl-C; return the seconds until the end, and the exit status."""
+        start_s = time.monotonic()
         self._process.send_signal(signal.SIGINT)
         status = self._process.wait(60)
-        return time.monotonic() - began_s, status
+        return time.monotonic() - start_s, status
 
     def end(self) -> None:
         if self.alive:
@@ -122,7 +126,7 @@ class Localizer:
 
 
 class Soak:
-    """One localizer, who looks at it, and what came of it."""
+    """One localizer, a node that collects its outputs, and their statistics."""
 
     def __init__(self, map_dir: Path, folder: Path) -> None:
         from geometry_msgs.msg import PoseStamped
@@ -136,7 +140,7 @@ class Soak:
         self.localizer = Localizer(self.maps[0], folder / 'log')
         self.rig = Rig()
         self.ages_s: list[float] = []
-        self.poses = self.answered = self.received = self.dropped = 0
+        self.poses = self.processed = self.received = self.dropped = 0
         self.reasons: dict[str, int] = {}
         subscribe = self.rig.node.create_subscription
         subscribe(LocalizerStatus, 'localizer/status', self._on_status, 100)
@@ -149,41 +153,41 @@ class Soak:
         stamp = status.header.stamp
         now_s = time.time() + int(status.header.frame_id)
         self.ages_s.append(now_s - stamp.sec - stamp.nanosec * 1e-9)
-        self.answered += 1
+        self.processed += 1
         self.received, self.dropped = status.received, status.dropped
         self.reasons[status.reason] = self.reasons.get(status.reason, 0) + 1
 
-    def poses_come(self, within_s: float = 60.0) -> bool:
-        """Tell whether the node lives and publishes poses from now on."""
-        seen, end_s = self.poses, time.monotonic() + within_s
-        while self.poses < seen + 3 and time.monotonic() < end_s and self.localizer.alive:
+    def publishes_poses(self, within_s: float = 60.0) -> bool:
+        """Return whether the node runs and publishes further poses in time."""
+        count, end_s = self.poses, time.monotonic() + within_s
+        while self.poses < count + 3 and time.monotonic() < end_s and self.localizer.alive:
             time.sleep(0.05)
-        return self.localizer.alive and self.poses >= seen + 3
+        return self.localizer.alive and self.poses >= count + 3
 
-    def endure(self, hertz: float, seconds: float) -> dict[str, float]:
-        """Run with pictures at a rate; return the figures."""
+    def run_at(self, hertz: float, seconds: float) -> dict[str, float]:
+        """Publish images at a rate; return the figures."""
         with Publisher(hertz):
-            assert self.poses_come(), self.localizer.said[-3000:]
+            assert self.publishes_poses(), self.localizer.output[-3000:]
             self.ages_s.clear()
-            before = self.received, self.answered, self.poses
+            counts_before = self.received, self.processed, self.poses
             samples = []
             end_s = time.monotonic() + seconds
             while time.monotonic() < end_s:
                 time.sleep(min(1.0, seconds / 20))
                 samples.append(self.localizer.resident_mib)
-            assert self.ages_s or self.poses_come(), self.localizer.said[-3000:]
-        warm = samples[int(WARM_UP_SHARE * len(samples)) :]
+            assert self.ages_s or self.publishes_poses(), self.localizer.output[-3000:]
+        warm = samples[int(WARM_UP_FRACTION * len(samples)) :]
         tenth = max(1, len(warm) // 10)
         first, last = float(np.median(warm[:tenth])), float(np.median(warm[-tenth:]))
-        received, answered, poses = (
-            now - then
-            for now, then in zip((self.received, self.answered, self.poses), before, strict=True)
+        counts = self.received, self.processed, self.poses
+        received, processed, poses = (
+            count - before for count, before in zip(counts, counts_before, strict=True)
         )
         return {
             'hertz': hertz,
             'seconds': seconds,
             'received': received,
-            'answered': answered,
+            'answered': processed,
             'poses': poses,
             'memory_mib': round(last, 1),
             'growth': round(last / first - 1.0, 4),
@@ -193,30 +197,30 @@ class Soak:
         }
 
     def faults(self) -> dict[str, bool]:
-        """Do what must not bring the node down; tell by fault whether poses came after it."""
+        """Cause faults that the node must survive; return for each whether poses followed."""
         from nerf_reversal_ros.srv import LoadMap
 
         survived = {}
         with Publisher(30):
-            self.poses_come()
+            self.publishes_poses()
         with Publisher(30):
-            survived['publisher killed and back'] = self.poses_come()
-            answer = self.rig.call(LoadMap, 'localizer/load_map', map_dir=str(self.maps[1]))
-            survived['map replaced'] = answer.success and self.poses_come()
+            survived['publisher killed and back'] = self.publishes_poses()
+            response = self.rig.call(LoadMap, 'localizer/load_map', map_dir=str(self.maps[1]))
+            survived['map replaced'] = response.success and self.publishes_poses()
             for path in self.maps:
                 shutil.rmtree(path)
-            survived["map's folder removed"] = self.poses_come()
-            answer = self.rig.call(LoadMap, 'localizer/load_map', map_dir=str(self.maps[0]))
-            survived['removed map refused'] = not answer.success and self.poses_come()
+            survived["map's folder removed"] = self.publishes_poses()
+            response = self.rig.call(LoadMap, 'localizer/load_map', map_dir=str(self.maps[0]))
+            survived['removed map refused'] = not response.success and self.publishes_poses()
         with Publisher(30, -JUMP_S):
-            survived['clock an hour back'] = self.poses_come()
+            survived['clock an hour back'] = self.publishes_poses()
         with Publisher(30):
-            survived['clock an hour on'] = self.poses_come()
-            seconds, status = self.localizer.interrupted()
+            survived['clock an hour on'] = self.publishes_poses()
+            seconds, status = self.localizer.interrupt()
             survived[f'Ctrl-C ended it within 2 s ({seconds:.2f} s, status {status})'] = (
                 seconds < 2.0 and status == 0
             )
-        survived['no traceback'] = 'Traceback' not in self.localizer.said
+        survived['no traceback'] = 'Traceback' not in self.localizer.output
         return survived
 
     def close(self) -> None:
@@ -225,40 +229,40 @@ class Soak:
 
 
 def soak(map_dir: Path, seconds: float) -> dict:
-    """Do it all; return the figures by rate, and what was survived."""
+    """Run all rates and faults; return the figures of each rate, and the survived faults."""
     with tempfile.TemporaryDirectory() as folder:
-        test = Soak(map_dir, Path(folder))
+        run = Soak(map_dir, Path(folder))
         try:
-            rates = [test.endure(hertz, seconds / 2) for hertz in (30, 120)]
-            return {'rates': rates, 'reasons': test.reasons, 'survived': test.faults()}
+            rates = [run.run_at(hertz, seconds / 2) for hertz in (30, 120)]
+            return {'rates': rates, 'reasons': run.reasons, 'survived': run.faults()}
         finally:
-            test.close()
+            run.close()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description='Run the localizer for long and under faults.')
+    parser = argparse.ArgumentParser(description='Run the localizer for a long time under faults.')
     parser.add_argument('--minutes', type=float, default=10.0)
-    parser.add_argument('--map', type=Path, help='of the box room (default: it is built)')
+    parser.add_argument('--map', type=Path, help='of the worker room (default: it is built)')
     parser.add_argument('--publish', type=float, help=argparse.SUPPRESS)
     parser.add_argument('--jump', type=int, default=0, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.publish:
-        publish(given.publish, given.jump)
-    # A shell's background job ignores Ctrl-C, and so would the node.
+    arguments = parser.parse_args()
+    if arguments.publish:
+        publish(arguments.publish, arguments.jump)
+    # A background job of a shell ignores Ctrl-C, and the node would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     from small_map import build_small_map
 
     with tempfile.TemporaryDirectory() as folder:
-        map_dir = given.map or build_small_map(Path(folder)).path
-        found = soak(map_dir, 60.0 * given.minutes)
-    print(json.dumps(found, indent=1))
-    good = all(found['survived'].values()) and all(
-        rate['growth'] < MAX_GROWTH and rate['age_max_s'] < MAX_AGE_S for rate in found['rates']
+        map_dir = arguments.map or build_small_map(Path(folder)).path
+        results = soak(map_dir, 60.0 * arguments.minutes)
+    print(json.dumps(results, indent=1))
+    passed = all(results['survived'].values()) and all(
+        rate['growth'] < MAX_GROWTH and rate['age_max_s'] < MAX_AGE_S for rate in results['rates']
     )
-    print('survived' if good else 'FAILED')
-    return 0 if good else 1
+    print('survived' if passed else 'FAILED')
+    return 0 if passed else 1
 
 
 if __name__ == '__main__':

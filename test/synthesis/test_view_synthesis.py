@@ -1,4 +1,4 @@
-"""Promises of the synthetic views."""
+"""Synthetic views: sampled poses, rejections, interruption."""
 
 import json
 
@@ -12,14 +12,14 @@ from nerf_reversal_ros.core.geometry import look_at, pose_errors
 from nerf_reversal_ros.fields.pose_sampling import find_pose_rejections, sample_poses, SampledPoses
 from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection, synthesize_views
 
-AT_THE_WALL = look_at(np.array([HIGH[0] - 0.1, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
+FACING_THE_WALL = look_at(np.array([HIGH[0] - 0.1, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
 MIDDLE = look_at(np.array([0.0, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
 
 
-def fault_of_going(start, goal, clearance_m=0.15):
-    drawn = SampledPoses(np.eye(4)[None] + 0.0, np.array([start]))
-    drawn.map_from_camera[0, :3, 3] = goal
-    return find_pose_rejections(BoxRoom(), drawn, clearance_m)[0]
+def rejection_of(start, goal, clearance_m=0.15):
+    sampled = SampledPoses(np.eye(4)[None] + 0.0, np.array([start]))
+    sampled.map_from_camera[0, :3, 3] = goal
+    return find_pose_rejections(BoxRoom(), sampled, clearance_m)[0]
 
 
 def synthesize(work_dir, views=600, **settings):
@@ -36,53 +36,53 @@ def synthesize(work_dir, views=600, **settings):
     )
 
 
-def test_a_camera_in_matter_is_rejected():
-    assert fault_of_going((0, 0, 1), (2.2, 0, 1)) == 'inside matter'
+def test_a_camera_inside_a_surface_is_rejected():
+    assert rejection_of((0, 0, 1), (2.2, 0, 1)) == 'inside matter'
 
 
 def test_a_camera_behind_a_wall_is_rejected():
     class Partition(BoxRoom):
         def occupancy(self, points):
-            return np.where(np.abs(points[:, 0] - 1.0) < 0.03, 2, super().space(points))
+            return np.where(np.abs(points[:, 0] - 1.0) < 0.03, 2, super().occupancy(points))
 
-    drawn = SampledPoses(np.eye(4)[None] + 0.0, np.array([[0.5, 0.0, 1.0]]))
-    drawn.map_from_camera[0, :3, 3] = (1.5, 0.0, 1.0)
-    assert find_pose_rejections(Partition(), drawn, 0.15) == ['behind matter']
-
-
-def test_a_camera_keeps_its_distance_to_matter():
-    assert fault_of_going((0, 0, 1), (1.9, 0, 1)) == 'too close to matter'
-    assert fault_of_going((0, 0, 1), (1.9, 0, 1), clearance_m=0.05) is None
-    assert fault_of_going((0, 0, 1), (1.5, 0, 1)) is None
+    sampled = SampledPoses(np.eye(4)[None] + 0.0, np.array([[0.5, 0.0, 1.0]]))
+    sampled.map_from_camera[0, :3, 3] = (1.5, 0.0, 1.0)
+    assert find_pose_rejections(Partition(), sampled, 0.15) == ['behind matter']
 
 
-def test_a_wall_in_front_is_too_near():
-    view = BoxRoom().render(AT_THE_WALL[None], CAMERA)[0]
+def test_a_camera_within_the_clearance_is_rejected():
+    assert rejection_of((0, 0, 1), (1.9, 0, 1)) == 'too close to matter'
+    assert rejection_of((0, 0, 1), (1.9, 0, 1), clearance_m=0.05) is None
+    assert rejection_of((0, 0, 1), (1.5, 0, 1)) is None
+
+
+def test_a_view_close_to_a_wall_is_rejected():
+    view = BoxRoom().render(FACING_THE_WALL[None], CAMERA)[0]
     assert find_view_rejection(view, SynthesisConfig()) == 'too near'
 
 
-def test_a_view_of_what_was_never_seen_is_rejected():
-    view = BoxRoom(unseen_above_m=1.0).render(MIDDLE[None], CAMERA)[0]
+def test_a_view_of_unknown_space_is_rejected():
+    view = BoxRoom(unknown_above_m=1.0).render(MIDDLE[None], CAMERA)[0]
     assert find_view_rejection(view, SynthesisConfig()) == 'too much unseen'
     assert (
         find_view_rejection(BoxRoom().render(MIDDLE[None], CAMERA)[0], SynthesisConfig()) is None
     )
 
 
-def test_drawn_poses_stay_near_the_walk_and_upright():
+def test_sampled_poses_stay_near_the_mapping_poses_and_upright():
     config = SynthesisConfig(between_share=0.0, translation_m=0.3, rotation_deg=10.0)
-    drawn = sample_poses(MIDDLE[None], 2000, config, np.random.default_rng(0))
-    errors = pose_errors(drawn.map_from_camera, np.broadcast_to(MIDDLE, (2000, 4, 4)))
+    sampled = sample_poses(MIDDLE[None], 2000, config, np.random.default_rng(0))
+    errors = pose_errors(sampled.map_from_camera, np.broadcast_to(MIDDLE, (2000, 4, 4)))
     assert 0.29 < errors.translation.max() <= 0.3
     assert np.median(errors.translation) == pytest.approx(0.3 * 0.5 ** (1 / 3), rel=0.05)
-    roll_deg = np.degrees(np.arcsin(drawn.map_from_camera[:, 2, 0]))
-    forward = drawn.map_from_camera[:, :3, 2]
+    roll_deg = np.degrees(np.arcsin(sampled.map_from_camera[:, 2, 0]))
+    forward = sampled.map_from_camera[:, :3, 2]
     yaw_deg = np.degrees(np.arctan2(forward[:, 1], forward[:, 0]))
     assert yaw_deg.std() == pytest.approx(10.0, rel=0.1)
     assert roll_deg.std() == pytest.approx(10.0 / 3.0, rel=0.15)
 
 
-def test_poses_are_also_drawn_between_and_beyond_walked_ones():
+def test_poses_are_also_sampled_between_and_beyond_mapping_poses():
     ends = np.stack([MIDDLE, MIDDLE])
     ends[1, 0, 3] = 1.0
     config = SynthesisConfig(between_share=1.0, translation_m=0.0)
@@ -91,7 +91,7 @@ def test_poses_are_also_drawn_between_and_beyond_walked_ones():
     assert np.mean((x > 0.2) & (x < 0.8)) > 0.1
 
 
-def test_views_show_what_the_field_shows_at_their_poses(tmp_path):
+def test_views_are_the_renderings_at_their_poses(tmp_path):
     views = synthesize(tmp_path, views=30)
     again = BoxRoom().render(views.map_from_camera, CAMERA)
     np.testing.assert_array_equal(views.rgb, [view.rgb for view in again])
@@ -106,15 +106,15 @@ def test_every_rejection_is_counted_by_its_reason(tmp_path):
     assert views.rejection_counts['too much unseen'] == 0
 
 
-def test_a_killed_synthesis_goes_on_and_ends_the_same(tmp_path):
-    class KilledError(Exception):
+def test_an_interrupted_synthesis_resumes_and_ends_the_same(tmp_path):
+    class InterruptedSynthesisError(Exception):
         pass
 
-    def kill_after_first_chunk(report):
-        raise KilledError
+    def interrupt_after_first_chunk(report):
+        raise InterruptedSynthesisError
 
-    with pytest.raises(KilledError):
-        synthesize(tmp_path / 'killed', progress=kill_after_first_chunk)
+    with pytest.raises(InterruptedSynthesisError):
+        synthesize(tmp_path / 'killed', progress=interrupt_after_first_chunk)
     reports = []
     resumed = synthesize(tmp_path / 'killed', progress=reports.append)
     whole = synthesize(tmp_path / 'whole')
@@ -125,7 +125,7 @@ def test_a_killed_synthesis_goes_on_and_ends_the_same(tmp_path):
     assert [report.done for report in reports] == [250, 500, 600]
 
 
-def test_views_of_another_request_are_not_mistaken_for_these(tmp_path):
+def test_views_of_another_seed_are_replaced(tmp_path):
     synthesize(tmp_path, views=20, seed=1)
     np.testing.assert_array_equal(
         synthesize(tmp_path, views=20, seed=2).map_from_camera,
@@ -133,7 +133,7 @@ def test_views_of_another_request_are_not_mistaken_for_these(tmp_path):
     )
 
 
-def test_views_that_an_older_version_left_without_depth_are_made_anew(tmp_path):
+def test_views_of_an_older_version_without_depth_are_replaced(tmp_path):
     whole = synthesize(tmp_path, views=20)
     depth = np.array(whole.depth)
     request = json.loads((tmp_path / 'request.json').read_text())
@@ -143,10 +143,10 @@ def test_views_that_an_older_version_left_without_depth_are_made_anew(tmp_path):
     np.testing.assert_array_equal(synthesize(tmp_path, views=20).depth, depth)
 
 
-def test_a_room_that_gives_no_views_is_refused_with_the_counts(tmp_path):
-    with pytest.raises(BuildError, match=r'only 0 of \d+ drawn poses .*too much unseen: \d+'):
+def test_a_field_without_usable_views_raises_the_counts(tmp_path):
+    with pytest.raises(BuildError, match=r'only 0 of \d+ sampled poses .*too much unseen: \d+'):
         synthesize_views(
-            BoxRoom(unseen_above_m=0.0),
+            BoxRoom(unknown_above_m=0.0),
             walk(20),
             CAMERA,
             SynthesisConfig(views=10),

@@ -1,4 +1,4 @@
-"""The committed demo capture: what the demo is built from and judged on."""
+"""The demo captures of the repository: one to build a map from, one to localize."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture.capture import Capture, open_capture
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse
 
@@ -14,15 +15,15 @@ BAGS = Path(__file__).resolve().parents[2] / 'demo' / 'bags'
 
 
 @pytest.fixture(scope='module')
-def walk() -> Capture:
+def mapping() -> Capture:
     return open_capture(BAGS / 'walk', CaptureConfig())
 
 
 @pytest.fixture(scope='module')
-def test_walk(walk) -> Capture:
-    """The other walk in the map's frame of the first, nothing left out."""
+def query(mapping) -> Capture:
+    """Open every frame of the query capture in the map frame of the mapping capture."""
     return open_capture(
-        BAGS / 'test', CaptureConfig(), convention=walk.convention, select_frames=False
+        BAGS / 'test', CaptureConfig(), convention=mapping.convention, select_frames=False
     )
 
 
@@ -30,8 +31,8 @@ def test_both_bags_together_take_at_most_20_megabytes():
     assert sum(path.stat().st_size for path in BAGS.rglob('*') if path.is_file()) <= 20e6
 
 
-def test_the_walk_is_found_to_be_what_arkit_writes(walk):
-    convention = walk.convention
+def test_the_pose_convention_of_arkit_is_detected(mapping):
+    convention = mapping.convention
     assert convention.axes == 'opengl'
     assert 'y is up' in convention.up_source
     errors = convention.depth_error_m
@@ -39,44 +40,44 @@ def test_the_walk_is_found_to_be_what_arkit_writes(walk):
     assert all(error > 2 * errors['opengl'] for axes, error in errors.items() if axes != 'opengl')
 
 
-def test_the_walk_is_long_enough_and_hardly_pruned(walk):
-    assert walk.has_depth
-    assert walk.counts['pictures'] == 190
-    assert len(walk) >= 180
+def test_nearly_all_frames_of_the_mapping_capture_are_selected(mapping):
+    assert mapping.has_depth
+    assert mapping.counts['pictures'] == 190
+    assert len(mapping) >= 180
 
 
-def test_the_test_walk_by_itself_has_the_same_convention(test_walk):
+def test_the_query_capture_alone_has_the_same_convention(query):
     alone = open_capture(BAGS / 'test', CaptureConfig())
     assert alone.convention.axes == 'opengl'
-    assert len(test_walk) == 90
+    assert len(query) == 90
 
 
-def test_the_map_is_upright_and_the_phone_is_held_by_a_hand(walk, test_walk):
-    for capture in (walk, test_walk):
-        camera_up = -capture.map_from_camera[:, 2, 1]  # how far the camera's top points up
+def test_z_is_up_and_the_phone_is_at_the_height_of_a_hand(mapping, query):
+    for capture in (mapping, query):
+        camera_up = -capture.map_from_camera[:, 2, 1]  # cosine of camera up and z
         assert (camera_up > np.cos(np.radians(45))).all()
         assert np.ptp(capture.map_from_camera[:, 2, 3]) < 0.5
 
 
-def test_a_frame_has_a_picture_and_depth_of_the_room(walk):
-    frame = walk.frame(20)
+def test_a_frame_has_a_color_image_and_depth_of_the_room(mapping):
+    frame = mapping.frame(20)
     assert frame.rgb.shape == (480, 360, 3)
     assert frame.rgb.std() > 30
     assert frame.depth.shape == (256, 192)
-    known = frame.depth[frame.depth > 0]
-    assert 0.5 < known.size / frame.depth.size < 1.0
-    assert 0.3 < known.min() and known.max() < 5.1
+    depth = frame.depth[frame.depth > 0]
+    assert 0.5 < depth.size / frame.depth.size < 1.0
+    assert 0.3 < depth.min() and depth.max() < 5.1
 
 
-def test_no_view_of_the_test_walk_is_a_view_of_the_walk(walk, test_walk):
+def test_no_query_pose_is_a_mapping_pose(mapping, query):
     distance = np.linalg.norm(
-        test_walk.map_from_camera[:, None, :3, 3] - walk.map_from_camera[None, :, :3, 3], axis=-1
+        query.map_from_camera[:, None, :3, 3] - mapping.map_from_camera[None, :, :3, 3], axis=-1
     )
-    turned = (inverse(test_walk.map_from_camera)[:, None] @ walk.map_from_camera)[..., :3, :3]
-    angle = Rotation.from_matrix(turned.reshape(-1, 3, 3)).magnitude().reshape(distance.shape)
+    rotation = (inverse(query.map_from_camera)[:, None] @ mapping.map_from_camera)[..., :3, :3]
+    angle = Rotation.from_matrix(rotation.reshape(-1, 3, 3)).magnitude().reshape(distance.shape)
     angle = np.degrees(angle)
     assert not ((distance < 0.05) & (angle < 5)).any()
-    # The view that is nearest, one degree counting as much as two centimetres:
+    # The nearest pose, where one degree counts as two centimeters:
     nearest = np.hypot(distance, 0.02 * angle).argmin(axis=1)
     rows = np.arange(len(nearest))
     assert 0.12 < np.median(distance[rows, nearest]) < 0.30
@@ -84,23 +85,23 @@ def test_no_view_of_the_test_walk_is_a_view_of_the_walk(walk, test_walk):
 
 
 @pytest.mark.parametrize('distance_m', [0.5, 1.0])
-def test_pictures_off_the_path_are_as_far_off_as_they_say(distance_m, monkeypatch):
+def test_off_path_poses_have_the_requested_distance_from_the_trajectory(distance_m, monkeypatch):
     monkeypatch.syspath_prepend(str(BAGS.parents[1]))
     from demo import trajectories
 
-    walked = trajectories.build_walk(190)
-    poses = trajectories.beside(walked, (4.5, 3.8, 2.5), distance_m, 12, seed=3)
-    to_walked = poses[:, None, :3, 3] - walked.room_from_camera[:, :3, 3]
-    nearest = np.linalg.norm(to_walked, axis=-1).min(axis=1)
+    mapping = trajectories.mapping_trajectory(190)
+    poses = trajectories.sample_off_trajectory(mapping, (4.5, 3.8, 2.5), distance_m, 12, seed=3)
+    offsets = poses[:, None, :3, 3] - mapping.room_from_camera[:, :3, 3]
+    nearest = np.linalg.norm(offsets, axis=-1).min(axis=1)
     assert nearest == pytest.approx(np.full(12, distance_m), abs=0.05)
     assert (poses[:, :3, 3] > 0.25).all() and (poses[:, :3, 3] < (4.25, 3.55, 2.25)).all()
 
 
-def test_the_light_of_the_test_walk_is_another(walk, test_walk):
-    def colour(capture: Capture) -> np.ndarray:
+def test_the_query_capture_is_bluer_and_darker(mapping, query):
+    def mean_color(capture: Capture) -> np.ndarray:
         frames = [capture.frame(i).rgb for i in range(0, len(capture), 10)]
         return np.mean([frame.reshape(-1, 3).mean(axis=0) for frame in frames], axis=0)
 
-    walked, tested = colour(walk), colour(test_walk)
-    assert tested[2] / tested[0] > 1.05 * walked[2] / walked[0]  # bluer
-    assert tested.mean() < 0.95 * walked.mean()  # darker
+    mapping_rgb, query_rgb = mean_color(mapping), mean_color(query)
+    assert query_rgb[2] / query_rgb[0] > 1.05 * mapping_rgb[2] / mapping_rgb[0]
+    assert query_rgb.mean() < 0.95 * mapping_rgb.mean()

@@ -1,22 +1,22 @@
-"""Whatever comes from elsewhere is read, or refused in one sentence; more cases: `fuzzing`."""
+"""Fuzzed input is read, or rejected with one sentence; `fuzzing` runs more cases."""
 
 import json
 
 from building import run
 from fuzz_readers import readers
-from fuzzing import tried_in_a_process
+from fuzzing import try_in_process
 import pytest
 
 CASES = {'map': 25, 'seven_scenes': 15, 'pose_file': 15}
 
 
 @pytest.mark.parametrize('name', list(readers(None)))
-def test_spoiled_input_is_read_or_refused_in_one_sentence_within_time_and_memory(
+def test_fuzzed_input_is_read_or_rejected_with_one_sentence_within_time_and_memory(
     small_map, tmp_path, name
 ):
-    told = tmp_path / 'told.json'
-    status = run(tried_in_a_process, small_map.path, name, CASES.get(name, 50), 0, told)
-    assert told.exists(), f'the process ended with {status}'
-    tally = json.loads(told.read_text())
+    report = tmp_path / 'report.json'
+    status = run(try_in_process, small_map.path, name, CASES.get(name, 50), 0, report)
+    assert report.exists(), f'the process ended with {status}'
+    tally = json.loads(report.read_text())
     assert tally['failure'] == ''
     assert sum(tally['outcomes'].values()) >= CASES.get(name, 50)

@@ -1,4 +1,4 @@
-"""The package is installed so that ROS 2, pip and a checkout all find the same thing."""
+"""ROS 2, pip and a source tree find the same package, executables and interfaces."""
 
 import ast
 import os
@@ -22,7 +22,7 @@ packages = pytest.importorskip(
 
 @pytest.fixture(scope='module')
 def prefix() -> Path:
-    """Return where the package is installed, by the ament index."""
+    """Return the installation prefix of the package from the ament index."""
     return Path(packages.get_package_prefix('nerf_reversal_ros'))
 
 
@@ -56,7 +56,7 @@ def test_services_and_action_have_the_fields_of_the_contract():
     assert {'stage', 'done', 'total', 'fraction', 'eta_s'} <= field_names(BuildMap.Feedback)
 
 
-def test_everything_of_share_is_in_the_ament_index(prefix):
+def test_config_and_launch_files_are_installed_in_share(prefix):
     share = Path(packages.get_package_share_directory('nerf_reversal_ros'))
     assert (share / 'package.xml').is_file()
     for folder in ('config', 'launch'):
@@ -71,12 +71,12 @@ def test_ros2_run_finds_an_executable_of_each_node(prefix, node):
     assert f'nerf_reversal_ros.ros.{node}_node import main' in executable.read_text()
 
 
-def test_ros2_run_finds_the_example_that_tells_an_initial_pose(prefix):
+def test_ros2_run_finds_the_example_of_an_initial_pose(prefix):
     assert os.access(prefix / 'lib/nerf_reversal_ros/initial_pose.py', os.X_OK)
 
 
 def imported_packages(folders: tuple[str, ...]) -> set[str]:
-    """Return what the Python files of some folders import, without what Python itself has."""
+    """Return the packages that Python files of folders import, without the standard library."""
     found = set()
     for folder in folders:
         for file in REPOSITORY.joinpath(folder).rglob('*.py'):
@@ -100,8 +100,8 @@ def test_package_xml_names_every_ros_package_that_is_imported_or_launched():
     assert {'ros2launch', 'ros2bag', 'rosbag2_storage_mcap', 'rviz2'} <= named
 
 
-def test_package_xml_names_what_the_settings_of_pytest_need():
-    """Else `colcon test` ends before the first test: --strict-config refuses unknown settings."""
+def test_package_xml_names_the_plugins_that_the_pytest_settings_need():
+    """`colcon test` fails without them: --strict-config rejects unknown settings."""
     manifest = ElementTree.parse(REPOSITORY / 'package.xml').getroot()
     named = {item.text for item in manifest.iter('test_depend')}
     assert {'python3-pytest', 'python3-pytest-timeout'} <= named

@@ -1,4 +1,4 @@
-"""What comes from elsewhere leads nowhere else, runs nothing, and fills no memory."""
+"""Untrusted input cannot name outside files, run code, or exhaust memory."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.bags.bag_safety import MAX_UNPACKED_BYTES
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.errors import CaptureError, MapError
-from nerf_reversal_ros.maps.map_store import open_map
+from nerf_reversal_ros.maps.map_folder import open_map
 
 CAMERA = phone_camera(24, 32)
 
@@ -35,7 +35,7 @@ def read_all(path):
         return [bag.decode(raw) for raw in bag.messages(list(bag.topics))]
 
 
-def refused(work, *words):
+def assert_rejected(work, *words):
     with pytest.raises((CaptureError, MapError)) as caught:
         work()
     assert all(word in str(caught.value) for word in words), str(caught.value)
@@ -49,20 +49,20 @@ def test_metadata_of_a_bag_cannot_name_files_outside_of_it(tmp_path, name):
     bag = small_bag(tmp_path / 'bag')
     metadata = bag / 'metadata.yaml'
     metadata.write_text(metadata.read_text().replace('bag.mcap', name))
-    refused(lambda: read_all(bag), repr(name), 'outside of the bag: do not trust it')
+    assert_rejected(lambda: read_all(bag), repr(name), 'outside of the bag: do not trust it')
 
 
-@pytest.mark.parametrize('told', [True, False], ids=['with metadata', 'without'])
-def test_a_link_in_a_bag_cannot_lead_outside_of_it(tmp_path, told):
+@pytest.mark.parametrize('has_metadata', [True, False], ids=['with metadata', 'without'])
+def test_a_link_in_a_bag_cannot_lead_outside_of_it(tmp_path, has_metadata):
     bag, other = small_bag(tmp_path / 'bag'), small_bag(tmp_path / 'other')
     (bag / 'bag.mcap').unlink()
     (bag / 'bag.mcap').symlink_to(other / 'other.mcap')
-    if not told:
+    if not has_metadata:
         (bag / 'metadata.yaml').unlink()
-    refused(lambda: read_all(bag), str(bag / 'bag.mcap'), 'outside of itself')
+    assert_rejected(lambda: read_all(bag), str(bag / 'bag.mcap'), 'outside of itself')
 
 
-def test_a_bag_that_lies_behind_a_link_as_a_whole_is_read(tmp_path):
+def test_a_link_to_a_whole_bag_is_read(tmp_path):
     small_bag(tmp_path / 'bag')
     (tmp_path / 'link').symlink_to(tmp_path / 'bag')
     assert len(read_all(tmp_path / 'link')) == 8
@@ -81,17 +81,17 @@ ENDLESS = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)'
     ],
     ids=['an endless view', 'a computed gigabyte'],
 )
-def test_a_bag_whose_table_is_a_program_is_refused(tmp_path, table):
+def test_a_bag_with_a_computed_table_is_rejected(tmp_path, table):
     bag = small_bag(tmp_path / 'bag', 'sqlite3')
     with sqlite3.connect(bag / 'bag.db3') as database:
         database.execute('DROP TABLE messages')
         database.execute(table)
     for path in (bag, bag / 'bag.db3'):
-        refused(lambda path=path: read_all(path), 'messages, which is no plain table')
+        assert_rejected(lambda path=path: read_all(path), 'messages, which is no plain table')
 
 
 def test_no_code_is_made_of_the_message_definitions_of_a_bag(tmp_path):
-    """They are looked at by nobody: a bag whose definitions are nonsense is read all the same."""
+    """The definitions are not used: a bag with invalid ones is read."""
     bag = small_bag(tmp_path / 'bag')
     data = (bag / 'bag.mcap').read_bytes()
     for word in (b'string format', b'uint8[] data', b'float64 x\n'):
@@ -104,7 +104,7 @@ def test_no_code_is_made_of_the_message_definitions_of_a_bag(tmp_path):
 
 
 def packed_bag(path, mode, size):
-    """A bag of one message that is ``size`` bytes of nothing when it is unpacked."""
+    """Write a bag of one message that decompresses to ``size`` bytes of zeros."""
     store = get_typestore(Stores.ROS2_HUMBLE)
     plugin = StoragePlugin.SQLITE3 if mode != CompressionMode.STORAGE else StoragePlugin.MCAP
     writer = Writer(path, version=8, storage_plugin=plugin)
@@ -116,7 +116,7 @@ def packed_bag(path, mode, size):
 
 
 @pytest.mark.parametrize('mode', [CompressionMode.MESSAGE, CompressionMode.STORAGE])
-def test_what_a_bag_unpacks_to_is_limited(tmp_path, mode, monkeypatch):
+def test_the_decompressed_size_of_a_message_is_limited(tmp_path, mode, monkeypatch):
     bag = packed_bag(tmp_path / 'bag', mode, 5_000_000)
     with BagReader(bag) as opened:
         assert [len(raw.data) for raw in opened.messages(['/a'])] == [5_000_012]
@@ -124,14 +124,16 @@ def test_what_a_bag_unpacks_to_is_limited(tmp_path, mode, monkeypatch):
     assert MAX_UNPACKED_BYTES == 2**30
     monkeypatch.setattr('nerf_reversal_ros.bags.bag_safety.MAX_UNPACKED_BYTES', 1_000_000)
     with BagReader(bag) as opened:
-        refused(lambda: list(opened.messages(['/a'])), 'unpacks to more than 1000000 bytes')
+        assert_rejected(
+            lambda: list(opened.messages(['/a'])), 'unpacks to more than 1000000 bytes'
+        )
 
 
-def test_a_bag_of_packed_files_is_refused_with_the_remedy(tmp_path):
+def test_a_bag_of_compressed_files_is_rejected_with_a_remedy(tmp_path):
     bag = packed_bag(tmp_path / 'bag', CompressionMode.FILE, 100)
     with Reader(bag) as reader:
         assert reader.message_count == 1
-    refused(lambda: read_all(bag), 'packed as a whole: unpack them (`zstd -d`)')
+    assert_rejected(lambda: read_all(bag), 'packed as a whole: unpack them (`zstd -d`)')
 
 
 # ---- recordings
@@ -143,10 +145,12 @@ def test_a_scene_of_nerfstudio_cannot_name_files_outside_of_it(tmp_path, key, na
     scene = write_nerfstudio(tmp_path / 'scene', order=range(2))
     (tmp_path / 'secret.jpg').write_bytes((scene / 'frame_0.jpg').read_bytes())
     (scene / 'link.jpg').symlink_to(tmp_path / 'secret.jpg')
-    told = json.loads((scene / 'transforms.json').read_text())
-    told['frames'][0][key] = name
-    (scene / 'transforms.json').write_text(json.dumps(told))
-    refused(lambda: convert(scene, tmp_path / 'bag'), name, 'outside of', 'do not trust it')
+    transforms = json.loads((scene / 'transforms.json').read_text())
+    transforms['frames'][0][key] = name
+    (scene / 'transforms.json').write_text(json.dumps(transforms))
+    assert_rejected(
+        lambda: convert(scene, tmp_path / 'bag'), name, 'outside of', 'do not trust it'
+    )
     assert not (tmp_path / 'bag').exists()
 
 
@@ -155,7 +159,7 @@ def test_a_link_in_an_export_of_record3d_cannot_lead_outside_of_it(tmp_path, fil
     export = write_export(tmp_path / 'walk', range(2))
     (export / file).rename(tmp_path / 'secret')
     (export / file).symlink_to(tmp_path / 'secret')
-    refused(lambda: convert(export, tmp_path / 'bag'), file, 'leads outside of')
+    assert_rejected(lambda: convert(export, tmp_path / 'bag'), file, 'leads outside of')
 
 
 @pytest.mark.parametrize('kind', ['color.jpg', 'depth.png', 'pose.txt'])
@@ -164,21 +168,23 @@ def test_a_link_in_a_sequence_of_seven_scenes_cannot_lead_outside_of_it(tmp_path
     file = source / f'frame-000000.{kind}'
     file.rename(tmp_path / 'secret')
     file.symlink_to(tmp_path / 'secret')
-    refused(lambda: convert(source, tmp_path / 'bag', format='7scenes'), kind, 'leads outside of')
+    assert_rejected(
+        lambda: convert(source, tmp_path / 'bag', format='7scenes'), kind, 'leads outside of'
+    )
 
 
-def test_depth_of_an_r3d_that_unpacks_without_end_is_refused(tmp_path):
+def test_depth_of_an_r3d_with_unlimited_decompressed_size_is_rejected(tmp_path):
     """An LZFSE block of 32 bytes can claim ten thousand repetitions of 2,359 bytes."""
     metadata = {'dw': 100_000, 'dh': 100_000}
     path = write_r3d(tmp_path / 'walk.r3d', range(2), **metadata)
-    refused(lambda: convert(path, tmp_path / 'bag'), 'claim a depth of (100000, 100000)')
+    assert_rejected(lambda: convert(path, tmp_path / 'bag'), 'claim a depth of (100000, 100000)')
 
 
 # ---- maps
 
 
 def test_a_map_cannot_hold_a_program(small_map, tmp_path):
-    """An array of objects in the poses would be a pickle, which runs what it likes when read."""
+    """An array of objects would be a pickle, which runs code when it is loaded."""
 
     class Program:
         def __reduce__(self):
@@ -190,13 +196,13 @@ def test_a_map_cannot_hold_a_program(small_map, tmp_path):
     with (map_dir / 'walked_poses.npz').open('wb') as file:
         np.savez(file, map_from_camera=objects)
     assert not (tmp_path / 'ran').exists()
-    refused(lambda: open_map(map_dir), 'walked_poses.npz', 'bytes instead of')
+    assert_rejected(lambda: open_map(map_dir), 'walked_poses.npz', 'bytes instead of')
     manifest = json.loads((map_dir / 'manifest.json').read_text())
     data = (map_dir / 'walked_poses.npz').read_bytes()
-    checked = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}
-    manifest['files']['walked_poses.npz'] = checked
+    entry = {'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}
+    manifest['files']['walked_poses.npz'] = entry
     (map_dir / 'manifest.json').write_text(json.dumps(manifest))
-    refused(lambda: open_map(map_dir).mapping_poses, 'walked_poses.npz is damaged')
+    assert_rejected(lambda: open_map(map_dir).mapping_poses, 'walked_poses.npz is corrupt')
     assert not (tmp_path / 'ran').exists()
     pickle.loads(pickle.dumps(objects))
-    assert (tmp_path / 'ran').exists()  # it would have run
+    assert (tmp_path / 'ran').exists()  # loading the pickle runs the program

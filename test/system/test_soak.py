@@ -1,4 +1,4 @@
-"""The short form of `soak` and `interruptions`, which go on for as long as wanted by command."""
+"""Short runs of `soak` and `interruptions`; their command lines run for longer."""
 
 import importlib.util
 import random
@@ -15,24 +15,28 @@ needs_ros = pytest.mark.skipif(
 
 
 @needs_ros
-def test_the_localizer_outlives_spoiled_pictures_and_what_happens_around_it(small_map):
-    found = soak(small_map.path, seconds=6.0)
-    assert [rate['hertz'] for rate in found['rates']] == [30, 120]
-    for rate in found['rates']:
-        # Six seconds are hardly a warm-up: --minutes 10 holds memory to 2 % and ages to 2 s.
+def test_the_localizer_survives_invalid_images_and_faults_of_its_environment(small_map):
+    report = soak(small_map.path, seconds=6.0)
+    assert [rate['hertz'] for rate in report['rates']] == [30, 120]
+    for rate in report['rates']:
+        # Six seconds are mostly warm-up: with --minutes 10, memory grows by 2 % and ages are 2 s.
         assert rate['growth_mib'] < 100.0
         assert rate['age_max_s'] < 10.0
         assert rate['poses'] <= rate['answered'] <= rate['received']
-    assert sum(rate['poses'] for rate in found['rates']) > 0
-    survived = {what: well for what, well in found['survived'].items() if 'Ctrl-C' not in what}
+    assert sum(rate['poses'] for rate in report['rates']) > 0
+    survived = {
+        fault: passed for fault, passed in report['survived'].items() if 'Ctrl-C' not in fault
+    }
     assert len(survived) == 7
     assert all(survived.values()), survived
 
 
 @pytest.mark.parametrize('program', ['convert', 'localize'])
-def test_programs_end_cleanly_when_they_are_interrupted_at_random(small_map, tmp_path, program):
-    walk = shutil.copytree(small_map.path.parent / 'walk', tmp_path / 'walk')
+def test_programs_exit_cleanly_when_they_are_interrupted_at_random_times(
+    small_map, tmp_path, program
+):
+    mapping_bag = shutil.copytree(small_map.path.parent / 'walk', tmp_path / 'walk')
     write_nerfstudio(tmp_path / 'scene')
-    found = try_signals(walk, small_map.path, program, 2, random.Random(1))
-    assert found['odd'] == []
-    assert found['clean'] == found['tries'] == 2
+    report = try_signals(mapping_bag, small_map.path, program, 2, random.Random(1))
+    assert report['odd'] == []
+    assert report['clean'] == report['tries'] == 2

@@ -1,10 +1,10 @@
 """
-Enough of tf2_ros for the nodes under test, where the real one is not installed: PyPI lacks it.
+Stand-in of tf2_ros for the nodes under test, where the real one is not installed: PyPI lacks it.
 
-It speaks on the real topics /tf and /tf_static, with tf2's QoS, and answers as tf2 does: a tree of
-frames, interpolation between two stamps, never extrapolation, ten seconds of memory, and what is
-older than that refused. 12,000 random lookups in 400 random trees gave the same poses, stamps and
-kinds of error as tf2::BufferCore 0.7.6; where a tf2_ros is installed, the tests of this judge it.
+It uses the real topics /tf and /tf_static with the QoS of tf2. Like tf2 it keeps a tree of frames
+for ten seconds, interpolates between two stamps, never extrapolates, and ignores older
+transforms. 12,000 random lookups in 400 random trees gave the same poses, stamps and kinds of
+error as tf2::BufferCore 0.7.6. Where a tf2_ros is installed, test_tf2.py tests that one.
 """
 
 from bisect import bisect_left, insort
@@ -22,54 +22,54 @@ from nerf_reversal_ros.core.geometry import inverse, make_pose
 from nerf_reversal_ros.ros.conversions import matrix_from_transform, transform_from_matrix
 
 STATIC = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-MEMORY_NS = 10_000_000_000
+CACHE_NS = 10_000_000_000
 
 
-class TransformException(Exception):  # noqa: N818  (its name in tf2)
-    """Something is not known."""
+class TransformException(Exception):  # noqa: N818  (the name in tf2)
+    """A transform is not available."""
 
 
 class LookupException(TransformException):
-    """Of a frame nothing is known."""
+    """A frame does not exist."""
 
 
 class ConnectivityException(TransformException):
-    """Two frames are of two trees."""
+    """Two frames are in different trees."""
 
 
 class ExtrapolationException(TransformException):
-    """Nothing is known of that time."""
+    """The buffer has no transform at the time."""
 
 
 class InvalidArgumentException(TransformException):
-    """That is not the name of a frame."""
+    """The name of a frame is invalid."""
 
 
 class _Edge:
-    """Where one frame is in its parent, over time; a static one is there always."""
+    """Poses of one frame in its parent over time; a static frame has one for all times."""
 
     def __init__(self, static):
         self.static = static
-        self.known = []  # (stamp [ns], parent, parent_from_child)
+        self.entries = []  # (stamp [ns], parent, parent_from_child)
 
     def insert(self, stamp_ns, parent, matrix):
         if self.static:
-            self.known = [(0, parent, matrix)]
+            self.entries = [(0, parent, matrix)]
             return
-        if self.known and stamp_ns < self.known[-1][0] - MEMORY_NS:
+        if self.entries and stamp_ns < self.entries[-1][0] - CACHE_NS:
             return
-        insort(self.known, (stamp_ns, parent, matrix), key=lambda entry: entry[0])
-        oldest_ns = self.known[-1][0] - MEMORY_NS
-        self.known = [entry for entry in self.known if entry[0] >= oldest_ns]
+        insort(self.entries, (stamp_ns, parent, matrix), key=lambda entry: entry[0])
+        oldest_ns = self.entries[-1][0] - CACHE_NS
+        self.entries = [entry for entry in self.entries if entry[0] >= oldest_ns]
 
     def at(self, time_ns):
-        """Return (stamp, parent, parent_from_child); time 0: the latest."""
-        if not self.known:
+        """Return (stamp [ns], parent, parent_from_child) at a time [ns]; 0: the latest."""
+        if not self.entries:
             raise ExtrapolationException('')
         if time_ns == 0 or self.static:
-            return self.known[-1]
-        stamps = [entry[0] for entry in self.known]
-        what = f'Requested time {time_ns / 1e9:.6f} but the'
+            return self.entries[-1]
+        stamps = [entry[0] for entry in self.entries]
+        reason = f'Requested time {time_ns / 1e9:.6f} but the'
         if time_ns not in stamps and len(stamps) == 1:
             raise ExtrapolationException(
                 f'Lookup would require extrapolation at time {time_ns / 1e9:.6f}, but only time'
@@ -77,42 +77,42 @@ class _Edge:
             )
         if time_ns > stamps[-1]:
             raise ExtrapolationException(
-                f'Lookup would require extrapolation into the future.  {what} latest data is at'
+                f'Lookup would require extrapolation into the future.  {reason} latest data is at'
                 f' time {stamps[-1] / 1e9:.6f}'
             )
         if time_ns < stamps[0]:
             raise ExtrapolationException(
-                f'Lookup would require extrapolation into the past.  {what} earliest data is at'
+                f'Lookup would require extrapolation into the past.  {reason} earliest data is at'
                 f' time {stamps[0] / 1e9:.6f}'
             )
         after = bisect_left(stamps, time_ns)
         if stamps[after] == time_ns:
-            return self.known[after]
-        (start_ns, parent, start), (end_ns, other, end) = self.known[after - 1 : after + 1]
+            return self.entries[after]
+        (start_ns, parent, start), (end_ns, other, end) = self.entries[after - 1 : after + 1]
         if parent != other:
             return time_ns, parent, start
-        share = (time_ns - start_ns) / (end_ns - start_ns)
-        turns = Slerp([0.0, 1.0], Rotation.from_matrix([start[:3, :3], end[:3, :3]]))
-        place = start[:3, 3] + share * (end[:3, 3] - start[:3, 3])
-        return time_ns, parent, make_pose(turns(share), place)
+        fraction = (time_ns - start_ns) / (end_ns - start_ns)
+        rotations = Slerp([0.0, 1.0], Rotation.from_matrix([start[:3, :3], end[:3, :3]]))
+        translation = start[:3, 3] + fraction * (end[:3, 3] - start[:3, 3])
+        return time_ns, parent, make_pose(rotations(fraction), translation)
 
 
 class Buffer:
-    """What is known of the tree of frames."""
+    """Buffer of the tree of frames."""
 
     def __init__(self, cache_time=None, node=None):
-        assert cache_time is None, 'the stand-in remembers ten seconds'
+        assert cache_time is None, 'the stand-in keeps ten seconds'
         assert node is None, 'the stand-in offers no service'
         self._edges = {}
         self._frames = set()
         self._lock = threading.Lock()
 
     def clear(self):
-        """Forget all but what is static."""
+        """Remove all transforms that are not static."""
         with self._lock:
             for edge in self._edges.values():
                 if not edge.static:
-                    edge.known.clear()
+                    edge.entries.clear()
 
     def set_transform(self, transform, authority):
         self._set(transform, False)
@@ -147,81 +147,81 @@ class Buffer:
         return True
 
     def lookup_transform(self, target_frame, source_frame, time, timeout=None):
-        """Return target_from_source at a time, stamped with it; 0: the latest of both."""
+        """Return target_from_source at a time, with its stamp; 0: the latest common time."""
         assert timeout is None or timeout.nanoseconds == 0, 'the stand-in does not wait'
         with self._lock:
-            time_ns, ups, downs = self._found(target_frame, source_frame, time.nanoseconds)
+            time_ns, ups, downs = self._steps_at(target_frame, source_frame, time.nanoseconds)
         matrix = np.eye(4)
         for _, parent_from_child in ups:
             matrix = parent_from_child @ matrix
         for _, parent_from_child in reversed(downs):
             matrix = inverse(parent_from_child) @ matrix
-        found = TransformStamped(child_frame_id=source_frame)
-        found.header.frame_id = target_frame
-        found.header.stamp = Time(nanoseconds=time_ns).to_msg()
-        found.transform = transform_from_matrix(matrix)
-        return found
+        message = TransformStamped(child_frame_id=source_frame)
+        message.header.frame_id = target_frame
+        message.header.stamp = Time(nanoseconds=time_ns).to_msg()
+        message.transform = transform_from_matrix(matrix)
+        return message
 
-    def _found(self, target, source, time_ns):
-        """Return the time, and the steps up from the source and from the target, at it."""
-        if target == source:  # whether or not anything is known of it
+    def _steps_at(self, target, source, time_ns):
+        """Return the time [ns], and the steps up from source and target at that time."""
+        if target == source:  # even if the frame does not exist
             edge = self._edges.get(source)
-            latest_ns = edge.known[-1][0] if edge and edge.known else 0
+            latest_ns = edge.entries[-1][0] if edge and edge.entries else 0
             return time_ns or latest_ns, [], []
         self._check(target, 'target_frame')
         self._check(source, 'source_frame')
-        ups, downs = self._ways(target, source, time_ns)
+        ups, downs = self._paths(target, source, time_ns)
         if time_ns == 0:
             stamps = [stamp_ns for stamp_ns, _ in (*ups, *downs) if stamp_ns]
             time_ns = min(stamps, default=0)
-            ups, downs = self._ways(target, source, time_ns)
+            ups, downs = self._paths(target, source, time_ns)
         return time_ns, ups, downs
 
     def _check(self, frame, argument):
-        passed = f'"{frame}" passed to lookupTransform argument {argument}'
-        wrong = 'be empty' if not frame else "start with a '/'" if frame[0] == '/' else ''
-        if wrong:
+        argument_text = f'"{frame}" passed to lookupTransform argument {argument}'
+        forbidden = 'be empty' if not frame else "start with a '/'" if frame[0] == '/' else ''
+        if forbidden:
             raise InvalidArgumentException(
-                f'Invalid argument {passed} - in tf2 frame_ids cannot {wrong}'
+                f'Invalid argument {argument_text} - in tf2 frame_ids cannot {forbidden}'
             )
         if frame not in self._frames:
-            raise LookupException(f'{passed} does not exist. ')
+            raise LookupException(f'{argument_text} does not exist. ')
 
-    def _ways(self, target, source, time_ns):
-        """Return the steps up from the source, and from the target, to where both ways meet."""
-        ups, lost = self._way_up(source, time_ns)
-        downs, lost_too = self._way_up(target, time_ns)
+    def _paths(self, target, source, time_ns):
+        """Return the steps up from source and target to their common ancestor."""
+        ups, source_error = self._path_up(source, time_ns)
+        downs, target_error = self._path_up(target, time_ns)
         names = [name for name, _ in downs]
         for k, (name, _) in enumerate(ups):
             if name in names:
                 n = names.index(name)
                 return [step for _, step in ups[1 : k + 1]], [step for _, step in downs[1 : n + 1]]
-        if time_ns and (lost or lost_too):
+        if time_ns and (source_error or target_error):
             raise ExtrapolationException(
-                f'{lost_too or lost}, when looking up transform from frame [{source}] to frame'
-                f' [{target}]'
+                f'{target_error or source_error}, when looking up transform from frame [{source}]'
+                f' to frame [{target}]'
             )
         raise ConnectivityException(
             f"Could not find a connection between '{target}' and '{source}' because they are not"
             ' part of the same tree.Tf has two or more unconnected trees.'
         )
 
-    def _way_up(self, frame, time_ns):
-        """Return [(frame, None), (parent, (stamp, parent_from_child)), ...], and what ended it."""
-        way = [(frame, None)]
+    def _path_up(self, frame, time_ns):
+        """Return [(frame, None), (parent, (stamp, parent_from_child)), ...] and the last error."""
+        path = [(frame, None)]
         while frame in self._edges:
             try:
                 stamp_ns, parent, matrix = self._edges[frame].at(time_ns)
             except ExtrapolationException as error:
-                return way, error
-            way.append((parent, (stamp_ns, matrix)))
-            assert len(way) < 1000, 'the tree of frames is a loop'
+                return path, error
+            path.append((parent, (stamp_ns, matrix)))
+            assert len(path) < 1000, 'the tree of frames is a loop'
             frame = parent
-        return way, None
+        return path, None
 
 
 class TransformListener:
-    """Hears /tf and /tf_static into a buffer."""
+    """Adds /tf and /tf_static to a buffer."""
 
     def __init__(self, buffer, node):
         self.buffer, self.node = buffer, node
@@ -248,19 +248,19 @@ class TransformListener:
 
 
 class TransformBroadcaster:
-    """Speaks on /tf."""
+    """Publishes on /tf."""
 
     TOPIC, QOS = '/tf', QoSProfile(depth=100)
 
     def __init__(self, node, qos=None):
         self.pub_tf = node.create_publisher(TFMessage, self.TOPIC, qos or self.QOS)
 
-    def sendTransform(self, transform):  # noqa: N802  (its name in tf2)
-        several = transform if isinstance(transform, list) else [transform]
-        self.pub_tf.publish(TFMessage(transforms=several))
+    def sendTransform(self, transform):  # noqa: N802  (the name in tf2)
+        transforms = transform if isinstance(transform, list) else [transform]
+        self.pub_tf.publish(TFMessage(transforms=transforms))
 
 
 class StaticTransformBroadcaster(TransformBroadcaster):
-    """Speaks on /tf_static, and to those who come late."""
+    """Publishes on /tf_static, also to late subscribers."""
 
     TOPIC, QOS = '/tf_static', STATIC

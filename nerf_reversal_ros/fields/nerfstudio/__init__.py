@@ -1,5 +1,6 @@
 """
-Fields that nerfstudio trains, or has trained: configuration, models, rendering, runs.
+Fields that nerfstudio trains or has trained: configuration, models, rendering, runs.
 
-Only this folder imports nerfstudio, which is optional; `dependency` says so where it is missing.
+Only this folder imports nerfstudio, which is optional; `dependency` checks that it is installed.
+Baking such a field into a voxel field is in `fields.baking`.
 """

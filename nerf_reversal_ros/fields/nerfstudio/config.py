@@ -1,9 +1,9 @@
 """
-The config.yml of a nerfstudio run, read as data.
+Parser of the config.yml of a nerfstudio run that runs none of its code.
 
-Nerfstudio loads this file with a loader that runs whatever it names: to its own tools it is code.
-Here nothing of it is run. It is parsed into names and values, and of these only configurations of
-models and dataparsers are made, whose classes nerfstudio or a method installed beside it define.
+Nerfstudio loads this file with a YAML loader that calls whatever the file names. Here the file is
+parsed into names and values. Only configurations of models and dataparsers are instantiated, of
+classes that nerfstudio or an installed method defines.
 """
 
 from dataclasses import fields, is_dataclass
@@ -20,18 +20,25 @@ from nerf_reversal_ros.fields.nerfstudio.dependency import VERSION
 
 _PYTHON = 'tag:yaml.org,2002:python/'
 _GETATTR = 'builtins.getattr'
-"""What Python 3.11 and later call to get a member of an enumeration; here only that is got."""
+"""Call that Python 3.11 and later write for an enumeration member; allowed for nothing else."""
+_METHOD_ENTRY_POINTS = 'nerfstudio.method_configs'
+"""Entry point group of the packages that add methods to nerfstudio."""
+_MISSING_NAME_MESSAGE = (
+    '{path} names {name}, which nerfstudio {version} does not have: it was written by another'
+    ' version; train the run again with {version}'
+)
 
 
 class PythonTag(NamedTuple):
-    """Something of Python that the file names: a class, with what it holds or is called with."""
+    """A Python object that the file names: a class with its attributes or arguments."""
 
     name: str
     values: Any
+    """Attributes (dict), arguments of a call (tuple), or None for a name alone."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Turns Python's tags into `PythonTag`; any other tag is an error of yaml."""
+    """Safe YAML loader that turns Python tags into `PythonTag`; other tags are errors."""
 
 
 def _construct_object(loader: _Loader, name: str, node: yaml.Node) -> PythonTag:
@@ -57,15 +64,15 @@ _Loader.add_multi_constructor(f'{_PYTHON}name:', lambda _, name, node: PythonTag
 
 def parse_run_config(path: Path) -> dict[str, Any]:
     """
-    Return what the outermost object of a config.yml holds.
+    Parse a config.yml into the attributes of its outermost object.
 
     Raises
     ------
     BuildError
-        If there is no such file, or it is not of a run of nerfstudio.
+        If the file cannot be read, or is not the config.yml of a nerfstudio run.
     """
     try:
-        found = yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)  # of safe parts
+        root = yaml.load(path.read_text(encoding='utf-8'), Loader=_Loader)  # a safe loader
     except OSError as error:
         raise BuildError(
             f'cannot read the run {path}: {error.strerror}; give the config.yml of ns-train'
@@ -73,33 +80,33 @@ def parse_run_config(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, AssertionError, RecursionError) as error:
         reason = ' '.join(str(error).split())[:200]
         raise BuildError(f'{path} is not the config.yml of a nerfstudio run: {reason}') from error
-    held = found.values if isinstance(found, PythonTag) else None
-    if not isinstance(held, dict) or not isinstance(held.get('pipeline'), PythonTag):
+    attributes = root.values if isinstance(root, PythonTag) else None
+    if not isinstance(attributes, dict) or not isinstance(attributes.get('pipeline'), PythonTag):
         raise BuildError(
-            f'{path} is not the config.yml of a nerfstudio run: it holds no pipeline; give the'
-            ' one that ns-train wrote'
+            f'{path} is not the config.yml of a nerfstudio run: it has no pipeline; give the one'
+            ' that ns-train wrote'
         )
-    return held
+    return attributes
 
 
 def instantiate_config(description: Any, path: Path, **overrides: Any) -> Any:
     """
-    Make the configuration that a part of a config.yml describes.
+    Instantiate the configuration that a part of a config.yml describes.
 
     Parameters
     ----------
-    description : Named, or plain values
-        Part of what `parse_run_config` returned.
+    description : PythonTag, or plain values
+        Part of the result of `parse_run_config`.
     path : Path
-        Of the file, for messages.
-    replaced
-        Fields to be given other values, where the class has them.
+        Path of the file, for messages.
+    overrides
+        Values of fields to replace, where the class has them.
 
     Raises
     ------
     BuildError
-        If it names a method that is not installed, or something else than a configuration, or
-        was written by another version of nerfstudio.
+        If it names a method that is not installed, or a class that is no configuration, or was
+        written by another version of nerfstudio.
     """
     if isinstance(description, (list, tuple)) and not isinstance(description, PythonTag):
         return type(description)(instantiate_config(item, path) for item in description)
@@ -110,44 +117,75 @@ def instantiate_config(description: Any, path: Path, **overrides: Any) -> Any:
     name, values = description
     if name.startswith('pathlib.') and isinstance(values, tuple):
         return Path(*values)
-    by_name = (
-        name == _GETATTR
+    if _is_getattr(description):
+        enumeration, member = values[0].name, values[1]
+    else:
+        enumeration, member = name, None
+    named = _import_class(enumeration, path)
+    if isinstance(named, type) and issubclass(named, Enum) and isinstance(values, tuple):
+        return _enum_member(named, member, values, path)
+    if not (isinstance(named, type) and is_dataclass(named) and isinstance(values, dict)):
+        raise BuildError(
+            f'{path} names {name}, which is no configuration of nerfstudio: give the config.yml'
+            ' that ns-train wrote'
+        )
+    return _instantiate_dataclass(named, name, values, path, overrides)
+
+
+def _is_getattr(tag: PythonTag) -> bool:
+    """Return whether a tag is a call of getattr on a named object."""
+    values = tag.values
+    return (
+        tag.name == _GETATTR
         and isinstance(values, tuple)
         and len(values) == 2
         and isinstance(values[0], PythonTag)
     )
-    made: Any = _import_class(values[0].name if by_name else name, path)
-    if isinstance(made, type) and issubclass(made, Enum) and isinstance(values, tuple):
-        try:
-            return made[values[1]] if by_name else made(*values)
-        except (TypeError, ValueError, LookupError) as error:
-            raise BuildError(
-                f'{path} was written by another version of nerfstudio than {VERSION}: {error};'
-                f' train the run anew with {VERSION}'
-            ) from error
-    if not (isinstance(made, type) and is_dataclass(made) and isinstance(values, dict)):
-        raise BuildError(f'{path} names {name}, which is no configuration of nerfstudio: refused')
-    known, given = {field.name for field in fields(made)}, set(values)
-    if known != given:
-        strange = ', '.join(sorted(known ^ given))
+
+
+def _enum_member(
+    enumeration: type[Enum], name: str | None, arguments: tuple[Any, ...], path: Path
+) -> Enum:
+    """Return the member of a name, or of the value in ``arguments`` if there is no name."""
+    try:
+        return enumeration(*arguments) if name is None else enumeration[name]
+    except (TypeError, ValueError, LookupError) as error:
         raise BuildError(
-            f'{path} was written by another version of nerfstudio than {VERSION}: its {name} has'
-            f' not the same settings ({strange}); train the run anew with {VERSION}'
+            f'{path} was written by another version of nerfstudio than {VERSION}: {error};'
+            f' train the run again with {VERSION}'
+        ) from error
+
+
+def _instantiate_dataclass(
+    config_class: Any, name: str, values: dict[str, Any], path: Path, overrides: dict[str, Any]
+) -> Any:
+    """Instantiate a configuration class that has exactly the fields of the file."""
+    known, given = {field.name for field in fields(config_class)}, set(values)
+    if known != given:
+        different = ', '.join(sorted(known ^ given))
+        raise BuildError(
+            f'{path} was written by another version of nerfstudio than {VERSION}: the settings of'
+            f' {name} differ ({different}); train the run again with {VERSION}'
         )
-    target = values.get('_target')
     arguments = {
         key: instantiate_config(item, path) for key, item in values.items() if key != '_target'
     }
-    result: Any = made(**{**arguments, **{k: v for k, v in overrides.items() if k in known}})
+    arguments |= {key: value for key, value in overrides.items() if key in known}
+    config: Any = config_class(**arguments)
+    target = values.get('_target')
     if isinstance(target, PythonTag):
-        expected = f'{result._target.__module__}.{result._target.__qualname__}'
+        # The private field of nerfstudio 1.1.5 names the class that setup() instantiates.
+        expected = f'{config._target.__module__}.{config._target.__qualname__}'
         if target.name != expected:
-            raise BuildError(f'{path} has {target.name} where {name} sets up {expected}: refused')
-    return result
+            raise BuildError(
+                f'{path} has {target.name} where {name} sets up {expected}: give the config.yml'
+                ' that ns-train wrote'
+            )
+    return config
 
 
 def _import_class(name: str, path: Path) -> Any:
-    """Import a class of nerfstudio, or of a method that is installed for it."""
+    """Import a class of nerfstudio, or of an installed method."""
     package, (module, _, attribute) = name.split('.')[0], name.rpartition('.')
     installed = {entry.module.split('.')[0] for entry in entry_points(group=_METHOD_ENTRY_POINTS)}
     if package != 'nerfstudio' and package not in installed:
@@ -156,7 +194,8 @@ def _import_class(name: str, path: Path) -> Any:
             ' package with methods of nerfstudio here; install the method, if you trust it'
         )
     if not module:
-        raise BuildError(f'{path} names {name!r} where a class was expected: it is damaged')
+        raise BuildError(f'{path} names {name!r} where a class was expected: copy the file again')
+    missing_name = _MISSING_NAME_MESSAGE.format(path=path, name=name, version=VERSION)
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
@@ -165,19 +204,8 @@ def _import_class(name: str, path: Path) -> Any:
             raise BuildError(
                 f'{path} names {name}, which needs the module {missing}: install it'
             ) from error
-        raise BuildError(
-            _MISSING_NAME_MESSAGE.format(path=path, name=name, version=VERSION)
-        ) from error
+        raise BuildError(missing_name) from error
     except AttributeError as error:
-        raise BuildError(
-            _MISSING_NAME_MESSAGE.format(path=path, name=name, version=VERSION)
-        ) from error
-    except Exception as error:  # of an installed method, which may be of another nerfstudio
+        raise BuildError(missing_name) from error
+    except Exception as error:  # an installed method may be of another version of nerfstudio
         raise BuildError(f'{path} names {name}, which cannot be loaded: {error!r}') from error
-
-
-_METHOD_ENTRY_POINTS = 'nerfstudio.method_configs'
-_MISSING_NAME_MESSAGE = (
-    '{path} names {name}, which nerfstudio {version} does not have: it was written by another'
-    ' version; train the run anew with {version}'
-)

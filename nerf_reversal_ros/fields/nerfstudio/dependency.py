@@ -1,8 +1,8 @@
 """
-Nerfstudio as a library: is it there, is it the right one, and what must be mended first.
+Nerfstudio as an optional dependency: check it, and patch what a build must not run.
 
-Importing this needs no nerfstudio. The modules that do import it (`nerfstudio_field`,
-`nerfstudio_training`, `nerfstudio_run`) are imported after `require_nerfstudio`.
+This module imports without nerfstudio. Import the modules that need it (`field`, `training`,
+`run`) after `require_nerfstudio`.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import importlib
 from importlib.metadata import PackageNotFoundError, version
 import importlib.util
 import pickle
+import threading
 from typing import Any
 import warnings
 
@@ -21,7 +22,7 @@ import torch
 from nerf_reversal_ros.core.errors import BuildError
 
 VERSION = '1.1.5'
-"""The nerfstudio whose API this program uses."""
+"""Version of nerfstudio whose API this package uses, private names included."""
 
 INSTALL_COMMAND = (
     'pip install -r requirements/nerfstudio.txt && pip install --no-deps -r'
@@ -32,77 +33,91 @@ _TORCHVISION_OPERATORS = (
     'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
     'qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
 )
+"""Schemas of the operators that the Python part of torchvision registers kernels for."""
 _libraries: list[torch.library.Library] = []
+"""Keeps the declared operators alive: they are removed with their library."""
+_patch_lock = threading.RLock()
+"""Held while functions of other packages are replaced, so that patches cannot interleave."""
 
 
 @cache
 def require_nerfstudio() -> None:
     """
-    Make sure that nerfstudio can be imported.
+    Check that nerfstudio can be imported.
 
     Raises
     ------
     BuildError
-        If it is not installed, or another version is, or a module that it needs is missing.
+        If it is not installed, has another version, or lacks a module that it needs.
     """
     try:
-        found = version('nerfstudio')
+        installed = version('nerfstudio')
     except PackageNotFoundError as error:
         raise BuildError(
-            f'this needs nerfstudio {VERSION}, which is not installed: {INSTALL_COMMAND}, or take --field'
-            ' voxel'
+            f'nerfstudio {VERSION} is required and not installed: run {INSTALL_COMMAND}, or take'
+            ' --field voxel'
         ) from error
-    if found != VERSION:
+    if installed != VERSION:
         raise BuildError(
-            f'nerfstudio {found} is installed and this program works with {VERSION}: {INSTALL_COMMAND}'
+            f'nerfstudio {installed} is installed, but {VERSION} is required: run'
+            f' {INSTALL_COMMAND}'
         )
-    _patch_torchvision()
-    warnings.filterwarnings('ignore', module='nerfstudio')  # what newer versions of torch say
+    _declare_torchvision_operators()
+    warnings.filterwarnings('ignore', module='nerfstudio')  # deprecations of newer torch
     require_modules('nerfstudio.models.depth_nerfacto')
 
 
 def require_modules(*names: str) -> list[Any]:
-    """Import modules of nerfstudio; BuildError names the one that they lack."""
+    """Import modules of nerfstudio; raise BuildError with the name of a missing module."""
     try:
         return [importlib.import_module(name) for name in names]
     except ModuleNotFoundError as error:
         raise BuildError(
-            f'nerfstudio is installed, but not {error.name}, which it needs: {INSTALL_COMMAND}'
+            f'nerfstudio is installed, but not its requirement {error.name}: run {INSTALL_COMMAND}'
         ) from error
     except ImportError as error:
         raise BuildError(
-            f'nerfstudio is installed, but cannot be imported ({error}): {INSTALL_COMMAND}'
+            f'nerfstudio is installed, but cannot be imported ({error}): run {INSTALL_COMMAND}'
         ) from error
 
 
 @contextmanager
 def pickle_disabled() -> Iterator[None]:
     """
-    Let the code of dataparsers read numbers from files, and no programs.
+    Disable pickles while the code of a dataparser reads the files of a run.
 
-    A pickle runs what it names. Some parsers unpickle what somebody's data hold.
+    A pickle runs the code that it names, and some dataparsers unpickle files of the data. Inside
+    the block ``pickle.load`` and ``pickle.loads`` raise ValueError, ``np.load`` reads no object
+    arrays, and ``torch.load`` reads weights only.
+
+    The replaced functions are those of the process: other threads are restricted as well, and so
+    are the threads that a dataparser starts, which a restriction of this thread alone would miss.
+    A lock keeps two blocks in two threads from restoring each other's functions.
     """
-    load, load_tensors, unpickle, unpickle_bytes = np.load, torch.load, pickle.load, pickle.loads
+    with _patch_lock:
+        load_array, load_tensors = np.load, torch.load
+        unpickle, unpickle_bytes = pickle.load, pickle.loads
 
-    def plain(file: Any, mmap_mode: Any = None, *_: Any, **settings: Any) -> Any:
-        return load(file, mmap_mode, **{**settings, 'allow_pickle': False})
+        def load_plain_array(file: Any, mmap_mode: Any = None, *_: Any, **settings: Any) -> Any:
+            return load_array(file, mmap_mode, **{**settings, 'allow_pickle': False})
 
-    def weights(*given: Any, **settings: Any) -> Any:
-        return load_tensors(*given, **{**settings, 'weights_only': True})
+        def load_weights(*arguments: Any, **settings: Any) -> Any:
+            return load_tensors(*arguments, **{**settings, 'weights_only': True})
 
-    def refused(*_: Any, **__: Any) -> Any:
-        raise ValueError('the data hold a pickle, which could be a program: refused')
+        def reject_pickle(*_: Any, **__: Any) -> Any:
+            raise ValueError('the data contain a pickle, which could run code: remove it')
 
-    np.load, torch.load, pickle.load, pickle.loads = plain, weights, refused, refused
-    try:
-        yield
-    finally:
-        np.load, torch.load = load, load_tensors
-        pickle.load, pickle.loads = unpickle, unpickle_bytes
+        np.load, torch.load = load_plain_array, load_weights
+        pickle.load, pickle.loads = reject_pickle, reject_pickle
+        try:
+            yield
+        finally:
+            np.load, torch.load = load_array, load_tensors
+            pickle.load, pickle.loads = unpickle, unpickle_bytes
 
 
-def _patch_torchvision() -> None:
-    """Declare operators that torchvision's own library would: it may not fit a CPU's torch."""
+def _declare_torchvision_operators() -> None:
+    """Declare operators of torchvision if its compiled library does not fit the CPU torch."""
     if importlib.util.find_spec('torchvision') is None:
         return
     try:
@@ -111,27 +126,32 @@ def _patch_torchvision() -> None:
         library = torch.library.Library('torchvision', 'FRAGMENT')
         for schema in _TORCHVISION_OPERATORS:
             library.define(schema)
-        _libraries.append(library)  # they are gone when it is
+        _libraries.append(library)
 
 
 class _LpipsStub(torch.nn.Module):
-    """Stands in for a metric that would fetch its weights from the net and is not used here."""
+    """Replacement of the LPIPS metric, which downloads weights and is not evaluated here."""
 
     def __init__(self, **_: Any) -> None:
         super().__init__()
 
     def forward(self, *_: torch.Tensor) -> torch.Tensor:
-        """Return no number."""
+        """Return NaN."""
         return torch.tensor(float('nan'))
 
 
 @contextmanager
 def no_downloads() -> Iterator[None]:
-    """Set up models in this block: their constructors fetch nothing from the net."""
+    """
+    Set up models without downloads: their constructors get a stub of the LPIPS metric.
+
+    The metric is replaced in the whole process while the block runs.
+    """
     lpip: Any = importlib.import_module('torchmetrics.image.lpip')
-    real = lpip.LearnedPerceptualImagePatchSimilarity
-    lpip.LearnedPerceptualImagePatchSimilarity = _LpipsStub
-    try:
-        yield
-    finally:
-        lpip.LearnedPerceptualImagePatchSimilarity = real
+    with _patch_lock:
+        original = lpip.LearnedPerceptualImagePatchSimilarity
+        lpip.LearnedPerceptualImagePatchSimilarity = _LpipsStub
+        try:
+            yield
+        finally:
+            lpip.LearnedPerceptualImagePatchSimilarity = original

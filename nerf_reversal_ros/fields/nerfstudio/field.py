@@ -1,4 +1,4 @@
-"""A model of nerfstudio as a radiance field in metres of the map."""
+"""Adapter of a nerfstudio model to a radiance field in meters of the map."""
 
 from typing import Any
 
@@ -14,9 +14,11 @@ from nerf_reversal_ros.fields.base import Occupancy, Rendering
 from nerf_reversal_ros.fields.sim3 import scale_of, to_opengl
 
 OCCUPANCY_STEP_M = 0.1
-"""A point is in matter if half of the light would be gone after this far in its density [m]."""
+"""A point is occupied if its density absorbs half of the light within this length [m]."""
+POINTS_PER_BATCH = 1 << 18
+"""Points whose density is queried together, which bounds the memory."""
 REQUIRED_OUTPUTS = {'rgb', 'depth', 'accumulation'}
-"""What a model has to render."""
+"""Outputs that a model has to render."""
 
 
 def nerfstudio_cameras(
@@ -26,18 +28,18 @@ def nerfstudio_cameras(
     size: tuple[int, int],
 ) -> Cameras:
     """
-    Return nerfstudio's cameras at poses in the map.
+    Create nerfstudio cameras at poses in the map.
 
     Parameters
     ----------
     field_from_map : (4, 4) array
-        Similarity.
+        Sim(3) from meters of the map to the frame of the model.
     map_from_camera : (N, 4, 4) array
-        Optical poses.
+        Poses of the optical camera frame.
     intrinsics : (N, 4) or (4,) array
-        fx, fy, cx, cy; here the first pixel's centre is at 0, nerfstudio's at one half.
+        fx, fy, cx, cy [px], with the center of the first pixel at 0; nerfstudio has it at 0.5.
     size : tuple
-        Width and height of the pictures.
+        Width and height of the images [px].
     """
     each = np.broadcast_to(intrinsics, (len(map_from_camera), 4)) + np.array([0, 0, 0.5, 0.5])
     fx, fy, cx, cy = torch.tensor(each.T, dtype=torch.float32)
@@ -55,25 +57,26 @@ def nerfstudio_cameras(
 
 
 def is_gaussian_splatting(model: Any) -> bool:
-    """Tell whether a model is of splats, which are rasterised, not marched through."""
+    """Return whether a model is a Gaussian splatting, which is rasterized, not ray marched."""
     return hasattr(model, 'gauss_params')
 
 
 class NerfstudioField:
     """
-    A trained model, rendered without gradients; see `RadianceField`.
+    Trained nerfstudio model as a `RadianceField`, without gradients.
 
-    A Nerfacto's colours hang on the picture (its appearance embedding); rendered are those of the
-    mean of all pictures.
+    The colors of a Nerfacto depend on the appearance embedding of an image; the mean embedding is
+    rendered.
 
     Parameters
     ----------
     model : nerfstudio.models.base_model.Model
-        On any device.
+        Model on any device.
     field_from_map : (4, 4) array
-        Similarity from metres of the map to the model's frame.
+        Sim(3) from meters of the map to the frame of the model.
     device : torch.device, optional
-        Where to compute, if not where the model is: it is moved there when it is first needed.
+        Device of the computation; the model moves there when it is first needed. Default: the
+        device of the model.
     """
 
     def __init__(
@@ -85,18 +88,18 @@ class NerfstudioField:
 
     @property
     def model(self) -> Any:
-        """The model, where it computes."""
+        """The model, on the device of the computation."""
         return self._model if self._device is None else self._model.to(self._device)
 
     @torch.no_grad()
     def render(self, map_from_camera: NDArray[np.float64], camera: Camera) -> list[Rendering]:
         """
-        Render one view a pose; see `RadianceField.render`.
+        Render one view per pose; see `RadianceField.render`.
 
         Raises
         ------
         BuildError
-            If the model renders no colours, depth, or opacity under nerfstudio's usual names.
+            If the outputs of the model lack one of `REQUIRED_OUTPUTS`.
         """
         model = self.model
         intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
@@ -104,32 +107,34 @@ class NerfstudioField:
         cameras = nerfstudio_cameras(
             self.field_from_map, np.asarray(map_from_camera), intrinsics, size
         ).to(model.device)
-        # Rays have depths along themselves, splats along the optical axis.
-        along = 1.0 if is_gaussian_splatting(model) else np.linalg.norm(camera.rays(), axis=-1)
+        # Ray marching gives depth along the ray, splatting along the optical axis.
+        ray_length = (
+            1.0 if is_gaussian_splatting(model) else np.linalg.norm(camera.rays(), axis=-1)
+        )
         views = []
         for index in range(len(map_from_camera)):
-            seen = model.get_outputs_for_camera(cameras[index : index + 1])
-            if lacking := REQUIRED_OUTPUTS - seen.keys():
+            outputs = model.get_outputs_for_camera(cameras[index : index + 1])
+            if missing := REQUIRED_OUTPUTS - outputs.keys():
                 raise BuildError(
-                    f'{type(model).__name__} renders no {" and no ".join(sorted(lacking))}:'
+                    f'{type(model).__name__} renders no {" and no ".join(sorted(missing))}:'
                     ' take a run of nerfacto, depth-nerfacto or splatfacto'
                 )
-            rgb = (seen['rgb'].clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()
-            opacity = seen['accumulation'][..., 0].float().cpu().numpy()
-            depth = seen['depth'][..., 0].float().cpu().numpy() / (along * self._scale)
+            rgb = (outputs['rgb'].clamp(0, 1) * 255 + 0.5).to(torch.uint8).cpu().numpy()
+            opacity = outputs['accumulation'][..., 0].float().cpu().numpy()
+            depth = outputs['depth'][..., 0].float().cpu().numpy() / (ray_length * self._scale)
             known = (opacity >= 0.5) & np.isfinite(depth)
             views.append(Rendering(rgb, np.where(known, depth, 0).astype(np.float32), opacity))
         return views
 
     @torch.no_grad()
     def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Tell for points (N, 3) [m, map frame] what is there: `DepthOccupancyGrid`."""
+        """Classify points (N, 3) [m, map frame]: (N,) values of `Occupancy`."""
         model = self.model
-        density_of = getattr(getattr(model, 'field', None), 'density_fn', None)
-        if density_of is None:  # splats, or a surface model: only renders tell
+        density_fn = getattr(getattr(model, 'field', None), 'density_fn', None)
+        if density_fn is None:  # splats and surface models have no density at a point
             return np.full(len(points), Occupancy.UNKNOWN, np.uint8)
-        inside = transform_points(self.field_from_map, points)
-        where = torch.tensor(inside, dtype=torch.float32, device=model.device)
-        density = torch.cat([density_of(part) for part in where.split(1 << 18)])[:, 0]
-        matter = density.cpu().numpy() * self._scale * OCCUPANCY_STEP_M > np.log(2.0)
-        return np.where(matter, Occupancy.OCCUPIED, Occupancy.FREE).astype(np.uint8)
+        in_field = transform_points(self.field_from_map, points)
+        positions = torch.tensor(in_field, dtype=torch.float32, device=model.device)
+        density = torch.cat([density_fn(part) for part in positions.split(POINTS_PER_BATCH)])[:, 0]
+        occupied = density.cpu().numpy() * self._scale * OCCUPANCY_STEP_M > np.log(2.0)
+        return np.where(occupied, Occupancy.OCCUPIED, Occupancy.FREE).astype(np.uint8)

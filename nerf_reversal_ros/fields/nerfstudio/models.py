@@ -1,5 +1,7 @@
 """
-Which Nerfacto is trained: the full one, and reduced ones that two CPU cores train in minutes.
+Configuration of the Nerfacto models: the full size, and reduced ones for two CPU cores.
+
+A reduced model trains in minutes on two cores.
 
 References
 ----------
@@ -25,28 +27,19 @@ from nerf_reversal_ros.fields.sim3 import make_sim3, scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
 
 BOX_VIEWS = 60
+"""Depth images, evenly spaced, that the unit box is measured by."""
 BOX_MARGIN = 1.1
-"""The field's unit box is this much larger than what the depth reaches."""
+"""Edge of the unit box of the field over the extent of the measured depth."""
 DEPTH_STD_M = 0.1
-"""How far from the measured depth, at first, light may be stopped ..."""
+"""Standard deviation of the depth loss around the measured depth at the first step [m]."""
 DEPTH_STD_LAST_M = 0.02
-"""... and in the end [m]."""
+"""The same at the last step; exponential decay between both."""
 DEPTH_WEIGHT = 0.1
-"""Of Depth-Nerfacto's depth loss."""
+"""Weight of the depth loss of Depth-Nerfacto."""
 MIN_CELL_M = 0.06
-"""Edge of the cells in which a reduced Depth-Nerfacto looks for matter [m], at least ..."""
+"""Minimum edge of a cell of `DepthOccupancyGrid` [m]."""
 MAX_CELLS = 192
-"""... and so many of them along its unit box at most."""
-
-
-def _density_net(resolution: int) -> dict[str, Any]:
-    return {
-        'hidden_dim': 16,
-        'log2_hashmap_size': 15,
-        'num_levels': 5,
-        'max_res': resolution,
-        'use_linear': False,
-    }
+"""Maximum number of cells along the unit box: a grid of 28 MB."""
 
 
 OCCUPIED_CELL_OPTICAL_DEPTH, OTHER_CELL_OPTICAL_DEPTH = 0.6, 1e-3
@@ -59,7 +52,19 @@ OCCUPANCY_SAMPLING_SETTINGS: dict[str, Any] = {
     'num_proposal_samples_per_ray': (96,),
     'interlevel_loss_mult': 0.0,
 }
-"""What else a reduced Depth-Nerfacto is told, see `DepthOccupancyGrid`."""
+"""Settings of a reduced Depth-Nerfacto, whose samples `DepthOccupancyGrid` proposes."""
+
+
+def _density_net(resolution: int) -> dict[str, Any]:
+    """Return the settings of a small proposal network up to a grid resolution."""
+    return {
+        'hidden_dim': 16,
+        'log2_hashmap_size': 15,
+        'num_levels': 5,
+        'max_res': resolution,
+        'use_linear': False,
+    }
+
 
 REDUCED_SETTINGS: dict[str, Any] = {
     'num_levels': 8,
@@ -75,12 +80,12 @@ REDUCED_SETTINGS: dict[str, Any] = {
     'proposal_warmup': 500,
     'proposal_weights_anneal_max_num_iters': 250,
 }
-"""What makes a Nerfacto that two CPU cores train in minutes."""
+"""Settings of a Nerfacto that trains in minutes on two CPU cores."""
 
 
 @dataclass(frozen=True)
 class TrainingBudget:
-    """How much work a training is."""
+    """Size of the model, number of steps and of rays per step."""
 
     reduced: bool
     steps: int
@@ -88,7 +93,7 @@ class TrainingBudget:
 
 
 def training_budget(config: NerfstudioConfig, device: torch.device) -> TrainingBudget:
-    """Fill in what the settings leave to the device."""
+    """Resolve the settings that depend on the device."""
     reduced = config.size == 'reduced' or (config.size == 'auto' and device.type == 'cpu')
     return TrainingBudget(
         reduced,
@@ -99,16 +104,16 @@ def training_budget(config: NerfstudioConfig, device: torch.device) -> TrainingB
 
 def unit_box_from_map(data: TrainingData) -> FloatArray:
     """
-    Return the similarity (4, 4) that takes the room from metres into the cube from -1 to 1.
+    Fit the unit box of the field: the Sim(3) (4, 4) from the map to the cube from -1 to 1.
 
-    What the depth reaches and all cameras lie in it; without depth, as nerfstudio does, the
-    cameras alone, and its contraction of space takes in the rest.
+    The cube contains all cameras and the measured depth, without its outer 0.2 %. Without depth
+    it contains the cameras alone, as in nerfstudio, whose scene contraction covers the rest.
     """
     points = [data.map_from_camera[:, :3, 3]]
     for index in data.sample_indices(BOX_VIEWS):
         points.append(data.view(index).points(8))
-    reached = np.concatenate(points)
-    low, high = np.percentile(reached, [0.2, 99.8], axis=0)
+    all_points = np.concatenate(points)
+    low, high = np.percentile(all_points, [0.2, 99.8], axis=0)
     low, high = np.minimum(low, points[0].min(0)), np.maximum(high, points[0].max(0))
     half_m = max(float(np.max(high - low)) / 2 * BOX_MARGIN, 0.1)
     return make_sim3(1 / half_m, make_pose(translation=-(low + high) / 2))
@@ -121,18 +126,18 @@ def nerfacto_model(
     field_from_map: FloatArray,
     device: torch.device,
 ) -> Any:
-    """Set up nerfstudio's model; tiny-cuda-nn, where it is, serves the full one on CUDA."""
+    """Set up a nerfstudio model; the full size uses tiny-cuda-nn on CUDA if it is installed."""
     scale = scale_of(field_from_map)
-    fast = device.type == 'cuda' and external.TCNN_EXISTS
+    has_tcnn = device.type == 'cuda' and external.TCNN_EXISTS
     settings: dict[str, Any] = {
-        'implementation': 'tcnn' if fast and not budget.reduced else 'torch',
+        'implementation': 'tcnn' if has_tcnn and not budget.reduced else 'torch',
         'camera_optimizer': CameraOptimizerConfig(mode='off'),
         'near_plane': 0.05 * scale,
         **(REDUCED_SETTINGS if budget.reduced else {}),
     }
     if kind == 'depth-nerfacto':
         settings |= OCCUPANCY_SAMPLING_SETTINGS if budget.reduced else {}
-        # Its loss takes the sigma where the formula has a variance.
+        # The loss of nerfstudio 1.1.5 uses sigma where its formula has the variance.
         config: Any = DepthNerfactoModelConfig(
             **settings,
             depth_loss_mult=DEPTH_WEIGHT,
@@ -146,6 +151,7 @@ def nerfacto_model(
     box = SceneBox(torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
     model = config.setup(scene_box=box, num_train_data=len(data.rgb))
     if budget.reduced and kind == 'depth-nerfacto':
+        # Attributes of nerfstudio 1.1.5 that no setting reaches.
         model.proposal_networks = torch.nn.ModuleList()
         model.density_fns = [DepthOccupancyGrid(data, field_from_map)]
         model.proposal_sampler.pdf_sampler.histogram_padding = 5e-4
@@ -154,9 +160,9 @@ def nerfacto_model(
 
 class DepthOccupancyGrid:
     """
-    Where depth has found matter, as the density that proposes samples.
+    Occupancy grid of the measured depth, as the density that proposes samples.
 
-    A reduced Depth-Nerfacto needs no network to learn where its samples belong.
+    It replaces the proposal network of a reduced Depth-Nerfacto.
     """
 
     def __init__(self, data: TrainingData, field_from_map: FloatArray) -> None:
@@ -171,7 +177,7 @@ class DepthOccupancyGrid:
         self.density = torch.from_numpy(density.astype(np.float32))
 
     def __call__(self, positions: torch.Tensor, times: Any = None) -> torch.Tensor:
-        """Return densities (..., 1) at positions (..., 3) of the field."""
+        """Return densities (..., 1) at positions (..., 3) in the frame of the field."""
         self.density = self.density.to(positions.device)
         cells = len(self.density)
         x, y, z = ((positions + 1) / 2 * cells).long().clamp(0, cells - 1).unbind(-1)

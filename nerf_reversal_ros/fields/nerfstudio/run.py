@@ -1,4 +1,9 @@
-"""A run of nerfstudio that somebody else trained: its field, and where its cameras were."""
+"""
+Import of an existing nerfstudio run: its trained model and its training cameras.
+
+No code of the run is executed. The config.yml is parsed as data, the checkpoint is loaded as
+weights only, and the cameras are read from the data that the run was trained on.
+"""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -32,15 +37,16 @@ from nerf_reversal_ros.fields.nerfstudio.field import is_gaussian_splatting, Ner
 from nerf_reversal_ros.fields.sim3 import field_from_data, from_opengl, transform_poses
 
 TRANSFORMS_FILE = 'dataparser_transforms.json'
-"""What the trainer did to the poses of the data; it writes so beside the config."""
+"""Transform of the dataparser, which the trainer writes beside the config."""
 
 _KERNELS = {'Splatfacto': 'gsplat', 'InstantNGP': 'nerfacc'}
-"""What renders models of a kind, on CUDA alone."""
+"""Packages that render a kind of model, on CUDA alone."""
 _SAFE_GLOBALS = [
     np.dtype,
     *(type(np.dtype(name)) for name in ('float32', 'float64', 'int64')),
     getattr(np, '_core', getattr(np, 'core', np)).multiarray.scalar,
 ]
+"""Types besides tensors that checkpoints of nerfstudio contain."""
 _UNUSED_WEIGHT_PREFIXES = (
     'lpips.',
     'psnr.',
@@ -48,291 +54,308 @@ _UNUSED_WEIGHT_PREFIXES = (
     'device_indicator_param',
     'camera_optimizer.',
 )
+"""Weights that rendering does not use: they may be missing from the model or the checkpoint."""
 
 
 @dataclass(frozen=True)
 class NerfstudioRun:
-    """What a map can be built of."""
+    """A trained model with its training cameras."""
 
     model: Any
-    """The trained model, not on a GPU before it is rendered."""
+    """Trained model, on the CPU until it is rendered."""
     field_from_world: FloatArray
-    """(4, 4) similarity from the world of the run's data to the model's frame."""
+    """(4, 4) Sim(3) from the world of the data to the frame of the model."""
     world_from_camera: FloatArray
-    """(N, 4, 4) optical poses of the training cameras, where the run moved them to if it did."""
+    """(N, 4, 4) optical poses of the training cameras, corrected by the camera optimizer."""
     camera: Camera
-    """Of the first one, at full size."""
+    """Camera of the first training image, at full size."""
     names: list[str]
-    """(N,) names of their pictures."""
+    """(N,) file names of the training images."""
     device: torch.device
-    """Where it is rendered."""
+    """Device of the rendering."""
 
     @property
     def sha256(self) -> str:
-        """Of the cameras: they are read from data that may be changed beside the run."""
-        told = hashlib.sha256(repr((self.camera, self.names)).encode())
+        """Hash of the cameras, which are read from data that may change beside the run."""
+        digest = hashlib.sha256(repr((self.camera, self.names)).encode())
         for matrices in (self.field_from_world, self.world_from_camera):
-            told.update(np.ascontiguousarray(matrices).tobytes())
-        return told.hexdigest()
+            digest.update(np.ascontiguousarray(matrices).tobytes())
+        return digest.hexdigest()
 
     def field(self, map_from_world: FloatArray) -> NerfstudioField:
-        """Return the field in metres of a map."""
+        """Return the field in meters of a map."""
         field_from_map = self.field_from_world @ np.linalg.inv(map_from_world)
         return NerfstudioField(self.model, field_from_map, self.device)
 
 
 def load_run(config: Path, device: torch.device) -> NerfstudioRun:
     """
-    Load a run, without its pictures.
+    Load the model and the training cameras of a run, without its images.
 
     Parameters
     ----------
     config : Path
-        The config.yml that ns-train wrote, in the folder of the run. The data that it names must
-        be there, for the cameras are read from them; their pictures need not, but
-        that some parsers, as those of ScanNet, Blender and D-NeRF, look at one.
+        The config.yml of ns-train, in the folder of the run. The data that it names must exist,
+        because the cameras are read from them. Images need not, except for some parsers that
+        open one, such as those of ScanNet, Blender and D-NeRF.
     device : torch.device
-        Where to render.
+        Device of the rendering.
 
     Raises
     ------
     BuildError
-        If the run is of another version, of a method that is not installed, on a rasteriser that
-        this device lacks, or without its checkpoint or its data.
+        If the run is of another version or of a method that is not installed, if the device lacks
+        its rasterizer, or if its checkpoint or its data are missing.
     """
-    held = parse_run_config(config)
-    pipeline: dict[str, Any] = held['pipeline'].values
-    method = held.get('method_name') or 'unknown'
+    attributes = parse_run_config(config)
+    pipeline: dict[str, Any] = attributes['pipeline'].values
+    method = attributes.get('method_name') or 'unknown'
     manager, model_config = pipeline.get('datamanager'), pipeline.get('model')
     if not (isinstance(manager, PythonTag) and isinstance(model_config, PythonTag)):
-        raise BuildError(f'{config} describes no model and data: it is not of a nerfstudio run')
+        raise BuildError(
+            f'{config} describes no model and data: give the config.yml that ns-train wrote'
+        )
     kind = model_config.name.rpartition('.')[2].removesuffix('ModelConfig')
     if kind in _KERNELS:
         _check_cuda(method, device)
         _check_kernels(method, _KERNELS[kind])
-    checkpoint = _find_checkpoint(config, held.get('relative_model_dir'))
-    cameras = _parse_split(config, 'train')
+    checkpoint = _find_checkpoint(config, attributes.get('relative_model_dir'))
+    parsed = _parse_split(config, 'train')
+    model = _load_model(instantiate_config(model_config, config), parsed, checkpoint, device)
+    if is_gaussian_splatting(model):  # of an installed method that _KERNELS does not list
+        _check_cuda(method, device)
+        _check_kernels(method, _KERNELS['Splatfacto'])
+    field_from_world = field_from_data(
+        parsed.dataparser_transform.numpy(), parsed.dataparser_scale
+    )
+    _check_data_unchanged(config, field_from_world)
+    poses = _apply_camera_optimizer(model, from_opengl(parsed.cameras.camera_to_worlds.numpy()))
+    first = parsed.cameras[0]
+    intrinsics = [float(value) for value in (first.fx, first.fy, first.cx - 0.5, first.cy - 0.5)]
+    return NerfstudioRun(
+        model.eval(),
+        field_from_world,
+        transform_poses(np.asarray(np.linalg.inv(field_from_world), np.float64), poses),
+        Camera(int(first.width), int(first.height), *intrinsics),
+        [path.name for path in parsed.image_filenames],
+        device,
+    )
+
+
+def _load_model(settings: Any, parsed: Any, checkpoint: Path, device: torch.device) -> Any:
+    """Set up the model of a configuration and load the weights of a checkpoint."""
     state = _load_state(checkpoint)
-    settings = instantiate_config(model_config, config)
     if getattr(settings, 'implementation', None) in ('tcnn', 'torch'):
-        # What the config says is what was wished for; without tiny-cuda-nn it became torch.
+        # The config has the requested implementation; nerfstudio trains torch without tcnn.
         settings.implementation = 'tcnn' if _uses_tcnn(state) else 'torch'
     if _uses_tcnn(state):
         _check_tcnn(checkpoint, device)
     with no_downloads():
         model = settings.setup(
-            scene_box=cameras.scene_box,
-            num_train_data=len(cameras.image_filenames),
-            metadata=cameras.metadata,
+            scene_box=parsed.scene_box,
+            num_train_data=len(parsed.image_filenames),
+            metadata=parsed.metadata,
             device=device,
             grad_scaler=None,
             seed_points=None,
         )
-    if is_gaussian_splatting(model):  # of a method that is not in our list
-        _check_cuda(method, device)
-        _check_kernels(method, _KERNELS['Splatfacto'])
     _load_weights(model, state, checkpoint)
     if hasattr(getattr(model, 'field', None), 'use_average_appearance_embedding'):
-        model.field.use_average_appearance_embedding = True  # none was trained for zeros
-    field_from_world = field_from_data(
-        cameras.dataparser_transform.numpy(), cameras.dataparser_scale
-    )
-    _check_data_unchanged(config, field_from_world)
-    poses = _apply_camera_optimizer(model, from_opengl(cameras.cameras.camera_to_worlds.numpy()))
-    one = cameras.cameras[0]
-    intrinsics = [float(value) for value in (one.fx, one.fy, one.cx - 0.5, one.cy - 0.5)]
-    return NerfstudioRun(
-        model.eval(),
-        field_from_world,
-        transform_poses(np.asarray(np.linalg.inv(field_from_world), np.float64), poses),
-        Camera(int(one.width), int(one.height), *intrinsics),
-        [path.name for path in cameras.image_filenames],
-        device,
-    )
+        model.field.use_average_appearance_embedding = True  # zeros were never trained
+    return model
 
 
 def _check_cuda(method: str, device: torch.device) -> None:
+    """Raise BuildError if the device is not CUDA."""
     if device.type != 'cuda':
         raise BuildError(
-            f'the run is of {method}, whose rasteriser runs on CUDA only, and the device is'
+            f'the run is of {method}, whose rasterizer runs on CUDA only, and the device is'
             f' {device.type}: build on a machine with an NVIDIA GPU, or take a run of nerfacto'
         )
 
 
 def _check_kernels(method: str, package: str) -> None:
-    """Have the CUDA code of a package loaded, or compiled as it does when it is first needed."""
+    """Load the CUDA code of a package, which compiles it if needed, or raise BuildError."""
     try:
+        # Private module of gsplat and nerfacc as nerfstudio 1.1.5 requires them.
         if importlib.import_module(f'{package}.cuda._backend')._C is not None:
             return
-        lack = 'is not compiled and finds no CUDA toolkit (nvcc) to compile itself with'
+        problem = 'is not compiled and finds no CUDA toolkit (nvcc) to compile itself with'
     except ModuleNotFoundError as error:
-        lack = f'is not installed (no module {error.name})'
-    except Exception as error:  # of a compiler
-        lack = f'cannot be compiled ({" ".join(str(error).split())[:200]})'
+        problem = f'is not installed (no module {error.name})'
+    except Exception as error:  # any error of the compiler
+        problem = f'cannot be compiled ({" ".join(str(error).split())[:200]})'
     raise BuildError(
-        f'the run is of {method}, whose renderer {package} {lack}: install a CUDA toolkit that'
+        f'the run is of {method}, whose renderer {package} {problem}: install a CUDA toolkit that'
         f' fits PyTorch, or a compiled wheel of {package}, or take a run of nerfacto'
     )
 
 
 def _uses_tcnn(names: Iterable[str]) -> bool:
-    """Tell whether weights of such names are tiny-cuda-nn's."""
+    """Return whether weights of these names are those of tiny-cuda-nn."""
     return any('tcnn' in name for name in names)
 
 
 def _check_tcnn(checkpoint: Path, device: torch.device) -> None:
+    """Raise BuildError if tiny-cuda-nn cannot run on a device."""
     if device.type != 'cuda':
-        lack = f'which runs on CUDA only, and the device is {device.type}: build on a GPU'
+        problem = f'which runs on CUDA only, and the device is {device.type}: build on a GPU'
     elif not external.TCNN_EXISTS:
-        lack = 'which is not installed here, or cannot be loaded: install it'
+        problem = 'which is not installed here, or cannot be loaded: install it'
     else:
         return
     raise BuildError(
-        f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, {lack}, or train with'
+        f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, {problem}, or train with'
         ' --pipeline.model.implementation torch, which renders everywhere'
     )
 
 
 def _find_checkpoint(config: Path, folder: Any) -> Path:
-    """Return the file of the last step."""
+    """Return the checkpoint of the last step."""
     relative = Path(*folder.values) if isinstance(folder, PythonTag) else Path('nerfstudio_models')
-    found = sorted((config.parent / relative).glob('step-*.ckpt'))
-    if not found:
+    checkpoints = sorted((config.parent / relative).glob('step-*.ckpt'))
+    if not checkpoints:
         raise BuildError(
             f'the run {config.parent} has no checkpoint {relative}/step-*.ckpt: copy the whole'
             ' folder of the run, or train it to its first checkpoint'
         )
-    return found[-1]
+    return checkpoints[-1]
 
 
 def eval_image_names(config: Path) -> set[str]:
-    """Return names of the pictures that a run was judged by, of the splits that there are."""
-    found: set[str] = set()
+    """Return the names of the evaluation images of a run, of all splits that it has."""
+    names: set[str] = set()
     for split in ('val', 'test'):
         with suppress(BuildError):  # few parsers have both
-            found |= {path.name for path in _parse_split(config, split).image_filenames}
-    return found
+            names |= {path.name for path in _parse_split(config, split).image_filenames}
+    return names
 
 
 def _parse_split(config: Path, split: str) -> Any:
-    """Let the run's dataparser tell of the cameras of a split; their pictures are not read."""
-    held = parse_run_config(config)
-    manager = held['pipeline'].values['datamanager'].values
-    parser, data = manager.get('dataparser'), manager.get('data') or held.get('data')
+    """Parse the cameras of a split with the dataparser of the run, without reading images."""
+    attributes = parse_run_config(config)
+    manager = attributes['pipeline'].values['datamanager'].values
+    parser, data = manager.get('dataparser'), manager.get('data') or attributes.get('data')
     settings = instantiate_config(parser, config, downscale_factor=1, load_3D_points=False)
     folder = _data_folder(Path(instantiate_config(data, config) or settings.data), config)
     settings.data = folder
     try:
         with pickle_disabled():
             return settings.setup().get_dataparser_outputs(split)
-    except Exception as error:  # the code of others, on files of others
+    except Exception as error:  # a dataparser may raise anything
         raise BuildError(
-            f'the cameras of the run {config} cannot be read from {folder}: {error!s}'
+            f'the cameras of the run {config} cannot be read from {folder}: {error!s}; give the'
+            ' data that it was trained with'
         ) from error
 
 
-def _data_folder(told: Path, config: Path) -> Path:
+def _data_folder(recorded: Path, config: Path) -> Path:
     """
-    Return where the data are that a config.yml tells of, maybe from another machine.
+    Find the data of a run, whose config.yml may be from another machine.
 
-    As they stand there; else below a folder that the run is in, from the nearest one up: at the
-    same path if it is relative, or under the same name.
+    The recorded path is used if it exists. Otherwise the folders above the run are searched, from
+    the nearest one up, for the same relative path or for the same name.
     """
-    if told.exists():
-        return told
+    if recorded.exists():
+        return recorded
     above = config.absolute().parents
-    sought = [told] * (not told.is_absolute()) + [Path(told.name)]
-    for place in (folder / name for name in sought for folder in above):
-        # A run lies in a folder with the name of its data as well, which holds no data.
-        if place.exists() and (place not in above or (place / 'transforms.json').exists()):
+    candidates = [recorded] * (not recorded.is_absolute()) + [Path(recorded.name)]
+    for folder in (parent / name for name in candidates for parent in above):
+        # A run lies in a folder with the name of its data as well, which contains no data.
+        if folder.exists() and (folder not in above or (folder / 'transforms.json').exists()):
             break
     else:
+        places = ' or '.join(dict.fromkeys(map(str, candidates)))
         raise BuildError(
-            f'the data {told} of the run {config} are not there: its training cameras are read'
-            ' from them (transforms.json is enough where there is one; some parsers, as those of'
-            ' ScanNet, Blender and D-NeRF, look at a picture too), so put them there, or where'
-            f' they are looked for as well: as {" or ".join(dict.fromkeys(map(str, sought)))} in'
-            f' {config.parent} or a folder above it'
+            f'the data {recorded} of the run {config} do not exist, and its training cameras are'
+            ' read from them: put them there, or as'
+            f' {places} in {config.parent} or a folder above it (transforms.json suffices where'
+            ' there is one; some parsers, such as those of ScanNet, Blender and D-NeRF, open an'
+            ' image too)'
         )
     if not (config.parent / TRANSFORMS_FILE).exists():
         raise BuildError(
-            f'the data {told} of the run {config} are not there, and nothing tells whether'
-            f' {place} are the same, for {TRANSFORMS_FILE} is missing beside the config: copy the whole'
-            ' folder of the run'
+            f'the data {recorded} of the run {config} do not exist, and {folder} cannot be'
+            f' compared with them, because {TRANSFORMS_FILE} is missing beside the config: copy'
+            ' the whole folder of the run'
         )
-    return place
+    return folder
 
 
 def _load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Map the model's weights, not the optimisers' as well, and read nothing that could run."""
+    """Load the weights of the model without those of the optimizers; run no pickled code."""
     try:
         with torch.serialization.safe_globals(_SAFE_GLOBALS):
-            loaded = torch.load(
+            checkpoint_dict = torch.load(
                 checkpoint, map_location='cpu', weights_only=True, mmap=is_zipfile(checkpoint)
             )
-        named = loaded['pipeline'].items()
+        named = checkpoint_dict['pipeline'].items()
     except (OSError, EOFError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise BuildError(f'the checkpoint {checkpoint} is damaged ({error}): copy it again') from (
             error
         )
     except UnpicklingError as error:
         raise BuildError(
-            f'the checkpoint {checkpoint} is damaged, or holds more than weights, which could be a'
-            ' program: refused; copy it again, or have it saved again by nerfstudio'
+            f'the checkpoint {checkpoint} is damaged, or contains more than weights, which could'
+            ' run code: copy it again, or save it again with nerfstudio'
         ) from error
     plain = {name.replace('module.', ''): value for name, value in named}
     return {n.removeprefix('_model.'): v for n, v in plain.items() if n.startswith('_model.')}
 
 
 def _load_weights(model: Any, state: dict[str, torch.Tensor], checkpoint: Path) -> None:
+    """Load weights into a model; raise BuildError if names or shapes differ."""
     try:
         model.load_state_dict(state, strict=False)
-    except (RuntimeError, KeyError) as error:  # a splatfacto looks for its means first
+    except (RuntimeError, KeyError) as error:  # splatfacto reads its means first
         reason = ' '.join(str(error).split())[:300]
         raise BuildError(
             f'the checkpoint {checkpoint} does not fit the model and the data of its config.yml'
             f' ({reason}): give those that it was trained with'
         ) from error
-    # Compared here, for splatfacto's own loading does not tell.
-    odd = sorted(
+    # Compared here, because splatfacto loads incomplete weights without an error.
+    unmatched = sorted(
         n for n in model.state_dict().keys() ^ state if not n.startswith(_UNUSED_WEIGHT_PREFIXES)
     )
-    if _uses_tcnn(odd):
+    if _uses_tcnn(unmatched):
         raise BuildError(
-            f'the checkpoint {checkpoint} was trained without tiny-cuda-nn, which its method takes'
-            ' wherever it is installed, as it is here: build where it is not'
+            f'the checkpoint {checkpoint} was trained without tiny-cuda-nn, but its method uses it'
+            ' if it is installed, as here: build where it is not installed'
         )
-    if odd:
+    if unmatched:
         raise BuildError(
-            f'the checkpoint {checkpoint} is not of nerfstudio {VERSION}: {odd[0]} and'
-            f' {len(odd) - 1} other weights are missing or too many; train the run anew'
+            f'the checkpoint {checkpoint} is not of nerfstudio {VERSION}: {unmatched[0]} and'
+            f' {len(unmatched) - 1} other weights are missing or too many; train the run again'
         )
 
 
 def _check_data_unchanged(config: Path, field_from_world: FloatArray) -> None:
-    """Compare with the transform that the trainer wrote beside the config."""
+    """Raise BuildError if the transform that the trainer wrote differs from that of the data."""
     path = config.parent / TRANSFORMS_FILE
     if not path.exists():
         return
     try:
-        noted = json.loads(path.read_text(encoding='utf-8'))
-        then = field_from_data(np.array(noted['transform']), float(noted['scale']))
+        recorded = json.loads(path.read_text(encoding='utf-8'))
+        transform, scale = np.array(recorded['transform']), float(recorded['scale'])
+        recorded_field_from_world = field_from_data(transform, scale)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BuildError(f'{path} is damaged ({error!s}): copy the run again') from error
-    # From the model's frame to itself, in which lengths are near to one, whatever the data's are.
-    if not np.allclose(then @ np.linalg.inv(field_from_world), np.eye(4), atol=1e-3):
+    # Compared in the frame of the model, where lengths are near 1 for any unit of the data.
+    difference = recorded_field_from_world @ np.linalg.inv(field_from_world)
+    if not np.allclose(difference, np.eye(4), atol=1e-3):
         raise BuildError(
-            f'the data of the run {config} have changed since it was trained: its cameras would be'
-            f' elsewhere than {path} says; give the data that it was trained with'
+            f'the data of the run {config} have changed since it was trained: its cameras differ'
+            f' from {path}; give the data that it was trained with'
         )
 
 
 @torch.no_grad()
 def _apply_camera_optimizer(model: Any, field_from_camera: FloatArray) -> FloatArray:
-    """Move the cameras to where the run's camera optimiser has them."""
+    """Apply the pose corrections of the camera optimizer of a run (N, 4, 4)."""
     optimizer = getattr(model, 'camera_optimizer', None)
     if optimizer is None or optimizer.config.mode == 'off':
         return field_from_camera
+    # get_correction_matrices of nerfstudio 1.1.5 reads this attribute, which .to() does not set.
     optimizer.device = optimizer.pose_adjustment.device
     correction = optimizer.get_correction_matrices().double().cpu().numpy()
     out = field_from_camera.copy()

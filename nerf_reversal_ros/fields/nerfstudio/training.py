@@ -1,9 +1,9 @@
 """
-Training of nerfstudio's Nerfacto and Depth-Nerfacto from a capture.
+Training of Nerfacto and Depth-Nerfacto of nerfstudio on a capture.
 
-The models and their losses are nerfstudio's own, with their callbacks; rays come from the same
-pictures on disk that the voxel field is trained on, so that poses, intrinsics and scale are exact
-and nothing is oriented, centred, scaled or optimised behind our back: the camera optimiser is off.
+Models, losses and callbacks are those of nerfstudio. Rays come from the training images that the
+voxel field uses, so that poses, intrinsics and scale are exact: nothing is oriented, centered or
+scaled again, and the camera optimizer is off.
 """
 
 from dataclasses import asdict
@@ -32,12 +32,13 @@ from nerf_reversal_ros.fields.sim3 import scale_of
 from nerf_reversal_ros.fields.training_data import TrainingData
 
 CHECKPOINT, CHECKPOINT_STEPS = 'nerfacto.safetensors', 250
+"""File of the last checkpoint, and steps between two: at most these are lost."""
 BAKING_FOLDER = 'baking'
-"""Folder beside the checkpoint for what is baked of the field."""
+"""Folder beside the checkpoint for the baking of the field."""
 TIMED_STEPS = 2, 8
-"""The steps between these tell how long all of them will take, before anything else is told."""
+"""The steps between these two are timed to estimate the duration of the training."""
 FINAL_RATE = 0.01
-"""Share of the learning rate that is left at the last step."""
+"""Learning rate of the last step, as a fraction of that of the first; exponential decay."""
 
 
 def train_nerfacto(
@@ -51,27 +52,27 @@ def train_nerfacto(
     progress: ProgressCallback = no_progress,
 ) -> tuple[NerfstudioField, dict[str, Any]]:
     """
-    Train a Nerfacto; a killed training goes on from its last checkpoint.
+    Train a Nerfacto; an interrupted training resumes from its last checkpoint.
 
-    A checkpoint that was made with another kind, implementation, effort, learning rate or seed is
-    not gone on from: the training starts over, and says so, and what was baked before is removed.
+    If the checkpoint has another kind, implementation, budget, learning rate or seed, the
+    training restarts, reports why, and removes what was baked before.
 
     Parameters
     ----------
     data : TrainingData
-        Pictures, and depth where there is some: Nerfacto uses it only to place its unit box.
+        Training images. Nerfacto uses their depth, if any, to fit its unit box alone.
     kind : str
         ``nerfacto`` or ``depth-nerfacto``.
     config : NerfstudioConfig
         Size of the model, steps, rays.
     device : torch.device
-        Where to train.
+        Device of the training.
     seed : int
-        Of the model's first weights and the choice of rays.
+        Seed of the initial weights and of the choice of rays.
     work_dir : Path
-        Folder of the checkpoint, and of what is baked, in `BAKING_FOLDER`.
+        Folder of the checkpoint, and of `BAKING_FOLDER`.
     progress : callable
-        Told of every tenth step, and after the first ones how long it will take.
+        Called at every tenth step, and once with the expected duration.
 
     Returns
     -------
@@ -82,13 +83,13 @@ def train_nerfacto(
     with no_downloads(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nerfacto_model(kind, training_budget(config, device), data, field_from_map, device)
-    trainer = _Trainer(model.to(device), kind, field_from_map, data, config, seed)
+    trainer = _NerfactoTrainer(model.to(device), kind, field_from_map, data, config, seed)
     report = trainer.run(work_dir, progress)
     return NerfstudioField(model, field_from_map), report
 
 
-class _Trainer:
-    """Nerfstudio's training step over rays drawn from all training pictures."""
+class _NerfactoTrainer:
+    """Training steps of a nerfstudio model on rays sampled from all training images."""
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class _Trainer:
         self.train_frames = np.flatnonzero(~data.held_out)
 
     def run(self, work_dir: Path, progress: ProgressCallback) -> dict[str, Any]:
-        """Train to the end; return the loss curve."""
+        """Train to the last step; return the loss curve."""
         report: dict[str, Any] = {'step': [], 'loss': []}
         steps = self.budget.steps
         first = self._resume(work_dir, report, progress)
@@ -131,10 +132,9 @@ class _Trainer:
             if step == first + TIMED_STEPS[0]:
                 start_s = perf_counter()
             if step == first + TIMED_STEPS[1]:
-                took_s = (perf_counter() - start_s) / (TIMED_STEPS[1] - TIMED_STEPS[0])
-                progress(
-                    Progress('field', step, steps, self._format_estimate(took_s * (steps - step)))
-                )
+                step_s = (perf_counter() - start_s) / (TIMED_STEPS[1] - TIMED_STEPS[0])
+                note = self._format_estimate(step_s * (steps - step))
+                progress(Progress('field', step, steps, note))
             loss = self._step(step)
             if step % 10 == 9:
                 report['step'].append(step + 1)
@@ -174,7 +174,7 @@ class _Trainer:
         return float(loss.detach())
 
     def _sample_pixels(self, rng: np.random.Generator) -> tuple[Any, dict[str, torch.Tensor]]:
-        """Draw rays from the training pictures, with their colours and depths."""
+        """Sample rays of the training images, with their colors and depths."""
         data, count = self.data, self.budget.rays_per_step
         _, height, width, _ = data.rgb.shape
         frame = np.sort(self.train_frames[rng.integers(0, len(self.train_frames), count)])
@@ -203,12 +203,13 @@ class _Trainer:
             'made_with': json.dumps(self.training_settings),
             'step': str(step),
             'report': json.dumps(report),
+            # Private counters of the proposal sampler of nerfstudio 1.1.5, see `_resume`.
             'since_update': str(self.model.proposal_sampler._steps_since_update),
         }
         save_checkpoint(work_dir / CHECKPOINT, state, metadata)
 
     def _resume(self, work_dir: Path, report: dict[str, Any], progress: ProgressCallback) -> int:
-        """Take up the last checkpoint, if it is of such a training; return the next step."""
+        """Load the last checkpoint, if its settings match; return the next step."""
         checkpoint = load_checkpoint(work_dir / CHECKPOINT, self.device)
         if checkpoint is None:
             remove(work_dir / BAKING_FOLDER)
@@ -216,10 +217,9 @@ class _Trainer:
         state, metadata = checkpoint
         made_with = json.loads(metadata.get('made_with', '{}'))
         if made_with != self.training_settings:
-            why = (
-                f'{work_dir / CHECKPOINT} {_format_differences(made_with, self.training_settings)}'
-            )
-            progress(Progress('field', 0, self.budget.steps, f'starting over: {why}'))
+            reason = _format_differences(made_with, self.training_settings)
+            note = f'starting over: {work_dir / CHECKPOINT} {reason}'
+            progress(Progress('field', 0, self.budget.steps, note))
             remove(work_dir / BAKING_FOLDER)
             return 0
         with torch.no_grad():
@@ -242,9 +242,9 @@ class _Trainer:
 
 
 def _format_differences(made_with: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Say which settings of a checkpoint are not those that are wanted."""
+    """Format the settings in which a checkpoint differs from this training."""
     if not made_with:
-        return 'does not tell what it was made with'
+        return 'does not state its settings'
     names = [name for name, value in wanted.items() if made_with.get(name) != value]
-    said = ', '.join(f'{name} {made_with.get(name)}, not {wanted[name]}' for name in names)
-    return f'was made with {said}'
+    differences = ', '.join(f'{name} {made_with.get(name)}, not {wanted[name]}' for name in names)
+    return f'was made with {differences}'

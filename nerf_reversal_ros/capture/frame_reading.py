@@ -1,0 +1,60 @@
+"""Read and decode the messages of one frame: undistorted color, and depth in meters."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.bags.bag_index import MessageRef
+from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
+from nerf_reversal_ros.bags.camera_model import CameraModel
+from nerf_reversal_ros.bags.depth_decoding import depth_from_message
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
+from nerf_reversal_ros.capture.pose_convention import DepthImage
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError, ImageError
+
+
+class FrameEntry(NamedTuple):
+    """References to the messages of one frame, and its camera model."""
+
+    image: MessageRef
+    depth: MessageRef | None
+    camera_model: CameraModel
+
+
+def read_message(bag: BagReader, message_ref: MessageRef) -> RawMessage:
+    """Read one message again; CaptureError if the bag no longer holds it."""
+    for raw in bag.messages([message_ref.topic], message_ref.log_time_ns):
+        if raw.stamp_ns == message_ref.stamp_ns:
+            return raw
+    raise CaptureError(
+        f'{bag.path} was changed while it was read, {message_ref} is gone: open it again'
+    )
+
+
+def decode_rgb(bag: BagReader, raw: RawMessage, model: CameraModel) -> NDArray[np.uint8]:
+    """Decode and undistort an image to writable RGB (H, W, 3); CaptureError if damaged."""
+    try:
+        rgb = model.undistort_rgb(rgb_from_message(bag.decode(raw)))
+        return np.require(rgb, requirements=['C', 'W'])
+    except ImageError as error:
+        raise CaptureError(f'the image at {raw.stamp_ns} ns of {bag.path}: {error}') from error
+
+
+def decode_depth(
+    bag: BagReader, raw: RawMessage, model: CameraModel, config: CaptureConfig
+) -> DepthImage:
+    """
+    Decode and undistort depth (h, w) [m], and return it with its camera.
+
+    Depth beyond ``max_depth_m`` becomes 0 (unknown). CaptureError if it is damaged or of another
+    aspect ratio than the image.
+    """
+    try:
+        depth = depth_from_message(bag.decode(raw))
+        model = model.scaled_to(depth.shape[1], depth.shape[0])
+    except ImageError as error:
+        raise CaptureError(f'the depth at {raw.stamp_ns} ns of {bag.path}: {error}') from error
+    depth[depth > config.max_depth_m] = 0.0
+    return model.undistort_depth(depth), model.camera

@@ -1,0 +1,156 @@
+"""
+Match the keypoints of a query image with landmarks of the map.
+
+Descriptor matching finds correspondences without a precise pose: nearest neighbors, Lowe's ratio
+test. Guided matching needs a pose and searches near the projected landmarks, which finds more.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
+from nerf_reversal_ros.localization.atlas import Atlas
+
+QUERY_SIZE_PX = 256
+"""Maximum longer side [px] of a query image; larger images are downscaled to it."""
+MAX_LANDMARKS = 2000
+"""Maximum number of landmarks that a query image is matched with."""
+RATIO_THRESHOLD = 0.85
+"""Maximum distance of the best descriptor, as a fraction of the second best (Lowe)."""
+RATIO_TEST_EXCLUSION_M = 0.05
+"""Landmarks within this distance [m] do not compete in the ratio test: one surface point may have
+several landmarks with similar descriptors."""
+MAX_NEIGHBORS = 4
+"""Maximum number of keypoints that are compared with one projected landmark."""
+MIN_SIMILARITY = 0.75
+"""Minimum cosine similarity of descriptors in guided matching."""
+MIN_DEPTH_M = 0.05
+"""Minimum depth [m] of a landmark in guided matching; closer projections are unstable."""
+
+
+@dataclass(frozen=True)
+class QueryImage:
+    """Image being localized, downscaled, with its keypoints."""
+
+    rgb: NDArray[np.uint8]
+    """(H, W, 3) RGB."""
+    camera: Camera
+    """Intrinsics of ``rgb``."""
+    keypoints: Keypoints
+    """In pixels of ``rgb``."""
+    tree: cKDTree
+    """Search tree of the keypoint pixels."""
+
+    def scaled_px(self, pixels: float) -> float:
+        """Scale a length [px] that is stated for `QUERY_SIZE_PX` to the size of this image."""
+        return pixels * max(self.camera.width, self.camera.height) / QUERY_SIZE_PX
+
+
+@dataclass(frozen=True)
+class CandidateLandmarks:
+    """L landmarks that the query image may show."""
+
+    points: FloatArray
+    """(L, 3) in the map [m]."""
+    descriptors: NDArray[np.float32]
+    """(L, 128) RootSIFT of unit length."""
+
+
+_QUERY_DETECTOR = KeypointDetector(400, 0.02)
+
+
+def make_query(
+    rgb: NDArray[np.uint8],
+    camera: Camera,
+    longer_side: int = QUERY_SIZE_PX,
+    detector: KeypointDetector = _QUERY_DETECTOR,
+) -> QueryImage:
+    """Downscale an image (H, W, 3) to at most ``longer_side`` [px] and detect its keypoints."""
+    small = camera.downscaled_to(longer_side)
+    if small != camera:
+        size = (small.width, small.height)
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    keypoints = detector(rgb)
+    return QueryImage(rgb, small, keypoints, cKDTree(keypoints.pixels))
+
+
+def visible_landmarks(
+    atlas: Atlas, map_from_camera: FloatArray, camera: Camera
+) -> CandidateLandmarks:
+    """Return the landmarks that a camera near a pose (4, 4) may see, at most `MAX_LANDMARKS`."""
+    visible = atlas.visible_indices(map_from_camera, camera, MAX_LANDMARKS)
+    return CandidateLandmarks(atlas.origin_m + atlas.points[visible], atlas.descriptors[visible])
+
+
+def match_landmarks(query: QueryImage, landmarks: CandidateLandmarks) -> NDArray[np.int64]:
+    """
+    Match keypoints with landmarks by mutual nearest descriptors and Lowe's ratio test.
+
+    Returns
+    -------
+    (M, 2) array
+        Indices of keypoints and of landmarks, one to one.
+    """
+    return match_descriptors(
+        query.keypoints.descriptors,
+        landmarks.descriptors,
+        RATIO_THRESHOLD,
+        landmarks.points,
+        RATIO_TEST_EXCLUSION_M,
+    )
+
+
+def match_guided(
+    query: QueryImage, landmarks: CandidateLandmarks, map_from_camera: FloatArray, radius_px: float
+) -> NDArray[np.int64]:
+    """
+    Match keypoints with the landmarks that a pose projects near them.
+
+    Parameters
+    ----------
+    query : QueryImage
+        From `make_query`.
+    landmarks : CandidateLandmarks
+        Landmarks to project.
+    map_from_camera : (4, 4) array
+        Pose of the query camera, precise to about ``radius_px``.
+    radius_px : float
+        Search radius [px] around each projected landmark.
+
+    Returns
+    -------
+    (M, 2) array
+        Indices of keypoints and of landmarks, one to one, most similar first.
+    """
+    projected, pixels = _project_landmarks(landmarks, map_from_camera, query.camera)
+    distance, nearest = query.tree.query(pixels, MAX_NEIGHBORS, distance_upper_bound=radius_px)
+    row, rank = np.nonzero(np.isfinite(distance))
+    keypoint, landmark = nearest[row, rank], projected[row]
+    similarity = np.einsum(
+        'ij,ij->i', query.keypoints.descriptors[keypoint], landmarks.descriptors[landmark]
+    )
+    order = np.argsort(-similarity, kind='stable')
+    order = order[similarity[order] > MIN_SIMILARITY]
+    keypoint, landmark = keypoint[order], landmark[order]
+    # A pair is one to one if it is the most similar pair of its keypoint and of its landmark.
+    best_of = np.zeros(len(order), dtype=np.int8)
+    for side in (keypoint, landmark):
+        best_of[np.unique(side, return_index=True)[1]] += 1
+    return np.column_stack([keypoint[best_of == 2], landmark[best_of == 2]])
+
+
+def _project_landmarks(
+    landmarks: CandidateLandmarks, map_from_camera: FloatArray, camera: Camera
+) -> tuple[NDArray[np.intp], FloatArray]:
+    """Return the indices (P,) of the landmarks inside the image, and their pixels (P, 2)."""
+    in_camera = transform_points(inverse(map_from_camera), landmarks.points)
+    indices = np.flatnonzero(in_camera[:, 2] > MIN_DEPTH_M)
+    pixels = camera.project(in_camera[indices])
+    inside = np.all((pixels > -0.5) & (pixels < (camera.width, camera.height)), axis=1)
+    return indices[inside], pixels[inside]

@@ -1,0 +1,261 @@
+"""
+The map folder as a reader finds it: manifest, files, and the checks when it is opened.
+
+A map is a folder with a ``manifest.json`` beside binary files. The manifest holds the format
+version, how the map was built, its cameras and metrics, and size and checksum of every other file.
+`nerf_reversal_ros.maps.map_writer` writes it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import re
+from typing import Any, TYPE_CHECKING
+import zipfile
+
+import numpy as np
+
+from nerf_reversal_ros.capture.pose_convention import PoseConvention
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import LocalizerConfig, QueryConfig
+from nerf_reversal_ros.core.errors import ConfigError, ImageError, MapError
+from nerf_reversal_ros.core.files import is_within, sha256
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.validated_config import config_from_dict
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.localization.localizer import Localizer
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.localization.localizer import Localizer
+
+FORMAT_VERSION = 3
+"""Version of the map folder that this program writes and reads."""
+
+MAX_POSES_BYTES = 1 << 28
+"""Unpacked size of the mapping poses [bytes]; a larger archive is rejected as a zip bomb."""
+
+MANIFEST = 'manifest.json'
+MAPPING_POSES = 'walked_poses.npz'
+"""File of the map with the array ``map_from_camera`` of the mapping poses."""
+_FILE_NAME_PATTERN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*')
+
+
+@dataclass(frozen=True)
+class Map:
+    """A complete map on disk, its files verified."""
+
+    path: Path
+    """The map folder."""
+    manifest: dict[str, Any]
+    """Contents of ``manifest.json``."""
+
+    @property
+    def camera(self) -> Camera:
+        """Canonical camera that the regressor was trained for."""
+        return Camera(**self.manifest['camera'])
+
+    @property
+    def convention(self) -> PoseConvention:
+        """Pose convention and gravity alignment of the mapping capture."""
+        return PoseConvention.from_dict(self.manifest['convention'])
+
+    @property
+    def mapping_poses(self) -> FloatArray:
+        """(N, 4, 4) map_from_camera of the mapping images; MapError if the file is corrupt."""
+        file = self.file(MAPPING_POSES)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if sum(item.file_size for item in archive.infolist()) > MAX_POSES_BYTES:
+                    raise ValueError(f'it would unpack to more than {MAX_POSES_BYTES} bytes')
+            with np.load(file, allow_pickle=False) as stored:
+                poses = np.asarray(stored['map_from_camera'], dtype=np.float64)
+            if poses.shape[1:] != (4, 4) or not len(poses) or not np.isfinite(poses).all():
+                raise ValueError(f'poses of the shape {poses.shape}, or not finite')
+        except Exception as error:  # zipfile and NumPy raise nearly any type for a corrupt file
+            raise MapError(f'{file} is corrupt ({error}): build the map again') from error
+        return poses
+
+    def query_config(
+        self, user: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> QueryConfig:
+        """
+        Merge the settings for a query capture.
+
+        Precedence: ``overrides``, then ``user``, then the defaults. Settings of the capture
+        default to those that the map was built with.
+
+        Raises
+        ------
+        ConfigError
+            If ``user`` has an unknown setting or a value out of range.
+        MapError
+            If the map was built with settings that this version does not know.
+        """
+        _check_user_settings(user)
+        defaults = {'capture': self._capture_settings(), 'localizer': {}}
+        return config_from_dict(
+            QueryConfig,
+            {
+                section: {
+                    **settings,
+                    **(user.get(section) or {}),
+                    **(overrides or {}).get(section, {}),
+                }
+                for section, settings in defaults.items()
+            },
+        )
+
+    def _capture_settings(self) -> Mapping[str, Any]:
+        """Return the settings of the mapping capture; MapError if this version lacks one."""
+        settings: Mapping[str, Any] = (
+            self.manifest.get('built', {}).get('config', {}).get('capture', {})
+        )
+        try:
+            config_from_dict(QueryConfig, {'capture': settings})
+        except ConfigError as error:
+            raise MapError(f'the map {self.path} has settings unknown here: {error}') from error
+        return settings
+
+    def localizer(self, config: LocalizerConfig | None = None) -> 'Localizer':
+        """
+        Load the localizer of the map; the default config is `LocalizerConfig()`.
+
+        Raises
+        ------
+        MapError, ConfigError
+            If a file of the map is corrupt, or the device is not available.
+        """
+        from nerf_reversal_ros.localization.localizer import open_localizer
+
+        return open_localizer(self, config or LocalizerConfig())
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of the map's files; MapError when the map has no such file."""
+        if name not in self.manifest['files']:
+            raise MapError(
+                f'the map {self.path} holds no {name} (it holds'
+                f' {", ".join(sorted(self.manifest["files"]))}): build it again'
+            )
+        return self.path / name
+
+
+def open_map(path: Path) -> Map:
+    """
+    Open a map folder; verify its version, and the size and checksum of every file.
+
+    Raises
+    ------
+    MapError
+        If the map does not exist, or is unfinished, corrupt, or of another format version.
+    """
+    path = Path(path)
+    try:
+        opened = Map(path, _read_manifest(path))
+        for name, expected in opened.manifest['files'].items():
+            _check_file(path, name, expected)
+    except OSError as error:
+        raise MapError(
+            f'cannot read the map {path}: {error.strerror} ({error.filename})'
+        ) from error
+    return opened
+
+
+def staging_dir(map_dir: Path) -> Path:
+    """Return the folder of an unfinished build, ``<map>.partial``, for an absolute path."""
+    return map_dir.with_name(map_dir.name + '.partial')
+
+
+def is_file_name(name: str) -> bool:
+    """Return whether a name may stand for a file of a map: relative, no hidden part, no link."""
+    return _FILE_NAME_PATTERN.fullmatch(name) is not None
+
+
+def iter_map_files(folder: Path) -> Iterator[Path]:
+    """Iterate over the files of a map folder in order of their names, without hidden ones."""
+    for file in sorted(folder.rglob('*')):
+        if file.is_file() and not any(p.startswith('.') for p in file.relative_to(folder).parts):
+            yield file
+
+
+def _check_user_settings(user: Mapping[str, Any]) -> None:
+    """Raise ConfigError for the user's own mistakes alone, before the map's settings are read."""
+    config_from_dict(QueryConfig, user)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Read and validate ``manifest.json``; MapError names the defect and the remedy."""
+    file = path / MANIFEST
+    if not file.is_file():
+        if staging_dir(Path(os.path.abspath(path))).is_dir():
+            raise MapError(
+                f'the map {path} is unfinished: repeat the same build command to resume it'
+            )
+        problem = 'is not a map: it holds no manifest.json' if path.exists() else 'does not exist'
+        raise MapError(f'{path} {problem}; give the folder written by nerf-reversal build')
+    try:
+        manifest = json.loads(file.read_text(encoding='utf-8'))
+        version = manifest['format_version']
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise MapError(
+            f'{file} is corrupt or not of a map ({_format_error(error)}): build the map again'
+        ) from error
+    if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
+        remedy = 'update nerf_reversal_ros, or build it again' if newer else 'build it again'
+        raise MapError(
+            f'the map {path} has format version {version!r} and this program reads'
+            f' {FORMAT_VERSION}: {remedy}'
+        )
+    try:
+        Camera(**manifest['camera'])
+        PoseConvention.from_dict(manifest['convention'])
+        if not all(_is_checksum(expected) for expected in manifest['files'].values()):
+            raise TypeError('files need bytes and sha256')
+        if not all(isinstance(warning, str) for warning in [*manifest.get('warnings', [])]):
+            raise TypeError('warnings need to be texts')
+    except (KeyError, TypeError, ValueError, AttributeError, ImageError) as error:
+        raise MapError(
+            f'{file} is incomplete or was edited ({_format_error(error)}): build the map again'
+        ) from error
+    return dict(manifest)
+
+
+def _check_file(path: Path, name: str, expected: dict[str, Any]) -> None:
+    """Verify name, presence, size and checksum of a file that the manifest lists."""
+    file = path / name
+    if not is_file_name(name) or not is_within(file, path):
+        raise MapError(
+            f'{path / MANIFEST} names a file outside the map, {name!r}: do not trust this map,'
+            ' build it again'
+        )
+    if not file.is_file():
+        raise MapError(f'the map {path} lacks its file {name}: copy it again, or build it again')
+    size = file.stat().st_size
+    if size != expected['bytes']:
+        raise MapError(
+            f'{file} has {size} bytes instead of {expected["bytes"]} (truncated?): copy the map'
+            ' again, or build it again'
+        )
+    if sha256(file) != expected['sha256']:
+        raise MapError(
+            f'the contents of {file} have changed since the build: copy the map again, or build'
+            ' it again'
+        )
+
+
+def _is_checksum(expected: Any) -> bool:
+    """Return whether a manifest entry of a file has its size and checksum."""
+    return (
+        isinstance(expected, dict)
+        and isinstance(expected.get('bytes'), int)
+        and isinstance(expected.get('sha256'), str)
+    )
+
+
+def _format_error(error: Exception) -> str:
+    """Return the text of an error on one line; a KeyError names the missing key."""
+    text = ' '.join(str(error).split())
+    return f'{text} is missing' if isinstance(error, KeyError) else text

@@ -1,0 +1,3 @@
+"""Bags of the box room."""
+
+from room_bag_fixtures import edit_bag, room_bag  # noqa: F401  (pytest finds them here)

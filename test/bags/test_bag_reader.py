@@ -1,0 +1,82 @@
+"""Bags are read in any layout; missing topics and damage are reported with a remedy."""
+
+import numpy as np
+import pytest
+from room_bags import IMAGE, INFO, POSE, write_room_bag, Z_UP
+from rooms import walk
+
+from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError
+
+
+@pytest.mark.parametrize(
+    'setting', ['image_topic', 'depth_topic', 'camera_info_topic', 'pose_topic']
+)
+def test_a_missing_topic_is_rejected_with_the_topics_of_the_bag(room_bag, setting):
+    with pytest.raises(CaptureError) as caught:
+        open_capture(room_bag, CaptureConfig(**{setting: '/nowhere'}))
+    message = str(caught.value)
+    assert f'no topic /nowhere: set {setting} to one of' in message
+    assert ('to nothing, to go without depth' in message) == (setting == 'depth_topic')
+    assert f'{IMAGE} (CompressedImage)' in message
+    assert f'{POSE} (PoseStamped)' in message
+
+
+def test_a_topic_of_another_type_is_rejected(room_bag):
+    with pytest.raises(CaptureError, match='holds CameraInfo, but must hold PoseStamped or Odom'):
+        open_capture(room_bag, CaptureConfig(pose_topic=INFO))
+
+
+def test_an_empty_bag_is_rejected(edit_bag):
+    with pytest.raises(CaptureError, match='is empty'):
+        open_capture(edit_bag(lambda *_: []), Z_UP)
+
+
+@pytest.mark.parametrize('fraction', [0.0, 0.01, 0.5, 0.9])
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+def test_a_truncated_bag_is_rejected_with_the_remedy(tmp_path, storage, fraction):
+    bag = write_room_bag(tmp_path / 'bag', walk(24)[:6], storage=storage)
+    file = next(file for file in bag.iterdir() if file.suffix in ('.mcap', '.db3'))
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * fraction)])
+    with pytest.raises(CaptureError, match=r'damaged or was cut off .*mcap recover'):
+        open_capture(bag, Z_UP)
+
+
+def test_random_damage_to_a_bag_raises_capture_errors_only(tmp_path, room_bag):
+    data = next(room_bag.glob('*.mcap')).read_bytes()
+    file = tmp_path / 'damaged.mcap'
+    generator = np.random.default_rng(5)
+    for _ in range(12):
+        damaged = bytearray(data)
+        for offset in generator.integers(0, len(data), 20):
+            damaged[offset] = generator.integers(0, 256)
+        file.write_bytes(damaged)
+        try:
+            assert len(list(open_capture(file, Z_UP))) <= 24
+        except CaptureError:
+            pass
+
+
+@pytest.mark.parametrize('name', ['nothing', 'text.txt', 'folder'])
+def test_a_path_that_is_no_bag_is_rejected(tmp_path, name):
+    (tmp_path / 'text.txt').write_text('hello')
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(CaptureError, match=r'there is no bag at|is not a bag'):
+        open_capture(tmp_path / name, Z_UP)
+
+
+def test_a_folder_without_metadata_is_read_from_its_files(room_bag, tmp_path):
+    """ros2 bag writes metadata.yaml last, so that a killed recording has none."""
+    file = next(room_bag.glob('*.mcap'))
+    (tmp_path / 'killed').mkdir()
+    (tmp_path / 'killed' / file.name).write_bytes(file.read_bytes())
+    assert len(open_capture(tmp_path / 'killed', Z_UP)) == 24
+    assert len(open_capture(file, Z_UP)) == 24
+
+
+def test_a_folder_named_like_a_bag_of_ros_1_is_read(tmp_path):
+    """``nerf-reversal convert SOURCE kitchen.bag`` writes such a folder."""
+    write_room_bag(tmp_path / 'walk.bag')
+    assert len(open_capture(tmp_path / 'walk.bag', CaptureConfig())) > 0
