@@ -38,9 +38,9 @@ from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, 
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.maps.map_folder import open_map
 
-SIZES = ((640, 1500), (320, 500), (288, 400), (256, 400), (224, 300))
+SIZES = ((640, 1500), (320, 500), (288, 400), (matching.QUERY_SIZE_PX, 400), (224, 300))
 """Longer side of a query [px], and maximum number of keypoints."""
-MAX_LANDMARKS = (1000, 3000)
+LANDMARK_LIMITS = (matching.MAX_LANDMARKS // 2, matching.MAX_LANDMARKS * 3 // 2)
 ERROR_COLUMNS = (
     Column('median', 'cm', 2),
     Column('median', 'deg', 3),
@@ -106,7 +106,7 @@ def main() -> None:
             set_attributes(matching, QUERY_SIZE_PX=size),
         ):
             add_row(f'{size} px, {max_keypoints} keypoints', opened.atlas)
-    for max_landmarks in MAX_LANDMARKS:
+    for max_landmarks in LANDMARK_LIMITS:
         with set_attributes(matching, MAX_LANDMARKS=max_landmarks):
             add_row(f'at most {max_landmarks} landmarks', opened.atlas)
     write_results(args.out, 'Pose refinement', table)

@@ -239,7 +239,7 @@ def test_a_bag_without_depth_is_rejected_before_long_work(tmp_path):
     [
         # Of 24 frames, 3 are held out.
         (31, SynthesisConfig(views=10), 'components is 31 but there are only 31 views: take'),
-        (600, SynthesisConfig(width=16), 'components is 600 but a picture has only 576 values'),
+        (600, SynthesisConfig(width=16), 'components is 600 but an image has only 576 values'),
     ],
 )
 def test_too_many_components_are_rejected_before_long_work(
