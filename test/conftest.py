@@ -35,22 +35,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 collect_ignore = [] if importlib.util.find_spec('rclpy') else ['ros']
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """
-    Give every test an xdist group: its file, or the ``XDIST_GROUP`` of its module.
-
-    Files with the same group run on one worker (``--dist loadgroup``), so that a session fixture
-    that they share is set up once.
-    """
-    if not config.pluginmanager.hasplugin('xdist'):
-        return
-    for item in items:
-        file = item.nodeid.partition('::')[0]
-        module = getattr(item, 'module', None)
-        item.add_marker(pytest.mark.xdist_group(getattr(module, 'XDIST_GROUP', file)))
-
-
 @pytest.fixture(scope='session')
 def data_dir() -> Path:
     """

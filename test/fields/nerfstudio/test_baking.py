@@ -13,7 +13,6 @@ from nerf_reversal_ros.fields.baking import bake, render_views
 from nerf_reversal_ros.fields.base import Occupancy
 from nerf_reversal_ros.fields.uncertainty import UncertaintyGrid
 
-XDIST_GROUP = 'nerfacto'
 pytestmark = pytest.mark.usefixtures('coarse_texture')
 
 

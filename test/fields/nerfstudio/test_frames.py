@@ -20,8 +20,6 @@ from nerf_reversal_ros.fields.sim3 import (
     transform_poses,
 )
 
-XDIST_GROUP = 'nerfacto'
-
 
 def random_sim3(seed=0):
     rng = np.random.default_rng(seed)

@@ -29,7 +29,6 @@ from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.pipeline import build_map
 
-XDIST_GROUP = 'nerfacto'
 pytestmark = pytest.mark.usefixtures('coarse_texture')
 
 

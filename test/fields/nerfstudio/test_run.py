@@ -11,7 +11,6 @@ from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads
 from nerf_reversal_ros.fields.sim3 import scale_of, transform_poses
 
 pytestmark = needs_nerfstudio
-XDIST_GROUP = 'nerfstudio run'
 
 
 def test_cameras_of_a_run_have_the_poses_of_its_data(trained_run):

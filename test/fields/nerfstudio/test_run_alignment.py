@@ -32,7 +32,6 @@ from nerf_reversal_ros.mapping.sim3_alignment import (
 )
 
 pytestmark = needs_nerfstudio
-XDIST_GROUP = 'nerfstudio run'
 
 
 def test_poses_of_two_worlds_are_aligned_despite_a_third_of_outliers():

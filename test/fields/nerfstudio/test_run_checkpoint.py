@@ -13,7 +13,6 @@ from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads
 
 pytestmark = needs_nerfstudio
-XDIST_GROUP = 'nerfstudio run'
 
 
 def test_a_missing_checkpoint_raises_an_error(run_config, tmp_path, capsys):

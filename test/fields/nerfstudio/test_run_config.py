@@ -7,7 +7,6 @@ from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.fields.nerfstudio.config import instantiate_config, PythonTag
 
 pytestmark = needs_nerfstudio
-XDIST_GROUP = 'nerfstudio run'
 LOSSES = 'nerfstudio.model_components.losses.DepthLossType'
 PYTHON_3_11 = 'builtins.getattr'
 

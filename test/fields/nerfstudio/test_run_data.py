@@ -13,7 +13,6 @@ from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.fields.sim3 import field_from_data, make_sim3
 
 pytestmark = needs_nerfstudio
-XDIST_GROUP = 'nerfstudio run'
 
 
 def test_missing_data_raise_an_error(run_config, tmp_path, capsys):

@@ -28,7 +28,6 @@ from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_folder import open_map
 
 pytestmark = needs_nerfstudio
-XDIST_GROUP = 'nerfstudio run'
 
 
 def test_a_map_of_a_run_has_the_scale_of_the_known_positions(trained_run, tmp_path):

@@ -21,7 +21,6 @@ from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.nerfstudio import training as nerfstudio_training
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 
-XDIST_GROUP = 'nerfacto'
 pytestmark = pytest.mark.usefixtures('coarse_texture')
 
 
