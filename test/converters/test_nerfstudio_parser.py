@@ -158,7 +158,7 @@ def test_an_unknown_format_is_a_usage_error_that_lists_the_formats(tmp_path, cap
     assert exit_info.value.code == 2
     message = capsys.readouterr().err
     assert (
-        "'mesh' is no format (choose from record3d, nerfstudio, 7scenes, nerfstudio-p" in message
+        "'mesh' is not a format: choose from record3d, nerfstudio, 7scenes, nerfstudio-p" in message
     )
 
 

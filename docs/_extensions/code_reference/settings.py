@@ -162,6 +162,8 @@ def _member(
     elif len(call.args) == 2:
         default, description = map(source.evaluate, call.args)
         limits = {str(key): source.evaluate(value) for key, value in given.items()}
+        if isinstance(call.func, ast.Name) and call.func.id == 'live_setting':
+            limits['read_only'] = False
         yield Setting(name, ast.unparse(annotation), default, description, **limits)
 
 
