@@ -157,9 +157,8 @@ def test_an_unknown_format_is_a_usage_error_that_lists_the_formats(tmp_path, cap
         main(['convert', str(tmp_path), str(tmp_path / 'bag'), '--format', 'mesh'])
     assert exit_info.value.code == 2
     message = capsys.readouterr().err
-    assert (
-        "'mesh' is not a format: choose from record3d, nerfstudio, 7scenes, nerfstudio-p" in message
-    )
+    formats = 'record3d, nerfstudio, 7scenes, nerfstudio-p'
+    assert f"'mesh' is not a format: choose from {formats}" in message
 
 
 class TouchFile:
