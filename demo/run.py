@@ -53,7 +53,7 @@ def close_loops(bag: Path, map_dir: Path, out: Path) -> None:
     """Correct drifting odometry by the poses of ``poses.json``, and plot the trajectories."""
     # On a robot: ros2 launch nerf_reversal_ros close_loops.launch.py
     words = [sys.executable, 'benchmark/loop_closure.py', map_dir, bag]
-    words += ['--poses', out / 'poses.json', '--picture', out / 'loop_closure.png']
+    words += ['--poses', out / 'poses.json', '--plot', out / 'loop_closure.png']
     words += ['--every', 3, '--drift', 0.03, '--false', 0.05, '--seeds', 1]
     _run(words, 'benchmark/loop_closure.py')
 

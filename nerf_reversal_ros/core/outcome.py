@@ -38,8 +38,8 @@ class RejectionReason(_Reason):
     """
     Why an image is not localized.
 
-    The localizer gives the first eleven, in the order in which they are checked. Nodes add the
-    next four, and an evaluation the last two. LocalizerStatus.msg has the same texts.
+    The order is that of the checks: localizer, odometry check, node, evaluation.
+    LocalizerStatus.msg has the same texts, except those of an evaluation.
     """
 
     LOW_CONTRAST = (

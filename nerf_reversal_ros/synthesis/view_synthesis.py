@@ -248,7 +248,7 @@ def _stack_views(
 
 def _clear_if_stale(
     work_dir: Path,
-    walked: FloatArray,
+    mapping_poses: FloatArray,
     camera: Camera,
     config: SynthesisConfig,
     seed: int,
@@ -262,6 +262,6 @@ def _clear_if_stale(
         'reject': reject,
         'chunk': CHUNK,
         'arrays': ['rgb', 'seen', 'depth'],
-        'walked': walked.tolist(),
+        'mapping_poses': mapping_poses.tolist(),
     }
     clear_if_stale(work_dir, request, ('chunk_*.json', '*.npy'))

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 import re
 from typing import Any
 
@@ -47,11 +48,11 @@ def keys_markdown(path: str, known: str, described: Mapping[str, Any]) -> list[s
             f' {sorted(keys - plain)}, not there {sorted(plain - keys)}'
         )
     rows = []
-    for key, told in described.items():
+    for key, meaning in described.items():
         if key in plain:
-            rows.append([code(key), str(told)])
+            rows.append([code(key), str(meaning)])
             continue
-        for name, text in told.items():
+        for name, text in meaning.items():
             if not is_in_package(name):
                 raise ValueError(f'{name}, described under {key}, is nowhere in the package')
             rows.append([code(key[:-1] + name), str(text)])
@@ -64,8 +65,9 @@ def map_files() -> set[str]:
     for source in package_sources('nerf_reversal_ros/mapping'):
         for node in ast.walk(source.tree):
             match node:
-                case ast.Call(func=ast.Attribute(attr='path'), args=[ast.Constant(value=name)]):
-                    found.add(str(name))
+                case ast.Call(func=ast.Attribute(attr='path'), args=[name]):
+                    with suppress(UnreadableError):
+                        found.add(str(source.evaluate(name)))
     return found
 
 
