@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--frames',
         metavar='A:B',
         type=frame_range,
-        help='only frames A to B - 1: by the number in their file names, for nerfstudio by position',
+        help='only frames A to B - 1: by number in their file names, for nerfstudio by position',
     )
 
 
