@@ -90,7 +90,7 @@ class RejectionReason(_Reason):
     LOW_PROBABILITY = (
         'low probability',
         'The gate finds the pose correct with less than `min_probability`.',
-        'Give odometry with `use_odometry`, so that earlier poses can confirm this one.',
+        'Map this view, or set `use_odometry`: earlier poses may confirm this one.',
     )
     ODOMETRY_DISAGREES = (
         'odometry disagrees',
