@@ -110,7 +110,7 @@ def test_load_map_rejects_another_map_while_map_from_nerf_is_set(tmp_path):
         loaded = rig.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow1'))
         assert not loaded.success
         assert f'map_from_nerf is set for the map {tmp_path / "slow0"}' in loaded.message
-        assert 'clean up, set it and map_dir, and configure' in loaded.message
+        assert 'clean up, set map_from_nerf and map_dir, and configure' in loaded.message
         assert rig.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow0')).success
 
 
