@@ -159,5 +159,7 @@ def test_the_policy_of_the_loop_closer_is_exact(tf2_ros):
 
 def test_every_node_has_its_enclave():
     enclaves = [item.get('path') for item in ElementTree.parse(POLICY).iter('enclave')]
-    nodes = sorted(path.stem[:-5] for path in POLICY.parents[2].glob('nerf_reversal_ros/ros/*_node.py'))
+    nodes = sorted(
+        path.stem[:-5] for path in POLICY.parents[2].glob('nerf_reversal_ros/ros/*_node.py')
+    )
     assert sorted(path.rsplit('/', 1)[-1] for path in enclaves) == nodes
