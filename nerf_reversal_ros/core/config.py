@@ -300,10 +300,7 @@ class OdometryDriftConfig(ValidatedConfig):
     """Error model of the odometry, and consensus of poses."""
 
     odometry_drift: float = live_setting(
-        0.05,
-        'largest drift of the odometry, as a fraction of path length and of rotation',
-        low=0.0,
-        high=1.0,
+        0.05, 'largest drift, as a fraction of path length and of rotation', low=0.0, high=1.0
     )
     odometry_drift_m: float = live_setting(
         0.05, 'drift allowed in addition, independent of the path [m]', low=0.001
