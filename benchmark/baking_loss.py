@@ -22,6 +22,7 @@ from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.mapping_data import is_near_any
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, results_from_outcomes
@@ -32,12 +33,18 @@ from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import transform_poses
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_farthest_poses
+from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.localization.surface import build_surface, Surface
+from nerf_reversal_ros.localization.surface import build_surface, SPACING, Surface
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
+from nerf_reversal_ros.mapping.landmark_building import (
+    build_atlas,
+    rendered_views,
+    select_farthest_poses,
+    VIEW_SPACING,
+)
 from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3_to_points
 from nerf_reversal_ros.maps.map_folder import open_map
 
@@ -86,7 +93,9 @@ def main() -> None:
     candidates = np.concatenate(
         [training_poses, run_poses[~is_near], opened.regressor.index_poses]
     )
-    poses = candidates[select_farthest_poses(candidates, args.views)]
+    scene_depth_m = estimate_scene_depth(build)
+    spacing_m = VIEW_SPACING * scene_depth_m
+    poses = candidates[select_farthest_poses(candidates, args.views, spacing_m)]
     camera = build.camera.downscaled_to(args.size)
 
     def rebuild(name: str, field: RadianceField) -> tuple[Atlas, Surface]:
@@ -94,8 +103,9 @@ def main() -> None:
         views = [
             (field.render(pose[None], camera)[0], pose) for pose in tqdm(poses, name, leave=False)
         ]
-        atlas = refine_landmarks(build_atlas(views, camera), build, np.flatnonzero(~held_out))
-        return atlas, build_surface(views, camera)
+        rendered = build_atlas(rendered_views(views, camera))
+        atlas = refine_landmarks(rendered, build, np.flatnonzero(~held_out))
+        return atlas, build_surface(views, camera, SPACING * scene_depth_m)
 
     table = ResultTable('Baked voxel field and nerfstudio run', COLUMNS)
 

@@ -23,6 +23,7 @@ from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.capture.scene_scale import ROOM_DEPTH_M
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig
 from nerf_reversal_ros.core.devices import resolve_device
@@ -31,14 +32,20 @@ from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization import matching
-from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_farthest_poses
+from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.mapping import landmark_adjustment
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
+from nerf_reversal_ros.mapping.landmark_building import (
+    build_atlas,
+    rendered_views,
+    select_farthest_poses,
+    VIEW_SPACING,
+)
 from nerf_reversal_ros.maps.map_folder import open_map
 
-SIZES = ((640, 1500), (320, 500), (288, 400), (matching.QUERY_SIZE_PX, 400), (224, 300))
+SIZES = ((640, 1500), (320, 500), (288, 400), (matching.REFERENCE_SIZE_PX, 400), (224, 300))
 """Longer side of a query [px], and maximum number of keypoints."""
 LANDMARK_LIMITS = (matching.MAX_LANDMARKS // 2, matching.MAX_LANDMARKS * 3 // 2)
 ERROR_COLUMNS = (
@@ -103,7 +110,7 @@ def main() -> None:
         defaults = (size, KeypointDetector(max_keypoints, 0.02))
         with (
             set_attributes(matching.make_query, __defaults__=defaults),
-            set_attributes(matching, QUERY_SIZE_PX=size),
+            set_attributes(matching, REFERENCE_SIZE_PX=size),
         ):
             add_row(f'{size} px, {max_keypoints} keypoints', opened.atlas)
     for max_landmarks in LANDMARK_LIMITS:
@@ -117,9 +124,10 @@ def render_atlas(
 ) -> Atlas:
     """Build landmarks from renderings at some of the candidate poses, without adjustment."""
     camera = camera.downscaled_to(config.size)
-    poses = candidates[select_farthest_poses(candidates, config.views)]
+    spacing_m = VIEW_SPACING * ROOM_DEPTH_M
+    poses = candidates[select_farthest_poses(candidates, config.views, spacing_m)]
     views = ((field.render(pose[None], camera)[0], pose) for pose in tqdm(poses, leave=False))
-    return build_atlas(views, camera)
+    return build_atlas(rendered_views(views, camera))
 
 
 def error_cells(localizer: Localizer, capture: Capture, indices: np.ndarray) -> list[Cell]:

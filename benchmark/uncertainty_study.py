@@ -29,8 +29,9 @@ from tqdm import tqdm
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import AtlasConfig, CaptureConfig, SynthesisConfig
+from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig
 from nerf_reversal_ros.core.geometry import transform_points
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.field_metrics import channel_gains, compute_psnr
@@ -42,11 +43,16 @@ from nerf_reversal_ros.fields.uncertainty import (
 )
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_uncertainty import DeformableVoxelField
-from nerf_reversal_ros.localization.atlas import build_atlas, select_farthest_poses
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.localization.surface import build_surface
+from nerf_reversal_ros.localization.surface import build_surface, SPACING
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
+from nerf_reversal_ros.mapping.landmark_building import (
+    build_atlas,
+    rendered_views,
+    select_farthest_poses,
+    VIEW_SPACING,
+)
 from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection
 
@@ -307,8 +313,9 @@ def localization_table(
             (replace(one, depth=np.where(value > limit, 0, one.depth).astype(np.float32)), pose)
             for one, value, pose in zip(renderings, values, poses, strict=True)
         ]
-        atlas = refine_landmarks(build_atlas(pairs, camera), build, training)
-        surface = build_surface(pairs, camera)
+        rendered = build_atlas(rendered_views(pairs, camera))
+        atlas = refine_landmarks(rendered, build, training)
+        surface = build_surface(pairs, camera, SPACING * estimate_scene_depth(build))
         positions = build.map_from_camera[:, :3, 3]
         localizer = Localizer(
             atlas, surface, opened.regressor, positions, IDENTITY_CALIBRATION, PERMISSIVE_GATE
@@ -322,14 +329,18 @@ def localization_table(
 
 def select_atlas_poses(field: VoxelField, build: Capture, training: np.ndarray) -> np.ndarray:
     """Select mapping poses and sampled poses far from each other, as the build does."""
-    mapping_poses, config = build.map_from_camera[training], SynthesisConfig()
+    mapping_poses = build.map_from_camera[training]
+    scene_depth_m = estimate_scene_depth(build)
+    config = settings_for_scene(BuildConfig(), scene_depth_m).synthesis
     sampled = sample_poses(mapping_poses, 1000, config, np.random.default_rng(0))
     rejections = find_pose_rejections(field, sampled, config.clearance_m)
     free = sampled.map_from_camera[[rejection is None for rejection in rejections]]
     previews = field.render(free, build.camera.downscaled_to(24))
     usable = free[[find_view_rejection(preview, config) is None for preview in previews]]
     candidates = np.concatenate([mapping_poses, usable])
-    return np.asarray(candidates[select_farthest_poses(candidates, AtlasConfig().views)])
+    spacing_m = VIEW_SPACING * scene_depth_m
+    chosen = select_farthest_poses(candidates, AtlasConfig().views, spacing_m)
+    return np.asarray(candidates[chosen])
 
 
 def write_images(folder: Path, name: str, compared: list[PixelComparison], count: int = 4) -> None:

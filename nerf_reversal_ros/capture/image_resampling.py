@@ -71,6 +71,14 @@ def resample_to_camera(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -
     return ResampledImage(np.asarray(pixels, dtype=np.uint8), valid)
 
 
+def downscale_image(rgb: NDArray[np.uint8], target: Camera) -> NDArray[np.uint8]:
+    """Return an image (H, W, 3) averaged over areas to the size of ``target``."""
+    if rgb.shape[:2] == (target.height, target.width):
+        return rgb
+    size = (target.width, target.height)
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
 def _is_in_bounds(pixels: NDArray[Any], size: int) -> NDArray[np.bool_]:
     in_bounds: NDArray[np.bool_] = (pixels > -0.5 - 1e-6) & (pixels < size - 0.5 + 1e-6)
     return in_bounds

@@ -13,6 +13,9 @@ DESCRIPTOR_DIM = 128
 OPENCV_SHIFT_PX = 0.25
 """Offset of OpenCV's SIFT positions: it upsamples by 2 and ignores half a pixel of the result."""
 
+ROWS_PER_CHUNK = 256
+"""Descriptors whose second best match is searched at once, to bound memory."""
+
 
 class Keypoints(NamedTuple):
     """N keypoints of one image."""
@@ -67,7 +70,7 @@ def match_descriptors(
     second_descriptors: NDArray[np.float32],
     ratio: float,
     positions: FloatArray | None = None,
-    same_position_m: float = 0.0,
+    same_position_m: FloatArray | None = None,
     mutual: bool = True,
 ) -> NDArray[np.int64]:
     """
@@ -81,9 +84,9 @@ def match_descriptors(
         The nearest descriptor must be closer than this fraction of the second nearest distance.
     positions : (N, 3) array, optional
         Positions of the points that ``second_descriptors`` describe.
-    same_position_m : float
-        Descriptors within this distance of the nearest one describe the same point, so that they
-        are not the second nearest of the ratio test.
+    same_position_m : (N,) array, optional
+        Given with ``positions``: descriptors within this distance of the nearest one describe the
+        same point, so that they are not the second nearest of the ratio test.
     mutual : bool
         Whether each descriptor of a pair must be the nearest neighbor of the other.
 
@@ -101,19 +104,34 @@ def match_descriptors(
     if mutual:
         rows = rows[first == similarity.max(0)[best]]
     best, first = best[rows], first[rows]
-    others = similarity[rows]
-    others[np.arange(len(rows)), best] = -1.0
     second = np.empty_like(first)
-    unresolved = np.arange(len(rows))
-    while len(unresolved):
-        candidate = others[unresolved].argmax(1)
-        second[unresolved] = others[unresolved, candidate]
-        if positions is None:
-            break
-        distance_m = np.linalg.norm(positions[best[unresolved]] - positions[candidate], axis=1)
-        same_point = (distance_m < same_position_m) & (second[unresolved] > -1.0)
-        unresolved = unresolved[same_point]
-        others[unresolved, candidate[same_point]] = -1.0
+    for start in range(0, len(rows), ROWS_PER_CHUNK):
+        part = slice(start, start + ROWS_PER_CHUNK)
+        others = similarity[rows[part]]
+        second[part] = _second_best(others, best[part], positions, same_position_m)
     # |a - b|^2 = 2 - 2 a.b for unit vectors.
     passed = (1 - first < ratio**2 * (1 - second)) & (first > 0)
     return np.column_stack([rows[passed], best[passed]])
+
+
+def _second_best(
+    similarity: NDArray[np.float32],
+    best: NDArray[np.intp],
+    positions: FloatArray | None,
+    same_position_m: FloatArray | None,
+) -> NDArray[np.float32]:
+    """Return the largest similarity of each row (M, N) to another point; overwrite the rows."""
+    similarity[np.arange(len(best)), best] = -1.0
+    second = np.empty(len(best), np.float32)
+    unresolved = np.arange(len(best))
+    while len(unresolved):
+        candidate = similarity[unresolved].argmax(1)
+        second[unresolved] = similarity[unresolved, candidate]
+        if positions is None or same_position_m is None:
+            break
+        nearest = best[unresolved]
+        distance_m = np.linalg.norm(positions[nearest] - positions[candidate], axis=1)
+        same_point = (distance_m < same_position_m[nearest]) & (second[unresolved] > -1.0)
+        unresolved = unresolved[same_point]
+        similarity[unresolved, candidate[same_point]] = -1.0
+    return second

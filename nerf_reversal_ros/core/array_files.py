@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import os
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, IO
 
 import numpy as np
@@ -36,8 +37,12 @@ def write_npy_rows(file: IO[bytes], first_row: int, rows: NDArray[np.generic]) -
 
 
 def read_point_arrays(
-    path: Path, description: str, row_formats: Mapping[str, tuple[tuple[int, ...], str]]
-) -> dict[str, NDArray[Any]]:
+    path: Path,
+    description: str,
+    row_formats: Mapping[str, tuple[tuple[int, ...], str]],
+    defaults: Mapping[str, float] = MappingProxyType({}),
+    scalars: Mapping[str, float] = MappingProxyType({}),
+) -> dict[str, Any]:
     """
     Read and validate the per-point arrays of a safetensors file.
 
@@ -50,6 +55,10 @@ def read_point_arrays(
     row_formats : mapping
         Shape of a row and data type, by name of the array. All arrays have the same number of
         rows. The file also holds ``origin_m``, (1, 3) float64, which is returned as (3,).
+    defaults : mapping
+        Values of arrays that files of older versions lack.
+    scalars : mapping
+        Names of single numbers, (1,) float64, with the values in files of older versions.
 
     Raises
     ------
@@ -58,6 +67,8 @@ def read_point_arrays(
     """
     try:
         stored = safetensors.numpy.load_file(path)
+        missing = {name: value for name, value in defaults.items() if name not in stored}
+        row_formats = {k: v for k, v in row_formats.items() if k not in missing}
         counts = {len(stored[name]) for name in row_formats}
         for name, (shape, dtype) in row_formats.items():
             array = stored[name]
@@ -68,6 +79,9 @@ def read_point_arrays(
         origin_m = stored['origin_m']
         if origin_m.shape != (1, 3) or origin_m.dtype != 'float64':
             raise ValueError(f'origin_m is {origin_m.shape} {origin_m.dtype}')
+        numbers = {name: float(stored[name].item()) for name in scalars if name in stored}
+        if not np.all(np.isfinite(list(numbers.values()))):
+            raise ValueError(f'{numbers} holds numbers that are not finite')
     except (
         AttributeError,  # for a data type that NumPy lacks
         KeyError,
@@ -80,4 +94,7 @@ def read_point_arrays(
             f'{path} is not the {description} of a map, or is damaged ({error}): build the map'
             ' again'
         ) from error
-    return {'origin_m': origin_m[0], **{name: stored[name] for name in row_formats}}
+    count = counts.pop()
+    filled = {name: np.full(count, value, np.float32) for name, value in missing.items()}
+    arrays = {name: stored[name] for name in row_formats}
+    return {'origin_m': origin_m[0], **arrays, **filled, **scalars, **numbers}

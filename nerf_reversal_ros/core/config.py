@@ -106,7 +106,9 @@ class CaptureConfig(ValidatedConfig):
 class VoxelFieldConfig(ValidatedConfig):
     """The voxel radiance field and its training."""
 
-    voxel_m: float = setting(0.01, 'edge of a voxel [m]', low=0.002, high=0.2)
+    voxel_m: float = setting(
+        0.0, 'edge of a voxel [m]; 0: 1/200 of the depth of the scene', low=0.0, high=0.2
+    )
     steps: int = setting(500, 'training steps; 0: keep the field as initialized from depth', low=0)
     rays_per_step: int = setting(24576, 'rays per training step', low=64)
     learning_rate: float = setting(0.01, 'of Adam, for colors and log densities', low=0.0)
@@ -164,7 +166,10 @@ class SynthesisConfig(ValidatedConfig):
         high=960,
     )
     translation_m: float = setting(
-        0.5, 'radius of the ball around a mapping pose in which positions are sampled [m]', low=0.0
+        0.0,
+        'radius of the ball around a mapping pose in which positions are sampled [m]; 0: 1/4 of'
+        ' the depth of the scene',
+        low=0.0,
     )
     rotation_deg: float = setting(
         15.0, 'standard deviation of the rotation about each axis [deg]', low=0.0, high=180.0
@@ -173,7 +178,9 @@ class SynthesisConfig(ValidatedConfig):
         0.3, 'fraction of the views sampled between and beyond mapping poses', low=0.0, high=1.0
     )
     clearance_m: float = setting(
-        0.15, 'smallest distance of a camera to occupied space [m]', low=0.0
+        0.0,
+        'smallest distance of a camera to occupied space [m]; 0: 3/40 of the depth of the scene',
+        low=0.0,
     )
     min_opacity: float = setting(
         0.75,
@@ -181,7 +188,11 @@ class SynthesisConfig(ValidatedConfig):
         low=0.0,
         high=1.0,
     )
-    near_m: float = setting(0.25, 'depth below which a pixel is too near [m]', low=0.0)
+    near_m: float = setting(
+        0.0,
+        'depth below which a pixel is too near [m]; 0: 1/8 of the depth of the scene',
+        low=0.0,
+    )
     max_near_share: float = setting(
         0.1, 'largest fraction of too near pixels in a view', low=0.0, high=1.0
     )
@@ -195,6 +206,12 @@ class AtlasConfig(ValidatedConfig):
         160, 'largest number of views rendered for landmark detection', low=2, high=1000
     )
     size: int = setting(320, 'longer side of the landmark views [px]', low=64, high=640)
+    images: int = setting(
+        160, 'largest number of capture images searched for landmarks', low=0, high=1000
+    )
+    image_size: int = setting(
+        640, 'longer side to which these images are reduced [px]', low=64, high=1920
+    )
 
 
 @dataclass(frozen=True)
@@ -251,6 +268,21 @@ class LocalizerConfig(ValidatedConfig):
     hypotheses: int = live_setting(
         4, 'number of retrieved poses tried besides the regressed one', low=0, high=64
     )
+    query_size: int = live_setting(
+        256, 'longer side to which an image is reduced at first [px]', low=64, high=1920
+    )
+    retry_size: int = live_setting(
+        640,
+        'longer side for the retries of an image that is not accepted [px]; 0: no retries',
+        low=0,
+        high=1920,
+    )
+    whole_map: bool = live_setting(
+        True, 'retry with all landmarks of the map, without any pose hypothesis'
+    )
+    time_limit_s: float = live_setting(
+        1.0, 'start no further attempt on an image after this time [s]', low=0.0
+    )
     min_probability: float = live_setting(
         0.995,
         'reject a pose with a lower probability of being within 10 cm and 5 deg of the true one',
@@ -283,7 +315,7 @@ class LocalizerConfig(ValidatedConfig):
         high=1.0,
     )
     max_std_m: float = live_setting(
-        0.02, 'reject a pose whose position has a larger standard deviation [m]', low=1e-4
+        0.03, 'reject a pose whose position has a larger standard deviation [m]', low=1e-4
     )
     max_distance_m: float = live_setting(
         1.5, 'reject a pose farther than this from all mapping positions [m]', low=0.0

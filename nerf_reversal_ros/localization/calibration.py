@@ -15,7 +15,7 @@ class Calibration:
     """
     Uncertainty calibration of one map, fitted by `mapping.calibration_fitting` during the build.
 
-    The floors and their growth are not fitted: all maps share the defaults.
+    The growth of the floors is not fitted: all maps share the default.
     """
 
     covariance_scale: float = 10.0

@@ -1,16 +1,15 @@
 """
-Generate pose hypotheses for a query image, refine each, and select the best by the gate.
+Refine pose hypotheses of a query image, and verify each refined pose by the gate.
 
-The first hypothesis is the regressed pose (absolute pose regression). Further hypotheses are the
-poses of the most similar known views (retrieval), used only while the gate rejects those before.
+`pose_search` decides which hypotheses are tried, and in which order.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-import cv2
 import numpy as np
 
+from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
 from nerf_reversal_ros.core.outcome import RejectionReason
@@ -23,14 +22,19 @@ from nerf_reversal_ros.localization.gate import (
     inlier_coverage,
     ncc_similarity,
 )
-from nerf_reversal_ros.localization.matching import QueryImage, visible_landmarks
+from nerf_reversal_ros.localization.matching import (
+    CandidateLandmarks,
+    landmarks_of_map,
+    QueryImage,
+    visible_landmarks,
+)
 from nerf_reversal_ros.localization.pnp import PnpSolution, pose_covariance
 from nerf_reversal_ros.localization.refinement import estimate_pose, refine_pose
 from nerf_reversal_ros.localization.surface import Surface
-from nerf_reversal_ros.regressor.regressor import PoseRegressor, RegressedPose
 
-SAME_VIEW_M, SAME_VIEW_DEG = 0.2, 5.0
-"""Maximum distance [m] and angle [deg] between two poses that have the same visible landmarks."""
+SAME_VIEW, SAME_VIEW_DEG = 0.1, 5.0
+"""Maximum distance between two poses that have the same visible landmarks, as a fraction of the
+viewing distance, and maximum angle [deg]."""
 MIN_EXTENT_M = 0.05
 """Minimum extent [m] of the mapping trajectory: smaller ones would inflate the covariance."""
 EXTENT_RADIUS_M = 2.0
@@ -61,14 +65,6 @@ class RefinedHypothesis:
         return self.rejection is None, float(known), self.solution.inliers
 
 
-def pose_hypotheses(
-    regressor: PoseRegressor, regressed: RegressedPose, max_retrieved: int
-) -> Iterator[FloatArray]:
-    """Yield the regressed pose (4, 4), then up to ``max_retrieved`` poses of similar views."""
-    yield regressed.map_from_camera
-    yield from regressor.retrieve(regressed, max_retrieved)
-
-
 @dataclass(frozen=True)
 class HypothesisRefiner:
     """
@@ -89,35 +85,36 @@ class HypothesisRefiner:
     mapping_positions: FloatArray
     calibration: Calibration
 
-    def best(
-        self, query: QueryImage, hypotheses: Iterable[FloatArray], config: LocalizerConfig
-    ) -> RefinedHypothesis | None:
-        """
-        Refine hypotheses (4, 4) until the gate accepts one; return it, else the best.
-
-        None if no pose explains the matches of any hypothesis.
-        """
-        best: RefinedHypothesis | None = None
-        for hypothesis in hypotheses:
-            refined = self.refine(query, hypothesis, config)
-            if refined is not None and (best is None or refined.is_better_than(best)):
-                best = refined
-                if best.rejection is None:
-                    break
-        return best
-
     def refine(
         self, query: QueryImage, hypothesis: FloatArray, config: LocalizerConfig
     ) -> RefinedHypothesis | None:
         """Refine and verify one hypothesis (4, 4); None if no pose explains the matches."""
-        camera = query.camera
-        landmarks = visible_landmarks(self.atlas, hypothesis, camera)
+        return self._solve(
+            query, visible_landmarks(self.atlas, hypothesis, query.camera), hypothesis, config
+        )
+
+    def search(self, query: QueryImage, config: LocalizerConfig) -> RefinedHypothesis | None:
+        """Refine and verify the pose that most matches with the whole map agree with, if any."""
+        return self._solve(query, self._landmarks_of_map, None, config)
+
+    @cached_property
+    def _landmarks_of_map(self) -> CandidateLandmarks:
+        return landmarks_of_map(self.atlas)
+
+    def _solve(
+        self,
+        query: QueryImage,
+        landmarks: CandidateLandmarks,
+        hypothesis: FloatArray | None,
+        config: LocalizerConfig,
+    ) -> RefinedHypothesis | None:
+        """Match landmarks, then refine with those that are visible at the pose found."""
         initial = estimate_pose(query, landmarks)
         if initial is None:
             return None
-        moved_m, moved_deg = pose_distance(hypothesis, initial.map_from_camera)
-        if moved_m > SAME_VIEW_M or moved_deg > SAME_VIEW_DEG:
-            landmarks = visible_landmarks(self.atlas, initial.map_from_camera, camera)
+        pose = initial.map_from_camera
+        if hypothesis is None or not _is_same_view(hypothesis, pose, landmarks):
+            landmarks = visible_landmarks(self.atlas, pose, query.camera)
         refined = refine_pose(query, landmarks, initial)
         if refined is None:
             return None
@@ -150,9 +147,16 @@ class HypothesisRefiner:
     def _similarity(self, query: QueryImage, map_from_camera: FloatArray) -> float:
         """Return the NCC of the query image and the surface rendered at a pose."""
         small = query.camera.downscaled_to(VERIFY_SIZE_PX)
-        size = (small.width, small.height)
-        image = cv2.resize(query.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        image = downscale_image(query.rgb, small)
         return ncc_similarity(image, self.surface.render(map_from_camera, small))
+
+
+def _is_same_view(a: FloatArray, b: FloatArray, landmarks: CandidateLandmarks) -> bool:
+    """Return whether two poses (4, 4) have about the same visible landmarks."""
+    moved_m, moved_deg = pose_distance(a, b)
+    return bool(
+        moved_m < SAME_VIEW * np.median(landmarks.distances) and moved_deg < SAME_VIEW_DEG
+    )
 
 
 def distance_and_extent(

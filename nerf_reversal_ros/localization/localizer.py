@@ -1,12 +1,10 @@
 """
 Localize one image: a pose with covariance, or a rejection reason.
 
-The regressor gives pose hypotheses. Each is refined on the landmarks of the map, until the gate
-accepts a refined pose. All data come from the map folder: neither the radiance field nor images of
-the mapping capture are needed.
+The regressor gives pose hypotheses. `PoseSearch` refines them on the landmarks of the map, until
+the gate accepts a refined pose. All data come from the map folder: neither the radiance field nor
+images of the mapping capture are needed.
 """
-
-from time import perf_counter
 
 import cv2
 import numpy as np
@@ -24,14 +22,11 @@ from nerf_reversal_ros.core.outcome import (
     Rejection,
     RejectionReason,
 )
+from nerf_reversal_ros.core.stage_timer import StageTimer
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
-from nerf_reversal_ros.localization.hypotheses import (
-    HypothesisRefiner,
-    pose_hypotheses,
-    RefinedHypothesis,
-)
-from nerf_reversal_ros.localization.matching import make_query
+from nerf_reversal_ros.localization.hypotheses import HypothesisRefiner, RefinedHypothesis
+from nerf_reversal_ros.localization.pose_search import PoseSearch
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import Map
 from nerf_reversal_ros.regressor.regressor import PoseRegressor, RegressedPose
@@ -90,7 +85,11 @@ class Localizer:
         free_memory()
 
     def localize(
-        self, rgb: NDArray[np.uint8], camera: Camera, config: LocalizerConfig | None = None
+        self,
+        rgb: NDArray[np.uint8],
+        camera: Camera,
+        config: LocalizerConfig | None = None,
+        expected_pose: FloatArray | None = None,
     ) -> Outcome:
         """
         Estimate the camera pose of one image.
@@ -103,6 +102,8 @@ class Localizer:
             Intrinsics at the size of the image.
         config : LocalizerConfig, optional
             Settings for this image; default: those of the localizer.
+        expected_pose : (4, 4) array, optional
+            ``map_from_camera`` from tracking: the first hypothesis, but never the only one.
 
         Returns
         -------
@@ -116,7 +117,7 @@ class Localizer:
         """
         _check_image(rgb, camera)
         config = config or self.config
-        timer = _StageTimer()
+        timer = StageTimer()
         contrast = float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())
         if contrast < MIN_CONTRAST:
             return Rejection(
@@ -133,19 +134,18 @@ class Localizer:
                 f'novelty {regressed.novelty:.1f} (allowed: {config.max_novelty})',
                 _diagnostics(regressed, None, scores, timer),
             )
-        query = make_query(rgb, camera)
-        timer.lap('keypoints')
-        hypotheses = pose_hypotheses(self.regressor, regressed, config.hypotheses)
-        best = self._refiner.best(query, hypotheses, config)
-        timer.lap('refine')
-        if best is None:
-            scores['keypoints'] = float(len(query.keypoints.pixels))
+        search = PoseSearch(
+            self._refiner, self.regressor, rgb, camera, regressed, expected_pose, config, timer
+        )
+        search.run()
+        if search.best is None:
+            scores['keypoints'] = float(search.keypoints)
             return Rejection(
                 RejectionReason.TOO_FEW_MATCHES,
-                f'{len(query.keypoints.pixels)} keypoints, and no pose explains their matches',
+                f'{search.keypoints} keypoints, and no pose explains their matches',
                 _diagnostics(regressed, None, scores, timer),
             )
-        return _outcome(regressed, best, scores, timer)
+        return _outcome(regressed, search.best, scores, timer)
 
 
 def open_localizer(
@@ -203,7 +203,7 @@ def _outcome(
     regressed: RegressedPose,
     best: RefinedHypothesis,
     scores: dict[str, float],
-    timer: '_StageTimer',
+    timer: StageTimer,
 ) -> Outcome:
     """Return the pose of the best hypothesis, or the rejection of the gate."""
     scores.update(best.evidence.as_scores())
@@ -219,7 +219,7 @@ def _diagnostics(
     regressed: RegressedPose,
     best: RefinedHypothesis | None,
     scores: dict[str, float],
-    timer: '_StageTimer',
+    timer: StageTimer,
 ) -> Diagnostics:
     return Diagnostics(
         regressed.map_from_camera,
@@ -229,21 +229,3 @@ def _diagnostics(
         regressed.covariance,
         None if best is None else best.covariance,
     )
-
-
-class _StageTimer:
-    """Wall time of the stages of one image [ms]."""
-
-    def __init__(self) -> None:
-        self._start = self._last = perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        """Record the time since the last lap under the name of a stage."""
-        now = perf_counter()
-        self._laps[stage] = (now - self._last) * 1e3
-        self._last = now
-
-    def finish(self) -> dict[str, float]:
-        """Return the laps, and the time since the start as ``total``."""
-        return {**self._laps, 'total': (perf_counter() - self._start) * 1e3}

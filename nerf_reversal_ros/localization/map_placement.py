@@ -60,7 +60,8 @@ def transform_outcome(outcome: Outcome, map_from_nerf: FloatArray) -> Outcome:
 def transform_surface(surface: Surface, map_from_nerf: FloatArray) -> Surface:
     """Return a surface cloud in another frame, by a pose (4, 4)."""
     points = (surface.points @ map_from_nerf[:3, :3].T).astype(np.float32)
-    return Surface(transform_points(map_from_nerf, surface.origin_m), points, surface.colours)
+    origin_m = transform_points(map_from_nerf, surface.origin_m)
+    return replace(surface, origin_m=origin_m, points=points)
 
 
 def _transform_pose(pose: FloatArray | None, map_from_nerf: FloatArray) -> FloatArray | None:

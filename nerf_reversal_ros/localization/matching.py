@@ -7,31 +7,34 @@ test. Guided matching needs a pose and searches near the projected landmarks, wh
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.localization.atlas import Atlas
 
-QUERY_SIZE_PX = 256
-"""Maximum longer side [px] of a query image; larger images are downscaled to it."""
+REFERENCE_SIZE_PX = 256
+"""Longer side [px] of the query images that lengths in pixels are stated for."""
 MAX_LANDMARKS = 2000
-"""Maximum number of landmarks that a query image is matched with."""
+"""Maximum number of visible landmarks that a query image is matched with."""
+MAX_LANDMARKS_OF_MAP = 20_000
+"""Maximum number of landmarks that are matched without a pose hypothesis, as a bound on time."""
 RATIO_THRESHOLD = 0.85
 """Maximum distance of the best descriptor, as a fraction of the second best (Lowe)."""
-RATIO_TEST_EXCLUSION_M = 0.05
-"""Landmarks within this distance [m] do not compete in the ratio test: one surface point may have
-several landmarks with similar descriptors."""
+RATIO_TEST_EXCLUSION = 0.025
+"""Landmarks within this distance, as a fraction of the viewing distance, do not compete in the
+ratio test: one surface point may have several landmarks with similar descriptors."""
 MAX_NEIGHBORS = 4
 """Maximum number of keypoints that are compared with one projected landmark."""
 MIN_SIMILARITY = 0.75
 """Minimum cosine similarity of descriptors in guided matching."""
-MIN_DEPTH_M = 0.05
-"""Minimum depth [m] of a landmark in guided matching; closer projections are unstable."""
+MIN_DEPTH_RATIO = 0.025
+"""Minimum depth of a landmark in guided matching, over its viewing distance; closer projections
+are unstable."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class QueryImage:
     """Search tree of the keypoint pixels."""
 
     def scaled_px(self, pixels: float) -> float:
-        """Scale a length [px] that is stated for `QUERY_SIZE_PX` to the size of this image."""
-        return pixels * max(self.camera.width, self.camera.height) / QUERY_SIZE_PX
+        """Scale a length [px] that is stated for `REFERENCE_SIZE_PX` to the size of this image."""
+        return pixels * max(self.camera.width, self.camera.height) / REFERENCE_SIZE_PX
 
 
 @dataclass(frozen=True)
@@ -58,24 +61,27 @@ class CandidateLandmarks:
 
     points: FloatArray
     """(L, 3) in the map [m]."""
+    distances: NDArray[np.float32]
+    """(L,) mean distance to the cameras that observed them [m]."""
     descriptors: NDArray[np.float32]
     """(L, 128) RootSIFT of unit length."""
 
 
-_QUERY_DETECTOR = KeypointDetector(400, 0.02)
+QUERY_DETECTOR = KeypointDetector(400, 0.02)
+"""Detector of the first attempt on an image."""
+RETRY_DETECTOR = KeypointDetector(1500, 0.01)
+"""Detector of retries: more keypoints, and fainter ones."""
 
 
 def make_query(
     rgb: NDArray[np.uint8],
     camera: Camera,
-    longer_side: int = QUERY_SIZE_PX,
-    detector: KeypointDetector = _QUERY_DETECTOR,
+    longer_side: int = REFERENCE_SIZE_PX,
+    detector: KeypointDetector = QUERY_DETECTOR,
 ) -> QueryImage:
     """Downscale an image (H, W, 3) to at most ``longer_side`` [px] and detect its keypoints."""
     small = camera.downscaled_to(longer_side)
-    if small != camera:
-        size = (small.width, small.height)
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    rgb = downscale_image(rgb, small)
     keypoints = detector(rgb)
     return QueryImage(rgb, small, keypoints, cKDTree(keypoints.pixels))
 
@@ -84,8 +90,23 @@ def visible_landmarks(
     atlas: Atlas, map_from_camera: FloatArray, camera: Camera
 ) -> CandidateLandmarks:
     """Return the landmarks that a camera near a pose (4, 4) may see, at most `MAX_LANDMARKS`."""
-    visible = atlas.visible_indices(map_from_camera, camera, MAX_LANDMARKS)
-    return CandidateLandmarks(atlas.origin_m + atlas.points[visible], atlas.descriptors[visible])
+    return select_landmarks(atlas, atlas.visible_indices(map_from_camera, camera, MAX_LANDMARKS))
+
+
+def landmarks_of_map(atlas: Atlas) -> CandidateLandmarks:
+    """Return all landmarks, at most the `MAX_LANDMARKS_OF_MAP` that most views confirm."""
+    return select_landmarks(
+        atlas, atlas.most_confirmed(np.arange(len(atlas)), MAX_LANDMARKS_OF_MAP)
+    )
+
+
+def select_landmarks(atlas: Atlas, indices: NDArray[np.intp]) -> CandidateLandmarks:
+    """Return the landmarks (N,) of an atlas with these indices."""
+    return CandidateLandmarks(
+        atlas.origin_m + atlas.points[indices],
+        atlas.distances[indices],
+        atlas.descriptors[indices],
+    )
 
 
 def match_landmarks(query: QueryImage, landmarks: CandidateLandmarks) -> NDArray[np.int64]:
@@ -102,7 +123,7 @@ def match_landmarks(query: QueryImage, landmarks: CandidateLandmarks) -> NDArray
         landmarks.descriptors,
         RATIO_THRESHOLD,
         landmarks.points,
-        RATIO_TEST_EXCLUSION_M,
+        RATIO_TEST_EXCLUSION * landmarks.distances,
     )
 
 
@@ -150,7 +171,7 @@ def _project_landmarks(
 ) -> tuple[NDArray[np.intp], FloatArray]:
     """Return the indices (P,) of the landmarks inside the image, and their pixels (P, 2)."""
     in_camera = transform_points(inverse(map_from_camera), landmarks.points)
-    indices = np.flatnonzero(in_camera[:, 2] > MIN_DEPTH_M)
+    indices = np.flatnonzero(in_camera[:, 2] > MIN_DEPTH_RATIO * landmarks.distances)
     pixels = camera.project(in_camera[indices])
     inside = np.all((pixels > -0.5) & (pixels < (camera.width, camera.height)), axis=1)
     return indices[inside], pixels[inside]

@@ -22,7 +22,7 @@ from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_point
 MIN_MATCHES = 6
 """Minimum number of correspondences and of inliers of the localizer's poses."""
 MAX_ERROR_PX = 4.0
-"""Maximum reprojection error [px] of a RANSAC inlier, at `matching.QUERY_SIZE_PX`."""
+"""Maximum reprojection error [px] of a RANSAC inlier, at `matching.REFERENCE_SIZE_PX`."""
 LOSS_SCALE_PX = 1.0
 """Scale [px] of the Cauchy loss."""
 _POSELIB_OFFSET_PX = 0.5

@@ -21,7 +21,7 @@ from nerf_reversal_ros.localization.pnp import (
 )
 
 SEARCH_RADII_PX = (6.0, 1.5)
-"""Radius [px] of guided matching in each round, at `matching.QUERY_SIZE_PX`: the first covers the
+"""Radius [px] of guided matching in each round, at `matching.REFERENCE_SIZE_PX`: the first covers the
 error of the RANSAC pose, the second removes wrong matches."""
 
 

@@ -21,24 +21,29 @@ from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.core.grouping import cell_keys, sum_by_key
 from nerf_reversal_ros.fields.base import Rendering
 
-SPACING_M = 0.03
-"""Edge [m] of the grid cells; the samples of one cell are averaged to one point."""
+SPACING = 0.015
+"""Edge of the grid cells, as a fraction of the depth of the scene; the samples of one cell are
+averaged to one point."""
+OLD_SPACING_M = 0.03
+"""Edge of the cells [m] in maps of older versions, which do not store it."""
 MAX_DEPTH_JUMP = 0.05
 """Maximum depth step to a farther neighbor pixel, as a fraction of the depth: edge pixels mix
 foreground and background."""
 MIN_OPACITY = 0.9
 """Minimum opacity of a rendered pixel that is sampled."""
+MAX_POINTS = 60_000
+"""Largest number of points, as a bound on the time of a rendering; cells grow until it holds."""
 MIN_SAMPLES = 3
 """Minimum number of samples in a cell; fewer are noise."""
-MIN_DEPTH_M = 0.1
-"""Minimum depth [m] of a splatted point."""
+MIN_DEPTH_CELLS = 3.0
+"""Minimum depth of a splatted point, in edges of a cell."""
 MAX_POINT_SIZE_PX = 5
 """Maximum edge [px] of a splat: larger ones would hide the points behind."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Surface cloud of S points, one for each occupied cell of edge `SPACING_M`."""
+    """Surface cloud of S points, one for each occupied cell of a grid."""
 
     origin_m: FloatArray
     """(3,) origin of ``points`` in the map [m]."""
@@ -46,6 +51,8 @@ class Surface:
     """(S, 3) positions relative to ``origin_m`` [m]."""
     colours: NDArray[np.uint8]
     """(S, 3) RGB."""
+    spacing_m: float = OLD_SPACING_M
+    """Edge of the cells [m]."""
 
     def __len__(self) -> int:
         """Return the number of points."""
@@ -58,6 +65,7 @@ class Surface:
                 'origin_m': self.origin_m[None],
                 'points': self.points,
                 'colours': self.colours,
+                'spacing_m': np.array([self.spacing_m]),
             },
             path,
         )
@@ -73,7 +81,8 @@ class Surface:
             If the file is missing or malformed.
         """
         rows = {'points': ((3,), 'float32'), 'colours': ((3,), 'uint8')}
-        return cls(**read_point_arrays(path, 'surface', rows))
+        scalars = {'spacing_m': OLD_SPACING_M}
+        return cls(**read_point_arrays(path, 'surface', rows, scalars=scalars))
 
     def render(self, map_from_camera: FloatArray, camera: Camera) -> Rendering:
         """
@@ -92,7 +101,7 @@ class Surface:
             Opacity is one where a point was splatted and zero elsewhere.
         """
         index, depth, column, row = self._project(map_from_camera, camera)
-        edge = np.clip(np.float32(1.2 * SPACING_M * camera.fx) / depth, 1, MAX_POINT_SIZE_PX)
+        edge = np.clip(np.float32(1.2 * self.spacing_m * camera.fx) / depth, 1, MAX_POINT_SIZE_PX)
         owner = _splat_squares(column, row, edge, camera)
         hit = owner >= 0
         rgb = np.zeros((*hit.shape, 3), np.uint8)
@@ -110,7 +119,8 @@ class Surface:
         rotation = map_from_camera[:3, :3].astype(np.float32)
         shift = ((self.origin_m - map_from_camera[:3, 3]) @ rotation).astype(np.float32)
         x, y, z = rotation.T @ self.points.T + shift[:, None]
-        in_front = np.flatnonzero(z > MIN_DEPTH_M)
+        min_depth_m = MIN_DEPTH_CELLS * self.spacing_m
+        in_front = np.flatnonzero(z > min_depth_m)
         depth = z[in_front]
         column = x[in_front] / depth * np.float32(camera.fx) + np.float32(camera.cx)
         row = y[in_front] / depth * np.float32(camera.fy) + np.float32(camera.cy)
@@ -119,7 +129,7 @@ class Surface:
         is_visible &= (column < camera.width + margin) & (row < camera.height + margin)
         visible = np.flatnonzero(is_visible)
         # Depths quantized to 16 bits are sorted in linear time.
-        step = depth[visible].max(initial=MIN_DEPTH_M) / np.float32(65535)
+        step = depth[visible].max(initial=min_depth_m) / np.float32(65535)
         order = np.argsort(65535 - (depth[visible] / step).astype(np.uint16), kind='stable')
         order = visible[order]
         return in_front[order], depth[order], column[order], row[order]
@@ -159,7 +169,9 @@ def _splat_squares(
     return owner.reshape(shape)[padding:-padding, padding:-padding]
 
 
-def build_surface(views: Iterable[tuple[Rendering, FloatArray]], camera: Camera) -> Surface:
+def build_surface(
+    views: Iterable[tuple[Rendering, FloatArray]], camera: Camera, spacing_m: float
+) -> Surface:
     """
     Back-project renderings and average position and color of the samples in each grid cell.
 
@@ -169,6 +181,8 @@ def build_surface(views: Iterable[tuple[Rendering, FloatArray]], camera: Camera)
         Renderings of the field with their ``map_from_camera``.
     camera : Camera
         Intrinsics of the renderings.
+    spacing_m : float
+        Least edge of a grid cell, such as `SPACING` times the depth of the scene.
     """
     keys, sums = [], []
     for view, pose in views:
@@ -178,15 +192,20 @@ def build_surface(views: Iterable[tuple[Rendering, FloatArray]], camera: Camera)
         in_camera = camera.back_project(np.where(usable, view.depth, np.float32(0)))
         points = transform_points(pose, in_camera)
         samples = np.column_stack([points, view.rgb[usable], np.ones(len(points))])
-        cells = np.floor(points / SPACING_M).astype(np.int64)
+        cells = np.floor(points / spacing_m).astype(np.int64)
         view_keys, view_sums = sum_by_key(cell_keys(cells), samples)
         keys.append(view_keys)
         sums.append(view_sums)
     if not keys:
-        return Surface(np.zeros(3), np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8))
+        empty = np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8)
+        return Surface(np.zeros(3), *empty, spacing_m)
     _, totals = sum_by_key(np.concatenate(keys), np.concatenate(sums))
     totals = totals[totals[:, 6] >= MIN_SAMPLES]
+    while len(totals) > MAX_POINTS:
+        spacing_m *= 1.1 * (len(totals) / MAX_POINTS) ** 0.5
+        cells = np.floor(totals[:, :3] / totals[:, 6:] / spacing_m).astype(np.int64)
+        _, totals = sum_by_key(cell_keys(cells), totals)
     mean = totals[:, :6] / totals[:, 6:]
     origin_m = mean[:, :3].mean(0) if len(mean) else np.zeros(3)
     points_m: NDArray[np.float32] = (mean[:, :3] - origin_m).astype(np.float32)
-    return Surface(origin_m, points_m, np.round(mean[:, 3:]).astype(np.uint8))
+    return Surface(origin_m, points_m, np.round(mean[:, 3:]).astype(np.uint8), spacing_m)

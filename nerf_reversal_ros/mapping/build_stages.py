@@ -12,7 +12,9 @@ import numpy as np
 
 from nerf_reversal_ros.capture.capture import DepthCorrection
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
+from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.capture.mapping_data import SplitCapture
+
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
@@ -21,10 +23,10 @@ from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.training_data import load_held_out_data, load_training_data
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field
-from nerf_reversal_ros.localization.atlas import Atlas, build_atlas, select_farthest_poses
+from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer
-from nerf_reversal_ros.localization.surface import build_surface, Surface
+from nerf_reversal_ros.localization.surface import build_surface, SPACING, Surface
 from nerf_reversal_ros.mapping.build_warnings import (
     atlas_warnings,
     calibration_warnings,
@@ -38,6 +40,15 @@ from nerf_reversal_ros.mapping.calibration_fitting import (
     PERMISSIVE_GATE,
 )
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
+from nerf_reversal_ros.mapping.landmark_building import (
+    build_atlas,
+    DepthView,
+    IMAGE_SPACING,
+    IMAGE_SPACING_DEG,
+    rendered_views,
+    select_farthest_poses,
+    VIEW_SPACING,
+)
 from nerf_reversal_ros.mapping.stage_context import Stage, StageContext
 from nerf_reversal_ros.mapping.stages import (
     ATLAS,
@@ -243,27 +254,51 @@ def atlas_stage(context: StageContext, voxel_field: VoxelField, views: Views) ->
     surface_path = context.writer.path('surface.safetensors')
     with context.stage(ATLAS) as stage:
         if not stage.is_done:
+            spacing_m = VIEW_SPACING * context.scene_depth_m
             candidates = np.concatenate([data.training_poses, views.map_from_camera])
-            poses = candidates[select_farthest_poses(candidates, config.views)]
+            poses = candidates[select_farthest_poses(candidates, config.views, spacing_m)]
             camera = data.camera.downscaled_to(config.size)
             renderings = []
             for done, pose in enumerate(poses, start=1):
                 renderings.append((voxel_field.render(pose[None], camera)[0], pose))
                 stage.report(done, len(poses))
+            views_of_capture = _capture_views(context, voxel_field, stage)
             training = data.training_capture
             atlas = refine_landmarks(
-                build_atlas(renderings, camera),
+                build_atlas([*rendered_views(renderings, camera), *views_of_capture]),
                 training.capture,
                 training.training_frames,
                 context.progress,
             )
             atlas.save(atlas_path)
-            build_surface(renderings, camera).save(surface_path)
+            spacing_m = SPACING * context.scene_depth_m
+            build_surface(renderings, camera, spacing_m).save(surface_path)
             stage.finish()
         atlas, surface = Atlas.load(atlas_path), Surface.load(surface_path)
         warnings = atlas_warnings(atlas)
         stage.warn(warnings)
     return LandmarkResult(atlas, surface, warnings)
+
+
+def _capture_views(
+    context: StageContext, voxel_field: VoxelField, stage: Stage
+) -> Iterator[DepthView]:
+    """Yield spread images of the camera, with depth that the field renders at their poses."""
+    split, config = context.mapping_data.camera_capture, context.config.atlas
+    if split is None:
+        return
+    frames = split.training_frames
+    poses = split.capture.map_from_camera[frames]
+    spacing_m = IMAGE_SPACING * context.scene_depth_m
+    chosen = frames[select_farthest_poses(poses, config.images, spacing_m, IMAGE_SPACING_DEG)]
+    for done, index in enumerate(np.sort(chosen), start=1):
+        frame = split.capture.frame(int(index))
+        camera = frame.camera.downscaled_to(config.image_size)
+        rgb = downscale_image(frame.rgb, camera)
+        depth_camera = camera.downscaled_to(config.size)
+        depth = voxel_field.render(frame.map_from_camera[None], depth_camera)[0].depth
+        yield DepthView(rgb, camera, depth, frame.map_from_camera)
+        stage.report(done, len(chosen))
 
 
 def regressor_stage(context: StageContext, voxel_field: VoxelField, views: Views) -> PoseRegressor:

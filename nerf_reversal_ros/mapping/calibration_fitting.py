@@ -3,7 +3,7 @@ Calibration of the correctness probability and the pose covariance with held-out
 
 Held-out frames are localized unchanged, corrupted, and mirrored; no pose of a mirrored frame is
 correct. Logistic regression on the gate features, with a Gaussian prior at weights from two other
-rooms, gives the probability. The covariance is scaled to the errors of the correct poses. Only the
+rooms, gives the probability. The covariance is fitted to the errors of the correct poses. Only the
 first pose hypothesis of an image is used; retries of the localizer are not modeled.
 
 References
@@ -13,6 +13,7 @@ with Applications, 2001, 5.4 (consistency of a covariance).
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +40,15 @@ MIN_CORRECT_POSES = 10
 """Correct poses that a fit needs; with fewer, the defaults of other rooms are kept."""
 COVERAGE_PROBABILITY = 0.9
 """Fraction of the errors that must lie within the covariance ellipsoid of this probability."""
-MAX_COVARIANCE_SCALE, BISECTIONS = 100.0, 40
-"""Upper limit of the factor on the covariance, and steps of its search on a log scale."""
+COVARIANCE_PRIOR = ((6.0, 1.0), (0.003, 0.7), (0.08, 0.7))
+"""Median, and standard deviation of the logarithm, of scale, floor [m] and floor [deg] in other
+rooms."""
+COVARIANCE_MINIMUM = (1.0, 0.002, 0.05)
+"""Smallest scale, floor [m] and floor [deg]: a map is never better than its capture's poses."""
+STUDENT_DEGREES = 5.0
+"""Degrees of freedom of the Student distribution: a few errors are far larger than the rest."""
+VARIANTS_PER_SAMPLE = 3.0
+"""Corrupted copies of one frame that count as one sample: their errors are alike."""
 PRIOR_STRENGTH = 40.0
 """Information of the prior on the gate weights, in images at even odds."""
 
@@ -125,32 +133,51 @@ def fit_calibration(samples: CalibrationSamples) -> tuple[Calibration, dict[str,
     bias, weights = fit_gate(samples.features, correct)
     # Corrupted images have full weight. A robot is farther from the mapping poses than held-out
     # frames are, and there the errors are larger relative to the PnP covariance.
-    scale = fit_covariance_scale(samples.errors[correct], samples.covariances[correct])
-    return Calibration(scale, gate_bias=bias, gate_weights=weights), metrics
+    calibration = fit_covariance(samples.errors[correct], samples.covariances[correct])
+    return replace(calibration, gate_bias=bias, gate_weights=weights), metrics
 
 
-def fit_covariance_scale(errors: FloatArray, covariances: FloatArray) -> float:
+def fit_covariance(errors: FloatArray, covariances: FloatArray) -> Calibration:
     """
-    Find the factor >= 1 on covariances (N, 6, 6) that makes them cover errors (N, 6).
+    Fit scale and floors of the covariance to errors (N, 6) with PnP covariances (N, 6, 6).
 
-    With it the fraction `COVERAGE_PROBABILITY` of the errors lies within the ellipsoid of that
-    probability. ANEES, a mean of squares, would depend on the one or two largest errors.
+    The parameters maximize a Student likelihood of the errors, times a log-normal prior of other
+    rooms: pose noise of the capture shows as a floor, noise of the keypoints as a scale. All are
+    then enlarged until the fraction `COVERAGE_PROBABILITY` of the errors lies within the ellipsoid
+    of that probability. ANEES, a mean of squares, would depend on the one or two largest errors.
     """
-    threshold = float(chi2.ppf(COVERAGE_PROBABILITY, 6))
+    mean, std = np.log([prior[0] for prior in COVARIANCE_PRIOR]), [p[1] for p in COVARIANCE_PRIOR]
 
-    def excess(scale: float) -> float:
-        scaled = [Calibration(scale).covariance(covariance) for covariance in covariances]
-        whitened = np.linalg.solve(scaled, errors[..., None])[..., 0]
-        squared = (errors * whitened).sum(1)
-        return float(np.quantile(squared, COVERAGE_PROBABILITY, method='lower')) - threshold
+    def cost(parameters: FloatArray) -> float:
+        calibrated = _calibrated(np.exp(parameters), covariances)
+        squared = _mahalanobis(errors, calibrated)
+        log_likelihood = -0.5 * np.linalg.slogdet(calibrated)[1] - (
+            STUDENT_DEGREES + 6
+        ) / 2 * np.log1p(squared / STUDENT_DEGREES)
+        prior = np.square((parameters - mean) / std).sum() / 2
+        return float(prior - log_likelihood.sum() / VARIANTS_PER_SAMPLE)
 
-    low, high = 1.0, MAX_COVARIANCE_SCALE
-    if excess(low) <= 0:  # the covariance is never reduced
-        return low
-    for _ in range(BISECTIONS):
-        middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return high
+    best = np.exp(minimize(cost, mean, method='Nelder-Mead').x)
+    scale, floor_m, floor_deg = np.maximum(best, COVARIANCE_MINIMUM)
+    squared = _mahalanobis(errors, _calibrated(np.array([scale, floor_m, floor_deg]), covariances))
+    threshold = chi2.ppf(COVERAGE_PROBABILITY, 6)
+    # Only enlarged: few errors are often smaller than they should be.
+    factor = max(1.0, float(np.quantile(squared, COVERAGE_PROBABILITY)) / threshold)
+    return Calibration(
+        float(scale * factor), float(floor_m * factor**0.5), float(floor_deg * factor**0.5)
+    )
+
+
+def _calibrated(parameters: FloatArray, covariances: FloatArray) -> FloatArray:
+    """Return covariances (N, 6, 6) with scale, floor [m] and floor [deg] applied."""
+    calibration = Calibration(*(float(value) for value in parameters))
+    return np.array([calibration.covariance(covariance) for covariance in covariances])
+
+
+def _mahalanobis(errors: FloatArray, covariances: FloatArray) -> FloatArray:
+    """Return the squared Mahalanobis lengths (N,) of errors (N, 6)."""
+    whitened = np.linalg.solve(covariances, errors[..., None])[..., 0]
+    return np.asarray((errors * whitened).sum(1))
 
 
 def fit_gate(

@@ -23,7 +23,11 @@ from nerf_reversal_ros.core.grouping import sum_by_label
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.localization.matching import CandidateLandmarks, make_query, match_guided
+from nerf_reversal_ros.localization.matching import (
+    make_query,
+    match_guided,
+    select_landmarks,
+)
 from nerf_reversal_ros.mapping.stages import LANDMARKS
 
 MAX_FRAMES = 200
@@ -72,9 +76,7 @@ def refine_landmarks(
         query = make_query(frame.rgb, frame.camera, SIZE_PX, detector)
         camera = query.camera
         visible = atlas.visible_indices(pose, camera, len(atlas))
-        landmarks = CandidateLandmarks(
-            atlas.origin_m + atlas.points[visible], atlas.descriptors[visible]
-        )
+        landmarks = select_landmarks(atlas, visible)
         pairs = match_guided(query, landmarks, pose, query.scaled_px(SEARCH_RADIUS_PX))
         pixels = query.keypoints.pixels[pairs[:, 0]]
         normalized = camera.unproject(pixels)[:, :2]

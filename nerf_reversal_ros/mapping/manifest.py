@@ -82,6 +82,7 @@ def make_manifest(
         ],
         'metrics': {
             **data.metrics,
+            'scene_depth_m': context.scene_depth_m,
             **{key: value for key, value in report.items() if key in FIELD_METRICS},
             'synthetic_views': len(results.views),
             'landmarks': len(results.landmarks.atlas),

@@ -14,6 +14,7 @@ import numpy as np
 
 from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import free_memory
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
@@ -91,7 +92,15 @@ def build_map(
     fingerprint = request.fingerprint(None if run is None else run.sha256)
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         mapping_data, run_field = _capture_stage(request, run, known_alignment, writer, progress)
-        context = StageContext(writer, mapping_data, config, request.device, progress)
+        scene_depth_m = estimate_scene_depth(mapping_data.field_capture.capture)
+        context = StageContext(
+            writer,
+            mapping_data,
+            settings_for_scene(config, scene_depth_m),
+            request.device,
+            progress,
+            scene_depth_m,
+        )
         trained = field_stage(context, field, run_field)
         del run, run_field  # later stages need the memory of the run's model
         free_memory()

@@ -21,8 +21,11 @@ class StageContext:
     writer: MapWriter
     mapping_data: MappingData
     config: BuildConfig
+    """Settings, resolved for the scene; see `capture.scene_scale`."""
     device: torch.device
     progress: ProgressCallback
+    scene_depth_m: float
+    """Depth of the scene, which lengths in the settings follow."""
 
     @property
     def seed(self) -> int:

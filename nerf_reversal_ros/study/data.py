@@ -13,6 +13,7 @@ import torch
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.capture.held_out import held_out_mask
+from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
@@ -132,7 +133,8 @@ class StudyData:
         device: torch.device,
         progress: ProgressCallback = no_progress,
     ) -> None:
-        self.capture, self.work_dir, self.config, self.plan = capture, work_dir, config, plan
+        self.capture, self.work_dir, self.plan = capture, work_dir, plan
+        self.config = settings_for_scene(config, estimate_scene_depth(capture))
         self.device, self.progress = device, progress
         self.held_out = held_out_mask(len(capture), HELD_OUT_FRACTION)
         self.split = split_frames(self.held_out, config.seed)

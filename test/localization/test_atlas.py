@@ -1,23 +1,17 @@
-"""Landmarks lie on surfaces, are confirmed by several views, and are visible near their views."""
+"""Landmarks are visible near the views that confirm them, at a size that can be detected."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from rooms import walk
-from small_room import distance_to_surface, room_atlas
+import safetensors.numpy
+from small_room import room_atlas
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.geometry import inverse, make_pose, transform_points
-from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.localization.atlas import (
-    Atlas,
-    build_atlas,
-    LandmarkObservations,
-    merge_observations,
-    select_farthest_poses,
-)
+from nerf_reversal_ros.localization.atlas import Atlas
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 FORWARD = np.eye(4)
@@ -28,7 +22,7 @@ def atlas() -> Atlas:
     return room_atlas(walk(12))
 
 
-def atlas_of(points, views=None, directions=(0.0, 0.0, -1.0), distances=2.0):
+def atlas_of(points, views=None, directions=(0.0, 0.0, -1.0), distances=2.0, sizes=0.05):
     """Return an atlas of points (N, 3), observed from one direction and distance."""
     count = len(points)
     return Atlas(
@@ -36,70 +30,10 @@ def atlas_of(points, views=None, directions=(0.0, 0.0, -1.0), distances=2.0):
         np.asarray(points, np.float32),
         np.tile(np.asarray(directions, np.float32), (count, 1)),
         np.full(count, distances, np.float32),
+        np.full(count, sizes, np.float32),
         np.asarray(np.full(count, 2) if views is None else views, np.uint8),
         np.eye(count, 128, dtype=np.float32),
     )
-
-
-def observations(points, descriptors, sizes_m=0.05):
-    points = np.asarray(points, np.float64)
-    centers = points - np.array([0.0, 0.0, 2.0])
-    return LandmarkObservations(points, centers, np.full(len(points), sizes_m), descriptors)
-
-
-def test_landmarks_lie_on_the_surfaces(atlas):
-    assert len(atlas) > 300
-    assert np.median(distance_to_surface(atlas.origin_m + atlas.points)) < 0.002
-    assert np.quantile(distance_to_surface(atlas.origin_m + atlas.points), 0.95) < 0.02
-
-
-def test_each_landmark_is_confirmed_by_two_views_or_more(atlas):
-    assert atlas.views.min() >= 2
-
-
-def test_uniform_renderings_give_no_landmarks():
-    gray = Rendering(
-        np.full((240, 320, 3), 90, np.uint8),
-        np.full((240, 320), 2.0, np.float32),
-        np.ones((240, 320), np.float32),
-    )
-    empty = build_atlas([(gray, FORWARD), (gray, FORWARD)], CAMERA)
-    assert len(empty) == 0 and len(empty.visible_indices(FORWARD, CAMERA, 10)) == 0
-
-
-def test_observations_of_a_single_view_give_no_landmark():
-    descriptors = np.eye(2, 128, dtype=np.float32)[[0, 0, 1]]
-    single_view = observations([[0, 0, 2], [0.005, 0, 2], [1, 0, 2]], descriptors)
-    assert len(merge_observations(single_view, np.array([0, 0, 1]))) == 0
-
-
-def test_observations_of_two_views_merge_to_their_mean():
-    descriptors = np.eye(2, 128, dtype=np.float32)[[0, 0, 1]]
-    merged = merge_observations(
-        observations([[0, 0, 2], [0.01, 0, 2], [1, 0, 2]], descriptors), np.array([0, 1, 1])
-    )
-    np.testing.assert_allclose(merged.origin_m + merged.points, [[0.005, 0, 2]], atol=1e-6)
-    np.testing.assert_allclose(merged.directions, [[0, 0, -1]], atol=1e-6)
-    assert merged.distances == pytest.approx(2.0) and merged.views.tolist() == [2]
-
-
-def test_landmarks_count_the_views_that_confirm_them(tmp_path):
-    descriptors = np.eye(2, 128, dtype=np.float32)[[0, 0, 0, 1, 1]]
-    points = [[0, 0, 2], [0.005, 0, 2], [0.01, 0, 2], [1, 0, 2], [1.005, 0, 2]]
-    merged = merge_observations(observations(points, descriptors), np.array([3, 40, 49, 40, 49]))
-    assert merged.views.tolist() == [3, 2]
-    merged.save(tmp_path / 'atlas.safetensors')
-    assert len(Atlas.load(tmp_path / 'atlas.safetensors')) == 2
-
-
-@pytest.mark.parametrize(
-    ('points', 'descriptor_ids'),
-    [([[0, 0, 2], [0.05, 0, 2]], [0, 0]), ([[0, 0, 2], [0.001, 0, 2]], [0, 1])],
-    ids=['too far apart', 'different descriptors'],
-)
-def test_inconsistent_observations_give_no_landmark(points, descriptor_ids):
-    descriptors = np.eye(2, 128, dtype=np.float32)[descriptor_ids]
-    assert len(merge_observations(observations(points, descriptors), np.array([0, 1]))) == 0
 
 
 @pytest.mark.parametrize(
@@ -164,11 +98,18 @@ def test_a_malformed_atlas_is_an_error(atlas, tmp_path, defect):
         Atlas.load(path)
 
 
-def test_farthest_poses_are_spaced_and_near_all_others():
-    line = np.tile(np.eye(4), (101, 1, 1))
-    line[:, 0, 3] = np.linspace(0, 3, 101)
-    selected = np.sort(select_farthest_poses(line, 1000))
-    assert (
-        np.diff(line[selected, 0, 3]).min() >= 0.3 and np.diff(line[selected, 0, 3]).max() <= 0.6
+def test_landmarks_too_small_to_be_detected_are_not_visible():
+    assert len(atlas_of([[0, 0, 2]], sizes=0.015).visible_indices(FORWARD, CAMERA, 10)) == 1
+    assert len(atlas_of([[0, 0, 2]], sizes=0.005).visible_indices(FORWARD, CAMERA, 10)) == 0
+
+
+def test_landmarks_of_older_maps_have_no_size_and_are_visible(atlas, tmp_path):
+    path = tmp_path / 'atlas.safetensors'
+    atlas.save(path)
+    arrays = safetensors.numpy.load_file(path)
+    del arrays['sizes']
+    safetensors.numpy.save_file(arrays, path)
+    old, pose = Atlas.load(path), walk(12)[3]
+    assert len(old.visible_indices(pose, CAMERA, 10_000)) >= len(
+        atlas.visible_indices(pose, CAMERA, 10_000)
     )
-    assert len(select_farthest_poses(line, 3)) == 3

@@ -11,7 +11,7 @@ from small_room import room_atlas
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import make_pose, pose_distance
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.localization.matching import make_query, QUERY_SIZE_PX, visible_landmarks
+from nerf_reversal_ros.localization.matching import make_query, REFERENCE_SIZE_PX, visible_landmarks
 from nerf_reversal_ros.localization.refinement import estimate_pose, refine_pose
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
@@ -75,7 +75,7 @@ def test_guided_matching_refines_centimeters_to_millimeters(atlas):
 )
 def test_the_pose_of_another_camera_is_refined(atlas, camera):
     query = make_query(render_box_room(MAP_FROM_CAMERA[0], camera)[0], camera)
-    assert max(query.camera.width, query.camera.height) <= QUERY_SIZE_PX
+    assert max(query.camera.width, query.camera.height) <= REFERENCE_SIZE_PX
     found = refine(query, atlas, perturb(MAP_FROM_CAMERA[0], 0.05, 3.0))
     assert found is not None
     error_m, error_deg = pose_distance(found.map_from_camera, MAP_FROM_CAMERA[0])

@@ -11,16 +11,17 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.localization.gate import ncc_similarity
-from nerf_reversal_ros.localization.surface import build_surface, SPACING_M, Surface
+from nerf_reversal_ros.localization.surface import build_surface, Surface
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
 SMALL = CAMERA.downscaled_to(96)
+SPACING_M = 0.03
 
 
 @pytest.fixture(scope='module')
 def surface() -> Surface:
     poses = walk(16)
-    return build_surface(zip(SmallRoom().render(poses, CAMERA), poses, strict=True), CAMERA)
+    return build_surface(zip(SmallRoom().render(poses, CAMERA), poses, strict=True), CAMERA, SPACING_M)
 
 
 def square(color, distance_m):
@@ -82,7 +83,7 @@ def test_the_rendering_does_not_depend_on_the_map_origin(surface):
 
 
 def test_an_empty_surface_is_transparent():
-    empty = build_surface([], CAMERA)
+    empty = build_surface([], CAMERA, SPACING_M)
     assert len(empty) == 0 and not empty.render(np.eye(4), SMALL).opacity.any()
 
 

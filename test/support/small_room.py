@@ -10,7 +10,8 @@ from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields.base import Occupancy, Rendering
-from nerf_reversal_ros.localization.atlas import Atlas, build_atlas
+from nerf_reversal_ros.localization.atlas import Atlas
+from nerf_reversal_ros.mapping.landmark_building import build_atlas, rendered_views
 
 CAMERA = Camera(240, 180, 200.0, 200.0, 119.5, 89.5)
 
@@ -32,7 +33,8 @@ class SmallRoom:
 def room_atlas(poses: NDArray[np.float64]) -> Atlas:
     """Build the landmark map of the room from views of 320x240 px at poses (N, 4, 4)."""
     camera = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
-    return build_atlas(zip(SmallRoom().render(poses, camera), poses, strict=True), camera)
+    renderings = zip(SmallRoom().render(poses, camera), poses, strict=True)
+    return build_atlas(rendered_views(renderings, camera))
 
 
 def walk(count: int, *, height: float = 1.3, phase: float = 0.0) -> NDArray[np.float64]:
