@@ -34,11 +34,12 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture
-from nerf_reversal_ros.core.config import LocalizerConfig, LoopClosureConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose, pose_from_quaternion
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.maps.map_folder import Map, open_map
+from nerf_reversal_ros.odometry.config import LoopClosureConfig
 from nerf_reversal_ros.odometry.loop_closure import LoopCloser
 
 NOISE_M, NOISE_DEG = 0.001, 0.05

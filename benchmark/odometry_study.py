@@ -22,13 +22,14 @@ from results import add_out_argument, Column, ResultTable, write_results
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose
 from nerf_reversal_ros.core.metrics import result_errors, results_from_outcomes
 from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M, Outcome
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.maps.map_folder import open_map
+from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
 
 DRIFTS = (0.01, 0.03)

@@ -154,9 +154,7 @@ class HypothesisRefiner:
 def _is_same_view(a: FloatArray, b: FloatArray, landmarks: CandidateLandmarks) -> bool:
     """Return whether two poses (4, 4) have about the same visible landmarks."""
     moved_m, moved_deg = pose_distance(a, b)
-    return bool(
-        moved_m < SAME_VIEW * np.median(landmarks.distances) and moved_deg < SAME_VIEW_DEG
-    )
+    return bool(moved_m < SAME_VIEW * np.median(landmarks.distances) and moved_deg < SAME_VIEW_DEG)
 
 
 def distance_and_extent(

@@ -123,7 +123,7 @@ def match_landmarks(query: QueryImage, landmarks: CandidateLandmarks) -> NDArray
         landmarks.descriptors,
         RATIO_THRESHOLD,
         landmarks.points,
-        RATIO_TEST_EXCLUSION * landmarks.distances,
+        RATIO_TEST_EXCLUSION * landmarks.distances.astype(np.float64),
     )
 
 

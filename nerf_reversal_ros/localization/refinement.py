@@ -21,8 +21,8 @@ from nerf_reversal_ros.localization.pnp import (
 )
 
 SEARCH_RADII_PX = (6.0, 1.5)
-"""Radius [px] of guided matching in each round, at `matching.REFERENCE_SIZE_PX`: the first covers the
-error of the RANSAC pose, the second removes wrong matches."""
+"""Radius [px] of guided matching in each round, at `matching.REFERENCE_SIZE_PX`: the first covers
+the error of the RANSAC pose, the second removes wrong matches."""
 
 
 def estimate_pose(query: QueryImage, landmarks: CandidateLandmarks) -> PnpSolution | None:

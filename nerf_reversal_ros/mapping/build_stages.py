@@ -14,7 +14,6 @@ from nerf_reversal_ros.capture.capture import DepthCorrection
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.capture.mapping_data import SplitCapture
-
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices

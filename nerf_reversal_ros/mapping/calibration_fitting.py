@@ -170,7 +170,8 @@ def fit_covariance(errors: FloatArray, covariances: FloatArray) -> Calibration:
 
 def _calibrated(parameters: FloatArray, covariances: FloatArray) -> FloatArray:
     """Return covariances (N, 6, 6) with scale, floor [m] and floor [deg] applied."""
-    calibration = Calibration(*(float(value) for value in parameters))
+    scale, floor_m, floor_deg = (float(value) for value in parameters)
+    calibration = Calibration(scale, floor_m, floor_deg)
     return np.array([calibration.covariance(covariance) for covariance in covariances])
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from scipy.stats import chi2
 
-from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
 from nerf_reversal_ros.core.outcome import ClosureRejectionReason
+from nerf_reversal_ros.odometry.config import LoopClosureConfig
 from nerf_reversal_ros.odometry.odometry_buffer import OdometryBuffer, OdometrySample
 from nerf_reversal_ros.odometry.pose_chain import PoseMeasurement
 from nerf_reversal_ros.odometry.pose_consensus import ConflictingPoses, PoseObservation

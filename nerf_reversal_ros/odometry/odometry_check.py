@@ -8,9 +8,9 @@ have been kidnapped: enough new poses that are mutually consistent replace the e
 
 from dataclasses import replace
 
-from nerf_reversal_ros.core.config import OdometryConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.odometry_buffer import OdometryBuffer, TIME_RESET_S
 from nerf_reversal_ros.odometry.pose_consensus import (
     compare_motion,

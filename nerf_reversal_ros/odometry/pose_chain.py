@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerf_reversal_ros.core.config import OdometryDriftConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse
+from nerf_reversal_ros.odometry.config import OdometryDriftConfig
 from nerf_reversal_ros.odometry.odometry_buffer import OdometrySample
 from nerf_reversal_ros.odometry.pose_consensus import SIGMAS
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nerf_reversal_ros.core.config import OdometryDriftConfig
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, pose_distance, shift_covariance
 from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M
+from nerf_reversal_ros.odometry.config import OdometryDriftConfig
 from nerf_reversal_ros.odometry.odometry_buffer import OdometrySample
 
 SIGMAS = 3.0

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, shift_covariance
+from nerf_reversal_ros.odometry.config import LoopClosureConfig
 from nerf_reversal_ros.odometry.odometry_buffer import OdometrySample
 from nerf_reversal_ros.odometry.pose_chain import (
     ChainSolver,

@@ -9,8 +9,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 from nerf_reversal_ros.ros.connectivity import RepeatedWarningLog
 from nerf_reversal_ros.ros.image_localizer import (

@@ -15,10 +15,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import ClosureRejectionReason
 from nerf_reversal_ros.msg import LoopClosure
+from nerf_reversal_ros.odometry.config import LoopClosureConfig
 from nerf_reversal_ros.odometry.loop_closure import ClosureResult, CorrectedPose, LoopCloser
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 from nerf_reversal_ros.ros.connectivity import (

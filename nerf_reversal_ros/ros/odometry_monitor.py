@@ -7,9 +7,9 @@ from nav_msgs.msg import Odometry
 import numpy as np
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from nerf_reversal_ros.core.config import OdometryConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
+from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
 from nerf_reversal_ros.ros.conversions import stamp_to_ns
 from nerf_reversal_ros.ros.live_config import Live

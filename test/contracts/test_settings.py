@@ -14,9 +14,7 @@ from nerf_reversal_ros.core.config import (
     CaptureConfig,
     DEVICES,
     LocalizerConfig,
-    LoopClosureConfig,
     NerfstudioConfig,
-    OdometryConfig,
     QueryConfig,
     RECORD3D_TOPICS,
     RegressorConfig,
@@ -24,6 +22,7 @@ from nerf_reversal_ros.core.config import (
     VoxelFieldConfig,
 )
 from nerf_reversal_ros.core.validated_config import config_from_dict
+from nerf_reversal_ros.odometry.config import LoopClosureConfig, OdometryConfig
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 
 CAPTURE = {

@@ -11,7 +11,11 @@ from small_room import room_atlas
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import make_pose, pose_distance
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.localization.matching import make_query, REFERENCE_SIZE_PX, visible_landmarks
+from nerf_reversal_ros.localization.matching import (
+    make_query,
+    REFERENCE_SIZE_PX,
+    visible_landmarks,
+)
 from nerf_reversal_ros.localization.refinement import estimate_pose, refine_pose
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)

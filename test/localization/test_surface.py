@@ -21,7 +21,8 @@ SPACING_M = 0.03
 @pytest.fixture(scope='module')
 def surface() -> Surface:
     poses = walk(16)
-    return build_surface(zip(SmallRoom().render(poses, CAMERA), poses, strict=True), CAMERA, SPACING_M)
+    renderings = zip(SmallRoom().render(poses, CAMERA), poses, strict=True)
+    return build_surface(renderings, CAMERA, SPACING_M)
 
 
 def square(color, distance_m):

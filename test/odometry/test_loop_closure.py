@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.odometry.config import LoopClosureConfig
 
 pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 

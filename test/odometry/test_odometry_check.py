@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.config import OdometryConfig
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection
+from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck
 
 CONFIG = OdometryConfig()  # 5 cm and 5 % of the path, 2 degrees and 5 % of the rotation

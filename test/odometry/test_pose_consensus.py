@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.config import OdometryConfig
 from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.odometry_buffer import OdometrySample
 from nerf_reversal_ros.odometry.pose_consensus import compare_motion, PoseObservation
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.config import LoopClosureConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.odometry.config import LoopClosureConfig
 from nerf_reversal_ros.odometry.odometry_buffer import OdometrySample
 
 gtsam = pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')

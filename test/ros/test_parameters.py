@@ -9,8 +9,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.core.config import LocalizerConfig, OdometryConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 from nerf_reversal_ros.ros.live_config import Live
 from nerf_reversal_ros.ros.node_config import (
