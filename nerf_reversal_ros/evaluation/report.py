@@ -80,8 +80,8 @@ def report_html(
     ]
     title = f'{map_.path.name} evaluated on {capture.source.name}'
     metrics, warnings = evaluation.metrics, list(map_.manifest.get('warnings', []))
-    if metrics['aligned'] is not None:
-        warnings.append(alignment_text(metrics['aligned']))
+    if (after := metrics['aligned']) is not None:
+        warnings += [alignment_text(after), f'{AFTER_MOTION}: {headline(after)}']
     return html_page(title, headline(metrics), sections, warnings)
 
 
