@@ -74,7 +74,9 @@ def main() -> None:
     parser.add_argument('work', type=Path, help='folder for bags and maps, a folder a room')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
     parser.add_argument('--config', type=Path, help='build settings of all rooms, as YAML')
-    parser.add_argument('--baselines', type=baseline_names, default=PEERS, help=f'default: {PEERS}')
+    parser.add_argument(
+        '--baselines', type=baseline_names, default=PEERS, help=f'default: {PEERS}'
+    )
     add_out_argument(parser)
     args = parser.parse_args()
     try:
