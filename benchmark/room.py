@@ -14,7 +14,7 @@ the lowest and the highest in brackets. A repeated command reuses the bags and m
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 import statistics
 from typing import Any
@@ -26,9 +26,13 @@ from nerf_reversal_ros.cli.convert import frame_range
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.config import load_build_config
 from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
+from nerf_reversal_ros.evaluation.summary import alignment_text
 from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_folder import Map, open_map
 
+BAG_SUFFIXES = ('.mcap', '.db3')
+"""Of bags that are one file; other files are recordings of other programs."""
+THIS_PACKAGE, REGRESSOR = 'this package', 'regressor alone'
 METHOD_NAMES = {
     'mean_pose': 'mean mapping pose',
     'nearest_reference': 'nearest mapping pose (oracle)',
@@ -75,23 +79,15 @@ def main() -> None:
     args = parser.parse_args()
     if (args.map is None) == (args.work is None):
         parser.error('give either WORK, to build maps in, or --map')
+    room = Room(args.mapping, args.query, args.mapping_frames, args.query_frames, args.poses)
     with ProgressConsole() as console:
-        if args.work:
-            args.work.mkdir(parents=True, exist_ok=True)
-        mapping = converted_bag(args, 'mapping', console)
-        query = converted_bag(args, 'query', console)
-        maps = [open_map(args.map)] if args.map else built_maps(args, mapping, console)
-        metrics = [
-            evaluate_map(
-                map_,
-                query,
-                reference=mapping,
-                baselines=args.baselines,
-                progress=console,
-                on_skip=console.print_line,
-            ).metrics
-            for map_ in maps
-        ]
+        if args.map:
+            maps = [open_map(args.map)]
+            metrics = evaluate_maps(maps, args.query, args.mapping, args.baselines, console)
+        else:
+            maps, metrics = evaluate_room(
+                room, args.work, args.seeds, args.config, args.baselines, console
+            )
     table = ResultTable('This package and the baselines on the same images', COLUMNS)
     blocks = [method_blocks(one) for one in metrics]
     for method in blocks[0]:
@@ -102,23 +98,76 @@ def main() -> None:
     write_results(args.out, 'Accuracy, latency and cost in one room', table, notes=notes)
 
 
-def converted_bag(args: argparse.Namespace, part: str, progress: ProgressConsole) -> Path:
-    """Return a bag as it is; convert any other recording to a bag in WORK, once."""
-    source: Path = getattr(args, part)
-    if args.work is None or (source / 'metadata.yaml').exists() or source.is_file():
+@dataclass(frozen=True)
+class Room:
+    """The recordings of one room: bags, or what ``nerf-reversal convert`` reads."""
+
+    mapping: Path
+    """What maps are built from."""
+    query: Path
+    """Images with ground truth that are localized."""
+    mapping_frames: slice | None = None
+    query_frames: slice | None = None
+    """Frames that are converted; None: all."""
+    poses: Path | None = None
+    """Pose file of a 7-Scenes recording."""
+
+
+def evaluate_room(
+    room: Room,
+    work: Path,
+    seeds: Sequence[int],
+    config: Path | None,
+    baselines: str,
+    console: ProgressConsole,
+) -> tuple[list[Map], list[dict[str, Any]]]:
+    """Convert a room and build its maps in ``work``, once, and evaluate each map."""
+    work.mkdir(parents=True, exist_ok=True)
+    mapping = converted_bag(room.mapping, work / 'mapping.bag', room, room.mapping_frames, console)
+    query = converted_bag(room.query, work / 'query.bag', room, room.query_frames, console)
+    maps = built_maps(mapping, work, seeds, config, console)
+    return maps, evaluate_maps(maps, query, mapping, baselines, console)
+
+
+def evaluate_maps(
+    maps: Sequence[Map], query: Path, mapping: Path, baselines: str, console: ProgressConsole
+) -> list[dict[str, Any]]:
+    """Return the metrics of each map on the images of one bag."""
+    return [
+        evaluate_map(
+            map_,
+            query,
+            reference=mapping,
+            baselines=baselines,
+            progress=console,
+            on_skip=console.print_line,
+        ).metrics
+        for map_ in maps
+    ]
+
+
+def converted_bag(
+    source: Path, bag: Path, room: Room, frames: slice | None, progress: ProgressConsole
+) -> Path:
+    """Return a bag as it is; convert any other recording to ``bag``, once."""
+    if (source / 'metadata.yaml').exists() or source.suffix in BAG_SUFFIXES:
         return source
-    bag: Path = args.work / f'{part}.bag'
     if not bag.exists():
-        frames = getattr(args, f'{part}_frames')
-        convert(source, bag, poses=args.poses, frames=frames, progress=progress)
+        convert(source, bag, poses=room.poses, frames=frames, progress=progress)
     return bag
 
 
-def built_maps(args: argparse.Namespace, bag: Path, progress: ProgressConsole) -> list[Map]:
+def built_maps(
+    bag: Path,
+    work: Path,
+    seeds: Sequence[int],
+    config_file: Path | None,
+    progress: ProgressConsole,
+) -> list[Map]:
     """Build one map for each seed, or open those that exist."""
-    config, maps = load_build_config(args.config), []
-    for seed in args.seeds:
-        folder = args.work / f'seed_{seed}.map'
+    config, maps = load_build_config(config_file), []
+    for seed in seeds:
+        folder = work / f'seed_{seed}.map'
         if folder.exists():
             maps.append(open_map(folder))
         else:
@@ -128,7 +177,7 @@ def built_maps(args: argparse.Namespace, bag: Path, progress: ProgressConsole) -
 
 def method_blocks(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the metrics of each method by its name in the table."""
-    named = {'this package': metrics, 'regressor alone': metrics['stages']['regressor']}
+    named = {THIS_PACKAGE: metrics, REGRESSOR: metrics['stages']['regressor']}
     for name, block in metrics['baselines'].items():
         named[METHOD_NAMES.get(name, name.replace('_', ' '))] = block
     named.setdefault(METHOD_NAMES['nearest_reference'], metrics['oracle_nearest_reference'])
@@ -143,10 +192,6 @@ def method_cells(blocks: Sequence[Mapping[str, Any]]) -> list[Cell]:
 
 def metrics_values(block: Mapping[str, Any]) -> list[float | None]:
     """Return the figures of a method in one build; no rotation of position-only methods."""
-
-    def scaled(value: float | None, scale: float) -> float | None:
-        return None if value is None else scale * value
-
     has_rotation = not block.get('position_only', False)
     return [
         block['images'],
@@ -162,6 +207,11 @@ def metrics_values(block: Mapping[str, Any]) -> list[float | None]:
         block.get('map_mb'),
         block.get('mapping_s'),
     ]
+
+
+def scaled(value: float | None, scale: float) -> float | None:
+    """Return a figure in another unit; None stays unknown."""
+    return None if value is None else scale * value
 
 
 def combine(values: Sequence[float | None]) -> Cell:
@@ -181,6 +231,7 @@ def metrics_notes(metrics: Sequence[dict[str, Any]]) -> list[str]:
     anees = [one['anees'] for one in metrics]
     if None not in anees:
         notes.append(f'ANEES/6: {", ".join(f"{value / 6:.2f}" for value in anees)}.')
+    notes += [alignment_text(one['aligned']) for one in metrics if one['aligned'] is not None]
     reasons = {reason: None for one in metrics for reason in one['rejected']}
     for reason in reasons:
         counts = ', '.join(str(one['rejected'].get(reason, 0)) for one in metrics)

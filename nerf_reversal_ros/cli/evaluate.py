@@ -8,6 +8,9 @@ the field from the regressed or a random pose; slow, on 30 of the images). Basel
 images, with --reference: vlad_retrieval (the most similar image), sift_pnp (SIFT and PnP),
 seed_cnn and seed_mlp (position-only networks of the original project, trained for minutes),
 hloc_sift (SIFT matched with points triangulated by COLMAP; needs pycolmap).
+
+If one rigid motion explains the poses, the ground truth is in another frame than the map. Figures
+are then given as they are and after this motion.
 """
 
 import argparse

@@ -119,9 +119,7 @@ def compute_metrics(results: MethodResults, map_from_camera_gt: FloatArray) -> d
         'accuracy_0.1m': float(np.mean(error_m <= 0.1)),
         'worst_published_translation_m': float(error_m[accepted].max(initial=-math.inf)),
         'worst_published_rotation_deg': float(error_deg[accepted].max(initial=-math.inf)),
-        'wrong_published': int(
-            ((error_m > CORRECT_WITHIN_M) | (error_deg > CORRECT_WITHIN_DEG))[accepted].sum()
-        ),
+        'wrong_published': int((~correct_mask(errors))[accepted].sum()),
         'anees': anees(results, map_from_camera_gt),
         'sigma_coverage': sigma_coverage(results, map_from_camera_gt),
         'latency_ms': {
@@ -138,6 +136,12 @@ def result_errors(results: MethodResults, map_from_camera_gt: FloatArray) -> Pos
     errors = pose_errors(results.map_from_camera[accepted], map_from_camera_gt[accepted])
     translation[accepted], rotation[accepted] = errors
     return PoseErrors(translation, rotation)
+
+
+def correct_mask(errors: PoseErrors, ratio: float = 1.0) -> NDArray[np.bool_]:
+    """Return which errors (N,) are within ``ratio`` times the limits of a correct pose."""
+    near = errors.translation <= ratio * CORRECT_WITHIN_M
+    return np.asarray(near & (np.degrees(errors.rotation) <= ratio * CORRECT_WITHIN_DEG))
 
 
 def error_vectors(map_from_camera: FloatArray, map_from_camera_gt: FloatArray) -> FloatArray:

@@ -1,7 +1,7 @@
 """Evaluate a localizer, its stages and baselines on images with ground truth."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 import time
 from typing import Any, NamedTuple, Protocol
@@ -31,6 +31,11 @@ from nerf_reversal_ros.core.outcome import (
 )
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.evaluation.rigid_alignment import (
+    aligned_block,
+    find_rigid_alignment,
+    RigidAlignment,
+)
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.field_metrics import compute_psnr, PsnrScores
 
@@ -68,6 +73,16 @@ class Evaluation:
     """(n,) indices of the images that a baseline is evaluated on, by its name."""
     metrics: dict[str, Any]
     """The content of ``metrics.json``."""
+    alignment: RigidAlignment | None = None
+    """The motion that explains the poses if the ground truth is in another frame."""
+
+    def aligned(self) -> 'Evaluation | None':
+        """Return the evaluation after the rigid motion of the ground truth; None without one."""
+        if self.alignment is None:
+            return None
+        poses_gt = self.alignment.map_from_ground_truth @ self.map_from_camera_gt
+        metrics = {**self.metrics, **self.metrics['aligned'], 'aligned': None}
+        return replace(self, map_from_camera_gt=poses_gt, metrics=metrics, alignment=None)
 
     def baseline_poses_gt(self, name: str) -> FloatArray:
         """Return the ground truth (n, 4, 4) of the images that a baseline is evaluated on."""
@@ -112,8 +127,8 @@ def evaluate(
         If the capture holds no image.
     """
     runs = {name: _BaselineRun(b, len(capture)) for name, b in (baselines or {}).items()}
-    recording = _record(capture, localizer, runs.values(), field, progress)
-    return _assemble(recording, runs, mapping_poses, map_costs or {}, capture.counts)
+    recording = _record(capture, localizer, runs.values(), progress)
+    return _assemble(recording, runs, mapping_poses, map_costs or {}, capture, field)
 
 
 def check_has_images(capture: Capture) -> None:
@@ -178,22 +193,18 @@ class _Recording(NamedTuple):
     poses_gt: list[FloatArray]
     outcomes: list[Outcome]
     latency_ms: list[float]
-    psnr: list[PsnrScores]
-    """Of `MAX_PSNR_IMAGES` images at most; empty without a field."""
 
 
 def _record(
     capture: Capture,
     localizer: LocalizerProtocol,
     runs: Collection[_BaselineRun],
-    field: RadianceField | None,
     progress: ProgressCallback,
 ) -> _Recording:
     """Localize each frame with the localizer and the baselines, in one pass over the capture."""
     check_has_images(capture)
-    recording = _Recording([], [], [], [], [])
+    recording = _Recording([], [], [], [])
     count = len(capture)
-    psnr_indices = evenly_spaced_indices(count, MAX_PSNR_IMAGES)
     for index, frame in enumerate(capture):
         if index == 0:
             _localize(localizer, frame)
@@ -204,8 +215,6 @@ def _record(
         recording.stamps_ns.append(frame.stamp_ns)
         for run in runs:
             run.add(index, frame)
-        if field is not None and index in psnr_indices:
-            recording.psnr.append(rendering_psnr(field, frame))
         note = _format_counts(recording.outcomes)
         progress(Progress('evaluate', index + 1, count, note))
     return recording
@@ -216,22 +225,31 @@ def _assemble(
     runs: Mapping[str, _BaselineRun],
     mapping_poses: FloatArray,
     map_costs: Mapping[str, float],
-    counts: Mapping[str, int],
+    capture: Capture,
+    field: RadianceField | None,
 ) -> Evaluation:
-    """Compute the metrics of all methods; ``counts`` are those of the capture."""
+    """Compute the metrics of all methods, and those after a rigid motion that explains them."""
     poses_gt = np.stack(recording.poses_gt)
     results = results_from_outcomes(recording.outcomes, recording.latency_ms)
     stages = _stage_results(recording.outcomes)
-    psnr_db, psnr_plain_db = _mean_psnr(recording.psnr)
+
+    def compute_all(map_from_camera_gt: FloatArray) -> dict[str, Any]:
+        psnr_db, psnr_plain_db = _mean_psnr(field, capture, map_from_camera_gt)
+        return {
+            **compute_metrics(results, map_from_camera_gt),
+            **map_costs,
+            'stages': {name: compute_metrics(s, map_from_camera_gt) for name, s in stages.items()},
+            'baselines': {name: run.metrics(map_from_camera_gt) for name, run in runs.items()},
+            'psnr_db': psnr_db,
+            'psnr_plain_db': psnr_plain_db,
+            'oracle_nearest_reference': _oracle_metrics(mapping_poses, map_from_camera_gt),
+        }
+
+    alignment = find_rigid_alignment(results, poses_gt)
     metrics = {
-        **compute_metrics(results, poses_gt),
-        **map_costs,
-        'stages': {name: compute_metrics(s, poses_gt) for name, s in stages.items()},
-        'baselines': {name: run.metrics(poses_gt) for name, run in runs.items()},
-        'psnr_db': psnr_db,
-        'psnr_plain_db': psnr_plain_db,
-        'oracle_nearest_reference': _oracle_metrics(mapping_poses, poses_gt),
-        'capture': dict(counts),
+        **compute_all(poses_gt),
+        'capture': dict(capture.counts),
+        'aligned': aligned_block(alignment, compute_all, poses_gt),
     }
     return Evaluation(
         stamps_ns=np.array(recording.stamps_ns, dtype=np.int64),
@@ -242,6 +260,7 @@ def _assemble(
         baselines={name: run.results for name, run in runs.items()},
         evaluated_indices={name: run.indices for name, run in runs.items()},
         metrics=json_safe(metrics),
+        alignment=alignment,
     )
 
 
@@ -281,9 +300,17 @@ def _sum_laps_ms(diagnostics: Diagnostics, *laps: str) -> float:
     return sum(diagnostics.latency_ms.get(lap, math.nan) for lap in laps)
 
 
-def _mean_psnr(scores: Sequence[PsnrScores]) -> tuple[float, float]:
+def _mean_psnr(
+    field: RadianceField | None, capture: Capture, map_from_camera_gt: FloatArray
+) -> tuple[float, float]:
     """Return the means of ``psnr_db`` and ``psnr_plain_db``; NaN without a field."""
-    psnr_db, psnr_plain_db, _ = np.mean(scores, axis=0) if scores else [math.nan] * 3
+    if field is None:
+        return math.nan, math.nan
+    scores = [
+        rendering_psnr(field, replace(capture.frame(k), map_from_camera=map_from_camera_gt[k]))
+        for k in evenly_spaced_indices(len(capture), MAX_PSNR_IMAGES)
+    ]
+    psnr_db, psnr_plain_db, _ = np.mean(scores, axis=0)
     return psnr_db, psnr_plain_db
 
 

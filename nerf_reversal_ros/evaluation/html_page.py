@@ -39,6 +39,7 @@ body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 64rem; background: 
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.75rem 0 .75rem; padding-top: .75rem;
   border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
 .headline { font-size: 1.15rem; margin: 0 0 1rem; max-width: 44rem; }
 .warning { border-left: .25rem solid #b45309; padding-left: .75rem; max-width: 44rem; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; }
@@ -118,6 +119,11 @@ def html_facts(facts: Mapping[str, str]) -> str:
         for name, value in facts.items()
     )
     return f'<table class="facts"><tbody>{rows}</tbody></table>'
+
+
+def html_parts(parts: Mapping[str, str]) -> str:
+    """Return bodies (HTML) below each other, each under its title."""
+    return ''.join(f'<h3>{html.escape(title)}</h3>\n{body}' for title, body in parts.items())
 
 
 def html_note(sentences: Sequence[str]) -> str:

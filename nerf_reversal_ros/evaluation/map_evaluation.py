@@ -77,7 +77,8 @@ def evaluate_map(
     map_ : Map
         The map, see `open_map`.
     bag : path
-        rosbag2 with images and ground truth, in the same world as the mapping bag.
+        rosbag2 with images and ground truth, in the same world as the mapping bag. Another world
+        is reported under ``aligned`` in the metrics.
     reference : path, optional
         The mapping bag, for baselines that need its images.
     baselines : str

@@ -4,6 +4,8 @@ Write the report of an evaluation: one self-contained HTML file, section by sect
 Images and plots are embedded as data URLs; the page loads nothing from elsewhere.
 """
 
+from collections.abc import Callable
+from functools import partial
 import html
 from typing import Any
 
@@ -15,6 +17,7 @@ from nerf_reversal_ros.evaluation.html_page import (
     html_figure,
     html_note,
     html_page,
+    html_parts,
     html_table,
     ReportSection,
 )
@@ -22,6 +25,9 @@ from nerf_reversal_ros.evaluation.report_build import build_section
 from nerf_reversal_ros.evaluation.report_images import rejections_section, renderings_section
 from nerf_reversal_ros.evaluation.report_uncertainty import covariance_section, risk_section
 from nerf_reversal_ros.evaluation.summary import (
+    AFTER_MOTION,
+    alignment_text,
+    AS_THEY_ARE,
     field_psnr_text,
     headline,
     summary_rows,
@@ -58,22 +64,39 @@ def report_html(
     command : str
         The command line that made the report.
     """
-    metrics = evaluation.metrics
+    both = partial(_aligned_section, evaluation, evaluation.aligned())
     sections = [
-        ReportSection('figures', 'Metrics', _metrics_section(metrics)),
-        ReportSection('images', 'Renderings', renderings_section(evaluation, capture, field)),
-        ReportSection('trajectories', 'Trajectories', _trajectories(evaluation, mapping_poses)),
-        ReportSection('time', 'Errors over time', _errors_over_time(evaluation)),
-        ReportSection('distribution', 'Error distribution', _error_distribution(evaluation)),
+        both('figures', 'Metrics', lambda e: _metrics_section(e.metrics)),
+        both('images', 'Renderings', lambda e: renderings_section(e, capture, field)),
+        both('trajectories', 'Trajectories', lambda e: _trajectories(e, mapping_poses)),
+        both('time', 'Errors over time', _errors_over_time),
+        both('distribution', 'Error distribution', _error_distribution),
         ReportSection('rejected', 'Rejected images', rejections_section(evaluation, capture)),
-        ReportSection('calibration', 'Covariance calibration', covariance_section(evaluation)),
-        ReportSection('risk', 'Risk and coverage', risk_section(evaluation)),
+        both('calibration', 'Covariance calibration', covariance_section),
+        both('risk', 'Risk and coverage', risk_section),
         ReportSection('latency', 'Latency', _latency(evaluation)),
         ReportSection('build', 'Map build', build_section(map_)),
         ReportSection('command', 'Command', f'<pre>{html.escape(command)}</pre>'),
     ]
     title = f'{map_.path.name} evaluated on {capture.source.name}'
-    return html_page(title, headline(metrics), sections, map_.manifest.get('warnings', []))
+    metrics, warnings = evaluation.metrics, list(map_.manifest.get('warnings', []))
+    if (after := metrics['aligned']) is not None:
+        warnings += [alignment_text(after), f'{AFTER_MOTION}: {headline(after)}']
+    return html_page(title, headline(metrics), sections, warnings)
+
+
+def _aligned_section(
+    evaluation: Evaluation,
+    aligned: Evaluation | None,
+    name: str,
+    title: str,
+    write_body: Callable[[Evaluation], str],
+) -> ReportSection:
+    """Write a section; a second time, marked, where a rigid motion explains the poses."""
+    body = write_body(evaluation)
+    if aligned is not None and body:
+        body = html_parts({AS_THEY_ARE: body, AFTER_MOTION: write_body(aligned)})
+    return ReportSection(name, title, body)
 
 
 def _metrics_section(metrics: dict[str, Any]) -> str:

@@ -8,7 +8,12 @@ import numpy as np
 from scipy.special import erf
 
 from nerf_reversal_ros.core.geometry import FloatArray
-from nerf_reversal_ros.core.metrics import error_vectors, result_errors, results_from_poses
+from nerf_reversal_ros.core.metrics import (
+    correct_mask,
+    error_vectors,
+    result_errors,
+    results_from_poses,
+)
 from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M, PoseEstimate
 from nerf_reversal_ros.evaluation.evaluation import Evaluation
 from nerf_reversal_ros.evaluation.html_page import html_figure, html_table
@@ -71,12 +76,12 @@ def risk_coverage(evaluation: Evaluation) -> RiskCoverage:
     probabilities = np.array(probability)
     order = np.argsort(-probabilities, kind='stable')  # NaN sorts last
     order = order[results.is_accepted[order]]
-    error_m, error_deg = errors.translation[order], np.degrees(errors.rotation[order])
+    error_m = errors.translation[order]
     count = np.arange(1, len(order) + 1)
     return RiskCoverage(
         count / len(probabilities),
         probabilities[order],
-        np.cumsum((error_m > CORRECT_WITHIN_M) | (error_deg > CORRECT_WITHIN_DEG)) / count,
+        np.cumsum(~correct_mask(errors)[order]) / count,
         np.array([np.median(error_m[:k]) for k in count]),
         np.maximum.accumulate(error_m),
     )

@@ -1,5 +1,6 @@
 """Format the metrics of an evaluation as sentences and as a table, for terminal and report."""
 
+from collections.abc import Callable
 import math
 from typing import Any
 
@@ -8,6 +9,10 @@ DEGREES_OF_FREEDOM = 6
 
 TABLE_RECALLS = ('2cm_2deg', '5cm_5deg', '10cm_10deg')
 """Recall thresholds in the table; ``metrics.json`` has all of them."""
+
+AS_THEY_ARE = 'With the ground truth as it is'
+AFTER_MOTION = 'After one rigid motion of the ground truth, fitted to the accepted poses'
+"""Marks of the two sets of figures if the ground truth is in another frame."""
 
 UNKNOWN = '\u2013'
 """Printed for a number that is infinite or not available."""
@@ -79,7 +84,48 @@ def table_notes(metrics: dict[str, Any]) -> list[str]:
 
 
 def summary_text(metrics: dict[str, Any]) -> str:
-    """Return headline, table, notes, rejections and covariance calibration, for the terminal."""
+    """
+    Return headline, table, notes, rejections and covariance calibration, for the terminal.
+
+    Metrics after a rigid motion of the ground truth follow those as they are.
+    """
+    return _with_aligned(metrics, _summary_of_all)
+
+
+def localizer_summary_text(metrics: dict[str, Any]) -> str:
+    """Return the summary of a localizer without stages and baselines, for the terminal."""
+    return _with_aligned(metrics, _summary_of_localizer)
+
+
+def alignment_text(aligned: dict[str, Any]) -> str:
+    """Return what the block ``aligned`` of ``metrics.json`` means, with the remedy."""
+    return (
+        f'One rigid motion of {format_number(aligned["translation_m"])} m and'
+        f' {format_number(aligned["rotation_deg"])}\u00b0 explains'
+        f' {format_percent(aligned["explained"])} of the accepted poses: the ground truth is in'
+        ' another frame than the map. Figures are given as they are and after this motion; for'
+        ' figures without it, evaluate on a bag with poses in the world of the mapping bag.'
+    )
+
+
+def _with_aligned(
+    metrics: dict[str, Any], summarize: Callable[[dict[str, Any]], list[str]]
+) -> str:
+    """Return a summary; with ``aligned``, what it means and both summaries under their marks."""
+    if metrics['aligned'] is None:
+        return '\n'.join(summarize(metrics))
+    aligned = metrics['aligned']
+    return '\n'.join(
+        [
+            alignment_text(aligned),
+            *('', f'{AS_THEY_ARE}:', '', *summarize(metrics)),
+            *('', f'{AFTER_MOTION}:', '', *summarize(aligned)),
+        ]
+    )
+
+
+def _summary_of_all(metrics: dict[str, Any]) -> list[str]:
+    """Return the lines of a summary of all methods."""
     rows = summary_rows(metrics)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [headline(metrics), '']
@@ -90,18 +136,16 @@ def summary_text(metrics: dict[str, Any]) -> str:
     lines += _rejection_and_covariance_lines(metrics)
     if metrics['psnr_db'] is not None:
         lines.append(field_psnr_text(metrics))
-    return '\n'.join(lines)
+    return lines
 
 
-def localizer_summary_text(metrics: dict[str, Any]) -> str:
-    """Return the summary of a localizer without stages and baselines, for the terminal."""
+def _summary_of_localizer(metrics: dict[str, Any]) -> list[str]:
+    """Return the lines of a summary of the localizer alone."""
     recall = ', '.join(
         f'{name.replace("_", " ")} {format_percent(metrics["recall"][name])}'
         for name in TABLE_RECALLS
     )
-    return '\n'.join(
-        [headline(metrics), f'within {recall}', *_rejection_and_covariance_lines(metrics)]
-    )
+    return [headline(metrics), f'within {recall}', *_rejection_and_covariance_lines(metrics)]
 
 
 def headline(metrics: dict[str, Any]) -> str:

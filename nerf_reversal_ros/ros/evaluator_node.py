@@ -16,6 +16,7 @@ ground truth is transformed.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 import json
 import math
 from pathlib import Path
@@ -31,6 +32,7 @@ from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.core.validated_config import read_yaml, setting, ValidatedConfig
+from nerf_reversal_ros.evaluation.rigid_alignment import aligned_block, find_rigid_alignment
 from nerf_reversal_ros.evaluation.summary import localizer_summary_text
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.msg import LocalizerStatus
@@ -214,7 +216,14 @@ class EvaluatorNode(Node):
         map_from_camera_gt = np.stack([self._ground_truth[stamp_ns] for stamp_ns in stamps_ns])
         if placement := self._localizer_probe.parameter_text('map_from_nerf'):
             map_from_camera_gt = parse_map_from_nerf(placement) @ map_from_camera_gt
-        metrics = json_safe(compute_metrics(results, map_from_camera_gt))
+        alignment = find_rigid_alignment(results, map_from_camera_gt)
+        compute = partial(compute_metrics, results)
+        metrics = json_safe(
+            {
+                **compute(map_from_camera_gt),
+                'aligned': aligned_block(alignment, compute, map_from_camera_gt),
+            }
+        )
         print(localizer_summary_text(metrics), flush=True)
         if self._config.json:
             from nerf_reversal_ros.core.files import write_output_text

@@ -24,6 +24,7 @@ from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import FORMATS, NERFSTUDIO_PREFIX
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
+from nerf_reversal_ros.evaluation.rigid_alignment import aligned_block, RigidAlignment
 from nerf_reversal_ros.fields import FIELD_KINDS, NERFSTUDIO_RUN_PREFIX
 from nerf_reversal_ros.fields.field_metrics import PsnrScores
 from nerf_reversal_ros.localization.gate import GateEvidence
@@ -101,7 +102,7 @@ def evaluated(small_map, query, tmp_path_factory):
 def test_the_keys_of_the_metrics(evaluated):
     found = outline(evaluated[0])
     of_all = ['stages', 'baselines', 'psnr_db', 'psnr_plain_db']
-    of_all += ['oracle_nearest_reference', 'capture']
+    of_all += ['oracle_nearest_reference', 'capture', 'aligned']
     assert found == {
         **block(more=[*COSTS, *of_all]),
         'stages': ['regressor', 'refined'],
@@ -119,6 +120,20 @@ def test_the_keys_of_the_metrics(evaluated):
             'pictures without a pose',
             'kept',
         ],
+    }
+
+
+def test_the_keys_of_the_metrics_of_ground_truth_in_another_frame(evaluated):
+    """They are a motion, and the block that is given to be computed again."""
+    assert evaluated[0]['aligned'] is None
+    alignment = RigidAlignment(np.diag([-1.0, -1.0, 1.0, 1.0]), 0.95)
+    found = aligned_block(alignment, lambda poses_gt: {'images': len(poses_gt)}, np.eye(4)[None])
+    assert found == {
+        'map_from_ground_truth': [[-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]],
+        'translation_m': 0.0,
+        'rotation_deg': pytest.approx(180.0),
+        'explained': 0.95,
+        'images': 1,
     }
 
 

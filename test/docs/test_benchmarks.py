@@ -5,12 +5,12 @@ import json
 import re
 import sys
 
+from benchmark_scripts import imported_script, SCRIPTS
 from code_reference import benchmarks
 from code_reference.python_source import REPOSITORY
 import pytest
 
 RESULTS = sorted(benchmarks.RESULTS.glob('*.json'))
-SCRIPTS = sorted(REPOSITORY.glob('benchmark/*.py'))
 MEASURED = {
     'title': 'Something',
     'command': ['python benchmark/some.py'],
@@ -127,11 +127,7 @@ def test_every_benchmark_can_write_its_results(script):
         assert re.search(r'\bwrite_results\(', text)
 
 
-def test_every_benchmark_can_be_imported(monkeypatch):
-    monkeypatch.syspath_prepend(str(REPOSITORY / 'benchmark'))
-    for script in SCRIPTS:
-        try:
-            importlib.import_module(script.stem)
-        finally:
-            for other in SCRIPTS:
-                sys.modules.pop(other.stem, None)
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda script: script.stem)
+def test_every_benchmark_can_be_imported(script):
+    with imported_script(script.stem) as module:
+        assert module.__file__ == str(script)

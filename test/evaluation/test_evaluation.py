@@ -188,6 +188,53 @@ def test_metrics_are_valid_json_without_infinities(result: Evaluation) -> None:
     assert json.loads(json.dumps(result.metrics, allow_nan=False)) == result.metrics
 
 
+def turned_world(capture: Capture) -> Capture:
+    """Return the capture with the poses of a session that began elsewhere."""
+    world = make_pose(Rotation.from_euler('z', 70, degrees=True), (1.1, -0.6, 0.05))
+    convention = PoseConvention('optical', world, 'configured')
+    return open_capture(
+        capture.source, CaptureConfig(), convention=convention, select_frames=False
+    )
+
+
+def test_ground_truth_of_another_frame_is_told_with_metrics_before_and_after(
+    capture: Capture,
+) -> None:
+    def exact(frame: Frame) -> np.ndarray:
+        return capture.map_from_camera[frame.index]
+
+    other = turned_world(capture)
+    outcomes: list[Outcome | ImageError] = [
+        PoseEstimate(shift_z(pose, error_m), COVARIANCE)
+        for pose, error_m in zip(capture.map_from_camera, (0, 0.01, 0, -0.01, 0), strict=True)
+    ]
+    result = evaluate(
+        other,
+        ScriptedLocalizer(other, outcomes),
+        MAPPING_POSES,
+        field=SmallRoom(),
+        baselines={'exact': Baseline(exact)},
+    )
+    metrics, after = result.metrics, result.metrics['aligned']
+    assert metrics['wrong_published'] == 5 and metrics['median_translation_m'] > 0.5
+    assert metrics['baselines']['exact']['wrong_published'] == 5
+    assert (after['explained'], after['wrong_published']) == (1.0, 0)
+    assert after['rotation_deg'] == pytest.approx(70, abs=0.1)
+    assert after['translation_m'] == pytest.approx(np.sqrt(1.1**2 + 0.6**2 + 0.05**2), abs=0.01)
+    assert after['median_translation_m'] < 0.005 < after['worst_published_translation_m'] < 0.015
+    assert after['baselines']['exact']['worst_published_translation_m'] < 0.005
+    assert after['psnr_db'] > metrics['psnr_db'] + 5
+    assert set(after) - set(metrics) == {
+        *('map_from_ground_truth', 'translation_m', 'rotation_deg', 'explained')
+    }
+    assert result.aligned().metrics['median_translation_m'] == after['median_translation_m']
+    assert np.allclose(result.aligned().map_from_camera_gt, capture.map_from_camera, atol=0.02)
+
+
+def test_nothing_is_aligned_where_the_frames_agree(result: Evaluation) -> None:
+    assert result.metrics['aligned'] is None and result.aligned() is None
+
+
 def test_progress_counts_accepted_and_rejected_images(capture: Capture) -> None:
     reports: list[Progress] = []
     localizer = ScriptedLocalizer(capture, outcomes_for(capture.map_from_camera))

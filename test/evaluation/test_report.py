@@ -209,6 +209,54 @@ def test_warnings_of_the_build_stand_before_all_sections(
     assert 'warning: lengths' not in page and '<p class="warning">' not in page
 
 
+@pytest.fixture(scope='module')
+def turned(capture: Capture) -> Evaluation:
+    """Return an evaluation whose ground truth is of another world, turned by 34 degrees."""
+    world = make_pose(Rotation.from_euler('z', 34, degrees=True), (1.2, 0, 0.25))
+    other = open_capture(
+        capture.source,
+        CaptureConfig(),
+        convention=PoseConvention('optical', world, 'configured'),
+        select_frames=False,
+    )
+    return evaluate(other, NoisyLocalizer(capture, 0.3), MAPPING_POSES, field=SmallRoom())
+
+
+SENTENCE = (
+    'One rigid motion of 1.23 m and 34\u00b0 explains 100 % of the accepted poses: the ground'
+    ' truth is in another frame than the map.'
+)
+
+
+def test_ground_truth_of_another_frame_is_told_before_all_sections(
+    turned: Evaluation, map_: Map, capture: Capture, page: str
+) -> None:
+    turned.metrics['aligned'].update(translation_m=1.2258, rotation_deg=34.02)
+    told = page_of(turned, map_, capture)
+    assert told.index(SENTENCE) < told.index('<nav')
+    sections = {text.partition('"')[0]: text for text in told.split('<section id="')[1:]}
+    twice = {name for name, text in sections.items() if text.count('<h3>') == 2}
+    assert twice == {
+        *('figures', 'images', 'trajectories', 'time', 'distribution', 'calibration', 'risk')
+    }
+    for name in twice:
+        as_it_is = sections[name].index('<h3>With the ground truth as it is</h3>')
+        assert as_it_is < sections[name].index('<h3>After one rigid motion of the ground truth')
+    assert 'rigid motion' not in page and '<h3>' not in page
+
+
+def test_the_summary_has_both_sets_of_figures_marked(turned: Evaluation) -> None:
+    turned.metrics['aligned'].update(translation_m=1.2258, rotation_deg=34.02)
+    text = summary_text(turned.metrics)
+    assert text.startswith(SENTENCE)
+    before, after = text.split('After one rigid motion of the ground truth, fitted to the')
+    rows = [
+        next(line.split() for line in part.splitlines() if line.startswith('accepted '))
+        for part in (before.partition('With the ground truth as it is:')[2], after)
+    ]
+    assert float(rows[0][2]) > 50 and float(rows[1][2]) < 5
+
+
 def test_the_headline_states_counts_medians_and_worst_errors() -> None:
     text = headline(
         {

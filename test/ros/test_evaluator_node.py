@@ -71,6 +71,25 @@ def test_metrics_are_written_and_the_exit_status_tells_whether_min_recall_is_rea
     assert metrics['latency_ms']['p50'] == 20.0
 
 
+def test_ground_truth_in_another_frame_is_told_and_scored_before_and_after(rig, tmp_path):
+    """Four images that the localizer places 5 m away, at the distances of the ground truth."""
+    file = tmp_path / 'metrics.json'
+    rig.add_parameter_node('localizer', map_from_nerf='')
+    with Process('evaluator', bag='four', map_dir='map', json=file, min_recall=0.5) as process:
+        process.wait_for_output('evaluating 4 images')
+        for second in (1, 2, 3, 4):
+            publish_result(rig, second, second + 5.0)
+        assert process.wait() == 1  # the recall is that of the ground truth as it is
+        sentence = 'One rigid motion of 5 m and 0\u00b0 explains 100 % of the accepted poses: the'
+        assert sentence in process.output
+        assert 'The largest errors of accepted poses are 500 cm' in process.output
+        assert 'The largest errors of accepted poses are 0 cm' in process.output
+    metrics = json.loads(file.read_text())
+    assert metrics['recall']['5cm_5deg'] == 0.0
+    assert metrics['aligned']['recall']['5cm_5deg'] == 1.0
+    assert metrics['aligned']['explained'] == 1.0
+
+
 def test_images_without_a_status_count_as_dropped(rig):
     with Process('evaluator', bag='bag', map_dir='map', idle_timeout_s=0.5) as process:
         process.wait_for_output('evaluating 3 images')

@@ -89,8 +89,9 @@ def small_localizer(map_dir, config):
 
 
 def small_ground_truth(config):
-    """Return the poses of three images: that of second n is n meters along x."""
-    return {second * 1_000_000_000: make_pose(None, (second, 0.0, 0.0)) for second in (1, 2, 3)}
+    """Return the poses of three images, or of the bag ``four``: second n is n meters along x."""
+    seconds = (1, 2, 3, 4) if config.bag == 'four' else (1, 2, 3)
+    return {second * 1_000_000_000: make_pose(None, (second, 0.0, 0.0)) for second in seconds}
 
 
 class SmallMap:
