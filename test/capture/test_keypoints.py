@@ -52,8 +52,9 @@ def test_the_nearest_is_matched_if_it_passes_the_ratio_test():
 def test_several_descriptors_of_one_point_do_not_compete(count):
     candidates = descriptors(0.95, *[0.945] * count, 0.2)
     positions = np.array([[0, 0, 0], *[[0.01, 0, 0]] * count, [5, 0, 0]], dtype=np.float64)
+    reach = np.full(len(positions), 0.05)
     assert len(match_descriptors(QUERY, candidates, 0.85)) == 0
-    assert match_descriptors(QUERY, candidates, 0.85, positions, 0.05).tolist() == [[0, 0]]
+    assert match_descriptors(QUERY, candidates, 0.85, positions, reach).tolist() == [[0, 0]]
 
 
 def test_a_match_is_mutual():

@@ -14,7 +14,7 @@ from nerf_reversal_ros.mapping.calibration_fitting import (
     collect_samples,
     corrupted_variants,
     fit_calibration,
-    fit_covariance_scale,
+    fit_covariance,
     fit_gate,
     MIN_CORRECT_POSES,
 )
@@ -27,32 +27,56 @@ from nerf_reversal_ros.synthesis.image_corruption import (
 CAMERA = phone_camera()
 
 
-def errors_and_covariances(count, factor, seed=0):
-    """Return errors (N, 6) of ``factor`` times the variance of their covariances, plus floor."""
+def errors_and_covariances(count, truth, seed=0):
+    """Return errors (N, 6) that a true calibration explains, and the covariances of PnP."""
     rng = np.random.default_rng(seed)
-    std = rng.uniform(0.002, 0.02, (count, 6))
+    std = rng.uniform(0.0005, 0.005, (count, 6))
     covariances = np.array([np.diag(row**2) for row in std])
-    calibrated = [Calibration(factor).covariance(covariance) for covariance in covariances]
+    calibrated = [truth.covariance(covariance) for covariance in covariances]
     errors = np.array([rng.multivariate_normal(np.zeros(6), c) for c in calibrated])
     return errors, covariances
 
 
-@pytest.mark.parametrize('factor', [2.0, 9.0, 40.0])
-def test_the_covariance_is_scaled_to_the_errors(factor):
-    scale = fit_covariance_scale(*errors_and_covariances(2000, factor))
-    assert scale == pytest.approx(factor, rel=0.1)
+def consistency(calibration, errors, covariances):
+    """Return the mean squared Mahalanobis length over 6: 1 for a consistent covariance."""
+    calibrated = np.array([calibration.covariance(covariance) for covariance in covariances])
+    whitened = np.linalg.solve(calibrated, errors[..., None])[..., 0]
+    return (errors * whitened).sum(1).mean() / 6
 
 
-def test_the_scale_is_robust_to_one_outlier():
-    errors, covariances = errors_and_covariances(90, 5.0)
-    before = fit_covariance_scale(errors, covariances)
+@pytest.mark.parametrize(
+    'truth',
+    [
+        Calibration(2.0),
+        Calibration(40.0),
+        Calibration(4.0, floor_m=0.01),
+        Calibration(4.0, floor_deg=0.8),
+    ],
+    ids=['small scale', 'large scale', 'positions with noise', 'orientations with noise'],
+)
+def test_the_covariance_is_fitted_to_the_errors_of_other_images(truth):
+    calibration = fit_covariance(*errors_and_covariances(200, truth))
+    assert 0.7 < consistency(calibration, *errors_and_covariances(500, truth, seed=1)) < 1.3
+
+
+def test_noise_of_the_orientation_does_not_inflate_the_position():
+    calibration = fit_covariance(*errors_and_covariances(200, Calibration(4.0, floor_deg=0.8)))
+    assert calibration.floor_deg == pytest.approx(0.8, rel=0.2) and calibration.floor_m < 0.004
+
+
+def test_the_fit_is_robust_to_one_outlier():
+    errors, covariances = errors_and_covariances(90, Calibration(5.0))
+    before = fit_covariance(errors, covariances).covariance(covariances[0])
     errors[0] *= 30.0
-    assert fit_covariance_scale(errors, covariances) == pytest.approx(before, rel=0.25)
+    after = fit_covariance(errors, covariances).covariance(covariances[0])
+    np.testing.assert_allclose(np.diag(after), np.diag(before), rtol=0.4)
 
 
 def test_the_covariance_is_never_reduced():
-    errors, covariances = errors_and_covariances(200, 1.0)
-    assert fit_covariance_scale(errors * 0.1, covariances) == 1.0
+    errors, covariances = errors_and_covariances(200, Calibration(1.0))
+    calibration = fit_covariance(errors * 0.1, covariances)
+    assert calibration.covariance_scale >= 1.0
+    assert calibration.floor_m >= 0.002 and calibration.floor_deg >= 0.05
 
 
 def test_the_floor_grows_with_the_distance_from_the_trajectory():

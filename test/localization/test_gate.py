@@ -56,7 +56,7 @@ def test_acceptable_evidence_passes():
         ({'disagreement_deg': 5.0}, 'unstable refinement', 'by 0.005 m, 5.00 deg'),
         ({'similarity': 0.1}, 'appearance mismatch', 'similarity 0.10'),
         ({'similarity': float('nan')}, 'appearance mismatch', 'similarity nan'),
-        ({'std_m': 0.06}, 'high covariance', '0.060 m (allowed: 0.02 m)'),
+        ({'std_m': 0.06}, 'high covariance', '0.060 m (allowed: 0.03 m)'),
         ({'distance_m': 2.0}, 'outside the map', '2.00 m from the nearest mapping position'),
         (
             {'similarity': 0.3, 'inlier_ratio': 0.2, 'inliers': 25},

@@ -217,7 +217,37 @@ def test_similar_views_are_retrieved_only_if_the_regressed_pose_is_rejected(smal
     opposite = QUERY_POSES[3] @ make_pose(Rotation.from_euler('y', 180, degrees=True))
     with pytest.raises(AssertionError, match='retrieved'):
         localize_from(opposite)
-    assert isinstance(localize_from(opposite, hypotheses=0), Rejection)
+    assert isinstance(localize_from(opposite, hypotheses=0, retry_size=0), Rejection)
+
+
+def test_an_image_is_localized_without_any_good_hypothesis(small_map):
+    """The regressed pose faces away; the whole map is matched, which the stages tell."""
+    localizer = open_localizer(small_map, LocalizerConfig(device='cpu', hypotheses=0))
+    opposite = QUERY_POSES[3] @ make_pose(Rotation.from_euler('y', 180, degrees=True))
+    regress = localizer.regressor.regress
+    localizer.regressor.regress = lambda *args: replace(regress(*args), map_from_camera=opposite)
+    image = render(QUERY_POSES[3])
+    outcome = localizer.localize(image, CAMERA)
+    assert isinstance(outcome, PoseEstimate) and 'whole_map' in outcome.diagnostics.latency_ms
+    assert pose_distance(outcome.map_from_camera, QUERY_POSES[3])[0] < 0.05
+    bounded = replace(localizer.config, whole_map=False)
+    assert isinstance(localizer.localize(image, CAMERA, bounded), Rejection)
+    hurried = localizer.localize(image, CAMERA, replace(localizer.config, time_limit_s=0.0))
+    assert isinstance(hurried, Rejection) and 'whole_map' not in hurried.diagnostics.latency_ms
+
+
+def test_an_expected_pose_is_the_first_hypothesis_and_not_the_only_one(small_map):
+    localizer = open_localizer(small_map, LocalizerConfig(device='cpu'))
+    localizer.regressor.__class__ = NoRetrieval
+    opposite = QUERY_POSES[3] @ make_pose(Rotation.from_euler('y', 180, degrees=True))
+    regress = localizer.regressor.regress
+    image = render(QUERY_POSES[3])
+    found = localizer.localize(image, CAMERA, expected_pose=opposite)
+    assert isinstance(found, PoseEstimate)  # by the regressed pose
+    localizer.regressor.regress = lambda *args: replace(regress(*args), map_from_camera=opposite)
+    found = localizer.localize(image, CAMERA, expected_pose=QUERY_POSES[3])
+    assert isinstance(found, PoseEstimate)  # by the expected pose
+    assert pose_distance(found.map_from_camera, QUERY_POSES[3])[0] < 0.05
 
 
 def test_only_the_map_folder_is_needed(small_map, tmp_path):
