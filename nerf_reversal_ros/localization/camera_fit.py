@@ -41,8 +41,10 @@ given focal length, and hide one half of an error of 3 %."""
 FOCAL_SCALES = (0.5, 0.63, 0.8, 1.25, 1.6, 2.0)
 """Factors on the given focal length that `search_camera` tries besides 1. The fit converges from
 a focal length that is wrong by 12 %, so steps of 1.26 leave no gap."""
-ITERATIONS = 6
+MAX_ITERATIONS = 6
 """Gauss-Newton steps of one fit; it converges in four where the focal length is 10 % wrong."""
+CONVERGED_STD = 0.05
+"""Largest step of the fit that ends it, in standard deviations: a smaller one changes nothing."""
 PARAMETER_STD = (0.7, 0.1, 0.1, 0.1)
 """Standard deviations of a prior at the given camera, by parameter: so weak that it only bounds
 what the image does not observe."""
@@ -169,7 +171,7 @@ def free_intrinsics(
     """
     prior = 1.0 / np.square(PARAMETER_STD)
     deviation = np.array(start, dtype=np.float64)
-    for _ in range(ITERATIONS):
+    for _ in range(MAX_ITERATIONS):
         camera = deviate(given, deviation)
         in_camera, by_pose = reprojection_jacobian(solution, camera)
         projected = camera.project(in_camera)
@@ -193,6 +195,8 @@ def free_intrinsics(
         deviation = deviation + step[6:]
         if not abs(deviation[0]) < MAX_LOG_FOCAL:
             return None
+        if np.all(np.square(step) <= CONVERGED_STD**2 * variance * np.diag(inverse)):
+            break
     return CameraFit(solution, deviation, variance * inverse)
 
 

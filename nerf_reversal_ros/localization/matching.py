@@ -46,6 +46,8 @@ class QueryImage:
     """In pixels of ``rgb``."""
     tree: cKDTree
     """Search tree of the keypoint pixels."""
+    full_camera: Camera | None = None
+    """Intrinsics at the size before it was downscaled; None if they are unknown."""
 
     def scaled_px(self, pixels: float) -> float:
         """Scale a length [px] that is stated for `QUERY_SIZE_PX` to the size of this image."""
@@ -77,7 +79,7 @@ def make_query(
         size = (small.width, small.height)
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     keypoints = detector(rgb)
-    return QueryImage(rgb, small, keypoints, cKDTree(keypoints.pixels))
+    return QueryImage(rgb, small, keypoints, cKDTree(keypoints.pixels), camera)
 
 
 def visible_landmarks(
