@@ -75,9 +75,7 @@ def main() -> None:
     args = parser.parse_args()
     map_ = open_map(args.map)
     config = map_.query_config({}).capture
-    capture = open_capture(
-        args.test_bag, config, convention=map_.convention, select_frames=False
-    )
+    capture = open_capture(args.test_bag, config, convention=map_.convention, select_frames=False)
     table = ResultTable('Wrong intrinsics', COLUMNS)
     for name, change in changes():
         localizer = open_localizer(map_, LocalizerConfig())
@@ -155,7 +153,7 @@ def cells(outcomes: list[Outcome], poses_gt: FloatArray) -> list[float | str | N
         len(accepted),
         *error_cells(accepted),
         implausible,
-        ' '.join(map(str, *reasons.most_common(1))),
+        ', '.join(f'{reason} ({count})' for reason, count in reasons.most_common(1)) or None,
         float(np.median(scales)) if scales else None,
     ]
 
