@@ -19,6 +19,7 @@ from nerf_reversal_ros.cli.console import ProgressConsole
 if TYPE_CHECKING:
     from nerf_reversal_ros.core.config import QueryConfig
     from nerf_reversal_ros.core.outcome import Outcome
+    from nerf_reversal_ros.localization.camera_advice import CameraAdvice
     from nerf_reversal_ros.maps.map_folder import Map
 
 HELP = 'localize every image of a bag'
@@ -36,16 +37,20 @@ def run(arguments: argparse.Namespace) -> None:
     """Localize the images, and write the poses."""
     from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.core.outcome import PoseEstimate
+    from nerf_reversal_ros.localization.camera_advice import CameraAdvice
     from nerf_reversal_ros.maps.map_folder import open_map
 
+    advice = CameraAdvice()
     check_writable(arguments.out)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
     with ProgressConsole() as console:
-        outcomes = list(_localize_images(arguments.bag, map_, config, console))
+        outcomes = list(_localize_images(arguments.bag, map_, config, console, advice))
     write_poses(arguments.out, map_, outcomes)
     accepted = sum(isinstance(outcome, PoseEstimate) for _, outcome in outcomes)
     print(f'{accepted} of {len(outcomes)} images were localized: wrote {arguments.out}')
+    if advice.sentence:
+        print(advice.sentence)
 
 
 def write_poses(file: Path, map_: 'Map', outcomes: Iterable[tuple[int, 'Outcome']]) -> None:
@@ -63,7 +68,11 @@ def write_poses(file: Path, map_: 'Map', outcomes: Iterable[tuple[int, 'Outcome'
 
 
 def _localize_images(
-    path: Path, map_: 'Map', config: 'QueryConfig', console: ProgressConsole
+    path: Path,
+    map_: 'Map',
+    config: 'QueryConfig',
+    console: ProgressConsole,
+    advice: 'CameraAdvice',
 ) -> Iterator[tuple[int, 'Outcome']]:
     """Localize the images of a bag one by one; yield their stamps [ns] and outcomes."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
@@ -76,7 +85,9 @@ def _localize_images(
         total = bag.count(config.capture.with_topics_of(bag.count).image_topic)
     localizer = open_localizer(map_, config.localizer)
     for index, image in enumerate(iter_images(path, config.capture)):
-        yield image.stamp_ns, localize_or_reject(localizer, image.rgb, image.camera)
+        outcome = localize_or_reject(localizer, image.rgb, image.camera)
+        advice.add(outcome, image.camera)
+        yield image.stamp_ns, outcome
         console(Progress('localize', index + 1, total))
 
 

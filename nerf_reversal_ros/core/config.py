@@ -314,6 +314,12 @@ class LocalizerConfig(ValidatedConfig):
         low=-1.0,
         high=1.0,
     )
+    max_camera_deviation: float = live_setting(
+        0.02,
+        'reject an image whose matches fit a focal length or principal point that deviates from'
+        ' camera_info by more than this fraction, and by more than its uncertainty',
+        low=0.0,
+    )
     max_std_m: float = live_setting(
         0.03, 'reject a pose whose position has a larger standard deviation [m]', low=1e-4
     )

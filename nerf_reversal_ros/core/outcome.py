@@ -72,6 +72,11 @@ class RejectionReason(_Reason):
         'Guided matching moved the pose by more than `max_disagreement_m` or `_deg`.',
         'Check camera_info and its distortion, and hold the camera still.',
     )
+    IMPLAUSIBLE_CAMERA = (
+        'implausible camera model',
+        'The matches fit other intrinsics than camera_info, by more than `max_camera_deviation`.',
+        'Calibrate the camera, and check that camera_info belongs to images of this size.',
+    )
     HIGH_COVARIANCE = (
         'high covariance',
         'A standard deviation of the position exceeds `max_std_m`.',

@@ -18,6 +18,7 @@ from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.localization.camera_check import CameraEvidence
 
 WINDOW_PX = 11
 """Edge [px] of the windows in which image and rendering are correlated."""
@@ -67,6 +68,8 @@ class GateEvidence:
     NCC of the image and the surface rendered at the pose, -1 to 1; NaN where the map is blank.
     None if the surface was not rendered, as for a pose that fails another check.
     """
+    camera: CameraEvidence | None = None
+    """Intrinsics that fit the image; None if they were not fitted."""
 
     def as_scores(self) -> dict[str, float]:
         """Return the measurements by the names that diagnostics and files use."""
@@ -82,6 +85,8 @@ class GateEvidence:
         }
         if self.similarity is not None:
             scores['similarity'] = float(self.similarity)
+        if self.camera is not None:
+            scores.update(self.camera.as_scores())
         return scores
 
 
@@ -162,10 +167,15 @@ def _geometry_checks(e: GateEvidence, c: LocalizerConfig) -> Iterator[_Check]:
         f'refinement moved the pose by {e.disagreement_m:.3f} m, {e.disagreement_deg:.2f} deg'
         f' (allowed: {c.max_disagreement_m} m, {c.max_disagreement_deg} deg)',
     )
+    deviation = '' if e.camera is None else e.camera.deviation_text(c.max_camera_deviation)
+    yield not deviation, RejectionReason.IMPLAUSIBLE_CAMERA, deviation
+    of_camera = ''
+    if e.camera is not None and e.camera.camera_std_m > 0:
+        of_camera = f', {e.camera.camera_std_m:.3f} m of it by a camera that few views verify'
     yield (
         e.std_m <= c.max_std_m,
         RejectionReason.HIGH_COVARIANCE,
-        f'standard deviation {e.std_m:.3f} m (allowed: {c.max_std_m} m)',
+        f'standard deviation {e.std_m:.3f} m{of_camera} (allowed: {c.max_std_m} m)',
     )
     yield (
         e.distance_m <= c.max_distance_m,

@@ -15,6 +15,7 @@ from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
 from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.camera_check import CameraCheck
 from nerf_reversal_ros.localization.gate import (
     correctness_probability,
     find_rejection,
@@ -39,6 +40,8 @@ MIN_EXTENT_M = 0.05
 """Minimum extent [m] of the mapping trajectory: smaller ones would inflate the covariance."""
 EXTENT_RADIUS_M = 2.0
 """Radius [m] around a mapping position in which the extent of the trajectory is measured."""
+REASONS_OF_WRONG_CAMERA = (RejectionReason.UNSTABLE_REFINEMENT, RejectionReason.HIGH_COVARIANCE)
+"""Reasons of the gate that a wrong focal length of another camera causes: it is looked for."""
 VERIFY_SIZE_PX = 96
 """Maximum longer side [px] of the rendering that verifies a pose: `Surface` is coarse."""
 
@@ -78,12 +81,15 @@ class HypothesisRefiner:
         Camera positions of the mapping capture [m, map frame].
     calibration : Calibration
         Calibration of covariances and of the gate.
+    camera_check : CameraCheck or None
+        Check of the intrinsics of the images; None: they are taken as exact.
     """
 
     atlas: Atlas
     surface: Surface
     mapping_positions: FloatArray
     calibration: Calibration
+    camera_check: CameraCheck | None = None
 
     def refine(
         self, query: QueryImage, hypothesis: FloatArray, config: LocalizerConfig
@@ -142,7 +148,32 @@ class HypothesisRefiner:
                 evidence, self.calibration.gate_bias, self.calibration.gate_weights
             )
             rejection = find_rejection(evidence, probability, config)
-        return RefinedHypothesis(refined, covariance, evidence, probability, rejection)
+        verified = RefinedHypothesis(refined, covariance, evidence, probability, rejection)
+        return self._check_camera(query, verified, config)
+
+    def _check_camera(
+        self, query: QueryImage, verified: RefinedHypothesis, config: LocalizerConfig
+    ) -> RefinedHypothesis:
+        """Gate a pose again with the evidence on its camera, and widen its covariance by it."""
+        check, reason = self.camera_check, verified.rejection and verified.rejection[0]
+        if check is None or not (reason is None or reason in REASONS_OF_WRONG_CAMERA):
+            return verified
+        if reason is not None and check.is_capture_camera(query.camera):
+            return verified
+        scale = self.calibration.covariance_scale
+        examined = check.examine(query, verified.solution, scale)
+        if reason is None and examined.view is not None:
+            check.remember(query.camera, examined.view)
+        covariance = verified.covariance + examined.covariance
+        evidence = replace(
+            verified.evidence, camera=examined.evidence, std_m=largest_std_m(covariance)
+        )
+        rejection = find_rejection(evidence, verified.probability, config)
+        if rejection is None or (
+            reason is not None and rejection[0] != RejectionReason.IMPLAUSIBLE_CAMERA
+        ):
+            rejection = verified.rejection
+        return replace(verified, covariance=covariance, evidence=evidence, rejection=rejection)
 
     def _similarity(self, query: QueryImage, map_from_camera: FloatArray) -> float:
         """Return the NCC of the query image and the surface rendered at a pose."""
@@ -175,6 +206,11 @@ def distance_and_extent(
     return float(distances.min()), max(MIN_EXTENT_M, extent_m)
 
 
+def largest_std_m(covariance: FloatArray) -> float:
+    """Return the largest standard deviation of the position of a pose covariance (6, 6) [m]."""
+    return float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1]))
+
+
 def _geometric_evidence(
     query: QueryImage,
     initial: PnpSolution,
@@ -192,6 +228,6 @@ def _geometric_evidence(
         spread=inlier_coverage(refined.pixels, camera.width, camera.height),
         disagreement_m=disagreement_m,
         disagreement_deg=disagreement_deg,
-        std_m=float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])),
+        std_m=largest_std_m(covariance),
         distance_m=distance_m,
     )

@@ -25,6 +25,7 @@ from nerf_reversal_ros.core.outcome import (
 from nerf_reversal_ros.core.stage_timer import StageTimer
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.camera_check import CameraCheck
 from nerf_reversal_ros.localization.hypotheses import HypothesisRefiner, RefinedHypothesis
 from nerf_reversal_ros.localization.pose_search import PoseSearch
 from nerf_reversal_ros.localization.surface import Surface
@@ -50,6 +51,8 @@ class Localizer:
         Calibration of covariances and of the gate.
     config : LocalizerConfig
         Default settings of `localize`.
+    capture_camera : Camera, optional
+        Camera of the mapping capture, to check the intrinsics of images; default: no check.
     """
 
     def __init__(
@@ -60,12 +63,14 @@ class Localizer:
         mapping_positions: FloatArray,
         calibration: Calibration,
         config: LocalizerConfig,
+        capture_camera: Camera | None = None,
     ) -> None:
         self.atlas = atlas
         self.surface = surface
         self.regressor = regressor
         self.config = config
-        self._refiner = HypothesisRefiner(atlas, surface, mapping_positions, calibration)
+        check = None if capture_camera is None else CameraCheck(atlas, capture_camera)
+        self._refiner = HypothesisRefiner(atlas, surface, mapping_positions, calibration, check)
 
     @property
     def device(self) -> str:
@@ -178,6 +183,7 @@ def open_localizer(
         map_.mapping_poses[:, :3, 3],
         calibration or _load_calibration(map_),
         config,
+        map_.capture_camera,
     )
 
 

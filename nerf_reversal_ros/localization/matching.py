@@ -49,6 +49,8 @@ class QueryImage:
     """In pixels of ``rgb``."""
     tree: cKDTree
     """Search tree of the keypoint pixels."""
+    full_camera: Camera | None = None
+    """Intrinsics at the size before it was downscaled; None if they are unknown."""
 
     def scaled_px(self, pixels: float) -> float:
         """Scale a length [px] that is stated for `REFERENCE_SIZE_PX` to the size of this image."""
@@ -83,7 +85,7 @@ def make_query(
     small = camera.downscaled_to(longer_side)
     rgb = downscale_image(rgb, small)
     keypoints = detector(rgb)
-    return QueryImage(rgb, small, keypoints, cKDTree(keypoints.pixels))
+    return QueryImage(rgb, small, keypoints, cKDTree(keypoints.pixels), camera)
 
 
 def visible_landmarks(

@@ -173,7 +173,7 @@ def pose_covariance(solution: PnpSolution, camera: Camera) -> FloatArray:
     (6, 6) array
         Of x, y, z [m] and rotations about the fixed map axes x, y, z [rad] (REP 103).
     """
-    in_camera, jacobian = _reprojection_jacobian(solution, camera)
+    in_camera, jacobian = reprojection_jacobian(solution, camera)
     residual = (camera.project(in_camera) - solution.pixels).reshape(-1)
     variance = residual @ residual / max(1, len(residual) - 6)
     information = jacobian.T @ jacobian
@@ -184,8 +184,15 @@ def pose_covariance(solution: PnpSolution, camera: Camera) -> FloatArray:
     return covariance
 
 
-def _reprojection_jacobian(solution: PnpSolution, camera: Camera) -> tuple[FloatArray, FloatArray]:
-    """Return the inlier points (M, 3) in the camera [m], and d pixels / d pose (2 M, 6)."""
+def reprojection_jacobian(solution: PnpSolution, camera: Camera) -> tuple[FloatArray, FloatArray]:
+    """
+    Return the inlier points in the camera and the derivative of their pixels by the pose.
+
+    Returns
+    -------
+    (M, 3) array, (2 M, 6) array
+        Points in the optical frame [m]; d pixels / d pose, in the order of `pose_covariance`.
+    """
     pose = solution.map_from_camera
     rotation = pose[:3, :3]
     lever_arm = solution.points - pose[:3, 3]

@@ -58,6 +58,7 @@ PERMISSIVE_GATE = LocalizerConfig(
     min_spread=0.0,
     max_disagreement_m=10.0,
     max_disagreement_deg=180.0,
+    max_camera_deviation=1e6,
     min_similarity=-1.0,
     max_std_m=10.0,
     max_distance_m=1000.0,

@@ -58,6 +58,11 @@ class Map:
         return Camera(**self.manifest['camera'])
 
     @property
+    def capture_camera(self) -> Camera:
+        """Camera of the mapping images; maps of early versions store the canonical one alone."""
+        return Camera(**self.manifest.get('capture_camera', self.manifest['camera']))
+
+    @property
     def convention(self) -> PoseConvention:
         """Pose convention and gravity alignment of the mapping capture."""
         return PoseConvention.from_dict(self.manifest['convention'])
@@ -210,7 +215,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f' {FORMAT_VERSION}: {remedy}'
         )
     try:
-        Camera(**manifest['camera'])
+        for camera in ('camera', 'capture_camera'):
+            Camera(**manifest.get(camera, manifest['camera']))
         PoseConvention.from_dict(manifest['convention'])
         if not all(_is_checksum(expected) for expected in manifest['files'].values()):
             raise TypeError('files need bytes and sha256')

@@ -39,6 +39,8 @@ class NodeSnapshot(NamedTuple):
     """Error of the last transition."""
     map_warnings: str = ''
     """Warnings of the build of the map."""
+    camera_advice: str = ''
+    """Which intrinsics would fit the images, if camera_info does not."""
 
 
 class _Sample(NamedTuple):
@@ -132,6 +134,8 @@ class LocalizerDiagnostics:
         values: dict[str, object] = {'map': snapshot.map_dir, 'state': snapshot.state}
         if snapshot.map_warnings:
             values['map warnings'] = snapshot.map_warnings
+        if snapshot.camera_advice:
+            values['camera advice'] = snapshot.camera_advice
         values['device'] = snapshot.device
         values['queue depth'] = snapshot.queue_depth
         values['received'] = snapshot.received

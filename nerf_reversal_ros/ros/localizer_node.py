@@ -11,6 +11,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.localization.camera_advice import CameraAdvice
 from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 from nerf_reversal_ros.ros.connectivity import RepeatedWarningLog
@@ -94,6 +95,7 @@ class LocalizerNode(LifecycleNode):
         self._last_inputs: InputSubscriptions | None = None
         self._input_warnings = RepeatedWarningLog(self.get_logger())
         self._statistics = LocalizerDiagnostics()
+        self._camera_advice = CameraAdvice()
         self._results = ResultPublisher(self.create_lifecycle_publisher, self.get_logger())
         self._visualizer = Visualizer(self, self.create_lifecycle_publisher)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -210,6 +212,7 @@ class LocalizerNode(LifecycleNode):
         if (inputs := self.inputs) is not None:
             inputs.reset()
         self._statistics.reset()
+        self._camera_advice = CameraAdvice()
         self.reset_tracking()
 
     def reset_tracking(self) -> None:
@@ -221,6 +224,10 @@ class LocalizerNode(LifecycleNode):
     def publish(self, result: LocalizationResult) -> None:
         """Publish the result of one image: poses and TF, then the status, then the displays."""
         self._statistics.add(result.status)
+        if (image := result.image) is not None:
+            self._camera_advice.add(image.outcome, image.camera)
+            if advice := self._camera_advice.announce():
+                self.get_logger().warning(advice)
         if result.poses is not None:
             self._results.publish_poses(result.poses)
             if (frames := self._frames) is not None:
@@ -280,7 +287,10 @@ class LocalizerNode(LifecycleNode):
 
     def _snapshot(self) -> NodeSnapshot:
         snapshot = NodeSnapshot(
-            self._state, self._settings.map_dir, failure=self.transition_failure
+            self._state,
+            self._settings.map_dir,
+            failure=self.transition_failure,
+            camera_advice=self._camera_advice.sentence,
         )
         if (image_localizer := self.image_localizer) is not None:
             snapshot = snapshot._replace(device=image_localizer.device)

@@ -19,6 +19,7 @@ OF_LOCALIZER = {
     'TOO_FEW_INLIERS': 'too few inliers',
     'CLUSTERED_INLIERS': 'clustered inliers',
     'UNSTABLE_REFINEMENT': 'unstable refinement',
+    'IMPLAUSIBLE_CAMERA': 'implausible camera model',
     'HIGH_COVARIANCE': 'high covariance',
     'OUTSIDE_THE_MAP': 'outside the map',
     'APPEARANCE_MISMATCH': 'appearance mismatch',

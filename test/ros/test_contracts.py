@@ -113,6 +113,7 @@ def test_the_parameters_of_the_localizer(make_node):
         'min_spread': 0.25,
         'max_disagreement_m': 0.1,
         'max_disagreement_deg': 3.0,
+        'max_camera_deviation': 0.02,
         'min_similarity': 0.3,
         'max_std_m': 0.02,
         'max_distance_m': 1.5,

@@ -1,0 +1,307 @@
+"""
+Check the intrinsics of query images: by the image, by earlier images, and by the mapping capture.
+
+The camera of the capture is plausible without evidence, because the map was built with it. Any
+other camera has to be verified by its images: what they leave open of the intrinsics becomes part
+of the pose covariance. Views of one camera that differ from each other are counted together.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
+from nerf_reversal_ros.localization.atlas import Atlas
+from nerf_reversal_ros.localization.camera_fit import (
+    CameraFit,
+    fit_camera,
+    PARAMETER_STD,
+    search_camera,
+)
+from nerf_reversal_ros.localization.matching import QueryImage
+from nerf_reversal_ros.localization.pnp import PnpSolution
+
+SIGNIFICANT_STD = 4.0
+"""Standard deviations from which a deviation is not an error of the fit: fits of thousands of
+images with the correct camera stay within."""
+SAME_CAMERA = 2e-3
+"""Largest relative difference of the intrinsics of one camera: their rounding, and less than a
+single image can measure."""
+SAME_VIEW_M, SAME_VIEW_DEG = 0.2, 5.0
+"""Views within this distance [m] and angle [deg] share their errors, so the latest counts."""
+SEARCH_VIEWS = 8
+"""Views of an unverified camera whose focal length is searched in a wide range, which takes the
+time of several hypotheses."""
+CERTAIN_INLIERS = 75
+"""Inliers from which a narrow fit suffices: focal lengths wrong by 20 % and more leave fewer."""
+MAX_VIEWS, MAX_CAMERAS = 64, 8
+"""Views of a camera, and cameras, that are remembered; the oldest are forgotten."""
+SHARED_STD = 0.003
+"""Standard deviation of each parameter that all images share, from errors of the map."""
+GIVEN_STD = (0.03, 0.01, 0.01, 0.01)
+"""Standard deviation of the parameters of an unverified camera_info that is not grossly wrong:
+focal lengths of data sheets are wrong by 3 %."""
+MAX_CROP_DEVIATION = 0.1
+"""Largest focal deviation, with two standard deviations, of a cropped image of the capture's
+camera; intrinsics of another image size are wrong by more."""
+UNKNOWN_POSE_STD = 1.0
+"""Standard deviation [m], [rad] of a pose whose unverified camera cannot be fitted."""
+
+
+@dataclass(frozen=True)
+class CameraEvidence:
+    """Deviation of the intrinsics that the matches fit from the given ones."""
+
+    focal_scale: float
+    """Focal length that fits over the given one."""
+    focal_std: float
+    """Standard deviation of ``focal_scale``."""
+    center_shift: float
+    """Distance of the principal point that fits from the given one, in longer sides."""
+    center_std: float
+    """Standard deviation of ``center_shift``."""
+    aspect_scale: float
+    """fx / fy that fits over the given one."""
+    aspect_std: float
+    """Standard deviation of ``aspect_scale``."""
+    camera_views: int
+    """Views that the values are from; the present one is one of them."""
+    camera_std_m: float
+    """Largest standard deviation of the position that is due to the camera [m]."""
+
+    def as_scores(self) -> dict[str, float]:
+        """Return the measurements by the names that diagnostics and files use."""
+        return {
+            'focal_scale': self.focal_scale,
+            'focal_std': self.focal_std,
+            'center_shift': self.center_shift,
+            'center_std': self.center_std,
+            'aspect_scale': self.aspect_scale,
+            'aspect_std': self.aspect_std,
+            'camera_views': float(self.camera_views),
+            'camera_std_m': self.camera_std_m,
+        }
+
+    def deviation_text(self, max_deviation: float) -> str:
+        """Describe the first significant deviation beyond a fraction; empty if there is none."""
+        std = self.focal_std
+        if _is_beyond(self.focal_scale - 1, std, max_deviation):
+            return (
+                f'the matches fit a focal length of {self.focal_scale:.3g} times that of'
+                f' camera_info (std {std:.2g})'
+            )
+        if _is_beyond(self.center_shift, self.center_std, max_deviation):
+            return (
+                f'the matches fit a principal point {self.center_shift:.1%} of the image from'
+                f' that of camera_info (std {self.center_std:.1%})'
+            )
+        if _is_beyond(self.aspect_scale - 1, self.aspect_std, max_deviation):
+            return (
+                f'the matches fit fx / fy of {self.aspect_scale:.3g} times that of camera_info'
+                f' (std {self.aspect_std:.2g})'
+            )
+        return ''
+
+
+class CameraExamination(NamedTuple):
+    """Result of `CameraCheck.examine`."""
+
+    evidence: CameraEvidence
+    covariance: FloatArray
+    """(6, 6) to be added to that of the pose, in the order of `pose_covariance`."""
+    view: '_View | None'
+    """Counted by `CameraCheck.remember`; None if the intrinsics cannot be fitted."""
+
+
+class _View(NamedTuple):
+    """Fit of one image."""
+
+    map_from_camera: FloatArray
+    deviation: FloatArray
+    covariance: FloatArray
+
+
+class _Estimate(NamedTuple):
+    """Deviation (4,) with covariance (4, 4), from a number of views."""
+
+    deviation: FloatArray
+    covariance: FloatArray
+    views: int
+
+
+class CameraCheck:
+    """
+    Compares the given intrinsics of images with those that fit their matches.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Landmarks of the map.
+    capture_camera : Camera
+        Camera of the mapping capture.
+    """
+
+    def __init__(self, atlas: Atlas, capture_camera: Camera) -> None:
+        self._atlas = atlas
+        self._capture_camera = capture_camera
+        self._views: OrderedDict[FloatKey, list[_View]] = OrderedDict()
+
+    def needs_search(self, query: QueryImage, solution: PnpSolution) -> bool:
+        """Return whether the focal length of an image has to be searched in a wide range."""
+        if solution.inliers < CERTAIN_INLIERS:
+            return True
+        views = self._views.get(_camera_key(query.camera), ())
+        return not self.is_capture_camera(query.camera) and len(views) < SEARCH_VIEWS
+
+    def examine(
+        self, query: QueryImage, solution: PnpSolution, covariance_scale: float
+    ) -> CameraExamination:
+        """
+        Compare the given intrinsics of an image with those that fit it and earlier ones.
+
+        Parameters
+        ----------
+        query : QueryImage
+            Image with its given camera.
+        solution : PnpSolution
+            Refined pose.
+        covariance_scale : float
+            Factor on the covariance of the fit, see `Calibration`.
+        """
+        views = self._views.get(_camera_key(query.camera), [])
+        if self.needs_search(query, solution):
+            fit = search_camera(query, self._atlas, solution)
+        else:
+            fit = fit_camera(query, self._atlas, solution)
+        if fit is None:
+            return self._unfitted(query.camera)
+        covariance = covariance_scale * fit.deviation_covariance
+        view = _View(solution.map_from_camera, fit.deviation, covariance)
+        own = _combine([view])
+        others = [other for other in views if not _is_same_view(other, view)]
+        combined = _combine([view, *_without_outliers(others)])
+        contribution = self._pose_covariance(query, fit, own, combined)
+        own_evidence = _make_evidence(own, contribution)
+        # A camera that zooms contradicts its earlier images, so the image counts by itself.
+        is_contradicted = bool(own_evidence.deviation_text(0.0))
+        evidence = own_evidence if is_contradicted else _make_evidence(combined, contribution)
+        return CameraExamination(evidence, contribution, view)
+
+    def remember(self, camera: Camera, view: _View) -> None:
+        """Count a view of a camera for later images; it replaces those from about that pose."""
+        key = _camera_key(camera)
+        views = [other for other in self._views.pop(key, []) if not _is_same_view(other, view)]
+        self._views[key] = [*views, view][-MAX_VIEWS:]
+        while len(self._views) > MAX_CAMERAS:
+            self._views.popitem(last=False)
+
+    def is_capture_camera(self, camera: Camera) -> bool:
+        """Return whether intrinsics, at any image size, are those of the mapping capture."""
+        difference = np.subtract(_normalize(camera), _normalize(self._capture_camera))
+        return bool(np.abs(difference).max() < SAME_CAMERA)
+
+    def _is_crop_of_capture(self, camera: Camera | None) -> bool:
+        """Return whether images of a camera may be cropped from images of the capture's."""
+        capture = self._capture_camera
+        return (
+            camera is not None
+            and abs(camera.fx / capture.fx - 1) < SAME_CAMERA
+            and abs(camera.fy / capture.fy - 1) < SAME_CAMERA
+        )
+
+    def _pose_covariance(
+        self, query: QueryImage, fit: CameraFit, own: _Estimate, combined: _Estimate
+    ) -> FloatArray:
+        """Return what the pose covariance (6, 6) lacks, because the intrinsics may be wrong."""
+        focal_limit = abs(own.deviation[0]) + 2 * np.sqrt(own.covariance[0, 0])
+        is_plausible = self.is_capture_camera(query.camera) or (
+            self._is_crop_of_capture(query.full_camera) and focal_limit < MAX_CROP_DEVIATION
+        )
+        if is_plausible:
+            return np.zeros((6, 6))
+        information = np.linalg.inv(combined.covariance)
+        posterior = np.linalg.inv(information + np.diag(1 / np.square(GIVEN_STD)))
+        deviation = posterior @ information @ combined.deviation
+        # Second moment of the camera's error about the given camera, at which the pose is.
+        moment = posterior + np.outer(deviation, deviation)
+        shift = fit.pose_by_deviation
+        covariance: FloatArray = shift @ moment @ shift.T
+        return covariance
+
+    def _unfitted(self, camera: Camera) -> CameraExamination:
+        """Return the result of an image whose intrinsics cannot be fitted."""
+        is_known = self.is_capture_camera(camera)
+        covariance = np.zeros((6, 6)) if is_known else UNKNOWN_POSE_STD**2 * np.eye(6)
+        unknown = _Estimate(np.zeros(4), np.diag(np.square(PARAMETER_STD)), 0)
+        return CameraExamination(_make_evidence(unknown, covariance), covariance, None)
+
+
+FloatKey = tuple[float, ...]
+
+
+def _normalize(camera: Camera) -> FloatKey:
+    """Return focal lengths and principal point as fractions of the image size."""
+    return (
+        camera.fx / camera.width,
+        camera.fy / camera.height,
+        (camera.cx + 0.5) / camera.width,
+        (camera.cy + 0.5) / camera.height,
+    )
+
+
+def _camera_key(camera: Camera) -> FloatKey:
+    return tuple(round(value, 4) for value in _normalize(camera))
+
+
+def _is_same_view(first: _View, second: _View) -> bool:
+    moved_m, moved_deg = pose_distance(first.map_from_camera, second.map_from_camera)
+    return moved_m < SAME_VIEW_M and moved_deg < SAME_VIEW_DEG
+
+
+def _without_outliers(views: Sequence[_View]) -> list[_View]:
+    """Return the views whose focal length agrees with the median of all."""
+    if not views:
+        return []
+    median = np.median([view.deviation[0] for view in views])
+    return [
+        view
+        for view in views
+        if abs(view.deviation[0] - median)
+        < SIGNIFICANT_STD * np.hypot(np.sqrt(view.covariance[0, 0]), SHARED_STD)
+    ]
+
+
+def _combine(views: Sequence[_View]) -> _Estimate:
+    """Average deviations by their information; errors of the map do not average out."""
+    informations = [np.linalg.inv(view.covariance) for view in views]
+    covariance = np.linalg.inv(np.sum(informations, axis=0))
+    weighted = [
+        information @ view.deviation for information, view in zip(informations, views, strict=True)
+    ]
+    deviation = covariance @ np.sum(weighted, axis=0)
+    return _Estimate(deviation, covariance + SHARED_STD**2 * np.eye(4), len(views))
+
+
+def _make_evidence(estimate: _Estimate, pose_covariance: FloatArray) -> CameraEvidence:
+    deviation, covariance, views = estimate
+    focal_scale, aspect_scale = (float(np.exp(deviation[index])) for index in (0, 3))
+    shift = float(np.hypot(deviation[1], deviation[2]))
+    direction = deviation[1:3] / shift if shift > 0 else np.array([1.0, 0.0])
+    return CameraEvidence(
+        focal_scale,
+        focal_scale * float(np.sqrt(covariance[0, 0])),
+        shift,
+        float(np.sqrt(direction @ covariance[1:3, 1:3] @ direction)),
+        aspect_scale,
+        aspect_scale * float(np.sqrt(covariance[3, 3])),
+        views,
+        float(np.sqrt(max(0.0, np.linalg.eigvalsh(pose_covariance[:3, :3])[-1]))),
+    )
+
+
+def _is_beyond(deviation: float, std: float, max_deviation: float) -> bool:
+    return abs(deviation) > max(max_deviation, SIGNIFICANT_STD * std)
