@@ -9,6 +9,9 @@ import numpy as np
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.localization.gate import BIAS, WEIGHTS
 
+FEATURES_OF_OLDER_MAPS = 7
+"""Number of gate weights in maps of older versions."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -78,6 +81,9 @@ class Calibration:
         }
         # Maps from before the floors grew lack this number.
         numbers['floor_growth'] = float(stored.get('floor_growth', cls.floor_growth))
+        if len(weights) == FEATURES_OF_OLDER_MAPS:
+            # They weigh other features: the gate of all rooms takes their place.
+            weights, numbers['gate_bias'] = WEIGHTS, BIAS
         if len(weights) != len(WEIGHTS):
             raise ValueError(f'gate_weights has {len(weights)} numbers, not {len(WEIGHTS)}')
         if not np.isfinite([*weights, *numbers.values()]).all():

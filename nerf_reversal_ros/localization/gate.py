@@ -23,7 +23,7 @@ from nerf_reversal_ros.localization.camera_check import CameraEvidence
 WINDOW_PX = 11
 """Edge [px] of the windows in which image and rendering are correlated."""
 BIAS = -17.699
-WEIGHTS = (0.007, 5.526, 3.220, 4.295, 0.033, -1.241, 1.245)
+WEIGHTS = (0.007, 5.526, 3.220, 4.295, 0.033, -1.241, 1.245, 0.0, 0.0, 0.0)
 """
 Bias and weights of `gate_features` in the log odds that a pose is correct.
 
@@ -34,7 +34,7 @@ map has weights of its own; these are the mean of the prior in their fit.
 """
 FEATURE_STATS = (
     (3.51, 0.83), (0.77, 0.16), (3.94, 0.72), (0.74, 0.16), (-1.51, 1.04), (-4.70, 1.08),
-    (0.67, 0.19),
+    (0.67, 0.19), (-2.0, 1.0), (-2.0, 1.0), (-5.0, 1.0),
 )  # fmt: skip
 """Mean and standard deviation of each feature in that sample."""
 MIN_TEXTURE = 4.0
@@ -59,6 +59,12 @@ class GateEvidence:
     """Distance between the positions before and after refinement."""
     disagreement_deg: float
     """Angle between the orientations before and after refinement."""
+    explained: float
+    """Fraction of the landmarks inside the image that are inliers."""
+    halves_m: float
+    """Distance between the positions that two halves of the inliers give."""
+    halves_deg: float
+    """Angle between the orientations that two halves of the inliers give."""
     std_m: float
     """Largest standard deviation of the position in any direction."""
     distance_m: float
@@ -80,6 +86,9 @@ class GateEvidence:
             'spread': float(self.spread),
             'disagreement_m': float(self.disagreement_m),
             'disagreement_deg': float(self.disagreement_deg),
+            'explained': float(self.explained),
+            'halves_m': float(self.halves_m),
+            'halves_deg': float(self.halves_deg),
             'std_m': float(self.std_m),
             'distance_m': float(self.distance_m),
         }
@@ -91,7 +100,7 @@ class GateEvidence:
 
 
 def gate_features(scores: Mapping[str, float]) -> FloatArray:
-    """Return the features (7,) of the correctness probability, from `GateEvidence.as_scores`."""
+    """Return the features (10,) of the correctness probability, from `GateEvidence.as_scores`."""
     return np.array(
         [
             np.log(max(scores['matched'], 1)),
@@ -101,6 +110,9 @@ def gate_features(scores: Mapping[str, float]) -> FloatArray:
             np.log(scores['disagreement_deg'] + 0.02),
             np.log(scores['disagreement_m'] + 0.001),
             scores['spread'],
+            np.log(scores['explained'] + 0.005),
+            np.log(scores['halves_deg'] + 0.02),
+            np.log(scores['halves_m'] + 0.001),
         ]
     )
 

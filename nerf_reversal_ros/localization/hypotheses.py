@@ -26,10 +26,16 @@ from nerf_reversal_ros.localization.gate import (
 from nerf_reversal_ros.localization.matching import (
     CandidateLandmarks,
     landmarks_of_map,
+    project_landmarks,
     QueryImage,
     visible_landmarks,
 )
-from nerf_reversal_ros.localization.pnp import PnpSolution, pose_covariance
+from nerf_reversal_ros.localization.pnp import (
+    MAX_ERROR_PX,
+    PnpSolution,
+    pose_covariance,
+    refit_pnp,
+)
 from nerf_reversal_ros.localization.refinement import estimate_pose, refine_pose
 from nerf_reversal_ros.localization.surface import Surface
 
@@ -42,6 +48,8 @@ EXTENT_RADIUS_M = 2.0
 """Radius [m] around a mapping position in which the extent of the trajectory is measured."""
 REASONS_OF_WRONG_CAMERA = (RejectionReason.UNSTABLE_REFINEMENT, RejectionReason.HIGH_COVARIANCE)
 """Reasons of the gate that a wrong focal length of another camera causes: it is looked for."""
+UNKNOWN_DISTANCE = 1.0, 30.0
+"""Distance [m] and angle [deg] of halves of the inliers that give no pose."""
 VERIFY_SIZE_PX = 96
 """Maximum longer side [px] of the rendering that verifies a pose: `Surface` is coarse."""
 
@@ -124,11 +132,12 @@ class HypothesisRefiner:
         refined = refine_pose(query, landmarks, initial)
         if refined is None:
             return None
-        return self._verify(query, initial, refined, config)
+        return self._verify(query, landmarks, initial, refined, config)
 
     def _verify(
         self,
         query: QueryImage,
+        landmarks: CandidateLandmarks,
         initial: PnpSolution,
         refined: PnpSolution,
         config: LocalizerConfig,
@@ -139,7 +148,8 @@ class HypothesisRefiner:
         covariance = self.calibration.covariance(
             pose_covariance(refined, query.camera), distance_m / extent_m
         )
-        evidence = _geometric_evidence(query, initial, refined, covariance, distance_m)
+        geometry = _geometric_evidence(query, landmarks, initial, refined)
+        evidence = replace(geometry, std_m=largest_std_m(covariance), distance_m=distance_m)
         probability = None
         rejection = find_rejection(evidence, probability, config)
         if rejection is None:
@@ -213,14 +223,15 @@ def largest_std_m(covariance: FloatArray) -> float:
 
 def _geometric_evidence(
     query: QueryImage,
+    landmarks: CandidateLandmarks,
     initial: PnpSolution,
     refined: PnpSolution,
-    covariance: FloatArray,
-    distance_m: float,
 ) -> GateEvidence:
-    """Collect the evidence that needs no rendering."""
+    """Collect the evidence of the matches; the uncertainty of the pose is not known yet."""
     pose, camera = refined.map_from_camera, query.camera
     disagreement_m, disagreement_deg = pose_distance(initial.map_from_camera, pose)
+    halves_m, halves_deg = _distance_of_halves(query, refined)
+    in_image = len(project_landmarks(landmarks, pose, camera)[0])
     return GateEvidence(
         matched=initial.inliers,
         inlier_ratio=initial.inlier_ratio,
@@ -228,6 +239,22 @@ def _geometric_evidence(
         spread=inlier_coverage(refined.pixels, camera.width, camera.height),
         disagreement_m=disagreement_m,
         disagreement_deg=disagreement_deg,
-        std_m=largest_std_m(covariance),
-        distance_m=distance_m,
+        explained=refined.inliers / max(1, in_image),
+        halves_m=halves_m,
+        halves_deg=halves_deg,
+        std_m=float('nan'),
+        distance_m=float('nan'),
     )
+
+
+def _distance_of_halves(query: QueryImage, solution: PnpSolution) -> tuple[float, float]:
+    """Return distance [m] and angle [deg] of the poses that two halves of the inliers give."""
+    poses = []
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        points, pixels = solution.points[half], solution.pixels[half]
+        error_px = query.scaled_px(MAX_ERROR_PX)
+        fitted = refit_pnp(points, pixels, query.camera, solution.map_from_camera, error_px)
+        if fitted is None:
+            return UNKNOWN_DISTANCE
+        poses.append(fitted.map_from_camera)
+    return pose_distance(*poses)

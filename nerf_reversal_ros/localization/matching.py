@@ -151,7 +151,7 @@ def match_guided(
     (M, 2) array
         Indices of keypoints and of landmarks, one to one, most similar first.
     """
-    projected, pixels = _project_landmarks(landmarks, map_from_camera, query.camera)
+    projected, pixels = project_landmarks(landmarks, map_from_camera, query.camera)
     distance, nearest = query.tree.query(pixels, MAX_NEIGHBORS, distance_upper_bound=radius_px)
     row, rank = np.nonzero(np.isfinite(distance))
     keypoint, landmark = nearest[row, rank], projected[row]
@@ -168,7 +168,7 @@ def match_guided(
     return np.column_stack([keypoint[best_of == 2], landmark[best_of == 2]])
 
 
-def _project_landmarks(
+def project_landmarks(
     landmarks: CandidateLandmarks, map_from_camera: FloatArray, camera: Camera
 ) -> tuple[NDArray[np.intp], FloatArray]:
     """Return the indices (P,) of the landmarks inside the image, and their pixels (P, 2)."""

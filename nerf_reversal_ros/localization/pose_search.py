@@ -79,12 +79,10 @@ class PoseSearch:
 
     def _attempts(self) -> Iterator[RefinedHypothesis | None]:
         """Yield the result of each attempt, the cheap ones first."""
-        query = self._query(self.config.query_size, QUERY_DETECTOR)
-        self.timer.lap('keypoints')
-        for hypothesis in self._hypotheses():
-            refined = self.refiner.refine(query, hypothesis, self.config)
-            self.timer.lap('refine')
-            yield refined
+        if self.config.query_size:
+            query = self._query(self.config.query_size, QUERY_DETECTOR)
+            self.timer.lap('keypoints')
+            yield from self._try_hypotheses(query, 'refine')
         if not self.config.retry_size:
             return
         query = self._query(self.config.retry_size, RETRY_DETECTOR)
@@ -97,9 +95,12 @@ class PoseSearch:
             refined = self.refiner.search(query, self.config)
             self.timer.lap('whole_map')
             yield refined
+        yield from self._try_hypotheses(query, 'full_size')
+
+    def _try_hypotheses(self, query: QueryImage, stage: str) -> Iterator[RefinedHypothesis | None]:
         for hypothesis in self._hypotheses():
             refined = self.refiner.refine(query, hypothesis, self.config)
-            self.timer.lap('full_size')
+            self.timer.lap(stage)
             yield refined
 
     def _query(self, longer_side: int, detector: KeypointDetector) -> QueryImage:

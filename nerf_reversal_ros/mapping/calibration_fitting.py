@@ -2,9 +2,9 @@
 Calibration of the correctness probability and the pose covariance with held-out frames.
 
 Held-out frames are localized unchanged, corrupted, and mirrored; no pose of a mirrored frame is
-correct. Logistic regression on the gate features, with a Gaussian prior at weights from two other
-rooms, gives the probability. The covariance is fitted to the errors of the correct poses. Only the
-first pose hypothesis of an image is used; retries of the localizer are not modeled.
+correct. Logistic regression on the gate features, with a Gaussian prior at weights from other
+rooms, gives the probability. The covariance is fitted to the errors of the correct poses. The
+first pose of each image is used, and for some images also that of a retry.
 
 References
 ----------
@@ -12,7 +12,7 @@ Platt, "Probabilistic outputs for support vector machines", 1999. Bar-Shalom et 
 with Applications, 2001, 5.4 (consistency of a covariance).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,7 +24,11 @@ from scipy.stats import chi2
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import error_vectors
-from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M
+from nerf_reversal_ros.core.outcome import (
+    CORRECT_WITHIN_DEG,
+    CORRECT_WITHIN_M,
+    Diagnostics,
+)
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.gate import BIAS, FEATURE_STATS, gate_features, WEIGHTS
 from nerf_reversal_ros.localization.localizer import Localizer
@@ -65,6 +69,10 @@ PERMISSIVE_GATE = LocalizerConfig(
     min_probability=0.0,
 )
 """Settings that accept nearly every pose, so that the gate features of all are known."""
+PERMISSIVE_RETRY = replace(PERMISSIVE_GATE, query_size=0)
+"""The same for retries: other features are usual where more keypoints and the whole map match."""
+RETRY_STRIDE = 3
+"""Every so many images the pose of a retry is a sample too: retries are slow."""
 IDENTITY_CALIBRATION = Calibration(covariance_scale=1.0, floor_m=0.0, floor_deg=0.0)
 """Calibration that leaves the PnP covariance unchanged."""
 
@@ -89,8 +97,7 @@ def collect_samples(localizer: Localizer, images: Iterable[PosedImage]) -> Calib
     ``localizer`` must use `PERMISSIVE_GATE` and `IDENTITY_CALIBRATION`.
     """
     features, errors, covariances = [], [], []
-    for image in images:
-        diagnostics = localizer.localize(image.rgb, image.camera).diagnostics
+    for image, diagnostics in _localize_permissively(localizer, images):
         if diagnostics.refined_pose is None or 'similarity' not in diagnostics.scores:
             continue
         image_features = gate_features(diagnostics.scores)
@@ -113,6 +120,17 @@ def collect_samples(localizer: Localizer, images: Iterable[PosedImage]) -> Calib
         np.array(covariances).reshape(-1, 6, 6),
         correct,
     )
+
+
+def _localize_permissively(
+    localizer: Localizer, images: Iterable[PosedImage]
+) -> Iterator[tuple[PosedImage, Diagnostics]]:
+    """Yield images with the first pose found for each, and for some the pose of a retry."""
+    for index, image in enumerate(images):
+        yield image, localizer.localize(image.rgb, image.camera).diagnostics
+        if index % RETRY_STRIDE == 0:
+            outcome = localizer.localize(image.rgb, image.camera, PERMISSIVE_RETRY)
+            yield image, outcome.diagnostics
 
 
 def corrupted_variants(image: PosedImage, seed: int) -> list[PosedImage]:
