@@ -103,6 +103,7 @@ def test_the_tensors_of_the_atlas(small_map):
         'points': ('F32', 2),
         'directions': ('F32', 2),
         'distances': ('F32', 1),
+        'sizes': ('F32', 1),
         'views': ('U8', 1),
         'descriptors': ('U8', 2),
     }
@@ -113,6 +114,7 @@ def test_the_tensors_of_the_surface(small_map):
         'origin_m': ('F64', 2),
         'points': ('F32', 2),
         'colours': ('U8', 2),
+        'spacing_m': ('F64', 1),
     }
 
 
@@ -239,6 +241,7 @@ def test_the_keys_of_the_manifest(small_map):
             'gate_weights',
         ],
         'metrics': [
+            'scene_depth_m',
             'psnr_db',
             'psnr_plain_db',
             'psnr_covered_db',

@@ -27,6 +27,7 @@ from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
 from nerf_reversal_ros.evaluation.rigid_alignment import aligned_block, RigidAlignment
 from nerf_reversal_ros.fields import FIELD_KINDS, NERFSTUDIO_RUN_PREFIX
 from nerf_reversal_ros.fields.field_metrics import PsnrScores
+from nerf_reversal_ros.localization.camera_check import CameraEvidence
 from nerf_reversal_ros.localization.gate import GateEvidence
 from nerf_reversal_ros.mapping.stages import PROGRESS_STAGES
 from nerf_reversal_ros.study.data import Split
@@ -40,8 +41,21 @@ EVIDENCE = [
     'spread',
     'disagreement_m',
     'disagreement_deg',
+    'explained',
+    'halves_m',
+    'halves_deg',
     'std_m',
     'distance_m',
+]
+CAMERA_EVIDENCE = [
+    'focal_scale',
+    'focal_std',
+    'center_shift',
+    'center_std',
+    'aspect_scale',
+    'aspect_std',
+    'camera_views',
+    'camera_std_m',
 ]
 BLOCK = [
     'images',
@@ -160,9 +174,10 @@ def test_the_keys_of_the_file_of_poses(evaluated):
 
 
 def test_the_names_of_scores():
-    assert list(GateEvidence(*range(8)).as_scores()) == EVIDENCE
-    assert list(GateEvidence(*range(8), 0.5).as_scores()) == [*EVIDENCE, 'similarity']
-    assert [field.name for field in fields(GateEvidence)] == [*EVIDENCE, 'similarity']
+    assert list(GateEvidence(*range(11)).as_scores()) == EVIDENCE
+    assert list(GateEvidence(*range(11), 0.5).as_scores()) == [*EVIDENCE, 'similarity']
+    assert [field.name for field in fields(GateEvidence)] == [*EVIDENCE, 'similarity', 'camera']
+    assert [field.name for field in fields(CameraEvidence)] == CAMERA_EVIDENCE
 
 
 def test_the_scores_and_laps_of_a_localized_picture(small_localizer, query):
@@ -170,7 +185,8 @@ def test_the_scores_and_laps_of_a_localized_picture(small_localizer, query):
     outcome = small_localizer.localize(picture.rgb, picture.camera)
     assert isinstance(outcome, PoseEstimate)
     found = outcome.diagnostics
-    expected = ['contrast', 'novelty', *EVIDENCE, 'similarity', 'probability']
+    evidence = [*EVIDENCE, 'similarity', *CAMERA_EVIDENCE]
+    expected = ['contrast', 'novelty', *evidence, 'probability']
     assert list(found.scores) == expected
     assert list(found.latency_ms) == ['regress', 'keypoints', 'refine', 'total']
     flat = small_localizer.localize(np.zeros_like(picture.rgb), picture.camera).diagnostics

@@ -45,7 +45,7 @@ BUILD = {
     'seed': 0,
     'capture': CAPTURE,
     'field': {
-        'voxel_m': 0.01,
+        'voxel_m': 0.0,
         'steps': 500,
         'rays_per_step': 24576,
         'learning_rate': 0.01,
@@ -65,15 +65,15 @@ BUILD = {
     'synthesis': {
         'views': 10000,
         'width': 96,
-        'translation_m': 0.5,
+        'translation_m': 0.0,
         'rotation_deg': 15.0,
         'between_share': 0.3,
-        'clearance_m': 0.15,
+        'clearance_m': 0.0,
         'min_opacity': 0.75,
-        'near_m': 0.25,
+        'near_m': 0.0,
         'max_near_share': 0.1,
     },
-    'atlas': {'views': 160, 'size': 320},
+    'atlas': {'views': 160, 'size': 320, 'images': 160, 'image_size': 640},
     'regressor': {
         'compression': 'pca',
         'network_sees': 'reconstruction',
@@ -88,6 +88,10 @@ BUILD = {
 LOCALIZER = {
     'device': 'auto',
     'hypotheses': 4,
+    'query_size': 256,
+    'retry_size': 640,
+    'whole_map': True,
+    'time_limit_s': 1.0,
     'min_probability': 0.995,
     'min_inliers': 15,
     'min_inlier_ratio': 0.15,
@@ -96,7 +100,7 @@ LOCALIZER = {
     'max_disagreement_deg': 3.0,
     'max_camera_deviation': 0.02,
     'min_similarity': 0.3,
-    'max_std_m': 0.02,
+    'max_std_m': 0.03,
     'max_distance_m': 1.5,
     'max_novelty': 8.0,
 }
