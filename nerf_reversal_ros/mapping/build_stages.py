@@ -30,6 +30,7 @@ from nerf_reversal_ros.mapping.build_warnings import (
     atlas_warnings,
     calibration_warnings,
     field_warnings,
+    regressor_warnings,
 )
 from nerf_reversal_ros.mapping.calibration_fitting import (
     collect_samples,
@@ -320,7 +321,9 @@ def regressor_stage(context: StageContext, voxel_field: VoxelField, views: Views
             )
             regressor.save(path)
             stage.finish()
-        return PoseRegressor.load(path, context.device)
+        regressor = PoseRegressor.load(path, context.device)
+        stage.warn(regressor_warnings(regressor))
+        return regressor
 
 
 def calibration_stage(

@@ -6,11 +6,14 @@ from nerf_reversal_ros.capture.mapping_data import MappingData
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.mapping.calibration_fitting import MIN_CORRECT_POSES
+from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
 MIN_COVERAGE = 0.5
 """Fraction of the held-out pixels that the field covers; below it most queries are rejected."""
 MIN_LANDMARKS = 200
 """Landmarks of a map; with fewer, few views see enough of them for PnP."""
+MAX_BASELINE_FRACTION = 0.8
+"""Largest error of a useful regressor, relative to that of the mean pose: more may be chance."""
 RENDERINGS_ONLY_WARNING = (
     'warning: the map was made from renderings and no camera image was localized: probability and'
     ' covariance of poses are those of other rooms; give a BAG of the same room'
@@ -56,6 +59,21 @@ def atlas_warnings(atlas: Atlas) -> list[str]:
         f'warning: the renderings of the field agree on only {len(atlas)} landmarks (fewer than'
         f' {MIN_LANDMARKS}): expect few images to be localized; record places with texture, in'
         ' better light'
+    ]
+
+
+def regressor_warnings(regressor: PoseRegressor) -> list[str]:
+    """Return a sentence about a regressor that is hardly better than the mean pose."""
+    found, mean_pose = regressor.report['validation'], regressor.report['mean_pose']
+    ratios = [found[name] / max(mean_pose[name], 1e-6) for name in mean_pose]
+    if max(ratios) < MAX_BASELINE_FRACTION or sum(ratios) < 2 * MAX_BASELINE_FRACTION:
+        return []
+    return [
+        'warning: the regressor does not generalize to the validation images: median error'
+        f' {found["translation_m"]:.2f} m / {found["rotation_deg"]:.0f} deg, where the mean pose'
+        f' gives {mean_pose["translation_m"]:.2f} m / {mean_pose["rotation_deg"]:.0f} deg; images'
+        ' are matched with the whole map, which is slow: raise regressor.epochs or'
+        ' synthesis.views'
     ]
 
 

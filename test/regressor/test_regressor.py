@@ -16,6 +16,7 @@ from nerf_reversal_ros.core.config import RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, MapError
 from nerf_reversal_ros.core.geometry import make_pose, pose_errors
 from nerf_reversal_ros.fields.pose_sampling import sample_poses
+from nerf_reversal_ros.mapping.build_warnings import regressor_warnings
 from nerf_reversal_ros.regressor import training as regressor_training
 from nerf_reversal_ros.regressor.image_codec import standardize, to_tensors
 from nerf_reversal_ros.regressor.image_codec_training import fit_codec
@@ -222,12 +223,19 @@ def test_the_same_seed_gives_the_same_regressor(views):
     )
 
 
-def test_training_on_wrong_poses_is_an_error(views):
+def test_training_on_wrong_poses_is_told(views):
     order = np.random.default_rng(0).permutation(len(views))
     wrong = dataclasses.replace(views, map_from_camera=views.map_from_camera[order])
     config = dataclasses.replace(CONFIG, epochs=2)
-    with pytest.raises(BuildError, match=r'does not generalize .* the mean pose gives 0\.80 m'):
-        train_regressor(wrong, pictures(TRAIN[:0]), pictures(QUERIES), CAMERA, config)
+    regressor = train_regressor(wrong, pictures(TRAIN[:0]), pictures(QUERIES), CAMERA, config)
+    (warning,) = regressor_warnings(regressor)
+    assert 'does not generalize' in warning and 'the mean pose gives 0.80 m' in warning
+
+
+def test_diverged_training_is_an_error(views):
+    config = dataclasses.replace(CONFIG, epochs=1, learning_rate=1e20)
+    with pytest.raises(BuildError, match=r'diverged: .* lower regressor\.learning_rate'):
+        train_regressor(views, pictures(TRAIN[:0]), pictures(QUERIES), CAMERA, config)
 
 
 def test_mapping_images_of_one_place_suffice_with_synthetic_views_of_the_room(views):
