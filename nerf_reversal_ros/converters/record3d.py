@@ -22,6 +22,7 @@ from nerf_reversal_ros.bags.image_decoding import encoded_image_size, MAX_PIXELS
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.camera_check import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import require_within
 from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
@@ -30,6 +31,13 @@ from nerf_reversal_ros.core.resource_limits import memory_limit
 
 MAX_ENTRY_BYTES = 64 * 1024 * 1024
 """Largest decompressed size of a file in a ``.r3d``: 64 MiB, far more than an image takes."""
+
+_INTRINSICS = IntrinsicsSource(
+    'K of the metadata',
+    'export it again',
+    'set w and h of the metadata to {width} and {height}, or export it again',
+)
+"""Words for messages about the intrinsics of a recording."""
 
 
 def convert(
@@ -62,7 +70,8 @@ def convert(
                 depth = recording.depth(number, metadata.depth_shape)
                 writer.write(metadata.stamp_ns(number), image, depth, camera, pose)
                 written += 1
-            note = f'{without_pose} without a pose' if without_pose else ''
+            counted = (f'{without_pose} without a pose',) if without_pose else ()
+            note = '; '.join((*metadata.warnings, *counted))
             progress(Progress('convert', done, len(images), note))
         if not written:
             raise CaptureError(f'no image of {source} has a pose in its metadata: export again')
@@ -73,6 +82,8 @@ class _Metadata:
 
     def __init__(self, values: dict[str, Any], source: Path) -> None:
         self._source = source
+        self.warnings: tuple[str, ...] = ()
+        """Sentences about strange intrinsics, of the first frame that has them."""
         try:
             self._width, self._height = int(values['w']), int(values['h'])
             self._k = [float(value) for value in np.ravel(values['K'])]
@@ -123,11 +134,13 @@ class _Metadata:
             )
         try:
             fx, fy, cx, cy = values
-            return Camera(self._width, self._height, fx, fy, cx, cy).scaled_to(width, height)
+            camera, notes = make_camera((self._width, self._height), (fx, fy, cx, cy), _INTRINSICS)
         except (ImageError, ValueError) as error:
             raise CaptureError(
                 f'intrinsics of frame {number} of {self._source}: {error}'
             ) from error
+        self.warnings = self.warnings or notes
+        return camera.scaled_to(width, height)
 
     def stamp_ns(self, number: int) -> int:
         """Return the stamp of a frame [ns], at least 1, because 0 means an unset stamp in ROS."""
