@@ -90,10 +90,8 @@ def convert(
                 raise CaptureError(f'frame {name} of {path} cannot be used: {error!s}') from error
             stamp_ns = round((position + 1) * 1e9 / RATE_HZ)
             writer.write(stamp_ns, undistorted, depth, model.camera, pose)
-            notes = model.warnings if done == 1 else ()
-            if done == 1 and not has_depth:
-                notes = (*notes, NO_DEPTH_WARNING)
-            progress(Progress('convert', done, len(selected), '; '.join(notes)))
+            note = NO_DEPTH_WARNING if done == 1 and not has_depth else ''
+            progress(Progress('convert', done, len(selected), note))
 
 
 def _read_scene(path: Path) -> dict[str, Any]:
@@ -178,8 +176,8 @@ def _camera_model(values: dict[str, Any], size: tuple[int, int]) -> CameraModel:
     cx = float(values.get('cx', width / 2.0)) - 0.5
     cy = float(values.get('cy', height / 2.0)) - 0.5
     distortion, is_fisheye = _distortion(values)
-    camera, warnings = make_camera((width, height), (fx, fy, cx, cy), _INTRINSICS)
-    return CameraModel(camera, distortion, is_fisheye, warnings).scaled_to(*size)
+    camera, _ = make_camera((width, height), (fx, fy, cx, cy), _INTRINSICS)
+    return CameraModel(camera, distortion, is_fisheye).scaled_to(*size)
 
 
 def _distortion(values: dict[str, Any]) -> tuple[tuple[float, ...], bool]:

@@ -70,8 +70,7 @@ def convert(
                 depth = recording.depth(number, metadata.depth_shape)
                 writer.write(metadata.stamp_ns(number), image, depth, camera, pose)
                 written += 1
-            counted = (f'{without_pose} without a pose',) if without_pose else ()
-            note = '; '.join((*metadata.warnings, *counted))
+            note = f'{without_pose} without a pose' if without_pose else ''
             progress(Progress('convert', done, len(images), note))
         if not written:
             raise CaptureError(f'no image of {source} has a pose in its metadata: export again')
@@ -82,8 +81,6 @@ class _Metadata:
 
     def __init__(self, values: dict[str, Any], source: Path) -> None:
         self._source = source
-        self.warnings: tuple[str, ...] = ()
-        """Sentences about strange intrinsics, of the first frame that has them."""
         try:
             self._width, self._height = int(values['w']), int(values['h'])
             self._k = [float(value) for value in np.ravel(values['K'])]
@@ -134,12 +131,11 @@ class _Metadata:
             )
         try:
             fx, fy, cx, cy = values
-            camera, notes = make_camera((self._width, self._height), (fx, fy, cx, cy), _INTRINSICS)
+            camera, _ = make_camera((self._width, self._height), (fx, fy, cx, cy), _INTRINSICS)
         except (ImageError, ValueError) as error:
             raise CaptureError(
                 f'intrinsics of frame {number} of {self._source}: {error}'
             ) from error
-        self.warnings = self.warnings or notes
         return camera.scaled_to(width, height)
 
     def stamp_ns(self, number: int) -> int:

@@ -24,7 +24,9 @@ MAX_CENTER_DIFFERENCE = 0.03
 """Difference of the relative principal points in x and y for K of another image size."""
 MAX_FOCAL_RATIO = 1.5
 """Ratio of the focal lengths in x and y that is usual: pixels are nearly square."""
-_FACTORS = tuple(Fraction(n, d) for n in range(1, 9) for d in range(1, 9) if 1 in (n, d, n - d))
+_FACTORS = tuple(
+    Fraction(n, d) for n in range(1, 9) for d in range(1, 9) if 1 in (n, d, abs(n - d))
+)
 """Factors by which cameras and programs resize images, such as 1/3, 1/2, 3/2 and 2."""
 _FACTOR_TOLERANCE = 0.06
 """Relative difference within which a factor is recognized; calibrated centers are 3 % off."""

@@ -87,9 +87,9 @@ def test_the_transform_applied_to_the_poses_of_a_scene_is_inverted(tmp_path, not
         ({'frames': []}, 'list of frames .* is empty'),
         ({'frames': None}, 'has no list of frames'),
         ({'camera_model': 'EQUIRECTANGULAR'}, 'camera_model EQUIRECTANGULAR is unknown'),
-        ({'fl_x': float('nan')}, 'frame frame_0.jpg .* focal lengths must be'),
+        ({'fl_x': float('nan')}, 'frame frame_0.jpg .* focal lengths > 0: correct them'),
         ({'k4': 0.1}, 'k4 = 0.1 is not part of the camera model OPENCV'),
-        ({'w': 400}, 'not the same view'),
+        ({'w': 400}, 'w and h are 400x128, but the image has 96x128 pixels, another aspect ratio'),
     ],
 )
 def test_an_invalid_scene_is_rejected(tmp_path, changes, error):
