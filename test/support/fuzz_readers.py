@@ -117,7 +117,9 @@ def camera_info(_: Path) -> Reader:
         sizes = st.one_of(st.sampled_from([0, 64, 48, 640, 480]), st.integers(0, 2**32 - 1))
         region = ('x_offset', 'y_offset', 'width', 'height')
         distortion = draw(
-            st.sampled_from(['plumb_bob', 'equidistant', 'fisheye', 'rational_polynomial', '', '?'])
+            st.sampled_from(
+                ['plumb_bob', 'equidistant', 'fisheye', 'rational_polynomial', '', '?']
+            )
         )
         model = camera_model_from_info(
             SimpleNamespace(
