@@ -134,9 +134,7 @@ class BagReader:
             remedy = f'set {setting} to one of {listed}'
             if not listed:
                 remedy = f'it has none of type {" or ".join(types)}, record one'
-            raise CaptureError(
-                f'the bag {self.path} has no topic {topic}: {remedy}{alternative}'
-            )
+            raise CaptureError(f'the bag {self.path} has no topic {topic}: {remedy}{alternative}')
         if _short_type(topics[topic]) not in types:
             raise CaptureError(
                 f'{setting} {topic} holds {_short_type(topics[topic])}, but must hold'

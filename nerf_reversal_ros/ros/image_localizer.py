@@ -61,7 +61,7 @@ class ImageInput:
 
     message: Image | CompressedImage
     camera_info: CameraInfoMatch
-    """Not used if ``camera_info_file`` is set."""
+    """Without a message, the calibration of ``camera_info_file`` counts."""
     odometry_monitor: OdometryMonitor | None = None
     """Compares the pose with odometry; None for an image that is not part of a sequence."""
     topic: str = ''
@@ -242,7 +242,7 @@ class ImageLocalizer:
 
     def _localize(self, image: ImageInput) -> LocalizationResult:
         header = image.message.header
-        if (info := self._calibration or image.camera_info.info) is None:
+        if (info := image.camera_info.info or self._calibration) is None:
             detail = image.camera_info.note or NO_CAMERA_INFO_DETAIL
             return rejected_result(header, RejectionReason.NO_CAMERA_INFO, detail)
         rgb = rgb_from_message(image.message)

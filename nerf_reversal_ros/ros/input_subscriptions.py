@@ -180,9 +180,7 @@ class InputSubscriptions:
         self._detect_time_jump(message.header.stamp)
         info = CameraInfoMatch(None)
         if not self._settings.camera_info_file:
-            info = self.camera_infos.wait_for(
-                message.header, self._settings.camera_info_timeout_s
-            )
+            info = self.camera_infos.wait_for(message.header, self._settings.camera_info_timeout_s)
         return self._image_localizer.process_and_publish(
             ImageInput(message, info, self._odometry_monitor, self.topic),
             self._publish_with_counts,

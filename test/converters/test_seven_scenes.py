@@ -78,7 +78,7 @@ def test_a_focal_length_in_a_pose_file_that_no_camera_has_is_rejected(tmp_path):
     content = poses.read_text()
     lines = [line.split() for line in content.splitlines()]
     poses.write_text('\n'.join(' '.join([*words[:-1], '4.5']) for words in lines))
-    with pytest.raises(CaptureError, match=r'view of 179 deg .* correct f in .*poses\.txt'):
+    with pytest.raises(CaptureError, match=r'view of 178 deg .* correct f in .*poses\.txt'):
         convert(source, tmp_path / 'bag', poses=poses)
     poses.write_text(content)
     convert(source, tmp_path / 'bag', poses=poses)

@@ -193,9 +193,7 @@ def test_camera_info_of_another_frame_is_used_with_one_warning(rig, start):
     assert process.output.count('and is used') == 1
 
 
-def test_camera_info_that_cannot_be_right_is_rejected_and_a_file_replaces_it(
-    rig, start, tmp_path
-):
+def test_camera_info_that_cannot_be_right_is_rejected_and_a_file_replaces_it(rig, start, tmp_path):
     wrong = camera_info(size=(64, 48))
     wrong.k[2], wrong.k[5] = 16.0, 12.0
     with start():
