@@ -153,7 +153,14 @@ def _raw_model(message: Any, width: int, height: int, config: CameraInfoConfig) 
             f' {CALIBRATION_REMEDY}'
         )
     pinhole = _pinhole_model(message, width, height, config, 'K')
-    return replace(pinhole, distortion=distortion, is_fisheye=is_fisheye)
+    warnings = pinhole.warnings
+    if not is_known:
+        warning = (
+            f'distortion model {name!r} of camera_info is unknown and has no coefficients, so that'
+            f' the images are used as they are: if they are distorted, {CALIBRATION_REMEDY}'
+        )
+        warnings = (*warnings, warning)
+    return CameraModel(pinhole.camera, distortion, is_fisheye, warnings)
 
 
 def _pinhole_model(

@@ -165,6 +165,13 @@ def test_unusable_distortion_is_rejected_and_rectified_images_need_none(changes,
     assert not read_model(info, rectified=True).has_distortion
 
 
+def test_an_unknown_distortion_model_without_coefficients_is_noted():
+    (warning,) = read_model(make_info(model='banana', d=(0.0,) * 5)).warnings
+    assert "distortion model 'banana' of camera_info is unknown and has no coeff" in warning
+    for name in ('', 'none', 'pinhole', 'plumb_bob', 'rational_polynomial'):
+        assert not read_model(make_info(model=name)).warnings
+
+
 def test_intrinsics_may_come_every_tenth_frame(edit_bag):
     def every_tenth(topic, item, number):
         if topic == INFO:
