@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
-from nerf_reversal_ros.bags.camera_model import camera_model_from_info, CameraModel
+from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
+from nerf_reversal_ros.bags.camera_info_matching import CameraInfoIndex
+from nerf_reversal_ros.bags.camera_model import (
+    CALIBRATION_REMEDY,
+    camera_model_from_info,
+    CameraModel,
+)
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message, thumbnail
 from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
@@ -82,38 +88,38 @@ def index_bag(
     Raises
     ------
     CaptureError
-        If a topic is missing, images differ in size, or most of them are damaged.
+        If a topic is missing, images differ in size, most of them are damaged, or a CameraInfo
+        cannot be that of its image.
+    ConfigError
+        If ``camera_info_file`` is set and is no calibration.
     """
     topics = _required_topics(bag, config, include_depth)
-    collector = _MessageCollector(bag, sharpness)
+    collector = _MessageCollector(bag, config, sharpness)
     total = bag.count(config.image_topic)
     for raw in bag.messages(topics):
         if raw.topic == config.camera_info_topic:
-            collector.infos[raw.stamp_ns] = bag.decode(raw)
+            collector.infos.add(bag.decode(raw), raw.stamp_ns)
         elif raw.topic == config.image_topic:
             collector.add_image(raw)
             progress(Progress('capture', collector.image_count, total))
         else:
             collector.depths.append(MessageRef.from_message(raw))
-    collector.check_usable(config)
-    return collector.index(config.rectified)
-
-
-def nearest_stamp_indices(
-    stamps_ns: NDArray[np.int64], query_ns: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the index (M,) of the nearest of N > 0 ascending stamps to each query (M,) [ns]."""
-    after = np.clip(np.searchsorted(stamps_ns, query_ns), 0, len(stamps_ns) - 1)
-    before = np.clip(after - 1, 0, None)
-    is_before_nearer = query_ns - stamps_ns[before] < stamps_ns[after] - query_ns
-    return np.where(is_before_nearer, before, after)
+    collector.check_usable()
+    return collector.index()
 
 
 def _required_topics(bag: BagReader, config: CaptureConfig, include_depth: bool) -> list[str]:
     """Return the topics to read, after a check of their existence and types."""
     bag.require_topic(config.image_topic, 'image_topic', ('Image', 'CompressedImage'))
-    bag.require_topic(config.camera_info_topic, 'camera_info_topic', ('CameraInfo',))
-    topics = [config.image_topic, config.camera_info_topic]
+    topics = [config.image_topic]
+    if not config.camera_info_file:
+        bag.require_topic(
+            config.camera_info_topic,
+            'camera_info_topic',
+            ('CameraInfo',),
+            f', or {CALIBRATION_REMEDY}',
+        )
+        topics.append(config.camera_info_topic)
     if include_depth and config.depth_topic:
         bag.require_topic(
             config.depth_topic,
@@ -128,23 +134,29 @@ def _required_topics(bag: BagReader, config: CaptureConfig, include_depth: bool)
 class _MessageCollector:
     """Messages collected in the pass through a bag."""
 
-    def __init__(self, bag: BagReader, sharpness: Callable[[NDArray[np.uint8]], float]) -> None:
+    def __init__(
+        self,
+        bag: BagReader,
+        config: CaptureConfig,
+        sharpness: Callable[[NDArray[np.uint8]], float],
+    ) -> None:
         self._bag = bag
+        self._config = config
         self._sharpness = sharpness
         self._images: dict[int, tuple[MessageRef, float]] = {}
-        self._image_frame = ''
+        self._frames: dict[int, str] = {}
         self._image_size = (0, 0)
         self._thumbnail_shape: tuple[int, ...] = ()
         self._damaged_count = 0
         self.image_count = 0
-        self.infos: dict[int, Any] = {}
+        calibration = config.camera_info_file
+        self.infos = CameraInfoIndex(read_camera_info_file(calibration) if calibration else None)
         self.depths: list[MessageRef] = []
 
     def add_image(self, raw: RawMessage) -> None:
         """Decode an image and store its sharpness, or count it as damaged."""
         self.image_count += 1
         message = self._bag.decode(raw)
-        self._image_frame = self._image_frame or message.header.frame_id
         try:
             gray = thumbnail(message)
         except ImageError as error:
@@ -156,10 +168,11 @@ class _MessageCollector:
         self._check_size(raw, message, gray.shape)
         entry = MessageRef.from_message(raw), self._sharpness(gray)
         self._images.setdefault(raw.stamp_ns, entry)
+        self._frames.setdefault(raw.stamp_ns, message.header.frame_id)
 
-    def check_usable(self, config: CaptureConfig) -> None:
+    def check_usable(self) -> None:
         """Raise CaptureError without images, without CameraInfo, or if most images are damaged."""
-        path, topic = self._bag.path, config.image_topic
+        path, topic = self._bag.path, self._config.image_topic
         if not self.image_count:
             raise CaptureError(
                 f'image_topic {topic} of {path} has no message: set it to the topic of the images'
@@ -171,16 +184,16 @@ class _MessageCollector:
             )
         if not self.infos:
             raise CaptureError(
-                f'camera_info_topic {config.camera_info_topic} of {path} has no message: record'
-                ' it with the images'
+                f'camera_info_topic {self._config.camera_info_topic} of {path} has no message:'
+                f' record it with the images, or {CALIBRATION_REMEDY}'
             )
 
-    def index(self, rectified: bool) -> BagIndex:
+    def index(self) -> BagIndex:
         """Return the index; CaptureError if a CameraInfo does not fit the images."""
         return BagIndex(
-            images=self._assign_camera_models(rectified),
+            images=self._assign_camera_models(),
             depths=sorted(self.depths, key=lambda message_ref: message_ref.stamp_ns),
-            image_frame=self._image_frame,
+            image_frame=next(filter(None, self._frames.values()), ''),
             counts={
                 'pictures': self.image_count,
                 'pictures damaged': self._damaged_count,
@@ -205,17 +218,25 @@ class _MessageCollector:
             )
         self._thumbnail_shape, self._image_size = thumbnail_shape, (width, height)
 
-    def _assign_camera_models(self, rectified: bool) -> list[ImageEntry]:
-        """Assign the CameraInfo of the nearest stamp to each image, in order of stamps."""
-        info_stamps = np.array(sorted(self.infos), np.int64)
-        stamps = sorted(self._images)
-        nearest = nearest_stamp_indices(info_stamps, np.array(stamps, np.int64))
-        entries = []
-        for stamp, position in zip(stamps, nearest, strict=True):
-            info = self.infos[int(info_stamps[position])]
+    def _assign_camera_models(self) -> list[ImageEntry]:
+        """Assign the CameraInfo of frame and nearest stamp to each image, in order of stamps."""
+        entries, warnings = [], []
+        for frame in dict.fromkeys(self._frames.values()):
+            stamps = [stamp for stamp, own in self._frames.items() if own == frame]
             try:
-                model = camera_model_from_info(info, *self._image_size, rectified=rectified)
+                infos, notes = self.infos.nearest(frame, np.array(stamps, np.int64))
+                models = [self._camera_model(info) for info in infos]
             except ImageError as error:
                 raise CaptureError(f'the bag {self._bag.path}: {error}') from error
-            entries.append(ImageEntry(*self._images[stamp], model))
-        return entries
+            warnings += [*notes, *models[0].warnings]
+            entries += [
+                ImageEntry(*self._images[stamp], model)
+                for stamp, model in zip(stamps, models, strict=True)
+            ]
+        for warning in warnings:
+            log.warning('%s: %s', self._bag.path, warning)
+        return sorted(entries, key=lambda entry: entry.message_ref.stamp_ns)
+
+    def _camera_model(self, info: Any) -> CameraModel:
+        config = self._config
+        return camera_model_from_info(info, *self._image_size, config, config.image_topic)

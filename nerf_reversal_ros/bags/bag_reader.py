@@ -121,18 +121,20 @@ class BagReader:
         Raises
         ------
         CaptureError
-            If the bag has no such topic (the message lists its topics), or its type is not
-            allowed.
+            If the bag has no such topic (the message lists those of an allowed type), or its type
+            is not allowed.
         """
         topics = self.topics
         if topic not in topics:
             listed = ', '.join(
-                f'{name} ({_short_type(kind)})' for name, kind in sorted(topics.items())
+                f'{name} ({_short_type(kind)})'
+                for name, kind in sorted(topics.items())
+                if _short_type(kind) in types
             )
-            raise CaptureError(
-                f'the bag {self.path} has no topic {topic}: set {setting} to one of {listed}'
-                f'{alternative}'
-            )
+            remedy = f'set {setting} to one of {listed}'
+            if not listed:
+                remedy = f'it has none of type {" or ".join(types)}, record one'
+            raise CaptureError(f'the bag {self.path} has no topic {topic}: {remedy}{alternative}')
         if _short_type(topics[topic]) not in types:
             raise CaptureError(
                 f'{setting} {topic} holds {_short_type(topics[topic])}, but must hold'

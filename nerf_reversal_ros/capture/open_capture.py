@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.bag_index import BagIndex, index_bag, MessageRef, nearest_stamp_indices
+from nerf_reversal_ros.bags.bag_index import BagIndex, index_bag, MessageRef
 from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.bags.trajectory import camera_poses_at
 from nerf_reversal_ros.capture.capture import Capture, StampedImage
@@ -39,7 +39,7 @@ from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
-from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices, nearest_stamp_indices
 
 MAX_DEPTH_CHECKS = 16
 """Frames in which valid depth is searched for; more only cost time on a broken sensor."""

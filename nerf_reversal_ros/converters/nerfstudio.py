@@ -21,7 +21,7 @@ from nerf_reversal_ros.bags.depth_decoding import depth_to_metres
 from nerf_reversal_ros.bags.image_decoding import decode_image, encoded_image_size, rgb_from_bytes
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
-from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.camera_check import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import require_within
 from nerf_reversal_ros.core.geometry import FloatArray, OPTICAL_FROM_OPENGL, orthonormalize
@@ -39,6 +39,12 @@ NO_DEPTH_WARNING = (
 LEGACY_COLMAP_TRANSFORM = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]
 """Transform that older versions of nerfstudio applied to poses of COLMAP without a record."""
 
+_INTRINSICS = IntrinsicsSource(
+    'fl_x, fl_y, cx, cy',
+    'correct them, or export it again',
+    'set w and h to {width} and {height}, or export it again',
+)
+"""Words for messages about the intrinsics of a file."""
 _PINHOLE_MODELS = ('OPENCV', 'PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL')
 
 
@@ -76,7 +82,7 @@ def convert(
                 model = _camera_model(values, encoded_image_size(encoded, 'the image'))
                 depth = _read_depth(path, frame, values, model, allowed_root)
                 undistorted: bytes | NDArray[np.uint8] = encoded
-                if any(model.distortion):
+                if model.has_distortion:
                     undistorted = model.undistort_rgb(rgb_from_bytes(encoded))
                 pose = transform_poses(world_from_data, _data_from_camera(frame))
             except (CaptureError, ImageError, OSError, KeyError, TypeError, ValueError) as error:
@@ -154,6 +160,11 @@ def _image_path(scene: Path, frame: dict[str, Any], allowed_root: Path) -> Path:
 def _camera_model(values: dict[str, Any], size: tuple[int, int]) -> CameraModel:
     """Read the intrinsics of a frame, at the size (width, height) of its image."""
     width, height = int(values.get('w', size[0])), int(values.get('h', size[1]))
+    if abs(width * size[1] - height * size[0]) > max(size):
+        raise ImageError(
+            f'w and h are {width}x{height}, but the image has {size[0]}x{size[1]} pixels, another'
+            ' aspect ratio: correct w, h and the intrinsics, or export it again'
+        )
     if 'fl_x' in values:
         fx = float(values['fl_x'])
     elif 'camera_angle_x' in values:
@@ -165,7 +176,7 @@ def _camera_model(values: dict[str, Any], size: tuple[int, int]) -> CameraModel:
     cx = float(values.get('cx', width / 2.0)) - 0.5
     cy = float(values.get('cy', height / 2.0)) - 0.5
     distortion, is_fisheye = _distortion(values)
-    camera = Camera(width, height, fx, fy, cx, cy)
+    camera, _ = make_camera((width, height), (fx, fy, cx, cy), _INTRINSICS)
     return CameraModel(camera, distortion, is_fisheye).scaled_to(*size)
 
 
@@ -174,8 +185,7 @@ def _distortion(values: dict[str, Any]) -> tuple[tuple[float, ...], bool]:
     name = str(values.get('camera_model', 'OPENCV'))
     k1, k2, k3, k4 = (float(values.get(name, 0.0)) for name in ('k1', 'k2', 'k3', 'k4'))
     if values.get('is_fisheye') or name == 'OPENCV_FISHEYE':
-        # A fisheye without coefficients is not a pinhole camera; k1 = 0 would mean no distortion.
-        return (k1 or 1e-12, k2, k3, k4), True
+        return (k1, k2, k3, k4), True
     if name not in _PINHOLE_MODELS:
         raise ImageError(
             f'camera_model {name} is unknown: undistort to one of'

@@ -22,6 +22,7 @@ from nerf_reversal_ros.bags.image_decoding import encoded_image_size, MAX_PIXELS
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.camera_check import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import require_within
 from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
@@ -30,6 +31,13 @@ from nerf_reversal_ros.core.resource_limits import memory_limit
 
 MAX_ENTRY_BYTES = 64 * 1024 * 1024
 """Largest decompressed size of a file in a ``.r3d``: 64 MiB, far more than an image takes."""
+
+_INTRINSICS = IntrinsicsSource(
+    'K of the metadata',
+    'export it again',
+    'set w and h of the metadata to {width} and {height}, or export it again',
+)
+"""Words for messages about the intrinsics of a recording."""
 
 
 def convert(
@@ -123,11 +131,12 @@ class _Metadata:
             )
         try:
             fx, fy, cx, cy = values
-            return Camera(self._width, self._height, fx, fy, cx, cy).scaled_to(width, height)
+            camera, _ = make_camera((self._width, self._height), (fx, fy, cx, cy), _INTRINSICS)
         except (ImageError, ValueError) as error:
             raise CaptureError(
                 f'intrinsics of frame {number} of {self._source}: {error}'
             ) from error
+        return camera.scaled_to(width, height)
 
     def stamp_ns(self, number: int) -> int:
         """Return the stamp of a frame [ns], at least 1, because 0 means an unset stamp in ROS."""

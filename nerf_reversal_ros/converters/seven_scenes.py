@@ -17,6 +17,7 @@ from nerf_reversal_ros.bags.image_decoding import decode_image
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.camera_check import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import require_within
 from nerf_reversal_ros.core.geometry import (
@@ -82,7 +83,7 @@ def convert(
             else:
                 pose = file_poses.get(_stem(image.name))
             if pose is not None:
-                camera = Camera(640, 480, pose.focal_px, pose.focal_px, 320.0, 240.0)
+                camera = _color_camera(pose.focal_px, poses)
                 depth = register_depth(_read_depth(image), camera)
                 stamp_ns = max(1, round(number * 1e9 / RATE_HZ))
                 writer.write(stamp_ns, image.read_bytes(), depth, camera, pose.world_from_camera)
@@ -132,6 +133,15 @@ def register_depth(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.flo
 
 
 _DEPTH_RAYS = DEPTH_CAMERA.rays().astype(np.float32)
+
+
+def _color_camera(focal_px: float, poses: Path | None) -> Camera:
+    intrinsics = (focal_px, focal_px, 320.0, 240.0)
+    remedy = f'correct f in {poses}'
+    try:
+        return make_camera((640, 480), intrinsics, IntrinsicsSource('f', remedy, remedy))[0]
+    except ImageError as error:
+        raise CaptureError(f'the pose file {poses}: {error}') from error
 
 
 def _image_paths(source: Path, frames: slice | None) -> dict[int, Path]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+import re
 
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.validated_config import (
@@ -31,7 +32,45 @@ RECORD3D_TOPICS = {
 
 
 @dataclass(frozen=True)
-class CaptureConfig(ValidatedConfig):
+class CameraInfoConfig(ValidatedConfig):
+    """How the CameraInfo of images is read; of captures and of the localizer node."""
+
+    rectified: bool = setting(
+        False, 'the images are rectified (image_rect): use P of camera_info and no distortion'
+    )
+    camera_info_file: str = setting(
+        '',
+        'calibration in the YAML format of camera_calibration, used instead of camera_info;'
+        ' empty: none',
+    )
+    camera_info_size: str = setting(
+        '',
+        'size of the images that K and P of camera_info belong to, such as 640x480; that of the'
+        ' images themselves, if these are a crop; empty: width and height of camera_info',
+    )
+
+    def __post_init__(self) -> None:
+        """Reject a size that is none."""
+        super().__post_init__()
+        if self.camera_info_size and not re.fullmatch(
+            r'[1-9]\d{0,4}x[1-9]\d{0,4}', self.camera_info_size
+        ):
+            raise ConfigError(
+                f'camera_info_size must be a width and a height in pixels such as 640x480, got'
+                f' {self.camera_info_size!r}'
+            )
+
+    @property
+    def calibrated_size(self) -> tuple[int, int] | None:
+        """Width and height that ``camera_info_size`` states [px]; None if it is empty."""
+        if not self.camera_info_size:
+            return None
+        width, height = map(int, self.camera_info_size.split('x'))
+        return width, height
+
+
+@dataclass(frozen=True)
+class CaptureConfig(CameraInfoConfig):
     """Topics of a bag, its pose convention, and the selection of frames."""
 
     image_topic: str = setting('/record3d/device_0/rgb/img', 'color: Image or CompressedImage')
@@ -41,9 +80,6 @@ class CaptureConfig(ValidatedConfig):
     )
     camera_info_topic: str = setting(
         '/record3d/device_0/rgb/camera_info', 'CameraInfo of the color images'
-    )
-    rectified: bool = setting(
-        False, 'the images are rectified (image_rect): use P of camera_info and no distortion'
     )
     pose_topic: str = setting(
         '/record3d/device_0/camera_pose', 'PoseStamped or Odometry; empty: use TF instead'

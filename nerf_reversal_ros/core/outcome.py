@@ -105,7 +105,7 @@ class RejectionReason(_Reason):
     NO_CAMERA_INFO = (
         'no camera_info yet',
         'No CameraInfo of the image was received in time.',
-        'Remap camera_info to the topic of this camera.',
+        'Remap camera_info to the topic of this camera, or set camera_info_file.',
     )
     INVALID_IMAGE = (
         'invalid image',

@@ -9,9 +9,10 @@ from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.impl.rcutils_logger import RcutilsLogger
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.bags.camera_model import camera_model_from_info
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.camera import Camera
@@ -21,6 +22,7 @@ from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, RejectionReason
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf, transform_outcome
 from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.ros.camera_info_buffer import CameraInfoMatch, MAX_FRAMES
 from nerf_reversal_ros.ros.conversions import camera_to_base_pose, pose_messages, status_message
 from nerf_reversal_ros.ros.exclusive_jobs import ExclusiveJobs
 from nerf_reversal_ros.ros.live_config import Live
@@ -32,6 +34,11 @@ from nerf_reversal_ros.ros.tf_io import TransformUnavailableError
 
 DEVICE_CHANGE_WAIT_S = 1.0
 """Wait for a change of the device [s]; a longer image keeps a lifecycle transition waiting."""
+
+NO_CAMERA_INFO_DETAIL = (
+    'publish the CameraInfo of the images on the topic camera_info, or set camera_info_file'
+)
+"""What to do if an image has no CameraInfo."""
 
 
 class LocalizerProtocol(Protocol):
@@ -53,10 +60,12 @@ class ImageInput:
     """An image message and the inputs that belong to it."""
 
     message: Image | CompressedImage
-    camera_info: CameraInfo | None
-    """None: no CameraInfo was received in time."""
+    camera_info: CameraInfoMatch
+    """Without a message, the calibration of ``camera_info_file`` counts."""
     odometry_monitor: OdometryMonitor | None = None
     """Compares the pose with odometry; None for an image that is not part of a sequence."""
+    topic: str = ''
+    """Full name of the topic of the image; empty: it came with a request."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +114,14 @@ class ImageLocalizer:
     frames : RobotFrames
         Gives the extrinsics of the camera.
     settings : LocalizerNodeConfig
-        Names of frames, placement of the map, and whether images are rectified.
+        Names of frames, placement of the map, and how camera_info is read.
     log : RcutilsLogger
         Logger of the node.
+
+    Raises
+    ------
+    ConfigError
+        If ``camera_info_file`` is set and is no calibration.
     """
 
     def __init__(
@@ -123,6 +137,10 @@ class ImageLocalizer:
         self._frames = frames
         self._settings = settings
         self._log = log
+        self._calibration = None
+        if settings.camera_info_file:
+            self._calibration = read_camera_info_file(settings.camera_info_file)
+        self._warned_frames: set[str] = set()
         self._jobs = ExclusiveJobs()
         self._device = config.current.device
         placement = settings.map_from_nerf
@@ -224,13 +242,13 @@ class ImageLocalizer:
 
     def _localize(self, image: ImageInput) -> LocalizationResult:
         header = image.message.header
-        if image.camera_info is None:
-            detail = 'publish the CameraInfo of the images on the topic camera_info'
+        if (info := image.camera_info.info or self._calibration) is None:
+            detail = image.camera_info.note or NO_CAMERA_INFO_DETAIL
             return rejected_result(header, RejectionReason.NO_CAMERA_INFO, detail)
         rgb = rgb_from_message(image.message)
-        model = camera_model_from_info(
-            image.camera_info, rgb.shape[1], rgb.shape[0], rectified=self._settings.rectified
-        )
+        height, width = rgb.shape[:2]
+        model = camera_model_from_info(info, width, height, self._settings, image.topic)
+        self._warn_once(header.frame_id, (image.camera_info.note, *model.warnings))
         rgb = model.undistort_rgb(rgb)
         outcome = self._localizer.localize(rgb, model.camera, self._config.current)
         if self._map_from_nerf is not None:
@@ -243,6 +261,15 @@ class ImageLocalizer:
             poses = self._pose_messages(header, outcome, base_from_camera)
         processed = ProcessedImage(rgb, model.camera, outcome)
         return LocalizationResult(status_message(header, outcome), poses, processed)
+
+    def _warn_once(self, frame: str, warnings: tuple[str, ...]) -> None:
+        """Log what is strange about the camera of a frame, at its first image with a warning."""
+        if not any(warnings) or frame in self._warned_frames:
+            return
+        if len(self._warned_frames) >= MAX_FRAMES:
+            self._warned_frames.clear()
+        self._warned_frames.add(frame)
+        self._log.warning('; '.join(filter(None, warnings)))
 
     def _pose_messages(
         self, image_header: Header, estimate: PoseEstimate, base_from_camera: FloatArray | None

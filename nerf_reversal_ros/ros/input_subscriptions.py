@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from nerf_reversal_ros.core.outcome import RejectionReason
-from nerf_reversal_ros.ros.camera_info_buffer import CameraInfoBuffer
+from nerf_reversal_ros.ros.camera_info_buffer import CameraInfoBuffer, CameraInfoMatch
 from nerf_reversal_ros.ros.connectivity import latched_hint, subscription_problem
 from nerf_reversal_ros.ros.conversions import stamp_to_ns
 from nerf_reversal_ros.ros.image_localizer import (
@@ -82,7 +82,7 @@ class InputSubscriptions:
         )
         """Holds the newest image and counts those received and dropped."""
         self._node = node
-        self._info_timeout_s = settings.camera_info_timeout_s
+        self._settings = settings
         self._image_localizer = image_localizer
         self._handler = handler
         self._odometry_monitor = odometry_monitor
@@ -119,7 +119,8 @@ class InputSubscriptions:
 
         if self._odometry_monitor is not None:
             subscribe(Odometry, 'odom', self._odometry_monitor.add_message, ODOMETRY_QUEUE_DEPTH)
-        subscribe(CameraInfo, 'camera_info', self.camera_infos.put, IMAGE_QUEUE_DEPTH)
+        if not settings.camera_info_file:
+            subscribe(CameraInfo, 'camera_info', self.camera_infos.put, IMAGE_QUEUE_DEPTH)
         return subscribe(image, topic, self.image_worker.submit, IMAGE_QUEUE_DEPTH)
 
     def next_result(self) -> 'Future[LocalizationResult]':
@@ -141,7 +142,7 @@ class InputSubscriptions:
     def input_problems(self) -> list[str]:
         """Return sentences on what keeps messages of publishers from arriving."""
         problems = [subscription_problem(self._node, *info) for info in self._subscription_info]
-        if not any(problems) and self.camera_infos.latest is None:
+        if not any(problems) and self.camera_infos.is_empty:
             topics = [topic for topic, kind, _ in self._subscription_info if kind is CameraInfo]
             problems = [latched_hint(self._node, topic) for topic in topics]
         return [problem for problem in problems if problem]
@@ -177,9 +178,11 @@ class InputSubscriptions:
     def _process_and_publish(self, message: Image | CompressedImage) -> LocalizationResult | None:
         """Localize and publish the result; return None if closed before the image's turn."""
         self._detect_time_jump(message.header.stamp)
-        info = self.camera_infos.wait_for(message.header.stamp, self._info_timeout_s)
+        info = CameraInfoMatch(None)
+        if not self._settings.camera_info_file:
+            info = self.camera_infos.wait_for(message.header, self._settings.camera_info_timeout_s)
         return self._image_localizer.process_and_publish(
-            ImageInput(message, info, self._odometry_monitor),
+            ImageInput(message, info, self._odometry_monitor, self.topic),
             self._publish_with_counts,
             is_cancelled=lambda: self.image_worker.closed,
         )

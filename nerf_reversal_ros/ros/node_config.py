@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from nerf_reversal_ros.core.config import DEVICES
+from nerf_reversal_ros.core.config import CameraInfoConfig, DEVICES
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.validated_config import setting, ValidatedConfig
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
@@ -10,7 +10,7 @@ from nerf_reversal_ros.ros.conversions import parse_extrinsics
 
 
 @dataclass(frozen=True)
-class LocalizerNodeConfig(ValidatedConfig):
+class LocalizerNodeConfig(CameraInfoConfig):
     """Settings of the localizer node: map, inputs, frames and outputs."""
 
     map_dir: str = setting('', 'map folder written by the builder')
@@ -51,9 +51,6 @@ class LocalizerNodeConfig(ValidatedConfig):
         False, 'check poses against the Odometry of base_frame on the topic odom'
     )
     path_poses: int = setting(1000, 'number of latest poses in ~/path', low=1, high=100_000)
-    rectified: bool = setting(
-        False, 'the images are rectified (image_rect): use P of camera_info and no distortion'
-    )
     camera_info_timeout_s: float = setting(
         1.0, 'time that an image waits for the first camera_info [s]', low=0.0, high=60.0
     )

@@ -9,6 +9,7 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.ros.camera_info_buffer import CameraInfoMatch
 from nerf_reversal_ros.ros.image_localizer import ImageInput, ImageLocalizer, LocalizationResult
 from nerf_reversal_ros.ros.input_subscriptions import InputSubscriptions
 from nerf_reversal_ros.ros.node_runner import printable_traceback
@@ -76,10 +77,12 @@ class LocalizerServices:
         if image_localizer is None:
             response.reason = NOT_CONFIGURED
         elif len(request.image.data) > 0:
-            latest = inputs.camera_infos.latest if inputs else None
-            camera_info = request.camera_info if any(request.camera_info.k) else latest
+            info = CameraInfoMatch(request.camera_info)
+            if not any(request.camera_info.k):
+                header = request.image.header
+                info = inputs.camera_infos.latest(header) if inputs else CameraInfoMatch(None)
             image_localizer.process_and_publish(
-                ImageInput(request.image, camera_info),
+                ImageInput(request.image, info),
                 lambda result: _fill_response(response, result),
             )
         elif inputs is None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from room_bags import IMAGE, INFO, POSE, write_room_bag, Z_UP
+from room_bags import DEPTH, IMAGE, INFO, POSE, write_room_bag, Z_UP
 from rooms import walk
 
 from nerf_reversal_ros.capture.open_capture import open_capture
@@ -11,16 +11,36 @@ from nerf_reversal_ros.core.errors import CaptureError
 
 
 @pytest.mark.parametrize(
-    'setting', ['image_topic', 'depth_topic', 'camera_info_topic', 'pose_topic']
+    ('setting', 'topics', 'alternative'),
+    [
+        ('image_topic', f'{DEPTH} (CompressedImage), {IMAGE} (CompressedImage)', ''),
+        (
+            'depth_topic',
+            f'{DEPTH} (CompressedImage), {IMAGE} (CompressedImage)',
+            ', or to nothing, to go without depth',
+        ),
+        (
+            'camera_info_topic',
+            f'{INFO} (CameraInfo)',
+            ', or give the calibration of the camera by camera_info_file',
+        ),
+        ('pose_topic', f'{POSE} (PoseStamped)', ''),
+    ],
 )
-def test_a_missing_topic_is_rejected_with_the_topics_of_the_bag(room_bag, setting):
+def test_a_missing_topic_is_rejected_with_those_of_its_type(
+    room_bag, setting, topics, alternative
+):
     with pytest.raises(CaptureError) as caught:
         open_capture(room_bag, CaptureConfig(**{setting: '/nowhere'}))
-    message = str(caught.value)
-    assert f'no topic /nowhere: set {setting} to one of' in message
-    assert ('to nothing, to go without depth' in message) == (setting == 'depth_topic')
-    assert f'{IMAGE} (CompressedImage)' in message
-    assert f'{POSE} (PoseStamped)' in message
+    assert str(caught.value).endswith(
+        f'no topic /nowhere: set {setting} to one of {topics}{alternative}'
+    )
+
+
+def test_a_bag_without_any_topic_of_the_type_says_so(edit_bag):
+    bag = edit_bag(lambda topic, item, _: [] if topic == INFO else [(topic, item)])
+    with pytest.raises(CaptureError, match='it has none of type CameraInfo, record one, or give'):
+        open_capture(bag, Z_UP)
 
 
 def test_a_topic_of_another_type_is_rejected(room_bag):

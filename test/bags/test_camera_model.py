@@ -1,66 +1,175 @@
 """CameraInfo becomes a camera model at the size of the images."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
+from camera_infos import make_info, read_model
+import cv2
 import numpy as np
 import pytest
 from room_bags import edit_topic, INFO, Z_UP
 from rooms import phone_camera
 
-from nerf_reversal_ros.bags.camera_model import camera_from_info
+from nerf_reversal_ros.bags.camera_model import CameraModel
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 
-
-def info(width, height, focal=500.0):
-    k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
-    p = [focal / 2, 0.0, width / 2, 0.0, 0.0, focal / 2, height / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
-    whole = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)
-    return SimpleNamespace(
-        width=width, height=height, k=k, p=p, roi=whole, binning_x=0, binning_y=0
-    )
+HALF = (250.0, 250.0, 319.5, 239.5)
+BARREL = (-0.3, 0.1, 0.0, 0.0, 0.0)
+RECTIFIED, RAW = '/camera/image_rect_color/compressed', '/camera/image_raw'
 
 
 def test_intrinsics_are_scaled_to_a_resized_image():
-    camera = camera_from_info(info(640, 480), 320, 240)
-    assert (camera.width, camera.height, camera.fx, camera.cx) == (320, 240, 250.0, 159.75)
+    camera = read_model(make_info(), 320, 240).camera
+    assert (camera.width, camera.height, camera.fx, camera.cx) == (320, 240, 250.0, 159.5)
 
 
 def test_intrinsics_without_a_size_belong_to_the_image():
-    nameless = info(640, 480)
-    nameless.width = nameless.height = 0
-    assert camera_from_info(nameless, 640, 480).fx == 500.0
+    assert read_model(make_info(width=0, height=0)).camera.fx == 500.0
 
 
-def test_unset_intrinsics_or_another_aspect_ratio_are_rejected():
+def test_intrinsics_of_another_aspect_ratio_are_rejected():
     with pytest.raises(ImageError, match=r'camera_info is of 640x480 pixels, but .* 640x360'):
-        camera_from_info(info(640, 480), 640, 360)
-    with pytest.raises(ImageError, match='is camera_info filled in'):
-        camera_from_info(info(640, 480, focal=0.0), 640, 480)
+        read_model(make_info(), 640, 360)
+
+
+@pytest.mark.parametrize(
+    ('k', 'reason'),
+    [
+        ((0.0,) * 4, 'K of camera_info is all 0'),
+        ((1.0, 1.0, 0.0, 0.0), 'K of camera_info is the identity'),
+        ((float('nan'), 500.0, 319.5, 239.5), 'fx, fy, cx, cy = nan, 500'),
+        ((-500.0, 500.0, 319.5, 239.5), 'focal lengths > 0'),
+        ((1.9, 1.9, 319.5, 239.5), 'a field of view of 179 deg'),
+    ],
+)
+def test_intrinsics_that_are_no_camera_are_rejected_with_the_remedy(k, reason):
+    with pytest.raises(ImageError, match=reason) as caught:
+        read_model(make_info(k=k))
+    assert str(caught.value).endswith('give the calibration of the camera by camera_info_file')
+
+
+def test_intrinsics_of_another_size_are_rejected_and_the_size_that_is_named_works():
+    info = make_info(1920, 1440)
+    with pytest.raises(ImageError, match=r'is at 1/6 of the image .*set camera_info_size to 640x'):
+        read_model(info, 1920, 1440)
+    camera = read_model(info, 1920, 1440, camera_info_size='640x480').camera
+    assert (camera.fx, camera.cx) == (1500.0, 959.5)
+
+
+def test_a_crop_that_looks_like_another_size_is_accepted_when_its_size_is_set():
+    """The image is the lower right two thirds of one of 960x720."""
+    info = make_info(k=(500.0, 500.0, 159.5, 119.5))
+    with pytest.raises(ImageError, match='or for a crop to its own size'):
+        read_model(info)
+    model = read_model(info, camera_info_size='640x480')
+    assert model.camera.cx == 159.5
+    assert 'at 25% and 25% of 640x480' in model.warnings[0]
 
 
 def test_a_region_of_interest_is_an_image_of_its_own():
-    cropped = info(640, 480)
-    cropped.roi.x_offset, cropped.roi.y_offset = 100, 50
+    cropped = make_info()
+    cropped.roi.x_offset, cropped.roi.y_offset = 320, 50
     cropped.roi.width, cropped.roi.height = 320, 240
-    camera = camera_from_info(cropped, 320, 240)
-    assert (camera.fx, camera.cx, camera.cy) == (500.0, 220.0, 190.0)
+    model = read_model(cropped, 320, 240)
+    assert (model.camera.fx, model.camera.cx, model.camera.cy) == (500.0, -0.5, 189.5)
+    assert not model.warnings
     cropped.roi.width = 321  # of which binning leaves 160
     cropped.binning_x = cropped.binning_y = 2
-    camera = camera_from_info(cropped, 160, 120)
+    camera = read_model(cropped, 160, 120).camera
     assert (camera.width, camera.fx) == (160, 250.0)
     with pytest.raises(ImageError, match=r'region of interest that gives 160x120 pixels, but'):
-        camera_from_info(cropped, 640, 480)
+        read_model(cropped)
 
 
 def test_a_region_of_interest_of_the_whole_image_is_ignored():
-    whole = info(640, 480)
+    whole = make_info()
     whole.roi.width, whole.roi.height = 640, 480
-    assert camera_from_info(whole, 320, 240) == camera_from_info(info(640, 480), 320, 240)
+    assert read_model(whole, 320, 240) == read_model(make_info(), 320, 240)
 
 
 def test_rectified_images_have_the_projection_of_the_camera_info():
-    assert camera_from_info(info(640, 480), 640, 480, rectified=True).fx == 250.0
+    assert read_model(make_info(p=HALF), rectified=True).camera.fx == 250.0
+    with pytest.raises(ImageError, match='P of camera_info is all 0'):
+        read_model(make_info(p=(0.0,) * 4), rectified=True)
+
+
+@pytest.mark.parametrize(
+    'topic',
+    [
+        RECTIFIED,
+        'image_rect',
+        '/left/image_rect/theora',
+        '/image_rect_mono',
+        '/zed/rgb/color/rect/image',
+    ],
+)
+@pytest.mark.parametrize('changes', [{'d': BARREL}, {'k': (530.0, 530.0, 319.5, 239.5)}])
+def test_rectified_images_with_intrinsics_of_raw_ones_are_rejected(topic, changes):
+    info = make_info(p=HALF, **changes)
+    with pytest.raises(ImageError, match=r'is one of rectified images.*set rectified to true, or'):
+        read_model(info, topic=topic)
+    model = read_model(info, topic=topic, rectified=True)
+    assert model == CameraModel(Camera(640, 480, *HALF))
+
+
+def test_rectified_images_with_intrinsics_of_their_own_are_accepted():
+    assert read_model(make_info(), topic=RECTIFIED) == read_model(make_info())
+    without_projection = make_info(p=(0.0,) * 4)
+    assert read_model(without_projection, topic=RECTIFIED) == read_model(make_info())
+    assert read_model(make_info(d=BARREL), topic='/camera/color/image_rect_raw').has_distortion
+
+
+def test_rectified_images_without_a_projection_are_not_told_to_use_it():
+    info = make_info(p=(0.0,) * 4, d=BARREL)
+    with pytest.raises(ImageError, match='with distortion: P is not set, give the calibration of'):
+        read_model(info, topic=RECTIFIED)
+
+
+def test_raw_images_that_are_said_to_be_rectified_are_noted():
+    (warning,) = read_model(make_info(d=BARREL), topic=RAW, rectified=True).warnings
+    assert 'the topic /camera/image_raw is one of raw images' in warning
+    assert not read_model(make_info(d=BARREL), topic=RECTIFIED, rectified=True).warnings
+
+
+@pytest.mark.parametrize('name', ['equidistant', 'fisheye'])
+@pytest.mark.parametrize('d', [(), (0.0,) * 4])
+def test_a_fisheye_without_coefficients_is_an_ideal_one(name, d):
+    """A ray at 45 degrees is at a radius of f * pi / 4 in the image, of f in a pinhole image."""
+    focal = 200.0
+    model = read_model(make_info(k=(focal, focal, 319.5, 239.5), model=name, d=d))
+    image = np.zeros((480, 640, 3), np.uint8)
+    column = round(319.5 + focal * np.pi / 4)
+    cv2.line(image, (column, 0), (column, 479), (255, 255, 255), 3)
+    row = model.undistort_rgb(image)[240, :, 0]
+    assert abs(int(row.argmax()) - (319.5 + focal)) < 4
+    depth = model.undistort_depth(image[..., 0].astype(np.float32))
+    assert abs(int(depth[240].argmax()) - (319.5 + focal)) < 4
+    assert replace(model, is_fisheye=False).undistort_rgb(image) is image
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'model': 'banana', 'd': (0.1,)}, "model 'banana' of camera_info is unknown"),
+        ({'model': 'fisheyePolynomial', 'd': (0.0,) * 4}, "'fisheyePolynomial' .* is unknown"),
+        ({'d': (0.1, 0.1, 0.0)}, "has 3 distortion coefficients for the model 'plumb_bob'"),
+        ({'model': 'equidistant', 'd': (0.1, 0.1)}, 'has 2 distortion coefficients'),
+        ({'d': (float('inf'), 0.0, 0.0, 0.0)}, 'is not finite'),
+    ],
+)
+def test_unusable_distortion_is_rejected_and_rectified_images_need_none(changes, reason):
+    info = make_info(**changes)
+    with pytest.raises(ImageError, match=rf'{reason}.*give the calibration'):
+        read_model(info)
+    assert not read_model(info, rectified=True).has_distortion
+
+
+def test_an_unknown_distortion_model_without_coefficients_is_noted():
+    (warning,) = read_model(make_info(model='banana', d=(0.0,) * 5)).warnings
+    assert "distortion model 'banana' of camera_info is unknown and has no coeff" in warning
+    for name in ('', 'none', 'pinhole', 'plumb_bob', 'rational_polynomial'):
+        assert not read_model(make_info(model=name)).warnings
 
 
 def test_intrinsics_may_come_every_tenth_frame(edit_bag):

@@ -30,6 +30,8 @@ CAPTURE = {
     'depth_topic': '/record3d/device_0/depth/img',
     'camera_info_topic': '/record3d/device_0/rgb/camera_info',
     'rectified': False,
+    'camera_info_file': '',
+    'camera_info_size': '',
     'pose_topic': '/record3d/device_0/camera_pose',
     'tf_parent': '',
     'tf_child': '',

@@ -1,5 +1,7 @@
 """Scenes of nerfstudio are converted with their poses, intrinsics and depth."""
 
+import dataclasses
+
 import cv2
 from exports import (
     ALL,
@@ -87,9 +89,9 @@ def test_the_transform_applied_to_the_poses_of_a_scene_is_inverted(tmp_path, not
         ({'frames': []}, 'list of frames .* is empty'),
         ({'frames': None}, 'has no list of frames'),
         ({'camera_model': 'EQUIRECTANGULAR'}, 'camera_model EQUIRECTANGULAR is unknown'),
-        ({'fl_x': float('nan')}, 'frame frame_0.jpg .* focal lengths must be'),
+        ({'fl_x': float('nan')}, 'frame frame_0.jpg .* focal lengths > 0: correct them'),
         ({'k4': 0.1}, 'k4 = 0.1 is not part of the camera model OPENCV'),
-        ({'w': 400}, 'not the same view'),
+        ({'w': 400}, 'w and h are 400x128, but the image has 96x128 pixels, another aspect ratio'),
     ],
 )
 def test_an_invalid_scene_is_rejected(tmp_path, changes, error):
@@ -109,6 +111,25 @@ def test_an_invalid_scene_is_rejected(tmp_path, changes, error):
 def test_an_invalid_frame_is_named(tmp_path, changes, error):
     with pytest.raises(CaptureError, match=error):
         convert(write_nerfstudio(tmp_path / 'scene', frame_changes=changes), tmp_path / 'bag')
+
+
+def test_intrinsics_of_another_image_size_are_rejected_and_the_size_that_is_named_works(tmp_path):
+    half = CAMERA.scaled_to(48, 64)
+    k = {'fl_x': half.fx, 'fl_y': half.fy, 'cx': half.cx + 0.5, 'cy': half.cy + 0.5}
+    with pytest.raises(CaptureError, match=r'at 1/4 of the image .*: set w and h to 48 and 64'):
+        convert(write_nerfstudio(tmp_path / 'scene', **k), tmp_path / 'bag')
+    convert(write_nerfstudio(tmp_path / 'mended', **k, w=48, h=64), tmp_path / 'bag')
+    assert open_capture(tmp_path / 'bag', ALL).camera.as_dict() == pytest.approx(CAMERA.as_dict())
+
+
+def test_a_fisheye_without_coefficients_is_undistorted(tmp_path):
+    flat = write_nerfstudio(tmp_path / 'flat', depth=False)
+    convert(flat, tmp_path / 'flat_bag')
+    fisheye = write_nerfstudio(tmp_path / 'fish', depth=False, camera_model='OPENCV_FISHEYE')
+    convert(fisheye, tmp_path / 'fish_bag')
+    config = dataclasses.replace(ALL, pose_convention='optical', up_axis='z')
+    images = [open_capture(tmp_path / f'{n}_bag', config).frame(0).rgb for n in ('flat', 'fish')]
+    assert np.abs(images[0].astype(int) - images[1]).mean() > 3
 
 
 def test_a_real_colmap_scene_satisfies_the_epipolar_constraint(tmp_path):

@@ -57,6 +57,14 @@ def test_color_images_are_copied_without_loss(tmp_path):
     assert np.array_equal(first, stored)
 
 
+def test_intrinsics_of_another_image_size_are_rejected_and_the_size_that_is_named_works(tmp_path):
+    k = list(CAMERA.scaled_to(48, 64).matrix.T.ravel())
+    with pytest.raises(CaptureError, match='set w and h of the metadata to 48 and 64, or export'):
+        convert(write_r3d(tmp_path / 'walk.r3d', K=k), tmp_path / 'bag')
+    convert(write_r3d(tmp_path / 'mended.r3d', K=k, w=48, h=64), tmp_path / 'bag')
+    assert open_capture(tmp_path / 'bag', ALL).camera.as_dict() == pytest.approx(CAMERA.as_dict())
+
+
 def test_intrinsics_of_a_frame_override_those_of_the_first(tmp_path):
     coefficients = [[86.4 + n, 86.4 + n, 49.92, 60.16] for n in range(12)]
     source = write_r3d(tmp_path / 'walk.r3d', perFrameIntrinsicCoeffs=coefficients)
@@ -100,7 +108,7 @@ def test_recordings_of_the_faceid_camera_are_rejected(tmp_path):
     ('change', 'error'),
     [
         ({'K': [1.0, 2.0]}, 'K in the metadata .* has 2 numbers'),
-        ({'K': [0.0] * 9}, 'intrinsics of frame 0 .*focal lengths'),
+        ({'K': [0.0] * 9}, 'intrinsics of frame 0 .*: K of the metadata is all 0'),
         ({'poses': 'none'}, 'are not of Record3D'),
         ({'dw': 50}, r'rgbd/0.depth .* holds 12288 bytes, but 50x64 .* need 12800'),
         ({'w': 128, 'h': 96}, r'image 0 .* is 96x128, but its metadata say 128x96'),

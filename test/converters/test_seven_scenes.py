@@ -72,6 +72,18 @@ def test_a_pose_file_in_another_format_is_rejected(tmp_path, content, error):
         convert(source, tmp_path / 'bag', poses=tmp_path / 'bad.txt')
 
 
+def test_a_focal_length_in_a_pose_file_that_no_camera_has_is_rejected(tmp_path):
+    source = write_seven_scenes(tmp_path / 'seq-01', range(2))
+    poses = source / 'poses.txt'
+    content = poses.read_text()
+    lines = [line.split() for line in content.splitlines()]
+    poses.write_text('\n'.join(' '.join([*words[:-1], '4.5']) for words in lines))
+    with pytest.raises(CaptureError, match=r'view of 178 deg .* correct f in .*poses\.txt'):
+        convert(source, tmp_path / 'bag', poses=poses)
+    poses.write_text(content)
+    convert(source, tmp_path / 'bag', poses=poses)
+
+
 def test_a_missing_or_binary_pose_file_is_rejected(tmp_path):
     source = write_seven_scenes(tmp_path / 'seq-01', range(2))
     poses = tmp_path / 'poses.txt'

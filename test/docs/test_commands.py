@@ -13,6 +13,7 @@ from code_reference.python_source import REPOSITORY
 import pytest
 import yaml
 
+from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.core.config import BuildConfig, QueryConfig
 from nerf_reversal_ros.core.outcome import ClosureRejectionReason, RejectionReason
 from nerf_reversal_ros.core.validated_config import config_from_dict
@@ -115,12 +116,15 @@ def test_pip_is_given_files_that_are_there(words):
     'text', [pytest.param(text, id=f'{page.stem} {n}') for n, (page, text) in
              enumerate(blocks('yaml'))],
 )  # fmt: skip
-def test_a_yaml_file_is_accepted(text):
+def test_a_yaml_file_is_accepted(text, tmp_path):
     first, _, _ = text.strip().partition('\n')
     name = first.strip('# ')
     values = yaml.safe_load(text)
     if name in CONFIGS:
         config_from_dict(CONFIGS[name], values)
+    elif name == 'phone.yaml':
+        (tmp_path / name).write_text(text, encoding='utf-8')
+        assert read_camera_info_file(str(tmp_path / name)).width == values['image_width']
     else:
         node = PARAMS[name]
         assert values.keys() == {f'/**/{node}'}

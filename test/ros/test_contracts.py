@@ -104,6 +104,8 @@ def test_the_parameters_of_the_localizer(make_node):
         'max_rate_hz': 0.0,
         'path_poses': 1000,
         'rectified': False,
+        'camera_info_file': '',
+        'camera_info_size': '',
         'camera_info_timeout_s': 1.0,
         'device': 'auto',
         'hypotheses': 4,

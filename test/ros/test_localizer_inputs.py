@@ -3,6 +3,7 @@
 import contextlib
 import time
 
+from camera_infos import write_calibration
 from diagnostic_msgs.msg import DiagnosticStatus
 from localizer_rig import LocalizerRig
 import numpy as np
@@ -11,6 +12,7 @@ from ros_rig import camera_info, compressed_image, odometry, raw_image, wait_unt
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.srv import Localize
 
 
@@ -158,3 +160,65 @@ def test_topics_are_in_the_namespace_of_the_node(start):
         rig.publish('camera_info', camera_info())
         assert rig.localize(compressed_image()).accepted
         assert rig.received_poses(1)
+
+
+def test_the_camera_info_of_the_frame_of_the_image_is_taken(rig, start):
+    """Another camera on the same topic is not calibrated; both have the same stamps."""
+    process = start(camera_info_timeout_s=0.5)
+    for second in (1, 2):
+        rig.publish('camera_info', camera_info(frame='left', second=second))
+        rig.publish('camera_info', camera_info(focal=0.0, frame='right', second=second))
+        image = compressed_image(second=second)
+        image.header.frame_id = 'left'
+        assert rig.localize(image).accepted
+    image.header.frame_id, image.header.stamp.sec = 'right', 3
+    status = rig.localize(image)
+    assert (status.accepted, status.reason) == (False, 'invalid image')
+    assert 'give the calibration of the camera by camera_info_file' in status.detail
+    image.header.frame_id, image.header.stamp.sec = 'rear', 4
+    status = rig.localize(image)
+    assert (status.accepted, status.reason) == (False, 'no camera_info yet')
+    assert 'of the frame rear, but camera_info has only left, right' in status.detail
+    assert 'camera_info is of' not in process.output
+
+
+def test_camera_info_of_another_frame_is_used_with_one_warning(rig, start):
+    process = start(camera_info_timeout_s=0.2)
+    rig.publish('camera_info', camera_info(frame='left'))
+    for second in (1, 2, 3):
+        image = compressed_image(second=second)
+        image.header.frame_id = 'front'
+        assert rig.localize(image).accepted
+    process.wait_for_output('the frame front, but camera_info is of left, and is used')
+    assert process.output.count('and is used') == 1
+
+
+def test_camera_info_that_cannot_be_right_is_rejected_and_a_file_replaces_it(rig, start, tmp_path):
+    wrong = camera_info(size=(64, 48))
+    wrong.k[2], wrong.k[5] = 16.0, 12.0
+    with start():
+        rig.publish('camera_info', wrong)
+        status = rig.localize(compressed_image(second=1))
+        assert not status.accepted
+        assert 'set camera_info_size to 32x24' in status.detail
+    with start(camera_info_size='32x24'):
+        rig.publish('camera_info', wrong)
+        assert rig.localize(compressed_image(second=2)).accepted
+    file = write_calibration(tmp_path / 'phone.yaml', Camera(64, 48, 50.0, 50.0, 31.5, 23.5))
+    start(camera_info_file=file)
+    assert rig.localize(compressed_image(second=3)).accepted
+
+
+def test_rectified_images_need_the_parameter_rectified(rig, start):
+    raw = camera_info()
+    raw.d, raw.distortion_model = [-0.3, 0.1, 0.0, 0.0, 0.0], 'plumb_bob'
+    raw.p = [50.0, 0.0, 32.0, 0.0, 0.0, 50.0, 24.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    remapping = ('--remap', 'image/compressed:=image_rect/compressed')
+    with start(*remapping):
+        rig.publish('camera_info', raw)
+        status = rig.localize(compressed_image(second=1), 'image_rect/compressed')
+        assert not status.accepted
+        assert 'the topic /image_rect/compressed is one of rectified images' in status.detail
+    start(*remapping, rectified=True)
+    rig.publish('camera_info', raw)
+    assert rig.localize(compressed_image(second=2), 'image_rect/compressed').accepted

@@ -22,7 +22,13 @@ from nerf_reversal_ros.bags.image_decoding import rgb_from_message, thumbnail
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.info import bag_lines, map_lines
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, LocalizerConfig, QueryConfig
+from nerf_reversal_ros.core.config import (
+    BuildConfig,
+    CameraInfoConfig,
+    CaptureConfig,
+    LocalizerConfig,
+    QueryConfig,
+)
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.validated_config import config_from_dict, read_yaml
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
@@ -111,7 +117,9 @@ def camera_info(_: Path) -> Reader:
         sizes = st.one_of(st.sampled_from([0, 64, 48, 640, 480]), st.integers(0, 2**32 - 1))
         region = ('x_offset', 'y_offset', 'width', 'height')
         distortion = draw(
-            st.sampled_from(['plumb_bob', 'equidistant', 'rational_polynomial', '', '?'])
+            st.sampled_from(
+                ['plumb_bob', 'equidistant', 'fisheye', 'rational_polynomial', '', '?']
+            )
         )
         model = camera_model_from_info(
             SimpleNamespace(
@@ -127,7 +135,8 @@ def camera_info(_: Path) -> Reader:
             ),
             64,
             48,
-            rectified=draw(st.booleans()),
+            CameraInfoConfig(rectified=draw(st.booleans())),
+            draw(st.sampled_from(['', '/image_rect/compressed'])),
         )
         model.undistort_rgb(rgb)
         model.scaled_to(32, 24).undistort_depth(depth)

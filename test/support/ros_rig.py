@@ -230,9 +230,10 @@ def raw_image(color=GRAY, second=1, *, size=(64, 48)):
     return message
 
 
-def camera_info(size=(64, 48), focal=50.0):
-    """Return the CameraInfo of these images."""
+def camera_info(size=(64, 48), focal=50.0, *, frame='', second=0):
+    """Return the CameraInfo of these images; without a frame it belongs to all."""
     message = CameraInfo(width=size[0], height=size[1])
+    message.header.frame_id, message.header.stamp.sec = frame, second
     message.k = [focal, 0.0, size[0] / 2, 0.0, focal, size[1] / 2, 0.0, 0.0, 1.0]
     return message
 

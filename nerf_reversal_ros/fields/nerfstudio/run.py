@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.camera_check import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.fields.nerfstudio.config import (
@@ -106,6 +107,8 @@ def load_run(config: Path, device: torch.device) -> NerfstudioRun:
     BuildError
         If the run is of another version or of a method that is not installed, if the device lacks
         its rasterizer, or if its checkpoint or its data are missing.
+    ImageError
+        If its intrinsics are those of no camera.
     """
     attributes = parse_run_config(config)
     pipeline: dict[str, Any] = attributes['pipeline'].values
@@ -130,16 +133,25 @@ def load_run(config: Path, device: torch.device) -> NerfstudioRun:
     )
     _check_data_unchanged(config, field_from_world)
     poses = _apply_camera_optimizer(model, from_opengl(parsed.cameras.camera_to_worlds.numpy()))
-    first = parsed.cameras[0]
-    intrinsics = [float(value) for value in (first.fx, first.fy, first.cx - 0.5, first.cy - 0.5)]
     return NerfstudioRun(
         model.eval(),
         field_from_world,
         transform_poses(np.asarray(np.linalg.inv(field_from_world), np.float64), poses),
-        Camera(int(first.width), int(first.height), *intrinsics),
+        _camera(parsed.cameras[0]),
         [path.name for path in parsed.image_filenames],
         device,
     )
+
+
+def _camera(first: Any) -> Camera:
+    """Convert a camera of nerfstudio, whose origin is the corner of the first pixel."""
+    intrinsics = (float(first.fx), float(first.fy), float(first.cx - 0.5), float(first.cy - 0.5))
+    source = IntrinsicsSource(
+        'the camera of the run',
+        'correct the intrinsics in its data, and train it again',
+        'set w and h in its data to {width} and {height}, and train it again',
+    )
+    return make_camera((int(first.width), int(first.height)), intrinsics, source)[0]
 
 
 def _load_model(settings: Any, parsed: Any, checkpoint: Path, device: torch.device) -> Any:
