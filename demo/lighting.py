@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from demo.scene import Lighting
+from demo.room import Lighting
 
 Array = NDArray[np.float64]
 
