@@ -75,7 +75,16 @@ def add_door(
 def add_ceiling_lamps(
     room: Room, centers: Sequence[tuple[float, float]], size: tuple[float, float, float]
 ) -> None:
-    """Hang equal lamps, one light ``lamp_ceiling``: x, y of each, and width, depth and drop."""
+    """
+    Hang equal lamps, one light ``lamp_ceiling``: x, y of each, and width, depth and drop.
+
+    They shine down only: a bright spot of ceiling above a lamp would make the baked light uneven.
+    """
     width, depth, drop = size
-    lamps = [box(width, depth, 0.06).translate(x, y, room.size_m[2] - drop) for x, y in centers]
-    room.add('lamp_ceiling', shapes.join(*lamps), WHITE, light=True)
+    panes, bodies = [], []
+    for x, y in centers:
+        z = room.size_m[2] - drop
+        panes.append(flat(width, depth).rotate(0, 180).translate(x, y, z))
+        bodies.append(box(width + 0.02, depth + 0.02, 0.06).translate(x, y, z + 0.002))
+    room.add('lamp_ceiling', shapes.join(*panes), (0.1, 0.1, 0.1), light=True)
+    room.add('fitting', shapes.join(*bodies), WHITE)

@@ -58,7 +58,8 @@ def furnish(room: Room) -> None:
     walls = {wall: cream for wall in ('south', 'west', 'east', 'north')}
     building.add_shell(room, surfaces.concrete(room.rng, 500, 500, (0.4, 0.38, 0.35)), walls)
     building.add_window(room, 'south', wide / 2, 0.9, 1.5, 1.2)
-    building.add_ceiling_lamps(room, [(wide / 2, 1.1)], (0.4, 0.4, 0.2))
+    lamp = box(0.4, 0.4, 0.06).translate(wide / 2, 1.1, high - 0.2)
+    room.add('lamp_ceiling', lamp, building.WHITE, light=True)
     room.hang('gap', panel(wide, high), (0.03, 0.02, 0.015), 'north', wide / 2, high / 2, gap=0.01)
     for number in range(int(wide / BOARD_M)):
         _add_board(room, (number + 0.5) * BOARD_M)
