@@ -298,6 +298,22 @@ def add_corner_objects(room: Room) -> None:
         (0.78, 0.78, 0.76),
         gloss=0.5,
     )
+    add_plant(room)
+    room.add(
+        'bag',
+        cushion(0.36, 0.22, 0.44, 0.45).rotate(30).translate(0.32, 0.6, 0.22),
+        textures.patterned(rng, 300, 300, 24),
+    )
+    room.add(
+        'basket',
+        tube(0.13, 0.17, 0.32).translate(0.26, 2.62),
+        textures.stained_glass(rng, 200, 700, 160),
+    )
+
+
+def add_plant(room: Room) -> None:
+    """Add the plant in its corner."""
+    rng = room.rng
     room.add(
         'pot', tube(0.15, 0.2, 0.36).translate(0.4, 3.4), textures.patterned(rng, 220, 700, 90)
     )
@@ -313,13 +329,3 @@ def add_corner_objects(room: Room) -> None:
         if placed.vertices[:, 0].min() > 0.02 and placed.vertices[:, 1].max() < 3.78:
             room.add('leaf', placed, shade)
     room.add('stem', tube(0.015, 0.012, 0.3).translate(0.4, 3.4, 0.32), (0.15, 0.1, 0.05))
-    room.add(
-        'bag',
-        cushion(0.36, 0.22, 0.44, 0.45).rotate(30).translate(0.32, 0.6, 0.22),
-        textures.patterned(rng, 300, 300, 24),
-    )
-    room.add(
-        'basket',
-        tube(0.13, 0.17, 0.32).translate(0.26, 2.62),
-        textures.stained_glass(rng, 200, 700, 160),
-    )

@@ -1,10 +1,11 @@
 """The rooms by name."""
 
-from demo.rooms import close_up, demo_room, workshop
+from demo.rooms import close_up, demo_room, office, workshop
 from demo.specification import RoomSpec
 
 ROOMS: dict[str, RoomSpec] = {
     'demo': demo_room.SPEC,
     'close_up': close_up.SPEC,
     'workshop': workshop.SPEC,
+    'office': office.SPEC,
 }
