@@ -118,8 +118,8 @@ def add_desk(room: Room) -> None:
         )
     _add_computer(room)
     _add_desk_objects(room)
-    _add_chair(room, 3.5, 2.86, 200)
-    _add_chair(room, 2.62, 3.36, 65)
+    add_chair(room, 3.5, 2.86, 200)
+    add_chair(room, 2.62, 3.36, 65)
 
 
 def _add_computer(room: Room) -> None:
@@ -176,7 +176,8 @@ def _add_desk_objects(room: Room) -> None:
     )
 
 
-def _add_chair(room: Room, x: float, y: float, yaw: float) -> None:
+def add_chair(room: Room, x: float, y: float, yaw: float) -> None:
+    """Add a wooden chair with a patterned seat; at yaw 0 its back is toward +y."""
     rng = room.rng
     board = textures.wood(rng, 300, 500, (0.8, 0.55, 0.42))
     legs = [

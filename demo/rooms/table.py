@@ -1,6 +1,6 @@
 """The rooms by name."""
 
-from demo.rooms import close_up, demo_room, office, workshop
+from demo.rooms import bedroom, close_up, corridor, demo_room, office, workshop
 from demo.specification import RoomSpec
 
 ROOMS: dict[str, RoomSpec] = {
@@ -8,4 +8,6 @@ ROOMS: dict[str, RoomSpec] = {
     'close_up': close_up.SPEC,
     'workshop': workshop.SPEC,
     'office': office.SPEC,
+    'corridor': corridor.SPEC,
+    'bedroom': bedroom.SPEC,
 }
