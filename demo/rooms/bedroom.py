@@ -17,7 +17,7 @@ from demo.trajectories import EllipsePath
 EVENING: Lighting = {
     'lamp_bed': (7.0, 4.6, 2.4),
     'lamp_floor': (5.0, 3.4, 1.9),
-    'window_east': (0.25, 0.25, 0.3),
+    'window_east': (0.06, 0.06, 0.09),
 }
 READING: Lighting = {
     'lamp_bed': (8.0, 5.0, 2.4),
@@ -25,7 +25,7 @@ READING: Lighting = {
     'window_east': (0.5, 0.6, 0.8),
 }
 
-CENTER_M, RADII_M = np.array([2.35, 1.05]), np.array([0.85, 0.45])
+CENTER_M, RADII_M = np.array([2.15, 1.40]), np.array([0.85, 0.55])
 
 MAPPING_KEYS = (
     (0.60, 90, 0, -22, 1.50),
@@ -78,9 +78,8 @@ def _add_bed(room: Room) -> None:
     rows, columns = np.meshgrid(np.linspace(0, 1, 40), np.linspace(-0.5, 0.5, 60), indexing='ij')
     swell = 0.03 * np.sin(7 * rows + 3 * columns) + 0.03 * np.sin(11 * columns + 4 * rows)
     edge = np.maximum(np.abs(columns) - 0.44, 0.0) * 4.0
-    quilt = np.stack([x + 1.72 * columns, y - 0.98 + 1.35 * rows, 0.56 + swell - edge], -1)
-    cover = surfaces.folds(rng, 600, 700, (0.36, 0.42, 0.46))
-    room.add('quilt', shapes.sheet(quilt), cover)
+    quilt = np.stack([x + 1.72 * columns, y - 1.02 + 1.35 * rows, 0.585 + swell - edge], -1)
+    room.add('quilt', shapes.sheet(quilt), textures.patterned(rng, 500, 640, 70))
     for dx, yaw in ((-0.4, 4), (0.4, -6)):
         pillow = cushion(0.68, 0.44, 0.17, 0.5).rotate(yaw).translate(x + dx, deep - 0.4, 0.58)
         room.add('pillow', pillow, surfaces.folds(rng, 240, 340, (0.78, 0.75, 0.70)))
@@ -131,7 +130,7 @@ def _add_wardrobe(room: Room) -> None:
 def _add_small_things(room: Room) -> None:
     """Add rug, pictures, the floor lamp and what stands on the chest."""
     rng, hang = room.rng, room.poster
-    soft = textures.cloth(rng, (0.52, 0.47, 0.42), 400, 500)
+    soft = textures.patterned(rng, 300, 600, 40)
     room.add('rug', flat(2.1, 1.0).translate(2.2, 1.1, 0.01), soft)
     hang(
         textures.add_frame(textures.landscape(rng, 360, 520), 14, (150, 120, 80)),
@@ -147,8 +146,37 @@ def _add_small_things(room: Room) -> None:
         1.6,
         0.42,
     )
+    hang(textures.rug(rng, 420, 340), 'west', 2.4, 1.45, 0.5)
+    hang(
+        textures.add_frame(textures.landscape(rng, 300, 220), 12, (150, 120, 80)),
+        'west',
+        3.0,
+        1.6,
+        0.3,
+    )
+    hang(
+        textures.add_frame(textures.shapes(rng, 300, 220), 12, (60, 44, 34)),
+        'south',
+        0.9,
+        1.65,
+        0.3,
+    )
+    hang(
+        textures.add_frame(textures.landscape(rng, 260, 340), 12, (60, 44, 34)),
+        'south',
+        3.1,
+        1.6,
+        0.4,
+    )
+    hang(
+        textures.add_frame(textures.strokes(rng, 300, 240), 12, (150, 120, 80)),
+        'east',
+        2.75,
+        1.6,
+        0.34,
+    )
     glass = textures.add_frame(textures.paint(rng, (0.5, 0.48, 0.45), 300, 260), 16, (110, 80, 50))
-    hang(glass, 'south', 2.5, 1.5, 0.62)
+    hang(glass, 'south', 2.3, 1.5, 0.5)
     for x, tall in ((2.15, 0.2), (2.3, 0.12), (2.85, 0.16)):
         vase = tube(0.05, 0.04, tall).translate(x, 0.2, 0.78)
         room.add('vase', vase, [c / 450 for c in textures.bright(rng, 0.4, 0.7)], gloss=0.6)
