@@ -197,7 +197,7 @@ SPEC = RoomSpec(
     recordings={
         'walk': Recording(
             path=EllipsePath(MAPPING_KEYS, CENTER_M, RADII_M),
-            frame_count=180,
+            frame_count=140,
             blurred_fraction=0.05,
             path_seed=61,
             sensor_seed=611,
@@ -207,7 +207,7 @@ SPEC = RoomSpec(
         ),
         'test': Recording(
             path=EllipsePath(QUERY_KEYS, CENTER_M, RADII_M),
-            frame_count=48,
+            frame_count=42,
             blurred_fraction=0.25,
             path_seed=62,
             sensor_seed=612,

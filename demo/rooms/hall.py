@@ -147,7 +147,7 @@ SPEC = RoomSpec(
     recordings={
         'walk': Recording(
             path=KeyPath(MAPPING_KEYS),
-            frame_count=200,
+            frame_count=160,
             blurred_fraction=0.03,
             path_seed=91,
             sensor_seed=911,
@@ -157,7 +157,7 @@ SPEC = RoomSpec(
         ),
         'test': Recording(
             path=KeyPath(QUERY_KEYS),
-            frame_count=56,
+            frame_count=46,
             blurred_fraction=0.2,
             path_seed=92,
             sensor_seed=912,

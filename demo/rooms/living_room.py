@@ -137,7 +137,7 @@ SPEC = RoomSpec(
     recordings={
         'walk': Recording(
             path=EllipsePath(MAPPING_KEYS, CENTER_M, RADII_M),
-            frame_count=180,
+            frame_count=150,
             blurred_fraction=0.03,
             path_seed=81,
             sensor_seed=811,
@@ -147,7 +147,7 @@ SPEC = RoomSpec(
         ),
         'test': Recording(
             path=EllipsePath(QUERY_KEYS, CENTER_M, RADII_M),
-            frame_count=52,
+            frame_count=44,
             blurred_fraction=0.2,
             path_seed=82,
             sensor_seed=812,
