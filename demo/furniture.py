@@ -118,8 +118,8 @@ def add_desk(room: Room) -> None:
         )
     _add_computer(room)
     _add_desk_objects(room)
-    _add_chair(room, 3.5, 2.86, 200)
-    _add_chair(room, 2.62, 3.36, 65)
+    add_chair(room, 3.5, 2.86, 200)
+    add_chair(room, 2.62, 3.36, 65)
 
 
 def _add_computer(room: Room) -> None:
@@ -176,7 +176,8 @@ def _add_desk_objects(room: Room) -> None:
     )
 
 
-def _add_chair(room: Room, x: float, y: float, yaw: float) -> None:
+def add_chair(room: Room, x: float, y: float, yaw: float) -> None:
+    """Add a wooden chair with a patterned seat; at yaw 0 its back is toward +y."""
     rng = room.rng
     board = textures.wood(rng, 300, 500, (0.8, 0.55, 0.42))
     legs = [
@@ -298,6 +299,22 @@ def add_corner_objects(room: Room) -> None:
         (0.78, 0.78, 0.76),
         gloss=0.5,
     )
+    add_plant(room)
+    room.add(
+        'bag',
+        cushion(0.36, 0.22, 0.44, 0.45).rotate(30).translate(0.32, 0.6, 0.22),
+        textures.patterned(rng, 300, 300, 24),
+    )
+    room.add(
+        'basket',
+        tube(0.13, 0.17, 0.32).translate(0.26, 2.62),
+        textures.stained_glass(rng, 200, 700, 160),
+    )
+
+
+def add_plant(room: Room) -> None:
+    """Add the plant in its corner."""
+    rng = room.rng
     room.add(
         'pot', tube(0.15, 0.2, 0.36).translate(0.4, 3.4), textures.patterned(rng, 220, 700, 90)
     )
@@ -313,13 +330,3 @@ def add_corner_objects(room: Room) -> None:
         if placed.vertices[:, 0].min() > 0.02 and placed.vertices[:, 1].max() < 3.78:
             room.add('leaf', placed, shade)
     room.add('stem', tube(0.015, 0.012, 0.3).translate(0.4, 3.4, 0.32), (0.15, 0.1, 0.05))
-    room.add(
-        'bag',
-        cushion(0.36, 0.22, 0.44, 0.45).rotate(30).translate(0.32, 0.6, 0.22),
-        textures.patterned(rng, 300, 300, 24),
-    )
-    room.add(
-        'basket',
-        tube(0.13, 0.17, 0.32).translate(0.26, 2.62),
-        textures.stained_glass(rng, 200, 700, 160),
-    )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from demo.scene import Lighting
+from demo.room import Lighting
 
 Array = NDArray[np.float64]
 
@@ -73,10 +73,10 @@ class BakedLight:
             self._by_light = dict(np.load(cache))
             return
         hits, albedo = self._trace_hemisphere(scene)
-        lights = {
-            light.get_shape().id().rsplit('_', 1)[0]: self._direct(scene, light)
-            for light in scene.emitters()
-        }
+        lights: dict[str, Array] = {}
+        for light in scene.emitters():  # those of one name are one lamp
+            name = light.get_shape().id().rsplit('_', 1)[0]
+            lights[name] = lights.get(name, 0.0) + self._direct(scene, light)
         direct = np.repeat(np.stack(list(lights.values()), 1)[..., None], 3, 2).astype(np.float32)
         total = direct
         for _ in range(BOUNCES):

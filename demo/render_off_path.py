@@ -6,7 +6,8 @@ Run from the top of the repository::
     python -m demo.render_off_path --out off_path --work /tmp/demo_work
     python benchmark/hard_sets.py demo_output/map --off-path off_path/050 off_path/100
 
-Lighting and phone are those of the query capture. Images inside or close to furniture are skipped.
+Lighting and sensors are those of the query capture. Images inside or close to furniture are
+skipped.
 """
 
 import argparse
@@ -15,18 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 from demo import trajectories
-from demo.render_room import (
-    BATCH,
-    CAMERA,
-    DEPTH_CAMERA,
-    develop,
-    FRAMES,
-    LIGHTINGS,
-    parse_arguments,
-    PHONES,
-)
-from demo.renderer import RawFrame, Renderer
-from demo.room import SIZE_M
+from demo.raw_frame import RawFrame
+from demo.render_room import BATCH, develop, Draft, FrameStore, parse_arguments
+from demo.rooms.demo_room import SPEC
 
 DISTANCES_M = (0.5, 1.0, 0.25)
 NEAR_M = 0.4
@@ -44,21 +36,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument('--count', type=int, default=60, help='images to render at each distance')
     arguments = parse_arguments(parser)
-    renderer = Renderer(arguments.work, LIGHTINGS)
-    mapping = trajectories.mapping_trajectory(FRAMES['walk'])
+    renderer = FrameStore(SPEC, arguments.work, Draft()).renderer
+    mapping = SPEC.recordings['walk'].trajectory()
     for seed, distance_m in enumerate(DISTANCES_M):
         poses = trajectories.sample_off_trajectory(
-            mapping, SIZE_M, distance_m, arguments.count, seed
+            mapping, SPEC.size_m, distance_m, arguments.count, seed
         )
         frames: list[RawFrame] = []
         for start in tqdm(range(0, len(poses), BATCH), desc=f'{distance_m} m', unit='batch'):
             sharp = [pose[None] for pose in poses[start : start + BATCH]]
-            frames += renderer.frames('test', sharp, CAMERA, DEPTH_CAMERA, arguments.samples)
+            frames += renderer.frames(
+                'test', sharp, SPEC.camera, SPEC.depth_camera, arguments.samples
+            )
         free = [k for k, frame in enumerate(frames) if is_free(frame)]
         bag = arguments.out / f'{round(100 * distance_m):03d}'
         rng = np.random.default_rng(seed)
         stamps_ns = mapping.stamps_ns[0] + np.arange(len(free)) * 1_000_000_000
-        develop(bag, [frames[k] for k in free], poses[free], stamps_ns, PHONES['test'], rng)
+        query = SPEC.recordings['test']
+        develop(SPEC, query, bag, [frames[k] for k in free], poses[free], stamps_ns, rng)
         print(f'{bag}: {len(free)} of {len(poses)} images, the others were occluded')
 
 

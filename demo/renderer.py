@@ -1,56 +1,39 @@
-"""Render the demo room with Mitsuba 3: linear color, exact depth, and masks for a LiDAR model."""
+"""Render a room with Mitsuba 3: linear color, exact depth, and masks for a depth sensor."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import drjit as dr
 import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
 
+from demo.raw_frame import Floats, RawFrame
+from demo.room import Lighting, Part, Room, SHINY
 from nerf_reversal_ros.core.camera import Camera
 
 mi.set_variant('llvm_ad_rgb')
 
 from demo.lighting import BakedLight  # noqa: E402  (needs the variant)
-from demo.scene import build_room, Lighting, SHINY  # noqa: E402
 
 Array = NDArray[np.float64]
-Floats = NDArray[np.float32]
 
 MIRROR = 0.04
 """Fresnel reflectance of varnish at normal incidence."""
 
 
-class RawFrame(NamedTuple):
-    """Output of the renderer; `demo.sensors` turns it into a frame of a phone."""
-
-    radiance: Floats
-    """(H, W, 3) linear color."""
-
-    depth: Floats
-    """(h, w) depth along the optical axis [m], at the pixel centers of the depth camera."""
-
-    albedo: Floats
-    """(h, w) mean albedo of the three colors."""
-
-    facing: Floats
-    """(h, w) cosine of the angle between ray and surface normal."""
-
-    shiny: NDArray[np.bool_]
-    """(h, w) glass, screens, lamps."""
-
-
 class Renderer:
-    """The room with the baked light of several lightings."""
+    """A room with the baked light of several lightings."""
 
-    def __init__(self, folder: Path, lightings: dict[str, Lighting]) -> None:
-        """Build the room and bake its light; meshes and light are kept in ``folder``."""
-        room = build_room(folder)
-        self._scene = mi.load_dict(room.dictionary, optimize=False)
+    def __init__(self, room: Room, folder: Path, lightings: Mapping[str, Lighting]) -> None:
+        """Bake the light of a room; its meshes and the light are kept in ``folder``."""
+        scene = {part.key: _shape(part, folder / f'{part.key}.ply') for part in room.parts}
+        self._scene = mi.load_dict({'type': 'scene', **scene}, optimize=False)
         light = BakedLight(self._scene, folder / 'light.npz')
+        gloss = {part.key: part.gloss for part in room.parts}
         for name, lighting in lightings.items():
-            light.attach(name, lighting, room.gloss)
+            light.attach(name, lighting, gloss)
         for shape in self._scene.shapes():
             shiny = float(shape.id().startswith(SHINY))
             count = len(np.array(mi.traverse(shape)['vertex_positions'])) // 3
@@ -129,6 +112,24 @@ class Renderer:
         )
         depth = distance / np.linalg.norm(camera.rays(), axis=-1).astype(np.float32)
         return depth, albedo, facing, shiny > 0.5
+
+
+def _shape(part: Part, path: Path) -> dict[str, Any]:
+    """Write the mesh of a part to ``path``; return its description for Mitsuba."""
+    part.mesh.write_ply(path)
+    if isinstance(part.material, np.ndarray):
+        bitmap = mi.Bitmap(np.ascontiguousarray(part.material[::-1]))
+        color: dict[str, Any] = {'type': 'bitmap', 'bitmap': bitmap}
+    else:
+        color = {'type': 'rgb', 'value': list(part.material)}
+    shape = {
+        'type': 'ply',
+        'filename': str(path),
+        'bsdf': {'type': 'twosided', 'bsdf': {'type': 'diffuse', 'reflectance': color}},
+    }
+    if part.is_light:
+        shape['emitter'] = {'type': 'area', 'radiance': 1.0}
+    return shape
 
 
 def _rays(views: list[tuple[Array, Array]], camera: Camera) -> Any:

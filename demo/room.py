@@ -1,29 +1,54 @@
-"""Collect the meshes and materials of a room as a Mitsuba scene."""
+"""Collect the meshes, materials and lights of a room; nothing here needs the renderer."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
-import mitsuba as mi
 import numpy as np
 
 from demo import shapes
 from demo.shapes import box, Mesh, panel
 from demo.textures import Texture
 
-SIZE_M = (4.5, 3.8, 2.5)
+Lighting = dict[str, tuple[float, float, float]]
+"""Radiance (RGB, one arbitrary unit for all) of the lights, by name."""
+
+SHINY = ('window', 'screen', 'vase', 'lamp', 'mug', 'tv')
+"""Prefixes of the names of shapes that return little or nothing to a depth sensor."""
+
+YAW_DEG = {'south': 180, 'north': 0, 'west': 90, 'east': -90}
+"""Rotation about z that takes a front toward -y to the inner side of a wall."""
+
+
+class Part(NamedTuple):
+    """A mesh with its material."""
+
+    key: str
+    """Kind of the object and a number: the name of the shape in the scene."""
+    mesh: Mesh
+    """In the frame of the room, meters."""
+    material: Texture | tuple[float, ...]
+    """Diffuse albedo: an sRGB texture (H, W, 3) or a linear color."""
+    gloss: float
+    """Specular reflection as a fraction of that of varnish."""
+    is_light: bool
+    """Whether it is an area light of its kind, of radiance one."""
 
 
 class Room:
-    """Meshes with materials; `dictionary` is the scene description for Mitsuba."""
+    """
+    Parts of a room in the order in which they were added.
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        """Set the folder for meshes, and seed all random choices."""
-        self.folder = folder
+    Axes: x from the west wall to the east wall, y from south to north, z up. The origin is the
+    south-west corner of the floor; ``size_m`` is the extent along x, y and z.
+    """
+
+    def __init__(self, size_m: tuple[float, float, float], seed: int) -> None:
+        """Set the size of the room, and seed all random choices."""
+        self.size_m = size_m
         self.rng = np.random.default_rng(seed)
-        self.dictionary: dict[str, Any] = {'type': 'scene'}
-        self.gloss: dict[str, float] = {}
-        self._count = 0
+        self.parts: list[Part] = []
+        self._placement: tuple[float, float, float] | None = None
 
     def add(
         self,
@@ -40,9 +65,9 @@ class Room:
         Parameters
         ----------
         name : str
-            Kind of the object; the key in `dictionary` gets a number after it.
+            Kind of the object; the key of the part gets a number after it.
         mesh : Mesh
-            In the frame of the room, meters.
+            In the frame of the room, or of the enclosing `placed`, meters.
         material : (H, W, 3) array or three numbers
             Diffuse albedo: an sRGB texture or a linear color.
         gloss : float
@@ -50,36 +75,47 @@ class Room:
         light : bool
             Whether the mesh is an area light of that name, of radiance one.
         """
-        self._count += 1
-        key = f'{name}_{self._count:04d}'
-        path = self.folder / f'{key}.ply'
-        mesh.write_ply(path)
-        if isinstance(material, np.ndarray):
-            bitmap = mi.Bitmap(np.ascontiguousarray(material[::-1]))
-            color: dict[str, Any] = {'type': 'bitmap', 'bitmap': bitmap}
-        else:
-            color = {'type': 'rgb', 'value': [float(v) for v in material]}
-        shape = {
-            'type': 'ply',
-            'filename': str(path),
-            'bsdf': {'type': 'twosided', 'bsdf': {'type': 'diffuse', 'reflectance': color}},
-        }
-        if light:
-            shape['emitter'] = {'type': 'area', 'radiance': 1.0}
-        self.dictionary[key] = shape
-        self.gloss[key] = gloss
+        if self._placement is not None:
+            x, y, yaw_deg = self._placement
+            mesh = mesh.rotate(yaw_deg).translate(x, y)
+        if not isinstance(material, np.ndarray):
+            material = tuple(float(value) for value in material)
+        key = f'{name}_{len(self.parts) + 1:04d}'
+        self.parts.append(Part(key, mesh, material, gloss, light))
+
+    @contextmanager
+    def placed(self, x: float, y: float, yaw_deg: float = 0.0) -> Iterator[None]:
+        """Rotate what is added in this block about z, then translate it by x and y [m]."""
+        outer, self._placement = self._placement, (x, y, yaw_deg)
+        try:
+            yield
+        finally:
+            self._placement = outer
+
+    def hang(
+        self,
+        name: str,
+        mesh: Mesh,
+        material: Texture | Sequence[float],
+        wall: str,
+        along: float,
+        up: float,
+        *,
+        gap: float = 0.0,
+        gloss: float = 0.0,
+        light: bool = False,
+    ) -> None:
+        """Add a mesh whose front is toward -y to a wall: ``along`` is its x or y, ``up`` its z."""
+        turned = mesh.rotate(YAW_DEG[wall])
+        far = {'north': self.size_m[1], 'east': self.size_m[0]}
+        across = far[wall] - gap if wall in far else gap
+        x, y = (along, across) if wall in ('south', 'north') else (across, along)
+        self.add(name, turned.translate(x, y, up), material, gloss=gloss, light=light)
 
     def poster(self, image: Texture, wall: str, along: float, up: float, width: float) -> None:
         """Hang an image on a wall; ``along`` is x or y of its center, ``up`` its z [m]."""
         height = width * image.shape[0] / image.shape[1]
-        yaw = {'south': 180, 'north': 0, 'west': 90, 'east': -90}[wall]
         back = box(width, 0.02, height).translate(0, 0, -height / 2)
         back = back._replace(uv=0 * back.uv)  # the edges take the color of the image corner
-        poster = shapes.join(panel(width, height).translate(0, -0.012), back).rotate(yaw)
-        depth, far = 0.012, {'north': SIZE_M[1], 'east': SIZE_M[0]}
-        if wall in ('south', 'north'):
-            y = depth if wall == 'south' else far[wall] - depth
-            self.add('poster', poster.translate(along, y, up), image)
-        else:
-            x = depth if wall == 'west' else far[wall] - depth
-            self.add('poster', poster.translate(x, along, up), image)
+        poster = shapes.join(panel(width, height).translate(0, -0.012), back)
+        self.hang('poster', poster, image, wall, along, up, gap=0.012)

@@ -1,5 +1,5 @@
 """
-Triangle meshes for the demo room.
+Triangle meshes for the rooms.
 
 A mesh is vertices (N, 3) in meters (z up), triangles (M, 3) and texture coordinates (N, 2). With
 ``tile_m`` the texture covers that many meters and repeats; otherwise it covers each face once.
@@ -81,18 +81,18 @@ def sheet(points: Array) -> Mesh:
     return Mesh(points.reshape(-1, 3), triangles, np.stack([u.ravel(), v.ravel()], axis=1))
 
 
-def panel(width: float, height: float) -> Mesh:
+def panel(width: float, height: float, cell_m: float = CELL_M) -> Mesh:
     """Make an upright rectangle around the origin that faces -y: x to the right, z up."""
-    across, up = (int(np.ceil(length / CELL_M)) + 1 for length in (width, height))
+    across, up = (int(np.ceil(length / cell_m)) + 1 for length in (width, height))
     x, z = np.meshgrid(
         np.linspace(-width / 2, width / 2, across), np.linspace(-height / 2, height / 2, up)
     )
     return sheet(np.stack([x, np.zeros_like(x), z], axis=-1))
 
 
-def flat(width: float, depth: float) -> Mesh:
+def flat(width: float, depth: float, cell_m: float = CELL_M) -> Mesh:
     """Make a horizontal rectangle around the origin that faces up."""
-    return panel(width, depth).rotate(0, roll_deg=-90)
+    return panel(width, depth, cell_m).rotate(0, roll_deg=-90)
 
 
 def box(width: float, depth: float, height: float, tile_m: float = 0.0, seed: int = 0) -> Mesh:

@@ -1,8 +1,8 @@
 """
 Generate procedural textures for the demo room: wood, cloth, paint, posters, book spines, a rug.
 
-Functions take a seeded generator and return an sRGB image, uint8 (H, W, 3). The only file that is
-read is the DejaVu font of matplotlib.
+Functions take a seeded generator and return an sRGB image, uint8 (H, W, 3). The only files that
+are read are the DejaVu fonts of matplotlib.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Texture = NDArray[np.uint8]
-"""sRGB image (H, W, 3)."""
+Texture = NDArray[np.uint8]  # sRGB image (H, W, 3)
 Generator = np.random.Generator
 
 WORDS = (
@@ -27,7 +26,8 @@ WORDS = (
 
 
 @cache
-def _font(size: int, bold: bool = True) -> ImageFont.FreeTypeFont:
+def font(size: int, bold: bool = True) -> ImageFont.FreeTypeFont:
+    """Return DejaVu, sans and bold, or with serifs."""
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSerif.ttf'
     folder = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf'
     return ImageFont.truetype(str(folder / name), size)
@@ -49,12 +49,14 @@ def clouds(rng: Generator, height: int, width: int, cell: float, octaves: int = 
     return out / 2.0
 
 
-def _to_uint8(values: NDArray) -> Texture:
+def to_uint8(values: NDArray) -> Texture:
+    """Convert colors from 0 to 1; others are clipped."""
     return np.clip(np.asarray(values) * 255.0, 0, 255).astype(np.uint8)
 
 
-def _tint(color: Sequence[float], factor: NDArray) -> Texture:
-    return _to_uint8(np.asarray(color, np.float32) * factor[..., None])
+def tint(color: Sequence[float], factor: NDArray) -> Texture:
+    """Multiply a color, 0 to 1, by a factor at each pixel (H, W)."""
+    return to_uint8(np.asarray(color, np.float32) * factor[..., None])
 
 
 def bright(rng: Generator, saturation: float = 0.6, value: float = 0.75) -> tuple[int, int, int]:
@@ -67,7 +69,7 @@ def bright(rng: Generator, saturation: float = 0.6, value: float = 0.75) -> tupl
 def paint(rng: Generator, color: Sequence[float], height: int, width: int) -> Texture:
     """Painted wall: one color, faint roller marks and stains."""
     marks = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), 1.2)
-    return _tint(color, 1 + 0.02 * clouds(rng, height, width, 150) + 0.03 * marks)
+    return tint(color, 1 + 0.02 * clouds(rng, height, width, 150) + 0.03 * marks)
 
 
 def stripes(rng: Generator, height: int, width: int) -> Texture:
@@ -98,17 +100,17 @@ def planks(rng: Generator, height: int, width: int, plank: int, length: int) -> 
             right = left + int(length * rng.uniform(0.7, 1.2))
             x0, x1, y1 = max(left, 0), min(right, width), min(top + plank, height)
             if x1 > x0:
-                out[top:y1, x0:x1] = _grain(rng, y1 - top, x1 - x0) * rng.uniform(0.72, 1.12)
+                out[top:y1, x0:x1] = grain(rng, y1 - top, x1 - x0) * rng.uniform(0.72, 1.12)
                 out[top : top + 1, x0:x1] *= 0.45
                 out[top:y1, x0 : x0 + 1] *= 0.45
             left = right
-    return _to_uint8(out)
+    return to_uint8(out)
 
 
-def _grain(rng: Generator, height: int, width: int) -> NDArray:
-    """Wood as floats (H, W, 3), the grain along x."""
+def grain(rng: Generator, height: int, width: int, bend: NDArray | float = 0.0) -> NDArray:
+    """Wood as floats (H, W, 3), the grain along x; ``bend`` (H, W) leads it around knots."""
     stretched = cv2.resize(clouds(rng, height + 8, width // 10 + 8, 12), (width, height + 8))
-    rings = np.sin(14 * stretched[:height] + clouds(rng, height, width, 60) * 2)
+    rings = np.sin(14 * (stretched[:height] + bend) + clouds(rng, height, width, 60) * 2)
     fine = cv2.resize(
         rng.standard_normal((height, width // 14 + 2)).astype(np.float32), (width, height)
     )
@@ -119,14 +121,14 @@ def _grain(rng: Generator, height: int, width: int) -> NDArray:
 
 def wood(rng: Generator, height: int, width: int, shade: Sequence[float] = (1, 1, 1)) -> Texture:
     """One board, the grain along x."""
-    return _to_uint8(_grain(rng, height, width) * np.asarray(shade, np.float32))
+    return to_uint8(grain(rng, height, width) * np.asarray(shade, np.float32))
 
 
 def cloth(rng: Generator, color: Sequence[float], height: int, width: int) -> Texture:
     """Woven cloth with worn places."""
     weave = rng.standard_normal((height, width)).astype(np.float32)
     thread = cv2.blur(weave, (7, 1)) + cv2.blur(weave[::-1], (1, 7))
-    return _tint(color, 1 + 0.16 * thread + 0.10 * clouds(rng, height, width, 70))
+    return tint(color, 1 + 0.16 * thread + 0.10 * clouds(rng, height, width, 70))
 
 
 def patterned(rng: Generator, height: int, width: int, motifs: int) -> Texture:
@@ -168,7 +170,7 @@ def rug(rng: Generator, height: int, width: int) -> Texture:
         for y in (50, height - 62):
             draw.rectangle([x, y, x + 6, y + rng.uniform(3, 14)], fill=bright(rng, 0.5, 0.6))
     texture = 1 + 0.13 * rng.standard_normal((height, width, 1))
-    return _to_uint8(np.array(image) / 255.0 * texture)
+    return to_uint8(np.array(image) / 255.0 * texture)
 
 
 def spine(rng: Generator, height: int, width: int) -> Texture:
@@ -182,13 +184,13 @@ def spine(rng: Generator, height: int, width: int) -> Texture:
         draw.rectangle([x, 0, x + rng.uniform(2, 14), width], fill=bright(rng))
     size = int(np.clip(width * 0.55, 9, 26))
     title = words(rng, int(rng.integers(1, 4))).title()
-    draw.text((rng.uniform(8, 40), (width - size) / 2), title, fill=ink, font=_font(size))
+    draw.text((rng.uniform(8, 40), (width - size) / 2), title, fill=ink, font=font(size))
     return np.rot90(np.array(image)).copy()
 
 
 def screen(rng: Generator, height: int, width: int) -> Texture:
     """Draw a desktop with windows of text and a plot."""
-    image = Image.fromarray(_to_uint8(_gradient(rng, height, width)))
+    image = Image.fromarray(to_uint8(_gradient(rng, height, width)))
     draw = ImageDraw.Draw(image)
     for left, top, right, bottom, paper in (
         (0.03, 0.06, 0.55, 0.9, (28, 30, 38)),
@@ -199,7 +201,7 @@ def screen(rng: Generator, height: int, width: int) -> Texture:
         draw.rectangle([x0, y0, x1, y1], fill=paper, outline=(90, 90, 90))
         for y in np.arange(y0 + 8, y1 - 12, 13):
             ink = bright(rng, 0.5, 0.9 if sum(paper) < 300 else 0.4)
-            draw.text((x0 + 8 + 12 * rng.integers(3), y), words(rng, 3), fill=ink, font=_font(9))
+            draw.text((x0 + 8 + 12 * rng.integers(3), y), words(rng, 3), fill=ink, font=font(9))
     return np.array(image)
 
 
@@ -219,7 +221,7 @@ def cardboard(rng: Generator, height: int, width: int) -> Texture:
     draw.rectangle([x, y, x + width * 0.5, y + height * 0.5], fill=(238, 236, 228))
     for row in range(5):
         text = words(rng, 2)
-        draw.text((x + 5, y + 4 + row * height * 0.09), text, fill=(20, 20, 20), font=_font(11))
+        draw.text((x + 5, y + 4 + row * height * 0.09), text, fill=(20, 20, 20), font=font(11))
     for bar in range(24):
         left = x + 6 + bar * 3.5
         draw.line([left, y + height * 0.4, left, y + height * 0.47], fill=0, width=1 + bar % 2)
@@ -236,7 +238,7 @@ def pinboard(rng: Generator, height: int, width: int) -> Texture:
             note = Image.new('RGB', (w, h), bright(rng, 0.45, 0.95))
             pen = ImageDraw.Draw(note)
             for y in range(6, h - 10, 12):
-                pen.text((5, y), words(rng, 2), fill=(30, 30, 60), font=_font(10, bold=False))
+                pen.text((5, y), words(rng, 2), fill=(30, 30, 60), font=font(10, bold=False))
         else:
             scene = landscape(rng, h, w) if kind == 1 else stained_glass(rng, h, w, 12)
             note = Image.fromarray(cv2.copyMakeBorder(scene, 4, 4, 4, 4, 0, value=(245,) * 3))
@@ -254,7 +256,7 @@ def clock(rng: Generator, size: int) -> Texture:
     for hour in range(1, 13):
         angle = np.pi / 6 * hour
         x, y = middle + 0.38 * size * np.sin(angle), middle - 0.38 * size * np.cos(angle)
-        draw.text((x, y), str(hour), fill=0, font=_font(size // 12), anchor='mm')
+        draw.text((x, y), str(hour), fill=0, font=font(size // 12), anchor='mm')
     for length, angle, width in ((0.24, 5.3, 7), (0.36, 1.1, 4)):
         end = (middle + length * size * np.sin(angle), middle - length * size * np.cos(angle))
         draw.line([(middle, middle), end], fill=(120, 20, 20), width=width)
@@ -274,7 +276,7 @@ def landscape(rng: Generator, height: int, width: int) -> Texture:
         mottle = 1 + 0.18 * clouds(rng, height, width, 20)[..., None]
         below = y > top
         out[below] = (shade * (0.95 - 0.14 * layer) * mottle)[below]
-    return _to_uint8(out)
+    return to_uint8(out)
 
 
 def stained_glass(rng: Generator, height: int, width: int, panes: int) -> Texture:
@@ -286,7 +288,7 @@ def stained_glass(rng: Generator, height: int, width: int, panes: int) -> Textur
     colors = np.array([bright(rng, rng.uniform(0.2, 0.8), rng.uniform(0.3, 0.95)) for _ in seeds])
     out = colors[distance.argmin(axis=0)] / 255.0
     out[nearest[1] - nearest[0] < max(2.0, height / 120)] = 0.1
-    return _to_uint8(out * (1 + 0.08 * clouds(rng, height, width, 30)[..., None]))
+    return to_uint8(out * (1 + 0.08 * clouds(rng, height, width, 30)[..., None]))
 
 
 def strokes(rng: Generator, height: int, width: int) -> Texture:
@@ -325,7 +327,7 @@ def shapes(rng: Generator, height: int, width: int) -> Texture:
             draw.ellipse([x - r, y - r, x + r, y + r], outline=color, width=6)
     title = words(rng, 2).upper()
     size = width // 13
-    draw.text((width * 0.06, height * 0.86), title, fill=(30, 30, 30), font=_font(size))
+    draw.text((width * 0.06, height * 0.86), title, fill=(30, 30, 30), font=font(size))
     return np.array(image)
 
 
@@ -335,7 +337,7 @@ def city_map(rng: Generator, height: int, width: int) -> Texture:
     land = np.stack([0.86 - 0.15 * relief, 0.87 - 0.05 * relief, 0.72 - 0.2 * relief], -1)
     land[relief < -0.25] = (0.60, 0.76, 0.88)
     land[np.abs((relief * 9) % 1 - 0.5) > 0.45] *= 0.8
-    image = Image.fromarray(_to_uint8(land))
+    image = Image.fromarray(to_uint8(land))
     draw = ImageDraw.Draw(image)
     for road in range(16):
         bend = clouds(rng, 1, 64, 20, 3)[0] * height * 0.18
@@ -346,7 +348,7 @@ def city_map(rng: Generator, height: int, width: int) -> Texture:
     for _ in range(40):
         spot = rng.uniform(0, width * 0.9), rng.uniform(0, height * 0.95)
         size = int(rng.integers(9, 20))
-        draw.text(spot, words(rng, 1).title(), fill=(40, 40, 50), font=_font(size, bold=False))
+        draw.text(spot, words(rng, 1).title(), fill=(40, 40, 50), font=font(size, bold=False))
     return np.array(image)
 
 
@@ -362,7 +364,7 @@ def concert(rng: Generator, height: int, width: int) -> Texture:
         size = int(rng.uniform(0.05, 0.16) * width)
         text = words(rng, 1 if size > 0.1 * width else 3).upper()
         ink = (250, 245, 230) if rng.random() < 0.6 else (20, 16, 30)
-        draw.text((rng.uniform(0.03, 0.3) * width, row), text, fill=ink, font=_font(size))
+        draw.text((rng.uniform(0.03, 0.3) * width, row), text, fill=ink, font=font(size))
         row += size * 1.3
     return np.array(image)
 
@@ -372,7 +374,7 @@ def science(rng: Generator, height: int, width: int) -> Texture:
     image = Image.new('RGB', (width, height), (244, 244, 240))
     draw = ImageDraw.Draw(image)
     draw.rectangle([0, 0, width, 0.13 * height], fill=bright(rng, 0.7, 0.45))
-    title = _font(max(9, width // 17))
+    title = font(max(9, width // 17))
     draw.text((width * 0.04, height * 0.03), words(rng, 3).title(), fill='white', font=title)
     for column in range(2):
         x0, y = width * (0.04 + 0.49 * column), 0.16 * height
@@ -388,7 +390,7 @@ def science(rng: Generator, height: int, width: int) -> Texture:
                     draw.line(line, fill=bright(rng, 0.8, 0.6), width=3)
                 y = y1 + 8
             else:
-                draw.text((x0, y), words(rng, 5), fill=(40, 40, 40), font=_font(10, bold=False))
+                draw.text((x0, y), words(rng, 5), fill=(40, 40, 40), font=font(10, bold=False))
                 y += 13
     return np.array(image)
 

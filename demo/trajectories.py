@@ -1,9 +1,9 @@
 """
-Generate two trajectories of a hand-held phone through the demo room: mapping and query.
+Generate trajectories of a camera through a room.
 
-A trajectory interpolates key views on an ellipse around the center of the room, with the sway of a
-hand. Its frames are separated by equal amounts of motion, on average. Poses are
-``room_from_camera`` (4, 4): optical camera axes, frame of the room as in `demo.scene`.
+A trajectory interpolates key views, on an ellipse or anywhere, with the sway of a hand. Its frames
+are separated by equal amounts of motion, on average. Poses are ``room_from_camera`` (4, 4):
+optical camera axes, frame of the room as in `demo.room`.
 """
 
 from typing import NamedTuple
@@ -17,37 +17,15 @@ from nerf_reversal_ros.core.geometry import look_at
 
 Array = NDArray[np.float64]
 
-CENTER_M = np.array([2.15, 1.85])
-RADII_M = np.array([1.25, 0.85])
+Views = tuple[Array, Array, Array]
+"""Positions (N, 3) [m], headings (N,) and pitches (N,) [deg] of a camera."""
 
 BLUR_POSES = 16
 """Poses that are averaged for an image with motion blur."""
 
-# Each row: fraction of the radii, angle on the ellipse [deg], viewing direction relative to
-# outward [deg], pitch [deg], height [m].
-MAPPING_KEYS = (
-    (0.45, -90, 0, -8, 1.45),
-    (0.50, 90, 5, -12, 1.50),
-    (0.45, 270, 0, -8, 1.42),
-    (1.00, 325, 180, -16, 1.38),
-    (1.05, 510, 185, -12, 1.55),
-    (1.00, 690, 175, -18, 1.45),
-    (0.85, 750, 85, -24, 1.40),
-    (0.75, 860, 50, -28, 1.30),
-    (0.70, 960, 70, 6, 1.50),
-    (0.85, 1090, 30, -22, 1.42),
-)
-
-QUERY_KEYS = (
-    (0.65, 75, 12, -6, 1.58),
-    (0.60, -40, -8, -16, 1.36),
-    (0.62, -150, 12, -10, 1.56),
-    (0.85, -290, 120, -20, 1.36),
-    (0.88, -390, 185, -10, 1.50),
-    (0.88, -480, 188, -16, 1.40),
-    (0.88, -570, 180, -12, 1.56),
-    (0.80, -620, 172, -18, 1.45),
-)
+BLUR_STEP = 0.2
+"""Largest motion between frames that an exposure is a part of, as of `_motion` [m]: frames that
+are far apart were not filmed with a faster hand."""
 
 
 class Trajectory(NamedTuple):
@@ -63,28 +41,64 @@ class Trajectory(NamedTuple):
     """(N,) increasing stamps."""
 
 
-def _dense_poses(keys: tuple[tuple[float, ...], ...], count: int, seed: int) -> Array:
+class EllipsePath(NamedTuple):
+    """Key views on an ellipse around the center of a room."""
+
+    keys: tuple[tuple[float, ...], ...]
+    """(K, 5) fraction of the radii, angle on the ellipse [deg], viewing direction relative to
+    outward [deg], pitch [deg], height [m]."""
+    center_m: Array
+    """(2,) center of the ellipse."""
+    radii_m: Array
+    """(2,) radii along x and y."""
+    sway: float = 1.0
+    """Sway of the hand: 1 moves the camera by some 6 cm and 6 degrees."""
+
+    def views(self, at: Array) -> Views:
+        """Interpolate the views at positions (N,) along the keys, 0 to K - 1."""
+        radius, angle, heading, pitch, height = _interpolate(self.keys, at)
+        azimuth = np.radians(angle)
+        positions = self.center_m + radius[:, None] * self.radii_m * np.stack(
+            [np.cos(azimuth), np.sin(azimuth)], 1
+        )
+        return np.concatenate([positions, height[:, None]], axis=1), angle + heading, pitch
+
+
+class KeyPath(NamedTuple):
+    """Key views anywhere in a room."""
+
+    keys: tuple[tuple[float, ...], ...]
+    """(K, 5) x, y, z [m], heading from x toward y [deg], pitch [deg]."""
+    sway: float = 1.0
+    """As of `EllipsePath`."""
+
+    def views(self, at: Array) -> Views:
+        """Interpolate the views at positions (N,) along the keys, 0 to K - 1."""
+        *positions, heading, pitch = _interpolate(self.keys, at)
+        return np.stack(positions, axis=1), heading, pitch
+
+
+def _interpolate(keys: tuple[tuple[float, ...], ...], at: Array) -> Array:
+    """Return the columns of a table of keys, interpolated without overshoot: (5, N)."""
+    columns: Array = PchipInterpolator(np.arange(len(keys)), np.array(keys))(at).T
+    return columns
+
+
+def _dense_poses(path: EllipsePath | KeyPath, count: int, seed: int) -> Array:
     """Interpolate ``count`` poses through the key views; their spacing is uneven."""
     rng = np.random.default_rng(seed)
-    table = np.array(keys)
-    knots = np.arange(len(table))
-    at = np.linspace(0, len(table) - 1, count)
-    radius, angle, heading, pitch, height = PchipInterpolator(knots, table)(at).T
+    at = np.linspace(0, len(path.keys) - 1, count)
+    eyes, yaw_deg, pitch_deg = path.views(at)
 
     def sway(size: float) -> Array:
         """Return the sum of a few slow waves of amplitude ``size``, about."""
         frequency, phase = rng.uniform(0.4, 2.2, (4, 1)), rng.uniform(0, 2 * np.pi, (4, 1))
         wave: Array = np.sin(2 * np.pi * frequency * at + phase).mean(axis=0)
-        return 1.4 * size * wave
+        return 1.4 * (path.sway * size) * wave
 
-    azimuth = np.radians(angle)
-    positions = CENTER_M + radius[:, None] * RADII_M * np.stack(
-        [np.cos(azimuth), np.sin(azimuth)], 1
-    )
-    eyes = np.concatenate([positions, height[:, None]], axis=1)
     eyes += np.stack([sway(0.06), sway(0.06), sway(0.05)], axis=1)
-    yaw = np.radians(angle + heading + sway(5))
-    tilt = np.radians(pitch + sway(6))
+    yaw = np.radians(yaw_deg + sway(5))
+    tilt = np.radians(pitch_deg + sway(6))
     forward = np.stack([np.cos(yaw) * np.cos(tilt), np.sin(yaw) * np.cos(tilt), np.sin(tilt)], 1)
     poses = np.stack([look_at(eye, eye + axis) for eye, axis in zip(eyes, forward, strict=True)])
     roll = Rotation.from_rotvec(np.radians(sway(3))[:, None] * (0, 0, 1)).as_matrix()
@@ -112,19 +126,20 @@ def _poses_at(poses: Array, motion: Array, query: Array) -> Array:
 
 
 def sample_trajectory(
-    keys: tuple[tuple[float, ...], ...], count: int, blurred_fraction: float, seed: int
+    path: EllipsePath | KeyPath, count: int, blurred_fraction: float, seed: int
 ) -> Trajectory:
     """Sample a trajectory of ``count`` frames, a fraction of them with motion blur."""
     rng = np.random.default_rng(seed)
-    dense = _dense_poses(keys, 6000, seed)
+    dense = _dense_poses(path, 6000, seed)
     motion = _motion(dense)
     steps = rng.uniform(0.75, 1.25, count - 1)
     frame_motion = np.concatenate([[0], np.cumsum(steps)]) / steps.sum() * motion[-1] * 0.995
     frame_motion += 0.002 * motion[-1]
     # The shutter is open for up to an eighth of the motion to the next frame.
+    step = min(motion[-1] / count, BLUR_STEP)
     length = np.where(
         rng.random(count) < blurred_fraction,
-        rng.uniform(0.05, 0.13, count) * motion[-1] / count,
+        rng.uniform(0.05, 0.13, count) * step,
         0.0,
     )
     shutter = np.linspace(-0.5, 0.5, BLUR_POSES)
@@ -133,16 +148,6 @@ def sample_trajectory(
     seconds = np.concatenate([[0], np.cumsum(steps * 0.4 + rng.uniform(0, 0.02, count - 1))])
     stamps = 1_760_000_000_000_000_000 + seed * 10**12 + (seconds * 1e9).astype(np.int64)
     return Trajectory(_poses_at(dense, motion, frame_motion), exposures, stamps)
-
-
-def mapping_trajectory(count: int) -> Trajectory:
-    """Return the trajectory to build a map from: three rounds, outward, inward and along."""
-    return sample_trajectory(MAPPING_KEYS, count, 0.03, seed=1)
-
-
-def query_trajectory(count: int) -> Trajectory:
-    """Return the trajectory to localize: other positions, heights and directions."""
-    return sample_trajectory(QUERY_KEYS, count, 0.25, seed=2)
 
 
 def sample_off_trajectory(

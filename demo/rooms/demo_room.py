@@ -1,22 +1,20 @@
 """
-The demo room: 4.5 x 3.8 x 2.5 m, furnished, as a Mitsuba scene.
+The demo room: 4.5 x 3.8 x 2.5 m, furnished, filmed with a phone.
 
 Axes: x along the wall of the sofa, y from the sofa toward the window, z up; the origin is a corner
 of the floor. The room is procedural: no model and no image is read.
 """
 
-from pathlib import Path
+import numpy as np
 
 from demo import furniture, shapes, textures
-from demo.room import Room, SIZE_M
+from demo.room import Lighting, Room
+from demo.sensors import ColorSensor
 from demo.shapes import box, cushion, disc, flat, panel, tube
-
-SHINY = ('window', 'screen', 'vase', 'lamp', 'mug', 'tv')
-"""Prefixes of the names of shapes that return little or nothing to a depth sensor."""
-
-
-Lighting = dict[str, tuple[float, float, float]]
-"""Radiance (RGB, one arbitrary unit for all) of the lights, by name."""
+from demo.specification import Recording, RoomSpec
+from demo.trackers import Tracker
+from demo.trajectories import EllipsePath
+from nerf_reversal_ros.core.camera import Camera
 
 DAY: Lighting = {
     'window': (2.3, 2.5, 2.7),
@@ -35,9 +33,8 @@ OVERCAST: Lighting = {
 """Less light through the window, the floor lamp off, the desk lamp on."""
 
 
-def build_room(folder: Path, seed: int = 7) -> Room:
-    """Build the room; its meshes are written to ``folder``."""
-    room = Room(folder, seed)
+def furnish(room: Room) -> None:
+    """Add everything to an empty room."""
     _shell(room)
     _posters(room)
     furniture.add_sofa(room)
@@ -47,11 +44,10 @@ def build_room(folder: Path, seed: int = 7) -> Room:
     furniture.add_cupboard(room)
     furniture.add_corner_objects(room)
     _lamps(room)
-    return room
 
 
 def _shell(room: Room) -> None:
-    rng, (wide, deep, high) = room.rng, SIZE_M
+    rng, (wide, deep, high) = room.rng, room.size_m
     floor = textures.planks(rng, int(deep * 330), int(wide * 330), 44, 400)
     room.add('floor', flat(wide, deep).translate(wide / 2, deep / 2), floor, gloss=0.5)
     ceiling = textures.paint(rng, (0.90, 0.90, 0.88), 700, 800)
@@ -152,3 +148,64 @@ def _lamps(room: Room) -> None:
         (0.75, 0.66, 0.5),
         light=True,
     )
+
+
+CENTER_M, RADII_M = np.array([2.15, 1.85]), np.array([1.25, 0.85])
+
+# Each row: fraction of the radii, angle on the ellipse [deg], viewing direction relative to
+# outward [deg], pitch [deg], height [m].
+MAPPING_KEYS = (
+    (0.45, -90, 0, -8, 1.45),
+    (0.50, 90, 5, -12, 1.50),
+    (0.45, 270, 0, -8, 1.42),
+    (1.00, 325, 180, -16, 1.38),
+    (1.05, 510, 185, -12, 1.55),
+    (1.00, 690, 175, -18, 1.45),
+    (0.85, 750, 85, -24, 1.40),
+    (0.75, 860, 50, -28, 1.30),
+    (0.70, 960, 70, 6, 1.50),
+    (0.85, 1090, 30, -22, 1.42),
+)
+
+QUERY_KEYS = (
+    (0.65, 75, 12, -6, 1.58),
+    (0.60, -40, -8, -16, 1.36),
+    (0.62, -150, 12, -10, 1.56),
+    (0.85, -290, 120, -20, 1.36),
+    (0.88, -390, 185, -10, 1.50),
+    (0.88, -480, 188, -16, 1.40),
+    (0.88, -570, 180, -12, 1.56),
+    (0.80, -620, 172, -18, 1.45),
+)
+
+SPEC = RoomSpec(
+    size_m=(4.5, 3.8, 2.5),
+    seed=7,
+    furnish=furnish,
+    camera=Camera(360, 480, 358.0, 358.0, 177.3, 242.1),
+    depth_size_px=(192, 256),
+    recordings={
+        # three rounds: outward, inward and along
+        'walk': Recording(
+            path=EllipsePath(MAPPING_KEYS, CENTER_M, RADII_M),
+            frame_count=190,
+            blurred_fraction=0.03,
+            path_seed=1,
+            sensor_seed=11,
+            lighting=DAY,
+            color=ColorSensor(gray=0.20, white_balance=(1.0, 1.0, 1.0), noise=1.5),
+            tracker=Tracker(),
+        ),
+        # other positions, heights and directions
+        'test': Recording(
+            path=EllipsePath(QUERY_KEYS, CENTER_M, RADII_M),
+            frame_count=90,
+            blurred_fraction=0.25,
+            path_seed=2,
+            sensor_seed=12,
+            lighting=OVERCAST,
+            color=ColorSensor(gray=0.15, white_balance=(0.92, 1.0, 1.10), noise=2.5),
+        ),
+    },
+)
+"""The room of `make demo`, whose captures are in the repository."""

@@ -1,0 +1,1 @@
+"""Rooms that the renderer knows, one module a room; `demo.rooms.table` lists them."""

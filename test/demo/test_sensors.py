@@ -1,0 +1,86 @@
+"""The simulated depth sensors and trackers of the renderer."""
+
+from demo.raw_frame import RawFrame
+from demo.sensors import DepthSensor, measure_depth
+from demo.trackers import Tracker
+from demo.trajectories import KeyPath, sample_trajectory
+import numpy as np
+import pytest
+
+from nerf_reversal_ros.core.geometry import inverse, pose_errors
+
+QUIET = Tracker(slow_m=0.0, slow_deg=0.0, white_m=0.0, white_deg=0.0)
+
+
+def wall(depth_m: np.ndarray) -> RawFrame:
+    """Make a frame that sees a bright, dull surface head-on at a depth (h, w)."""
+    shape = depth_m.shape
+    return RawFrame(
+        np.ones((*shape, 3), np.float32),
+        depth_m.astype(np.float32),
+        np.full(shape, 0.5, np.float32),
+        np.ones(shape, np.float32),
+        np.zeros(shape, bool),
+    )
+
+
+def straight_walk(count: int = 1000) -> np.ndarray:
+    """Make poses (N, 4, 4) 10 cm apart along x that do not rotate."""
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    poses[:, 0, 3] = 0.1 * np.arange(count)
+    return poses
+
+
+def test_there_is_no_depth_out_of_range():
+    ramp = np.linspace(0.1, 7.0, 200)[None].repeat(40, axis=0)
+    depth = measure_depth(wall(ramp), DepthSensor(near_m=0.3, far_m=5.0), np.random.default_rng(1))
+    known = depth[20] > 0
+    assert not known[ramp[20] < 0.3].any() and not known[ramp[20] > 5.0].any()
+    assert known[(ramp[20] > 0.8) & (ramp[20] < 4.9)].all()
+
+
+@pytest.mark.parametrize('depth_m, std_m', [(1.0, 0.003), (4.0, 0.018)])
+def test_the_error_of_depth_grows_with_the_square_of_the_range(depth_m, std_m):
+    sensor = DepthSensor(std_m=0.002, std_per_m=0.001, white=0.0)
+    frame = wall(np.full((200, 200), depth_m))
+    depth = measure_depth(frame, sensor, np.random.default_rng(2))
+    assert depth.std() == pytest.approx(std_m, rel=0.02)
+
+
+def test_white_noise_of_a_tracker_has_the_given_size():
+    tracker = Tracker(slow_m=0.0, slow_deg=0.0, white_m=0.005, white_deg=0.4)
+    true = straight_walk()
+    errors = tracker.track(true, np.random.default_rng(3))[:, :3, 3] - true[:, :3, 3]
+    assert errors.std(axis=0) == pytest.approx([0.005] * 3, rel=0.1)
+    assert np.corrcoef(errors[:-1, 0], errors[1:, 0])[0, 1] == pytest.approx(0, abs=0.1)
+
+
+def test_drift_is_a_fraction_of_each_relative_pose():
+    true = straight_walk()
+    tracker = Tracker(**{**vars(QUIET), 'drift_fraction': 0.02})
+    tracked = tracker.track(true, np.random.default_rng(4))
+    assert tracked[0] == pytest.approx(true[0])
+    steps = (inverse(tracked[:-1]) @ tracked[1:])[:, :3, 3] - (0.1, 0.0, 0.0)
+    assert steps.std(axis=0) == pytest.approx([0.002] * 3, rel=0.1)
+    assert np.linalg.norm(tracked[-1, :3, 3] - true[-1, :3, 3]) > 0.02
+
+
+def test_a_tracker_without_errors_gives_the_true_poses():
+    true = straight_walk(5)
+    assert QUIET.track(true, np.random.default_rng(5)) == pytest.approx(true)
+
+
+def test_a_path_goes_through_its_keys_and_looks_along_the_heading():
+    keys = ((1.0, 1.0, 1.5, 0, 0), (3.0, 1.0, 1.5, 90, -10))
+    poses = sample_trajectory(KeyPath(keys, sway=0.0), 50, 0.0, seed=1).room_from_camera
+    assert poses[0, :3, 3] == pytest.approx([1.0, 1.0, 1.5], abs=0.05)
+    assert poses[-1, :3, 3] == pytest.approx([3.0, 1.0, 1.5], abs=0.05)
+    pitch = np.radians(-10)
+    assert poses[-1, :3, 2] == pytest.approx([0, np.cos(pitch), np.sin(pitch)], abs=0.03)
+
+
+def test_frames_that_are_far_apart_are_not_blurred_more():
+    keys = ((1.0, 1.0, 1.5, 0, 0), (9.0, 1.0, 1.5, 0, 0))
+    walk = sample_trajectory(KeyPath(keys, sway=0.0), 9, 1.0, seed=1)
+    errors = pose_errors(walk.exposures[:, 0], walk.exposures[:, -1])
+    assert 0.005 < errors.translation.max() < 0.027  # 13 % of 20 cm, not of the meter between
