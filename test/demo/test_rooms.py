@@ -1,12 +1,12 @@
 """The rooms of the renderer: what is in them, and where the camera goes. No Mitsuba is needed."""
 
-from demo.room import Room
-from demo.rooms.table import LEFT_OUT, ROOMS
-from demo.shapes import panel
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from demo.room import Room
+from demo.rooms.table import LEFT_OUT, ROOMS
+from demo.shapes import panel
 from nerf_reversal_ros.core.geometry import pose_errors
 
 NEW = [name for name in ROOMS if name != 'demo']

@@ -1,12 +1,12 @@
 """The simulated depth sensors and trackers of the renderer."""
 
+import numpy as np
+import pytest
+
 from demo.raw_frame import RawFrame
 from demo.sensors import DepthSensor, measure_depth
 from demo.trackers import Tracker
 from demo.trajectories import KeyPath, sample_trajectory
-import numpy as np
-import pytest
-
 from nerf_reversal_ros.core.geometry import inverse, pose_errors
 
 QUIET = Tracker(slow_m=0.0, slow_deg=0.0, white_m=0.0, white_deg=0.0)
