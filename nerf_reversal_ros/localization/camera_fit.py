@@ -75,7 +75,7 @@ class CameraFit:
     def pose_by_deviation(self) -> FloatArray:
         """(6, 4) change of the pose for a change of the given camera, to first order."""
         cross, own = self.covariance[:6, 6:], self.deviation_covariance
-        shift: FloatArray = np.linalg.solve(own, cross.T).T
+        shift: FloatArray = cross @ np.linalg.inv(own)
         return shift
 
 

@@ -26,6 +26,7 @@ from nerf_reversal_ros.core.config import CaptureConfig
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
 from nerf_reversal_ros.fields import FIELD_KINDS, NERFSTUDIO_RUN_PREFIX
 from nerf_reversal_ros.fields.field_metrics import PsnrScores
+from nerf_reversal_ros.localization.camera_check import CameraEvidence
 from nerf_reversal_ros.localization.gate import GateEvidence
 from nerf_reversal_ros.mapping.stages import PROGRESS_STAGES
 from nerf_reversal_ros.study.data import Split
@@ -41,6 +42,16 @@ EVIDENCE = [
     'disagreement_deg',
     'std_m',
     'distance_m',
+]
+CAMERA_EVIDENCE = [
+    'focal_scale',
+    'focal_std',
+    'center_shift',
+    'center_std',
+    'aspect_scale',
+    'aspect_std',
+    'camera_views',
+    'camera_std_m',
 ]
 BLOCK = [
     'images',
@@ -147,7 +158,9 @@ def test_the_keys_of_the_file_of_poses(evaluated):
 def test_the_names_of_scores():
     assert list(GateEvidence(*range(8)).as_scores()) == EVIDENCE
     assert list(GateEvidence(*range(8), 0.5).as_scores()) == [*EVIDENCE, 'similarity']
-    assert [field.name for field in fields(GateEvidence)] == [*EVIDENCE, 'similarity']
+    assert [field.name for field in fields(GateEvidence)] == [*EVIDENCE, 'similarity', 'camera']
+    with_camera = GateEvidence(*range(8), 0.5, CameraEvidence(*range(8)))
+    assert list(with_camera.as_scores()) == [*EVIDENCE, 'similarity', *CAMERA_EVIDENCE]
 
 
 def test_the_scores_and_laps_of_a_localized_picture(small_localizer, query):
