@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.camera_check import IntrinsicsSource, make_camera
+from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.config import CameraInfoConfig
 from nerf_reversal_ros.core.errors import ImageError
 

@@ -21,7 +21,7 @@ from nerf_reversal_ros.bags.depth_decoding import depth_to_metres
 from nerf_reversal_ros.bags.image_decoding import decode_image, encoded_image_size, rgb_from_bytes
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
-from nerf_reversal_ros.core.camera_check import IntrinsicsSource, make_camera
+from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import require_within
 from nerf_reversal_ros.core.geometry import FloatArray, OPTICAL_FROM_OPENGL, orthonormalize

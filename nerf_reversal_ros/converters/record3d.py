@@ -22,7 +22,7 @@ from nerf_reversal_ros.bags.image_decoding import encoded_image_size, MAX_PIXELS
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.camera_check import IntrinsicsSource, make_camera
+from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.files import require_within
 from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion

@@ -28,6 +28,9 @@ from nerf_reversal_ros.localization.pnp import PnpSolution
 SIGNIFICANT_STD = 4.0
 """Standard deviations from which a deviation is not an error of the fit: fits of thousands of
 images with the correct camera stay within."""
+WITHHELD_STD = 2.0
+"""Standard deviations from which a deviation is named as the cause, where the pose is withheld
+anyhow because its camera is uncertain."""
 SAME_CAMERA = 2e-3
 """Largest relative difference of the intrinsics of one camera: their rounding, and less than a
 single image can measure."""
@@ -86,20 +89,23 @@ class CameraEvidence:
             'camera_std_m': self.camera_std_m,
         }
 
-    def deviation_text(self, max_deviation: float) -> str:
-        """Describe the first significant deviation beyond a fraction; empty if there is none."""
-        std = self.focal_std
-        if _is_beyond(self.focal_scale - 1, std, max_deviation):
+    def deviation_text(self, max_deviation: float, min_std: float = SIGNIFICANT_STD) -> str:
+        """Describe the first deviation beyond a fraction and a number of standard deviations."""
+
+        def is_beyond(deviation: float, std: float) -> bool:
+            return abs(deviation) > max(max_deviation, min_std * std)
+
+        if is_beyond(self.focal_scale - 1, self.focal_std):
             return (
                 f'the matches fit a focal length of {self.focal_scale:.3g} times that of'
-                f' camera_info (std {std:.2g})'
+                f' camera_info (std {self.focal_std:.2g})'
             )
-        if _is_beyond(self.center_shift, self.center_std, max_deviation):
+        if is_beyond(self.center_shift, self.center_std):
             return (
                 f'the matches fit a principal point {self.center_shift:.1%} of the image from'
                 f' that of camera_info (std {self.center_std:.1%})'
             )
-        if _is_beyond(self.aspect_scale - 1, self.aspect_std, max_deviation):
+        if is_beyond(self.aspect_scale - 1, self.aspect_std):
             return (
                 f'the matches fit fx / fy of {self.aspect_scale:.3g} times that of camera_info'
                 f' (std {self.aspect_std:.2g})'
@@ -301,7 +307,3 @@ def _make_evidence(estimate: _Estimate, pose_covariance: FloatArray) -> CameraEv
         views,
         float(np.sqrt(max(0.0, np.linalg.eigvalsh(pose_covariance[:3, :3])[-1]))),
     )
-
-
-def _is_beyond(deviation: float, std: float, max_deviation: float) -> bool:
-    return abs(deviation) > max(max_deviation, SIGNIFICANT_STD * std)

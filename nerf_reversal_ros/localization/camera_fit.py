@@ -75,7 +75,7 @@ class CameraFit:
     def pose_by_deviation(self) -> FloatArray:
         """(6, 4) change of the pose for a change of the given camera, to first order."""
         cross, own = self.covariance[:6, 6:], self.deviation_covariance
-        shift: FloatArray = np.linalg.solve(own, cross.T).T
+        shift: FloatArray = cross @ np.linalg.inv(own)
         return shift
 
 
@@ -101,8 +101,8 @@ def fit_camera(
     CameraFit or None
         None if there are fewer than twice `MIN_MATCHES` matches, or the fit diverges.
     """
-    start = np.zeros(4) if start is None else start
-    freed = replace(query, camera=deviate(query.camera, start))
+    initial: FloatArray = np.zeros(4) if start is None else start
+    freed = replace(query, camera=deviate(query.camera, initial))
     pose = solution.map_from_camera
     landmarks = visible_landmarks(atlas, pose, freed.camera)
     pairs = match_guided(freed, landmarks, pose, query.scaled_px(SEARCH_RADIUS_PX))
@@ -110,7 +110,7 @@ def fit_camera(
         return None
     points, pixels = landmarks.points[pairs[:, 1]], query.keypoints.pixels[pairs[:, 0]]
     matched = PnpSolution(pose, points, pixels, len(points))
-    return free_intrinsics(matched, query.camera, query.scaled_px(LOSS_SCALE_PX), start)
+    return free_intrinsics(matched, query.camera, query.scaled_px(LOSS_SCALE_PX), initial)
 
 
 def search_camera(query: QueryImage, atlas: Atlas, solution: PnpSolution) -> CameraFit | None:

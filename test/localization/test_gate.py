@@ -10,6 +10,7 @@ from rooms import phone_camera, render_box_room, walk
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.localization.camera_check import CameraEvidence
 from nerf_reversal_ros.localization.gate import (
     correctness_probability,
     find_rejection,
@@ -32,6 +33,8 @@ ACCEPTABLE = GateEvidence(
     std_m=0.01,
     distance_m=0.3,
 )
+LONGER = CameraEvidence(1.25, 0.01, 0.0, 0.002, 1.0, 0.002, 1, 0.0)
+UNVERIFIED = CameraEvidence(1.03, 0.03, 0.0, 0.002, 1.0, 0.002, 1, 0.049)
 CONFIG = LocalizerConfig()
 CAMERA = phone_camera()
 
@@ -57,6 +60,16 @@ def test_acceptable_evidence_passes():
         ({'spread': 0.125}, 'clustered inliers', '12% of the image (needed: 25%)'),
         ({'disagreement_m': 0.2}, 'unstable refinement', 'by 0.200 m, 0.10 deg'),
         ({'disagreement_deg': 5.0}, 'unstable refinement', 'by 0.005 m, 5.00 deg'),
+        (
+            {'camera': LONGER},
+            'implausible camera model',
+            '1.25 times that of camera_info (std 0.01)',
+        ),
+        (
+            {'camera': UNVERIFIED, 'std_m': 0.05},
+            'high covariance',
+            '0.050 m, 0.049 m of it by a camera that few views verify (allowed: 0.02 m)',
+        ),
         ({'similarity': 0.1}, 'appearance mismatch', 'similarity 0.10'),
         ({'similarity': float('nan')}, 'appearance mismatch', 'similarity nan'),
         ({'std_m': 0.06}, 'high covariance', '0.060 m (allowed: 0.03 m)'),

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.camera_check import IntrinsicsSource, make_camera
+from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.fields.nerfstudio.config import (

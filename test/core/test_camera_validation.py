@@ -2,7 +2,11 @@
 
 import pytest
 
-from nerf_reversal_ros.core.camera_check import field_of_view_deg, IntrinsicsSource, make_camera
+from nerf_reversal_ros.core.camera_validation import (
+    field_of_view_deg,
+    IntrinsicsSource,
+    make_camera,
+)
 from nerf_reversal_ros.core.errors import ImageError
 
 SOURCE = IntrinsicsSource('K of x', 'repair it', 'use {width}x{height}')
