@@ -136,10 +136,10 @@ def sample_trajectory(
     frame_motion = np.concatenate([[0], np.cumsum(steps)]) / steps.sum() * motion[-1] * 0.995
     frame_motion += 0.002 * motion[-1]
     # The shutter is open for up to an eighth of the motion to the next frame.
-    step = min(motion[-1] / count, BLUR_STEP)
+    hand = min(1.0, BLUR_STEP * count / motion[-1])
     length = np.where(
         rng.random(count) < blurred_fraction,
-        rng.uniform(0.05, 0.13, count) * step,
+        rng.uniform(0.05, 0.13, count) * motion[-1] / count * hand,
         0.0,
     )
     shutter = np.linspace(-0.5, 0.5, BLUR_POSES)

@@ -67,7 +67,7 @@ def test_each_query_image_shows_what_the_mapping_capture_saw(name):
     )
     offset = query[:, None, :3, 3] - mapping[None, :, :3, 3]
     cosine = np.einsum('qi,mi->qm', query[:, :3, 2], mapping[:, :3, 2])
-    near = np.linalg.norm(offset, axis=-1) < 0.12 * max(spec.size_m)
+    near = np.linalg.norm(offset, axis=-1) < 0.2 * max(spec.size_m)
     overlap = near & (cosine > np.cos(np.radians(view_deg(name) / 2)))
     assert overlap.any(axis=1).all()
 

@@ -6,8 +6,7 @@ import pytest
 from demo.raw_frame import RawFrame
 from demo.sensors import DepthSensor, measure_depth
 from demo.trackers import Tracker
-from demo.trajectories import KeyPath, sample_trajectory
-from nerf_reversal_ros.core.geometry import inverse, pose_errors
+from nerf_reversal_ros.core.geometry import inverse
 
 QUIET = Tracker(slow_m=0.0, slow_deg=0.0, white_m=0.0, white_deg=0.0)
 
@@ -31,12 +30,11 @@ def straight_walk(count: int = 1000) -> np.ndarray:
     return poses
 
 
-def test_there_is_no_depth_out_of_range():
-    ramp = np.linspace(0.1, 7.0, 200)[None].repeat(40, axis=0)
-    depth = measure_depth(wall(ramp), DepthSensor(near_m=0.3, far_m=5.0), np.random.default_rng(1))
-    known = depth[20] > 0
-    assert not known[ramp[20] < 0.3].any() and not known[ramp[20] > 5.0].any()
-    assert known[(ramp[20] > 0.8) & (ramp[20] < 4.9)].all()
+@pytest.mark.parametrize('depth_m, known', [(0.2, 0.0), (0.4, 1.0), (4.8, 1.0), (5.2, 0.0)])
+def test_there_is_no_depth_out_of_range(depth_m, known):
+    sensor = DepthSensor(near_m=0.3, far_m=5.0)
+    depth = measure_depth(wall(np.full((40, 60), depth_m)), sensor, np.random.default_rng(1))
+    assert np.mean(depth > 0) == known
 
 
 @pytest.mark.parametrize('depth_m, std_m', [(1.0, 0.003), (4.0, 0.018)])
@@ -68,19 +66,3 @@ def test_drift_is_a_fraction_of_each_relative_pose():
 def test_a_tracker_without_errors_gives_the_true_poses():
     true = straight_walk(5)
     assert QUIET.track(true, np.random.default_rng(5)) == pytest.approx(true)
-
-
-def test_a_path_goes_through_its_keys_and_looks_along_the_heading():
-    keys = ((1.0, 1.0, 1.5, 0, 0), (3.0, 1.0, 1.5, 90, -10))
-    poses = sample_trajectory(KeyPath(keys, sway=0.0), 50, 0.0, seed=1).room_from_camera
-    assert poses[0, :3, 3] == pytest.approx([1.0, 1.0, 1.5], abs=0.05)
-    assert poses[-1, :3, 3] == pytest.approx([3.0, 1.0, 1.5], abs=0.05)
-    pitch = np.radians(-10)
-    assert poses[-1, :3, 2] == pytest.approx([0, np.cos(pitch), np.sin(pitch)], abs=0.03)
-
-
-def test_frames_that_are_far_apart_are_not_blurred_more():
-    keys = ((1.0, 1.0, 1.5, 0, 0), (9.0, 1.0, 1.5, 0, 0))
-    walk = sample_trajectory(KeyPath(keys, sway=0.0), 9, 1.0, seed=1)
-    errors = pose_errors(walk.exposures[:, 0], walk.exposures[:, -1])
-    assert 0.005 < errors.translation.max() < 0.027  # 13 % of 20 cm, not of the meter between

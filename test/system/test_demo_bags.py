@@ -84,19 +84,6 @@ def test_no_query_pose_is_a_mapping_pose(mapping, query):
     assert 5 < np.median(angle[rows, nearest]) < 20
 
 
-@pytest.mark.parametrize('distance_m', [0.5, 1.0])
-def test_off_path_poses_have_the_requested_distance_from_the_trajectory(distance_m, monkeypatch):
-    monkeypatch.syspath_prepend(str(BAGS.parents[1]))
-    from demo import trajectories
-
-    mapping = trajectories.mapping_trajectory(190)
-    poses = trajectories.sample_off_trajectory(mapping, (4.5, 3.8, 2.5), distance_m, 12, seed=3)
-    offsets = poses[:, None, :3, 3] - mapping.room_from_camera[:, :3, 3]
-    nearest = np.linalg.norm(offsets, axis=-1).min(axis=1)
-    assert nearest == pytest.approx(np.full(12, distance_m), abs=0.05)
-    assert (poses[:, :3, 3] > 0.25).all() and (poses[:, :3, 3] < (4.25, 3.55, 2.25)).all()
-
-
 def test_the_query_capture_is_bluer_and_darker(mapping, query):
     def mean_color(capture: Capture) -> np.ndarray:
         frames = [capture.frame(i).rgb for i in range(0, len(capture), 10)]
