@@ -94,6 +94,19 @@ def test_an_image_of_another_camera_is_localized(small_localizer, camera):
     assert pose_distance(outcome.map_from_camera, QUERY_POSES[20])[0] < 0.04
 
 
+@pytest.mark.parametrize('factor', [0.5, 0.8, 0.95, 1.05, 1.25, 2.0])
+def test_an_image_with_a_wrong_focal_length_is_rejected(small_localizer, factor):
+    wrong = replace(CAMERA, fx=CAMERA.fx * factor, fy=CAMERA.fy * factor)
+    outcomes = [small_localizer.localize(render(pose), wrong) for pose in QUERY_POSES[::12]]
+    assert all(isinstance(outcome, Rejection) for outcome in outcomes), outcomes
+    named = [o for o in outcomes if o.reason == 'implausible camera model']
+    for outcome in named:
+        scale = outcome.diagnostics.scores['focal_scale']
+        assert scale == pytest.approx(1 / factor, rel=0.05)
+        assert f'a focal length of {scale:.3g} times that of camera_info' in outcome.detail
+    assert named
+
+
 def test_an_image_of_another_exposure_is_localized(small_localizer):
     dark = (render(QUERY_POSES[11]) * 0.5).astype(np.uint8)
     outcome = small_localizer.localize(dark, CAMERA)
