@@ -168,7 +168,9 @@ def test_the_scores_and_laps_of_a_localized_picture(small_localizer, query):
     outcome = small_localizer.localize(picture.rgb, picture.camera)
     assert isinstance(outcome, PoseEstimate)
     found = outcome.diagnostics
-    expected = ['contrast', 'novelty', *EVIDENCE, 'similarity', 'probability']
+    expected = [
+        'contrast', 'novelty', *EVIDENCE, 'similarity', *CAMERA_EVIDENCE, 'probability',
+    ]  # fmt: skip
     assert list(found.scores) == expected
     assert list(found.latency_ms) == ['regress', 'keypoints', 'refine', 'total']
     flat = small_localizer.localize(np.zeros_like(picture.rgb), picture.camera).diagnostics
