@@ -178,11 +178,10 @@ class HypothesisRefiner:
         evidence = replace(
             verified.evidence, camera=examined.evidence, std_m=largest_std_m(covariance)
         )
+        rejection = find_rejection(evidence, verified.probability, config)
         deviation = examined.evidence.deviation_text(config.max_camera_deviation)
         if reason is not None and deviation:
             rejection = RejectionReason.IMPLAUSIBLE_CAMERA, deviation
-        else:
-            rejection = find_rejection(evidence, verified.probability, config)
         return replace(verified, covariance=covariance, evidence=evidence, rejection=rejection)
 
     def _similarity(self, query: QueryImage, map_from_camera: FloatArray) -> float:
