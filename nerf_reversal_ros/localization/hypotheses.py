@@ -46,8 +46,13 @@ MIN_EXTENT_M = 0.05
 """Minimum extent [m] of the mapping trajectory: smaller ones would inflate the covariance."""
 EXTENT_RADIUS_M = 2.0
 """Radius [m] around a mapping position in which the extent of the trajectory is measured."""
-REASONS_OF_WRONG_CAMERA = (RejectionReason.UNSTABLE_REFINEMENT, RejectionReason.HIGH_COVARIANCE)
-"""Reasons of the gate that a wrong focal length of another camera causes: it is looked for."""
+REASONS_OF_WRONG_CAMERA = (
+    RejectionReason.UNSTABLE_REFINEMENT,
+    RejectionReason.HIGH_COVARIANCE,
+    RejectionReason.LOW_PROBABILITY,
+)
+"""Reasons of the gate that a wrong focal length of another camera causes: it is looked for, so
+that odometry cannot confirm a pose of low probability whose camera is wrong."""
 UNKNOWN_DISTANCE = 1.0, 30.0
 """Distance [m] and angle [deg] of halves of the inliers that give no pose."""
 VERIFY_SIZE_PX = 96
@@ -166,9 +171,11 @@ class HypothesisRefiner:
     ) -> RefinedHypothesis:
         """Gate a pose again with the evidence on its camera, and widen its covariance by it."""
         check, reason = self.camera_check, verified.rejection and verified.rejection[0]
-        if check is None or not (reason is None or reason in REASONS_OF_WRONG_CAMERA):
+        if check is None:
             return verified
-        if reason is not None and check.is_capture_camera(query.camera):
+        if reason is not None and (
+            reason not in REASONS_OF_WRONG_CAMERA or check.is_capture_camera(query.camera)
+        ):
             return verified
         scale = self.calibration.covariance_scale
         examined = check.examine(query, verified.solution, scale)
@@ -179,10 +186,9 @@ class HypothesisRefiner:
             verified.evidence, camera=examined.evidence, std_m=largest_std_m(covariance)
         )
         rejection = find_rejection(evidence, verified.probability, config)
-        if rejection is None or (
-            reason is not None and rejection[0] != RejectionReason.IMPLAUSIBLE_CAMERA
-        ):
-            rejection = verified.rejection
+        deviation = examined.evidence.deviation_text(config.max_camera_deviation)
+        if reason is not None and deviation:
+            rejection = RejectionReason.IMPLAUSIBLE_CAMERA, deviation
         return replace(verified, covariance=covariance, evidence=evidence, rejection=rejection)
 
     def _similarity(self, query: QueryImage, map_from_camera: FloatArray) -> float:

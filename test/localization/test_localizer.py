@@ -83,15 +83,37 @@ def test_localization_is_deterministic(small_localizer):
     np.testing.assert_array_equal(first.covariance, second.covariance)
 
 
-@pytest.mark.parametrize(
-    'camera',
-    [Camera(320, 240, 260.0, 260.0, 159.5, 119.5), Camera(160, 120, 155.0, 155.0, 82.0, 57.0)],
-    ids=['larger image', 'longer lens'],
-)
-def test_an_image_of_another_camera_is_localized(small_localizer, camera):
+def test_a_larger_image_is_localized(small_localizer):
+    camera = CAMERA.scaled_to(320, 240)
     outcome = small_localizer.localize(render(QUERY_POSES[20], camera), camera)
     assert isinstance(outcome, PoseEstimate), outcome
     assert pose_distance(outcome.map_from_camera, QUERY_POSES[20])[0] < 0.04
+
+
+def test_an_image_of_another_camera_is_localized_once_other_views_verify_it(small_map):
+    localizer = open_localizer(small_map, LocalizerConfig(device='cpu'))
+    camera = Camera(160, 120, 155.0, 155.0, 82.0, 57.0)
+    first = localizer.localize(render(QUERY_POSES[20], camera), camera)
+    assert isinstance(first, Rejection) and first.reason == 'high covariance'
+    assert 'by a camera that few views verify' in first.detail
+    for number in (3, 8, 14):
+        localizer.localize(render(QUERY_POSES[number], camera), camera)
+    outcome = localizer.localize(render(QUERY_POSES[20], camera), camera)
+    assert isinstance(outcome, PoseEstimate), outcome
+    assert pose_distance(outcome.map_from_camera, QUERY_POSES[20])[0] < 0.01
+
+
+@pytest.mark.parametrize('factor', [0.5, 0.8, 0.95, 1.05, 1.25, 2.0])
+def test_an_image_with_a_wrong_focal_length_is_rejected(small_localizer, factor):
+    wrong = replace(CAMERA, fx=CAMERA.fx * factor, fy=CAMERA.fy * factor)
+    outcomes = [small_localizer.localize(render(pose), wrong) for pose in QUERY_POSES[::12]]
+    assert all(isinstance(outcome, Rejection) for outcome in outcomes), outcomes
+    named = [o for o in outcomes if o.reason == 'implausible camera model']
+    for outcome in named:
+        scale = outcome.diagnostics.scores['focal_scale']
+        assert scale == pytest.approx(1 / factor, rel=0.05)
+        assert f'a focal length of {scale:.3g} times that of camera_info' in outcome.detail
+    assert named
 
 
 def test_an_image_of_another_exposure_is_localized(small_localizer):

@@ -82,6 +82,16 @@ def test_an_inactive_node_gives_no_warning(simulation):
     assert simulation.summary == (DiagnosticStatus.OK, 'inactive')
 
 
+def test_advice_on_camera_info_is_a_value_while_there_is_some(simulation):
+    simulation.run(1, ACCEPTED, received=1)
+    assert 'camera advice' not in simulation.values
+    snapshot = NodeSnapshot('active', 'map', camera_advice='camera_info has fx 200 px')
+    status = simulation.statistics.diagnostic('localizer', snapshot)
+    assert 'camera_info has fx 200 px' in {
+        v.value for v in status.values if v.key == 'camera advice'
+    }
+
+
 def test_a_reset_clears_all_counts(simulation):
     simulation.run(5, DARK, received=5)
     simulation.received = 0
