@@ -3,8 +3,8 @@ Feature tracks of a capture: keypoints that show one point of the scene in sever
 
 RootSIFT keypoints are matched between neighboring frames, and between frames that see the same
 place again. Candidates for the latter are frames with overlapping views under the given poses,
-and frames that VLAD retrieves, which needs no poses. Each pair is verified by its essential matrix.
-Matches are merged to tracks.
+and frames that VLAD retrieves, which needs no poses. Each pair is verified by its essential
+matrix. Matches are merged to tracks.
 
 References
 ----------
@@ -32,7 +32,7 @@ from nerf_reversal_ros.mapping.stages import ADJUSTMENT
 
 IMAGE_SIZE_PX = 480
 """Longer side of the images; SIFT at full size costs more than it improves."""
-MAX_KEYPOINTS = 800
+MAX_KEYPOINTS = 1000
 """Keypoints per frame, a bound on the time of matching."""
 RATIO = 0.8
 """Ratio test of the matches; the essential matrix removes what it lets through."""
@@ -67,6 +67,24 @@ class TrackFrame(NamedTuple):
     """Focal length at the size of the reduced image: pixels for one unit of a ray."""
 
 
+class MatchedFrames(NamedTuple):
+    """Verified matches between K frames of a capture."""
+
+    frames: NDArray[np.int64]
+    """(K,) indices of the frames in the capture, ascending."""
+    features: list[TrackFrame]
+    """Keypoints of each frame."""
+    pairs: list[tuple[int, int]]
+    """Positions in ``frames``, first the smaller one."""
+    matches: list[NDArray[np.int64]]
+    """(M, 2) rows of the keypoints of each pair; empty where too few are verified."""
+
+    @property
+    def scene_depth_m(self) -> float:
+        """Median of the measured depth [m]; `DEFAULT_DEPTH_M` without any."""
+        return _scene_depth_m(self.features)
+
+
 @dataclass(frozen=True)
 class FeatureTracks:
     """N observations of T points in K frames."""
@@ -95,9 +113,7 @@ class FeatureTracks:
         number = np.cumsum(kept) - 1
         return self.observations(chosen, number[self.track[chosen]])
 
-    def observations(
-        self, chosen: NDArray[np.bool_], track: NDArray[np.int64]
-    ) -> 'FeatureTracks':
+    def observations(self, chosen: NDArray[np.bool_], track: NDArray[np.int64]) -> 'FeatureTracks':
         """Return the observations of a mask (N,), with new indices of their tracks."""
         return FeatureTracks(
             self.frames,
@@ -109,11 +125,11 @@ class FeatureTracks:
         )
 
 
-def find_feature_tracks(
+def match_frames(
     capture: Capture, frames: NDArray[np.int64], progress: ProgressCallback = no_progress
-) -> FeatureTracks:
+) -> MatchedFrames:
     """
-    Find feature tracks in frames of a capture.
+    Match frames of a capture with their neighbors, and with frames that see the same place.
 
     Parameters
     ----------
@@ -124,21 +140,20 @@ def find_feature_tracks(
     progress : callback
         Receives one report per frame, and one when the pairs are matched.
     """
-    track_frames = []
+    features = []
     detector = KeypointDetector(MAX_KEYPOINTS, 0.02)
     for done, index in enumerate(frames, start=1):
         frame = capture.frame(int(index))
         query = make_query(frame.rgb, frame.camera, IMAGE_SIZE_PX, detector)
         rays = query.camera.unproject(query.keypoints.pixels)
         depth_m = depth_at_keypoints(frame, frame.camera.project(rays))
-        track_frames.append(
-            TrackFrame(rays[:, :2], depth_m, query.keypoints.descriptors, query.camera.fx)
-        )
+        descriptors = query.keypoints.descriptors
+        features.append(TrackFrame(rays[:, :2], depth_m, descriptors, query.camera.fx))
         progress(Progress(ADJUSTMENT, done, len(frames), 'keypoints'))
-    pairs = candidate_pairs(track_frames, capture.map_from_camera[frames])
-    matches = parallel_map(lambda pair: _match_pair(*(track_frames[i] for i in pair)), pairs)
+    pairs = candidate_pairs(features, capture.map_from_camera[frames])
+    matches = parallel_map(lambda pair: _match_pair(*(features[i] for i in pair)), pairs)
     progress(Progress(ADJUSTMENT, len(frames), len(frames), f'{len(pairs)} pairs matched'))
-    return merge_matches(frames, track_frames, pairs, matches)
+    return MatchedFrames(frames, features, pairs, matches)
 
 
 def candidate_pairs(
@@ -147,11 +162,11 @@ def candidate_pairs(
     """Select the pairs of frames to match, first the smaller index, without repetitions."""
     count = len(track_frames)
     pairs = {(i, i + step) for step in NEIGHBOR_STEPS for i in range(count - step)}
-    depth_m = np.concatenate([frame.depth_m for frame in track_frames])
-    scene_m = float(np.median(depth_m[depth_m > 0])) if (depth_m > 0).any() else DEFAULT_DEPTH_M
-    overlap = _view_overlap(track_frames, map_from_camera, scene_m)
-    retrieval = VladIndex([frame.descriptors for frame in track_frames if len(frame.descriptors)])
     described = [i for i, frame in enumerate(track_frames) if len(frame.descriptors)]
+    if not described:
+        return []
+    overlap = _view_overlap(track_frames, map_from_camera, _scene_depth_m(track_frames))
+    retrieval = VladIndex([track_frames[i].descriptors for i in described])
     apart = max(NEIGHBOR_STEPS)
     for i, frame in enumerate(track_frames):
         pairs |= _spread_partners(i, np.argsort(-overlap[i]), overlap[i] >= MIN_OVERLAP, apart)
@@ -161,6 +176,11 @@ def candidate_pairs(
             far = np.ones(count, bool)
             pairs |= _spread_partners(i, ranked, far, apart, RETRIEVED_CANDIDATES)
     return sorted(pairs)
+
+
+def _scene_depth_m(features: list[TrackFrame]) -> float:
+    depth_m = np.concatenate([frame.depth_m for frame in features])
+    return float(np.median(depth_m[depth_m > 0])) if (depth_m > 0).any() else DEFAULT_DEPTH_M
 
 
 def _spread_partners(
@@ -190,9 +210,10 @@ def _view_overlap(
     camera_from_map = inverse(map_from_camera)
     overlap = np.zeros((len(track_frames), len(track_frames)))
     for i, pose in enumerate(map_from_camera):
-        local = np.einsum(
-            'kab,pb->kpa', camera_from_map[:, :3, :3], transform_points(pose, points)
-        ) + camera_from_map[:, None, :3, 3]
+        local = (
+            np.einsum('kab,pb->kpa', camera_from_map[:, :3, :3], transform_points(pose, points))
+            + camera_from_map[:, None, :3, 3]
+        )
         inside = np.all(np.abs(local[..., :2]) < extent * local[..., 2:], axis=-1)
         overlap[i] = inside.mean(1)
     return overlap
@@ -215,17 +236,13 @@ def _match_pair(first: TrackFrame, second: TrackFrame) -> NDArray[np.int64]:
     return matches if len(matches) >= MIN_PAIR_MATCHES else none
 
 
-def merge_matches(
-    frames: NDArray[np.int64],
-    track_frames: list[TrackFrame],
-    pairs: list[tuple[int, int]],
-    matches: list[NDArray[np.int64]],
-) -> FeatureTracks:
+def merge_matches(matched: MatchedFrames) -> FeatureTracks:
     """
     Merge pairwise matches to tracks, and keep the longest ones.
 
     A track with two keypoints in one frame holds a wrong match, and is dropped.
     """
+    frames, track_frames, pairs, matches = matched
     starts = np.cumsum([0, *(len(frame.rays) for frame in track_frames)])
     edges = np.concatenate(
         [
