@@ -105,8 +105,9 @@ def adjustment_stage(
             else:
                 result = adjust_poses(capture, seed=config.seed, progress=progress)
             np.savez(path, frames=result.frames, map_from_camera=result.map_from_camera)
-            info = {'report': result.report.as_dict(), 'warnings': result.warnings}
-            writer.finish_stage(ADJUSTMENT, info)
+            writer.finish_stage(
+                ADJUSTMENT, {'report': result.report.as_dict(), 'warnings': result.warnings}
+            )
         info = writer.stage_info(ADJUSTMENT)
         with np.load(path) as stored:
             return AdjustedPoses(

@@ -189,12 +189,9 @@ def triangulate_tracks(tracks: FeatureTracks, map_from_camera: FloatArray) -> Fl
     measured = center + rays * depth_m[:, None]
     normal = across + weight[:, None, None] * np.eye(3)
     right = np.einsum('nij,nj->ni', across, center) + weight[:, None] * measured
-    count = tracks.count
-    solved: FloatArray = np.linalg.solve(
-        sum_by_label(tracks.track, normal, count),
-        sum_by_label(tracks.track, right, count)[..., None],
-    )
-    return solved[..., 0]
+    normals = sum_by_label(tracks.track, normal, tracks.count)
+    rights = sum_by_label(tracks.track, right, tracks.count)
+    return np.asarray(np.linalg.solve(normals, rights[..., None])[..., 0], np.float64)
 
 
 def well_posed_tracks(
@@ -212,8 +209,8 @@ def well_posed_tracks(
     poses = map_from_camera[tracks.frame]
     away = np.einsum('nij,nj->ni', poses[:, :3, :3], local)
     away /= np.linalg.norm(away, axis=1, keepdims=True)
-    mean = sum_by_label(tracks.track, away, count)
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+    total = sum_by_label(tracks.track, away, count)
+    mean = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-9)
     cosine = np.clip(np.einsum('ni,ni->n', away, mean[tracks.track]), -1, 1)
     has_parallax = _any_in_track(tracks, np.arccos(cosine) > np.radians(MIN_PARALLAX_DEG))
     behind = _any_in_track(tracks, local[:, 2] < MIN_POINT_DEPTH_M)

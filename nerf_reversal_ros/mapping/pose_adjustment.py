@@ -127,7 +127,7 @@ def adjust_poses(
         report = AdjustmentReport(reason=f'the capture has only {len(frames)} frames')
         return AdjustedPoses(np.arange(len(capture)), capture.map_from_camera, report, [])
     matched = match_frames(capture, frames, progress)
-    walk = join_walk(matched, capture.map_from_camera[frames])
+    walk = join_walk(matched, capture.map_from_camera[frames], capture.stamps_ns[frames])
     left, poses, warnings = _join_capture(capture, frames, walk)
     report = AdjustmentReport(
         frames=int(walk.joined.sum()),
@@ -135,14 +135,13 @@ def adjust_poses(
         left_out=len(capture) - len(left),
     )
     tracks = _tracks_of(merge_matches(matched), walk.joined)
+    given = walk.map_from_camera[walk.joined]
+    stamps_ns = capture.stamps_ns[tracks.frames]
     try:
-        gtsam = import_gtsam('the adjustment of poses')
+        adjusted, report = adjust_to_tracks(tracks, given, stamps_ns, report, seed)
     except ConfigError as error:
         report = replace(report, reason='gtsam is missing')
         return AdjustedPoses(left, poses, report, [*warnings, f'warning: {error}'])
-    given = walk.map_from_camera[walk.joined]
-    stamps_ns = capture.stamps_ns[tracks.frames]
-    adjusted, report = _adjust(gtsam, tracks, given, stamps_ns, report, seed)
     if report.kept:
         correction = Trajectory(stamps_ns, adjusted @ inverse(given))
         poses = interpolate(correction, capture.stamps_ns[left])[0] @ poses
@@ -154,6 +153,8 @@ def _join_capture(
 ) -> tuple[NDArray[np.int64], FloatArray, list[str]]:
     """Apply the joints of a walk to all frames: the frames that are left, poses, warnings."""
     given = capture.map_from_camera
+    if not walk.jumps:
+        return np.arange(len(capture)), given, []
     part_of, bounds = np.zeros(len(capture), int), []
     for jump in walk.jumps:
         # Between two matched frames the jump is at the largest step.
@@ -205,15 +206,42 @@ def _tracks_of(tracks: FeatureTracks, kept: NDArray[np.bool_]) -> FeatureTracks:
     )
 
 
-def _adjust(
-    gtsam: Any,
+def adjust_to_tracks(
     tracks: FeatureTracks,
     given: FloatArray,
     stamps_ns: NDArray[np.int64],
     report: AdjustmentReport,
     seed: int,
 ) -> tuple[FloatArray, AdjustmentReport]:
-    """Adjust poses (K, 4, 4) to tracks; return them with the filled report."""
+    """
+    Adjust poses to feature tracks.
+
+    Parameters
+    ----------
+    tracks : FeatureTracks
+        Tracks in K frames.
+    given : (K, 4, 4) array
+        Given poses of these frames.
+    stamps_ns : (K,) array
+        Their stamps [ns].
+    report : AdjustmentReport
+        What is known before.
+    seed : int
+        Of the choice of held-out tracks.
+
+    Returns
+    -------
+    (K, 4, 4) array, AdjustmentReport
+        Adjusted poses, whether they are to be kept or not, and the completed report.
+
+    Raises
+    ------
+    ConfigError
+        If gtsam is not installed.
+    BuildError
+        If the tracks do not fit the focal length.
+    """
+    gtsam = import_gtsam('the adjustment of poses')
     points = triangulate_tracks(tracks, given)
     tracks = tracks.subset(well_posed_tracks(tracks, given, points, MAX_INITIAL_ERROR_PX))
     held_out = np.random.default_rng(seed).random(tracks.count) < HELD_OUT_SHARE

@@ -30,8 +30,8 @@ MIN_TIME_GAIN = 0.3
 """Smallest fraction of the difference of rotations that a time offset must remove."""
 DEPTH_SCALE_STD = 0.01
 """Standard deviation of the scale of a depth sensor."""
-JACKKNIFE_BLOCKS = 8
-"""Blocks of the walk that are left out in turn to estimate the scale error of the given poses."""
+SCALE_BLOCKS = 6
+"""Blocks of the walk whose own scales tell the error of its scale: drift differs between them."""
 MIN_DEPTHS = 100
 """Fewest observations with depth that tell the size."""
 
@@ -71,20 +71,21 @@ def estimate_scale(tracks: FeatureTracks, solution: BundleSolution, given: Float
     Estimate the size of the adjusted walk, as a factor of that of the given one.
 
     Images do not tell the size. Depth does, with the error of its sensor, and so do the given
-    poses, whose error a jackknife over blocks of the walk tells.
+    poses: how much their scale differs between blocks of the walk tells its error.
     """
-    poses = solution.map_from_camera
-    own = scale_of(given, poses)
-    blocks = np.array_split(np.arange(len(poses)), JACKKNIFE_BLOCKS)
-    logs = [np.log(scale_of(np.delete(given, b, 0), np.delete(poses, b, 0))) for b in blocks]
-    given_variance = (JACKKNIFE_BLOCKS - 1) * float(np.var(logs))
     known = tracks.depth_m > 0
     if known.sum() < MIN_DEPTHS:
         return 1.0
+    poses = solution.map_from_camera
+    blocks = np.array_split(np.arange(len(poses)), SCALE_BLOCKS)
+    logs = np.array([np.log(scale_of(given[block], poses[block])) for block in blocks])
+    weights = np.array([len(block) * poses[block, :3, 3].var(0).sum() for block in blocks])
+    weights /= max(weights.sum(), 1e-12)
+    given_variance = float(np.sum((weights * (logs - weights @ logs)) ** 2))
     local = points_in_cameras(tracks, poses, solution.points)
     ratio = float(np.median(tracks.depth_m[known] / local[known, 2]))
-    weight = given_variance / (given_variance + DEPTH_SCALE_STD**2)
-    return float(np.exp(weight * np.log(ratio / own)))
+    depth_weight = given_variance / (given_variance + DEPTH_SCALE_STD**2)
+    return float(np.exp(depth_weight * np.log(ratio / scale_of(given, poses))))
 
 
 def scale_of(target: FloatArray, source: FloatArray) -> float:

@@ -22,6 +22,8 @@ MAX_STEP = 4
 MIN_JUMP, MIN_JUMP_DEG = 0.06, 6.0
 """Smallest jump, as a fraction of the depth of the scene, and [deg]: above the errors of poses and
 of motions."""
+MAX_SPEED_M_S = 5.0
+"""Speed that no camera that is carried reaches: a faster step without matches is a jump."""
 MIN_VOTES = 2
 """Fewest motions across a jump, and fewest that join two parts: one may be wrong."""
 MAX_PARTS = 6
@@ -52,7 +54,9 @@ class JoinedWalk:
     jumps: list[Jump]
 
 
-def join_walk(matched: MatchedFrames, map_from_camera: FloatArray) -> JoinedWalk:
+def join_walk(
+    matched: MatchedFrames, map_from_camera: FloatArray, stamps_ns: NDArray[np.int64]
+) -> JoinedWalk:
     """
     Split a walk where its poses jump, and move each part into the frame of the largest.
 
@@ -62,8 +66,10 @@ def join_walk(matched: MatchedFrames, map_from_camera: FloatArray) -> JoinedWalk
         Matches of K frames. Without depth no jump is found.
     map_from_camera : (K, 4, 4) array
         Given poses.
+    stamps_ns : (K,) array
+        Stamps of the frames [ns].
     """
-    jumps = find_jumps(matched, map_from_camera)
+    jumps = find_jumps(matched, map_from_camera, stamps_ns)
     poses, count = map_from_camera.copy(), len(map_from_camera)
     if not jumps or len(jumps) >= MAX_PARTS:
         return JoinedWalk(poses, np.ones(count, bool), [])
@@ -86,12 +92,14 @@ def join_walk(matched: MatchedFrames, map_from_camera: FloatArray) -> JoinedWalk
     return JoinedWalk(poses, joined, jumps)
 
 
-def find_jumps(matched: MatchedFrames, map_from_camera: FloatArray) -> list[Jump]:
+def find_jumps(
+    matched: MatchedFrames, map_from_camera: FloatArray, stamps_ns: NDArray[np.int64]
+) -> list[Jump]:
     """
     Find the jumps of poses (K, 4, 4): most motions across one disagree with them.
 
     Only the boundary where the motions between its own two frames disagree counts, because the
-    other pairs across it span several boundaries.
+    other pairs across it span several boundaries. Without motions, the speed decides.
     """
     limit_m = MIN_JUMP * matched.scene_depth_m
     votes = np.zeros((len(map_from_camera), 2), int)
@@ -109,11 +117,14 @@ def find_jumps(matched: MatchedFrames, map_from_camera: FloatArray) -> list[Jump
         votes[i:j, int(disagrees)] += 1
         if disagrees and j == i + 1:
             steps[i] = distance_m, angle_deg
-    return [
-        Jump(i, *size)
-        for i, size in sorted(steps.items())
-        if votes[i, 1] >= MIN_VOTES and votes[i, 1] > 2 * votes[i, 0]
-    ]
+    disputed = (votes[:, 1] >= MIN_VOTES) & (votes[:, 1] > 2 * votes[:, 0])
+    jumps = [Jump(i, *size) for i, size in sorted(steps.items()) if disputed[i]]
+    given_steps = pose_errors(map_from_camera[:-1], map_from_camera[1:])
+    too_fast = given_steps.translation > MAX_SPEED_M_S * np.diff(stamps_ns) * 1e-9
+    for i in np.flatnonzero(too_fast & (votes[:-1].sum(1) == 0)).tolist():
+        angle_deg = float(np.degrees(given_steps.rotation[i]))
+        jumps.append(Jump(i, float(given_steps.translation[i]), angle_deg))
+    return sorted(jumps, key=lambda jump: jump.after)
 
 
 def estimate_motion(
