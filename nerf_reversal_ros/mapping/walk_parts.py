@@ -99,14 +99,16 @@ def find_jumps(
     Find the jumps of poses (K, 4, 4): most motions across one disagree with them.
 
     Only the boundary where the motions between its own two frames disagree counts, because the
-    other pairs across it span several boundaries. Without motions, the speed decides.
+    other pairs across it span several boundaries. Without matches, the speed decides.
     """
     limit_m = MIN_JUMP * matched.scene_depth_m
     votes = np.zeros((len(map_from_camera), 2), int)
+    connected = np.zeros(len(map_from_camera), bool)
     steps: dict[int, tuple[float, float]] = {}
     for (i, j), rows in zip(matched.pairs, matched.matches, strict=True):
         if j - i > MAX_STEP:
             continue
+        connected[i:j] |= len(rows) > 0
         motion = estimate_motion(matched.features[i], matched.features[j], rows)
         if motion is None:
             continue
@@ -121,7 +123,7 @@ def find_jumps(
     jumps = [Jump(i, *size) for i, size in sorted(steps.items()) if disputed[i]]
     given_steps = pose_errors(map_from_camera[:-1], map_from_camera[1:])
     too_fast = given_steps.translation > MAX_SPEED_M_S * np.diff(stamps_ns) * 1e-9
-    for i in np.flatnonzero(too_fast & (votes[:-1].sum(1) == 0)).tolist():
+    for i in np.flatnonzero(too_fast & ~connected[:-1]).tolist():
         angle_deg = float(np.degrees(given_steps.rotation[i]))
         jumps.append(Jump(i, float(given_steps.translation[i]), angle_deg))
     return sorted(jumps, key=lambda jump: jump.after)
