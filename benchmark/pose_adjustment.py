@@ -84,10 +84,10 @@ def main() -> None:
 def true_poses(gt: str, capture: Capture) -> FloatArray:
     """Return the true poses (N, 4, 4) of the frames of a capture, in any frame."""
     if gt == 'demo':
-        from demo.render_room import FRAMES
         from demo.trajectories import mapping_trajectory
 
-        trajectory = mapping_trajectory(FRAMES['walk'])
+        recorded = open_capture(capture.source, CaptureConfig(), select_frames=False)
+        trajectory = mapping_trajectory(len(recorded))
         stamps_ns, poses = trajectory.stamps_ns, trajectory.room_from_camera
     else:
         reference = open_capture(Path(gt), CaptureConfig(), select_frames=False)

@@ -1,4 +1,4 @@
-"""Poses are adjusted to feature tracks where held-out tracks confirm it, and the camera checked."""
+"""Poses are adjusted where held-out feature tracks confirm it, and the camera is checked."""
 
 import sys
 
@@ -55,7 +55,7 @@ def test_drifting_poses_are_adjusted():
 
 
 def test_accurate_poses_are_not_changed():
-    adjusted, report = adjust(POSES)
+    _, report = adjust(POSES)
     assert not report.kept
     assert report.reason.endswith('(needed: 20%)')
 
