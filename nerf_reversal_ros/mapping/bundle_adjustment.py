@@ -13,7 +13,7 @@ for Robot Perception", 2017.
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,9 @@ POSE_STD_M, POSE_STD_DEG = 0.05, 1.0
 STEP_STD_M, STEP_STD_DEG = 0.01, 0.5
 """Standard deviation of a given motion between consecutive frames: it holds frames without
 tracks, and is weak beside tracks."""
-DEPTH_STD_M, DEPTH_STD_PER_M2 = 0.02, 0.005
-"""Standard deviation of calibrated depth: a constant, and a part that grows with its square."""
+DEPTH_STD_M, DEPTH_STD_PER_M2 = 0.03, 0.01
+"""Standard deviation of depth: a constant, and a part that grows with its square. Depth holds the
+points of tracks without parallax; elsewhere it weighs little."""
 FOCAL_STD, FIXED_STD = 0.1, 1e-6
 """Standard deviation of the focal scale where it is free, and of what is held fixed."""
 DISTORTION_STD = 0.1
@@ -45,13 +46,6 @@ MIN_POINT_DEPTH_M = 0.05
 """Smallest depth of a point; nearer ones come of wrong matches."""
 ERROR_CAP_PX = 1e3
 """Error of a point behind the camera."""
-
-
-class DepthModel(NamedTuple):
-    """True depth = ``scale * depth + offset_m``."""
-
-    scale: float = 1.0
-    offset_m: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,6 @@ def solve_bundle(
     start: BundleSolution,
     *,
     free_focal: bool = False,
-    depth_model: DepthModel | None = None,
     iterations: int = 8,
 ) -> BundleSolution:
     """
@@ -96,45 +89,18 @@ def solve_bundle(
         Initial values.
     free_focal : bool
         Estimate the focal scale as well.
-    depth_model : DepthModel, optional
-        Calibration of the measured depth; without it, depth is not used.
     iterations : int
         Limit of the iterations.
     """
-    pose_key, point_key = gtsam.symbol_shorthand.X, gtsam.symbol_shorthand.L
-    camera_key = gtsam.symbol_shorthand.C(0)
+    pose_key, point_key, camera_key = _keys(gtsam)
     graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
-    _add_priors(gtsam, graph, given)
+    _add_priors(gtsam, graph, given, FOCAL_STD if free_focal else FIXED_STD)
+    _add_observations(gtsam, graph, tracks)
     for i, pose in enumerate(start.map_from_camera):
         values.insert(pose_key(i), gtsam.Pose3(pose))
     for j, point in enumerate(start.points):
         values.insert(point_key(j), point)
-    focal_std = FOCAL_STD if free_focal else FIXED_STD
-    stds = np.array([focal_std, DISTORTION_STD, DISTORTION_STD])
-    nominal = gtsam.Cal3Bundler(1.0, 0.0, 0.0, 0.0, 0.0)
-    graph.add(
-        gtsam.PriorFactorCal3Bundler(camera_key, nominal, gtsam.noiseModel.Diagonal.Sigmas(stds))
-    )
     values.insert(camera_key, gtsam.Cal3Bundler(*start.intrinsics, 0.0, 0.0))
-    noises = {
-        focal_px: _robust(gtsam, np.full(2, KEYPOINT_STD_PX / focal_px), KEYPOINT_CAUCHY)
-        for focal_px in np.unique(tracks.focal_px)
-    }
-    frames, points = tracks.frame.tolist(), tracks.track.tolist()
-    for i, j, ray in zip(frames, points, tracks.rays, strict=True):
-        graph.add(
-            gtsam.GeneralSFMFactor2Cal3Bundler(
-                ray, noises[tracks.focal_px[i]], pose_key(i), point_key(j), camera_key
-            )
-        )
-    if depth_model is not None:
-        for n in np.flatnonzero(tracks.depth_m).tolist():
-            depth_m = depth_model.scale * tracks.depth_m[n] + depth_model.offset_m
-            std_m = DEPTH_STD_M + DEPTH_STD_PER_M2 * depth_m**2
-            range_m = depth_m * float(np.sqrt(1 + tracks.rays[n] @ tracks.rays[n]))
-            noise = _robust(gtsam, np.array([std_m]), 1.0)
-            key = pose_key(frames[n]), point_key(points[n])
-            graph.add(gtsam.RangeFactor3D(*key, range_m, noise))
     params = gtsam.LevenbergMarquardtParams()
     params.setMaxIterations(iterations)
     params.setRelativeErrorTol(1e-3)
@@ -147,9 +113,40 @@ def solve_bundle(
     )
 
 
-def _add_priors(gtsam: Any, graph: Any, given: FloatArray) -> None:
-    """Add the given poses, and the motions between them."""
-    key = gtsam.symbol_shorthand.X
+def _keys(gtsam: Any) -> tuple[Any, Any, int]:
+    """Return the functions that make the keys of poses and points, and the key of the camera."""
+    shorthand = gtsam.symbol_shorthand
+    return shorthand.X, shorthand.L, shorthand.C(0)
+
+
+def _add_observations(gtsam: Any, graph: Any, tracks: FeatureTracks) -> None:
+    """Add reprojection errors and measured depth."""
+    pose_key, point_key, camera_key = _keys(gtsam)
+    noises = {
+        focal_px: _robust(gtsam, np.full(2, KEYPOINT_STD_PX / focal_px), KEYPOINT_CAUCHY)
+        for focal_px in np.unique(tracks.focal_px)
+    }
+    frames, points = tracks.frame.tolist(), tracks.track.tolist()
+    for i, j, ray in zip(frames, points, tracks.rays, strict=True):
+        noise = noises[tracks.focal_px[i]]
+        graph.add(
+            gtsam.GeneralSFMFactor2Cal3Bundler(ray, noise, pose_key(i), point_key(j), camera_key)
+        )
+    for n in np.flatnonzero(tracks.depth_m).tolist():
+        depth_m = float(tracks.depth_m[n])
+        noise = _robust(gtsam, np.array([DEPTH_STD_M + DEPTH_STD_PER_M2 * depth_m**2]), 1.0)
+        range_m = depth_m * float(np.sqrt(1 + tracks.rays[n] @ tracks.rays[n]))
+        graph.add(gtsam.RangeFactor3D(pose_key(frames[n]), point_key(points[n]), range_m, noise))
+
+
+def _add_priors(gtsam: Any, graph: Any, given: FloatArray, focal_std: float) -> None:
+    """Add the given poses, the motions between them, and the intrinsics."""
+    key, _, camera_key = _keys(gtsam)
+    stds = np.array([focal_std, DISTORTION_STD, DISTORTION_STD])
+    nominal = gtsam.Cal3Bundler(*NOMINAL_INTRINSICS, 0.0, 0.0)
+    graph.add(
+        gtsam.PriorFactorCal3Bundler(camera_key, nominal, gtsam.noiseModel.Diagonal.Sigmas(stds))
+    )
     pose_noise = _robust(gtsam, _pose_stds(POSE_STD_M, POSE_STD_DEG), 1.0)
     step_noise = _robust(gtsam, _pose_stds(STEP_STD_M, STEP_STD_DEG), 1.0)
     for i, pose in enumerate(given):
