@@ -150,6 +150,7 @@ def test_names_and_defaults(cls, expected):
         (
             CaptureConfig,
             {
+                'adjust_poses': ('auto', 'off'),
                 'pose_convention': (
                     'auto',
                     'optical',
