@@ -294,9 +294,13 @@ def parse_baselines(text: str, *, has_reference: bool) -> tuple[str, ...]:
     return names
 
 
-def check_reference(reference: Capture, mapping_poses: FloatArray) -> None:
+def check_reference(
+    reference: Capture, mapping_poses: FloatArray, max_change_m: float = 0.0
+) -> None:
     """
     Check that a reference capture is the one that a map was built from.
+
+    The adjustment of the poses moved the mapping poses by up to ``max_change_m``.
 
     Raises
     ------
@@ -305,7 +309,7 @@ def check_reference(reference: Capture, mapping_poses: FloatArray) -> None:
     """
     positions = cKDTree(reference.map_from_camera[:, :3, 3])
     distances_m, _ = positions.query(mapping_poses[:, :3, 3])
-    common = int(np.sum(distances_m < SAME_POSITION_M))
+    common = int(np.sum(distances_m < SAME_POSITION_M + max_change_m))
     if 2 * common < len(distances_m):
         raise CaptureError(
             f'{reference.source} is not the bag that the map was built from, it has only {common}'

@@ -118,6 +118,18 @@ class Capture:
             correction,
         )
 
+    def with_poses(self, frames: NDArray[np.int64], map_from_camera: FloatArray) -> 'Capture':
+        """Return a capture of the frames (K,) with other poses (K, 4, 4)."""
+        return Capture(
+            self.source,
+            self._config,
+            [self._entries[i] for i in frames.tolist()],
+            map_from_camera,
+            self.convention,
+            {**self.counts, 'kept': len(frames)},
+            self.depth_correction,
+        )
+
     def __len__(self) -> int:
         """Return the number of frames."""
         return len(self._entries)

@@ -142,7 +142,7 @@ def _triangulate_pair(
         valid &= (points_in_camera[:, 2] > MIN_DEPTH_M) & (error_px < max_error_px)
     samples = []
     for frame, points_in_camera, observed in zip(frames, in_camera, pixels, strict=True):
-        measured = _depth_at_keypoints(frame, observed[valid])
+        measured = depth_at_keypoints(frame, observed[valid])
         triangulated = points_in_camera[valid, 2]
         # Sensor noise of 3 mm, plus the depth error of half a pixel in the triangulation.
         accuracy = 0.003 + triangulated / frame.camera.fx * 0.5 / np.tan(parallax[valid])
@@ -152,7 +152,7 @@ def _triangulate_pair(
     return np.concatenate(samples)
 
 
-def _depth_at_keypoints(frame: Frame, pixels: FloatArray) -> FloatArray:
+def depth_at_keypoints(frame: Frame, pixels: FloatArray) -> FloatArray:
     """Look up the measured depth (N,) at pixels (N, 2) of the image; 0 at edges or unknown."""
     camera, depth = frame.depth_camera, frame.depth
     if camera is None or depth is None:

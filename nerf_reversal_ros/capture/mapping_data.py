@@ -1,6 +1,7 @@
 """Input of a build: the capture that the field is fitted to, and the camera images."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,8 @@ class MappingData:
     """Sentences for the user."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Quality of the alignment of a run to the map; empty without a run."""
+    pose_adjustment: dict[str, Any] = field(default_factory=dict)
+    """Report of the adjustment of the poses to the images; empty with a run."""
 
     @property
     def training_capture(self) -> SplitCapture:

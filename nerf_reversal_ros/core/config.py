@@ -119,6 +119,12 @@ class CaptureConfig(CameraInfoConfig):
         high=1.0,
     )
     max_depth_m: float = setting(8.0, 'treat larger depth as unknown [m]', low=0.1)
+    adjust_poses: str = setting(
+        'auto',
+        'adjust the poses of a mapping capture to its images, and check its focal length; auto:'
+        ' keep the adjusted poses where held-out feature tracks fit them clearly better',
+        choices=('auto', 'off'),
+    )
 
     def with_topics_of(self, count: Callable[[str], int]) -> 'CaptureConfig':
         """

@@ -141,7 +141,9 @@ def _open_reference(
 ) -> Capture:
     """Open the mapping bag with the depth correction that the map was built with."""
     reference = _open(map_, bag, config, progress)
-    check_reference(reference, _poses_from_bag(map_))
+    adjustment = map_.manifest.get('capture', {}).get('pose_adjustment', {})
+    change_m = adjustment['max_change_m'] if adjustment.get('kept') else 0.0
+    check_reference(reference, _poses_from_bag(map_), change_m)
     correction = DepthCorrection(**map_.manifest.get('depth_correction', {}))
     return reference.with_depth_correction(correction)
 

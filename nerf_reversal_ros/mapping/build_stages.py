@@ -1,5 +1,5 @@
 """
-Stages of a build after the capture: field, synthesis, atlas, regressor, calibration.
+Stages of a build after the capture: from the adjustment of its poses to the calibration.
 
 Each except the last, which is fast, stores its result in the staging folder of the map and marks
 itself as finished; a resumed build loads the result instead.
@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerf_reversal_ros.capture.capture import DepthCorrection
+from nerf_reversal_ros.capture.capture import Capture, DepthCorrection
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.capture.mapping_data import SplitCapture
+from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.progress import Progress
+from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.baking import bake, baking_budget, measure_baking_loss
 from nerf_reversal_ros.fields.base import RadianceField
@@ -49,8 +50,14 @@ from nerf_reversal_ros.mapping.landmark_building import (
     select_farthest_poses,
     VIEW_SPACING,
 )
+from nerf_reversal_ros.mapping.pose_adjustment import (
+    adjust_poses,
+    AdjustedPoses,
+    AdjustmentReport,
+)
 from nerf_reversal_ros.mapping.stage_context import Stage, StageContext
 from nerf_reversal_ros.mapping.stages import (
+    ADJUSTMENT,
     ATLAS,
     CALIBRATION,
     FIELD,
@@ -59,6 +66,7 @@ from nerf_reversal_ros.mapping.stages import (
     SYNTHESIS,
     UNCERTAINTY,
 )
+from nerf_reversal_ros.maps.map_writer import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
 from nerf_reversal_ros.synthesis.image_corruption import PosedImage
@@ -93,6 +101,32 @@ class CalibrationResult(NamedTuple):
     calibration: Calibration
     metrics: dict[str, int]
     warnings: list[str]
+
+
+def adjustment_stage(
+    capture: Capture, config: BuildConfig, writer: MapWriter, progress: ProgressCallback
+) -> AdjustedPoses:
+    """Adjust the poses of a mapping bag to its images, unless ``capture.adjust_poses`` is off."""
+    path = writer.work_dir / 'adjusted_poses.npz'
+    with writer.time_stage(ADJUSTMENT):
+        if not writer.is_done(ADJUSTMENT):
+            if config.capture.adjust_poses == 'off':
+                frames = np.arange(len(capture))
+                result = AdjustedPoses(frames, capture.map_from_camera, AdjustmentReport(), [])
+            else:
+                result = adjust_poses(capture, seed=config.seed, progress=progress)
+            np.savez(path, frames=result.frames, map_from_camera=result.map_from_camera)
+            writer.finish_stage(
+                ADJUSTMENT, {'report': result.report.as_dict(), 'warnings': result.warnings}
+            )
+        info = writer.stage_info(ADJUSTMENT)
+        with np.load(path) as stored:
+            return AdjustedPoses(
+                stored['frames'],
+                stored['map_from_camera'],
+                AdjustmentReport(**info['report']),
+                info['warnings'],
+            )
 
 
 def field_stage(

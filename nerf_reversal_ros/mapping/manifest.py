@@ -73,6 +73,7 @@ def make_manifest(
         'capture': {
             'source': request.source_name,
             'counts': data.training_capture.capture.counts,
+            'pose_adjustment': data.pose_adjustment,
         },
         'calibration': results.calibration.calibration.as_dict(),
         'warnings': [

@@ -1,9 +1,9 @@
 """
 From a bag to a map, one call a stage; a repeated build resumes an unfinished one.
 
-Stages: capture, field, synthesis, atlas, regressor, calibration. Each except the first and the
-last, which are fast, stores its result in the staging folder of the map and is marked as finished
-there. A later build with the same inputs and settings skips it.
+Stages: capture, adjustment, field, synthesis, atlas, regressor, calibration. Each except the
+first and the last, which are fast, stores its result in the staging folder of the map and is
+marked as finished there. A later build with the same inputs and settings skips it.
 """
 
 import json
@@ -21,6 +21,7 @@ from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallb
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.mapping.build_request import BuildRequest, validate_request
 from nerf_reversal_ros.mapping.build_stages import (
+    adjustment_stage,
     atlas_stage,
     calibration_stage,
     field_stage,
@@ -123,11 +124,11 @@ def _capture_stage(
     """Open the bag, render the run, or both; return also the run's field in the map frame."""
     if writer.note:
         progress(Progress(CAPTURE, 0, 1, writer.note))
-    with writer.time_stage(CAPTURE):
-        run_field = None
-        if run is None:
-            mapping_data = _mapping_data_from_bag(request, progress)
-        else:
+    run_field = None
+    if run is None:
+        mapping_data = _mapping_data_from_bag(request, writer, progress)
+    else:
+        with writer.time_stage(CAPTURE):
             mapping_data, run_field = mapping_data_from_run(
                 run,
                 request.bag,
@@ -137,17 +138,30 @@ def _capture_stage(
                 work_dir=writer.work_dir / 'run',
                 progress=progress,
             )
-        report_warnings(mapping_data.warnings, CAPTURE, progress)
-        _check_regressor_settings(mapping_data, request.config)
+    report_warnings(mapping_data.warnings, CAPTURE, progress)
+    _check_regressor_settings(mapping_data, request.config)
     return mapping_data, run_field
 
 
-def _mapping_data_from_bag(request: BuildRequest, progress: ProgressCallback) -> MappingData:
-    """Open a bag as the input of all stages."""
+def _mapping_data_from_bag(
+    request: BuildRequest, writer: MapWriter, progress: ProgressCallback
+) -> MappingData:
+    """Open a bag as the input of all stages, and adjust its poses."""
     assert request.bag is not None
-    capture = open_capture(request.bag, request.config.capture, progress=progress)
-    split = SplitCapture.split(capture, request.config.field.validation_share)
-    return MappingData(split, split, capture.camera, capture.convention)
+    config = request.config
+    with writer.time_stage(CAPTURE):
+        capture = open_capture(request.bag, config.capture, progress=progress)
+    adjusted = adjustment_stage(capture, config, writer, progress)
+    capture = capture.with_poses(adjusted.frames, adjusted.map_from_camera)
+    split = SplitCapture.split(capture, config.field.validation_share)
+    return MappingData(
+        split,
+        split,
+        capture.camera,
+        capture.convention,
+        adjusted.warnings,
+        pose_adjustment=adjusted.report.as_dict(),
+    )
 
 
 def _check_regressor_settings(mapping_data: MappingData, config: BuildConfig) -> None:

@@ -132,7 +132,7 @@ def fit_sim3_to_poses(map_from_camera: FloatArray, world_from_camera: FloatArray
     inliers = _largest_consensus(map_from_camera, world_from_camera, extent_m)
     map_from_world = None
     if inliers.sum() >= max(MIN_LOCATED_IMAGES, MIN_INLIER_FRACTION * count):
-        map_from_world = _fit_sim3(map_from_camera[inliers], world_from_camera[inliers])
+        map_from_world = fit_sim3(map_from_camera[inliers], world_from_camera[inliers])
     if map_from_world is None:
         raise BuildError(
             f'the run cannot be aligned to the bag: {count} images of the bag were localized in'
@@ -228,7 +228,7 @@ def _largest_consensus(
             distance_m = np.linalg.norm(map_from_camera[i, :3, 3] - map_from_camera[j, :3, 3])
             if distance_m < MIN_BASELINE_FRACTION * extent_m or i == j:
                 continue
-            proposal = _fit_sim3(map_from_camera[[i, j]], world_from_camera[[i, j]])
+            proposal = fit_sim3(map_from_camera[[i, j]], world_from_camera[[i, j]])
             if proposal is None:
                 continue
             inliers = _inlier_mask(
@@ -245,7 +245,7 @@ def _collinear(points: FloatArray) -> bool:
     return bool(extent[1] <= MIN_EXTENT_RATIO * extent[0])
 
 
-def _fit_sim3(map_from_camera: FloatArray, world_from_camera: FloatArray) -> FloatArray | None:
+def fit_sim3(map_from_camera: FloatArray, world_from_camera: FloatArray) -> FloatArray | None:
     """Fit a Sim(3) to rotations and positions of poses (N, 4, 4); None if it has no scale."""
     rotations = map_from_camera[:, :3, :3] @ np.swapaxes(world_from_camera[:, :3, :3], 1, 2)
     rotation = Rotation.from_matrix(rotations).mean().as_matrix()

@@ -1,9 +1,9 @@
 """Names of the stages of a build, in the manifest and in progress reports."""
 
-CAPTURE, FIELD, SYNTHESIS = 'capture', 'field', 'synthesis'
+CAPTURE, ADJUSTMENT, FIELD, SYNTHESIS = 'capture', 'adjustment', 'field', 'synthesis'
 ATLAS, REGRESSOR, CALIBRATION = 'atlas', 'regressor', 'calibration'
 
-BUILD_STAGES = CAPTURE, FIELD, SYNTHESIS, ATLAS, REGRESSOR, CALIBRATION
+BUILD_STAGES = CAPTURE, ADJUSTMENT, FIELD, SYNTHESIS, ATLAS, REGRESSOR, CALIBRATION
 """Stages in their order: the keys of ``built.seconds`` in the manifest."""
 
 RUN, ALIGNMENT, UNCERTAINTY = 'run', 'alignment', 'uncertainty'
@@ -14,6 +14,7 @@ PROGRESS_STAGES = {
     CAPTURE: 'indexing the bag: images, depth and poses',
     'rendering': 'rendering the views that a voxel field is fitted to',
     ALIGNMENT: 'localizing images of the bag in renderings of the run',
+    ADJUSTMENT: 'adjusting the poses to feature tracks',
     'depth': 'estimating the depth correction from triangulated keypoints',
     'pictures': 'resizing the training images',
     FIELD: 'training the field',

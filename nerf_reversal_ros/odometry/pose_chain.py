@@ -71,7 +71,7 @@ class ChainSolver:
 
     def __init__(self, config: OdometryDriftConfig) -> None:
         self.config = config
-        self._gtsam = _import_gtsam()
+        self._gtsam = import_gtsam('the loop closer')
         self._optimizer_params = self._gtsam.LevenbergMarquardtParams()
         self._optimizer_params.setRelativeErrorTol(1e-4)
         self._odometry_factors: dict[int, tuple[float, float, Any]] = {}
@@ -257,13 +257,14 @@ def current_pose(keyframe: Keyframe) -> FloatArray:
     return keyframe.map_from_base
 
 
-def _import_gtsam() -> Any:
+def import_gtsam(purpose: str) -> Any:
+    """Import gtsam; ConfigError with the command of the installation if it is missing."""
     remedy = 'pip install --no-deps -r requirements/loop_closer.txt'
     try:
         import gtsam
     except ImportError as error:
         raise ConfigError(
-            f'the loop closer needs gtsam, which cannot be imported ({error}): {remedy}'
+            f'{purpose} needs gtsam, which cannot be imported ({error}): {remedy}'
         ) from error
     gtsam_version = metadata.version('gtsam')
     if gtsam_version.startswith('4.2') and not np.__version__.startswith('1.'):

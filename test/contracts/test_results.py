@@ -262,6 +262,7 @@ def test_the_stages_that_anything_reports():
     ]
     literals = {call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)}
     assert literals | set(PROGRESS_STAGES) == {
+        'adjustment',
         'alignment',
         'atlas',
         'baking',

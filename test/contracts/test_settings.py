@@ -42,6 +42,7 @@ CAPTURE = {
     'min_turn_deg': 0.25,
     'blur_ratio': 0.25,
     'max_depth_m': 8.0,
+    'adjust_poses': 'auto',
 }
 BUILD = {
     'seed': 0,
@@ -155,6 +156,7 @@ def test_names_and_defaults(cls, expected):
         (
             CaptureConfig,
             {
+                'adjust_poses': ('auto', 'off'),
                 'pose_convention': (
                     'auto',
                     'optical',

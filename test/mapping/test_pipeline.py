@@ -30,7 +30,7 @@ from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, open_map
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ['capture', 'field', 'synthesis', 'atlas', 'regressor', 'calibration']
+STAGES = ['capture', 'adjustment', 'field', 'synthesis', 'atlas', 'regressor', 'calibration']
 
 
 def last_error_line(capsys):
@@ -92,7 +92,7 @@ def test_a_build_that_is_killed_several_times_gives_the_same_map(small_map, tmp_
         assert not map_dir.exists()
     reports = []
     built = build_map(bag, map_dir, SETTINGS, device='cpu', progress=reports.append)
-    finished = 'field, synthesis, atlas'
+    finished = 'adjustment, field, synthesis, atlas'
     assert reports[0].note == f'resuming an unfinished build (finished stages: {finished})'
     assert 'field' not in {progress.stage for progress in reports}
     assert have_equal_files(small_map.path, map_dir)
