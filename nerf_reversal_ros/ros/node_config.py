@@ -50,6 +50,10 @@ class LocalizerNodeConfig(ValidatedConfig):
     use_odometry: bool = setting(
         False, 'check poses against the Odometry of base_frame on the topic odom'
     )
+    use_tracking: bool = setting(
+        True,
+        'try the last accepted pose first, moved by odometry (use_odometry) or constant velocity',
+    )
     path_poses: int = setting(1000, 'number of latest poses in ~/path', low=1, high=100_000)
     rectified: bool = setting(
         False, 'the images are rectified (image_rect): use P of camera_info and no distortion'

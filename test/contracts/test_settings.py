@@ -88,6 +88,7 @@ BUILD = {
 LOCALIZER = {
     'device': 'auto',
     'hypotheses': 4,
+    'tracking_timeout_s': 1.0,
     'min_probability': 0.995,
     'min_inliers': 15,
     'min_inlier_ratio': 0.15,
