@@ -36,7 +36,8 @@ def test_an_image_is_expected_where_the_last_two_poses_lead(rig, start, expected
     assert expected(process, 13, (50, 20, 30)) == 'expected [0.4, 0.2, 0.3]'
     assert expected(process, 14, (60, 20, 30)) == 'expected [0.6, 0.2, 0.3]'
     single = compressed_image((200, 20, 30), 14)  # not of the sequence
-    assert rig.call(Localize, 'localizer/localize', image=single).accepted
+    future = rig.call_async(Localize, 'localizer/localize', image=single)
+    assert wait_until(future.done) and future.result().accepted
     assert wait_until(lambda: process.output.count('expected') == 5)
     assert expected(process, 15) == 'expected [0.7, 0.2, 0.3]'
     assert expected(process, 18) == 'expected nowhere'  # beyond the timeout
