@@ -10,19 +10,20 @@ CENTIMETERS = (40, 20, 30)
 """Color of an image: x, y and z of its pose [cm]."""
 
 
+def expectations(process):
+    """Return what the small localizer has printed about expected poses, a line for each image."""
+    return [line.strip() for line in process.lines if line.startswith('expected')]
+
+
 @pytest.fixture
 def expected(rig):
     """Return a function that localizes an image and returns where its camera was expected."""
 
     def localize(process, second, color=CENTIMETERS):
-        count = sum(line.startswith('expected') for line in process.lines)
+        count = len(expectations(process))
         assert rig.localize(compressed_image(color, second)).accepted
-
-        def lines():
-            return [line for line in process.lines if line.startswith('expected')]
-
-        assert wait_until(lambda: len(lines()) > count), process.output
-        return lines()[-1].strip()
+        assert wait_until(lambda: len(expectations(process)) > count), process.output
+        return expectations(process)[-1]
 
     return localize
 
@@ -38,7 +39,7 @@ def test_an_image_is_expected_where_the_last_two_poses_lead(rig, start, expected
     single = compressed_image((200, 20, 30), 14)  # not of the sequence
     future = rig.call_async(Localize, 'localizer/localize', image=single)
     assert wait_until(future.done) and future.result().accepted
-    assert wait_until(lambda: process.output.count('expected') == 5)
+    assert wait_until(lambda: len(expectations(process)) == 5)
     assert expected(process, 15) == 'expected [0.7, 0.2, 0.3]'
     assert expected(process, 18) == 'expected nowhere'  # beyond the timeout
     assert rig.call(Trigger, 'localizer/reset').success
