@@ -63,9 +63,11 @@ class LocalizerOutputs:
         return accepted == self.poses.keys() == self.poses_with_covariance.keys()
 
 
-def play(bag: Path, map_dir: Path, log_dir: Path) -> LocalizerOutputs:
+def play(bag: Path, map_dir: Path, log_dir: Path, *, track: bool = False) -> LocalizerOutputs:
     """
     Play the images of a bag to the localizer node, and record what it publishes.
+
+    Without ``track``, the node localizes each image by itself, as ``evaluate`` does.
 
     Raises
     ------
@@ -73,7 +75,11 @@ def play(bag: Path, map_dir: Path, log_dir: Path) -> LocalizerOutputs:
         If one of the nodes fails; their logs are in ``log_dir``.
     """
     localizer = node_command(
-        'localizer', map_dir=map_dir, autostart='true', reliability='reliable'
+        'localizer',
+        map_dir=map_dir,
+        autostart='true',
+        reliability='reliable',
+        use_tracking=str(track).lower(),
     )
     player = node_command(
         'player',

@@ -5,6 +5,9 @@ poses.json has one entry for each image: its stamp, and either a pose with covar
 of the rejection. The covariance is of x, y, z in meters and of rotations about the fixed axes of
 the map in radians. map_from_world makes the z axis of the world of the mapping bag point up; it is
 null for a map without a bag.
+
+Each image is localized by itself. With --track, the pose expected from the images before, not
+older than tracking_timeout_s of the settings, is the first hypothesis, as in the node.
 """
 
 import argparse
@@ -31,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', metavar='poses.json', type=Path, required=True, help='file to write'
     )
+    parser.add_argument(
+        '--track',
+        action='store_true',
+        help='try the last accepted pose first, moved on at constant velocity',
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -45,7 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
     with ProgressConsole() as console:
-        outcomes = list(_localize_images(arguments.bag, map_, config, console, advice))
+        images = _localize_images(
+            arguments.bag, map_, config, console, advice, track=arguments.track
+        )
+        outcomes = list(images)
     write_poses(arguments.out, map_, outcomes)
     accepted = sum(isinstance(outcome, PoseEstimate) for _, outcome in outcomes)
     print(f'{accepted} of {len(outcomes)} images were localized: wrote {arguments.out}')
@@ -73,6 +84,8 @@ def _localize_images(
     config: 'QueryConfig',
     console: ProgressConsole,
     advice: 'CameraAdvice',
+    *,
+    track: bool,
 ) -> Iterator[tuple[int, 'Outcome']]:
     """Localize the images of a bag one by one; yield their stamps [ns] and outcomes."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
@@ -80,12 +93,17 @@ def _localize_images(
     from nerf_reversal_ros.core.progress import Progress
     from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
     from nerf_reversal_ros.localization.localizer import open_localizer
+    from nerf_reversal_ros.localization.tracking import PoseTracker
 
     with BagReader(path) as bag:
         total = bag.count(config.capture.with_topics_of(bag.count).image_topic)
     localizer = open_localizer(map_, config.localizer)
+    timeout_s = config.localizer.tracking_timeout_s if track else 0.0
+    tracker = PoseTracker()
     for index, image in enumerate(iter_images(path, config.capture)):
-        outcome = localize_or_reject(localizer, image.rgb, image.camera)
+        expected_pose = tracker.predict(image.stamp_ns, timeout_s)
+        outcome = localize_or_reject(localizer, image.rgb, image.camera, expected_pose)
+        tracker.add(outcome, image.stamp_ns)
         advice.add(outcome, image.camera)
         yield image.stamp_ns, outcome
         console(Progress('localize', index + 1, total))

@@ -328,6 +328,13 @@ class LocalizerConfig(ValidatedConfig):
     time_limit_s: float = live_setting(
         1.0, 'start no further attempt on an image after this time [s]', low=0.0
     )
+    tracking_timeout_s: float = live_setting(
+        1.0,
+        'longest time for which tracking predicts the pose from the last accepted one; 0: no'
+        ' tracking [s]',
+        low=0.0,
+        high=3600.0,
+    )
     min_probability: float = live_setting(
         0.995,
         'reject a pose with a lower probability of being within 10 cm and 5 deg of the true one',

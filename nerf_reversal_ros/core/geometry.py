@@ -78,6 +78,12 @@ def inverse(matrix: FloatArray) -> FloatArray:
     return out
 
 
+def scale_motion(motion: FloatArray, fraction: float) -> FloatArray:
+    """Return a fraction of a motion (4, 4), ``first_from_second``: above 1, it is continued."""
+    rotvec = fraction * Rotation.from_matrix(motion[:3, :3]).as_rotvec()
+    return make_pose(Rotation.from_rotvec(rotvec), fraction * motion[:3, 3])
+
+
 def shift_covariance(covariance: FloatArray, lever_arm: FloatArray) -> FloatArray:
     """
     Propagate a pose covariance (6, 6) to another point of the same body.

@@ -49,8 +49,14 @@ PSNR_WIDTH_PX = 320
 class LocalizerProtocol(Protocol):
     """The method under evaluation."""
 
-    def localize(self, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
-        """Localize one image (H, W, 3)."""
+    def localize(
+        self,
+        rgb: NDArray[np.uint8],
+        camera: Camera,
+        *,
+        expected_pose: FloatArray | None = None,
+    ) -> Outcome:
+        """Localize one image (H, W, 3), whose pose (4, 4) may be known roughly."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +154,14 @@ def rendering_psnr(field: RadianceField, frame: Frame) -> PsnrScores:
 
 
 def localize_or_reject(
-    localizer: LocalizerProtocol, rgb: NDArray[np.uint8], camera: Camera
+    localizer: LocalizerProtocol,
+    rgb: NDArray[np.uint8],
+    camera: Camera,
+    expected_pose: FloatArray | None = None,
 ) -> Outcome:
     """Localize an image (H, W, 3); reject an invalid one instead of raising its ImageError."""
     try:
-        return localizer.localize(rgb, camera)
+        return localizer.localize(rgb, camera, expected_pose=expected_pose)
     except ImageError as error:
         return Rejection(RejectionReason.INVALID_IMAGE, str(error))
 

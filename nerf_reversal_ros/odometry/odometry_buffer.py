@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose, pose_distance
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, pose_distance, scale_motion
 
 BUFFER_DURATION_S = 10.0
 """Age [s] at which samples are dropped: localization of an image takes less."""
@@ -101,6 +100,14 @@ class OdometryBuffer:
             return _extrapolate(neighbors[0], neighbors[1], stamp_ns)
         return _interpolate(neighbors, stamps_ns, stamp_ns)
 
+    def motion_between(self, start_ns: int, end_ns: int, tolerance_s: float) -> FloatArray | None:
+        """Return the motion between two stamps [ns], ``start_from_end`` (4, 4), as `sample_at`."""
+        start = self.sample_at(start_ns, tolerance_s)
+        end = self.sample_at(end_ns, tolerance_s)
+        if start is None or end is None:
+            return None
+        return inverse(start.odom_from_body) @ end.odom_from_body
+
     def _neighbors(self, stamp_ns: int) -> list[OdometrySample]:
         """Return the samples before and after a stamp, the last two beyond, or a single one."""
         stamps = [sample.stamp_ns for sample in self._samples]
@@ -128,11 +135,10 @@ def _extrapolate(before: OdometrySample, last: OdometrySample, stamp_ns: int) ->
     """Continue the last motion with constant velocity."""
     fraction = (stamp_ns - last.stamp_ns) / (last.stamp_ns - before.stamp_ns)
     step = inverse(before.odom_from_body) @ last.odom_from_body
-    rotation = Rotation.from_rotvec(fraction * Rotation.from_matrix(step[:3, :3]).as_rotvec())
     rotation_deg = last.total_rotation_deg - before.total_rotation_deg
     return OdometrySample(
         stamp_ns,
-        last.odom_from_body @ make_pose(rotation, fraction * step[:3, 3]),
+        last.odom_from_body @ scale_motion(step, fraction),
         last.path_length_m + fraction * (last.path_length_m - before.path_length_m),
         last.total_rotation_deg + fraction * rotation_deg,
     )

@@ -8,7 +8,7 @@ have been kidnapped: enough new poses that are mutually consistent replace the e
 
 from dataclasses import replace
 
-from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.geometry import FloatArray, inverse
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.odometry_buffer import OdometryBuffer, TIME_RESET_S
@@ -43,6 +43,29 @@ class OdometryCheck:
         """Add the pose (4, 4) of the base by odometry."""
         if not self._odometry_buffer.add(stamp_ns, odom_from_base):
             self.reset()
+
+    def camera_motion(
+        self, start_ns: int, end_ns: int, base_from_camera: FloatArray, tolerance_s: float
+    ) -> FloatArray | None:
+        """
+        Return the motion of the camera between two stamps by the odometry of the base.
+
+        Parameters
+        ----------
+        start_ns, end_ns : int
+            Stamps [ns].
+        base_from_camera : (4, 4) array
+            Extrinsics of the camera.
+        tolerance_s : float
+            Maximum time from a stamp to the nearest odometry [s].
+
+        Returns
+        -------
+        (4, 4) array or None
+            ``start_from_end``; None without odometry at one of the stamps.
+        """
+        motion = self._odometry_buffer.motion_between(start_ns, end_ns, tolerance_s)
+        return None if motion is None else inverse(base_from_camera) @ motion @ base_from_camera
 
     def check(
         self, outcome: Outcome, stamp_ns: int, base_from_camera: FloatArray, config: OdometryConfig

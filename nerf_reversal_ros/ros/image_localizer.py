@@ -18,12 +18,18 @@ from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError
-from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.geometry import FloatArray, inverse
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, RejectionReason
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf, transform_outcome
+from nerf_reversal_ros.localization.tracking import PoseTracker
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.camera_info_buffer import CameraInfoMatch, MAX_FRAMES
-from nerf_reversal_ros.ros.conversions import camera_to_base_pose, pose_messages, status_message
+from nerf_reversal_ros.ros.conversions import (
+    camera_to_base_pose,
+    pose_messages,
+    stamp_to_ns,
+    status_message,
+)
 from nerf_reversal_ros.ros.exclusive_jobs import ExclusiveJobs
 from nerf_reversal_ros.ros.live_config import Live
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
@@ -51,8 +57,14 @@ class LocalizerProtocol(Protocol):
     def to(self, device: str) -> None:
         """Move the network to a device and free the memory of the other one."""
 
-    def localize(self, rgb: NDArray[np.uint8], camera: Camera, config: LocalizerConfig) -> Outcome:
-        """Localize one undistorted image, uint8 RGB (H, W, 3)."""
+    def localize(
+        self,
+        rgb: NDArray[np.uint8],
+        camera: Camera,
+        config: LocalizerConfig,
+        expected_pose: FloatArray | None,
+    ) -> Outcome:
+        """Localize one undistorted image, uint8 RGB (H, W, 3); try the expected pose first."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,8 @@ class ImageInput:
     """Without a message, the calibration of ``camera_info_file`` counts."""
     odometry_monitor: OdometryMonitor | None = None
     """Compares the pose with odometry; None for an image that is not part of a sequence."""
+    tracker: PoseTracker | None = None
+    """Predicts the pose; None without tracking, and for an image outside of the sequence."""
     topic: str = ''
     """Full name of the topic of the image; empty: it came with a request."""
 
@@ -250,12 +264,16 @@ class ImageLocalizer:
         model = camera_model_from_info(info, width, height, self._settings, image.topic)
         self._warn_once(header.frame_id, (image.camera_info.note, *model.warnings))
         rgb = model.undistort_rgb(rgb)
-        outcome = self._localizer.localize(rgb, model.camera, self._config.current)
+        config, stamp_ns = self._config.current, stamp_to_ns(header.stamp)
+        expected_pose = self._expected_pose(image, stamp_ns, config)
+        outcome = self._localizer.localize(rgb, model.camera, config, expected_pose)
         if self._map_from_nerf is not None:
             outcome = transform_outcome(outcome, self._map_from_nerf)
         base_from_camera = self._frames.base_from_camera(header)
         if image.odometry_monitor is not None and base_from_camera is not None:
             outcome = image.odometry_monitor.check(outcome, header.stamp, base_from_camera)
+        if image.tracker is not None:
+            image.tracker.add(outcome, stamp_ns)
         poses = None
         if isinstance(outcome, PoseEstimate):
             poses = self._pose_messages(header, outcome, base_from_camera)
@@ -270,6 +288,19 @@ class ImageLocalizer:
             self._warned_frames.clear()
         self._warned_frames.add(frame)
         self._log.warning('; '.join(filter(None, warnings)))
+
+    def _expected_pose(
+        self, image: ImageInput, stamp_ns: int, config: LocalizerConfig
+    ) -> FloatArray | None:
+        """Return the pose that tracking predicts, in the frame of the map folder."""
+        if image.tracker is None:
+            return None
+        monitor = image.odometry_monitor
+        motion = None if monitor is None else monitor.camera_motion
+        expected_pose = image.tracker.predict(stamp_ns, config.tracking_timeout_s, motion)
+        if expected_pose is None or self._map_from_nerf is None:
+            return expected_pose
+        return inverse(self._map_from_nerf) @ expected_pose
 
     def _pose_messages(
         self, image_header: Header, estimate: PoseEstimate, base_from_camera: FloatArray | None

@@ -14,6 +14,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from nerf_reversal_ros.core.outcome import RejectionReason
+from nerf_reversal_ros.localization.tracking import PoseTracker
 from nerf_reversal_ros.ros.camera_info_buffer import CameraInfoBuffer, CameraInfoMatch
 from nerf_reversal_ros.ros.connectivity import latched_hint, subscription_problem
 from nerf_reversal_ros.ros.conversions import stamp_to_ns
@@ -86,6 +87,7 @@ class InputSubscriptions:
         self._image_localizer = image_localizer
         self._handler = handler
         self._odometry_monitor = odometry_monitor
+        self._tracker = PoseTracker() if settings.use_tracking else None
         self._latest_stamp_ns: int | None = None
         self._result_futures: list[Future[LocalizationResult]] = []
         self._futures_lock = threading.Lock()
@@ -134,10 +136,9 @@ class InputSubscriptions:
         return future
 
     def reset(self) -> None:
-        """Drop the waiting image, the counts, and the poses that odometry is compared with."""
+        """Drop the waiting image, the counts, and the poses of earlier images."""
         self.image_worker.reset()
-        if self._odometry_monitor is not None:
-            self._odometry_monitor.reset()
+        self._forget_poses()
 
     def input_problems(self) -> list[str]:
         """Return sentences on what keeps messages of publishers from arriving."""
@@ -182,7 +183,7 @@ class InputSubscriptions:
         if not self._settings.camera_info_file:
             info = self.camera_infos.wait_for(message.header, self._settings.camera_info_timeout_s)
         return self._image_localizer.process_and_publish(
-            ImageInput(message, info, self._odometry_monitor, self.topic),
+            ImageInput(message, info, self._odometry_monitor, self._tracker, self.topic),
             self._publish_with_counts,
             is_cancelled=lambda: self.image_worker.closed,
         )
@@ -202,6 +203,12 @@ class InputSubscriptions:
             f'the stamps of the images went back by {(latest_ns - stamp_ns) / 1e9:.1f} s, as when'
             ' a bag is played again: path, odometry and map -> odom are reset'
         )
+        self._forget_poses()
+        self._handler.reset_tracking()
+
+    def _forget_poses(self) -> None:
+        """Compare the next image with no earlier pose, and expect it nowhere."""
         if self._odometry_monitor is not None:
             self._odometry_monitor.reset()
-        self._handler.reset_tracking()
+        if self._tracker is not None:
+            self._tracker.reset()

@@ -50,6 +50,10 @@ class LocalizerNodeConfig(CameraInfoConfig):
     use_odometry: bool = setting(
         False, 'check poses against the Odometry of base_frame on the topic odom'
     )
+    use_tracking: bool = setting(
+        True,
+        'try the last accepted pose first, moved by odometry (use_odometry) or constant velocity',
+    )
     path_poses: int = setting(1000, 'number of latest poses in ~/path', low=1, high=100_000)
     camera_info_timeout_s: float = setting(
         1.0, 'time that an image waits for the first camera_info [s]', low=0.0, high=60.0

@@ -39,6 +39,8 @@ class OdometryMonitor:
         self._config = config
         self._log = log
         self._check = OdometryCheck()
+        self._base_from_camera: FloatArray | None = None
+        """(4, 4) extrinsics of the last image."""
         self._lock = threading.Lock()
 
     def add_message(self, message: Odometry) -> None:
@@ -52,6 +54,7 @@ class OdometryMonitor:
         """Return the outcome of the image of a stamp: confirmed, rejected or unchanged."""
         config = self._config.current
         with self._lock:
+            self._base_from_camera = base_from_camera
             checked = self._check.check(outcome, stamp_to_ns(stamp), base_from_camera, config)
         if checked is outcome and isinstance(outcome, PoseEstimate):
             self._log.warning(
@@ -60,6 +63,18 @@ class OdometryMonitor:
                 throttle_duration_sec=10.0,
             )
         return checked
+
+    def camera_motion(self, start_ns: int, end_ns: int) -> FloatArray | None:
+        """
+        Return the motion of the camera between two stamps [ns], ``start_from_end`` (4, 4).
+
+        None before the first image, or without odometry at one of the stamps.
+        """
+        tolerance_s = self._config.current.odometry_tolerance_s
+        with self._lock:
+            if self._base_from_camera is None:
+                return None
+            return self._check.camera_motion(start_ns, end_ns, self._base_from_camera, tolerance_s)
 
     def reset(self) -> None:
         """Clear the history of odometry and poses."""

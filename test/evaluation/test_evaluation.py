@@ -32,7 +32,9 @@ class ScriptedLocalizer:
         images = (frame.rgb.tobytes() for frame in capture)
         self._outcomes = dict(zip(images, outcomes, strict=True))
 
-    def localize(self, rgb: np.ndarray, camera: Camera) -> Outcome:
+    def localize(
+        self, rgb: np.ndarray, camera: Camera, *, expected_pose: np.ndarray | None = None
+    ) -> Outcome:
         """Return the outcome of an image, or raise it."""
         assert camera == CAMERA
         outcome = self._outcomes[rgb.tobytes()]

@@ -49,7 +49,9 @@ class NoisyLocalizer:
         self._poses_gt = {frame.rgb.tobytes(): frame.map_from_camera for frame in capture}
         self._rejected_fraction = rejected_fraction
 
-    def localize(self, rgb: np.ndarray, camera: Camera) -> Outcome:
+    def localize(
+        self, rgb: np.ndarray, camera: Camera, *, expected_pose: np.ndarray | None = None
+    ) -> Outcome:
         """Return a pose with a standard error of 1 cm, or reject the image."""
         pose_gt = self._poses_gt[rgb.tobytes()]
         rng = np.random.default_rng(int(rgb[:20].sum()))

@@ -61,3 +61,14 @@ def test_a_delayed_sample_is_skipped():
         SECOND // 2, make_pose(None, (5.0, 0, 0))
     )  # older than a delay: time was reset
     assert buffer.sample_at(SECOND // 2, 0.1).odom_from_body[0, 3] == 5.0
+
+
+def test_the_motion_between_two_stamps_is_in_the_frame_of_the_first():
+    buffer = OdometryBuffer()
+    quarter_turn = Rotation.from_euler('z', 90, degrees=True)
+    for second, y_m in ((1, 0.0), (2, 1.0), (3, 2.0)):
+        buffer.add(second * SECOND, make_pose(quarter_turn, (5.0, y_m, 0)))
+    motion = buffer.motion_between(SECOND, 5 * SECOND // 2, tolerance_s=0.5)
+    assert motion == pytest.approx(make_pose(None, (1.5, 0, 0)))
+    assert buffer.motion_between(SECOND // 4, 2 * SECOND, tolerance_s=0.5) is None
+    assert buffer.motion_between(2 * SECOND, 4 * SECOND, tolerance_s=0.5) is None

@@ -221,3 +221,14 @@ def test_a_delayed_pose_is_checked_like_any_other(tracked):
 def test_a_reset_discards_the_earlier_poses(tracked):
     tracked.check.reset()
     assert tracked.is_accepted(2.0)
+
+
+def test_the_motion_of_the_camera_is_that_of_the_base_about_its_extrinsics():
+    """The base turns by 90 degrees on the spot, with the camera 20 cm ahead of its center."""
+    check = OdometryCheck()
+    check.add_odometry(1 * SECOND, make_pose())
+    check.add_odometry(2 * SECOND, make_pose(Rotation.from_euler('z', 90, degrees=True)))
+    ahead = make_pose(None, (0.2, 0, 0))
+    motion = check.camera_motion(1 * SECOND, 2 * SECOND, ahead, tolerance_s=0.1)
+    assert motion[:3, 3] == pytest.approx((-0.2, 0.2, 0.0))
+    assert check.camera_motion(1 * SECOND, 3 * SECOND, ahead, tolerance_s=0.1) is None

@@ -68,6 +68,16 @@ def test_evaluate_writes_the_same_poses_as_localize(bag, small_map, offline, tmp
     assert (tmp_path / 'p').read_text() == offline.read_text()
 
 
+def test_a_node_that_tracks_gives_the_poses_of_localize_with_track(small_map, tmp_path):
+    bag = write_room_bag(tmp_path / 'sequence', walk(400)[40:44], CAMERA, up_axis='z')
+    outputs, file = play(bag, small_map.path, tmp_path, track=True), tmp_path / 'poses.json'
+    assert main(['localize', str(small_map.path), str(bag), '--track', '--out', str(file)]) == 0
+    difference_m, difference_deg = pose_differences(outputs, read_poses(file))
+    assert len(difference_m) >= 3, 'too few poses to compare'
+    assert difference_m.max() < 0.001
+    assert difference_deg.max() < 0.1
+
+
 def test_a_pose_or_an_image_on_one_side_only_is_reported(outputs, offline):
     poses = read_poses(offline)
     with pytest.raises(DemoError, match='1 images were localized only with ROS, or only without'):
