@@ -1,14 +1,20 @@
 """``nerf-reversal localize``: the entries of ``poses.json``."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from room_bags import write_room_bag
+from rooms import walk
 from scipy.spatial.transform import Rotation
+from small_map import CAMERA
 
 from nerf_reversal_ros.cli.localize import pose_entry
+from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
+from nerf_reversal_ros.maps.map_folder import Map
 
 
 def test_the_entry_of_an_accepted_image_holds_stamp_pose_and_covariance() -> None:
@@ -26,3 +32,21 @@ def test_the_entry_of_a_rejected_image_holds_the_reason() -> None:
     entry = pose_entry(5, Rejection('too few inliers', '12 < 30'))
     assert entry['rejected'] == 'too few inliers' and entry['detail'] == '12 < 30'
     assert 'map_from_camera' not in entry
+
+
+def test_track_finds_images_whose_regressed_pose_alone_is_too_far(
+    small_map: Map, tmp_path: Path
+) -> None:
+    bag = write_room_bag(tmp_path / 'sequence', walk(96)[16:22], CAMERA, up_axis='z')
+    config, file = tmp_path / 'query.yaml', tmp_path / 'poses.json'
+    localize = ['localize', str(small_map.path), str(bag), '--config', str(config)]
+    localize += ['--out', str(file)]
+
+    def count_accepted(*options: str) -> int:
+        assert main([*localize, *options]) == 0
+        return sum('map_from_camera' in pose for pose in json.loads(file.read_text())['poses'])
+
+    config.write_text('localizer: {hypotheses: 0, retry_size: 0}')
+    assert 0 < count_accepted() < count_accepted('--track') == 6
+    config.write_text('localizer: {hypotheses: 0, retry_size: 0, tracking_timeout_s: 0.0}')
+    assert count_accepted('--track') == count_accepted()
