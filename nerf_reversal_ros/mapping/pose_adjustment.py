@@ -50,7 +50,7 @@ MAX_INITIAL_ERROR_PX, MAX_ERROR_PX = 20.0, 3.0
 """Largest reprojection error of an observation under the given poses, and after the first
 adjustment: drift, and wrong matches."""
 MAX_FOCAL_ERROR = 0.025
-"""Largest deviation of the focal scale from 1. Right cameras are within 1.3 %."""
+"""Largest deviation of the focal scale from 1. Right cameras are within 1.7 %."""
 MIN_FOCAL_GAIN = 0.03
 """Smallest fraction of the reprojection error that a wrong focal length accounts for."""
 

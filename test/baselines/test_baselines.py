@@ -12,6 +12,7 @@ from nerf_reversal_ros.baselines.baselines import (
     Baseline,
     BaselineInputs,
     BASELINES,
+    check_reference,
     create_baseline,
     nearest_reference,
     parse_baselines,
@@ -205,3 +206,12 @@ def test_the_costs_are_those_of_the_baseline_or_of_the_map(reference: Capture) -
     expected_bytes = images * (vector_bytes + pose_bytes) + vector_bytes
     assert vlad['map_mb'] == pytest.approx(expected_bytes / 1e6)
     assert create_baseline('pca_retrieval', inputs, map_costs).costs == map_costs
+
+
+def test_the_mapping_bag_is_known_again_after_its_poses_were_adjusted(tmp_path):
+    reference = open_capture(write_bag(tmp_path / 'bag', walk(8)), CaptureConfig())
+    adjusted = reference.map_from_camera.copy()
+    adjusted[:, 0, 3] += 0.04
+    check_reference(reference, adjusted, max_change_m=0.05)
+    with pytest.raises(CaptureError, match='is not the bag that the map was built from'):
+        check_reference(reference, adjusted)

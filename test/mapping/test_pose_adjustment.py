@@ -10,15 +10,18 @@ from track_scenes import circling_poses, drift, make_tracks, shake
 
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import make_pose, pose_errors
+from nerf_reversal_ros.core.progress import no_progress
+from nerf_reversal_ros.mapping.build_stages import adjustment_stage
 from nerf_reversal_ros.mapping.pose_adjustment import (
     adjust_poses,
     adjust_to_tracks,
     AdjustmentReport,
 )
 from nerf_reversal_ros.mapping.trajectory_alignment import align_to_given
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
 
@@ -113,6 +116,40 @@ def test_without_gtsam_the_warning_names_the_installation_command(shaken_capture
     np.testing.assert_array_equal(result.map_from_camera, shaken_capture.map_from_camera)
     assert 'the adjustment of poses needs gtsam' in result.warnings[0]
     assert 'pip install' in result.warnings[0]
+
+
+def test_a_resumed_build_takes_the_adjusted_poses_that_it_stored(
+    shaken_capture, tmp_path, monkeypatch
+):
+    inputs = shaken_capture, BuildConfig()
+    with MapWriter(tmp_path / 'room.map', {}) as writer:
+        first = adjustment_stage(*inputs, writer, no_progress)
+    monkeypatch.setitem(sys.modules, 'gtsam', None)
+    with MapWriter(tmp_path / 'room.map', {}) as writer:
+        resumed = adjustment_stage(*inputs, writer, no_progress)
+    assert first.report.kept and resumed.report == first.report
+    np.testing.assert_array_equal(resumed.map_from_camera, first.map_from_camera)
+
+
+def test_the_setting_off_takes_the_poses_as_they_are(shaken_capture, tmp_path):
+    config = BuildConfig(capture=CaptureConfig(adjust_poses='off'))
+    with MapWriter(tmp_path / 'room.map', {}) as writer:
+        result = adjustment_stage(shaken_capture, config, writer, no_progress)
+    assert result.report == AdjustmentReport()
+    np.testing.assert_array_equal(result.map_from_camera, shaken_capture.map_from_camera)
+
+
+def test_the_adjustment_is_repeatable():
+    given = shake(POSES, 0.01, 0.4)
+    np.testing.assert_array_equal(adjust(given)[0], adjust(given)[0])
+
+
+def test_poses_that_are_late_are_told_with_their_time_offset():
+    poses = circling_poses(60)
+    late = np.concatenate([poses[:2], poses[:-2]])
+    tracks, stamps_ns = make_tracks(poses), np.arange(60) * 33_000_000
+    _, report = adjust_to_tracks(tracks, late, stamps_ns, AdjustmentReport(), seed=0)
+    assert report.kept and report.time_offset_s == pytest.approx(0.066, abs=0.015)
 
 
 def test_a_capture_of_few_frames_is_not_adjusted(tmp_path):
