@@ -36,6 +36,9 @@ SAME_CAMERA = 2e-3
 single image can measure."""
 SAME_VIEW_M, SAME_VIEW_DEG = 0.2, 5.0
 """Views within this distance [m] and angle [deg] share their errors, so the latest counts."""
+MAX_COVARIANCE_SCALE = 10.0
+"""Largest factor on the covariance of the fit: that of a map also covers errors of its ground
+truth, which move poses and leave the intrinsics. In three rooms, 9 covers the focal lengths."""
 SEARCH_VIEWS = 8
 """Views of an unverified camera whose focal length is searched in a wide range, which takes the
 time of several hypotheses."""
@@ -185,7 +188,7 @@ class CameraCheck:
             fit = fit_camera(query, self._atlas, solution)
         if fit is None:
             return self._unfitted(query.camera)
-        covariance = covariance_scale * fit.deviation_covariance
+        covariance = min(covariance_scale, MAX_COVARIANCE_SCALE) * fit.deviation_covariance
         view = _View(solution.map_from_camera, fit.deviation, covariance)
         own = _combine([view])
         others = [other for other in views if not _is_same_view(other, view)]
