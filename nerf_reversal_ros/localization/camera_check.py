@@ -19,11 +19,12 @@ from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.camera_fit import (
     CameraFit,
     fit_camera,
+    free_intrinsics,
     PARAMETER_STD,
     search_camera,
 )
 from nerf_reversal_ros.localization.matching import QueryImage
-from nerf_reversal_ros.localization.pnp import PnpSolution
+from nerf_reversal_ros.localization.pnp import LOSS_SCALE_PX, PnpSolution
 
 SIGNIFICANT_STD = 4.0
 """Standard deviations from which a deviation is not an error of the fit: fits of thousands of
@@ -44,6 +45,9 @@ SEARCH_VIEWS = 8
 time of several hypotheses."""
 CERTAIN_INLIERS = 75
 """Inliers from which a narrow fit suffices: focal lengths wrong by 20 % and more leave fewer."""
+QUICK_DEVIATION = 0.01
+"""Deviation of each parameter up to which the inliers of the pose alone verify the camera of the
+capture; inliers of a wrong focal length are a biased part of the matches, but deviate by more."""
 MAX_VIEWS, MAX_CAMERAS = 64, 8
 """Views of a camera, and cameras, that are remembered; the oldest are forgotten."""
 SHARED_STD = 0.003
@@ -185,7 +189,7 @@ class CameraCheck:
         if self.needs_search(query, solution):
             fit = search_camera(query, self._atlas, solution)
         else:
-            fit = fit_camera(query, self._atlas, solution)
+            fit = self._fit_quickly(query, solution)
         if fit is None:
             return self._unfitted(query.camera)
         covariance = min(covariance_scale, MAX_COVARIANCE_SCALE) * fit.deviation_covariance
@@ -199,6 +203,15 @@ class CameraCheck:
         is_contradicted = bool(own_evidence.deviation_text(0.0))
         evidence = own_evidence if is_contradicted else _make_evidence(combined, contribution)
         return CameraExamination(evidence, contribution, view)
+
+    def _fit_quickly(self, query: QueryImage, solution: PnpSolution) -> CameraFit | None:
+        """Fit the camera to the inliers; match landmarks anew only if it deviates, or is new."""
+        if self.is_capture_camera(query.camera):
+            loss_scale_px = query.scaled_px(LOSS_SCALE_PX)
+            quick = free_intrinsics(solution, query.camera, loss_scale_px, np.zeros(4))
+            if quick is not None and np.abs(quick.deviation).max() < QUICK_DEVIATION:
+                return quick
+        return fit_camera(query, self._atlas, solution)
 
     def remember(self, camera: Camera, view: _View) -> None:
         """Count a view of a camera for later images; it replaces those from about that pose."""
