@@ -44,7 +44,7 @@ from nerf_reversal_ros.synthesis.image_corruption import (
 )
 
 MIN_PROBABILITIES = (0.9, 0.95, 0.98, 0.99, 0.995)
-MAX_FRAMES = 40
+MAX_FRAMES = 20
 """Largest number of frames of a capture that are corrupted."""
 COLUMNS = (
     'evaluated in',
