@@ -26,15 +26,19 @@ TRANSLATION, CLEARANCE, NEAR = 1 / 4, 3 / 40, 1 / 8
 
 
 def estimate_scene_depth(capture: Capture) -> float:
-    """Return the median over frames of the median depth [m]; `ROOM_DEPTH_M` without depth."""
-    medians = []
+    """
+    Return the mean depth of the frames of a capture [m]; `ROOM_DEPTH_M` without depth.
+
+    The mean and not the median: voxels for a near object would be too many for the room behind.
+    """
+    means = []
     for index in evenly_spaced_indices(len(capture), MAX_FRAMES):
         depth = capture.frame(int(index)).depth
         if depth is not None and (depth > 0).any():
-            medians.append(float(np.median(depth[depth > 0])))
-    if not medians:
+            means.append(float(depth[depth > 0].mean()))
+    if not means:
         return ROOM_DEPTH_M
-    return float(np.clip(np.median(medians), MIN_DEPTH_M, MAX_DEPTH_M))
+    return float(np.clip(np.mean(means), MIN_DEPTH_M, MAX_DEPTH_M))
 
 
 def settings_for_scene(config: BuildConfig, scene_depth_m: float) -> BuildConfig:
