@@ -28,6 +28,8 @@ from nerf_reversal_ros.localization.pnp import PnpSolution
 SIGNIFICANT_STD = 4.0
 """Standard deviations from which a deviation is not an error of the fit: fits of thousands of
 images with the correct camera stay within."""
+UNVERIFIED_STD = 2.5
+"""The same for a camera other than the capture's: no evidence speaks for its intrinsics."""
 WITHHELD_STD = 2.0
 """Standard deviations from which a deviation is named as the cause, where the pose is withheld
 anyhow because its camera is uncertain."""
@@ -48,9 +50,9 @@ MAX_VIEWS, MAX_CAMERAS = 64, 8
 """Views of a camera, and cameras, that are remembered; the oldest are forgotten."""
 SHARED_STD = 0.003
 """Standard deviation of each parameter that all images share, from errors of the map."""
-GIVEN_STD = (0.03, 0.01, 0.01, 0.01)
+GIVEN_STD = (0.03, 0.03, 0.03, 0.01)
 """Standard deviation of the parameters of an unverified camera_info that is not grossly wrong:
-focal lengths of data sheets are wrong by 3 %."""
+focal lengths of data sheets, and a principal point taken as the image center, are wrong by 3 %."""
 MAX_CROP_DEVIATION = 0.1
 """Largest focal deviation, with two standard deviations, of a cropped image of the capture's
 camera; intrinsics of another image size are wrong by more."""
@@ -78,6 +80,8 @@ class CameraEvidence:
     """Views that the values are from; the present one is one of them."""
     camera_std_m: float
     """Largest standard deviation of the position that is due to the camera [m]."""
+    min_std: float = SIGNIFICANT_STD
+    """Standard deviations from which a deviation counts; it is no score."""
 
     def as_scores(self) -> dict[str, float]:
         """Return the measurements by the names that diagnostics and files use."""
@@ -92,11 +96,12 @@ class CameraEvidence:
             'camera_std_m': self.camera_std_m,
         }
 
-    def deviation_text(self, max_deviation: float, min_std: float = SIGNIFICANT_STD) -> str:
+    def deviation_text(self, max_deviation: float, min_std: float | None = None) -> str:
         """Describe the first deviation beyond a fraction and a number of standard deviations."""
+        required_std = self.min_std if min_std is None else min_std
 
         def is_beyond(deviation: float, std: float) -> bool:
-            return abs(deviation) > max(max_deviation, min_std * std)
+            return abs(deviation) > max(max_deviation, required_std * std)
 
         if is_beyond(self.focal_scale - 1, self.focal_std):
             return (
@@ -194,10 +199,13 @@ class CameraCheck:
         others = [other for other in views if not _is_same_view(other, view)]
         combined = _combine([view, *_without_outliers(others)])
         contribution = self._pose_covariance(query, fit, own, combined)
-        own_evidence = _make_evidence(own, contribution)
+        min_std = SIGNIFICANT_STD if self.is_capture_camera(query.camera) else UNVERIFIED_STD
+        own_evidence = _make_evidence(own, contribution, min_std)
         # A camera that zooms contradicts its earlier images, so the image counts by itself.
         is_contradicted = bool(own_evidence.deviation_text(0.0))
-        evidence = own_evidence if is_contradicted else _make_evidence(combined, contribution)
+        evidence = own_evidence
+        if not is_contradicted:
+            evidence = _make_evidence(combined, contribution, min_std)
         return CameraExamination(evidence, contribution, view)
 
     def remember(self, camera: Camera, view: _View) -> None:
@@ -246,7 +254,8 @@ class CameraCheck:
         is_known = self.is_capture_camera(camera)
         covariance = np.zeros((6, 6)) if is_known else UNKNOWN_POSE_STD**2 * np.eye(6)
         unknown = _Estimate(np.zeros(4), np.diag(np.square(PARAMETER_STD)), 0)
-        return CameraExamination(_make_evidence(unknown, covariance), covariance, None)
+        evidence = _make_evidence(unknown, covariance, SIGNIFICANT_STD)
+        return CameraExamination(evidence, covariance, None)
 
 
 FloatKey = tuple[float, ...]
@@ -295,7 +304,9 @@ def _combine(views: Sequence[_View]) -> _Estimate:
     return _Estimate(deviation, covariance + SHARED_STD**2 * np.eye(4), len(views))
 
 
-def _make_evidence(estimate: _Estimate, pose_covariance: FloatArray) -> CameraEvidence:
+def _make_evidence(
+    estimate: _Estimate, pose_covariance: FloatArray, min_std: float
+) -> CameraEvidence:
     deviation, covariance, views = estimate
     focal_scale, aspect_scale = (float(np.exp(deviation[index])) for index in (0, 3))
     shift = float(np.hypot(deviation[1], deviation[2]))
@@ -309,4 +320,5 @@ def _make_evidence(estimate: _Estimate, pose_covariance: FloatArray) -> CameraEv
         aspect_scale * float(np.sqrt(covariance[3, 3])),
         views,
         float(np.sqrt(max(0.0, np.linalg.eigvalsh(pose_covariance[:3, :3])[-1]))),
+        min_std,
     )
