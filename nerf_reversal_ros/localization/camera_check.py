@@ -28,11 +28,8 @@ from nerf_reversal_ros.localization.pnp import PnpSolution
 SIGNIFICANT_STD = 4.0
 """Standard deviations from which a deviation is not an error of the fit: fits of thousands of
 images with the correct camera stay within."""
-UNVERIFIED_STD = 2.5
+UNVERIFIED_STD = 2.0
 """The same for a camera other than the capture's: no evidence speaks for its intrinsics."""
-WITHHELD_STD = 2.0
-"""Standard deviations from which a deviation is named as the cause, where the pose is withheld
-anyhow because its camera is uncertain."""
 SAME_CAMERA = 2e-3
 """Largest relative difference of the intrinsics of one camera: their rounding, and less than a
 single image can measure."""
@@ -56,6 +53,8 @@ focal lengths of data sheets, and a principal point taken as the image center, a
 MAX_CROP_DEVIATION = 0.1
 """Largest focal deviation, with two standard deviations, of a cropped image of the capture's
 camera; intrinsics of another image size are wrong by more."""
+CROP_OFFSET_PX = 0.01
+"""Largest distance [px] of the offset of a cropped image from a whole number of pixels."""
 UNKNOWN_POSE_STD = 1.0
 """Standard deviation [m], [rad] of a pose whose unverified camera cannot be fitted."""
 
@@ -96,12 +95,11 @@ class CameraEvidence:
             'camera_std_m': self.camera_std_m,
         }
 
-    def deviation_text(self, max_deviation: float, min_std: float | None = None) -> str:
-        """Describe the first deviation beyond a fraction and a number of standard deviations."""
-        required_std = self.min_std if min_std is None else min_std
+    def deviation_text(self, max_deviation: float) -> str:
+        """Describe the first significant deviation beyond a fraction; empty if there is none."""
 
         def is_beyond(deviation: float, std: float) -> bool:
-            return abs(deviation) > max(max_deviation, required_std * std)
+            return abs(deviation) > max(max_deviation, self.min_std * std)
 
         if is_beyond(self.focal_scale - 1, self.focal_std):
             return (
@@ -222,13 +220,17 @@ class CameraCheck:
         return bool(np.abs(difference).max() < SAME_CAMERA)
 
     def _is_crop_of_capture(self, camera: Camera | None) -> bool:
-        """Return whether images of a camera may be cropped from images of the capture's."""
+        """Return whether images of a camera may be a part of images of the capture's."""
+        if camera is None:
+            return False
         capture = self._capture_camera
-        return (
-            camera is not None
-            and abs(camera.fx / capture.fx - 1) < SAME_CAMERA
-            and abs(camera.fy / capture.fy - 1) < SAME_CAMERA
-        )
+        offset = np.array([capture.cx - camera.cx, capture.cy - camera.cy])
+        margin = np.array([capture.width - camera.width, capture.height - camera.height])
+        is_part = np.all((offset > -0.5) & (offset < margin + 0.5)) and margin.max() > 0
+        is_on_pixels = np.all(np.abs(offset - np.round(offset)) < CROP_OFFSET_PX)
+        focal_ratios = np.array([camera.fx / capture.fx, camera.fy / capture.fy])
+        has_same_focal = np.all(np.abs(focal_ratios - 1) < SAME_CAMERA)
+        return bool(is_part and is_on_pixels and has_same_focal)
 
     def _pose_covariance(
         self, query: QueryImage, fit: CameraFit, own: _Estimate, combined: _Estimate
