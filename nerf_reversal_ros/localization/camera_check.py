@@ -29,9 +29,8 @@ from nerf_reversal_ros.localization.pnp import LOSS_SCALE_PX, PnpSolution
 SIGNIFICANT_STD = 4.0
 """Standard deviations from which a deviation is not an error of the fit: fits of thousands of
 images with the correct camera stay within."""
-WITHHELD_STD = 2.0
-"""Standard deviations from which a deviation is named as the cause, where the pose is withheld
-anyhow because its camera is uncertain."""
+UNVERIFIED_STD = 2.0
+"""The same for a camera other than the capture's: no evidence speaks for its intrinsics."""
 SAME_CAMERA = 2e-3
 """Largest relative difference of the intrinsics of one camera: their rounding, and less than a
 single image can measure."""
@@ -52,12 +51,14 @@ MAX_VIEWS, MAX_CAMERAS = 64, 8
 """Views of a camera, and cameras, that are remembered; the oldest are forgotten."""
 SHARED_STD = 0.003
 """Standard deviation of each parameter that all images share, from errors of the map."""
-GIVEN_STD = (0.03, 0.01, 0.01, 0.01)
+GIVEN_STD = (0.03, 0.03, 0.03, 0.01)
 """Standard deviation of the parameters of an unverified camera_info that is not grossly wrong:
-focal lengths of data sheets are wrong by 3 %."""
+focal lengths of data sheets, and a principal point taken as the image center, are wrong by 3 %."""
 MAX_CROP_DEVIATION = 0.1
 """Largest focal deviation, with two standard deviations, of a cropped image of the capture's
 camera; intrinsics of another image size are wrong by more."""
+CROP_OFFSET_PX = 0.01
+"""Largest distance [px] of the offset of a cropped image from a whole number of pixels."""
 UNKNOWN_POSE_STD = 1.0
 """Standard deviation [m], [rad] of a pose whose unverified camera cannot be fitted."""
 
@@ -82,6 +83,8 @@ class CameraEvidence:
     """Views that the values are from; the present one is one of them."""
     camera_std_m: float
     """Largest standard deviation of the position that is due to the camera [m]."""
+    min_std: float = SIGNIFICANT_STD
+    """Standard deviations from which a deviation counts; it is no score."""
 
     def as_scores(self) -> dict[str, float]:
         """Return the measurements by the names that diagnostics and files use."""
@@ -96,11 +99,11 @@ class CameraEvidence:
             'camera_std_m': self.camera_std_m,
         }
 
-    def deviation_text(self, max_deviation: float, min_std: float = SIGNIFICANT_STD) -> str:
-        """Describe the first deviation beyond a fraction and a number of standard deviations."""
+    def deviation_text(self, max_deviation: float) -> str:
+        """Describe the first significant deviation beyond a fraction; empty if there is none."""
 
         def is_beyond(deviation: float, std: float) -> bool:
-            return abs(deviation) > max(max_deviation, min_std * std)
+            return abs(deviation) > max(max_deviation, self.min_std * std)
 
         if is_beyond(self.focal_scale - 1, self.focal_std):
             return (
@@ -198,10 +201,13 @@ class CameraCheck:
         others = [other for other in views if not _is_same_view(other, view)]
         combined = _combine([view, *_without_outliers(others)])
         contribution = self._pose_covariance(query, fit, own, combined)
-        own_evidence = _make_evidence(own, contribution)
+        min_std = SIGNIFICANT_STD if self.is_capture_camera(query.camera) else UNVERIFIED_STD
+        own_evidence = _make_evidence(own, contribution, min_std)
         # A camera that zooms contradicts its earlier images, so the image counts by itself.
         is_contradicted = bool(own_evidence.deviation_text(0.0))
-        evidence = own_evidence if is_contradicted else _make_evidence(combined, contribution)
+        evidence = own_evidence
+        if not is_contradicted:
+            evidence = _make_evidence(combined, contribution, min_std)
         return CameraExamination(evidence, contribution, view)
 
     def _fit_quickly(self, query: QueryImage, solution: PnpSolution) -> CameraFit | None:
@@ -227,13 +233,17 @@ class CameraCheck:
         return bool(np.abs(difference).max() < SAME_CAMERA)
 
     def _is_crop_of_capture(self, camera: Camera | None) -> bool:
-        """Return whether images of a camera may be cropped from images of the capture's."""
+        """Return whether images of a camera may be a part of images of the capture's."""
+        if camera is None:
+            return False
         capture = self._capture_camera
-        return (
-            camera is not None
-            and abs(camera.fx / capture.fx - 1) < SAME_CAMERA
-            and abs(camera.fy / capture.fy - 1) < SAME_CAMERA
-        )
+        offset = np.array([capture.cx - camera.cx, capture.cy - camera.cy])
+        margin = np.array([capture.width - camera.width, capture.height - camera.height])
+        is_part = np.all((offset > -0.5) & (offset < margin + 0.5)) and margin.max() > 0
+        is_on_pixels = np.all(np.abs(offset - np.round(offset)) < CROP_OFFSET_PX)
+        focal_ratios = np.array([camera.fx / capture.fx, camera.fy / capture.fy])
+        has_same_focal = np.all(np.abs(focal_ratios - 1) < SAME_CAMERA)
+        return bool(is_part and is_on_pixels and has_same_focal)
 
     def _pose_covariance(
         self, query: QueryImage, fit: CameraFit, own: _Estimate, combined: _Estimate
@@ -259,7 +269,8 @@ class CameraCheck:
         is_known = self.is_capture_camera(camera)
         covariance = np.zeros((6, 6)) if is_known else UNKNOWN_POSE_STD**2 * np.eye(6)
         unknown = _Estimate(np.zeros(4), np.diag(np.square(PARAMETER_STD)), 0)
-        return CameraExamination(_make_evidence(unknown, covariance), covariance, None)
+        evidence = _make_evidence(unknown, covariance, SIGNIFICANT_STD)
+        return CameraExamination(evidence, covariance, None)
 
 
 FloatKey = tuple[float, ...]
@@ -308,7 +319,9 @@ def _combine(views: Sequence[_View]) -> _Estimate:
     return _Estimate(deviation, covariance + SHARED_STD**2 * np.eye(4), len(views))
 
 
-def _make_evidence(estimate: _Estimate, pose_covariance: FloatArray) -> CameraEvidence:
+def _make_evidence(
+    estimate: _Estimate, pose_covariance: FloatArray, min_std: float
+) -> CameraEvidence:
     deviation, covariance, views = estimate
     focal_scale, aspect_scale = (float(np.exp(deviation[index])) for index in (0, 3))
     shift = float(np.hypot(deviation[1], deviation[2]))
@@ -322,4 +335,5 @@ def _make_evidence(estimate: _Estimate, pose_covariance: FloatArray) -> CameraEv
         aspect_scale * float(np.sqrt(covariance[3, 3])),
         views,
         float(np.sqrt(max(0.0, np.linalg.eigvalsh(pose_covariance[:3, :3])[-1]))),
+        min_std,
     )

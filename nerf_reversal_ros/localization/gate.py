@@ -18,11 +18,7 @@ from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.localization.camera_check import (
-    CameraEvidence,
-    SIGNIFICANT_STD,
-    WITHHELD_STD,
-)
+from nerf_reversal_ros.localization.camera_check import CameraEvidence
 
 WINDOW_PX = 11
 """Edge [px] of the windows in which image and rendering are correlated."""
@@ -183,8 +179,7 @@ def _geometry_checks(e: GateEvidence, c: LocalizerConfig) -> Iterator[_Check]:
         f'refinement moved the pose by {e.disagreement_m:.3f} m, {e.disagreement_deg:.2f} deg'
         f' (allowed: {c.max_disagreement_m} m, {c.max_disagreement_deg} deg)',
     )
-    min_std = SIGNIFICANT_STD if e.std_m <= c.max_std_m else WITHHELD_STD
-    deviation = e.camera.deviation_text(c.max_camera_deviation, min_std) if e.camera else ''
+    deviation = e.camera.deviation_text(c.max_camera_deviation) if e.camera else ''
     yield not deviation, RejectionReason.IMPLAUSIBLE_CAMERA, deviation
     of_camera = ''
     if e.camera is not None and e.camera.camera_std_m > 0:

@@ -63,6 +63,18 @@ def test_the_camera_of_the_capture_is_plausible_at_any_image_size(atlas):
     np.testing.assert_array_equal(examine(check, atlas, 3, CAMERA).covariance, np.zeros((6, 6)))
 
 
+def test_a_part_of_the_images_of_the_capture_is_plausible_if_it_fits(atlas):
+    check = CameraCheck(atlas, CAMERA)
+    rgb = render_box_room(POSES[3], CAMERA)[0]
+    _, solution = refined_query(atlas, 3, CAMERA)
+    part = replace(CAMERA, width=200, height=150, cx=CAMERA.cx - 20, cy=CAMERA.cy - 15)
+    query = make_query(np.ascontiguousarray(rgb[15:165, 20:220]), part)
+    assert check.examine(query, solution, 4.0).evidence.camera_std_m == 0
+    for other in (replace(part, cx=part.cx + 0.3), replace(CAMERA, cx=CAMERA.cx + 5)):
+        query = make_query(rgb[: other.height, : other.width].copy(), other)
+        assert check.examine(query, solution, 4.0).evidence.camera_std_m > 0
+
+
 def test_the_error_of_another_focal_length_is_within_the_added_covariance(atlas):
     check = CameraCheck(atlas, CAMERA)
     for factor in (0.97, 1.03):
