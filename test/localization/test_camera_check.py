@@ -109,6 +109,7 @@ def test_an_image_of_the_capture_camera_that_zoomed_contradicts_its_camera_info(
 def test_a_camera_that_cannot_be_fitted_is_uncertain_unless_it_is_that_of_the_capture(atlas):
     check = CameraCheck(atlas, CAMERA)
     _, solution = refined_query(atlas, 3, CAMERA)
+    solution = replace(solution, points=solution.points[:20], pixels=solution.pixels[:20])
     blank = np.full((180, 240, 3), 90, np.uint8)
     known = check.examine(make_query(blank, CAMERA), solution, 4.0)
     unknown = check.examine(make_query(blank, scaled(1.1)), solution, 4.0)
