@@ -336,7 +336,7 @@ class LocalizerConfig(ValidatedConfig):
         high=3600.0,
     )
     min_probability: float = live_setting(
-        0.995,
+        0.95,
         'reject a pose with a lower probability of being within 10 cm and 5 deg of the true one',
         low=0.0,
         high=1.0,

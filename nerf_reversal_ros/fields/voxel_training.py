@@ -100,15 +100,20 @@ def train_voxel_field(
     BuildError
         If the capture has no usable depth.
     """
+    check_has_depth(capture)
+    data = load_training_data(capture, held_out, work_dir, progress)
+    return fit_voxel_field(
+        data, config, device=device, seed=seed, work_dir=work_dir, progress=progress
+    )
+
+
+def check_has_depth(capture: Capture) -> None:
+    """Raise BuildError if a voxel field cannot be trained because there is no depth."""
     if not capture.has_depth:
         raise BuildError(
             'the capture has no depth, which the voxel field needs to place its voxels: record'
             ' with a LiDAR or an RGB-D camera, or take --field nerfacto'
         )
-    data = load_training_data(capture, held_out, work_dir, progress)
-    return fit_voxel_field(
-        data, config, device=device, seed=seed, work_dir=work_dir, progress=progress
-    )
 
 
 def fit_voxel_field(

@@ -15,10 +15,12 @@ import numpy as np
 from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import free_memory
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
+from nerf_reversal_ros.fields.voxel_training import check_has_depth
 from nerf_reversal_ros.mapping.build_request import BuildRequest, validate_request
 from nerf_reversal_ros.mapping.build_stages import (
     adjustment_stage,
@@ -138,8 +140,9 @@ def _capture_stage(
                 work_dir=writer.work_dir / 'run',
                 progress=progress,
             )
+            frames = len(mapping_data.training_capture.training_frames)
+            _check_regressor_settings(frames, mapping_data.camera, request.config)
     report_warnings(mapping_data.warnings, CAPTURE, progress)
-    _check_regressor_settings(mapping_data, request.config)
     return mapping_data, run_field
 
 
@@ -151,6 +154,10 @@ def _mapping_data_from_bag(
     config = request.config
     with writer.time_stage(CAPTURE):
         capture = open_capture(request.bag, config.capture, progress=progress)
+        if request.field_kind == 'voxel':
+            check_has_depth(capture)
+        split = SplitCapture.split(capture, config.field.validation_share)
+        _check_regressor_settings(len(split.training_frames), capture.camera, config)
     adjusted = adjustment_stage(capture, config, writer, progress)
     capture = capture.with_poses(adjusted.frames, adjusted.map_from_camera)
     split = SplitCapture.split(capture, config.field.validation_share)
@@ -164,12 +171,11 @@ def _mapping_data_from_bag(
     )
 
 
-def _check_regressor_settings(mapping_data: MappingData, config: BuildConfig) -> None:
+def _check_regressor_settings(frames: int, camera: Camera, config: BuildConfig) -> None:
     """Raise early what the regressor's stage would raise for too many components."""
-    views = config.synthesis.views + len(mapping_data.training_capture.training_frames)
-    camera = mapping_data.camera.downscaled_to(config.synthesis.width)
-    values = 3 * camera.width * camera.height
-    check_component_count(config.regressor.components, views, values)
+    small = camera.downscaled_to(config.synthesis.width)
+    values = 3 * small.width * small.height
+    check_component_count(config.regressor.components, config.synthesis.views + frames, values)
 
 
 def _write_reports(

@@ -41,7 +41,7 @@ def test_the_commands_and_their_options():
             '--overwrite',
             '-v --verbose',
         ],
-        'localize': ['MAP', 'BAG', '--device', '--config', '--out', '-v --verbose'],
+        'localize': ['MAP', 'BAG', '--device', '--config', '--out', '--track', '-v --verbose'],
         'evaluate': [
             'MAP',
             'BAG',
@@ -84,6 +84,7 @@ def test_the_defaults_and_choices_of_options():
         'build --field': 'voxel',
         'build --device': 'auto',
         'build --overwrite': False,
+        'localize --track': False,
         'evaluate --baselines': 'all',
         'study --device': 'auto',
     }

@@ -292,7 +292,7 @@ def test_the_keys_of_the_manifest(small_map):
         **files,
     }
     assert len(manifest['calibration']['gate_weights']) == 10
-    assert len(Calibration().gate_weights) == 7
+    assert len(Calibration().gate_weights) == 10
 
 
 def test_the_keys_of_the_training_curves(small_map):

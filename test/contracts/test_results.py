@@ -177,7 +177,7 @@ def test_the_names_of_scores():
     assert list(GateEvidence(*range(11)).as_scores()) == EVIDENCE
     assert list(GateEvidence(*range(11), 0.5).as_scores()) == [*EVIDENCE, 'similarity']
     assert [field.name for field in fields(GateEvidence)] == [*EVIDENCE, 'similarity', 'camera']
-    assert [field.name for field in fields(CameraEvidence)] == CAMERA_EVIDENCE
+    assert [field.name for field in fields(CameraEvidence)] == [*CAMERA_EVIDENCE, 'min_std']
     with_camera = GateEvidence(*range(11), 0.5, CameraEvidence(*range(8)))
     assert list(with_camera.as_scores()) == [*EVIDENCE, 'similarity', *CAMERA_EVIDENCE]
 

@@ -96,7 +96,7 @@ LOCALIZER = {
     'whole_map': True,
     'time_limit_s': 1.0,
     'tracking_timeout_s': 1.0,
-    'min_probability': 0.995,
+    'min_probability': 0.95,
     'min_inliers': 15,
     'min_inlier_ratio': 0.15,
     'min_spread': 0.25,

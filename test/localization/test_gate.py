@@ -68,7 +68,7 @@ def test_acceptable_evidence_passes():
         (
             {'camera': UNVERIFIED, 'std_m': 0.05},
             'high covariance',
-            '0.050 m, 0.049 m of it by a camera that few views verify (allowed: 0.02 m)',
+            '0.050 m, 0.049 m of it by a camera that few views verify (allowed: 0.03 m)',
         ),
         ({'similarity': 0.1}, 'appearance mismatch', 'similarity 0.10'),
         ({'similarity': float('nan')}, 'appearance mismatch', 'similarity nan'),
@@ -77,7 +77,7 @@ def test_acceptable_evidence_passes():
         (
             {'similarity': 0.3, 'inlier_ratio': 0.2, 'inliers': 25},
             'low probability',
-            '(needed: 0.995)',
+            '(needed: 0.95)',
         ),
     ],
 )

@@ -229,8 +229,10 @@ def test_a_wrong_pose_convention_is_rejected_with_the_measured_errors(room_bag, 
 def test_a_bag_without_depth_is_rejected_before_long_work(tmp_path):
     bag = write_room_bag(tmp_path / 'bag', walk(8), depth=False)
     config = BuildConfig(capture=CaptureConfig(pose_convention='optical'))
+    reports = []
     with pytest.raises(BuildError, match='the capture has no depth'):
-        build_map(bag, tmp_path / 'room.map', config, device='cpu')
+        build_map(bag, tmp_path / 'room.map', config, device='cpu', progress=reports.append)
+    assert {progress.stage for progress in reports} == {'capture'}
     assert list(tmp_path.iterdir()) == [bag]
 
 

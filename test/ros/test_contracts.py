@@ -111,7 +111,7 @@ def test_the_parameters_of_the_localizer(make_node):
         'device': 'auto',
         'hypotheses': 4,
         'tracking_timeout_s': 1.0,
-        'min_probability': 0.995,
+        'min_probability': 0.95,
         'min_inliers': 15,
         'min_inlier_ratio': 0.15,
         'min_spread': 0.25,

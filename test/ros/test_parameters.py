@@ -64,7 +64,7 @@ def test_an_integer_is_converted_for_a_float_parameter(node):
     ('overrides', 'message'),
     [
         ({'min_inlers': 3}, 'unknown parameter min_inlers: did you mean min_inliers?'),
-        ({'zzz': 3}, 'unknown parameter zzz: known are map_dir, '),
+        ({'zzz': 3}, 'unknown parameter zzz: known are rectified, '),
         ({'robot_name': 'r2'}, '(a params file sets names under /** for all nodes'),
         ({'map_from_nerf': '1 2 3'}, 'map_from_nerf must be four numbers "x y z yaw", got'),
         ({'map_from_nerf': '1 2 3 nan'}, 'map_from_nerf must be four numbers "x y z yaw", got'),

@@ -58,7 +58,7 @@ def test_a_camera_within_the_clearance_is_rejected():
 
 def test_a_view_close_to_a_wall_is_rejected():
     view = BoxRoom().render(FACING_THE_WALL[None], CAMERA)[0]
-    assert find_view_rejection(view, SynthesisConfig()) == 'too near'
+    assert find_view_rejection(view, SynthesisConfig(near_m=0.25)) == 'too near'
 
 
 def test_a_view_of_unknown_space_is_rejected():
@@ -100,7 +100,7 @@ def test_views_are_the_renderings_at_their_poses(tmp_path):
 
 
 def test_every_rejection_is_counted_by_its_reason(tmp_path):
-    views = synthesize(tmp_path, views=300, translation_m=1.2)
+    views = synthesize(tmp_path, views=300, translation_m=1.2, clearance_m=0.15)
     assert views.rejection_counts['inside matter'] > 10
     assert views.rejection_counts['too close to matter'] > 10
     assert views.rejection_counts['too much unseen'] == 0
