@@ -67,7 +67,7 @@ SETTINGS_WITH_BAG = BuildConfig(
 FAST_SETTINGS = BuildConfig(
     nerfstudio=NerfstudioConfig(bake_views=12, bake_size=64),
     field=VoxelFieldConfig(voxel_m=0.05, steps=2, rays_per_step=256),
-    synthesis=SynthesisConfig(views=4, width=32),
+    synthesis=SynthesisConfig(views=4, width=32, translation_m=0.5, clearance_m=0.15, near_m=0.25),
     atlas=AtlasConfig(views=8, size=128),
     regressor=RegressorConfig(components=4, epochs=8),
 )
@@ -165,6 +165,7 @@ def test_the_keys_of_the_manifest_of_a_run_are_a_contract(built):
         'alignment_error_m',
         'positions_left_out',
         'held_out_seen_by_run',
+        'scene_depth_m',
         'coverage',
         'baked_alike_db',
         'psnr_db',
