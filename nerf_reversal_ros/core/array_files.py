@@ -13,6 +13,16 @@ import safetensors.numpy
 
 from nerf_reversal_ros.core.errors import MapError
 
+READ_ERRORS = (
+    AttributeError,  # for a data type that NumPy lacks
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+    safetensors.SafetensorError,
+)
+"""Errors of reading a malformed safetensors file."""
+
 
 def open_npy(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> IO[bytes]:
     """Open an .npy file for writing rows; create it with its full size if it does not exist."""
@@ -82,19 +92,12 @@ def read_point_arrays(
         numbers = {name: float(stored[name].item()) for name in scalars if name in stored}
         if not np.all(np.isfinite(list(numbers.values()))):
             raise ValueError(f'{numbers} holds numbers that are not finite')
-    except (
-        AttributeError,  # for a data type that NumPy lacks
-        KeyError,
-        OSError,
-        TypeError,
-        ValueError,
-        safetensors.SafetensorError,
-    ) as error:
+    except READ_ERRORS as error:
         raise MapError(
             f'{path} is not the {description} of a map, or is damaged ({error}): build the map'
             ' again'
         ) from error
     count = counts.pop()
     filled = {name: np.full(count, value, np.float32) for name, value in missing.items()}
-    arrays = {name: stored[name] for name in row_formats}
-    return {'origin_m': origin_m[0], **arrays, **filled, **scalars, **numbers}
+    filled |= {name: stored[name] for name in row_formats}
+    return {'origin_m': origin_m[0], **filled, **scalars, **numbers}

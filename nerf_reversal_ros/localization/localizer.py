@@ -143,14 +143,7 @@ class Localizer:
             self._refiner, self.regressor, rgb, camera, regressed, expected_pose, config, timer
         )
         search.run()
-        if search.best is None:
-            scores['keypoints'] = float(search.keypoints)
-            return Rejection(
-                RejectionReason.TOO_FEW_MATCHES,
-                f'{search.keypoints} keypoints, and no pose explains their matches',
-                _diagnostics(regressed, None, scores, timer),
-            )
-        return _outcome(regressed, search.best, scores, timer)
+        return _outcome(regressed, search, scores, timer)
 
 
 def open_localizer(
@@ -207,11 +200,18 @@ def _check_image(rgb: NDArray[np.uint8], camera: Camera) -> None:
 
 def _outcome(
     regressed: RegressedPose,
-    best: RefinedHypothesis,
+    search: PoseSearch,
     scores: dict[str, float],
     timer: StageTimer,
 ) -> Outcome:
     """Return the pose of the best hypothesis, or the rejection of the gate."""
+    if (best := search.best) is None:
+        scores['keypoints'] = float(search.keypoints)
+        return Rejection(
+            RejectionReason.TOO_FEW_MATCHES,
+            f'{search.keypoints} keypoints, and no pose explains their matches',
+            _diagnostics(regressed, None, scores, timer),
+        )
     scores.update(best.evidence.as_scores())
     if best.probability is not None:
         scores['probability'] = best.probability

@@ -95,15 +95,7 @@ def build_map(
     fingerprint = request.fingerprint(None if run is None else run.sha256)
     with MapWriter(map_dir, fingerprint, overwrite=overwrite) as writer:
         mapping_data, run_field = _capture_stage(request, run, known_alignment, writer, progress)
-        scene_depth_m = estimate_scene_depth(mapping_data.field_capture.capture)
-        context = StageContext(
-            writer,
-            mapping_data,
-            settings_for_scene(config, scene_depth_m),
-            request.device,
-            progress,
-            scene_depth_m,
-        )
+        context = _make_context(request, mapping_data, writer, progress)
         trained = field_stage(context, field, run_field)
         del run, run_field  # later stages need the memory of the run's model
         free_memory()
@@ -114,6 +106,15 @@ def build_map(
         results = BuildResults(trained, views, landmarks, regressor, calibration)
         _write_reports(writer, mapping_data, results, config)
         return writer.finish(make_manifest(request, context, results))
+
+
+def _make_context(
+    request: BuildRequest, mapping_data: MappingData, writer: MapWriter, progress: ProgressCallback
+) -> StageContext:
+    """Return what all stages share; lengths in the settings follow the scene."""
+    scene_depth_m = estimate_scene_depth(mapping_data.field_capture.capture)
+    config = settings_for_scene(request.config, scene_depth_m)
+    return StageContext(writer, mapping_data, config, request.device, progress, scene_depth_m)
 
 
 def _capture_stage(

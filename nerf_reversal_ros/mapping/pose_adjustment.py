@@ -243,10 +243,7 @@ def adjust_to_tracks(
         If the tracks do not fit the focal length.
     """
     gtsam = import_gtsam('the adjustment of poses')
-    points = triangulate_tracks(tracks, given)
-    tracks = tracks.subset(well_posed_tracks(tracks, given, points, MAX_INITIAL_ERROR_PX))
-    held_out = np.random.default_rng(seed).random(tracks.count) < HELD_OUT_SHARE
-    training, test = tracks.subset(~held_out), tracks.subset(held_out)
+    training, test = _split_tracks(tracks, given, seed)
     report = replace(report, tracks=training.count, held_out_tracks=test.count)
     if training.count < MIN_TRACKS:
         return given, replace(report, reason=f'only {training.count} feature tracks were found')
@@ -263,19 +260,38 @@ def adjust_to_tracks(
     error_px = held_out_error_px(test, given, solution.intrinsics)
     adjusted_px = held_out_error_px(test, adjusted, solution.intrinsics)
     kept = adjusted_px <= (1 - MIN_GAIN) * error_px
-    change = pose_errors(adjusted, given)
-    change_deg = np.degrees(change.rotation)
     return adjusted, replace(
-        report,
+        _with_changes(report, adjusted, given),
         kept=kept,
         reason=f'held-out tracks gain {1 - adjusted_px / error_px:.0%} (needed: {MIN_GAIN:.0%})',
         error_px=round(error_px, 3),
         adjusted_error_px=round(adjusted_px, 3),
+        scale=round(scale, 5),
+    )
+
+
+def _split_tracks(
+    tracks: FeatureTracks, given: FloatArray, seed: int
+) -> tuple[FeatureTracks, FeatureTracks]:
+    """Return the well-posed tracks to adjust poses to, and those that are held out."""
+    points = triangulate_tracks(tracks, given)
+    tracks = tracks.subset(well_posed_tracks(tracks, given, points, MAX_INITIAL_ERROR_PX))
+    held_out = np.random.default_rng(seed).random(tracks.count) < HELD_OUT_SHARE
+    return tracks.subset(~held_out), tracks.subset(held_out)
+
+
+def _with_changes(
+    report: AdjustmentReport, adjusted: FloatArray, given: FloatArray
+) -> AdjustmentReport:
+    """Complete a report by how far poses (K, 4, 4) moved."""
+    change = pose_errors(adjusted, given)
+    change_deg = np.degrees(change.rotation)
+    return replace(
+        report,
         median_change_m=round(float(np.median(change.translation)), 5),
         max_change_m=round(float(change.translation.max()), 5),
         median_change_deg=round(float(np.median(change_deg)), 4),
         max_change_deg=round(float(change_deg.max()), 4),
-        scale=round(scale, 5),
     )
 
 
