@@ -36,7 +36,7 @@ from nerf_reversal_ros.localization.pnp import (
 )
 
 SEARCH_RADIUS_PX = 6.0
-"""Radius [px] of guided matching, at `matching.QUERY_SIZE_PX`: matches within 1.5 px favor the
+"""Radius [px] of guided matching, at `matching.REFERENCE_SIZE_PX`: matches within 1.5 px favor the
 given focal length, and hide one half of an error of 3 %."""
 FOCAL_SCALES = (0.5, 0.63, 0.8, 1.25, 1.6, 2.0)
 """Factors on the given focal length that `search_camera` tries besides 1. The fit converges from

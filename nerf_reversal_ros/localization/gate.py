@@ -30,13 +30,15 @@ Bias and weights of `gate_features` in the log odds that a pose is correct.
 Logistic regression on about 1,050 poses in two rooms: the kitchen of 7-Scenes and the demo room.
 The poses are from held-out frames with synthetic corruptions, before landmarks were refined.
 ``benchmark/gate_study.py`` prints them, and how well the weights of one room do in the other. A
-map has weights of its own; these are the mean of the prior in their fit.
+map has weights of its own; these are the mean of the prior in their fit. The last three features
+are younger than that sample and have no weight in the prior.
 """
 FEATURE_STATS = (
     (3.51, 0.83), (0.77, 0.16), (3.94, 0.72), (0.74, 0.16), (-1.51, 1.04), (-4.70, 1.08),
     (0.67, 0.19), (-2.0, 1.0), (-2.0, 1.0), (-5.0, 1.0),
 )  # fmt: skip
-"""Mean and standard deviation of each feature in that sample."""
+"""Mean and standard deviation of each feature in that sample; of the last three, round numbers
+that only scale their prior."""
 MIN_TEXTURE = 4.0
 """Minimum standard deviation of the gray values, 0 to 255, of a window that is compared."""
 MIN_OPACITY = 0.5
