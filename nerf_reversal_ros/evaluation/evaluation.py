@@ -6,12 +6,12 @@ import math
 import time
 from typing import Any, NamedTuple, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.baselines.baselines import Baseline, nearest_reference
 from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.geometry import FloatArray
@@ -148,8 +148,7 @@ def check_has_images(capture: Capture) -> None:
 def rendering_psnr(field: RadianceField, frame: Frame) -> PsnrScores:
     """Compute the PSNR of the field rendered at the pose of a frame, `PSNR_WIDTH_PX` wide."""
     camera = frame.camera.scaled_to_width(min(PSNR_WIDTH_PX, frame.camera.width))
-    size = (camera.width, camera.height)
-    image = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    image = downscale_image(frame.rgb, camera)
     return compute_psnr(image, field.render(frame.map_from_camera[None], camera)[0])
 
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.core.metrics import psnr_db
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.training_data import TrainingData
@@ -54,13 +54,6 @@ def compute_psnr(image: NDArray[np.uint8], rendering: Rendering) -> PsnrScores:
     )
 
 
-def _resize_to_camera(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
-    size = camera.width, camera.height
-    if image.shape[1::-1] == size:
-        return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-
-
 def measure_field(
     field: RadianceField, data: TrainingData, max_count: int = 20, longer_side: int = 640
 ) -> dict[str, Any]:
@@ -91,7 +84,7 @@ def measure_field(
         view = data.view(index)
         camera = view.camera.downscaled_to(longer_side)
         rendering = field.render(view.map_from_camera[None], camera)[0]
-        scores.append(compute_psnr(_resize_to_camera(view.rgb, camera), rendering))
+        scores.append(compute_psnr(downscale_image(view.rgb, camera), rendering))
         coverage.append(float((rendering.opacity > 0.5).mean()))
         height, width = rendering.depth.shape
         measured = cv2.resize(view.depth, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import VoxelFieldConfig
 from nerf_reversal_ros.core.errors import BuildError
@@ -334,8 +335,7 @@ def _image_and_rendering(
     field: VoxelField, data: TrainingData, index: int, camera: Camera
 ) -> tuple[NDArray[np.uint8], Rendering]:
     """Return a training image at the size of a camera, and the rendering at its pose."""
-    size = (camera.width, camera.height)
-    image = cv2.resize(data.rgb[index], size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    image = downscale_image(data.rgb[index], camera)
     return image, field.render(data.map_from_camera[index][None], camera)[0]
 
 

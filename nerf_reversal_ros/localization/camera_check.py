@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
+from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.camera_fit import (
     CameraFit,
@@ -198,7 +198,7 @@ class CameraCheck:
         covariance = min(covariance_scale, MAX_COVARIANCE_SCALE) * fit.deviation_covariance
         view = _View(solution.map_from_camera, fit.deviation, covariance)
         own = _combine([view])
-        others = [other for other in views if not _is_same_view(other, view)]
+        others = _views_of_other_places(views, view)
         combined = _combine([view, *_without_outliers(others)])
         contribution = self._pose_covariance(query, fit, own, combined)
         min_std = SIGNIFICANT_STD if self.is_capture_camera(query.camera) else UNVERIFIED_STD
@@ -222,7 +222,7 @@ class CameraCheck:
     def remember(self, camera: Camera, view: _View) -> None:
         """Count a view of a camera for later images; it replaces those from about that pose."""
         key = _camera_key(camera)
-        views = [other for other in self._views.pop(key, []) if not _is_same_view(other, view)]
+        views = _views_of_other_places(self._views.pop(key, []), view)
         self._views[key] = [*views, view][-MAX_VIEWS:]
         while len(self._views) > MAX_CAMERAS:
             self._views.popitem(last=False)
@@ -290,9 +290,12 @@ def _camera_key(camera: Camera) -> FloatKey:
     return tuple(round(value, 4) for value in _normalize(camera))
 
 
-def _is_same_view(first: _View, second: _View) -> bool:
-    moved_m, moved_deg = pose_distance(first.map_from_camera, second.map_from_camera)
-    return moved_m < SAME_VIEW_M and moved_deg < SAME_VIEW_DEG
+def _views_of_other_places(views: Sequence[_View], view: _View) -> list[_View]:
+    """Return the views that are not from about the pose of another one."""
+    poses = np.array([other.map_from_camera for other in views]).reshape(-1, 4, 4)
+    moved = pose_errors(poses, np.broadcast_to(view.map_from_camera, poses.shape))
+    is_same = (moved.translation < SAME_VIEW_M) & (np.degrees(moved.rotation) < SAME_VIEW_DEG)
+    return [other for other, same in zip(views, is_same, strict=True) if not same]
 
 
 def _without_outliers(views: Sequence[_View]) -> list[_View]:
@@ -310,12 +313,10 @@ def _without_outliers(views: Sequence[_View]) -> list[_View]:
 
 def _combine(views: Sequence[_View]) -> _Estimate:
     """Average deviations by their information; errors of the map do not average out."""
-    informations = [np.linalg.inv(view.covariance) for view in views]
-    covariance = np.linalg.inv(np.sum(informations, axis=0))
-    weighted = [
-        information @ view.deviation for information, view in zip(informations, views, strict=True)
-    ]
-    deviation = covariance @ np.sum(weighted, axis=0)
+    informations = np.linalg.inv(np.array([view.covariance for view in views]))
+    deviations = np.array([view.deviation for view in views])
+    covariance = np.linalg.inv(informations.sum(0))
+    deviation = covariance @ np.einsum('nij,nj->i', informations, deviations)
     return _Estimate(deviation, covariance + SHARED_STD**2 * np.eye(4), len(views))
 
 
