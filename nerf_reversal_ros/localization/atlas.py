@@ -79,19 +79,19 @@ class Atlas:
         """
         rotation = map_from_camera[:3, :3].astype(np.float32)
         center = (map_from_camera[:3, 3] - self.origin_m).astype(np.float32)
-        x, y, depth = (self.points @ rotation - center @ rotation).T
-        in_front = np.flatnonzero(depth > MIN_DEPTH_RATIO * self.distances)
-        depth = depth[in_front]
-        column = x[in_front] * np.float32(camera.fx) / depth + np.float32(camera.cx)
-        row = y[in_front] * np.float32(camera.fy) / depth + np.float32(camera.cy)
-        is_visible = (column > -IMAGE_MARGIN * camera.width) & (
-            column < (1 + IMAGE_MARGIN) * camera.width
-        )
-        is_visible &= (row > -IMAGE_MARGIN * camera.height) & (
-            row < (1 + IMAGE_MARGIN) * camera.height
-        )
-        is_visible &= self.sizes[in_front] * np.float32(camera.fx) > MIN_SIZE_PX * depth
-        indices = in_front[is_visible]
+        # Rows are contiguous, and bounds are multiplied by the depth: that is twice as fast as
+        # dividing by it.
+        x, y, depth = rotation.T @ self.points.T - (rotation.T @ center)[:, None]
+        is_visible = depth > MIN_DEPTH_RATIO * self.distances
+        for along, focal, principal, size in (
+            (x, camera.fx, camera.cx, camera.width),
+            (y, camera.fy, camera.cy, camera.height),
+        ):
+            lower, upper = -IMAGE_MARGIN * size - principal, (1 + IMAGE_MARGIN) * size - principal
+            is_visible &= along > np.float32(lower / focal) * depth
+            is_visible &= along < np.float32(upper / focal) * depth
+        is_visible &= self.sizes > np.float32(MIN_SIZE_PX / camera.fx) * depth
+        indices = np.flatnonzero(is_visible)
         return self.most_confirmed(indices[self._is_similar_view(indices, center)], max_count)
 
     def most_confirmed(self, indices: NDArray[np.intp], max_count: int) -> NDArray[np.intp]:

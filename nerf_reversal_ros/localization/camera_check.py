@@ -23,7 +23,7 @@ from nerf_reversal_ros.localization.camera_fit import (
     PARAMETER_STD,
     search_camera,
 )
-from nerf_reversal_ros.localization.matching import QueryImage
+from nerf_reversal_ros.localization.matching import CandidateLandmarks, QueryImage
 from nerf_reversal_ros.localization.pnp import LOSS_SCALE_PX, PnpSolution
 
 SIGNIFICANT_STD = 4.0
@@ -174,7 +174,11 @@ class CameraCheck:
         return not self.is_capture_camera(query.camera) and len(views) < SEARCH_VIEWS
 
     def examine(
-        self, query: QueryImage, solution: PnpSolution, covariance_scale: float
+        self,
+        query: QueryImage,
+        landmarks: CandidateLandmarks,
+        solution: PnpSolution,
+        covariance_scale: float,
     ) -> CameraExamination:
         """
         Compare the given intrinsics of an image with those that fit it and earlier ones.
@@ -183,6 +187,8 @@ class CameraCheck:
         ----------
         query : QueryImage
             Image with its given camera.
+        landmarks : CandidateLandmarks
+            Landmarks that are visible at the pose.
         solution : PnpSolution
             Refined pose.
         covariance_scale : float
@@ -192,7 +198,7 @@ class CameraCheck:
         if self.needs_search(query, solution):
             fit = search_camera(query, self._atlas, solution)
         else:
-            fit = self._fit_quickly(query, solution)
+            fit = self._fit_quickly(query, landmarks, solution)
         if fit is None:
             return self._unfitted(query.camera)
         covariance = min(covariance_scale, MAX_COVARIANCE_SCALE) * fit.deviation_covariance
@@ -210,14 +216,16 @@ class CameraCheck:
             evidence = _make_evidence(combined, contribution, min_std)
         return CameraExamination(evidence, contribution, view)
 
-    def _fit_quickly(self, query: QueryImage, solution: PnpSolution) -> CameraFit | None:
+    def _fit_quickly(
+        self, query: QueryImage, landmarks: CandidateLandmarks, solution: PnpSolution
+    ) -> CameraFit | None:
         """Fit the camera to the inliers; match landmarks anew only if it deviates, or is new."""
         if self.is_capture_camera(query.camera):
             loss_scale_px = query.scaled_px(LOSS_SCALE_PX)
             quick = free_intrinsics(solution, query.camera, loss_scale_px, np.zeros(4))
             if quick is not None and np.abs(quick.deviation).max() < QUICK_DEVIATION:
                 return quick
-        return fit_camera(query, self._atlas, solution)
+        return fit_camera(query, landmarks, solution)
 
     def remember(self, camera: Camera, view: _View) -> None:
         """Count a view of a camera for later images; it replaces those from about that pose."""

@@ -20,6 +20,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.matching import (
+    CandidateLandmarks,
     match_guided,
     match_landmarks,
     QueryImage,
@@ -80,7 +81,10 @@ class CameraFit:
 
 
 def fit_camera(
-    query: QueryImage, atlas: Atlas, solution: PnpSolution, start: FloatArray | None = None
+    query: QueryImage,
+    landmarks: CandidateLandmarks,
+    solution: PnpSolution,
+    start: FloatArray | None = None,
 ) -> CameraFit | None:
     """
     Match the landmarks near their projections, then fit pose and intrinsics to the matches.
@@ -89,8 +93,8 @@ def fit_camera(
     ----------
     query : QueryImage
         Image with the given camera.
-    atlas : Atlas
-        Landmarks of the map.
+    landmarks : CandidateLandmarks
+        Landmarks that are visible at the pose.
     solution : PnpSolution
         Pose to start from.
     start : (4,) array, optional
@@ -104,7 +108,6 @@ def fit_camera(
     initial: FloatArray = np.zeros(4) if start is None else start
     freed = replace(query, camera=deviate(query.camera, initial))
     pose = solution.map_from_camera
-    landmarks = visible_landmarks(atlas, pose, freed.camera)
     pairs = match_guided(freed, landmarks, pose, query.scaled_px(SEARCH_RADIUS_PX))
     if len(pairs) < 2 * MIN_MATCHES:
         return None
@@ -117,8 +120,8 @@ def search_camera(query: QueryImage, atlas: Atlas, solution: PnpSolution) -> Cam
     """
     Fit pose and intrinsics from the focal scale of `FOCAL_SCALES` with the most RANSAC inliers.
 
-    Finds errors of the focal length that leave only a corner of the image to `fit_camera`.
-    Parameters and result are those of `fit_camera`.
+    Finds errors of the focal length that leave only a corner of the image to `fit_camera`. The
+    landmarks are those of ``atlas``; the rest is as in `fit_camera`.
     """
     landmarks = visible_landmarks(atlas, solution.map_from_camera, query.camera)
     pairs = match_landmarks(query, landmarks)
@@ -127,10 +130,13 @@ def search_camera(query: QueryImage, atlas: Atlas, solution: PnpSolution) -> Cam
     for deviation, found in _ransac_by_focal_scale(query, points, pixels):
         if best is solution or found.inliers > best.inliers:
             best, start = found, deviation
-    first = fit_camera(query, atlas, best, start)
-    if first is None:
-        return None
-    return fit_camera(query, atlas, first.solution, first.deviation)
+    for _ in range(2):
+        camera = deviate(query.camera, start)
+        landmarks = visible_landmarks(atlas, best.map_from_camera, camera)
+        if (fit := fit_camera(query, landmarks, best, start)) is None:
+            return None
+        best, start = fit.solution, fit.deviation
+    return fit
 
 
 def _ransac_by_focal_scale(

@@ -164,10 +164,14 @@ class HypothesisRefiner:
             )
             rejection = find_rejection(evidence, probability, config)
         verified = RefinedHypothesis(refined, covariance, evidence, probability, rejection)
-        return self._check_camera(query, verified, config)
+        return self._check_camera(query, landmarks, verified, config)
 
     def _check_camera(
-        self, query: QueryImage, verified: RefinedHypothesis, config: LocalizerConfig
+        self,
+        query: QueryImage,
+        landmarks: CandidateLandmarks,
+        verified: RefinedHypothesis,
+        config: LocalizerConfig,
     ) -> RefinedHypothesis:
         """Gate a pose again with the evidence on its camera, and widen its covariance by it."""
         check, reason = self.camera_check, verified.rejection and verified.rejection[0]
@@ -178,7 +182,7 @@ class HypothesisRefiner:
         ):
             return verified
         scale = self.calibration.covariance_scale
-        examined = check.examine(query, verified.solution, scale)
+        examined = check.examine(query, landmarks, verified.solution, scale)
         if reason is None and examined.view is not None:
             check.remember(query.camera, examined.view)
         covariance = verified.covariance + examined.covariance

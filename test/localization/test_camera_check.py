@@ -25,11 +25,11 @@ def scaled(factor):
 
 
 def refined_query(atlas, number, given, taken=CAMERA):
-    """Return the image of one pose with given intrinsics, and its refined pose."""
+    """Return the image of one pose with given intrinsics, its landmarks and refined pose."""
     query = make_query(render_box_room(POSES[number], taken)[0], given)
     landmarks = visible_landmarks(atlas, POSES[number], taken)
     initial = estimate_pose(query, landmarks)
-    return query, refine_pose(query, landmarks, initial) or initial
+    return query, landmarks, refine_pose(query, landmarks, initial) or initial
 
 
 def examine(check, atlas, number, given, taken=CAMERA):
@@ -66,19 +66,19 @@ def test_the_camera_of_the_capture_is_plausible_at_any_image_size(atlas):
 def test_a_part_of_the_images_of_the_capture_is_plausible_if_it_fits(atlas):
     check = CameraCheck(atlas, CAMERA)
     rgb = render_box_room(POSES[3], CAMERA)[0]
-    _, solution = refined_query(atlas, 3, CAMERA)
+    _, landmarks, solution = refined_query(atlas, 3, CAMERA)
     part = replace(CAMERA, width=200, height=150, cx=CAMERA.cx - 20, cy=CAMERA.cy - 15)
     query = make_query(np.ascontiguousarray(rgb[15:165, 20:220]), part)
-    assert check.examine(query, solution, 4.0).evidence.camera_std_m == 0
+    assert check.examine(query, landmarks, solution, 4.0).evidence.camera_std_m == 0
     for other in (replace(part, cx=part.cx + 0.3), replace(CAMERA, cx=CAMERA.cx + 5)):
         query = make_query(rgb[: other.height, : other.width].copy(), other)
-        assert check.examine(query, solution, 4.0).evidence.camera_std_m > 0
+        assert check.examine(query, landmarks, solution, 4.0).evidence.camera_std_m > 0
 
 
 def test_the_error_of_another_focal_length_is_within_the_added_covariance(atlas):
     check = CameraCheck(atlas, CAMERA)
     for factor in (0.97, 1.03):
-        _, solution = refined_query(atlas, 3, scaled(factor))
+        _, _, solution = refined_query(atlas, 3, scaled(factor))
         examined = examine(check, atlas, 3, scaled(factor))
         error = solution.map_from_camera[:3, 3] - POSES[3][:3, 3]
         assert np.linalg.norm(error) > 0.02
@@ -108,10 +108,10 @@ def test_an_image_of_the_capture_camera_that_zoomed_contradicts_its_camera_info(
 
 def test_a_camera_that_cannot_be_fitted_is_uncertain_unless_it_is_that_of_the_capture(atlas):
     check = CameraCheck(atlas, CAMERA)
-    _, solution = refined_query(atlas, 3, CAMERA)
+    _, landmarks, solution = refined_query(atlas, 3, CAMERA)
     solution = replace(solution, points=solution.points[:20], pixels=solution.pixels[:20])
     blank = np.full((180, 240, 3), 90, np.uint8)
-    known = check.examine(make_query(blank, CAMERA), solution, 4.0)
-    unknown = check.examine(make_query(blank, scaled(1.1)), solution, 4.0)
+    known = check.examine(make_query(blank, CAMERA), landmarks, solution, 4.0)
+    unknown = check.examine(make_query(blank, scaled(1.1)), landmarks, solution, 4.0)
     assert known.view is None and known.evidence.camera_std_m == 0
     assert unknown.view is None and unknown.evidence.camera_std_m == 1.0

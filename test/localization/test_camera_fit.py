@@ -84,7 +84,8 @@ def test_a_wrong_focal_length_is_measured_in_a_rendered_image(atlas, factor, fre
     landmarks = visible_landmarks(atlas, POSES[3], CAMERA)
     initial = estimate_pose(query, landmarks)
     assert initial is not None
-    fit = free(query, atlas, refine_pose(query, landmarks, initial) or initial)
+    where = landmarks if free is fit_camera else atlas
+    fit = free(query, where, refine_pose(query, landmarks, initial) or initial)
     assert fit is not None
     assert factor * np.exp(fit.deviation[0]) == pytest.approx(1.0, abs=0.03)
 
@@ -92,5 +93,6 @@ def test_a_wrong_focal_length_is_measured_in_a_rendered_image(atlas, factor, fre
 def test_an_image_without_keypoints_gives_no_fit(atlas):
     query = make_query(np.full((180, 240, 3), 90, np.uint8), CAMERA)
     solution = matches_in_depth((1.0, 4.0))
-    assert fit_camera(query, atlas, solution) is None
+    landmarks = visible_landmarks(atlas, solution.map_from_camera, CAMERA)
+    assert fit_camera(query, landmarks, solution) is None
     assert search_camera(query, atlas, solution) is None
