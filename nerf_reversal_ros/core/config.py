@@ -325,9 +325,6 @@ class LocalizerConfig(ValidatedConfig):
     whole_map: bool = live_setting(
         True, 'retry with all landmarks of the map, without any pose hypothesis'
     )
-    time_limit_s: float = live_setting(
-        1.0, 'start no further attempt on an image after this time [s]', low=0.0
-    )
     tracking_timeout_s: float = live_setting(
         1.0,
         'longest time for which tracking predicts the pose from the last accepted one; 0: no'

@@ -95,6 +95,7 @@ class Localizer:
         camera: Camera,
         config: LocalizerConfig | None = None,
         expected_pose: FloatArray | None = None,
+        time_limit_s: float = np.inf,
     ) -> Outcome:
         """
         Estimate the camera pose of one image.
@@ -109,6 +110,9 @@ class Localizer:
             Settings for this image; default: those of the localizer.
         expected_pose : (4, 4) array, optional
             ``map_from_camera`` from tracking: the first hypothesis, but never the only one.
+        time_limit_s : float, optional
+            No further attempt starts after this time [s]. Default: none, so that the outcome does
+            not depend on the speed of the machine.
 
         Returns
         -------
@@ -140,7 +144,15 @@ class Localizer:
                 _diagnostics(regressed, None, scores, timer),
             )
         search = PoseSearch(
-            self._refiner, self.regressor, rgb, camera, regressed, expected_pose, config, timer
+            self._refiner,
+            self.regressor,
+            rgb,
+            camera,
+            regressed,
+            expected_pose,
+            config,
+            time_limit_s,
+            timer,
         )
         search.run()
         return _outcome(regressed, search, scores, timer)

@@ -49,6 +49,8 @@ class PoseSearch:
         First hypothesis, if there is one.
     config : LocalizerConfig
         Effort and limits of the gate.
+    time_limit_s : float
+        No further attempt starts after this time [s].
     timer : StageTimer
         Records the stages ``keypoints``, ``refine``, ``full_size`` and ``whole_map``.
     """
@@ -60,6 +62,7 @@ class PoseSearch:
     regressed: RegressedPose
     expected_pose: FloatArray | None
     config: LocalizerConfig
+    time_limit_s: float
     timer: StageTimer
     best: RefinedHypothesis | None = None
     """The accepted pose, else the best so far; None if none explains the matches."""
@@ -68,7 +71,7 @@ class PoseSearch:
 
     def run(self) -> None:
         """Try until the gate accepts a pose, the time limit has passed, or all was tried."""
-        deadline = perf_counter() + self.config.time_limit_s
+        deadline = perf_counter() + self.time_limit_s
         for refined in self._attempts():
             if refined is not None and (self.best is None or refined.is_better_than(self.best)):
                 self.best = refined

@@ -32,7 +32,7 @@ from nerf_reversal_ros.ros.conversions import (
 )
 from nerf_reversal_ros.ros.exclusive_jobs import ExclusiveJobs
 from nerf_reversal_ros.ros.live_config import Live
-from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
+from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig, ProcessingLimits
 from nerf_reversal_ros.ros.node_runner import printable_traceback
 from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor
 from nerf_reversal_ros.ros.robot_frames import RobotFrames
@@ -63,6 +63,7 @@ class LocalizerProtocol(Protocol):
         camera: Camera,
         config: LocalizerConfig,
         expected_pose: FloatArray | None,
+        time_limit_s: float,
     ) -> Outcome:
         """Localize one undistorted image, uint8 RGB (H, W, 3); try the expected pose first."""
 
@@ -123,7 +124,7 @@ class ImageLocalizer:
     ----------
     localizer : LocalizerProtocol
         Used until `swap_localizer`.
-    config : Live[LocalizerConfig]
+    config, limits : Live[LocalizerConfig], Live[ProcessingLimits]
         Read for each image.
     frames : RobotFrames
         Gives the extrinsics of the camera.
@@ -142,12 +143,14 @@ class ImageLocalizer:
         self,
         localizer: LocalizerProtocol,
         config: Live[LocalizerConfig],
+        limits: Live[ProcessingLimits],
         frames: RobotFrames,
         settings: LocalizerNodeConfig,
         log: RcutilsLogger,
     ) -> None:
         self._localizer = localizer
         self._config = config
+        self._limits = limits
         self._frames = frames
         self._settings = settings
         self._log = log
@@ -266,7 +269,9 @@ class ImageLocalizer:
         rgb = model.undistort_rgb(rgb)
         config, stamp_ns = self._config.current, stamp_to_ns(header.stamp)
         expected_pose = self._expected_pose(image, stamp_ns, config)
-        outcome = self._localizer.localize(rgb, model.camera, config, expected_pose)
+        outcome = self._localizer.localize(
+            rgb, model.camera, config, expected_pose, self._limits.current.time_limit_s
+        )
         if self._map_from_nerf is not None:
             outcome = transform_outcome(outcome, self._map_from_nerf)
         base_from_camera = self._frames.base_from_camera(header)

@@ -26,7 +26,7 @@ from nerf_reversal_ros.ros.image_localizer import (
 )
 from nerf_reversal_ros.ros.latest_item_worker import LatestItemWorker
 from nerf_reversal_ros.ros.live_config import Live
-from nerf_reversal_ros.ros.node_config import ImageRateConfig, LocalizerNodeConfig
+from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig, ProcessingLimits
 from nerf_reversal_ros.ros.node_runner import printable_traceback
 from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor
 
@@ -56,7 +56,7 @@ class InputSubscriptions:
         Owner of the subscriptions.
     settings : LocalizerNodeConfig
         Image transport, QoS, and how long an image waits for the first camera_info.
-    rate : Live[ImageRateConfig]
+    limits : Live[ProcessingLimits]
         Read before each image.
     image_localizer : ImageLocalizer
         Localizes the images.
@@ -71,7 +71,7 @@ class InputSubscriptions:
         self,
         node: Node,
         settings: LocalizerNodeConfig,
-        rate: Live[ImageRateConfig],
+        limits: Live[ProcessingLimits],
         image_localizer: ImageLocalizer,
         handler: ResultHandler,
         odometry_monitor: OdometryMonitor | None = None,
@@ -79,7 +79,7 @@ class InputSubscriptions:
         self.camera_infos = CameraInfoBuffer()
         """CameraInfo messages received."""
         self.image_worker: LatestItemWorker[Image | CompressedImage] = LatestItemWorker(
-            self._on_image, lambda: rate.current.min_period_s
+            self._on_image, lambda: limits.current.min_period_s
         )
         """Holds the newest image and counts those received and dropped."""
         self._node = node

@@ -33,7 +33,7 @@ from nerf_reversal_ros.ros.localizer_diagnostics import (
     NodeSnapshot,
 )
 from nerf_reversal_ros.ros.map_loading import load_map, make_localizer, MakeLocalizer
-from nerf_reversal_ros.ros.node_config import ImageRateConfig, LocalizerNodeConfig
+from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig, ProcessingLimits
 from nerf_reversal_ros.ros.node_runner import (
     call_once,
     DONE,
@@ -80,13 +80,14 @@ class LocalizerNode(LifecycleNode):
         self._node_parameters = NodeParameters(
             self,
             LocalizerNodeConfig,
-            ImageRateConfig,
+            ProcessingLimits,
             LocalizerConfig,
             OdometryConfig,
             TfSmoothingConfig,
             allow_read_only=lambda: self._state == 'unconfigured',
         )
         self._localizer_config = self._node_parameters.live(LocalizerConfig)
+        self._limits = self._node_parameters.live(ProcessingLimits)
         self._map_display: MapDisplayData | None = None
         self._display_lock = threading.Lock()
         self._frames: RobotFrames | None = None
@@ -126,7 +127,12 @@ class LocalizerNode(LifecycleNode):
             self._release_map('unconfigured')
             raise
         self.image_localizer = ImageLocalizer(
-            localizer, self._localizer_config, self._frames, settings, self.get_logger()
+            localizer,
+            self._localizer_config,
+            self._limits,
+            self._frames,
+            settings,
+            self.get_logger(),
         )
         self._state = 'inactive'
         return super().on_configure(state)
@@ -144,7 +150,7 @@ class LocalizerNode(LifecycleNode):
         self.inputs = self._last_inputs = InputSubscriptions(
             self,
             self._settings,
-            self._node_parameters.live(ImageRateConfig),
+            self._limits,
             self.image_localizer,
             self,
             self._make_odometry_monitor(),

@@ -87,8 +87,8 @@ class LocalizerNodeConfig(CameraInfoConfig):
 
 
 @dataclass(frozen=True)
-class ImageRateConfig(ValidatedConfig):
-    """Limit of the rate at which the localizer node processes images."""
+class ProcessingLimits(ValidatedConfig):
+    """Limits of the time that the localizer node spends on images."""
 
     max_rate_hz: float = setting(
         0.0,
@@ -96,6 +96,12 @@ class ImageRateConfig(ValidatedConfig):
         ' by ~/localize; this leaves CPU time to others; 0: as many as possible [1/s]',
         low=0.0,
         high=1000.0,
+        read_only=False,
+    )
+    time_limit_s: float = setting(
+        1.0,
+        'start no further attempt on an image after this time [s]',
+        low=0.0,
         read_only=False,
     )
 

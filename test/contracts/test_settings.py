@@ -94,7 +94,6 @@ LOCALIZER = {
     'query_size': 256,
     'retry_size': 640,
     'whole_map': True,
-    'time_limit_s': 1.0,
     'tracking_timeout_s': 1.0,
     'min_probability': 0.95,
     'min_inliers': 15,

@@ -19,9 +19,9 @@ from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig, RECORD
 from nerf_reversal_ros.odometry.config import LoopClosureConfig, OdometryConfig
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 from nerf_reversal_ros.ros.node_config import (
-    ImageRateConfig,
     LocalizerNodeConfig,
     LoopCloserNodeConfig,
+    ProcessingLimits,
 )
 
 LAUNCH = Path(__file__).resolve().parents[2] / 'launch'
@@ -113,7 +113,7 @@ def test_the_image_topic_follows_the_transport(tmp_path, arguments, topic, make_
             'localizer',
             (
                 LocalizerNodeConfig,
-                ImageRateConfig,
+                ProcessingLimits,
                 LocalizerConfig,
                 OdometryConfig,
                 TfSmoothingConfig,

@@ -47,7 +47,7 @@ class SmallLocalizer:
         self.device = device
         print(f'device {device}')
 
-    def localize(self, rgb, camera, config, expected_pose=None):
+    def localize(self, rgb, camera, config, expected_pose=None, time_limit_s=0.0):
         print('processing an image')
         place = 'nowhere' if expected_pose is None else expected_pose[:3, 3].round(3).tolist()
         print(f'expected {place}')
