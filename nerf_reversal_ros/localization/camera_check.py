@@ -24,7 +24,7 @@ from nerf_reversal_ros.localization.camera_fit import (
     search_camera,
 )
 from nerf_reversal_ros.localization.matching import CandidateLandmarks, QueryImage
-from nerf_reversal_ros.localization.pnp import LOSS_SCALE_PX, PnpSolution
+from nerf_reversal_ros.localization.pnp import largest_std_m, LOSS_SCALE_PX, PnpSolution
 
 SIGNIFICANT_STD = 4.0
 """Standard deviations from which a deviation is not an error of the fit: fits of thousands of
@@ -343,6 +343,6 @@ def _make_evidence(
         aspect_scale,
         aspect_scale * float(np.sqrt(covariance[3, 3])),
         views,
-        float(np.sqrt(max(0.0, np.linalg.eigvalsh(pose_covariance[:3, :3])[-1]))),
+        largest_std_m(pose_covariance),
         min_std,
     )

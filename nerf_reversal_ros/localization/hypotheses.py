@@ -31,6 +31,7 @@ from nerf_reversal_ros.localization.matching import (
     visible_landmarks,
 )
 from nerf_reversal_ros.localization.pnp import (
+    largest_std_m,
     MAX_ERROR_PX,
     PnpSolution,
     pose_covariance,
@@ -224,11 +225,6 @@ def distance_and_extent(
     ]
     extent_m = float(np.sqrt(np.square(local - local.mean(0)).sum(1).mean()))
     return float(distances.min()), max(MIN_EXTENT_M, extent_m)
-
-
-def largest_std_m(covariance: FloatArray) -> float:
-    """Return the largest standard deviation of the position of a pose covariance (6, 6) [m]."""
-    return float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1]))
 
 
 def _geometric_evidence(

@@ -184,6 +184,11 @@ def pose_covariance(solution: PnpSolution, camera: Camera) -> FloatArray:
     return covariance
 
 
+def largest_std_m(covariance: FloatArray) -> float:
+    """Return the largest standard deviation of the position of a pose covariance (6, 6) [m]."""
+    return float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1].clip(min=0.0)))
+
+
 def reprojection_jacobian(solution: PnpSolution, camera: Camera) -> tuple[FloatArray, FloatArray]:
     """
     Return the inlier points in the camera and the derivative of their pixels by the pose.

@@ -24,6 +24,7 @@ from nerf_reversal_ros.baselines.vlad import VladIndex
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.depth_calibration import depth_at_keypoints
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
+from nerf_reversal_ros.capture.scene_scale import ROOM_DEPTH_M
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.core.parallel import parallel_map
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
@@ -42,8 +43,6 @@ OVERLAP_CANDIDATES, RETRIEVED_CANDIDATES = 3, 2
 """Frames of other times that each frame is matched with: by overlap of the views, by retrieval."""
 MIN_OVERLAP = 0.4
 """Smallest fraction of the view that a candidate sees, under the given poses."""
-DEFAULT_DEPTH_M = 2.0
-"""Depth at which views are compared without a depth sensor: that of a room."""
 MAX_EPIPOLAR_ERROR_PX = 1.5
 """Largest distance of a match from its epipolar line, in pixels of the reduced image."""
 MIN_PAIR_MATCHES = 20
@@ -81,7 +80,7 @@ class MatchedFrames(NamedTuple):
 
     @property
     def scene_depth_m(self) -> float:
-        """Median of the measured depth [m]; `DEFAULT_DEPTH_M` without any."""
+        """Median of the measured depth [m]; `ROOM_DEPTH_M` without any."""
         return _scene_depth_m(self.features)
 
 
@@ -106,6 +105,19 @@ class FeatureTracks:
     def count(self) -> int:
         """Number of tracks."""
         return int(self.track[-1]) + 1 if len(self.track) else 0
+
+    def of_frames(self, kept: NDArray[np.bool_]) -> 'FeatureTracks':
+        """Return the observations of the frames of a mask (K,), which are counted anew."""
+        chosen = kept[self.frame]
+        _, track = np.unique(self.track[chosen], return_inverse=True)
+        return FeatureTracks(
+            self.frames[kept],
+            (np.cumsum(kept) - 1)[self.frame[chosen]],
+            track,
+            self.rays[chosen],
+            self.depth_m[chosen],
+            self.focal_px[kept],
+        )
 
     def subset(self, kept: NDArray[np.bool_]) -> 'FeatureTracks':
         """Return the tracks of a mask (T,), renumbered."""
@@ -180,7 +192,7 @@ def candidate_pairs(
 
 def _scene_depth_m(features: list[TrackFrame]) -> float:
     depth_m = np.concatenate([frame.depth_m for frame in features])
-    return float(np.median(depth_m[depth_m > 0])) if (depth_m > 0).any() else DEFAULT_DEPTH_M
+    return float(np.median(depth_m[depth_m > 0])) if (depth_m > 0).any() else ROOM_DEPTH_M
 
 
 def _spread_partners(

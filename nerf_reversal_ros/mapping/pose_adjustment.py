@@ -135,7 +135,7 @@ def adjust_poses(
         parts=len(walk.jumps) + 1,
         left_out=len(capture) - len(left),
     )
-    tracks = _tracks_of(merge_matches(matched), walk.joined)
+    tracks = merge_matches(matched).of_frames(walk.joined)
     given = walk.map_from_camera[walk.joined]
     stamps_ns = capture.stamps_ns[tracks.frames]
     try:
@@ -188,23 +188,6 @@ def _parts_in_words(kept: NDArray[np.bool_]) -> str:
     if kept.all():
         return 'both parts are joined by matches'
     return 'the parts cannot be joined by matches'
-
-
-def _tracks_of(tracks: FeatureTracks, kept: NDArray[np.bool_]) -> FeatureTracks:
-    """Return the observations of the frames of a mask (K,)."""
-    if kept.all():
-        return tracks
-    chosen = kept[tracks.frame]
-    number = np.cumsum(kept) - 1
-    _, track = np.unique(tracks.track[chosen], return_inverse=True)
-    return FeatureTracks(
-        tracks.frames[kept],
-        number[tracks.frame[chosen]],
-        track,
-        tracks.rays[chosen],
-        tracks.depth_m[chosen],
-        tracks.focal_px[kept],
-    )
 
 
 def adjust_to_tracks(
