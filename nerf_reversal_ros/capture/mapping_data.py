@@ -69,6 +69,12 @@ class MappingData:
     """Report of the adjustment of the poses to the images; empty with a run."""
 
     @property
+    def pose_noise(self) -> tuple[float, float]:
+        """Noise [m], [deg] of the given poses, each axis, where they were adjusted; else 0."""
+        report = self.pose_adjustment
+        return (report['noise_m'], report['noise_deg']) if report.get('kept') else (0.0, 0.0)
+
+    @property
     def training_capture(self) -> SplitCapture:
         """Camera images if there are any, else the renderings of the run."""
         return self.field_capture if self.camera_capture is None else self.camera_capture

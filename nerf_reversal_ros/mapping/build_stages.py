@@ -371,8 +371,7 @@ def calibration_stage(
     with context.stage(CALIBRATION) as stage:
         camera_capture = context.mapping_data.camera_capture
         if camera_capture is None:
-            calibration = Calibration()
-            metrics = {'calibration_poses': 0, 'calibration_right': 0}
+            calibration, metrics = Calibration(), {'calibration_poses': 0, 'calibration_right': 0}
         else:
             localizer = Localizer(
                 landmarks.atlas,
@@ -383,7 +382,8 @@ def calibration_stage(
                 PERMISSIVE_GATE,
             )
             images = _calibration_images(camera_capture, context.seed, stage)
-            calibration, metrics = fit_calibration(collect_samples(localizer, images))
+            noise = context.mapping_data.pose_noise
+            calibration, metrics = fit_calibration(collect_samples(localizer, images), noise)
         warnings = calibration_warnings(context.mapping_data, metrics)
         stage.warn(warnings)
     return CalibrationResult(calibration, metrics, warnings)

@@ -143,17 +143,26 @@ def corrupted_variants(image: PosedImage, seed: int) -> list[PosedImage]:
     ]
 
 
-def fit_calibration(samples: CalibrationSamples) -> tuple[Calibration, dict[str, int]]:
-    """Fit the calibration of a map; return it with the number of all and of correct poses."""
+def fit_calibration(
+    samples: CalibrationSamples, pose_noise: tuple[float, float] = (0.0, 0.0)
+) -> tuple[Calibration, dict[str, int]]:
+    """
+    Fit the calibration of a map; return it with the number of all and of correct poses.
+
+    Errors are those of adjusted poses. A reference that judges the map has the noise of the given
+    poses as well, ``pose_noise`` [m], [deg], which the floors therefore include.
+    """
     correct = samples.correct
     metrics = {'calibration_poses': len(correct), 'calibration_right': int(correct.sum())}
-    if metrics['calibration_right'] < MIN_CORRECT_POSES:
-        return Calibration(), metrics
-    bias, weights = fit_gate(samples.features, correct)
-    # Corrupted images have full weight. A robot is farther from the mapping poses than held-out
-    # frames are, and there the errors are larger relative to the PnP covariance.
-    calibration = fit_covariance(samples.errors[correct], samples.covariances[correct])
-    return replace(calibration, gate_bias=bias, gate_weights=weights), metrics
+    calibration = Calibration()
+    if metrics['calibration_right'] >= MIN_CORRECT_POSES:
+        bias, weights = fit_gate(samples.features, correct)
+        # Corrupted images have full weight. A robot is farther from the mapping poses than
+        # held-out frames are, and there the errors are larger relative to the PnP covariance.
+        calibration = fit_covariance(samples.errors[correct], samples.covariances[correct])
+        calibration = replace(calibration, gate_bias=bias, gate_weights=weights)
+    floors = np.hypot((calibration.floor_m, calibration.floor_deg), pose_noise)
+    return replace(calibration, floor_m=float(floors[0]), floor_deg=float(floors[1])), metrics
 
 
 def fit_covariance(errors: FloatArray, covariances: FloatArray) -> Calibration:

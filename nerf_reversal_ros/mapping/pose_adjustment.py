@@ -31,6 +31,7 @@ from nerf_reversal_ros.mapping.feature_tracks import FeatureTracks, match_frames
 from nerf_reversal_ros.mapping.trajectory_alignment import (
     align_time,
     align_to_given,
+    estimate_noise,
     estimate_scale,
     held_out_error_px,
 )
@@ -81,6 +82,10 @@ class AdjustmentReport:
     """Size of the adjusted walk over that of the given one."""
     time_offset_s: float = 0.0
     """Time by which the given poses are late."""
+    noise_m: float = 0.0
+    """Standard deviation of the given position, each axis; see `estimate_noise`."""
+    noise_deg: float = 0.0
+    """Standard deviation of the given orientation, each axis."""
     parts: int = 1
     """Parts that jumps of the poses split the walk into."""
     left_out: int = 0
@@ -243,6 +248,7 @@ def adjust_to_tracks(
     error_px = held_out_error_px(test, given, solution.intrinsics)
     adjusted_px = held_out_error_px(test, adjusted, solution.intrinsics)
     kept = adjusted_px <= (1 - MIN_GAIN) * error_px
+    noise_m, noise_deg = estimate_noise(prior, adjusted)
     return adjusted, replace(
         _with_changes(report, adjusted, given),
         kept=kept,
@@ -250,6 +256,8 @@ def adjust_to_tracks(
         error_px=round(error_px, 3),
         adjusted_error_px=round(adjusted_px, 3),
         scale=round(scale, 5),
+        noise_m=round(noise_m, 5),
+        noise_deg=round(noise_deg, 4),
     )
 
 

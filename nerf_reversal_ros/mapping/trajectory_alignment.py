@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
+from nerf_reversal_ros.core.metrics import error_vectors
 from nerf_reversal_ros.mapping.bundle_adjustment import (
     BundleSolution,
     NOMINAL_INTRINSICS,
@@ -22,6 +23,8 @@ from nerf_reversal_ros.mapping.bundle_adjustment import (
 from nerf_reversal_ros.mapping.feature_tracks import FeatureTracks
 from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3
 
+NORMAL_STD_OF_MEDIAN = 1.4826
+"""Standard deviation of normal errors over the median of their magnitudes."""
 MAX_TIME_OFFSET_S = 0.25
 """Largest time offset that is searched for."""
 TIME_STEP = 5
@@ -32,6 +35,9 @@ DEPTH_SCALE_STD = 0.01
 """Standard deviation of the scale of a depth sensor."""
 SCALE_BLOCKS = 6
 """Blocks of the walk whose own scales tell the error of its scale: drift differs between them."""
+NOISE_STEP = 5
+"""Frames between the poses whose differences tell the noise of given poses. Slower errors move the
+frame of the map; noise is in every pose of the same tracker, also in those that judge a map."""
 MIN_DEPTHS = 100
 """Fewest observations with depth that tell the size."""
 
@@ -64,6 +70,26 @@ def align_time(
         return 0.0, given
     offset_s = round(float(offsets_s[best]), 4)
     return offset_s, shift(offset_s)
+
+
+def estimate_noise(given: FloatArray, adjusted: FloatArray) -> tuple[float, float]:
+    """
+    Estimate the noise of given poses (K, 4, 4) by those adjusted to the images.
+
+    Returns
+    -------
+    float, float
+        Standard deviation of the position [m] and of the orientation [deg], each axis; 0 for
+        walks of up to `NOISE_STEP` frames.
+    """
+    if len(given) <= NOISE_STEP:
+        return 0.0, 0.0
+    errors = error_vectors(given, adjusted)
+    steps = errors[NOISE_STEP:] - errors[:-NOISE_STEP]
+    # A difference of two has twice the variance, and the median is robust against jumps.
+    std = NORMAL_STD_OF_MEDIAN * np.median(np.abs(steps), axis=0) / np.sqrt(2)
+    position_m, rotation_rad = (float(np.sqrt(np.mean(s**2))) for s in (std[:3], std[3:]))
+    return position_m, float(np.degrees(rotation_rad))
 
 
 def estimate_scale(tracks: FeatureTracks, solution: BundleSolution, given: FloatArray) -> float:

@@ -243,6 +243,8 @@ def test_the_keys_of_the_manifest(small_map):
             'focal_scale',
             'scale',
             'time_offset_s',
+            'noise_m',
+            'noise_deg',
             'parts',
             'left_out',
         ],

@@ -20,7 +20,7 @@ from nerf_reversal_ros.mapping.pose_adjustment import (
     adjust_to_tracks,
     AdjustmentReport,
 )
-from nerf_reversal_ros.mapping.trajectory_alignment import align_to_given
+from nerf_reversal_ros.mapping.trajectory_alignment import align_to_given, estimate_noise
 from nerf_reversal_ros.maps.map_writer import MapWriter
 
 pytest.importorskip('gtsam', reason='pip install -r requirements/loop_closer.txt')
@@ -49,6 +49,14 @@ def test_noisy_poses_become_ten_times_as_accurate():
     assert error_m(adjusted) < 0.1 * error_m(given)
     assert report.focal_scale == pytest.approx(1, abs=0.005)
     assert 0.005 < report.median_change_m < report.max_change_m < 0.1
+    assert report.noise_m == pytest.approx(0.01, rel=0.3)
+    assert report.noise_deg == pytest.approx(0.4, rel=0.3)
+
+
+def test_an_error_that_all_poses_share_is_no_noise():
+    moved = make_pose(translation=(0.05, 0, 0)) @ POSES
+    assert estimate_noise(moved, POSES) == pytest.approx((0, 0), abs=1e-6)
+    assert estimate_noise(shake(POSES, 0.02, 1), POSES) == pytest.approx((0.02, 1), rel=0.3)
 
 
 def test_drifting_poses_are_adjusted():
