@@ -97,6 +97,11 @@ class RejectionReason(_Reason):
         'The gate finds the pose correct with less than `min_probability`.',
         'Map this view, or set `use_odometry`: earlier poses may confirm this one.',
     )
+    AMBIGUOUS_VIEW = (
+        'ambiguous view',
+        'Two different poses explain the image equally well: its texture repeats.',
+        'Turn the camera toward something that the room has only once.',
+    )
     ODOMETRY_DISAGREES = (
         'odometry disagrees',
         'The pose contradicts the odometry since recent accepted poses.',

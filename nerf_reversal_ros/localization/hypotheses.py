@@ -74,12 +74,19 @@ class RefinedHypothesis:
     """Reason and detail of the gate; None if the gate accepted the pose."""
 
     def is_better_than(self, other: 'RefinedHypothesis') -> bool:
-        """Compare by acceptance, then by probability, then by the number of inliers."""
+        """
+        Compare two results on one image.
+
+        An accepted pose is better than a rejected one. Of two accepted poses the more certain one
+        is better, of two rejected ones the more probable one, then that with more inliers.
+        """
         return self._rank() > other._rank()
 
     def _rank(self) -> tuple[bool, float, int]:
+        if self.rejection is None:
+            return True, -self.evidence.std_m, self.solution.inliers
         known = -1.0 if self.probability is None else np.nan_to_num(self.probability, nan=-1.0)
-        return self.rejection is None, float(known), self.solution.inliers
+        return False, float(known), self.solution.inliers
 
 
 @dataclass(frozen=True)
@@ -109,32 +116,42 @@ class HypothesisRefiner:
         self, query: QueryImage, hypothesis: FloatArray, config: LocalizerConfig
     ) -> RefinedHypothesis | None:
         """Refine and verify one hypothesis (4, 4); None if no pose explains the matches."""
-        return self._solve(
-            query, visible_landmarks(self.atlas, hypothesis, query.camera), hypothesis, config
-        )
+        landmarks = visible_landmarks(self.atlas, hypothesis, query.camera)
+        initial = estimate_pose(query, landmarks)
+        if initial is None:
+            return None
+        if _is_same_view(hypothesis, initial.map_from_camera, landmarks):
+            return self._refine_initial(query, initial, config, landmarks)
+        return self._refine_initial(query, initial, config)
 
-    def search(self, query: QueryImage, config: LocalizerConfig) -> RefinedHypothesis | None:
-        """Refine and verify the pose that most matches with the whole map agree with, if any."""
-        return self._solve(query, self._landmarks_of_map, None, config)
+    def search(
+        self,
+        query: QueryImage,
+        config: LocalizerConfig,
+        apart_from: FloatArray | None = None,
+    ) -> RefinedHypothesis | None:
+        """
+        Refine and verify the pose that most matches with the whole map agree with, if any.
+
+        Matches that agree with the pose ``apart_from`` (4, 4) are left out.
+        """
+        initial = estimate_pose(query, self._landmarks_of_map, apart_from)
+        return None if initial is None else self._refine_initial(query, initial, config)
 
     @cached_property
     def _landmarks_of_map(self) -> CandidateLandmarks:
         return landmarks_of_map(self.atlas)
 
-    def _solve(
+    def _refine_initial(
         self,
         query: QueryImage,
-        landmarks: CandidateLandmarks,
-        hypothesis: FloatArray | None,
+        initial: PnpSolution,
         config: LocalizerConfig,
+        landmarks: CandidateLandmarks | None = None,
     ) -> RefinedHypothesis | None:
-        """Match landmarks, then refine with those that are visible at the pose found."""
-        initial = estimate_pose(query, landmarks)
-        if initial is None:
-            return None
-        pose = initial.map_from_camera
-        if hypothesis is None or not _is_same_view(hypothesis, pose, landmarks):
-            landmarks = visible_landmarks(self.atlas, pose, query.camera)
+        """Refine a pose with the landmarks that are visible at it; verify the result."""
+        if landmarks is None:
+            landmarks = visible_landmarks(self.atlas, initial.map_from_camera, query.camera)
         refined = refine_pose(query, landmarks, initial)
         if refined is None:
             return None

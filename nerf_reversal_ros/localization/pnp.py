@@ -153,12 +153,20 @@ def refit_pnp(
         _poselib_camera(camera),
         _poselib_loss(LOSS_SCALE_PX),
     )
-    in_camera = transform_points(_camera_from_map(pose), points)
+    refined = inverse(_camera_from_map(pose))
+    is_inlier = reprojection_errors_px(points, pixels, camera, refined) < max_error_px
+    return _make_solution(pose, points, pixels, is_inlier, MIN_MATCHES)
+
+
+def reprojection_errors_px(
+    points: FloatArray, pixels: FloatArray, camera: Camera, map_from_camera: FloatArray
+) -> FloatArray:
+    """Return the distances (N,) of points (N, 3) seen from a pose to pixels; inf if behind."""
+    in_camera = transform_points(inverse(map_from_camera), points)
     in_front = in_camera[:, 2] > 0
     in_camera[~in_front] = 1.0
     errors_px = np.linalg.norm(camera.project(in_camera) - pixels, axis=1)
-    is_inlier = in_front & (errors_px < max_error_px)
-    return _make_solution(pose, points, pixels, is_inlier, MIN_MATCHES)
+    return np.where(in_front, errors_px, np.inf)
 
 
 def pose_covariance(solution: PnpSolution, camera: Camera) -> FloatArray:

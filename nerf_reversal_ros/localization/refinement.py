@@ -5,6 +5,7 @@ Refine a pose hypothesis to centimeters: match landmarks, then estimate the pose
 by LO-RANSAC. `refine_pose` then matches near the projected landmarks and refits the pose.
 """
 
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.localization.matching import (
     CandidateLandmarks,
     match_guided,
@@ -17,6 +18,7 @@ from nerf_reversal_ros.localization.pnp import (
     PnpSolution,
     RansacOptions,
     refit_pnp,
+    reprojection_errors_px,
     solve_pnp_ransac,
 )
 
@@ -25,7 +27,9 @@ SEARCH_RADII_PX = (6.0, 1.5)
 the error of the RANSAC pose, the second removes wrong matches."""
 
 
-def estimate_pose(query: QueryImage, landmarks: CandidateLandmarks) -> PnpSolution | None:
+def estimate_pose(
+    query: QueryImage, landmarks: CandidateLandmarks, apart_from: FloatArray | None = None
+) -> PnpSolution | None:
     """
     Estimate a pose from descriptor matches alone, by LO-RANSAC PnP.
 
@@ -35,6 +39,8 @@ def estimate_pose(query: QueryImage, landmarks: CandidateLandmarks) -> PnpSoluti
         From `make_query`.
     landmarks : CandidateLandmarks
         Up to a few thousand landmarks that the image may show.
+    apart_from : (4, 4) array, optional
+        Matches that agree with this pose are left out, to find another one.
 
     Returns
     -------
@@ -42,14 +48,14 @@ def estimate_pose(query: QueryImage, landmarks: CandidateLandmarks) -> PnpSoluti
         None if fewer than `MIN_MATCHES` landmarks match, or no pose has as many inliers.
     """
     pairs = match_landmarks(query, landmarks)
-    if len(pairs) < MIN_MATCHES:
+    points, pixels = landmarks.points[pairs[:, 1]], query.keypoints.pixels[pairs[:, 0]]
+    max_error_px = query.scaled_px(MAX_ERROR_PX)
+    if apart_from is not None:
+        is_other = reprojection_errors_px(points, pixels, query.camera, apart_from) > max_error_px
+        points, pixels = points[is_other], pixels[is_other]
+    if len(points) < MIN_MATCHES:
         return None
-    return solve_pnp_ransac(
-        landmarks.points[pairs[:, 1]],
-        query.keypoints.pixels[pairs[:, 0]],
-        query.camera,
-        RansacOptions(max_error_px=query.scaled_px(MAX_ERROR_PX)),
-    )
+    return solve_pnp_ransac(points, pixels, query.camera, RansacOptions(max_error_px=max_error_px))
 
 
 def refine_pose(

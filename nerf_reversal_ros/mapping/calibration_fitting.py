@@ -57,6 +57,7 @@ PRIOR_STRENGTH = 40.0
 """Information of the prior on the gate weights, in images at even odds."""
 
 PERMISSIVE_GATE = LocalizerConfig(
+    retry_size=0,
     min_inliers=12,
     min_inlier_ratio=0.0,
     min_spread=0.0,
@@ -69,7 +70,7 @@ PERMISSIVE_GATE = LocalizerConfig(
     min_probability=0.0,
 )
 """Settings that accept nearly every pose, so that the gate features of all are known."""
-PERMISSIVE_RETRY = replace(PERMISSIVE_GATE, query_size=0)
+PERMISSIVE_RETRY = replace(PERMISSIVE_GATE, query_size=0, retry_size=LocalizerConfig().retry_size)
 """The same for retries: other features are usual where more keypoints and the whole map match."""
 RETRY_STRIDE = 3
 """Every so many images the pose of a retry is a sample too: retries are slow."""

@@ -24,6 +24,7 @@ OF_LOCALIZER = {
     'OUTSIDE_THE_MAP': 'outside the map',
     'APPEARANCE_MISMATCH': 'appearance mismatch',
     'LOW_PROBABILITY': 'low probability',
+    'AMBIGUOUS_VIEW': 'ambiguous view',
     'ODOMETRY_DISAGREES': 'odometry disagrees',
 }
 OF_NODE = {

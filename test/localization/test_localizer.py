@@ -15,6 +15,7 @@ from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError, MapError
 from nerf_reversal_ros.core.geometry import make_pose, pose_distance
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.localization import pose_search
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
@@ -256,6 +257,44 @@ def test_an_image_is_localized_without_any_good_hypothesis(small_map):
     assert isinstance(localizer.localize(image, CAMERA, bounded), Rejection)
     hurried = localizer.localize(image, CAMERA, time_limit_s=0.0)
     assert isinstance(hurried, Rejection) and 'whole_map' not in hurried.diagnostics.latency_ms
+
+
+def test_an_accepted_pose_of_few_inliers_is_made_more_certain(small_map, monkeypatch):
+    localizer = open_localizer(small_map, LocalizerConfig(device='cpu'))
+    image = render(QUERY_POSES[3])
+    quick = localizer.localize(image, CAMERA)
+    monkeypatch.setattr(pose_search, 'CERTAIN_INLIERS', 10_000)
+    certain = localizer.localize(image, CAMERA)
+    assert 'full_size' not in quick.diagnostics.latency_ms
+    assert 'full_size' in certain.diagnostics.latency_ms
+    assert certain.diagnostics.scores['std_m'] <= quick.diagnostics.scores['std_m']
+
+
+def test_of_two_poses_that_explain_the_image_the_more_similar_one_is_kept(small_map, monkeypatch):
+    """Two fifths of the landmarks are at their places, as many beside them, and some anywhere."""
+    localizer = open_localizer(small_map, LocalizerConfig(device='cpu'))
+    atlas = localizer.atlas
+    rng = np.random.default_rng(0)
+    part = rng.random(len(atlas))
+    points = atlas.points.copy()
+    points[part > 0.43] += QUERY_POSES[3][:3, 0].astype(np.float32) * 0.5
+    points[part > 0.86] += rng.normal(0, 0.5, (int((part > 0.86).sum()), 3)).astype(np.float32)
+    doubled = Localizer(
+        replace(atlas, points=points),
+        localizer.surface,
+        localizer.regressor,
+        small_map.mapping_poses[:, :3, 3],
+        Calibration(),
+        localizer.config,
+    )
+    image = render(QUERY_POSES[3])
+    beside = QUERY_POSES[3] @ make_pose(translation=(0.5, 0, 0))
+    found = doubled.localize(image, CAMERA, expected_pose=beside)
+    assert isinstance(found, PoseEstimate) and 'whole_map' in found.diagnostics.latency_ms
+    assert pose_distance(found.map_from_camera, QUERY_POSES[3])[0] < 0.05
+    monkeypatch.setattr(pose_search, 'MIN_SIMILARITY_GAP', 2.0)
+    rejected = doubled.localize(image, CAMERA, expected_pose=beside)
+    assert rejected.reason == 'ambiguous view' and 'similarity' in rejected.detail
 
 
 def test_an_expected_pose_is_the_first_hypothesis_and_not_the_only_one(small_map):
