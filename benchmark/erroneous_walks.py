@@ -22,9 +22,9 @@ from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, load_build_config
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, mean_pose
 from nerf_reversal_ros.core.metrics import compute_metrics
 from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
+from nerf_reversal_ros.evaluation.rigid_alignment import fit_motion
 from nerf_reversal_ros.evaluation.summary import DEGREES_OF_FREEDOM
 from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_folder import Map, open_map
@@ -101,8 +101,9 @@ def cells(map_: Map, query: Path, console: ProgressConsole) -> list[Cell]:
     evaluation = evaluate_map(map_, query, progress=console).evaluation
     results = evaluation.localizer_results
     accepted = results.is_accepted
-    poses, poses_gt = results.map_from_camera[accepted], evaluation.map_from_camera_gt
-    metrics = compute_metrics(results, rigid_motion(poses, poses_gt[accepted]) @ poses_gt)
+    poses_gt = evaluation.map_from_camera_gt
+    motion, _ = fit_motion(results.map_from_camera[accepted], poses_gt[accepted])
+    metrics = compute_metrics(results, motion @ poses_gt)
     built = map_.manifest['built']
     return [
         metrics['published'],
@@ -114,13 +115,6 @@ def cells(map_: Map, query: Path, console: ProgressConsole) -> list[Cell]:
         map_.manifest['metrics']['psnr_db'],
         built['seconds'].get('adjustment'),
     ]
-
-
-def rigid_motion(poses: FloatArray, poses_gt: FloatArray) -> FloatArray:
-    """Return the motion (4, 4) of the mean rotation that brings the mean positions together."""
-    motion = mean_pose(poses @ inverse(poses_gt))
-    motion[:3, 3] = poses[:, :3, 3].mean(0) - motion[:3, :3] @ poses_gt[:, :3, 3].mean(0)
-    return motion
 
 
 if __name__ == '__main__':

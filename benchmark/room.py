@@ -25,7 +25,11 @@ from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.cli.convert import frame_range
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.config import load_build_config
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.metrics import compute_metrics, MethodResults
+from nerf_reversal_ros.evaluation.evaluation import Evaluation
 from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
+from nerf_reversal_ros.evaluation.rigid_alignment import fit_motion
 from nerf_reversal_ros.evaluation.summary import alignment_text
 from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_folder import Map, open_map
@@ -111,6 +115,9 @@ class Room:
     """Frames that are converted; None: all."""
     poses: Path | None = None
     """Pose file of a 7-Scenes recording."""
+    align: bool = False
+    """The walk drifts, so that its frame is another one than that of the queries: figures are
+    those after one rigid motion, which is fitted for each method."""
 
 
 def evaluate_room(
@@ -126,14 +133,20 @@ def evaluate_room(
     mapping = converted_bag(room.mapping, work / 'mapping.bag', room, room.mapping_frames, console)
     query = converted_bag(room.query, work / 'query.bag', room, room.query_frames, console)
     maps = built_maps(mapping, work, seeds, config, console)
-    return maps, evaluate_maps(maps, query, mapping, baselines, console)
+    return maps, evaluate_maps(maps, query, mapping, baselines, console, align=room.align)
 
 
 def evaluate_maps(
-    maps: Sequence[Map], query: Path, mapping: Path, baselines: str, console: ProgressConsole
+    maps: Sequence[Map],
+    query: Path,
+    mapping: Path,
+    baselines: str,
+    console: ProgressConsole,
+    *,
+    align: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the metrics of each map on the images of one bag."""
-    return [
+    evaluations = (
         evaluate_map(
             map_,
             query,
@@ -141,9 +154,32 @@ def evaluate_maps(
             baselines=baselines,
             progress=console,
             on_skip=console.print_line,
-        ).metrics
+        ).evaluation
         for map_ in maps
-    ]
+    )
+    return [aligned_metrics(one) if align else one.metrics for one in evaluations]
+
+
+def aligned_metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the metrics after one rigid motion of the ground truth, fitted for each method."""
+    baselines = {
+        name: {
+            **block,
+            **metrics_after_motion(evaluation.baselines[name], evaluation.baseline_poses_gt(name)),
+        }
+        for name, block in evaluation.metrics['baselines'].items()
+    }
+    own = metrics_after_motion(evaluation.localizer_results, evaluation.map_from_camera_gt)
+    return {**evaluation.metrics, **own, 'baselines': baselines, 'aligned': None}
+
+
+def metrics_after_motion(results: MethodResults, poses_gt: FloatArray) -> dict[str, Any]:
+    """Return the metrics of a method after the motion that makes most of its poses correct."""
+    accepted = results.is_accepted
+    if accepted.any():
+        motion, _ = fit_motion(results.map_from_camera[accepted], poses_gt[accepted])
+        poses_gt = motion @ poses_gt
+    return compute_metrics(results, poses_gt)
 
 
 def converted_bag(

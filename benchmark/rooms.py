@@ -7,7 +7,8 @@ Build and evaluate several rooms with several seeds, beside the baselines, in on
 PLAN.yaml holds the rooms by name, each with what ``benchmark/room.py`` takes: ``mapping`` and
 ``query``, and if need be ``mapping_frames``, ``query_frames`` ('A:B', quoted) and ``poses``. Paths
 are relative to the folder of PLAN.yaml; ``benchmark/rooms.yaml`` is an example. A room whose files
-are missing, or that cannot be built, is skipped with the reason.
+are missing, or that cannot be built, is skipped with the reason. ``align: true`` is for a walk
+that drifts: poses are compared after one rigid motion, which is fitted for each method.
 
 Bags and maps of a room are in WORK/ROOM, and are used again by a repeated command. A figure is the
 median of the seeds, with the lowest and the highest in brackets. Baselines localize the same
@@ -98,6 +99,8 @@ def main() -> None:
                 continue
             for method, cells in method_rows(metrics).items():
                 table.add_row(name, method, *cells)
+            if room.align:
+                notes.append(f'{name}: poses are compared after one rigid motion of each method.')
             notes += [f'{name}: {note}' for note in [*metrics_notes(metrics), *map_notes(maps)]]
     if not table.rows:
         raise SystemExit('no room was evaluated, for the reasons above: correct the plan')
@@ -115,6 +118,7 @@ class PlannedRoom(ValidatedConfig):
     mapping_frames: str = setting('', "frames of mapping to convert, 'A:B' in quotes")
     query_frames: str = setting('', "frames of query to convert, 'A:B' in quotes")
     poses: str = setting('', 'pose file of a 7-Scenes recording')
+    align: bool = setting(False, 'the walk drifts: compare poses after one rigid motion')
 
 
 def read_plan(file: Path) -> dict[str, Room]:
@@ -153,6 +157,7 @@ def plan_room(name: str, values: Mapping[str, Any], file: Path) -> Room:
         mapping_frames,
         query_frames,
         file.parent / planned.poses if planned.poses else None,
+        planned.align,
     )
 
 

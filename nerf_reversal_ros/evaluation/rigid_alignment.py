@@ -83,7 +83,7 @@ def find_rigid_alignment(
         return None
     if correct_mask(pose_errors(poses, poses_gt)).mean() > MAX_CORRECT_BEFORE:
         return None
-    motion, explained = _fit_motion(poses, poses_gt)
+    motion, explained = fit_motion(poses, poses_gt)
     if explained.mean() < MIN_EXPLAINED:
         return None
     if not _moves_cameras(motion, poses_gt[explained]):
@@ -114,8 +114,20 @@ def aligned_block(
     }
 
 
-def _fit_motion(poses: FloatArray, poses_gt: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Return the motion (4, 4) that most poses (N, 4, 4) agree on, and which do (N,)."""
+def fit_motion(poses: FloatArray, poses_gt: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """
+    Fit the motion of the ground truth that makes most poses correct.
+
+    Parameters
+    ----------
+    poses, poses_gt : (N, 4, 4) arrays
+        Estimated poses and ground truth of N images, at least one.
+
+    Returns
+    -------
+    (4, 4) array, (N,) array
+        ``map_from_ground_truth``, and which poses are correct after it.
+    """
     proposals = poses @ inverse(poses_gt)
     indices = evenly_spaced_indices(len(poses), MAX_PROPOSALS)
     masks = [_explained_mask(proposals[index], poses, poses_gt) for index in indices]

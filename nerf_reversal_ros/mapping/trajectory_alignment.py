@@ -35,7 +35,7 @@ DEPTH_SCALE_STD = 0.01
 """Standard deviation of the scale of a depth sensor."""
 SCALE_BLOCKS = 6
 """Blocks of the walk whose own scales tell the error of its scale: drift differs between them."""
-NOISE_STEP = 5
+NOISE_STEP = 3
 """Frames between the poses whose differences tell the noise of given poses. Slower errors move the
 frame of the map; noise is in every pose of the same tracker, also in those that judge a map."""
 MIN_DEPTHS = 100
