@@ -6,9 +6,9 @@ other camera has to be verified by its images: what they leave open of the intri
 of the pose covariance. Views of one camera that differ from each other are counted together.
 """
 
-from collections import OrderedDict
+from collections import deque, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -41,12 +41,16 @@ MAX_COVARIANCE_SCALE = 10.0
 truth, which move poses and leave the intrinsics. In three rooms, 9 covers the focal lengths."""
 SEARCH_VIEWS = 8
 """Views of an unverified camera whose focal length is searched in a wide range, which takes the
-time of several hypotheses."""
+time of several hypotheses. For the camera of the capture it is the number of first images: a
+camera that zooms may have its intrinsics."""
 CERTAIN_INLIERS = 75
 """Inliers from which a narrow fit suffices: focal lengths wrong by 20 % and more leave fewer."""
 QUICK_DEVIATION = 0.01
 """Deviation of each parameter up to which the inliers of the pose alone verify the camera of the
 capture; inliers of a wrong focal length are a biased part of the matches, but deviate by more."""
+RECENT, MIN_RECENT = 8, 3
+"""Latest images of a camera, and how many of them another focal length must explain better for the
+camera to be wrong in the present one as well."""
 MAX_VIEWS, MAX_CAMERAS = 64, 8
 """Views of a camera, and cameras, that are remembered; the oldest are forgotten."""
 SHARED_STD = 0.003
@@ -130,7 +134,8 @@ class CameraExamination(NamedTuple):
     covariance: FloatArray
     """(6, 6) to be added to that of the pose, in the order of `pose_covariance`."""
     view: '_View | None'
-    """Counted by `CameraCheck.remember`; None if the intrinsics cannot be fitted."""
+    """Counted by `CameraCheck.remember`; None if the intrinsics cannot be fitted, or another focal
+    length explains more."""
 
 
 class _View(NamedTuple):
@@ -165,13 +170,16 @@ class CameraCheck:
         self._atlas = atlas
         self._capture_camera = capture_camera
         self._views: OrderedDict[FloatKey, list[_View]] = OrderedDict()
+        self._other_scales: dict[FloatKey, deque[float | None]] = {}
+        self._capture_images = 0
 
     def needs_search(self, query: QueryImage, solution: PnpSolution) -> bool:
         """Return whether the focal length of an image has to be searched in a wide range."""
         if solution.inliers < CERTAIN_INLIERS:
             return True
-        views = self._views.get(_camera_key(query.camera), ())
-        return not self.is_capture_camera(query.camera) and len(views) < SEARCH_VIEWS
+        if self.is_capture_camera(query.camera):
+            return self._capture_images < SEARCH_VIEWS
+        return len(self._views.get(_camera_key(query.camera), ())) < SEARCH_VIEWS
 
     def examine(
         self,
@@ -209,6 +217,13 @@ class CameraCheck:
         contribution = self._pose_covariance(query, fit, own, combined)
         min_std = SIGNIFICANT_STD if self.is_capture_camera(query.camera) else UNVERIFIED_STD
         own_evidence = _make_evidence(own, contribution, min_std)
+        recent = self._other_scales.setdefault(_camera_key(query.camera), deque(maxlen=RECENT))
+        recent.append(fit.other_focal_scale)
+        scales = [scale for scale in recent if scale is not None]
+        if fit.other_focal_scale is not None or len(scales) >= MIN_RECENT:
+            # The fit itself may be back at the wrong camera: it is no evidence for later images.
+            evidence = replace(own_evidence, focal_scale=float(np.median(scales)), min_std=0.0)
+            return CameraExamination(evidence, contribution, None)
         # A camera that zooms contradicts its earlier images, so the image counts by itself.
         is_contradicted = bool(own_evidence.deviation_text(0.0))
         evidence = own_evidence
@@ -229,6 +244,8 @@ class CameraCheck:
 
     def remember(self, camera: Camera, view: _View) -> None:
         """Count a view of a camera for later images; it replaces those from about that pose."""
+        if self.is_capture_camera(camera):
+            self._capture_images += 1
         key = _camera_key(camera)
         views = _views_of_other_places(self._views.pop(key, []), view)
         self._views[key] = [*views, view][-MAX_VIEWS:]

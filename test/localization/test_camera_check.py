@@ -97,6 +97,14 @@ def test_views_of_one_camera_are_counted_together(atlas):
     assert examine(check, atlas, 9, scaled(1.01)).evidence.camera_views == 1
 
 
+def test_first_images_of_a_zoomed_camera_with_the_intrinsics_of_the_capture_are_noticed(atlas):
+    check = CameraCheck(atlas, CAMERA)
+    for number in (1, 5, 7):
+        examined = check.examine(*refined_query(atlas, number, CAMERA, scaled(1.25)), 4.0)
+        assert examined.view is None and examined.evidence.focal_scale == 1.25
+        assert 'a focal length of 1.25 times' in examined.evidence.deviation_text(0.02)
+
+
 def test_an_image_of_the_capture_camera_that_zoomed_contradicts_its_camera_info(atlas):
     check = CameraCheck(atlas, CAMERA)
     for number in (1, 5, 7):
