@@ -127,16 +127,16 @@ class Localizer:
         _check_image(rgb, camera)
         config = config or self.config
         timer = StageTimer()
-        contrast = float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())
-        if contrast < MIN_CONTRAST:
+        scores = {'contrast': float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())}
+        if scores['contrast'] < MIN_CONTRAST:
             return Rejection(
                 RejectionReason.LOW_CONTRAST,
-                f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
-                Diagnostics(None, None, {'contrast': contrast}, timer.finish()),
+                f'contrast {scores["contrast"]:.1f} of 255 (needed: {MIN_CONTRAST})',
+                Diagnostics(None, None, scores, timer.finish()),
             )
         regressed = self.regressor.regress(rgb, camera)
         timer.lap('regress')
-        scores = {'contrast': contrast, 'novelty': regressed.novelty}
+        scores['novelty'] = regressed.novelty
         if regressed.novelty > config.max_novelty:
             return Rejection(
                 RejectionReason.NOVEL_IMAGE,
@@ -144,17 +144,9 @@ class Localizer:
                 _diagnostics(regressed, None, scores, timer),
             )
         search = PoseSearch(
-            self._refiner,
-            self.regressor,
-            rgb,
-            camera,
-            regressed,
-            expected_pose,
-            config,
-            time_limit_s,
-            timer,
+            self._refiner, self.regressor, rgb, camera, regressed, expected_pose, config, timer
         )
-        search.run()
+        search.run(time_limit_s)
         return _outcome(regressed, search, scores, timer)
 
 

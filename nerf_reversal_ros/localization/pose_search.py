@@ -64,8 +64,6 @@ class PoseSearch:
         First hypothesis, if there is one.
     config : LocalizerConfig
         Effort and limits of the gate.
-    time_limit_s : float
-        No further attempt starts after this time [s].
     timer : StageTimer
         Records the stages ``keypoints``, ``refine``, ``full_size`` and ``whole_map``.
     """
@@ -77,7 +75,6 @@ class PoseSearch:
     regressed: RegressedPose
     expected_pose: FloatArray | None
     config: LocalizerConfig
-    time_limit_s: float
     timer: StageTimer
     best: RefinedHypothesis | None = None
     """The accepted pose, else the best so far; None if none explains the matches."""
@@ -85,9 +82,9 @@ class PoseSearch:
     """Keypoints of the last attempt."""
     _first_query: QueryImage | None = None
 
-    def run(self) -> None:
-        """Try until a pose is accepted and certain, the time limit has passed, or all failed."""
-        deadline = perf_counter() + self.time_limit_s
+    def run(self, time_limit_s: float) -> None:
+        """Try until a pose is accepted and certain, all failed, or the time [s] has passed."""
+        deadline = perf_counter() + time_limit_s
         for refined in self._attempts():
             if refined is not None and (self.best is None or refined.is_better_than(self.best)):
                 self.best = refined

@@ -209,10 +209,8 @@ def adjust_to_tracks(
     ----------
     tracks : FeatureTracks
         Tracks in K frames.
-    given : (K, 4, 4) array
-        Given poses of these frames.
-    stamps_ns : (K,) array
-        Their stamps [ns].
+    given, stamps_ns : (K, 4, 4) array, (K,) array
+        Given poses of these frames, and their stamps [ns].
     report : AdjustmentReport
         What is known before.
     seed : int
@@ -225,10 +223,8 @@ def adjust_to_tracks(
 
     Raises
     ------
-    ConfigError
-        If gtsam is not installed.
-    BuildError
-        If the tracks do not fit the focal length.
+    ConfigError, BuildError
+        If gtsam is not installed; if the tracks do not fit the focal length.
     """
     gtsam = import_gtsam('the adjustment of poses')
     training, test = _split_tracks(tracks, given, seed)
