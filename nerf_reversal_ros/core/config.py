@@ -311,7 +311,7 @@ class LocalizerConfig(ValidatedConfig):
         4, 'number of retrieved poses tried besides the regressed one', low=0, high=64
     )
     query_size: int = live_setting(
-        256,
+        320,
         'longer side to which an image is reduced at first [px]; 0: only retries',
         low=0,
         high=1920,

@@ -91,7 +91,7 @@ BUILD = {
 LOCALIZER = {
     'device': 'auto',
     'hypotheses': 4,
-    'query_size': 256,
+    'query_size': 320,
     'retry_size': 640,
     'whole_map': True,
     'tracking_timeout_s': 1.0,

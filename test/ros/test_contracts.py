@@ -110,7 +110,7 @@ def test_the_parameters_of_the_localizer(make_node):
         'camera_info_timeout_s': 1.0,
         'device': 'auto',
         'hypotheses': 4,
-        'query_size': 256,
+        'query_size': 320,
         'retry_size': 640,
         'whole_map': True,
         'time_limit_s': 1.0,
