@@ -2,7 +2,7 @@
 Build maps of a walk whose poses have errors, and evaluate them after one rigid alignment.
 
     python benchmark/erroneous_walks.py MAPPING QUERY WORK [--errors NAMES] [--config FILE]
-        [--seed N] [--out FILE.json]
+        [--adjust auto,off] [--seed N] [--out FILE.json]
 
 The poses of the bag MAPPING are taken as the truth, and errors are added to them, those of
 ``benchmark/pose_adjustment.py``. Each walk is written to a bag in WORK and gives a map there, with
@@ -17,14 +17,13 @@ from pathlib import Path
 import cv2
 from pose_adjustment import ERRORS, with_error
 from results import add_out_argument, Cell, Column, ResultTable, write_results
+from room import metrics_after_motion, scaled
 
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, load_build_config
-from nerf_reversal_ros.core.metrics import compute_metrics
 from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
-from nerf_reversal_ros.evaluation.rigid_alignment import fit_motion
 from nerf_reversal_ros.evaluation.summary import DEGREES_OF_FREEDOM
 from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_folder import Map, open_map
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument('query', type=Path, help='bag with true poses to localize')
     parser.add_argument('work', type=Path, help='folder for bags and maps')
     parser.add_argument('--errors', default='none,drift,noise', help=f'of {", ".join(ERRORS)}')
-    parser.add_argument('--adjust', default='auto', help='auto, off, or both: auto,off')
+    parser.add_argument('--adjust', default='auto,off', help='default: auto,off')
     parser.add_argument('--config', type=Path, help='build settings, as YAML')
     parser.add_argument('--seed', type=int, default=0)
     add_out_argument(parser)
@@ -99,11 +98,7 @@ def built_map(
 def cells(map_: Map, query: Path, console: ProgressConsole) -> list[Cell]:
     """Return the figures of one map, without its name."""
     evaluation = evaluate_map(map_, query, progress=console).evaluation
-    results = evaluation.localizer_results
-    accepted = results.is_accepted
-    poses_gt = evaluation.map_from_camera_gt
-    motion, _ = fit_motion(results.map_from_camera[accepted], poses_gt[accepted])
-    metrics = compute_metrics(results, motion @ poses_gt)
+    metrics = metrics_after_motion(evaluation.localizer_results, evaluation.map_from_camera_gt)
     built = map_.manifest['built']
     return [
         metrics['published'],
@@ -111,7 +106,7 @@ def cells(map_: Map, query: Path, console: ProgressConsole) -> list[Cell]:
         metrics['median_rotation_deg'],
         100 * metrics['recall']['5cm_5deg'],
         100 * metrics['worst_published_translation_m'],
-        metrics['anees'] / DEGREES_OF_FREEDOM,
+        scaled(metrics['anees'], 1 / DEGREES_OF_FREEDOM),
         map_.manifest['metrics']['psnr_db'],
         built['seconds'].get('adjustment'),
     ]

@@ -29,6 +29,11 @@ class Calibration:
     """Minimum standard deviation of the orientation there, each axis."""
     floor_growth: float = 1.0
     """Relative growth of both floors for each extent of the trajectory away from it."""
+    noise_m: float = 0.0
+    """Noise of the recorded positions, each axis, where the map is built from adjusted ones. The
+    gate does not count it: the map is free of it, a reference is not."""
+    noise_deg: float = 0.0
+    """The same of the orientation."""
     gate_bias: float = BIAS
     """Bias of the log odds that a pose is correct."""
     gate_weights: tuple[float, ...] = WEIGHTS
@@ -53,6 +58,12 @@ class Calibration:
         covariance: FloatArray = self.covariance_scale * pnp_covariance + np.diag(floor**2)
         return covariance
 
+    @property
+    def noise_covariance(self) -> FloatArray:
+        """Covariance (6, 6) of the noise, to be added to that of each pose."""
+        noise = np.array([self.noise_m] * 3 + [np.radians(self.noise_deg)] * 3)
+        return np.diag(noise**2)
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers for JSON; `from_dict` is the inverse."""
         return {
@@ -60,6 +71,8 @@ class Calibration:
             'floor_m': self.floor_m,
             'floor_deg': self.floor_deg,
             'floor_growth': self.floor_growth,
+            'noise_m': self.noise_m,
+            'noise_deg': self.noise_deg,
             'gate_bias': self.gate_bias,
             'gate_weights': self.gate_weights,
         }
@@ -79,8 +92,9 @@ class Calibration:
             name: float(stored[name])
             for name in ('covariance_scale', 'floor_m', 'floor_deg', 'gate_bias')
         }
-        # Maps from before the floors grew lack this number.
-        numbers['floor_growth'] = float(stored.get('floor_growth', cls.floor_growth))
+        # Maps of older versions lack these numbers.
+        for name in ('floor_growth', 'noise_m', 'noise_deg'):
+            numbers[name] = float(stored.get(name, getattr(cls, name)))
         if len(weights) == FEATURES_OF_OLDER_MAPS:
             # They weigh other features: the gate of all rooms takes their place.
             weights, numbers['gate_bias'] = WEIGHTS, BIAS

@@ -43,11 +43,13 @@ SEARCH_VIEWS = 8
 """Views of an unverified camera whose focal length is searched in a wide range, which takes the
 time of several hypotheses. For the camera of the capture it is the number of first images: a
 camera that zooms may have its intrinsics."""
-CERTAIN_INLIERS = 75
-"""Inliers from which a narrow fit suffices: focal lengths wrong by 20 % and more leave fewer."""
+NARROW_FIT_INLIERS = 75
+"""Inliers from which a narrow fit suffices: it converges where so many landmarks are matched."""
 QUICK_DEVIATION = 0.01
 """Deviation of each parameter up to which the inliers of the pose alone verify the camera of the
 capture; inliers of a wrong focal length are a biased part of the matches, but deviate by more."""
+SCALE_STEP = 0.1
+"""Standard deviation of a focal scale that is only known as one of those that were tried."""
 RECENT, MIN_RECENT = 8, 3
 """Latest images of a camera, and how many of them another focal length must explain better for the
 camera to be wrong in the present one as well."""
@@ -134,8 +136,9 @@ class CameraExamination(NamedTuple):
     covariance: FloatArray
     """(6, 6) to be added to that of the pose, in the order of `pose_covariance`."""
     view: '_View | None'
-    """Counted by `CameraCheck.remember`; None if the intrinsics cannot be fitted, or another focal
-    length explains more."""
+    """Fit that `CameraCheck.remember` counts; None if it is not to be trusted."""
+    best_scale: float | None
+    """Focal scale that explains the most landmarks: 1 is the given focal length; None: unknown."""
 
 
 class _View(NamedTuple):
@@ -170,12 +173,12 @@ class CameraCheck:
         self._atlas = atlas
         self._capture_camera = capture_camera
         self._views: OrderedDict[FloatKey, list[_View]] = OrderedDict()
-        self._other_scales: dict[FloatKey, deque[float | None]] = {}
+        self._best_scales: dict[FloatKey, deque[float]] = {}
         self._capture_images = 0
 
     def needs_search(self, query: QueryImage, solution: PnpSolution) -> bool:
         """Return whether the focal length of an image has to be searched in a wide range."""
-        if solution.inliers < CERTAIN_INLIERS:
+        if solution.inliers < NARROW_FIT_INLIERS:
             return True
         if self.is_capture_camera(query.camera):
             return self._capture_images < SEARCH_VIEWS
@@ -217,19 +220,22 @@ class CameraCheck:
         contribution = self._pose_covariance(query, fit, own, combined)
         min_std = SIGNIFICANT_STD if self.is_capture_camera(query.camera) else UNVERIFIED_STD
         own_evidence = _make_evidence(own, contribution, min_std)
-        recent = self._other_scales.setdefault(_camera_key(query.camera), deque(maxlen=RECENT))
-        recent.append(fit.other_focal_scale)
-        scales = [scale for scale in recent if scale is not None]
-        if fit.other_focal_scale is not None or len(scales) >= MIN_RECENT:
-            # The fit itself may be back at the wrong camera: it is no evidence for later images.
-            evidence = replace(own_evidence, focal_scale=float(np.median(scales)), min_std=0.0)
-            return CameraExamination(evidence, contribution, None)
+        recent = [s for s in self._best_scales.get(_camera_key(query.camera), ()) if s != 1.0]
+        other = fit.other_focal_scale
+        if other is None and len(recent) >= MIN_RECENT:
+            other = recent[-1]
+        if other is not None:
+            # The fit may be back at the wrong camera: then it is no evidence for later images.
+            if own.deviation[0] / np.log(other) < 0.5:
+                own_evidence = replace(own_evidence, focal_scale=other, focal_std=SCALE_STEP)
+            evidence = replace(own_evidence, min_std=0.0)
+            return CameraExamination(evidence, contribution, None, fit.other_focal_scale or 1.0)
         # A camera that zooms contradicts its earlier images, so the image counts by itself.
         is_contradicted = bool(own_evidence.deviation_text(0.0))
         evidence = own_evidence
         if not is_contradicted:
             evidence = _make_evidence(combined, contribution, min_std)
-        return CameraExamination(evidence, contribution, view)
+        return CameraExamination(evidence, contribution, view, 1.0)
 
     def _fit_quickly(
         self, query: QueryImage, landmarks: CandidateLandmarks, solution: PnpSolution
@@ -242,15 +248,24 @@ class CameraCheck:
                 return quick
         return fit_camera(query, landmarks, solution)
 
-    def remember(self, camera: Camera, view: _View) -> None:
-        """Count a view of a camera for later images; it replaces those from about that pose."""
+    def remember(self, camera: Camera, examined: CameraExamination) -> None:
+        """
+        Count an image of a camera for later ones, once, with the result that it ended with.
+
+        Its view replaces those from about the same pose.
+        """
+        key, view = _camera_key(camera), examined.view
+        if examined.best_scale is not None:
+            recent = self._best_scales.setdefault(key, deque(maxlen=RECENT))
+            recent.append(examined.best_scale)
+        if view is None:
+            return
         if self.is_capture_camera(camera):
             self._capture_images += 1
-        key = _camera_key(camera)
         views = _views_of_other_places(self._views.pop(key, []), view)
         self._views[key] = [*views, view][-MAX_VIEWS:]
         while len(self._views) > MAX_CAMERAS:
-            self._views.popitem(last=False)
+            self._best_scales.pop(self._views.popitem(last=False)[0], None)
 
     def is_capture_camera(self, camera: Camera) -> bool:
         """Return whether intrinsics, at any image size, are those of the mapping capture."""
@@ -295,7 +310,7 @@ class CameraCheck:
         covariance = np.zeros((6, 6)) if is_known else UNKNOWN_POSE_STD**2 * np.eye(6)
         unknown = _Estimate(np.zeros(4), np.diag(np.square(PARAMETER_STD)), 0)
         evidence = _make_evidence(unknown, covariance, SIGNIFICANT_STD)
-        return CameraExamination(evidence, covariance, None)
+        return CameraExamination(evidence, covariance, None, None)
 
 
 FloatKey = tuple[float, ...]

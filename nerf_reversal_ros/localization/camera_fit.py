@@ -45,9 +45,10 @@ FOCAL_SCALES = (0.5, 0.63, 0.8, 1.25, 1.6, 2.0)
 a focal length that is wrong by 12 %, so steps of 1.26 leave no gap."""
 NEXT_FOCAL_SCALES = (0.8, 1.25)
 """Factors whose refined poses are compared with that of the given focal length."""
-MIN_FOCAL_GAIN = 1.05
-"""How many times more landmarks another focal length must explain. In four rooms, the correct one
-explained the most in all images; a wrong one by 0.8 explained 1.9 times fewer in half of them."""
+MIN_FOCAL_GAIN, MIN_FOCAL_GAIN_STD = 1.05, 2.5
+"""How many times more landmarks another focal length must explain, and by how many standard
+deviations. In four rooms, the correct one explained the most in all images; one that is wrong by
+0.8 explained 1.9 times fewer in half of them."""
 MAX_ITERATIONS = 6
 """Gauss-Newton steps of one fit; it converges in four where the focal length is 10 % wrong."""
 CONVERGED_STD = 0.05
@@ -143,13 +144,22 @@ def search_camera(query: QueryImage, atlas: Atlas, solution: PnpSolution) -> Cam
         scale: _refine_with(query, atlas, found[scale], scale)
         for scale in {1.0, *NEXT_FOCAL_SCALES, most} & found.keys()
     }
-    explained = {scale: pose.inliers for scale, pose in refined.items()}
-    best = max(sorted(explained, key=lambda s: s != 1.0), key=lambda scale: explained[scale])
-    pose, start = refined[best], _focal_deviation(best)
-    first = _fit_at(query, atlas, pose, start)
+    if 1.0 not in refined or refined[1.0].inliers < solution.inliers:
+        refined[1.0] = solution
+    best = max(sorted(refined, key=lambda s: s != 1.0), key=lambda scale: refined[scale].inliers)
+    first = _fit_at(query, atlas, refined[best], _focal_deviation(best))
     fit = first and _fit_at(query, atlas, first.solution, first.deviation)
-    is_other = best != 1.0 and explained[best] > MIN_FOCAL_GAIN * explained.get(1.0, 0)
+    is_other = _explains_more(refined[best], refined[1.0])
     return replace(fit, other_focal_scale=best) if fit is not None and is_other else fit
+
+
+def _explains_more(pose: PnpSolution, other: PnpSolution) -> bool:
+    """Return whether a pose has clearly more inliers than another one, by McNemar's test."""
+    pixels, other_pixels = ({tuple(p) for p in one.pixels.tolist()} for one in (pose, other))
+    gain, differing = len(pixels) - len(other_pixels), len(pixels ^ other_pixels)
+    return gain > max(
+        (MIN_FOCAL_GAIN - 1) * len(other_pixels), MIN_FOCAL_GAIN_STD * np.sqrt(differing)
+    )
 
 
 def _fit_at(

@@ -10,12 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from nerf_reversal_ros.capture.image_resampling import downscale_image
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
 from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
-from nerf_reversal_ros.localization.camera_check import CameraCheck
+from nerf_reversal_ros.localization.camera_check import CameraCheck, CameraExamination
 from nerf_reversal_ros.localization.gate import (
     correctness_probability,
     find_rejection,
@@ -72,6 +73,8 @@ class RefinedHypothesis:
     """That the pose is correct; None if the gate rejected it before the surface was rendered."""
     rejection: tuple[RejectionReason, str] | None
     """Reason and detail of the gate; None if the gate accepted the pose."""
+    camera: CameraExamination | None = None
+    """What the image tells of its camera; None if that was not examined."""
 
     def is_better_than(self, other: 'RefinedHypothesis') -> bool:
         """
@@ -138,6 +141,11 @@ class HypothesisRefiner:
         initial = estimate_pose(query, self._landmarks_of_map, apart_from)
         return None if initial is None else self._refine_initial(query, initial, config)
 
+    def remember(self, camera: Camera, result: RefinedHypothesis) -> None:
+        """Count what the final result of an image tells of its camera, for later images."""
+        if self.camera_check is not None and result.camera is not None:
+            self.camera_check.remember(camera, result.camera)
+
     @cached_property
     def _landmarks_of_map(self) -> CandidateLandmarks:
         return landmarks_of_map(self.atlas)
@@ -182,7 +190,8 @@ class HypothesisRefiner:
             )
             rejection = find_rejection(evidence, probability, config)
         verified = RefinedHypothesis(refined, covariance, evidence, probability, rejection)
-        return self._check_camera(query, landmarks, verified, config)
+        checked = self._check_camera(query, landmarks, verified, config)
+        return replace(checked, covariance=checked.covariance + self.calibration.noise_covariance)
 
     def _check_camera(
         self,
@@ -201,8 +210,8 @@ class HypothesisRefiner:
             return verified
         scale = self.calibration.covariance_scale
         examined = check.examine(query, landmarks, verified.solution, scale)
-        if reason is None and examined.view is not None:
-            check.remember(query.camera, examined.view)
+        if reason is not None:
+            examined = examined._replace(view=None)
         covariance = verified.covariance + examined.covariance
         evidence = replace(
             verified.evidence, camera=examined.evidence, std_m=largest_std_m(covariance)
@@ -211,7 +220,13 @@ class HypothesisRefiner:
         deviation = examined.evidence.deviation_text(config.max_camera_deviation)
         if reason is not None and deviation:
             rejection = RejectionReason.IMPLAUSIBLE_CAMERA, deviation
-        return replace(verified, covariance=covariance, evidence=evidence, rejection=rejection)
+        return replace(
+            verified,
+            covariance=covariance,
+            evidence=evidence,
+            rejection=rejection,
+            camera=examined,
+        )
 
     def _similarity(self, query: QueryImage, map_from_camera: FloatArray) -> float:
         """Return the NCC of the query image and the surface rendered at a pose."""

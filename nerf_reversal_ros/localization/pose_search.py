@@ -34,7 +34,7 @@ from nerf_reversal_ros.localization.matching import (
 )
 from nerf_reversal_ros.regressor.regressor import PoseRegressor, RegressedPose
 
-CERTAIN_INLIERS = 50
+NO_RETRY_INLIERS = 50
 """Inliers from which an accepted pose needs no retry: with fewer, the pose of the larger image has
 half the error. That was so in three rooms that no limit was chosen on."""
 DISTINCT_RATIO = 0.5
@@ -43,6 +43,8 @@ matches with the others are outliers: the ratio is smaller there, and elsewhere 
 MIN_SIMILARITY_GAP = 0.05
 """Smallest difference in similarity that decides between two poses. Equal things have as many
 inliers as the right ones, and what is around them is less similar by 0.08 to 0.26."""
+NO_RIVALS = (RejectionReason.APPEARANCE_MISMATCH, RejectionReason.IMPLAUSIBLE_CAMERA)
+"""Reasons of the gate for which another pose is no rival of an accepted one."""
 
 
 @dataclass
@@ -65,7 +67,8 @@ class PoseSearch:
     config : LocalizerConfig
         Effort and limits of the gate.
     timer : StageTimer
-        Records the stages ``keypoints``, ``refine``, ``full_size`` and ``whole_map``.
+        Records the stages ``keypoints``, ``refine``, ``full_size``, ``whole_map`` and
+        ``other_pose``.
     """
 
     refiner: HypothesisRefiner
@@ -93,29 +96,39 @@ class PoseSearch:
         accepted = self._accepted
         if accepted is not None and accepted.evidence.inlier_ratio < DISTINCT_RATIO:
             self._compare_with_other_pose(accepted)
+        if self.best is not None:
+            self.refiner.remember(self.camera, self.best)
 
     def _compare_with_other_pose(self, accepted: RefinedHypothesis) -> None:
-        """Keep the accepted pose, take another that explains the image better, or accept none."""
+        """
+        Keep the accepted pose, take another that explains the image better, or accept none.
+
+        It is part of the verification, so the time limit does not prevent it.
+        """
         assert self._first_query is not None
         pose = accepted.solution.map_from_camera
         other = self.refiner.search(self._first_query, self.config, apart_from=pose)
-        self.timer.lap('whole_map')
+        self.timer.lap('other_pose')
         similarity = accepted.evidence.similarity
         if other is None or other.evidence.similarity is None or similarity is None:
+            return
+        if other.rejection is not None and other.rejection[0] in NO_RIVALS:
             return
         distance_m, angle_deg = pose_distance(pose, other.solution.map_from_camera)
         if distance_m < CORRECT_WITHIN_M and angle_deg < CORRECT_WITHIN_DEG:
             return
         gap = similarity - other.evidence.similarity
-        if abs(gap) < MIN_SIMILARITY_GAP:
-            detail = (
-                f'similarity {similarity:.2f}, and {other.evidence.similarity:.2f} at a pose'
-                f' {distance_m:.2f} m, {angle_deg:.0f} deg away'
-                f' (needed: a difference of {MIN_SIMILARITY_GAP})'
-            )
-            self.best = replace(accepted, rejection=(RejectionReason.AMBIGUOUS_VIEW, detail))
-        elif gap < 0:
+        if gap > MIN_SIMILARITY_GAP:
+            return
+        if gap < -MIN_SIMILARITY_GAP and other.rejection is None:
             self.best = other
+            return
+        detail = (
+            f'similarity {similarity:.2f}, and {other.evidence.similarity:.2f} at a pose'
+            f' {distance_m:.2f} m, {angle_deg:.0f} deg away'
+            f' (needed: a difference of {MIN_SIMILARITY_GAP})'
+        )
+        self.best = replace(accepted, rejection=(RejectionReason.AMBIGUOUS_VIEW, detail))
 
     @property
     def _accepted(self) -> RefinedHypothesis | None:
@@ -129,7 +142,7 @@ class PoseSearch:
             self.timer.lap('keypoints')
             yield from self._try_hypotheses(query, 'refine')
             accepted = self._accepted
-            if accepted is not None and accepted.solution.inliers >= CERTAIN_INLIERS:
+            if accepted is not None and accepted.solution.inliers >= NO_RETRY_INLIERS:
                 return
         if not self.config.retry_size:
             return

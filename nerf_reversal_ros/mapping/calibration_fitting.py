@@ -151,7 +151,7 @@ def fit_calibration(
     Fit the calibration of a map; return it with the number of all and of correct poses.
 
     Errors are those of adjusted poses. A reference that judges the map has the noise of the given
-    poses as well, ``pose_noise`` [m], [deg], which the floors therefore include.
+    poses as well: ``pose_noise`` [m], [deg] is added to the covariance of each pose.
     """
     correct = samples.correct
     metrics = {'calibration_poses': len(correct), 'calibration_right': int(correct.sum())}
@@ -162,8 +162,8 @@ def fit_calibration(
         # held-out frames are, and there the errors are larger relative to the PnP covariance.
         calibration = fit_covariance(samples.errors[correct], samples.covariances[correct])
         calibration = replace(calibration, gate_bias=bias, gate_weights=weights)
-    floors = np.hypot((calibration.floor_m, calibration.floor_deg), pose_noise)
-    return replace(calibration, floor_m=float(floors[0]), floor_deg=float(floors[1])), metrics
+    noise_m, noise_deg = pose_noise
+    return replace(calibration, noise_m=noise_m, noise_deg=noise_deg), metrics
 
 
 def fit_covariance(errors: FloatArray, covariances: FloatArray) -> Calibration:

@@ -265,6 +265,8 @@ def test_the_keys_of_the_manifest(small_map):
             'floor_m',
             'floor_deg',
             'floor_growth',
+            'noise_m',
+            'noise_deg',
             'gate_bias',
             'gate_weights',
         ],

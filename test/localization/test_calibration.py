@@ -160,8 +160,9 @@ def test_too_few_correct_poses_keep_the_default_calibration():
     samples = CalibrationSamples(rows, np.zeros((30, 6)), np.tile(np.eye(6), (30, 1, 1)), correct)
     calibration, counts = fit_calibration(samples)
     noisy, _ = fit_calibration(samples, (0.01, 0.5))
-    assert noisy.floor_m > 0.01 and noisy.floor_deg > 0.5
-    assert noisy.covariance_scale == calibration.covariance_scale
+    assert (noisy.noise_m, noisy.noise_deg) == (0.01, 0.5)
+    std = np.sqrt(np.diag(noisy.noise_covariance))
+    np.testing.assert_allclose(std, [0.01] * 3 + [np.radians(0.5)] * 3)
     assert calibration == Calibration()
     assert counts == {'calibration_poses': 30, 'calibration_right': MIN_CORRECT_POSES - 1}
 
