@@ -39,6 +39,9 @@ FEATURE_STATS = (
 )  # fmt: skip
 """Mean and standard deviation of each feature in that sample; of the last three, round numbers
 that only scale their prior."""
+MIN_MATCHED = 8
+"""Minimum number of descriptor matches that agree with a pose. Guided matching finds many inliers
+at a wrong pose in a large image, but six matches of equal things were the only ones there."""
 MIN_TEXTURE = 4.0
 """Minimum standard deviation of the gray values, 0 to 255, of a window that is compared."""
 MIN_OPACITY = 0.5
@@ -203,6 +206,11 @@ def _appearance_checks(
 ) -> Iterator[_Check]:
     """Yield the checks on the rendered surface; they pass before it was rendered."""
     similarity = e.similarity or 0
+    yield (
+        e.similarity is None or e.matched >= MIN_MATCHED,
+        RejectionReason.TOO_FEW_INLIERS,
+        f'{e.matched} descriptor matches agree with the pose (needed: {MIN_MATCHED})',
+    )
     yield (
         e.similarity is None or e.similarity >= c.min_similarity,
         RejectionReason.APPEARANCE_MISMATCH,

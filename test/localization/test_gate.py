@@ -48,6 +48,11 @@ def rejection_of(evidence, config=CONFIG):
     return find_rejection(evidence, correctness_probability(evidence), config)
 
 
+def test_guided_inliers_do_not_replace_descriptor_matches():
+    reason, detail = rejection_of(replace(ACCEPTABLE, matched=6))
+    assert reason == 'too few inliers' and detail.startswith('6 descriptor matches agree')
+
+
 def test_acceptable_evidence_passes():
     assert rejection_of(ACCEPTABLE) is None
 
