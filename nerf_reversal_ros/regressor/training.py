@@ -19,6 +19,7 @@ from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallb
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.regressor.image_codec import to_tensors
 from nerf_reversal_ros.regressor.image_codec_training import fit_codec
+from nerf_reversal_ros.regressor.one_cycle import one_cycle
 from nerf_reversal_ros.regressor.pose_network import (
     camera_frame_error,
     gaussian_nll,
@@ -36,6 +37,8 @@ from nerf_reversal_ros.synthesis.augmentation import (
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 BATCH = 256
+WARMUP = 0.2
+"""Fraction of the steps in which the learning rate rises."""
 REAL_FRACTION = 0.15
 """Fraction of mapping images among the samples of an epoch; they are repeated to reach it."""
 LOSS_UNIT_M, LOSS_UNIT_DEG = 0.1, 5.0
@@ -186,9 +189,7 @@ class _RegressorTrainer:
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=0.02, fused=True
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, config.learning_rate, total_steps=config.epochs * steps, pct_start=0.2
-        )
+        schedule = one_cycle(optimizer, config.learning_rate, config.epochs * steps, WARMUP)
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == 'cuda')
         baseline = _constant_pose_scores(mean_pose(self.poses), validation.map_from_camera)
         history: list[dict[str, float]] = []

@@ -5,10 +5,13 @@ from torch import nn, Tensor
 
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.regressor.image_codec import Pca
+from nerf_reversal_ros.regressor.one_cycle import one_cycle
 from nerf_reversal_ros.regressor.vae import Vae, VaeNetwork
 
 BATCH = 64
 LEARNING_RATE = 1e-3
+WARMUP = 0.1
+"""Fraction of the steps in which the learning rate rises."""
 MIN_VARIANCE = 0.01
 """Least variance of a latent, against 1 of its prior. Codes are divided by their standard
 deviation, and a collapsed latent must not weigh as much as an informative one."""
@@ -86,9 +89,7 @@ def _train(
     """Minimize the negative evidence lower bound by Adam with a one-cycle schedule."""
     steps = -(-len(centered) // BATCH)
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=epochs * steps, pct_start=0.1
-    )
+    schedule = one_cycle(optimizer, LEARNING_RATE, epochs * steps, WARMUP)
     total = float(centered.square().mean())
     for epoch in range(epochs):
         lost = 0.0
