@@ -17,16 +17,15 @@ from pathlib import Path
 import cv2
 from pose_adjustment import ERRORS, with_error
 from results import add_out_argument, Cell, Column, ResultTable, write_results
-from room import metrics_after_motion, scaled
+from room import built_map, metrics_after_motion, scaled
 
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, load_build_config
+from nerf_reversal_ros.core.config import CaptureConfig, load_build_config
 from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
 from nerf_reversal_ros.evaluation.summary import DEGREES_OF_FREEDOM
-from nerf_reversal_ros.mapping.pipeline import build_map
-from nerf_reversal_ros.maps.map_folder import Map, open_map
+from nerf_reversal_ros.maps.map_folder import Map
 
 COLUMNS = (
     'poses',
@@ -63,7 +62,9 @@ def main() -> None:
             if not bag.exists():
                 write_erroneous_walk(args.mapping, bag, name)
             for adjust in args.adjust.split(','):
-                map_ = built_map(bag, args.work / f'{name}_{adjust}.map', adjust, config, console)
+                capture = replace(config.capture, adjust_poses=adjust)
+                folder = args.work / f'{name}_{adjust}.map'
+                map_ = built_map(bag, folder, replace(config, capture=capture), console)
                 table.add_row(name, adjust, *cells(map_, args.query, console))
     write_results(args.out, 'Maps of walks whose poses have errors', table)
 
@@ -83,16 +84,6 @@ def write_erroneous_walk(source: Path, bag: Path, error: str) -> None:
                 frame.camera,
                 erroneous.map_from_camera[index],
             )
-
-
-def built_map(
-    bag: Path, folder: Path, adjust: str, config: BuildConfig, console: ProgressConsole
-) -> Map:
-    """Build the map of a walk, or open the one that exists."""
-    if folder.exists():
-        return open_map(folder)
-    capture = replace(config.capture, adjust_poses=adjust)
-    return build_map(bag, folder, replace(config, capture=capture), progress=console)
 
 
 def cells(map_: Map, query: Path, console: ProgressConsole) -> list[Cell]:

@@ -24,7 +24,7 @@ from results import add_out_argument, Cell, Column, ResultTable, write_results
 from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.cli.convert import frame_range
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.core.config import load_build_config
+from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, MethodResults
 from nerf_reversal_ros.evaluation.evaluation import Evaluation
@@ -201,14 +201,18 @@ def built_maps(
     progress: ProgressConsole,
 ) -> list[Map]:
     """Build one map for each seed, or open those that exist."""
-    config, maps = load_build_config(config_file), []
-    for seed in seeds:
-        folder = work / f'seed_{seed}.map'
-        if folder.exists():
-            maps.append(open_map(folder))
-        else:
-            maps.append(build_map(bag, folder, replace(config, seed=seed), progress=progress))
-    return maps
+    config = load_build_config(config_file)
+    return [
+        built_map(bag, work / f'seed_{seed}.map', replace(config, seed=seed), progress)
+        for seed in seeds
+    ]
+
+
+def built_map(bag: Path, folder: Path, config: BuildConfig, progress: ProgressConsole) -> Map:
+    """Build a map, or open the one that exists."""
+    if folder.exists():
+        return open_map(folder)
+    return build_map(bag, folder, config, progress=progress)
 
 
 def method_blocks(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -53,16 +53,15 @@ class Calibration:
             Distance of the pose from the mapping trajectory, in extents of the trajectory. Errors
             of the mapping poses bend the map and grow by this lever arm, and so does the floor.
         """
-        floor = np.array([self.floor_m] * 3 + [np.radians(self.floor_deg)] * 3)
-        floor *= 1 + self.floor_growth * distance_in_extents
-        covariance: FloatArray = self.covariance_scale * pnp_covariance + np.diag(floor**2)
+        growth = 1 + self.floor_growth * distance_in_extents
+        floor = _isotropic(growth * self.floor_m, growth * self.floor_deg)
+        covariance: FloatArray = self.covariance_scale * pnp_covariance + floor
         return covariance
 
     @property
     def noise_covariance(self) -> FloatArray:
         """Covariance (6, 6) of the noise, to be added to that of each pose."""
-        noise = np.array([self.noise_m] * 3 + [np.radians(self.noise_deg)] * 3)
-        return np.diag(noise**2)
+        return _isotropic(self.noise_m, self.noise_deg)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers for JSON; `from_dict` is the inverse."""
@@ -106,3 +105,8 @@ class Calibration:
             if numbers[name] <= 0:
                 raise ValueError(f'{name} must be more than 0, got {numbers[name]}')
         return cls(**numbers, gate_weights=weights)
+
+
+def _isotropic(std_m: float, std_deg: float) -> FloatArray:
+    """Return the covariance (6, 6) of equal standard deviations along and about each axis."""
+    return np.diag(np.square([std_m] * 3 + [np.radians(std_deg)] * 3))

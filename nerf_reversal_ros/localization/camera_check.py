@@ -8,7 +8,7 @@ of the pose covariance. Views of one camera that differ from each other are coun
 
 from collections import deque, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -157,6 +157,16 @@ class _Estimate(NamedTuple):
     views: int
 
 
+@dataclass
+class _Memory:
+    """What images of one camera told."""
+
+    views: list[_View] = field(default_factory=list)
+    """Fits of the latest images, one for each place."""
+    best_scales: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    """Focal scales that explain the most landmarks of the latest images."""
+
+
 class CameraCheck:
     """
     Compares the given intrinsics of images with those that fit their matches.
@@ -172,8 +182,7 @@ class CameraCheck:
     def __init__(self, atlas: Atlas, capture_camera: Camera) -> None:
         self._atlas = atlas
         self._capture_camera = capture_camera
-        self._views: OrderedDict[FloatKey, list[_View]] = OrderedDict()
-        self._best_scales: dict[FloatKey, deque[float]] = {}
+        self._memories: OrderedDict[FloatKey, _Memory] = OrderedDict()
         self._capture_images = 0
 
     def needs_search(self, query: QueryImage, solution: PnpSolution) -> bool:
@@ -182,7 +191,7 @@ class CameraCheck:
             return True
         if self.is_capture_camera(query.camera):
             return self._capture_images < SEARCH_VIEWS
-        return len(self._views.get(_camera_key(query.camera), ())) < SEARCH_VIEWS
+        return len(self._memory(query.camera).views) < SEARCH_VIEWS
 
     def examine(
         self,
@@ -205,7 +214,7 @@ class CameraCheck:
         covariance_scale : float
             Factor on the covariance of the fit, see `Calibration`.
         """
-        views = self._views.get(_camera_key(query.camera), [])
+        memory = self._memory(query.camera)
         if self.needs_search(query, solution):
             fit = search_camera(query, self._atlas, solution)
         else:
@@ -215,12 +224,12 @@ class CameraCheck:
         covariance = min(covariance_scale, MAX_COVARIANCE_SCALE) * fit.deviation_covariance
         view = _View(solution.map_from_camera, fit.deviation, covariance)
         own = _combine([view])
-        others = _views_of_other_places(views, view)
+        others = _views_of_other_places(memory.views, view)
         combined = _combine([view, *_without_outliers(others)])
         contribution = self._pose_covariance(query, fit, own, combined)
         min_std = SIGNIFICANT_STD if self.is_capture_camera(query.camera) else UNVERIFIED_STD
         own_evidence = _make_evidence(own, contribution, min_std)
-        recent = [s for s in self._best_scales.get(_camera_key(query.camera), ()) if s != 1.0]
+        recent = [scale for scale in memory.best_scales if scale != 1.0]
         other = fit.other_focal_scale
         if other is None and len(recent) >= MIN_RECENT:
             other = recent[-1]
@@ -254,18 +263,22 @@ class CameraCheck:
 
         Its view replaces those from about the same pose.
         """
-        key, view = _camera_key(camera), examined.view
+        memory, view = self._memory(camera), examined.view
         if examined.best_scale is not None:
-            recent = self._best_scales.setdefault(key, deque(maxlen=RECENT))
-            recent.append(examined.best_scale)
-        if view is None:
-            return
-        if self.is_capture_camera(camera):
-            self._capture_images += 1
-        views = _views_of_other_places(self._views.pop(key, []), view)
-        self._views[key] = [*views, view][-MAX_VIEWS:]
-        while len(self._views) > MAX_CAMERAS:
-            self._best_scales.pop(self._views.popitem(last=False)[0], None)
+            memory.best_scales.append(examined.best_scale)
+        if view is not None:
+            views = _views_of_other_places(memory.views, view)
+            memory.views = [*views, view][-MAX_VIEWS:]
+            self._capture_images += self.is_capture_camera(camera)
+        key = _camera_key(camera)
+        self._memories[key] = memory
+        self._memories.move_to_end(key)
+        while len(self._memories) > MAX_CAMERAS:
+            self._memories.popitem(last=False)
+
+    def _memory(self, camera: Camera) -> '_Memory':
+        """Return what is remembered of a camera, if anything."""
+        return self._memories.get(_camera_key(camera)) or _Memory()
 
     def is_capture_camera(self, camera: Camera) -> bool:
         """Return whether intrinsics, at any image size, are those of the mapping capture."""

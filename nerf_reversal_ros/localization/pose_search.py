@@ -88,16 +88,25 @@ class PoseSearch:
     def run(self, time_limit_s: float) -> None:
         """Try until a pose is accepted and certain, all failed, or the time [s] has passed."""
         deadline = perf_counter() + time_limit_s
-        for refined in self._attempts():
-            if refined is not None and (self.best is None or refined.is_better_than(self.best)):
-                self.best = refined
-            if perf_counter() > deadline:
-                break
-        accepted = self._accepted
+        accepted = self._try(self._first_attempts(), deadline)
+        is_certain = accepted is not None and accepted.solution.inliers >= NO_RETRY_INLIERS
+        if not is_certain and perf_counter() <= deadline:
+            accepted = self._try(self._retries(), deadline)
         if accepted is not None and accepted.evidence.inlier_ratio < DISTINCT_RATIO:
             self._compare_with_other_pose(accepted)
         if self.best is not None:
             self.refiner.remember(self.camera, self.best)
+
+    def _try(
+        self, attempts: Iterator[RefinedHypothesis | None], deadline: float
+    ) -> RefinedHypothesis | None:
+        """Keep the best result of attempts until one is accepted; return an accepted pose."""
+        for refined in attempts:
+            if refined is not None and (self.best is None or refined.is_better_than(self.best)):
+                self.best = refined
+            if self._accepted is not None or perf_counter() > deadline:
+                break
+        return self._accepted
 
     def _compare_with_other_pose(self, accepted: RefinedHypothesis) -> None:
         """
@@ -135,15 +144,15 @@ class PoseSearch:
         """The best result, if the gate accepts it."""
         return self.best if self.best is not None and self.best.rejection is None else None
 
-    def _attempts(self) -> Iterator[RefinedHypothesis | None]:
-        """Yield the result of each attempt, the cheap ones first, until one is accepted."""
+    def _first_attempts(self) -> Iterator[RefinedHypothesis | None]:
+        """Yield the result of each hypothesis on the small image."""
         if self.config.query_size:
             query = self._query(self.config.query_size, QUERY_DETECTOR)
             self.timer.lap('keypoints')
-            yield from self._try_hypotheses(query, 'refine')
-            accepted = self._accepted
-            if accepted is not None and accepted.solution.inliers >= NO_RETRY_INLIERS:
-                return
+            yield from self._refine_hypotheses(query, 'refine')
+
+    def _retries(self) -> Iterator[RefinedHypothesis | None]:
+        """Yield the result of each attempt on the larger image, that at the best pose first."""
         if not self.config.retry_size:
             return
         query = self._query(self.config.retry_size, RETRY_DETECTOR)
@@ -152,23 +161,19 @@ class PoseSearch:
             refined = self.refiner.refine(query, pose, self.config)
             self.timer.lap('full_size')
             yield refined
-            if self._accepted:
-                return
         if self.config.whole_map:
             refined = self.refiner.search(query, self.config)
             self.timer.lap('whole_map')
             yield refined
-            if self._accepted:
-                return
-        yield from self._try_hypotheses(query, 'full_size')
+        yield from self._refine_hypotheses(query, 'full_size')
 
-    def _try_hypotheses(self, query: QueryImage, stage: str) -> Iterator[RefinedHypothesis | None]:
+    def _refine_hypotheses(
+        self, query: QueryImage, stage: str
+    ) -> Iterator[RefinedHypothesis | None]:
         for hypothesis in self._hypotheses():
             refined = self.refiner.refine(query, hypothesis, self.config)
             self.timer.lap(stage)
             yield refined
-            if self._accepted:
-                return
 
     def _query(self, longer_side: int, detector: KeypointDetector) -> QueryImage:
         query = make_query(self.rgb, self.camera, longer_side, detector)

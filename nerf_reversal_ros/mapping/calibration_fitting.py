@@ -4,7 +4,7 @@ Calibration of the correctness probability and the pose covariance with held-out
 Held-out frames are localized unchanged, corrupted, and mirrored; no pose of a mirrored frame is
 correct. Logistic regression on the gate features, with a Gaussian prior at weights from other
 rooms, gives the probability. The covariance is fitted to the errors of the correct poses. The
-first pose of each image is used, and for some images also that of a retry.
+first pose of each image is used, or another that explains it better, and for some that of a retry.
 
 References
 ----------
