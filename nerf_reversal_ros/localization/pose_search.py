@@ -83,7 +83,7 @@ class PoseSearch:
     """The accepted pose, else the best so far; None if none explains the matches."""
     keypoints: int = 0
     """Keypoints of the last attempt."""
-    _first_query: QueryImage | None = None
+    _last_query: QueryImage | None = None
 
     def run(self, time_limit_s: float) -> None:
         """Try until a pose is accepted and certain, all failed, or the time [s] has passed."""
@@ -112,11 +112,12 @@ class PoseSearch:
         """
         Keep the accepted pose, take another that explains the image better, or accept none.
 
-        It is part of the verification, so the time limit does not prevent it.
+        It is part of the verification, so the time limit does not prevent it. The other pose is
+        searched in the image of the last attempt: what a retry needed, the other pose needs too.
         """
-        assert self._first_query is not None
+        assert self._last_query is not None
         pose = accepted.solution.map_from_camera
-        other = self.refiner.search(self._first_query, self.config, apart_from=pose)
+        other = self.refiner.search(self._last_query, self.config, apart_from=pose)
         self.timer.lap('other_pose')
         similarity = accepted.evidence.similarity
         if other is None or other.evidence.similarity is None or similarity is None:
@@ -178,7 +179,7 @@ class PoseSearch:
     def _query(self, longer_side: int, detector: KeypointDetector) -> QueryImage:
         query = make_query(self.rgb, self.camera, longer_side, detector)
         self.keypoints = len(query.keypoints.pixels)
-        self._first_query = self._first_query or query
+        self._last_query = query
         return query
 
     def _hypotheses(self) -> Iterator[FloatArray]:

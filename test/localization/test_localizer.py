@@ -18,6 +18,7 @@ from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection, RejectionRea
 from nerf_reversal_ros.localization import pose_search
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.hypotheses import HypothesisRefiner
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import open_map
@@ -295,6 +296,18 @@ def test_of_two_poses_that_explain_the_image_the_more_similar_one_is_kept(small_
     found = doubled.localize(image, CAMERA, expected_pose=beside)
     assert isinstance(found, PoseEstimate) and 'other_pose' in found.diagnostics.latency_ms
     assert pose_distance(found.map_from_camera, QUERY_POSES[3])[0] < 0.05
+    retried = replace(config, retry_size=96)
+    monkeypatch.setattr(pose_search, 'NO_RETRY_INLIERS', 10_000)
+    with monkeypatch.context() as context:
+        search, widths = HypothesisRefiner.search, []
+
+        def record_width(refiner, query, *args, **kwargs):
+            widths.append(query.camera.width)
+            return search(refiner, query, *args, **kwargs)
+
+        context.setattr(HypothesisRefiner, 'search', record_width)
+        found = doubled.localize(image, CAMERA, retried, beside)
+    assert pose_distance(found.map_from_camera, QUERY_POSES[3])[0] < 0.05 and widths == [96]
     monkeypatch.setattr(pose_search, 'MIN_SIMILARITY_GAP', 2.0)
     rejected = doubled.localize(image, CAMERA, expected_pose=beside)
     assert rejected.reason == 'ambiguous view' and 'similarity' in rejected.detail
