@@ -1,5 +1,5 @@
 """
-Fit the gate's correctness probability by logistic regression, and cross-validate it by room.
+Cross-validate the gate by room: how much it accepts, and how much of that is wrong.
 
     python benchmark/gate_study.py MAP=BUILD_BAG=TEST_BAG [MAP=BUILD_BAG=TEST_BAG ...]
         [--variants N] [--others N] [--cache FOLDER] [--out FILE.json]
@@ -7,28 +7,34 @@ Fit the gate's correctness probability by logistic regression, and cross-validat
 Images of each room are corrupted in many ways and localized with all limits of the gate open: the
 held-out frames of its mapping capture, and images of its test capture. So are images of the other
 rooms, for which no pose is correct. From the gate's features, logistic regression estimates
-whether a pose is within 10 cm and 5 degrees. The table evaluates each room with the regression of
-the other rooms, which have not seen it. The coefficients of all rooms together are printed, for
-`localization.gate`.
+whether a pose is within 10 cm and 5 degrees.
+
+Three regressions judge the test images of each room, after the other limits of the gate: one
+fitted on the other rooms alone, the default weights, and those that the map fitted in its build.
+The coefficients of all rooms together are printed, for `localization.gate`.
 """
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from results import add_out_argument, Cell, Column, ResultTable, write_results
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline, Pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import BuildConfig
+from nerf_reversal_ros.core.config import BuildConfig, LocalizerConfig
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.core.validated_config import config_from_dict
+from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.gate import BIAS, MIN_MATCHED, WEIGHTS
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.calibration_fitting import (
     CalibrationSamples,
@@ -43,20 +49,28 @@ from nerf_reversal_ros.synthesis.image_corruption import (
     PosedImage,
 )
 
-MIN_PROBABILITIES = (0.9, 0.95, 0.98, 0.99, 0.995)
+MIN_PROBABILITIES = (0.9, 0.95, 0.98, 0.99)
 MAX_FRAMES = 20
 """Largest number of frames of a capture that are corrupted."""
-COLUMNS = (
-    'evaluated in',
-    Column('poses'),
-    Column('incorrect'),
-    Column('limit', '', 3),
-    Column('accepted', '%'),
+FIGURES = (
     Column('of the correct', '%'),
     Column('incorrect accepted'),
     Column('of them of no pose'),
     Column('worst accepted', 'cm'),
 )
+ROOM_COLUMNS = ('evaluated in', 'regression', Column('poses'), Column('incorrect'), *FIGURES)
+SUM_COLUMNS = ('regression', Column('limit', '', 2), *FIGURES)
+
+
+class RoomSamples(NamedTuple):
+    """Samples of one room, and the regression of its map."""
+
+    held_out: CalibrationSamples
+    """Of held-out frames of the mapping capture."""
+    test: CalibrationSamples
+    """Of the test capture, and of images of other rooms."""
+    own: tuple[float, FloatArray]
+    """Bias and weights that the map fitted in its build."""
 
 
 def main() -> None:
@@ -69,57 +83,45 @@ def main() -> None:
     add_out_argument(parser)
     args = parser.parse_args()
     paths = [tuple(map(Path, room.split('='))) for room in args.rooms]
-    names = [room[0].stem for room in paths]
-    rooms = [collect_room(number, paths, args) for number in range(len(paths))]
-    table = ResultTable('The regression of the other rooms', COLUMNS)
-    for number, (name, room) in enumerate(zip(names, rooms, strict=True)):
-        counts = len(room.correct), int((~room.correct).sum())
-        others = rooms[:number] + rooms[number + 1 :]
-        if not others:
-            print(f'{name}: {counts[0]} poses, {counts[1]} of them incorrect')
-            continue
-        probability = fit_probability(others).predict_proba(room.features)[:, 1]
-        for limit in MIN_PROBABILITIES:
-            table.add_row(name, *counts, limit, *acceptance_cells(room, probability >= limit))
-    model = fit_probability(rooms)
-    scaler, logistic = model[0], model[1]
-    weights = logistic.coef_[0] / scaler.scale_
-    bias = logistic.intercept_[0] - weights @ scaler.mean_
-    pairs = zip(scaler.mean_, scaler.scale_, strict=True)
-    coefficients = [
-        f'BIAS = {bias:.3f}',
-        f'WEIGHTS = ({", ".join(f"{weight:.3f}" for weight in weights)})',
-        f'FEATURE_STATS = ({", ".join(f"({mean:.2f}, {std:.2f})" for mean, std in pairs)})',
-    ]
+    if len(paths) < 2:
+        parser.error('one room cannot be cross-validated: name two or more')
+    rooms = {room[0].stem: collect_room(number, paths, args) for number, room in enumerate(paths)}
+    tables = cross_validation(rooms)
+    coefficients = coefficient_lines(list(rooms.values()))
     print('\n'.join(coefficients))
-    write_results(args.out, 'The gate in rooms it was not fitted on', table, notes=coefficients)
+    write_results(args.out, 'The gate, cross-validated by room', *tables, notes=coefficients)
 
 
 def collect_room(
     number: int, paths: list[tuple[Path, ...]], args: argparse.Namespace
-) -> CalibrationSamples:
+) -> RoomSamples:
     """Localize images of a room, corrupted and mirrored, and images of all other rooms."""
     map_dir, build_bag, test_bag = paths[number]
-    cached = args.cache and args.cache / f'{map_dir.stem}.npz'
-    if cached and cached.exists():
-        return CalibrationSamples(**np.load(cached))
     map_ = open_map(map_dir)
+    calibration = Calibration.from_dict(map_.manifest['calibration'])
     built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
     build = open_capture(build_bag, built.capture, convention=map_.convention)
     held_out = np.flatnonzero(held_out_mask(len(build), built.field.validation_share))
-    images = [
-        *frames_of(build_bag, map_, held_out, args.variants),
-        *frames_of(test_bag, map_, None, args.variants),
-    ]
+    images = {
+        'held_out': list(frames_of(build_bag, map_, held_out, args.variants)),
+        'test': list(frames_of(test_bag, map_, None, args.variants)),
+    }
     for other, (other_map, _, other_bag) in enumerate(paths):
         if other != number:
-            images += other_room(other_bag, open_map(other_map), args.others)
+            images['test'] += other_room(other_bag, open_map(other_map), args.others)
     localizer = open_localizer(map_, PERMISSIVE_GATE, IDENTITY_CALIBRATION)
-    samples = collect_samples(localizer, tqdm(images, desc=map_dir.stem, leave=False))
-    if cached:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(cached, **samples._asdict())
-    return samples
+    samples = {}
+    for part, of_part in images.items():
+        name = f'{map_dir.stem}_{part}'
+        file = args.cache and args.cache / f'{name}.npz'
+        if file and file.exists():
+            samples[part] = CalibrationSamples(**np.load(file))
+            continue
+        samples[part] = collect_samples(localizer, tqdm(of_part, desc=name, leave=False))
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(file, **samples[part]._asdict())
+    return RoomSamples(**samples, own=(calibration.gate_bias, np.array(calibration.gate_weights)))
 
 
 def frames_of(
@@ -146,28 +148,96 @@ def other_room(bag: Path, map_: Map, count: int) -> Iterator[PosedImage]:
         yield PosedImage(frame.rgb, frame.camera, np.full((4, 4), np.nan))
 
 
-def fit_probability(rooms: list[CalibrationSamples]) -> Pipeline:
-    """Fit the correctness probability to the samples of rooms, each of equal weight."""
+def cross_validation(rooms: dict[str, RoomSamples]) -> list[ResultTable]:
+    """Return a table of the rooms at the default limit, and one of all rooms at several."""
+    regressions = {
+        'of the other rooms': {
+            name: fit_probability([other for other in rooms.values() if other is not room])
+            for name, room in rooms.items()
+        },
+        'default': dict.fromkeys(rooms, (BIAS, np.array(WEIGHTS))),
+        'of the map': {name: room.own for name, room in rooms.items()},
+    }
+    by_room = ResultTable(f'At the limit {LocalizerConfig().min_probability}', ROOM_COLUMNS)
+    for name, room in rooms.items():
+        counts = len(room.test.correct), int((~room.test.correct).sum())
+        for regression, of_room in regressions.items():
+            accepted = accepted_mask(room.test, of_room[name], LocalizerConfig().min_probability)
+            by_room.add_row(name, regression, *counts, *figures(room.test, accepted))
+    all_rooms = ResultTable('All rooms: mean, and sums', SUM_COLUMNS)
+    for regression, of_room in regressions.items():
+        for limit in MIN_PROBABILITIES:
+            each = np.array(
+                [
+                    figures(room.test, accepted_mask(room.test, of_room[name], limit))
+                    for name, room in rooms.items()
+                ],
+                dtype=float,
+            )
+            yield_, incorrect, of_no_pose, worst = each.T
+            cells: list[Cell] = [yield_.mean(), int(incorrect.sum()), int(of_no_pose.sum())]
+            all_rooms.add_row(regression, limit, *cells, worst.max())
+    return [by_room, all_rooms]
+
+
+def fit_probability(rooms: list[RoomSamples]) -> tuple[float, FloatArray]:
+    """Fit bias and weights to all samples of rooms, each room of equal weight."""
+    parts = [part for room in rooms for part in (room.held_out, room.test)]
+    sizes = [len(room.held_out.correct) + len(room.test.correct) for room in rooms]
+    weight = np.concatenate([np.full(size, 1 / size) for size in sizes])
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    weights = [np.full(len(room.correct), 1 / len(room.correct)) for room in rooms]
-    weight = np.concatenate(weights)
-    return model.fit(
-        np.concatenate([room.features for room in rooms]),
-        np.concatenate([room.correct for room in rooms]),
+    model.fit(
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.correct for part in parts]),
         logisticregression__sample_weight=weight * len(weight) / weight.sum(),
     )
+    scaler, logistic = model[0], model[1]
+    weights = logistic.coef_[0] / scaler.scale_
+    return float(logistic.intercept_[0] - weights @ scaler.mean_), weights
 
 
-def acceptance_cells(room: CalibrationSamples, accepted: NDArray[np.bool_]) -> list[Cell]:
+def coefficient_lines(rooms: list[RoomSamples]) -> list[str]:
+    """Return the coefficients of all rooms together, as `localization.gate` writes them."""
+    bias, weights = fit_probability(rooms)
+    features = [part.features for room in rooms for part in (room.held_out, room.test)]
+    mean, std = np.concatenate(features).mean(0), np.concatenate(features).std(0)
+    pairs = ', '.join(f'({m:.2f}, {s:.2f})' for m, s in zip(mean, std, strict=True))
+    return [
+        f'BIAS = {bias:.3f}',
+        f'WEIGHTS = ({", ".join(f"{weight:.3f}" for weight in weights)})',
+        f'FEATURE_STATS = ({pairs})',
+    ]
+
+
+def accepted_mask(
+    samples: CalibrationSamples, regression: tuple[float, FloatArray], limit: float
+) -> NDArray[np.bool_]:
+    """Return which poses pass the limits of the gate, of the probability and of the features."""
+    bias, weights = regression
+    config = LocalizerConfig()
+    log_matched, ratio, log_inliers, similarity, log_deg, log_m, spread = samples.features.T[:7]
+    passed: NDArray[np.bool_] = (
+        (1 / (1 + np.exp(-(bias + samples.features @ weights))) >= limit)
+        & (np.exp(log_matched).round() >= MIN_MATCHED)
+        & (np.exp(log_inliers).round() >= config.min_inliers)
+        & (ratio >= config.min_inlier_ratio)
+        & (similarity >= config.min_similarity)
+        & (spread >= config.min_spread)
+        & (np.exp(log_deg) - 0.02 <= config.max_disagreement_deg)
+        & (np.exp(log_m) - 0.001 <= config.max_disagreement_m)
+    )
+    return passed
+
+
+def figures(room: CalibrationSamples, accepted: NDArray[np.bool_]) -> list[Cell]:
     """Return how many poses of a room are accepted, and how many incorrect ones."""
     error_m = np.linalg.norm(room.errors[:, :3], axis=1)
     incorrect = accepted & ~room.correct
     return [
-        100 * accepted.mean(),
         100 * accepted[room.correct].mean(),
         int(incorrect.sum()),
         int(np.isnan(error_m[incorrect]).sum()),
-        100 * np.nanmax(error_m, where=accepted, initial=0.0),
+        100 * np.nanmax(error_m, where=accepted & np.isfinite(error_m), initial=0.0),
     ]
 
 

@@ -2,14 +2,15 @@
 Evaluate a map on corrupted images, far from the mapping trajectory, and on other rooms.
 
     python benchmark/hard_sets.py MAP [TEST_BAG] [--off-path BAG ...] [--other BAG ...]
-        [--json FILE] [--every N] [--out FILE.json]
+        [--reference BUILD_BAG] [--json FILE] [--every N] [--out FILE.json]
 
 Images of TEST_BAG, whose poses are known, are blurred, darkened, occluded, cropped and rolled.
 Images of the bags off the path, whose poses are known too, are used unchanged where they are far
 enough from every mapping position. No pose is correct for images of the other bags, which are of
 other rooms, nor for mirrored images of TEST_BAG. The table has a row for each set: accepted
 images, recall within 5 cm and 5 degrees, worst accepted pose, and incorrect poses, which are
-beyond 10 cm or 5 degrees.
+beyond 10 cm or 5 degrees. With the bag of the build, SIFT + PnP localizes the same images: the
+last columns count its correct poses, and the accepted images among these.
 """
 
 import argparse
@@ -24,12 +25,19 @@ from results import add_out_argument, Column, ResultTable, write_results
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
+from nerf_reversal_ros.baselines.sift_pnp import SiftPnp
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
-from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
-from nerf_reversal_ros.core.geometry import FloatArray, make_pose
+from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, LocalizerConfig
+from nerf_reversal_ros.core.geometry import FloatArray, make_pose, pose_distance
 from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
-from nerf_reversal_ros.core.outcome import Outcome
+from nerf_reversal_ros.core.outcome import (
+    CORRECT_WITHIN_DEG,
+    CORRECT_WITHIN_M,
+    Outcome,
+    PoseEstimate,
+)
+from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.maps.map_folder import Map, open_map
@@ -58,7 +66,12 @@ COLUMNS = (
     Column('ANEES/6', '', 2),
     Column('p50', 'ms'),
     Column('p95', 'ms'),
+    Column("SIFT + PnP's correct"),
+    Column('of them accepted'),
 )
+
+UNKNOWN_POSE = np.full((4, 4), np.nan)
+"""Pose of an image that no pose of the map fits."""
 
 
 def main() -> None:
@@ -68,6 +81,7 @@ def main() -> None:
     parser.add_argument('test_bag', type=Path, nargs='?')
     parser.add_argument('--off-path', type=Path, nargs='*', default=[], help='bags of this room')
     parser.add_argument('--other', type=Path, nargs='*', default=[], help='bags of other rooms')
+    parser.add_argument('--reference', type=Path, help='bag of the build, for SIFT + PnP')
     parser.add_argument('--json', type=Path, help='write the metrics of each set')
     parser.add_argument('--every', type=int, default=1, help='evaluate every N-th image')
     add_out_argument(parser)
@@ -75,6 +89,7 @@ def main() -> None:
 
     map_ = open_map(args.map)
     localizer = open_localizer(map_, LocalizerConfig())
+    peer = SiftPnp(open_reference(args.reference, map_)) if args.reference else None
     sets: dict[str, Iterable[PosedImage]] = {}
     if args.test_bag:
         capture = open_query_capture(args.test_bag, map_)
@@ -92,7 +107,7 @@ def main() -> None:
     metrics: dict[str, dict] = {}
     tables = [ResultTable('Images whose pose is known', COLUMNS)]
     for name, images in sets.items():
-        if (block := evaluate_images(localizer, images, name)) is not None:
+        if (block := evaluate_images(localizer, images, name, peer)) is not None:
             metrics[name] = block
             tables[0].add_row(name, *metrics_cells(block))
     tables.append(
@@ -117,6 +132,12 @@ def open_query_capture(bag: Path, map_: Map) -> Capture:
     return open_capture(bag, CaptureConfig(), convention=map_.convention, select_frames=False)
 
 
+def open_reference(bag: Path, map_: Map) -> Capture:
+    """Open the frames of the build's bag that the map was built from."""
+    built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
+    return open_capture(bag, built.capture, convention=map_.convention)
+
+
 def off_path_images(
     captures: list[Capture], positions: FloatArray, low_m: float, high_m: float, every: int
 ) -> Iterator[PosedImage]:
@@ -138,25 +159,41 @@ def corrupt_images(capture: Capture, corruption: Corruption, every: int) -> Iter
 
 
 def evaluate_images(
-    localizer: Localizer, images: Iterable[PosedImage], name: str
+    localizer: Localizer, images: Iterable[PosedImage], name: str, peer: SiftPnp | None
 ) -> dict[str, object] | None:
     """Localize images and compute the metrics; None if there is no image."""
     outcomes: list[Outcome] = []
     poses_gt = []
+    peer_is_correct = []
     for image in tqdm(images, desc=name, leave=False):
         outcomes.append(localize_or_reject(localizer, image.rgb, image.camera))
         poses_gt.append(image.map_from_camera)
+        if peer:
+            peer_is_correct.append(is_correct(peer.localize(image.rgb, image.camera), image))
     if not outcomes:
         return None
     latency_ms = [outcome.diagnostics.latency_ms.get('total', np.nan) for outcome in outcomes]
-    return compute_metrics(results_from_outcomes(outcomes, latency_ms), np.array(poses_gt))
+    metrics = compute_metrics(results_from_outcomes(outcomes, latency_ms), np.array(poses_gt))
+    if peer:
+        is_accepted = [isinstance(outcome, PoseEstimate) for outcome in outcomes]
+        metrics['peer_correct'] = sum(peer_is_correct)
+        metrics['peer_correct_accepted'] = int(np.logical_and(peer_is_correct, is_accepted).sum())
+    return metrics
+
+
+def is_correct(pose: FloatArray | None, image: PosedImage) -> bool:
+    """Return whether a pose (4, 4) was found and is within the limits of a correct one."""
+    if pose is None:
+        return False
+    distance_m, angle_deg = pose_distance(pose, image.map_from_camera)
+    return distance_m <= CORRECT_WITHIN_M and angle_deg <= CORRECT_WITHIN_DEG
 
 
 def images_of_bags(bags: list[Path]) -> Iterator[PosedImage]:
     """Yield the images of bags of other rooms; their poses are NaN."""
     for bag in bags:
         for image in iter_images(bag, CaptureConfig()):
-            yield PosedImage(image.rgb, image.camera, np.full((4, 4), np.nan))
+            yield PosedImage(image.rgb, image.camera, UNKNOWN_POSE)
 
 
 def count_accepted(
@@ -192,6 +229,8 @@ def metrics_cells(block: dict) -> list[float | None]:
         None if block['anees'] is None else block['anees'] / 6,
         block['latency_ms']['p50'],
         block['latency_ms']['p95'],
+        block.get('peer_correct'),
+        block.get('peer_correct_accepted'),
     ]
 
 

@@ -36,8 +36,9 @@ DEPTH_SCALE_STD = 0.01
 SCALE_BLOCKS = 6
 """Blocks of the walk whose own scales tell the error of its scale: drift differs between them."""
 NOISE_STEP = 3
-"""Frames between the poses whose differences tell the noise of given poses. Slower errors move the
-frame of the map; noise is in every pose of the same tracker, also in those that judge a map."""
+"""Frames between the poses whose differences tell the fast noise of given poses."""
+MAX_DEVIATION = 3.0
+"""Largest difference that counts, in standard deviations: a jump is no noise."""
 MIN_DEPTHS = 100
 """Fewest observations with depth that tell the size."""
 
@@ -76,6 +77,9 @@ def estimate_noise(given: FloatArray, adjusted: FloatArray) -> tuple[float, floa
     """
     Estimate the noise of given poses (K, 4, 4) by those adjusted to the images.
 
+    The larger of two estimates is returned. Fast noise is that of the given poses alone. Of slow
+    differences the given poses and the adjusted ones cause half the variance each.
+
     Returns
     -------
     float, float
@@ -85,11 +89,25 @@ def estimate_noise(given: FloatArray, adjusted: FloatArray) -> tuple[float, floa
     if len(given) <= NOISE_STEP:
         return 0.0, 0.0
     errors = error_vectors(given, adjusted)
-    steps = errors[NOISE_STEP:] - errors[:-NOISE_STEP]
-    # A difference of two has twice the variance, and the median is robust against jumps.
-    std = NORMAL_STD_OF_MEDIAN * np.median(np.abs(steps), axis=0) / np.sqrt(2)
+    # A difference of two has twice the variance, too.
+    fast, slow = (
+        _root_mean_square(differences) / np.sqrt(2)
+        for differences in (
+            errors[NOISE_STEP:] - errors[:-NOISE_STEP],
+            errors - np.median(errors, 0),
+        )
+    )
+    std = np.maximum(fast, slow)
     position_m, rotation_rad = (float(np.sqrt(np.mean(s**2))) for s in (std[:3], std[3:]))
     return position_m, float(np.degrees(rotation_rad))
+
+
+def _root_mean_square(values: FloatArray) -> FloatArray:
+    """Return the root mean square of each column of values (K, N), with clipped outliers."""
+    magnitudes = np.abs(values)
+    limit = MAX_DEVIATION * NORMAL_STD_OF_MEDIAN * np.median(magnitudes, axis=0)
+    clipped: FloatArray = np.sqrt(np.square(np.minimum(magnitudes, limit)).mean(0))
+    return clipped
 
 
 def estimate_scale(tracks: FeatureTracks, solution: BundleSolution, given: FloatArray) -> float:

@@ -59,6 +59,19 @@ def test_an_error_that_all_poses_share_is_no_noise():
     assert estimate_noise(shake(POSES, 0.02, 1), POSES) == pytest.approx((0.02, 1), rel=0.3)
 
 
+def test_half_the_variance_of_a_slow_difference_is_noise_and_a_jump_is_none():
+    count = 100
+    poses = np.repeat(np.eye(4)[None], count, axis=0)
+    drifting = poses.copy()
+    drifting[:, 0, 3] = 0.04 * np.sin(np.linspace(0, 2 * np.pi, count))
+    # Of an amplitude, the root mean square is 1 / sqrt(2); of three axes, one drifts.
+    noise_m, noise_deg = estimate_noise(drifting, poses)
+    assert noise_m == pytest.approx(0.04 / np.sqrt(2) / np.sqrt(2) / np.sqrt(3), rel=0.1)
+    assert noise_deg == 0
+    drifting[50, 0, 3] = 5.0
+    assert estimate_noise(drifting, poses)[0] == pytest.approx(noise_m, rel=0.2)
+
+
 def test_drifting_poses_are_adjusted():
     given = drift(POSES, 0.004, 0.2)
     adjusted, report = adjust(given)
