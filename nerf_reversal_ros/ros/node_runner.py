@@ -1,12 +1,13 @@
 """Run a node: command line, executor, exit status, and an end within two seconds of a signal."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 import os
 import signal
 import sys
 import threading
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rclpy.callback_groups import CallbackGroup
@@ -83,9 +84,14 @@ def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) ->
     Returns
     -------
     int
-        Exit status: 0 done, 1 an error of the user (one sentence on stderr) or a defect (a
-        traceback), 2 misuse of the command line; after a signal, ``interrupted_status``. The
-        process must end now: it ignores further signals.
+        2 for misuse of the command line. Otherwise the process ends here with its exit status:
+        0 done, 1 an error of the user (one sentence on stderr) or a defect (a traceback); after a
+        signal, ``interrupted_status``.
+
+    Notes
+    -----
+    Once the node is closed and ROS is shut down, nothing is left to do. Python would unload
+    PyTorch and rclpy for seconds on a busy machine, and ros2 launch would kill the process.
     """
     words = list(sys.argv if args is None else args)
     try:
@@ -100,10 +106,9 @@ def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) ->
     _ignore_signals()  # again: a signal may have interrupted the first call
     # A computation in native code cannot be interrupted: the process exits without it.
     _exit_after(EXIT_TIMEOUT_S, status)
-    if not running.close():
-        _exit_after(0.0, status).join()
-    rclpy.try_shutdown()
-    return status
+    if running.close():
+        rclpy.try_shutdown()
+    _flush_and_exit(status)
 
 
 class _RunningNode:
@@ -168,13 +173,14 @@ def _ignore_signals() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _exit_after(seconds: float, status: int) -> threading.Thread:
-    def flush_and_exit() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-    timer = threading.Timer(seconds, flush_and_exit)
+def _exit_after(seconds: float, status: int) -> None:
+    timer = threading.Timer(seconds, _flush_and_exit, [status])
     timer.daemon = True
     timer.start()
-    return timer
+
+
+def _flush_and_exit(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(status)
