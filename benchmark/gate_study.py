@@ -9,6 +9,9 @@ held-out frames of its mapping capture, and images of its test capture. So are i
 rooms, for which no pose is correct. From the gate's features, logistic regression estimates
 whether a pose is within 10 cm and 5 degrees.
 
+The last table is about the covariance: how likely the errors of the held-out frames are, by the
+exponents of `calibration.match_weakness`, each room calibrated by itself.
+
 Three regressions judge the test images of each room, after the other limits of the gate: one
 fitted on the other rooms alone, the default weights, and those that the map fitted in its build.
 The coefficients of all rooms together are printed, for `localization.gate`.
@@ -39,8 +42,10 @@ from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.mapping.calibration_fitting import (
     CalibrationSamples,
     collect_samples,
+    fit_covariance,
     IDENTITY_CALIBRATION,
     PERMISSIVE_GATE,
+    STUDENT_DEGREES,
 )
 from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.image_corruption import (
@@ -50,6 +55,7 @@ from nerf_reversal_ros.synthesis.image_corruption import (
 )
 
 MIN_PROBABILITIES = (0.9, 0.95, 0.98, 0.99)
+EXPONENTS = (0.0, 0.5, 1.0, 1.5)
 MAX_FRAMES = 20
 """Largest number of frames of a capture that are corrupted."""
 FIGURES = (
@@ -86,7 +92,7 @@ def main() -> None:
     if len(paths) < 2:
         parser.error('one room cannot be cross-validated: name two or more')
     rooms = {room[0].stem: collect_room(number, paths, args) for number, room in enumerate(paths)}
-    tables = cross_validation(rooms)
+    tables = [*cross_validation(rooms), exponent_table(list(rooms.values()))]
     coefficients = coefficient_lines(list(rooms.values()))
     print('\n'.join(coefficients))
     write_results(args.out, 'The gate, cross-validated by room', *tables, notes=coefficients)
@@ -207,6 +213,33 @@ def coefficient_lines(rooms: list[RoomSamples]) -> list[str]:
         f'WEIGHTS = ({", ".join(f"{weight:.3f}" for weight in weights)})',
         f'FEATURE_STATS = ({pairs})',
     ]
+
+
+def exponent_table(rooms: list[RoomSamples]) -> ResultTable:
+    """Return the log likelihood of the held-out errors by the exponents of the weakness."""
+    columns = [Column(f'agreeing ^-{exponent}', '', 0) for exponent in EXPONENTS]
+    table = ResultTable('Log likelihood by the exponents of weakness', ('explained', *columns))
+    for of_explained in EXPONENTS:
+        likelihoods: list[Cell] = [
+            sum(log_likelihood(room.held_out, of_explained, of_ratio) for room in rooms)
+            for of_ratio in EXPONENTS
+        ]
+        table.add_row(f'^-{of_explained}', *likelihoods)
+    return table
+
+
+def log_likelihood(samples: CalibrationSamples, of_explained: float, of_ratio: float) -> float:
+    """Return the log likelihood of a room's own calibration for correct poses, up to a constant."""
+    features = samples.features[samples.correct]
+    log_weakness = -of_explained * features[:, 7] - of_ratio * np.log(features[:, 1])
+    errors = samples.errors[samples.correct] / np.exp(log_weakness[:, None] / 2)
+    covariances = samples.covariances[samples.correct]
+    calibration = fit_covariance(errors, covariances)
+    calibrated = np.array([calibration.covariance(covariance) for covariance in covariances])
+    squared = np.einsum('ni,ni->n', errors, np.linalg.solve(calibrated, errors[..., None])[..., 0])
+    log_volume = np.linalg.slogdet(calibrated)[1] + 6 * log_weakness
+    tail = (STUDENT_DEGREES + 6) / 2 * np.log1p(squared / STUDENT_DEGREES)
+    return float((-log_volume / 2 - tail).sum())
 
 
 def accepted_mask(

@@ -15,7 +15,7 @@ from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
 from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.calibration import Calibration, match_weakness
 from nerf_reversal_ros.localization.camera_check import CameraCheck, CameraExamination
 from nerf_reversal_ros.localization.gate import (
     correctness_probability,
@@ -176,10 +176,12 @@ class HypothesisRefiner:
         """Gate a refined pose; render the surface only if the geometry is accepted."""
         pose = refined.map_from_camera
         distance_m, extent_m = distance_and_extent(self.mapping_positions, pose[:3, 3])
-        covariance = self.calibration.covariance(
-            pose_covariance(refined, query.camera), distance_m / extent_m
-        )
         geometry = _geometric_evidence(query, landmarks, initial, refined)
+        covariance = self.calibration.covariance(
+            pose_covariance(refined, query.camera),
+            distance_m / extent_m,
+            match_weakness(geometry.explained, geometry.inlier_ratio),
+        )
         evidence = replace(geometry, std_m=largest_std_m(covariance), distance_m=distance_m)
         probability = None
         rejection = find_rejection(evidence, probability, config)

@@ -29,7 +29,7 @@ from nerf_reversal_ros.core.outcome import (
     CORRECT_WITHIN_M,
     Diagnostics,
 )
-from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.calibration import Calibration, match_weakness
 from nerf_reversal_ros.localization.gate import BIAS, FEATURE_STATS, gate_features, WEIGHTS
 from nerf_reversal_ros.localization.localizer import Localizer
 from nerf_reversal_ros.synthesis.image_corruption import (
@@ -87,6 +87,8 @@ class CalibrationSamples(NamedTuple):
     """(N, 6) [m] and [rad], see `error_vectors`; NaN for mirrored images."""
     covariances: FloatArray
     """(N, 6, 6) covariances of PnP."""
+    weakness: FloatArray
+    """(N,) `match_weakness`."""
     correct: NDArray[np.bool_]
     """(N,) within `CORRECT_WITHIN_M` and `CORRECT_WITHIN_DEG` of ground truth."""
 
@@ -97,7 +99,7 @@ def collect_samples(localizer: Localizer, images: Iterable[PosedImage]) -> Calib
 
     ``localizer`` must use `PERMISSIVE_GATE` and `IDENTITY_CALIBRATION`.
     """
-    features, errors, covariances = [], [], []
+    features, errors, covariances, weakness = [], [], [], []
     for image, diagnostics in _localize_permissively(localizer, images):
         if diagnostics.refined_pose is None or 'similarity' not in diagnostics.scores:
             continue
@@ -111,6 +113,8 @@ def collect_samples(localizer: Localizer, images: Iterable[PosedImage]) -> Calib
         else:
             errors.append(np.full(6, np.nan))
         covariances.append(diagnostics.refined_covariance)
+        scores = diagnostics.scores
+        weakness.append(match_weakness(scores['explained'], scores['inlier_ratio']))
     error = np.array(errors).reshape(-1, 6)
     distance_m, angle_rad = (np.linalg.norm(part, axis=1) for part in (error[:, :3], error[:, 3:]))
     # Comparisons with NaN are False, so mirrored images are incorrect.
@@ -118,7 +122,8 @@ def collect_samples(localizer: Localizer, images: Iterable[PosedImage]) -> Calib
     return CalibrationSamples(
         np.array(features).reshape(-1, len(WEIGHTS)),
         error,
-        np.array(covariances).reshape(-1, 6, 6),
+        np.array(covariances).reshape(-1, 6, 6) / np.reshape(weakness, (-1, 1, 1)),
+        np.array(weakness),
         correct,
     )
 
@@ -160,7 +165,9 @@ def fit_calibration(
         bias, weights = fit_gate(samples.features, correct)
         # Corrupted images have full weight. A robot is farther from the mapping poses than
         # held-out frames are, and there the errors are larger relative to the PnP covariance.
-        calibration = fit_covariance(samples.errors[correct], samples.covariances[correct])
+        # An error of a weakly matched pose counts as the smaller one of a usual pose.
+        errors = samples.errors[correct] / np.sqrt(samples.weakness[correct, None])
+        calibration = fit_covariance(errors, samples.covariances[correct])
         calibration = replace(calibration, gate_bias=bias, gate_weights=weights)
     noise_m, noise_deg = pose_noise
     return replace(calibration, noise_m=noise_m, noise_deg=noise_deg), metrics

@@ -7,7 +7,7 @@ import pytest
 from rooms import phone_camera, render_box_room, walk
 
 from nerf_reversal_ros.core.outcome import Diagnostics, Rejection
-from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.calibration import Calibration, match_weakness
 from nerf_reversal_ros.localization.gate import BIAS, FEATURE_STATS, WEIGHTS
 from nerf_reversal_ros.mapping.calibration_fitting import (
     CalibrationSamples,
@@ -85,6 +85,28 @@ def test_the_floor_grows_with_the_distance_from_the_trajectory():
     np.testing.assert_allclose(std, [0.005] * 3 + [np.radians(0.25)] * 3)
 
 
+def test_fewer_landmarks_found_and_fewer_matches_that_agree_widen_the_covariance():
+    usual = match_weakness(0.05, 0.7)
+    assert usual == pytest.approx(1.0)
+    assert match_weakness(0.0125, 0.7) == pytest.approx(2.0)
+    assert match_weakness(0.05, 0.35) == pytest.approx(2.0)
+    assert np.isfinite(match_weakness(0.0, 0.0))
+    calibration = Calibration(2.0)
+    np.testing.assert_allclose(
+        calibration.covariance(np.eye(6), weakness=4.0), 4 * calibration.covariance(np.eye(6))
+    )
+
+
+def test_the_calibration_of_weakly_matched_poses_is_that_of_usual_ones():
+    errors, covariances = errors_and_covariances(60, Calibration(5.0))
+    rows, correct = np.ones((60, len(WEIGHTS))), np.ones(60, bool)
+    weakness = np.geomspace(0.5, 8, 60)
+    usual = CalibrationSamples(rows, errors, covariances, np.ones(60), correct)
+    weak = usual._replace(errors=errors * np.sqrt(weakness[:, None]), weakness=weakness)
+    fitted = [fit_calibration(samples)[0].covariance_scale for samples in (usual, weak)]
+    assert fitted[1] == pytest.approx(fitted[0], rel=1e-6)
+
+
 def test_an_older_calibration_without_floor_growth_is_read_with_the_default():
     stored = Calibration(floor_growth=3.0).as_dict()
     assert Calibration.from_dict(stored).floor_growth == 3.0
@@ -126,6 +148,8 @@ def test_samples_are_refined_poses_correct_incorrect_and_mirrored(image):
     assert samples.correct.tolist() == [True, False, False, False]
     np.testing.assert_allclose(samples.errors[0, :3], [0.01, 0, 0], atol=1e-9)
     assert np.isnan(samples.errors[3]).all()
+    np.testing.assert_allclose(samples.weakness, match_weakness(0.3, 0.9))
+    np.testing.assert_allclose(samples.covariances[0], np.eye(6) / match_weakness(0.3, 0.9))
 
 
 def sample_features(count, weights, bias, seed=0):
@@ -157,7 +181,9 @@ def test_few_poses_change_the_prior_weights_little():
 def test_too_few_correct_poses_keep_the_default_calibration():
     rows, _ = sample_features(30, WEIGHTS, BIAS)
     correct = np.arange(30) < MIN_CORRECT_POSES - 1
-    samples = CalibrationSamples(rows, np.zeros((30, 6)), np.tile(np.eye(6), (30, 1, 1)), correct)
+    samples = CalibrationSamples(
+        rows, np.zeros((30, 6)), np.tile(np.eye(6), (30, 1, 1)), np.ones(30), correct
+    )
     calibration, counts = fit_calibration(samples)
     noisy, _ = fit_calibration(samples, (0.01, 0.5))
     assert (noisy.noise_m, noisy.noise_deg) == (0.01, 0.5)
