@@ -229,7 +229,7 @@ def exponent_table(rooms: list[RoomSamples]) -> ResultTable:
 
 
 def log_likelihood(samples: CalibrationSamples, of_explained: float, of_ratio: float) -> float:
-    """Return the log likelihood of a room's own calibration for correct poses, up to a constant."""
+    """Return the log likelihood of the correct poses of a room, up to a constant."""
     features = samples.features[samples.correct]
     log_weakness = -of_explained * features[:, 7] - of_ratio * np.log(features[:, 1])
     errors = samples.errors[samples.correct] / np.exp(log_weakness[:, None] / 2)
