@@ -39,6 +39,7 @@ from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.gate import BIAS, MIN_MATCHED, WEIGHTS
 from nerf_reversal_ros.localization.localizer import open_localizer
+from nerf_reversal_ros.localization.pnp import largest_std_m
 from nerf_reversal_ros.mapping.calibration_fitting import (
     CalibrationSamples,
     collect_samples,
@@ -69,14 +70,14 @@ SUM_COLUMNS = ('regression', Column('limit', '', 2), *FIGURES)
 
 
 class RoomSamples(NamedTuple):
-    """Samples of one room, and the regression of its map."""
+    """Samples of one room, and the calibration of its map."""
 
     held_out: CalibrationSamples
     """Of held-out frames of the mapping capture."""
     test: CalibrationSamples
     """Of the test capture, and of images of other rooms."""
-    own: tuple[float, FloatArray]
-    """Bias and weights that the map fitted in its build."""
+    calibration: Calibration
+    """What the map fitted in its build."""
 
 
 def main() -> None:
@@ -127,7 +128,7 @@ def collect_room(
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(file, **samples[part]._asdict())
-    return RoomSamples(**samples, own=(calibration.gate_bias, np.array(calibration.gate_weights)))
+    return RoomSamples(**samples, calibration=calibration)
 
 
 def frames_of(
@@ -162,20 +163,23 @@ def cross_validation(rooms: dict[str, RoomSamples]) -> list[ResultTable]:
             for name, room in rooms.items()
         },
         'default': dict.fromkeys(rooms, (BIAS, np.array(WEIGHTS))),
-        'of the map': {name: room.own for name, room in rooms.items()},
+        'of the map': {
+            name: (room.calibration.gate_bias, np.array(room.calibration.gate_weights))
+            for name, room in rooms.items()
+        },
     }
     by_room = ResultTable(f'At the limit {LocalizerConfig().min_probability}', ROOM_COLUMNS)
     for name, room in rooms.items():
         counts = len(room.test.correct), int((~room.test.correct).sum())
         for regression, of_room in regressions.items():
-            accepted = accepted_mask(room.test, of_room[name], LocalizerConfig().min_probability)
+            accepted = accepted_mask(room, of_room[name], LocalizerConfig().min_probability)
             by_room.add_row(name, regression, *counts, *figures(room.test, accepted))
     all_rooms = ResultTable('All rooms: mean, and sums', SUM_COLUMNS)
     for regression, of_room in regressions.items():
         for limit in MIN_PROBABILITIES:
             each = np.array(
                 [
-                    figures(room.test, accepted_mask(room.test, of_room[name], limit))
+                    figures(room.test, accepted_mask(room, of_room[name], limit))
                     for name, room in rooms.items()
                 ],
                 dtype=float,
@@ -243,12 +247,17 @@ def log_likelihood(samples: CalibrationSamples, of_explained: float, of_ratio: f
 
 
 def accepted_mask(
-    samples: CalibrationSamples, regression: tuple[float, FloatArray], limit: float
+    room: RoomSamples, regression: tuple[float, FloatArray], limit: float
 ) -> NDArray[np.bool_]:
-    """Return which poses pass the limits of the gate, of the probability and of the features."""
+    """Return which test poses pass the gate, all but the checks of camera and distance."""
     bias, weights = regression
     config = LocalizerConfig()
+    samples = room.test
     log_matched, ratio, log_inliers, similarity, log_deg, log_m, spread = samples.features.T[:7]
+    std_m = [
+        largest_std_m(room.calibration.covariance(covariance, weakness=weakness))
+        for covariance, weakness in zip(samples.covariances, samples.weakness, strict=True)
+    ]
     passed: NDArray[np.bool_] = (
         (1 / (1 + np.exp(-(bias + samples.features @ weights))) >= limit)
         & (np.exp(log_matched).round() >= MIN_MATCHED)
@@ -258,6 +267,7 @@ def accepted_mask(
         & (spread >= config.min_spread)
         & (np.exp(log_deg) - 0.02 <= config.max_disagreement_deg)
         & (np.exp(log_m) - 0.001 <= config.max_disagreement_m)
+        & (np.array(std_m) <= config.max_std_m)
     )
     return passed
 

@@ -12,7 +12,9 @@ ARGUMENTS = {
     'namespace': ('', 'namespace of the displayed localizer'),
     'display': (DISPLAY, 'RViz configuration file'),
     'use_sim_time': ('', 'use the time of /clock'),
+    'tf': ('namespaced', 'TF of the namespace; shared: /tf and /tf_static, as with two cameras'),
 }
+TF = {'namespaced': [('/tf', 'tf'), ('/tf_static', 'tf_static')], 'shared': []}
 
 
 def rviz(context):
@@ -20,11 +22,12 @@ def rviz(context):
     return [Node(package='rviz2', executable='rviz2', namespace=Arg('namespace'), output='screen',
                  arguments=['-d', Arg('display')],
                  parameters=[clock] if Arg('use_sim_time').perform(context) else [],
-                 remappings=[('/tf', 'tf'), ('/tf_static', 'tf_static')])]
+                 remappings=TF[Arg('tf').perform(context)])]
 
 
 def generate_launch_description():
     return LaunchDescription([
-        *(DeclareLaunchArgument(name, default_value=default, description=description)
+        *(DeclareLaunchArgument(name, default_value=default, description=description,
+                                choices=[*TF] if name == 'tf' else None)
           for name, (default, description) in ARGUMENTS.items()),
         OpaqueFunction(function=rviz)])

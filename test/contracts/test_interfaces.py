@@ -242,13 +242,14 @@ def test_there_is_no_other_interface():
         ('build_map', 'bag map field device config overwrite'),
         (
             'close_loops',
-            'odom pose namespace params_file base_frame odometry_source publish_tf use_sim_time',
+            'odom pose namespace name tf params_file base_frame odometry_source publish_tf'
+            ' use_sim_time',
         ),
         ('evaluate', 'map bag image camera_info params_file json min_recall'),
         (
             'localize',
-            'map namespace image camera_info odom params_file transport use_sim_time autostart'
-            ' large_messages',
+            'map namespace name tf image camera_info odom params_file transport use_sim_time'
+            ' autostart large_messages',
         ),
         ('play', 'bag image camera_info to_image to_camera_info rate loop clock lockstep_topic'),
         (
@@ -256,7 +257,7 @@ def test_there_is_no_other_interface():
             'bag storage driver driver_package driver_executable image image_raw camera_info depth'
             ' depth_raw depth_info pose',
         ),
-        ('rviz', 'namespace display use_sim_time'),
+        ('rviz', 'namespace display use_sim_time tf'),
     ],
 )
 def test_the_arguments_of_the_launch_files(monkeypatch, name, expected):

