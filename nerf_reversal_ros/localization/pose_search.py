@@ -36,7 +36,8 @@ from nerf_reversal_ros.regressor.regressor import PoseRegressor, RegressedPose
 
 NO_RETRY_INLIERS = 50
 """Inliers from which an accepted pose needs no retry: with fewer, the pose of the larger image has
-half the error. That was so in three rooms that no limit was chosen on."""
+half the error. That was so in three rooms that no limit was chosen on. A pose that refinement
+moved by more than the largest standard deviation is tried again, too."""
 DISTINCT_RATIO = 0.5
 """Inlier ratio from which an accepted pose is the only one. Where equal things stand side by side,
 matches with the others are outliers: the ratio is smaller there, and elsewhere hardly ever."""
@@ -89,8 +90,7 @@ class PoseSearch:
         """Try until a pose is accepted and certain, all failed, or the time [s] has passed."""
         deadline = perf_counter() + time_limit_s
         accepted = self._try(self._first_attempts(), deadline)
-        is_certain = accepted is not None and accepted.solution.inliers >= NO_RETRY_INLIERS
-        if not is_certain and perf_counter() <= deadline:
+        if not self._is_certain(accepted) and perf_counter() <= deadline:
             accepted = self._try(self._retries(), deadline)
         if accepted is not None and accepted.evidence.inlier_ratio < DISTINCT_RATIO:
             self._compare_with_other_pose(accepted)
@@ -107,6 +107,14 @@ class PoseSearch:
             if self._accepted is not None or perf_counter() > deadline:
                 break
         return self._accepted
+
+    def _is_certain(self, accepted: RefinedHypothesis | None) -> bool:
+        """Return whether a retry would hardly change an accepted pose."""
+        return (
+            accepted is not None
+            and accepted.solution.inliers >= NO_RETRY_INLIERS
+            and accepted.evidence.disagreement_m <= self.config.max_std_m
+        )
 
     def _compare_with_other_pose(self, accepted: RefinedHypothesis) -> None:
         """

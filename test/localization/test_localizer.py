@@ -273,6 +273,22 @@ def test_an_accepted_pose_of_few_inliers_is_made_more_certain(small_map, monkeyp
     assert pose_distance(certain.map_from_camera, QUERY_POSES[3])[0] < 0.02
 
 
+def test_an_accepted_pose_that_refinement_moved_far_is_made_more_certain(small_map, monkeypatch):
+    localizer = open_localizer(small_map, LocalizerConfig(device='cpu'))
+    verify = HypothesisRefiner._verify
+
+    def verify_moved(refiner, query, *args):
+        verified = verify(refiner, query, *args)
+        evidence = replace(verified.evidence, disagreement_m=0.031)
+        return replace(verified, evidence=evidence)
+
+    image = render(QUERY_POSES[3])
+    assert 'full_size' not in localizer.localize(image, CAMERA).diagnostics.latency_ms
+    monkeypatch.setattr(HypothesisRefiner, '_verify', verify_moved)
+    outcome = localizer.localize(image, CAMERA)
+    assert isinstance(outcome, PoseEstimate) and 'full_size' in outcome.diagnostics.latency_ms
+
+
 def test_of_two_poses_that_explain_the_image_the_more_similar_one_is_kept(small_map, monkeypatch):
     """Two fifths of the landmarks are at their places, as many beside them, and some anywhere."""
     config = LocalizerConfig(device='cpu', min_similarity=-1.0)
