@@ -36,7 +36,11 @@ from nerf_reversal_ros.core.config import BuildConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.core.validated_config import config_from_dict
-from nerf_reversal_ros.localization.calibration import Calibration
+from nerf_reversal_ros.localization.calibration import (
+    Calibration,
+    TYPICAL_EXPLAINED,
+    TYPICAL_INLIER_RATIO,
+)
 from nerf_reversal_ros.localization.gate import BIAS, MIN_MATCHED, WEIGHTS
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.localization.pnp import largest_std_m
@@ -221,21 +225,23 @@ def coefficient_lines(rooms: list[RoomSamples]) -> list[str]:
 
 def exponent_table(rooms: list[RoomSamples]) -> ResultTable:
     """Return the log likelihood of the held-out errors by the exponents of the weakness."""
-    columns = [Column(f'agreeing ^-{exponent}', '', 0) for exponent in EXPONENTS]
+    columns = [Column(f'inlier ratio ^-{exponent:g}', '', 0) for exponent in EXPONENTS]
     table = ResultTable('Log likelihood by the exponents of weakness', ('explained', *columns))
     for of_explained in EXPONENTS:
         likelihoods: list[Cell] = [
             sum(log_likelihood(room.held_out, of_explained, of_ratio) for room in rooms)
             for of_ratio in EXPONENTS
         ]
-        table.add_row(f'^-{of_explained}', *likelihoods)
+        table.add_row(f'^-{of_explained:g}', *likelihoods)
     return table
 
 
 def log_likelihood(samples: CalibrationSamples, of_explained: float, of_ratio: float) -> float:
     """Return the log likelihood of the correct poses of a room, up to a constant."""
     features = samples.features[samples.correct]
-    log_weakness = -of_explained * features[:, 7] - of_ratio * np.log(features[:, 1])
+    log_explained = features[:, 7] - np.log(TYPICAL_EXPLAINED)
+    log_ratio = np.log(features[:, 1] / TYPICAL_INLIER_RATIO)
+    log_weakness = -of_explained * log_explained - of_ratio * log_ratio
     errors = samples.errors[samples.correct] / np.exp(log_weakness[:, None] / 2)
     covariances = samples.covariances[samples.correct]
     calibration = fit_covariance(errors, covariances)
