@@ -9,12 +9,11 @@ held-out frames of its mapping capture, and images of its test capture. So are i
 rooms, for which no pose is correct. From the gate's features, logistic regression estimates
 whether a pose is within 10 cm and 5 degrees.
 
-The last table is about the covariance: how likely the errors of the held-out frames are, by the
-exponents of `calibration.match_weakness`, each room calibrated by itself.
-
 Three regressions judge the test images of each room, after the other limits of the gate: one
 fitted on the other rooms alone, the default weights, and those that the map fitted in its build.
-The coefficients of all rooms together are printed, for `localization.gate`.
+The coefficients of all rooms together are printed, for `localization.gate`. The last table is
+about the covariance: how likely the errors of the held-out frames are, by the exponents of
+`calibration.match_weakness`, each room calibrated by itself.
 """
 
 import argparse
@@ -90,12 +89,14 @@ def main() -> None:
     parser.add_argument('rooms', nargs='+', metavar='MAP=BUILD_BAG=TEST_BAG')
     parser.add_argument('--variants', type=int, default=5, help='corruptions of each frame')
     parser.add_argument('--others', type=int, default=10, help='images of each other room')
-    parser.add_argument('--cache', type=Path, help='folder that keeps the samples of each room')
+    parser.add_argument('--cache', type=Path, help='folder of samples, used as they are')
     add_out_argument(parser)
     args = parser.parse_args()
     paths = [tuple(map(Path, room.split('='))) for room in args.rooms]
     if len(paths) < 2:
         parser.error('one room cannot be cross-validated: name two or more')
+    if len({room[0].stem for room in paths}) < len(paths):
+        parser.error('two maps have the same name: rename one, or link to it')
     rooms = {room[0].stem: collect_room(number, paths, args) for number, room in enumerate(paths)}
     tables = [*cross_validation(rooms), exponent_table(list(rooms.values()))]
     coefficients = coefficient_lines(list(rooms.values()))

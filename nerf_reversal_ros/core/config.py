@@ -318,7 +318,7 @@ class LocalizerConfig(ValidatedConfig):
     )
     retry_size: int = live_setting(
         640,
-        'longer side for the retries of an image that is not accepted, or with few inliers [px];'
+        'longer side for the retries of an image that is not accepted, or uncertain [px];'
         ' 0: no retries',
         low=0,
         high=1920,

@@ -28,16 +28,19 @@ class Calibration:
     covariance_scale: float = 10.0
     """Factor on the covariance of PnP."""
     floor_m: float = 0.002
-    """Minimum standard deviation of the position on the mapping trajectory, each axis."""
+    """Minimum standard deviation of the position of a usual pose on the mapping trajectory, each
+    axis."""
     floor_deg: float = 0.05
     """Minimum standard deviation of the orientation there, each axis."""
     floor_growth: float = 1.0
     """Relative growth of both floors for each extent of the trajectory away from it."""
     noise_m: float = 0.0
-    """Noise of the recorded positions, each axis, where the map is built from adjusted ones. The
-    gate does not count it: the map is free of it, a reference is not."""
+    """Noise of the recorded positions, each axis, where the map is built from adjusted ones; see
+    `mapping.trajectory_alignment.estimate_noise`. The gate does not count it."""
     noise_deg: float = 0.0
     """The same of the orientation."""
+    counts_weakness: bool = True
+    """Whether `match_weakness` was counted in the fit; maps of older versions did without."""
     gate_bias: float = BIAS
     """Bias of the log odds that a pose is correct."""
     gate_weights: tuple[float, ...] = WEIGHTS
@@ -64,8 +67,8 @@ class Calibration:
         """
         growth = 1 + self.floor_growth * distance_in_extents
         floor = _isotropic(growth * self.floor_m, growth * self.floor_deg)
-        covariance: FloatArray = weakness * (self.covariance_scale * pnp_covariance + floor)
-        return covariance
+        covariance: FloatArray = self.covariance_scale * pnp_covariance + floor
+        return weakness * covariance if self.counts_weakness else covariance
 
     @property
     def noise_covariance(self) -> FloatArray:
@@ -81,6 +84,7 @@ class Calibration:
             'floor_growth': self.floor_growth,
             'noise_m': self.noise_m,
             'noise_deg': self.noise_deg,
+            'counts_weakness': self.counts_weakness,
             'gate_bias': self.gate_bias,
             'gate_weights': self.gate_weights,
         }
@@ -113,7 +117,8 @@ class Calibration:
         for name in ('covariance_scale', 'floor_m', 'floor_deg'):
             if numbers[name] <= 0:
                 raise ValueError(f'{name} must be more than 0, got {numbers[name]}')
-        return cls(**numbers, gate_weights=weights)
+        counts_weakness = bool(stored.get('counts_weakness', False))
+        return cls(**numbers, counts_weakness=counts_weakness, gate_weights=weights)
 
 
 def match_weakness(explained: float, inlier_ratio: float) -> float:
@@ -121,8 +126,9 @@ def match_weakness(explained: float, inlier_ratio: float) -> float:
     Return the factor on the covariance of a pose by how well its landmarks are matched.
 
     Blur, noise and occlusion displace keypoints together, which their residuals do not show. But
-    fewer of the visible landmarks are found then, and fewer matches agree. The exponents maximize
-    the likelihood of the errors of about 700 held-out poses in ten rooms.
+    fewer of the visible landmarks are found then, and fewer matches agree. The errors of held-out
+    images in ten rooms are more likely with it, with exponents of 0.5 to 1
+    (``benchmark/gate_study.py``). It is less than 1 where more than usual is found.
 
     Parameters
     ----------

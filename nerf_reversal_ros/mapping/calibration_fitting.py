@@ -155,8 +155,9 @@ def fit_calibration(
     """
     Fit the calibration of a map; return it with the number of all and of correct poses.
 
-    Errors are those of adjusted poses. A reference that judges the map has the noise of the given
-    poses as well: ``pose_noise`` [m], [deg] is added to the covariance of each pose.
+    Errors are those of adjusted poses. ``pose_noise`` [m], [deg] is added to the covariance of
+    each pose: the noise of given poses, which a reference has as well, and what adjusted ones
+    share with them.
     """
     correct = samples.correct
     metrics = {'calibration_poses': len(correct), 'calibration_right': int(correct.sum())}

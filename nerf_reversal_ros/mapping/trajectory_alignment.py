@@ -38,7 +38,7 @@ SCALE_BLOCKS = 6
 NOISE_STEP = 3
 """Frames between the poses whose differences tell the fast noise of given poses."""
 MAX_DEVIATION = 3.0
-"""Largest difference that counts, in standard deviations: a jump is no noise."""
+"""Largest difference that counts, in standard deviations: a single outlier is no noise."""
 MIN_DEPTHS = 100
 """Fewest observations with depth that tell the size."""
 
@@ -77,8 +77,8 @@ def estimate_noise(given: FloatArray, adjusted: FloatArray) -> tuple[float, floa
     """
     Estimate the noise of given poses (K, 4, 4) by those adjusted to the images.
 
-    The larger of two estimates is returned. Fast noise is that of the given poses alone. Of slow
-    differences the given poses and the adjusted ones cause half the variance each.
+    For each axis it is the larger of two estimates. Fast noise is that of the given poses alone.
+    Of slow differences the given and the adjusted poses cause half the variance each.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def estimate_noise(given: FloatArray, adjusted: FloatArray) -> tuple[float, floa
     if len(given) <= NOISE_STEP:
         return 0.0, 0.0
     errors = error_vectors(given, adjusted)
-    # A difference of two has twice the variance, too.
+    # A fast difference is one of two errors, and of a slow one half the variance is counted.
     fast, slow = (
         _root_mean_square(differences) / np.sqrt(2)
         for differences in (

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+import ctypes
 import os
 import signal
 import sys
@@ -106,8 +107,12 @@ def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) ->
     _ignore_signals()  # again: a signal may have interrupted the first call
     # A computation in native code cannot be interrupted: the process exits without it.
     _exit_after(EXIT_TIMEOUT_S, status)
-    if running.close():
-        rclpy.try_shutdown()
+    try:
+        if running.close():
+            rclpy.try_shutdown()
+    except Exception:  # a defect, told after all else is done
+        traceback.print_exc()
+        status = status or USER_ERROR
     _flush_and_exit(status)
 
 
@@ -183,4 +188,5 @@ def _flush_and_exit(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # nobody reads it any more
             stream.flush()
+    ctypes.CDLL(None).fflush(None)  # the log file of ROS
     os._exit(status)

@@ -267,6 +267,7 @@ def test_the_keys_of_the_manifest(small_map):
             'floor_growth',
             'noise_m',
             'noise_deg',
+            'counts_weakness',
             'gate_bias',
             'gate_weights',
         ],

@@ -114,6 +114,16 @@ def test_an_older_calibration_without_floor_growth_is_read_with_the_default():
     assert Calibration.from_dict(stored) == Calibration()
 
 
+def test_an_older_calibration_does_without_weakness():
+    stored = Calibration().as_dict()
+    assert Calibration.from_dict(stored).covariance(np.eye(6), weakness=4.0)[0, 0] > 40
+    del stored['counts_weakness']
+    older = Calibration.from_dict(stored)
+    np.testing.assert_array_equal(
+        older.covariance(np.eye(6), weakness=4.0), older.covariance(np.eye(6))
+    )
+
+
 class ScriptedLocalizer:
     """Localizer that returns given outcomes in order."""
 
