@@ -64,12 +64,19 @@ def convert(
 
 def guess_format(source: Path) -> str:
     """Guess the format of a recording from its files; CaptureError if it is none of `FORMATS`."""
-    if source.suffix == '.r3d' or (source / 'metadata.json').exists():
+    # Imported here, so that the command line reads FORMATS without loading the converters.
+    from nerf_reversal_ros.converters.record3d import find_recordings
+
+    recordings = find_recordings(source)
+    is_named_so = source.suffix.lower() == '.r3d' or (source / 'metadata.json').exists()
+    if is_named_so or recordings == [source]:
         return 'record3d'
     if source.suffix == '.json' or (source / 'transforms.json').exists():
         return 'nerfstudio'
     if source.is_dir() and any(source.glob('frame-*.color.*')):
         return '7scenes'
+    if recordings:
+        return 'record3d'
     raise CaptureError(
         f'the format of {source} cannot be guessed from its files: name its format, one of'
         f' {", ".join(FORMATS)}'

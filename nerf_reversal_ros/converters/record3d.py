@@ -1,10 +1,10 @@
 """
 Convert Record3D recordings (iPhone or iPad with LiDAR) to a bag.
 
-A ``.r3d`` file and an EXR + JPG export hold images named by frame number, and metadata with a pose
-and a stamp for every recorded frame. Users delete frames but not metadata. Therefore everything is
-joined by frame number, never by position in a list of files. Poses are those of ARKit (OpenGL
-camera axes, y up) and are written unchanged, as by the live driver.
+A ``.r3d`` file, packed or unpacked, and an EXR + JPG export hold images named by frame number, and
+metadata with a pose and a stamp for every recorded frame. Users delete frames but not metadata.
+Therefore everything is joined by frame number, never by position in a list of files. Poses are
+those of ARKit (OpenGL camera axes, y up) and are written unchanged, as by the live driver.
 """
 
 from abc import ABC, abstractmethod
@@ -32,6 +32,9 @@ from nerf_reversal_ros.core.resource_limits import memory_limit
 MAX_ENTRY_BYTES = 64 * 1024 * 1024
 """Largest decompressed size of a file in a ``.r3d``: 64 MiB, far more than an image takes."""
 
+METADATA_NAMES = ('metadata', 'metadata.json')
+"""Names of the metadata in an archive and in an export."""
+
 _INTRINSICS = IntrinsicsSource(
     'K of the metadata',
     'export it again',
@@ -53,9 +56,10 @@ def convert(
     Raises
     ------
     CaptureError
-        If the recording is damaged, lacks metadata, or is of the FaceID camera.
+        If the recording is damaged, lacks metadata, is of the FaceID camera, or if a folder holds
+        several.
     """
-    recording = _R3dArchive(source) if source.is_file() else _ExrExport(source)
+    recording = _open_recording(source)
     images = select_frame_range(recording.images(), frames, source)
     metadata = _Metadata(recording.metadata(), source)
     written, without_pose = 0, 0
@@ -74,6 +78,41 @@ def convert(
             progress(Progress('convert', done, len(images), note))
         if not written:
             raise CaptureError(f'no image of {source} has a pose in its metadata: export again')
+
+
+def find_recordings(source: Path) -> list[Path]:
+    """Return the recordings that a path is, or that a folder holds up to two levels below it."""
+    if source.is_file():
+        return [source] if _is_archive(source) else []
+    for folders in ([source], source.glob('*'), source.glob('*/*')):
+        if found := sorted(folder for folder in folders if _is_recording(folder)):
+            return found
+    return []
+
+
+def _is_archive(file: Path) -> bool:
+    if file.suffix.lower() == '.r3d':
+        return True
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return METADATA_NAMES[0] in archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
+
+
+def _is_recording(folder: Path) -> bool:
+    has_metadata = any((folder / name).is_file() for name in METADATA_NAMES)
+    return has_metadata and any((folder / images).is_dir() for images in ('rgb', 'rgbd'))
+
+
+def _open_recording(source: Path) -> '_Recording':
+    found = find_recordings(source) or [source]
+    if len(found) > 1:
+        raise CaptureError(f'{source} holds {len(found)} recordings: name one, such as {found[0]}')
+    (source,) = found
+    if source.is_file():
+        return _R3dArchive(source)
+    return _R3dFolder(source) if (source / 'rgbd').is_dir() else _ExrExport(source)
 
 
 class _Metadata:
@@ -175,7 +214,7 @@ class _Recording(ABC):
 
     def metadata(self) -> dict[str, Any]:
         """Read the metadata; CaptureError if they are missing or malformed."""
-        name = next((name for name in self.names() if name in ('metadata', 'metadata.json')), '')
+        name = next((name for name in self.names() if name in METADATA_NAMES), '')
         if not name:
             raise CaptureError(f'{self.source} holds no metadata: export it again from Record3D')
         try:
@@ -187,23 +226,11 @@ class _Recording(ABC):
         return values
 
 
-class _R3dArchive(_Recording):
-    """A ``.r3d`` file: a ZIP archive that is read in memory, never extracted to disk."""
+class _R3dRecording(_Recording):
+    """Files of a ``.r3d`` file, whose depth is compressed by LZFSE."""
 
     def __init__(self, source: Path) -> None:
         super().__init__(source)
-        try:
-            self._zip = zipfile.ZipFile(source)
-        except OSError as error:
-            raise CaptureError(f'cannot read {source}: {error.strerror}') from error
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise CaptureError(
-                f'{source} is no .r3d file or was cut off ({error}): export it again'
-            ) from error
-        self._entries = {entry.filename: entry for entry in self._zip.infolist()}
-        for name in self._entries:
-            if name.startswith(('/', '\\')) or '..' in re.split(r'[/\\]', name):
-                raise CaptureError(f'{source} holds {name!r}, outside of itself: do not use it')
         try:
             import lzfse
         except ImportError as error:
@@ -212,20 +239,13 @@ class _R3dArchive(_Recording):
             ) from error
         self._lzfse = lzfse
 
-    def names(self) -> list[str]:
-        return list(self._entries)
-
+    @abstractmethod
     def read(self, name: str, limit: int = MAX_ENTRY_BYTES) -> bytes:
-        entry = self._entries[name]
-        if entry.file_size > limit:
-            raise CaptureError(
-                f'{name} in {self.source} would unpack to {entry.file_size} bytes, more than'
-                f' {limit}: do not trust it, or export it again'
-            )
-        try:
-            return self._zip.read(entry)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise CaptureError(f'{name} in {self.source} is damaged: {error}') from error
+        """Read a file of at most ``limit`` bytes; CaptureError if it is missing or damaged."""
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Return whether a file is there."""
 
     def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
         values = self._decompress(f'rgbd/{number}.depth', np.dtype('<f4'), shape)
@@ -240,7 +260,7 @@ class _R3dArchive(_Recording):
     def _decompress(
         self, name: str, dtype: np.dtype[Any], shape: tuple[int, int]
     ) -> NDArray[Any] | None:
-        if name not in self._entries:
+        if not self.has(name):
             return None
         size = shape[0] * shape[1] * dtype.itemsize
         compressed = self.read(name, limit=size + 4096)
@@ -255,6 +275,64 @@ class _R3dArchive(_Recording):
                 f' pixels (dw, dh of the metadata) need {size}: export it again'
             )
         return np.frombuffer(data, dtype).reshape(shape)
+
+    def _check_size(self, name: str, size: int, limit: int) -> None:
+        if size > limit:
+            raise CaptureError(
+                f'{name} in {self.source} would unpack to {size} bytes, more than'
+                f' {limit}: do not trust it, or export it again'
+            )
+
+
+class _R3dArchive(_R3dRecording):
+    """A ``.r3d`` file: a ZIP archive that is read in memory, never extracted to disk."""
+
+    def __init__(self, source: Path) -> None:
+        try:
+            self._zip = zipfile.ZipFile(source)
+        except OSError as error:
+            raise CaptureError(f'cannot read {source}: {error.strerror}') from error
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise CaptureError(
+                f'{source} is no .r3d file or was cut off ({error}): export it again'
+            ) from error
+        self._entries = {entry.filename: entry for entry in self._zip.infolist()}
+        for name in self._entries:
+            if name.startswith(('/', '\\')) or '..' in re.split(r'[/\\]', name):
+                raise CaptureError(f'{source} holds {name!r}, outside of itself: do not use it')
+        super().__init__(source)
+
+    def names(self) -> list[str]:
+        return list(self._entries)
+
+    def has(self, name: str) -> bool:
+        return name in self._entries
+
+    def read(self, name: str, limit: int = MAX_ENTRY_BYTES) -> bytes:
+        entry = self._entries[name]
+        self._check_size(name, entry.file_size, limit)
+        try:
+            return self._zip.read(entry)
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise CaptureError(f'{name} in {self.source} is damaged: {error}') from error
+
+
+class _R3dFolder(_R3dRecording):
+    """A ``.r3d`` file that was unpacked to a folder."""
+
+    def names(self) -> list[str]:
+        return _names_in_folder(self.source, 'rgbd')
+
+    def has(self, name: str) -> bool:
+        return (self.source / name).is_file()
+
+    def read(self, name: str, limit: int = MAX_ENTRY_BYTES) -> bytes:
+        path = require_within(self.source / name, self.source)
+        try:
+            self._check_size(name, path.stat().st_size, limit)
+            return path.read_bytes()
+        except OSError as error:
+            raise CaptureError(f'cannot read {path}: {error.strerror}') from error
 
 
 class _ExrExport(_Recording):
@@ -271,8 +349,7 @@ class _ExrExport(_Recording):
         self._open = OpenEXR.File
 
     def names(self) -> list[str]:
-        files = [*self.source.glob('metadata*'), *self.source.glob('rgb/*')]
-        return [file.relative_to(self.source).as_posix() for file in files]
+        return _names_in_folder(self.source, 'rgb')
 
     def read(self, name: str) -> bytes:
         try:
@@ -294,6 +371,11 @@ class _ExrExport(_Recording):
                 f'{path} is no EXR file or damaged ({error}): export it again'
             ) from error
         return depth_to_metres(pixels if pixels.ndim == 2 else pixels[..., 0])
+
+
+def _names_in_folder(folder: Path, images: str) -> list[str]:
+    files = [*folder.glob('metadata*'), *folder.glob(f'{images}/*')]
+    return [file.relative_to(folder).as_posix() for file in files]
 
 
 def _image_size(encoded: bytes, source: Path, name: str) -> tuple[int, int]:

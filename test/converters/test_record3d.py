@@ -40,6 +40,38 @@ def test_images_poses_stamps_and_depth_are_converted(tmp_path, write):
         assert not frame.depth[:2].any()
 
 
+def unpacked(folder):
+    """Write a .r3d file, unpack it to a folder and return that."""
+    with zipfile.ZipFile(write_r3d(folder.with_suffix('.r3d'))) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    'write',
+    [
+        lambda folder: write_r3d(folder / 'UPPER.R3D'),
+        lambda folder: write_r3d(folder / 'renamed.zip'),
+        lambda folder: unpacked(folder / 'unpacked'),
+        lambda folder: write_export(folder / 'export' / '2024-05-14' / 'EXR_RGBD').parents[1],
+    ],
+    ids=['capital letters', 'zip', 'unpacked', 'folder above an export'],
+)
+def test_a_recording_is_recognized_as_phones_and_unpackers_leave_it(tmp_path, write):
+    convert(write(tmp_path), tmp_path / 'bag')
+    capture = open_capture(tmp_path / 'bag', ALL)
+    assert_same_cameras(capture, POSES)
+    assert (capture.frame(3).depth > 0).any()
+
+
+def test_of_several_recordings_in_a_folder_one_has_to_be_named(tmp_path):
+    for name in 'ab':
+        write_export(tmp_path / 'exports' / name)
+    with pytest.raises(CaptureError, match='holds 2 recordings: name one, such as .*a$'):
+        convert(tmp_path / 'exports', tmp_path / 'bag')
+    convert(tmp_path / 'exports' / 'a', tmp_path / 'bag')
+
+
 @pytest.mark.parametrize('write', [write_r3d, write_export])
 def test_deleted_frames_do_not_shift_the_poses(tmp_path, write):
     """File 10 comes after file 9, and poses are joined by file number."""
