@@ -67,7 +67,7 @@ def test_a_recording_is_recognized_as_phones_and_unpackers_leave_it(tmp_path, wr
 def test_of_several_recordings_in_a_folder_one_has_to_be_named(tmp_path):
     for name in 'ab':
         write_export(tmp_path / 'exports' / name)
-    with pytest.raises(CaptureError, match='holds 2 recordings: name one, such as .*a$'):
+    with pytest.raises(CaptureError, match=r'holds 2 recordings: name one, such as .*a$'):
         convert(tmp_path / 'exports', tmp_path / 'bag')
     convert(tmp_path / 'exports' / 'a', tmp_path / 'bag')
 
