@@ -127,7 +127,7 @@ def test_the_lifecycle_manager_of_nav2_manages_the_localizer_without_a_bond():
     parameters = yaml.safe_load(text)['/**/lifecycle_manager_localizer']['ros__parameters']
     launch_file = (ROOT / 'launch/localize.launch.py').read_text(encoding='utf-8')
     (name,) = parameters['node_names']
-    assert f"name='{name}'" in launch_file
+    assert f"'name': ('{name}', " in launch_file  # the default of the argument
     assert (parameters['autostart'], parameters['bond_timeout']) == (True, 0.0)
 
 
