@@ -10,8 +10,7 @@ from launch_ros.substitutions import FindPackageShare
 ARGUMENTS = {
     'odom': ('odom', 'topic of the odometry (nav_msgs/Odometry)'),
     'pose': ('nerf_pose_with_covariance', 'topic of the poses of the localizer'),
-    'namespace': ('', 'namespace of the node and its topics'),
-    'name': ('loop_closer', 'of the node; also its key in params_file'),
+    'namespace': ('', 'of the node and its topics'), 'name': ('loop_closer', 'of the node'),
     'tf': ('namespaced', 'TF of the namespace; shared: /tf and /tf_static, as with two cameras'),
     'params_file': ([FindPackageShare('nerf_reversal_ros'), '/config/loop_closer.yaml'],
                     'YAML file of parameters; the arguments below override it')}
@@ -37,6 +36,5 @@ def generate_launch_description():
     declared = ARGUMENTS | {name: ('', text) for name, (_, text) in PARAMETERS.items()}
     return LaunchDescription([
         *(DeclareLaunchArgument(name, default_value=default, description=text,
-                                choices=[*TF] if name == 'tf' else None)
-          for name, (default, text) in declared.items()),
+          choices=[*TF] if name == 'tf' else None) for name, (default, text) in declared.items()),
         OpaqueFunction(function=loop_closer)])

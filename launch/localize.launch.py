@@ -9,13 +9,11 @@ from launch_ros.substitutions import FindPackageShare
 CONFIG = [FindPackageShare('nerf_reversal_ros'), '/config/']
 ARGUMENTS = {
     'map': (None, 'map folder written by the builder'), 'namespace': ('', 'also of the topics'),
-    'name': ('localizer', 'of the node; also its key in params_file'),
-    'tf': ('namespaced', 'TF of the namespace; shared: /tf and /tf_static, as with two cameras'),
-    'image': ('', 'image topic; empty: image/compressed, or image if they are raw'),
+    'image': ('', 'empty: image/compressed, image if raw'), 'tf': ('namespaced', 'or shared: /tf'),
     'camera_info': ('camera_info', 'CameraInfo topic'), 'odom': ('odom', 'odometry topic'),
     'params_file': ([*CONFIG, 'localizer.yaml'], 'YAML of parameters; arguments override it'),
     'transport': ('', 'compressed or raw images'), 'use_sim_time': ('', 'true: use /clock'),
-    'autostart': ('true', 'configure and activate; false: leave it to a manager'),
+    'autostart': ('true', 'false: leave it to a manager'), 'name': ('localizer', 'of the node'),
     'large_messages': ('false', 'Fast DDS profile for raw images (set it for the driver too)')}
 PROFILE = [*CONFIG, 'fastdds_large_messages.xml']
 TF = {'namespaced': [('/tf', 'tf'), ('/tf_static', 'tf_static')], 'shared': []}
@@ -27,18 +25,16 @@ def localizer(context):
     parameters = {RENAMED.get(n, n): Value(Arg(n), value_type=str if n in RENAMED else bool)
                   for n in given & {*RENAMED, 'autostart', 'use_sim_time'}}
     topics = {'image/compressed': 'image', **{n: n for n in ('image', 'camera_info', 'odom')}}
-    remappings = TF[Arg('tf').perform(context)] + [
-        (old, Arg(new)) for old, new in topics.items() if new in given]
+    remappings = [(old, Arg(new)) for old, new in topics.items() if new in given]
     return [*(actions.SetEnvironmentVariable(f'FAST{dds}_DEFAULT_PROFILES_FILE', PROFILE,
               condition=conditions.IfCondition(Arg('large_messages'))) for dds in ('DDS', 'RTPS')),
             Node(package='nerf_reversal_ros', executable='localizer', name=Arg('name'),
-                 parameters=[Arg('params_file'), parameters], output='screen',
-                 remappings=remappings, namespace=Arg('namespace'))]
+                 parameters=[Arg('params_file'), parameters], namespace=Arg('namespace'),
+                 output='screen', remappings=TF[Arg('tf').perform(context)] + remappings)]
 
 
 def generate_launch_description():
     return LaunchDescription([
         *(actions.DeclareLaunchArgument(name, default_value=default, description=text,
-                                        choices=[*TF] if name == 'tf' else None)
-          for name, (default, text) in ARGUMENTS.items()),
+          choices=[*TF] if name == 'tf' else None) for name, (default, text) in ARGUMENTS.items()),
         actions.OpaqueFunction(function=localizer)])

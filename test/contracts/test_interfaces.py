@@ -248,8 +248,8 @@ def test_there_is_no_other_interface():
         ('evaluate', 'map bag image camera_info params_file json min_recall'),
         (
             'localize',
-            'map namespace name tf image camera_info odom params_file transport use_sim_time'
-            ' autostart large_messages',
+            'map namespace image tf camera_info odom params_file transport use_sim_time autostart'
+            ' name large_messages',
         ),
         ('play', 'bag image camera_info to_image to_camera_info rate loop clock lockstep_topic'),
         (
