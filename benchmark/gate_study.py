@@ -17,7 +17,8 @@ about the covariance: how likely the errors of the held-out frames are, by the e
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,13 +115,15 @@ def collect_room(
     built = config_from_dict(BuildConfig, map_.manifest['built']['config'])
     build = open_capture(build_bag, built.capture, convention=map_.convention)
     held_out = np.flatnonzero(held_out_mask(len(build), built.field.validation_share))
-    images = {
-        'held_out': list(frames_of(build_bag, map_, held_out, args.variants)),
-        'test': list(frames_of(test_bag, map_, None, args.variants)),
+    others = [
+        other_room(other_bag, open_map(other_map), args.others)
+        for other, (other_map, _, other_bag) in enumerate(paths)
+        if other != number
+    ]
+    images: dict[str, Iterable[PosedImage]] = {
+        'held_out': frames_of(build_bag, map_, held_out, args.variants),
+        'test': chain(frames_of(test_bag, map_, None, args.variants), *others),
     }
-    for other, (other_map, _, other_bag) in enumerate(paths):
-        if other != number:
-            images['test'] += other_room(other_bag, open_map(other_map), args.others)
     localizer = open_localizer(map_, PERMISSIVE_GATE, IDENTITY_CALIBRATION)
     samples = {}
     for part, of_part in images.items():
