@@ -23,7 +23,8 @@ from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.mapping_data import is_near_any
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, LocalizerConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, results_from_outcomes
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices

@@ -22,7 +22,8 @@ from room import built_map, metrics_after_motion, scaled
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.core.config import CaptureConfig, load_build_config
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import load_build_config
 from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
 from nerf_reversal_ros.evaluation.summary import DEGREES_OF_FREEDOM
 from nerf_reversal_ros.maps.map_folder import Map

@@ -28,7 +28,8 @@ from tqdm import tqdm
 from nerf_reversal_ros.baselines.sift_pnp import SiftPnp
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig, LocalizerConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig, LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, make_pose, pose_distance
 from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
 from nerf_reversal_ros.core.outcome import (

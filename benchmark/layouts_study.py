@@ -24,7 +24,7 @@ from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.converters import convert, NERFSTUDIO_PREFIX
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, OPTICAL_FROM_OPENGL, pose_errors
 
 Y_UP: FloatArray = np.array([[0.0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])

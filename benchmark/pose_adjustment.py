@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose, pose_errors
 from nerf_reversal_ros.mapping.pose_adjustment import adjust_poses, AdjustedPoses
 from nerf_reversal_ros.mapping.trajectory_alignment import align_to_given, scale_of

@@ -25,7 +25,8 @@ from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.scene_scale import ROOM_DEPTH_M
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices

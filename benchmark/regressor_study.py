@@ -30,7 +30,8 @@ from results import add_out_argument, Cell, Column, ResultTable, write_results
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig, RegressorConfig, SynthesisConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.fields.voxel import VoxelField

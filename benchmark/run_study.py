@@ -26,7 +26,8 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import VoxelFieldConfig
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.fields.nerfstudio.dependency import no_downloads, require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import (

@@ -20,7 +20,8 @@ from results import add_out_argument, Cell, Column, ResultTable, write_results
 import torch
 
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices

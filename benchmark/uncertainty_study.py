@@ -31,7 +31,8 @@ from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, CaptureConfig, SynthesisConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import AtlasConfig, BuildConfig, SynthesisConfig
 from nerf_reversal_ros.core.geometry import transform_points
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.field_metrics import channel_gains, compute_psnr

@@ -13,9 +13,9 @@ from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.core.camera import Camera as Camera
+    from nerf_reversal_ros.core.capture_config import CaptureConfig as CaptureConfig
     from nerf_reversal_ros.core.config import (
         BuildConfig as BuildConfig,
-        CaptureConfig as CaptureConfig,
         load_build_config as load_build_config,
         LocalizerConfig as LocalizerConfig,
         NerfstudioConfig as NerfstudioConfig,

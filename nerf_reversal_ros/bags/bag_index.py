@@ -17,7 +17,7 @@ from nerf_reversal_ros.bags.camera_model import (
     CameraModel,
 )
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message, thumbnail
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 
@@ -96,7 +96,10 @@ def index_bag(
     topics = _required_topics(bag, config, include_depth)
     collector = _MessageCollector(bag, config, sharpness)
     total = bag.count(config.image_topic)
+    unstamped = set()
     for raw in bag.messages(topics):
+        if not raw.has_stamp:
+            unstamped.add(raw.topic)
         if raw.topic == config.camera_info_topic:
             collector.infos.add(bag.decode(raw), raw.stamp_ns)
         elif raw.topic == config.image_topic:
@@ -104,6 +107,10 @@ def index_bag(
             progress(Progress('capture', collector.image_count, total))
         else:
             collector.depths.append(MessageRef.from_message(raw))
+    for topic in sorted(unstamped):
+        log.warning(
+            '%s: stamps on %s are 0 or all the same, times of recording are used', bag.path, topic
+        )
     collector.check_usable()
     return collector.index()
 

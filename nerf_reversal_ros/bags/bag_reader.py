@@ -9,6 +9,7 @@ because rosbags would generate Python code from the definitions in a bag.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, ExitStack
 from heapq import merge
+from itertools import islice
 from pathlib import Path
 import struct
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from nerf_reversal_ros.bags.bag_safety import SizeLimitedReader, validated_stora
 from nerf_reversal_ros.core.errors import CaptureError
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
+HEADER_BYTES = 12
+"""Size of a message up to the end of its stamp: the CDR header, seconds, nanoseconds."""
 
 
 class RawMessage(NamedTuple):
@@ -31,9 +34,25 @@ class RawMessage(NamedTuple):
     data: bytes
     """Message in CDR encoding."""
 
+    topic_has_stamps: bool = True
+    """False if the first messages of the topic share one stamp, as of a driver without a clock."""
+
+    @property
+    def has_stamp(self) -> bool:
+        """Whether the header holds a time."""
+        return self.topic_has_stamps and self._header_ns != 0
+
     @property
     def stamp_ns(self) -> int:
-        """Stamp of the header [ns], for message types that begin with a header."""
+        """
+        Stamp of the header [ns], for message types that begin with a header.
+
+        The time of recording, if the header holds no time.
+        """
+        return self._header_ns if self.has_stamp else self.log_time_ns
+
+    @property
+    def _header_ns(self) -> int:
         byte_order = '<' if self.data[1] & 1 else '>'
         seconds, nanoseconds = struct.unpack_from(f'{byte_order}iI', self.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
@@ -57,6 +76,7 @@ class BagReader:
             paths = validated_storage_paths(self.path)
             self._readers = [opened.enter_context(SizeLimitedReader(item)) for item in paths]
             self._files = opened.pop_all()
+        self._has_stamps: dict[str, bool] = {}
         if not any(reader.message_count for reader in self._readers):
             self.close()
             raise CaptureError(f'the bag {self.path} is empty: record it again')
@@ -150,6 +170,20 @@ class BagReader:
 
         With ``log_time_ns``, only messages recorded at exactly that time are read, by seeking.
         """
+        for topic in topics:
+            if topic not in self._has_stamps:
+                self._has_stamps[topic] = self._starts_with_stamps(topic)
+        for raw in self._raw_messages(topics, log_time_ns):
+            yield raw._replace(topic_has_stamps=self._has_stamps[raw.topic])
+
+    def _starts_with_stamps(self, topic: str) -> bool:
+        """Return False if the headers of the first messages of a topic are the same."""
+        headers = [raw.data[:HEADER_BYTES] for raw in islice(self._raw_messages([topic]), 3)]
+        return len(headers) < 3 or len(set(headers)) > 1
+
+    def _raw_messages(
+        self, topics: Sequence[str], log_time_ns: int | None = None
+    ) -> Iterator[RawMessage]:
         stop = None if log_time_ns is None else log_time_ns + 1
         with self._as_capture_error():
             ordered = merge(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
-from nerf_reversal_ros.core.config import CameraInfoConfig
+from nerf_reversal_ros.core.capture_config import CameraInfoConfig
 from nerf_reversal_ros.core.errors import ImageError
 
 _COEFFICIENT_COUNTS = (4, 5, 8, 12, 14)

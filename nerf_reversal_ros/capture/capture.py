@@ -18,7 +18,7 @@ from nerf_reversal_ros.capture.frame_reading import (
 )
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import FloatArray
 
 

@@ -11,7 +11,7 @@ from nerf_reversal_ros.bags.camera_model import CameraModel
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.capture.pose_convention import DepthImage
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.bag_index import BagIndex, index_bag, MessageRef
 from nerf_reversal_ros.bags.bag_reader import BagReader
-from nerf_reversal_ros.bags.trajectory import camera_poses_at
+from nerf_reversal_ros.bags.camera_poses import CameraPoses
 from nerf_reversal_ros.capture.capture import Capture, StampedImage
 from nerf_reversal_ros.capture.frame_reading import (
     decode_depth,
@@ -35,7 +35,7 @@ from nerf_reversal_ros.capture.pose_convention import (
     select_convention,
     world_from_camera,
 )
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
@@ -87,18 +87,21 @@ def open_capture(
         config = config.with_topics_of(reader.count)
         index = index_bag(reader, config, sharpness, progress)
         stamps_ns = np.array([item.message_ref.stamp_ns for item in index.images], np.int64)
-        poses = camera_poses_at(reader, config, stamps_ns, index.image_frame)
+        camera_poses = CameraPoses(reader, config, index.image_frame)
+        poses = camera_poses.at(stamps_ns)
         has_pose = _match_stamps(poses.gap_ns, config.pose_topic or 'TF', config)
         entries = _frame_entries(index, stamps_ns, config)
         entries = [entry for entry, keep in zip(entries, has_pose, strict=True) if keep]
         bag_poses = poses.poses[has_pose]
         _check_motion(bag_poses, Path(bag))
         if convention is None:
-            convention = _estimate_convention(reader, config, entries, bag_poses, poses.frame)
+            convention = _estimate_convention(
+                reader, config, entries, bag_poses, camera_poses.frame
+            )
     map_from_camera = convention.map_from_camera(bag_poses)
     counts = {
         **index.counts,
-        'poses broken': poses.invalid_count,
+        'poses broken': camera_poses.invalid_count,
         'pictures without a pose': int(np.sum(~has_pose)),
     }
     if select_frames:

@@ -95,7 +95,7 @@ def _build_lines(built: dict[str, Any]) -> list[str]:
 def bag_lines(path: Path) -> list[str]:
     """Describe a bag, and list the default topics that are missing."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
-    from nerf_reversal_ros.core.config import CaptureConfig
+    from nerf_reversal_ros.core.capture_config import CaptureConfig
 
     with BagReader(path) as bag:
         defaults = CaptureConfig().with_topics_of(bag.count)

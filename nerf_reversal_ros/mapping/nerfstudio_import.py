@@ -24,7 +24,8 @@ from nerf_reversal_ros.capture.mapping_data import (
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.files import remove
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback

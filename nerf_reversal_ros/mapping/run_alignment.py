@@ -20,7 +20,7 @@ from nerf_reversal_ros.capture.gravity_alignment import (
 from nerf_reversal_ros.capture.mapping_data import SplitCapture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback

@@ -9,7 +9,6 @@ import numpy as np
 from rclpy.time import Time as RclpyTime
 from std_msgs.msg import Header
 
-from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import (
     FloatArray,
     inverse,
@@ -18,38 +17,10 @@ from nerf_reversal_ros.core.geometry import (
     shift_covariance,
 )
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
-from nerf_reversal_ros.core.validated_config import parse_floats
 from nerf_reversal_ros.msg import LocalizerStatus, LoopClosure
 
 if TYPE_CHECKING:  # its import of scipy.stats would slow down the start of every node
     from nerf_reversal_ros.odometry.loop_closure import ClosureResult
-
-
-def parse_extrinsics(text: str) -> FloatArray:
-    """
-    Parse base_from_camera (4, 4) from ``x y z qx qy qz qw``.
-
-    x, y, z [m] is the position of the optical center of the camera in the base frame. The
-    quaternion rotates the optical frame of the camera (z forward, x right, y down) into the base
-    frame. ``tf2_echo base_link camera_optical_frame`` prints these numbers.
-
-    Raises
-    ------
-    ConfigError
-        If there are not seven finite numbers or the quaternion does not have length 1.
-    """
-    numbers = parse_floats(text, 7)
-    if numbers is None:
-        raise ConfigError(
-            f'mounting must be seven numbers "x y z qx qy qz qw", got {text!r}: set it to the'
-            ' pose of the camera optical frame in the base frame'
-        )
-    if abs(np.linalg.norm(numbers[3:]) - 1.0) > 0.01:
-        raise ConfigError(
-            f'the quaternion of mounting must have length 1, got {np.linalg.norm(numbers[3:]):.3f}'
-            f' in {text!r}: give it in the order x y z qx qy qz qw'
-        )
-    return pose_from_quaternion(np.array(numbers[:3]), np.array(numbers[3:]))
 
 
 def camera_to_base_pose(

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from nerf_reversal_ros.core.config import CameraInfoConfig, DEVICES
+from nerf_reversal_ros.core.capture_config import CameraInfoConfig
+from nerf_reversal_ros.core.config import DEVICES
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.mounting import parse_mounting
 from nerf_reversal_ros.core.validated_config import setting, ValidatedConfig
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
-from nerf_reversal_ros.ros.conversions import parse_extrinsics
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class LocalizerNodeConfig(CameraInfoConfig):
         """Reject settings that contradict each other."""
         super().__post_init__()
         if self.mounting:
-            parse_extrinsics(self.mounting)
+            parse_mounting(self.mounting)
             if not self.base_frame:
                 raise ConfigError(
                     'mounting is set but base_frame is not: set base_frame, for example to'

@@ -8,8 +8,9 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.mounting import parse_mounting
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
-from nerf_reversal_ros.ros.conversions import parse_extrinsics, stamp_to_ns
+from nerf_reversal_ros.ros.conversions import stamp_to_ns
 from nerf_reversal_ros.ros.live_config import Live
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig
 from nerf_reversal_ros.ros.tf_io import (
@@ -57,7 +58,7 @@ class RobotFrames:
         self, node: Node, config: LocalizerNodeConfig, smoothing: Live[TfSmoothingConfig]
     ) -> None:
         self._node, self._config, self._smoothing = node, config, smoothing
-        self._extrinsics = parse_extrinsics(config.mounting) if config.mounting else None
+        self._extrinsics = parse_mounting(config.mounting) if config.mounting else None
         self._tf_listener: TfListener | None = None
         self._broadcaster: MapFromOdomBroadcaster | None = None
         self._pending: deque[tuple[int, FloatArray]] = deque(maxlen=MAX_PENDING_POSES)

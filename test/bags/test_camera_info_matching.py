@@ -12,7 +12,7 @@ from rooms import phone_camera
 from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.bags.camera_info_matching import match_frames
 from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 
 FRAME = 'camera_optical_frame'

@@ -17,7 +17,7 @@ from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import mean_pose
 from nerf_reversal_ros.core.progress import Progress

@@ -6,7 +6,7 @@ from room_bags import write_room_bag, Z_UP
 from rooms import phone_camera, render_box_room, walk
 
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])

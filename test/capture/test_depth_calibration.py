@@ -9,7 +9,7 @@ from nerf_reversal_ros.capture.capture import Capture, DepthCorrection
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 

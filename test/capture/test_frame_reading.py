@@ -10,7 +10,7 @@ from nerf_reversal_ros.bags.depth_decoding import depth_from_message
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 
 
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'mono8'])

@@ -16,7 +16,7 @@ from nerf_reversal_ros.capture.gravity_alignment import (
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse, make_pose, OPTICAL_FROM_OPENGL, pose_errors
 
 

@@ -19,7 +19,7 @@ from room_bags import (
 from rooms import phone_camera, walk
 
 from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
-from nerf_reversal_ros.core.config import CaptureConfig, RECORD3D_TOPICS
+from nerf_reversal_ros.core.capture_config import CaptureConfig, RECORD3D_TOPICS
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL
 

@@ -19,7 +19,7 @@ from nerf_reversal_ros.capture.pose_convention import (
 )
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import inverse, make_pose, OPTICAL_FROM_OPENGL
 

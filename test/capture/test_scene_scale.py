@@ -11,12 +11,8 @@ from nerf_reversal_ros.capture.scene_scale import (
     ROOM_DEPTH_M,
     settings_for_scene,
 )
-from nerf_reversal_ros.core.config import (
-    BuildConfig,
-    CaptureConfig,
-    SynthesisConfig,
-    VoxelFieldConfig,
-)
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig, SynthesisConfig, VoxelFieldConfig
 
 
 def open_walk(path, *, depth=True):

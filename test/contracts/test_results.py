@@ -22,7 +22,7 @@ from nerf_reversal_ros.capture.open_capture import iter_images
 from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import FORMATS, NERFSTUDIO_PREFIX
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
 from nerf_reversal_ros.evaluation.rigid_alignment import aligned_block, RigidAlignment
 from nerf_reversal_ros.fields import FIELD_KINDS, NERFSTUDIO_RUN_PREFIX

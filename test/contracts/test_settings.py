@@ -8,15 +8,14 @@ from dataclasses import asdict, fields
 
 import pytest
 
+from nerf_reversal_ros.core.capture_config import CaptureConfig, RECORD3D_TOPICS
 from nerf_reversal_ros.core.config import (
     AtlasConfig,
     BuildConfig,
-    CaptureConfig,
     DEVICES,
     LocalizerConfig,
     NerfstudioConfig,
     QueryConfig,
-    RECORD3D_TOPICS,
     RegressorConfig,
     SynthesisConfig,
     VoxelFieldConfig,
@@ -33,8 +32,13 @@ CAPTURE = {
     'camera_info_file': '',
     'camera_info_size': '',
     'pose_topic': '/record3d/device_0/camera_pose',
+    'pose_frame': '',
+    'mounting': '',
+    'pose_unit_m': 1.0,
+    'tf_topic': '',
     'tf_parent': '',
     'tf_child': '',
+    'camera_time_offset_s': 0.0,
     'sync_tolerance_s': 0.02,
     'pose_convention': 'auto',
     'up_axis': 'auto',

@@ -18,7 +18,7 @@ from rooms import render_box_room
 
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import (
     inverse,

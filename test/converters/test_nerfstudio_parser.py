@@ -16,7 +16,7 @@ from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters.nerfstudio_parser import convert
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import OPTICAL_FROM_OPENGL, pose_errors
 from nerf_reversal_ros.fields.nerfstudio.dependency import pickle_disabled

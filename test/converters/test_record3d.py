@@ -20,7 +20,7 @@ import pytest
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 
 

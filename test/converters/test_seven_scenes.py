@@ -11,7 +11,7 @@ from rooms import render_box_room, walk
 from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.converters.seven_scenes import COLOR_FROM_DEPTH, register_depth
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import (
     inverse,

@@ -14,7 +14,7 @@ from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate, Rejection
 from nerf_reversal_ros.evaluation.evaluation import evaluate, Evaluation

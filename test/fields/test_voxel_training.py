@@ -12,7 +12,8 @@ from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig, VoxelFieldConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import VoxelFieldConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.fields import voxel_training
 from nerf_reversal_ros.fields.voxel_training import train_voxel_field

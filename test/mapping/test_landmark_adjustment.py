@@ -11,7 +11,7 @@ from small_room import room_atlas
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse, transform_points
 from nerf_reversal_ros.mapping.landmark_adjustment import optimize_structure, refine_landmarks
 

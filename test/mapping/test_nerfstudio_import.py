@@ -18,10 +18,10 @@ from nerf_reversal_ros.capture.mapping_data import is_near_any, MappingData, Spl
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import (
     AtlasConfig,
     BuildConfig,
-    CaptureConfig,
     LocalizerConfig,
     NerfstudioConfig,
     RegressorConfig,

@@ -19,12 +19,8 @@ from small_map import CAMERA, SETTINGS
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import (
-    BuildConfig,
-    CaptureConfig,
-    RegressorConfig,
-    SynthesisConfig,
-)
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, open_map

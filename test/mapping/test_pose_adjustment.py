@@ -10,7 +10,8 @@ from track_scenes import circling_poses, drift, make_tracks, shake
 
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import make_pose, pose_errors
 from nerf_reversal_ros.core.progress import no_progress

@@ -6,10 +6,10 @@ from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from nerf_reversal_ros.core.geometry import inverse, make_pose
+from nerf_reversal_ros.core.mounting import parse_mounting
 from nerf_reversal_ros.ros.conversions import (
     camera_to_base_pose,
     matrix_from_transform,
-    parse_extrinsics,
     pose_messages,
     transform_from_matrix,
 )
@@ -60,7 +60,7 @@ def test_poses_are_equal_after_conversion_to_messages_and_back():
     stamped, with_covariance = pose_messages(Header(frame_id='map'), matrix, root @ root.T)
     assert stamped.pose == with_covariance.pose.pose
     p, q = stamped.pose.position, stamped.pose.orientation
-    parsed = parse_extrinsics(f'{p.x} {p.y} {p.z} {q.x} {q.y} {q.z} {q.w}')
+    parsed = parse_mounting(f'{p.x} {p.y} {p.z} {q.x} {q.y} {q.z} {q.w}')
     assert parsed == pytest.approx(matrix)
     assert with_covariance.pose.covariance.reshape(6, 6) == pytest.approx(root @ root.T)
     assert matrix_from_transform(transform_from_matrix(matrix)) == pytest.approx(matrix)

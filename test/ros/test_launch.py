@@ -15,7 +15,8 @@ import yaml
 
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig, RECORD3D_TOPICS
+from nerf_reversal_ros.core.capture_config import CaptureConfig, RECORD3D_TOPICS
+from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.odometry.config import LoopClosureConfig, OdometryConfig
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 from nerf_reversal_ros.ros.node_config import (

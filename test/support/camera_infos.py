@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import yaml
 
 from nerf_reversal_ros.bags.camera_model import camera_model_from_info
-from nerf_reversal_ros.core.config import CameraInfoConfig
+from nerf_reversal_ros.core.capture_config import CameraInfoConfig
 
 WHOLE_IMAGE = {'x_offset': 0, 'y_offset': 0, 'width': 0, 'height': 0}
 

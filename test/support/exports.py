@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.converters.seven_scenes import COLOR_FROM_DEPTH
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import (
     inverse,
     OPTICAL_FROM_OPENGL,

@@ -22,13 +22,8 @@ from nerf_reversal_ros.bags.image_decoding import rgb_from_message, thumbnail
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.info import bag_lines, map_lines
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.core.config import (
-    BuildConfig,
-    CameraInfoConfig,
-    CaptureConfig,
-    LocalizerConfig,
-    QueryConfig,
-)
+from nerf_reversal_ros.core.capture_config import CameraInfoConfig, CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig, LocalizerConfig, QueryConfig
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.validated_config import config_from_dict, read_yaml
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint

@@ -7,7 +7,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
 from nerf_reversal_ros.converters.bag_writer import BagWriter
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 TOPICS = CaptureConfig()

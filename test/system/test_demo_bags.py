@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse
 
 BAGS = Path(__file__).resolve().parents[2] / 'demo' / 'bags'

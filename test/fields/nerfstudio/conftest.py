@@ -10,7 +10,7 @@ import rooms
 
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.fields.sim3 import transform_poses
 from nerf_reversal_ros.fields.training_data import load_training_data, TrainingData
 

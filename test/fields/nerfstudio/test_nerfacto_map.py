@@ -13,9 +13,9 @@ from room_bags import write_room_bag
 from rooms import render_box_room
 
 from nerf_reversal_ros.cli.main import main
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import (
     BuildConfig,
-    CaptureConfig,
     LocalizerConfig,
     RegressorConfig,
     SynthesisConfig,

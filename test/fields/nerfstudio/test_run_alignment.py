@@ -17,7 +17,8 @@ from rooms import render_box_room, walk
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import make_pose, pose_errors
 from nerf_reversal_ros.fields.base import Rendering

@@ -1,0 +1,169 @@
+"""
+Camera poses at the stamps of images, from a topic of poses or from TF of a bag.
+
+Poses of another frame of the robot, such as base_link, are moved to the camera by the setting
+``mounting`` or by TF of the bag.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
+from nerf_reversal_ros.bags.tf_trajectories import TfTrajectories
+from nerf_reversal_ros.bags.trajectory import (
+    interpolate,
+    make_trajectory,
+    pose_values,
+    Stamps,
+    Trajectory,
+)
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.mounting import parse_mounting
+
+POSE_TYPES = (
+    'PoseStamped',
+    'PoseWithCovarianceStamped',
+    'TransformStamped',
+    'Odometry',
+    'Path',
+)
+"""Message types of ``pose_topic``."""
+
+
+class InterpolatedPoses(NamedTuple):
+    """Poses at M queried stamps."""
+
+    poses: FloatArray
+    """(M, 4, 4); valid only where ``gap_ns`` is small."""
+    gap_ns: Stamps
+    """(M,) time to the nearest recorded pose [ns]."""
+
+
+class _TopicPoses(NamedTuple):
+    """Content of a topic of poses."""
+
+    trajectory: Trajectory
+    frame: str
+    child: str
+    invalid_count: int
+
+
+class CameraPoses:
+    """
+    The recorded poses of the camera over time.
+
+    Parameters
+    ----------
+    bag : BagReader
+        An open bag.
+    config : CaptureConfig
+        The topic of poses, or the two frames of TF; mounting and units.
+    image_frame : str
+        Coordinate frame of the images; where it differs from that of the poses, TF must connect
+        both.
+
+    Raises
+    ------
+    ConfigError
+        If neither a topic of poses nor the two frames of TF are set.
+    CaptureError
+        If the bag has no such poses, or their relation to the camera is unknown.
+    """
+
+    def __init__(self, bag: BagReader, config: CaptureConfig, image_frame: str) -> None:
+        """Read the poses."""
+        self._offset_ns = round(config.camera_time_offset_s * 1e9)
+        self._mounting = parse_mounting(config.mounting) if config.mounting else None
+        self._tf: TfTrajectories | None = None
+        self._trajectory: Trajectory | None = None
+        self.invalid_count = 0
+        """Number of poses left out because of NaN or a zero quaternion."""
+        if not config.pose_topic:
+            if not config.tf_parent or not config.tf_child:
+                raise ConfigError(
+                    'pose_topic is empty, so set tf_parent and tf_child to frames of TF'
+                )
+            self.frame, self._child = config.tf_parent.strip('/'), config.tf_child
+            self._tf = TfTrajectories(bag, config.tf_topic)
+            self.invalid_count = self._tf.invalid_count
+            return
+        topic = _read_topic(bag, config)
+        self._trajectory, self.frame = topic.trajectory, topic.frame
+        """Fixed coordinate frame of the poses."""
+        self.invalid_count = topic.invalid_count
+        self._child = config.pose_frame.strip('/') or topic.child
+        self._image_frame = image_frame.strip('/')
+        if self._mounting is None and self._child not in ('', self._image_frame):
+            self._tf = self._mounting_tf(bag, config)
+
+    def at(self, stamps_ns: Stamps) -> InterpolatedPoses:
+        """Interpolate the poses of the camera at the stamps of images (M,) [ns]."""
+        stamps_ns = stamps_ns + self._offset_ns
+        if self._trajectory is None:
+            assert self._tf is not None
+            poses, gap_ns = self._tf.parent_from_child(self.frame, self._child, stamps_ns)
+        else:
+            poses, gap_ns = interpolate(self._trajectory, stamps_ns)
+            if self._tf is not None:
+                mounting = self._tf.parent_from_child(self._child, self._image_frame, stamps_ns)
+                poses, gap_ns = poses @ mounting[0], np.maximum(gap_ns, mounting[1])
+        if self._mounting is not None:
+            poses = poses @ self._mounting
+        return InterpolatedPoses(poses, gap_ns)
+
+    def _mounting_tf(self, bag: BagReader, config: CaptureConfig) -> TfTrajectories | None:
+        """Return TF that connects the frame of the poses with the camera, or raise an error."""
+        of = f'the poses on {config.pose_topic} are of the frame {self._child}'
+        if not self._image_frame:
+            raise CaptureError(
+                f'{of}, and the images have no frame: set mounting to the pose of the camera in'
+                f' {self._child}'
+            )
+        tf = TfTrajectories(bag, config.tf_topic)
+        if not tf.connects(self._child, self._image_frame):
+            raise CaptureError(
+                f'{of}, the images are of {self._image_frame}, and TF of the bag does not connect'
+                f' them: set mounting to the pose of the camera in {self._child}, "x y z qx qy qz'
+                ' qw", or record /tf_static'
+            )
+        return tf
+
+
+def _read_topic(bag: BagReader, config: CaptureConfig) -> _TopicPoses:
+    topic = config.pose_topic
+    kind = bag.require_topic(topic, 'pose_topic', POSE_TYPES, ', or set TF frames')
+    samples: dict[int, list[float]] = {}
+    frame, child = '', ''
+    for raw in bag.messages([topic]):
+        message = bag.decode(raw)
+        frame, child = message.header.frame_id, getattr(message, 'child_frame_id', '')
+        samples.update(_poses_of(raw, message, kind))
+    if not samples:
+        raise CaptureError(f'pose_topic {topic} has no message: record poses, or set TF frames')
+    trajectory, invalid_count = make_trajectory(list(samples), list(samples.values()))
+    if invalid_count * 2 > len(samples):
+        raise CaptureError(
+            f'{invalid_count} of {len(samples)} poses on {topic} are NaN or have a zero'
+            ' quaternion: tracking was lost, record again'
+        )
+    trajectory.poses[:, :3, 3] *= config.pose_unit_m
+    return _TopicPoses(trajectory, frame.strip('/'), child.strip('/'), invalid_count)
+
+
+def _poses_of(raw: RawMessage, message: Any, kind: str) -> Iterator[tuple[int, list[float]]]:
+    """Return stamp [ns], position and quaternion of each pose of a message."""
+    if kind == 'Path':
+        for item in message.poses:
+            stamp = item.header.stamp
+            stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+            yield stamp_ns, pose_values(item.pose.position, item.pose.orientation)
+    elif kind == 'TransformStamped':
+        transform = message.transform
+        yield raw.stamp_ns, pose_values(transform.translation, transform.rotation)
+    else:
+        pose = message.pose if kind == 'PoseStamped' else message.pose.pose
+        yield raw.stamp_ns, pose_values(pose.position, pose.orientation)
