@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.core.errors import NerfReversalError
-from nerf_reversal_ros.core.files import check_writable, write_output_text
+from nerf_reversal_ros.core.files import check_writable, write_output
 
 Cell = str | float | Sequence[float] | None
 """Text, a number, (middle, lowest, highest) of several runs, or None for what is unknown."""
@@ -131,7 +131,7 @@ def write_results(
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     # Each row and each column becomes one line.
     text = re.sub(r'\[\n[^][{}]*\]|\{\n\s+"name"[^][{}]*\}', _join_lines, text)
-    write_output_text(file, text + '\n')
+    write_output(file, text + '\n')
     print(f'wrote {file}')
 
 

@@ -147,20 +147,20 @@ class BagReader:
         topics = self.topics
         if topic not in topics:
             listed = ', '.join(
-                f'{name} ({_short_type(kind)})'
+                f'{name} ({short_type(kind)})'
                 for name, kind in sorted(topics.items())
-                if _short_type(kind) in types
+                if short_type(kind) in types
             )
             remedy = f'set {setting} to one of {listed}'
             if not listed:
                 remedy = f'it has none of type {" or ".join(types)}, record one'
             raise CaptureError(f'the bag {self.path} has no topic {topic}: {remedy}{alternative}')
-        if _short_type(topics[topic]) not in types:
+        if short_type(topics[topic]) not in types:
             raise CaptureError(
-                f'{setting} {topic} holds {_short_type(topics[topic])}, but must hold'
+                f'{setting} {topic} holds {short_type(topics[topic])}, but must hold'
                 f' {" or ".join(types)}: set {setting} to another topic'
             )
-        return _short_type(topics[topic])
+        return short_type(topics[topic])
 
     def messages(
         self, topics: Sequence[str], log_time_ns: int | None = None
@@ -230,5 +230,6 @@ def _read(
             yield RawMessage(connection.topic, log_time_ns, data)
 
 
-def _short_type(message_type: str) -> str:
+def short_type(message_type: str) -> str:
+    """Return the name of a message type without its package."""
     return message_type.rsplit('/', 1)[-1]

@@ -15,23 +15,18 @@ from nerf_reversal_ros.bags.tf_trajectories import TfTrajectories
 from nerf_reversal_ros.bags.trajectory import (
     interpolate,
     make_trajectory,
+    POSE_TYPES,
     pose_values,
     Stamps,
     Trajectory,
 )
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
-from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
 from nerf_reversal_ros.core.mounting import parse_mounting
 
-POSE_TYPES = (
-    'PoseStamped',
-    'PoseWithCovarianceStamped',
-    'TransformStamped',
-    'Odometry',
-    'Path',
-)
-"""Message types of ``pose_topic``."""
+SAME_FRAME_M, SAME_FRAME_RAD = 0.1, 0.1
+"""Errors of a measured mounting, by which its frame is recognized [m], [rad]."""
 
 
 class InterpolatedPoses(NamedTuple):
@@ -47,6 +42,7 @@ class _TopicPoses(NamedTuple):
     """Content of a topic of poses."""
 
     trajectory: Trajectory
+    log_delay_ns: int
     frame: str
     child: str
     invalid_count: int
@@ -76,10 +72,13 @@ class CameraPoses:
 
     def __init__(self, bag: BagReader, config: CaptureConfig, image_frame: str) -> None:
         """Read the poses."""
+        self._bag, self._config = bag, config
+        self._image_frame = image_frame.strip('/')
         self._offset_ns = round(config.camera_time_offset_s * 1e9)
         self._mounting = parse_mounting(config.mounting) if config.mounting else None
         self._tf: TfTrajectories | None = None
         self._trajectory: Trajectory | None = None
+        self._log_delay_ns = 0
         self.invalid_count = 0
         """Number of poses left out because of NaN or a zero quaternion."""
         if not config.pose_topic:
@@ -95,10 +94,38 @@ class CameraPoses:
         self._trajectory, self.frame = topic.trajectory, topic.frame
         """Fixed coordinate frame of the poses."""
         self.invalid_count = topic.invalid_count
+        self._log_delay_ns = topic.log_delay_ns
         self._child = config.pose_frame.strip('/') or topic.child
-        self._image_frame = image_frame.strip('/')
         if self._mounting is None and self._child not in ('', self._image_frame):
             self._tf = self._mounting_tf(bag, config)
+
+    @property
+    def stamps_ns(self) -> Stamps:
+        """Stamps (N,) of the recorded poses; of TF, those of the moving frame with the fewest."""
+        if self._trajectory is not None:
+            return self._trajectory.stamps_ns
+        assert self._tf is not None
+        return self._tf.stamps_ns(self.frame, self._child)
+
+    @property
+    def log_delay_ns(self) -> int:
+        """Median time from the stamp of a pose to its recording [ns]."""
+        if self._trajectory is not None:
+            return self._log_delay_ns
+        assert self._tf is not None
+        return self._tf.log_delay_ns
+
+    def frame_at(self, pose_from_camera: FloatArray) -> str:
+        """Return the frame of TF in which the camera has about this pose (4, 4); '' if none."""
+        tf = TfTrajectories(self._bag, self._config.tf_topic)
+        stamp = self.stamps_ns[:1]
+        for frame in tf.frames:
+            if frame != self._image_frame and tf.connects(frame, self._image_frame):
+                pose, _ = tf.parent_from_child(frame, self._image_frame, stamp)
+                distance_m, angle_rad = pose_distance(pose[0], pose_from_camera)
+                if distance_m < SAME_FRAME_M and angle_rad < SAME_FRAME_RAD:
+                    return frame
+        return ''
 
     def at(self, stamps_ns: Stamps) -> InterpolatedPoses:
         """Interpolate the poses of the camera at the stamps of images (M,) [ns]."""
@@ -137,11 +164,13 @@ def _read_topic(bag: BagReader, config: CaptureConfig) -> _TopicPoses:
     topic = config.pose_topic
     kind = bag.require_topic(topic, 'pose_topic', POSE_TYPES, ', or set TF frames')
     samples: dict[int, list[float]] = {}
+    delays_ns = []
     frame, child = '', ''
     for raw in bag.messages([topic]):
         message = bag.decode(raw)
         frame, child = message.header.frame_id, getattr(message, 'child_frame_id', '')
         samples.update(_poses_of(raw, message, kind))
+        delays_ns.append(raw.log_time_ns - raw.stamp_ns)
     if not samples:
         raise CaptureError(f'pose_topic {topic} has no message: record poses, or set TF frames')
     trajectory, invalid_count = make_trajectory(list(samples), list(samples.values()))
@@ -151,7 +180,8 @@ def _read_topic(bag: BagReader, config: CaptureConfig) -> _TopicPoses:
             ' quaternion: tracking was lost, record again'
         )
     trajectory.poses[:, :3, 3] *= config.pose_unit_m
-    return _TopicPoses(trajectory, frame.strip('/'), child.strip('/'), invalid_count)
+    delay_ns = int(np.median(delays_ns))
+    return _TopicPoses(trajectory, delay_ns, frame.strip('/'), child.strip('/'), invalid_count)
 
 
 def _poses_of(raw: RawMessage, message: Any, kind: str) -> Iterator[tuple[int, list[float]]]:

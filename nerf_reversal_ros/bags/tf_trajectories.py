@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.bag_reader import BagReader
+from nerf_reversal_ros.bags.bag_reader import BagReader, short_type
 from nerf_reversal_ros.bags.trajectory import (
     interpolate,
     make_trajectory,
+    POSE_TYPES,
     pose_values,
     Trajectory,
 )
@@ -51,8 +52,12 @@ class TfTrajectories:
     def __init__(self, bag: BagReader, tf_topic: str = '') -> None:
         """Read all transforms."""
         self._bag_path = bag.path
-        self._tf_topic = tf_topic
+        self._pose_topics = [
+            topic for topic, kind in sorted(bag.topics.items()) if short_type(kind) in POSE_TYPES
+        ]
         self._topics = _tf_topics(bag, tf_topic)
+        self.log_delay_ns = 0
+        """Median time from the stamp of a moving transform to its recording [ns]."""
         self._edges, self.invalid_count = self._read(bag)
 
     @property
@@ -63,6 +68,15 @@ class TfTrajectories:
     def connects(self, parent: str, child: str) -> bool:
         """Return whether a chain of transforms joins two frames."""
         return self._path(parent, child) is not None
+
+    def stamps_ns(self, parent: str, child: str) -> NDArray[np.int64]:
+        """Return the stamps (N,) of the slowest moving transform between two frames."""
+        edges = [
+            self._edges.get(pair) or self._edges[pair[::-1]]
+            for pair in pairwise(self._path(parent, child) or ())
+        ]
+        moving = [edge.trajectory.stamps_ns for edge in edges if not edge.is_static]
+        return min(moving, key=len, default=np.empty(0, np.int64))
 
     def parent_from_child(
         self, parent: str, child: str, stamps_ns: NDArray[np.int64]
@@ -100,18 +114,20 @@ class TfTrajectories:
 
     def _unconnected(self, parent: str, child: str) -> str:
         """Describe why two frames are not connected, with a remedy."""
+        poses = f' or set pose_topic to {self._pose_topics[0]}' if self._pose_topics else ''
         if not self._topics:
             return (
                 f'the bag {self._bag_path} has no topic of type TFMessage: record /tf and'
-                ' /tf_static, or set pose_topic to a topic of poses'
+                f' /tf_static,{poses or " or a topic of poses"}'
             )
         return (
             f'TF of the bag on {", ".join(self._topics)} does not connect {parent} with {child}:'
-            f' its frames are {", ".join(self.frames) or "none"}; set tf_parent and tf_child to'
-            ' connected ones'
+            f' set tf_parent and tf_child to connected ones of {", ".join(self.frames) or "none"}'
+            f'{"," if poses else ""}{poses}'
         )
 
     def _read(self, bag: BagReader) -> tuple[dict[Edge, _Transforms], int]:
+        delays_ns = []
         samples: dict[Edge, tuple[list[int], list[list[float]], str]] = {}
         for raw in bag.messages(self._topics):
             for item in bag.decode(raw).transforms:
@@ -124,7 +140,10 @@ class TfTrajectories:
                     )
                 stamp = item.header.stamp
                 stamps.append(stamp.sec * 1_000_000_000 + stamp.nanosec or raw.log_time_ns)
+                if not _is_static(raw.topic):
+                    delays_ns.append(raw.log_time_ns - stamps[-1])
                 values.append(pose_values(item.transform.translation, item.transform.rotation))
+        self.log_delay_ns = int(np.median(delays_ns)) if delays_ns else 0
         edges, invalid_count = {}, 0
         for edge, (stamps, values, topic) in samples.items():
             trajectory, edge_invalid_count = make_trajectory(stamps, values)

@@ -11,6 +11,16 @@ from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
 Stamps = NDArray[np.int64]
 
 
+POSE_TYPES = (
+    'PoseStamped',
+    'PoseWithCovarianceStamped',
+    'TransformStamped',
+    'Odometry',
+    'Path',
+)
+"""Message types of ``pose_topic``."""
+
+
 class Trajectory(NamedTuple):
     """Stamped poses over time."""
 

@@ -55,6 +55,16 @@ class StampedImage:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something that is measurably wrong with a bag."""
+
+    cause: str
+    """Short name, such as ``clocks``."""
+    text: str
+    """One clause with the measurement and the remedy."""
+
+
+@dataclass(frozen=True)
 class DepthCorrection:
     """Linear depth calibration: true depth = ``scale * depth + offset_m``."""
 
@@ -102,6 +112,8 @@ class Capture:
         self.has_depth = any(entry.depth for entry in entries)
         self.depth_correction = depth_correction
         """Correction applied to the depth of all frames."""
+        self.findings: tuple[Finding, ...] = ()
+        """What is measurably wrong with the poses; empty unless they were compared."""
         self._config = config
         self._entries = entries
         self._bag: BagReader | None = None
@@ -167,7 +179,7 @@ class Capture:
                 if remaining_uses[ref]:
                     pending[ref] = raw
                 while index < len(self):
-                    image, depth, _ = self._entries[index]
+                    image, depth = self._entries[index][:2]
                     if image not in pending or (depth is not None and depth not in pending):
                         break
                     yield self._decode_frame(bag, index, pending[image], depth and pending[depth])
@@ -185,7 +197,7 @@ class Capture:
         rgb = decode_rgb(bag, image, entry.camera_model)
         depth_m, depth_camera = None, None
         if depth is not None:
-            decoded, depth_camera = decode_depth(bag, depth, entry.camera_model, self._config)
+            decoded, depth_camera = decode_depth(bag, depth, entry, self._config)
             depth_m = self.depth_correction.apply(decoded)
         return Frame(
             index=index,

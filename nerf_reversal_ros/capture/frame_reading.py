@@ -9,6 +9,7 @@ from nerf_reversal_ros.bags.bag_index import MessageRef
 from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
 from nerf_reversal_ros.bags.camera_model import CameraModel
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message
+from nerf_reversal_ros.bags.depth_registration import DepthRegistration
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.capture.pose_convention import DepthImage
 from nerf_reversal_ros.core.capture_config import CaptureConfig
@@ -21,6 +22,8 @@ class FrameEntry(NamedTuple):
     image: MessageRef
     depth: MessageRef | None
     camera_model: CameraModel
+    registration: DepthRegistration | None = None
+    """How the depth is registered to color; None if it is aligned to it."""
 
 
 def read_message(bag: BagReader, message_ref: MessageRef) -> RawMessage:
@@ -43,17 +46,21 @@ def decode_rgb(bag: BagReader, raw: RawMessage, model: CameraModel) -> NDArray[n
 
 
 def decode_depth(
-    bag: BagReader, raw: RawMessage, model: CameraModel, config: CaptureConfig
+    bag: BagReader, raw: RawMessage, entry: FrameEntry, config: CaptureConfig
 ) -> DepthImage:
     """
-    Decode and undistort depth (h, w) [m], and return it with its camera.
+    Decode, register and undistort depth (h, w) [m], and return it with its camera.
 
     Depth beyond ``max_depth_m`` becomes 0 (unknown). CaptureError if it is damaged or of another
     aspect ratio than the image.
     """
     try:
         depth = depth_from_message(bag.decode(raw))
-        model = model.scaled_to(depth.shape[1], depth.shape[0])
+        if entry.registration is not None:
+            registered = entry.registration.register(depth)
+            registered[registered > config.max_depth_m] = 0.0
+            return registered, entry.registration.color_camera
+        model = entry.camera_model.scaled_to(depth.shape[1], depth.shape[0])
     except ImageError as error:
         raise CaptureError(f'the depth at {raw.stamp_ns} ns of {bag.path}: {error}') from error
     depth[depth > config.max_depth_m] = 0.0

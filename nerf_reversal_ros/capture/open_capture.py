@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.bags.bag_index import BagIndex, index_bag, MessageRef
 from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.bags.camera_poses import CameraPoses
+from nerf_reversal_ros.bags.depth_registration import DepthRegistration
 from nerf_reversal_ros.capture.capture import Capture, StampedImage
+from nerf_reversal_ros.capture.depth_alignment import find_registration
 from nerf_reversal_ros.capture.frame_reading import (
     decode_depth,
     decode_rgb,
@@ -27,10 +29,12 @@ from nerf_reversal_ros.capture.gravity_alignment import (
     estimate_floor_normal,
     estimate_gravity_alignment,
 )
+from nerf_reversal_ros.capture.pose_check import PoseCheck
 from nerf_reversal_ros.capture.pose_convention import (
     DepthImage,
     POSE_CONVENTIONS,
     PoseConvention,
+    PoseMisfitError,
     reprojection_errors,
     select_convention,
     world_from_camera,
@@ -43,6 +47,8 @@ from nerf_reversal_ros.core.sampling import evenly_spaced_indices, nearest_stamp
 
 MAX_DEPTH_CHECKS = 16
 """Frames in which valid depth is searched for; more only cost time on a broken sensor."""
+MIN_FRAMES = 12
+"""Fewest frames of a capture of which the pose convention is estimated, as of a map."""
 MIN_POSE_RANGE = 1e-3
 """Smallest range of any element of the poses ([m] or unitless) that counts as motion."""
 
@@ -53,6 +59,7 @@ def open_capture(
     *,
     convention: PoseConvention | None = None,
     select_frames: bool = True,
+    compare_poses: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Capture:
     """
@@ -71,6 +78,8 @@ def open_capture(
     select_frames : bool
         Drop frames without depth, blurred frames and duplicates. False keeps every image that
         has a pose.
+    compare_poses : bool
+        Compare the poses with the motions of the images, for `Capture.findings`.
     progress : callback
         Receives one report per indexed image.
 
@@ -83,21 +92,26 @@ def open_capture(
     """
     if convention is not None:
         _check_convention(convention, bag)
+    estimates = convention is None
     with BagReader(bag) as reader:
         config = config.with_topics_of(reader.count)
         index = index_bag(reader, config, sharpness, progress)
         stamps_ns = np.array([item.message_ref.stamp_ns for item in index.images], np.int64)
         camera_poses = CameraPoses(reader, config, index.image_frame)
         poses = camera_poses.at(stamps_ns)
-        has_pose = _match_stamps(poses.gap_ns, config.pose_topic or 'TF', config)
-        entries = _frame_entries(index, stamps_ns, config)
+        entries = _frame_entries(
+            index, stamps_ns, config, find_registration(reader, config, index)
+        )
+        check = PoseCheck(reader, config, entries, camera_poses)
+        has_pose = _match_poses(poses.gap_ns, config, check)
         entries = [entry for entry, keep in zip(entries, has_pose, strict=True) if keep]
         bag_poses = poses.poses[has_pose]
         _check_motion(bag_poses, Path(bag))
         if convention is None:
-            convention = _estimate_convention(
-                reader, config, entries, bag_poses, camera_poses.frame
-            )
+            _check_count(len(entries), Path(bag), 'have a pose')
+            frame = camera_poses.frame
+            convention = _estimate_convention(reader, config, entries, bag_poses, frame, check)
+        findings = check.findings() if compare_poses else ()
     map_from_camera = convention.map_from_camera(bag_poses)
     counts = {
         **index.counts,
@@ -108,8 +122,12 @@ def open_capture(
         scores = np.array([item.sharpness for item in index.images])[has_pose]
         kept = _select_frames(entries, map_from_camera, scores, config, counts)
         entries, map_from_camera = [entries[i] for i in kept], map_from_camera[kept]
+        if estimates:
+            _check_count(len(entries), Path(bag), 'remain without blurred and repeated ones')
     counts['kept'] = len(entries)
-    return Capture(Path(bag), config, entries, map_from_camera, convention, counts)
+    capture = Capture(Path(bag), config, entries, map_from_camera, convention, counts)
+    capture.findings = findings
+    return capture
 
 
 def iter_images(bag: Path, config: CaptureConfig) -> Iterator[StampedImage]:
@@ -155,8 +173,22 @@ def _match_stamps(
     return np.asarray(matched)
 
 
+def _match_poses(
+    gap_ns: NDArray[np.int64], config: CaptureConfig, check: PoseCheck
+) -> NDArray[np.bool_]:
+    """Return which images (N,) have a pose within the tolerance; CaptureError if none has."""
+    if gap_ns.min() > config.sync_tolerance_s * 1e9:
+        finding = check.stamps_finding()
+        if finding is not None:
+            raise CaptureError(f'{check.bag_path}: {finding.text}')
+    return _match_stamps(gap_ns, config.pose_topic or 'TF', config)
+
+
 def _frame_entries(
-    index: BagIndex, stamps_ns: NDArray[np.int64], config: CaptureConfig
+    index: BagIndex,
+    stamps_ns: NDArray[np.int64],
+    config: CaptureConfig,
+    registration: DepthRegistration | None,
 ) -> list[FrameEntry]:
     """Join each image with the depth message of the nearest stamp within the tolerance."""
     if not index.depths:
@@ -165,9 +197,22 @@ def _frame_entries(
     nearest = nearest_stamp_indices(depth_ns, stamps_ns)
     matched = _match_stamps(np.abs(depth_ns[nearest] - stamps_ns), config.depth_topic, config)
     return [
-        FrameEntry(item.message_ref, index.depths[i] if is_matched else None, item.camera_model)
+        FrameEntry(
+            item.message_ref,
+            index.depths[i] if is_matched else None,
+            item.camera_model,
+            registration,
+        )
         for item, i, is_matched in zip(index.images, nearest, matched, strict=True)
     ]
+
+
+def _check_count(count: int, bag: Path, condition: str) -> None:
+    if count < MIN_FRAMES:
+        raise CaptureError(
+            f'only {count} {"frame" if count == 1 else "frames"} of {bag} {condition}, a map needs'
+            f' at least {MIN_FRAMES}: record a walk through the room'
+        )
 
 
 def _check_motion(poses: FloatArray, bag: Path) -> None:
@@ -184,6 +229,7 @@ def _estimate_convention(
     entries: list[FrameEntry],
     poses: FloatArray,
     world_frame: str,
+    check: PoseCheck,
 ) -> PoseConvention:
     """Estimate axes by depth reprojection, else from metadata or settings; then align gravity."""
     metadata = bag.custom_metadata
@@ -192,13 +238,16 @@ def _estimate_convention(
     def depth_image(k: int) -> DepthImage:
         entry = entries[with_depth[k]]
         assert entry.depth is not None
-        return decode_depth(bag, read_message(bag, entry.depth), entry.camera_model, config)
+        return decode_depth(bag, read_message(bag, entry.depth), entry, config)
 
     errors_m: dict[str, float] = {}
     if with_depth:
         _check_depth_values(depth_image, len(with_depth), config)
         errors_m = reprojection_errors(poses[with_depth], depth_image)
-        axes = select_convention(errors_m, config.pose_convention)
+        try:
+            axes = select_convention(errors_m, config.pose_convention)
+        except PoseMisfitError as error:
+            raise CaptureError(f'{error}: {check.misfit_finding().text}') from error
     else:
         axes = _configured_axes(bag, config, metadata)
     cameras = world_from_camera(poses, axes)

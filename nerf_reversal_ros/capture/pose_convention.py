@@ -80,6 +80,10 @@ class PoseConvention:
         )
 
 
+class PoseMisfitError(CaptureError):
+    """The poses do not fit the depth in any convention."""
+
+
 def world_from_camera(poses: FloatArray, axes: str) -> FloatArray:
     """Convert poses (N, 4, 4) in one of `POSE_CONVENTIONS` to optical world_from_camera."""
     cameras = inverse(poses) if axes.endswith('_inverted') else poses
@@ -141,13 +145,15 @@ def select_convention(errors_m: dict[str, float], setting: str = 'auto') -> str:
     """
     ranked = sorted(POSE_CONVENTIONS, key=lambda axes: errors_m[axes])
     best, second = ranked[0], ranked[1]
-    table = ', '.join(f'{axes} {errors_m[axes] * 100:.1f} cm' for axes in ranked)
+    table = ', '.join(
+        f'{axes} {errors_m[axes] * 100:.1f} cm'.replace('inf cm', 'without overlap')
+        for axes in ranked
+    )
     measured = f'median depth reprojection error by pose convention: {table}'
     if errors_m[best] > MAX_ERROR_M:
-        raise CaptureError(
+        raise PoseMisfitError(
             f'the poses do not fit the depth in any convention ({measured}; the limit is'
-            f' {MAX_ERROR_M * 100:.0f} cm): check that depth, camera_info and poses are of one'
-            ' camera and clock'
+            f' {MAX_ERROR_M * 100:.0f} cm)'
         )
     if setting == 'auto':
         if errors_m[second] >= MIN_RATIO * errors_m[best]:

@@ -62,7 +62,7 @@ def baseline_names(text: str) -> str:
 def run(arguments: argparse.Namespace) -> None:
     """Check the arguments, evaluate, print the summary, and write the requested files."""
     from nerf_reversal_ros.baselines.baselines import parse_baselines
-    from nerf_reversal_ros.core.files import check_writable, write_output_text
+    from nerf_reversal_ros.core.files import check_writable, write_output
     from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
     from nerf_reversal_ros.maps.map_folder import open_map
 
@@ -84,10 +84,10 @@ def run(arguments: argparse.Namespace) -> None:
         print(result.summary())
         if arguments.json:
             text = json.dumps(result.metrics, indent=1, allow_nan=False) + '\n'
-            write_output_text(arguments.json, text)
+            write_output(arguments.json, text)
         if arguments.report:
             command = shlex.join(['nerf-reversal', *sys.argv[1:]])
-            write_output_text(arguments.report, result.report_html(command))
+            write_output(arguments.report, result.report_html(command))
         if arguments.out_poses:
             evaluation = result.evaluation
             outcomes = zip(evaluation.stamps_ns, evaluation.outcomes, strict=True)

@@ -116,7 +116,9 @@ def bag_lines(path: Path) -> list[str]:
     if missing:
         lines.append(f'Missing or empty: {", ".join(missing)}; set these topics with --config.')
     else:
-        lines.append('All default topics are present: the bag can be used for build and evaluate.')
+        lines.append(
+            'All default topics are present; `nerf-reversal check` says what a build makes of it.'
+        )
     return lines
 
 

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write_poses(file: Path, map_: 'Map', outcomes: Iterable[tuple[int, 'Outcome']]) -> None:
     """Write ``poses.json`` from stamps [ns] and outcomes of images."""
-    from nerf_reversal_ros.core.files import write_output_text
+    from nerf_reversal_ros.core.files import write_output
 
     convention = map_.convention
     document = {
@@ -75,7 +75,7 @@ def write_poses(file: Path, map_: 'Map', outcomes: Iterable[tuple[int, 'Outcome'
         'map_from_world': convention.map_from_world.tolist() if convention.of_bag else None,
         'poses': [pose_entry(stamp_ns, outcome) for stamp_ns, outcome in outcomes],
     }
-    write_output_text(file, json.dumps(document, indent=1, allow_nan=False) + '\n')
+    write_output(file, json.dumps(document, indent=1, allow_nan=False) + '\n')
 
 
 def _localize_images(

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the study, print its tables, and write its report."""
     from nerf_reversal_ros.bags.bag_reader import BagReader
     from nerf_reversal_ros.core.config import load_build_config
-    from nerf_reversal_ros.core.files import write_output_text
+    from nerf_reversal_ros.core.files import write_output
     from nerf_reversal_ros.study.plan import StudyPlan
     from nerf_reversal_ros.study.report import study_html
     from nerf_reversal_ros.study.study import run_study
@@ -77,10 +77,8 @@ def run(arguments: argparse.Namespace) -> None:
     tables = [markdown(results_table(result)), *([markdown(codecs)] if codecs[1:] else [])]
     print('\n\n'.join([*tables, '\n'.join(conclusions(result))]))
     page, data = arguments.out / 'study.html', arguments.out / 'study.json'
-    write_output_text(data, json.dumps(result, indent=1) + '\n')
-    write_output_text(
-        page, study_html(result, command=shlex.join(['nerf-reversal', *sys.argv[1:]]))
-    )
+    write_output(data, json.dumps(result, indent=1) + '\n')
+    write_output(page, study_html(result, command=shlex.join(['nerf-reversal', *sys.argv[1:]])))
     print(f'wrote {page} and {data}; {arguments.out / "work"} may be deleted')
 
 

@@ -15,9 +15,9 @@ _DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REQUEST_FILE = 'request.json'
 
 
-def write_output_text(path: Path, text: str) -> None:
+def write_output(path: Path, content: str | bytes) -> None:
     """
-    Write a text file atomically; a failure leaves the previous content.
+    Write a file atomically, text as UTF-8; a failure leaves the previous content.
 
     Raises
     ------
@@ -25,17 +25,17 @@ def write_output_text(path: Path, text: str) -> None:
         If the file cannot be written (no such folder, no space, no permission).
     """
     try:
-        atomic_write_text(path, text)
+        atomic_write(path, content)
     except OSError as error:
         raise NerfReversalError(f'cannot write {path}: {error.strerror}') from error
 
 
-def atomic_write_text(path: Path, text: str) -> None:
-    """Write a text file as `write_output_text` does, but raise OSError on failure."""
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write a file as `write_output` does, but raise OSError on failure."""
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        with temporary.open('w', encoding='utf-8') as out:
-            out.write(text)
+        with temporary.open('wb') as out:
+            out.write(content.encode() if isinstance(content, str) else content)
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
@@ -145,4 +145,4 @@ def clear_if_stale(folder: Path, request: Mapping[str, Any], patterns: Iterable[
     for pattern in patterns:
         for result in list(folder.glob(pattern)):
             remove(result)
-    atomic_write_text(path, text)
+    atomic_write(path, text)

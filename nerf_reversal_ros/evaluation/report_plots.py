@@ -30,7 +30,7 @@ POSITION_RANGE_CM, ROTATION_RANGE_DEG = (0.3, 300), (0.05, 180)
 """Axes of the error distributions, [cm] and [deg]: from below the best to across a room."""
 MIN_COLOR_RANGE_CM = 5.0
 """Upper end of the error colors [cm], at least: smaller errors are not exaggerated."""
-_STYLE: dict[Any, Any] = {
+PLOT_STYLE: dict[Any, Any] = {
     'font.family': 'sans-serif',
     'font.size': 11,
     'text.color': INK,
@@ -65,7 +65,7 @@ class SvgFigure:
 @contextmanager
 def svg_figure(width: float = 6.6, height: float = 3.6) -> Iterator[SvgFigure]:
     """Open a figure of a size in inches, in the style of the report, and render it to SVG."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(PLOT_STYLE):
         drawing = SvgFigure(width, height)
         yield drawing
         out = io.StringIO()

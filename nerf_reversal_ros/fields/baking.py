@@ -17,7 +17,7 @@ import torch
 from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig, SynthesisConfig
-from nerf_reversal_ros.core.files import atomic_write_text
+from nerf_reversal_ros.core.files import atomic_write
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
@@ -220,7 +220,7 @@ def render_views(
                 depth[uncertainty.std_of_view_m(view, pose, camera) > max_std_m] = 0
             write_npy_rows(rgb_file, index, view.rgb[None])
             write_npy_rows(depth_file, index, depth[None].astype(np.float16))
-            atomic_write_text(marker, str(index + 1))
+            atomic_write(marker, str(index + 1))
             remaining_min = (perf_counter() - start_s) * (count - index - 1) / 60
             note = f'rendering will take about {remaining_min:.0f} min' if index == first else ''
             progress(Progress('rendering', index + 1, count, note))

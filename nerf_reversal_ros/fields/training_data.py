@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.files import atomic_write_text
+from nerf_reversal_ros.core.files import atomic_write
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.tsdf_fusion import mask_depth_edges, RgbdView
@@ -103,7 +103,7 @@ def load_training_data(
                 write_npy_rows(rgb_file, row, rgb[None])
                 write_npy_rows(depth_file, row, depth[None])
                 progress(Progress('pictures', row + 1, count))
-        atomic_write_text(marker, json.dumps(intrinsics.tolist()))
+        atomic_write(marker, json.dumps(intrinsics.tolist()))
     return TrainingData(
         np.load(rgb_path, mmap_mode='r'),
         np.load(depth_path, mmap_mode='r'),

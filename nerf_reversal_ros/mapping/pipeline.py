@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
-from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
-from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import free_memory
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
-from nerf_reversal_ros.fields.voxel_training import check_has_depth
 from nerf_reversal_ros.mapping.build_request import BuildRequest, validate_request
 from nerf_reversal_ros.mapping.build_stages import (
     adjustment_stage,
@@ -31,6 +29,10 @@ from nerf_reversal_ros.mapping.build_stages import (
     synthesis_stage,
 )
 from nerf_reversal_ros.mapping.manifest import BuildResults, make_manifest, training_curves
+from nerf_reversal_ros.mapping.mapping_capture import (
+    check_regressor_settings,
+    open_mapping_capture,
+)
 from nerf_reversal_ros.mapping.nerfstudio_import import (
     load_run_and_positions,
     mapping_data_from_run,
@@ -40,7 +42,6 @@ from nerf_reversal_ros.mapping.stage_context import report_warnings, StageContex
 from nerf_reversal_ros.mapping.stages import CAPTURE
 from nerf_reversal_ros.maps.map_folder import Map, MAPPING_POSES
 from nerf_reversal_ros.maps.map_writer import MapWriter
-from nerf_reversal_ros.regressor.image_codec_training import check_component_count
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.fields.nerfstudio.run import NerfstudioRun
@@ -142,7 +143,7 @@ def _capture_stage(
                 progress=progress,
             )
             frames = len(mapping_data.training_capture.training_frames)
-            _check_regressor_settings(frames, mapping_data.camera, request.config)
+            check_regressor_settings(frames, mapping_data.camera, request.config)
     report_warnings(mapping_data.warnings, CAPTURE, progress)
     return mapping_data, run_field
 
@@ -154,11 +155,7 @@ def _mapping_data_from_bag(
     assert request.bag is not None
     config = request.config
     with writer.time_stage(CAPTURE):
-        capture = open_capture(request.bag, config.capture, progress=progress)
-        if request.field_kind == 'voxel':
-            check_has_depth(capture)
-        split = SplitCapture.split(capture, config.field.validation_share)
-        _check_regressor_settings(len(split.training_frames), capture.camera, config)
+        capture = open_mapping_capture(request.bag, config, request.field_kind, progress)
     adjusted = adjustment_stage(capture, config, writer, progress)
     capture = capture.with_poses(adjusted.frames, adjusted.map_from_camera)
     split = SplitCapture.split(capture, config.field.validation_share)
@@ -167,16 +164,14 @@ def _mapping_data_from_bag(
         split,
         capture.camera,
         capture.convention,
-        adjusted.warnings,
+        [*_pose_warnings(capture), *adjusted.warnings],
         pose_adjustment=adjusted.report.as_dict(),
     )
 
 
-def _check_regressor_settings(frames: int, camera: Camera, config: BuildConfig) -> None:
-    """Raise early what the regressor's stage would raise for too many components."""
-    small = camera.downscaled_to(config.synthesis.width)
-    values = 3 * small.width * small.height
-    check_component_count(config.regressor.components, config.synthesis.views + frames, values)
+def _pose_warnings(capture: Capture) -> list[str]:
+    """Return what is wrong with the poses; the adjustment mends and reports jumps."""
+    return [f'warning: {item.text}' for item in capture.findings if item.cause != 'tracking']
 
 
 def _write_reports(

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text, fsync, is_full_disk, remove, sha256
+from nerf_reversal_ros.core.files import atomic_write, fsync, is_full_disk, remove, sha256
 from nerf_reversal_ros.maps.map_folder import (
     FORMAT_VERSION,
     is_file_name,
@@ -235,7 +235,7 @@ class MapWriter:
 
     def _write_state(self) -> None:
         try:
-            atomic_write_text(self._staging_dir / _STATE, json.dumps(self._state))
+            atomic_write(self._staging_dir / _STATE, json.dumps(self._state))
         except OSError as error:
             raise self._failure(error) from error
 

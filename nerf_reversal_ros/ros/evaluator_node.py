@@ -226,9 +226,9 @@ class EvaluatorNode(Node):
         )
         print(localizer_summary_text(metrics), flush=True)
         if self._config.json:
-            from nerf_reversal_ros.core.files import write_output_text
+            from nerf_reversal_ros.core.files import write_output
 
-            write_output_text(Path(self._config.json), json.dumps(metrics, indent=1) + '\n')
+            write_output(Path(self._config.json), json.dumps(metrics, indent=1) + '\n')
         return int(metrics['recall']['5cm_5deg'] < self._config.min_recall)
 
     def _outcome(self, stamp_ns: int) -> Outcome:

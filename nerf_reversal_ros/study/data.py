@@ -17,7 +17,7 @@ from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text, remove
+from nerf_reversal_ros.core.files import atomic_write, remove
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.voxel import VoxelField
@@ -177,7 +177,7 @@ class StudyData:
             metrics = {
                 name: value for name, value in report.items() if not isinstance(value, list)
             }
-            atomic_write_text(report_path, json.dumps(metrics))
+            atomic_write(report_path, json.dumps(metrics))
             remove(files)
         return VoxelField.load(path, self.device)
 

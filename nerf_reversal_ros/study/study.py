@@ -23,7 +23,7 @@ from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text, clear_if_stale
+from nerf_reversal_ros.core.files import atomic_write, clear_if_stale
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.study.data import StudyData
 from nerf_reversal_ros.study.estimate import training_estimate, views_estimate
@@ -103,7 +103,7 @@ def _run_experiments(data: StudyData) -> list[dict[str, Any]]:
         data.progress(Progress('views', 0, count, views_estimate(data, missing)))
     for experiment in missing:
         paths[experiment].parent.mkdir(exist_ok=True)
-        atomic_write_text(paths[experiment], json.dumps(_run_experiment(experiment, data)))
+        atomic_write(paths[experiment], json.dumps(_run_experiment(experiment, data)))
     return [json.loads(path.read_text(encoding='utf-8')) for path in paths.values()]
 
 

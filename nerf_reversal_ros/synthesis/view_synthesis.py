@@ -20,7 +20,7 @@ from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text, clear_if_stale
+from nerf_reversal_ros.core.files import atomic_write, clear_if_stale
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
@@ -223,7 +223,7 @@ def _write_chunks(
                     'poses': chunk.map_from_camera.tolist(),
                     'rejected': chunk.rejection_counts,
                 }
-                atomic_write_text(marker, json.dumps(finished))
+                atomic_write(marker, json.dumps(finished))
             finished = json.loads(marker.read_text(encoding='utf-8'))
             poses[first : first + size] = finished['poses']
             rejected.update(finished['rejected'])

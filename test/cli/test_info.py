@@ -22,7 +22,7 @@ def test_a_bag_is_described_by_topics_images_and_duration(bag: Path) -> None:
     assert 'is a bag of 16 messages over 0.6 s' in text
     assert 'sensor_msgs/msg/CameraInfo  (default topic of camera_info)' in text
     assert 'Images of 240x180.' in text
-    assert 'All default topics are present' in text
+    assert 'All default topics are present; `nerf-reversal check` says' in text
 
 
 def test_missing_default_topics_of_a_bag_are_named(tmp_path: Path) -> None:

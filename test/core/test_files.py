@@ -10,28 +10,28 @@ from nerf_reversal_ros.core.files import (
     clear_if_stale,
     is_full_disk,
     require_within,
-    write_output_text,
+    write_output,
 )
 
 
 def test_a_file_is_replaced_and_no_temporary_file_remains(tmp_path: Path) -> None:
-    write_output_text(tmp_path / 'a.json', 'old')
-    write_output_text(tmp_path / 'a.json', 'new \u00b0')
+    write_output(tmp_path / 'a.json', 'old')
+    write_output(tmp_path / 'a.json', 'new \u00b0')
     assert (tmp_path / 'a.json').read_text(encoding='utf-8') == 'new \u00b0'
     assert os.listdir(tmp_path) == ['a.json']
 
 
 def test_a_failed_write_keeps_the_old_file_and_no_temporary_file(tmp_path: Path) -> None:
-    write_output_text(tmp_path / 'a.json', 'old')
+    write_output(tmp_path / 'a.json', 'old')
     with pytest.raises(UnicodeEncodeError):
-        write_output_text(tmp_path / 'a.json', 'new \ud800')
+        write_output(tmp_path / 'a.json', 'new \ud800')
     assert (tmp_path / 'a.json').read_text() == 'old'
     assert os.listdir(tmp_path) == ['a.json']
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(NerfReversalError, match=r'cannot write .*no/a\.json: No such file'):
-        write_output_text(tmp_path / 'no/a.json', 'x')
+        write_output(tmp_path / 'no/a.json', 'x')
 
 
 def test_a_full_disk_is_recognized_by_its_error() -> None:

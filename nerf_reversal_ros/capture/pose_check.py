@@ -1,0 +1,231 @@
+"""Say why the poses of a bag do not fit its images, by measurements, and what to set."""
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.bags.bag_reader import BagReader
+from nerf_reversal_ros.bags.camera_poses import CameraPoses
+from nerf_reversal_ros.capture.capture import Finding
+from nerf_reversal_ros.capture.frame_reading import (
+    decode_depth,
+    decode_rgb,
+    FrameEntry,
+    read_message,
+)
+from nerf_reversal_ros.capture.motion_comparison import (
+    compare_motions,
+    fit_mounting,
+    fit_scale,
+    MIN_MOTIONS,
+    MotionComparison,
+)
+from nerf_reversal_ros.capture.visual_motion import (
+    measure_motions,
+    RgbdImage,
+    STEP_S,
+    timed_pairs,
+    VisualMotions,
+)
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.mounting import format_mounting
+
+MIN_OFFSET_S = 0.025
+"""Smallest offset of the clocks that is reported [s]."""
+MIN_SCALE_ERROR = 0.1
+"""Smallest deviation of the ratio of lengths from 1 that is reported."""
+MIN_SCALE_DOUBT, MIN_MOVE_M = 0.2, 0.05
+"""The same where the poses fit the depth, and the median motion that it takes [m]."""
+MIN_FOCAL_ERROR = 0.08
+"""Smallest deviation of the ratio of angles from 1 that is reported."""
+MIN_AGREEING = 0.5
+"""Smallest fraction of motions that agree with the poses, if the others are jumps of them."""
+JUMP_DEG, JUMP_RATIO = 4.0, 6.0
+"""Smallest difference of angles that is a jump, and relative to the median."""
+DEPTH_RANGE_M = (0.15, 20.0)
+"""Median depths that a room has; outside of them the unit of the depth is wrong."""
+
+
+class PoseCheck:
+    """
+    Compare the poses of a bag with the motions of its images.
+
+    Parameters
+    ----------
+    bag : BagReader
+        An open bag.
+    config : CaptureConfig
+        Its settings.
+    entries : list of FrameEntry
+        All images.
+    camera_poses : CameraPoses
+        The recorded poses.
+    """
+
+    def __init__(
+        self,
+        bag: BagReader,
+        config: CaptureConfig,
+        entries: list[FrameEntry],
+        camera_poses: CameraPoses,
+    ) -> None:
+        """Keep the sources; nothing is read yet."""
+        self._bag = bag
+        self._config = replace(config, max_depth_m=1e9)
+        self._entries = [entry for entry in entries if entry.depth is not None]
+        self._poses = camera_poses
+        self._stamps_ns = np.array([entry.image.stamp_ns for entry in self._entries], np.int64)
+
+    @property
+    def bag_path(self) -> Path:
+        """Path of the bag."""
+        return self._bag.path
+
+    @cached_property
+    def motions(self) -> VisualMotions:
+        """Motions of the images, without the poses."""
+        return measure_motions(self._image, timed_pairs(self._stamps_ns))
+
+    def stamps_finding(self) -> Finding | None:
+        """Return the offset of clocks whose stamps do not overlap; None if it is unknown."""
+        poses_ns, images = self._poses.stamps_ns, [entry.image for entry in self._entries]
+        if not len(poses_ns) or not images:
+            return None
+        delay_ns = np.median([image.log_time_ns - image.stamp_ns for image in images])
+        guess_ns = float(delay_ns - self._poses.log_delay_ns)
+        shifted = self._stamps_ns + guess_ns
+        if shifted.max() < poses_ns.min() or shifted.min() > poses_ns.max():
+            guess_ns = float(poses_ns[0] - self._stamps_ns[0])
+        guess_s = guess_ns * 1e-9 - self._config.camera_time_offset_s
+        if len(self.motions.pairs) < MIN_MOTIONS:
+            return self._clocks(guess_s, 'by the times of recording')
+        comparison = compare_motions(self.motions, self._poses_at, self._stamps_ns, guess_s)
+        return self._clocks(comparison.offset_s, 'by the motion of images and poses')
+
+    def misfit_finding(self) -> Finding:
+        """Return the cause for which poses do not fit the depth in any convention."""
+        motions = self.motions
+        if len(motions.pairs) < MIN_MOTIONS:
+            return Finding(
+                'overlap',
+                f'only {len(motions.pairs)} of {motions.attempts} pairs of images {STEP_S} s apart'
+                ' match in color and depth: check that depth is aligned to color, or record more'
+                ' slowly, in light, with more overlap',
+            )
+        comparison = self._comparison
+        found = self._angle_finding(comparison) or self._length_finding(comparison)
+        return found or Finding(
+            'depth',
+            'the turns of the poses fit the images, their distances do not: the depth is not'
+            ' aligned to color, so record aligned depth, or camera_info of the depth and'
+            ' /tf_static',
+        )
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what is measurably wrong although the poses fit the depth."""
+        if len(self.motions.pairs) < MIN_MOTIONS:
+            return ()
+        comparison = self._comparison
+        found = self._angle_finding(comparison)
+        if found is None and comparison.motions.moves(MIN_MOVE_M):
+            fitted = fit_scale(comparison)
+            if fitted is not None and abs(fitted[1] - 1) > MIN_SCALE_DOUBT:
+                found = self._units(fitted[1])
+        return () if found is None else (found,)
+
+    @cached_property
+    def _comparison(self) -> MotionComparison:
+        return compare_motions(self.motions, self._poses_at, self._stamps_ns)
+
+    def _angle_finding(self, comparison: MotionComparison) -> Finding | None:
+        """Return what the angles of the motions show: clocks, focal length, lost tracking."""
+        if comparison.has_offset and abs(comparison.offset_s) >= MIN_OFFSET_S:
+            return self._clocks(comparison.offset_s, 'by the motion of images and poses')
+        errors_deg = comparison.angle_errors_deg
+        wrong = errors_deg > max(JUMP_DEG, JUMP_RATIO * float(np.median(errors_deg)))
+        if wrong.any() and np.mean(~wrong) >= MIN_AGREEING:
+            return self._jump(comparison, wrong)
+        ratio = comparison.angle_ratio
+        if not comparison.has_offset or abs(ratio - 1) < MIN_FOCAL_ERROR:
+            if comparison.agrees_on_angles:
+                return None
+            return Finding(
+                'other poses',
+                f'poses and images turn by different angles (median difference'
+                f' {np.median(errors_deg):.1f} deg): set pose_topic to the poses of this camera',
+            )
+        focal_px = self._entries[0].camera_model.camera.fx
+        return Finding(
+            'focal length',
+            f'the images turn {ratio:.2f} times as far as the poses: camera_info has a focal'
+            f' length of {focal_px:.0f} px, about {focal_px * ratio:.0f} px would fit; calibrate'
+            ' the camera and give camera_info_file',
+        )
+
+    def _length_finding(self, comparison: MotionComparison) -> Finding | None:
+        """Return what the lengths of the motions show: units or mounting."""
+        fitted = fit_scale(comparison)
+        if fitted is not None:
+            return self._units(fitted[1]) if abs(fitted[1] - 1) > MIN_SCALE_ERROR else None
+        hand_eye = fit_mounting(comparison)
+        if hand_eye is None:
+            return None
+        frame = self._poses.frame_at(hand_eye.pose_from_camera)
+        known = f'its known value, or pose_frame to {frame}' if frame else 'its known value'
+        note = '' if hand_eye.is_complete else ', where the walk leaves a direction open'
+        return Finding(
+            'mounting',
+            'the poses are of another frame of the robot, to which the camera is fixed: set'
+            f' mounting to "{format_mounting(hand_eye.pose_from_camera)}", measured to'
+            f' {hand_eye.error_deg:.1f} deg and {hand_eye.error_m * 100:.1f} cm{note}, or to'
+            f' {known}',
+        )
+
+    def _units(self, scale: float) -> Finding:
+        """Return which unit is wrong, where poses move ``scale`` times as far as depth says."""
+        depth_m = self.motions.depth_m
+        if DEPTH_RANGE_M[0] <= depth_m <= DEPTH_RANGE_M[1]:
+            unit = _round_unit(self._config.pose_unit_m / scale)
+            setting, thing = f'pose_unit_m to {unit:g}', 'lengths of the poses'
+        else:
+            unit = _round_unit(scale)
+            setting, thing = f'depth_unit_m to {unit:g}', f'depths ({depth_m:.3g} m)'
+            scale = 1 / scale
+        return Finding('units', f'the {thing} are {scale:.4g} times too large: set {setting}')
+
+    def _clocks(self, offset_s: float, source: str) -> Finding:
+        total_s = self._config.camera_time_offset_s + offset_s
+        return Finding(
+            'clocks',
+            f'the clocks of images and poses differ by {abs(offset_s):.2f} s, {source}: set'
+            f' camera_time_offset_s to {total_s:.2f}',
+        )
+
+    def _jump(self, comparison: MotionComparison, wrong: NDArray[np.bool_]) -> Finding:
+        first, second = comparison.motions.pairs[int(np.flatnonzero(wrong)[0])]
+        seconds = (self._stamps_ns[first] - self._stamps_ns[0]) * 1e-9
+        return Finding(
+            'tracking',
+            f'the poses jump by {comparison.angle_errors_deg[wrong][0]:.0f} deg between the frames'
+            f' {first} and {second} ({seconds:.1f} s), so tracking was lost: a build joins both'
+            ' parts where matches allow it; where not, record again',
+        )
+
+    def _poses_at(self, stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self._poses.at(stamps_ns).poses
+
+    def _image(self, index: int) -> RgbdImage:
+        entry = self._entries[index]
+        assert entry.depth is not None
+        rgb = decode_rgb(self._bag, read_message(self._bag, entry.image), entry.camera_model)
+        depth = decode_depth(self._bag, read_message(self._bag, entry.depth), entry, self._config)
+        return RgbdImage(rgb, entry.camera_model.camera, *depth)
+
+
+def _round_unit(unit: float) -> float:
+    """Round to a power of ten where it is near, else to three digits."""
+    power = 10.0 ** round(np.log10(unit))
+    return float(power if abs(unit / power - 1) < 0.2 else f'{unit:.3g}')

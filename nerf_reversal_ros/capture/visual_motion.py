@@ -1,0 +1,150 @@
+"""Motions between frames of a bag, measured in color and depth alone, without the given poses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+
+MAX_PAIRS = 48
+"""Pairs of frames over the whole capture."""
+STEP_S = 0.35
+"""Time between the frames of a pair: long enough to move, short enough to see the same."""
+MAX_ERROR_PX = 2.0
+"""Largest reprojection error of an inlier [px] in an image of 640 px."""
+MIN_INLIERS, MIN_INLIER_RATIO = 20, 0.4
+"""Fewest inliers of a motion, and their smallest fraction of the matches with depth."""
+RATIO = 0.8
+"""Largest ratio of the distances to the nearest and the second nearest descriptor."""
+
+
+@dataclass(frozen=True)
+class RgbdImage:
+    """An undistorted color image with depth of the same view."""
+
+    rgb: NDArray[np.uint8]
+    """(H, W, 3)."""
+    camera: Camera
+    depth: NDArray[np.float32]
+    """(h, w) [m], 0 unknown."""
+    depth_camera: Camera
+
+
+@dataclass(frozen=True)
+class VisualMotions:
+    """Motions of M pairs of frames."""
+
+    pairs: NDArray[np.int64]
+    """(M, 2) indices of frames."""
+    first_from_second: FloatArray
+    """(M, 4, 4), of the optical frame, in the length unit of the depth."""
+    attempts: int
+    """Number of pairs that were tried."""
+    depth_m: float
+    """Median depth of the keypoints; 0 without keypoints."""
+
+    def moves(self, distance_m: float) -> bool:
+        """Whether the median distance between the frames of a pair is at least this."""
+        distances_m = np.linalg.norm(self.first_from_second[:, :3, 3], axis=1)
+        return bool(np.median(distances_m) >= distance_m)
+
+
+def timed_pairs(stamps_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Select pairs (M, 2) of ascending frames, about `STEP_S` apart, over the whole capture."""
+    first = evenly_spaced_indices(len(stamps_ns), MAX_PAIRS)
+    second = np.searchsorted(stamps_ns, stamps_ns[first] + round(STEP_S * 1e9))
+    second = np.clip(second, first + 1, first + 12)
+    inside = second < len(stamps_ns)
+    return np.column_stack([first[inside], second[inside]])
+
+
+def measure_motions(image: Callable[[int], RgbdImage], pairs: NDArray[np.int64]) -> VisualMotions:
+    """
+    Measure the motion of each pair of frames (M, 2) by PnP of matched keypoints with depth.
+
+    Where two frames see too little of the same, the first and the one after it are tried.
+
+    Parameters
+    ----------
+    image : callable
+        Returns color and depth of a frame.
+    pairs : (M, 2) array
+        Indices of frames.
+
+    Returns
+    -------
+    VisualMotions
+        Only the pairs that have enough matches which agree on a motion.
+    """
+    detector = KeypointDetector(1000, 0.02)
+    seen: dict[int, tuple[RgbdImage, Keypoints]] = {}
+    kept, motions, depths = [], [], [np.zeros(0)]
+
+    def view(index: int) -> tuple[RgbdImage, Keypoints]:
+        if index not in seen:
+            item = image(index)
+            seen[index] = item, detector(item.rgb)
+        return seen[index]
+
+    for first, last in pairs.tolist():
+        for second in dict.fromkeys((last, first + 1)):
+            motion, depth_m = _motion(*view(first), *view(second))
+            if motion is not None:
+                kept.append((first, second))
+                motions.append(motion)
+                break
+        depths.append(depth_m)
+    known = np.concatenate(depths)
+    return VisualMotions(
+        np.array(kept, np.int64).reshape(-1, 2),
+        np.array(motions, np.float64).reshape(-1, 4, 4),
+        len(pairs),
+        float(np.median(known)) if len(known) else 0.0,
+    )
+
+
+def _motion(
+    first: RgbdImage, first_keypoints: Keypoints, second: RgbdImage, second_keypoints: Keypoints
+) -> tuple[FloatArray | None, FloatArray]:
+    """Return first_from_second (4, 4), None if unknown, and the depth (K,) of the matches."""
+    matches = match_descriptors(first_keypoints.descriptors, second_keypoints.descriptors, RATIO)
+    pixels = first_keypoints.pixels[matches[:, 0]]
+    depth_m = _depth_at(first, pixels)
+    known = depth_m > 0
+    if known.sum() < MIN_INLIERS:
+        return None, depth_m[known]
+    rays = first.camera.unproject(pixels[known])
+    points = rays / rays[:, 2:] * depth_m[known, None]
+    camera = second.camera
+    found, rotation, translation, inliers = cv2.solvePnPRansac(
+        points,
+        second_keypoints.pixels[matches[known, 1]],
+        camera.matrix,
+        np.zeros(0),
+        iterationsCount=300,
+        reprojectionError=MAX_ERROR_PX * max(camera.width, camera.height) / 640,
+        confidence=0.999,
+    )
+    too_few = inliers is None or len(inliers) < max(MIN_INLIERS, MIN_INLIER_RATIO * len(points))
+    if not found or too_few:
+        return None, depth_m[known]
+    first_from_second = np.eye(4)
+    first_from_second[:3, :3] = cv2.Rodrigues(rotation)[0].T
+    first_from_second[:3, 3] = -first_from_second[:3, :3] @ translation[:, 0]
+    return first_from_second, depth_m[known]
+
+
+def _depth_at(image: RgbdImage, pixels: FloatArray) -> FloatArray:
+    """Look up the depth (N,) at pixels (N, 2) of the color image; 0 if unknown."""
+    camera, depth = image.depth_camera, image.depth
+    column, row = np.rint(camera.project(image.camera.unproject(pixels))).astype(int).T
+    inside = (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height)
+    sampled = np.zeros(len(pixels))
+    sampled[inside] = depth[row[inside], column[inside]]
+    return sampled

@@ -1,0 +1,51 @@
+"""Open a bag as the capture of a build; `nerf-reversal check` does the same and stops there."""
+
+from pathlib import Path
+
+from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.mapping_data import SplitCapture
+from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import BuildConfig
+from nerf_reversal_ros.core.progress import ProgressCallback
+from nerf_reversal_ros.fields.voxel_training import check_has_depth
+from nerf_reversal_ros.regressor.image_codec_training import check_component_count
+
+
+def open_mapping_capture(
+    bag: Path, config: BuildConfig, field_kind: str, progress: ProgressCallback
+) -> Capture:
+    """
+    Open a bag and check all that can be checked before long work.
+
+    Its poses are compared with the motions of its images; see `Capture.findings`.
+
+    Parameters
+    ----------
+    bag : Path
+        A mapping bag.
+    config : BuildConfig
+        Settings of the build.
+    field_kind : str
+        Value of ``--field``.
+    progress : callback
+        Receives one report per image.
+
+    Raises
+    ------
+    CaptureError, ConfigError, BuildError
+        If no map can be built from the bag with these settings.
+    """
+    capture = open_capture(bag, config.capture, compare_poses=True, progress=progress)
+    if field_kind == 'voxel':
+        check_has_depth(capture)
+    split = SplitCapture.split(capture, config.field.validation_share)
+    check_regressor_settings(len(split.training_frames), capture.camera, config)
+    return capture
+
+
+def check_regressor_settings(frames: int, camera: Camera, config: BuildConfig) -> None:
+    """Raise early what the regressor's stage would raise for too many components."""
+    small = camera.downscaled_to(config.synthesis.width)
+    values = 3 * small.width * small.height
+    check_component_count(config.regressor.components, config.synthesis.views + frames, values)

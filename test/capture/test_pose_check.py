@@ -1,0 +1,212 @@
+"""Poses that do not fit the images: the cause is measured, and its remedy works."""
+
+from dataclasses import replace
+import re
+
+import numpy as np
+import pytest
+from room_bags import DEPTH, edit_topic, IMAGE, INFO, message, POSE, rewrite, write_room_bag, Z_UP
+from rooms import phone_camera, walk
+from scipy.spatial.transform import Rotation
+
+from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
+from nerf_reversal_ros.capture.open_capture import MIN_FRAMES, open_capture
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.geometry import inverse, make_pose, pose_errors
+
+
+def smooth_walk():
+    """Return 40 poses of a walk at 10 Hz that turns by 4 deg a frame."""
+    corners = walk(24)[:11]
+    seconds = np.arange(11, dtype=np.int64)
+    return interpolate(Trajectory(seconds * 10**9, corners), np.arange(40) * 250_000_000)[0]
+
+
+@pytest.fixture(scope='module')
+def smooth_bag(tmp_path_factory):
+    return write_room_bag(tmp_path_factory.mktemp('bags') / 'smooth', smooth_walk())
+
+
+@pytest.fixture
+def edit_smooth(smooth_bag, tmp_path):
+    return lambda change: rewrite(smooth_bag, tmp_path / 'edited', change)
+
+
+TURN = make_pose(Rotation.from_euler('xyz', [100, 5, -80], degrees=True), (0.3, 0.2, -0.4))
+
+
+def set_pose(item, pose):
+    p, q = item.pose.position, item.pose.orientation
+    p.x, p.y, p.z = pose[:3, 3]
+    q.x, q.y, q.z, q.w = Rotation.from_matrix(pose[:3, :3]).as_quat()
+
+
+def poses(change):
+    """Return an edit that sets pose i to ``change(true poses)[i]``."""
+    changed = change(smooth_walk())
+    return edit_topic(POSE, lambda item, number: set_pose(item, changed[number]))
+
+
+def scaled(factor):
+    def change(true):
+        true[:, :3, 3] *= factor
+        return true
+
+    return poses(change)
+
+
+def later(seconds):
+    """Return an edit that moves the stamps of the images to a clock that is ahead."""
+
+    def edit(topic, item, _):
+        if topic != POSE:
+            stamp = item.header.stamp
+            total_ns = stamp.sec * 10**9 + stamp.nanosec + round(seconds * 1e9)
+            stamp.sec, stamp.nanosec = divmod(total_ns, 10**9)
+        return [(topic, item)]
+
+    return edit
+
+
+def refusal(bag, config=Z_UP):
+    with pytest.raises(CaptureError) as caught:
+        open_capture(bag, config)
+    return str(caught.value)
+
+
+def set_as_told(text, name):
+    """Return the settings with the value that a message proposes."""
+    value = re.search(rf'set {name} to (?:"([^"]*)"|(-?[\d.e+-]*[\d]))', text)
+    assert value, text
+    return replace(Z_UP, **{name: value[1] or float(value[2])})
+
+
+@pytest.mark.parametrize(
+    ('edit', 'cause', 'setting'),
+    [
+        (later(11777.0), 'clocks of images and poses differ by 11777', 'camera_time_offset_s'),
+        (later(-0.25), 'clocks of images and poses differ by 0.25 s', 'camera_time_offset_s'),
+        (poses(lambda true: true @ inverse(TURN)), 'of another frame of the robot', 'mounting'),
+        (scaled(1000.0), r'lengths of the poses are \S+ times too large', 'pose_unit_m'),
+    ],
+    ids=['hours', 'quarter of a second', 'mounting', 'millimeters'],
+)
+def test_the_cause_is_told_and_its_remedy_works(edit_smooth, edit, cause, setting):
+    bag = edit_smooth(edit)
+    text = refusal(bag)
+    assert re.search(cause, text), text
+    capture = open_capture(bag, set_as_told(text, setting))
+    true = smooth_walk()[-len(capture) :] if setting == 'camera_time_offset_s' else smooth_walk()
+    relative = inverse(capture.map_from_camera[:-1]) @ capture.map_from_camera[1:]
+    errors = pose_errors(relative, inverse(true[:-1]) @ true[1:])
+    assert np.median(errors.translation) < 0.02
+    assert np.degrees(np.median(errors.rotation)) < 0.5
+
+
+def test_poses_of_another_walk_are_told(edit_smooth):
+    def change(true):
+        turns = np.random.default_rng(0).normal(0, 0.2, (len(true), 3))
+        for pose, turn in zip(true, Rotation.from_rotvec(turns).as_matrix(), strict=True):
+            pose[:3, :3] = pose[:3, :3] @ turn
+        return true
+
+    text = refusal(edit_smooth(poses(change)))
+    assert 'poses and images turn by different angles' in text, text
+
+
+def test_a_wrong_focal_length_is_told(edit_smooth):
+    def change(item, _):
+        item.k = item.k * [1.4, 1, 1, 1, 1.4, 1, 1, 1, 1]
+
+    bag = edit_smooth(edit_topic(INFO, change))
+    (finding,) = open_capture(bag, Z_UP, compare_poses=True).findings
+    told = re.search(r'about (\d+) px would fit', finding.text)
+    assert abs(int(told[1]) / phone_camera().fx - 1) < 0.2
+
+
+def test_another_scale_of_the_poses_is_told_and_its_remedy_works(edit_smooth):
+    bag = edit_smooth(scaled(0.4))
+    (finding,) = open_capture(bag, Z_UP, compare_poses=True).findings
+    config = set_as_told(finding.text, 'pose_unit_m')
+    assert config.pose_unit_m == pytest.approx(2.5, rel=0.1)
+    assert open_capture(bag, config, compare_poses=True).findings == ()
+
+
+def test_lost_tracking_is_found_at_its_frame(edit_smooth):
+    jump = make_pose(Rotation.from_euler('z', 25, degrees=True), (0.5, 0.2, 0.0))
+
+    def change(true):
+        true[24:] = jump @ true[24:]
+        return true
+
+    capture = open_capture(edit_smooth(poses(change)), Z_UP, compare_poses=True)
+    (finding,) = capture.findings
+    assert finding.cause == 'tracking'
+    first, second = map(int, re.findall(r'frames (\d+) and (\d+)', finding.text)[0])
+    assert first <= 23 < second
+
+
+def test_nothing_is_found_in_a_good_bag(smooth_bag):
+    assert open_capture(smooth_bag, Z_UP, compare_poses=True).findings == ()
+
+
+@pytest.mark.parametrize('count', [1, 2, MIN_FRAMES - 1])
+def test_few_frames_are_refused_at_once(edit_bag, count):
+    bag = edit_bag(lambda topic, item, number: [(topic, item)] if number < count else [])
+    assert f'only {count} frame' in refusal(bag)
+
+
+def depth_of_another_camera(*, info=True, static=True, beside_m=0.06):
+    """The depth is seen by a camera beside that of color, and TF knows where it is."""
+
+    def edit(topic, item, number):
+        if topic in (IMAGE, INFO):
+            item.header.frame_id = 'color'
+        out = [(topic, item)]
+        if topic == DEPTH:
+            item.header.frame_id = 'depth'
+        if topic == INFO and number == 0 and info:
+            header = message('std_msgs/msg/Header', item.header.stamp, '/depth')
+            other = replace(item, header=header)
+            out.append(('/camera/depth/camera_info', other))
+        if topic == INFO and number == 0 and static:
+            header = message('std_msgs/msg/Header', item.header.stamp, 'color')
+            vector = message('geometry_msgs/msg/Vector3', beside_m, 0.0, 0.0)
+            still = message('geometry_msgs/msg/Quaternion', 0.0, 0.0, 0.0, 1.0)
+            moved = message('geometry_msgs/msg/Transform', vector, still)
+            transform = message('geometry_msgs/msg/TransformStamped', header, 'depth', moved)
+            out.append(('/tf_static', message('tf2_msgs/msg/TFMessage', [transform])))
+        return out
+
+    return edit
+
+
+def test_depth_of_another_camera_is_registered_to_color(edit_bag, room_bag):
+    capture = open_capture(edit_bag(depth_of_another_camera(beside_m=0.06)), Z_UP)
+    aligned, moved = open_capture(room_bag, Z_UP).frame(3), capture.frame(3)
+    assert moved.depth.shape == aligned.depth.shape
+    # A camera 6 cm to the right sees each point farther left: back in color it moves right.
+    shift_px = 0.06 * aligned.depth_camera.fx / np.median(aligned.depth[aligned.depth > 0])
+    columns = np.arange(aligned.depth.shape[1])
+    expected = [np.interp(columns - shift_px, columns, row) for row in aligned.depth]
+    both = (moved.depth > 0) & (np.array(expected) > 0)
+    assert both.mean() > 0.7
+    assert np.median(np.abs(moved.depth - expected)[both]) < 0.03
+
+
+@pytest.mark.parametrize(
+    ('missing', 'told'),
+    [
+        ({'info': False}, 'a camera_info of the frame depth'),
+        ({'static': False}, 'a transform from color to it'),
+    ],
+    ids=['camera_info', 'transform'],
+)
+def test_depth_that_may_be_of_another_camera_is_told(edit_bag, caplog, missing, told):
+    open_capture(edit_bag(depth_of_another_camera(**missing)), Z_UP)
+    assert told in caplog.text
+
+
+def test_depth_of_another_frame_at_the_same_place_is_taken_as_aligned(edit_bag, room_bag):
+    capture = open_capture(edit_bag(depth_of_another_camera(beside_m=0.0)), Z_UP)
+    assert np.array_equal(capture.frame(3).depth, open_capture(room_bag, Z_UP).frame(3).depth)

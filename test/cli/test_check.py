@@ -1,0 +1,33 @@
+"""``nerf-reversal check`` says what a build would make of a bag."""
+
+from pathlib import Path
+
+from command_line import run_command, user_error
+import cv2
+import numpy as np
+from small_room import walk, write_bag
+
+
+def test_a_good_bag_is_described_and_its_walk_drawn(tmp_path: Path) -> None:
+    bag, picture = write_bag(tmp_path / 'walk', walk(14)), tmp_path / 'walk.png'
+    text = run_command('check', bag, '--picture', picture).stdout
+    assert '14 of 14 images' in text
+    assert 'Camera: 240x180, focal length' in text
+    assert 'which fit the depth to' in text
+    assert f'A map can be built from {bag}.' in text
+    pixels = cv2.imread(str(picture))
+    assert pixels is not None and np.ptp(pixels) > 200
+
+
+def test_a_bag_that_cannot_be_built_from_is_refused_like_a_build(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'flat', walk(14), depth=False)
+    config = tmp_path / 'flat.yaml'
+    config.write_text("capture: {depth_topic: '', pose_convention: optical}")
+    checked = user_error('check', bag, '--config', config)
+    assert checked == user_error('build', bag, tmp_path / 'flat.map', '--config', config)
+    assert not (tmp_path / 'flat_walk.png').exists()
+
+
+def test_few_frames_are_refused_by_check_and_build(bag: Path, tmp_path: Path) -> None:
+    for command in (('check', bag), ('build', bag, tmp_path / 'few.map')):
+        assert 'only 4 frames of' in user_error(*command)
