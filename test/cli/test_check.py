@@ -2,10 +2,17 @@
 
 from pathlib import Path
 
-from command_line import run_command, user_error
+from command_line import run_command
 import cv2
 import numpy as np
 from small_room import walk, write_bag
+
+
+def refusal(*arguments: object) -> str:
+    """Return the error of a command, which follows its progress."""
+    done = run_command(*arguments)
+    assert done.returncode == 1
+    return done.stderr.splitlines()[-1]
 
 
 def test_a_good_bag_is_described_and_its_walk_drawn(tmp_path: Path) -> None:
@@ -23,11 +30,11 @@ def test_a_bag_that_cannot_be_built_from_is_refused_like_a_build(tmp_path: Path)
     bag = write_bag(tmp_path / 'flat', walk(14), depth=False)
     config = tmp_path / 'flat.yaml'
     config.write_text("capture: {depth_topic: '', pose_convention: optical}")
-    checked = user_error('check', bag, '--config', config)
-    assert checked == user_error('build', bag, tmp_path / 'flat.map', '--config', config)
+    checked = refusal('check', bag, '--config', config)
+    assert checked == refusal('build', bag, tmp_path / 'flat.map', '--config', config)
     assert not (tmp_path / 'flat_walk.png').exists()
 
 
 def test_few_frames_are_refused_by_check_and_build(bag: Path, tmp_path: Path) -> None:
     for command in (('check', bag), ('build', bag, tmp_path / 'few.map')):
-        assert 'only 4 frames of' in user_error(*command)
+        assert 'only 4 frames of' in refusal(*command)
