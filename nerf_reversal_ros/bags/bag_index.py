@@ -111,6 +111,8 @@ def index_bag(
         log.warning(
             '%s: stamps on %s are 0 or all the same, times of recording are used', bag.path, topic
         )
+    for warning in bag.warnings:
+        log.warning('%s: %s', bag.path, warning)
     collector.check_usable()
     return collector.index()
 
@@ -155,6 +157,7 @@ class _MessageCollector:
         self._image_size = (0, 0)
         self._thumbnail_shape: tuple[int, ...] = ()
         self._damaged_count = 0
+        self._first_error = ''
         self.image_count = 0
         calibration = config.camera_info_file
         self.infos = CameraInfoIndex(read_camera_info_file(calibration) if calibration else None)
@@ -168,6 +171,7 @@ class _MessageCollector:
             gray = thumbnail(message)
         except ImageError as error:
             self._damaged_count += 1
+            self._first_error = self._first_error or str(error)
             log.warning(
                 'skipped an image of %s, at %d ns: %s', self._bag.path, raw.stamp_ns, error
             )
@@ -181,13 +185,15 @@ class _MessageCollector:
         """Raise CaptureError without images, without CameraInfo, or if most images are damaged."""
         path, topic = self._bag.path, self._config.image_topic
         if not self.image_count:
+            reasons = ''.join(f' ({warning})' for warning in self._bag.warnings)
             raise CaptureError(
-                f'image_topic {topic} of {path} has no message: set it to the topic of the images'
+                f'image_topic {topic} of {path} has no message{reasons}: set it to the topic of'
+                ' the images'
             )
         if self._damaged_count * 2 > self.image_count:
             raise CaptureError(
                 f'{self._damaged_count} of {self.image_count} images on {topic} of {path} cannot'
-                ' be decoded: the bag is damaged, or the topic does not hold JPEG or PNG'
+                ' be decoded: the first reason is: {self._first_error}'
             )
         if not self.infos:
             raise CaptureError(

@@ -1,9 +1,11 @@
 """
-Read topics and messages of a rosbag2 without ROS.
+Read topics and messages of a bag without ROS.
 
-A bag is a folder (with or without its ``metadata.yaml``), or one ``.mcap`` or ``.db3`` file. Any
-defect of it raises a `CaptureError`. Messages are decoded by the definitions that rosbags ships,
-because rosbags would generate Python code from the definitions in a bag.
+A bag is a folder (with or without its ``metadata.yaml``), or one ``.mcap``, ``.db3`` or ``.bag``
+file. Topics, counts and times are those of the messages in its files. Any defect of it raises a
+`CaptureError`, but what can be read of an unfinished recording is read. Messages are decoded by
+the definitions that rosbags ships, because rosbags would generate Python code from the definitions
+in a bag.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,15 @@ from typing import Any, NamedTuple
 from rosbags.interfaces import Connection
 from rosbags.typesys import get_typestore, Stores
 
-from nerf_reversal_ros.bags.bag_safety import SizeLimitedReader, validated_storage_paths
+from nerf_reversal_ros.bags.bag_safety import decompress_zstd, ZSTD_MAGIC
+from nerf_reversal_ros.bags.ros1_storage import cdr_from_ros1, is_ros1
+from nerf_reversal_ros.bags.storage_files import (
+    missing_files,
+    open_storage,
+    read_metadata,
+    Storage,
+    storage_paths,
+)
 from nerf_reversal_ros.core.errors import CaptureError
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
@@ -72,14 +82,39 @@ class BagReader:
         """
         self.path = Path(path)
         self._files = ExitStack()
+        self._storages: dict[Path, Storage] = {}
+        self._warnings: list[str] = []
+        self._metadata = read_metadata(self.path)
         with self._as_capture_error(), ExitStack() as opened:
-            paths = validated_storage_paths(self.path)
-            self._readers = [opened.enter_context(SizeLimitedReader(item)) for item in paths]
+            paths = storage_paths(self.path, self._metadata)
+            self._open_storages(paths, opened)
             self._files = opened.pop_all()
         self._has_stamps: dict[str, bool] = {}
-        if not any(reader.message_count for reader in self._readers):
+        if not any(self.count(topic) for topic in self.topics):
             self.close()
             raise CaptureError(f'the bag {self.path} is empty: record it again')
+        self._warnings += [
+            f'{name} is missing, which metadata.yaml names: its part of the recording is not read'
+            for name in missing_files(paths, self._metadata)
+        ]
+        if self._metadata.is_damaged:
+            self._warnings.append('metadata.yaml is damaged: the files are read without it')
+
+    def _open_storages(self, paths: list[Path], opened: ExitStack) -> None:
+        """Open the files; one that cannot be read is left out if another can."""
+        errors: list[Exception] = []
+        for path in paths:
+            try:
+                self._storages[path] = open_storage(path)
+            except CaptureError:
+                raise
+            except Exception as error:  # on damaged files rosbags raises many types
+                errors.append(error)
+                self._warnings.append(f'{path.name} is left out, it cannot be read ({error})')
+            else:
+                opened.callback(self._storages[path].close)
+        if not self._storages:
+            raise errors[0]
 
     def __enter__(self) -> 'BagReader':
         """Return the open bag."""
@@ -97,28 +132,41 @@ class BagReader:
     def topics(self) -> dict[str, str]:
         """Message types by topic, such as ``sensor_msgs/msg/Image``."""
         return {
-            item.topic: item.msgtype for reader in self._readers for item in reader.connections
+            item.topic: item.msgtype
+            for storage in self._storages.values()
+            for item in storage.connections
         }
 
     @property
     def duration_s(self) -> float:
         """Time from the first message to the last [s]."""
-        begin = min(reader.start_time for reader in self._readers)
-        return (max(reader.end_time for reader in self._readers) - begin) * 1e-9
+        spans = [
+            storage.span_ns
+            for storage in self._storages.values()
+            if any(item.msgcount for item in storage.connections)
+        ]
+        return (max(end for _, end in spans) - min(begin for begin, _ in spans)) * 1e-9
 
     @property
     def custom_metadata(self) -> dict[str, str]:
         """Custom metadata that the recording program wrote into the bag."""
-        merged: dict[str, str] = {}
-        for reader in self._readers:
-            custom = getattr(reader.storage.metadata, 'custom', None)
-            merged.update(custom if isinstance(custom, dict) else {})
-        return merged
+        return self._metadata.custom
+
+    @property
+    def warnings(self) -> list[str]:
+        """What of the bag cannot be read, as sentences without its name."""
+        return self._warnings + [
+            f'{path.name}: {warning}'
+            for path, storage in self._storages.items()
+            for warning in storage.warnings
+        ]
 
     def count(self, topic: str) -> int:
         """Return the number of messages of a topic."""
         return sum(
-            item.msgcount for reader in self._readers for item in _connections(reader, [topic])
+            item.msgcount
+            for storage in self._storages.values()
+            for item in _connections(storage, [topic])
         )
 
     def require_topic(
@@ -187,7 +235,7 @@ class BagReader:
         stop = None if log_time_ns is None else log_time_ns + 1
         with self._as_capture_error():
             ordered = merge(
-                *(_read(reader, topics, log_time_ns, stop) for reader in self._readers),
+                *(_read(item, topics, log_time_ns, stop) for item in self._storages.values()),
                 key=lambda raw: raw.log_time_ns,
             )
         while True:
@@ -212,21 +260,24 @@ class BagReader:
         except Exception as error:
             reason = ' '.join(str(error).split()) or type(error).__name__
             raise CaptureError(
-                f'the bag {self.path} cannot be read, it is damaged or was cut off ({reason}):'
-                ' run `mcap recover` or `ros2 bag reindex`, or record it again'
+                f'the bag {self.path} cannot be read ({reason}): record it again'
             ) from error
 
 
-def _connections(reader: SizeLimitedReader, topics: Sequence[str]) -> list[Connection]:
-    return [item for item in reader.connections if item.topic in topics]
+def _connections(storage: Storage, topics: Sequence[str]) -> list[Connection]:
+    return [item for item in storage.connections if item.topic in topics]
 
 
 def _read(
-    reader: SizeLimitedReader, topics: Sequence[str], start_ns: int | None, stop_ns: int | None
+    storage: Storage, topics: Sequence[str], start_ns: int | None, stop_ns: int | None
 ) -> Iterator[RawMessage]:
-    connections = _connections(reader, topics)
+    connections = _connections(storage, topics)
     if connections:
-        for connection, log_time_ns, data in reader.messages(connections, start_ns, stop_ns):
+        for connection, log_time_ns, data in storage.messages(connections, start_ns, stop_ns):
+            if data[:4] == ZSTD_MAGIC:
+                data = decompress_zstd(data)
+            if is_ros1(connection):
+                data = cdr_from_ros1(connection, data)
             yield RawMessage(connection.topic, log_time_ns, data)
 
 

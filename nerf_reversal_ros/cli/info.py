@@ -110,6 +110,7 @@ def bag_lines(path: Path) -> list[str]:
         for topic, kind in sorted(bag.topics.items()):
             use = f'  (default topic of {required[topic]})' if topic in required else ''
             lines.append(f'  {bag.count(topic):6d}  {topic}  {kind}{use}')
+        lines += [f'Note: {warning}.' for warning in bag.warnings]
         if bag.count(defaults.image_topic):
             lines.append(_image_line(bag, defaults.image_topic))
         missing = [f'{name} {topic}' for topic, name in required.items() if not bag.count(topic)]
@@ -130,7 +131,7 @@ def _image_line(bag: 'BagReader', topic: str) -> str:
     try:
         first = next(bag.messages([topic]), None)
         if first is None:
-            return f'The metadata of the bag count messages of {topic}, but it has none.'
+            return f'The index of the bag counts messages of {topic}, but it has none.'
         height, width = rgb_from_message(bag.decode(first)).shape[:2]
     except ImageError as error:
         return f'The first image cannot be read: {error}'
