@@ -55,7 +55,7 @@ def find_registration(
         )
         return None
     try:
-        height, width = depth_from_message(message).shape
+        height, width = depth_from_message(message, config.depth_unit_m).shape
         model = camera_model_from_info(info, width, height, CameraInfoConfig())
     except ImageError as error:
         raise CaptureError(f'camera_info of the depth of {bag.path}: {error}') from error

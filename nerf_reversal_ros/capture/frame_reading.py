@@ -45,6 +45,14 @@ def decode_rgb(bag: BagReader, raw: RawMessage, model: CameraModel) -> NDArray[n
         raise CaptureError(f'the image at {raw.stamp_ns} ns of {bag.path}: {error}') from error
 
 
+def read_depth(bag: BagReader, raw: RawMessage, unit_m: float) -> NDArray[np.float32]:
+    """Decode depth (h, w) [m] as `depth_from_message` does; CaptureError if damaged."""
+    try:
+        return depth_from_message(bag.decode(raw), unit_m)
+    except ImageError as error:
+        raise CaptureError(f'the depth at {raw.stamp_ns} ns of {bag.path}: {error}') from error
+
+
 def decode_depth(
     bag: BagReader, raw: RawMessage, entry: FrameEntry, config: CaptureConfig
 ) -> DepthImage:
@@ -54,8 +62,8 @@ def decode_depth(
     Depth beyond ``max_depth_m`` becomes 0 (unknown). CaptureError if it is damaged or of another
     aspect ratio than the image.
     """
+    depth = read_depth(bag, raw, config.depth_unit_m)
     try:
-        depth = depth_from_message(bag.decode(raw))
         if entry.registration is not None:
             registered = entry.registration.register(depth)
             registered[registered > config.max_depth_m] = 0.0

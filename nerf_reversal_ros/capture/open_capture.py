@@ -6,7 +6,7 @@ the gravity alignment are estimated, and frames without use are dropped. Only st
 message references are kept; images are read on access.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,12 @@ from nerf_reversal_ros.bags.camera_poses import CameraPoses
 from nerf_reversal_ros.bags.depth_registration import DepthRegistration
 from nerf_reversal_ros.capture.capture import Capture, StampedImage
 from nerf_reversal_ros.capture.depth_alignment import find_registration
+from nerf_reversal_ros.capture.depth_unit import check_depth_values
 from nerf_reversal_ros.capture.frame_reading import (
     decode_depth,
     decode_rgb,
     FrameEntry,
+    read_depth,
     read_message,
 )
 from nerf_reversal_ros.capture.frame_selection import is_blurred, is_duplicate, sharpness
@@ -43,10 +45,8 @@ from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
-from nerf_reversal_ros.core.sampling import evenly_spaced_indices, nearest_stamp_indices
+from nerf_reversal_ros.core.sampling import nearest_stamp_indices
 
-MAX_DEPTH_CHECKS = 16
-"""Frames in which valid depth is searched for; more only cost time on a broken sensor."""
 MIN_FRAMES = 12
 """Fewest frames of a capture of which the pose convention is estimated, as of a map."""
 MIN_POSE_RANGE = 1e-3
@@ -240,9 +240,14 @@ def _estimate_convention(
         assert entry.depth is not None
         return decode_depth(bag, read_message(bag, entry.depth), entry, config)
 
+    def depth_in_unit(k: int, unit_m: float) -> NDArray[np.float32]:
+        entry = entries[with_depth[k]]
+        assert entry.depth is not None
+        return read_depth(bag, read_message(bag, entry.depth), unit_m)
+
     errors_m: dict[str, float] = {}
     if with_depth:
-        _check_depth_values(depth_image, len(with_depth), config)
+        check_depth_values(depth_in_unit, len(with_depth), config)
         errors_m = reprojection_errors(poses[with_depth], depth_image)
         try:
             axes = select_convention(errors_m, config.pose_convention)
@@ -274,18 +279,6 @@ def _configured_axes(bag: BagReader, config: CaptureConfig, metadata: dict[str, 
         f'{bag.path} has no depth to estimate the convention of its poses: set pose_convention to'
         f' one of {", ".join(POSE_CONVENTIONS)}'
     )
-
-
-def _check_depth_values(
-    depth_image: Callable[[int], DepthImage], count: int, config: CaptureConfig
-) -> None:
-    checked = evenly_spaced_indices(count, MAX_DEPTH_CHECKS)
-    if not any(depth_image(int(k))[0].any() for k in checked):
-        raise CaptureError(
-            f'the depth on {config.depth_topic} is 0 or beyond max_depth_m ='
-            f' {config.max_depth_m} m everywhere: check the sensor, or set depth_topic to nothing'
-            ' to go without depth'
-        )
 
 
 def _select_frames(

@@ -14,6 +14,7 @@ from nerf_reversal_ros.capture.frame_reading import (
     decode_depth,
     decode_rgb,
     FrameEntry,
+    read_depth,
     read_message,
 )
 from nerf_reversal_ros.capture.motion_comparison import (
@@ -191,10 +192,18 @@ class PoseCheck:
             unit = _round_unit(self._config.pose_unit_m / scale)
             setting, thing = f'pose_unit_m to {unit:g}', 'lengths of the poses'
         else:
-            unit = _round_unit(scale)
+            unit = _round_unit(self._depth_unit_m() * scale)
             setting, thing = f'depth_unit_m to {unit:g}', f'depths ({depth_m:.3g} m)'
             scale = 1 / scale
         return Finding('units', f'the {thing} are {scale:.4g} times too large: set {setting}')
+
+    def _depth_unit_m(self) -> float:
+        """Return the length of one unit of depth that is in use, by the setting or the type."""
+        entry = self._entries[0]
+        assert entry.depth is not None
+        raw = read_message(self._bag, entry.depth)
+        used = read_depth(self._bag, raw, self._config.depth_unit_m).max()
+        return float(used / max(read_depth(self._bag, raw, 1.0).max(), 1e-12)) or 1.0
 
     def _clocks(self, offset_s: float, source: str) -> Finding:
         total_s = self._config.camera_time_offset_s + offset_s

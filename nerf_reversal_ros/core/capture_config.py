@@ -61,7 +61,10 @@ class CaptureConfig(CameraInfoConfig):
     image_topic: str = setting('/record3d/device_0/rgb/img', 'color: Image or CompressedImage')
     depth_topic: str = setting(
         '/record3d/device_0/depth/img',
-        'depth: Image 32FC1 [m] or 16UC1 [mm], or CompressedImage in compressedDepth format',
+        'depth: Image 32FC1 [m] or 16UC1 [mm], or CompressedImage: compressedDepth, PNG, TIFF',
+    )
+    depth_unit_m: float = setting(
+        0.0, 'unit of depth [m]; 0: 1 for floats, 0.001 for integers', low=0.0
     )
     camera_info_topic: str = setting(
         '/record3d/device_0/rgb/camera_info', 'CameraInfo of the color images'

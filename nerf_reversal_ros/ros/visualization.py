@@ -27,6 +27,11 @@ from nerf_reversal_ros.ros.conversions import pose_message
 from nerf_reversal_ros.ros.image_localizer import LocalizationResult, ProcessedImage
 from nerf_reversal_ros.ros.node_runner import LATCHED_QOS, NO_EVENT_CALLBACKS
 
+try:
+    from sensor_msgs_py.point_cloud2 import create_cloud
+except ImportError:  # it is no part of the ROS of PyPI
+    create_cloud = None
+
 FRUSTUM_M = 0.25
 """Height of the pyramid that marks the camera [m]."""
 FRUSTUM_LINE_M = 0.01
@@ -175,20 +180,24 @@ def map_description(header: Header, map_data: MapDisplayData, path: str) -> MapD
 
 def point_cloud(header: Header, surface: Surface) -> PointCloud2:
     """Convert a surface to a point cloud of x, y, z [m] and rgb, packed for RViz and PCL."""
-    dtype = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4')])
-    rows = np.zeros(len(surface), dtype)
+    names = ('x', 'y', 'z', 'rgb')
+    rows = np.zeros(len(surface), [(name, '<f4') for name in names])
     points = surface.origin_m + surface.points
     for axis, name in enumerate('xyz'):
         rows[name] = points[:, axis]
-    red, green, blue = surface.colours.astype(np.uint32).T
-    rows['rgb'] = red << 16 | green << 8 | blue
-    message = PointCloud2(header=header, height=1, width=len(rows), is_dense=True)
-    message.fields = [
+    red, green, blue = surface.colours.astype('<u4').T
+    rows['rgb'] = (red << 16 | green << 8 | blue).view('<f4')
+    fields = [
         PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
-        for index, name in enumerate(dtype.names or ())
+        for index, name in enumerate(names)
     ]
-    message.point_step, message.row_step = dtype.itemsize, rows.nbytes
-    message.data.frombytes(rows.tobytes())
+    if create_cloud is not None:
+        message: PointCloud2 = create_cloud(header, fields, rows)
+    else:
+        message = PointCloud2(header=header, height=1, width=len(rows), fields=fields)
+        message.point_step, message.row_step = rows.dtype.itemsize, rows.nbytes
+        message.data.frombytes(rows.tobytes())
+    message.is_dense = True
     return message
 
 

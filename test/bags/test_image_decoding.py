@@ -6,7 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from nerf_reversal_ros.bags.image_decoding import rgb_from_message
+from nerf_reversal_ros.bags.image_decoding import (
+    encoded_image_size,
+    rgb_from_bytes,
+    rgb_from_message,
+    thumbnail,
+)
 from nerf_reversal_ros.core.errors import ImageError
 
 ORANGE = (255, 128, 0)
@@ -62,12 +67,15 @@ def test_gray_images_have_three_equal_channels():
     assert rgb_from_message(raw('mono8', [b'\x05\x09'])).tolist() == [[[5] * 3, [9] * 3]]
 
 
-@pytest.mark.parametrize('encoding', ['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21'])
+@pytest.mark.parametrize(
+    'encoding', ['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21', 'i420']
+)
 def test_gray_in_yuv_is_gray_in_rgb(encoding):
     """Y 126 of 16..235 is 128 of 0..255; neutral chroma is 128."""
     rows = {
         'nv12': [b'\x7e\x7e', b'\x7e\x7e', b'\x80\x80'],
         'nv21': [b'\x7e\x7e', b'\x7e\x7e', b'\x80\x80'],
+        'i420': [b'\x7e\x7e', b'\x7e\x7e', b'\x80\x80'],
         'yuyv': [b'\x7e\x80\x7e\x80'] * 2,
         'yuv422_yuy2': [b'\x7e\x80\x7e\x80'] * 2,
     }.get(encoding, [b'\x80\x7e\x80\x7e'] * 2)
@@ -104,6 +112,83 @@ def test_compressed_images_keep_their_colors():
     assert np.abs(difference).mean() < 3
 
 
+@pytest.mark.parametrize('extension', ['.png', '.webp', '.tiff', '.bmp'])
+def test_compressed_images_of_each_lossless_format_are_the_same(extension):
+    rgb = noise()
+    options = [cv2.IMWRITE_WEBP_QUALITY, 101] if extension == '.webp' else []
+    data = cv2.imencode(extension, rgb[..., ::-1], options)[1].tobytes()
+    message = SimpleNamespace(format=f'rgb8; {extension[1:]} compressed bgr8', data=data)
+    assert np.array_equal(rgb_from_message(message), rgb)
+    assert encoded_image_size(data, '') == (64, 48)
+    assert thumbnail(message).shape == (24, 32)
+    message.data = data[: len(data) // 2]
+    with pytest.raises(ImageError, match=r'damaged|cut off'):
+        rgb_from_message(message)
+
+
+def test_sixteen_bit_images_of_color_and_gray_are_scaled_when_compressed():
+    rgb = noise()
+    wide = rgb.astype(np.uint16) * 257
+    for extension in ('.png', '.tiff'):
+        data = cv2.imencode(extension, wide[..., ::-1])[1].tobytes()
+        assert np.array_equal(rgb_from_bytes(data), rgb)
+
+
+PATTERNS = {'rggb': 'RGGB', 'bggr': 'BGGR', 'gbrg': 'GBRG', 'grbg': 'GRBG'}
+
+
+def mosaic(rgb, pattern):
+    """Keep one color of each pixel, as a sensor behind a Bayer filter does."""
+    kept = np.zeros(rgb.shape[:2], rgb.dtype)
+    for place, color in enumerate(PATTERNS[pattern]):
+        rows, columns = np.s_[place // 2 :: 2], np.s_[place % 2 :: 2]
+        kept[rows, columns] = rgb[rows, columns, 'RGB'.index(color)]
+    return kept
+
+
+@pytest.mark.parametrize('pattern', list(PATTERNS))
+@pytest.mark.parametrize(('bits', 'big'), [(8, False), (16, False), (16, True)])
+def test_every_bayer_pattern_gives_the_colors_of_the_scene(pattern, bits, big):
+    """A plain color is interpolated exactly; 16 bits in either byte order."""
+    pixels = mosaic(np.full((6, 8, 3), ORANGE, np.uint8), pattern)
+    stored = (
+        pixels if bits == 8 else (pixels.astype(np.uint16) * 257).astype('>u2' if big else '<u2')
+    )
+    rows = [row.tobytes() for row in stored]
+    rgb = rgb_from_message(
+        raw(f'bayer_{pattern}{bits}', rows, step=len(rows[0]) + 4, width=8, big=big)
+    )
+    assert np.array_equal(rgb, np.full((6, 8, 3), ORANGE))
+
+
+def test_a_compressed_bayer_pattern_is_interpolated_by_its_format():
+    pixels = mosaic(np.full((6, 8, 3), ORANGE, np.uint8), 'grbg')
+    data = cv2.imencode('.png', pixels)[1].tobytes()
+    message = SimpleNamespace(format='bayer_grbg8; png compressed ', data=data)
+    assert np.array_equal(rgb_from_message(message), np.full((6, 8, 3), ORANGE))
+
+
+@pytest.mark.parametrize(('name', 'same'), [('8UC3', 'bgr8'), ('8UC4', 'bgra8'), ('RGB8', 'rgb8')])
+def test_types_of_opencv_are_in_its_order_and_case_does_not_matter(name, same):
+    rows = [bytes(range(24))] * 2
+    assert np.array_equal(
+        rgb_from_message(raw(name, rows, width=6)), rgb_from_message(raw(same, rows, width=6))
+    )
+
+
+def test_chroma_of_full_size_gives_the_colors_of_nv12():
+    """BT.601: red is Y 81, U 90, V 240; odd sides are allowed."""
+    rows = [b'\x51' * 3] * 3 + [b'\x5a\xf0' * 3] * 3
+    data = b''.join(rows)
+    message = SimpleNamespace(
+        encoding='nv24', data=data, step=3, is_bigendian=0, width=3, height=3
+    )
+    rgb = rgb_from_message(message)
+    assert rgb.shape == (3, 3, 3)
+    assert (rgb[..., 0] > 245).all()
+    assert (rgb[..., 1:] < 10).all()
+
+
 def test_a_huge_image_is_rejected_by_its_header():
     message = raw('rgb8', [bytes(6)], width=100_000, height=100_000)
     with pytest.raises(ImageError, match='claims 100000x100000 pixels'):
@@ -117,13 +202,18 @@ def test_a_huge_image_is_rejected_by_its_header():
 @pytest.mark.parametrize(
     ('message', 'error'),
     [
-        (raw('bayer_rggb8', [b'ab']), 'bayer_rggb8.*which is not one of rgb8'),
+        (raw('bayer_rggb12', [b'abcd']), 'bayer_rggb12 is no Bayer pattern of 8 or 16 bits'),
+        (raw('bayer_rggb8', [b'ab']), '2x1 in bayer_rggb8 is no Bayer pattern'),
+        (raw('h264', [b'ab']), "'h264', which is not one of rgb8"),
         (raw('rgb8', [bytes(6)], width=0), 'is empty: 0x1'),
         (raw('rgb8', [bytes(6)], width=3), 'needs rows of 9 bytes, but step is 6'),
         (raw('rgb8', [bytes(6)], height=2), 'needs 12 bytes, got 6: it was cut off'),
         (raw('yuyv', [bytes(6)], width=3), 'even width, got 3'),
-        (SimpleNamespace(format='jpeg', data=b''), 'neither JPEG nor PNG'),
-        (SimpleNamespace(format='jpeg', data=b'random bytes'), 'neither JPEG nor PNG'),
+        (SimpleNamespace(format='jpeg', data=b''), 'is not JPEG, PNG, WebP, TIFF or BMP'),
+        (
+            SimpleNamespace(format='jpeg', data=b'random bytes'),
+            'is not JPEG, PNG, WebP, TIFF or BMP',
+        ),
         (SimpleNamespace(format='', data=b'\xff\xd8\xff'), 'no format, 3 bytes.*cut off'),
     ],
 )

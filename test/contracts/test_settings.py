@@ -46,6 +46,7 @@ CAPTURE = {
     'min_turn_deg': 0.25,
     'blur_ratio': 0.25,
     'max_depth_m': 8.0,
+    'depth_unit_m': 0.0,
     'adjust_poses': 'auto',
 }
 BUILD = {

@@ -20,6 +20,7 @@ from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
+from nerf_reversal_ros.ros import visualization
 from nerf_reversal_ros.ros.image_localizer import ProcessedImage
 from nerf_reversal_ros.ros.node_runner import LATCHED_QOS
 from nerf_reversal_ros.ros.visualization import debug_image, point_cloud, pose_markers
@@ -77,6 +78,25 @@ def test_late_subscribers_receive_the_map(rig):
     trajectory = latest(rig, PathMessage, 'localizer/walk')
     assert [pose.pose.position.x for pose in trajectory.poses] == [0.0, 0.5]
     assert latest(rig, PointCloud2, 'localizer/surface').width == 3
+
+
+@pytest.mark.parametrize('installed', [True, False], ids=['sensor_msgs_py', 'without'])
+def test_the_points_and_colors_of_a_cloud_are_packed_for_rviz(monkeypatch, installed):
+    if installed:
+        pytest.importorskip('sensor_msgs_py', reason='it is no part of the ROS of PyPI')
+    else:
+        monkeypatch.setattr(visualization, 'create_cloud', None)
+    points = np.array([[0.0, 1.0, 2.0], [0.5, -1.0, 3.0]], np.float32)
+    colors = np.array([[1, 2, 3], [255, 128, 0]], np.uint8)
+    surface = Surface(np.array([10.0, 0.0, 0.0]), points, colors)
+    cloud = point_cloud(Header(frame_id='map'), surface)
+    assert (cloud.height, cloud.width, cloud.point_step, cloud.row_step) == (1, 2, 16, 32)
+    assert cloud.is_dense and not cloud.is_bigendian
+    fields = [(field.name, field.offset, field.datatype, field.count) for field in cloud.fields]
+    assert fields == [('x', 0, 7, 1), ('y', 4, 7, 1), ('z', 8, 7, 1), ('rgb', 12, 7, 1)]
+    rows = np.frombuffer(cloud.data, '<f4').reshape(2, 4)
+    assert np.array_equal(rows[:, :3], points + np.array([10.0, 0.0, 0.0]))
+    assert np.frombuffer(cloud.data, '<u4').reshape(2, 4)[:, 3].tolist() == [0x010203, 0xFF8000]
 
 
 def test_a_loaded_map_replaces_the_displayed_one(rig, tmp_path):

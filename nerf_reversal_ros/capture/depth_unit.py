@@ -1,0 +1,66 @@
+"""Check that the depth of a bag is that of a room, and find a wrong unit by its magnitude."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+
+MAX_DEPTH_CHECKS = 16
+"""Depth images that are read for the check; more only cost time on a broken sensor."""
+TYPICAL_DEPTH_M = 2.0
+"""Median depth in a room [m], in whose powers of ten a unit is looked for."""
+MIN_MEDIAN_DEPTH_M = 0.02
+"""Smallest median depth that a sensor can measure [m]."""
+MAX_MEDIAN_RATIO = 10.0
+"""Largest ratio of the median depth to ``max_depth_m`` that is no wrong unit."""
+
+
+def check_depth_values(
+    read: Callable[[int, float], NDArray[np.float32]], count: int, config: CaptureConfig
+) -> None:
+    """
+    Check the depth of some evenly spaced images.
+
+    Parameters
+    ----------
+    read : callable
+        Reads depth (h, w) [m] by its index and the length of one unit as in ``depth_unit_m``.
+    count : int
+        Number of depth images.
+    config : CaptureConfig
+        The unit and the largest depth.
+
+    Raises
+    ------
+    CaptureError
+        If the depth is unknown or beyond ``max_depth_m`` everywhere, or in another unit; the
+        message proposes the unit.
+    """
+    indices = evenly_spaced_indices(count, MAX_DEPTH_CHECKS)
+    samples = [(int(k), read(int(k), config.depth_unit_m)) for k in indices]
+    known = np.concatenate([depth[depth > 0] for _, depth in samples])
+    topic = f'the depth on {config.depth_topic}'
+    if not len(known):
+        raise CaptureError(
+            f'{topic} is 0 everywhere: check the sensor, or set depth_topic to nothing to go'
+            ' without depth'
+        )
+    median_m = float(np.median(known))
+    if not MIN_MEDIAN_DEPTH_M <= median_m <= MAX_MEDIAN_RATIO * config.max_depth_m:
+        factor = 10.0 ** round(float(np.log10(median_m / TYPICAL_DEPTH_M)))
+        index, depth = next((k, depth) for k, depth in samples if depth.any())
+        unit_m = float(depth.max() / read(index, 1.0).max())
+        size = f'{factor:g} times too large' if factor > 1 else f'{1 / factor:g} times too small'
+        raise CaptureError(
+            f'{topic} has a median of {median_m:.4g} m, which looks {size}: set depth_unit_m to'
+            f' {unit_m / factor:.3g}'
+        )
+    if known.min() > config.max_depth_m:
+        raise CaptureError(
+            f'{topic} is beyond max_depth_m = {config.max_depth_m} m everywhere, its median is'
+            f' {median_m:.4g} m: set max_depth_m above it, or depth_unit_m to the unit of depth'
+        )
