@@ -195,7 +195,8 @@ def rgb_from_bytes(data: bytes, format: str = '') -> NDArray[np.uint8]:
     pattern = _BAYER.get(format.partition(';')[0].strip().lower()[:10])
     if pattern is not None:
         stored = decode_image(data, cv2.IMREAD_UNCHANGED, description)
-        if stored.ndim == 2 and min(stored.shape) >= 2:
+        is_pattern = stored.ndim == 2 and stored.dtype in (np.uint8, np.uint16)
+        if is_pattern and min(stored.shape) >= 2:
             return _to_8_bit(_convert_color(stored, pattern))
     bgr = decode_image(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, description)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)

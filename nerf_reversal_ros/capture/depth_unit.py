@@ -15,6 +15,8 @@ TYPICAL_DEPTH_M = 2.0
 """Median depth in a room [m], in whose powers of ten a unit is looked for."""
 MIN_MEDIAN_DEPTH_M = 0.02
 """Smallest median depth that a sensor can measure [m]."""
+MAX_FAR_QUANTILE = 0.05
+"""Share of the depth that must lie within ``max_depth_m``."""
 MAX_MEDIAN_RATIO = 10.0
 """Largest ratio of the median depth to ``max_depth_m`` that is no wrong unit."""
 
@@ -50,17 +52,18 @@ def check_depth_values(
             ' without depth'
         )
     median_m = float(np.median(known))
+    factor = 10.0 ** round(float(np.log10(median_m / TYPICAL_DEPTH_M)))
+    index, depth = next((k, depth) for k, depth in samples if depth.any())
+    unit_m = float(depth.max() / read(index, 1.0).max()) / factor
     if not MIN_MEDIAN_DEPTH_M <= median_m <= MAX_MEDIAN_RATIO * config.max_depth_m:
-        factor = 10.0 ** round(float(np.log10(median_m / TYPICAL_DEPTH_M)))
-        index, depth = next((k, depth) for k, depth in samples if depth.any())
-        unit_m = float(depth.max() / read(index, 1.0).max())
         size = f'{factor:g} times too large' if factor > 1 else f'{1 / factor:g} times too small'
         raise CaptureError(
             f'{topic} has a median of {median_m:.4g} m, which looks {size}: set depth_unit_m to'
-            f' {unit_m / factor:.3g}'
+            f' {unit_m:.3g}'
         )
-    if known.min() > config.max_depth_m:
+    if np.quantile(known, MAX_FAR_QUANTILE) > config.max_depth_m:
         raise CaptureError(
-            f'{topic} is beyond max_depth_m = {config.max_depth_m} m everywhere, its median is'
-            f' {median_m:.4g} m: set max_depth_m above it, or depth_unit_m to the unit of depth'
+            f'{topic} is beyond max_depth_m = {config.max_depth_m} m nearly everywhere, its median'
+            f' is {median_m:.4g} m: set max_depth_m above it if that is right, or depth_unit_m to'
+            f' the unit of depth, such as {unit_m:.3g}'
         )

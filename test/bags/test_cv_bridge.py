@@ -16,7 +16,11 @@ AS_COLOR |= {'16uc1': 'mono16', '16uc3': 'bgr16', '16uc4': 'bgra16'}
 """Types of OpenCV, which cv_bridge does not take as color, and the encodings of their order."""
 
 
-@pytest.mark.parametrize('big', [False, True])
+BYTE_ORDERS = [False] if np.lib.NumpyVersion(np.__version__) >= '2.0.0' else [False, True]
+"""cv_bridge swaps bytes by a method that NumPy 2 has no more."""
+
+
+@pytest.mark.parametrize('big', BYTE_ORDERS)
 @pytest.mark.parametrize('encoding', sorted(set(ENCODINGS) - set(NOT_IN_CV_BRIDGE)))
 def test_both_decoders_give_the_same_image(encoding, big):
     """16 bits are scaled to 8 by the same factor; each may round differently, by one."""
@@ -26,8 +30,9 @@ def test_both_decoders_give_the_same_image(encoding, big):
     rng = np.random.default_rng(7)
     pixels = rng.integers(0, 2**bits, (12, 16, channels)).astype(f'{"><"[not big]}u{bits // 8}')
     step = 16 * channels * bits // 8
+    data = bytearray(pixels.tobytes())
     message = SimpleNamespace(
-        encoding=encoding, height=12, width=16, step=step, is_bigendian=big, data=pixels.tobytes()
+        encoding=encoding, height=12, width=16, step=step, is_bigendian=big, data=data
     )
     ours = rgb_from_message(message)
     message.encoding = AS_COLOR.get(encoding, encoding)

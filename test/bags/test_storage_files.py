@@ -6,11 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from room_bags import DEPTH, IMAGE, STORE, write_room_bag, Z_UP
+from room_bags import DEPTH, IMAGE, STORE, write_room_bag, write_ros1_bag, Z_UP
 from rooms import phone_camera, walk
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import get_typestore, Stores
 import yaml
 
 from nerf_reversal_ros.bags.bag_reader import BagReader
@@ -431,25 +430,6 @@ def test_a_journal_that_names_another_file_is_not_applied(tmp_path, write_bag):
 # ---- ROS 1
 
 
-def write_ros1_bag(path, source, compression=None, edit=None):
-    """Write the messages of a bag as a bag of ROS 1."""
-    store = get_typestore(Stores.ROS1_NOETIC)
-    writer = Ros1Writer(path)
-    if compression:
-        writer.set_compression(compression)
-    with BagReader(source) as bag, writer:
-        topics = {}
-        for raw in bag.messages(list(bag.topics)):
-            kind = bag.topics[raw.topic]
-            if raw.topic not in topics:
-                topics[raw.topic] = writer.add_connection(
-                    raw.topic, kind, typestore=store, **(edit or {}).get(raw.topic, {})
-                )
-            data = get_typestore(Stores.ROS2_HUMBLE).cdr_to_ros1(raw.data, kind)
-            writer.write(topics[raw.topic], raw.log_time_ns, data)
-    return path
-
-
 @pytest.mark.parametrize('compression', [None, 'BZ2', 'LZ4'])
 def test_a_bag_of_ros_1_is_read_like_one_of_ros_2(tmp_path, compression, write_bag):
     source = write_bag()
@@ -480,6 +460,6 @@ def test_a_bag_of_ros_1_without_an_index_is_read(tmp_path, write_bag):
 
 def test_another_definition_of_a_type_in_a_bag_of_ros_1_is_named(tmp_path, write_bag):
     other = {DEPTH: {'md5sum': '0' * 32, 'msgdef': 'int32 a'}}
-    file = write_ros1_bag(tmp_path / 'walk.bag', write_bag(), edit=other)
+    file = write_ros1_bag(tmp_path / 'walk.bag', write_bag(), definitions=other)
     with pytest.raises(CaptureError, match=f'{DEPTH} has another definition of sensor_msgs'):
         open_capture(file, Z_UP)

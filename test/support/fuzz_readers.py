@@ -1,10 +1,12 @@
 """The readers that `fuzzing` tests: everything that reads untrusted files and messages."""
 
 from collections.abc import Callable
+from functools import partial
 import hashlib
 import json
 from pathlib import Path
 import shutil
+import struct
 from types import SimpleNamespace
 
 import cv2
@@ -12,8 +14,9 @@ import exports as recordings
 from fuzzing import files_reader, mutate_bytes, Reader
 from hypothesis import strategies as st
 import numpy as np
-from room_bags import write_room_bag
+from room_bags import write_room_bag, write_ros1_bag
 from rooms import phone_camera, render_box_room, walk
+from rosbags.rosbag2.storage_mcap import zstd
 import torch
 
 from nerf_reversal_ros.bags.camera_model import camera_model_from_info
@@ -62,7 +65,8 @@ _SIZES = st.one_of(_SIDES, _SIDES, st.sampled_from([2**16, 2**31 - 1, 2**32 - 1]
 _ENCODINGS = st.sampled_from(
     [
         *('rgb8', 'bgra8', 'mono8', 'mono16', 'rgb16', 'yuv422', 'yuv422_yuy2', 'nv12', 'nv21'),
-        *('32FC1', '16UC1', '8UC3', '', 'bayer_rggb8', 'x' * 99),
+        *('32FC1', '64FC1', '16UC1', '16SC1', '8UC3', '', 'bayer_rggb8', 'bayer_gbrg16', 'nv24'),
+        *('i420', 'bayer_rggb', 'x' * 99),
     ]
 )
 _read_image = read_with_all(rgb_from_message, thumbnail, depth_from_message)
@@ -82,6 +86,12 @@ def raw_image(_: Path) -> Reader:
     return Reader('raw_image', attempt)
 
 
+RVL = struct.pack('<iffII3I', 0, 0.0, 0.0, 8, 1, 0x1234F123, 0x40000000, 0)
+"""Depth of 8 pixels in RVL."""
+FORMATS = ['jpeg', 'png', 'bayer_rggb8; png', '32FC1;', '']
+FORMATS += ['16UC1; compressedDepth', '16UC1; compressedDepth rvl', '32FC1; compressedDepth rvl']
+
+
 def compressed_image(_: Path) -> Reader:
     rgb, depth = render_box_room(walk(24)[0], CAMERA)
     png = cv2.imencode('.png', np.rint(depth * 1000).astype(np.uint16))[1].tobytes()
@@ -91,11 +101,14 @@ def compressed_image(_: Path) -> Reader:
         cv2.imencode('.png', rgb)[1].tobytes(),
         png,
         b'\0' * 12 + png,
+        *(cv2.imencode(name, rgb)[1].tobytes() for name in ('.webp', '.tiff', '.bmp')),
+        cv2.imencode('.tiff', depth)[1].tobytes(),
+        RVL,
     ]
 
     def attempt(draw):
         data = mutate_bytes(draw, draw(st.sampled_from(contents)))
-        format_ = draw(st.sampled_from(['jpeg', 'png', '16UC1; compressedDepth', '32FC1;', '']))
+        format_ = draw(st.sampled_from(FORMATS))
         _read_image(SimpleNamespace(format=format_, data=data))
 
     return Reader('compressed_image', attempt)
@@ -178,16 +191,40 @@ def map_reader(small_map: Path) -> Callable[[Path], Reader]:
 # ---- bags
 
 
-def bag_reader(storage: str) -> Callable[[Path], Reader]:
-    def make(folder: Path) -> Reader:
-        bag = write_room_bag(folder / 'bag', walk(24)[:5], CAMERA, storage=storage)
+def write_room_bag_in(folder: Path, storage: str) -> Path:
+    return write_room_bag(folder / 'bag', walk(24)[:5], CAMERA, storage=storage)
 
+
+def write_packed(folder: Path) -> Path:
+    """Write a bag whose file was compressed as a whole."""
+    bag = write_room_bag(folder / 'bag', walk(24)[:5], CAMERA)
+    data = zstd.compress((bag / 'bag.mcap').read_bytes())
+    (bag / 'bag.mcap').rename(bag / 'bag.mcap.zstd')
+    (bag / 'bag.mcap.zstd').write_bytes(data)
+    return bag
+
+
+def write_ros1(folder: Path, *, is_killed: bool = False) -> Path:
+    """Write a folder with a bag of ROS 1, of a killed recording without an index."""
+    (folder / 'ros1').mkdir()
+    source = write_room_bag(folder / 'source', walk(24)[:5], CAMERA)
+    bag = write_ros1_bag(folder / 'ros1' / 'walk.bag', source)
+    if is_killed:
+        at = bag.read_bytes().index(b'index_pos=') + 10
+        with bag.open('r+b') as file:
+            file.seek(at)
+            file.write(bytes(8))
+    return folder / 'ros1'
+
+
+def bag_reader(name: str, write: Callable[[Path], Path]) -> Callable[[Path], Reader]:
+    def make(folder: Path) -> Reader:
         def read(path):
             bag_lines(path)
             for frame in open_capture(path, EVERY_FRAME, select_frames=False):
                 assert frame.rgb.dtype == np.uint8
 
-        return files_reader(f'bag_{storage}', bag, read)
+        return files_reader(name, write(folder), read)
 
     return make
 
@@ -300,8 +337,16 @@ def readers(small_map: Path) -> dict[str, Callable[[Path], Reader]]:
         'compressed_image': compressed_image,
         'camera_info': camera_info,
         'map': map_reader(small_map),
-        'bag_mcap': bag_reader('mcap'),
-        'bag_sqlite3': bag_reader('sqlite3'),
+        **{
+            f'bag_{storage}': bag_reader(
+                f'bag_{storage}',
+                partial(write_room_bag_in, storage=storage),
+            )
+            for storage in ('mcap', 'sqlite3')
+        },
+        'bag_packed': bag_reader('bag_packed', write_packed),
+        'bag_ros1': bag_reader('bag_ros1', write_ros1),
+        'bag_ros1_killed': bag_reader('bag_ros1_killed', partial(write_ros1, is_killed=True)),
         'r3d': recording('r3d', lambda f: recordings.write_r3d(f / 'walk.r3d', frames)),
         'record3d_export': recording(
             'record3d_export', lambda f: recordings.write_export(f / 'walk', frames)

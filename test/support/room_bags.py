@@ -3,6 +3,7 @@
 import numpy as np
 from rooms import phone_camera, render_box_room, walk
 from rosbags.highlevel import AnyReader
+from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
@@ -60,6 +61,27 @@ def rewrite(source, target, edit, *, storage='mcap'):
                 data = STORE.serialize_cdr(new, message_type)
                 writer.write(connections[new_topic], log_time_ns, data)
     return target
+
+
+def write_ros1_bag(path, source, compression=None, definitions=None):
+    """
+    Write the messages of a bag as a bag of ROS 1.
+
+    ``definitions`` has other keyword arguments of ``add_connection``, by topic.
+    """
+    ros1 = get_typestore(Stores.ROS1_NOETIC)
+    writer = Ros1Writer(path)
+    if compression:
+        writer.set_compression(compression)
+    topics = {}
+    with AnyReader([source]) as reader, writer:
+        for connection, log_time_ns, raw in reader.messages():
+            topic, kind = connection.topic, connection.msgtype
+            if topic not in topics:
+                options = (definitions or {}).get(topic, {})
+                topics[topic] = writer.add_connection(topic, kind, typestore=ros1, **options)
+            writer.write(topics[topic], log_time_ns, STORE.cdr_to_ros1(raw, kind))
+    return path
 
 
 def edit_topic(edited_topic, change):
