@@ -63,6 +63,10 @@ class RawMessage(NamedTuple):
 
     @property
     def _header_ns(self) -> int:
+        if len(self.data) < 12:
+            raise CaptureError(
+                f'a message of {self.topic} has only {len(self.data)} bytes: record it again'
+            )
         byte_order = '<' if self.data[1] & 1 else '>'
         seconds, nanoseconds = struct.unpack_from(f'{byte_order}iI', self.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
@@ -91,8 +95,9 @@ class BagReader:
             self._files = opened.pop_all()
         self._has_stamps: dict[str, bool] = {}
         if not any(self.count(topic) for topic in self.topics):
+            reasons = ''.join(f' ({warning})' for warning in self.warnings)
             self.close()
-            raise CaptureError(f'the bag {self.path} is empty: record it again')
+            raise CaptureError(f'the bag {self.path} is empty{reasons}: record it again')
         self._warnings += [
             f'{name} is missing, which metadata.yaml names: its part of the recording is not read'
             for name in missing_files(paths, self._metadata)
@@ -238,11 +243,18 @@ class BagReader:
                 *(_read(item, topics, log_time_ns, stop) for item in self._storages.values()),
                 key=lambda raw: raw.log_time_ns,
             )
+        at_same_time: list[RawMessage] = []
         while True:
             with self._as_capture_error():
                 raw = next(ordered, None)
             if raw is None:
                 return
+            if not at_same_time or at_same_time[0].log_time_ns != raw.log_time_ns:
+                at_same_time = []
+            if len(self._storages) > 1:
+                if raw in at_same_time:  # of a repaired copy beside the file
+                    continue
+                at_same_time.append(raw)
             yield raw
 
     def decode(self, raw: RawMessage) -> Any:
@@ -259,8 +271,11 @@ class BagReader:
             raise
         except Exception as error:
             reason = ' '.join(str(error).split()) or type(error).__name__
+            remedy = 'record it again'
+            if isinstance(error, OSError):
+                remedy = 'check the permissions and the disk'
             raise CaptureError(
-                f'the bag {self.path} cannot be read ({reason}): record it again'
+                f'the bag {self.path} cannot be read ({reason}): {remedy}'
             ) from error
 
 

@@ -5,7 +5,7 @@ rosbags reads a file without locks, and so without the log beside it (``-wal``, 
 temporary copy the log is applied, or the messages before the damage are collected.
 """
 
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import closing
 from pathlib import Path
 import shutil
@@ -38,11 +38,11 @@ CREATE INDEX timestamp_idx ON messages (timestamp);
 class SqliteStorage(Sqlite3Reader):
     """An open SQLite file; `connections` have the numbers of messages that can be read."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
-        """Choose the file; ``folder`` holds temporary copies until the file is open."""
+    def __init__(self, path: Path, make_folder: Callable[[], Path]) -> None:
+        """Choose the file; ``make_folder`` makes one for temporary copies while it is opened."""
         super().__init__(path)
         self._file = path
-        self._folder = folder
+        self._make_folder = make_folder
         self.warnings: list[str] = []
         """What was left out, as sentences without the name of the file."""
 
@@ -65,7 +65,7 @@ class SqliteStorage(Sqlite3Reader):
         shown = file = self._file
         check_sqlite_schema(file, shown)
         if _has_log(file):
-            file = _copy_with_log(file, self._folder)
+            file = _copy_with_log(file, self._make_folder())
             check_sqlite_schema(file, shown)
         # rosbags puts the path into a URI.
         self.path = Path(quote(str(file.absolute())))
@@ -92,8 +92,9 @@ class SqliteStorage(Sqlite3Reader):
 
     def _collect_messages(self, file: Path) -> Path:
         """Copy the messages before the damage of a file to a new one."""
-        check_disk_space(file, file.stat().st_size, self._folder)
-        target = self._folder / 'collected.db3'
+        folder = self._make_folder()
+        check_disk_space(file, file.stat().st_size, folder)
+        target = folder / 'collected.db3'
         with (
             closing(sqlite3.connect(sqlite_address(file), uri=True)) as source,
             closing(sqlite3.connect(target)) as copy,

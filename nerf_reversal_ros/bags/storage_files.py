@@ -6,6 +6,7 @@ Files that were compressed as a whole are unpacked for as long as they are open.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -112,10 +113,13 @@ def open_storage(path: Path) -> Storage:
     ReaderError
         If the file cannot be read; rosbags raises other types, too.
     """
-    with TemporaryDirectory(prefix='nerf_reversal_bag_') as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+
+        def temporary_folder() -> Path:
+            return Path(stack.enter_context(TemporaryDirectory(prefix='nerf_reversal_bag_')))
+
         if _magic_of(path).startswith(ZSTD_MAGIC):
-            path = unpack_file(path, folder)
+            path = unpack_file(path, temporary_folder())
         magic = _magic_of(path)
         if not magic:
             raise ReaderError('the file is empty')
@@ -123,7 +127,7 @@ def open_storage(path: Path) -> Storage:
         suffix = next(suffixes, path.suffix)
         storage: Storage
         if suffix == '.db3':
-            storage = SqliteStorage(path, folder)
+            storage = SqliteStorage(path, temporary_folder)
         else:
             storage = Ros1Storage(path) if suffix == '.bag' else McapStorage(path)
         storage.open()
@@ -145,7 +149,11 @@ def _is_storage(file: Path) -> bool:
         return False
     if Path(_unpacked_name(file.name)).suffix in _SUFFIXES:
         return True
-    return any(_magic_of(file).startswith(magic) for magic in _MAGIC_SUFFIXES)
+    try:
+        magic = _magic_of(file)
+    except OSError:  # not ours to read
+        return False
+    return any(magic.startswith(known) for known in _MAGIC_SUFFIXES)
 
 
 def _magic_of(file: Path) -> bytes:

@@ -76,6 +76,8 @@ class PlayerNode(Node):
         self._idle.clear()
         try:
             with BagReader(Path(self._config.bag)) as bag:
+                for warning in bag.warnings:
+                    self.get_logger().warning(f'{bag.path}: {warning}')
                 publishers = self._create_publishers(bag)
                 image_topics = [name for name in publishers if bag.topics[name] in IMAGE_TYPES]
                 self._wait_for_discovery([publishers[name] for name in image_topics])

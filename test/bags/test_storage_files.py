@@ -6,20 +6,16 @@ import sys
 
 import numpy as np
 import pytest
-from room_bags import DEPTH, IMAGE, STORE, write_room_bag, write_ros1_bag, Z_UP
+from room_bags import DEPTH, IMAGE, rewrite, STORE, write_room_bag, write_ros1_bag, Z_UP
 from rooms import phone_camera, walk
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import zstd
 import yaml
 
 from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.errors import CaptureError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 CAMERA = phone_camera(48, 64)
 FRAMES = 6
@@ -31,13 +27,15 @@ storages = pytest.mark.parametrize('storage', list(SUFFIX))
 def recordings(tmp_path_factory):
     """Bags of the same frames in both storages, by storage and number of the first frame."""
     folder = tmp_path_factory.mktemp('recordings')
+    source = write_room_bag(folder / 'source', walk(24)[:FRAMES], CAMERA)
     bags = {}
     for storage in SUFFIX:
         for first, last in [(0, FRAMES), (0, 2), (2, 4), (4, 6)]:
-            name = f'bag_{first}_{last}_{storage}'
-            poses = walk(24)[first:last]
-            bags[storage, first, last] = write_room_bag(
-                folder / name, poses, CAMERA, storage=storage
+            bags[storage, first, last] = rewrite(
+                source,
+                folder / f'bag_{first}_{last}_{storage}',
+                lambda topic, item, n, kept=range(first, last): [(topic, item)] * (n in kept),
+                storage=storage,
             )
     return bags
 
@@ -425,6 +423,33 @@ def test_a_journal_that_names_another_file_is_not_applied(tmp_path, write_bag):
     (bag / 'bag.db3-journal').write_bytes(journal)
     assert contents(bag)[0] == expected
     assert victim.exists()
+
+
+def test_a_repaired_copy_beside_a_file_adds_nothing(write_bag):
+    """``mcap recover`` writes one."""
+    bag = write_bag()
+    expected = contents(bag)[0]
+    shutil.copy(bag / 'bag.mcap', bag / 'bag_recovered.mcap')
+    with BagReader(bag) as opened:
+        messages = [tuple(raw) for raw in opened.messages(list(opened.topics))]
+    assert sorted(messages) == expected
+    assert len(open_capture(bag, Z_UP)) == FRAMES
+
+
+def test_a_message_too_short_for_its_header_is_named(tmp_path):
+    writer = Writer(tmp_path / 'short', version=8, storage_plugin=StoragePlugin.MCAP)
+    with writer:
+        topic = writer.add_connection(IMAGE, 'sensor_msgs/msg/Image', typestore=STORE)
+        writer.write(topic, 1, b'\0\1\0\0abc')
+    with BagReader(tmp_path / 'short') as bag:
+        (raw,) = bag.messages([IMAGE])
+        with pytest.raises(CaptureError, match=f'a message of {IMAGE} has only 7 bytes'):
+            raw.stamp_ns  # noqa: B018
+
+
+def test_a_plain_bag_needs_no_temporary_folder(write_bag, monkeypatch):
+    monkeypatch.setattr('tempfile.tempdir', '/proc/none')
+    assert contents(write_bag())[1] == contents(write_bag('sqlite3', name='other'))[1] == []
 
 
 # ---- ROS 1

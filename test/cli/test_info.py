@@ -14,7 +14,7 @@ from nerf_reversal_ros.maps.map_writer import MapWriter
 def test_a_truncated_bag_is_reported_in_one_line(bag: Path, tmp_path: Path) -> None:
     (mcap,) = bag.glob('*.mcap')
     (tmp_path / 'cut.mcap').write_bytes(mcap.read_bytes()[:5000])
-    assert 'damaged or was cut off' in user_error('info', tmp_path / 'cut.mcap')
+    assert 'killed or cut off' in user_error('info', tmp_path / 'cut.mcap')
 
 
 def test_a_bag_is_described_by_topics_images_and_duration(bag: Path) -> None:
