@@ -55,6 +55,8 @@ class BagIndex:
     """Images in order of their stamps, which are unique."""
     depths: list[MessageRef] = field(default_factory=list)
     """Depth messages in order of their stamps."""
+    masks: dict[int, MessageRef] = field(default_factory=dict)
+    """Mask messages by their stamps, which are those of their images."""
     image_frame: str = ''
     """Coordinate frame in the headers of the images."""
     counts: dict[str, int] = field(default_factory=dict)
@@ -83,7 +85,7 @@ def index_bag(
     progress : callback
         Receives one report per image.
     include_depth : bool
-        Index the depth topic, too.
+        Index the depth topic and the masks, too.
 
     Raises
     ------
@@ -105,6 +107,8 @@ def index_bag(
         elif raw.topic == config.image_topic:
             collector.add_image(raw)
             progress(Progress('capture', collector.image_count, total))
+        elif raw.topic == config.mask_topic:
+            collector.masks[raw.stamp_ns] = MessageRef.from_message(raw)
         else:
             collector.depths.append(MessageRef.from_message(raw))
     for topic in sorted(unstamped):
@@ -137,6 +141,9 @@ def _required_topics(bag: BagReader, config: CaptureConfig, include_depth: bool)
             ', or to nothing, to go without depth',
         )
         topics.append(config.depth_topic)
+    if include_depth and bag.count(config.mask_topic):
+        bag.require_topic(config.mask_topic, 'mask_topic', ('Image', 'CompressedImage'))
+        topics.append(config.mask_topic)
     return topics
 
 
@@ -162,6 +169,7 @@ class _MessageCollector:
         calibration = config.camera_info_file
         self.infos = CameraInfoIndex(read_camera_info_file(calibration) if calibration else None)
         self.depths: list[MessageRef] = []
+        self.masks: dict[int, MessageRef] = {}
 
     def add_image(self, raw: RawMessage) -> None:
         """Decode an image and store its sharpness, or count it as damaged."""
@@ -206,6 +214,7 @@ class _MessageCollector:
         return BagIndex(
             images=self._assign_camera_models(),
             depths=sorted(self.depths, key=lambda message_ref: message_ref.stamp_ns),
+            masks=self.masks,
             image_frame=next(filter(None, self._frames.values()), ''),
             counts={
                 'pictures': self.image_count,

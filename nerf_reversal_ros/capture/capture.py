@@ -1,7 +1,7 @@
 """Frames of one recording in the map frame; `open_capture` makes a capture from a bag."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.bag_index import MessageRef
 from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
+from nerf_reversal_ros.bags.image_masks import fill_masked, mask_depth
 from nerf_reversal_ros.capture.frame_reading import (
     decode_depth,
+    decode_mask,
     decode_rgb,
     FrameEntry,
     read_message,
@@ -40,6 +42,8 @@ class Frame:
     """Intrinsics at the size of ``depth``."""
     map_from_camera: FloatArray
     """(4, 4) pose of the optical camera frame in the map."""
+    valid: NDArray[np.bool_] | None = None
+    """(H, W) pixels that are not masked; None: all. Others have depth 0 and a smooth color."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class Capture:
         self.camera = entries[0].camera_model.camera
         """Intrinsics of the first image."""
         self.has_depth = any(entry.depth for entry in entries)
+        self.has_masks = any(entry.mask for entry in entries)
         self.depth_correction = depth_correction
         """Correction applied to the depth of all frames."""
         self.findings: tuple[Finding, ...] = ()
@@ -162,49 +167,52 @@ class Capture:
         if self._bag is None:
             self._bag = BagReader(self.source)
         entry = self._entries[index]
-        image = read_message(self._bag, entry.image)
-        depth = entry.depth and read_message(self._bag, entry.depth)
-        return self._decode_frame(self._bag, index, image, depth)
+        messages = {ref: read_message(self._bag, ref) for ref in entry.message_refs}
+        return self._decode_frame(self._bag, index, messages)
 
     def __iter__(self) -> Iterator[Frame]:
         """Read all frames in order, in one pass through the bag."""
-        refs = [ref for entry in self._entries for ref in (entry.image, entry.depth) if ref]
-        remaining_uses = Counter(refs)
+        remaining_uses = Counter(ref for entry in self._entries for ref in entry.message_refs)
         pending: dict[MessageRef, RawMessage] = {}
         index = 0
-        topics = [self._config.image_topic, self._config.depth_topic]
+        topics = list({ref.topic for ref in remaining_uses})
         with BagReader(self.source) as bag:
             for raw in bag.messages(topics):
                 ref = MessageRef.from_message(raw)
                 if remaining_uses[ref]:
                     pending[ref] = raw
                 while index < len(self):
-                    image, depth = self._entries[index][:2]
-                    if image not in pending or (depth is not None and depth not in pending):
+                    refs = self._entries[index].message_refs
+                    if any(ref not in pending for ref in refs):
                         break
-                    yield self._decode_frame(bag, index, pending[image], depth and pending[depth])
-                    for used in (image, depth):
-                        if used is not None:
-                            remaining_uses[used] -= 1
-                            if not remaining_uses[used]:
-                                del pending[used]
+                    yield self._decode_frame(bag, index, pending)
+                    for used in refs:
+                        remaining_uses[used] -= 1
+                        if not remaining_uses[used]:
+                            del pending[used]
                     index += 1
 
     def _decode_frame(
-        self, bag: BagReader, index: int, image: RawMessage, depth: RawMessage | None
+        self, bag: BagReader, index: int, messages: Mapping[MessageRef, RawMessage]
     ) -> Frame:
         entry = self._entries[index]
-        rgb = decode_rgb(bag, image, entry.camera_model)
-        depth_m, depth_camera = None, None
-        if depth is not None:
-            decoded, depth_camera = decode_depth(bag, depth, entry, self._config)
+        model = entry.camera_model
+        rgb = decode_rgb(bag, messages[entry.image], model)
+        depth_m, depth_camera, valid = None, None, None
+        if entry.depth is not None:
+            decoded, depth_camera = decode_depth(bag, messages[entry.depth], entry, self._config)
             depth_m = self.depth_correction.apply(decoded)
+        if entry.mask is not None:
+            valid = decode_mask(bag, messages[entry.mask], model)
+            rgb = fill_masked(rgb, valid)
+            depth_m = None if depth_m is None else mask_depth(depth_m, valid)
         return Frame(
             index=index,
             stamp_ns=entry.image.stamp_ns,
             rgb=rgb,
-            camera=entry.camera_model.camera,
+            camera=model.camera,
             depth=depth_m,
             depth_camera=depth_camera,
             map_from_camera=self.map_from_camera[index],
+            valid=valid,
         )

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +25,12 @@ class FrameEntry(NamedTuple):
     camera_model: CameraModel
     registration: DepthRegistration | None = None
     """How the depth is registered to color; None if it is aligned to it."""
+    mask: MessageRef | None = None
+
+    @property
+    def message_refs(self) -> tuple[MessageRef, ...]:
+        """Messages that the frame is read from."""
+        return tuple(ref for ref in (self.image, self.depth, self.mask) if ref is not None)
 
 
 def read_message(bag: BagReader, message_ref: MessageRef) -> RawMessage:
@@ -51,6 +58,19 @@ def read_depth(bag: BagReader, raw: RawMessage, unit_m: float) -> NDArray[np.flo
         return depth_from_message(bag.decode(raw), unit_m)
     except ImageError as error:
         raise CaptureError(f'the depth at {raw.stamp_ns} ns of {bag.path}: {error}') from error
+
+
+def decode_mask(bag: BagReader, raw: RawMessage, model: CameraModel) -> NDArray[np.bool_]:
+    """Decode and undistort a mask to the valid pixels (H, W) of its image."""
+    camera = model.camera
+    try:
+        mask = rgb_from_message(bag.decode(raw))[..., 0]
+        model.scaled_to(mask.shape[1], mask.shape[0])  # rejects another aspect ratio
+    except ImageError as error:
+        raise CaptureError(f'the mask at {raw.stamp_ns} ns of {bag.path}: {error}') from error
+    size = (camera.width, camera.height)
+    kept = cv2.resize((mask > 127).astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    return model.undistort_depth(kept) > 0
 
 
 def decode_depth(

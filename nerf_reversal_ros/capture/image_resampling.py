@@ -17,10 +17,15 @@ class ResampledImage(NamedTuple):
     """(h, w, 3) color; the nearest border color outside of the source image."""
 
     valid: NDArray[np.bool_]
-    """(h, w) mask of the pixels inside the source image."""
+    """(h, w) mask of the pixels inside the source image, and valid there."""
 
 
-def resample_to_camera(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -> ResampledImage:
+def resample_to_camera(
+    rgb: NDArray[np.uint8],
+    camera: Camera,
+    target: Camera,
+    source_valid: NDArray[np.bool_] | None = None,
+) -> ResampledImage:
     """
     Resample an image to another camera by the homography ``K_target K_camera^-1``.
 
@@ -34,6 +39,8 @@ def resample_to_camera(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -
         Intrinsics of ``rgb``, at its size.
     target : Camera
         Intrinsics and size of the result.
+    source_valid : (H, W) bool array, optional
+        Pixels of ``rgb`` that are not masked; None: all.
 
     Raises
     ------
@@ -68,6 +75,9 @@ def resample_to_camera(rgb: NDArray[np.uint8], camera: Camera, target: Camera) -
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
+    if source_valid is not None:
+        white = np.repeat(source_valid[..., None], 3, axis=2).astype(np.uint8) * np.uint8(255)
+        valid &= resample_to_camera(white, camera, target).rgb[..., 0] == 255
     return ResampledImage(np.asarray(pixels, dtype=np.uint8), valid)
 
 

@@ -191,8 +191,12 @@ def _frame_entries(
     registration: DepthRegistration | None,
 ) -> list[FrameEntry]:
     """Join each image with the depth message of the nearest stamp within the tolerance."""
+    masks = [index.masks.get(item.message_ref.stamp_ns) for item in index.images]
     if not index.depths:
-        return [FrameEntry(item.message_ref, None, item.camera_model) for item in index.images]
+        return [
+            FrameEntry(item.message_ref, None, item.camera_model, mask=mask)
+            for item, mask in zip(index.images, masks, strict=True)
+        ]
     depth_ns = np.array([depth.stamp_ns for depth in index.depths], np.int64)
     nearest = nearest_stamp_indices(depth_ns, stamps_ns)
     matched = _match_stamps(np.abs(depth_ns[nearest] - stamps_ns), config.depth_topic, config)
@@ -202,8 +206,9 @@ def _frame_entries(
             index.depths[i] if is_matched else None,
             item.camera_model,
             registration,
+            mask,
         )
-        for item, i, is_matched in zip(index.images, nearest, matched, strict=True)
+        for item, i, is_matched, mask in zip(index.images, nearest, matched, masks, strict=True)
     ]
 
 

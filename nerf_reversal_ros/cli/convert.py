@@ -2,8 +2,8 @@
 Convert a recording to a rosbag2.
 
 Formats: record3d (an .r3d file or an EXR + JPG export), nerfstudio (a folder with
-transforms.json), 7scenes (frame-NNNNNN.* files), and the data parsers of an installed nerfstudio:
-nerfstudio-parser:NAME, such as nerfstudio-parser:polycam or nerfstudio-parser:scannet.
+transforms.json), polycam (a raw data export), 7scenes (frame-NNNNNN.* files), and the data parsers
+of an installed nerfstudio: nerfstudio-parser:NAME, such as nerfstudio-parser:scannet.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.converters import FORMATS, NERFSTUDIO_PREFIX
+from nerf_reversal_ros.converters.options import EXIF_CHOICES, MAX_LEFT_OUT
 
 HELP = 'convert a recording to a bag'
 
@@ -38,6 +39,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=frame_range,
         help='only frames A to B - 1: by number in their file names, for nerfstudio by position',
     )
+    parser.add_argument(
+        '--max-left-out',
+        metavar='FRACTION',
+        type=float,
+        default=MAX_LEFT_OUT,
+        help='largest fraction of frames to leave out because they cannot be used'
+        f' (default: {MAX_LEFT_OUT})',
+    )
+    parser.add_argument('--no-depth', action='store_true', help='convert color and poses only')
+    parser.add_argument(
+        '--exif',
+        choices=EXIF_CHOICES,
+        default='auto',
+        help='turn images by their EXIF orientation, or ignore it; auto: as the intrinsics tell',
+    )
+    parser.add_argument(
+        '--trust-paths',
+        action='store_true',
+        help='also read files outside of the folder of SOURCE that it names',
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -45,15 +66,21 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.converters import convert
 
     with ProgressConsole() as console:
-        convert(
+        conversion = convert(
             arguments.source,
             arguments.bag,
             format=arguments.format,
             poses=arguments.poses,
-            frames=arguments.frames,
             progress=console,
+            frames=arguments.frames,
+            max_left_out=arguments.max_left_out,
+            use_depth=not arguments.no_depth,
+            exif=arguments.exif,
+            trust_paths=arguments.trust_paths,
         )
-    print(f'wrote {arguments.bag}')
+    for note in conversion.notes:
+        print(note)
+    print(f'wrote {arguments.bag}: {conversion.frame_count} frames')
 
 
 def frame_range(text: str) -> slice:

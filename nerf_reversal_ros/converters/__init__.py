@@ -1,16 +1,20 @@
 """
-Convert other recordings to bags: Record3D, nerfstudio (also by its dataparsers) and 7-Scenes.
+Convert other recordings to bags: Record3D, nerfstudio and its dataparsers, Polycam, 7-Scenes.
 
-A converter reads one format and writes through `bag_writer`; it never opens a capture or a map.
+A converter reads one format and writes through `frame_writer`; it never opens a capture or a map.
 `convert` is the entry point of the command line.
 """
 
 from pathlib import Path
+from typing import Any, TYPE_CHECKING
 
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 
-FORMATS = ('record3d', 'nerfstudio', '7scenes')
+if TYPE_CHECKING:
+    from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
+
+FORMATS = ('record3d', 'nerfstudio', 'polycam', '7scenes')
 NERFSTUDIO_PREFIX = 'nerfstudio-parser:'
 """Prefix of formats that a dataparser of nerfstudio reads: ``nerfstudio-parser:scannet``."""
 
@@ -21,9 +25,9 @@ def convert(
     *,
     format: str | None = None,
     poses: Path | None = None,
-    frames: slice | None = None,
     progress: ProgressCallback = no_progress,
-) -> None:
+    **options: Any,
+) -> 'Conversion':
     """
     Convert a recording to a bag.
 
@@ -31,7 +35,8 @@ def convert(
     ----------
     source : Path
         A ``.r3d`` file or the folder of an EXR + JPG export (record3d), a ``transforms.json``
-        or its folder (nerfstudio), or a folder of ``frame-*.color.*`` files (7scenes).
+        or its folder (nerfstudio), a raw data export (polycam), or a folder of
+        ``frame-*.color.*`` files (7scenes).
     bag : Path
         Folder to write; it must not exist.
     format : str, optional
@@ -40,17 +45,27 @@ def convert(
     poses : Path, optional
         For 7scenes: a file of lines ``name qw qx qy qz tx ty tz f`` with camera_from_world of the
         color camera, which replaces the poses beside the frames.
-    frames : slice, optional
-        Frames from start up to, but without, stop: numbers in the file names (record3d, 7scenes)
-        or positions in the list of frames (nerfstudio).
     progress : callback
         Receives one report per frame.
+    **options
+        The other fields of `options.ConvertOptions`.
+
+    Returns
+    -------
+    Conversion
+        The number of frames, and notes about frames left out and values not used.
 
     Raises
     ------
     CaptureError
-        If the source is damaged or not of this format, or ``bag`` exists.
+        If the source is damaged or not of this format, too many of its frames cannot be used, or
+        ``bag`` exists.
+    ConfigError
+        If an option is outside of its limits.
     """
+    # Imported here, so that the command line reads FORMATS without loading the converters.
+    from nerf_reversal_ros.converters.options import ConvertOptions
+
     source, bag = Path(source), Path(bag)
     if not source.exists():
         raise CaptureError(f'there is no recording at {source}: check the path')
@@ -59,12 +74,13 @@ def convert(
         raise CaptureError(
             f'a pose file goes with the format 7scenes only, not with {format}: leave it out'
         )
-    _run_converter(source, bag, format, poses, frames, progress)
+    return _run_converter(source, bag, format, poses, ConvertOptions(progress=progress, **options))
 
 
 def guess_format(source: Path) -> str:
     """Guess the format of a recording from its files; CaptureError if it is none of `FORMATS`."""
     # Imported here, so that the command line reads FORMATS without loading the converters.
+    from nerf_reversal_ros.converters.polycam import is_export
     from nerf_reversal_ros.converters.record3d import find_recordings
 
     recordings = find_recordings(source)
@@ -75,6 +91,8 @@ def guess_format(source: Path) -> str:
         return 'nerfstudio'
     if source.is_dir() and any(source.glob('frame-*.color.*')):
         return '7scenes'
+    if is_export(source):
+        return 'polycam'
     if recordings:
         return 'record3d'
     raise CaptureError(
@@ -84,33 +102,29 @@ def guess_format(source: Path) -> str:
 
 
 def _run_converter(
-    source: Path,
-    bag: Path,
-    format: str,
-    poses: Path | None,
-    frames: slice | None,
-    progress: ProgressCallback,
-) -> None:
+    source: Path, bag: Path, format: str, poses: Path | None, options: 'ConvertOptions'
+) -> 'Conversion':
     # Imported here, so that the command line reads FORMATS without loading the converters.
     from nerf_reversal_ros.converters import (
         nerfstudio,
         nerfstudio_parser,
+        polycam,
         record3d,
         seven_scenes,
     )
 
     match format:
         case '7scenes':
-            seven_scenes.convert(source, bag, poses=poses, frames=frames, progress=progress)
+            return seven_scenes.convert(source, bag, poses, options)
         case 'record3d':
-            record3d.convert(source, bag, frames=frames, progress=progress)
+            return record3d.convert(source, bag, options)
         case 'nerfstudio':
-            nerfstudio.convert(source, bag, frames=frames, progress=progress)
+            return nerfstudio.convert(source, bag, options)
+        case 'polycam' | 'nerfstudio-parser:polycam':
+            return polycam.convert(source, bag, options)
         case _ if format.startswith(NERFSTUDIO_PREFIX):
             name = format.removeprefix(NERFSTUDIO_PREFIX)
-            nerfstudio_parser.convert(source, bag, name, frames=frames, progress=progress)
-        case _:
-            raise CaptureError(
-                f'format {format!r} is unknown: use one of {", ".join(FORMATS)},'
-                f' {NERFSTUDIO_PREFIX}NAME'
-            )
+            return nerfstudio_parser.convert(source, bag, name, options)
+    raise CaptureError(
+        f'format {format!r} is unknown: use one of {", ".join(FORMATS)}, {NERFSTUDIO_PREFIX}NAME'
+    )

@@ -83,6 +83,7 @@ class BagWriter:
         self._image = self._connect(topics.image_topic, 'sensor_msgs/msg/CompressedImage')
         self._depth = self._connect(topics.depth_topic, depth_type)
         self._info = self._connect(topics.camera_info_topic, 'sensor_msgs/msg/CameraInfo')
+        self._mask: Any = None  # the topic exists in bags with masks only
         self._pose = self._connect(topics.pose_topic, 'geometry_msgs/msg/PoseStamped')
 
     def __enter__(self) -> 'BagWriter':
@@ -109,6 +110,7 @@ class BagWriter:
         depth: NDArray[np.float32] | None,
         camera: Camera,
         world_from_camera: FloatArray,
+        valid: NDArray[np.bool_] | None = None,
     ) -> None:
         """
         Append one frame.
@@ -125,12 +127,20 @@ class BagWriter:
             Intrinsics of the image.
         world_from_camera : (4, 4) array
             Pose in the convention given to the constructor.
+        valid : (H, W) array or None
+            Pixels of the image that are not masked; None: all, and no mask is written.
         """
         header = self._header(stamp_ns, self._camera_frame)
         self._write_message(self._image, stamp_ns, _image_message(header, image))
         if depth is not None:
             make_message = _raw_depth_message if self._raw_depth else _compressed_depth_message
             self._write_message(self._depth, stamp_ns, make_message(header, depth))
+        if valid is not None:
+            if self._mask is None:
+                self._mask = self._connect(
+                    CaptureConfig().mask_topic, 'sensor_msgs/msg/CompressedImage'
+                )
+            self._write_message(self._mask, stamp_ns, _mask_message(header, valid))
         if self._frame_count % self._camera_info_interval == 0:
             self._write_message(self._info, stamp_ns, _camera_info_message(header, camera))
         self._frame_count += 1
@@ -178,6 +188,11 @@ def _image_message(header: Any, image: bytes | NDArray[np.uint8]) -> Any:
     format = 'png' if image.startswith(b'\x89PNG') else 'jpeg'
     data = np.frombuffer(image, np.uint8)
     return _STORE.types['sensor_msgs/msg/CompressedImage'](header, format, data)
+
+
+def _mask_message(header: Any, valid: NDArray[np.bool_]) -> Any:
+    data = cv2.imencode('.png', valid.astype(np.uint8) * 255)[1].ravel()
+    return _STORE.types['sensor_msgs/msg/CompressedImage'](header, 'png', data)
 
 
 def _compressed_depth_message(header: Any, depth: NDArray[np.float32]) -> Any:

@@ -1,5 +1,5 @@
 """
-Convert recordings that nerfstudio can parse to a bag: its dataparsers, and Polycam exports.
+Convert recordings that a dataparser of nerfstudio reads to a bag.
 
 The cameras of a dataparser are transformed back to the world of the data. Then they are converted
 like a ``transforms.json``.
@@ -8,16 +8,15 @@ like a ``transforms.json``.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from nerf_reversal_ros.converters import nerfstudio
+from nerf_reversal_ros.converters.file_finder import FileFinder
+from nerf_reversal_ros.converters.nerfstudio import convert_scene
+from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
 from nerf_reversal_ros.core.errors import CaptureError, NerfReversalError
-from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.fields.nerfstudio.dependency import (
     pickle_disabled,
     require_modules,
@@ -42,28 +41,20 @@ IDENTITY_SETTINGS = {
 }
 """Settings, where a parser has them, that keep all frames and do not transform the poses."""
 
-POLYCAM = 'polycam'
 RESCALING_PARSERS = ('dycheck', 'nuscenes')
 """Parsers that transform and scale the poses without returning the transform."""
 UNSUPPORTED_PARSER = 'instant-ngp'
 """Parser of nerfstudio 1.1.5 that uses the focal length fx for fy mostly, and ignores depth."""
 
 
-def convert(
-    source: Path,
-    bag: Path,
-    name: str,
-    *,
-    frames: slice | None = None,
-    progress: ProgressCallback = no_progress,
-) -> None:
+def convert(source: Path, bag: Path, name: str, options: ConvertOptions) -> Conversion:
     """
     Convert a recording by a dataparser of nerfstudio; see `converters.convert`.
 
     Parameters
     ----------
     name : str
-        ``polycam``, or a dataparser such as ``scannet`` or ``arkit-data``.
+        A dataparser such as ``scannet`` or ``arkit-data``.
 
     Raises
     ------
@@ -73,22 +64,18 @@ def convert(
         If nerfstudio has no such parser, or the parser cannot read the source.
     """
     require_nerfstudio()
-    with TemporaryDirectory() as folder:
-        scene = Path(folder) / 'transforms.json'
-        try:
-            if name == POLYCAM:
-                _write_polycam_scene(source, scene)
-            else:
-                scene.write_text(json.dumps(_scene(_run_parser(name, source))), encoding='utf-8')
-        except NerfReversalError:
-            raise
-        except Exception as error:  # third-party code on untrusted files raises any type
-            raise CaptureError(
-                f'the nerfstudio parser {name} cannot read {source} ({error!s}): give a'
-                ' recording of that kind'
-            ) from error
-        allowed_root = source if source.is_dir() else source.parent
-        nerfstudio.convert(scene, bag, frames=frames, allowed_root=allowed_root, progress=progress)
+    try:
+        scene = _scene(_run_parser(name, source))
+    except NerfReversalError:
+        raise
+    except Exception as error:  # third-party code on untrusted files raises any type
+        raise CaptureError(
+            f'the nerfstudio parser {name} cannot read {source} ({error!s}): give a'
+            ' recording of that kind'
+        ) from error
+    folder = source if source.is_dir() else source.parent
+    finder = FileFinder(folder, folder, options.trust_paths)
+    return convert_scene(scene, source, bag, finder, options)
 
 
 def _run_parser(name: str, source: Path) -> list[Any]:
@@ -110,7 +97,7 @@ def _run_parser(name: str, source: Path) -> list[Any]:
     config = parsers.get(name)
     if config is None:
         raise CaptureError(
-            f'nerfstudio has no parser {name}: use one of {", ".join(sorted([POLYCAM, *parsers]))}'
+            f'nerfstudio has no parser {name}: use one of {", ".join(sorted(parsers))}'
         )
     available = {field.name for field in fields(config)}
     settings = {key: value for key, value in IDENTITY_SETTINGS.items() if key in available}
@@ -145,9 +132,12 @@ def _scene(parsed: list[Any]) -> dict[str, Any]:
         )
         poses = from_opengl(split.cameras.camera_to_worlds.double().numpy())
         world_from_camera = to_opengl(np.eye(4), transform_poses(world_from_field, poses))
-        depths = split.metadata.get('depth_filenames') or [None] * len(world_from_camera)
+        nothing = [None] * len(world_from_camera)
+        depths = split.metadata.get('depth_filenames') or nothing
+        masks = split.mask_filenames or nothing
         depth_scale = float(split.metadata.get('depth_unit_scale_factor', depth_scale))
-        for row, (image, depth) in enumerate(zip(split.image_filenames, depths, strict=True)):
+        files = zip(split.image_filenames, depths, masks, strict=True)
+        for row, (image, depth, mask) in enumerate(files):
             frame = {
                 'file_path': str(Path(image).absolute()),
                 'transform_matrix': [*world_from_camera[row].tolist(), [0.0, 0.0, 0.0, 1.0]],
@@ -155,6 +145,8 @@ def _scene(parsed: list[Any]) -> dict[str, Any]:
             }
             if depth is not None:
                 frame['depth_file_path'] = str(Path(depth).absolute())
+            if mask is not None:
+                frame['mask_path'] = str(Path(mask).absolute())
             frames[frame['file_path']] = frame
     return {'integer_depth_scale': depth_scale, 'frames': list(frames.values())}
 
@@ -181,21 +173,3 @@ def _intrinsics(camera: Any) -> dict[str, Any]:
         coefficients = camera.distortion_params.tolist()
         intrinsics |= dict(zip(('k1', 'k2', 'k3', 'k4', 'p1', 'p2'), coefficients, strict=True))
     return intrinsics
-
-
-def _write_polycam_scene(source: Path, scene: Path) -> None:
-    """Convert a Polycam export by nerfstudio; images are linked, not copied."""
-    (polycam,) = require_modules('nerfstudio.process_data.polycam_utils')
-    keyframes = source / 'keyframes' if (source / 'keyframes').is_dir() else source
-    corrected = (keyframes / 'corrected_images').is_dir()
-    images = keyframes / ('corrected_images' if corrected else 'images')
-    cameras = keyframes / ('corrected_cameras' if corrected else 'cameras')
-    image_paths = sorted(p for p in images.iterdir() if p.suffix.lower() in ('.jpg', '.png'))
-    depths = [keyframes / 'depth' / f'{path.stem}.png' for path in image_paths]
-    depths = depths if all(depth.is_file() for depth in depths) else []
-    for folder, files in (('images', image_paths), ('depth', depths)):
-        scene.with_name(folder).mkdir()
-        for number, file in enumerate(files, start=1):
-            link = scene.with_name(folder) / f'frame_{number:05d}{file.suffix}'
-            link.symlink_to(file.absolute())
-    polycam.polycam_to_json(image_paths, depths, None, cameras, scene.parent)

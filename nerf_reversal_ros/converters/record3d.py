@@ -8,6 +8,7 @@ those of ARKit (OpenGL camera axes, y up) and are written unchanged, as by the l
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 import json
 from pathlib import Path
 import re
@@ -18,15 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.depth_decoding import depth_to_metres
-from nerf_reversal_ros.bags.image_decoding import encoded_image_size, MAX_PIXELS
-from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
+from nerf_reversal_ros.converters.frame_writer import ConvertedFrame, write_frames
+from nerf_reversal_ros.converters.image_files import (
+    choose_orientation,
+    load_image,
+    read_header,
+    SUFFIXES,
+)
+from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
+from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
+from nerf_reversal_ros.converters.record3d_metadata import Record3dMetadata
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
-from nerf_reversal_ros.core.errors import CaptureError, ImageError
+from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.files import require_within
-from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
-from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.resource_limits import memory_limit
 
 MAX_ENTRY_BYTES = 64 * 1024 * 1024
@@ -35,49 +41,25 @@ MAX_ENTRY_BYTES = 64 * 1024 * 1024
 METADATA_NAMES = ('metadata', 'metadata.json')
 """Names of the metadata in an archive and in an export."""
 
-_INTRINSICS = IntrinsicsSource(
-    'K of the metadata',
-    'export it again',
-    'set w and h of the metadata to {width} and {height}, or export it again',
-)
-"""Words for messages about the intrinsics of a recording."""
 
-
-def convert(
-    source: Path,
-    bag: Path,
-    *,
-    frames: slice | None = None,
-    progress: ProgressCallback = no_progress,
-) -> None:
+def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
     """
     Convert a Record3D recording to a bag; see `converters.convert`.
 
     Raises
     ------
     CaptureError
-        If the recording is damaged, lacks metadata, is of the FaceID camera, or if a folder holds
-        several.
+        If the recording lacks metadata or is of the FaceID camera, too many of its frames cannot
+        be used, or a folder holds several recordings.
     """
     recording = _open_recording(source)
-    images = select_frame_range(recording.images(), frames, source)
-    metadata = _Metadata(recording.metadata(), source)
-    written, without_pose = 0, 0
-    with BagWriter(bag, pose_convention='opengl', up_axis='y') as writer:
-        for done, (number, name) in enumerate(images.items(), start=1):
-            pose = metadata.world_from_camera(number)
-            if pose is None:
-                without_pose += 1
-            else:
-                image = recording.read(name)
-                camera = metadata.camera(number, _image_size(image, source, name))
-                depth = recording.depth(number, metadata.depth_shape)
-                writer.write(metadata.stamp_ns(number), image, depth, camera, pose)
-                written += 1
-            note = f'{without_pose} without a pose' if without_pose else ''
-            progress(Progress('convert', done, len(images), note))
-        if not written:
-            raise CaptureError(f'no image of {source} has a pose in its metadata: export again')
+    images = select_frame_range(recording.images(), options.frames, source)
+    metadata = Record3dMetadata(recording.metadata(), source)
+    frames = [
+        _Frame(recording, metadata, number, name, options.exif) for number, name in images.items()
+    ]
+    conversion = write_frames(source, bag, frames, options, pose_convention='opengl', up_axis='y')
+    return replace(conversion, notes=(*conversion.notes, *metadata.notes))
 
 
 def find_recordings(source: Path) -> list[Path]:
@@ -115,73 +97,55 @@ def _open_recording(source: Path) -> '_Recording':
     return _R3dFolder(source) if (source / 'rgbd').is_dir() else _ExrExport(source)
 
 
-class _Metadata:
-    """Pose, intrinsics and stamp of a frame by its number, from the metadata."""
+class _Frame:
+    """A frame of a recording, a `RecordedFrame`."""
 
-    def __init__(self, values: dict[str, Any], source: Path) -> None:
-        self._source = source
-        try:
-            self._width, self._height = int(values['w']), int(values['h'])
-            self._k = [float(value) for value in np.ravel(values['K'])]
-            self._poses = np.array(values['poses'], dtype=np.float64).reshape(-1, 7)
-            self._rate_hz = float(values.get('fps') or 30.0)
-            self._times_s = [float(time) for time in values.get('frameTimestamps') or ()]
-            self._coefficients = values.get('perFrameIntrinsicCoeffs') or []
-            self.depth_shape = (int(values.get('dh', 256)), int(values.get('dw', 192)))
-            """(rows, columns) of the depth images."""
-        except (KeyError, TypeError, ValueError) as error:
-            raise CaptureError(
-                f'the metadata of {source} are not of Record3D ({error!r}): export again'
-            ) from error
-        if not 0 < self.depth_shape[0] * self.depth_shape[1] <= MAX_PIXELS:
-            raise CaptureError(
-                f'the metadata of {source} claim a depth of {self.depth_shape}: export again'
-            )
-        if len(self._k) != 9:
-            raise CaptureError(
-                f'K in the metadata of {source} has {len(self._k)} numbers, not 9: export again'
-            )
-        if len(self._poses) > 1 and np.ptp(self._poses, axis=0).max() < 1e-6:
-            raise CaptureError(
-                f'all poses of {source} are the same, as of the FaceID camera: record with the'
-                ' LiDAR camera'
-            )
+    def __init__(
+        self,
+        recording: '_Recording',
+        metadata: Record3dMetadata,
+        number: int,
+        name: str,
+        exif: str,
+    ) -> None:
+        self.name = name
+        self.stamp_ns = metadata.stamp_ns(number)
+        self._recording, self._metadata, self._number = recording, metadata, number
+        self._exif = exif
+        self._orientation = 1
 
-    def world_from_camera(self, number: int) -> FloatArray | None:
-        """Return the pose (4, 4), OpenGL camera axes, y-up world; None if unknown."""
-        if number >= len(self._poses):
-            return None
-        rotation_xyzw, position = self._poses[number, :4], self._poses[number, 4:]
-        if not np.all(np.isfinite(self._poses[number])) or np.linalg.norm(rotation_xyzw) < 0.5:
-            return None
-        return pose_from_quaternion(position, rotation_xyzw)
+    def camera(self) -> Camera:
+        """Check pose, stamp and intrinsics, and return the intrinsics."""
+        self._metadata.world_from_camera(self._number)
+        self._metadata.check_stamp(self._number)
+        header = read_header(self._recording.read(self.name))
+        fits = self._metadata.fits
+        self._orientation = choose_orientation(header, fits, self._exif, self.name)
+        size = header.size if self._orientation == 1 else header.turned_size
+        return self._metadata.camera(self._number, size)
 
-    def camera(self, number: int, size: tuple[int, int]) -> Camera:
-        """Return the intrinsics of a frame whose image has the given (width, height)."""
-        # K is column-major and of the first frame; per-frame coefficients are [fx, fy, cx, cy].
-        values = [self._k[0], self._k[4], self._k[6], self._k[7]]
-        if number < len(self._coefficients):
-            values = [float(value) for value in self._coefficients[number]]
-        width, height = size
-        if abs(width * self._height - height * self._width) > max(size):
-            raise CaptureError(
-                f'image {number} of {self._source} is {width}x{height}, but its metadata say'
-                f' {self._width}x{self._height}: export again without rotating the images'
+    def missing_depth(self) -> str | None:
+        """Return None if there is depth, else ''."""
+        return None if self._recording.has_depth(self._number) else ''
+
+    def read(self, use_depth: bool) -> ConvertedFrame:
+        """Read image and depth."""
+        camera = self.camera()
+        image = load_image(self._recording.read(self.name), self._orientation)
+        depth = self._depth(camera) if use_depth else None
+        pose = self._metadata.world_from_camera(self._number)
+        return ConvertedFrame(image.content, depth, camera, pose, image.valid)
+
+    def _depth(self, camera: Camera) -> NDArray[np.float32]:
+        depth = self._recording.depth(self._number, self._metadata.depth_shape)
+        height, width = depth.shape
+        if abs(width * camera.height / (height * camera.width) - 1) > 0.02:
+            raise UnusableFrameError(
+                LeftOutReason.BAD_DEPTH,
+                f'its depth of {width}x{height} pixels has another aspect ratio than the image of'
+                f' {camera.width}x{camera.height}: export it again',
             )
-        try:
-            fx, fy, cx, cy = values
-            camera, _ = make_camera((self._width, self._height), (fx, fy, cx, cy), _INTRINSICS)
-        except (ImageError, ValueError) as error:
-            raise CaptureError(
-                f'intrinsics of frame {number} of {self._source}: {error}'
-            ) from error
-        return camera.scaled_to(width, height)
-
-    def stamp_ns(self, number: int) -> int:
-        """Return the stamp of a frame [ns], at least 1, because 0 means an unset stamp in ROS."""
-        is_known = number < len(self._times_s)
-        stamp_s = self._times_s[number] if is_known else number / self._rate_hz
-        return max(1, round(stamp_s * 1e9))
+        return depth
 
 
 class _Recording(ABC):
@@ -196,16 +160,22 @@ class _Recording(ABC):
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """Read a file; CaptureError if it is missing or damaged."""
+        """Read a file; UnusableFrameError if it is missing or damaged."""
 
     @abstractmethod
-    def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-        """Read the depth of a frame [m], 0 unknown; None if it has none."""
+    def has_depth(self, number: int) -> bool:
+        """Return whether a frame has depth."""
+
+    @abstractmethod
+    def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Read the depth of a frame that has some [m], 0 unknown; UnusableFrameError if damaged."""
 
     def images(self) -> dict[int, str]:
         """Return the names of the color images by frame number."""
-        matches = (re.fullmatch(r'(?:rgb|rgbd)/(\d+)\.jpe?g', name) for name in self.names())
-        images = {int(match[1]): match[0] for match in matches if match}
+        matches = (re.fullmatch(r'(?:rgb|rgbd)/([0-9]+)(\.\w+)', name) for name in self.names())
+        images = {
+            int(match[1]): match[0] for match in matches if match and match[2].lower() in SUFFIXES
+        }
         if not images:
             raise CaptureError(
                 f'{self.source} holds no images rgb/N.jpg or rgbd/N.jpg: export it again'
@@ -241,46 +211,46 @@ class _R3dRecording(_Recording):
 
     @abstractmethod
     def read(self, name: str, limit: int = MAX_ENTRY_BYTES) -> bytes:
-        """Read a file of at most ``limit`` bytes; CaptureError if it is missing or damaged."""
+        """Read a file of at most ``limit`` bytes; UnusableFrameError if it is missing or damaged."""
 
     @abstractmethod
     def has(self, name: str) -> bool:
         """Return whether a file is there."""
 
-    def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-        values = self._decompress(f'rgbd/{number}.depth', np.dtype('<f4'), shape)
-        if values is None:
-            return None
-        depth_m = depth_to_metres(values)
-        confidence = self._decompress(f'rgbd/{number}.conf', np.dtype('u1'), shape)
-        if confidence is not None:
+    def has_depth(self, number: int) -> bool:
+        return self.has(f'rgbd/{number}.depth')
+
+    def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+        depth_m = depth_to_metres(self._decompress(f'rgbd/{number}.depth', np.dtype('<f4'), shape))
+        if self.has(f'rgbd/{number}.conf'):
+            confidence = self._decompress(f'rgbd/{number}.conf', np.dtype('u1'), shape)
             depth_m[confidence == 0] = 0.0
         return depth_m
 
-    def _decompress(
-        self, name: str, dtype: np.dtype[Any], shape: tuple[int, int]
-    ) -> NDArray[Any] | None:
-        if not self.has(name):
-            return None
+    def _decompress(self, name: str, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:
         size = shape[0] * shape[1] * dtype.itemsize
         compressed = self.read(name, limit=size + 4096)
         try:
             with memory_limit(8 * size + MAX_ENTRY_BYTES):  # lzfse has no limit of its own
                 data = self._lzfse.decompress(compressed)
         except (self._lzfse.error, ValueError, MemoryError) as error:
-            raise CaptureError(f'{name} in {self.source} is damaged: {error!r}') from error
+            raise UnusableFrameError(
+                LeftOutReason.BAD_DEPTH, f'{name} in {self.source} is damaged: {error!r}'
+            ) from error
         if len(data) != size:
-            raise CaptureError(
+            raise UnusableFrameError(
+                LeftOutReason.BAD_DEPTH,
                 f'{name} in {self.source} holds {len(data)} bytes, but {shape[1]}x{shape[0]}'
-                f' pixels (dw, dh of the metadata) need {size}: export it again'
+                f' pixels (dw, dh of the metadata) need {size}: export it again',
             )
         return np.frombuffer(data, dtype).reshape(shape)
 
     def _check_size(self, name: str, size: int, limit: int) -> None:
         if size > limit:
-            raise CaptureError(
+            raise UnusableFrameError(
+                _reason(name),
                 f'{name} in {self.source} would unpack to {size} bytes, more than'
-                f' {limit}: do not trust it, or export it again'
+                f' {limit}: do not trust it, or export it again',
             )
 
 
@@ -314,7 +284,9 @@ class _R3dArchive(_R3dRecording):
         try:
             return self._zip.read(entry)
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise CaptureError(f'{name} in {self.source} is damaged: {error}') from error
+            raise UnusableFrameError(
+                _reason(name), f'{name} in {self.source} is damaged: {error}'
+            ) from error
 
 
 class _R3dFolder(_R3dRecording):
@@ -332,7 +304,9 @@ class _R3dFolder(_R3dRecording):
             self._check_size(name, path.stat().st_size, limit)
             return path.read_bytes()
         except OSError as error:
-            raise CaptureError(f'cannot read {path}: {error.strerror}') from error
+            raise UnusableFrameError(
+                _reason(name), f'cannot read {path}: {error.strerror}'
+            ) from error
 
 
 class _ExrExport(_Recording):
@@ -355,22 +329,28 @@ class _ExrExport(_Recording):
         try:
             return require_within(self.source / name, self.source).read_bytes()
         except OSError as error:
-            raise CaptureError(f'cannot read {self.source / name}: {error.strerror}') from error
+            raise UnusableFrameError(
+                _reason(name), f'cannot read {self.source / name}: {error.strerror}'
+            ) from error
 
-    def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-        path = self.source / 'depth' / f'{number}.exr'
-        if not path.exists():
-            return None
-        require_within(path, self.source)
+    def has_depth(self, number: int) -> bool:
+        return self._depth_path(number).exists()
+
+    def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+        path = require_within(self._depth_path(number), self.source)
         try:
             with self._open(str(path)) as file:
                 channels = file.channels()
                 pixels = np.array((channels.get('R') or next(iter(channels.values()))).pixels)
         except Exception as error:  # OpenEXR raises many types on malformed input
-            raise CaptureError(
-                f'{path} is no EXR file or damaged ({error}): export it again'
+            raise UnusableFrameError(
+                LeftOutReason.BAD_DEPTH,
+                f'{path} is no EXR file or damaged ({error}): export it again',
             ) from error
         return depth_to_metres(pixels if pixels.ndim == 2 else pixels[..., 0])
+
+    def _depth_path(self, number: int) -> Path:
+        return self.source / 'depth' / f'{number}.exr'
 
 
 def _names_in_folder(folder: Path, images: str) -> list[str]:
@@ -378,8 +358,6 @@ def _names_in_folder(folder: Path, images: str) -> list[str]:
     return [file.relative_to(folder).as_posix() for file in files]
 
 
-def _image_size(encoded: bytes, source: Path, name: str) -> tuple[int, int]:
-    try:
-        return encoded_image_size(encoded, name)
-    except ImageError as error:
-        raise CaptureError(f'{name} of {source}: {error}') from error
+def _reason(name: str) -> LeftOutReason:
+    is_depth = name.endswith(('.depth', '.conf'))
+    return LeftOutReason.BAD_DEPTH if is_depth else LeftOutReason.BAD_IMAGE

@@ -5,6 +5,7 @@ Depth and poses of the data set are those of the depth camera. Both are transfor
 camera, because a radiance field needs color and depth of the same view.
 """
 
+from dataclasses import replace
 from pathlib import Path
 import re
 from typing import NamedTuple
@@ -13,9 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.image_decoding import decode_image
-from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.converters.frame_range import select_frame_range
+from nerf_reversal_ros.converters.frame_writer import ConvertedFrame, write_frames
+from nerf_reversal_ros.converters.image_files import load_image, load_plane, read_header, SUFFIXES
+from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
+from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
+from nerf_reversal_ros.converters.poses import rigid_pose
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
@@ -26,7 +30,6 @@ from nerf_reversal_ros.core.geometry import (
     orthonormalize,
     pose_from_quaternion,
 )
-from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 
 RATE_HZ = 30
 """Rate of the synthetic stamps: the data set has none, so frame N gets N / 30 s."""
@@ -56,45 +59,83 @@ class _CameraPose(NamedTuple):
     focal_px: float
 
 
-def convert(
-    source: Path,
-    bag: Path,
-    *,
-    poses: Path | None = None,
-    frames: slice | None = None,
-    progress: ProgressCallback = no_progress,
-) -> None:
+def convert(source: Path, bag: Path, poses: Path | None, options: ConvertOptions) -> Conversion:
     """
     Convert frames of a 7-Scenes folder to a bag; see `converters.convert`.
 
     Raises
     ------
     CaptureError
-        If the folder holds no such frames, a file is damaged, or the pose file has no pose of
-        the frames.
+        If the folder holds no such frames, too many of them cannot be used, or the pose file has
+        no pose of the frames.
     """
-    images = _image_paths(source, frames)
-    file_poses = None if poses is None else _read_pose_file(poses, source.name)
-    written = 0
-    with BagWriter(bag) as writer:
-        for done, (number, image) in enumerate(images.items(), start=1):
-            if file_poses is None:
-                pose = _read_frame_pose(image)
-            else:
-                pose = file_poses.get(_stem(image.name))
-            if pose is not None:
-                camera = _color_camera(pose.focal_px, poses)
-                depth = register_depth(_read_depth(image), camera)
-                stamp_ns = max(1, round(number * 1e9 / RATE_HZ))
-                writer.write(stamp_ns, image.read_bytes(), depth, camera, pose.world_from_camera)
-                written += 1
-            note = f'{done - written} without a pose' if done > written else ''
-            progress(Progress('convert', done, len(images), note))
-        if not written:
-            raise CaptureError(
-                f'no frame of {source} has a pose in {poses or "its .pose.txt"}: give the pose'
-                ' file of this sequence'
+    images = _image_paths(source, options.frames)
+    if poses is None:
+        frames = [_Frame(number, image) for number, image in images.items()]
+        return write_frames(source, bag, frames, options)
+    file_poses = _read_pose_file(poses, source.name)
+    frames = [
+        _Frame(number, image, file_poses[_stem(image.name)], poses)
+        for number, image in images.items()
+        if _stem(image.name) in file_poses
+    ]
+    if not frames:
+        raise CaptureError(
+            f'no frame of {source} has a pose in {poses}: give the pose file of this sequence'
+        )
+    conversion = write_frames(source, bag, frames, options)
+    notes = list(conversion.notes)
+    if len(frames) < len(images):
+        notes.append(f'{len(images) - len(frames)} of {len(images)} frames are not in {poses}')
+    return replace(conversion, notes=tuple(notes))
+
+
+class _Frame:
+    """A frame of a sequence, a `RecordedFrame`."""
+
+    def __init__(
+        self,
+        number: int,
+        image: Path,
+        pose: '_CameraPose | None' = None,
+        pose_file: Path | None = None,
+    ) -> None:
+        self.name = image.name
+        self.stamp_ns = max(1, round(number * 1e9 / RATE_HZ))
+        self._image, self._pose_file = image, pose_file
+        self._pose = pose
+
+    def camera(self) -> Camera:
+        """Check pose and image size, and return the intrinsics."""
+        if self._pose is None:
+            self._pose = _read_frame_pose(self._image)
+        size = read_header(_read(self._image)).size
+        camera = _color_camera(self._pose.focal_px, self._pose_file)
+        if size[0] * camera.height != size[1] * camera.width:
+            raise UnusableFrameError(
+                LeftOutReason.IMAGE_SIZE,
+                f'it has {size[0]}x{size[1]} pixels, not {camera.width}x{camera.height}: download'
+                ' it again',
             )
+        return camera.scaled_to(*size)
+
+    def missing_depth(self) -> str | None:
+        """Return None if there is depth, else what is missing."""
+        path = _depth_path(self._image)
+        return None if path.exists() else f'the depth image {path} is missing: download it again'
+
+    def read(self, use_depth: bool) -> ConvertedFrame:
+        """Read image and registered depth."""
+        camera = self.camera()
+        assert self._pose is not None  # read by camera
+        image = load_image(_read(self._image))
+        depth = None
+        if use_depth:
+            depth_camera = _color_camera(self._pose.focal_px, self._pose_file)
+            depth = register_depth(_read_depth(_depth_path(self._image)), depth_camera)
+        return ConvertedFrame(
+            image.content, depth, camera, self._pose.world_from_camera, image.valid
+        )
 
 
 def register_depth(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
@@ -141,15 +182,17 @@ def _color_camera(focal_px: float, poses: Path | None) -> Camera:
     try:
         return make_camera((640, 480), intrinsics, IntrinsicsSource('f', remedy, remedy))[0]
     except ImageError as error:
-        raise CaptureError(f'the pose file {poses}: {error}') from error
+        raise UnusableFrameError(
+            LeftOutReason.BAD_CAMERA, f'the pose file {poses}: {error}'
+        ) from error
 
 
 def _image_paths(source: Path, frames: slice | None) -> dict[int, Path]:
     """Return the color images by frame number, in ascending order."""
     images = {}
     for path in sorted(source.glob('frame-*.color.*')):
-        match = re.fullmatch(r'frame-(\d+)\.color\.(jpg|jpeg|png)', path.name)
-        if match:
+        match = re.fullmatch(r'frame-([0-9]{1,9})\.color(\.\w+)', path.name)
+        if match and match[2].lower() in SUFFIXES:
             images[int(match[1])] = require_within(path, source)
     if not images:
         raise CaptureError(f'{source} holds no frame-NNNNNN.color.jpg or .png: give a sequence')
@@ -160,30 +203,42 @@ def _stem(name: str) -> str:
     return Path(name).name.split('.')[0]
 
 
-def _read_depth(image: Path) -> NDArray[np.float32]:
-    path = require_within(image.with_name(f'{_stem(image.name)}.depth.png'), image.parent)
+def _depth_path(image: Path) -> Path:
+    return require_within(image.with_name(f'{_stem(image.name)}.depth.png'), image.parent)
+
+
+def _read(path: Path) -> bytes:
     try:
-        stored = decode_image(path.read_bytes(), cv2.IMREAD_UNCHANGED) if path.exists() else None
-    except ImageError as error:
-        raise CaptureError(f'the depth image {path}: {error}') from error
-    if stored is None or stored.dtype != np.uint16 or stored.shape != (480, 640):
-        raise CaptureError(
-            f'the depth image {path} is missing or no 640x480 PNG of 16 bit: download it again'
+        return path.read_bytes()
+    except OSError as error:
+        raise UnusableFrameError(
+            LeftOutReason.NO_IMAGE, f'cannot read {path}: {error.strerror}'
+        ) from error
+
+
+def _read_depth(path: Path) -> NDArray[np.float32]:
+    stored = load_plane(_read(path), LeftOutReason.BAD_DEPTH)
+    if stored.dtype != np.uint16 or stored.shape != (480, 640):
+        raise UnusableFrameError(
+            LeftOutReason.BAD_DEPTH,
+            f'the depth image {path} is no 640x480 PNG of 16 bit: download it again',
         )
     depth_mm = np.where(stored == _INVALID_DEPTH, 0, stored)
     return depth_mm.astype(np.float32) * np.float32(0.001)
 
 
-def _read_frame_pose(image: Path) -> _CameraPose | None:
-    """Read the pose file of an image, which is of the depth camera; None if it is invalid."""
+def _read_frame_pose(image: Path) -> _CameraPose:
+    """Read the pose file of an image, which is of the depth camera."""
     path = require_within(image.with_name(f'{_stem(image.name)}.pose.txt'), image.parent)
+    if not path.exists():
+        raise UnusableFrameError(LeftOutReason.NO_POSE, f'there is no {path}: download it again')
     try:
-        world_from_depth = np.array(path.read_text(encoding='ascii').split(), dtype=np.float64)
-    except (OSError, ValueError):
-        return None
-    if world_from_depth.size != 16 or not np.all(np.isfinite(world_from_depth)):
-        return None
-    world_from_depth = orthonormalize(world_from_depth.reshape(4, 4))
+        rows = np.array(path.read_text(encoding='ascii').split(), dtype=np.float64).reshape(4, 4)
+    except (OSError, ValueError) as error:
+        raise UnusableFrameError(
+            LeftOutReason.BAD_POSE, f'{path} is no matrix of 4x4 numbers: download it again'
+        ) from error
+    world_from_depth = rigid_pose(rows, str(path))
     return _CameraPose(world_from_depth @ inverse(_COLOR_FROM_DEPTH_RIGID), COLOR_FOCAL_PX)
 
 

@@ -69,6 +69,10 @@ class CaptureConfig(CameraInfoConfig):
     camera_info_topic: str = setting(
         '/record3d/device_0/rgb/camera_info', 'CameraInfo of the color images'
     )
+    mask_topic: str = setting(
+        '/record3d/device_0/rgb/mask',
+        'masks with the stamps of images: 0 leaves a pixel out; used where a bag has them',
+    )
     pose_topic: str = setting(
         '/record3d/device_0/camera_pose',
         'PoseStamped, PoseWithCovarianceStamped, TransformStamped, Odometry or Path; empty: use'

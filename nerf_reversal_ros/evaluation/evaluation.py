@@ -149,7 +149,8 @@ def rendering_psnr(field: RadianceField, frame: Frame) -> PsnrScores:
     """Compute the PSNR of the field rendered at the pose of a frame, `PSNR_WIDTH_PX` wide."""
     camera = frame.camera.scaled_to_width(min(PSNR_WIDTH_PX, frame.camera.width))
     image = downscale_image(frame.rgb, camera)
-    return compute_psnr(image, field.render(frame.map_from_camera[None], camera)[0])
+    rendering = field.render(frame.map_from_camera[None], camera)[0]
+    return compute_psnr(image, rendering, frame.valid)
 
 
 def localize_or_reject(

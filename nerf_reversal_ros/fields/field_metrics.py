@@ -43,13 +43,19 @@ def channel_gains(
     return np.clip(gains, 0.25, 4.0)
 
 
-def compute_psnr(image: NDArray[np.uint8], rendering: Rendering) -> PsnrScores:
-    """Compare an image (H, W, 3) with the rendering at its pose and size."""
+def compute_psnr(
+    image: NDArray[np.uint8], rendering: Rendering, valid: NDArray[np.bool_] | None = None
+) -> PsnrScores:
+    """Compare an image (H, W, 3), where it is valid, with the rendering at its pose and size."""
+    compared = np.ones(image.shape[:2], bool)
+    if valid is not None:
+        size = (image.shape[1], image.shape[0])
+        compared = cv2.resize(valid.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     matched = np.minimum(rendering.rgb * channel_gains(image, rendering), 255.0)
-    covered = rendering.opacity > 0.5
+    covered = (rendering.opacity > 0.5) & compared
     return PsnrScores(
-        psnr_db(matched, image),
-        psnr_db(rendering.rgb, image),
+        psnr_db(matched[compared], image[compared]),
+        psnr_db(rendering.rgb[compared], image[compared]),
         psnr_db(matched[covered], image[covered]) if covered.any() else np.nan,
     )
 
@@ -84,7 +90,8 @@ def measure_field(
         view = data.view(index)
         camera = view.camera.downscaled_to(longer_side)
         rendering = field.render(view.map_from_camera[None], camera)[0]
-        scores.append(compute_psnr(downscale_image(view.rgb, camera), rendering))
+        valid = None if data.valid is None else data.valid[index]
+        scores.append(compute_psnr(downscale_image(view.rgb, camera), rendering, valid))
         coverage.append(float((rendering.opacity > 0.5).mean()))
         height, width = rendering.depth.shape
         measured = cv2.resize(view.depth, (width, height), interpolation=cv2.INTER_NEAREST)

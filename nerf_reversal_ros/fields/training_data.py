@@ -40,6 +40,8 @@ class TrainingData:
     """(N, 4, 4) poses of the optical camera frame in ``map``."""
     held_out: NDArray[np.bool_]
     """(N,) frames excluded from training; they measure the result."""
+    valid: NDArray[np.bool_] | None = None
+    """(N, H, W) memory map of the pixels of ``rgb`` that are not masked; None: all."""
 
     def camera(self, index: int) -> Camera:
         """Return the camera of an image."""
@@ -51,6 +53,22 @@ class TrainingData:
         depth = self.depth[index].astype(np.float32)
         depth_camera = camera.scaled_to(depth.shape[1], depth.shape[0])
         return RgbdView(self.rgb[index], camera, depth, depth_camera, self.map_from_camera[index])
+
+    def sample_pixels(
+        self, rng: np.random.Generator, count: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Sample frame, column and row (count,) of training pixels that are not masked."""
+        train_frames = np.flatnonzero(~self.held_out)
+        _, height, width, _ = self.rgb.shape
+        frame = np.sort(train_frames[rng.integers(0, len(train_frames), count)])
+        u, v = rng.integers(0, width, count), rng.integers(0, height, count)
+        if self.valid is None:
+            return frame, u, v
+        usable = np.flatnonzero(self.valid[frame, v, u])
+        if len(usable) == 0:
+            return frame, u, v
+        chosen = np.sort(rng.choice(usable, count))
+        return frame[chosen], u[chosen], v[chosen]
 
     def sample_indices(self, max_count: int, *, held_out: bool = False) -> list[int]:
         """Choose at most ``max_count`` evenly spaced frames, for training or held out."""
@@ -91,17 +109,22 @@ def load_training_data(
     count = len(capture)
     size, depth_size = _image_sizes(capture.camera, capture.frame(0))
     rgb_path, depth_path = work_dir / 'rgb.npy', work_dir / 'depth.npy'
+    valid_path = work_dir / 'valid.npy'
     marker = work_dir / 'intrinsics.json'
+    mask_count = count if capture.has_masks else 0
     if not marker.exists():
         intrinsics = np.zeros((count, 4))
         with (
             open_npy(rgb_path, (count, *size[::-1], 3), np.uint8) as rgb_file,
             open_npy(depth_path, (count, *depth_size[::-1]), np.float16) as depth_file,
+            open_npy(valid_path, (mask_count, *size[::-1]), np.bool_) as valid_file,
         ):
             for row, frame in enumerate(capture):
-                rgb, depth, intrinsics[row] = _resize_frame(frame, size, depth_size)
+                rgb, depth, intrinsics[row], valid = _resize_frame(frame, size, depth_size)
                 write_npy_rows(rgb_file, row, rgb[None])
                 write_npy_rows(depth_file, row, depth[None])
+                if mask_count:
+                    write_npy_rows(valid_file, row, valid[None])
                 progress(Progress('pictures', row + 1, count))
         atomic_write(marker, json.dumps(intrinsics.tolist()))
     return TrainingData(
@@ -110,6 +133,7 @@ def load_training_data(
         np.array(json.loads(marker.read_text(encoding='utf-8'))),
         capture.map_from_camera,
         held_out,
+        np.load(valid_path, mmap_mode='r') if mask_count else None,
     )
 
 
@@ -125,13 +149,15 @@ def load_held_out_data(
     chosen = frames[evenly_spaced_indices(len(frames), max_count)]
     loaded = [capture.frame(int(index)) for index in chosen]
     sizes = _image_sizes(capture.camera, loaded[0])
-    rgb, depth, intrinsics = zip(*(_resize_frame(frame, *sizes) for frame in loaded), strict=True)
+    resized = (_resize_frame(frame, *sizes) for frame in loaded)
+    rgb, depth, intrinsics, valid = zip(*resized, strict=True)
     return TrainingData(
         np.stack(rgb),
         np.stack(depth),
         np.array(intrinsics),
         capture.map_from_camera[chosen],
         np.ones(len(chosen), bool),
+        np.stack(valid),
     )
 
 
@@ -144,12 +170,16 @@ def _image_sizes(full_size: Camera, frame: Frame) -> tuple[tuple[int, int], tupl
 
 def _resize_frame(
     frame: Frame, size: tuple[int, int], depth_size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.float16], list[float]]:
-    """Return color, depth with its edges set to 0, and fx, fy, cx, cy of a frame."""
+) -> tuple[NDArray[np.uint8], NDArray[np.float16], list[float], NDArray[np.bool_]]:
+    """Return color, depth without its edges, fx, fy, cx, cy, and valid pixels of a frame."""
     rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     depth = np.zeros(depth_size[::-1], np.float32)
     if frame.depth is not None:
         nearest = cv2.resize(frame.depth, depth_size, interpolation=cv2.INTER_NEAREST)
         depth = mask_depth_edges(nearest.astype(np.float32))
     camera = frame.camera.scaled_to(*size)
-    return rgb, depth.astype(np.float16), [camera.fx, camera.fy, camera.cx, camera.cy]
+    valid = np.ones(size[::-1], bool)
+    if frame.valid is not None:
+        kept = cv2.resize(frame.valid.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        valid = kept > 0.999
+    return rgb, depth.astype(np.float16), [camera.fx, camera.fy, camera.cx, camera.cy], valid

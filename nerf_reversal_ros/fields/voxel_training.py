@@ -185,7 +185,6 @@ class _VoxelFieldTrainer:
             fused=fused,
         )
         self.learning_rates = config.learning_rate, 0.5 * config.learning_rate
-        self.train_frames = np.flatnonzero(~data.held_out)
 
     def run(self, work_dir: Path, stage: str, progress: ProgressCallback) -> dict[str, Any]:
         """Train to the last step, update the field, and return the loss curve."""
@@ -255,8 +254,7 @@ class _VoxelFieldTrainer:
         """Return origins, directions (z = 1), colors, depths and frames of random pixels."""
         data, device, count = self.data, self.field.device, self.config.rays_per_step // PARTS
         _, height, width, _ = data.rgb.shape
-        frame = np.sort(self.train_frames[rng.integers(0, len(self.train_frames), count)])
-        u, v = rng.integers(0, width, count), rng.integers(0, height, count)
+        frame, u, v = data.sample_pixels(rng, count)
         color = torch.from_numpy(data.rgb[frame, v, u]).to(device).float() / 255
         _, depth_height, depth_width = data.depth.shape
         du = ((u + 0.5) * depth_width / width).astype(int)

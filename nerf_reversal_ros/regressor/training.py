@@ -59,7 +59,7 @@ def views_from_frames(
     """
     rgb, valid, depth, poses = [], [], [], []
     for frame in frames:
-        image = resample_to_camera(frame.rgb, frame.camera, camera)
+        image = resample_to_camera(frame.rgb, frame.camera, camera, frame.valid)
         rgb.append(image.rgb)
         valid.append(image.valid)
         poses.append(frame.map_from_camera)

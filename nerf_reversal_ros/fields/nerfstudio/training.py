@@ -120,7 +120,6 @@ class _NerfactoTrainer:
             'seed': seed,
         }
         self.callbacks = model.get_training_callbacks(None)
-        self.train_frames = np.flatnonzero(~data.held_out)
 
     def run(self, work_dir: Path, progress: ProgressCallback) -> dict[str, Any]:
         """Train to the last step; return the loss curve."""
@@ -177,8 +176,7 @@ class _NerfactoTrainer:
         """Sample rays of the training images, with their colors and depths."""
         data, count = self.data, self.budget.rays_per_step
         _, height, width, _ = data.rgb.shape
-        frame = np.sort(self.train_frames[rng.integers(0, len(self.train_frames), count)])
-        u, v = rng.integers(0, width, count), rng.integers(0, height, count)
+        frame, u, v = data.sample_pixels(rng, count)
         _, depth_height, depth_width = data.depth.shape
         depth_v = ((v + 0.5) * depth_height / height).astype(int)
         depth_u = ((u + 0.5) * depth_width / width).astype(int)

@@ -1,0 +1,44 @@
+"""Options of a conversion, and what it returns."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
+
+EXIF_CHOICES = ('auto', 'turn', 'ignore')
+MAX_LEFT_OUT = 0.2
+"""Default of the largest fraction of frames that may be left out."""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Options of all converters; see `converters.convert`."""
+
+    frames: slice | None = None
+    max_left_out: float = MAX_LEFT_OUT
+    trust_paths: bool = False
+    exif: str = 'auto'
+    use_depth: bool = True
+    progress: ProgressCallback = no_progress
+
+    def __post_init__(self) -> None:
+        """Reject values outside of their limits."""
+        if not 0.0 <= self.max_left_out <= 1.0:
+            raise ConfigError(
+                f'max_left_out = {self.max_left_out:g} is no fraction: give 0 to 1, such as'
+                f' {MAX_LEFT_OUT:g}'
+            )
+        if self.exif not in EXIF_CHOICES:
+            raise ConfigError(f'exif = {self.exif!r} is not one of {", ".join(EXIF_CHOICES)}')
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A finished conversion."""
+
+    bag: Path
+    frame_count: int
+    """Number of frames in the bag."""
+    notes: tuple[str, ...] = ()
+    """Sentences about left out frames and unused values, for the user."""

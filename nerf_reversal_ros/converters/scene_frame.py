@@ -1,0 +1,227 @@
+"""
+One frame of a ``transforms.json``: intrinsics, pose, image, depth and mask.
+
+Images are undistorted. Depth in images and ``.npy`` files is in millimeters, or in units of
+``integer_depth_scale`` or ``depth_unit_scale_factor`` meters. Masks are 0 where a pixel is left
+out.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.bags.camera_model import CameraModel
+from nerf_reversal_ros.bags.depth_decoding import depth_to_metres
+from nerf_reversal_ros.converters.file_finder import FileFinder
+from nerf_reversal_ros.converters.frame_writer import ConvertedFrame
+from nerf_reversal_ros.converters.image_files import (
+    choose_orientation,
+    ImageHeader,
+    load_image,
+    load_plane,
+    read_header,
+    turn,
+)
+from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
+from nerf_reversal_ros.converters.poses import rigid_pose
+from nerf_reversal_ros.converters.scene_camera import CAMERA_KEYS, fits, scene_camera_model
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import ImageError
+from nerf_reversal_ros.core.geometry import FloatArray, OPTICAL_FROM_OPENGL
+from nerf_reversal_ros.fields.sim3 import transform_poses
+
+DEPTH_SCALE_KEYS = ('integer_depth_scale', 'depth_unit_scale_factor')
+FRAME_KEYS = (
+    *CAMERA_KEYS,
+    *DEPTH_SCALE_KEYS,
+    'file_path',
+    'depth_file_path',
+    'confidence_path',
+    'mask_path',
+    'transform_matrix',
+)
+"""Keys of a frame, or of the whole scene, that are used."""
+
+
+@dataclass
+class SceneFrame:
+    """A frame of a ``transforms.json``, a `RecordedFrame`."""
+
+    name: str
+    stamp_ns: int
+    values: dict[str, Any]
+    """Values of the frame, and those of the scene that it does not have."""
+    world_from_data: FloatArray
+    """Sim(3) (4, 4) from the poses of the file to the world."""
+    finder: FileFinder
+    exif: str
+    """Whether to turn the image by its EXIF orientation: auto, turn or ignore."""
+
+    def camera(self) -> Camera:
+        """Check all but the pixels, and return the intrinsics of the undistorted image."""
+        _ = self._depth_scale, self._world_from_camera
+        return self._model.camera
+
+    def missing_depth(self) -> str | None:
+        """Return None if there is depth, what is missing, or '' if the file names none."""
+        name = self.values.get('depth_file_path')
+        if not name:
+            return ''
+        return f'there is no depth image {name}' if self._find('depth_file_path') is None else None
+
+    def read(self, use_depth: bool) -> ConvertedFrame:
+        """Read image, depth and mask."""
+        model = self._model
+        image = load_image(self._read(self._image_path), self._orientation)
+        content, valid = image.content, image.valid
+        if (mask := self._mask()) is not None:
+            valid = mask if valid is None else mask & valid
+        if valid is not None and model.has_distortion:
+            valid = model.undistort_depth(valid.astype(np.float32)) > 0
+        if valid is not None and not valid.any():
+            raise UnusableFrameError(LeftOutReason.BAD_MASK, 'its mask leaves out the whole image')
+        if model.has_distortion:
+            content = model.undistort_rgb(image.rgb)
+        depth = self._depth() if use_depth else None
+        return ConvertedFrame(content, depth, model.camera, self._world_from_camera, valid)
+
+    @cached_property
+    def _image_path(self) -> Path:
+        name = self.values.get('file_path')
+        path = self._find('file_path')
+        if path is None:
+            raise UnusableFrameError(
+                LeftOutReason.NO_IMAGE,
+                f'there is no image {name}: copy it to {self.finder.expected_path(str(name))}',
+            )
+        return path
+
+    @cached_property
+    def _header(self) -> ImageHeader:
+        return read_header(self._read(self._image_path))
+
+    @cached_property
+    def _orientation(self) -> int:
+        """EXIF orientation to turn the image by; 1 for none."""
+        return choose_orientation(
+            self._header, partial(fits, self.values), self.exif, self._image_path.name
+        )
+
+    @cached_property
+    def _model(self) -> CameraModel:
+        header = self._header
+        size = header.turned_size if self._orientation != 1 else header.size
+        return scene_camera_model(self.values, size)
+
+    @cached_property
+    def _world_from_camera(self) -> FloatArray:
+        """Return the pose of the optical frame; the file has OpenGL axes."""
+        if self.values.get('transform_matrix') is None:
+            raise UnusableFrameError(
+                LeftOutReason.NO_POSE,
+                'it has no pose (transform_matrix): export it again with poses',
+            )
+        pose = rigid_pose(self.values['transform_matrix'], 'transform_matrix')
+        return transform_poses(self.world_from_data, pose @ OPTICAL_FROM_OPENGL)
+
+    @cached_property
+    def _depth_scale(self) -> float:
+        """Return meters per unit of the stored depth."""
+        key = next((key for key in DEPTH_SCALE_KEYS if key in self.values), None)
+        try:
+            scale = 0.001 if key is None else float(self.values[key])
+        except (TypeError, ValueError, OverflowError):
+            scale = float('nan')
+        if not (np.isfinite(scale) and scale > 0):
+            raise UnusableFrameError(
+                LeftOutReason.BAD_DEPTH,
+                f'{key} = {self.values[str(key)]!r} is no length of a unit of depth: set it to'
+                ' 0.001 for millimeters',
+            )
+        return scale
+
+    def _mask(self) -> NDArray[np.bool_] | None:
+        """Return the pixels (H, W) that the mask keeps; None without a mask."""
+        name = self.values.get('mask_path')
+        if not name:
+            return None
+        path = self._find('mask_path')
+        if path is None:
+            raise UnusableFrameError(
+                LeftOutReason.BAD_MASK, f'there is no mask {name}: export it again'
+            )
+        mask = self._upright(load_plane(self._read(path), LeftOutReason.BAD_MASK))
+        camera = self._model.camera
+        if mask.ndim == 3:
+            mask = mask[..., :3].max(2)
+        if abs(mask.shape[1] * camera.height / (mask.shape[0] * camera.width) - 1) > 0.02:
+            raise UnusableFrameError(
+                LeftOutReason.BAD_MASK,
+                f'the mask {name} of {mask.shape[1]}x{mask.shape[0]} pixels is not of the image of'
+                f' {camera.width}x{camera.height}: export it again',
+            )
+        # Masks are 0 and 1, or 0 and 255 with compression artifacts between.
+        kept = (mask > mask.max() / 2).astype(np.uint8)
+        size = (camera.width, camera.height)
+        return cv2.resize(kept, size, interpolation=cv2.INTER_NEAREST) > 0
+
+    def _depth(self) -> NDArray[np.float32]:
+        path = self._find('depth_file_path')
+        assert path is not None  # checked by missing_depth
+        stored = _load_npy(path) if path.suffix == '.npy' else self._load_depth(path)
+        stored = self._upright(stored)
+        if stored.ndim != 2 or stored.dtype.kind not in 'uif' or not stored.size:
+            raise UnusableFrameError(
+                LeftOutReason.BAD_DEPTH,
+                f'depth {path} has the shape {stored.shape}, not (rows, columns) of numbers:'
+                ' export it again',
+            )
+        # nerfstudio applies the scale to arrays and images of any data type.
+        depth = depth_to_metres(stored.astype(np.float32) * np.float32(self._depth_scale))
+        if (confidence := self._find('confidence_path')) is not None:
+            levels = self._load_depth(confidence)
+            if levels.shape == depth.shape:
+                depth[levels == 0] = 0.0
+        try:
+            return self._model.scaled_to(depth.shape[1], depth.shape[0]).undistort_depth(depth)
+        except ImageError as error:
+            raise UnusableFrameError(LeftOutReason.BAD_DEPTH, f'depth {path}: {error}') from error
+
+    def _load_depth(self, path: Path) -> NDArray[Any]:
+        return load_plane(self._read(path), LeftOutReason.BAD_DEPTH)
+
+    def _upright(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Turn a depth image or mask with its image, unless it is upright already."""
+        camera = self._model.camera
+        is_upright = (pixels.shape[1] > pixels.shape[0]) == (camera.width > camera.height)
+        if self._header.is_sideways and self._orientation != 1 and is_upright:
+            return pixels
+        return turn(pixels, self._orientation)
+
+    def _find(self, key: str) -> Path | None:
+        name = self.values.get(key)
+        if not (isinstance(name, str) and name):
+            return None
+        return self.finder.find(name, is_image=key == 'file_path')
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UnusableFrameError(
+                LeftOutReason.NO_IMAGE, f'cannot read {path}: {error.strerror}'
+            ) from error
+
+
+def _load_npy(path: Path) -> NDArray[Any]:
+    try:  # a memory map never allocates more than the file holds
+        return np.array(np.load(path, mmap_mode='r', allow_pickle=False))
+    except Exception as error:  # NumPy raises many types on malformed input
+        raise UnusableFrameError(
+            LeftOutReason.BAD_DEPTH, f'depth {path} is damaged ({error}): export it again'
+        ) from error
