@@ -69,8 +69,8 @@ def decode_mask(bag: BagReader, raw: RawMessage, model: CameraModel) -> NDArray[
     except ImageError as error:
         raise CaptureError(f'the mask at {raw.stamp_ns} ns of {bag.path}: {error}') from error
     size = (camera.width, camera.height)
-    kept = cv2.resize((mask > 127).astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
-    return model.undistort_depth(kept) > 0
+    kept = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 127
+    return model.undistort_depth(kept.astype(np.float32)) > 0
 
 
 def decode_depth(

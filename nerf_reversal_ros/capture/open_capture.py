@@ -16,11 +16,13 @@ from nerf_reversal_ros.bags.bag_index import BagIndex, index_bag, MessageRef
 from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.bags.camera_poses import CameraPoses
 from nerf_reversal_ros.bags.depth_registration import DepthRegistration
+from nerf_reversal_ros.bags.image_masks import mask_depth
 from nerf_reversal_ros.capture.capture import Capture, StampedImage
 from nerf_reversal_ros.capture.depth_alignment import find_registration
 from nerf_reversal_ros.capture.depth_unit import check_depth_values
 from nerf_reversal_ros.capture.frame_reading import (
     decode_depth,
+    decode_mask,
     decode_rgb,
     FrameEntry,
     read_depth,
@@ -243,7 +245,11 @@ def _estimate_convention(
     def depth_image(k: int) -> DepthImage:
         entry = entries[with_depth[k]]
         assert entry.depth is not None
-        return decode_depth(bag, read_message(bag, entry.depth), entry, config)
+        depth, camera = decode_depth(bag, read_message(bag, entry.depth), entry, config)
+        if entry.mask is not None:
+            mask = decode_mask(bag, read_message(bag, entry.mask), entry.camera_model)
+            depth = mask_depth(depth, mask)
+        return depth, camera
 
     def depth_in_unit(k: int, unit_m: float) -> NDArray[np.float32]:
         entry = entries[with_depth[k]]

@@ -47,6 +47,9 @@ class FileFinder:
 
     def expected_path(self, name: str) -> Path:
         """Return a path below the root at which a missing file would be found."""
+        path = self._folder / name
+        if is_within(path, self._root):
+            return path
         parts = [part for part in PureWindowsPath(name).parts if part not in ('..', '.')]
         return self._root.joinpath(*parts[-2:])
 

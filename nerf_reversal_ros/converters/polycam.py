@@ -85,6 +85,6 @@ def _read_camera(path: Path | None) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         return {}
-    camera: dict[str, Any] = {_INTRINSICS.get(key, key): value for key, value in values.items()}
+    camera = {_INTRINSICS.get(str(key), str(key)): value for key, value in values.items()}
     rows = [[camera.pop(name, None) for name in row] for row in _POSE]
     return {**camera, 'transform_matrix': rows}

@@ -168,7 +168,7 @@ class _Recording(ABC):
 
     @abstractmethod
     def depth(self, number: int, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Read the depth of a frame that has some [m], 0 unknown; UnusableFrameError if damaged."""
+        """Read the depth [m] of a frame that has some; UnusableFrameError if damaged."""
 
     def images(self) -> dict[int, str]:
         """Return the names of the color images by frame number."""
@@ -211,7 +211,7 @@ class _R3dRecording(_Recording):
 
     @abstractmethod
     def read(self, name: str, limit: int = MAX_ENTRY_BYTES) -> bytes:
-        """Read a file of at most ``limit`` bytes; UnusableFrameError if it is missing or damaged."""
+        """Read a file of at most ``limit`` bytes; UnusableFrameError if damaged."""
 
     @abstractmethod
     def has(self, name: str) -> bool:

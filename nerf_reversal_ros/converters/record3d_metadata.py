@@ -70,7 +70,7 @@ class Record3dMetadata:
             )
 
     def world_from_camera(self, number: int) -> FloatArray:
-        """Return the pose (4, 4), OpenGL camera axes, y-up world; UnusableFrameError if unknown."""
+        """Return the pose (4, 4), OpenGL axes, y-up world; UnusableFrameError if unknown."""
         if number >= len(self._poses):
             raise UnusableFrameError(
                 LeftOutReason.NO_POSE, f'the metadata have {len(self._poses)} poses: export again'
