@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--trust-paths',
         action='store_true',
-        help='also read files outside of the folder of SOURCE that it names',
+        help='nerfstudio: also read files outside of the folder of SOURCE',
     )
 
 

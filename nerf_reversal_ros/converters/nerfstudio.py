@@ -117,11 +117,11 @@ def _read_scene(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CaptureError(f'{path} is not JSON ({error}): export it again') from error
     frames = scene.get('frames') if isinstance(scene, dict) else None
-    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+    if not isinstance(frames, list):
         raise CaptureError(f'{path} has no list of frames: give the transforms.json of nerfstudio')
     if not frames:
         raise CaptureError(f'the list of frames in {path} is empty: export it again')
-    return dict(scene)
+    return {**scene, 'frames': [item if isinstance(item, dict) else {} for item in frames]}
 
 
 def _world_from_data(scene: dict[str, Any], path: Path) -> FloatArray:

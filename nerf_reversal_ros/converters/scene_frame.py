@@ -93,11 +93,13 @@ class SceneFrame:
     @cached_property
     def _image_path(self) -> Path:
         name = self.values.get('file_path')
+        if not isinstance(name, str):
+            raise UnusableFrameError(LeftOutReason.NO_IMAGE, 'it names no file_path')
         path = self._find('file_path')
         if path is None:
             raise UnusableFrameError(
                 LeftOutReason.NO_IMAGE,
-                f'there is no image {name}: copy it to {self.finder.expected_path(str(name))}',
+                f'there is no image {name}: copy it to {self.finder.expected_path(name)}',
             )
         return path
 

@@ -48,3 +48,11 @@ def test_downscaling_averages_pixels():
 def test_an_image_of_another_size_is_rejected_with_both_sizes():
     with pytest.raises(ImageError, match=r'\(120, 100, 3\).*\(120, 160, 3\)'):
         resample_to_camera(np.zeros((120, 100, 3), dtype=np.uint8), WIDE, WIDE)
+
+
+def test_masked_pixels_of_the_source_image_are_masked():
+    source_valid = np.ones((120, 160), bool)
+    source_valid[40:80, 50:90] = False
+    half = WIDE.scaled_to_width(80)
+    resampled = resample_to_camera(render(WIDE), WIDE, half, source_valid)
+    assert np.array_equal(resampled.valid, source_valid[::2, ::2])

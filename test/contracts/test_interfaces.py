@@ -29,6 +29,10 @@ def test_the_commands_and_their_options():
             '--format',
             '--poses',
             '--frames',
+            '--max-left-out',
+            '--no-depth',
+            '--exif',
+            '--trust-paths',
             '-v --verbose',
         ],
         'build': [
@@ -81,6 +85,10 @@ def test_the_defaults_and_choices_of_options():
     }
     given = {name: a.default for name, a in actions.items() if a.default is not None}
     assert given == {
+        'convert --max-left-out': 0.2,
+        'convert --no-depth': False,
+        'convert --exif': 'auto',
+        'convert --trust-paths': False,
         'build --field': 'voxel',
         'build --device': 'auto',
         'build --overwrite': False,
@@ -91,6 +99,7 @@ def test_the_defaults_and_choices_of_options():
     assert [name for name, a in actions.items() if a.required] == ['localize --out']
     devices = ('auto', 'cpu', 'cuda')
     assert {name: a.choices for name, a in actions.items() if a.choices} == {
+        'convert --exif': ('auto', 'turn', 'ignore'),
         'build --device': devices,
         'localize --device': devices,
         'evaluate --device': devices,

@@ -27,6 +27,7 @@ from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 CAPTURE = {
     'image_topic': '/record3d/device_0/rgb/img',
     'depth_topic': '/record3d/device_0/depth/img',
+    'mask_topic': '/record3d/device_0/rgb/mask',
     'camera_info_topic': '/record3d/device_0/rgb/camera_info',
     'rectified': False,
     'camera_info_file': '',

@@ -24,7 +24,7 @@ def test_the_format_is_guessed_from_the_files(tmp_path):
     assert guess_format(tmp_path / 'export') == 'record3d'
     assert guess_format(tmp_path / 'transforms.json') == 'nerfstudio'
     assert guess_format(tmp_path / 'seq') == '7scenes'
-    with pytest.raises(CaptureError, match='name its format, one of record3d, nerfstudio, 7s'):
+    with pytest.raises(CaptureError, match='name its format, one of record3d, nerfstudio, poly'):
         guess_format(tmp_path)
 
 

@@ -47,13 +47,6 @@ def test_a_scene_without_depth_is_converted_with_one_warning(tmp_path):
     assert np.allclose(capture.map_from_camera, POSES, atol=1e-6)
 
 
-def test_a_missing_depth_image_is_named(tmp_path):
-    source = write_nerfstudio(tmp_path / 'scene')
-    (source / 'depth_3.png').unlink()
-    with pytest.raises(CaptureError, match=r'be used: there is no depth image .*_3\.png$'):
-        convert(source, tmp_path / 'bag')
-
-
 @pytest.mark.parametrize(('unit_m', 'changes'), [(0.001, {}), (1.0, {'integer_depth_scale': 1.0})])
 def test_depth_arrays_are_in_millimeters_unless_the_scene_sets_a_scale(tmp_path, unit_m, changes):
     source = write_depth_arrays(write_nerfstudio(tmp_path / 'scene'), unit_m, **changes)
@@ -89,7 +82,7 @@ def test_the_transform_applied_to_the_poses_of_a_scene_is_inverted(tmp_path, not
         ({'frames': []}, 'list of frames .* is empty'),
         ({'frames': None}, 'has no list of frames'),
         ({'camera_model': 'EQUIRECTANGULAR'}, 'camera_model EQUIRECTANGULAR is unknown'),
-        ({'fl_x': float('nan')}, 'frame frame_0.jpg .* focal lengths > 0: correct them'),
+        ({'fl_x': float('nan')}, 'frame frame_0.jpg.* focal lengths > 0: correct them'),
         ({'k4': 0.1}, 'k4 = 0.1 is not part of the camera model OPENCV'),
         ({'w': 400}, 'w and h are 400x128, but the image has 96x128 pixels, another aspect ratio'),
     ],
@@ -103,7 +96,7 @@ def test_an_invalid_scene_is_rejected(tmp_path, changes, error):
 @pytest.mark.parametrize(
     ('changes', 'error'),
     [
-        ({'file_path': 'gone.jpg'}, 'frame gone.jpg .* there is no image'),
+        ({'file_path': 'gone.jpg'}, 'frame gone.jpg: there is no image'),
         ({'transform_matrix': [[1.0]]}, 'no finite 4x4 matrix'),
         ({'transform_matrix': np.diag([1, 1, -1, 1]).tolist()}, 'mirrors or is singular'),
     ],

@@ -1,7 +1,6 @@
 """Recordings that nerfstudio parses are converted with metric poses, intrinsics and depth."""
 
 import importlib.metadata
-import json
 from pathlib import Path
 import pickle
 
@@ -15,10 +14,11 @@ import torch
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters.nerfstudio_parser import convert
+from nerf_reversal_ros.converters.options import ConvertOptions
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
-from nerf_reversal_ros.core.geometry import OPTICAL_FROM_OPENGL, pose_errors
+from nerf_reversal_ros.core.geometry import pose_errors
 from nerf_reversal_ros.fields.nerfstudio.dependency import pickle_disabled
 
 pytestmark = pytest.mark.skipif(
@@ -58,24 +58,6 @@ def scannet(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope='module')
-def polycam(tmp_path_factory):
-    """Write a Polycam export: images named by stamps, poses of ARKit with y up."""
-    root = tmp_path_factory.mktemp('polycam') / 'export'
-    y_up = np.array([[0.0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
-    for number, pose in enumerate(TRAJECTORY):
-        name = f'keyframes/{{}}/{1000 + 7 * number}'
-        depth = write_image(root / (name.format('images') + '.jpg'), pose)
-        write_depth(root / (name.format('depth') + '.png'), depth[::2, ::2])
-        arkit = y_up @ pose @ OPTICAL_FROM_OPENGL
-        values = {f't_{i}{j}': arkit[i, j] for i in range(3) for j in range(4)}
-        values |= {'fx': CAMERA.fx, 'fy': CAMERA.fy, 'cx': CAMERA.cx + 0.5, 'cy': CAMERA.cy + 0.5}
-        path = root / (name.format('cameras') + '.json')
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({**values, 'width': 96, 'height': 72}))
-    return root
-
-
 def convert_and_open(source, name, tmp_path):
     bag = tmp_path / 'bag'
     assert main(['convert', str(source), str(bag), '--format', f'nerfstudio-parser:{name}']) == 0
@@ -99,20 +81,6 @@ def test_a_scannet_scene_is_converted_without_frames_that_have_no_pose(scannet, 
     assert (camera.width, camera.height) == (96, 72)
     assert (camera.fx, camera.cx, camera.cy) == pytest.approx((78.0, 47.5, 35.5), abs=1e-3)
     np.testing.assert_allclose(frame.depth, render_box_room(TRAJECTORY[2], CAMERA)[1], atol=0.002)
-
-
-def test_a_polycam_export_is_converted_with_its_depth(polycam, tmp_path):
-    capture = convert_and_open(polycam, 'polycam', tmp_path)
-    assert_same_trajectory(capture, TRAJECTORY)
-    frame = capture.frame(3)
-    assert frame.depth.shape == (36, 48)
-    expected = render_box_room(TRAJECTORY[3], CAMERA)[1][::2, ::2]
-    np.testing.assert_allclose(frame.depth, expected, atol=0.002)
-    differences = [
-        np.abs(frame.rgb - render_box_room(pose, CAMERA)[0].astype(int)).mean()
-        for pose in TRAJECTORY
-    ]
-    assert np.argmin(differences) == 3 and differences[3] < 0.6 * np.median(differences)
 
 
 @pytest.mark.parametrize(('noted', 'arrays'), [(True, False), (False, False), (True, True)])
@@ -139,7 +107,6 @@ def test_both_converters_of_a_processed_scene_give_the_same_capture(
     ('name', 'error'),
     [
         ('mesh', 'nerfstudio has no parser mesh: use one of arkit-data, blender-data, colmap'),
-        ('polycam', 'the nerfstudio parser polycam cannot read'),
         ('scannet', 'the nerfstudio parser scannet cannot read'),
     ],
 )
@@ -157,7 +124,7 @@ def test_an_unknown_format_is_a_usage_error_that_lists_the_formats(tmp_path, cap
         main(['convert', str(tmp_path), str(tmp_path / 'bag'), '--format', 'mesh'])
     assert exit_info.value.code == 2
     message = capsys.readouterr().err
-    formats = 'record3d, nerfstudio, 7scenes, nerfstudio-p'
+    formats = 'record3d, nerfstudio, polycam, 7scenes, nerfstudio-p'
     assert f"'mesh' is not a format: choose from {formats}" in message
 
 
@@ -179,7 +146,7 @@ def test_pickled_code_in_data_is_not_run(tmp_path):
             source / f'{split}.npz', image_filenames=np.array([TouchFile(marker)], dtype=object)
         )
     with pytest.raises(CaptureError, match=r'parser minimal cannot read .*allow_pickle'):
-        convert(source, tmp_path / 'bag', 'minimal')
+        convert(source, tmp_path / 'bag', 'minimal', ConvertOptions())
     assert not marker.exists() and not (tmp_path / 'bag').exists()
 
 
@@ -208,10 +175,10 @@ def test_pickle_is_disabled_in_all_loaders_inside_the_block_only(tmp_path):
 @pytest.mark.parametrize('name', ['instant-ngp', 'instant-ngp-data'])
 def test_the_parser_with_wrong_focal_lengths_is_rejected_with_the_format_to_use(tmp_path, name):
     with pytest.raises(CaptureError, match=r'uses the focal length fx for fy .*format nerfstudio'):
-        convert(tmp_path, tmp_path / 'bag', name)
+        convert(tmp_path, tmp_path / 'bag', name, ConvertOptions())
 
 
 @pytest.mark.parametrize('name', ['dycheck', 'nuscenes-data'])
 def test_a_parser_with_an_unknown_scale_is_rejected(tmp_path, name):
     with pytest.raises(CaptureError, match='lengths would not be in meters'):
-        convert(tmp_path, tmp_path / 'bag', name)
+        convert(tmp_path, tmp_path / 'bag', name, ConvertOptions())

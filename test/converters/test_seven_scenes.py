@@ -93,11 +93,3 @@ def test_a_missing_or_binary_pose_file_is_rejected(tmp_path):
     poses.write_bytes(b'\xff\xfe')
     with pytest.raises(CaptureError, match='is not a file of lines "name qw qx qy qz tx ty tz f"'):
         convert(source, tmp_path / 'bag', poses=poses)
-
-
-def test_a_missing_depth_image_is_named(tmp_path):
-    source = write_seven_scenes(tmp_path / 'seq-01', range(2))
-    (source / 'frame-000001.depth.png').unlink()
-    with pytest.raises(CaptureError, match=r'frame-000001.depth.png is missing'):
-        convert(source, tmp_path / 'bag')
-    assert not list(tmp_path.glob('bag*'))
