@@ -181,3 +181,24 @@ def write_seven_scenes(folder, numbers):
         lines.append(f'seq-02/{stem}.color.png 1 0 0 0 9 9 9 525.505')
     (folder / 'poses.txt').write_text('\n'.join(lines))
     return folder
+
+
+def write_polycam(folder, numbers=range(6)):
+    """Write a raw data export: images named by stamps, depth of half size."""
+    keyframes = folder / 'keyframes'
+    for kind in ('images', 'depth', 'cameras', 'confidence'):
+        (keyframes / kind).mkdir(parents=True)
+    for n, rgb, depth in views(numbers):
+        stem = str(1000 + 7 * n)
+        confidence = np.full(depth.shape, 255, np.uint8)
+        confidence[:4] = 0
+        depth_mm = np.rint(depth * 1e3).astype(np.uint16)
+        (keyframes / f'images/{stem}.jpg').write_bytes(jpeg(rgb))
+        cv2.imwrite(str(keyframes / f'depth/{stem}.png'), depth_mm)
+        cv2.imwrite(str(keyframes / f'confidence/{stem}.png'), confidence)
+        pose = arkit_pose(POSES[n])
+        values = {f't_{i}{j}': pose[i, j] for i in range(3) for j in range(4)}
+        values |= {'fx': CAMERA.fx, 'fy': CAMERA.fy, 'cx': CAMERA.cx + 0.5, 'cy': CAMERA.cy + 0.5}
+        values |= {'width': CAMERA.width, 'height': CAMERA.height, 'blur_score': 50.0}
+        (keyframes / f'cameras/{stem}.json').write_text(json.dumps(values))
+    return folder

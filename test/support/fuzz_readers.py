@@ -254,11 +254,13 @@ def recording(name: str, write: Callable[[Path], Path], **options) -> Callable[[
 
 
 def write_scene(folder: Path) -> Path:
-    """Write a nerfstudio scene: one frame with depth as PNG, one with depth as an array."""
+    """Write a nerfstudio scene: one frame with depth as PNG, one as an array and with a mask."""
     scene = recordings.write_nerfstudio(folder / 'scene', order=range(2))
     np.save(scene / 'depth_1.npy', np.full((64, 48), 1e3, np.float32))
+    cv2.imwrite(str(scene / 'mask.png'), np.eye(64, 48, dtype=np.uint8) * 255)
     text = (scene / 'transforms.json').read_text()
-    (scene / 'transforms.json').write_text(text.replace('depth_1.png', 'depth_1.npy'))
+    text = text.replace('depth_1.png', 'depth_1.npy", "mask_path": "mask.png')
+    (scene / 'transforms.json').write_text(text)
     return scene
 
 
@@ -351,6 +353,7 @@ def readers(small_map: Path) -> dict[str, Callable[[Path], Reader]]:
         'record3d_export': recording(
             'record3d_export', lambda f: recordings.write_export(f / 'walk', frames)
         ),
+        'polycam': recording('polycam', lambda f: recordings.write_polycam(f / 'export', frames)),
         'transforms_json': recording('transforms_json', write_scene),
         'seven_scenes': recording('seven_scenes', write_scenes),
         'pose_file': recording('pose_file', write_scenes, poses='seq-01/poses.txt'),
