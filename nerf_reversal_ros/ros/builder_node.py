@@ -20,6 +20,7 @@ from nerf_reversal_ros.maps.map_folder import Map
 from nerf_reversal_ros.ros.node_config import BuilderNodeConfig
 from nerf_reversal_ros.ros.node_runner import (
     call_once,
+    CLOSE_TIMEOUT_S,
     DONE,
     NodeFinished,
     printable_traceback,
@@ -134,7 +135,7 @@ class BuilderNode(Node):
         if self._busy.locked():
             self.get_logger().warning('interrupted: run the same command to resume the build')
         self._stopping.set()
-        return self._busy.acquire(timeout=1.0)
+        return self._busy.acquire(timeout=CLOSE_TIMEOUT_S)
 
     def _build_from_parameters(self) -> None:
         settings = self._settings
@@ -214,8 +215,7 @@ class BuilderNode(Node):
         except NerfReversalError as error:
             return BuildMap.Result(message=str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
-            if self.context.ok():  # otherwise a signal has shut ROS down meanwhile
-                self.get_logger().error(printable_traceback())
+            self.get_logger().error(printable_traceback())
             return BuildMap.Result(message=f'internal error: {error!r}')
         path = str(built.path.resolve())
         psnr_db = float(built.manifest.get('metrics', {}).get('psnr_db') or 0.0)

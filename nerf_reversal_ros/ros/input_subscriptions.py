@@ -165,9 +165,8 @@ class InputSubscriptions:
         try:
             result = self._process_and_publish(message)
         except Exception as error:  # a defect must not end the thread, nor be hidden
-            if self._node.context.ok():  # otherwise a signal has shut ROS down meanwhile
-                log = self._node.get_logger()
-                log.error(printable_traceback(), throttle_duration_sec=10.0)
+            log = self._node.get_logger()
+            log.error(printable_traceback(), throttle_duration_sec=10.0)
             reason = RejectionReason.INTERNAL_ERROR
             result = rejected_result(message.header, reason, repr(error))
         with self._futures_lock:

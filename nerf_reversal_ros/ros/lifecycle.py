@@ -3,7 +3,8 @@ Extensions of rclpy's lifecycle nodes: callback group, invalid transitions, repo
 
 rclpy 7.1.5 (Jazzy) gives no public access to the service ``change_state`` and the state machine
 of a node. This module uses the private ``_service_change_state`` and ``_state_machine`` instead:
-without them, a transition would block all other services, and an invalid one end the process.
+without them, a transition would block all other services, an invalid one end the process, and an
+ended node stay in the graph.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,15 @@ def set_transition_group(group: CallbackGroup, node: LifecycleNode) -> None:
     service = node._service_change_state
     service.callback_group = group
     group.add_entity(service)
+
+
+def release_state_machine(node: LifecycleNode) -> None:
+    """
+    Release what rclpy keeps of a destroyed node, so that it leaves the graph at once.
+
+    Otherwise others see the node for 20 s more, and its services with it.
+    """
+    del node._state_machine
 
 
 def reject_invalid_transitions(node: LifecycleNode) -> None:

@@ -23,6 +23,7 @@ from nerf_reversal_ros.ros.image_localizer import (
 from nerf_reversal_ros.ros.input_subscriptions import InputSubscriptions
 from nerf_reversal_ros.ros.lifecycle import (
     reject_invalid_transitions,
+    release_state_machine,
     report_failures,
     set_transition_group,
 )
@@ -192,6 +193,11 @@ class LocalizerNode(LifecycleNode):
         if (frames := self._frames) is not None:
             frames.stop()
         return ended
+
+    def destroy_node(self) -> None:
+        """Leave the graph."""
+        super().destroy_node()
+        release_state_machine(self)
 
     def load(self, map_dir: Path) -> None:
         """Load another map and use it from the next image on; an error keeps the current one."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 import ctypes
 import os
+from queue import SimpleQueue
 import signal
 import sys
 import threading
@@ -15,10 +16,11 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from nerf_reversal_ros.core.errors import NerfReversalError
@@ -40,9 +42,12 @@ and would then call no callback of its group any more."""
 EXECUTOR_THREADS = 6
 """A transition, the services that wait, the inputs and the timers run side by side."""
 WAKE_UP_PERIOD_S = 0.2
-"""Period of an empty timer [s]: the executor raises the error of a callback at the next event."""
-EXIT_TIMEOUT_S = 1.2
-"""Time after which the process exits even if native code still runs [s]; two are promised."""
+"""Period of an empty timer [s]: only at an event the executor raises errors, and can it end."""
+CLOSE_TIMEOUT_S = 0.5
+"""Time that the work of a node has to end when the node is closed [s]."""
+EXIT_TIMEOUT_S = 0.8
+"""Time after which the process exits even if native code still runs [s]; two are promised, and
+the system needs about one to free the memory of a process while twelve others compute."""
 
 
 class NodeFinished(Exception):  # noqa: N818  (ends a node; not an error)
@@ -91,25 +96,28 @@ def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) ->
 
     Notes
     -----
+    The signal handlers of rclpy would shut ROS down at once, below the callbacks that still run:
+    those fail, and nothing more can be logged or published. Here the node is closed first.
+
     Once the node is closed and ROS is shut down, nothing is left to do. Python would unload
     PyTorch and rclpy for seconds on a busy machine, and ros2 launch would kill the process.
     """
+    running = _RunningNode(make_node)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: running.interrupt())
     words = list(sys.argv if args is None else args)
     try:
         if unknown := remove_ros_args(words)[1:]:
             raise RuntimeError(f'unknown argument {unknown[0]}: use --ros-args -p name:=value')
-        rclpy.init(args=words)
+        rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
         print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)
         return MISUSE
-    running = _RunningNode()
-    status = running.spin(make_node)
-    _ignore_signals()  # again: a signal may have interrupted the first call
+    status = running.spin()
     # A computation in native code cannot be interrupted: the process exits without it.
     _exit_after(EXIT_TIMEOUT_S, status)
     try:
-        if running.close():
-            rclpy.try_shutdown()
+        running.close()
     except Exception:  # a defect, told after all else is done
         traceback.print_exc()
         status = status or USER_ERROR
@@ -117,65 +125,61 @@ def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) ->
 
 
 class _RunningNode:
-    """A node and its executor, each None before it is made."""
+    """A node and its executor, which spins in a thread: the main one waits for signals."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_node: Callable[[], Any]) -> None:
+        self._make_node = make_node
         self._node: Any = None
-        self._executor: MultiThreadedExecutor | None = None
+        self._executor: Any = None
+        # Its put() may be called in a signal handler.
+        self._end: SimpleQueue[Exception | None] = SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._make_and_spin, daemon=True)
 
-    def spin(self, make_node: Callable[[], Any]) -> int:
-        """Make the node and spin it to its end; return the exit status."""
-        try:
-            try:
-                self._make_and_spin(make_node)
-            finally:
-                _ignore_signals()
-        except (KeyboardInterrupt, ExternalShutdownException):
-            return self._interrupted_status
-        except NodeFinished as finished:
-            return finished.status
-        except NerfReversalError as error:
+    def interrupt(self) -> None:
+        """End `spin`; called by a signal handler."""
+        self._end.put(None)
+
+    def spin(self) -> int:
+        """Make the node and spin it until it ends or is interrupted; return the exit status."""
+        self._thread.start()
+        reason = self._end.get()
+        if reason is None:
+            return int(self._node.interrupted_status) if self._node else DONE
+        if isinstance(reason, NodeFinished):
+            return reason.status
+        if isinstance(reason, NerfReversalError):
             name = self._node.get_name() if self._node else 'nerf_reversal_ros'
-            get_logger(name).fatal(str(error))
-            return USER_ERROR
-        except Exception:
-            if not rclpy.ok():  # a signal has shut ROS down, and rclpy failed on it
-                return self._interrupted_status
-            traceback.print_exc()
-            return USER_ERROR
-        return DONE
+            get_logger(name).fatal(str(reason))
+        else:
+            traceback.print_exception(reason)
+        return USER_ERROR
 
-    def close(self) -> bool:
-        """Close the node, then the executor; return whether no thread of the node is busy."""
-        if self._node is not None and not self._node.close():
-            return False
+    def close(self) -> None:
+        """Close the node, end its callbacks, then leave the graph; a busy node does not wait."""
+        if self._node is None or not self._node.close():
+            return
+        self._closing.set()
+        self._thread.join()
         if self._executor is not None:
-            self._executor.shutdown()  # otherwise rclpy may fail on it when Python ends
-        return True
+            self._executor._executor.shutdown()  # rclpy 7.1.5 gives no other way to wait
+        self._node.destroy_node()
+        rclpy.try_shutdown()
 
-    @property
-    def _interrupted_status(self) -> int:
-        return int(self._node.interrupted_status) if self._node else DONE
-
-    def _make_and_spin(self, make_node: Callable[[], Any]) -> None:
-        self._node = make_node()
-        self._executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
-        self._executor.add_node(self._node)
-        self._node.create_timer(WAKE_UP_PERIOD_S, lambda: None, clock=STEADY_CLOCK)
-        while True:
-            try:
-                self._executor.spin()
-                raise ExternalShutdownException  # some versions of rclpy return instead
-            except InvalidHandle:
-                # A transition has destroyed an entity that rclpy was about to wait for or call.
-                get_logger(self._node.get_name()).debug(printable_traceback())
-
-
-def _ignore_signals() -> None:
-    """Ignore further signals, so that a second Ctrl-C does not interrupt the end of the node."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+    def _make_and_spin(self) -> None:
+        try:
+            self._node = self._make_node()
+            self._executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
+            self._executor.add_node(self._node)
+            self._node.create_timer(WAKE_UP_PERIOD_S, lambda: None, clock=STEADY_CLOCK)
+            while not self._closing.is_set():
+                try:
+                    self._executor.spin_once()
+                except InvalidHandle:
+                    # A callback has destroyed an entity that rclpy was about to wait for or call.
+                    get_logger(self._node.get_name()).debug(printable_traceback())
+        except Exception as error:  # spin() tells it
+            self._end.put(error)
 
 
 def _exit_after(seconds: float, status: int) -> None:

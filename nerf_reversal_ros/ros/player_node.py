@@ -20,7 +20,14 @@ from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.connectivity import CHECK_PERIOD_S
 from nerf_reversal_ros.ros.conversions import stamp_to_ns
 from nerf_reversal_ros.ros.node_config import PlayerConfig
-from nerf_reversal_ros.ros.node_runner import call_once, DONE, LAST_TEN_QOS, NodeFinished, run_node
+from nerf_reversal_ros.ros.node_runner import (
+    call_once,
+    CLOSE_TIMEOUT_S,
+    DONE,
+    LAST_TEN_QOS,
+    NodeFinished,
+    run_node,
+)
 from nerf_reversal_ros.ros.parameters import NodeParameters
 
 DISCOVERY_WAIT_S = 0.5
@@ -66,7 +73,7 @@ class PlayerNode(Node):
         """Stop playing; return whether it stopped in time."""
         self._stopping.set()
         self._result_received.set()
-        return self._idle.wait(1.0)
+        return self._idle.wait(CLOSE_TIMEOUT_S)
 
     def _on_status(self, status: LocalizerStatus) -> None:
         if stamp_to_ns(status.header.stamp) == self._awaited_stamp_ns:
