@@ -8,6 +8,7 @@ A baseline localizes a frame by its image and camera alone. The exception is
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 import difflib
+import importlib.util
 import time
 from typing import Any, Protocol, TYPE_CHECKING
 
@@ -147,8 +148,13 @@ def _original_network(kind: 'NetworkKind') -> Callable[[BaselineInputs], Baselin
 
 def _hloc_sift(inputs: BaselineInputs) -> Baseline:
     """Run hloc with SIFT on points triangulated from every fourth reference image."""
-    from nerf_reversal_ros.baselines.hloc_sift import HlocSift
-
+    try:
+        from nerf_reversal_ros.baselines.hloc_sift import HlocSift
+    except ImportError as error:
+        raise ConfigError(
+            f'the baseline hloc_sift needs pycolmap, which cannot be imported ({error}): install'
+            ' it again, or choose --baselines without hloc_sift'
+        ) from error
     method = HlocSift(_require_reference('hloc_sift', inputs), progress=inputs.progress)
     return Baseline(lambda frame: method.localize(frame.rgb, frame.camera), method.nbytes)
 
@@ -244,10 +250,9 @@ def missing_requirement(name: str, *, has_reference: bool) -> str:
     if name in REFERENCE_BASELINES and not has_reference:
         return 'needs --reference with the bag of the build'
     if name == 'hloc_sift':
-        try:
-            import pycolmap  # noqa: F401
-        except ImportError as error:
-            return f'needs pycolmap ({error}): pip install pycolmap'
+        # Its import takes long and replaces the handler of SIGTERM: `hloc_sift` does it.
+        if importlib.util.find_spec('pycolmap') is None:
+            return 'needs pycolmap, which is not installed: pip install pycolmap'
     return ''
 
 

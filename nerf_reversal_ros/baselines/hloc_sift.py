@@ -15,12 +15,15 @@ the same SIFT (`vlad`), because the weights of NetVLAD need a download. A query 
 `MIN_INLIERS` inliers is rejected, as in `sift_pnp`; the toolbox returns the pose from PnP or,
 failing that, of the most similar image.
 
-pycolmap is an optional package, see ``requirements/peers.txt``.
+pycolmap is an optional package, see ``requirements/peers.txt``. Its import makes SIGTERM print a
+stack trace; this module takes that back.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+import signal
 from tempfile import TemporaryDirectory
+import threading
 from typing import Any
 
 import cv2
@@ -36,6 +39,9 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+
+if threading.current_thread() is threading.main_thread():  # no other one may set a handler
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 REFERENCE_STRIDE = 4
 """Step between the reference images that are kept."""

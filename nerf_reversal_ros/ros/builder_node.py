@@ -110,6 +110,7 @@ class BuilderNode(Node):
         self._busy = threading.Lock()
         self._stopping = threading.Event()
         self._settings = NodeParameters(self, BuilderNodeConfig).get(BuilderNodeConfig)
+        self._server: ActionServer | None = None
         group = ReentrantCallbackGroup()
         if self._settings.bag:
             call_once(self, self._build_from_parameters, group)
@@ -136,6 +137,12 @@ class BuilderNode(Node):
             self.get_logger().warning('interrupted: run the same command to resume the build')
         self._stopping.set()
         return self._busy.acquire(timeout=CLOSE_TIMEOUT_S)
+
+    def destroy_node(self) -> None:
+        """Leave the graph."""
+        if self._server is not None:
+            self._server.destroy()  # rclpy leaves it, and the node would stay in the graph
+        super().destroy_node()
 
     def _build_from_parameters(self) -> None:
         settings = self._settings

@@ -70,7 +70,7 @@ class LatestItemWorker(Generic[T]):
             self._pending = []
             self.received = self.dropped = 0
 
-    def close(self, timeout_s: float = 0.5) -> bool:
+    def close(self, timeout_s: float = 0.3) -> bool:
         """End the thread after the present item; return whether it ended in time."""
         with self._changed:
             self._closed = True

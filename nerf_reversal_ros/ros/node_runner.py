@@ -42,8 +42,8 @@ and would then call no callback of its group any more."""
 EXECUTOR_THREADS = 6
 """A transition, the services that wait, the inputs and the timers run side by side."""
 WAKE_UP_PERIOD_S = 0.2
-"""Period of an empty timer [s]: only at an event the executor raises errors, and can it end."""
-CLOSE_TIMEOUT_S = 0.5
+"""Period of an empty timer [s]: the executor raises the error of a callback at the next event."""
+CLOSE_TIMEOUT_S = 0.3
 """Time that the work of a node has to end when the node is closed [s]."""
 EXIT_TIMEOUT_S = 0.8
 """Time after which the process exits even if native code still runs [s]; two are promised, and
@@ -160,8 +160,9 @@ class _RunningNode:
         if self._node is None or not self._node.close():
             return
         self._closing.set()
-        self._thread.join()
         if self._executor is not None:
+            self._executor.create_task(lambda: None)  # ends its wait
+            self._thread.join()
             self._executor._executor.shutdown()  # rclpy 7.1.5 gives no other way to wait
         self._node.destroy_node()
         rclpy.try_shutdown()

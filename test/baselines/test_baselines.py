@@ -1,6 +1,8 @@
 """Poses, costs and choice of the baselines."""
 
 from pathlib import Path
+import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -162,10 +164,37 @@ def test_a_baseline_without_its_package_is_skipped_or_names_the_package(
     monkeypatch.setitem(sys.modules, 'pycolmap', None)  # as if it were not installed
     assert set(BASELINES) - set(parse_baselines('all', has_reference=True)) == {'hloc_sift'}
     (sentence,) = skipped_baselines(has_reference=True)
-    assert sentence.startswith('hloc_sift skipped: needs pycolmap (')
-    assert sentence.endswith('): pip install pycolmap')
-    with pytest.raises(ConfigError, match=r'hloc_sift needs pycolmap .*: pip install pycolmap'):
+    assert sentence.startswith('hloc_sift skipped: needs pycolmap, which is not installed')
+    assert sentence.endswith(': pip install pycolmap')
+    with pytest.raises(ConfigError, match=r'hloc_sift needs pycolmap, .*: pip install pycolmap'):
         parse_baselines('hloc_sift', has_reference=True)
+
+
+def test_a_package_that_cannot_be_imported_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'pycolmap.py').write_text('raise ImportError("libGL.so.1 is missing")')
+    for name in ('pycolmap', 'nerf_reversal_ros.baselines.hloc_sift'):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    reference = open_bag(write_bag(tmp_path / 'flat', walk(12), depth=False))
+    with pytest.raises(ConfigError, match=r'cannot be imported \(libGL.so.1 .*--baselines'):
+        make_baseline('hloc_sift', reference)
+
+
+@pytest.mark.parametrize('module', ['cli.main', 'baselines.hloc_sift'])
+def test_sigterm_ends_a_program_without_a_stack_trace(module: str) -> None:
+    pytest.importorskip('pycolmap', reason='hloc_sift needs pycolmap')
+    program = f"""
+import os, signal
+import nerf_reversal_ros.{module}
+from nerf_reversal_ros.baselines.baselines import parse_baselines
+parse_baselines('all', has_reference=True)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    command = [sys.executable, '-c', program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (-signal.SIGTERM, '')
 
 
 def test_without_a_reference_one_sentence_names_the_skipped_baselines() -> None:

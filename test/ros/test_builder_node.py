@@ -133,3 +133,23 @@ def test_signals_end_a_build_and_the_log_tells_how_to_resume_it(bag, tmp_path, n
         assert 'Traceback' not in process.output
     assert int((tmp_path / 'map.partial').read_text()) > 0
     assert not (tmp_path / 'map').exists()
+
+
+def test_ctrl_c_ends_a_build_of_an_action_and_the_node_leaves_the_graph(bag, tmp_path):
+    rig = Rig()
+    with Process('builder', '-r', '__node:=other') as process:
+        client = ActionClient(rig.node, BuildMap, 'other/build')
+        assert client.wait_for_server(30), process.output
+        stages = []
+        goal = {'bag': bag(3000), 'map': str(tmp_path / 'map')}
+        send_goal(client, lambda message: stages.append(message.feedback.stage), **goal)
+        assert wait_until(lambda: stages)
+        assert process.interrupt() < SOON_S
+        assert process.wait() == 1
+        assert 'interrupted: run the same command to resume the build' in process.output
+        assert 'Traceback' not in process.output
+    assert wait_until(lambda: 'other' not in rig.node.get_node_names(), timeout=5)
+    assert int((tmp_path / 'map.partial').read_text()) > 0
+    assert not (tmp_path / 'map').exists()
+    client.destroy()
+    rig.close()

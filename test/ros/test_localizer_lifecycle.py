@@ -164,6 +164,13 @@ def test_ctrl_c_ends_the_node_even_while_an_image_is_processed(rig, start, durat
     assert 'Traceback' not in process.output
 
 
+def test_an_ended_node_leaves_the_graph_at_once(rig, start):
+    process = start()
+    assert wait_until(lambda: 'localizer' in rig.node.get_node_names())
+    process.interrupt()
+    assert wait_until(lambda: 'localizer' not in rig.node.get_node_names(), timeout=5)
+
+
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_repeated_signals_do_not_disturb_the_end_of_the_node(rig, start, number):
     process = start(duration_ms=20_000)

@@ -66,6 +66,8 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
+        for noise in ('never retrieved', 'rosout', 'race condition'):  # of rclpy, at a hard end
+            assert noise not in self.output, self.output
 
     @property
     def output(self):

@@ -4,6 +4,7 @@ import ast
 import os
 from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -110,6 +111,22 @@ def test_package_xml_names_the_plugins_that_the_pytest_settings_need():
 
 def test_the_command_is_installed(prefix):
     assert os.access(prefix / 'bin' / 'nerf-reversal', os.X_OK)
+
+
+def test_ctrl_c_ends_the_imports_of_an_executable_without_a_traceback(tmp_path):
+    template = (REPOSITORY / 'scripts/entry_point.in').read_text(encoding='utf-8')
+    script = template.replace('@Python3_EXECUTABLE@', sys.executable)
+    (tmp_path / 'script').write_text(script.replace('@ENTRY_MODULE@', 'slow'))
+    (tmp_path / 'slow.py').write_text(
+        'import time\nprint("importing", flush=True)\ntime.sleep(60)'
+    )
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / 'script'], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b'importing\n'
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == b''
+    assert process.returncode == -signal.SIGINT
 
 
 def test_all_files_name_the_same_version():
