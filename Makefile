@@ -46,7 +46,7 @@ docs: $(VENV)/.docs
 	$(VENV)/bin/python -m sphinx -W --keep-going -n -q docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
 
-setup: $(VENV)/.built $(VENV)/.tf2_msgs
+setup: $(VENV)/.built $(VENV)/.test_messages
 
 clean:
 	rm -rf $(VENV) docs/_build demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -93,8 +93,10 @@ $(VENV)/.built: $(VENV)/.installed $(VENV)/.names $(CMAKE_INPUTS)
 	$(call build,$(CURDIR),build)
 	@touch $@
 
-# For the tests of TF: tf2_msgs, which is not on PyPI. In $(VENV) alone, where no other ROS 2 looks.
-$(VENV)/.tf2_msgs: $(VENV)/.installed $(shell find test/tf2_msgs -type f)
-	@echo 'building tf2_msgs for the tests'
+# For the tests of TF and bonds: messages that are not on PyPI. In $(VENV) alone, where no other ROS
+# 2 looks.
+$(VENV)/.test_messages: $(VENV)/.installed $(shell find test/tf2_msgs test/bond -type f)
+	@echo 'building messages for the tests'
 	$(call build,$(CURDIR)/test/tf2_msgs,build_tf2_msgs)
+	$(call build,$(CURDIR)/test/bond,build_bond)
 	@touch $@

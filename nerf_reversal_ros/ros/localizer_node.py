@@ -27,6 +27,7 @@ from nerf_reversal_ros.ros.lifecycle import (
     report_failures,
     set_transition_group,
 )
+from nerf_reversal_ros.ros.lifecycle_bond import LifecycleBond
 from nerf_reversal_ros.ros.localizer_diagnostics import (
     diagnostic_array,
     diagnostic_name,
@@ -102,6 +103,7 @@ class LocalizerNode(LifecycleNode):
         self._visualizer = Visualizer(self, self.create_lifecycle_publisher)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._localizer_services = LocalizerServices(self, self)
+        self._bond = LifecycleBond(self)
         timer_group = MutuallyExclusiveCallbackGroup()
         self.create_timer(1.0, self._publish_diagnostics, timer_group, STEADY_CLOCK)
         if self._settings.autostart:
@@ -158,6 +160,7 @@ class LocalizerNode(LifecycleNode):
         )
         self.get_logger().info(f'localizing the images of {self.inputs.topic}')
         self._publish_map()
+        self._bond.start()
         return activated
 
     @report_failures
@@ -187,7 +190,8 @@ class LocalizerNode(LifecycleNode):
         return super().on_error(state)
 
     def close(self) -> bool:
-        """Unsubscribe and stop TF; return whether no thread is busy any more."""
+        """Break the bond, unsubscribe and stop TF; return whether no thread is busy any more."""
+        self._bond.stop()
         self.inputs = None
         ended = self._last_inputs is None or self._last_inputs.close()
         if (frames := self._frames) is not None:

@@ -55,6 +55,7 @@ def test_the_topics_and_services_of_the_localizer():
             *EVERY_NODE,
             '/diagnostics',
             '/tf',
+            'bond',
             'nerf_pose',
             'nerf_pose_with_covariance',
             '~/debug_image',

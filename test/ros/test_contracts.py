@@ -4,6 +4,8 @@ Parameters of the nodes with their defaults, and the types of their topics and s
 Expected values are written out, so that a name that changes in the code cannot change them.
 """
 
+import importlib.util
+
 import pytest
 import rclpy
 from ros_small import small_build, small_localizer
@@ -140,7 +142,9 @@ def test_the_topics_and_services_of_the_localizer(make_node, tmp_path):
     )
     node.trigger_configure()
     node.trigger_activate()
+    has_bond = importlib.util.find_spec('bond') is not None
     assert topics(node.publishers) == {
+        **({'/bond': 'bond/Status'} if has_bond else {}),
         '/diagnostics': 'diagnostic_msgs/DiagnosticArray',
         '/nerf_pose': 'geometry_msgs/PoseStamped',
         '/nerf_pose_with_covariance': 'geometry_msgs/PoseWithCovarianceStamped',

@@ -15,6 +15,7 @@ from ros_rig import PYTHONPATH, Rig, wait_until
 from scipy.spatial.transform import Rotation
 import yaml
 
+from nerf_reversal_ros.ros.lifecycle_bond import HEARTBEAT_TIMEOUT_S
 from nerf_reversal_ros.ros.node_config import LoopCloserNodeConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,13 +123,13 @@ def test_an_interrupted_initial_pose_logs_that_no_pose_was_sent(number):
         assert 'Traceback' not in output
 
 
-def test_the_lifecycle_manager_of_nav2_manages_the_localizer_without_a_bond():
+def test_the_lifecycle_manager_of_nav2_manages_the_localizer_by_a_bond():
     text = (ROOT / 'config/lifecycle_manager.yaml').read_text(encoding='utf-8')
     parameters = yaml.safe_load(text)['/**/lifecycle_manager_localizer']['ros__parameters']
     launch_file = (ROOT / 'launch/localize.launch.py').read_text(encoding='utf-8')
     (name,) = parameters['node_names']
     assert f"'name': ('{name}', " in launch_file  # the default of the argument
-    assert (parameters['autostart'], parameters['bond_timeout']) == (True, 0.0)
+    assert (parameters['autostart'], parameters['bond_timeout']) == (True, HEARTBEAT_TIMEOUT_S)
 
 
 def test_the_filter_of_robot_localization_accepts_the_first_pose_at_any_place():

@@ -89,6 +89,7 @@ def union(*groups):
 
 
 def test_the_policy_of_the_localizer_is_exact(tmp_path, tf2_ros):
+    pytest.importorskip('bond', reason='`make setup` builds it for the tests')
     (tmp_path / 'slow0').mkdir()
     with_odometry = {
         'use_odometry': 'true',
