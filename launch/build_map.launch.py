@@ -1,4 +1,8 @@
-"""Build a map from a bag: ros2 launch nerf_reversal_ros build_map.launch.py bag:=BAG map:=DIR."""
+"""
+Build a map from a bag: ros2 launch nerf_reversal_ros build_map.launch.py bag:=BAG map:=DIR.
+
+Without the two, the builder waits for goals of its action.
+"""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
@@ -7,8 +11,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 ARGUMENTS = {
-    'bag': (None, 'rosbag2 folder (mcap or sqlite3) of the mapping capture'),
-    'map': (None, 'map folder to write; a killed build is resumed'),
+    'bag': ('', 'rosbag2 folder (mcap or sqlite3) of the mapping capture; empty: wait for goals'),
+    'map': ('', 'map folder to write, with bag; a killed build is resumed'),
     'field': ('voxel', 'kind of radiance field'),
     'device': ('auto', 'where to compute: auto, cpu or cuda'),
     'config': ('', 'YAML file of build settings; empty: the defaults'),

@@ -157,7 +157,7 @@ class ImageLocalizer:
         self._calibration = None
         if settings.camera_info_file:
             self._calibration = read_camera_info_file(settings.camera_info_file)
-        self._warned_frames: set[str] = set()
+        self._warned_about: set[str] = set()
         self._jobs = ExclusiveJobs()
         self._device = config.current.device
         placement = settings.map_from_nerf
@@ -252,6 +252,7 @@ class ImageLocalizer:
         except ImageError as error:
             return rejected_result(header, RejectionReason.INVALID_IMAGE, str(error))
         except TransformUnavailableError as error:
+            self._warn_once(f'mounting of {header.frame_id}', (f'images are rejected: {error}',))
             return rejected_result(header, RejectionReason.NO_MOUNTING, str(error))
         except Exception as error:  # a defect must not end the node, nor be hidden
             self._log.error(printable_traceback(), throttle_duration_sec=10.0)
@@ -265,7 +266,8 @@ class ImageLocalizer:
         rgb = rgb_from_message(image.message)
         height, width = rgb.shape[:2]
         model = camera_model_from_info(info, width, height, self._settings, image.topic)
-        self._warn_once(header.frame_id, (image.camera_info.note, *model.warnings))
+        warnings = (image.camera_info.note, *model.warnings)
+        self._warn_once(f'camera {header.frame_id}', warnings)
         rgb = model.undistort_rgb(rgb)
         config, stamp_ns = self._config.current, stamp_to_ns(header.stamp)
         expected_pose = self._expected_pose(image, stamp_ns, config)
@@ -285,13 +287,13 @@ class ImageLocalizer:
         processed = ProcessedImage(rgb, model.camera, outcome)
         return LocalizationResult(status_message(header, outcome), poses, processed)
 
-    def _warn_once(self, frame: str, warnings: tuple[str, ...]) -> None:
-        """Log what is strange about the camera of a frame, at its first image with a warning."""
-        if not any(warnings) or frame in self._warned_frames:
+    def _warn_once(self, subject: str, warnings: tuple[str, ...]) -> None:
+        """Log what is strange about a camera, at the first of its images with a warning."""
+        if not any(warnings) or subject in self._warned_about:
             return
-        if len(self._warned_frames) >= MAX_FRAMES:
-            self._warned_frames.clear()
-        self._warned_frames.add(frame)
+        if len(self._warned_about) >= 2 * MAX_FRAMES:
+            self._warned_about.clear()
+        self._warned_about.add(subject)
         self._log.warning('; '.join(filter(None, warnings)))
 
     def _expected_pose(

@@ -2,12 +2,14 @@
 Declare the parameters of a node from the dataclasses that define its settings.
 
 rclpy ignores an undeclared parameter, so that a typo in a YAML file goes unnoticed. This module
-compares every given name with the known ones and rejects an unknown one.
+compares every given name with the known ones and rejects an unknown one, unless a params file
+gives it to all nodes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 import dataclasses
 import difflib
+import sys
 import threading
 from typing import Any, TypeVar
 
@@ -23,13 +25,11 @@ from rclpy.parameter import Parameter
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.ros.live_config import Live
+from nerf_reversal_ros.ros.params_files import names_under_wildcards
 
 T = TypeVar('T')
 
 _ROS_PARAMETERS = ('use_sim_time', 'start_type_description_service')
-_WILDCARD_HINT = (
-    ' (a params file sets names under /** for all nodes: move this one under the name of its node)'
-)
 _ROS_QOS_PREFIXES = ('qos_overrides./clock', 'qos_overrides./parameter_events')
 
 
@@ -51,7 +51,8 @@ class NodeParameters:
     Raises
     ------
     ConfigError
-        On an unknown name (with the nearest known one) or an invalid value.
+        On an unknown name (with the nearest known one) or an invalid value. Unknown names that
+        params files give under a wildcard alone are logged in one warning.
     """
 
     def __init__(
@@ -63,7 +64,14 @@ class NodeParameters:
         """Lock held while a parameter is set."""
         self._settings = {item.name: item for cls in classes for item in dataclasses.fields(cls)}
         given = _read_overrides(node)
-        _check_known(given, list(self._settings), _WILDCARD_HINT)
+        of_others = names_under_wildcards(sys.argv) & given.keys() - self._settings.keys()
+        if of_others:
+            told = [f'{name}{_suggestion(name, self._settings)}' for name in sorted(of_others)]
+            node.get_logger().warning(
+                'parameters that a params file gives to all nodes are unknown here and ignored:'
+                f' {", ".join(told)}'
+            )
+        _check_known(given.keys() - of_others, list(self._settings))
         self._configs: dict[type, Any] = {
             cls: config_from_dict(
                 cls, {k: v for k, v in given.items() if k in _setting_names(cls)}
@@ -147,14 +155,18 @@ def _read_overrides(node: Node) -> dict[str, Any]:
     }
 
 
-def _check_known(given: Mapping[str, Any], known: list[str], hint: str = '') -> None:
-    for name in given:
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return f': did you mean {matches[0]}?' if matches else ''
+
+
+def _check_known(given: Iterable[str], known: list[str]) -> None:
+    for name in sorted(given):
         if name.startswith('qos_overrides.'):
             raise ConfigError(f'{name} is not supported: set the parameter reliability instead')
         if name not in known:
-            matches = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-            remedy = f'did you mean {matches[0]}?' if matches else f'known are {", ".join(known)}'
-            raise ConfigError(f'unknown parameter {name}: {remedy}{hint}')
+            remedy = _suggestion(name, known) or f': known are {", ".join(known)}'
+            raise ConfigError(f'unknown parameter {name}{remedy}')
 
 
 def _descriptor(

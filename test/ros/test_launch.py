@@ -182,6 +182,8 @@ def test_tf_is_that_of_the_namespace_or_that_of_all(tmp_path, file):
         assert [word for word in words if word.startswith('/tf')] == expected
     declared = launch_standin.declared_arguments(launch_standin.load(LAUNCH / f'{file}.launch.py'))
     assert declared['tf'][0] == 'namespaced'
+    with pytest.raises(AssertionError, match=r"tf must be one of \['namespaced', 'shared'\]"):
+        single_process(f'{file}.launch.py', tmp_path, tf='global', **MAP.get(file, {}))
 
 
 @pytest.mark.parametrize('file', ['localize', 'close_loops'])
@@ -365,6 +367,12 @@ def test_build_map_builds_a_map_and_ends(tmp_path):
     with Process(executable, *words[1:]) as process:
         assert process.wait() == 0, process.output
     assert (tmp_path / '2024').is_dir()
+
+
+def test_build_map_without_a_bag_starts_the_action_server(tmp_path):
+    executable, words, _ = single_process('build_map.launch.py', tmp_path)
+    with Process(executable, *words[1:]) as process:
+        process.wait_for_output('waiting for goals')
 
 
 def test_play_remaps_the_topics_of_record3d(tmp_path):

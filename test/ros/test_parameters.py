@@ -1,5 +1,6 @@
 """Parameters are declared from the settings; unknown and invalid ones are errors with a remedy."""
 
+import contextlib
 import importlib.util
 
 import pytest
@@ -8,6 +9,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
+import yaml
 
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError
@@ -21,6 +23,7 @@ from nerf_reversal_ros.ros.node_config import (
     PlayerConfig,
 )
 from nerf_reversal_ros.ros.parameters import NodeParameters
+from nerf_reversal_ros.ros.params_files import names_under_wildcards
 from nerf_reversal_ros.ros.robot_frames import RobotFrames
 from nerf_reversal_ros.ros.tf_io import MapFromOdomBroadcaster, TfOdometry
 
@@ -65,7 +68,6 @@ def test_an_integer_is_converted_for_a_float_parameter(node):
     [
         ({'min_inlers': 3}, 'unknown parameter min_inlers: did you mean min_inliers?'),
         ({'zzz': 3}, 'unknown parameter zzz: known are rectified, '),
-        ({'robot_name': 'r2'}, '(a params file sets names under /** for all nodes'),
         ({'map_from_nerf': '1 2 3'}, 'map_from_nerf must be four numbers "x y z yaw", got'),
         ({'map_from_nerf': '1 2 3 nan'}, 'map_from_nerf must be four numbers "x y z yaw", got'),
         ({'min_inliers': 3}, 'min_inliers must be >= 12, got 3'),
@@ -84,6 +86,50 @@ def test_wrong_parameters_are_rejected(node, overrides, message):
     with pytest.raises(ConfigError) as rejected:
         localizer_parameters(node(**overrides))
     assert message in str(rejected.value)
+
+
+FOREIGN = 'robot_name: r2\ncontroller: {gain: 3.0}\nmin_inlers: 3'
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'ignored'),
+    [
+        ('**', True),
+        ('*', True),
+        ('**/tested', False),
+        ('tested', False),
+    ],
+)
+def test_foreign_parameters_are_ignored_where_a_file_means_all_nodes(
+    tmp_path, pattern, ignored, monkeypatch, capfd
+):
+    file = tmp_path / 'shared.yaml'
+    own = yaml.safe_load(f'hypotheses: 7\n{FOREIGN}')
+    file.write_text(yaml.safe_dump({'/robot1': {pattern: {'ros__parameters': own}}}))
+    words = ['tested', '--ros-args', '-r', '__ns:=/robot1', '--params-file', str(file)]
+    monkeypatch.setattr('sys.argv', words)
+    with contextlib.ExitStack() as stack:
+        context = rclpy.Context()
+        rclpy.init(args=words, context=context)
+        stack.callback(context.try_shutdown)
+        options = {'automatically_declare_parameters_from_overrides': True}
+        tested = Node('tested', context=context, **options)
+        if not ignored:
+            with pytest.raises(ConfigError, match='unknown parameter'):
+                localizer_parameters(tested)
+            return
+        assert localizer_parameters(tested).get(LocalizerConfig).hypotheses == 7
+        assert not tested.has_parameter('robot_name')
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if 'unknown here' in line)
+    assert 'controller.gain, min_inlers: did you mean min_inliers?, robot_name' in line
+
+
+def test_a_parameter_of_the_command_line_is_of_this_node(tmp_path):
+    file = tmp_path / 'shared.yaml'
+    file.write_text('/**: {ros__parameters: {zzz: 1, yyy: 2}}')
+    words = ['node', '--ros-args', '--params-file', str(file), '-p', 'zzz:=3']
+    assert names_under_wildcards(words) == {'yyy'}
+    assert names_under_wildcards(['node', '--params-file', '/no/file']) == set()
 
 
 def test_other_nodes_reject_incomplete_settings(node):

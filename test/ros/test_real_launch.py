@@ -74,3 +74,15 @@ def test_a_failed_evaluation_ends_by_itself(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert 'no_bag' in result.stdout + result.stderr
     assert not (tmp_path / 'json').exists()
+
+
+@pytest.mark.parametrize('name', ['localize', 'close_loops', 'rviz'])
+def test_a_wrong_tf_ends_with_one_sentence_that_names_the_choices(name):
+    pytest.importorskip('ros2launch')
+    command = ['ros2', 'launch', str(LAUNCH / f'{name}.launch.py'), 'tf:=global', 'map:=room']
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode != 0
+    output = result.stdout + result.stderr
+    (line,) = (line for line in output.splitlines() if 'ERROR' in line)
+    assert 'Argument "tf" provided value "global" is not valid' in line
+    assert "['namespaced', 'shared']" in line

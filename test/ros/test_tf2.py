@@ -119,10 +119,17 @@ def test_transforms_ten_seconds_older_are_ignored_until_the_buffer_is_cleared(tf
 
 def test_invalid_transforms_are_ignored(tf2_ros, buffer):
     buffer.set_transform(transform(ODOM, BASE, 10, (np.nan, 0.0, 0.0)), 'test')
-    buffer.set_transform(transform(ODOM, BASE, 10, (1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 2.0)), 'test')
+    buffer.set_transform(transform(ODOM, BASE, 10, (1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)), 'test')
     buffer.set_transform(transform(BASE, BASE, 10, (1.0, 0.0, 0.0)), 'test')
     with pytest.raises(tf2_ros.TransformException):
         buffer.lookup_transform(ODOM, BASE, Time())
+
+
+def test_quaternions_are_normalized(buffer):
+    buffer.set_transform(transform(ODOM, BASE, 10, (1.0, 0.0, 0.0), (0.0, 0.0, 2.0, 0.0)), 'test')
+    translation, quaternion = look_up(buffer, ODOM, BASE)
+    assert translation == pytest.approx((1.0, 0.0, 0.0))
+    assert np.abs(quaternion) == pytest.approx((0.0, 0.0, 1.0, 0.0))
 
 
 def test_transforms_arrive_over_dds_and_static_ones_at_late_subscribers(tf2_ros, buffer):

@@ -63,6 +63,9 @@ def test_extrinsics_on_tf_give_the_same_pose_of_the_base_as_the_parameter_mounti
         assert 'TF has no transform base_link <- camera_optical' in rejected.detail
         assert 'publish it, on /tf_static if it never moves, check the clocks' in rejected.detail
         assert 'or set the parameter mounting' in rejected.detail
+        tf_rig.localize(1.0, 1)
+        warning = 'images are rejected: TF has no transform base_link <- camera_optical'
+        assert process.output.count(warning) == 1
         tf_rig.publish_static(
             ('base_link', 'mast', make_pose(None, (0.1, 0.0, 0.4))),
             ('mast', 'camera_optical', mast_from_camera),

@@ -177,6 +177,10 @@ def _entities(description, arguments):
 
 def _with_defaults(description, arguments):
     declared = declared_arguments(description)
+    for entity in description.entities:
+        if isinstance(entity, DeclareLaunchArgument) and entity.named.get('choices'):
+            name, choices = entity.positional[0], entity.named['choices']
+            assert arguments.get(name, choices[0]) in choices, f'{name} must be one of {choices}'
     for name, (default, _) in declared.items():
         if name not in arguments:
             assert default is not None, f'{name} is required'

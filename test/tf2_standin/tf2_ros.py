@@ -130,7 +130,7 @@ class Buffer:
         numbers = (t.x, t.y, t.z, length2)
         if not parent or not child or parent == child or np.any(np.isnan(numbers)):
             return
-        if abs(length2 - 1.0) >= 0.01:
+        if length2 == 0.0:  # any other length is normalized, as by tf2
             return
         with self._lock:
             self._frames |= {parent, child}
