@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.baselines.sift_pnp import SiftPnp
 from nerf_reversal_ros.baselines.vlad import VladRetrieval
 from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 from nerf_reversal_ros.core.geometry import FloatArray, mean_pose
@@ -186,7 +187,7 @@ def _inerf_random(inputs: BaselineInputs) -> Baseline:
 def _require_reference(name: str, inputs: BaselineInputs) -> Capture:
     """Return the reference, or raise ConfigError if there is none."""
     if inputs.reference is None:
-        raise ConfigError(f'the baseline {name} needs --reference with the bag of the build')
+        raise ConfigError(f'the baseline {name} needs the mapping images: {remedies.REFERENCE}')
     return inputs.reference
 
 
@@ -248,11 +249,11 @@ def create_baseline(name: str, inputs: BaselineInputs, map_costs: Mapping[str, f
 def missing_requirement(name: str, *, has_reference: bool) -> str:
     """Return what is missing for a baseline, as a predicate; empty if nothing is."""
     if name in REFERENCE_BASELINES and not has_reference:
-        return 'needs --reference with the bag of the build'
+        return f'needs the mapping images: {remedies.REFERENCE}'
     if name == 'hloc_sift':
         # Its import takes long and replaces the handler of SIGTERM: `hloc_sift` does it.
         if importlib.util.find_spec('pycolmap') is None:
-            return 'needs pycolmap, which is not installed: pip install pycolmap'
+            return f'needs pycolmap, which is not installed: {remedies.INSTALL_PYCOLMAP}'
     return ''
 
 
@@ -318,7 +319,7 @@ def check_reference(
     if 2 * common < len(distances_m):
         raise CaptureError(
             f'{reference.source} is not the bag that the map was built from, it has only {common}'
-            f' of the {len(distances_m)} mapping poses: give that bag as --reference'
+            f' of the {len(distances_m)} mapping poses: {remedies.REFERENCE}'
         )
 
 

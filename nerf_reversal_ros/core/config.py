@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.validated_config import (
     config_from_dict,
@@ -23,13 +24,16 @@ from nerf_reversal_ros.core.validated_config import (
 DEVICES = ('auto', 'cpu', 'cuda')
 """Devices to compute on; ``auto`` selects a GPU where PyTorch finds one."""
 
+MAX_VOXEL_M = 0.2
+"""Largest edge of a voxel [m]: furniture must not vanish in it."""
+
 
 @dataclass(frozen=True)
 class VoxelFieldConfig(ValidatedConfig):
     """The voxel radiance field and its training."""
 
     voxel_m: float = setting(
-        0.0, 'edge of a voxel [m]; 0: 1/200 of the depth of the scene', low=0.0, high=0.2
+        0.0, 'edge of a voxel [m]; 0: 1/200 of the depth of the scene', low=0.0, high=MAX_VOXEL_M
     )
     steps: int = setting(500, 'training steps; 0: keep the field as initialized from depth', low=0)
     rays_per_step: int = setting(24576, 'rays per training step', low=64)
@@ -164,8 +168,7 @@ class RegressorConfig(ValidatedConfig):
         super().__post_init__()
         if self.compression == 'none' and self.network_sees == 'components':
             raise ConfigError(
-                'network_sees is components, but compression is none: set compression to pca or'
-                ' vae, or network_sees to reconstruction'
+                f'network_sees is components, but compression is none: {remedies.COMPRESS}'
             )
 
 
@@ -173,7 +176,7 @@ class RegressorConfig(ValidatedConfig):
 class BuildConfig(ValidatedConfig):
     """All settings of a build."""
 
-    seed: int = setting(0, 'seed of all random numbers of the build', low=0)
+    seed: int = setting(0, 'seed of all random numbers of the build', low=0, high=2**32 - 1)
     capture: CaptureConfig = dataclasses.field(default_factory=CaptureConfig)
     field: VoxelFieldConfig = dataclasses.field(default_factory=VoxelFieldConfig)
     nerfstudio: NerfstudioConfig = dataclasses.field(default_factory=NerfstudioConfig)

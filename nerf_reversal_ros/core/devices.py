@@ -4,6 +4,7 @@ import gc
 
 import torch
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError
 
 
@@ -20,8 +21,7 @@ def resolve_device(name: str) -> torch.device:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     if name == 'cuda' and not torch.cuda.is_available():
         raise ConfigError(
-            'device is cuda, but PyTorch finds no usable GPU: choose cpu or auto, or install a'
-            ' PyTorch with CUDA for this driver'
+            f'device is cuda, but PyTorch finds no usable GPU: {remedies.OTHER_DEVICE}'
         )
     if name not in ('cpu', 'cuda'):
         raise ConfigError(f'device must be one of auto, cpu, cuda, got {name!r}')

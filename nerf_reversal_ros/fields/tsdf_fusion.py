@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import MAX_VOXEL_M
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import inverse, transform_points
 from nerf_reversal_ros.core.grouping import cell_keys, cells_of_keys
@@ -133,15 +135,12 @@ def _allocate(
         chunks.append(unique)
         counts.append(count)
     if not chunks:
-        raise BuildError(
-            'no image has depth: record with a LiDAR or an RGB-D camera, or take --field nerfacto'
-        )
+        raise BuildError(f'no image has depth: {remedies.FIELD_WITHOUT_DEPTH}')
     keys, index = np.unique(np.concatenate(chunks), return_inverse=True)
     keys = keys[np.bincount(index, weights=np.concatenate(counts)) >= MIN_BRICK_POINTS]
     if not len(keys):
         raise BuildError(
-            'the depth images have too few valid pixels for any surface: record more frames, or'
-            ' raise capture.max_depth_m'
+            f'the depth images have too few valid pixels for any surface: {remedies.MORE_DEPTH}'
         )
     touched = cells_of_keys(keys)
     cameras = np.floor(np.array(centers) / brick_m).astype(np.int32)
@@ -150,9 +149,12 @@ def _allocate(
     grid = tuple(int(n) for n in high - low)
     if np.prod(grid, dtype=np.float64) > MAX_GRID_BRICKS:
         size = ' x '.join(f'{n * brick_m:.0f}' for n in grid)
+        excess = np.prod(grid, dtype=np.float64) / MAX_GRID_BRICKS
+        suitable_m = 1.2 * voxel_m * excess ** (1 / 3)  # the margins do not shrink
+        remedy = remedies.LARGER_VOXELS if suitable_m <= MAX_VOXEL_M else remedies.NEARER_DEPTH
         raise BuildError(
-            f'the capture spans {size} m, too much for voxels of {voxel_m} m: raise'
-            ' field.voxel_m, or lower capture.max_depth_m'
+            f'the capture spans {size} m, too much for voxels of {voxel_m:.3g} m: '
+            + remedy.format(voxel_m=suitable_m)
         )
     flat = np.ravel_multi_index(tuple((touched - low).T), grid)
     return low * brick_m, (grid[0], grid[1], grid[2]), np.sort(flat).astype(np.int64)

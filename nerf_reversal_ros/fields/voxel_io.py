@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 import torch
 from torch import Tensor
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import MapError
 
 BRICK = 8
@@ -76,9 +77,9 @@ def read_voxels(path: Path, device: torch.device | str) -> VoxelArrays:
         with safe_open(path, framework='pt') as file:
             data = {name: file.get_tensor(name) for name in _FILE_KEYS}
     except (OSError, SafetensorError) as error:
-        raise MapError(f'{path} is not a voxel field: {error}; build the map again') from error
+        raise MapError(f'{path} is not a voxel field: {error}; {remedies.BUILD_AGAIN}') from error
     if not _has_consistent_shapes(data):
-        raise MapError(f'{path} is damaged: array shapes do not match; build the map again')
+        raise MapError(f'{path} is damaged: array shapes do not match; {remedies.BUILD_AGAIN}')
     grid = tuple(int(n) for n in data['grid'])
     bricks, values = data['bricks'], data['values'].float()
     bits = np.unpackbits(data['corners'].numpy()).astype(bool)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.image_resampling import downscale_image
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import VoxelFieldConfig
 from nerf_reversal_ros.core.errors import BuildError
@@ -112,8 +113,8 @@ def check_has_depth(capture: Capture) -> None:
     """Raise BuildError if a voxel field cannot be trained because there is no depth."""
     if not capture.has_depth:
         raise BuildError(
-            'the capture has no depth, which the voxel field needs to place its voxels: record'
-            ' with a LiDAR or an RGB-D camera, or take --field nerfacto'
+            'the capture has no depth, which the voxel field needs to place its voxels: '
+            + remedies.FIELD_WITHOUT_DEPTH
         )
 
 

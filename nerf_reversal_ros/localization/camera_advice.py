@@ -4,6 +4,7 @@ from collections import deque
 
 import numpy as np
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.outcome import Outcome, Rejection, RejectionReason
 
@@ -45,8 +46,8 @@ class CameraAdvice:
             )
         return (
             f'camera_info has fx {camera.fx:.1f} px, fy {camera.fy:.1f} px, and {len(scales)}'
-            f' images fit {median:.3g} times as much (median): calibrate the camera, or try fx'
-            f' {camera.fx * median:.1f}, fy {camera.fy * median:.1f}'
+            f' images fit {median:.3g} times as much (median): '
+            + remedies.FOCAL_LENGTH.format(fx=camera.fx * median, fy=camera.fy * median)
         )
 
     def add(self, outcome: Outcome, camera: Camera) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.devices import free_memory, resolve_device
@@ -190,7 +191,7 @@ def _load_calibration(map_: Map) -> Calibration:
     except (KeyError, TypeError, ValueError) as error:
         raise MapError(
             f'the calibration in the manifest of {map_.path} is malformed ({error!r}):'
-            ' build it again'
+            f' {remedies.BUILD_AGAIN}'
         ) from error
 
 

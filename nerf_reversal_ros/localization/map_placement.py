@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import (
     FloatArray,
@@ -34,8 +35,7 @@ def parse_map_from_nerf(text: str) -> FloatArray:
     numbers = parse_floats(text, 4)
     if numbers is None:
         raise ConfigError(
-            f'map_from_nerf must be four numbers "x y z yaw", got {text!r}: give the position of'
-            ' the map origin in map_frame [m] and the rotation of the map about z [deg]'
+            f'map_from_nerf must be four numbers "x y z yaw", got {text!r}: {remedies.MAP_FROM_NERF}'
         )
     return make_pose(Rotation.from_euler('z', numbers[3], degrees=True), np.array(numbers[:3]))
 

@@ -14,6 +14,7 @@ from nerf_reversal_ros.capture.capture import Capture, DepthCorrection
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.capture.mapping_data import SplitCapture
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
@@ -191,8 +192,7 @@ def _train_and_bake_nerfacto(
 
     if field_kind == 'depth-nerfacto' and not split.capture.has_depth:
         raise BuildError(
-            'the capture has no depth, which depth-nerfacto is supervised by: give --field'
-            ' nerfacto, or record with a LiDAR or an RGB-D camera'
+            f'the capture has no depth for depth-nerfacto: {remedies.FIELD_WITHOUT_DEPTH}'
         )
     work_dir = context.work_dir(FIELD)
     data = load_training_data(split.capture, split.held_out, work_dir, context.progress)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from nerf_reversal_ros.capture.mapping_data import MappingData
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.mapping.calibration_fitting import MIN_CORRECT_POSES
@@ -30,8 +31,8 @@ def field_warnings(report: dict[str, Any], config: BuildConfig, field_kind: str)
     """
     remedy = {
         'voxel': 'record more slowly, in better light, or check the poses and the depth',
-        'nerfacto': 'train longer (nerfstudio.steps), on a GPU, or record depth',
-        'depth-nerfacto': 'train longer (nerfstudio.steps), on a GPU, or check the depth',
+        'nerfacto': f'{remedies.LONGER_TRAINING}, or record depth',
+        'depth-nerfacto': f'{remedies.LONGER_TRAINING}, or check the depth',
     }.get(field_kind, 'train the run longer, or on more images')
     problems = []
     image_psnr_db, rendering_psnr_db = report.get('psnr_db'), report.get('baked_alike_db')
@@ -72,8 +73,7 @@ def regressor_warnings(regressor: PoseRegressor) -> list[str]:
         'warning: the regressor does not generalize to the validation images: median error'
         f' {found["translation_m"]:.2f} m / {found["rotation_deg"]:.0f} deg, where the mean pose'
         f' gives {mean_pose["translation_m"]:.2f} m / {mean_pose["rotation_deg"]:.0f} deg; images'
-        ' are matched with the whole map, which is slow: raise regressor.epochs or'
-        ' synthesis.views'
+        f' are matched with the whole map, which is slow: {remedies.LONGER_REGRESSION}'
     ]
 
 
@@ -86,5 +86,5 @@ def calibration_warnings(mapping_data: MappingData, metrics: dict[str, int]) -> 
     return [
         f'warning: {metrics["calibration_right"]} held-out images were localized correctly (fewer'
         f' than {MIN_CORRECT_POSES}): probability and covariance of poses are those of other'
-        ' rooms; record a longer capture, or raise field.validation_share'
+        f' rooms; {remedies.MORE_HELD_OUT}'
     ]

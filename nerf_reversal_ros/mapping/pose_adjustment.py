@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
 from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, pose_errors
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
@@ -313,6 +314,5 @@ def _check_focal_length(
         return
     raise BuildError(
         f'the images fit a focal length of {free.focal_scale:.3f} times that of camera_info'
-        f' (error {free_px:.2f} px instead of {fixed_px:.2f} px): calibrate the camera and record'
-        ' its camera_info, or set capture.adjust_poses to off to build without this check'
+        f' (error {free_px:.2f} px instead of {fixed_px:.2f} px): {remedies.SKIP_ADJUSTMENT}'
     )

@@ -19,6 +19,7 @@ from nerf_reversal_ros.capture.gravity_alignment import (
 )
 from nerf_reversal_ros.capture.mapping_data import SplitCapture
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import BuildError
@@ -51,15 +52,14 @@ MAX_LISTED_IMAGES = 5
 """Image names in an error message; more would hide the remedy."""
 UNKNOWN_SCALE_WARNING = (
     'warning: the scale is that of the data that the run was trained on, which may not be in'
-    ' meters: give a BAG of the same room, or known positions with --align'
+    f' meters: {remedies.SCALE_OF_RUN}'
 )
 GUESSED_SCALE_WARNING = (
     'warning: the scale is a guess, because the data of the run are probably not in'
     ' meters{condition}: one of their units is taken as {scale:.3g} m, for a median depth of'
-    ' {median:g} m; for the true scale give a BAG of the same room, or known positions with'
-    ' --align'
+    f' {{median:g}} m; for the true scale {remedies.SCALE_OF_RUN}'
 )
-METRIC_SCALE_HINT = ' (if they are, raise capture.max_depth_m)'
+METRIC_SCALE_HINT = f' ({remedies.DEEPER_RUN})'
 
 
 class RunAlignment(NamedTuple):

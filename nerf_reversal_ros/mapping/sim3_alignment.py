@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import FloatArray, make_pose, transform_points
@@ -137,8 +138,7 @@ def fit_sim3_to_poses(map_from_camera: FloatArray, world_from_camera: FloatArray
         raise BuildError(
             f'the run cannot be aligned to the bag: {count} images of the bag were localized in'
             f' renderings of the run and {int(inliers.sum())} agree on one alignment (needed:'
-            f' {MIN_LOCATED_IMAGES} and half of them): check that both show the same room, or give'
-            ' known positions with --align'
+            f' {MIN_LOCATED_IMAGES} and half of them): {remedies.ALIGN_BY_POSITIONS}'
         )
     aligned = transform_poses(map_from_world, world_from_camera[inliers])
     residuals = (aligned - map_from_camera[inliers])[:, :3, 3]

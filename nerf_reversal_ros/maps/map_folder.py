@@ -18,6 +18,7 @@ import zipfile
 import numpy as np
 
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig, QueryConfig
 from nerf_reversal_ros.core.errors import ConfigError, ImageError, MapError
@@ -80,7 +81,7 @@ class Map:
             if poses.shape[1:] != (4, 4) or not len(poses) or not np.isfinite(poses).all():
                 raise ValueError(f'poses of the shape {poses.shape}, or not finite')
         except Exception as error:  # zipfile and NumPy raise nearly any type for a corrupt file
-            raise MapError(f'{file} is corrupt ({error}): build the map again') from error
+            raise MapError(f'{file} is corrupt ({error}): {remedies.BUILD_AGAIN}') from error
         return poses
 
     def query_config(
@@ -142,7 +143,7 @@ class Map:
         if name not in self.manifest['files']:
             raise MapError(
                 f'the map {self.path} holds no {name} (it holds'
-                f' {", ".join(sorted(self.manifest["files"]))}): build it again'
+                f' {", ".join(sorted(self.manifest["files"]))}): {remedies.BUILD_AGAIN}'
             )
         return self.path / name
 
@@ -195,21 +196,19 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     if not file.is_file():
         if staging_dir(Path(os.path.abspath(path))).is_dir():
-            raise MapError(
-                f'the map {path} is unfinished: repeat the same build command to resume it'
-            )
+            raise MapError(f'the map {path} is unfinished: {remedies.RESUME}')
         problem = 'is not a map: it holds no manifest.json' if path.exists() else 'does not exist'
-        raise MapError(f'{path} {problem}; give the folder written by nerf-reversal build')
+        raise MapError(f'{path} {problem}; {remedies.GIVE_MAP}')
     try:
         manifest = json.loads(file.read_text(encoding='utf-8'))
         version = manifest['format_version']
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MapError(
-            f'{file} is corrupt or not of a map ({_format_error(error)}): build the map again'
+            f'{file} is corrupt or not of a map ({_format_error(error)}): {remedies.BUILD_AGAIN}'
         ) from error
     if version != FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
-        remedy = 'update nerf_reversal_ros, or build it again' if newer else 'build it again'
+        remedy = ('update nerf_reversal_ros, or ' if newer else '') + remedies.BUILD_AGAIN
         raise MapError(
             f'the map {path} has format version {version!r} and this program reads'
             f' {FORMAT_VERSION}: {remedy}'
@@ -224,7 +223,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             raise TypeError('warnings need to be texts')
     except (KeyError, TypeError, ValueError, AttributeError, ImageError) as error:
         raise MapError(
-            f'{file} is incomplete or was edited ({_format_error(error)}): build the map again'
+            f'{file} is incomplete or was edited ({_format_error(error)}): {remedies.BUILD_AGAIN}'
         ) from error
     return dict(manifest)
 
@@ -235,20 +234,22 @@ def _check_file(path: Path, name: str, expected: dict[str, Any]) -> None:
     if not is_file_name(name) or not is_within(file, path):
         raise MapError(
             f'{path / MANIFEST} names a file outside the map, {name!r}: do not trust this map,'
-            ' build it again'
+            f' {remedies.BUILD_AGAIN}'
         )
     if not file.is_file():
-        raise MapError(f'the map {path} lacks its file {name}: copy it again, or build it again')
+        raise MapError(
+            f'the map {path} lacks its file {name}: copy it again, or {remedies.BUILD_AGAIN}'
+        )
     size = file.stat().st_size
     if size != expected['bytes']:
         raise MapError(
             f'{file} has {size} bytes instead of {expected["bytes"]} (truncated?): copy the map'
-            ' again, or build it again'
+            f' again, or {remedies.BUILD_AGAIN}'
         )
     if sha256(file) != expected['sha256']:
         raise MapError(
-            f'the contents of {file} have changed since the build: copy the map again, or build'
-            ' it again'
+            f'the contents of {file} have changed since the build: copy the map again,'
+            f' or {remedies.BUILD_AGAIN}'
         )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.files import atomic_write, fsync, is_full_disk, remove, sha256
 from nerf_reversal_ros.maps.map_folder import (
@@ -215,10 +216,7 @@ class MapWriter:
 
     def _failure(self, error: BaseException) -> BuildError:
         if is_full_disk(error):
-            return BuildError(
-                f'no space left for {self._staging_dir}: free some, then repeat the command to'
-                ' resume the build'
-            )
+            return BuildError(f'no space left for {self._staging_dir}: {remedies.FREE_DISK_SPACE}')
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return BuildError(f'cannot write the map {self.map_dir}: {reason}')
 
@@ -246,7 +244,7 @@ def _check_target(map_dir: Path, overwrite: bool) -> None:
     if not (map_dir / MANIFEST).is_file():
         raise BuildError(f'{map_dir} exists and is not a map: choose another folder')
     if not overwrite:
-        raise BuildError(f'the map {map_dir} exists: choose another folder, or give --overwrite')
+        raise BuildError(f'the map {map_dir} exists: {remedies.OVERWRITE}')
 
 
 def _acquire_lock(staging: Path) -> int:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse
 from nerf_reversal_ros.odometry.config import OdometryDriftConfig
@@ -259,14 +260,15 @@ def current_pose(keyframe: Keyframe) -> FloatArray:
 
 def import_gtsam(purpose: str) -> Any:
     """Import gtsam; ConfigError with the command of the installation if it is missing."""
-    remedy = 'pip install --no-deps -r requirements/loop_closer.txt'
     try:
         import gtsam
     except ImportError as error:
         raise ConfigError(
-            f'{purpose} needs gtsam, which cannot be imported ({error}): {remedy}'
+            f'{purpose} needs gtsam, which cannot be imported ({error}): {remedies.INSTALL_GTSAM}'
         ) from error
     gtsam_version = metadata.version('gtsam')
     if gtsam_version.startswith('4.2') and not np.__version__.startswith('1.'):
-        raise ConfigError(f'gtsam {gtsam_version} crashes with NumPy {np.__version__}: {remedy}')
+        raise ConfigError(
+            f'gtsam {gtsam_version} crashes with NumPy {np.__version__}: {remedies.INSTALL_GTSAM}'
+        )
     return gtsam

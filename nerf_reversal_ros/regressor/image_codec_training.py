@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 import torch
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
@@ -24,13 +25,13 @@ def check_component_count(components: int, views: int, values: int) -> None:
     """Raise BuildError if ``views`` images of ``values`` numbers have too few components."""
     if components >= views:
         raise BuildError(
-            f'regressor.components is {components} but there are only {views} views: take fewer'
-            ' components or more views (synthesis.views, or --views of a study)'
+            f'regressor.components is {components} but there are only {views} views: '
+            + remedies.FEWER_COMPONENTS_OR_MORE_VIEWS.format(most=views - 1)
         )
     if components > values:
         raise BuildError(
-            f'regressor.components is {components} but an image has only {values} values: take'
-            ' fewer components or larger images (synthesis.width, or --width of a study)'
+            f'regressor.components is {components} but an image has only {values} values: '
+            + remedies.FEWER_COMPONENTS_OR_LARGER_VIEWS.format(most=values)
         )
 
 

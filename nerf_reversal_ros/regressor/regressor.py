@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.capture.image_resampling import resample_to_camera
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError, MapError
 from nerf_reversal_ros.core.geometry import (
@@ -237,7 +238,7 @@ class PoseRegressor:
         except (KeyError, TypeError, ValueError, RuntimeError, ImageError) as error:
             reason = ' '.join(str(error).split())
             raise MapError(
-                f'the parts of {path} do not fit together ({reason}): build the map again'
+                f'the parts of {path} do not fit together ({reason}): {remedies.BUILD_AGAIN}'
             ) from error
 
     @classmethod
@@ -286,17 +287,17 @@ def _read_file(
         RecursionError,
     ) as error:
         raise MapError(
-            f'{path} is not a readable regressor file ({error}): build the map again'
+            f'{path} is not a readable regressor file ({error}): {remedies.BUILD_AGAIN}'
         ) from error
     if header.get('format') != FORMAT:
         raise MapError(
             f'{path} has regressor format {header.get("format")}, this version reads {FORMAT}:'
-            ' build the map again'
+            f' {remedies.BUILD_AGAIN}'
         )
     groups: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise MapError(f'{path}: {name} holds non-finite numbers: build the map again')
+            raise MapError(f'{path}: {name} holds non-finite numbers: {remedies.BUILD_AGAIN}')
         group, _, rest = name.partition('.')
         groups.setdefault(group, {})[rest] = value
     return header, groups

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.capture.image_resampling import resample_to_camera
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
@@ -375,6 +376,6 @@ def _check_finite(best: _ValidationScores) -> None:
     """Raise BuildError if the training diverged."""
     if not np.isfinite(best.combined):
         raise BuildError(
-            'the training of the regressor diverged: its errors are not numbers; lower'
-            ' regressor.learning_rate'
+            'the training of the regressor diverged: its errors are not numbers; '
+            + remedies.LOWER_LEARNING_RATE
         )

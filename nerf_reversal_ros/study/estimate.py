@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.progress import format_duration
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
@@ -60,7 +61,7 @@ def training_estimate(data: StudyData, experiments: Sequence[Experiment]) -> str
     return (
         f'{len(experiments)} to train, about {format_duration(networks_s)} on this machine'
         f'{autoencoder}; the field and the views come first, with an estimate for the views once'
-        ' the field is trained; use --views, --epochs or --only to shorten it'
+        f' the field is trained; {remedies.SHORTER_STUDY}'
     )
 
 

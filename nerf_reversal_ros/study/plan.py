@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from nerf_reversal_ros.baselines.original_networks import LONGER_SIDE_PX, NetworkKind
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.regressor.pose_network import NetworkInput
 
@@ -98,14 +99,14 @@ class StudyPlan:
         narrowest = min(self.width, self.full_width)
         if narrowest < MIN_SIDE_PX:
             raise ConfigError(
-                f'width {narrowest} is too small for three max-pooling layers: set it to at least'
-                f' {MIN_SIDE_PX} px'
+                f'width {narrowest} is too small for three max-pooling layers: '
+                + remedies.WIDER_STUDY.format(px=MIN_SIDE_PX)
             )
         if not self.experiments():
             names = '; '.join(each.name for each in replace(self, only=()).experiments())
             raise ConfigError(
-                f'only {",".join(self.only)} matches no experiment: give a part of one of these'
-                f' names: {names}'
+                f'only {",".join(self.only)} matches no experiment: '
+                + remedies.EXPERIMENTS.format(names=names)
             )
 
     def experiments(self) -> list[Experiment]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import SynthesisConfig
@@ -34,6 +35,19 @@ VIEW_REJECTION_REASONS = (
     'too near',
 )
 """Why a sampled pose gives no view, in the order of the checks."""
+_REMEDIES = dict(
+    zip(
+        VIEW_REJECTION_REASONS,
+        (
+            remedies.NARROWER_SAMPLING,
+            remedies.NARROWER_SAMPLING,
+            remedies.SMALLER_CLEARANCE,
+            remedies.MORE_OPAQUE_VIEWS,
+            remedies.NEARER_VIEWS,
+        ),
+        strict=True,
+    )
+)
 
 CHUNK = 250
 """Views of one random generator; at most this many are lost by an interruption."""
@@ -191,10 +205,10 @@ class _ViewSampler:
         sampled = accepted + rejected.total()
         if sampled >= MAX_DRAWS_PER_VIEW * size:
             reasons = ', '.join(f'{name}: {n}' for name, n in rejected.most_common())
+            remedy = _REMEDIES[rejected.most_common(1)[0][0]].format(**asdict(self.config))
             raise BuildError(
                 f'only {accepted} of {sampled} sampled poses give a usable synthetic view'
-                f' ({reasons}): lower synthesis.translation_m, rotation_deg, clearance_m or'
-                ' min_opacity, or record the room more slowly and completely'
+                f' ({reasons}): {remedy}, or record the room more slowly and completely'
             )
 
 

@@ -121,7 +121,7 @@ def test_images_without_depth_raise_an_error():
 
 def test_an_extent_too_large_for_the_voxels_raises_its_size_and_the_remedy():
     far = [rgbd_view(make_pose(None, (x, 7.0 * x, x)) @ WALK[0]) for x in (0.0, 60.0)]
-    with pytest.raises(BuildError, match=r'spans .* m, too much for voxels of 0.01 m: raise'):
+    with pytest.raises(BuildError, match=r'spans .* m, too much for voxels of 0.01 m: set'):
         fuse_depth(far, 0.01, CPU)
 
 

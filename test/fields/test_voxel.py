@@ -181,7 +181,7 @@ def test_a_file_without_a_field_raises_a_map_error(tmp_path):
     with pytest.raises(MapError, match=r'is not a voxel field'):
         VoxelField.load(tmp_path)
     save_file({'weights': torch.zeros(3)}, tmp_path / 'other')
-    with pytest.raises(MapError, match=r'other is not a voxel field.*build the map again'):
+    with pytest.raises(MapError, match=r'other is not a voxel field.*build it again'):
         VoxelField.load(tmp_path / 'other')
 
 

@@ -191,5 +191,5 @@ def test_a_long_path_is_thinned_out_and_bounded():
 
 def test_without_gtsam_the_error_names_the_installation_command(monkeypatch):
     monkeypatch.setitem(sys.modules, 'gtsam', None)
-    with pytest.raises(ConfigError, match=r'needs gtsam.*: pip install --no-deps -r '):
+    with pytest.raises(ConfigError, match=r'needs gtsam.*: pip install --no-deps .gtsam'):
         PoseGraph(LoopClosureConfig())

@@ -19,15 +19,11 @@ import warnings
 import numpy as np
 import torch
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import BuildError
 
 VERSION = '1.1.5'
 """Version of nerfstudio whose API this package uses, private names included."""
-
-INSTALL_COMMAND = (
-    'pip install -r requirements/nerfstudio.txt && pip install --no-deps -r'
-    ' requirements/nerfstudio_itself.txt'
-)
 
 _TORCHVISION_OPERATORS = (
     'nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor',
@@ -54,13 +50,13 @@ def require_nerfstudio() -> None:
         installed = version('nerfstudio')
     except PackageNotFoundError as error:
         raise BuildError(
-            f'nerfstudio {VERSION} is required and not installed: run {INSTALL_COMMAND}, or take'
-            ' --field voxel'
+            f'nerfstudio {VERSION} is required and not installed: {remedies.INSTALL_NERFSTUDIO},'
+            f' or {remedies.VOXEL_FIELD}'
         ) from error
     if installed != VERSION:
         raise BuildError(
-            f'nerfstudio {installed} is installed, but {VERSION} is required: run'
-            f' {INSTALL_COMMAND}'
+            f'nerfstudio {installed} is installed, but {VERSION} is required:'
+            f' {remedies.INSTALL_NERFSTUDIO}'
         )
     _declare_torchvision_operators()
     warnings.filterwarnings('ignore', module='nerfstudio')  # deprecations of newer torch
@@ -73,11 +69,13 @@ def require_modules(*names: str) -> list[Any]:
         return [importlib.import_module(name) for name in names]
     except ModuleNotFoundError as error:
         raise BuildError(
-            f'nerfstudio is installed, but not its requirement {error.name}: run {INSTALL_COMMAND}'
+            f'nerfstudio is installed, but not its requirement {error.name}:'
+            f' {remedies.INSTALL_NERFSTUDIO}'
         ) from error
     except ImportError as error:
         raise BuildError(
-            f'nerfstudio is installed, but cannot be imported ({error}): run {INSTALL_COMMAND}'
+            f'nerfstudio is installed, but cannot be imported ({error}):'
+            f' {remedies.INSTALL_NERFSTUDIO}'
         ) from error
 
 

@@ -20,6 +20,7 @@ from nerfstudio.utils import external
 import numpy as np
 import torch
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import BuildError
@@ -217,8 +218,8 @@ def _check_tcnn(checkpoint: Path, device: torch.device) -> None:
     else:
         return
     raise BuildError(
-        f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, {problem}, or train with'
-        ' --pipeline.model.implementation torch, which renders everywhere'
+        f'the checkpoint {checkpoint} was trained with tiny-cuda-nn, {problem}, or'
+        f' {remedies.PORTABLE_NERFACTO}'
     )
 
 
