@@ -24,8 +24,7 @@ from nerf_reversal_ros.core.validated_config import (
 DEVICES = ('auto', 'cpu', 'cuda')
 """Devices to compute on; ``auto`` selects a GPU where PyTorch finds one."""
 
-MAX_VOXEL_M = 0.2
-"""Largest edge of a voxel [m]: furniture must not vanish in it."""
+MAX_VOXEL_M = 0.2  # furniture must not vanish in a voxel
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,7 @@ class SynthesisConfig(ValidatedConfig):
         'radius of the ball around a mapping pose in which positions are sampled [m]; 0: 1/4 of'
         ' the depth of the scene',
         low=0.0,
+        high=20.0,
     )
     rotation_deg: float = setting(
         15.0, 'standard deviation of the rotation about each axis [deg]', low=0.0, high=180.0
@@ -107,6 +107,7 @@ class SynthesisConfig(ValidatedConfig):
         0.0,
         'smallest distance of a camera to occupied space [m]; 0: 3/40 of the depth of the scene',
         low=0.0,
+        high=2.0,
     )
     min_opacity: float = setting(
         0.75,
@@ -118,6 +119,7 @@ class SynthesisConfig(ValidatedConfig):
         0.0,
         'depth below which a pixel is too near [m]; 0: 1/8 of the depth of the scene',
         low=0.0,
+        high=20.0,
     )
     max_near_share: float = setting(
         0.1, 'largest fraction of too near pixels in a view', low=0.0, high=1.0
@@ -167,9 +169,7 @@ class RegressorConfig(ValidatedConfig):
         """Reject components as the network input without a codec."""
         super().__post_init__()
         if self.compression == 'none' and self.network_sees == 'components':
-            raise ConfigError(
-                f'network_sees is components, but compression is none: {remedies.COMPRESS}'
-            )
+            raise ConfigError(f'compression is none: {remedies.COMPRESS}')
 
 
 @dataclass(frozen=True)

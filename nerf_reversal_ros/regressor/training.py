@@ -186,7 +186,7 @@ class _RegressorTrainer:
     def run(self, validation: Views) -> PoseRegressor:
         """Train with early stopping on the validation images; return the best regressor."""
         config = self.config
-        steps = -(-len(self.samples) // config.batch_size)
+        steps = min(-(-len(self.samples) // config.batch_size), max(1, len(self.samples) // 2))
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=0.02, fused=True
         )
