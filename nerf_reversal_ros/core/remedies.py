@@ -22,7 +22,9 @@ SKIP_ADJUSTMENT = (
     ' without this check'
 )
 FIELD_WITHOUT_DEPTH = 'record with a LiDAR or an RGB-D camera, or take --field nerfacto'
-MORE_DEPTH = 'record more frames, or raise capture.max_depth_m'
+MORE_DEPTH = (
+    'raise field.voxel_m, now {voxel_m:.3g}, or capture.max_depth_m, or record more frames'
+)
 LARGER_VOXELS = 'set field.voxel_m to {voxel_m:.2g} or more, or lower capture.max_depth_m'
 NEARER_DEPTH = 'check that poses and depth are in meters, or lower capture.max_depth_m'
 VOXEL_FIELD = 'take --field voxel'
@@ -74,7 +76,7 @@ REFERENCE = 'give --reference with the bag of the build'
 INSTALL_PYCOLMAP = "pip install 'pycolmap>=4.0'"
 SHORTER_STUDY = 'use --views, --epochs or --only to shorten it'
 WIDER_STUDY = 'set --width and --full-width to at least {px}'
-EXPERIMENTS = 'give --only a part of one of these names: {names}'
+EXPERIMENTS = 'give --only a word of one of these names: {names}'
 
 # ---- odometry
 INSTALL_GTSAM = "pip install --no-deps 'gtsam>=4.3a1'"

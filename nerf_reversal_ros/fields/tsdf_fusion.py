@@ -30,6 +30,8 @@ LOG_DENSITY_SLOPE = 2.0
 """Increase of the log density per voxel of depth below the surface."""
 MIN_BRICK_POINTS = 16
 """A brick is allocated for at least this many depth points: fewer are outliers."""
+GRID_MARGIN = 4.0
+"""Bricks of each side of the grid that larger voxels do not save."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def _allocate(
     keys = keys[np.bincount(index, weights=np.concatenate(counts)) >= MIN_BRICK_POINTS]
     if not len(keys):
         raise BuildError(
-            f'the depth images have too few valid pixels for any surface: {remedies.MORE_DEPTH}'
+            'the depth images have too few valid pixels for any surface: '
+            + remedies.MORE_DEPTH.format(voxel_m=voxel_m)
         )
     touched = cells_of_keys(keys)
     cameras = np.floor(np.array(centers) / brick_m).astype(np.int32)
@@ -149,8 +152,9 @@ def _allocate(
     grid = tuple(int(n) for n in high - low)
     if np.prod(grid, dtype=np.float64) > MAX_GRID_BRICKS:
         size = ' x '.join(f'{n * brick_m:.0f}' for n in grid)
-        excess = np.prod(grid, dtype=np.float64) / MAX_GRID_BRICKS
-        suitable_m = 1.2 * voxel_m * excess ** (1 / 3)  # the margins do not shrink
+        suitable_m = voxel_m
+        while np.prod(np.array(grid) * voxel_m / suitable_m + GRID_MARGIN) > MAX_GRID_BRICKS:
+            suitable_m *= 1.1
         remedy = remedies.LARGER_VOXELS if suitable_m <= MAX_VOXEL_M else remedies.NEARER_DEPTH
         raise BuildError(
             f'the capture spans {size} m, too much for voxels of {voxel_m:.3g} m: '

@@ -219,7 +219,7 @@ def test_an_unknown_name_is_rejected_with_the_known_ones() -> None:
 
 
 def test_a_named_baseline_without_its_reference_names_the_option() -> None:
-    with pytest.raises(ConfigError, match='sift_pnp needs .* give --reference with the bag of'):
+    with pytest.raises(ConfigError, match=r'sift_pnp needs .* give --reference with the bag of'):
         parse_baselines('sift_pnp', has_reference=False)
 
 

@@ -68,5 +68,5 @@ def test_mixed_lowest_and_highest_limits_finish(bag, tmp_path, seed):
 
 @pytest.mark.parametrize('values', [{'seed': 2**32}, {'seed': -1}])
 def test_a_seed_beyond_32_bits_is_rejected_at_once(values):
-    with pytest.raises(ConfigError, match='seed must be [<>]= '):
+    with pytest.raises(ConfigError, match=r'seed must be [<>]= '):
         replace(SETTINGS, **values)
