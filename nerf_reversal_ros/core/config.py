@@ -10,8 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.validated_config import (
     config_from_dict,

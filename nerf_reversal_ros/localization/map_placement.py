@@ -35,7 +35,8 @@ def parse_map_from_nerf(text: str) -> FloatArray:
     numbers = parse_floats(text, 4)
     if numbers is None:
         raise ConfigError(
-            f'map_from_nerf must be four numbers "x y z yaw", got {text!r}: {remedies.MAP_FROM_NERF}'
+            f'map_from_nerf must be four numbers "x y z yaw", got {text!r}:'
+            f' {remedies.MAP_FROM_NERF}'
         )
     return make_pose(Rotation.from_euler('z', numbers[3], degrees=True), np.array(numbers[:3]))
 

@@ -9,7 +9,7 @@ from room_bags import DEPTH, edit_topic, raw_image, Z_UP
 
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core.config import CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 
 

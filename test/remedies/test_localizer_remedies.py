@@ -12,7 +12,8 @@ from small_map import CAMERA
 from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core import remedies
-from nerf_reversal_ros.core.config import CaptureConfig, LocalizerConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.core.progress import no_progress

@@ -14,7 +14,8 @@ import torch
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.config import BuildConfig, CaptureConfig
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.mapping.build_request import validate_request
