@@ -117,6 +117,13 @@ def index_bag(
         )
     for warning in bag.warnings:
         log.warning('%s: %s', bag.path, warning)
+    if repeated := collector.repeated_count:
+        log.warning(
+            '%s: %d of %d images repeat the stamp of another one and are left out',
+            bag.path,
+            repeated,
+            collector.image_count,
+        )
     collector.check_usable()
     return collector.index()
 
@@ -189,6 +196,11 @@ class _MessageCollector:
         self._images.setdefault(raw.stamp_ns, entry)
         self._frames.setdefault(raw.stamp_ns, message.header.frame_id)
 
+    @property
+    def repeated_count(self) -> int:
+        """Number of images that share their stamp with an earlier one."""
+        return self.image_count - self._damaged_count - len(self._images)
+
     def check_usable(self) -> None:
         """Raise CaptureError without images, without CameraInfo, or if most images are damaged."""
         path, topic = self._bag.path, self._config.image_topic
@@ -219,9 +231,7 @@ class _MessageCollector:
             counts={
                 'pictures': self.image_count,
                 'pictures damaged': self._damaged_count,
-                'pictures with a repeated stamp': (
-                    self.image_count - self._damaged_count - len(self._images)
-                ),
+                'pictures with a repeated stamp': self.repeated_count,
                 'depth pictures': len(self.depths),
             },
         )

@@ -13,7 +13,11 @@ from nerf_reversal_ros.cli.build import field_name
 from nerf_reversal_ros.cli.console import ProgressConsole
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from nerf_reversal_ros.capture.capture import Capture
+    from nerf_reversal_ros.core.geometry import FloatArray
 
 HELP = 'say whether a map can be built from a bag'
 
@@ -36,23 +40,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Check the bag, print the findings and write the picture."""
     from nerf_reversal_ros.core.config import load_build_config
-    from nerf_reversal_ros.core.files import write_output
-    from nerf_reversal_ros.evaluation.walk_plot import draw_walk
-    from nerf_reversal_ros.mapping.mapping_capture import open_mapping_capture
+    from nerf_reversal_ros.core.errors import NerfReversalError
+    from nerf_reversal_ros.mapping.mapping_capture import open_mapping_capture, recorded_walk
 
     bag: Path = arguments.bag
     config = load_build_config(arguments.config)
-    with ProgressConsole() as console:
-        capture = open_mapping_capture(bag, config, arguments.field, console)
+    picture: Path = arguments.picture or Path(f'{bag.resolve().stem}_walk.png')
+    try:
+        with ProgressConsole() as console:
+            capture = open_mapping_capture(bag, config, arguments.field, console)
+    except NerfReversalError:
+        poses, stamps_ns = recorded_walk(bag, config.capture)
+        _write_picture(picture, poses, stamps_ns, bag.name, is_aligned=False)
+        raise
     print('\n'.join(summary_lines(capture)))
     for finding in capture.findings:
         print(f'warning: {finding.text}')
-    picture = arguments.picture or Path(f'{bag.resolve().stem}_walk.png')
     title = f'{bag.name}: {len(capture)} frames'
-    write_output(picture, draw_walk(capture.map_from_camera, capture.stamps_ns, title))
-    print(f'wrote {picture}')
+    _write_picture(picture, capture.map_from_camera, capture.stamps_ns, title, is_aligned=True)
     doubt = '; mind the warning' if capture.findings else ''
     print(f'A map can be built from {bag}{doubt}.')
+
+
+def _write_picture(
+    picture: Path,
+    poses: 'FloatArray',
+    stamps_ns: 'NDArray[np.int64]',
+    title: str,
+    *,
+    is_aligned: bool,
+) -> None:
+    """Draw the walk and say so; nothing of fewer than two poses."""
+    from nerf_reversal_ros.core.files import write_output
+    from nerf_reversal_ros.evaluation.walk_plot import draw_walk
+
+    if len(poses) > 1:
+        write_output(picture, draw_walk(poses, stamps_ns, title, is_aligned=is_aligned))
+        print(f'wrote {picture}')
 
 
 def summary_lines(capture: 'Capture') -> list[str]:

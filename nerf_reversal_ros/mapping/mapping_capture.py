@@ -1,15 +1,27 @@
 """Open a bag as the capture of a build; `nerf-reversal check` does the same and stops there."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.bags.bag_reader import BagReader
+from nerf_reversal_ros.bags.camera_poses import CameraPoses
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.mapping_data import SplitCapture
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import BuildConfig
+from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import ProgressCallback
 from nerf_reversal_ros.fields.voxel_training import check_has_depth
 from nerf_reversal_ros.regressor.image_codec_training import check_component_count
+
+NO_MOUNTING = '0 0 0 0 0 0 1'
+"""Leaves poses in the frame that they are recorded of."""
 
 
 def open_mapping_capture(
@@ -42,6 +54,16 @@ def open_mapping_capture(
     split = SplitCapture.split(capture, config.field.validation_share)
     check_regressor_settings(len(split.training_frames), capture.camera, config)
     return capture
+
+
+def recorded_walk(bag: Path, config: CaptureConfig) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Return the poses (N, 4, 4) of a bag as recorded, and their stamps [ns]; none on an error."""
+    try:
+        with BagReader(bag) as reader:
+            poses = CameraPoses(reader, replace(config, mounting=NO_MOUNTING), '')
+            return poses.at(poses.stamps_ns).poses, poses.stamps_ns
+    except NerfReversalError:
+        return np.empty((0, 4, 4)), np.empty(0, np.int64)
 
 
 def check_regressor_settings(frames: int, camera: Camera, config: BuildConfig) -> None:

@@ -89,6 +89,7 @@ class InputSubscriptions:
         self._odometry_monitor = odometry_monitor
         self._tracker = PoseTracker() if settings.use_tracking else None
         self._latest_stamp_ns: int | None = None
+        self._images_without_stamp = False
         self._result_futures: list[Future[LocalizationResult]] = []
         self._futures_lock = threading.Lock()
         self._subscriptions: list[Any] = []
@@ -123,7 +124,14 @@ class InputSubscriptions:
             subscribe(Odometry, 'odom', self._odometry_monitor.add_message, ODOMETRY_QUEUE_DEPTH)
         if not settings.camera_info_file:
             subscribe(CameraInfo, 'camera_info', self.camera_infos.put, IMAGE_QUEUE_DEPTH)
-        return subscribe(image, topic, self.image_worker.submit, IMAGE_QUEUE_DEPTH)
+        return subscribe(image, topic, self._submit_image, IMAGE_QUEUE_DEPTH)
+
+    def _submit_image(self, message: Image | CompressedImage) -> None:
+        """Hand an image to the worker, with the time of its arrival if its stamp is 0."""
+        if not stamp_to_ns(message.header.stamp):
+            self._images_without_stamp = True
+            message.header.stamp = self._node.get_clock().now().to_msg()
+        self.image_worker.submit(message)
 
     def next_result(self) -> 'Future[LocalizationResult]':
         """Return a future of the result of the next image; `close` cancels it."""
@@ -141,11 +149,16 @@ class InputSubscriptions:
         self._forget_poses()
 
     def input_problems(self) -> list[str]:
-        """Return sentences on what keeps messages of publishers from arriving."""
+        """Return sentences on what keeps messages from arriving, and on images without stamps."""
         problems = [subscription_problem(self._node, *info) for info in self._subscription_info]
         if not any(problems) and self.camera_infos.is_empty:
             topics = [topic for topic, kind, _ in self._subscription_info if kind is CameraInfo]
             problems = [latched_hint(self._node, topic) for topic in topics]
+        if self._images_without_stamp:
+            problems.append(
+                f'the stamps of images on {self.topic} are 0, so that the times of their arrival'
+                ' are used: let the driver of the camera set stamps'
+            )
         return [problem for problem in problems if problem]
 
     def close(self) -> bool:
@@ -193,8 +206,7 @@ class InputSubscriptions:
         self._handler.publish(result)
 
     def _detect_time_jump(self, stamp: Time) -> None:
-        if not (stamp_ns := stamp_to_ns(stamp)):
-            return  # the driver sets no stamps
+        stamp_ns = stamp_to_ns(stamp)
         latest_ns, self._latest_stamp_ns = self._latest_stamp_ns, stamp_ns
         if latest_ns is None or stamp_ns > latest_ns - MAX_REORDER_S * 1e9:
             return

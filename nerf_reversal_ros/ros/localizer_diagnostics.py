@@ -34,7 +34,7 @@ class NodeSnapshot(NamedTuple):
     queue_depth: int = 0
     """Waiting images: 0 or 1."""
     input_problem: str = ''
-    """What keeps images from arriving, if it is known."""
+    """What is wrong with the inputs, such as what keeps images from arriving."""
     failure: str = ''
     """Error of the last transition."""
     map_warnings: str = ''
@@ -134,6 +134,8 @@ class LocalizerDiagnostics:
         values: dict[str, object] = {'map': snapshot.map_dir, 'state': snapshot.state}
         if snapshot.map_warnings:
             values['map warnings'] = snapshot.map_warnings
+        if snapshot.input_problem:
+            values['input problem'] = snapshot.input_problem
         if snapshot.camera_advice:
             values['camera advice'] = snapshot.camera_advice
         values['device'] = snapshot.device

@@ -30,11 +30,15 @@ def test_a_bag_that_cannot_be_built_from_is_refused_like_a_build(tmp_path: Path)
     bag = write_bag(tmp_path / 'flat', walk(14), depth=False)
     config = tmp_path / 'flat.yaml'
     config.write_text("capture: {depth_topic: '', pose_convention: optical}")
-    checked = refusal('check', bag, '--config', config)
+    picture = tmp_path / 'walk.png'
+    checked = refusal('check', bag, '--config', config, '--picture', picture)
     assert checked == refusal('build', bag, tmp_path / 'flat.map', '--config', config)
-    assert not (tmp_path / 'flat_walk.png').exists()
+    assert cv2.imread(str(picture)) is not None  # the walk as recorded shows what is wrong
 
 
 def test_few_frames_are_refused_by_check_and_build(bag: Path, tmp_path: Path) -> None:
-    for command in (('check', bag), ('build', bag, tmp_path / 'few.map')):
+    for command in (
+        ('check', bag, '--picture', tmp_path / 'few.png'),
+        ('build', bag, tmp_path / 'few.map'),
+    ):
         assert 'only 4 frames of' in refusal(*command)

@@ -67,6 +67,20 @@ def test_images_of_another_type_are_reported_with_the_remedy(rig, start):
     assert rig.wait_for_diagnostic(DiagnosticStatus.WARN, 'set image_transport')
 
 
+def test_an_image_without_stamp_gets_the_time_of_its_arrival_and_it_is_said_once(rig, start):
+    process = start()
+    rig.publish('camera_info', camera_info())
+    before_s = time.time()
+    message = compressed_image()
+    message.header.stamp.sec, message.header.stamp.nanosec = 0, 0
+    status = rig.localize(message)
+    assert status.accepted
+    assert before_s - 1 < status.header.stamp.sec < time.time() + 1
+    assert rig.received_poses(1)
+    assert rig.poses[0].header.stamp == status.header.stamp
+    process.wait_for_output('the stamps of images on /image/compressed are 0')
+
+
 def test_max_rate_hz_limits_the_processed_images(rig, start):
     process = start(max_rate_hz=2.0)
     rig.publish('camera_info', camera_info())
