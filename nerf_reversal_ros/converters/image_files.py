@@ -171,7 +171,7 @@ def _open(data: bytes) -> Image.Image:
             raise _damaged(data, error) from error
         raise UnusableFrameError(
             LeftOutReason.BAD_IMAGE,
-            f'a file of {len(data)} bytes is no JPEG, PNG, WebP, TIFF or BMP: export it again',
+            f'a file of {len(data)} bytes is no JPEG, PNG, WebP, TIFF or BMP: convert it to JPEG',
         ) from error
     if image.width * image.height > MAX_PIXELS:
         raise UnusableFrameError(

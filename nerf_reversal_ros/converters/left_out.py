@@ -86,7 +86,7 @@ class LeftOutFrames:
         if self.count == self.total:
             raise CaptureError(
                 f'none of the {self.total} frames of {self.source} can be used, most often because'
-                f' of: {example}{without}'
+                f' of: {example}; mend them{without}'
             )
         needed = math.ceil(100 * self.count / self.total) / 100
         raise CaptureError(

@@ -64,7 +64,7 @@ class SceneFrame:
 
     def camera(self) -> Camera:
         """Check all but the pixels, and return the intrinsics of the undistorted image."""
-        _ = self._depth_scale, self._world_from_camera
+        _ = self._world_from_camera
         return self._model.camera
 
     def missing_depth(self) -> str | None:

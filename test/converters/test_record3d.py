@@ -15,6 +15,7 @@ from exports import (
     write_r3d,
 )
 import numpy as np
+from PIL import Image
 import pytest
 
 from nerf_reversal_ros.capture.open_capture import open_capture
@@ -120,6 +121,19 @@ def test_pixels_without_confidence_are_unknown(tmp_path):
     depth = open_capture(tmp_path / 'bag', ALL).frame(1).depth
     assert not depth[10:20].any()
     assert depth[20:].all()
+
+
+def test_an_image_that_was_turned_by_exif_is_turned_back(tmp_path):
+    source = write_export(tmp_path / 'walk', range(3))
+    file = source / 'rgb' / '1.jpg'
+    upright = np.asarray(Image.open(file)).astype(int)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(file).rotate(90, expand=True).save(file.with_suffix('.png'), exif=exif)
+    file.unlink()
+    convert(source, tmp_path / 'bag')
+    rgb = open_capture(tmp_path / 'bag', ALL).frame(1).rgb
+    assert np.abs(rgb - upright).mean() < 6  # it was encoded as JPEG
 
 
 def test_a_range_of_frames_selects_file_numbers(tmp_path):

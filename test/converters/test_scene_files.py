@@ -192,8 +192,12 @@ def test_the_depth_scale_has_two_names_and_is_checked(scene, tmp_path):
     edit(scene, lambda values, _: values.update(depth_unit_scale_factor=0.002))
     assert_like_the_room(convert_and_open(scene, tmp_path / 'bag')[0])
     edit(scene, lambda values, _: values.update(depth_unit_scale_factor=0))
-    with pytest.raises(CaptureError, match='depth_unit_scale_factor = 0 is no length'):
+    remedies = 'depth_unit_scale_factor = 0 is no length .* set it to 0.001 .* or give --no-depth'
+    with pytest.raises(CaptureError, match=remedies):
         convert(scene, tmp_path / 'other')
+    assert convert(scene, tmp_path / 'none', use_depth=False).frame_count == COUNT
+    edit(scene, lambda values, _: values.update(depth_unit_scale_factor=0.001))
+    assert convert(scene, tmp_path / 'other').frame_count == COUNT
 
 
 def test_the_vertical_angle_and_the_full_model_are_used(scene, tmp_path):
