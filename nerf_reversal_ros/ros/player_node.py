@@ -108,10 +108,10 @@ class PlayerNode(Node):
                     f'the bag has no topic {name}: set topics to some of'
                     f' {", ".join(sorted(bag.topics))}'
                 )
-            package, _, kind = bag.topics[name].split('/')
+            package, kind = bag.topics[name].partition('/')[0], bag.topics[name].rpartition('/')[2]
             try:
                 message = getattr(importlib.import_module(f'{package}.msg'), kind)
-            except (ImportError, AttributeError):
+            except (ImportError, AttributeError, TypeError, ValueError):  # of odd names, too
                 self.get_logger().warning(f'{name} is skipped: {package}/{kind} is not installed')
                 continue
             qos = QoSProfile(depth=100 if 'tf' in name else 10)

@@ -483,6 +483,34 @@ def test_a_bag_of_ros_1_without_an_index_is_read(tmp_path, write_bag):
     assert 'it has no index' in warnings[0]
 
 
+def test_transforms_of_the_first_tf_of_ros_1_have_the_type_of_ros_2(tmp_path):
+    """tf/tfMessage and tf2_msgs/TFMessage have the same definition."""
+    kind = 'tf2_msgs/msg/TFMessage'
+    definition, digest = STORE.generate_msgdef(kind, ros_version=1)
+    with Ros1Writer(tmp_path / 'tf.bag') as writer:
+        topic = writer.add_connection('/tf', 'tf/tfMessage', msgdef=definition, md5sum=digest)
+        writer.write(topic, 5, STORE.serialize_ros1(STORE.types[kind]([]), kind))
+    with BagReader(tmp_path / 'tf.bag') as bag:
+        assert bag.topics == {'/tf': kind}
+        (raw,) = bag.messages(['/tf'])
+        assert bag.decode(raw).transforms == []
+
+
+def test_an_mcap_of_ros_1_is_read(tmp_path, write_bag):
+    """``mcap convert walk.bag walk.mcap`` keeps the serialization of ROS 1."""
+    source = write_bag()
+    writer = Writer(tmp_path / 'ros1', version=8, storage_plugin=StoragePlugin.MCAP)
+    with BagReader(source) as bag, writer:
+        topics = {
+            name: writer.add_connection(name, kind, typestore=STORE, serialization_format='ros1')
+            for name, kind in bag.topics.items()
+        }
+        for raw in bag.messages(list(bag.topics)):
+            data = STORE.cdr_to_ros1(raw.data, bag.topics[raw.topic])
+            writer.write(topics[raw.topic], raw.log_time_ns, data)
+    assert contents(tmp_path / 'ros1') == contents(source)
+
+
 def test_another_definition_of_a_type_in_a_bag_of_ros_1_is_named(tmp_path, write_bag):
     other = {DEPTH: {'md5sum': '0' * 32, 'msgdef': 'int32 a'}}
     file = write_ros1_bag(tmp_path / 'walk.bag', write_bag(), definitions=other)
