@@ -488,7 +488,7 @@ def test_transforms_of_the_first_tf_of_ros_1_have_the_type_of_ros_2(tmp_path):
     kind = 'tf2_msgs/msg/TFMessage'
     definition, digest = STORE.generate_msgdef(kind, ros_version=1)
     with Ros1Writer(tmp_path / 'tf.bag') as writer:
-        topic = writer.add_connection('/tf', 'tf/tfMessage', msgdef=definition, md5sum=digest)
+        topic = writer.add_connection('/tf', 'tf/msg/tfMessage', msgdef=definition, md5sum=digest)
         writer.write(topic, 5, STORE.serialize_ros1(STORE.types[kind]([]), kind))
     with BagReader(tmp_path / 'tf.bag') as bag:
         assert bag.topics == {'/tf': kind}
