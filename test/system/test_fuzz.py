@@ -8,6 +8,7 @@ from fuzzing import try_in_process
 import pytest
 
 CASES = {'map': 25, 'seven_scenes': 15, 'pose_file': 15}
+CASES |= {'bag_packed': 20, 'bag_ros1': 20, 'bag_ros1_killed': 20}
 
 
 @pytest.mark.parametrize('name', list(readers(None)))
