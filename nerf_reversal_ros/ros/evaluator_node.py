@@ -209,7 +209,7 @@ class EvaluatorNode(Node):
 
     def _evaluate(self) -> int:
         """Print and write the metrics; return the exit status."""
-        stamps_ns = sorted(self._ground_truth)
+        stamps_ns = self._stamps_with_camera_info()
         outcomes = [self._outcome(stamp_ns) for stamp_ns in stamps_ns]
         latencies_ms = [self._latency_ms(stamp_ns) for stamp_ns in stamps_ns]
         results = results_from_outcomes(outcomes, latencies_ms)
@@ -230,6 +230,19 @@ class EvaluatorNode(Node):
 
             write_output(Path(self._config.json), json.dumps(metrics, indent=1) + '\n')
         return int(metrics['recall']['5cm_5deg'] < self._config.min_recall)
+
+    def _stamps_with_camera_info(self) -> list[int]:
+        """Return the stamps of all images, without those before the first camera_info."""
+        stamps_ns = sorted(self._ground_truth)
+        reasons = [getattr(self._statuses.get(stamp_ns), 'reason', '') for stamp_ns in stamps_ns]
+        is_early = [reason == RejectionReason.NO_CAMERA_INFO for reason in reasons]
+        if all(is_early) or not is_early[0]:
+            return stamps_ns
+        count = is_early.index(False)
+        self.get_logger().warning(
+            f'{count} images came before the first camera_info: they are left out of the figures'
+        )
+        return stamps_ns[count:]
 
     def _outcome(self, stamp_ns: int) -> Outcome:
         status = self._statuses.get(stamp_ns)

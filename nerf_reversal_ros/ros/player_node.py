@@ -37,6 +37,7 @@ TF_LEAD_NS = 500_000_000
 TF_PAUSE_S = 0.001
 """Pause between transforms in lockstep [s], so that no queue of a subscriber overflows."""
 TF_TYPE = 'tf2_msgs/msg/TFMessage'
+CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
@@ -46,7 +47,7 @@ class PlayerNode(Node):
 
     ROS remapping renames topics (``-r /old:=/new``). In lockstep, an image with subscribers waits
     for the status of the image before, matched by its stamp. TF is published `TF_LEAD_NS` before
-    the images.
+    the images, and the first CameraInfo before all else: a bag may hold few of them, late.
     """
 
     interrupted_status = DONE
@@ -162,6 +163,8 @@ class PlayerNode(Node):
         """Publish all messages of the bag; return their number."""
         lockstep, sent, first_ns, start_s = bool(self._config.lockstep_topic), 0, 0, 0.0
         messages = bag.messages(list(publishers))
+        if lockstep:
+            _publish_first(CAMERA_INFO_TYPE, bag, publishers)
         tf_topics = {name for name in publishers if lockstep and bag.topics[name] == TF_TYPE}
         for raw in _advance_topics(tf_topics, messages) if tf_topics else messages:
             if self._stopping.is_set():
@@ -200,6 +203,17 @@ class PlayerNode(Node):
             if not has_publisher or time.monotonic() > deadline_s:
                 self._unanswered_count += 1
                 return
+
+
+def _publish_first(kind: str, bag: BagReader, publishers: dict[str, Publisher]) -> None:
+    """Publish the first message of each topic of a type."""
+    waiting = {name for name in publishers if bag.topics[name] == kind and bag.count(name)}
+    for raw in bag.messages(sorted(waiting)):
+        if raw.topic in waiting:
+            publishers[raw.topic].publish(bytes(raw.data))
+            waiting.remove(raw.topic)
+        if not waiting:
+            return
 
 
 def _advance_topics(topics: set[str], messages: Iterable[RawMessage]) -> Iterator[RawMessage]:

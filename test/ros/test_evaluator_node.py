@@ -30,7 +30,7 @@ def rig():
     rig.close()
 
 
-def publish_result(rig, second, x_m=None):
+def publish_result(rig, second, x_m=None, reason=LocalizerStatus.LOW_CONTRAST):
     """Publish the result of a localizer for one image: a pose at x_m [m], or a rejection."""
     header = Header(frame_id='camera_optical')
     header.stamp.sec = second
@@ -40,7 +40,7 @@ def publish_result(rig, second, x_m=None):
         message.pose.covariance[::7] = [1e-4] * 3 + [1e-6] * 3
         rig.publish('localizer/sensor_pose', message)
     status = LocalizerStatus(header=header, accepted=x_m is not None)
-    status.reason = '' if status.accepted else LocalizerStatus.LOW_CONTRAST
+    status.reason = '' if status.accepted else reason
     status.latency_stages, status.latency_ms = ['total'], [20.0]
     rig.publish('localizer/status', status)
 
@@ -99,6 +99,29 @@ def test_images_without_a_status_count_as_dropped(rig):
         assert 'rejected 2: dropped' in process.output
         warning = '/localizer/get_parameters did not respond: map_from_nerf is assumed to be empty'
         assert warning in process.output
+
+
+def test_images_before_the_first_camera_info_are_left_out(rig):
+    rig.add_parameter_node('localizer', map_from_nerf='')
+    with Process('evaluator', bag='four', map_dir='map', min_recall=1.0) as process:
+        process.wait_for_output('evaluating 4 images')
+        for second in (1, 2):
+            publish_result(rig, second, reason=LocalizerStatus.NO_CAMERA_INFO)
+        for second in (3, 4):
+            publish_result(rig, second, second)
+        assert process.wait() == 0, process.output
+        assert '2 images came before the first camera_info: they are left out' in process.output
+        assert '2 of 2 images were localized' in process.output
+
+
+def test_without_any_camera_info_all_images_are_rejected(rig):
+    rig.add_parameter_node('localizer', map_from_nerf='')
+    with Process('evaluator', bag='bag', map_dir='map') as process:
+        process.wait_for_output('evaluating 3 images')
+        for second in (1, 2, 3):
+            publish_result(rig, second, reason=LocalizerStatus.NO_CAMERA_INFO)
+        assert process.wait() == 0
+        assert 'rejected 3: no camera_info yet' in process.output
 
 
 def test_results_are_acknowledged_once_the_localizer_has_discovered_the_subscriptions(tmp_path):

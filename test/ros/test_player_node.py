@@ -77,6 +77,22 @@ def test_in_lockstep_a_slow_localizer_gets_every_image(storage, rig, tmp_path):
     assert np.array(xyz) == pytest.approx(np.array(COLORS) / 100.0, abs=0.03)
 
 
+def test_in_lockstep_a_late_camera_info_comes_before_the_first_image(bag, rig, tmp_path):
+    def keep_the_eighth(topic, original, number):
+        return [(topic, original)] if 'camera_info' not in topic or number == 7 else []
+
+    sparse = rewrite(bag, tmp_path / 'sparse', keep_the_eighth)
+    map_dir = tmp_path / 'slow0'
+    map_dir.mkdir()
+    statuses = rig.collect(LocalizerStatus, '/localizer/status')
+    with Process('localizer', map_dir=map_dir, autostart=True, reliability='reliable'):
+        rig.wait_for_discovery_by('/localizer')
+        with player(sparse, lockstep_topic='/localizer/status') as process:
+            assert process.wait() == 0
+        assert wait_until(lambda: len(statuses) == len(COLORS))
+    assert all(status.accepted for status in statuses), [status.reason for status in statuses]
+
+
 def test_a_bag_is_played_at_its_rate_and_publishes_its_clock(bag, rig):
     images = rig.collect(CompressedImage, '/image/compressed')
     clocks = rig.collect(Clock, '/clock')
