@@ -108,7 +108,7 @@ def test_images_before_the_first_camera_info_are_left_out(rig):
         for second in (1, 2):
             publish_result(rig, second, reason=LocalizerStatus.NO_CAMERA_INFO)
         for second in (3, 4):
-            publish_result(rig, second, second)
+            publish_result(rig, second, float(second))
         assert process.wait() == 0, process.output
         assert '2 images came before the first camera_info: they are left out' in process.output
         assert '2 of 2 images were localized' in process.output
