@@ -35,7 +35,7 @@ class VoxelFieldConfig(ValidatedConfig):
         0.0, 'edge of a voxel [m]; 0: 1/200 of the depth of the scene', low=0.0, high=MAX_VOXEL_M
     )
     steps: int = setting(500, 'training steps; 0: keep the field as initialized from depth', low=0)
-    rays_per_step: int = setting(24576, 'rays per training step', low=64)
+    rays_per_step: int = setting(24576, 'rays per training step', low=64, high=1_000_000)
     learning_rate: float = setting(0.01, 'of Adam, for colors and log densities', low=0.0)
     depth_weight: float = setting(
         0.2, 'weight of the depth loss relative to the color loss', low=0.0
@@ -63,7 +63,7 @@ class NerfstudioConfig(ValidatedConfig):
         0, 'training steps; 0: 10,000 for the full Nerfacto, 2,000 for the reduced one', low=0
     )
     rays_per_step: int = setting(
-        0, 'rays per training step; 0: 4,096 for the full Nerfacto, 1,024 for the reduced', low=0
+        0, 'rays per step; 0: 4,096, or 1,024 for the reduced Nerfacto', low=0, high=1_000_000
     )
     learning_rate: float = setting(0.01, 'of Adam, at the first step', low=0.0)
     bake_views: int = setting(

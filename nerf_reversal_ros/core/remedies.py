@@ -29,6 +29,8 @@ LARGER_VOXELS = 'set field.voxel_m to {voxel_m:.2g} or more, or lower capture.ma
 NEARER_DEPTH = 'check that poses and depth are in meters, or lower capture.max_depth_m'
 VOXEL_FIELD = 'take --field voxel'
 LONGER_TRAINING = 'set nerfstudio.steps above 2000, or above 10000 on a GPU'
+RENDERED_DEPTH = 'lower nerfstudio.learning_rate, now {learning_rate:.3g}'
+CERTAIN_DEPTH = 'set nerfstudio.max_std_m, now {max_std_m:.3g}, to 0'
 INSTALL_NERFSTUDIO = (
     'in the source folder of nerf_reversal_ros, run pip install -r requirements/nerfstudio.txt &&'
     ' pip install --no-deps -r requirements/nerfstudio_itself.txt'

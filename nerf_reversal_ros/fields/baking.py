@@ -14,10 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig, SynthesisConfig
+<<<<<<< HEAD
 from nerf_reversal_ros.core.files import atomic_write
+=======
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.files import atomic_write_text
+>>>>>>> 3d1e288 (A trained field without depth names the setting that took it; limits of rays per step)
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
@@ -79,6 +85,13 @@ def bake(
     work_dir.mkdir(exist_ok=True)
     size = baking_budget(config.nerfstudio, device)[1]
     rendered = _render_training_data(field, data, config, device, work_dir, uncertainty, progress)
+    if not np.any(rendered.depth):
+        is_limited = config.nerfstudio.max_std_m > 0
+        remedy = remedies.CERTAIN_DEPTH if is_limited else remedies.RENDERED_DEPTH
+        raise BuildError(
+            'the renderings of the trained field have no depth: '
+            + remedy.format(**vars(config.nerfstudio))
+        )
     voxel_field, report = fit_voxel_field(
         rendered,
         config.field,

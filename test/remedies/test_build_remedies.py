@@ -102,17 +102,36 @@ def test_without_nerfstudio_the_voxel_field_can_be_taken(tiny_bag, monkeypatch):
     ).field_kind == 'voxel'  # fmt: skip
 
 
-@pytest.mark.parametrize('field', ['voxel', 'depth-nerfacto'])
-def test_a_capture_without_depth_is_built_with_nerfacto(tmp_path, field):
+def build_nerfacto(folder, field, **nerfstudio):
+    """Build a map without depth, or fail to, with as little training as possible."""
     pytest.importorskip('nerfstudio')
-    bag = write_room_bag(tmp_path / 'bag', walk(12), CAMERA, depth=False, up_axis='z')
-    settings = tmp_path / 'settings.yaml'
+    settings = folder / 'settings.yaml'
     config = asdict(SETTINGS)
-    config['nerfstudio'].update(steps=2, rays_per_step=64, bake_views=4, bake_size=16)
+    quick = {'steps': 2, 'rays_per_step': 64, 'bake_views': 4, 'bake_size': 16}
+    config['nerfstudio'].update(quick | nerfstudio)
     config['synthesis'].update(views=2, min_opacity=0.0, max_near_share=1.0)
     settings.write_text(yaml.safe_dump(config))
-    command = ['build', bag, tmp_path / 'room.map', '--config', settings, '--device', 'cpu']
-    assert last_line(run_command(*command, '--field', field)).endswith(
-        remedies.FIELD_WITHOUT_DEPTH
-    )
-    assert run_command(*command, '--field', 'nerfacto').returncode == 0
+    if not (folder / 'bag').exists():
+        write_room_bag(folder / 'bag', walk(12), CAMERA, depth=False, up_axis='z')
+    command = ['build', folder / 'bag', folder / 'room.map', '--config', settings]
+    return run_command(*command, '--device', 'cpu', '--field', field)
+
+
+@pytest.mark.parametrize('field', ['voxel', 'depth-nerfacto'])
+def test_a_capture_without_depth_is_built_with_nerfacto(tmp_path, field):
+    assert last_line(build_nerfacto(tmp_path, field)).endswith(remedies.FIELD_WITHOUT_DEPTH)
+    assert build_nerfacto(tmp_path, 'nerfacto').returncode == 0
+
+
+@pytest.mark.parametrize(
+    ('remedy', 'given', 'proposed'),
+    [
+        (remedies.CERTAIN_DEPTH, {'max_std_m': 1e-9}, {'max_std_m': 0.0}),
+        (remedies.RENDERED_DEPTH, {'learning_rate': 1e9}, {'learning_rate': 0.01}),
+    ],
+    ids=['certain', 'rendered'],
+)
+def test_the_renderings_of_a_nerfacto_have_depth(tmp_path, remedy, given, proposed):
+    message = last_line(build_nerfacto(tmp_path, 'nerfacto', **given))
+    assert message.endswith(remedy.format(**given))
+    assert build_nerfacto(tmp_path, 'nerfacto', **proposed).returncode == 0

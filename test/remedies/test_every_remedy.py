@@ -106,9 +106,7 @@ def limited_settings():
             for item in dataclasses.fields(cls):
                 for limit in ('low', 'high'):
                     if item.metadata.get(limit) is not None:
-                        yield pytest.param(
-                            cls, item, limit, id=f'{cls.__name__}.{item.name} {limit}'
-                        )
+                        yield pytest.param(cls, item, limit, id=f'{item.name} {limit}')
 
 
 @pytest.mark.parametrize(('cls', 'item', 'limit'), limited_settings())
