@@ -176,7 +176,7 @@ class RegressorConfig(ValidatedConfig):
 class BuildConfig(ValidatedConfig):
     """All settings of a build."""
 
-    seed: int = setting(0, 'seed of all random numbers of the build', low=0, high=2**32 - 1)
+    seed: int = setting(0, 'seed of all random numbers of the build', low=0, high=4_294_967_295)
     capture: CaptureConfig = dataclasses.field(default_factory=CaptureConfig)
     field: VoxelFieldConfig = dataclasses.field(default_factory=VoxelFieldConfig)
     nerfstudio: NerfstudioConfig = dataclasses.field(default_factory=NerfstudioConfig)

@@ -60,11 +60,13 @@ def texts(path):
 
 def advises(text, names):
     """Whether a text tells to change a setting, to give an option or to run a command."""
-    advised = re.findall(r'\b(?:set|raise|lower|give|take|use|try|or) ((?:\w+\.)?\w+)', text)
+    advised = re.findall(
+        r'\b(?:set|raise|lower|give|take|use|try|or|by|parameter) ((?:\w+\.)?\w+)', text
+    )
     settings = {
         name for name in advised if name.split('.')[-1] in names and re.search('[._]', name)
     }
-    return bool(settings) or bool(re.search(r' --[a-z]|`\w+ \w|pip install|ros2 \w', text))
+    return bool(settings) or bool(re.search(r' --[a-z]|`\w+ \w|pip install|:=|ros2 \w', text))
 
 
 @pytest.mark.parametrize('name', REMEDIES)
