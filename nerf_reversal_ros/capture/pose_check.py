@@ -46,8 +46,12 @@ MIN_AGREEING = 0.5
 """Smallest fraction of motions that agree with the poses, if the others are jumps of them."""
 JUMP_DEG, JUMP_RATIO = 4.0, 6.0
 """Smallest difference of angles that is a jump, and relative to the median."""
+MAX_UNIT_ERROR = 0.1
+"""Largest error of a measured unit that is rounded to a usual one."""
 DEPTH_RANGE_M = (0.15, 20.0)
 """Median depths that a room has; outside of them the unit of the depth is wrong."""
+DEPTH_UNITS_M = (1.0, 0.01, 0.001, 0.0005, 0.00025, 0.0002, 0.000125, 0.0001)
+"""Units of depth in use: meters to tenths of a millimeter, 1/5000 m of TUM's recordings."""
 
 
 class PoseCheck:
@@ -188,14 +192,24 @@ class PoseCheck:
     def _units(self, scale: float) -> Finding:
         """Return which unit is wrong, where poses move ``scale`` times as far as depth says."""
         depth_m = self.motions.depth_m
-        if DEPTH_RANGE_M[0] <= depth_m <= DEPTH_RANGE_M[1]:
-            unit = _round_unit(self._config.pose_unit_m / scale)
-            setting, thing = f'pose_unit_m to {unit:g}', 'lengths of the poses'
-        else:
-            unit = _round_unit(self._depth_unit_m() * scale)
-            setting, thing = f'depth_unit_m to {unit:g}', f'depths ({depth_m:.3g} m)'
-            scale = 1 / scale
-        return Finding('units', f'the {thing} are {scale:.4g} times too large: set {setting}')
+        pose_unit = _round_unit(self._config.pose_unit_m / scale)
+        depth_unit = _round_unit(self._depth_unit_m() * scale)
+        low, high = DEPTH_RANGE_M
+        may_be_depth = low <= depth_m * scale <= high
+        may_be_poses = low <= depth_m <= high
+        if may_be_depth and (not may_be_poses or depth_unit in DEPTH_UNITS_M):
+            other = f', or pose_unit_m to {pose_unit:g} if depth is right' if may_be_poses else ''
+            return Finding(
+                'units',
+                f'the depths (median {depth_m:.3g} m) are {1 / scale:.4g} times too large for the'
+                f' poses: set depth_unit_m to {depth_unit:g}{other}',
+            )
+        other = f', or depth_unit_m to {depth_unit:g} if poses are right' if may_be_depth else ''
+        return Finding(
+            'units',
+            f'the lengths of the poses are {scale:.4g} times too large for the depth: set'
+            f' pose_unit_m to {pose_unit:g}{other}',
+        )
 
     def _depth_unit_m(self) -> float:
         """Return the length of one unit of depth that is in use, by the setting or the type."""
@@ -235,6 +249,7 @@ class PoseCheck:
 
 
 def _round_unit(unit: float) -> float:
-    """Round to a power of ten where it is near, else to three digits."""
-    power = 10.0 ** round(np.log10(unit))
-    return float(power if abs(unit / power - 1) < 0.2 else f'{unit:.3g}')
+    """Round to a unit in use where it is near, or a power of ten, else to three digits."""
+    usual = (*DEPTH_UNITS_M, 10.0 ** round(np.log10(unit)))
+    nearest = min(usual, key=lambda other: abs(np.log(unit / other)))
+    return float(nearest if abs(unit / nearest - 1) < MAX_UNIT_ERROR else f'{unit:.3g}')

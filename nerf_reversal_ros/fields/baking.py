@@ -18,12 +18,8 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig, SynthesisConfig
-<<<<<<< HEAD
-from nerf_reversal_ros.core.files import atomic_write
-=======
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write_text
->>>>>>> 3d1e288 (A trained field without depth names the setting that took it; limits of rays per step)
+from nerf_reversal_ros.core.files import atomic_write
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField

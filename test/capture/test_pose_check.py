@@ -3,6 +3,7 @@
 from dataclasses import replace
 import re
 
+import cv2
 import numpy as np
 import pytest
 from room_bags import DEPTH, edit_topic, IMAGE, INFO, message, POSE, rewrite, write_room_bag, Z_UP
@@ -55,6 +56,16 @@ def scaled(factor):
     return poses(change)
 
 
+def coarse_depth(factor):
+    """Return an edit that multiplies depth in 16UC1 by a factor."""
+
+    def change(item, _):
+        depth = cv2.imdecode(item.data[12:], cv2.IMREAD_UNCHANGED)
+        item.data = np.concatenate([item.data[:12], cv2.imencode('.png', depth * factor)[1]])
+
+    return edit_topic(DEPTH, change)
+
+
 def later(seconds):
     """Return an edit that moves the stamps of the images to a clock that is ahead."""
 
@@ -88,8 +99,15 @@ def set_as_told(text, name):
         (later(-0.25), 'clocks of images and poses differ by 0.25 s', 'camera_time_offset_s'),
         (poses(lambda true: true @ inverse(TURN)), 'of another frame of the robot', 'mounting'),
         (scaled(1000.0), r'lengths of the poses are \S+ times too large', 'pose_unit_m'),
+        (coarse_depth(4), r'depths .* are 4\S* times too large for the poses', 'depth_unit_m'),
     ],
-    ids=['hours', 'quarter of a second', 'mounting', 'millimeters'],
+    ids=[
+        'hours',
+        'quarter of a second',
+        'mounting',
+        'millimeters',
+        'depth in quarters of a millimeter',
+    ],
 )
 def test_the_cause_is_told_and_its_remedy_works(edit_smooth, edit, cause, setting):
     bag = edit_smooth(edit)
