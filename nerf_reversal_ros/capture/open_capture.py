@@ -49,8 +49,6 @@ from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import nearest_stamp_indices
 
-MIN_FRAMES = 12
-"""Fewest frames of a capture of which the pose convention is estimated, as of a map."""
 MIN_POSE_RANGE = 1e-3
 """Smallest range of any element of the poses ([m] or unitless) that counts as motion."""
 
@@ -62,6 +60,7 @@ def open_capture(
     convention: PoseConvention | None = None,
     select_frames: bool = True,
     compare_poses: bool = False,
+    min_frames: int = 0,
     progress: ProgressCallback = no_progress,
 ) -> Capture:
     """
@@ -82,6 +81,8 @@ def open_capture(
         has a pose.
     compare_poses : bool
         Compare the poses with the motions of the images, for `Capture.findings`.
+    min_frames : int
+        Fewest frames that are enough, before and after the selection.
     progress : callback
         Receives one report per indexed image.
 
@@ -94,7 +95,6 @@ def open_capture(
     """
     if convention is not None:
         _check_convention(convention, bag)
-    estimates = convention is None
     with BagReader(bag) as reader:
         config = config.with_topics_of(reader.count)
         index = index_bag(reader, config, sharpness, progress)
@@ -110,7 +110,7 @@ def open_capture(
         bag_poses = poses.poses[has_pose]
         _check_motion(bag_poses, Path(bag))
         if convention is None:
-            _check_count(len(entries), Path(bag), 'have a pose')
+            _check_count(len(entries), min_frames, bag, 'have a pose')
             frame = camera_poses.frame
             convention = _estimate_convention(reader, config, entries, bag_poses, frame, check)
         findings = check.findings() if compare_poses else ()
@@ -124,8 +124,7 @@ def open_capture(
         scores = np.array([item.sharpness for item in index.images])[has_pose]
         kept = _select_frames(entries, map_from_camera, scores, config, counts)
         entries, map_from_camera = [entries[i] for i in kept], map_from_camera[kept]
-        if estimates:
-            _check_count(len(entries), Path(bag), 'remain without blurred and repeated ones')
+        _check_count(len(entries), min_frames, bag, 'remain without blurred and repeated ones')
     counts['kept'] = len(entries)
     capture = Capture(Path(bag), config, entries, map_from_camera, convention, counts)
     capture.findings = findings
@@ -214,11 +213,11 @@ def _frame_entries(
     ]
 
 
-def _check_count(count: int, bag: Path, condition: str) -> None:
-    if count < MIN_FRAMES:
+def _check_count(count: int, min_frames: int, bag: Path, condition: str) -> None:
+    if count < min_frames:
         raise CaptureError(
             f'only {count} {"frame" if count == 1 else "frames"} of {bag} {condition}, a map needs'
-            f' at least {MIN_FRAMES}: record a walk through the room'
+            f' at least {min_frames}: record a walk through the room'
         )
 
 
@@ -277,7 +276,8 @@ def _estimate_convention(
     gravity_alignment = estimate_gravity_alignment(
         axes, world_frame, config.up_axis, metadata.get('up_axis', ''), cameras, floor
     )
-    return PoseConvention(axes, *gravity_alignment, errors_m)
+    finite = {name: error_m for name, error_m in errors_m.items() if np.isfinite(error_m)}
+    return PoseConvention(axes, *gravity_alignment, finite)
 
 
 def _configured_axes(bag: BagReader, config: CaptureConfig, metadata: dict[str, str]) -> str:

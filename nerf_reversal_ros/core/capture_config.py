@@ -99,8 +99,8 @@ class CaptureConfig(CameraInfoConfig):
     camera_time_offset_s: float = setting(
         0.0,
         'add this to the stamps of the images to get the clock of the poses [s]',
-        low=-1e10,
-        high=1e10,
+        low=-4e9,
+        high=4e9,
     )
     sync_tolerance_s: float = setting(
         0.02,

@@ -20,6 +20,8 @@ from nerf_reversal_ros.core.progress import ProgressCallback
 from nerf_reversal_ros.fields.voxel_training import check_has_depth
 from nerf_reversal_ros.regressor.image_codec_training import check_component_count
 
+MIN_FRAMES = 12
+"""Fewest frames of a map: with fewer, nothing is learned."""
 NO_MOUNTING = '0 0 0 0 0 0 1'
 """Leaves poses in the frame that they are recorded of."""
 
@@ -48,7 +50,9 @@ def open_mapping_capture(
     CaptureError, ConfigError, BuildError
         If no map can be built from the bag with these settings.
     """
-    capture = open_capture(bag, config.capture, compare_poses=True, progress=progress)
+    capture = open_capture(
+        bag, config.capture, compare_poses=True, min_frames=MIN_FRAMES, progress=progress
+    )
     if field_kind == 'voxel':
         check_has_depth(capture)
     split = SplitCapture.split(capture, config.field.validation_share)

@@ -11,7 +11,7 @@ from rooms import phone_camera, walk
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
-from nerf_reversal_ros.capture.open_capture import MIN_FRAMES, open_capture
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import inverse, make_pose, pose_errors
 
@@ -166,12 +166,6 @@ def test_lost_tracking_is_found_at_its_frame(edit_smooth):
 
 def test_nothing_is_found_in_a_good_bag(smooth_bag):
     assert open_capture(smooth_bag, Z_UP, compare_poses=True).findings == ()
-
-
-@pytest.mark.parametrize('count', [1, 2, MIN_FRAMES - 1])
-def test_few_frames_are_refused_at_once(edit_bag, count):
-    bag = edit_bag(lambda topic, item, number: [(topic, item)] if number < count else [])
-    assert f'only {count} frame' in refusal(bag)
 
 
 def depth_of_another_camera(*, info=True, static=True, beside_m=0.06):

@@ -5,7 +5,10 @@ from pathlib import Path
 from command_line import run_command
 import cv2
 import numpy as np
+import pytest
 from small_room import walk, write_bag
+
+from nerf_reversal_ros.mapping.mapping_capture import MIN_FRAMES
 
 
 def refusal(*arguments: object) -> str:
@@ -36,9 +39,11 @@ def test_a_bag_that_cannot_be_built_from_is_refused_like_a_build(tmp_path: Path)
     assert cv2.imread(str(picture)) is not None  # the walk as recorded shows what is wrong
 
 
-def test_few_frames_are_refused_by_check_and_build(bag: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize('count', [1, 2, 4, MIN_FRAMES - 1])
+def test_few_frames_are_refused_by_check_and_build(tmp_path: Path, count: int) -> None:
+    bag = write_bag(tmp_path / 'few', walk(count))
     for command in (
         ('check', bag, '--picture', tmp_path / 'few.png'),
         ('build', bag, tmp_path / 'few.map'),
     ):
-        assert 'only 4 frames of' in refusal(*command)
+        assert f'only {count} frame' in refusal(*command)
