@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import re
 
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.core.mounting import parse_mounting
+from nerf_reversal_ros.core.mounting import mounting_numbers
 from nerf_reversal_ros.core.validated_config import setting, ValidatedConfig
 
 RECORD3D_TOPICS = {
@@ -146,7 +146,7 @@ class CaptureConfig(CameraInfoConfig):
         """Reject a mounting that is none."""
         super().__post_init__()
         if self.mounting:
-            parse_mounting(self.mounting)
+            mounting_numbers(self.mounting)
 
     def with_topics_of(self, count: Callable[[str], int]) -> 'CaptureConfig':
         """

@@ -68,15 +68,14 @@ def test_depth_of_zeros_is_rejected(edit_bag):
         open_capture(edit_bag(edit_topic(DEPTH, dark)), Z_UP)
 
 
-@pytest.mark.parametrize(('topic', 'name'), [(POSE, 'camera_pose'), (DEPTH, 'depth/img')])
-def test_unsynchronized_stamps_are_rejected_with_the_smallest_difference(edit_bag, topic, name):
+def test_unsynchronized_depth_is_rejected_with_the_smallest_difference(edit_bag):
     def late(item, _):
         item.header.stamp.sec += 100
 
     with pytest.raises(
-        CaptureError, match=rf'{name} within sync_tolerance_s = 0.02 s.* is 97.700 s'
+        CaptureError, match=r'depth/img within sync_tolerance_s = 0.02 s.* is 97.700 s'
     ):
-        open_capture(edit_bag(edit_topic(topic, late)), Z_UP)
+        open_capture(edit_bag(edit_topic(DEPTH, late)), Z_UP)
 
 
 @pytest.mark.parametrize('axes', ['optical', 'opengl', 'optical_inverted', 'opengl_inverted'])

@@ -35,6 +35,7 @@ def test_the_commands_and_their_options():
             '--trust-paths',
             '-v --verbose',
         ],
+        'check': ['BAG', '--config', '--field', '--picture', '-v --verbose'],
         'build': [
             'BAG',
             'MAP',
@@ -89,6 +90,7 @@ def test_the_defaults_and_choices_of_options():
         'convert --no-depth': False,
         'convert --exif': 'auto',
         'convert --trust-paths': False,
+        'check --field': 'voxel',
         'build --field': 'voxel',
         'build --device': 'auto',
         'build --overwrite': False,

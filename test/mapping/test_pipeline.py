@@ -223,7 +223,7 @@ def test_a_wrong_pose_convention_is_rejected_with_the_measured_errors(room_bag, 
 
 
 def test_a_bag_without_depth_is_rejected_before_long_work(tmp_path):
-    bag = write_room_bag(tmp_path / 'bag', walk(8), depth=False)
+    bag = write_room_bag(tmp_path / 'bag', walk(12), depth=False)
     config = BuildConfig(capture=CaptureConfig(pose_convention='optical'))
     reports = []
     with pytest.raises(BuildError, match='the capture has no depth'):
@@ -236,7 +236,7 @@ def test_a_bag_without_depth_is_rejected_before_long_work(tmp_path):
     ('components', 'synthesis', 'expected'),
     [
         # Of 24 frames, 3 are held out.
-        (31, SynthesisConfig(views=10), 'components is 31 but there are only 31 views: take'),
+        (31, SynthesisConfig(views=10), 'components is 31 but there are only 31 views: set'),
         (600, SynthesisConfig(width=16), 'components is 600 but an image has only 576 values'),
     ],
 )

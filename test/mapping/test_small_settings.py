@@ -10,8 +10,15 @@ from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.mapping.pipeline import build_map
 
-KEPT = ('field.voxel_m', 'capture.max_depth_m')
-"""Settings whose lowest value is no small one: 1 cm for the whole room, and no depth at all."""
+KEPT = (
+    'field.voxel_m',
+    'capture.max_depth_m',
+    'capture.depth_unit_m',
+    'capture.pose_unit_m',
+    'capture.camera_time_offset_s',
+)
+"""Settings whose limits are no small values: 1 cm for the whole room, no depth, another unit or
+clock."""
 SECTIONS = [
     item.name for item in fields(BuildConfig) if is_dataclass(getattr(SETTINGS, item.name))
 ]
@@ -59,7 +66,8 @@ def test_mixed_lowest_and_highest_limits_finish(bag, tmp_path, seed):
     for section in ('capture', 'field', 'synthesis', 'regressor'):
         low, high = limits(section, 'low'), limits(section, 'high')
         reachable = {name: value for name, value in high.items() if value <= 1 or value == 180}
-        reachable.pop('min_opacity', None)  # an opacity of 1 is that of no view
+        for name in ('min_opacity', 'blur_ratio'):  # 1 leaves out nearly all views or frames
+            reachable.pop(name, None)
         candidates = [*low.items(), *reachable.items()]
         chosen = dict(candidates[i] for i in rng.permutation(len(candidates))[:4])
         config = replace(config, **{section: replace(getattr(config, section), **chosen)})

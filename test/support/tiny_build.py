@@ -6,10 +6,10 @@ from room_bags import write_room_bag
 from rooms import walk
 
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import (
     AtlasConfig,
     BuildConfig,
-    CaptureConfig,
     RegressorConfig,
     SynthesisConfig,
     VoxelFieldConfig,
@@ -27,5 +27,5 @@ SETTINGS = BuildConfig(
 
 
 def write_tiny_bag(path: Path) -> Path:
-    """Record 12 images on a walk around the room."""
-    return write_room_bag(path, walk(12), CAMERA, up_axis='z')
+    """Record 20 images on a walk around the room."""
+    return write_room_bag(path, walk(20), CAMERA, up_axis='z')

@@ -92,7 +92,7 @@ def imported_packages(folders: tuple[str, ...]) -> set[str]:
 def test_package_xml_names_every_ros_package_that_is_imported_or_launched():
     manifest = ElementTree.parse(REPOSITORY / 'package.xml').getroot()
     named = {item.text for item in manifest if item.tag in ('depend', 'exec_depend')}
-    of_pip = {'cv2', 'numpy', 'scipy'}
+    of_pip = {'cv2', 'numpy', 'scipy', 'yaml'}
     of_ros = imported_packages(('nerf_reversal_ros/ros', 'launch', 'examples')) - of_pip
     assert {'rclpy', 'rcl_interfaces', 'rosgraph_msgs', 'launch_ros', 'tf2_ros'} <= of_ros
     in_python = {'tf2_ros': 'tf2_ros_py'}  # the package that holds the Python of that name
