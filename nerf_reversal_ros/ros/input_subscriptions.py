@@ -90,6 +90,7 @@ class InputSubscriptions:
         self._tracker = PoseTracker() if settings.use_tracking else None
         self._latest_stamp_ns: int | None = None
         self._images_without_stamp = False
+        self._image_before_info: Image | CompressedImage | None = None
         self._result_futures: list[Future[LocalizationResult]] = []
         self._futures_lock = threading.Lock()
         self._subscriptions: list[Any] = []
@@ -123,7 +124,7 @@ class InputSubscriptions:
         if self._odometry_monitor is not None:
             subscribe(Odometry, 'odom', self._odometry_monitor.add_message, ODOMETRY_QUEUE_DEPTH)
         if not settings.camera_info_file:
-            subscribe(CameraInfo, 'camera_info', self.camera_infos.put, IMAGE_QUEUE_DEPTH)
+            subscribe(CameraInfo, 'camera_info', self._put_camera_info, IMAGE_QUEUE_DEPTH)
         return subscribe(image, topic, self._submit_image, IMAGE_QUEUE_DEPTH)
 
     def _submit_image(self, message: Image | CompressedImage) -> None:
@@ -132,6 +133,13 @@ class InputSubscriptions:
             self._images_without_stamp = True
             message.header.stamp = self._node.get_clock().now().to_msg()
         self.image_worker.submit(message)
+
+    def _put_camera_info(self, info: CameraInfo) -> None:
+        """Store a CameraInfo; after the first one the last rejected image has its turn again."""
+        self.camera_infos.put(info)
+        image, self._image_before_info = self._image_before_info, None
+        if image is not None:
+            self.image_worker.submit_again(image)
 
     def next_result(self) -> 'Future[LocalizationResult]':
         """Return a future of the result of the next image; `close` cancels it."""
@@ -146,6 +154,7 @@ class InputSubscriptions:
     def reset(self) -> None:
         """Drop the waiting image, the counts, and the poses of earlier images."""
         self.image_worker.reset()
+        self._image_before_info = None
         self._forget_poses()
 
     def input_problems(self) -> list[str]:
@@ -194,6 +203,7 @@ class InputSubscriptions:
         info = CameraInfoMatch(None)
         if not self._settings.camera_info_file:
             info = self.camera_infos.wait_for(message.header, self._settings.camera_info_timeout_s)
+            self._image_before_info = message if self.camera_infos.is_empty else None
         return self._image_localizer.process_and_publish(
             ImageInput(message, info, self._odometry_monitor, self._tracker, self.topic),
             self._publish_with_counts,

@@ -58,6 +58,12 @@ class LatestItemWorker(Generic[T]):
             self._pending = [item]
             self._changed.notify()
 
+    def submit_again(self, item: T) -> None:
+        """Add an item that was processed before, uncounted, unless a newer one waits."""
+        with self._changed:
+            self._pending = self._pending or [item]
+            self._changed.notify()
+
     def bypass_rate_limit(self) -> None:
         """Process the next item without waiting for the period."""
         with self._changed:

@@ -37,6 +37,8 @@ def test_an_image_without_camera_info_is_rejected_after_the_timeout(rig, start):
     assert (status.accepted, status.reason) == (False, 'no camera_info yet')
     assert 'camera_info' in status.detail
     rig.publish('camera_info', camera_info())
+    assert wait_until(lambda: rig.statuses[-1].accepted), 'the rejected image has no second turn'
+    assert rig.statuses[-1].header.stamp.sec == 1
     assert rig.localize(compressed_image(second=2)).accepted
 
 
