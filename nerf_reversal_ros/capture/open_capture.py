@@ -110,7 +110,7 @@ def open_capture(
         bag_poses = poses.poses[has_pose]
         _check_motion(bag_poses, Path(bag))
         if convention is None:
-            _check_count(len(entries), min_frames, bag, 'have a pose')
+            _check_count(len(entries), min_frames, bag, 'with a pose')
             frame = camera_poses.frame
             convention = _estimate_convention(reader, config, entries, bag_poses, frame, check)
         findings = check.findings() if compare_poses else ()
@@ -124,7 +124,7 @@ def open_capture(
         scores = np.array([item.sharpness for item in index.images])[has_pose]
         kept = _select_frames(entries, map_from_camera, scores, config, counts)
         entries, map_from_camera = [entries[i] for i in kept], map_from_camera[kept]
-        _check_count(len(entries), min_frames, bag, 'remain without blurred and repeated ones')
+        _check_count(len(entries), min_frames, bag, 'without blurred and repeated ones')
     counts['kept'] = len(entries)
     capture = Capture(Path(bag), config, entries, map_from_camera, convention, counts)
     capture.findings = findings
@@ -215,9 +215,10 @@ def _frame_entries(
 
 def _check_count(count: int, min_frames: int, bag: Path, condition: str) -> None:
     if count < min_frames:
+        frames = f'{count} frame{"" if count == 1 else "s"}'
         raise CaptureError(
-            f'only {count} {"frame" if count == 1 else "frames"} of {bag} {condition}, a map needs'
-            f' at least {min_frames}: record a walk through the room'
+            f'{bag} has only {frames} {condition}, a map needs at least {min_frames}: record a'
+            ' walk through the room'
         )
 
 
