@@ -89,7 +89,7 @@ class InputSubscriptions:
         self._odometry_monitor = odometry_monitor
         self._tracker = PoseTracker() if settings.use_tracking else None
         self._latest_stamp_ns: int | None = None
-        self._images_without_stamp = False
+        self._unstamped_image: Image | CompressedImage | None = None
         self._image_before_info: Image | CompressedImage | None = None
         self._result_futures: list[Future[LocalizationResult]] = []
         self._futures_lock = threading.Lock()
@@ -130,7 +130,7 @@ class InputSubscriptions:
     def _submit_image(self, message: Image | CompressedImage) -> None:
         """Hand an image to the worker, with the time of its arrival if its stamp is 0."""
         if not stamp_to_ns(message.header.stamp):
-            self._images_without_stamp = True
+            self._unstamped_image = message
             message.header.stamp = self._node.get_clock().now().to_msg()
         self.image_worker.submit(message)
 
@@ -163,7 +163,7 @@ class InputSubscriptions:
         if not any(problems) and self.camera_infos.is_empty:
             topics = [topic for topic, kind, _ in self._subscription_info if kind is CameraInfo]
             problems = [latched_hint(self._node, topic) for topic in topics]
-        if self._images_without_stamp:
+        if self._unstamped_image is not None:
             problems.append(
                 f'the stamps of images on {self.topic} are 0, so that the times of their arrival'
                 ' are used: let the driver of the camera set stamps'
@@ -199,7 +199,8 @@ class InputSubscriptions:
 
     def _process_and_publish(self, message: Image | CompressedImage) -> LocalizationResult | None:
         """Localize and publish the result; return None if closed before the image's turn."""
-        self._detect_time_jump(message.header.stamp)
+        if message is not self._unstamped_image:
+            self._detect_time_jump(message.header.stamp)
         info = CameraInfoMatch(None)
         if not self._settings.camera_info_file:
             info = self.camera_infos.wait_for(message.header, self._settings.camera_info_timeout_s)
