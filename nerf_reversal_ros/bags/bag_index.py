@@ -12,11 +12,11 @@ from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
 from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.bags.camera_info_matching import CameraInfoIndex
 from nerf_reversal_ros.bags.camera_model import (
-    CALIBRATION_REMEDY,
     camera_model_from_info,
     CameraModel,
 )
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message, thumbnail
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
@@ -137,7 +137,7 @@ def _required_topics(bag: BagReader, config: CaptureConfig, include_depth: bool)
             config.camera_info_topic,
             'camera_info_topic',
             ('CameraInfo',),
-            f', or {CALIBRATION_REMEDY}',
+            f', or {remedies.CALIBRATION}',
         )
         topics.append(config.camera_info_topic)
     if include_depth and config.depth_topic:
@@ -218,7 +218,7 @@ class _MessageCollector:
         if not self.infos:
             raise CaptureError(
                 f'camera_info_topic {self._config.camera_info_topic} of {path} has no message:'
-                f' record it with the images, or {CALIBRATION_REMEDY}'
+                f' record it with the images, or {remedies.CALIBRATION}'
             )
 
     def index(self) -> BagIndex:

@@ -28,6 +28,7 @@ from nerf_reversal_ros.bags.storage_files import (
     Storage,
     storage_paths,
 )
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
@@ -204,7 +205,7 @@ class BagReader:
                 for name, kind in sorted(topics.items())
                 if short_type(kind) in types
             )
-            remedy = f'set {setting} to one of {listed}'
+            remedy = remedies.TOPIC.format(setting=setting, topics=listed)
             if not listed:
                 remedy = f'it has none of type {" or ".join(types)}, record one'
             raise CaptureError(f'the bag {self.path} has no topic {topic}: {remedy}{alternative}')

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.bags.camera_model import CALIBRATION_REMEDY
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ImageError
 from nerf_reversal_ros.core.sampling import nearest_stamp_indices
 
@@ -37,14 +37,14 @@ def match_frames(image_frame: str, info_frames: Collection[str]) -> FrameMatch:
     if not image_frame:
         warning = (
             f'camera_info is of several frames ({others}), but the images have no frame_id: set'
-            f' it, or {CALIBRATION_REMEDY}'
+            f' it, or {remedies.CALIBRATION}'
         )
         is_ambiguous = len(set(info_frames) - {''}) > 1
         return FrameMatch(tuple(info_frames), warning if is_ambiguous else '')
     same = [frame for frame in info_frames if frame.lstrip('/') == image_frame.lstrip('/')]
     if same or '' in info_frames:
         return FrameMatch(tuple(same or ('',)))
-    remedy = f'give the topic of the camera_info of the images, or {CALIBRATION_REMEDY}'
+    remedy = f'give the topic of the camera_info of the images, or {remedies.CALIBRATION}'
     if len(info_frames) > 1:
         raise ImageError(
             f'the images are of the frame {image_frame}, but camera_info has only {others}:'

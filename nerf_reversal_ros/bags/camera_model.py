@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.capture_config import CameraInfoConfig
@@ -31,8 +32,6 @@ _RAW_TOPIC = re.compile(r'(^|/)image_raw(/|$)')
 """Topics of images as the sensor gives them, by the convention of image_proc."""
 _SAME_INTRINSICS = 0.01
 """Relative difference up to which K and P are the same camera; more moves poses by centimeters."""
-CALIBRATION_REMEDY = 'give the calibration of the camera by camera_info_file'
-_SIZE_REMEDY = 'set camera_info_size to {width}x{height}, or for a crop to its own size'
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def camera_model_from_info(
         if any(message.d) and _RAW_TOPIC.search(topic):
             warning = (
                 f'rectified is true, but the topic {topic} is one of raw images and camera_info'
-                ' has distortion: if the images are not rectified, set rectified to false'
+                f' has distortion: if the images are not rectified, {remedies.NOT_RECTIFIED}'
             )
             model = replace(model, warnings=(*model.warnings, warning))
         return model
@@ -138,26 +137,26 @@ def _raw_model(message: Any, width: int, height: int, config: CameraInfoConfig) 
     if not is_known and (any(distortion) or 'fisheye' in name.lower()):
         raise ImageError(
             f'distortion model {name!r} of camera_info is unknown: rectify the images first'
-            f' (image_proc) and set rectified to true, or {CALIBRATION_REMEDY}, as'
+            f' (image_proc) and {remedies.RECTIFIED}, or {remedies.CALIBRATION}, as'
             f' {", ".join(_DISTORTION_MODELS)}'
         )
     if not np.all(np.isfinite(distortion)):
         raise ImageError(
-            f'distortion {distortion} of camera_info is not finite: {CALIBRATION_REMEDY}'
+            f'distortion {distortion} of camera_info is not finite: {remedies.CALIBRATION}'
         )
     is_fisheye, count = name in _FISHEYE_MODELS, len(distortion)
     if any(distortion) and (count < 4 if is_fisheye else count not in _COEFFICIENT_COUNTS):
         raise ImageError(
             f'camera_info has {count} distortion coefficients for the model {name!r}, OpenCV takes'
             f' {"4" if is_fisheye else ", ".join(map(str, _COEFFICIENT_COUNTS))}:'
-            f' {CALIBRATION_REMEDY}'
+            f' {remedies.CALIBRATION}'
         )
     pinhole = _pinhole_model(message, width, height, config, 'K')
     warnings = pinhole.warnings
     if not is_known:
         warning = (
             f'distortion model {name!r} of camera_info is unknown and has no coefficients, so that'
-            f' the images are used as they are: if they are distorted, {CALIBRATION_REMEDY}'
+            f' the images are used as they are: if they are distorted, {remedies.CALIBRATION}'
         )
         warnings = (*warnings, warning)
     return CameraModel(pinhole.camera, distortion, is_fisheye, warnings)
@@ -171,7 +170,9 @@ def _pinhole_model(
     camera, warnings = make_camera(
         size,
         _intrinsics(info, matrix),
-        IntrinsicsSource(f'{matrix} of camera_info', CALIBRATION_REMEDY, _SIZE_REMEDY),
+        IntrinsicsSource(
+            f'{matrix} of camera_info', remedies.CALIBRATION, remedies.CAMERA_INFO_SIZE
+        ),
         is_crop=config.calibrated_size == (width, height),
     )
     region, full_image = info.roi, (0, 0, info.width, info.height)
@@ -182,7 +183,7 @@ def _pinhole_model(
         raise ImageError(
             f'camera_info is of {camera.width}x{camera.height} pixels, but the image is'
             f' {width}x{height}: give the camera_info that belongs to the image, or'
-            f' {CALIBRATION_REMEDY}'
+            f' {remedies.CALIBRATION}'
         )
     return CameraModel(camera.scaled_to(width, height), warnings=warnings)
 
@@ -202,7 +203,7 @@ def _crop(camera: Camera, info: Any, size: tuple[int, int]) -> Camera:
         raise ImageError(
             f'camera_info has a region of interest that gives {binned[0]}x{binned[1]} pixels,'
             f' but the image is {size[0]}x{size[1]}: give the camera_info that belongs to the'
-            f' image, or {CALIBRATION_REMEDY}'
+            f' image, or {remedies.CALIBRATION}'
         )
     cx = (camera.cx - region.x_offset + 0.5) / by_x - 0.5
     cy = (camera.cy - region.y_offset + 0.5) / by_y - 0.5
@@ -217,11 +218,10 @@ def _check_rectified(info: Any, model: CameraModel, topic: str) -> None:
     if is_same and not model.has_distortion:
         return
     kind = 'distortion' if model.has_distortion else 'another K than P'
-    remedy = 'set rectified to true' if is_set else 'P is not set,'
+    remedy = f'{remedies.RECTIFIED}, or' if is_set else 'P is not set,'
     raise ImageError(
         f'the topic {topic} is one of rectified images, but camera_info is that of the raw ones,'
-        f' with {kind}: {remedy}{", or" if is_set else ""} give the calibration of these images by'
-        ' camera_info_file'
+        f' with {kind}: {remedy} {remedies.RECTIFIED_CALIBRATION}'
     )
 
 

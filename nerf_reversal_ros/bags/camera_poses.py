@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
-from nerf_reversal_ros.bags.tf_trajectories import TfTrajectories
+from nerf_reversal_ros.bags.tf_trajectories import TF_TYPES, TfTrajectories
 from nerf_reversal_ros.bags.trajectory import (
     interpolate,
     make_trajectory,
@@ -20,6 +20,7 @@ from nerf_reversal_ros.bags.trajectory import (
     Stamps,
     Trajectory,
 )
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
@@ -83,9 +84,7 @@ class CameraPoses:
         """Number of poses left out because of NaN or a zero quaternion."""
         if not config.pose_topic:
             if not config.tf_parent or not config.tf_child:
-                raise ConfigError(
-                    'pose_topic is empty, so set tf_parent and tf_child to frames of TF'
-                )
+                raise ConfigError(f'pose_topic is empty, so {remedies.TF_FRAMES}')
             self.frame, self._child = config.tf_parent.strip('/'), config.tf_child
             self._tf = TfTrajectories(bag, config.tf_topic)
             self.invalid_count = self._tf.invalid_count
@@ -147,22 +146,23 @@ class CameraPoses:
         of = f'the poses on {config.pose_topic} are of the frame {self._child}'
         if not self._image_frame:
             raise CaptureError(
-                f'{of}, and the images have no frame: set mounting to the pose of the camera in'
-                f' {self._child}'
+                f'{of}, and the images have no frame:'
+                f' {remedies.MOUNTING.format(frame=self._child)}'
             )
         tf = TfTrajectories(bag, config.tf_topic)
         if not tf.connects(self._child, self._image_frame):
             raise CaptureError(
                 f'{of}, the images are of {self._image_frame}, and TF of the bag does not connect'
-                f' them: set mounting to the pose of the camera in {self._child}, "x y z qx qy qz'
-                ' qw", or record /tf_static'
+                f' them: {remedies.MOUNTING.format(frame=self._child)}, or record /tf_static'
             )
         return tf
 
 
 def _read_topic(bag: BagReader, config: CaptureConfig) -> _TopicPoses:
     topic = config.pose_topic
-    kind = bag.require_topic(topic, 'pose_topic', POSE_TYPES, ', or set TF frames')
+    has_tf = any(kind.endswith(TF_TYPES) for kind in bag.topics.values())
+    alternative = f', or {remedies.POSES_OF_TF}' if has_tf else ''
+    kind = bag.require_topic(topic, 'pose_topic', POSE_TYPES, alternative)
     samples: dict[int, list[float]] = {}
     delays_ns = []
     frame, child = '', ''
@@ -172,7 +172,7 @@ def _read_topic(bag: BagReader, config: CaptureConfig) -> _TopicPoses:
         samples.update(_poses_of(raw, message, kind))
         delays_ns.append(raw.log_time_ns - raw.stamp_ns)
     if not samples:
-        raise CaptureError(f'pose_topic {topic} has no message: record poses, or set TF frames')
+        raise CaptureError(f'pose_topic {topic} has no message: record poses{alternative}')
     trajectory, invalid_count = make_trajectory(list(samples), list(samples.values()))
     if invalid_count * 2 > len(samples):
         raise CaptureError(

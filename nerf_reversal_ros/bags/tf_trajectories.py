@@ -14,6 +14,7 @@ from nerf_reversal_ros.bags.trajectory import (
     pose_values,
     Trajectory,
 )
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse
 
@@ -114,16 +115,17 @@ class TfTrajectories:
 
     def _unconnected(self, parent: str, child: str) -> str:
         """Describe why two frames are not connected, with a remedy."""
-        poses = f' or set pose_topic to {self._pose_topics[0]}' if self._pose_topics else ''
+        topics = self._pose_topics
+        poses = f' or {remedies.POSE_TOPIC.format(topic=topics[0])}' if topics else ''
         if not self._topics:
             return (
                 f'the bag {self._bag_path} has no topic of type TFMessage: record /tf and'
                 f' /tf_static,{poses or " or a topic of poses"}'
             )
+        frames = remedies.CONNECTED_FRAMES.format(frames=', '.join(self.frames) or 'none')
         return (
             f'TF of the bag on {", ".join(self._topics)} does not connect {parent} with {child}:'
-            f' set tf_parent and tf_child to connected ones of {", ".join(self.frames) or "none"}'
-            f'{"," if poses else ""}{poses}'
+            f' {frames}{"," if poses else ""}{poses}'
         )
 
     def _read(self, bag: BagReader) -> tuple[dict[Edge, _Transforms], int]:
@@ -136,7 +138,7 @@ class TfTrajectories:
                 if topic != raw.topic and not _is_static(topic) and not _is_static(raw.topic):
                     raise CaptureError(
                         f'the bag {bag.path} has transforms from {edge[0]} to {edge[1]} on {topic}'
-                        f' and on {raw.topic}: set tf_topic to one of them'
+                        f' and on {raw.topic}: {remedies.TF_TOPIC}'
                     )
                 stamp = item.header.stamp
                 stamps.append(stamp.sec * 1_000_000_000 + stamp.nanosec or raw.log_time_ns)

@@ -153,8 +153,8 @@ def _hloc_sift(inputs: BaselineInputs) -> Baseline:
         from nerf_reversal_ros.baselines.hloc_sift import HlocSift
     except ImportError as error:
         raise ConfigError(
-            f'the baseline hloc_sift needs pycolmap, which cannot be imported ({error}): install'
-            ' it again, or choose --baselines without hloc_sift'
+            f'the baseline hloc_sift needs pycolmap, which cannot be imported ({error}):'
+            f' {remedies.WITHOUT_HLOC}'
         ) from error
     method = HlocSift(_require_reference('hloc_sift', inputs), progress=inputs.progress)
     return Baseline(lambda frame: method.localize(frame.rgb, frame.camera), method.nbytes)

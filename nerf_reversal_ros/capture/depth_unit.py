@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
@@ -48,8 +49,7 @@ def check_depth_values(
     topic = f'the depth on {config.depth_topic}'
     if not len(known):
         raise CaptureError(
-            f'{topic} is 0 everywhere: check the sensor, or set depth_topic to nothing to go'
-            ' without depth'
+            f'{topic} is 0 everywhere: check the sensor, or {remedies.NO_DEPTH_TOPIC}'
         )
     median_m = float(np.median(known))
     factor = 10.0 ** round(float(np.log10(median_m / TYPICAL_DEPTH_M)))
@@ -58,12 +58,17 @@ def check_depth_values(
     if not MIN_MEDIAN_DEPTH_M <= median_m <= MAX_MEDIAN_RATIO * config.max_depth_m:
         size = f'{factor:g} times too large' if factor > 1 else f'{1 / factor:g} times too small'
         raise CaptureError(
-            f'{topic} has a median of {median_m:.4g} m, which looks {size}: set depth_unit_m to'
-            f' {unit_m:.3g}'
+            f'{topic} has a median of {median_m:.4g} m, which looks {size}:'
+            f' {remedies.DEPTH_UNIT.format(unit_m=format_unit(unit_m))}'
         )
     if np.quantile(known, MAX_FAR_QUANTILE) > config.max_depth_m:
+        farther = remedies.FARTHER_DEPTH.format(unit_m=format_unit(unit_m))
         raise CaptureError(
             f'{topic} is beyond max_depth_m = {config.max_depth_m} m nearly everywhere, its median'
-            f' is {median_m:.4g} m: set max_depth_m above it if that is right, or depth_unit_m to'
-            f' the unit of depth, such as {unit_m:.3g}'
+            f' is {median_m:.4g} m: {farther}'
         )
+
+
+def format_unit(unit_m: float) -> str:
+    """Return a unit to three digits, without the exponent that YAML takes for text."""
+    return np.format_float_positional(float(f'{unit_m:.3g}'), trim='-')

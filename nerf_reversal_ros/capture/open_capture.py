@@ -43,12 +43,15 @@ from nerf_reversal_ros.capture.pose_convention import (
     select_convention,
     world_from_camera,
 )
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import nearest_stamp_indices
 
+MAX_GAP_S = 10.0
+"""Largest tolerance of stamps; those farther apart are of different clocks [s]."""
 MIN_POSE_RANGE = 1e-3
 """Smallest range of any element of the poses ([m] or unitless) that counts as motion."""
 
@@ -166,10 +169,14 @@ def _match_stamps(
     """Return which images (N,) have a message within the tolerance; CaptureError if none has."""
     matched = gap_ns <= config.sync_tolerance_s * 1e9
     if not matched.any():
+        gap_s = float(gap_ns.min()) * 1e-9
+        remedy = remedies.SYNC_TOLERANCE
+        if gap_s >= MAX_GAP_S:
+            remedy = 'they are of different clocks, record both by the clock of one computer'
         raise CaptureError(
             f'no image on {config.image_topic} has a message on {topic} within sync_tolerance_s'
-            f' = {config.sync_tolerance_s} s, the smallest difference is'
-            f' {gap_ns.min() * 1e-9:.3f} s: set sync_tolerance_s above it if that is right'
+            f' = {config.sync_tolerance_s} s, the smallest difference is {gap_s:.3f} s:'
+            f' {remedy}'
         )
     return np.asarray(matched)
 
@@ -288,8 +295,8 @@ def _configured_axes(bag: BagReader, config: CaptureConfig, metadata: dict[str, 
     if metadata.get('pose_convention') in POSE_CONVENTIONS:
         return metadata['pose_convention']
     raise ConfigError(
-        f'{bag.path} has no depth to estimate the convention of its poses: set pose_convention to'
-        f' one of {", ".join(POSE_CONVENTIONS)}'
+        f'{bag.path} has no depth to estimate the convention of its poses:'
+        f' {remedies.CONVENTION.format(conventions=", ".join(POSE_CONVENTIONS))}'
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.bags.camera_poses import CameraPoses
 from nerf_reversal_ros.capture.capture import Finding
+from nerf_reversal_ros.capture.depth_unit import format_unit
 from nerf_reversal_ros.capture.frame_reading import (
     decode_depth,
     decode_rgb,
@@ -31,6 +32,7 @@ from nerf_reversal_ros.capture.visual_motion import (
     timed_pairs,
     VisualMotions,
 )
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.mounting import format_mounting
 
@@ -80,6 +82,7 @@ class PoseCheck:
         """Keep the sources; nothing is read yet."""
         self._bag = bag
         self._config = replace(config, max_depth_m=1e9)
+        self._images = [entry.image for entry in entries]
         self._entries = [entry for entry in entries if entry.depth is not None]
         self._poses = camera_poses
         self._stamps_ns = np.array([entry.image.stamp_ns for entry in self._entries], np.int64)
@@ -95,19 +98,22 @@ class PoseCheck:
         return measure_motions(self._image, timed_pairs(self._stamps_ns))
 
     def stamps_finding(self) -> Finding | None:
-        """Return the offset of clocks whose stamps do not overlap; None if it is unknown."""
-        poses_ns, images = self._poses.stamps_ns, [entry.image for entry in self._entries]
+        """Return the offset of clocks whose stamps do not match; None if it is unknown."""
+        poses_ns, images = self._poses.stamps_ns, self._images
         if not len(poses_ns) or not images:
             return None
         delay_ns = np.median([image.log_time_ns - image.stamp_ns for image in images])
         guess_ns = float(delay_ns - self._poses.log_delay_ns)
-        shifted = self._stamps_ns + guess_ns
+        stamps_ns = np.array([image.stamp_ns for image in images], np.int64)
+        shifted = stamps_ns + guess_ns
         if shifted.max() < poses_ns.min() or shifted.min() > poses_ns.max():
-            guess_ns = float(poses_ns[0] - self._stamps_ns[0])
+            guess_ns = float(poses_ns[0] - stamps_ns[0])
         guess_s = guess_ns * 1e-9 - self._config.camera_time_offset_s
-        if len(self.motions.pairs) < MIN_MOTIONS:
+        if not self._entries or len(self.motions.pairs) < MIN_MOTIONS:
             return self._clocks(guess_s, 'by the times of recording')
         comparison = compare_motions(self.motions, self._poses_at, self._stamps_ns, guess_s)
+        if abs(comparison.offset_s) < MIN_OFFSET_S:
+            return None
         return self._clocks(comparison.offset_s, 'by the motion of images and poses')
 
     def misfit_finding(self) -> Finding:
@@ -160,14 +166,14 @@ class PoseCheck:
             return Finding(
                 'other poses',
                 f'poses and images turn by different angles (median difference'
-                f' {np.median(errors_deg):.1f} deg): set pose_topic to the poses of this camera',
+                f' {np.median(errors_deg):.1f} deg): {remedies.OTHER_POSES}',
             )
         focal_px = self._entries[0].camera_model.camera.fx
         return Finding(
             'focal length',
             f'the images turn {ratio:.2f} times as far as the poses: camera_info has a focal'
-            f' length of {focal_px:.0f} px, about {focal_px * ratio:.0f} px would fit; calibrate'
-            ' the camera and give camera_info_file',
+            f' length of {focal_px:.0f} px, about {focal_px * ratio:.0f} px would fit;'
+            f' {remedies.MEASURED_CALIBRATION}',
         )
 
     def _length_finding(self, comparison: MotionComparison) -> Finding | None:
@@ -179,36 +185,39 @@ class PoseCheck:
         if hand_eye is None:
             return None
         frame = self._poses.frame_at(hand_eye.pose_from_camera)
-        known = f'its known value, or pose_frame to {frame}' if frame else 'its known value'
+        known = f', or {remedies.POSE_FRAME.format(frame=frame)}' if frame else ''
+        mounting = format_mounting(hand_eye.pose_from_camera)
         note = '' if hand_eye.is_complete else ', where the walk leaves a direction open'
         return Finding(
             'mounting',
-            'the poses are of another frame of the robot, to which the camera is fixed: set'
-            f' mounting to "{format_mounting(hand_eye.pose_from_camera)}", measured to'
+            'the poses are of another frame of the robot, to which the camera is fixed:'
+            f' {remedies.MEASURED_MOUNTING.format(mounting=mounting)}, measured to'
             f' {hand_eye.error_deg:.1f} deg and {hand_eye.error_m * 100:.1f} cm{note}, or to'
-            f' {known}',
+            f' its known value{known}',
         )
 
     def _units(self, scale: float) -> Finding:
         """Return which unit is wrong, where poses move ``scale`` times as far as depth says."""
         depth_m = self.motions.depth_m
-        pose_unit = _round_unit(self._config.pose_unit_m / scale)
         depth_unit = _round_unit(self._depth_unit_m() * scale)
+        set_depth = remedies.DEPTH_UNIT.format(unit_m=format_unit(depth_unit))
+        pose_unit = _round_unit(self._config.pose_unit_m / scale)
+        set_poses = remedies.POSE_UNIT.format(unit_m=format_unit(pose_unit))
         low, high = DEPTH_RANGE_M
         may_be_depth = low <= depth_m * scale <= high
         may_be_poses = low <= depth_m <= high
         if may_be_depth and (not may_be_poses or depth_unit in DEPTH_UNITS_M):
-            other = f', or pose_unit_m to {pose_unit:g} if depth is right' if may_be_poses else ''
+            other = f', or {set_poses} if depth is right' if may_be_poses else ''
             return Finding(
                 'units',
                 f'the depths (median {depth_m:.3g} m) are {1 / scale:.4g} times too large for the'
-                f' poses: set depth_unit_m to {depth_unit:g}{other}',
+                f' poses: {set_depth}{other}',
             )
-        other = f', or depth_unit_m to {depth_unit:g} if poses are right' if may_be_depth else ''
+        other = f', or {set_depth} if poses are right' if may_be_depth else ''
         return Finding(
             'units',
-            f'the lengths of the poses are {scale:.4g} times too large for the depth: set'
-            f' pose_unit_m to {pose_unit:g}{other}',
+            f'the lengths of the poses are {scale:.4g} times too large for the depth:'
+            f' {set_poses}{other}',
         )
 
     def _depth_unit_m(self) -> float:
@@ -221,10 +230,10 @@ class PoseCheck:
 
     def _clocks(self, offset_s: float, source: str) -> Finding:
         total_s = self._config.camera_time_offset_s + offset_s
+        remedy = remedies.CLOCK_OFFSET.format(offset_s=total_s)
         return Finding(
             'clocks',
-            f'the clocks of images and poses differ by {abs(offset_s):.2f} s, {source}: set'
-            f' camera_time_offset_s to {total_s:.2f}',
+            f'the clocks of images and poses differ by {abs(offset_s):.2f} s, {source}: {remedy}',
         )
 
     def _jump(self, comparison: MotionComparison, wrong: NDArray[np.bool_]) -> Finding:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import (
@@ -158,14 +159,16 @@ def select_convention(errors_m: dict[str, float], setting: str = 'auto') -> str:
     if setting == 'auto':
         if errors_m[second] >= MIN_RATIO * errors_m[best]:
             return best
+        close = [axes for axes in ranked if errors_m[axes] < MIN_RATIO * errors_m[best]]
         raise CaptureError(
             f'the depth does not determine the pose convention ({measured}; the second must be'
-            f' {MIN_RATIO} times the first): record more motion, or set pose_convention'
+            f' {MIN_RATIO} times the first): record more motion, or'
+            f' {remedies.CONVENTION.format(conventions=", ".join(close))}'
         )
     if errors_m[setting] > MAX_ERROR_M or errors_m[setting] > MIN_RATIO * errors_m[best]:
         raise CaptureError(
-            f'the poses are not in pose_convention {setting} ({measured}): set pose_convention to'
-            f' {best} or auto'
+            f'the poses are not in pose_convention {setting} ({measured}):'
+            f' {remedies.RIGHT_CONVENTION.format(convention=best)}'
         )
     return setting
 

@@ -5,6 +5,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.progress import format_duration
 
@@ -115,7 +116,7 @@ def bag_lines(path: Path) -> list[str]:
             lines.append(_image_line(bag, defaults.image_topic))
         missing = [f'{name} {topic}' for topic, name in required.items() if not bag.count(topic)]
     if missing:
-        lines.append(f'Missing or empty: {", ".join(missing)}; set these topics with --config.')
+        lines.append(f'Missing or empty: {", ".join(missing)}; {remedies.TOPICS}.')
     else:
         lines.append(
             'All default topics are present; `nerf-reversal check` says what a build makes of it.'

@@ -3,6 +3,7 @@
 from pathlib import Path, PureWindowsPath
 
 from nerf_reversal_ros.converters.image_files import SUFFIXES
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.files import is_within
 
@@ -70,7 +71,7 @@ class FileFinder:
         if is_file:
             raise CaptureError(
                 f'{path} leads outside of {self._root}: do not trust it, or copy the file into'
-                ' the folder, or give --trust-paths'
+                f' the folder, or {remedies.TRUST_PATHS}'
             )
         return None
 

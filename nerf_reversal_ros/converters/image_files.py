@@ -17,6 +17,7 @@ from PIL import Image
 
 from nerf_reversal_ros.bags.image_decoding import MAX_PIXELS
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
+from nerf_reversal_ros.core import remedies
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.bmp')
 """Endings of image files, in lower case; capital letters are accepted as well."""
@@ -76,7 +77,7 @@ def choose_orientation(
     raise UnusableFrameError(
         LeftOutReason.EXIF,
         f'the EXIF orientation of {name} is {header.orientation}, and its intrinsics do not tell'
-        ' whether they and the pose are of the turned image: give --exif turn or --exif ignore',
+        f' whether they and the pose are of the turned image: {remedies.EXIF}',
     )
 
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TypeVar
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 
 T = TypeVar('T')
@@ -82,17 +83,18 @@ class LeftOutFrames:
         reason, frames = max(self.by_reason.items(), key=lambda item: len(item[1]))
         name, message = frames[0]
         example = f'{reason.value} ({len(frames)} of them, such as frame {name}: {message})'
-        without = ', or give --no-depth' if reason in _DEPTH_REASONS else ''
+        without = f', or {remedies.NO_DEPTH}' if reason in _DEPTH_REASONS else ''
         if self.count == self.total:
             raise CaptureError(
                 f'none of the {self.total} frames of {self.source} can be used, most often because'
                 f' of: {example}; mend them{without}'
             )
         needed = math.ceil(100 * self.count / self.total) / 100
+        remedy = remedies.MAX_LEFT_OUT.format(needed=needed)
         raise CaptureError(
             f'{self.count} of the {self.total} frames of {self.source} cannot be used, more than'
-            f' --max-left-out {self.max_fraction:g} allows, most often because of: {example};'
-            f' mend them, or give --max-left-out {needed:g} to go on without them{without}'
+            f' the fraction {self.max_fraction:g} allows, most often because of: {example};'
+            f' mend them, or {remedy}{without}'
         )
 
     def lines(self) -> list[str]:

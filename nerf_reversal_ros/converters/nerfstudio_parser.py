@@ -16,6 +16,7 @@ import numpy as np
 from nerf_reversal_ros.converters.file_finder import FileFinder
 from nerf_reversal_ros.converters.nerfstudio import convert_scene
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError, NerfReversalError
 from nerf_reversal_ros.fields.nerfstudio.dependency import (
     pickle_disabled,
@@ -91,8 +92,8 @@ def _run_parser(name: str, source: Path) -> list[Any]:
         )
     if name.removesuffix('-data') == UNSUPPORTED_PARSER:
         raise CaptureError(
-            f'the parser {name} uses the focal length fx for fy and ignores depth: use'
-            ' --format nerfstudio'
+            f'the parser {name} uses the focal length fx for fy and ignores depth:'
+            f' {remedies.FORMAT_NERFSTUDIO}'
         )
     config = parsers.get(name)
     if config is None:

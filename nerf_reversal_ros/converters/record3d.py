@@ -30,6 +30,7 @@ from nerf_reversal_ros.converters.image_files import (
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
 from nerf_reversal_ros.converters.record3d_metadata import Record3dMetadata
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.files import require_within
@@ -205,7 +206,7 @@ class _R3dRecording(_Recording):
             import lzfse
         except ImportError as error:
             raise CaptureError(
-                'reading .r3d needs the package lzfse: pip install lzfse'
+                f'reading .r3d needs the package lzfse: {remedies.INSTALL_LZFSE}'
             ) from error
         self._lzfse = lzfse
 
@@ -318,7 +319,7 @@ class _ExrExport(_Recording):
             import OpenEXR
         except ImportError as error:
             raise CaptureError(
-                'reading an EXR export needs the package OpenEXR: pip install OpenEXR'
+                f'reading an EXR export needs the package OpenEXR: {remedies.INSTALL_OPENEXR}'
             ) from error
         self._open = OpenEXR.File
 

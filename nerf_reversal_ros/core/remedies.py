@@ -16,7 +16,48 @@ GIVE_MAP = 'give the folder written by nerf-reversal build'
 BUILD_AGAIN = 'build it again with --overwrite'
 OTHER_DEVICE = 'choose cpu or auto, or install a PyTorch with CUDA for this driver'
 
-# ---- capture and field
+# ---- bags
+TOPIC = 'set {setting} to one of {topics}'
+TOPICS = 'set these topics with --config'
+CALIBRATION = 'give the calibration of the camera by camera_info_file'
+CAMERA_INFO_SIZE = 'set camera_info_size to {width}x{height}, or for a crop to its own size'
+RECTIFIED = 'set rectified to true'
+NOT_RECTIFIED = 'set rectified to false'
+RECTIFIED_CALIBRATION = 'give the calibration of these images by camera_info_file'
+TF_FRAMES = 'set tf_parent and tf_child to frames of TF'
+CONNECTED_FRAMES = 'set tf_parent and tf_child to connected ones of {frames}'
+TF_TOPIC = 'set tf_topic to one of them'
+POSE_TOPIC = 'set pose_topic to {topic}'
+POSES_OF_TF = 'set pose_topic to nothing, and tf_parent and tf_child to frames of TF'
+MOUNTING = 'set mounting to the pose of the camera in {frame}, "x y z qx qy qz qw"'
+
+# ---- conversion
+TRUST_PATHS = 'give --trust-paths'
+EXIF = 'give --exif turn or --exif ignore'
+NO_DEPTH = 'give --no-depth'
+MAX_LEFT_OUT = 'give --max-left-out {needed:g} to go on without them'
+FORMAT_NERFSTUDIO = 'use --format nerfstudio'
+INSTALL_LZFSE = 'pip install lzfse'
+INSTALL_OPENEXR = "pip install 'OpenEXR>=3.2'"
+
+# ---- depth and poses of a capture
+NO_DEPTH_TOPIC = 'set depth_topic to nothing to go without depth'
+DEPTH_UNIT = 'set depth_unit_m to {unit_m}'
+FARTHER_DEPTH = (
+    'set max_depth_m above it if that is right, or depth_unit_m to the unit of depth, such as'
+    ' {unit_m}'
+)
+SYNC_TOLERANCE = 'set sync_tolerance_s above it if that is right'
+CLOCK_OFFSET = 'set camera_time_offset_s to {offset_s:.2f}'
+CONVENTION = 'set pose_convention to one of {conventions}'
+RIGHT_CONVENTION = 'set pose_convention to {convention} or auto'
+OTHER_POSES = 'set pose_topic to the poses of this camera'
+MEASURED_CALIBRATION = 'calibrate the camera and give camera_info_file'
+MEASURED_MOUNTING = 'set mounting to "{mounting}"'
+POSE_FRAME = 'set pose_frame to {frame}'
+POSE_UNIT = 'set pose_unit_m to {unit_m}'
+
+# ---- adjustment and field
 SKIP_ADJUSTMENT = (
     'calibrate the camera and record its camera_info, or set capture.adjust_poses to off to build'
     ' without this check'
@@ -42,6 +83,7 @@ SCALE_OF_RUN = 'give a BAG of the same room, or known positions with --align'
 ALIGN_BY_POSITIONS = (
     'check that both show the same room, or give known positions with --align instead of BAG'
 )
+FIELD_OF_POSITIONS = 'omit them, or give --field nerfstudio:CONFIG.yml'
 DEEPER_RUN = 'if they are, raise capture.max_depth_m'
 
 # ---- synthetic views and regressor
@@ -76,9 +118,39 @@ MAP_FROM_NERF = (
 # ---- evaluation and study
 REFERENCE = 'give --reference with the bag of the build'
 INSTALL_PYCOLMAP = "pip install 'pycolmap>=4.0'"
+WITHOUT_HLOC = 'install it again, or choose --baselines without hloc_sift'
 SHORTER_STUDY = 'use --views, --epochs or --only to shorten it'
 WIDER_STUDY = 'set --width and --full-width to at least {px}'
 EXPERIMENTS = 'give --only a word of one of these names: {names}'
 
 # ---- odometry
 INSTALL_GTSAM = "pip install --no-deps 'gtsam>=4.3a1'"
+
+# ---- nodes
+FOLDER = 'set it to a folder, -p {name}:=FOLDER'
+ROS_ARGUMENTS = 'use --ros-args -p name:=value'
+AUTOSTART = 'start the node with autostart:=true'
+RAW_TRANSPORT = 'set image_transport to raw, or remap to a compressed topic'
+COMPRESSED_TRANSPORT = 'set image_transport to compressed'
+BEST_EFFORT = (
+    'set the parameter reliability to best_effort, which is compatible with every publisher'
+)
+RELIABILITY = 'set the parameter reliability instead'
+BASE_FRAME = 'set base_frame, for example to base_link'
+ODOMETRY_CHILD = 'set base_frame to the child frame of the odometry'
+MOUNTING_PARAMETER = 'set the parameter mounting'
+NO_TF = 'set publish_tf to false'
+PLACE_ANOTHER_MAP = 'clean up, set map_from_nerf and map_dir, and configure'
+ODOMETRY_TOPIC = 'set odometry_source to topic'
+ODOM_FRAME = 'set odom_frame to the frame of the odometry'
+MAP_FRAME = 'set map_frame to the frame of the poses'
+POSES_OF_BASE = 'set base_frame and mounting in the localizer'
+LOCALIZER_NAME = (
+    'start the localizer, or give its name by -r localizer/get_parameters:=NAME/get_parameters,'
+    ' and likewise for status and sensor_pose'
+)
+SUBSCRIBER = 'start the localizer, remap the topics (-r /old:=/new), or set wait_for to 0'
+LOCKSTEP = (
+    'start the localizer, and the evaluator if this is its topic, or set lockstep_topic to the'
+    ' topic of the statuses'
+)

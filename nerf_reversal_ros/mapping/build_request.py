@@ -8,6 +8,7 @@ import torch
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.bags.bag_reader import BagReader
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import ConfigError
@@ -128,7 +129,7 @@ def _check_combination(request: BuildRequest) -> None:
     if not has_run and request.positions is not None:
         raise ConfigError(
             f'known positions need the cameras of a nerfstudio run, and the field is {field_kind}:'
-            f' omit them, or give --field {NERFSTUDIO_RUN_PREFIX}CONFIG.yml'
+            f' {remedies.FIELD_OF_POSITIONS}'
         )
     if request.bag is not None and request.positions is not None:
         raise ConfigError('a bag and known positions both determine the scale: give one of them')

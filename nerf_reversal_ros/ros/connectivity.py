@@ -16,6 +16,8 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile
 from rclpy.task import Future
 
+from nerf_reversal_ros.core import remedies
+
 CHECK_PERIOD_S = 5.0
 """Time between two checks of the subscriptions [s]."""
 COMPRESSED, RAW = 'sensor_msgs/msg/CompressedImage', 'sensor_msgs/msg/Image'
@@ -34,16 +36,15 @@ def subscription_problem(node: Node, topic: str, kind: Any, qos: QoSProfile) -> 
     for publisher in publishers:
         if publisher.topic_type != expected:
             remedy = {
-                (COMPRESSED, RAW): 'set image_transport to raw, or remap to a compressed topic',
-                (RAW, COMPRESSED): 'set image_transport to compressed',
+                (COMPRESSED, RAW): remedies.RAW_TRANSPORT,
+                (RAW, COMPRESSED): remedies.COMPRESSED_TRANSPORT,
             }.get((expected, publisher.topic_type), 'remap the topic')
             return f'{topic} is published as {publisher.topic_type}, not as {expected}: {remedy}'
         compatibility, reason = qos_check_compatible(publisher.qos_profile, qos)
         if compatibility == QoSCompatibility.ERROR:
             return (
                 f'a publisher of {topic} has an incompatible QoS ({reason.strip()}), so that none'
-                ' of its messages arrive: set the parameter reliability to best_effort, which is'
-                ' compatible with every publisher'
+                f' of its messages arrive: {remedies.BEST_EFFORT}'
             )
     return ''
 

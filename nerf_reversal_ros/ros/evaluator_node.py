@@ -27,6 +27,7 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, json_safe, results_from_outcomes
@@ -88,7 +89,7 @@ class EvaluatorConfig(ValidatedConfig):
         super().__post_init__()
         for name in ('bag', 'map_dir'):
             if not getattr(self, name):
-                raise ConfigError(f'{name} is not set: set it to a folder, -p {name}:=FOLDER')
+                raise ConfigError(f'{name} is not set: {remedies.FOLDER.format(name=name)}')
 
 
 def load_ground_truth(evaluator_config: EvaluatorConfig) -> GroundTruth:
@@ -197,11 +198,7 @@ class EvaluatorNode(Node):
         within = f'within startup_timeout_s = {self._config.startup_timeout_s:g} s'
         service, topic = self._localizer_probe.service, self.resolve_topic_name('localizer/status')
         if not self._localizer_probe.available:
-            return (
-                f'nobody offers {service} {within}: start the localizer, or give its name by'
-                ' -r localizer/get_parameters:=NAME/get_parameters, and likewise for status and'
-                ' sensor_pose'
-            )
+            return f'nobody offers {service} {within}: {remedies.LOCALIZER_NAME}'
         return (
             f'no result arrived on {topic} {within}: check the log of the localizer, which may'
             ' still be loading its map, and whether the player plays to its topics'

@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.bags.camera_model import camera_model_from_info
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError
@@ -42,7 +43,7 @@ DEVICE_CHANGE_WAIT_S = 1.0
 """Wait for a change of the device [s]; a longer image keeps a lifecycle transition waiting."""
 
 NO_CAMERA_INFO_DETAIL = (
-    'publish the CameraInfo of the images on the topic camera_info, or set camera_info_file'
+    f'publish the CameraInfo of the images on the topic camera_info, or {remedies.CALIBRATION}'
 )
 """What to do if an image has no CameraInfo."""
 

@@ -9,6 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.localization.camera_advice import CameraAdvice
@@ -109,9 +110,7 @@ class LocalizerNode(LifecycleNode):
         if self._settings.autostart:
             call_once(self, self._start, transition_group)
         else:
-            self.get_logger().info(
-                'waiting to be configured (or start the node with autostart:=true)'
-            )
+            self.get_logger().info(f'waiting to be configured (or {remedies.AUTOSTART})')
 
     @report_failures
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -209,7 +208,7 @@ class LocalizerNode(LifecycleNode):
         if settings.map_from_nerf and map_dir.resolve() != Path(settings.map_dir).resolve():
             raise ConfigError(
                 f'map_from_nerf is set for the map {settings.map_dir} and does not hold for'
-                ' another one: clean up, set map_from_nerf and map_dir, and configure'
+                f' another one: {remedies.PLACE_ANOTHER_MAP}'
             )
         localizer, map_display = self._load_map(map_dir)
         if image_localizer is not None and self.image_localizer is image_localizer:

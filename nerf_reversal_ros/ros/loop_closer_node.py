@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import ClosureRejectionReason
 from nerf_reversal_ros.msg import LoopClosure
@@ -149,7 +150,7 @@ class LoopCloserNode(Node):
         if frame and frame != expected:
             self.get_logger().warning(
                 f'the odometry is in the frame {frame}, but odom_frame is {expected}: its messages'
-                ' are ignored; set odom_frame to the frame of the odometry',
+                f' are ignored; {remedies.ODOM_FRAME}',
                 throttle_duration_sec=10.0,
             )
             return
@@ -190,8 +191,8 @@ class LoopCloserNode(Node):
         if frame != expected:
             self._statistics.count_rejected(f'in the frame {frame} instead of {expected}')
             self.get_logger().warning(
-                f'a pose is in the frame {frame}, but map_frame is {expected}: it is ignored; set'
-                ' map_frame to the frame of the poses',
+                f'a pose is in the frame {frame}, but map_frame is {expected}: it is ignored;'
+                f' {remedies.MAP_FRAME}',
                 throttle_duration_sec=10.0,
             )
             return
@@ -236,8 +237,8 @@ class LoopCloserNode(Node):
         if tilt_deg > MAX_TILT_DEG:
             self.get_logger().warning(
                 f'map -> {self._settings.odom_frame} is tilted by {tilt_deg:.0f} deg: the poses'
-                f' are not those of {self._settings.base_frame}, the frame of the odometry; set'
-                ' base_frame and mounting in the localizer',
+                f' are not those of {self._settings.base_frame}, the frame of the odometry;'
+                f' {remedies.POSES_OF_BASE}',
                 throttle_duration_sec=10.0,
             )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CameraInfoConfig
 from nerf_reversal_ros.core.config import DEVICES
 from nerf_reversal_ros.core.errors import ConfigError
@@ -66,19 +67,11 @@ class LocalizerNodeConfig(CameraInfoConfig):
         if self.mounting:
             parse_mounting(self.mounting)
             if not self.base_frame:
-                raise ConfigError(
-                    'mounting is set but base_frame is not: set base_frame, for example to'
-                    ' base_link'
-                )
+                raise ConfigError(f'mounting is set but base_frame is not: {remedies.BASE_FRAME}')
         if self.publish_tf and not self.base_frame:
-            raise ConfigError(
-                'publish_tf needs base_frame: set base_frame, for example to base_link'
-            )
+            raise ConfigError(f'publish_tf needs base_frame: {remedies.BASE_FRAME}')
         if self.use_odometry and not self.base_frame:
-            raise ConfigError(
-                'use_odometry needs base_frame: set base_frame to the child frame of the'
-                ' odometry, for example base_link'
-            )
+            raise ConfigError(f'use_odometry needs base_frame: {remedies.ODOMETRY_CHILD}')
         if not self.map_frame:
             raise ConfigError(
                 'map_frame is empty: set it to the frame of the poses, for example map'
@@ -203,4 +196,4 @@ class PlayerConfig(ValidatedConfig):
         """Reject a missing bag."""
         super().__post_init__()
         if not self.bag:
-            raise ConfigError('bag is not set: set it to a rosbag2 folder, -p bag:=FOLDER')
+            raise ConfigError(f'bag is not set: {remedies.FOLDER.format(name="bag")}')

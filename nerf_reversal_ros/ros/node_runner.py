@@ -23,6 +23,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import NerfReversalError
 
 DONE, USER_ERROR, MISUSE = 0, 1, 2
@@ -108,7 +109,7 @@ def run_node(make_node: Callable[[], Any], args: Sequence[str] | None = None) ->
     words = list(sys.argv if args is None else args)
     try:
         if unknown := remove_ros_args(words)[1:]:
-            raise RuntimeError(f'unknown argument {unknown[0]}: use --ros-args -p name:=value')
+            raise RuntimeError(f'unknown argument {unknown[0]}: {remedies.ROS_ARGUMENTS}')
         rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
         print(f'cannot start: {" ".join(str(error).split())}', file=sys.stderr)

@@ -7,6 +7,7 @@ from nav_msgs.msg import Odometry
 import numpy as np
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.odometry.config import OdometryConfig
@@ -91,7 +92,7 @@ def odom_from_base(message: Odometry, base_frame: str, logger: RcutilsLogger) ->
     if child and child != base_frame:
         logger.warning(
             f'the child_frame_id of the odometry is {child}, but base_frame is {base_frame}: its'
-            ' messages are ignored; set base_frame to the frame of the odometry',
+            f' messages are ignored; {remedies.ODOMETRY_CHILD}',
             throttle_duration_sec=10.0,
         )
         return None

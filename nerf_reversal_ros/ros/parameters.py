@@ -22,6 +22,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.validated_config import config_from_dict
 from nerf_reversal_ros.ros.live_config import Live
@@ -163,7 +164,7 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 def _check_known(given: Iterable[str], known: list[str]) -> None:
     for name in sorted(given):
         if name.startswith('qos_overrides.'):
-            raise ConfigError(f'{name} is not supported: set the parameter reliability instead')
+            raise ConfigError(f'{name} is not supported: {remedies.RELIABILITY}')
         if name not in known:
             remedy = _suggestion(name, known) or f': known are {", ".join(known)}'
             raise ConfigError(f'unknown parameter {name}{remedy}')

@@ -15,6 +15,7 @@ from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 
 from nerf_reversal_ros.bags.bag_reader import BagReader, RawMessage
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.connectivity import CHECK_PERIOD_S
@@ -147,14 +148,10 @@ class PlayerNode(Node):
         subscribers = max((p.get_subscription_count() for p in publishers), default=0)
         if subscribers < (self._config.wait_for if publishers else 0):
             topics = ', '.join(p.topic_name for p in publishers)
-            remedy = 'start the localizer, remap the topics (-r /old:=/new), or set wait_for to 0'
-            return f'nobody subscribes to {topics}', remedy
+            return f'nobody subscribes to {topics}', remedies.SUBSCRIBER
         lockstep_topic = self._config.lockstep_topic
         if lockstep_topic and not self.count_publishers(lockstep_topic):
-            return f'nobody publishes {lockstep_topic}', (
-                'start the localizer, and the evaluator if this is its topic, or set'
-                ' lockstep_topic to the topic of the statuses'
-            )
+            return f'nobody publishes {lockstep_topic}', remedies.LOCKSTEP
         return None
 
     def _play_once(

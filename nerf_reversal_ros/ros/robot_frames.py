@@ -7,6 +7,7 @@ import time
 from rclpy.node import Node
 from std_msgs.msg import Header
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.mounting import parse_mounting
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
@@ -27,10 +28,10 @@ EXTRINSICS_WAIT_S = 0.5
 EXTRINSICS_POLL_S = 0.01
 """Time between two lookups while an image waits [s]."""
 NO_EXTRINSICS_REMEDY = (
-    'publish it, on /tf_static if it never moves, check the clocks of camera and TF, or set the'
-    ' parameter mounting'
+    'publish it, on /tf_static if it never moves, check the clocks of camera and TF, or'
+    f' {remedies.MOUNTING_PARAMETER}'
 )
-NO_ODOMETRY_REMEDY = 'publish the odometry on TF or set publish_tf to false'
+NO_ODOMETRY_REMEDY = f'publish the odometry on TF or {remedies.NO_TF}'
 
 
 class RobotFrames:
@@ -65,11 +66,11 @@ class RobotFrames:
         self._lock = threading.Lock()
         if config.publish_tf:
             self._tf_listener = TfListener(
-                node, 'publish_tf', 'set publish_tf to false', self._process_pending
+                node, 'publish_tf', remedies.NO_TF, self._process_pending
             )
         elif config.base_frame and self._extrinsics is None:
             needed_by = f'base_frame {config.base_frame}'
-            self._tf_listener = TfListener(node, needed_by, 'set the parameter mounting')
+            self._tf_listener = TfListener(node, needed_by, remedies.MOUNTING_PARAMETER)
 
     def base_from_camera(self, header: Header) -> FloatArray | None:
         """

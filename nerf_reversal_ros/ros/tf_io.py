@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.time import Time as RclpyTime
 from std_msgs.msg import Header
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.odometry.map_from_odom import MapFromOdomFilter, TfSmoothingConfig
@@ -148,13 +149,13 @@ class TfOdometry:
         on_odometry: Callable[[Time, FloatArray], None],
     ) -> None:
         self._node, self._config, self._on_odometry = node, config, on_odometry
-        self._tf_listener = TfListener(node, 'odometry_source tf', 'set odometry_source to topic')
+        self._tf_listener = TfListener(node, 'odometry_source tf', remedies.ODOMETRY_TOPIC)
         self._last_stamp_ns = -1
         self._timer = node.create_timer(1.0 / config.tf_lookup_hz, self._poll, clock=STEADY_CLOCK)
 
     def _poll(self) -> None:
         odom, base = self._config.odom_frame, self._config.base_frame
-        remedy = 'publish the odometry on TF or set odometry_source to topic'
+        remedy = f'publish the odometry on TF or {remedies.ODOMETRY_TOPIC}'
         try:
             stamp_ns, odom_from_base = self._tf_listener.lookup(odom, base, LATEST, remedy)
         except TransformUnavailableError as error:
@@ -192,7 +193,7 @@ class MapFromOdomBroadcaster:
     def __init__(
         self, node: Node, map_frame: str, odom_frame: str, smoothing: Live[TfSmoothingConfig]
     ) -> None:
-        tf2_ros = _import_tf2_ros('publish_tf', 'set publish_tf to false')
+        tf2_ros = _import_tf2_ros('publish_tf', remedies.NO_TF)
         self._node, self._smoothing = node, smoothing
         self._map_frame, self._odom_frame = map_frame, odom_frame
         self._broadcaster = tf2_ros.TransformBroadcaster(node)

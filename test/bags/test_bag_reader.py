@@ -5,6 +5,7 @@ import pytest
 from room_bags import DEPTH, IMAGE, INFO, POSE, write_room_bag, Z_UP
 
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 
@@ -21,9 +22,9 @@ from nerf_reversal_ros.core.errors import CaptureError
         (
             'camera_info_topic',
             f'{INFO} (CameraInfo)',
-            ', or give the calibration of the camera by camera_info_file',
+            f', or {remedies.CALIBRATION}',
         ),
-        ('pose_topic', f'{POSE} (PoseStamped)', ', or set TF frames'),
+        ('pose_topic', f'{POSE} (PoseStamped)', ''),
     ],
 )
 def test_a_missing_topic_is_rejected_with_those_of_its_type(
@@ -31,9 +32,10 @@ def test_a_missing_topic_is_rejected_with_those_of_its_type(
 ):
     with pytest.raises(CaptureError) as caught:
         open_capture(room_bag, CaptureConfig(**{setting: '/nowhere'}))
-    assert str(caught.value).endswith(
-        f'no topic /nowhere: set {setting} to one of {topics}{alternative}'
-    )
+    remedy = remedies.TOPIC.format(setting=setting, topics=topics)
+    assert str(caught.value).endswith(f'no topic /nowhere: {remedy}{alternative}')
+    topic = topics.split(' (')[0] if setting != 'image_topic' else IMAGE
+    assert open_capture(room_bag, CaptureConfig(**{setting: topic})).has_depth
 
 
 def test_a_bag_without_any_topic_of_the_type_says_so(edit_bag):

@@ -12,6 +12,7 @@ from rooms import phone_camera
 from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.bags.camera_info_matching import match_frames
 from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 
@@ -135,7 +136,9 @@ def test_rectified_images_with_camera_info_of_raw_ones_are_read_with_the_remedy(
 
     bag = rewrite(room_bag, tmp_path / 'edited', edit)
     settings = {'up_axis': 'z', 'image_topic': '/image_rect/compressed'}
-    with pytest.raises(CaptureError, match=r'one of rectified images.* set rectified to true'):
+    with pytest.raises(
+        CaptureError, match=f'{remedies.RECTIFIED}, or {remedies.RECTIFIED_CALIBRATION}'
+    ):
         open_capture(bag, CaptureConfig(**settings))
     assert open_capture(bag, CaptureConfig(**settings, rectified=True)).camera == phone_camera()
     file = write_calibration(tmp_path / 'phone.yaml', phone_camera())

@@ -11,6 +11,7 @@ from rooms import phone_camera
 
 from nerf_reversal_ros.bags.camera_model import CameraModel
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 
@@ -46,13 +47,14 @@ def test_intrinsics_of_another_aspect_ratio_are_rejected():
 def test_intrinsics_that_are_no_camera_are_rejected_with_the_remedy(k, reason):
     with pytest.raises(ImageError, match=reason) as caught:
         read_model(make_info(k=k))
-    assert str(caught.value).endswith('give the calibration of the camera by camera_info_file')
+    assert str(caught.value).endswith(remedies.CALIBRATION)
 
 
 def test_intrinsics_of_another_size_are_rejected_and_the_size_that_is_named_works():
     info = make_info(1920, 1440)
-    with pytest.raises(ImageError, match=r'is at 1/6 of the image .*set camera_info_size to 640x'):
+    with pytest.raises(ImageError, match=r'is at 1/6 of the image ') as caught:
         read_model(info, 1920, 1440)
+    assert remedies.CAMERA_INFO_SIZE.format(width=640, height=480) in str(caught.value)
     camera = read_model(info, 1920, 1440, camera_info_size='640x480').camera
     assert (camera.fx, camera.cx) == (1500.0, 959.5)
 
@@ -107,7 +109,7 @@ def test_rectified_images_have_the_projection_of_the_camera_info():
 @pytest.mark.parametrize('changes', [{'d': BARREL}, {'k': (530.0, 530.0, 319.5, 239.5)}])
 def test_rectified_images_with_intrinsics_of_raw_ones_are_rejected(topic, changes):
     info = make_info(p=HALF, **changes)
-    with pytest.raises(ImageError, match=r'is one of rectified images.*set rectified to true, or'):
+    with pytest.raises(ImageError, match=f'is one of rectified images.*{remedies.RECTIFIED}, or'):
         read_model(info, topic=topic)
     model = read_model(info, topic=topic, rectified=True)
     assert model == CameraModel(Camera(640, 480, *HALF))
@@ -122,13 +124,15 @@ def test_rectified_images_with_intrinsics_of_their_own_are_accepted():
 
 def test_rectified_images_without_a_projection_are_not_told_to_use_it():
     info = make_info(p=(0.0,) * 4, d=BARREL)
-    with pytest.raises(ImageError, match='with distortion: P is not set, give the calibration of'):
+    with pytest.raises(ImageError, match=f'P is not set, {remedies.RECTIFIED_CALIBRATION}'):
         read_model(info, topic=RECTIFIED)
 
 
 def test_raw_images_that_are_said_to_be_rectified_are_noted():
     (warning,) = read_model(make_info(d=BARREL), topic=RAW, rectified=True).warnings
     assert 'the topic /camera/image_raw is one of raw images' in warning
+    assert warning.endswith(remedies.NOT_RECTIFIED)
+    assert not read_model(make_info(d=BARREL), topic=RAW).warnings
     assert not read_model(make_info(d=BARREL), topic=RECTIFIED, rectified=True).warnings
 
 

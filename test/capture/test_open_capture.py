@@ -18,10 +18,16 @@ from room_bags import (
 )
 from rooms import phone_camera, walk
 
-from nerf_reversal_ros.capture.open_capture import iter_images, open_capture
+from nerf_reversal_ros.capture.open_capture import iter_images, MAX_GAP_S, open_capture
+from nerf_reversal_ros.capture.pose_convention import POSE_CONVENTIONS
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig, RECORD3D_TOPICS
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL
+
+NO_CONVENTION = 'no depth .*: ' + remedies.CONVENTION.format(
+    conventions=', '.join(POSE_CONVENTIONS)
+)
 
 
 def test_images_are_read_without_depth_or_poses(edit_bag):
@@ -64,18 +70,43 @@ def test_depth_of_zeros_is_rejected(edit_bag):
     def dark(item, _):
         return raw_image(item.header, np.zeros((128, 96), np.float32), '32FC1')
 
-    with pytest.raises(CaptureError, match=r'depth on .*depth/img is 0 .*set depth_topic'):
-        open_capture(edit_bag(edit_topic(DEPTH, dark)), Z_UP)
+    bag = edit_bag(edit_topic(DEPTH, dark))
+    with pytest.raises(CaptureError, match=f'depth/img is 0 .*{remedies.NO_DEPTH_TOPIC}'):
+        open_capture(bag, Z_UP)
+    flat = replace(Z_UP, depth_topic='', pose_convention='optical')
+    assert len(open_capture(bag, flat)) == 24
 
 
-def test_unsynchronized_depth_is_rejected_with_the_smallest_difference(edit_bag):
-    def late(item, _):
-        item.header.stamp.sec += 100
+def late(seconds):
+    def change(item, _):
+        stamp = item.header.stamp
+        total_ns = stamp.sec * 10**9 + stamp.nanosec + round(seconds * 1e9)
+        stamp.sec, stamp.nanosec = divmod(total_ns, 10**9)
 
+    return change
+
+
+def test_unsynchronized_depth_is_rejected_and_a_larger_tolerance_works(edit_bag, room_bag):
+    bag = edit_bag(edit_topic(DEPTH, late(0.03)))
     with pytest.raises(
-        CaptureError, match=r'depth/img within sync_tolerance_s = 0.02 s.* is 97.700 s'
-    ):
-        open_capture(edit_bag(edit_topic(DEPTH, late)), Z_UP)
+        CaptureError, match=r'depth/img within sync_tolerance_s = 0.02 s'
+    ) as caught:
+        open_capture(bag, Z_UP)
+    assert str(caught.value).endswith(f'difference is 0.030 s: {remedies.SYNC_TOLERANCE}')
+    capture, before = (
+        open_capture(bag, replace(Z_UP, sync_tolerance_s=0.031)),
+        open_capture(room_bag, Z_UP),
+    )
+    assert np.array_equal(capture.frame(5).depth, before.frame(5).depth)
+
+
+def test_depth_of_another_clock_is_told_without_a_tolerance_that_is_refused(edit_bag):
+    with pytest.raises(CaptureError, match=r'is 97.700 s: they are of different clocks') as caught:
+        open_capture(edit_bag(edit_topic(DEPTH, late(100))), Z_UP)
+    assert remedies.SYNC_TOLERANCE not in str(caught.value)
+    with pytest.raises(ConfigError):
+        CaptureConfig(sync_tolerance_s=MAX_GAP_S + 0.001)
+    assert CaptureConfig(sync_tolerance_s=MAX_GAP_S)
 
 
 @pytest.mark.parametrize('axes', ['optical', 'opengl', 'optical_inverted', 'opengl_inverted'])
@@ -94,7 +125,9 @@ def test_poses_in_another_than_the_configured_convention_are_rejected_with_the_e
         open_capture(room_bag, CaptureConfig(pose_convention='opengl'))
     message = str(caught.value)
     assert 'not in pose_convention opengl' in message
-    assert 'set pose_convention to optical or auto' in message
+    assert message.endswith(remedies.RIGHT_CONVENTION.format(convention='optical'))
+    for convention in ('optical', 'auto'):
+        assert open_capture(room_bag, CaptureConfig(pose_convention=convention)).has_depth
     for axes in ('optical 0.', 'opengl ', 'optical_inverted ', 'opengl_inverted '):
         assert axes in message
 
@@ -131,7 +164,7 @@ def test_without_depth_the_convention_comes_from_metadata_or_settings(tmp_path):
     assert np.allclose(capture.map_from_camera, poses, atol=1e-6)
     foreign = rewrite(bag, tmp_path / 'foreign', lambda topic, item, _: [(topic, item)])
     without = CaptureConfig(depth_topic='')
-    with pytest.raises(ConfigError, match='no depth to estimate the convention of its poses'):
+    with pytest.raises(ConfigError, match=NO_CONVENTION):
         open_capture(foreign, without)
     configured = open_capture(foreign, CaptureConfig(depth_topic='', pose_convention='optical'))
     assert configured.convention.up_source == 'average camera up'

@@ -1,8 +1,10 @@
 """Poses that do not fit the images: the cause is measured, and its remedy works."""
 
+from copy import deepcopy
 from dataclasses import replace
 import re
 
+from camera_infos import write_calibration
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import inverse, make_pose, pose_errors
 
@@ -33,6 +36,7 @@ def edit_smooth(smooth_bag, tmp_path):
     return lambda change: rewrite(smooth_bag, tmp_path / 'edited', change)
 
 
+FRAME = 'camera_optical_frame'
 TURN = make_pose(Rotation.from_euler('xyz', [100, 5, -80], degrees=True), (0.3, 0.2, -0.4))
 
 
@@ -40,6 +44,18 @@ def set_pose(item, pose):
     p, q = item.pose.position, item.pose.orientation
     p.x, p.y, p.z = pose[:3, 3]
     q.x, q.y, q.z, q.w = Rotation.from_matrix(pose[:3, :3]).as_quat()
+
+
+def fixed(stamp, parent, child, pose):
+    """Return the TFMessage of a static transform."""
+    vector = message('geometry_msgs/msg/Vector3', *pose[:3, 3])
+    turn = Rotation.from_matrix(pose[:3, :3]).as_quat()
+    moved = message(
+        'geometry_msgs/msg/Transform', vector, message('geometry_msgs/msg/Quaternion', *turn)
+    )
+    header = message('std_msgs/msg/Header', stamp, parent)
+    transform = message('geometry_msgs/msg/TransformStamped', header, child, moved)
+    return message('tf2_msgs/msg/TFMessage', [transform])
 
 
 def poses(change):
@@ -79,6 +95,14 @@ def later(seconds):
     return edit
 
 
+REMEDIES = {
+    'camera_time_offset_s': remedies.CLOCK_OFFSET,
+    'mounting': remedies.MEASURED_MOUNTING,
+    'pose_unit_m': remedies.POSE_UNIT,
+    'depth_unit_m': remedies.DEPTH_UNIT,
+}
+
+
 def refusal(bag, config=Z_UP):
     with pytest.raises(CaptureError) as caught:
         open_capture(bag, config)
@@ -86,10 +110,11 @@ def refusal(bag, config=Z_UP):
 
 
 def set_as_told(text, name):
-    """Return the settings with the value that a message proposes."""
-    value = re.search(rf'set {name} to (?:"([^"]*)"|(-?[\d.e+-]*[\d]))', text)
+    """Return the settings with the value that a message proposes in the words of its remedy."""
+    start, end = re.split(r'\{.*\}', REMEDIES[name])
+    value = re.search(f'{start}([^"]*?){end}(?:[,;]| if|$)', text)
     assert value, text
-    return replace(Z_UP, **{name: value[1] or float(value[2])})
+    return replace(Z_UP, **{name: value[1] if name == 'mounting' else float(value[1])})
 
 
 @pytest.mark.parametrize(
@@ -121,6 +146,35 @@ def test_the_cause_is_told_and_its_remedy_works(edit_smooth, edit, cause, settin
     assert np.degrees(np.median(errors.rotation)) < 0.5
 
 
+def test_clocks_that_differ_are_told_without_depth(tmp_path):
+    bag = write_room_bag(tmp_path / 'flat', smooth_walk(), depth=False)
+    bag = rewrite(bag, tmp_path / 'later', later(100.0))
+    flat = replace(Z_UP, depth_topic='', pose_convention='optical')
+    text = refusal(bag, flat)
+    assert 'clocks of images and poses differ by 100.00 s, by the times of recording' in text
+    offset_s = set_as_told(text, 'camera_time_offset_s').camera_time_offset_s
+    capture = open_capture(bag, replace(flat, camera_time_offset_s=offset_s))
+    assert np.allclose(capture.map_from_camera, smooth_walk(), atol=1e-3)
+
+
+def test_the_frame_whose_mounting_tf_knows_is_told_and_its_remedy_works(edit_smooth):
+    moved = poses(lambda true: true @ inverse(TURN))
+
+    def edit(topic, item, number):
+        if topic in (IMAGE, INFO):
+            item.header.frame_id = FRAME
+        out = moved(topic, item, number)
+        if topic == POSE and number == 0:
+            out.append(('/tf_static', fixed(item.header.stamp, 'base', FRAME, TURN)))
+        return out
+
+    bag = edit_smooth(edit)
+    text = refusal(bag)
+    assert text.endswith(f'known value, or {remedies.POSE_FRAME.format(frame="base")}'), text
+    capture = open_capture(bag, replace(Z_UP, pose_frame='base'))
+    assert np.allclose(capture.map_from_camera, smooth_walk(), atol=1e-3)
+
+
 def test_poses_of_another_walk_are_told(edit_smooth):
     def change(true):
         turns = np.random.default_rng(0).normal(0, 0.2, (len(true), 3))
@@ -128,11 +182,21 @@ def test_poses_of_another_walk_are_told(edit_smooth):
             pose[:3, :3] = pose[:3, :3] @ turn
         return true
 
-    text = refusal(edit_smooth(poses(change)))
+    turned = poses(change)
+
+    def edit(topic, item, number):
+        true = deepcopy(item)
+        return [*turned(topic, item, number), *([('/true', true)] if topic == POSE else [])]
+
+    bag = edit_smooth(edit)
+    text = refusal(bag)
     assert 'poses and images turn by different angles' in text, text
+    assert text.endswith(remedies.OTHER_POSES)
+    capture = open_capture(bag, replace(Z_UP, pose_topic='/true'))
+    assert np.allclose(capture.map_from_camera, smooth_walk(), atol=1e-3)
 
 
-def test_a_wrong_focal_length_is_told(edit_smooth):
+def test_a_wrong_focal_length_is_told_and_its_remedy_works(edit_smooth, tmp_path):
     def change(item, _):
         item.k = item.k * [1.4, 1, 1, 1, 1.4, 1, 1, 1, 1]
 
@@ -140,6 +204,10 @@ def test_a_wrong_focal_length_is_told(edit_smooth):
     (finding,) = open_capture(bag, Z_UP, compare_poses=True).findings
     told = re.search(r'about (\d+) px would fit', finding.text)
     assert abs(int(told[1]) / phone_camera().fx - 1) < 0.2
+    assert finding.text.endswith(remedies.MEASURED_CALIBRATION)
+    file = write_calibration(tmp_path / 'phone.yaml', phone_camera())
+    config = replace(Z_UP, camera_info_file=file)
+    assert open_capture(bag, config, compare_poses=True).findings == ()
 
 
 def test_another_scale_of_the_poses_is_told_and_its_remedy_works(edit_smooth):
@@ -182,12 +250,8 @@ def depth_of_another_camera(*, info=True, static=True, beside_m=0.06):
             other = replace(item, header=header)
             out.append(('/camera/depth/camera_info', other))
         if topic == INFO and number == 0 and static:
-            header = message('std_msgs/msg/Header', item.header.stamp, 'color')
-            vector = message('geometry_msgs/msg/Vector3', beside_m, 0.0, 0.0)
-            still = message('geometry_msgs/msg/Quaternion', 0.0, 0.0, 0.0, 1.0)
-            moved = message('geometry_msgs/msg/Transform', vector, still)
-            transform = message('geometry_msgs/msg/TransformStamped', header, 'depth', moved)
-            out.append(('/tf_static', message('tf2_msgs/msg/TFMessage', [transform])))
+            beside = make_pose(None, (beside_m, 0.0, 0.0))
+            out.append(('/tf_static', fixed(item.header.stamp, 'color', 'depth', beside)))
         return out
 
     return edit

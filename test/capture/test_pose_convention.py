@@ -18,6 +18,7 @@ from nerf_reversal_ros.capture.pose_convention import (
     world_from_camera,
 )
 from nerf_reversal_ros.converters import convert
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
@@ -82,13 +83,18 @@ def test_every_convention_is_converted_to_the_same_cameras():
 def test_a_configured_convention_needs_no_unique_minimum():
     close = {**TABLE, 'opengl': 0.012}
     assert select_convention(close, 'opengl') == 'opengl'
-    with pytest.raises(CaptureError, match=r'does not determine .*optical 1.0 cm, opengl 1.2 cm'):
+    with pytest.raises(
+        CaptureError, match=r'does not determine .*optical 1.0 cm, opengl 1.2 cm'
+    ) as caught:
         select_convention(close)
+    assert str(caught.value).endswith(remedies.CONVENTION.format(conventions='optical, opengl'))
 
 
 def test_a_convention_that_does_not_fit_is_rejected_with_the_one_that_does():
-    with pytest.raises(CaptureError, match=r'opengl 20.0 cm.*: set pose_convention to optical'):
+    with pytest.raises(CaptureError, match=r'opengl 20.0 cm.*: ') as caught:
         select_convention(TABLE, 'opengl')
+    assert str(caught.value).endswith(remedies.RIGHT_CONVENTION.format(convention='optical'))
+    assert select_convention(TABLE, 'optical') == select_convention(TABLE, 'auto') == 'optical'
 
 
 def test_if_no_convention_fits_the_errors_are_listed_in_ascending_order():

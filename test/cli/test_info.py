@@ -7,6 +7,7 @@ import numpy as np
 from small_room import walk, write_bag
 
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION
 from nerf_reversal_ros.maps.map_writer import MapWriter
 
@@ -26,8 +27,13 @@ def test_a_bag_is_described_by_topics_images_and_duration(bag: Path) -> None:
 
 
 def test_missing_default_topics_of_a_bag_are_named(tmp_path: Path) -> None:
-    text = run_command('info', write_bag(tmp_path / 'flat', walk(3), depth=False)).stdout
-    assert 'Missing or empty: depth /record3d/device_0/depth/img; set these topics' in text
+    bag = write_bag(tmp_path / 'flat', walk(12), depth=False)
+    text = run_command('info', bag).stdout
+    assert f'empty: depth /record3d/device_0/depth/img; {remedies.TOPICS}.' in text
+    settings = tmp_path / 'flat.yaml'
+    settings.write_text("capture: {depth_topic: '', pose_convention: optical}")
+    options = ['--config', settings, '--field', 'nerfacto']
+    assert run_command('check', bag, *options).returncode == 0
 
 
 def test_a_map_is_described_by_content_build_capture_and_camera(tmp_path: Path) -> None:

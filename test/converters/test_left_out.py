@@ -18,6 +18,7 @@ import pytest
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.converters.left_out import LeftOutFrames, LeftOutReason, UnusableFrameError
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 
 SHEAR = np.eye(4) + np.eye(4, k=1) * [1, 1, 0, 0]
@@ -107,7 +108,7 @@ def test_the_fraction_that_the_error_names_is_enough(scene, tmp_path, capsys):
     assert main(command) == 1
     message = capsys.readouterr().err.splitlines()[-1]
     assert 'no image file (3 of them, such as frame frame_1.jpg: there is no image' in message
-    assert 'give --max-left-out 0.6 to go on without them' in message
+    assert remedies.MAX_LEFT_OUT.format(needed=0.6) in message
     assert main([*command, '--max-left-out', '0.6']) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith('left out 3 of 5 frames, no image file: such as frame_1.jpg')
@@ -118,13 +119,13 @@ def test_where_most_frames_lack_depth_both_ways_out_work(scene, tmp_path):
     source = shutil.copytree(scene, tmp_path / 'scene')
     for number in range(1, 5):
         (source / f'depth_{number}.png').unlink()
-    remedy = r'no depth \(4 of them.* --max-left-out 0.8 to go on without them, or give --no-depth'
-    with pytest.raises(CaptureError, match=remedy):
+    both = f'{remedies.MAX_LEFT_OUT.format(needed=0.8)}, or {remedies.NO_DEPTH}'
+    with pytest.raises(CaptureError, match=rf'no depth \(4 of them.* {both}'):
         convert(source, tmp_path / 'bag')
     assert convert(source, tmp_path / 'some', max_left_out=0.8).frame_count == 1
     assert convert(source, tmp_path / 'none', use_depth=False).frame_count == 5
     (source / 'depth_0.png').unlink()
-    with pytest.raises(CaptureError, match=r'none of the 5 frames .* or give --no-depth'):
+    with pytest.raises(CaptureError, match=f'none of the 5 frames .* or {remedies.NO_DEPTH}'):
         convert(source, tmp_path / 'bag')
 
 

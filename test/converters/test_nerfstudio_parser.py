@@ -15,6 +15,7 @@ from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters.nerfstudio_parser import convert
 from nerf_reversal_ros.converters.options import ConvertOptions
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
@@ -174,7 +175,7 @@ def test_pickle_is_disabled_in_all_loaders_inside_the_block_only(tmp_path):
 
 @pytest.mark.parametrize('name', ['instant-ngp', 'instant-ngp-data'])
 def test_the_parser_with_wrong_focal_lengths_is_rejected_with_the_format_to_use(tmp_path, name):
-    with pytest.raises(CaptureError, match=r'uses the focal length fx for fy .*format nerfstudio'):
+    with pytest.raises(CaptureError, match=f'fx for fy .*{remedies.FORMAT_NERFSTUDIO}'):
         convert(tmp_path, tmp_path / 'bag', name, ConvertOptions())
 
 

@@ -1,6 +1,7 @@
 """Recordings of Record3D are converted with their poses, intrinsics and depth."""
 
 import json
+import sys
 import zipfile
 
 import cv2
@@ -20,9 +21,27 @@ import pytest
 
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters import convert
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
+
+
+@pytest.mark.parametrize(
+    ('write', 'package', 'remedy'),
+    [
+        (write_r3d, 'lzfse', remedies.INSTALL_LZFSE),
+        (write_export, 'OpenEXR', remedies.INSTALL_OPENEXR),
+    ],
+)
+def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch, write, package, remedy):
+    source = write(tmp_path / 'walk.r3d')
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, package, None)  # as if it were not installed
+        with pytest.raises(CaptureError) as caught:
+            convert(source, tmp_path / 'bag')
+    assert str(caught.value).endswith(f'needs the package {package}: {remedy}')
+    assert convert(source, tmp_path / 'bag').frame_count == len(POSES)
 
 
 @pytest.mark.parametrize('write', [write_r3d, write_export])

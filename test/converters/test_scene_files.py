@@ -14,6 +14,7 @@ from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.converters.image_files import turn
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 
 COUNT = 4
@@ -152,7 +153,7 @@ def test_an_orientation_that_nothing_confirms_is_named_and_both_remedies_work(sc
         store_sideways(scene, number, 6)
     edit(scene, lambda values, _: [values.pop(key) for key in ('w', 'h', 'cx', 'cy')])
     with pytest.raises(
-        CaptureError, match=r'EXIF orientation of frame_0.jpg is 6.* give --exif turn or --exif ig'
+        CaptureError, match=f'EXIF orientation of frame_0.jpg is 6.* {remedies.EXIF}'
     ):
         convert(scene, tmp_path / 'bag')
     command = ['convert', str(scene), str(tmp_path / 'turned'), '--exif', 'turn']
@@ -192,8 +193,8 @@ def test_the_depth_scale_has_two_names_and_is_checked(scene, tmp_path):
     edit(scene, lambda values, _: values.update(depth_unit_scale_factor=0.002))
     assert_like_the_room(convert_and_open(scene, tmp_path / 'bag')[0])
     edit(scene, lambda values, _: values.update(depth_unit_scale_factor=0))
-    remedies = 'depth_unit_scale_factor = 0 is no length .* set it to 0.001 .* or give --no-depth'
-    with pytest.raises(CaptureError, match=remedies):
+    reason = 'depth_unit_scale_factor = 0 is no length .* set it to 0.001'
+    with pytest.raises(CaptureError, match=f'{reason} .* or {remedies.NO_DEPTH}'):
         convert(scene, tmp_path / 'other')
     assert convert(scene, tmp_path / 'none', use_depth=False).frame_count == COUNT
     edit(scene, lambda values, _: values.update(depth_unit_scale_factor=0.001))
@@ -276,6 +277,6 @@ def test_outside_files_are_read_with_trusted_paths(scene, tmp_path, capsys):
     command = ['convert', str(scene), str(tmp_path / 'bag')]
     assert main(command) == 1
     assert 'leads outside of' in (message := capsys.readouterr().err)
-    assert 'or give --trust-paths' in message
+    assert f'or {remedies.TRUST_PATHS}' in message
     assert main([*command, '--trust-paths']) == 0
     assert_like_the_room(open_capture(tmp_path / 'bag', ALL))

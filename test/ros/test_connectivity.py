@@ -2,13 +2,33 @@
 
 import contextlib
 
+import pytest
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
 from ros_rig import Rig, wait_until
+from sensor_msgs.msg import CompressedImage, Image
 
-from nerf_reversal_ros.ros.connectivity import DiscoveryProbe
+from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.ros.connectivity import DiscoveryProbe, subscription_problem
+
+
+@pytest.mark.parametrize(
+    ('published', 'expected', 'remedy'),
+    [
+        (CompressedImage, Image, remedies.COMPRESSED_TRANSPORT),
+        (Image, CompressedImage, remedies.RAW_TRANSPORT),
+    ],
+)
+def test_images_of_another_type_are_told_with_the_transport_that_fits(published, expected, remedy):
+    with contextlib.closing(Rig()) as rig:
+        rig.node.create_publisher(published, '/image', 1)
+        assert wait_until(lambda: rig.node.count_publishers('/image'))
+        qos = QoSProfile(depth=1)
+        assert subscription_problem(rig.node, '/image', expected, qos).endswith(f': {remedy}')
+        assert subscription_problem(rig.node, '/image', published, qos) == ''
 
 
 def test_a_probe_repeats_its_request_until_the_other_node_responds():

@@ -14,6 +14,7 @@ from rooms import walk
 from ros_rig import camera_info, compressed_image, DARK, Process, Rig, wait_until
 from std_msgs.msg import Header
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.evaluator_node import EvaluatorConfig, EvaluatorNode, load_ground_truth
@@ -30,7 +31,9 @@ def rig():
     rig.close()
 
 
-def publish_result(rig, second, x_m=None, reason=LocalizerStatus.LOW_CONTRAST):
+def publish_result(
+    rig, second, x_m=None, reason=LocalizerStatus.LOW_CONTRAST, *, name='localizer'
+):
     """Publish the result of a localizer for one image: a pose at x_m [m], or a rejection."""
     header = Header(frame_id='camera_optical')
     header.stamp.sec = second
@@ -38,11 +41,11 @@ def publish_result(rig, second, x_m=None, reason=LocalizerStatus.LOW_CONTRAST):
         message = PoseWithCovarianceStamped(header=header)
         message.pose.pose.position.x, message.pose.pose.orientation.w = x_m, 1.0
         message.pose.covariance[::7] = [1e-4] * 3 + [1e-6] * 3
-        rig.publish('localizer/sensor_pose', message)
+        rig.publish(f'{name}/sensor_pose', message)
     status = LocalizerStatus(header=header, accepted=x_m is not None)
     status.reason = '' if status.accepted else reason
     status.latency_stages, status.latency_ms = ['total'], [20.0]
-    rig.publish('localizer/status', status)
+    rig.publish(f'{name}/status', status)
 
 
 @pytest.mark.parametrize(('min_recall', 'status'), [(0.6, 0), (0.7, 1)])
@@ -88,6 +91,19 @@ def test_ground_truth_in_another_frame_is_told_and_scored_before_and_after(rig, 
     assert metrics['recall']['5cm_5deg'] == 0.0
     assert metrics['aligned']['recall']['5cm_5deg'] == 1.0
     assert metrics['aligned']['explained'] == 1.0
+
+
+def test_a_localizer_of_another_name_is_given_by_remappings(rig):
+    rig.add_parameter_node('other', map_from_nerf='')
+    names = ('get_parameters', 'status', 'sensor_pose')
+    words = [word for n in names for word in ('-r', f'localizer/{n}:=other/{n}')]
+    with Process('evaluator', *words, bag='bag', map_dir='map') as process:
+        process.wait_for_output('evaluating 3 images')
+        for second in (1, 2, 3):
+            publish_result(rig, second, float(second), name='other')
+        assert process.wait() == 0, process.output
+        assert '3 of 3 images were localized' in process.output
+        assert 'did not respond' not in process.output
 
 
 def test_images_without_a_status_count_as_dropped(rig):
@@ -203,7 +219,8 @@ def test_an_accepted_image_without_a_pose_counts_as_dropped(rig):
         (
             False,
             0.5,
-            'nobody offers /localizer/get_parameters within startup_timeout_s = 0.5 s: start',
+            'nobody offers /localizer/get_parameters within startup_timeout_s = 0.5 s:'
+            f' {remedies.LOCALIZER_NAME}',
         ),
         (
             True,
@@ -256,9 +273,10 @@ def test_the_client_of_the_localizer_is_made_after_the_subscriptions(monkeypatch
 
 @pytest.mark.parametrize('parameters', [{}, {'bag': 'bag'}])
 def test_a_missing_bag_or_map_is_an_error_that_names_it(parameters):
+    name = 'map_dir' if parameters else 'bag'
     with Process('evaluator', **parameters) as process:
         assert process.wait() == 1
-        assert f'{"map_dir" if parameters else "bag"} is not set' in process.output
+        assert f'{name} is not set: {remedies.FOLDER.format(name=name)}' in process.output
         assert 'Traceback' not in process.output
 
 

@@ -12,6 +12,7 @@ from ros_rig import camera_info, compressed_image, odometry, raw_image, wait_unt
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.srv import Localize
 
@@ -64,7 +65,7 @@ def test_images_of_another_type_are_reported_with_the_remedy(rig, start):
     rig.node.create_publisher(CameraInfo, 'camera_info', 1)
     process.wait_for_output(
         '/image/compressed is published as sensor_msgs/msg/Image, not as'
-        ' sensor_msgs/msg/CompressedImage: set image_transport to raw'
+        f' sensor_msgs/msg/CompressedImage: {remedies.RAW_TRANSPORT}'
     )
     assert rig.wait_for_diagnostic(DiagnosticStatus.WARN, 'set image_transport')
 
@@ -159,7 +160,8 @@ def test_unusable_odometry_is_ignored_with_a_warning(rig, start):
     for second, warning, changes in (
         (
             1,
-            'the child_frame_id of the odometry is base_footprint, but base_frame is base_link',
+            'the child_frame_id of the odometry is base_footprint, but base_frame is base_link:'
+            f' its messages are ignored; {remedies.ODOMETRY_CHILD}',
             {'child': 'base_footprint'},
         ),
         (3, 'a quaternion of length 0 instead of 1', {'w': 0.0}),

@@ -11,11 +11,13 @@ import pytest
 from ros_rig import camera_info, compressed_image, Process, SOON_S, wait_until
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.srv import LoadMap, Localize
 
 
 def test_the_lifecycle_is_that_of_a_managed_node(rig, start):
-    start(autostart=False)
+    process = start(autostart=False)
+    process.wait_for_output(f'waiting to be configured (or {remedies.AUTOSTART})')
     assert rig.state == 'unconfigured'
     assert rig.change_state(Transition.TRANSITION_CONFIGURE)
     assert rig.state == 'inactive'
@@ -141,7 +143,7 @@ def test_read_only_parameters_change_while_the_node_is_unconfigured(rig, start, 
         (['-p', 'autostart:=true'], 1, 'map_dir is not set: set it to a folder written by'),
         (['-p', 'autostart:=true', '-p', 'map_dir:=/no/such'], 1, 'there is no map /no/such'),
         (['--params-file', 'none.yaml'], 2, 'cannot start'),
-        (['--', 'my_map'], 2, 'unknown argument my_map'),
+        (['--', 'my_map'], 2, f'unknown argument my_map: {remedies.ROS_ARGUMENTS}'),
     ],
 )
 def test_a_wrong_start_ends_with_one_sentence(arguments, status, message, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from ros_rig import Process, Rig, SOON_S, wait_until
 from scipy.spatial.transform import Rotation
 from std_srvs.srv import Trigger
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.geometry import inverse, make_pose
 from nerf_reversal_ros.core.outcome import ClosureRejectionReason
 from nerf_reversal_ros.msg import LoopClosure
@@ -177,14 +178,17 @@ def test_unusable_poses_and_odometry_are_rejected_with_a_reason_or_a_warning(rig
         assert rig.close_loop(20).reason == LoopClosure.NO_ODOMETRY
         rig.publish_odometry(31, child='base_footprint')
         process.wait_for_output(
-            'the child_frame_id of the odometry is base_footprint, but base_frame is base_link'
+            'the child_frame_id of the odometry is base_footprint, but base_frame is base_link:'
+            f' its messages are ignored; {remedies.ODOMETRY_CHILD}'
         )
         process.wait_for_output(
             'a pose is rejected: unusable pose (it is not finite: see to its source)'
         )
         rig.close_loop(30)
         rig.publish_pose(31, rig.map_from_base_gt[31], frame='world')
-        process.wait_for_output('a pose is in the frame world, but map_frame is map')
+        process.wait_for_output(
+            f'frame world, but map_frame is map: it is ignored; {remedies.MAP_FRAME}'
+        )
 
 
 def test_missing_inputs_and_wrong_frames_are_logged_by_name(rig):
@@ -195,7 +199,10 @@ def test_missing_inputs_and_wrong_frames_are_logged_by_name(rig):
         )
         process.wait_for_output('no odometry came, for which poses wait (1): check its topic')
         rig.publish_odometry(1, frame='camera_odom')
-        process.wait_for_output('the odometry is in the frame camera_odom, but odom_frame is odom')
+        process.wait_for_output(
+            'the odometry is in the frame camera_odom, but odom_frame is odom: its messages are'
+            f' ignored; {remedies.ODOM_FRAME}'
+        )
         rig.publish_odometry(0)
         assert wait_until(lambda: rig.closures)
         rig.publish_pose(50, rig.map_from_base_gt[50])
@@ -210,8 +217,18 @@ def test_a_tilted_correction_is_logged_as_poses_of_a_camera(rig):
         rig.publish_odometry(0)
         rig.close_loop(0, rig.map_from_base_gt[0] @ make_pose(base_from_camera))
         process.wait_for_output(
-            'map -> odom is tilted by 90 deg: the poses are not those of base_link'
+            'map -> odom is tilted by 90 deg: the poses are not those of base_link, the frame of'
+            f' the odometry; {remedies.POSES_OF_BASE}'
         )
+
+
+def test_other_frames_are_accepted_when_they_are_set(rig):
+    frames = {'base_frame': 'base_footprint', 'odom_frame': 'camera_odom', 'map_frame': 'world'}
+    with loop_closer(**frames) as process:
+        rig.publish_odometry(0, child='base_footprint', frame='camera_odom')
+        rig.publish_pose(0, rig.map_from_base_gt[0], frame='world')
+        assert wait_until(lambda: rig.closures), process.output
+        assert rig.closures[-1].accepted
 
 
 def test_late_subscribers_receive_no_correction_from_before_a_reset(rig):

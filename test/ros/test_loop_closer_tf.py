@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ros_rig import Process, wait_until
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.msg import LoopClosure
 from nerf_reversal_ros.ros.conversions import matrix_from_pose, pose_message, stamp_from_ns
 
@@ -81,7 +82,7 @@ def test_odometry_from_tf_and_from_the_topic_give_the_same_corrections():
     driver = Driver('by_topic', 'by_tf')
     with loop_closers(driver, by_topic={}, by_tf={'odometry_source': 'tf'}) as (_, by_tf):
         by_tf.wait_for_output('TF has no transform odom <- base_link')
-        assert 'publish the odometry on TF or set odometry_source to topic' in by_tf.output
+        assert f'publish the odometry on TF or {remedies.ODOMETRY_TOPIC}' in by_tf.output
         driver.publish_step(0)
         driver.publish_pose(0)
         for k in range(1, 40):

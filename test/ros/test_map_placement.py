@@ -3,6 +3,8 @@
 import contextlib
 
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from lifecycle_msgs.msg import Transition
+from localizer_rig import LocalizerRig
 from nav_msgs.msg import Path as PathMessage
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from ros_rig import camera_info, compressed_image, GRAY, Process, Rig, wait_unti
 from scipy.spatial.transform import Rotation
 from visualization_msgs.msg import MarkerArray
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import make_pose, rotate_covariance, transform_points
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection, RejectionReason
@@ -105,13 +108,21 @@ def test_load_map_rejects_another_map_while_map_from_nerf_is_set(tmp_path):
     for name in ('slow0', 'slow1'):
         (tmp_path / name).mkdir()
     parameters = {'map_dir': tmp_path / 'slow0', 'autostart': True, 'map_from_nerf': QUARTER_TURN}
-    with Process('localizer', **parameters) as process, contextlib.closing(Rig()) as rig:
+    with (
+        Process('localizer', **parameters) as process,
+        contextlib.closing(LocalizerRig()) as rig,
+    ):
         process.wait_for_output('localizing the images of')
         loaded = rig.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow1'))
         assert not loaded.success
         assert f'map_from_nerf is set for the map {tmp_path / "slow0"}' in loaded.message
-        assert 'clean up, set map_from_nerf and map_dir, and configure' in loaded.message
+        assert loaded.message.endswith(remedies.PLACE_ANOTHER_MAP)
         assert rig.call(LoadMap, 'localizer/load_map', map_dir=str(tmp_path / 'slow0')).success
+        assert rig.change_state(Transition.TRANSITION_DEACTIVATE)
+        assert rig.change_state(Transition.TRANSITION_CLEANUP)
+        assert rig.set_parameter('map_from_nerf', '').successful
+        assert rig.set_parameter('map_dir', str(tmp_path / 'slow1')).successful
+        assert rig.change_state(Transition.TRANSITION_CONFIGURE)
 
 
 def test_a_placed_localizer_publishes_all_poses_in_map_frame(tmp_path):

@@ -11,6 +11,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 import yaml
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.odometry.config import OdometryConfig
@@ -135,8 +136,23 @@ def test_a_parameter_of_the_command_line_is_of_this_node(tmp_path):
 def test_other_nodes_reject_incomplete_settings(node):
     with pytest.raises(ConfigError, match='bag is set but map is not'):
         NodeParameters(node(bag='b'), BuilderNodeConfig)
-    with pytest.raises(ConfigError, match='bag is not set'):
+    with pytest.raises(ConfigError, match=f'not set: {remedies.FOLDER.format(name="bag")}'):
         NodeParameters(node(), PlayerConfig)
+    assert NodeParameters(node(bag='b'), PlayerConfig)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'remedy'),
+    [
+        ({'mounting': '0 0 0 0 0 0 1'}, remedies.BASE_FRAME),
+        ({'publish_tf': True}, remedies.BASE_FRAME),
+        ({'use_odometry': True}, remedies.ODOMETRY_CHILD),
+    ],
+)
+def test_settings_that_need_the_base_are_accepted_with_it(settings, remedy):
+    with pytest.raises(ConfigError, match=remedy):
+        LocalizerNodeConfig(**settings)
+    assert LocalizerNodeConfig(**settings, base_frame='base_link')
 
 
 BASE = {'base_frame': 'base_link'}
@@ -150,19 +166,22 @@ MOUNTING = {**BASE, 'mounting': '0 0 0 0 0 0 1'}
     [
         (
             lambda node: RobotFrames(node, LocalizerNodeConfig(**BASE), SMOOTHING),
-            'set the parameter mounting',
+            remedies.MOUNTING_PARAMETER,
         ),
         (
             lambda node: RobotFrames(
                 node, LocalizerNodeConfig(**MOUNTING, publish_tf=True), SMOOTHING
             ),
-            'set publish_tf to false',
+            remedies.NO_TF,
         ),
         (
             lambda node: MapFromOdomBroadcaster(node, 'map', 'odom', SMOOTHING),
-            'set publish_tf to false',
+            remedies.NO_TF,
         ),
-        (lambda node: TfOdometry(node, LoopCloserNodeConfig(), print), 'odometry_source to topic'),
+        (
+            lambda node: TfOdometry(node, LoopCloserNodeConfig(), print),
+            remedies.ODOMETRY_TOPIC,
+        ),
     ],
 )
 def test_a_missing_tf2_ros_is_an_error_with_a_remedy(node, make, remedy):
@@ -230,8 +249,7 @@ def test_read_only_parameters_change_while_the_node_allows_it(node):
 
 
 def test_qos_overrides_without_effect_are_rejected(node):
-    with pytest.raises(
-        ConfigError, match='is not supported: set the parameter reliability instead'
-    ):
+    with pytest.raises(ConfigError, match=f'is not supported: {remedies.RELIABILITY}'):
         localizer_parameters(node(**{'qos_overrides./image.subscription.depth': 3}))
     localizer_parameters(node(**{'qos_overrides./clock.subscription.depth': 3}))
+    localizer_parameters(node(reliability='best_effort'))

@@ -11,6 +11,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
 from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.node_runner import LAST_TEN_QOS
@@ -112,10 +113,10 @@ def test_a_bag_is_played_at_its_rate_and_publishes_its_clock(bag, rig):
     [
         ({'bag': '/no/such/bag'}, '/no/such/bag'),
         ({'topics': '/nope'}, 'the bag has no topic /nope: set topics to some of /record3d'),
-        ({'wait_timeout_s': 0.1}, '/no/subscriber after 0.1 s: start the localizer, remap'),
+        ({'wait_timeout_s': 0.1}, f'/no/subscriber after 0.1 s: {remedies.SUBSCRIBER}'),
         (
             {'wait_for': 0, 'wait_timeout_s': 0.1, 'lockstep_topic': '/localizer/status'},
-            'nobody publishes /localizer/status after 0.1 s: start the localizer',
+            f'nobody publishes /localizer/status after 0.1 s: {remedies.LOCKSTEP}',
         ),
     ],
 )
@@ -186,6 +187,11 @@ def test_in_lockstep_the_player_stops_when_no_publisher_of_statuses_is_left(bag,
         assert process.wait() == 0
         assert '1 images got no status' in process.output
     assert len(images) == 2
+
+
+def test_a_bag_is_played_without_a_subscriber_when_the_player_does_not_wait(bag):
+    with player(bag, image_topic='/no/subscriber', wait_for=0) as process:
+        assert process.wait() == 0, process.output
 
 
 def test_the_log_tells_what_the_player_waits_for(bag):

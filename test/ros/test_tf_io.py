@@ -12,6 +12,7 @@ from ros_rig import camera_info, Process, wait_until
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.geometry import inverse, make_pose
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.conversions import matrix_from_pose
@@ -62,7 +63,7 @@ def test_extrinsics_on_tf_give_the_same_pose_of_the_base_as_the_parameter_mounti
         assert rejected.reason == LocalizerStatus.NO_MOUNTING
         assert 'TF has no transform base_link <- camera_optical' in rejected.detail
         assert 'publish it, on /tf_static if it never moves, check the clocks' in rejected.detail
-        assert 'or set the parameter mounting' in rejected.detail
+        assert f'or {remedies.MOUNTING_PARAMETER}' in rejected.detail
         tf_rig.localize(1.0, 1)
         warning = 'images are rejected: TF has no transform base_link <- camera_optical'
         assert process.output.count(warning) == 1
@@ -154,7 +155,7 @@ def test_a_pose_waits_for_the_odometry_of_its_stamp(tmp_path):
     with localized(tmp_path, **BROADCAST) as (rig, process):
         rig.localize(1.0, 5)
         process.wait_for_output('TF has no transform odom <- base_link')
-        assert 'publish the odometry on TF or set publish_tf to false' in process.output
+        assert f'publish the odometry on TF or {remedies.NO_TF}' in process.output
         rig.publish_odometry(4, ODOM_FROM_BASE)
         assert rig.localize(1.0, 5).accepted
         assert not rig.broadcasts

@@ -15,6 +15,7 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker
 
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection, RejectionReason
@@ -173,7 +174,7 @@ def test_a_publisher_with_an_incompatible_qos_is_logged(tmp_path):
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
         )
         process.wait_for_output('a publisher of /image/compressed has an incompatible QoS')
-        assert 'set the parameter reliability to best_effort' in process.output
+        assert remedies.BEST_EFFORT in process.output
         rig.close()
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from nerf_reversal_ros.cli.interrupts import INTERRUPTED
 from nerf_reversal_ros.cli.main import main
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import BuildConfig, NerfstudioConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.localization.calibration import Calibration
@@ -99,7 +100,7 @@ def test_a_voxel_field_without_a_bag_is_a_usage_error(tmp_path, capsys):
     ('bag', 'positions', 'field', 'sentence'),
     [
         (None, None, 'voxel', 'field voxel needs a bag: give one'),
-        ('bag', 'file', 'voxel', 'known positions need the cameras of a nerfstudio run'),
+        ('bag', 'file', 'voxel', remedies.FIELD_OF_POSITIONS),
         ('bag', 'file', 'nerfstudio:config.yml', 'a bag and known positions both determine'),
     ],
 )
