@@ -20,6 +20,7 @@ from lz4.frame import LZ4FrameDecompressor
 from rosbags.rosbag1 import reader as rosbag1_reader
 from rosbags.rosbag2 import ReaderError, storage_mcap
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 
 MAX_UNPACKED_BYTES = 1 << 30
@@ -66,8 +67,7 @@ def check_disk_space(file: Path, size: int, folder: Path) -> None:
     if size > shutil.disk_usage(folder).free - RESERVED_BYTES:
         raise CaptureError(
             f'{file} needs a temporary copy of {size / 1e9:.1f} GB, more than is free in'
-            f' {tempfile.gettempdir()}: free space there, or set the environment variable TMPDIR'
-            ' to a folder with more'
+            f' {tempfile.gettempdir()}: {remedies.TEMPORARY_FOLDER}'
         )
 
 
@@ -88,9 +88,9 @@ def unpack_file(file: Path, folder: Path) -> Path:
         while data := source.read(1 << 20):
             size += len(data)
             if size > limit:
+                unpack = remedies.UNPACK.format(file=file)
                 raise CaptureError(
-                    f'{file} unpacks to more than {limit} bytes: do not trust it, or unpack it'
-                    f' yourself (`zstd -d {file}`)'
+                    f'{file} unpacks to more than {limit} bytes: do not trust it, or {unpack}'
                 )
             if size % (256 << 20) < len(data):
                 check_disk_space(file, len(data), folder)

@@ -26,8 +26,8 @@ from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
 from nerf_reversal_ros.core.mounting import parse_mounting
 
-SAME_FRAME_M, SAME_FRAME_RAD = 0.1, 0.1
-"""Errors of a measured mounting, by which its frame is recognized [m], [rad]."""
+SAME_FRAME_M, SAME_FRAME_DEG = 0.1, 5.0
+"""Errors of a measured mounting, by which its frame is recognized [m], [deg]."""
 
 
 class InterpolatedPoses(NamedTuple):
@@ -121,8 +121,8 @@ class CameraPoses:
         for frame in tf.frames:
             if frame != self._image_frame and tf.connects(frame, self._image_frame):
                 pose, _ = tf.parent_from_child(frame, self._image_frame, stamp)
-                distance_m, angle_rad = pose_distance(pose[0], pose_from_camera)
-                if distance_m < SAME_FRAME_M and angle_rad < SAME_FRAME_RAD:
+                distance_m, angle_deg = pose_distance(pose[0], pose_from_camera)
+                if distance_m < SAME_FRAME_M and angle_deg < SAME_FRAME_DEG:
                     return frame
         return ''
 

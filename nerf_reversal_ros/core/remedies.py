@@ -17,6 +17,8 @@ BUILD_AGAIN = 'build it again with --overwrite'
 OTHER_DEVICE = 'choose cpu or auto, or install a PyTorch with CUDA for this driver'
 
 # ---- bags
+UNPACK = 'unpack it yourself (`zstd -d {file}`)'
+TEMPORARY_FOLDER = 'free space there, or set the environment variable TMPDIR to a folder with more'
 TOPIC = 'set {setting} to one of {topics}'
 TOPICS = 'set these topics with --config'
 CALIBRATION = 'give the calibration of the camera by camera_info_file'

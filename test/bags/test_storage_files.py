@@ -15,6 +15,7 @@ import yaml
 
 from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 
 CAMERA = phone_camera(48, 64)
@@ -262,9 +263,26 @@ def test_without_space_for_a_copy_the_remedies_work(temporary, monkeypatch, writ
     bag = write_bag()
     expected = contents(bag)[0]
     pack(bag / 'bag.mcap')
-    monkeypatch.setattr('nerf_reversal_ros.bags.bag_safety.RESERVED_BYTES', 1 << 60)
-    with pytest.raises(CaptureError, match=f'than is free in {temporary}: free space there, or'):
+    with monkeypatch.context() as full:
+        full.setattr('nerf_reversal_ros.bags.bag_safety.RESERVED_BYTES', 1 << 60)
+        with pytest.raises(CaptureError) as caught:
+            BagReader(bag)
+    assert str(caught.value).endswith(f'free in {temporary}: {remedies.TEMPORARY_FOLDER}')
+    monkeypatch.setattr('tempfile.tempdir', None)
+    monkeypatch.setenv('TMPDIR', str(bag.parent))
+    assert contents(bag)[0] == expected
+
+
+def test_a_file_that_unpacks_to_too_much_is_read_when_it_is_unpacked(monkeypatch, write_bag):
+    bag = write_bag()
+    expected = contents(bag)[0]
+    pack(bag / 'bag.mcap')
+    for limit in ('MAX_UNPACKED_BYTES', 'MAX_UNPACKED_RATIO'):
+        monkeypatch.setattr(f'nerf_reversal_ros.bags.bag_safety.{limit}', 0)
+    with pytest.raises(CaptureError) as caught:
         BagReader(bag)
+    packed = bag / 'bag.mcap.zstd'
+    assert str(caught.value).endswith(remedies.UNPACK.format(file=packed))
     data = zstd.decompress((bag / 'bag.mcap.zstd').read_bytes())
     (bag / 'bag.mcap').write_bytes(data)
     assert contents(bag)[0] == expected

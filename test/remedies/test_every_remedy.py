@@ -64,7 +64,7 @@ def advises(text, names):
     settings = {
         name for name in advised if name.split('.')[-1] in names and re.search('[._]', name)
     }
-    return bool(settings) or bool(re.search(r' --[a-z]|`\w+ \w|pip install|\w:=|ros2 \w', text))
+    return bool(settings) or bool(re.search(r' --[a-z]|`\w+ [-\w]|pip install|\w:=|ros2 \w', text))
 
 
 @pytest.mark.parametrize('name', REMEDIES)
