@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_commands_and_their_options():
     assert {name: options(command) for name, command in commands(build_parser()).items()} == {
+        'check': ['BAG', '--config', '--field', '--picture', '-v --verbose'],
         'convert': [
             'SOURCE',
             'BAG',

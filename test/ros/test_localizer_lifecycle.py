@@ -148,7 +148,7 @@ def test_read_only_parameters_change_while_the_node_is_unconfigured(rig, start, 
 )
 def test_a_wrong_start_ends_with_one_sentence(arguments, status, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path('typo.yaml').write_text('/**:\n  ros__parameters:\n    max_std: 0.1\n')
+    Path('typo.yaml').write_text('/localizer:\n  ros__parameters:\n    max_std: 0.1\n')
     with Process('localizer', *arguments) as process:
         assert process.wait() == status
         assert message in process.output
