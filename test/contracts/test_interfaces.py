@@ -36,7 +36,6 @@ def test_the_commands_and_their_options():
             '--trust-paths',
             '-v --verbose',
         ],
-        'check': ['BAG', '--config', '--field', '--picture', '-v --verbose'],
         'build': [
             'BAG',
             'MAP',
