@@ -1,5 +1,6 @@
 """Index a bag in one pass: images with sharpness and camera model, depth messages, counts."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 import logging
@@ -98,10 +99,10 @@ def index_bag(
     topics = _required_topics(bag, config, include_depth)
     collector = _MessageCollector(bag, config, sharpness)
     total = bag.count(config.image_topic)
-    unstamped = set()
+    unstamped: Counter[str] = Counter()
     for raw in bag.messages(topics):
         if not raw.has_stamp:
-            unstamped.add(raw.topic)
+            unstamped[raw.topic] += 1
         if raw.topic == config.camera_info_topic:
             collector.infos.add(bag.decode(raw), raw.stamp_ns)
         elif raw.topic == config.image_topic:
@@ -111,9 +112,12 @@ def index_bag(
             collector.masks[raw.stamp_ns] = MessageRef.from_message(raw)
         else:
             collector.depths.append(MessageRef.from_message(raw))
-    for topic in sorted(unstamped):
+    for topic, count in sorted(unstamped.items()):
         log.warning(
-            '%s: stamps on %s are 0 or all the same, times of recording are used', bag.path, topic
+            '%s: %d stamps on %s are 0 or all the same, times of recording are used',
+            bag.path,
+            count,
+            topic,
         )
     for warning in bag.warnings:
         log.warning('%s: %s', bag.path, warning)
@@ -213,7 +217,7 @@ class _MessageCollector:
         if self._damaged_count * 2 > self.image_count:
             raise CaptureError(
                 f'{self._damaged_count} of {self.image_count} images on {topic} of {path} cannot'
-                ' be decoded: the first reason is: {self._first_error}'
+                f' be decoded: the first reason is: {self._first_error}'
             )
         if not self.infos:
             raise CaptureError(

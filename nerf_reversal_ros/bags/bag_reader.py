@@ -32,6 +32,8 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
+STAMPS_COMPARED = 16
+"""Messages at the start of a topic by which a clock that stands still is noticed."""
 HEADER_BYTES = 12
 """Size of a message up to the end of its stamp: the CDR header, seconds, nanoseconds."""
 
@@ -231,9 +233,11 @@ class BagReader:
             yield raw._replace(topic_has_stamps=self._has_stamps[raw.topic])
 
     def _starts_with_stamps(self, topic: str) -> bool:
-        """Return False if the headers of the first messages of a topic are the same."""
-        headers = [raw.data[:HEADER_BYTES] for raw in islice(self._raw_messages([topic]), 3)]
-        return len(headers) < 3 or len(set(headers)) > 1
+        """Return False if the headers of the first messages hold one time, apart from 0."""
+        first = islice(self._raw_messages([topic]), STAMPS_COMPARED)
+        headers = [raw.data[:HEADER_BYTES] for raw in first]
+        stamped = [header for header in headers if any(header[4:])]
+        return len(stamped) < 3 or len(set(stamped)) > 1
 
     def _raw_messages(
         self, topics: Sequence[str], log_time_ns: int | None = None

@@ -74,7 +74,8 @@ class CameraPoses:
     def __init__(self, bag: BagReader, config: CaptureConfig, image_frame: str) -> None:
         """Read the poses."""
         self._bag, self._config = bag, config
-        self._image_frame = image_frame.strip('/')
+        self.image_frame = image_frame.strip('/')
+        """Frame of the images."""
         self._offset_ns = round(config.camera_time_offset_s * 1e9)
         self._mounting = parse_mounting(config.mounting) if config.mounting else None
         self._tf: TfTrajectories | None = None
@@ -86,7 +87,7 @@ class CameraPoses:
             if not config.tf_parent or not config.tf_child:
                 raise ConfigError(f'pose_topic is empty, so {remedies.TF_FRAMES}')
             self.frame, self._child = config.tf_parent.strip('/'), config.tf_child
-            self._tf = TfTrajectories(bag, config.tf_topic)
+            self._tf = TfTrajectories(bag, config.tf_topic, config.pose_unit_m)
             self.invalid_count = self._tf.invalid_count
             return
         topic = _read_topic(bag, config)
@@ -95,7 +96,7 @@ class CameraPoses:
         self.invalid_count = topic.invalid_count
         self._log_delay_ns = topic.log_delay_ns
         self._child = config.pose_frame.strip('/') or topic.child
-        if self._mounting is None and self._child not in ('', self._image_frame):
+        if self._mounting is None and self._child not in ('', self.image_frame):
             self._tf = self._mounting_tf(bag, config)
 
     @property
@@ -118,13 +119,14 @@ class CameraPoses:
         """Return the frame of TF in which the camera has about this pose (4, 4); '' if none."""
         tf = TfTrajectories(self._bag, self._config.tf_topic)
         stamp = self.stamps_ns[:1]
+        found = (SAME_FRAME_M, '')
         for frame in tf.frames:
-            if frame != self._image_frame and tf.connects(frame, self._image_frame):
-                pose, _ = tf.parent_from_child(frame, self._image_frame, stamp)
+            if frame != self.image_frame and tf.connects(frame, self.image_frame):
+                pose, _ = tf.parent_from_child(frame, self.image_frame, stamp)
                 distance_m, angle_deg = pose_distance(pose[0], pose_from_camera)
-                if distance_m < SAME_FRAME_M and angle_deg < SAME_FRAME_DEG:
-                    return frame
-        return ''
+                if angle_deg < SAME_FRAME_DEG:
+                    found = min(found, (distance_m, frame))
+        return found[1]
 
     def at(self, stamps_ns: Stamps) -> InterpolatedPoses:
         """Interpolate the poses of the camera at the stamps of images (M,) [ns]."""
@@ -135,7 +137,7 @@ class CameraPoses:
         else:
             poses, gap_ns = interpolate(self._trajectory, stamps_ns)
             if self._tf is not None:
-                mounting = self._tf.parent_from_child(self._child, self._image_frame, stamps_ns)
+                mounting = self._tf.parent_from_child(self._child, self.image_frame, stamps_ns)
                 poses, gap_ns = poses @ mounting[0], np.maximum(gap_ns, mounting[1])
         if self._mounting is not None:
             poses = poses @ self._mounting
@@ -144,15 +146,15 @@ class CameraPoses:
     def _mounting_tf(self, bag: BagReader, config: CaptureConfig) -> TfTrajectories | None:
         """Return TF that connects the frame of the poses with the camera, or raise an error."""
         of = f'the poses on {config.pose_topic} are of the frame {self._child}'
-        if not self._image_frame:
+        if not self.image_frame:
             raise CaptureError(
                 f'{of}, and the images have no frame:'
                 f' {remedies.MOUNTING.format(frame=self._child)}'
             )
         tf = TfTrajectories(bag, config.tf_topic)
-        if not tf.connects(self._child, self._image_frame):
+        if not tf.connects(self._child, self.image_frame):
             raise CaptureError(
-                f'{of}, the images are of {self._image_frame}, and TF of the bag does not connect'
+                f'{of}, the images are of {self.image_frame}, and TF of the bag does not connect'
                 f' them: {remedies.MOUNTING.format(frame=self._child)}, or record /tf_static'
             )
         return tf
@@ -190,7 +192,9 @@ def _poses_of(raw: RawMessage, message: Any, kind: str) -> Iterator[tuple[int, l
         for item in message.poses:
             stamp = item.header.stamp
             stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-            yield stamp_ns, pose_values(item.pose.position, item.pose.orientation)
+            if stamp_ns or item is message.poses[-1]:  # the newest one has the stamp of the path
+                pose = pose_values(item.pose.position, item.pose.orientation)
+                yield stamp_ns or raw.stamp_ns, pose
     elif kind == 'TransformStamped':
         transform = message.transform
         yield raw.stamp_ns, pose_values(transform.translation, transform.rotation)

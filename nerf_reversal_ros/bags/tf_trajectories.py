@@ -43,6 +43,8 @@ class TfTrajectories:
     tf_topic : str
         Topic of TF; the static transforms are on the same name with ``_static``. Empty: all
         topics of the type TFMessage.
+    unit_m : float
+        Length unit of the moving transforms [m].
 
     Raises
     ------
@@ -50,9 +52,9 @@ class TfTrajectories:
         If the bag has no topic ``tf_topic``, or two topics give the same moving transform.
     """
 
-    def __init__(self, bag: BagReader, tf_topic: str = '') -> None:
+    def __init__(self, bag: BagReader, tf_topic: str = '', unit_m: float = 1.0) -> None:
         """Read all transforms."""
-        self._bag_path = bag.path
+        self._bag_path, self._unit_m = bag.path, unit_m
         self._pose_topics = [
             topic for topic, kind in sorted(bag.topics.items()) if short_type(kind) in POSE_TYPES
         ]
@@ -151,6 +153,8 @@ class TfTrajectories:
             trajectory, edge_invalid_count = make_trajectory(stamps, values)
             invalid_count += edge_invalid_count
             if len(trajectory.stamps_ns):
+                if not _is_static(topic):
+                    trajectory.poses[:, :3, 3] *= self._unit_m
                 edges[edge] = _Transforms(trajectory, _is_static(topic))
         return edges, invalid_count
 

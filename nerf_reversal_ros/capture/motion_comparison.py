@@ -43,6 +43,8 @@ MAX_RESIDUAL_DEG = 1.5
 """Largest median rotation error of a transform that explains the motions."""
 MAX_RESIDUAL_M, MAX_RESIDUAL = 0.015, 0.25
 """Largest median translation error of one [m], and as a fraction of the median motion."""
+MIN_MOVED = 1e-4
+"""Smallest length of the motions of poses relative to those of images, in any unit."""
 MIN_MOTIONS = 8
 """Fewest motions that are compared with poses."""
 
@@ -87,6 +89,13 @@ class MotionComparison:
         """Difference (M,) of the angles of poses and images."""
         visual = self.motions.first_from_second
         return np.abs(_angles_deg(self.given()) - _angles_deg(visual))
+
+    @property
+    def has_still_positions(self) -> bool:
+        """Whether the positions of the poses stay while the images move."""
+        motions = self.given(), self.motions.first_from_second
+        lengths = [float(np.median(np.linalg.norm(m[:, :3, 3], axis=1))) for m in motions]
+        return lengths[0] < MIN_MOVED * lengths[1]
 
     @property
     def agrees_on_angles(self) -> bool:
@@ -161,7 +170,7 @@ def fit_scale(comparison: MotionComparison) -> tuple[str, float] | None:
         scale = float(np.median(np.linalg.norm(moved[far], axis=1) / np.maximum(lengths, 1e-9)))
         error = np.linalg.norm(moved[far] - scale * seen[far], axis=1)
         residual = float(np.median(error) / max(np.median(scale * lengths), 1e-9))
-        if turn_deg < MAX_RESIDUAL_DEG and residual < MAX_RESIDUAL:
+        if scale > 0 and turn_deg < MAX_RESIDUAL_DEG and residual < MAX_RESIDUAL:
             if best is None or residual < best[0]:
                 best = residual, axes, scale
     return None if best is None else best[1:]

@@ -107,9 +107,10 @@ def open_capture(
         entries = _frame_entries(
             index, stamps_ns, config, find_registration(reader, config, index)
         )
-        check = PoseCheck(reader, config, entries, camera_poses)
-        has_pose = _match_poses(poses.gap_ns, config, check)
+        all_images = PoseCheck(reader, config, entries, camera_poses)
+        has_pose = _match_poses(poses.gap_ns, config, all_images)
         entries = [entry for entry, keep in zip(entries, has_pose, strict=True) if keep]
+        check = PoseCheck(reader, config, entries, camera_poses)
         bag_poses = poses.poses[has_pose]
         _check_motion(bag_poses, Path(bag))
         if convention is None:

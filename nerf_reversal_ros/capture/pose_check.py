@@ -22,10 +22,12 @@ from nerf_reversal_ros.capture.motion_comparison import (
     compare_motions,
     fit_mounting,
     fit_scale,
+    HandEye,
     MIN_MOTIONS,
     MotionComparison,
 )
 from nerf_reversal_ros.capture.visual_motion import (
+    is_reversible,
     measure_motions,
     RgbdImage,
     STEP_S,
@@ -114,7 +116,9 @@ class PoseCheck:
         comparison = compare_motions(self.motions, self._poses_at, self._stamps_ns, guess_s)
         if abs(comparison.offset_s) < MIN_OFFSET_S:
             return None
-        return self._clocks(comparison.offset_s, 'by the motion of images and poses')
+        measured = 'by the motion of images and poses'
+        source = measured if comparison.has_offset else 'by the times of recording'
+        return self._clocks(comparison.offset_s, source)
 
     def misfit_finding(self) -> Finding:
         """Return the cause for which poses do not fit the depth in any convention."""
@@ -127,7 +131,11 @@ class PoseCheck:
                 ' slowly, in light, with more overlap',
             )
         comparison = self._comparison
-        found = self._angle_finding(comparison) or self._length_finding(comparison)
+        found = (
+            self._angle_finding(comparison)
+            or self._length_finding(comparison)
+            or self._jump_finding(comparison)
+        )
         return found or Finding(
             'depth',
             'the turns of the poses fit the images, their distances do not: the depth is not'
@@ -145,6 +153,7 @@ class PoseCheck:
             fitted = fit_scale(comparison)
             if fitted is not None and abs(fitted[1] - 1) > MIN_SCALE_DOUBT:
                 found = self._units(fitted[1])
+        found = found or self._jump_finding(comparison)
         return () if found is None else (found,)
 
     @cached_property
@@ -152,13 +161,10 @@ class PoseCheck:
         return compare_motions(self.motions, self._poses_at, self._stamps_ns)
 
     def _angle_finding(self, comparison: MotionComparison) -> Finding | None:
-        """Return what the angles of the motions show: clocks, focal length, lost tracking."""
+        """Return what the angles of the motions show: clocks, focal length, other poses."""
         if comparison.has_offset and abs(comparison.offset_s) >= MIN_OFFSET_S:
             return self._clocks(comparison.offset_s, 'by the motion of images and poses')
         errors_deg = comparison.angle_errors_deg
-        wrong = errors_deg > max(JUMP_DEG, JUMP_RATIO * float(np.median(errors_deg)))
-        if wrong.any() and np.mean(~wrong) >= MIN_AGREEING:
-            return self._jump(comparison, wrong)
         ratio = comparison.angle_ratio
         if not comparison.has_offset or abs(ratio - 1) < MIN_FOCAL_ERROR:
             if comparison.agrees_on_angles:
@@ -178,14 +184,19 @@ class PoseCheck:
 
     def _length_finding(self, comparison: MotionComparison) -> Finding | None:
         """Return what the lengths of the motions show: units or mounting."""
+        if comparison.has_still_positions:
+            return Finding(
+                'positions',
+                'the poses rotate as the images do, but their positions stay: record a tracker'
+                ' that measures positions, too',
+            )
         fitted = fit_scale(comparison)
         if fitted is not None:
             return self._units(fitted[1]) if abs(fitted[1] - 1) > MIN_SCALE_ERROR else None
         hand_eye = fit_mounting(comparison)
         if hand_eye is None:
             return None
-        frame = self._poses.frame_at(hand_eye.pose_from_camera)
-        known = f', or {remedies.POSE_FRAME.format(frame=frame)}' if frame else ''
+        known = self._frame_remedy(hand_eye)
         mounting = format_mounting(hand_eye.pose_from_camera)
         note = '' if hand_eye.is_complete else ', where the walk leaves a direction open'
         return Finding(
@@ -195,6 +206,15 @@ class PoseCheck:
             f' {hand_eye.error_deg:.1f} deg and {hand_eye.error_m * 100:.1f} cm{note}, or to'
             f' its known value{known}',
         )
+
+    def _frame_remedy(self, hand_eye: HandEye) -> str:
+        """Return what to set instead of a mounting that TF of the bag has, too."""
+        frame = self._poses.frame_at(hand_eye.pose_from_camera)
+        if not frame:
+            return ''
+        if self._config.pose_topic:
+            return f', or {remedies.POSE_FRAME.format(frame=frame)}'
+        return f', or {remedies.TF_CHILD.format(frame=self._poses.image_frame)}'
 
     def _units(self, scale: float) -> Finding:
         """Return which unit is wrong, where poses move ``scale`` times as far as depth says."""
@@ -236,15 +256,24 @@ class PoseCheck:
             f'the clocks of images and poses differ by {abs(offset_s):.2f} s, {source}: {remedy}',
         )
 
-    def _jump(self, comparison: MotionComparison, wrong: NDArray[np.bool_]) -> Finding:
-        first, second = comparison.motions.pairs[int(np.flatnonzero(wrong)[0])]
-        seconds = (self._stamps_ns[first] - self._stamps_ns[0]) * 1e-9
-        return Finding(
-            'tracking',
-            f'the poses jump by {comparison.angle_errors_deg[wrong][0]:.0f} deg between the frames'
-            f' {first} and {second} ({seconds:.1f} s), so tracking was lost: a build joins both'
-            ' parts where matches allow it; where not, record again',
-        )
+    def _jump_finding(self, comparison: MotionComparison) -> Finding | None:
+        """Return the first jump of the poses, where most of the other motions agree with them."""
+        errors_deg = comparison.angle_errors_deg
+        wrong = errors_deg > max(JUMP_DEG, JUMP_RATIO * float(np.median(errors_deg)))
+        if np.mean(~wrong) < MIN_AGREEING:
+            return None
+        for index in np.flatnonzero(wrong).tolist():
+            first, second = comparison.motions.pairs[index].tolist()
+            if not is_reversible(self._image, first, second):
+                continue  # the images may be misjudged, not the poses
+            seconds = (self._stamps_ns[first] - self._stamps_ns[0]) * 1e-9
+            return Finding(
+                'tracking',
+                f'the poses jump by {errors_deg[index]:.0f} deg between the frames {first} and'
+                f' {second} ({seconds:.1f} s), so tracking was lost: a build joins both parts'
+                ' where matches allow it; where not, record again',
+            )
+        return None
 
     def _poses_at(self, stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
         return self._poses.at(stamps_ns).poses

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
 from nerf_reversal_ros.core.camera import Camera
@@ -20,6 +22,8 @@ MAX_ERROR_PX = 2.0
 """Largest reprojection error of an inlier [px] in an image of 640 px."""
 MIN_INLIERS, MIN_INLIER_RATIO = 20, 0.4
 """Fewest inliers of a motion, and their smallest fraction of the matches with depth."""
+MAX_REVERSAL_DEG = 2.0
+"""Largest difference of a motion from the inverse of the reversed one."""
 RATIO = 0.8
 """Largest ratio of the distances to the nearest and the second nearest descriptor."""
 
@@ -82,19 +86,11 @@ def measure_motions(image: Callable[[int], RgbdImage], pairs: NDArray[np.int64])
     VisualMotions
         Only the pairs that have enough matches which agree on a motion.
     """
-    detector = KeypointDetector(1000, 0.02)
-    seen: dict[int, tuple[RgbdImage, Keypoints]] = {}
+    view = _cached_views(image)
     kept, motions, depths = [], [], [np.zeros(0)]
-
-    def view(index: int) -> tuple[RgbdImage, Keypoints]:
-        if index not in seen:
-            item = image(index)
-            seen[index] = item, detector(item.rgb)
-        return seen[index]
-
     for first, last in pairs.tolist():
         for second in dict.fromkeys((last, first + 1)):
-            motion, depth_m = _motion(*view(first), *view(second))
+            motion, depth_m = _motion(view(first), view(second))
             if motion is not None:
                 kept.append((first, second))
                 motions.append(motion)
@@ -109,13 +105,46 @@ def measure_motions(image: Callable[[int], RgbdImage], pairs: NDArray[np.int64])
     )
 
 
-def _motion(
-    first: RgbdImage, first_keypoints: Keypoints, second: RgbdImage, second_keypoints: Keypoints
-) -> tuple[FloatArray | None, FloatArray]:
+def is_reversible(image: Callable[[int], RgbdImage], first: int, second: int) -> bool:
+    """Whether the motion of two frames is the same by the depth of the one and of the other."""
+    view = _cached_views(image)
+    forward, _ = _motion(view(first), view(second))
+    backward, _ = _motion(view(second), view(first))
+    if forward is None or backward is None:
+        return False
+    angle = Rotation.from_matrix((forward @ backward)[:3, :3]).magnitude()
+    return bool(np.degrees(angle) < MAX_REVERSAL_DEG)
+
+
+class _View(NamedTuple):
+    """What is kept of an image."""
+
+    camera: Camera
+    keypoints: Keypoints
+    depth_m: FloatArray
+    """(N,) depth of the keypoints, 0 unknown."""
+
+
+def _cached_views(image: Callable[[int], RgbdImage]) -> Callable[[int], _View]:
+    """Return a function that detects the keypoints of a frame once."""
+    detector = KeypointDetector(1000, 0.02)
+    views: dict[int, _View] = {}
+
+    def view(index: int) -> _View:
+        if index not in views:
+            item = image(index)
+            keypoints = detector(item.rgb)
+            views[index] = _View(item.camera, keypoints, _depth_at(item, keypoints.pixels))
+        return views[index]
+
+    return view
+
+
+def _motion(first: _View, second: _View) -> tuple[FloatArray | None, FloatArray]:
     """Return first_from_second (4, 4), None if unknown, and the depth (K,) of the matches."""
-    matches = match_descriptors(first_keypoints.descriptors, second_keypoints.descriptors, RATIO)
-    pixels = first_keypoints.pixels[matches[:, 0]]
-    depth_m = _depth_at(first, pixels)
+    matches = match_descriptors(first.keypoints.descriptors, second.keypoints.descriptors, RATIO)
+    pixels = first.keypoints.pixels[matches[:, 0]]
+    depth_m = first.depth_m[matches[:, 0]]
     known = depth_m > 0
     if known.sum() < MIN_INLIERS:
         return None, depth_m[known]
@@ -124,7 +153,7 @@ def _motion(
     camera = second.camera
     found, rotation, translation, inliers = cv2.solvePnPRansac(
         points,
-        second_keypoints.pixels[matches[known, 1]],
+        second.keypoints.pixels[matches[known, 1]],
         camera.matrix,
         np.zeros(0),
         iterationsCount=300,

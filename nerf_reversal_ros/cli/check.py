@@ -41,11 +41,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Check the bag, print the findings and write the picture."""
     from nerf_reversal_ros.core.config import load_build_config
     from nerf_reversal_ros.core.errors import NerfReversalError
+    from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.mapping.mapping_capture import open_mapping_capture, recorded_walk
 
     bag: Path = arguments.bag
     config = load_build_config(arguments.config)
     picture: Path = arguments.picture or Path(f'{bag.resolve().stem}_walk.png')
+    check_writable(picture)
     try:
         with ProgressConsole() as console:
             capture = open_mapping_capture(bag, config, arguments.field, console)

@@ -89,7 +89,7 @@ class CaptureConfig(CameraInfoConfig):
         ' empty: from TF of the bag where the frames differ',
     )
     pose_unit_m: float = setting(
-        1.0, 'length unit of the poses of pose_topic, such as 0.001 for mm [m]', low=1e-6, high=1e6
+        1.0, 'length unit of the recorded poses, such as 0.001 for mm [m]', low=1e-6, high=1e6
     )
     tf_topic: str = setting(
         '', 'topic of TF, with its static transforms on NAME_static; empty: all of type TFMessage'

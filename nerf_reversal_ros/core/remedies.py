@@ -56,6 +56,7 @@ RIGHT_CONVENTION = 'set pose_convention to {convention} or auto'
 OTHER_POSES = 'set pose_topic to the poses of this camera'
 MEASURED_CALIBRATION = 'calibrate the camera and give camera_info_file'
 MEASURED_MOUNTING = 'set mounting to "{mounting}"'
+TF_CHILD = 'set tf_child to {frame}'
 POSE_FRAME = 'set pose_frame to {frame}'
 POSE_UNIT = 'set pose_unit_m to {unit_m}'
 

@@ -64,7 +64,8 @@ def recorded_walk(bag: Path, config: CaptureConfig) -> tuple[FloatArray, NDArray
     """Return the poses (N, 4, 4) of a bag as recorded, and their stamps [ns]; none on an error."""
     try:
         with BagReader(bag) as reader:
-            poses = CameraPoses(reader, replace(config, mounting=NO_MOUNTING), '')
+            as_recorded = replace(config, mounting=NO_MOUNTING, camera_time_offset_s=0.0)
+            poses = CameraPoses(reader, as_recorded, '')
             return poses.at(poses.stamps_ns).poses, poses.stamps_ns
     except NerfReversalError:
         return np.empty((0, 4, 4)), np.empty(0, np.int64)

@@ -83,6 +83,18 @@ BASE_FROM_CAMERA = make_pose(
 )
 
 
+def test_a_path_that_grows_without_stamps_of_its_poses_is_read(edit_bag):
+    path = []
+
+    def grow(item, _):
+        header = message('std_msgs/msg/Header', message('builtin_interfaces/msg/Time', 0, 0), '')
+        path.append(message('geometry_msgs/msg/PoseStamped', header, item.pose))
+        return message('nav_msgs/msg/Path', item.header, list(path))
+
+    bag = edit_bag(edit_topic(POSE, grow))
+    assert np.allclose(open_capture(bag, Z_UP).map_from_camera, walk(24), atol=1e-6)
+
+
 def header_of(item, frame):
     return message('std_msgs/msg/Header', item.header.stamp, frame)
 
@@ -190,6 +202,18 @@ def test_the_unit_of_poses_and_the_offset_of_clocks_are_settings(edit_bag):
     config = replace(Z_UP, pose_unit_m=0.001, camera_time_offset_s=3600.0)
     capture = open_capture(edit_bag(edit), config)
     assert np.allclose(capture.map_from_camera, walk(24), atol=1e-6)
+
+
+def test_stamps_that_begin_late_are_used(edit_bag):
+    def edit(topic, item, number):
+        if topic != POSE and number < 5:
+            item.header.stamp.sec, item.header.stamp.nanosec = 0, 0
+        if topic != POSE or number >= 5:
+            item.header.stamp.sec -= 3600 * (item.header.stamp.sec > 0)
+        return [(topic, item)]
+
+    capture = open_capture(edit_bag(edit), Z_UP)
+    assert np.allclose(capture.map_from_camera[:19], walk(24)[5:], atol=1e-6)  # an hour before
 
 
 @pytest.mark.parametrize('seconds', [0, 1_700_000_000], ids=['zero', 'all the same'])

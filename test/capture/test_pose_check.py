@@ -232,6 +232,51 @@ def test_lost_tracking_is_found_at_its_frame(edit_smooth):
     assert first <= 23 < second
 
 
+def test_positions_that_stay_are_told(edit_smooth):
+    def change(true):
+        true[:, :3, 3] = true[0, :3, 3]
+        return true
+
+    assert 'but their positions stay' in refusal(edit_smooth(poses(change)))
+
+
+def test_poses_that_begin_late_are_no_lost_tracking(edit_smooth):
+    bag = edit_smooth(lambda topic, item, n: [] if topic == POSE and n < 14 else [(topic, item)])
+    capture = open_capture(bag, Z_UP, compare_poses=True)
+    assert (len(capture), capture.findings) == (26, ())
+
+
+def test_a_mounting_that_tf_has_is_named_by_its_frame_in_tf(edit_smooth):
+    true = smooth_walk()
+
+    def transform(item, frame, child, pose):
+        header = message('std_msgs/msg/Header', item.header.stamp, frame)
+        vector = message('geometry_msgs/msg/Vector3', *pose[:3, 3])
+        rotation = Rotation.from_matrix(pose[:3, :3]).as_quat()
+        moved = message(
+            'geometry_msgs/msg/Transform',
+            vector,
+            message('geometry_msgs/msg/Quaternion', *rotation),
+        )
+        stamped = message('geometry_msgs/msg/TransformStamped', header, child, moved)
+        return message('tf2_msgs/msg/TFMessage', [stamped])
+
+    def edit(topic, item, number):
+        if topic in (IMAGE, INFO, DEPTH):
+            item.header.frame_id = 'camera'
+        if topic != POSE:
+            return [(topic, item)]
+        moving = transform(item, 'world', 'base', true[number] @ inverse(TURN))
+        static = [('/tf_static', transform(item, 'base', 'camera', TURN))] * (number == 0)
+        return [*static, ('/tf', moving)]
+
+    bag = edit_smooth(edit)
+    config = replace(Z_UP, pose_topic='', tf_parent='world', tf_child='base')
+    text = refusal(bag, config)
+    assert text.endswith(remedies.TF_CHILD.format(frame='camera')), text
+    assert len(open_capture(bag, replace(config, tf_child='camera'))) == 40
+
+
 def test_nothing_is_found_in_a_good_bag(smooth_bag):
     assert open_capture(smooth_bag, Z_UP, compare_poses=True).findings == ()
 

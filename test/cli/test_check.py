@@ -47,3 +47,9 @@ def test_few_frames_are_refused_by_check_and_build(tmp_path: Path, count: int) -
         ('build', bag, tmp_path / 'few.map'),
     ):
         assert f'only {count} frame' in refusal(*command)
+
+
+def test_a_picture_that_cannot_be_written_is_told_first(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'few', walk(4))
+    text = refusal('check', bag, '--picture', tmp_path / 'nowhere' / 'walk.png')
+    assert f'cannot write {tmp_path}/nowhere/walk.png' in text

@@ -22,8 +22,11 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
-from nerf_reversal_ros.mapping.pipeline import build_map
+from nerf_reversal_ros.core.progress import no_progress
+from nerf_reversal_ros.mapping.build_request import validate_request
+from nerf_reversal_ros.mapping.pipeline import _mapping_data_from_bag, build_map
 from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, open_map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ['capture', 'adjustment', 'field', 'synthesis', 'atlas', 'regressor', 'calibration']
@@ -286,3 +289,15 @@ def test_a_map_of_a_newer_format_version_does_not_localize(copied_map, room_bag,
         f'has format version {FORMAT_VERSION + 1} and this program reads {FORMAT_VERSION}: update'
     )
     assert expected in last_error_line(capsys)
+
+
+def test_a_build_warns_of_what_is_wrong_with_the_poses(tmp_path):
+    poses = walk(40)[:16]
+    small = poses.copy()
+    small[:, :3, 3] *= 0.5
+    bag = write_room_bag(tmp_path / 'walk', poses, world_from_camera=small, up_axis='z')
+    config = BuildConfig(capture=CaptureConfig(adjust_poses='off'))
+    request = validate_request(bag, config, device='cpu', field_kind='voxel', positions=None)
+    with MapWriter(tmp_path / 'room.map', {}) as writer:
+        data = _mapping_data_from_bag(request, writer, no_progress)
+    assert any('set pose_unit_m to' in warning for warning in data.warnings)
