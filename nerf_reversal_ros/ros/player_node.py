@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 import importlib
 from pathlib import Path
+import struct
 import threading
 import time
 
@@ -40,6 +41,8 @@ TF_PAUSE_S = 0.001
 TF_TYPE = 'tf2_msgs/msg/TFMessage'
 CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+INPUT_TYPES = (*IMAGE_TYPES, CAMERA_INFO_TYPE, 'nav_msgs/msg/Odometry')
+"""Inputs of a localizer, which are matched by the stamps of their headers."""
 
 
 class PlayerNode(Node):
@@ -49,6 +52,7 @@ class PlayerNode(Node):
     ROS remapping renames topics (``-r /old:=/new``). In lockstep, an image with subscribers waits
     for the status of the image before, matched by its stamp. TF is published `TF_LEAD_NS` before
     the images, and the first CameraInfo before all else: a bag may hold few of them, late.
+    Inputs of a localizer whose stamps are 0 or all the same get those of their recording.
     """
 
     interrupted_status = DONE
@@ -182,7 +186,7 @@ class PlayerNode(Node):
                 self._stopping.wait(TF_PAUSE_S)
             elif self._bag_clock is not None:
                 self._bag_clock.publish(Clock(clock=Time(nanoseconds=raw.log_time_ns).to_msg()))
-            publisher.publish(bytes(raw.data))
+            publisher.publish(_stamped_data(raw, bag.topics[raw.topic]))
             sent += 1
         if lockstep:
             self._wait_for_result()
@@ -207,10 +211,19 @@ def _publish_first(kind: str, bag: BagReader, publishers: dict[str, Publisher]) 
     waiting = {name for name in publishers if bag.topics[name] == kind and bag.count(name)}
     for raw in bag.messages(sorted(waiting)):
         if raw.topic in waiting:
-            publishers[raw.topic].publish(bytes(raw.data))
+            publishers[raw.topic].publish(_stamped_data(raw, kind))
             waiting.remove(raw.topic)
         if not waiting:
             return
+
+
+def _stamped_data(raw: RawMessage, kind: str) -> bytes:
+    """Return the data of a message, with its time of recording where an input has no stamp."""
+    data = bytearray(raw.data)
+    if kind in INPUT_TYPES and not raw.has_stamp:
+        byte_order = '<' if data[1] & 1 else '>'
+        struct.pack_into(f'{byte_order}iI', data, 4, *divmod(raw.stamp_ns, 1_000_000_000))
+    return bytes(data)
 
 
 def _advance_topics(topics: set[str], messages: Iterable[RawMessage]) -> Iterator[RawMessage]:

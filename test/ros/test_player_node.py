@@ -8,12 +8,13 @@ import pytest
 from room_bags import message, rewrite
 from ros_rig import Process, Rig, SOON_S, wait_until
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.msg import LocalizerStatus
+from nerf_reversal_ros.ros.conversions import stamp_to_ns
 from nerf_reversal_ros.ros.node_runner import LAST_TEN_QOS
 
 COLORS = [(20 * i, 100, 50) for i in range(10)]
@@ -140,6 +141,31 @@ def test_in_lockstep_the_next_image_waits_for_the_status_of_the_last_one(bag, ri
             statuses.publish(LocalizerStatus(header=images[-1].header))
         assert process.wait() == 0
         assert 'got no status' not in process.output
+
+
+@pytest.mark.parametrize('sec', [0, 7])
+def test_images_with_stamps_of_0_or_all_the_same_get_those_of_their_recording(
+    bag, rig, tmp_path, sec
+):
+    """Otherwise no status and no ground truth would be of their stamps."""
+
+    def stop_the_clock(topic, original, _):
+        original.header.stamp.sec, original.header.stamp.nanosec = sec, 0
+        return [(topic, original)] if '/rgb/' in topic else []
+
+    unstamped = rewrite(bag, tmp_path / 'unstamped', stop_the_clock)
+    images = rig.collect(CompressedImage, '/image/compressed')
+    infos = rig.collect(CameraInfo, '/camera_info')
+    statuses = rig.node.create_publisher(LocalizerStatus, '/localizer/status', LAST_TEN_QOS)
+    with player(unstamped, lockstep_topic=statuses.topic_name) as process:
+        for count in range(1, len(COLORS) + 1):
+            assert wait_until(lambda count=count: len(images) == count)
+            statuses.publish(LocalizerStatus(header=images[-1].header))
+        assert process.wait() == 0
+        assert 'got no status' not in process.output
+    expected = [START_NS + i * 100_000_000 for i in range(len(COLORS))]
+    assert [stamp_to_ns(image.header.stamp) for image in images] == expected
+    assert wait_until(lambda: expected[-1] in {stamp_to_ns(info.header.stamp) for info in infos})
 
 
 def test_in_lockstep_tf_is_played_half_a_second_ahead(bag, rig, tmp_path):
