@@ -7,6 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def kept_pixels(mask: NDArray[Any], width: int, height: int) -> NDArray[np.bool_]:
+    """
+    Return the pixels (height, width) that a mask keeps, which may be of another size.
+
+    Parameters
+    ----------
+    mask : (h, w) or (h, w, channels) array
+        0 and any other value, such as 1 or 255, with compression artifacts between.
+    """
+    if mask.ndim == 3:
+        mask = mask[..., :3].max(2)
+    kept = (mask > mask.max() / 2).astype(np.uint8)
+    return cv2.resize(kept, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+
+
 def fill_masked(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """
     Fill masked pixels smoothly from the valid ones around them, by pull and push.

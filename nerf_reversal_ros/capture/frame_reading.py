@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from nerf_reversal_ros.bags.camera_model import CameraModel
 from nerf_reversal_ros.bags.depth_decoding import depth_from_message
 from nerf_reversal_ros.bags.depth_registration import DepthRegistration
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
+from nerf_reversal_ros.bags.image_masks import kept_pixels
 from nerf_reversal_ros.capture.pose_convention import DepthImage
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
@@ -64,12 +64,11 @@ def decode_mask(bag: BagReader, raw: RawMessage, model: CameraModel) -> NDArray[
     """Decode and undistort a mask to the valid pixels (H, W) of its image."""
     camera = model.camera
     try:
-        mask = rgb_from_message(bag.decode(raw))[..., 0]
+        mask = rgb_from_message(bag.decode(raw))
         model.scaled_to(mask.shape[1], mask.shape[0])  # rejects another aspect ratio
     except ImageError as error:
         raise CaptureError(f'the mask at {raw.stamp_ns} ns of {bag.path}: {error}') from error
-    size = (camera.width, camera.height)
-    kept = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 127
+    kept = kept_pixels(mask, camera.width, camera.height)
     return model.undistort_depth(kept.astype(np.float32)) > 0
 
 

@@ -11,12 +11,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.camera_model import CameraModel
 from nerf_reversal_ros.bags.depth_decoding import depth_to_metres
+from nerf_reversal_ros.bags.image_masks import kept_pixels
 from nerf_reversal_ros.converters.file_finder import FileFinder
 from nerf_reversal_ros.converters.frame_writer import ConvertedFrame
 from nerf_reversal_ros.converters.image_files import (
@@ -159,18 +159,13 @@ class SceneFrame:
             )
         mask = self._upright(load_plane(self._read(path), LeftOutReason.BAD_MASK))
         camera = self._model.camera
-        if mask.ndim == 3:
-            mask = mask[..., :3].max(2)
         if abs(mask.shape[1] * camera.height / (mask.shape[0] * camera.width) - 1) > 0.02:
             raise UnusableFrameError(
                 LeftOutReason.BAD_MASK,
                 f'the mask {name} of {mask.shape[1]}x{mask.shape[0]} pixels is not of the image of'
                 f' {camera.width}x{camera.height}: export it again',
             )
-        # Masks are 0 and 1, or 0 and 255 with compression artifacts between.
-        kept = (mask > mask.max() / 2).astype(np.uint8)
-        size = (camera.width, camera.height)
-        return cv2.resize(kept, size, interpolation=cv2.INTER_NEAREST) > 0
+        return kept_pixels(mask, camera.width, camera.height)
 
     def _depth(self) -> NDArray[np.float32]:
         path = self._find('depth_file_path')

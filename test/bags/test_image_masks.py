@@ -1,8 +1,9 @@
 """Masked pixels are filled without texture, and have no depth."""
 
 import numpy as np
+import pytest
 
-from nerf_reversal_ros.bags.image_masks import fill_masked, mask_depth
+from nerf_reversal_ros.bags.image_masks import fill_masked, kept_pixels, mask_depth
 
 
 def test_masked_pixels_are_filled_smoothly_and_the_others_are_kept():
@@ -31,3 +32,14 @@ def test_depth_that_overlaps_a_masked_pixel_is_unknown():
     valid[3, 4] = False
     depth = mask_depth(np.ones((4, 4), np.float32), valid)
     assert np.argwhere(depth == 0).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize('value', [1, 255, 65535])
+@pytest.mark.parametrize('channels', [(), (3,)])
+def test_a_mask_keeps_what_is_not_0_whatever_its_largest_value(value, channels):
+    mask = np.zeros((4, 6, *channels), np.uint16)
+    mask[:2] = value
+    kept = kept_pixels(mask, 12, 8)
+    assert kept[:4].all()
+    assert not kept[4:].any()
+    assert not kept_pixels(np.zeros_like(mask), 12, 8).any()

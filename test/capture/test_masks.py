@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from room_bags import EPOCH_NS, Z_UP
+from room_bags import EPOCH_NS, raw_image, rewrite, Z_UP
 from rooms import phone_camera, render_box_room, walk
 
 from nerf_reversal_ros.capture.open_capture import open_capture
@@ -40,6 +40,18 @@ def test_masked_pixels_have_no_depth_and_no_color_of_their_own(capture):
             assert not frame.depth[30:60, 20:50].any()
             assert frame.rgb[35:55, 25:45].max() < 240
             assert frame.valid.sum() == frame.valid.size - 900
+
+
+def test_masks_of_0_and_1_leave_out_the_same_pixels(capture, tmp_path):
+    def use_0_and_1(topic, original, _):
+        if not topic.endswith('/mask'):
+            return [(topic, original)]
+        mask = np.ones(SHAPE, np.uint8)
+        mask[30:60, 20:50] = 0
+        return [(topic, raw_image(original.header, mask, 'mono8'))]
+
+    binary = open_capture(rewrite(capture.source, tmp_path / 'binary', use_0_and_1), Z_UP)
+    assert np.array_equal(binary.frame(0).valid, capture.frame(0).valid)
 
 
 def test_masked_pixels_are_not_trained_on(capture, tmp_path):
