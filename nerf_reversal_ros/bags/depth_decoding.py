@@ -4,6 +4,7 @@ Decode depth images of ROS messages to float32 meters.
 The functions accept any object with the fields of sensor_msgs/Image or CompressedImage.
 """
 
+from array import array
 import struct
 from typing import Any
 
@@ -128,25 +129,30 @@ def _decode_rvl(data: bytes, format: str) -> NDArray[np.uint16]:
         raise ImageError(
             f'{description} claims {width}x{height} pixels: send 1 to {MAX_PIXELS} of them'
         )
-    values = _rvl_values(data[8 : 8 + (len(data) - 8) // 4 * 4])
-    depth = np.zeros(width * height, np.int32)
-    known = np.zeros(width * height, np.bool_)
+    size = width * height
+    # Each pixel needs no more than its value and two runs: data behind them are not expanded.
+    word_count = min((len(data) - 8) // 4, -(-size * 3 * _RVL_VALUE_NIBBLES // 8))
+    values = _rvl_values(data[8 : 8 + 4 * word_count])
+    runs = array('q')
     next_value, pixel = 0, 0
-    while pixel < len(depth):
-        runs = values[next_value : next_value + 2]
-        if len(runs) < 2:
+    while pixel < size:
+        if next_value + 2 > len(values):
             raise ImageError(f'{description} ends after {pixel} pixels: it was cut off')
-        pixel += int(runs[0])
-        first, last = next_value + 2, next_value + 2 + int(runs[1])
-        end = pixel + int(runs[1])
-        if min(runs) < 0 or not runs.any() or end > len(depth) or last > len(values):
+        unknown_count, known_count = values.item(next_value), values.item(next_value + 1)
+        pixel += unknown_count + known_count
+        next_value += 2 + known_count
+        is_run = min(unknown_count, known_count) >= 0 < unknown_count + known_count
+        if not is_run or pixel > size or next_value > len(values):
             raise ImageError(f'{description} is damaged: send it again')
-        depth[pixel:end] = values[first:last]
-        known[pixel:end] = True
-        next_value, pixel = last, end
-    zigzag = depth[known]
-    depth[known] = np.cumsum((zigzag >> 1) ^ -(zigzag & 1), dtype=np.int32)
-    return depth.astype(np.uint16).reshape(height, width)
+        runs.extend((unknown_count, known_count))
+    counts = np.array(runs).reshape(-1, 2)
+    is_known = np.tile([False, True], len(counts))
+    known = np.repeat(is_known, counts.ravel())
+    counts[:, 0] = 2  # the runs before their values
+    zigzag = values[:next_value][np.repeat(is_known, counts.ravel())]
+    depth = np.zeros(size, np.uint16)
+    depth[known] = np.cumsum((zigzag >> 1) ^ -(zigzag & 1)).astype(np.uint16)
+    return depth.reshape(height, width)
 
 
 def _rvl_values(words: bytes) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """Depth of any encoding and unit is the same in meters, and defects are named."""
 
 import re
+import tracemalloc
 from types import SimpleNamespace
 
 import cv2
@@ -83,6 +84,24 @@ def test_depth_in_rvl_is_exact():
     ):
         decoded = depth_from_message(rvl_message(depth))
         assert np.allclose(decoded, depth / 1000.0, atol=1e-5)
+
+
+def test_no_more_of_rvl_is_expanded_than_the_claimed_pixels_need():
+    """A small image with 32 MB behind it, which would expand to ten times as much."""
+    message = rvl_message(np.array([[1, 0, 65535, 1]], np.uint16))
+    message.data += bytes(32_000_000)
+    tracemalloc.start()
+    decoded = depth_from_message(message)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.allclose(decoded, [[0.001, 0.0, 65.535, 0.001]])
+    assert peak_bytes < 4 * len(message.data)
+
+
+def test_rvl_of_short_runs_is_exact():
+    depth = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    depth[:, ::2] = 0
+    assert np.allclose(depth_from_message(rvl_message(depth)), depth / 1000.0, atol=1e-5)
 
 
 def test_quantized_depth_in_rvl_is_decoded():
