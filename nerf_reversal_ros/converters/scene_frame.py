@@ -181,7 +181,7 @@ class SceneFrame:
         # nerfstudio applies the scale to arrays and images of any data type.
         depth = depth_to_metres(stored.astype(np.float32) * np.float32(self._depth_scale))
         if (confidence := self._find('confidence_path')) is not None:
-            levels = self._load_depth(confidence)
+            levels = self._upright(self._load_depth(confidence))
             if levels.shape == depth.shape:
                 depth[levels == 0] = 0.0
         try:

@@ -148,6 +148,30 @@ def test_an_image_is_turned_where_its_intrinsics_are_of_the_turned_one(scene, tm
     assert notes == ()
 
 
+@pytest.mark.parametrize('orientation', [3, 6, 8])
+def test_confidence_is_turned_with_its_depth(scene, tmp_path, orientation):
+    turns = {3: 2, 6: 1, 8: 3}[orientation]
+    image, depth = scene / 'frame_1.jpg', scene / 'depth_1.png'
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(image).rotate(90 * turns, expand=True).save(image, exif=exif, quality=95)
+    pixels = cv2.imread(str(depth), cv2.IMREAD_UNCHANGED)
+    confidence = np.full(pixels.shape, 2, np.uint8)
+    confidence[:5, :9] = 0
+    cv2.imwrite(str(depth), np.rot90(pixels, turns))
+    cv2.imwrite(str(scene / 'confidence_1.png'), np.rot90(confidence, turns))
+    edit(
+        scene,
+        lambda _, frames: [
+            f.update(confidence_path='confidence_1.png')
+            for f in frames
+            if f['file_path'].endswith('frame_1.jpg')
+        ],
+    )
+    capture, _ = convert_and_open(scene, tmp_path / 'bag', exif='turn')
+    assert np.array_equal(capture.frame(1).depth == 0, confidence == 0)
+
+
 def test_an_orientation_that_nothing_confirms_is_named_and_both_remedies_work(scene, tmp_path):
     for number in range(COUNT):
         store_sideways(scene, number, 6)
