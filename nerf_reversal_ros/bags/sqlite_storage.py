@@ -128,9 +128,15 @@ def _has_log(file: Path) -> bool:
     for suffix in LOG_SUFFIXES:
         log = file.with_name(file.name + suffix)
         if log.is_file() and not log.is_symlink() and log.stat().st_size:
-            if suffix == '-wal' or not log.read_bytes().endswith(_JOURNAL_MAGIC):
+            if suffix == '-wal' or not _ends_with(log, _JOURNAL_MAGIC):
                 return True
     return False
+
+
+def _ends_with(file: Path, end: bytes) -> bool:
+    with file.open('rb') as stream:
+        stream.seek(max(0, file.stat().st_size - len(end)))
+        return stream.read(len(end)) == end
 
 
 def _copy_with_log(file: Path, folder: Path) -> Path:
