@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 import threading
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
@@ -34,6 +34,12 @@ MAX_REORDER_S = 0.5
 """Images may arrive out of order by this [s]; a larger step back is a reset of the time."""
 IMAGE_QUEUE_DEPTH, ODOMETRY_QUEUE_DEPTH = 5, 100
 """Messages in the queues. Images replace each other, but each odometry message is needed."""
+
+
+class _ReceivedImage(NamedTuple):
+    message: Image | CompressedImage
+    has_stamp: bool
+    """False if the stamp of the message is the time of its arrival."""
 
 
 class ResultHandler(Protocol):
@@ -78,7 +84,7 @@ class InputSubscriptions:
     ) -> None:
         self.camera_infos = CameraInfoBuffer()
         """CameraInfo messages received."""
-        self.image_worker: LatestItemWorker[Image | CompressedImage] = LatestItemWorker(
+        self.image_worker: LatestItemWorker[_ReceivedImage] = LatestItemWorker(
             self._on_image, lambda: limits.current.min_period_s
         )
         """Holds the newest image and counts those received and dropped."""
@@ -89,8 +95,9 @@ class InputSubscriptions:
         self._odometry_monitor = odometry_monitor
         self._tracker = PoseTracker() if settings.use_tracking else None
         self._latest_stamp_ns: int | None = None
-        self._unstamped_image: Image | CompressedImage | None = None
-        self._image_before_info: Image | CompressedImage | None = None
+        self._is_stamped = True
+        self._image_before_info: _ReceivedImage | None = None
+        self._first_info_lock = threading.Lock()
         self._result_futures: list[Future[LocalizationResult]] = []
         self._futures_lock = threading.Lock()
         self._subscriptions: list[Any] = []
@@ -129,15 +136,16 @@ class InputSubscriptions:
 
     def _submit_image(self, message: Image | CompressedImage) -> None:
         """Hand an image to the worker, with the time of its arrival if its stamp is 0."""
-        if not stamp_to_ns(message.header.stamp):
-            self._unstamped_image = message
+        self._is_stamped = stamp_to_ns(message.header.stamp) != 0
+        if not self._is_stamped:
             message.header.stamp = self._node.get_clock().now().to_msg()
-        self.image_worker.submit(message)
+        self.image_worker.submit(_ReceivedImage(message, self._is_stamped))
 
     def _put_camera_info(self, info: CameraInfo) -> None:
         """Store a CameraInfo; after the first one the last rejected image has its turn again."""
-        self.camera_infos.put(info)
-        image, self._image_before_info = self._image_before_info, None
+        with self._first_info_lock:
+            self.camera_infos.put(info)
+            image, self._image_before_info = self._image_before_info, None
         if image is not None:
             self.image_worker.submit_again(image)
 
@@ -154,7 +162,9 @@ class InputSubscriptions:
     def reset(self) -> None:
         """Drop the waiting image, the counts, and the poses of earlier images."""
         self.image_worker.reset()
-        self._image_before_info = None
+        with self._first_info_lock:
+            self._image_before_info = None
+        self._is_stamped = True
         self._forget_poses()
 
     def input_problems(self) -> list[str]:
@@ -163,7 +173,7 @@ class InputSubscriptions:
         if not any(problems) and self.camera_infos.is_empty:
             topics = [topic for topic, kind, _ in self._subscription_info if kind is CameraInfo]
             problems = [latched_hint(self._node, topic) for topic in topics]
-        if self._unstamped_image is not None:
+        if not self._is_stamped:
             problems.append(
                 f'the stamps of images on {self.topic} are 0, so that the times of their arrival'
                 ' are used: let the driver of the camera set stamps'
@@ -181,35 +191,43 @@ class InputSubscriptions:
                 future.cancel()
         return ended
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, image: _ReceivedImage) -> None:
         with self._futures_lock:
             waiting = list(self._result_futures)  # later requests get the next result
         try:
-            result = self._process_and_publish(message)
+            result = self._process_and_publish(image)
         except Exception as error:  # a defect must not end the thread, nor be hidden
             log = self._node.get_logger()
             log.error(printable_traceback(), throttle_duration_sec=10.0)
             reason = RejectionReason.INTERNAL_ERROR
-            result = rejected_result(message.header, reason, repr(error))
+            result = rejected_result(image.message.header, reason, repr(error))
         with self._futures_lock:
             for future in waiting:
                 if result is not None and not future.cancelled():
                     future.set_result(result)
             self._result_futures = [future for future in self._result_futures if not future.done()]
 
-    def _process_and_publish(self, message: Image | CompressedImage) -> LocalizationResult | None:
+    def _process_and_publish(self, image: _ReceivedImage) -> LocalizationResult | None:
         """Localize and publish the result; return None if closed before the image's turn."""
-        if message is not self._unstamped_image:
-            self._detect_time_jump(message.header.stamp)
+        if image.has_stamp:
+            self._detect_time_jump(image.message.header.stamp)
         info = CameraInfoMatch(None)
         if not self._settings.camera_info_file:
-            info = self.camera_infos.wait_for(message.header, self._settings.camera_info_timeout_s)
-            self._image_before_info = message if self.camera_infos.is_empty else None
+            info = self._wait_for_info(image)
         return self._image_localizer.process_and_publish(
-            ImageInput(message, info, self._odometry_monitor, self._tracker, self.topic),
+            ImageInput(image.message, info, self._odometry_monitor, self._tracker, self.topic),
             self._publish_with_counts,
             is_cancelled=lambda: self.image_worker.closed,
         )
+
+    def _wait_for_info(self, image: _ReceivedImage) -> CameraInfoMatch:
+        """Return the CameraInfo of an image; without any so far the image is kept for the first."""
+        header, timeout_s = image.message.header, self._settings.camera_info_timeout_s
+        info = self.camera_infos.wait_for(header, timeout_s)
+        with self._first_info_lock:
+            self._image_before_info = image if self.camera_infos.is_empty else None
+            # The first one may have come since the end of the wait.
+            return self.camera_infos.latest(header) if info == CameraInfoMatch(None) else info
 
     def _publish_with_counts(self, result: LocalizationResult) -> None:
         result.status.received = self.image_worker.received

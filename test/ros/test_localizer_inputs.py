@@ -82,6 +82,9 @@ def test_an_image_without_stamp_gets_the_time_of_its_arrival_and_it_is_said_once
     assert rig.received_poses(1)
     assert rig.poses[0].header.stamp == status.header.stamp
     process.wait_for_output('the stamps of images on /image/compressed are 0')
+    assert rig.wait_for_diagnostic(DiagnosticStatus.WARN, 'the stamps of images')
+    rig.localize(compressed_image(second=2))
+    assert rig.wait_for_diagnostic(DiagnosticStatus.OK, '')
 
 
 def test_max_rate_hz_limits_the_processed_images(rig, start):
