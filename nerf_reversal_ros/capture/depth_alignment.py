@@ -1,7 +1,7 @@
 """Find out whether depth is aligned to color, and how to register it where it is not."""
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,13 @@ from nerf_reversal_ros.core.capture_config import CameraInfoConfig, CaptureConfi
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 
 log = logging.getLogger(__name__)
+
+
+class _DepthHeader(NamedTuple):
+    stamp_ns: int
+    frame: str
+    width: int
+    height: int
 
 
 def find_registration(
@@ -32,11 +39,10 @@ def find_registration(
     CaptureError
         If the CameraInfo of the depth cannot be that of its images.
     """
-    first = next(bag.messages([config.depth_topic]), None) if index.depths else None
+    first = _first_depth(bag, config) if index.depths else None
     if first is None:
         return None
-    message = bag.decode(first)
-    frame, color_frame = message.header.frame_id.strip('/'), index.image_frame.strip('/')
+    frame, color_frame = first.frame, index.image_frame.strip('/')
     if not frame or not color_frame or frame == color_frame:
         return None
     info = _info_of_frame(bag, config, frame)
@@ -55,11 +61,10 @@ def find_registration(
         )
         return None
     try:
-        height, width = depth_from_message(message, config.depth_unit_m).shape
-        model = camera_model_from_info(info, width, height, CameraInfoConfig())
+        model = camera_model_from_info(info, first.width, first.height, CameraInfoConfig())
     except ImageError as error:
         raise CaptureError(f'camera_info of the depth of {bag.path}: {error}') from error
-    color = index.images[0].camera_model.camera.scaled_to_width(width)
+    color = index.images[0].camera_model.camera.scaled_to_width(first.width)
     color_from_depth, _ = tf.parent_from_child(
         color_frame, frame, np.array([first.stamp_ns], np.int64)
     )
@@ -68,6 +73,18 @@ def find_registration(
         return None
     log.info('%s: depth of %s is registered to color', bag.path, frame)
     return registration
+
+
+def _first_depth(bag: BagReader, config: CaptureConfig) -> _DepthHeader | None:
+    """Return what describes the first depth image that can be decoded; None if none can."""
+    for raw in bag.messages([config.depth_topic]):
+        try:
+            message = bag.decode(raw)
+            height, width = depth_from_message(message, config.depth_unit_m).shape
+        except (CaptureError, ImageError):  # told when its frame is read
+            continue
+        return _DepthHeader(raw.stamp_ns, message.header.frame_id.strip('/'), width, height)
+    return None
 
 
 def _info_of_frame(bag: BagReader, config: CaptureConfig, frame: str) -> Any | None:

@@ -315,6 +315,24 @@ def test_depth_of_another_camera_is_registered_to_color(edit_bag, room_bag):
     assert np.median(np.abs(moved.depth - expected)[both]) < 0.03
 
 
+def test_a_damaged_first_depth_image_of_another_camera_is_passed_over(
+    edit_bag, room_bag, tmp_path
+):
+    place = depth_of_another_camera(beside_m=0.06)
+
+    def edit(topic, item, number):
+        if topic == DEPTH and number == 0:  # before the first image
+            item.header.stamp.sec -= 1
+            item.data = item.data[:40]
+        return place(topic, item, number)
+
+    capture = open_capture(edit_bag(edit), Z_UP)
+    whole = open_capture(rewrite(room_bag, tmp_path / 'whole', place), Z_UP)
+    frame, same = capture.frame(2), whole.frame(3)  # the first frame has no depth
+    assert frame.stamp_ns == same.stamp_ns
+    assert np.array_equal(frame.depth, same.depth)
+
+
 @pytest.mark.parametrize(
     ('missing', 'told'),
     [
