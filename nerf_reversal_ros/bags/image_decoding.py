@@ -130,7 +130,7 @@ def _rgb_from_raw(message: Any) -> NDArray[np.uint8]:
             f' of {", ".join(ENCODINGS)}: convert it, for example with image_proc'
         )
     dtype, channels, order = _ENCODINGS[encoding]
-    pixels = _to_8_bit(image_channels(message, dtype, channels))
+    pixels = to_8_bit(image_channels(message, dtype, channels))
     if order == (0, 1, 2):
         return pixels[..., :3]
     return np.ascontiguousarray(pixels[..., order])
@@ -146,11 +146,11 @@ def _rgb_from_bayer(message: Any, encoding: str) -> NDArray[np.uint8]:
         )
     pixels = image_channels(message, f'u{int(bits) // 8}', 1)
     native = pixels.astype(pixels.dtype.newbyteorder('='), copy=False)
-    return _to_8_bit(_convert_color(native, _BAYER[encoding[:10]]))
+    return to_8_bit(_convert_color(native, _BAYER[encoding[:10]]))
 
 
-def _to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale 16 bits to 8; 8 bits stay as they are."""
+def to_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Scale pixels of 16 bits to 8 and round them; those of 8 bits are returned unchanged."""
     if pixels.dtype.itemsize == 2:
         return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     return pixels
@@ -197,7 +197,7 @@ def rgb_from_bytes(data: bytes, format: str = '') -> NDArray[np.uint8]:
         stored = decode_image(data, cv2.IMREAD_UNCHANGED, description)
         is_pattern = stored.ndim == 2 and stored.dtype in (np.uint8, np.uint16)
         if is_pattern and min(stored.shape) >= 2:
-            return _to_8_bit(_convert_color(stored, pattern))
+            return to_8_bit(_convert_color(stored, pattern))
     bgr = decode_image(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, description)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 

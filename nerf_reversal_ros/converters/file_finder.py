@@ -15,30 +15,28 @@ class FileFinder:
     Parameters
     ----------
     folder : Path
-        Folder that relative paths start from.
-    root : Path
-        Folder that files must lie in.
+        Folder that relative paths start from, and that files must lie in.
     trust_paths : bool
-        Also read files outside of ``root``.
+        Also read files outside of ``folder``.
     """
 
-    def __init__(self, folder: Path, root: Path, trust_paths: bool = False) -> None:
-        self._folder, self._root, self._trust_paths = folder, root, trust_paths
+    def __init__(self, folder: Path, trust_paths: bool = False) -> None:
+        self._folder, self._trust_paths = folder, trust_paths
         self.moved: set[Path] = set()
-        """Files found below ``root`` and not at the path that was named."""
+        """Files found below ``folder`` and not at the path that was named."""
 
     def find(self, name: str, *, is_image: bool = False) -> Path | None:
         """
         Return the path of a file, or None if there is no such file.
 
-        A file that is not at its path is looked for below the root by the last parts of the path:
+        A file that is not at its path is looked for below the folder by the last parts of the path:
         by the name alone for an image, else with a folder, because depth and masks often have the
         names of their images. An image may be named without its suffix.
 
         Raises
         ------
         CaptureError
-            If the file exists outside of the root, and paths are not trusted.
+            If the file exists outside of the folder, and paths are not trusted.
         """
         suffixes = (*SUFFIXES, *map(str.upper, SUFFIXES)) if is_image else ()
         for candidate in (name, *(name + suffix for suffix in suffixes)):
@@ -47,30 +45,30 @@ class FileFinder:
         return None
 
     def expected_path(self, name: str) -> Path:
-        """Return a path below the root at which a missing file would be found."""
+        """Return a path below the folder at which a missing file would be found."""
         path = self._folder / name
-        if is_within(path, self._root):
+        if is_within(path, self._folder):
             return path
         parts = [part for part in PureWindowsPath(name).parts if part not in ('..', '.')]
-        return self._root.joinpath(*parts[-2:])
+        return self._folder.joinpath(*parts[-2:])
 
     def _find_candidate(self, name: str, min_parts: int) -> Path | None:
         path = self._folder / name
         if not _is_file(path):  # a backslash is a letter of a name here, on Windows it is not
             path = self._folder / name.replace('\\', '/')
         is_file = _is_file(path)
-        if is_file and (self._trust_paths or is_within(path, self._root)):
+        if is_file and (self._trust_paths or is_within(path, self._folder)):
             return path
         # Windows paths split at both separators, and have drives.
         parts = [part for part in PureWindowsPath(name).parts if part not in ('..', '.')]
         for start in range(len(parts) - min_parts + 1):
-            moved = self._root.joinpath(*parts[start:])
-            if _is_file(moved) and is_within(moved, self._root):
+            moved = self._folder.joinpath(*parts[start:])
+            if _is_file(moved) and is_within(moved, self._folder):
                 self.moved.add(moved)
                 return moved
         if is_file:
             raise CaptureError(
-                f'{path} leads outside of {self._root}: do not trust it, or copy the file into'
+                f'{path} leads outside of {self._folder}: do not trust it, or copy the file into'
                 f' the folder, or {remedies.TRUST_PATHS}'
             )
         return None

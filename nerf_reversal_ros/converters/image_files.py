@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nerf_reversal_ros.bags.image_decoding import MAX_PIXELS
+from nerf_reversal_ros.bags.image_decoding import MAX_PIXELS, to_8_bit
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.core import remedies
 
@@ -197,7 +197,7 @@ def _decode(data: bytes) -> NDArray[Any]:
 def _rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Reduce to 8 bits and three channels."""
     if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
+        pixels = to_8_bit(pixels)
     if pixels.dtype != np.uint8:
         raise UnusableFrameError(
             LeftOutReason.BAD_IMAGE,

@@ -47,7 +47,7 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
     scene = _read_scene(path)
     if scene.get('applied_transform') is None and (path.parent / 'colmap/sparse/0').exists():
         scene['applied_transform'] = LEGACY_COLMAP_TRANSFORM
-    finder = FileFinder(path.parent, path.parent, options.trust_paths)
+    finder = FileFinder(path.parent, options.trust_paths)
     return convert_scene(scene, path, bag, finder, options)
 
 

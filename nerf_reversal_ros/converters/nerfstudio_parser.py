@@ -75,7 +75,7 @@ def convert(source: Path, bag: Path, name: str, options: ConvertOptions) -> Conv
             ' recording of that kind'
         ) from error
     folder = source if source.is_dir() else source.parent
-    finder = FileFinder(folder, folder, options.trust_paths)
+    finder = FileFinder(folder, options.trust_paths)
     return convert_scene(scene, source, bag, finder, options)
 
 

@@ -68,7 +68,7 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
             for key, kind in (('depth_file_path', 'depth'), ('confidence_path', 'confidence')):
                 frame[key] = (keyframes / kind / f'{name}.png').relative_to(source).as_posix()
         frames.append({**frame, **_read_camera(cameras.get(name))})
-    finder = FileFinder(source, source, options.trust_paths)
+    finder = FileFinder(source, options.trust_paths)
     scene = {'frames': frames}
     return convert_scene(scene, source, bag, finder, options, up_axis='y')
 

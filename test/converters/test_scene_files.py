@@ -8,12 +8,14 @@ from exports import ALL, CAMERA, POSES, write_nerfstudio
 import numpy as np
 from PIL import Image, ImageOps
 import pytest
+from room_bags import raw_image
 from rooms import render_box_room
 
+from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.converters.image_files import turn
+from nerf_reversal_ros.converters.image_files import load_image, turn
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 
@@ -90,6 +92,13 @@ def test_images_of_16_bits_gray_and_transparent_ones_are_converted(scene, tmp_pa
 
 
 # ---- masks
+
+
+def test_images_of_16_bits_are_rounded_as_raw_messages_are():
+    stored = np.array([[0, 128, 129, 400, 65407, 65535]], np.uint16)
+    data = cv2.imencode('.png', stored)[1].tobytes()
+    message = raw_image(None, stored, 'mono16')
+    assert np.array_equal(load_image(data).rgb, rgb_from_message(message))
 
 
 def test_masked_pixels_are_left_out_of_color_and_depth(scene, tmp_path):
