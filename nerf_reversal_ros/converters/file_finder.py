@@ -29,9 +29,9 @@ class FileFinder:
         """
         Return the path of a file, or None if there is no such file.
 
-        A file that is not at its path is looked for below the folder by the last parts of the path:
-        by the name alone for an image, else with a folder, because depth and masks often have the
-        names of their images. An image may be named without its suffix.
+        A file that is not at its path is looked for below the folder by the last parts of the
+        path: by the name alone for an image, else with a folder, because depth and masks often
+        have the names of their images. An image may be named without its suffix.
 
         Raises
         ------

@@ -221,7 +221,7 @@ class InputSubscriptions:
         )
 
     def _wait_for_info(self, image: _ReceivedImage) -> CameraInfoMatch:
-        """Return the CameraInfo of an image; without any so far the image is kept for the first."""
+        """Return the CameraInfo of an image, which is kept for the first one if there is none."""
         header, timeout_s = image.message.header, self._settings.camera_info_timeout_s
         info = self.camera_infos.wait_for(header, timeout_s)
         with self._first_info_lock:
