@@ -60,9 +60,9 @@ __version__ = '0.1.0'
 
 _NAMES_BY_MODULE = {
     'core.camera': ('Camera',),
+    'core.capture_config': ('CaptureConfig',),
     'core.config': (
         'BuildConfig',
-        'CaptureConfig',
         'LocalizerConfig',
         'NerfstudioConfig',
         'QueryConfig',

@@ -121,6 +121,13 @@ def index_bag(
         )
     for warning in bag.warnings:
         log.warning('%s: %s', bag.path, warning)
+    if unmatched := collector.unmatched_masks:
+        log.warning(
+            '%s: %d of %d masks have the stamp of no image and are not used',
+            bag.path,
+            unmatched,
+            len(collector.masks),
+        )
     if repeated := collector.repeated_count:
         log.warning(
             '%s: %d of %d images repeat the stamp of another one and are left out',
@@ -199,6 +206,11 @@ class _MessageCollector:
         entry = MessageRef.from_message(raw), self._sharpness(gray)
         self._images.setdefault(raw.stamp_ns, entry)
         self._frames.setdefault(raw.stamp_ns, message.header.frame_id)
+
+    @property
+    def unmatched_masks(self) -> int:
+        """Number of masks whose stamp is that of no image."""
+        return len(self.masks.keys() - self._images.keys())
 
     @property
     def repeated_count(self) -> int:

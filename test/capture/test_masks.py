@@ -54,6 +54,17 @@ def test_masks_of_0_and_1_leave_out_the_same_pixels(capture, tmp_path):
     assert np.array_equal(binary.frame(0).valid, capture.frame(0).valid)
 
 
+def test_masks_without_an_image_are_counted(capture, tmp_path, caplog):
+    def late(topic, item, _):
+        if topic == Z_UP.mask_topic:
+            item.header.stamp.nanosec += 1
+        return [(topic, item)]
+
+    moved = open_capture(rewrite(capture.source, tmp_path / 'late', late), Z_UP)
+    assert '3 of 3 masks have the stamp of no image and are not used' in caplog.text
+    assert all(frame.valid is None for frame in moved)
+
+
 def test_masked_pixels_are_not_trained_on(capture, tmp_path):
     data = load_training_data(capture, np.zeros(6, bool), tmp_path, no_progress)
     frame, u, v = data.sample_pixels(np.random.default_rng(0), 2000)

@@ -132,7 +132,7 @@ def test_another_version_of_nerfstudio_raises_both_versions(monkeypatch):
 
 @needs_nerfstudio
 def test_depth_nerfacto_without_depth_raises_a_remedy(tmp_path: Path):
-    bag = write_room_bag(tmp_path / 'bag', POSES[:8], CAMERA, depth=False)
+    bag = write_room_bag(tmp_path / 'bag', POSES[:12], CAMERA, depth=False)
     config = replace(SETTINGS, capture=CaptureConfig(pose_convention='optical'))
     with pytest.raises(BuildError, match='no depth for depth-nerfacto: record with'):
         build_map(bag, tmp_path / 'room.map', config, device='cpu', field='depth-nerfacto')
