@@ -79,22 +79,21 @@ class CameraPoses:
         self._offset_ns = round(config.camera_time_offset_s * 1e9)
         self._mounting = parse_mounting(config.mounting) if config.mounting else None
         self._tf: TfTrajectories | None = None
-        self._trajectory: Trajectory | None = None
-        self._log_delay_ns = 0
+        self._topic: _TopicPoses | None = None
+        self.frame = config.tf_parent.strip('/')
+        """Fixed coordinate frame of the poses."""
         self.invalid_count = 0
         """Number of poses left out because of NaN or a zero quaternion."""
         if not config.pose_topic:
             if not config.tf_parent or not config.tf_child:
                 raise ConfigError(f'pose_topic is empty, so {remedies.TF_FRAMES}')
-            self.frame, self._child = config.tf_parent.strip('/'), config.tf_child
+            self._child = config.tf_child
             self._tf = TfTrajectories(bag, config.tf_topic, config.pose_unit_m)
             self.invalid_count = self._tf.invalid_count
             return
         topic = _read_topic(bag, config)
-        self._trajectory, self.frame = topic.trajectory, topic.frame
-        """Fixed coordinate frame of the poses."""
+        self._topic, self.frame = topic, topic.frame
         self.invalid_count = topic.invalid_count
-        self._log_delay_ns = topic.log_delay_ns
         self._child = config.pose_frame.strip('/') or topic.child
         if self._mounting is None and self._child not in ('', self.image_frame):
             self._tf = self._mounting_tf(bag, config)
@@ -102,16 +101,16 @@ class CameraPoses:
     @property
     def stamps_ns(self) -> Stamps:
         """Stamps (N,) of the recorded poses; of TF, those of the moving frame with the fewest."""
-        if self._trajectory is not None:
-            return self._trajectory.stamps_ns
+        if self._topic is not None:
+            return self._topic.trajectory.stamps_ns
         assert self._tf is not None
         return self._tf.stamps_ns(self.frame, self._child)
 
     @property
     def log_delay_ns(self) -> int:
         """Median time from the stamp of a pose to its recording [ns]."""
-        if self._trajectory is not None:
-            return self._log_delay_ns
+        if self._topic is not None:
+            return self._topic.log_delay_ns
         assert self._tf is not None
         return self._tf.log_delay_ns
 
@@ -131,11 +130,11 @@ class CameraPoses:
     def at(self, stamps_ns: Stamps) -> InterpolatedPoses:
         """Interpolate the poses of the camera at the stamps of images (M,) [ns]."""
         stamps_ns = stamps_ns + self._offset_ns
-        if self._trajectory is None:
+        if self._topic is None:
             assert self._tf is not None
             poses, gap_ns = self._tf.parent_from_child(self.frame, self._child, stamps_ns)
         else:
-            poses, gap_ns = interpolate(self._trajectory, stamps_ns)
+            poses, gap_ns = interpolate(self._topic.trajectory, stamps_ns)
             if self._tf is not None:
                 mounting = self._tf.parent_from_child(self._child, self.image_frame, stamps_ns)
                 poses, gap_ns = poses @ mounting[0], np.maximum(gap_ns, mounting[1])
@@ -143,7 +142,7 @@ class CameraPoses:
             poses = poses @ self._mounting
         return InterpolatedPoses(poses, gap_ns)
 
-    def _mounting_tf(self, bag: BagReader, config: CaptureConfig) -> TfTrajectories | None:
+    def _mounting_tf(self, bag: BagReader, config: CaptureConfig) -> TfTrajectories:
         """Return TF that connects the frame of the poses with the camera, or raise an error."""
         of = f'the poses on {config.pose_topic} are of the frame {self._child}'
         if not self.image_frame:

@@ -101,6 +101,7 @@ class Capture:
         convention: PoseConvention,
         counts: dict[str, int],
         depth_correction: DepthCorrection = DepthCorrection(),
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         """Store the results of `open_capture`."""
         self.source = source
@@ -117,7 +118,7 @@ class Capture:
         self.has_masks = any(entry.mask for entry in entries)
         self.depth_correction = depth_correction
         """Correction applied to the depth of all frames."""
-        self.findings: tuple[Finding, ...] = ()
+        self.findings = findings
         """What is measurably wrong with the poses; empty unless they were compared."""
         self._config = config
         self._entries = entries
@@ -133,6 +134,7 @@ class Capture:
             self.convention,
             self.counts,
             correction,
+            self.findings,
         )
 
     def with_poses(self, frames: NDArray[np.int64], map_from_camera: FloatArray) -> 'Capture':
@@ -145,6 +147,7 @@ class Capture:
             self.convention,
             {**self.counts, 'kept': len(frames)},
             self.depth_correction,
+            self.findings,
         )
 
     def __len__(self) -> int:

@@ -130,9 +130,9 @@ def open_capture(
         entries, map_from_camera = [entries[i] for i in kept], map_from_camera[kept]
         _check_count(len(entries), min_frames, bag, 'without blurred and repeated ones')
     counts['kept'] = len(entries)
-    capture = Capture(Path(bag), config, entries, map_from_camera, convention, counts)
-    capture.findings = findings
-    return capture
+    return Capture(
+        Path(bag), config, entries, map_from_camera, convention, counts, findings=findings
+    )
 
 
 def iter_images(bag: Path, config: CaptureConfig) -> Iterator[StampedImage]:

@@ -7,6 +7,7 @@ to 8, gray becomes RGB, and transparent pixels are masked.
 
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any, NamedTuple
 import warnings
 
@@ -215,3 +216,13 @@ def _damaged(data: bytes, error: object) -> UnusableFrameError:
         LeftOutReason.BAD_IMAGE,
         f'an image file of {len(data)} bytes is damaged or cut off ({error}): export it again',
     )
+
+
+def read_frame_file(path: Path) -> bytes:
+    """Read a file of one frame; UnusableFrameError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnusableFrameError(
+            LeftOutReason.NO_IMAGE, f'cannot read {path}: {error.strerror}'
+        ) from error

@@ -24,6 +24,7 @@ from nerf_reversal_ros.converters.image_files import (
     ImageHeader,
     load_image,
     load_plane,
+    read_frame_file,
     read_header,
     turn,
 )
@@ -77,7 +78,7 @@ class SceneFrame:
     def read(self, use_depth: bool) -> ConvertedFrame:
         """Read image, depth and mask."""
         model = self._model
-        image = load_image(self._read(self._image_path), self._orientation)
+        image = load_image(read_frame_file(self._image_path), self._orientation)
         content, valid = image.content, image.valid
         if (mask := self._mask()) is not None:
             valid = mask if valid is None else mask & valid
@@ -105,7 +106,7 @@ class SceneFrame:
 
     @cached_property
     def _header(self) -> ImageHeader:
-        return read_header(self._read(self._image_path))
+        return read_header(read_frame_file(self._image_path))
 
     @cached_property
     def _orientation(self) -> int:
@@ -157,7 +158,7 @@ class SceneFrame:
             raise UnusableFrameError(
                 LeftOutReason.BAD_MASK, f'there is no mask {name}: export it again'
             )
-        mask = self._upright(load_plane(self._read(path), LeftOutReason.BAD_MASK))
+        mask = self._upright(load_plane(read_frame_file(path), LeftOutReason.BAD_MASK))
         camera = self._model.camera
         if abs(mask.shape[1] * camera.height / (mask.shape[0] * camera.width) - 1) > 0.02:
             raise UnusableFrameError(
@@ -190,7 +191,7 @@ class SceneFrame:
             raise UnusableFrameError(LeftOutReason.BAD_DEPTH, f'depth {path}: {error}') from error
 
     def _load_depth(self, path: Path) -> NDArray[Any]:
-        return load_plane(self._read(path), LeftOutReason.BAD_DEPTH)
+        return load_plane(read_frame_file(path), LeftOutReason.BAD_DEPTH)
 
     def _upright(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Turn a depth image or mask with its image, unless it is upright already."""
@@ -205,14 +206,6 @@ class SceneFrame:
         if not (isinstance(name, str) and name):
             return None
         return self.finder.find(name, is_image=key == 'file_path')
-
-    def _read(self, path: Path) -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise UnusableFrameError(
-                LeftOutReason.NO_IMAGE, f'cannot read {path}: {error.strerror}'
-            ) from error
 
 
 def _load_npy(path: Path) -> NDArray[Any]:

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.converters.frame_writer import ConvertedFrame, write_frames
-from nerf_reversal_ros.converters.image_files import load_image, load_plane, read_header, SUFFIXES
+from nerf_reversal_ros.converters.image_files import (
+    load_image,
+    load_plane,
+    read_frame_file,
+    read_header,
+    SUFFIXES,
+)
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
 from nerf_reversal_ros.converters.poses import rigid_pose
@@ -109,7 +115,7 @@ class _Frame:
         """Check pose and image size, and return the intrinsics."""
         if self._pose is None:
             self._pose = _read_frame_pose(self._image)
-        size = read_header(_read(self._image)).size
+        size = read_header(read_frame_file(self._image)).size
         camera = _color_camera(self._pose.focal_px, self._pose_file)
         if size[0] * camera.height != size[1] * camera.width:
             raise UnusableFrameError(
@@ -128,7 +134,7 @@ class _Frame:
         """Read image and registered depth."""
         camera = self.camera()
         assert self._pose is not None  # read by camera
-        image = load_image(_read(self._image))
+        image = load_image(read_frame_file(self._image))
         depth = None
         if use_depth:
             depth_camera = _color_camera(self._pose.focal_px, self._pose_file)
@@ -207,17 +213,8 @@ def _depth_path(image: Path) -> Path:
     return require_within(image.with_name(f'{_stem(image.name)}.depth.png'), image.parent)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnusableFrameError(
-            LeftOutReason.NO_IMAGE, f'cannot read {path}: {error.strerror}'
-        ) from error
-
-
 def _read_depth(path: Path) -> NDArray[np.float32]:
-    stored = load_plane(_read(path), LeftOutReason.BAD_DEPTH)
+    stored = load_plane(read_frame_file(path), LeftOutReason.BAD_DEPTH)
     if stored.dtype != np.uint16 or stored.shape != (480, 640):
         raise UnusableFrameError(
             LeftOutReason.BAD_DEPTH,

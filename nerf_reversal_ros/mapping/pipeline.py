@@ -156,7 +156,6 @@ def _mapping_data_from_bag(
     config = request.config
     with writer.time_stage(CAPTURE):
         capture = open_mapping_capture(request.bag, config, request.field_kind, progress)
-    warnings = _pose_warnings(capture)
     adjusted = adjustment_stage(capture, config, writer, progress)
     capture = capture.with_poses(adjusted.frames, adjusted.map_from_camera)
     split = SplitCapture.split(capture, config.field.validation_share)
@@ -165,7 +164,7 @@ def _mapping_data_from_bag(
         split,
         capture.camera,
         capture.convention,
-        [*warnings, *adjusted.warnings],
+        [*_pose_warnings(capture), *adjusted.warnings],
         pose_adjustment=adjusted.report.as_dict(),
     )
 
