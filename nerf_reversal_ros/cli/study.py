@@ -33,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('out', metavar='OUT', type=Path, help=out_help)
     for option, metavar, parse, text in (
         ('--views', 'N,...', _parse_ints, 'numbers of synthetic views, default: 1000,4000,14000'),
-        ('--epochs', 'N', int, 'default: 10 (original project: 200)'),
-        ('--full-views', 'N', int, 'views at full size, default: 200'),
+        ('--epochs', 'N', int, 'at most, default: 40 (original project: 200)'),
+        ('--patience', 'N', int, 'epochs without improvement that end a training, default: 4'),
+        ('--full-views', 'N', int, 'views at full size, default: 1000'),
         ('--width', 'PX', int, 'longer side of the images, default: 192'),
         ('--full-width', 'PX', int, 'longer side at full size, at most, default: 960'),
         ('--only', 'TEXT,...', _parse_texts, f'experiments with one of: {NAME_PARTS}'),
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.study.table import codec_table, conclusions, markdown, results_table
 
     config = load_build_config(arguments.config)
-    names = ('views', 'epochs', 'full_views', 'width', 'full_width', 'only')
+    names = ('views', 'epochs', 'patience', 'full_views', 'width', 'full_width', 'only')
     options = {name: getattr(arguments, name) for name in names}
     plan = StudyPlan(**{name: value for name, value in options.items() if value is not None})
     with BagReader(arguments.bag):

@@ -28,8 +28,11 @@ from nerf_reversal_ros.regressor.training import views_from_frames
 from nerf_reversal_ros.study.plan import Experiment, StudyPlan
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
-HELD_OUT_FRACTION = 0.15
-"""Fraction of the frames in the held-out segment. The leaking split has as many frames."""
+HELD_OUT_FRACTION = 0.2
+"""Fraction of the frames in the held-out segment."""
+VALIDATION_FRACTION = 0.25
+"""Fraction of the held-out segment, its first frames, that decides when a training stops. The
+others are the test. The leaking split has as many frames as the test."""
 MARGIN_FRACTION = 0.025
 """Fraction of the frames, on each side of the held-out segment, that no network trains on."""
 MIN_FRAMES = 10
@@ -41,8 +44,10 @@ MAX_CODEC_VIEWS = 3000
 class Split(NamedTuple):
     """Indices of the frames of a capture, (N,) each, by their use."""
 
+    validation: NDArray[np.int64]
+    """First frames of the held-out segment, by which trainings are stopped."""
     stretch: NDArray[np.int64]
-    """Held-out segment: neither the field nor a network is trained on it."""
+    """The others: neither the field nor a network is trained on them or selected by them."""
     leaking: NDArray[np.int64]
     """Random frames outside of the segment. No network is trained on them, but the field is, and
     so are networks on views and frames all around them. Results on them have a LEAK."""
@@ -57,6 +62,7 @@ class Split(NamedTuple):
     def counts(self) -> dict[str, int]:
         """Return the numbers of frames as under ``frames`` of study.json."""
         return {
+            'validation': len(self.validation),
             'stretch': len(self.stretch),
             'leaking': len(self.leaking),
             'learned': len(self.learned),
@@ -84,12 +90,13 @@ def split_frames(held_out: NDArray[np.bool_], seed: int) -> Split:
         raise BuildError(
             f'a capture of {count} frames is too short for a study: record at least {MIN_FRAMES}'
         )
-    stretch = np.flatnonzero(held_out)
+    segment = np.flatnonzero(held_out)
     margin, indices = round(MARGIN_FRACTION * count), np.arange(count)
-    near = (indices >= stretch[0] - margin) & (indices <= stretch[-1] + margin)
+    near = (indices >= segment[0] - margin) & (indices <= segment[-1] + margin)
     rest = np.flatnonzero(~near)
+    validation, stretch = np.split(segment, [max(1, round(VALIDATION_FRACTION * len(segment)))])
     leaking = np.sort(np.random.default_rng(seed).choice(rest, len(stretch), replace=False))
-    return Split(stretch, leaking, np.setdiff1d(rest, leaking))
+    return Split(validation, stretch, leaking, np.setdiff1d(rest, leaking))
 
 
 @dataclass(frozen=True)
@@ -99,8 +106,10 @@ class StudyImages:
     camera: Camera
     training: Views
     """Synthetic views, then mapping images."""
+    validation: Views
+    """Mapping images of the first part of the held-out segment."""
     held_out: Views
-    """Mapping images of the held-out segment."""
+    """Mapping images of the rest of it, the test."""
     leaking: Views
     """Mapping images of the leaking split."""
     rejection_counts: dict[str, int]
@@ -200,20 +209,20 @@ class StudyData:
             reject=experiment.filtered,
             progress=self.progress,
         )
-        stretch, leaking, learned = self.split
+        validation, stretch, leaking, learned = self.split
         learned = learned[evenly_spaced_indices(len(learned), experiment.views)]
-        chosen = np.unique(np.concatenate([learned, stretch, leaking]))
+        chosen = np.unique(np.concatenate([learned, validation, stretch, leaking]))
         indices = set(chosen.tolist())
         frames = (frame for index, frame in enumerate(self.capture) if index in indices)
         real = views_from_frames(frames, camera)
-        training, held_out, leaking_images = (
-            real.subset(np.searchsorted(chosen, part)) for part in (learned, stretch, leaking)
+        training, *evaluated = (
+            real.subset(np.searchsorted(chosen, part))
+            for part in (learned, validation, stretch, leaking)
         )
         return StudyImages(
             camera,
             _concatenate_views(views.subset(slice(experiment.views)), training),
-            held_out,
-            leaking_images,
+            *evaluated,
             views.rejection_counts,
         )
 

@@ -33,7 +33,7 @@ TIMED_RUNS = 3
 
 
 def training_estimate(data: StudyData, experiments: Sequence[Experiment]) -> str:
-    """Estimate how long networks and autoencoders will train; needs no field."""
+    """Estimate how long networks and autoencoders will train at most; needs no field."""
     networks_s = codecs_s = 0.0
     timed_codecs = set()
     for experiment in experiments:
@@ -59,7 +59,7 @@ def training_estimate(data: StudyData, experiments: Sequence[Experiment]) -> str
         networks_s += EVALUATION_FACTOR * steps * _measure_seconds(step)
     autoencoder = f', plus {format_duration(codecs_s)} for the autoencoder' if codecs_s else ''
     return (
-        f'{len(experiments)} to train, about {format_duration(networks_s)} on this machine'
+        f'{len(experiments)} to train, at most {format_duration(networks_s)} on this machine'
         f'{autoencoder}; the field and the views come first, with an estimate for the views once'
         f' the field is trained; {remedies.SHORTER_STUDY}'
     )

@@ -70,13 +70,16 @@ class StudyPlan:
 
     views: tuple[int, ...] = (1000, 4000, 14000)
     """Numbers of views for the CNN on PCA reconstructions. All other comparisons use the middle
-    one."""
-    epochs: int = 10
+    one, and the CNN on raw images the largest as well."""
+    epochs: int = 40
+    """Epochs, at most."""
+    patience: int = 4
+    """Epochs without improvement on the validation frames after which a training stops."""
     width: int = LONGER_SIDE_PX
     """Longer side of the images, at most the capture's [px]."""
     full_width: int = FULL_SIZE_PX
     """Longer side of the images of full size, at most the capture's [px]."""
-    full_views: int = 200
+    full_views: int = 1000
     """Views of full size, which are slow to render."""
     only: tuple[str, ...] = ()
     """Parts of names: only experiments with one of them are run, or all if empty."""
@@ -90,11 +93,15 @@ class StudyPlan:
         ConfigError
             If a number is too small, or if ``only`` matches no experiment.
         """
-        if not self.views or min(*self.views, self.full_views) < 2 or self.epochs < 1:
+        if (
+            not self.views
+            or min(*self.views, self.full_views) < 2
+            or min(self.epochs, self.patience) < 1
+        ):
             raise ConfigError(
-                'a study needs at least 2 views and 1 epoch, got views'
+                'a study needs at least 2 views, 1 epoch and a patience of 1, got views'
                 f' {",".join(map(str, self.views)) or "none"}, full-views {self.full_views},'
-                f' epochs {self.epochs}'
+                f' epochs {self.epochs}, patience {self.patience}'
             )
         narrowest = min(self.width, self.full_width)
         if narrowest < MIN_SIDE_PX:
@@ -116,7 +123,7 @@ class StudyPlan:
         candidates = [
             *(Experiment('cnn', 'PCA reconstruction', count) for count in counts),
             Experiment('mlp', 'PCA reconstruction', middle),
-            Experiment('cnn', 'raw', middle),
+            *(Experiment('cnn', 'raw', count) for count in (middle, counts[-1])),
             Experiment('mlp', 'raw', middle),
             Experiment('mlp', 'PCA components', middle),
             Experiment('cnn', 'VAE reconstruction', middle),
@@ -145,6 +152,7 @@ class StudyPlan:
         return {
             'views': list(self.views),
             'epochs': self.epochs,
+            'patience': self.patience,
             'width': self.width,
             'full_width': self.full_width,
             'full_views': self.full_views,

@@ -163,7 +163,7 @@ def _codec_section(result: dict[str, Any]) -> str:
 
 def _table_notes(result: dict[str, Any]) -> list[str]:
     """List the conditions of the results: splits, epochs, device, field, rejected poses."""
-    frames, field, epochs = result['frames'], result['field'], result['plan']['epochs']
+    frames, field, plan = result['frames'], result['field'], result['plan']
     rejection_counts: dict[str, int] = next(
         (row['rejected'] for row in result['rows'] if row['filtered']), {}
     )
@@ -173,7 +173,9 @@ def _table_notes(result: dict[str, Any]) -> list[str]:
         ORIGINAL_NOTE,
         f'{result["bag"]}: {frames["learned"]} training frames beside the synthetic views,'
         f' {frames["stretch"]} evaluated frames of the held-out segment and {frames["leaking"]} of'
-        f' the leaking split, {epochs} epochs (original project: 200), one random seed, on'
+        f' the leaking split. A training ends after {plan["patience"]} epochs that do not improve'
+        f' {frames["validation"]} other held-out frames, at most {plan["epochs"]} epochs (original'
+        ' project: 200). One random seed, on'
         f' {result["device"]}. Field on the held-out segment: {field["psnr_db"]:.1f} dB with'
         f' exposure matched, {field["psnr_plain_db"]:.1f} dB without.',
         f'Rejected poses: {reasons or "none"}.',

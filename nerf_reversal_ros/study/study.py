@@ -5,8 +5,9 @@ Repeat the study of the original project: which network, on which input, regress
 14,000 views near its poses. It compressed them by PCA and trained a CNN or an MLP to regress their
 positions. Its test set was a random subset of these views.
 
-Here one held-out segment of the capture is excluded from the training of field and networks. The
-networks are evaluated on its real images, in meters and degrees. A random split of as many real
+Here one held-out segment of the capture is excluded from the training of field and networks. Its
+first images stop the trainings. The networks are evaluated on the other ones, in meters and
+degrees. A random split of as many real
 images is reported beside it, always under the name leaking.
 """
 
@@ -112,7 +113,8 @@ def _result_path(experiment: Experiment, data: StudyData) -> Path:
     name = experiment.name.replace(', ', '_').replace(' ', '-')
     camera = data.camera(experiment)
     size, rendered = f'{camera.width}x{camera.height}', data.plan.max_views(experiment)
-    file_name = f'{name}_of-{rendered}_{size}_{data.plan.epochs}-epochs.json'
+    length = f'{data.plan.epochs}-epochs_patience-{data.plan.patience}'
+    file_name = f'{name}_of-{rendered}_{size}_{length}.json'
     return data.work_dir / 'rows' / file_name
 
 
@@ -124,7 +126,7 @@ def _run_experiment(experiment: Experiment, data: StudyData) -> dict[str, Any]:
         experiment,
         images,
         codec,
-        data.plan.epochs,
+        data.plan,
         device=data.device,
         seed=data.config.seed,
         progress=data.progress,

@@ -21,6 +21,7 @@ HEADER = (
     'median',
     'random split, LEAKING, 0.1 m',
     'median (LEAKING)',
+    'epochs',
     'duration',
 )
 CODEC_HEADER = (
@@ -66,6 +67,7 @@ def results_table(result: dict[str, Any]) -> list[Cells]:
                 f'{row["train"]["accuracy_0.1m"]:.1%}',
                 *_format_scores(row['stretch']),
                 *_format_scores(row['leaking']),
+                f'{row["best_epoch"]} of {len(row["history"]["train_loss"])}',
                 f'{row["seconds"] / 60:.1f} min',
             )
         )
@@ -74,9 +76,9 @@ def results_table(result: dict[str, Any]) -> list[Cells]:
         stretch, leaking = (
             _format_scores(largest['trivial'][split][name]) for split in ('stretch', 'leaking')
         )
-        table.append((label, '', _format_views(largest), '', *stretch, *leaking, ''))
+        table.append((label, '', _format_views(largest), '', *stretch, *leaking, '', ''))
     for name, training, test in ORIGINAL_RESULTS:
-        scores = (f'{training:.1%}', '', '', f'{test:.1%}', '', '')
+        scores = (f'{training:.1%}', '', '', f'{test:.1%}', '', '', '')
         table.append((f'original project: {name}', 'PCA reconstruction', '14000', *scores))
     return table
 

@@ -22,7 +22,7 @@ from nerf_reversal_ros.regressor.image_codec import channel_statistics, ImageCod
 from nerf_reversal_ros.regressor.pose_network import NetworkInput, rotation_from_6d
 from nerf_reversal_ros.regressor.regressor import network_inputs
 from nerf_reversal_ros.study.data import StudyImages
-from nerf_reversal_ros.study.plan import Experiment
+from nerf_reversal_ros.study.plan import Experiment, StudyPlan
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 BATCH, MIN_BATCH = 32, 8
@@ -103,6 +103,10 @@ class StudyNetwork:
         optimizer.step()
         return float(loss.detach())
 
+    def weights(self) -> dict[str, Tensor]:
+        """Copy the weights of the layers."""
+        return {name: value.clone() for name, value in self.layers.state_dict().items()}
+
     @torch.no_grad()
     def evaluate(self, views: Views) -> dict[str, float]:
         """Return the loss on views, and the `scores` of their estimated poses."""
@@ -121,42 +125,51 @@ def train_experiment(
     experiment: Experiment,
     images: StudyImages,
     codec: ImageCodec,
-    epochs: int,
+    plan: StudyPlan,
     *,
     device: torch.device,
     seed: int,
     progress: ProgressCallback,
 ) -> dict[str, Any]:
     """
-    Train one network for a fixed number of epochs and evaluate it after each.
+    Train one network until its validation error no longer falls; evaluate it after each epoch.
 
-    Nothing is selected by the results: the scores are those of the last epoch.
+    The scores are those of the epoch of least validation error. Test images select nothing.
 
     Returns
     -------
     dict
-        Plain JSON: the experiment, ``history`` by epoch, and the last epoch's ``train``,
+        Plain JSON: the experiment, ``history`` by epoch, the ``best_epoch``, and its ``train``,
         ``stretch`` and ``leaking`` scores.
     """
     start_s = time.monotonic()
     rng = np.random.default_rng(seed)
-    history: dict[str, list[Any]] = {'train_loss': [], 'stretch': [], 'leaking': []}
+    history: dict[str, list[Any]] = {
+        name: [] for name in ('train_loss', 'validation', 'stretch', 'leaking')
+    }
     count = len(images.training)
     with torch.random.fork_rng(devices=[] if device.type == 'cpu' else None):
         torch.manual_seed(seed)
         training_poses = images.training.map_from_camera
         network = StudyNetwork(experiment, codec, images.camera, training_poses, device)
         optimizer = torch.optim.Adam(network.layers.parameters(), LEARNING_RATE)
-        for epoch in range(epochs):
+        best_epoch, best_weights = 0, network.weights()
+        for epoch in range(plan.epochs):
             network.layers.train()
             batches = np.array_split(rng.permutation(count), -(-count // network.batch_size))
             losses = [network.step(optimizer, images.training, batch) for batch in batches]
             history['train_loss'].append(float(np.mean(losses)))
+            history['validation'].append(network.evaluate(images.validation))
             history['stretch'].append(network.evaluate(images.held_out))
             history['leaking'].append(network.evaluate(images.leaking))
+            if min(history['validation'], key=_loss) is history['validation'][-1]:
+                best_epoch, best_weights = epoch, network.weights()
             median_m = history['stretch'][-1]['median_translation_m']
             note = f'{experiment.name}: {median_m * 100:.1f} cm'
-            progress(Progress('training', epoch + 1, epochs, note))
+            progress(Progress('training', epoch + 1, plan.epochs, note))
+            if epoch - best_epoch >= plan.patience:
+                break
+        network.layers.load_state_dict(best_weights)
     chosen = evenly_spaced_indices(count, MAX_TRAINING_EVAL_IMAGES)
     return {
         'name': experiment.name,
@@ -167,11 +180,16 @@ def train_experiment(
         'rejected': images.rejection_counts,
         'parameters': sum(weight.numel() for weight in network.layers.parameters()),
         'history': history,
+        'best_epoch': best_epoch + 1,
         'train': network.evaluate(images.training.subset(chosen)),
-        'stretch': history['stretch'][-1],
-        'leaking': history['leaking'][-1],
+        'stretch': history['stretch'][best_epoch],
+        'leaking': history['leaking'][best_epoch],
         'seconds': time.monotonic() - start_s,
     }
+
+
+def _loss(scores: dict[str, float]) -> float:
+    return scores['loss']
 
 
 def scores(

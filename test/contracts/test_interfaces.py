@@ -65,6 +65,7 @@ def test_the_commands_and_their_options():
             'OUT',
             '--views',
             '--epochs',
+            '--patience',
             '--full-views',
             '--width',
             '--full-width',

@@ -228,9 +228,9 @@ def test_the_names_of_fields_and_formats():
 
 def test_the_names_of_the_study():
     """`test_study` writes a `study.json` and checks all of its keys."""
-    assert Split._fields == ('stretch', 'leaking', 'learned')
+    assert Split._fields == ('validation', 'stretch', 'leaking', 'learned')
     assert Experiment._fields == ('network', 'sees', 'views', 'filtered', 'full_size')
-    plan = ['views', 'epochs', 'width', 'full_width', 'full_views', 'only']
+    plan = ['views', 'epochs', 'patience', 'width', 'full_width', 'full_views', 'only']
     assert [field.name for field in fields(StudyPlan)] == plan
     assert [row.name for row in StudyPlan((2, 3, 4), full_views=5).experiments()] == [
         'CNN, PCA reconstruction, 2 views',
@@ -238,6 +238,7 @@ def test_the_names_of_the_study():
         'CNN, PCA reconstruction, 4 views',
         'MLP, PCA reconstruction, 3 views',
         'CNN, raw, 3 views',
+        'CNN, raw, 4 views',
         'MLP, raw, 3 views',
         'MLP, PCA components, 3 views',
         'CNN, VAE reconstruction, 3 views',

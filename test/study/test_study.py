@@ -21,10 +21,12 @@ from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import load_build_config, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
+from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.study.data import HELD_OUT_FRACTION, split_frames, StudyData
 from nerf_reversal_ros.study.plan import Experiment, StudyPlan
 from nerf_reversal_ros.study.report import study_html
 from nerf_reversal_ros.study.table import conclusions, ORIGINAL_RESULTS, results_table
+from nerf_reversal_ros.study.training import train_experiment
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views
 
 SETTINGS = """
@@ -32,7 +34,18 @@ field: {voxel_m: 0.04, steps: 5, rays_per_step: 512}
 regressor: {components: 12, vae_epochs: 2}
 """
 DEVICE = torch.device('cpu')
-BUDGET = ['--views', '40,80', '--epochs', '3', '--full-views', '12', '--width', '48']
+BUDGET = [
+    '--views',
+    '40,80',
+    '--epochs',
+    '3',
+    '--patience',
+    '3',
+    '--full-views',
+    '12',
+    '--width',
+    '48',
+]
 
 
 @pytest.fixture(scope='module')
@@ -69,7 +82,9 @@ def test_every_row_has_loss_accuracy_and_errors_by_epoch(study):
     for row in rows:
         history = row['history']
         assert len(history['train_loss']) == len(history['stretch']) == 3
-        assert history['stretch'][-1] == row['stretch']
+        losses = [scores['loss'] for scores in history['validation']]
+        assert row['best_epoch'] == 1 + int(np.argmin(losses))
+        assert history['stretch'][row['best_epoch'] - 1] == row['stretch']
         assert history['train_loss'][-1] < history['train_loss'][0]
         for split in ('train', 'stretch', 'leaking'):
             assert 0.0 <= row[split]['accuracy_0.1m'] <= 1.0
@@ -77,6 +92,23 @@ def test_every_row_has_loss_accuracy_and_errors_by_epoch(study):
             assert 0.0 < row[split]['median_rotation_deg'] < 180.0
         assert row['size'] == ([64, 48] if row['full_size'] else [48, 36])
         assert (sum(row['rejected'].values()) > 0) == row['filtered']
+
+
+def test_a_training_ends_when_the_validation_error_no_longer_falls(study):
+    folder, _ = study
+    config = load_build_config(folder / 'settings.yaml')
+    capture = open_capture(folder / 'walk', config.capture)
+    plan = StudyPlan((40, 80), 40, 1, 48, 64, 12, only=('MLP, raw',))
+    data = StudyData(capture, folder / 'out/work', config, plan, DEVICE)
+    (experiment,) = plan.experiments()
+    images = data.images(experiment)
+    codec = data.codec(experiment, images.training)
+    row = train_experiment(
+        experiment, images, codec, plan, device=DEVICE, seed=0, progress=no_progress
+    )
+    losses = [scores['loss'] for scores in row['history']['validation']]
+    assert row['best_epoch'] == len(losses) - 1 < plan.epochs - 1
+    assert losses[-1] >= losses[-2] == min(losses)
 
 
 def split_capture(count: int, seed: int):
@@ -88,11 +120,12 @@ def test_the_splits_share_no_frame_and_only_the_random_one_leaks():
     split = split_capture(200, seed=3)
     frames = np.concatenate(split)
     assert len(np.unique(frames)) == len(frames)
-    stretch, leaking, learned = split
-    assert len(stretch) == len(leaking) == 30 and len(learned) == 200 - 30 - 2 * 5 - 30
-    np.testing.assert_array_equal(stretch, np.arange(stretch[0], stretch[0] + 30))
+    validation, stretch, leaking, learned = split
+    assert len(stretch) == len(leaking) == 30 and len(learned) == 200 - 40 - 2 * 5 - 30
+    segment = np.concatenate([validation, stretch])
+    np.testing.assert_array_equal(segment, np.arange(segment[0], segment[0] + 40))
     assert (
-        np.abs(stretch[:, None] - split.synthesis_frames).min() == 6
+        np.abs(segment[:, None] - split.synthesis_frames).min() == 6
     )  # frames with views around them
     nearest = np.abs(leaking[:, None] - learned).min(1)
     assert np.mean(nearest == 1) > 0.8
@@ -106,18 +139,18 @@ def test_both_splits_have_as_many_real_images_and_none_is_trained_on(study, inde
     folder, _ = study
     config = load_build_config(folder / 'settings.yaml')
     capture = open_capture(folder / 'walk', config.capture)
-    plan = StudyPlan((40, 80), epochs=3, full_views=12, width=48, full_width=64)
+    plan = StudyPlan((40, 80), epochs=3, patience=3, full_views=12, width=48, full_width=64)
     experiment = plan.experiments()[index]
     images = StudyData(capture, folder / 'out/work', config, plan, DEVICE).images(experiment)
-    assert len(images.held_out) == len(images.leaking) == 4
-    assert len(images.training) == experiment.views + min(experiment.views, 20)
+    assert len(images.held_out) == len(images.leaking) == 4 and len(images.validation) == 2
+    assert len(images.training) == experiment.views + min(experiment.views, 18)
     frames = {pose.tobytes() for pose in capture.map_from_camera}
     training, held_out, leaking = (
         {pose.tobytes() for pose in part.map_from_camera}
         for part in (images.training, images.held_out, images.leaking)
     )
     assert held_out | leaking <= frames and not training & (held_out | leaking)
-    assert len(training & frames) == min(experiment.views, 20)
+    assert len(training & frames) == min(experiment.views, 18)
     pose = images.leaking.map_from_camera[0]
     frame = next(f for f in capture if np.array_equal(f.map_from_camera, pose))
     small = cv2.resize(frame.rgb, (images.camera.width, images.camera.height))
@@ -175,7 +208,7 @@ def test_the_same_command_trains_only_the_missing_experiments(study, capsys):
     assert main(command) == 0
     log = capsys.readouterr().err
     assert 'training' in log and 'field: ' not in log
-    networks = log.index('networks: 1 to train, about ')
+    networks = log.index('networks: 1 to train, at most ')
     assert networks < log.index('views: 80 to render, about ') < log.index('training')
     assert 'compression' not in log
     after = read_results(folder)
@@ -192,7 +225,7 @@ def test_only_selects_experiments_and_rejects_unknown_names(capsys):
         ConfigError, match=r'only GAN matches no experiment: .* CNN, PCA reconstruction'
     ):
         StudyPlan(only=('GAN',))
-    with pytest.raises(ConfigError, match='at least 2 views and 1 epoch'):
+    with pytest.raises(ConfigError, match='at least 2 views, 1 epoch and a patience of 1'):
         StudyPlan(epochs=0)
     assert main(['study', '/nowhere', '/tmp/out']) == 1
     assert '/nowhere' in capsys.readouterr().err
@@ -210,9 +243,9 @@ def test_more_components_than_images_are_rejected_before_the_field_is_trained(st
 
 def test_the_default_plan_has_a_thousand_to_as_many_views_as_the_original_project():
     experiments = StudyPlan().experiments()
-    assert {experiment.views for experiment in experiments} == {200, 1000, 4000, 14000}
-    assert Experiment('cnn', 'raw', 200, full_size=True) in experiments
-    assert len(experiments) == len(set(experiments)) == 12
+    assert {experiment.views for experiment in experiments} == {1000, 4000, 14000}
+    assert Experiment('cnn', 'raw', 1000, full_size=True) in experiments
+    assert len(experiments) == len(set(experiments)) == 13
 
 
 def test_unfiltered_views_are_sampled_without_rejection(tmp_path):
@@ -242,7 +275,10 @@ def test_the_keys_of_study_json_are_a_contract(study):
     keys = without(outline(read_results(study[0])), 'rows[].rejected')
     evaluated = {
         f'rows[].{place}': ['loss', *scores]
-        for place in ('history.stretch[]', 'history.leaking[]', 'train', 'stretch', 'leaking')
+        for place in (
+            *('history.validation[]', 'history.stretch[]', 'history.leaking[]'),
+            *('train', 'stretch', 'leaking'),
+        )
     }
     trivial = {
         f'rows[].trivial.{split}.{name}': scores
@@ -251,7 +287,7 @@ def test_the_keys_of_study_json_are_a_contract(study):
     }
     assert keys == {
         '': ['bag', 'package_version', 'device', 'seed', 'plan', 'field', 'frames', 'rows'],
-        'plan': ['views', 'epochs', 'width', 'full_width', 'full_views', 'only'],
+        'plan': ['views', 'epochs', 'patience', 'width', 'full_width', 'full_views', 'only'],
         'field': [
             'psnr_db',
             'psnr_plain_db',
@@ -261,7 +297,7 @@ def test_the_keys_of_study_json_are_a_contract(study):
             'held_out_frames',
             'measured_frames',
         ],
-        'frames': ['stretch', 'leaking', 'learned'],
+        'frames': ['validation', 'stretch', 'leaking', 'learned'],
         'rows[]': [
             'name',
             'network',
@@ -275,6 +311,7 @@ def test_the_keys_of_study_json_are_a_contract(study):
             'rejected',
             'parameters',
             'history',
+            'best_epoch',
             'train',
             'stretch',
             'leaking',
@@ -282,7 +319,7 @@ def test_the_keys_of_study_json_are_a_contract(study):
             'trivial',
             'compression_quality',
         ],
-        'rows[].history': ['train_loss', 'stretch', 'leaking'],
+        'rows[].history': ['train_loss', 'validation', 'stretch', 'leaking'],
         **evaluated,
         'rows[].trivial': ['stretch', 'leaking'],
         'rows[].trivial.stretch': ['mean_pose', 'nearest_pose'],
