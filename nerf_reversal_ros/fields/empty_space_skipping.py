@@ -8,11 +8,11 @@ from scipy.ndimage import distance_transform_cdt
 import torch
 from torch import Tensor
 
-_MAX_OPTICAL_DEPTH = float(-np.log(0.01))
+MAX_OPTICAL_DEPTH = float(-np.log(0.01))
 """A ray ends at a transmittance of 1 %."""
-_NUDGE = 1e-4
+NUDGE = 1e-4
 """Step across a cell wall, in lengths of the direction, so that a ray enters the next cell."""
-_NEXT_FLOAT_FACTOR = 1.0 + 2.0**-22
+NEXT_FLOAT_FACTOR = 1.0 + 2.0**-22
 """A float32 times this factor is a larger float32, whatever its magnitude."""
 
 
@@ -57,12 +57,12 @@ class DistanceMap:
         start = origins / self.cell_m
         forward = (safe > 0).float()
         entry = ((self._shape * (1 - forward) - start) * inverse).amax(1).clamp(min=0.0)
-        leave = ((self._shape * forward - start) * inverse).amin(1) - _NUDGE
+        leave = ((self._shape * forward - start) * inverse).amin(1) - NUDGE
         rays = (entry < leave).nonzero()[:, 0]
         start, slope, inverse, forward = (
             x.index_select(0, rays) for x in (start, slope, inverse, forward)
         )
-        time, leave = entry[rays] + _NUDGE, leave[rays]
+        time, leave = entry[rays] + NUDGE, leave[rays]
         _, ny, nz = self.cells.shape
         flat_cells = self.cells.view(-1)
         while len(rays):
@@ -77,8 +77,8 @@ class DistanceMap:
             alive = exits < leave
             if len(hit):
                 yield rays[hit], time[hit], exits[hit]
-                alive &= optical_depth.index_select(0, rays) < _MAX_OPTICAL_DEPTH
-            time = exits * _NEXT_FLOAT_FACTOR + _NUDGE
+                alive &= optical_depth.index_select(0, rays) < MAX_OPTICAL_DEPTH
+            time = exits * NEXT_FLOAT_FACTOR + NUDGE
             remaining = alive.nonzero()[:, 0]
             if len(remaining) < len(rays):
                 rays, time, leave = (x.index_select(0, remaining) for x in (rays, time, leave))

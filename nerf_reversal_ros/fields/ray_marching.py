@@ -4,10 +4,10 @@ Ray marching: samples of rays in the occupied cells of a grid, and their composi
 `march_rays` yields the samples of one cell per ray at a time, which suits early termination:
 rendering composites them as they come. `pad_samples` collects a bounded number of cells per ray
 into rectangular arrays, and `composite_samples` blends these differentiably: training and iNeRF
-use both. A sample stands for the middle of its interval, unless it is jittered.
+use both. A sample stands for the middle of its interval, unless the caller moves it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -79,7 +79,6 @@ def march_rays(
     origins: Tensor,
     directions: Tensor,
     optical_depth: Tensor,
-    jitter: Callable[[int], Tensor] | None = None,
 ) -> Iterator[CellSamples]:
     """
     Sample rays in the occupied cells that they cross, one cell per ray at a time.
@@ -95,16 +94,11 @@ def march_rays(
     optical_depth : (R,) tensor
         The caller updates it between two yields; a ray ends as `DistanceMap.occupied_segments`
         states.
-    jitter : callable, optional
-        Returns (K, `SAMPLES_PER_CELL`) offsets in [0, 1) within the intervals of K rays
-        (stratified sampling); default: the middle of each interval.
     """
-    strata = torch.arange(SAMPLES_PER_CELL, device=origins.device)
-    middles = strata + 0.5
+    middles = torch.arange(SAMPLES_PER_CELL, device=origins.device) + 0.5
     for rays, near, far in distance_map.occupied_segments(origins, directions, optical_depth):
         step = (far - near) / SAMPLES_PER_CELL
-        offsets = middles if jitter is None else strata + jitter(len(rays))
-        yield CellSamples(rays, near[:, None] + step[:, None] * offsets, step, far)
+        yield CellSamples(rays, near[:, None] + step[:, None] * middles, step, far)
 
 
 @torch.no_grad()

@@ -21,8 +21,8 @@ from nerf_reversal_ros.core.config import MAX_VOXEL_M
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import inverse, transform_points
 from nerf_reversal_ros.core.grouping import cell_keys, cells_of_keys
-from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
-from nerf_reversal_ros.fields.voxel_io import BRICK, MAX_GRID_BRICKS
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.fields.voxel_io import BRICK, EMPTY_LOG_DENSITY, MAX_GRID_BRICKS
 
 TRUNCATION_VOXELS = 4.0
 """Truncation distance of the tsdf distance, in voxels."""

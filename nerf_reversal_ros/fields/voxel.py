@@ -7,13 +7,14 @@ sharp (Sun et al., "Direct Voxel Grid Optimization", CVPR 2022). Colors are comp
 as in NeRF (Mildenhall et al., ECCV 2020). Empty space is skipped by a chessboard distance map over
 cells of 2 voxels, so that a ray evaluates the field only where it may be opaque.
 
-The same code runs on a CPU and on CUDA. `empty_space_skipping` and `ray_marching` sample rays,
+A CPU renders with `voxel_kernels`, from values of 8 bits as a map stores them. PyTorch renders on
+CUDA, by `empty_space_skipping` and `ray_marching`, and is what the kernels are compared with.
 `voxel_io` stores a field, and `voxel_training` trains one.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,20 +26,26 @@ from nerf_reversal_ros.core.parallel import parallel_map
 from nerf_reversal_ros.fields.base import Occupancy, Rendering
 from nerf_reversal_ros.fields.empty_space_skipping import DistanceMap
 from nerf_reversal_ros.fields.ray_marching import CellSamples, march_rays
-from nerf_reversal_ros.fields.voxel_io import BRICK, read_voxels, VoxelArrays, write_voxels
+from nerf_reversal_ros.fields.voxel_io import (
+    BRICK,
+    encode_values,
+    MAX_LOG_DENSITY,
+    read_voxels,
+    VoxelArrays,
+    write_voxels,
+)
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.fields.voxel_kernels import Grid
 
 CELL = 2
 """Voxels along the edge of a cell of the distance map."""
-EMPTY_LOG_DENSITY = -8.0
-"""Log density, per voxel length, of an empty corner."""
-MAX_LOG_DENSITY = 8.0
-"""Largest log density, per voxel length: the exponential stays finite in float32."""
 OPAQUE_LOG_DENSITY = -3.0
 """A cell is skipped if no corner is denser than this: its alpha is below 5 %."""
 RAYS_PER_BATCH = 1 << 18
 """Rays that are rendered together, which bounds the memory of a rendering."""
-MIN_RAYS_PER_CORE = 4096
-"""Fewer rays on a core cost more in thread overhead than they gain."""
+RAYS_PER_CHUNK = 4096
+"""Rays that a core of a CPU traces at a time."""
 MIN_TRANSMITTANCE = 0.02
 """The background is added to a ray only if more light than this passes the field."""
 _LN2 = float(np.log(2.0))
@@ -110,8 +117,22 @@ class VoxelField:
         """(3,) size of the grid [m]."""
         return np.array(self.brick_index.shape) * (BRICK * self.voxel_m)
 
+    @property
+    def grid(self) -> 'Grid':
+        """The arrays of a field on a CPU that compiled kernels walk through."""
+        from nerf_reversal_ros.fields.voxel_kernels import Grid
+
+        return Grid(
+            self.distance_map.cells.numpy(),
+            np.float32(self.distance_map.cell_m),
+            np.float32(1.0 / self.voxel_m),
+            self.brick_index.numpy(),
+            self._corner_table.numpy().view(np.uint32),
+        )
+
     def update_distance_map(self) -> None:
-        """Recompute the opaque cells; call this after densities have changed."""
+        """Recompute the opaque cells; call this after values have changed."""
+        self._codes: NDArray[np.uint32] | None = None
         dense = (self.values[:, 0] > OPAQUE_LOG_DENSITY)[self._corner_table.long()]
         size = BRICK + 1
         dense = dense.view(-1, size, size, size)
@@ -144,21 +165,13 @@ class VoxelField:
             center = (batch[:, :3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
             directions = (rays @ rotation.transpose(1, 2)).reshape(-1, 3)
             origins = center.repeat_interleave(len(rays), dim=0)
-            rgb, depth, opacity = self._trace_parallel(origins, directions)
+            rgb, depth, opacity = self.trace(origins, directions)
             shape = (len(batch), camera.height, camera.width)
             rgb8 = (rgb.clamp(0, 1) * 255 + 0.5).to(torch.uint8).view(*shape, 3).cpu().numpy()
             depths = depth.view(shape).cpu().numpy()
             opacities = opacity.view(shape).cpu().numpy()
             renderings += [Rendering(*view) for view in zip(rgb8, depths, opacities, strict=True)]
         return renderings
-
-    def _trace_parallel(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
-        """Run `trace`; on a CPU each core traces a part of the rays."""
-        parts = torch.get_num_threads() if self.device.type == 'cpu' else 1
-        parts = max(1, min(parts, len(origins) // MIN_RAYS_PER_CORE))
-        chunks = zip(origins.chunk(parts), directions.chunk(parts), strict=True)
-        traced = parallel_map(lambda chunk: self.trace(*chunk), chunks)
-        return tuple(torch.cat(part) for part in zip(*traced, strict=True))
 
     def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Classify points (N, 3) [m, map frame]: (N,) values of `Occupancy`."""
@@ -174,9 +187,11 @@ class VoxelField:
         return out
 
     @torch.no_grad()
-    def trace(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def trace(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
         """
         Render rays: march them through the field and composite its colors.
+
+        On a CPU all cores of `parallel_map` take part.
 
         Parameters
         ----------
@@ -191,6 +206,28 @@ class VoxelField:
             Colors (R, 3); depth (R,) at a transmittance of one half, 0 where it stays higher;
             opacity (R,).
         """
+        if self.device.type != 'cpu':
+            return self.trace_with_torch(origins, directions)
+        from nerf_reversal_ros.fields.voxel_kernels import trace_rays
+
+        if self._codes is None:
+            codes = encode_values(self.values).numpy().view(np.uint32).reshape(-1)
+            self._codes = codes[self._corner_table.numpy()]
+        field = self.grid, self._codes, self.background.contiguous().numpy()
+        rays = origins.contiguous().numpy(), directions.contiguous().numpy()
+        rendered = np.empty((len(origins), 5), np.float32)
+
+        def trace_chunk(start: int) -> None:
+            chunk = slice(start, start + RAYS_PER_CHUNK)
+            trace_rays(*field, *(ray[chunk] for ray in rays), rendered[chunk])
+
+        parallel_map(trace_chunk, range(0, len(origins), RAYS_PER_CHUNK))
+        result = torch.from_numpy(rendered)
+        return result[:, :3], result[:, 3], result[:, 4]
+
+    @torch.no_grad()
+    def trace_with_torch(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
+        """Render rays as `trace` does, in PyTorch and with all bits of the values."""
         count = len(origins)
         rgb = torch.zeros(count, 3, device=self.device)
         depth = torch.zeros(count, device=self.device)

@@ -1,7 +1,7 @@
 """
 File of a voxel field: one safetensors file without the derivable tables.
 
-Values are in half precision. Of the corner index only a bit per corner is stored, occupied or
+Values have 8 bits, a file of an older version has half precision. Of the corner index only a bit per corner is stored, occupied or
 not: the rows of occupied corners are consecutive.
 """
 
@@ -20,6 +20,14 @@ from nerf_reversal_ros.core.errors import MapError
 
 BRICK = 8
 """Voxels along the edge of a brick."""
+EMPTY_LOG_DENSITY = -8.0
+"""Log density, per voxel length, of an empty corner."""
+MAX_LOG_DENSITY = 8.0
+"""Largest log density, per voxel length: the exponential stays finite in float32."""
+LOG_DENSITY_STEP = (MAX_LOG_DENSITY - EMPTY_LOG_DENSITY) / 255
+"""Log density per step of its code; code 0 is `EMPTY_LOG_DENSITY`."""
+COLOR_STEP = 1 / 255
+"""Color per step of its code; code 0 is 0."""
 MAX_GRID_BRICKS = 1 << 23
 """
 Maximum number of bricks of a grid, stored or not.
@@ -50,6 +58,22 @@ class VoxelArrays(NamedTuple):
     background: Tensor
     """(H, W, 3) float32: colors by direction (rows: from up to down, columns: azimuth) of the
     light that passes the field, which the images show beyond the range of their depth."""
+
+
+def encode_values(values: Tensor) -> Tensor:
+    """Round values (..., 4) to codes (..., 4) of 8 bits."""
+    low = torch.tensor([EMPTY_LOG_DENSITY, 0.0, 0.0, 0.0], device=values.device)
+    return ((values - low) / _steps(values.device)).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def decode_values(codes: Tensor) -> Tensor:
+    """Return the values (..., 4) float32 of codes."""
+    low = torch.tensor([EMPTY_LOG_DENSITY, 0.0, 0.0, 0.0], device=codes.device)
+    return codes.float() * _steps(codes.device) + low
+
+
+def _steps(device: torch.device) -> Tensor:
+    return torch.tensor([LOG_DENSITY_STEP, COLOR_STEP, COLOR_STEP, COLOR_STEP], device=device)
 
 
 def write_voxels(path: Path, voxels: VoxelArrays) -> None:

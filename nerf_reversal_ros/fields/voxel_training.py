@@ -5,6 +5,7 @@ TSDF fusion initializes the voxels. Adam then fits their values and an exposure 
 colors and depths of random pixels.
 """
 
+from functools import partial
 import json
 from pathlib import Path
 from typing import Any
@@ -21,44 +22,32 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import VoxelFieldConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.parallel import parallel_map
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
 from nerf_reversal_ros.fields.field_metrics import channel_gains, measure_field
-from nerf_reversal_ros.fields.ray_marching import (
-    composite_samples,
-    march_rays,
-    pad_samples,
-    PaddedRaySamples,
-    SAMPLES_PER_CELL,
-)
 from nerf_reversal_ros.fields.training_data import load_training_data, SampledViews, TrainingData
 from nerf_reversal_ros.fields.tsdf_fusion import fuse_depth
-from nerf_reversal_ros.fields.voxel import (
-    background_cells,
-    density_from_log,
-    EMPTY_LOG_DENSITY,
-    MAX_LOG_DENSITY,
-    VoxelField,
+from nerf_reversal_ros.fields.voxel import background_cells, VoxelField
+from nerf_reversal_ros.fields.voxel_io import BRICK, EMPTY_LOG_DENSITY, MAX_LOG_DENSITY
+from nerf_reversal_ros.fields.voxel_loss import Rays, SLOTS
+from nerf_reversal_ros.fields.voxel_optimizers import (
+    CompiledOptimizer,
+    FieldOptimizer,
+    PARTS,
+    TorchOptimizer,
 )
 
 FUSED_VIEWS = 120
 """Depth images, evenly spaced over the capture, that TSDF fusion initializes the voxels from."""
 MAX_BACKGROUND_IMAGES = 100
 """Images, evenly spaced over the capture, that the background is averaged from."""
-DENSITY_SCALE = 5.0
-"""Log densities are optimized in units of this, so that one learning rate serves all channels."""
 DEPTH_MARGIN_M = 0.04
 """A training ray ends this far behind the measured depth."""
-MAX_DEPTH_ERROR_M = 0.2
-"""Depth errors are clamped to this in the depth loss; light that passes all samples costs it."""
 CHECKPOINT, CHECKPOINT_STEPS = 'checkpoint.safetensors', 100
 """File of the last checkpoint, and steps between two: at most these are lost."""
 FINAL_LEARNING_RATE_FRACTION = 0.05
 """Learning rate of the last step, as a fraction of that of the first; exponential decay."""
-PARTS = 2
-"""The rays of a step are sampled and differentiated in this many parts, one per core."""
 
 
 def train_voxel_field(
@@ -142,27 +131,6 @@ def fit_voxel_field(
     return field, report
 
 
-class _Interpolate(torch.autograd.Function):
-    """Trilinear interpolation with a sparse backward pass: gradients of the rows read alone."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(rows, weights)
-        ctx.shape = values.shape
-        return torch.nn.functional.embedding_bag(
-            rows, values, per_sample_weights=weights, mode='sum'
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        rows, weights = ctx.saved_tensors
-        gradient = grads[0]
-        by_corner = (weights[..., None] * gradient[:, None]).reshape(-1, gradient.shape[1])
-        out = torch.zeros(ctx.shape, device=gradient.device)
-        out.index_add_(0, rows.reshape(-1), by_corner)
-        return out, None, None
-
-
 class _VoxelFieldTrainer:
     """Adam on rays sampled from all training images."""
 
@@ -170,22 +138,10 @@ class _VoxelFieldTrainer:
         self, field: VoxelField, data: TrainingData, config: VoxelFieldConfig, seed: int
     ) -> None:
         self.field, self.data, self.config, self.seed = field, data, config, seed
-        device = field.device
-        scale = torch.tensor([DENSITY_SCALE, 1, 1, 1], device=device)
-        self.scale = scale
-        self.theta = torch.nn.Parameter(field.values / scale)
-        self.log_gain = torch.nn.Parameter(_log_gains(field, data))
-        fused = device.type in ('cpu', 'cuda')
-        self.optimizer = torch.optim.Adam(
-            [
-                {'params': [self.theta], 'lr': 1.0},
-                {'params': [self.log_gain], 'lr': 0.1},
-            ],
-            betas=(0.9, 0.99),  # a higher second beta overshoots at corners that few rays touch
-            eps=1e-8,
-            fused=fused,
+        optimizer = CompiledOptimizer if field.device.type == 'cpu' else TorchOptimizer
+        self.optimizer: FieldOptimizer = optimizer(
+            field, _log_gains(field, data), config.depth_weight
         )
-        self.learning_rates = config.learning_rate, 0.5 * config.learning_rate
 
     def run(self, work_dir: Path, stage: str, progress: ProgressCallback) -> dict[str, Any]:
         """Train to the last step, update the field, and return the loss curve."""
@@ -193,12 +149,8 @@ class _VoxelFieldTrainer:
         start = self._resume(work_dir, report)
         for step in range(start, self.config.steps):
             fraction = step / max(1, self.config.steps)
-            for group, base in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
-                group['lr'] = base * FINAL_LEARNING_RATE_FRACTION**fraction
-            loss = self._backward(step)
-            self.optimizer.step()
-            with torch.no_grad():
-                self.log_gain.sub_(self.log_gain.mean(0))
+            rate = self.config.learning_rate * FINAL_LEARNING_RATE_FRACTION**fraction
+            loss = self.optimizer.step(step + 1, partial(self._sample_rays, step), rate)
             if step % 10 == 9:
                 report['step'].append(step + 1)
                 report['loss'].append(loss)
@@ -211,91 +163,44 @@ class _VoxelFieldTrainer:
         return report
 
     def _update_field(self) -> None:
-        values = self.theta.detach() * self.scale
+        values = self.optimizer.values()
         values[1:, 0].clamp_(min=EMPTY_LOG_DENSITY, max=MAX_LOG_DENSITY)
         values[:, 1:].clamp_(0.0, 1.0)
         self.field.values = values
         self.field.update_distance_map()
 
-    def _backward(self, step: int) -> float:
-        """Compute the gradients of one step, set them at the parameters, and return the loss."""
-        parameters = (self.theta, self.log_gain)
-
-        def part(number: int) -> tuple[Tensor, ...]:
-            loss = self._loss(np.random.default_rng([self.seed, step, number])) / PARTS
-            return loss.detach(), *torch.autograd.grad(loss, parameters)
-
-        loss, theta, log_gain = (
-            torch.stack(tensors).sum(0)
-            for tensors in zip(*parallel_map(part, range(PARTS)), strict=True)
-        )
-        theta[0] = 0  # row 0 stays empty space
-        self.theta.grad, self.log_gain.grad = theta, log_gain
-        return float(loss)
-
-    def _loss(self, rng: np.random.Generator) -> Tensor:
-        """Composite random rays differentiably; compare color and depth with the images."""
-        origins, directions, color, depth, frame = self._sample_pixels(rng)
-        samples = self._sample_rays(origins, directions, depth, rng)
-        rows, corner_weights = self.field.trilinear_corners(samples.points(origins, directions))
-        values = _Interpolate.apply(self.theta, rows, corner_weights)
-        density = density_from_log(values[:, 0] * DENSITY_SCALE)
-        length = directions.norm(dim=1) / self.field.voxel_m
-        rgb, weights, transmittance = composite_samples(samples, length, density, values[:, 1:])
-        # Light that passes all samples costs no color loss: only depth makes the field opaque.
-        rgb = rgb * self.log_gain[frame].exp() + transmittance.detach() * color
-        color_loss = torch.nn.functional.smooth_l1_loss(rgb, color, beta=0.1)
-        known = depth > 0
-        depth_error = (samples.times - depth[:, None]).abs().clamp(max=MAX_DEPTH_ERROR_M)
-        expected_error = (weights * depth_error).sum(1) + transmittance[:, 0] * MAX_DEPTH_ERROR_M
-        depth_loss = expected_error[known].sum() / len(known)
-        return color_loss + self.config.depth_weight * depth_loss
-
-    def _sample_pixels(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """Return origins, directions (z = 1), colors, depths and frames of random pixels."""
-        data, device, count = self.data, self.field.device, self.config.rays_per_step // PARTS
+    def _sample_rays(self, step: int, part: int) -> Rays:
+        """Return rays through random pixels, sorted by the brick that each ends in."""
+        rng = np.random.default_rng([self.seed, step, part])
+        data, count = self.data, self.config.rays_per_step // PARTS
         _, height, width, _ = data.rgb.shape
         frame, u, v = data.sample_pixels(rng, count)
-        color = torch.from_numpy(data.rgb[frame, v, u]).to(device).float() / 255
         _, depth_height, depth_width = data.depth.shape
         du = ((u + 0.5) * depth_width / width).astype(int)
         dv = ((v + 0.5) * depth_height / height).astype(int)
-        depth = torch.from_numpy(data.depth[frame, dv, du].astype(np.float32)).to(device)
+        depth = data.depth[frame, dv, du].astype(np.float32)
         fx, fy, cx, cy = data.intrinsics[frame].T
         local = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(count)], 1)
         pose = data.map_from_camera[frame]
         directions = np.einsum('nij,nj->ni', pose[:, :3, :3], local)
         origins = pose[:, :3, 3] - self.field.origin_m
-        return (
-            torch.from_numpy(origins).float().to(device),
-            torch.from_numpy(directions).float().to(device),
-            color,
-            depth,
-            torch.from_numpy(frame).to(device),
+        ends = np.where(depth > 0, depth + DEPTH_MARGIN_M, np.inf)
+        # Neighbors in memory are read one after another.
+        bricks = (origins + depth[:, None] * directions) / (self.field.voxel_m * BRICK)
+        order = np.lexsort(bricks.astype(np.int32).T)
+        return Rays(
+            origins[order].astype(np.float32),
+            directions[order].astype(np.float32),
+            data.rgb[frame, v, u][order].astype(np.float32) / 255,
+            depth[order],
+            ends[order].astype(np.float32),
+            frame[order],
+            rng.random((count, SLOTS), np.float32),
         )
 
-    @torch.no_grad()
-    def _sample_rays(
-        self, origins: Tensor, directions: Tensor, depth: Tensor, rng: np.random.Generator
-    ) -> PaddedRaySamples:
-        """Sample rays in occupied cells, stratified, up to just behind the measured depth."""
-
-        def jitter(count: int) -> Tensor:
-            offsets = rng.random((count, SAMPLES_PER_CELL), np.float32)
-            return torch.from_numpy(offsets).to(origins.device)
-
-        ended = torch.zeros(len(origins), device=origins.device)
-        end = torch.where(depth > 0, depth + DEPTH_MARGIN_M, torch.full_like(depth, torch.inf))
-        cells = march_rays(self.field.distance_map, origins, directions, ended, jitter)
-        return pad_samples(cells, ended, end)
-
     def _save(self, work_dir: Path, step: int, report: dict[str, Any]) -> None:
-        state = {'theta': self.theta.detach(), 'log_gain': self.log_gain.detach()}
-        for name, parameter in (('theta', self.theta), ('log_gain', self.log_gain)):
-            for key, value in self.optimizer.state[parameter].items():
-                state[f'{name}.{key}'] = value
         metadata = {'step': str(step), 'report': json.dumps(report)}
-        save_checkpoint(work_dir / CHECKPOINT, state, metadata)
+        save_checkpoint(work_dir / CHECKPOINT, self.optimizer.state(), metadata)
 
     def _resume(self, work_dir: Path, report: dict[str, Any]) -> int:
         """Load the last checkpoint, if there is one; return the next step."""
@@ -303,16 +208,7 @@ class _VoxelFieldTrainer:
         if checkpoint is None:
             return 0
         state, metadata = checkpoint
-        with torch.no_grad():
-            self.theta.copy_(state['theta'])
-            self.log_gain.copy_(state['log_gain'])
-        for name, parameter in (('theta', self.theta), ('log_gain', self.log_gain)):
-            prefix = f'{name}.'
-            self.optimizer.state[parameter] = {
-                key.removeprefix(prefix): value
-                for key, value in state.items()
-                if key.startswith(prefix)
-            }
+        self.optimizer.load(state)
         report.update(json.loads(metadata['report']))
         self._update_field()
         return int(metadata['step'])

@@ -11,8 +11,8 @@ from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields import voxel
 from nerf_reversal_ros.fields.base import Occupancy
-from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
-from nerf_reversal_ros.fields.voxel_io import BRICK
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.fields.voxel_io import BRICK, EMPTY_LOG_DENSITY
 
 FIELD = wall_field()
 

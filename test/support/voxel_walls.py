@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.fields.voxel import EMPTY_LOG_DENSITY, VoxelField
-from nerf_reversal_ros.fields.voxel_io import BRICK
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.fields.voxel_io import BRICK, EMPTY_LOG_DENSITY
 
 VOXEL_M = 0.05
 ORIGIN = np.array([-0.4, -1.2, -1.2])
