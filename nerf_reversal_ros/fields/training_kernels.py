@@ -2,7 +2,7 @@
 Compiled training of a voxel field, for a CPU: gradients of rays, and Adam.
 
 `ray_gradients` computes what PyTorch derives from the loss in `TorchOptimizer`. Gradients are
-kept for the rows of values that the rays of a step read, and `step_rows` changes these rows alone.
+kept for the rows of values that the rays of a step read.
 """
 
 import math
@@ -40,6 +40,7 @@ _MAX_DEPTH_ERROR, _HUBER = np.float32(MAX_DEPTH_ERROR_M), np.float32(HUBER_COLOR
 _BETA_1, _BETA_2, _EPSILON = np.float32(BETAS[0]), np.float32(BETAS[1]), np.float32(EPSILON)
 _SAMPLES_PER_CELL = np.float32(SAMPLES_PER_CELL)
 _ROW_0 = np.uint32(0)
+_BLOCK = 256
 _TIME, _TAU, _SLOPE, _WEIGHT, _RED, _GREEN, _BLUE, _FX, _FY, _FZ, _COLUMNS = range(11)
 
 
@@ -50,8 +51,6 @@ class Gradients(NamedTuple):
     """(V + 1, 4) float32: valid in rows whose stamp is the step."""
     stamps: Any
     """(V + 1,) int32: last step in which the row was read."""
-    rows: Any
-    """(V + 2,) int32: the number of rows that were read in this step, and these rows."""
     log_gains: Any
     """(N, 3) float32: the kernel adds to it."""
 
@@ -170,8 +169,6 @@ def _add_gradient(
         if row != _ROW_0:
             if gradients.stamps[row] != step:
                 gradients.stamps[row] = step
-                gradients.rows[0] += np.int32(1)
-                gradients.rows[np.uint32(gradients.rows[0])] = np.int32(row)
                 for channel in range(4):
                     gradients.values[row, channel] = ZERO
             for channel in range(4):
@@ -210,7 +207,6 @@ def ray_gradients(
     samples, places = np.empty((SLOTS, _COLUMNS), np.float32), np.empty(SLOTS, np.uint32)
     rgb = np.empty(3, np.float32)
     color_loss, depth_loss = 0.0, 0.0
-    gradients.rows[0] = np.int32(0)
     for ray in range(len(rays.origins)):
         frame, measured = rays.frames[ray], rays.depths[ray]
         count = _sample_ray(
@@ -254,39 +250,55 @@ def ray_gradients(
 
 @kernel
 def step_rows(
-    part: Any, gradients: Any, step: Any, rates: Any, values: Any, moment_1: Any, moment_2: Any
+    first: Any, last: Any, gradients: Any, step: Any, rates: Any, values: Any, moments: Any
 ) -> None:
     """
-    Change the rows that a part of the rays read, and no earlier part, by a step of Adam.
+    Change rows of values by a step of Adam.
 
     Parameters
     ----------
-    part : int
-        Index of the part: all parts together change each row once.
+    first, last : int
+        The rows, ``last`` excluded; row 0 is none.
     gradients : Gradients
-        Of all parts, stacked.
+        Of all parts of the rays, stacked.
     step : int32
         Number of the step, from 1.
     rates : tuple of two float32
         Learning rate over the bias correction of the first moment, and one over the root of that
         of the second.
-    values, moment_1, moment_2 : (V + 1, 4) float32 arrays
+    values : (V + 1, 4) float32 array
+    moments : tuple of two (V + 1, 4) float32 arrays
     """
-    by_value, stamps, rows, _ = gradients
     size, spread = rates
-    for number in range(1, rows[part, 0] + 1):
-        row = rows[part, number]
-        is_first = True
-        for earlier in range(part):
-            is_first = is_first and stamps[earlier, row] != step
-        if not is_first:
-            continue
-        for channel in range(4):
-            gradient = by_value[part, row, channel]
-            for later in range(part + 1, len(stamps)):
-                if stamps[later, row] == step:
-                    gradient += by_value[later, row, channel]
-            first = moment_1[row, channel] * _BETA_1 + (ONE - _BETA_1) * gradient
-            second = moment_2[row, channel] * _BETA_2 + (ONE - _BETA_2) * gradient * gradient
-            moment_1[row, channel], moment_2[row, channel] = first, second
-            values[row, channel] -= size * first / (math.sqrt(second) * spread + _EPSILON)
+    block = np.empty((_BLOCK, 4), np.float32)
+    for start in range(first, last, _BLOCK):
+        rows = slice(start, min(start + _BLOCK, last))
+        count = rows.stop - rows.start
+        for row in range(count):
+            for channel in range(4):
+                block[row, channel] = ZERO
+            for part in range(len(gradients.stamps)):
+                if gradients.stamps[part, start + row] == step:
+                    for channel in range(4):
+                        block[row, channel] += gradients.values[part, start + row, channel]
+        _adam(
+            block[:count].ravel(),
+            size,
+            spread,
+            values[rows].ravel(),
+            moments[0][rows].ravel(),
+            moments[1][rows].ravel(),
+        )
+
+
+@kernel
+def _adam(
+    gradients: Any, size: Any, spread: Any, values: Any, moment_1: Any, moment_2: Any
+) -> None:
+    """Step the values of a block: one loop without branches, which compiles to vectors."""
+    for n in range(len(gradients)):
+        gradient = gradients[n]
+        first = moment_1[n] * _BETA_1 + (ONE - _BETA_1) * gradient
+        second = moment_2[n] * _BETA_2 + (ONE - _BETA_2) * gradient * gradient
+        moment_1[n], moment_2[n] = first, second
+        values[n] -= size * first / (math.sqrt(second) * spread + _EPSILON)

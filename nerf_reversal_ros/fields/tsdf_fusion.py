@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 import torch
-from torch import Tensor
 
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
@@ -21,6 +20,7 @@ from nerf_reversal_ros.core.config import MAX_VOXEL_M
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import inverse, transform_points
 from nerf_reversal_ros.core.grouping import cell_keys, cells_of_keys
+from nerf_reversal_ros.core.parallel import parallel_map
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_io import BRICK, EMPTY_LOG_DENSITY, MAX_GRID_BRICKS
 
@@ -30,6 +30,8 @@ LOG_DENSITY_SLOPE = 2.0
 """Increase of the log density per voxel of depth below the surface."""
 MIN_BRICK_POINTS = 16
 """A brick is allocated for at least this many depth points: fewer are outliers."""
+BRICKS_PER_CHUNK = 512
+"""Bricks that a core fuses at a time."""
 GRID_MARGIN = 4.0
 """Bricks of each side of the grid that larger voxels do not save."""
 
@@ -78,42 +80,35 @@ def fuse_depth(views: Iterable[RgbdView], voxel_m: float, device: torch.device) 
     origin, grid, bricks = _allocate(views, voxel_m)
     brick_index = torch.zeros(int(np.prod(grid)), dtype=torch.int32)
     brick_index[torch.from_numpy(bricks)] = torch.arange(1, len(bricks) + 1, dtype=torch.int32)
-    indices = np.stack(np.unravel_index(bricks, grid), 1)
-    lower = torch.from_numpy(indices * BRICK * voxel_m).float().to(device)
-    local = torch.stack(
-        torch.meshgrid(*(torch.arange(BRICK, device=device),) * 3, indexing='ij'), -1
-    )
-    local = local.view(-1, 3).float() * voxel_m
-
-    tsdf = torch.zeros(len(bricks), BRICK**3, device=device)
-    weight = torch.zeros_like(tsdf)
-    color = torch.zeros(len(bricks), BRICK**3, 3, device=device)
-    free = torch.zeros(int(np.prod(grid)), dtype=torch.bool, device=device)
+    lower = np.stack(np.unravel_index(bricks, grid), 1).astype(np.float32)
+    lower *= np.float32(BRICK * voxel_m)
+    sums = np.zeros((len(bricks), BRICK**3, 5), np.float32)
+    free = np.zeros(grid, bool)
     for view in views:
-        _integrate(view, origin, lower, local, voxel_m, (tsdf, weight, color))
-        _mark_free(view, origin, grid, BRICK * voxel_m, free)
+        _integrate(view, origin, lower, voxel_m, sums, free)
 
+    weight = sums[..., 0]
     known = weight > 0
-    distance = tsdf / weight.clamp(min=1e-6)
+    distance = sums[..., 1] / np.maximum(weight, 1e-6)
     keep = known & (distance < 2.0 * voxel_m) & (distance > -2.5 * voxel_m)
-    corner_index = torch.zeros(len(bricks) + 1, BRICK**3, dtype=torch.int32, device=device)
+    corner_index = np.zeros((len(bricks) + 1, BRICK**3), np.int32)
     corners = int(keep.sum())
     if corners == 0:
         raise BuildError(
             'the depth images agree on no surface: check that poses and depth are in meters'
         )
-    corner_index[1:][keep] = torch.arange(1, corners + 1, dtype=torch.int32, device=device)
-    values = torch.empty(corners + 1, 4, device=device)
-    values[0] = torch.tensor([EMPTY_LOG_DENSITY, 0.5, 0.5, 0.5], device=device)
-    values[1:, 0] = (-LOG_DENSITY_SLOPE / voxel_m * distance[keep]).clamp(-6.0, 3.0)
-    values[1:, 1:] = color[keep] / weight[keep].clamp(min=1e-6)[:, None]
+    corner_index[1:][keep] = np.arange(1, corners + 1)
+    values = np.empty((corners + 1, 4), np.float32)
+    values[0] = EMPTY_LOG_DENSITY, 0.5, 0.5, 0.5
+    values[1:, 0] = np.clip(-LOG_DENSITY_SLOPE / voxel_m * distance[keep], -6.0, 3.0)
+    values[1:, 1:] = sums[keep, 2:] / weight[keep, None]
     return VoxelField(
         origin,
         voxel_m,
         brick_index.view(grid).to(device),
-        corner_index.view(-1, BRICK, BRICK, BRICK),
-        values,
-        free.view(grid),
+        torch.from_numpy(corner_index).view(-1, BRICK, BRICK, BRICK).to(device),
+        torch.from_numpy(values).to(device),
+        torch.from_numpy(free).to(device),
     )
 
 
@@ -164,72 +159,34 @@ def _allocate(
     return low * brick_m, (grid[0], grid[1], grid[2]), np.sort(flat).astype(np.int64)
 
 
-def _project(
-    view: RgbdView, origin: NDArray[np.float64], points: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """
-    Project grid points into the depth image of a view.
-
-    Returns the coordinates (K, 3) in the camera of the K points inside the image, the depth (K,)
-    measured at them, and their indices (K,).
-    """
-    camera_from_map = inverse(view.map_from_camera)
-    rotation = torch.from_numpy(camera_from_map[:3, :3]).float().to(points.device)
-    shift = camera_from_map[:3, :3] @ origin + camera_from_map[:3, 3]
-    local = points @ rotation.T + torch.from_numpy(shift).float().to(points.device)
-    camera = view.depth_camera
-    z = local[:, 2].clamp(min=1e-3)
-    u = (local[:, 0] / z * camera.fx + camera.cx).round()
-    v = (local[:, 1] / z * camera.fy + camera.cy).round()
-    inside = (local[:, 2] > 0.05) & (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
-    visible = inside.nonzero()[:, 0]
-    depth = torch.from_numpy(np.array(view.depth)).to(points.device)
-    return local[visible], depth[v[visible].long(), u[visible].long()], visible
-
-
 def _integrate(
     view: RgbdView,
     origin: NDArray[np.float64],
-    lower: Tensor,
-    local: Tensor,
+    lower: NDArray[np.float32],
     voxel_m: float,
-    sums: tuple[Tensor, Tensor, Tensor],
+    sums: NDArray[np.float32],
+    free: NDArray[np.bool_],
 ) -> None:
-    """Add one image to the weighted sums of signed distance and color, and to the weights."""
-    tsdf, weight, color = sums
-    half = BRICK * voxel_m / 2
-    center, depth, rows = _project(view, origin, lower + half)
-    radius = half * np.sqrt(3) + TRUNCATION_VOXELS * voxel_m
-    margin = center[:, 2] * 0.05 + radius
-    rows = rows[(depth == 0) | ((depth - center[:, 2]).abs() < 4 * margin)]
-    points = (lower[rows, None] + local).view(-1, 3)
-    flat = (rows[:, None] * BRICK**3 + torch.arange(BRICK**3, device=rows.device)).view(-1)
-    optical, depth, visible = _project(view, origin, points)
-    distance = depth - optical[:, 2]
-    truncation = TRUNCATION_VOXELS * voxel_m
-    near = ((depth > 0) & (distance.abs() < truncation)).nonzero()[:, 0]
-    optical, distance, target = optical[near], distance[near], flat[visible[near]]
-    point_weight = 1.0 / optical[:, 2].clamp(min=0.5) ** 2
-    camera = view.camera
-    u = (optical[:, 0] / optical[:, 2] * camera.fx + camera.cx).round().long()
-    v = (optical[:, 1] / optical[:, 2] * camera.fy + camera.cy).round().long()
-    rgb = torch.from_numpy(np.array(view.rgb)).to(rows.device)
-    pixel = rgb[v.clamp(0, camera.height - 1), u.clamp(0, camera.width - 1)].float() / 255
-    tsdf.view(-1).index_add_(0, target, point_weight * distance)
-    weight.view(-1).index_add_(0, target, point_weight)
-    color.view(-1, 3).index_add_(0, target, point_weight[:, None] * pixel)
+    """Add one image to the sums at the corners of bricks, and mark what it observes as free."""
+    from nerf_reversal_ros.fields.fusion_kernels import DepthImage, integrate_bricks, mark_free
+
+    camera_from_grid = inverse(view.map_from_camera)
+    camera_from_grid[:3, 3] += camera_from_grid[:3, :3] @ origin
+    posed = camera_from_grid.astype(np.float32)
+    depth, intrinsics = np.ascontiguousarray(view.depth), _intrinsics(view.depth_camera)
+    image = DepthImage(depth, intrinsics, posed[:3, :3].copy(), posed[:3, 3].copy())
+    rgb = np.ascontiguousarray(view.rgb), _intrinsics(view.camera)
+    lengths = np.float32(voxel_m), np.float32(TRUNCATION_VOXELS * voxel_m)
+    brick_m = BRICK * voxel_m
+
+    def integrate(start: int) -> None:
+        part = slice(start, start + BRICKS_PER_CHUNK)
+        integrate_bricks(image, *rgb, lower[part], *lengths, sums[part])
+
+    parallel_map(integrate, range(0, len(lower), BRICKS_PER_CHUNK))
+    mark_free(image, np.float32(brick_m), 0, free)
+    free[tuple(np.floor((view.map_from_camera[:3, 3] - origin) / brick_m).astype(int))] = True
 
 
-def _mark_free(
-    view: RgbdView,
-    origin: NDArray[np.float64],
-    grid: tuple[int, int, int],
-    brick_m: float,
-    free: Tensor,
-) -> None:
-    """Mark the bricks that a view observes as free, and the one that holds its camera."""
-    index = torch.nonzero(torch.ones(grid, dtype=torch.bool, device=free.device))
-    optical, depth, visible = _project(view, origin, (index.float() + 0.5) * brick_m)
-    free[visible[optical[:, 2] + brick_m < depth]] = True
-    camera_brick = np.floor((view.map_from_camera[:3, 3] - origin) / brick_m).astype(int)
-    free.view(grid)[tuple(camera_brick)] = True
+def _intrinsics(camera: Camera) -> NDArray[np.float32]:
+    return np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32)

@@ -2,8 +2,7 @@
 Optimizers of a voxel field: steps of Adam on the values and on an exposure per image.
 
 Both minimize one loss. `CompiledOptimizer` serves a CPU; `TorchOptimizer` serves CUDA, and is what
-the kernels are compared with. They differ in one thing: the moments of rows that no ray of a step
-reads decay in `TorchOptimizer` alone, as PyTorch's Adam has it.
+the kernels are compared with.
 """
 
 from collections.abc import Callable
@@ -49,7 +48,7 @@ class FieldOptimizer(Protocol):
 
 class CompiledOptimizer:
     """
-    Sparse Adam in compiled kernels, on a CPU.
+    Adam in compiled kernels, on a CPU.
 
     Parameters
     ----------
@@ -90,12 +89,15 @@ class CompiledOptimizer:
         correction = 1 - BETAS[0] ** number, np.sqrt(1 - BETAS[1] ** number)
         rates = np.float32(rate / correction[0]), np.float32(1 / correction[1])
 
-        def step_part(part: int) -> None:
-            moments = arrays['theta.exp_avg'], arrays['theta.exp_avg_sq']
-            kernels.step_rows(part, gradients, stamp, rates, theta, *moments)
+        moments = arrays['theta.exp_avg'], arrays['theta.exp_avg_sq']
+        rows_per_part = -(-len(theta) // PARTS)
+
+        def step_part(first: int) -> None:
+            last = min(first + rows_per_part, len(theta))
+            kernels.step_rows(max(first, 1), last, gradients, stamp, rates, theta, moments)
 
         loss = sum(parallel_map(add_part, range(PARTS)))
-        parallel_map(step_part, range(PARTS))
+        parallel_map(step_part, range(0, len(theta), rows_per_part))
         self._step_gains(number, gradients.log_gains.sum(0), rate * GAIN_RATE)
         return loss
 
@@ -255,6 +257,5 @@ def _empty_gradients(rows: int, images: int) -> Any:
     return Gradients(
         np.empty((PARTS, rows, 4), np.float32),
         np.zeros((PARTS, rows), np.int32),
-        np.empty((PARTS, rows + 1), np.int32),
         np.empty((PARTS, images, 3), np.float32),
     )
