@@ -55,11 +55,15 @@ class VladIndex:
         """Return the indices of the images most similar to descriptors (n, 128), best first."""
         return np.argsort(-(self._vlads @ self._vlad(descriptors)))[:count]
 
+    def similar_images(self, count: int) -> NDArray[np.intp]:
+        """Return for each image of the index (N) the most similar ones (N, count), itself first."""
+        return np.argsort(-(self._vlads @ self._vlads.T), axis=1)[:, :count]
+
     def _vlad(self, descriptors: Descriptors) -> Descriptors:
         """Aggregate descriptors (n, 128) of an image to a unit vector (words * 128,)."""
         words = np.argmax(descriptors @ self._words.T, axis=1)
-        residuals = np.zeros_like(self._words)
-        np.add.at(residuals, words, descriptors - self._words[words])
+        belongs = (words == np.arange(len(self._words))[:, None]).astype(np.float32)
+        residuals = belongs @ descriptors - belongs.sum(1, keepdims=True) * self._words
         residuals /= np.maximum(np.linalg.norm(residuals, axis=1, keepdims=True), 1e-9)
         flat: Descriptors = residuals.ravel() / max(float(np.linalg.norm(residuals)), 1e-9)
         return flat

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.parallel import parallel_stream
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class Capture:
         self._config = config
         self._entries = entries
         self._bag: BagReader | None = None
+        self._reading = Lock()
 
     def with_depth_correction(self, correction: DepthCorrection) -> 'Capture':
         """Return the same capture with another depth correction."""
@@ -158,6 +161,9 @@ class Capture:
         """
         Read one frame by random access; iteration is faster for many frames.
 
+        Threads may call this at the same time: messages are read one after another, and decoded
+        in parallel.
+
         Raises
         ------
         IndexError
@@ -167,33 +173,38 @@ class Capture:
         """
         if not 0 <= index < len(self):
             raise IndexError(f'frame {index} of a capture of {len(self)} frames')
-        if self._bag is None:
-            self._bag = BagReader(self.source)
-        entry = self._entries[index]
-        messages = {ref: read_message(self._bag, ref) for ref in entry.message_refs}
+        with self._reading:
+            if self._bag is None:
+                self._bag = BagReader(self.source)
+            refs = self._entries[index].message_refs
+            messages = {ref: read_message(self._bag, ref) for ref in refs}
         return self._decode_frame(self._bag, index, messages)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Read all frames in order, in one pass through the bag."""
+        """Read all frames in order, in one pass through the bag; threads decode them."""
+        with BagReader(self.source) as bag:
+            messages = enumerate(self._messages_of_frames(bag))
+            yield from parallel_stream(lambda item: self._decode_frame(bag, *item), messages)
+
+    def _messages_of_frames(self, bag: BagReader) -> Iterator[dict[MessageRef, RawMessage]]:
+        """Yield the messages of each frame, in order."""
         remaining_uses = Counter(ref for entry in self._entries for ref in entry.message_refs)
         pending: dict[MessageRef, RawMessage] = {}
         index = 0
-        topics = list({ref.topic for ref in remaining_uses})
-        with BagReader(self.source) as bag:
-            for raw in bag.messages(topics):
-                ref = MessageRef.from_message(raw)
-                if remaining_uses[ref]:
-                    pending[ref] = raw
-                while index < len(self):
-                    refs = self._entries[index].message_refs
-                    if any(ref not in pending for ref in refs):
-                        break
-                    yield self._decode_frame(bag, index, pending)
-                    for used in refs:
-                        remaining_uses[used] -= 1
-                        if not remaining_uses[used]:
-                            del pending[used]
-                    index += 1
+        for raw in bag.messages(list({ref.topic for ref in remaining_uses})):
+            ref = MessageRef.from_message(raw)
+            if remaining_uses[ref]:
+                pending[ref] = raw
+            while index < len(self):
+                refs = self._entries[index].message_refs
+                if any(ref not in pending for ref in refs):
+                    break
+                yield {ref: pending[ref] for ref in refs}
+                for used in refs:
+                    remaining_uses[used] -= 1
+                    if not remaining_uses[used]:
+                        del pending[used]
+                index += 1
 
     def _decode_frame(
         self, bag: BagReader, index: int, messages: Mapping[MessageRef, RawMessage]

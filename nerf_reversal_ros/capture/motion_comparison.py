@@ -126,25 +126,27 @@ def compare_motions(
     stamps = stamps_ns[motions.pairs]
     measured = _angles_deg(motions.first_from_second)
 
-    def poses(offset_s: float) -> tuple[FloatArray, FloatArray]:
-        shifted = stamps + round(offset_s * 1e9)
-        return poses_at(shifted[:, 0]), poses_at(shifted[:, 1])
+    def poses(offsets_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        shifts_ns = np.rint(offsets_s * 1e9).astype(np.int64)
+        shifted = (stamps.T[:, None] + shifts_ns[:, None]).reshape(2, -1)
+        return poses_at(shifted[0]), poses_at(shifted[1])
 
-    def error(offset_s: float) -> float:
-        first, second = poses(offset_s)
-        angles = _angles_deg(inverse(first) @ second)
-        differences = np.abs(_ratio(measured, angles) * angles - measured)
-        return float(np.minimum(differences, MAX_ANGLE_ERROR_DEG).mean())
+    def errors_at(offsets_s: FloatArray) -> FloatArray:
+        first, second = poses(offsets_s)
+        angles = _angles_deg(inverse(first) @ second).reshape(-1, len(measured))
+        ratios = np.array([_ratio(measured, row) for row in angles])
+        differences = np.abs(ratios[:, None] * angles - measured)
+        return np.asarray(np.minimum(differences, MAX_ANGLE_ERROR_DEG).mean(1))
 
     offsets = guess_s + np.arange(-MAX_OFFSET_S, MAX_OFFSET_S + OFFSET_STEP_S / 2, OFFSET_STEP_S)
-    errors = np.array([error(offset_s) for offset_s in offsets])
+    errors = errors_at(offsets)
     limit_deg = MIN_ANGLE_GAIN * (errors.min() + ANGLE_NOISE_DEG)
     typical_deg = float(np.median(measured))
     is_clear = typical_deg > MIN_ANGLE_DEG and errors.max() > limit_deg
     is_clear &= errors.min() < MAX_ANGLE_MISFIT * min(typical_deg, MAX_ANGLE_ERROR_DEG)
-    is_better = is_clear and error(guess_s) > limit_deg
+    is_better = is_clear and errors_at(np.array([guess_s]))[0] > limit_deg
     offset_s = float(offsets[errors.argmin()]) if is_better else guess_s
-    first, second = poses(offset_s)
+    first, second = poses(np.array([offset_s]))
     ratio = _ratio(measured, _angles_deg(inverse(first) @ second))
     return MotionComparison(motions, first, second, offset_s, bool(is_clear), ratio)
 

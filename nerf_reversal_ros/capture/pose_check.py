@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,7 @@ class PoseCheck:
         self._entries = [entry for entry in entries if entry.depth is not None]
         self._poses = camera_poses
         self._stamps_ns = np.array([entry.image.stamp_ns for entry in self._entries], np.int64)
+        self._reading = Lock()
 
     @property
     def bag_path(self) -> Path:
@@ -281,8 +283,10 @@ class PoseCheck:
     def _image(self, index: int) -> RgbdImage:
         entry = self._entries[index]
         assert entry.depth is not None
-        rgb = decode_rgb(self._bag, read_message(self._bag, entry.image), entry.camera_model)
-        depth = decode_depth(self._bag, read_message(self._bag, entry.depth), entry, self._config)
+        with self._reading:
+            color, depth_m = (read_message(self._bag, ref) for ref in (entry.image, entry.depth))
+        rgb = decode_rgb(self._bag, color, entry.camera_model)
+        depth = decode_depth(self._bag, depth_m, entry, self._config)
         return RgbdImage(rgb, entry.camera_model.camera, *depth)
 
 

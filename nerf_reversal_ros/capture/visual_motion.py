@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.parallel import parallel_map
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 
 MAX_PAIRS = 48
@@ -77,7 +78,7 @@ def measure_motions(image: Callable[[int], RgbdImage], pairs: NDArray[np.int64])
     Parameters
     ----------
     image : callable
-        Returns color and depth of a frame.
+        Returns color and depth of a frame; several threads call it.
     pairs : (M, 2) array
         Indices of frames.
 
@@ -87,14 +88,21 @@ def measure_motions(image: Callable[[int], RgbdImage], pairs: NDArray[np.int64])
         Only the pairs that have enough matches which agree on a motion.
     """
     view = _cached_views(image)
-    kept, motions, depths = [], [], [np.zeros(0)]
-    for first, last in pairs.tolist():
+    parallel_map(view, np.unique(pairs).tolist())
+
+    def measure(pair: list[int]) -> tuple[tuple[int, int], FloatArray | None, FloatArray]:
+        first, last = pair
         for second in dict.fromkeys((last, first + 1)):
             motion, depth_m = _motion(view(first), view(second))
             if motion is not None:
-                kept.append((first, second))
-                motions.append(motion)
                 break
+        return (first, second), motion, depth_m
+
+    kept, motions, depths = [], [], [np.zeros(0)]
+    for found, motion, depth_m in parallel_map(measure, pairs.tolist()):
+        if motion is not None:
+            kept.append(found)
+            motions.append(motion)
         depths.append(depth_m)
     known = np.concatenate(depths)
     return VisualMotions(

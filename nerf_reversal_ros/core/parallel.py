@@ -1,21 +1,24 @@
 """
 Thread parallelism over whole work items, one item per core.
 
-PyTorch parallelizes single operations. That gains little for the many small operations of ray
-marching, and slows down inference on one image. Whole items, each on one core, scale nearly with
-the number of cores, because PyTorch releases the GIL while it computes.
+PyTorch and OpenCV parallelize single operations. That gains little for the many small operations
+of ray marching or of an image, and slows down inference on one image. Whole items, each on one
+core, scale nearly with the number of cores, because PyTorch, OpenCV and NumPy release the GIL
+while they compute.
 """
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, wraps
 from typing import ParamSpec, TypeVar
-
-import torch
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 Arguments = ParamSpec('Arguments')
+
+AHEAD_PER_THREAD = 2
+"""Items that `parallel_stream` works on or keeps ahead of its consumer, for each thread."""
 
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -25,11 +28,37 @@ def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
     The number of threads is that of PyTorch (``torch.get_num_threads()``, set by
     OMP_NUM_THREADS). With one thread the items run in the caller's thread.
     """
-    threads = torch.get_num_threads()
+    threads = _thread_count()
     items = list(items)
     if threads == 1 or len(items) < 2:
         return [work(item) for item in items]
     return list(_pool(threads).map(work, items))
+
+
+def parallel_stream(
+    work: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    """
+    Yield ``work(item)`` of each item in order, as `parallel_map` does, with few items in memory.
+
+    The items are taken in the caller's thread, `AHEAD_PER_THREAD` for each thread ahead of the
+    results. An error of an item is raised where its result would come.
+    """
+    threads = _thread_count()
+    if threads == 1:
+        yield from map(work, items)
+        return
+    pool, pending = _pool(threads), deque[Future[Result]]()
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > AHEAD_PER_THREAD * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
 
 
 def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -37,6 +66,8 @@ def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Re
 
     @wraps(work)
     def run_single_threaded(*args: Arguments.args, **named: Arguments.kwargs) -> Result:
+        import torch
+
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -47,7 +78,15 @@ def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Re
     return run_single_threaded
 
 
+def _thread_count() -> int:
+    import torch  # not with this module, which light commands import, too
+
+    return torch.get_num_threads()
+
+
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
+    import torch
+
     # The thread count of PyTorch is set per thread.
     return ThreadPoolExecutor(threads, 'cores', initializer=torch.set_num_threads, initargs=(1,))

@@ -29,6 +29,7 @@ from nerf_reversal_ros.core.outcome import (
     CORRECT_WITHIN_M,
     Diagnostics,
 )
+from nerf_reversal_ros.core.parallel import parallel_stream
 from nerf_reversal_ros.localization.calibration import Calibration, match_weakness
 from nerf_reversal_ros.localization.gate import BIAS, FEATURE_STATS, gate_features, WEIGHTS
 from nerf_reversal_ros.localization.localizer import Localizer
@@ -97,7 +98,8 @@ def collect_samples(localizer: Localizer, images: Iterable[PosedImage]) -> Calib
     """
     Localize images and collect the samples of all refined poses.
 
-    ``localizer`` must use `PERMISSIVE_GATE` and `IDENTITY_CALIBRATION`.
+    ``localizer`` must use `IDENTITY_CALIBRATION` and no check of the camera, which would depend
+    on the order of the images.
     """
     features, errors, covariances, weakness = [], [], [], []
     for image, diagnostics in _localize_permissively(localizer, images):
@@ -132,11 +134,17 @@ def _localize_permissively(
     localizer: Localizer, images: Iterable[PosedImage]
 ) -> Iterator[tuple[PosedImage, Diagnostics]]:
     """Yield images with the first pose found for each, and for some the pose of a retry."""
-    for index, image in enumerate(images):
-        yield image, localizer.localize(image.rgb, image.camera).diagnostics
-        if index % RETRY_STRIDE == 0:
-            outcome = localizer.localize(image.rgb, image.camera, PERMISSIVE_RETRY)
-            yield image, outcome.diagnostics
+
+    def localize(item: tuple[int, PosedImage]) -> list[tuple[PosedImage, Diagnostics]]:
+        index, image = item
+        configs = [PERMISSIVE_GATE, *([PERMISSIVE_RETRY] if index % RETRY_STRIDE == 0 else [])]
+        return [
+            (image, localizer.localize(image.rgb, image.camera, config).diagnostics)
+            for config in configs
+        ]
+
+    for found in parallel_stream(localize, enumerate(images)):
+        yield from found
 
 
 def corrupted_variants(image: PosedImage, seed: int) -> list[PosedImage]:

@@ -21,12 +21,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from nerf_reversal_ros.baselines.vlad import VladIndex
-from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.depth_calibration import depth_at_keypoints
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 from nerf_reversal_ros.capture.scene_scale import ROOM_DEPTH_M
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
-from nerf_reversal_ros.core.parallel import parallel_map
+from nerf_reversal_ros.core.parallel import parallel_map, parallel_stream
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.localization.matching import make_query
 from nerf_reversal_ros.mapping.stages import ADJUSTMENT
@@ -152,20 +152,23 @@ def match_frames(
     progress : callback
         Receives one report per frame, and one when the pairs are matched.
     """
-    features = []
     detector = KeypointDetector(MAX_KEYPOINTS, 0.02)
-    for done, index in enumerate(frames, start=1):
-        frame = capture.frame(int(index))
-        query = make_query(frame.rgb, frame.camera, IMAGE_SIZE_PX, detector)
-        rays = query.camera.unproject(query.keypoints.pixels)
-        depth_m = depth_at_keypoints(frame, frame.camera.project(rays))
-        descriptors = query.keypoints.descriptors
-        features.append(TrackFrame(rays[:, :2], depth_m, descriptors, query.camera.fx))
-        progress(Progress(ADJUSTMENT, done, len(frames), 'keypoints'))
+    features = []
+    for found in parallel_stream(lambda i: _track_frame(capture.frame(int(i)), detector), frames):
+        features.append(found)
+        progress(Progress(ADJUSTMENT, len(features), len(frames), 'keypoints'))
     pairs = candidate_pairs(features, capture.map_from_camera[frames])
     matches = parallel_map(lambda pair: _match_pair(*(features[i] for i in pair)), pairs)
     progress(Progress(ADJUSTMENT, len(frames), len(frames), f'{len(pairs)} pairs matched'))
     return MatchedFrames(frames, features, pairs, matches)
+
+
+def _track_frame(frame: Frame, detector: KeypointDetector) -> TrackFrame:
+    """Detect the keypoints of a frame, and look up their depth."""
+    query = make_query(frame.rgb, frame.camera, IMAGE_SIZE_PX, detector)
+    rays = query.camera.unproject(query.keypoints.pixels)
+    depth_m = depth_at_keypoints(frame, frame.camera.project(rays))
+    return TrackFrame(rays[:, :2], depth_m, query.keypoints.descriptors, query.camera.fx)
 
 
 def candidate_pairs(
@@ -180,13 +183,12 @@ def candidate_pairs(
     overlap = _view_overlap(track_frames, map_from_camera, _scene_depth_m(track_frames))
     retrieval = VladIndex([track_frames[i].descriptors for i in described])
     apart = max(NEIGHBOR_STEPS)
-    for i, frame in enumerate(track_frames):
+    for i in range(count):
         pairs |= _spread_partners(i, np.argsort(-overlap[i]), overlap[i] >= MIN_OVERLAP, apart)
-        if len(frame.descriptors):
-            nearest = retrieval.nearest_images(frame.descriptors, 4 * apart)
-            ranked = np.array(described)[nearest]
-            far = np.ones(count, bool)
-            pairs |= _spread_partners(i, ranked, far, apart, RETRIEVED_CANDIDATES)
+    retrieved = np.array(described)[retrieval.similar_images(4 * apart)]
+    for i, ranked in zip(described, retrieved, strict=True):
+        far = np.ones(count, bool)
+        pairs |= _spread_partners(i, ranked, far, apart, RETRIEVED_CANDIDATES)
     return sorted(pairs)
 
 

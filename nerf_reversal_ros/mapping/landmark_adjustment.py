@@ -16,10 +16,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.grouping import sum_by_label
+from nerf_reversal_ros.core.parallel import parallel_stream
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.localization.atlas import Atlas
@@ -67,28 +68,36 @@ def refine_landmarks(
     """
     if not len(atlas) or not len(frames):
         return atlas
-    detector = KeypointDetector(1500, 0.02)
     chosen = frames[evenly_spaced_indices(len(frames), MAX_FRAMES)]
+    detector = KeypointDetector(1500, 0.02)
     observations = []
-    for done, index in enumerate(chosen, start=1):
-        frame = capture.frame(int(index))
-        pose = frame.map_from_camera
-        query = make_query(frame.rgb, frame.camera, SIZE_PX, detector)
-        camera = query.camera
-        visible = atlas.visible_indices(pose, camera, len(atlas))
-        landmarks = select_landmarks(atlas, visible)
-        pairs = match_guided(query, landmarks, pose, query.scaled_px(SEARCH_RADIUS_PX))
-        pixels = query.keypoints.pixels[pairs[:, 0]]
-        normalized = camera.unproject(pixels)[:, :2]
-        std = KEYPOINT_STD * max(camera.width, camera.height) / camera.fx
-        poses = np.broadcast_to(pose, (len(pairs), 4, 4))
-        observations.append((visible[pairs[:, 1]], normalized, np.full(len(pairs), std), poses))
+    for found in parallel_stream(
+        lambda index: _observe(atlas, capture.frame(int(index)), detector), chosen
+    ):
+        observations.append(found)
+        done = len(observations)
         progress(Progress(LANDMARKS, done, len(chosen), 'matched in mapping images'))
     indices, normalized, stds, poses = (
         np.concatenate(arrays) for arrays in zip(*observations, strict=True)
     )
     points = optimize_structure(atlas.origin_m + atlas.points, indices, normalized, stds, poses)
     return replace(atlas, points=(points - atlas.origin_m).astype(np.float32))
+
+
+def _observe(
+    atlas: Atlas, frame: Frame, detector: KeypointDetector
+) -> tuple[NDArray[np.intp], FloatArray, FloatArray, FloatArray]:
+    """Match landmarks in a frame: their indices, and the other inputs of `optimize_structure`."""
+    pose = frame.map_from_camera
+    query = make_query(frame.rgb, frame.camera, SIZE_PX, detector)
+    camera = query.camera
+    visible = atlas.visible_indices(pose, camera, len(atlas))
+    landmarks = select_landmarks(atlas, visible)
+    pairs = match_guided(query, landmarks, pose, query.scaled_px(SEARCH_RADIUS_PX))
+    normalized = camera.unproject(query.keypoints.pixels[pairs[:, 0]])[:, :2]
+    std = KEYPOINT_STD * max(camera.width, camera.height) / camera.fx
+    poses = np.broadcast_to(pose, (len(pairs), 4, 4))
+    return visible[pairs[:, 1]], normalized, np.full(len(pairs), std), poses
 
 
 def optimize_structure(

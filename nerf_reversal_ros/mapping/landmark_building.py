@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, transform_points
+from nerf_reversal_ros.core.parallel import parallel_stream
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.localization.atlas import Atlas, normalize
 
@@ -76,9 +77,13 @@ def rendered_views(
 
 
 def build_atlas(views: Iterable[DepthView]) -> Atlas:
-    """Detect the keypoints of views, back-project them and merge them to landmarks."""
+    """
+    Detect the keypoints of views, back-project them and merge them to landmarks.
+
+    The views are taken one after another, so that they may be rendered while others are searched.
+    """
     detector = KeypointDetector(1500, 0.01)
-    per_view = [_back_project_keypoints(detector, view) for view in views]
+    per_view = list(parallel_stream(lambda view: _back_project_keypoints(detector, view), views))
     view_of = np.repeat(np.arange(len(per_view)), [len(one.points) for one in per_view])
     observations = LandmarkObservations(
         *(np.concatenate(parts) for parts in zip(*per_view, strict=True))
