@@ -92,12 +92,11 @@ def _localize_images(
     from nerf_reversal_ros.capture.open_capture import iter_images
     from nerf_reversal_ros.core.progress import Progress
     from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
-    from nerf_reversal_ros.localization.localizer import open_localizer
     from nerf_reversal_ros.localization.tracking import PoseTracker
 
     with BagReader(path) as bag:
         total = bag.count(config.capture.with_topics_of(bag.count).image_topic)
-    localizer = open_localizer(map_, config.localizer)
+    localizer = map_.localizer(config.localizer)
     timeout_s = config.localizer.tracking_timeout_s if track else 0.0
     tracker = PoseTracker()
     for index, image in enumerate(iter_images(path, config.capture)):

@@ -10,9 +10,12 @@ The reasons of rejected images have their remedies in `core.outcome`.
 
 # ---- maps and builds
 OVERWRITE = 'choose another folder, or give --overwrite'
+FINISH_OR_OVERWRITE = 'repeat that build command to finish it, or give --overwrite'
 RESUME = 'repeat the same build command to resume it'
 FREE_DISK_SPACE = 'free some, then repeat the command to resume the build'
 GIVE_MAP = 'give the folder written by nerf-reversal build'
+READ_AGAIN = 'read it again'
+MAP_WITH_FIELD = 'give the map that it was copied from'
 BUILD_AGAIN = 'build it again with --overwrite'
 OTHER_DEVICE = 'choose cpu or auto, or install a PyTorch with CUDA for this driver'
 

@@ -21,6 +21,12 @@ RENDERINGS_ONLY_WARNING = (
 )
 """Warning for the map of a nerfstudio run without a bag."""
 
+FIRST_MAP_WARNING = (
+    'warning: this is a first map, whose regressor has not learned yet: more images are matched'
+    f' with the whole map, which is slow, until its build is done; if that ended: {remedies.RESUME}'
+)
+"""Warning for the map that a build writes before its regressor is trained."""
+
 
 def field_warnings(report: dict[str, Any], config: BuildConfig, field_kind: str) -> list[str]:
     """

@@ -8,7 +8,7 @@ texture than the field, and exactly what a camera sees.
 All lengths are fractions of the viewing distance, so that rooms of any size are treated alike.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import cv2
@@ -71,9 +71,10 @@ class LandmarkObservations(NamedTuple):
 
 def rendered_views(
     renderings: Iterable[tuple[Rendering, FloatArray]], camera: Camera
-) -> list[DepthView]:
-    """Return renderings of one camera with their poses (4, 4) as views with depth."""
-    return [DepthView(view.rgb, camera, view.depth, pose) for view, pose in renderings]
+) -> Iterator[DepthView]:
+    """Yield renderings of one camera with their poses (4, 4) as views with depth."""
+    for view, pose in renderings:
+        yield DepthView(view.rgb, camera, view.depth, pose)
 
 
 def build_atlas(views: Iterable[DepthView]) -> Atlas:

@@ -7,13 +7,12 @@ from typing import Any
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.mapping.build_request import BuildRequest
-from nerf_reversal_ros.mapping.build_stages import (
-    CalibrationResult,
-    FieldResult,
-    LandmarkResult,
-)
-from nerf_reversal_ros.mapping.build_warnings import regressor_warnings
+from nerf_reversal_ros.mapping.build_stages import CalibrationResult
+from nerf_reversal_ros.mapping.build_warnings import FIRST_MAP_WARNING, regressor_warnings
+from nerf_reversal_ros.mapping.field_stage import FieldResult
+from nerf_reversal_ros.mapping.landmark_stage import LandmarkResult
 from nerf_reversal_ros.mapping.stage_context import StageContext
+from nerf_reversal_ros.maps.map_folder import COMPLETE, FIRST
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
@@ -48,15 +47,21 @@ class BuildResults:
 
 
 def make_manifest(
-    request: BuildRequest, context: StageContext, results: BuildResults
+    request: BuildRequest, context: StageContext, results: BuildResults, *, is_first: bool = False
 ) -> dict[str, Any]:
-    """Return the manifest without ``format_version`` and ``files``, which the writer adds."""
+    """
+    Return the manifest without ``format_version`` and ``files``, which the writer adds.
+
+    A first map says that it is one, and not how its regressor compares with the mean pose.
+    """
     data, report = context.mapping_data, results.field.report
     # The depth of a run's field capture is rendered, so its correction is not that of a sensor.
     depth_correction_key = (
         'depth_correction' if request.run_config is None else 'render_depth_correction'
     )
+    of_regressor = [FIRST_MAP_WARNING] if is_first else regressor_warnings(results.regressor)
     return {
+        'stage': FIRST if is_first else COMPLETE,
         'built': {
             'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
             'seed': context.seed,
@@ -80,7 +85,7 @@ def make_manifest(
             *data.warnings,
             *results.field.warnings,
             *results.landmarks.warnings,
-            *regressor_warnings(results.regressor),
+            *of_regressor,
             *results.calibration.warnings,
         ],
         'metrics': {

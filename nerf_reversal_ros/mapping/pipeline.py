@@ -1,11 +1,13 @@
 """
 From a bag to a map, one call a stage; a repeated build resumes an unfinished one.
 
-Stages: capture, adjustment, field, synthesis, atlas, regressor, calibration. Each except the
-first and the last, which are fast, stores its result in the staging folder of the map and is
-marked as finished there. A later build with the same inputs and settings skips it.
+Stages: capture, adjustment, field, atlas, first map, synthesis, regressor, calibration. Each
+except the first and the last, which are fast, stores its result in the staging folder of the map
+and is marked as finished there. A later build with the same inputs and settings skips it. The
+first map stands in the place of the map until that is finished.
 """
 
+from io import BytesIO
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,17 +19,20 @@ from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
 from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import free_memory
+from nerf_reversal_ros.core.files import atomic_write
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.mapping.build_request import BuildRequest, validate_request
 from nerf_reversal_ros.mapping.build_stages import (
     adjustment_stage,
-    atlas_stage,
     calibration_stage,
-    field_stage,
+    image_views,
     regressor_stage,
     synthesis_stage,
 )
+from nerf_reversal_ros.mapping.field_stage import field_stage
+from nerf_reversal_ros.mapping.first_map import first_map_stage
+from nerf_reversal_ros.mapping.landmark_stage import atlas_stage
 from nerf_reversal_ros.mapping.manifest import BuildResults, make_manifest, training_curves
 from nerf_reversal_ros.mapping.mapping_capture import (
     check_regressor_settings,
@@ -100,12 +105,15 @@ def build_map(
         trained = field_stage(context, field, run_field)
         del run, run_field  # later stages need the memory of the run's model
         free_memory()
+        landmarks = atlas_stage(context, trained.voxel_field)
+        images = image_views(context, trained.voxel_field)
+        _write_mapping_poses(writer, mapping_data)
+        first_map_stage(context, request, trained, landmarks, images)
         views = synthesis_stage(context, trained.voxel_field)
-        landmarks = atlas_stage(context, trained.voxel_field, views)
-        regressor = regressor_stage(context, trained.voxel_field, views)
+        regressor = regressor_stage(context, views, images)
         calibration = calibration_stage(context, landmarks, regressor)
         results = BuildResults(trained, views, landmarks, regressor, calibration)
-        _write_reports(writer, mapping_data, results, config)
+        _write_curves(writer, results, config)
         return writer.finish(make_manifest(request, context, results))
 
 
@@ -174,10 +182,14 @@ def _pose_warnings(capture: Capture) -> list[str]:
     return [f'warning: {item.text}' for item in capture.findings if item.cause != 'tracking']
 
 
-def _write_reports(
-    writer: MapWriter, mapping_data: MappingData, results: BuildResults, config: BuildConfig
-) -> None:
-    """Write the files of the map that no stage writes: mapping poses and training curves."""
-    np.savez_compressed(writer.path(MAPPING_POSES), map_from_camera=mapping_data.mapping_poses)
+def _write_mapping_poses(writer: MapWriter, mapping_data: MappingData) -> None:
+    """Write the mapping poses as a whole: a first map may share the file that they replace."""
+    content = BytesIO()
+    np.savez_compressed(content, map_from_camera=mapping_data.mapping_poses)
+    atomic_write(writer.path(MAPPING_POSES), content.getvalue())
+
+
+def _write_curves(writer: MapWriter, results: BuildResults, config: BuildConfig) -> None:
+    """Write the training curves of all stages."""
     curves = json.dumps(training_curves(results, config.regressor))
     writer.path('training.json').write_text(curves, encoding='utf-8')

@@ -1,9 +1,19 @@
 """Names of the stages of a build, in the manifest and in progress reports."""
 
-CAPTURE, ADJUSTMENT, FIELD, SYNTHESIS = 'capture', 'adjustment', 'field', 'synthesis'
-ATLAS, REGRESSOR, CALIBRATION = 'atlas', 'regressor', 'calibration'
+CAPTURE, ADJUSTMENT, FIELD, ATLAS = 'capture', 'adjustment', 'field', 'atlas'
+FIRST_MAP, SYNTHESIS, REGRESSOR = 'first_map', 'synthesis', 'regressor'
+CALIBRATION = 'calibration'
 
-BUILD_STAGES = CAPTURE, ADJUSTMENT, FIELD, SYNTHESIS, ATLAS, REGRESSOR, CALIBRATION
+BUILD_STAGES = (
+    CAPTURE,
+    ADJUSTMENT,
+    FIELD,
+    ATLAS,
+    FIRST_MAP,
+    SYNTHESIS,
+    REGRESSOR,
+    CALIBRATION,
+)
 """Stages in their order: the keys of ``built.seconds`` in the manifest."""
 
 RUN, ALIGNMENT, UNCERTAINTY = 'run', 'alignment', 'uncertainty'
@@ -21,9 +31,10 @@ PROGRESS_STAGES = {
     UNCERTAINTY: 'estimating the uncertainty of the field',
     'baking': 'fitting the voxel field to renderings of another field',
     MEASURING: 'comparing a nerfstudio run and its voxel field with held-out images',
-    SYNTHESIS: 'rendering synthetic views',
     ATLAS: 'rendering the views that landmarks are detected in',
     LANDMARKS: 'refining landmarks with the mapping images',
+    FIRST_MAP: 'writing a first map, which localizes while the build goes on',
+    SYNTHESIS: 'rendering synthetic views',
     'compression': 'training the VAE',
     REGRESSOR: 'training the pose regressor',
     CALIBRATION: 'localizing held-out images for the calibration',

@@ -29,9 +29,6 @@ from nerf_reversal_ros.core.validated_config import config_from_dict
 if TYPE_CHECKING:
     from nerf_reversal_ros.localization.localizer import Localizer
 
-if TYPE_CHECKING:
-    from nerf_reversal_ros.localization.localizer import Localizer
-
 FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""
 
@@ -39,6 +36,10 @@ MAX_POSES_BYTES = 1 << 28
 """Unpacked size of the mapping poses [bytes]; a larger archive is rejected as a zip bomb."""
 
 MANIFEST = 'manifest.json'
+FIRST, COMPLETE = 'first', 'complete'
+"""Stages of a map: written while its build goes on, and finished, as older maps all are."""
+FIELD_FILE = 'field.safetensors'
+"""The radiance field, which the localizer does not read; a map for a robot lacks it."""
 MAPPING_POSES = 'walked_poses.npz'
 """File of the map with the array ``map_from_camera`` of the mapping poses."""
 _FILE_NAME_PATTERN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*')
@@ -62,6 +63,11 @@ class Map:
     def capture_camera(self) -> Camera:
         """Camera of the mapping images; maps of early versions store the canonical one alone."""
         return Camera(**self.manifest.get('capture_camera', self.manifest['camera']))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the map was written while its build went on."""
+        return bool(self.manifest.get('stage') == FIRST)
 
     @property
     def convention(self) -> PoseConvention:
@@ -132,14 +138,31 @@ class Map:
         Raises
         ------
         MapError, ConfigError
-            If a file of the map is corrupt, or the device is not available.
+            If a file of the map is corrupt, the map was replaced while it was read, or the device
+            is not available.
         """
         from nerf_reversal_ros.localization.localizer import open_localizer
 
-        return open_localizer(self, config or LocalizerConfig())
+        try:
+            return open_localizer(self, config or LocalizerConfig())
+        finally:
+            self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raise MapError if another map was put in the place of this one since it was opened."""
+        if _read_manifest(self.path) != self.manifest:
+            raise MapError(
+                f'the map {self.path} was replaced by a newer one while it was read:'
+                f' {remedies.READ_AGAIN}'
+            )
 
     def file(self, name: str) -> Path:
         """Return the path of one of the map's files; MapError when the map has no such file."""
+        if name == FIELD_FILE and name not in self.manifest['files']:
+            raise MapError(
+                f'the map {self.path} is without its field, as a robot needs it:'
+                f' {remedies.MAP_WITH_FIELD}'
+            )
         if name not in self.manifest['files']:
             raise MapError(
                 f'the map {self.path} holds no {name} (it holds'

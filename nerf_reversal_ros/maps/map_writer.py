@@ -2,16 +2,19 @@
 Writing of a map folder: staged, resumable, and published by one atomic rename.
 
 A build writes to ``<map>.partial/``. The staging folder survives a killed build, and `MapWriter`
-resumes it. The rename to ``<map>`` follows the last fsync, so a partial map never exists.
+resumes it. The rename to ``<map>`` follows the last fsync, so a partial map never exists. A first
+map may be published before: a whole map, in whose place the finished one is put.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 import ctypes
 import fcntl
+import hashlib
 import json
 import os
 from pathlib import Path
+import shutil
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +22,7 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.files import atomic_write, fsync, is_full_disk, remove, sha256
 from nerf_reversal_ros.maps.map_folder import (
+    FIRST,
     FORMAT_VERSION,
     is_file_name,
     iter_map_files,
@@ -27,7 +31,7 @@ from nerf_reversal_ros.maps.map_folder import (
     staging_dir,
 )
 
-_STATE, _LOCK, _WORK = '.state.json', '.lock', '.work'
+_STATE, _LOCK, _WORK, _FIRST = '.state.json', '.lock', '.work', '.first'
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 """Arguments of renameat2 from <fcntl.h> and <linux/fs.h>."""
 
@@ -42,7 +46,8 @@ class MapWriter:
     Parameters
     ----------
     map_dir : Path
-        Map folder to write. It must not exist, or be empty, unless ``overwrite``.
+        Map folder to write. It must not exist, be empty, or hold a first map with the same
+        fingerprint, unless ``overwrite``.
     fingerprint : dict
         Inputs that determine the result (bag, settings, versions), as JSON. An unfinished build
         with the same fingerprint is resumed; one with another fingerprint is deleted.
@@ -76,7 +81,7 @@ class MapWriter:
         self.note = ''
         self.work_dir = self._staging_dir / _WORK
         try:
-            _check_target(self.map_dir, overwrite)
+            self._check_target()
             self._lock = _acquire_lock(self._staging_dir)
         except OSError as error:
             raise self._failure(error) from error
@@ -148,6 +153,75 @@ class MapWriter:
         """Time of each stage so far [s], in the order of the stages; see `time_stage`."""
         return dict(self._state['seconds'])
 
+    @property
+    def takes_first_map(self) -> bool:
+        """Whether `publish_first` may write: a finished map stays until the new one is."""
+        return not (self.map_dir / MANIFEST).exists() or self._is_first()
+
+    def publish_first(
+        self, manifest: dict[str, Any], more: Mapping[str, Callable[[Path], None]]
+    ) -> Path:
+        """
+        Publish a first map of the files that are staged, and return its folder.
+
+        The build goes on in the staging folder, and `finish` puts the finished map in its place.
+
+        Parameters
+        ----------
+        manifest : dict
+            As that of `finish`.
+        more : mapping
+            Further files of the first map alone: their names, and what writes each.
+        """
+        folder = self._staging_dir / _FIRST
+        try:
+            remove(folder)
+            folder.mkdir()
+            for file in iter_map_files(self._staging_dir):
+                target = folder / file.relative_to(self._staging_dir)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if target.name not in more:
+                    _link_or_copy(file, target)
+            for name, write in more.items():
+                write(folder / name)
+            _write_manifest(folder, {**manifest, 'fingerprint': self._fingerprint_sha256})
+            _publish(folder, self.map_dir)
+            fsync(self.map_dir.parent)
+        except OSError as error:
+            raise self._failure(error) from error
+        return self.map_dir
+
+    @property
+    def _fingerprint_sha256(self) -> str:
+        """Checksum of the inputs, by which a first map is known to be of this build."""
+        text = json.dumps(self._state['fingerprint'], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _is_first(self, fingerprint_sha256: str | None = None) -> bool:
+        """Whether a first map is in place, and of a build with a fingerprint if that is given."""
+        try:
+            manifest = json.loads((self.map_dir / MANIFEST).read_text(encoding='utf-8'))
+            found = manifest.get('fingerprint')
+            return bool(manifest['stage'] == FIRST) and fingerprint_sha256 in (None, found)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def _check_target(self) -> None:
+        """Raise BuildError unless the map may be written."""
+        folder = self.map_dir
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+        if not (folder / MANIFEST).is_file():
+            raise BuildError(f'{folder} exists and is not a map: choose another folder')
+        if self._overwrite or self._is_first(self._fingerprint_sha256):
+            return
+        if self._is_first():
+            raise BuildError(
+                f'{folder} is the first map of another build, with another bag, other settings or'
+                f' another version: {remedies.FINISH_OR_OVERWRITE}'
+            )
+        raise BuildError(f'the map {folder} exists: {remedies.OVERWRITE}')
+
     def finish(self, manifest: dict[str, Any]) -> Map:
         """
         Write the manifest with the checksums of all files, and publish the map.
@@ -155,21 +229,10 @@ class MapWriter:
         ``format_version`` and ``files`` are added to the manifest.
         """
         try:
-            files = {
-                file.relative_to(self._staging_dir).as_posix(): {
-                    'bytes': file.stat().st_size,
-                    'sha256': sha256(file),
-                }
-                for file in iter_map_files(self._staging_dir)
-                if file.name != MANIFEST
-            }
-            complete = {'format_version': FORMAT_VERSION, **manifest, 'files': files}
-            text = json.dumps(complete, indent=1, allow_nan=False)
-            (self._staging_dir / MANIFEST).write_text(text + '\n', encoding='utf-8')
-            for path in (*iter_map_files(self._staging_dir), self._staging_dir):
-                fsync(path)
-            _check_target(self.map_dir, self._overwrite)
-            remove(self.work_dir)
+            complete = _write_manifest(self._staging_dir, manifest)
+            self._check_target()
+            for name in (_WORK, _FIRST):
+                remove(self._staging_dir / name)
             _publish(self._staging_dir, self.map_dir)
             for name in (_STATE, _LOCK):
                 (self.map_dir / name).unlink()
@@ -238,13 +301,27 @@ class MapWriter:
             raise self._failure(error) from error
 
 
-def _check_target(map_dir: Path, overwrite: bool) -> None:
-    if not map_dir.exists() or (map_dir.is_dir() and not any(map_dir.iterdir())):
-        return
-    if not (map_dir / MANIFEST).is_file():
-        raise BuildError(f'{map_dir} exists and is not a map: choose another folder')
-    if not overwrite:
-        raise BuildError(f'the map {map_dir} exists: {remedies.OVERWRITE}')
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Write the manifest with format version and checksums, and flush all files to the disk."""
+    files = {
+        file.relative_to(folder).as_posix(): {'bytes': file.stat().st_size, 'sha256': sha256(file)}
+        for file in iter_map_files(folder)
+        if file.name != MANIFEST
+    }
+    complete = {'format_version': FORMAT_VERSION, **manifest, 'files': files}
+    text = json.dumps(complete, indent=1, allow_nan=False)
+    (folder / MANIFEST).write_text(text + '\n', encoding='utf-8')
+    for path in (*iter_map_files(folder), folder):
+        fsync(path)
+    return complete
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    """Link a file under another name, or copy it where the file system has no links."""
+    try:
+        target.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, target)
 
 
 def _acquire_lock(staging: Path) -> int:
@@ -274,7 +351,7 @@ def _acquire_lock(staging: Path) -> int:
 
 
 def _publish(staging: Path, map_dir: Path) -> None:
-    """Rename the staging folder to the map; exchange it atomically with an existing map."""
+    """Rename a folder to the map; exchange it atomically with an existing map."""
     if not map_dir.exists() or not any(map_dir.iterdir()):
         staging.replace(map_dir)
         return

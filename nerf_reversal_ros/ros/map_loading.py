@@ -20,11 +20,10 @@ def make_localizer(
     """Open a map, make its localizer and warm it up; imports the heavy libraries."""
     import numpy as np
 
-    from nerf_reversal_ros.localization.localizer import open_localizer
     from nerf_reversal_ros.maps.map_folder import open_map
 
     map_ = open_map(map_dir)
-    localizer = open_localizer(map_, config)
+    localizer = map_.localizer(config)
     noise = np.random.default_rng(0).integers(256, size=(map_.camera.height, map_.camera.width, 3))
     localizer.localize(noise.astype(np.uint8), map_.camera, config)  # the first image is slowest
     return localizer, MapDisplayData(map_.manifest, map_.mapping_poses, localizer.surface)
