@@ -5,8 +5,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+import torch
 
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.parallel import single_threaded
 
 DESCRIPTOR_DIM = 128
 """Length of a SIFT descriptor: 4 x 4 cells of 8 orientations."""
@@ -97,7 +99,7 @@ def match_descriptors(
     """
     if len(first_descriptors) < 1 or len(second_descriptors) < 3:
         return np.empty((0, 2), dtype=np.int64)
-    similarity = first_descriptors @ second_descriptors.T
+    similarity = _similarities(first_descriptors, second_descriptors)
     rows = np.arange(len(first_descriptors))
     best = similarity.argmax(1)
     first = similarity[rows, best]
@@ -112,6 +114,20 @@ def match_descriptors(
     # |a - b|^2 = 2 - 2 a.b for unit vectors.
     passed = (1 - first < ratio**2 * (1 - second)) & (first > 0)
     return np.column_stack([rows[passed], best[passed]])
+
+
+@single_threaded
+def _similarities(
+    first: NDArray[np.float32], second: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """
+    Return the products (M, N) of descriptors (M, 128) and (N, 128).
+
+    PyTorch multiplies on one core. NumPy would start a thread on each, and these wait for each
+    other: that takes several times longer where another process uses a core.
+    """
+    product: NDArray[np.float32] = (torch.from_numpy(first) @ torch.from_numpy(second).T).numpy()
+    return product
 
 
 def _second_best(

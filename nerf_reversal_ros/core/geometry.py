@@ -73,7 +73,7 @@ def inverse(matrix: FloatArray) -> FloatArray:
     out = np.zeros_like(matrix)
     rotation = np.swapaxes(matrix[..., :3, :3], -1, -2)
     out[..., :3, :3] = rotation
-    out[..., :3, 3] = -np.einsum('...ij,...j->...i', rotation, matrix[..., :3, 3])
+    out[..., :3, 3] = -(rotation @ matrix[..., :3, 3, None])[..., 0]
     out[..., 3, 3] = 1.0
     return out
 
@@ -175,8 +175,12 @@ def pose_errors(map_from_camera: FloatArray, map_from_camera_gt: FloatArray) -> 
     if len(map_from_camera) == 0:
         return PoseErrors(np.empty(0), np.empty(0))
     difference = inverse(map_from_camera_gt) @ map_from_camera
-    rotation = Rotation.from_matrix(difference[:, :3, :3]).magnitude()
-    return PoseErrors(np.linalg.norm(difference[:, :3, 3], axis=1), rotation)
+    rotation = difference[:, :3, :3]
+    # sin(angle) is in the antisymmetric part, cos(angle) in the trace: precise at every angle.
+    antisymmetric = rotation - np.swapaxes(rotation, 1, 2)
+    twice_sine = np.sqrt(np.square(antisymmetric).sum((1, 2)) / 2)
+    angle = np.arctan2(twice_sine, np.trace(rotation, axis1=1, axis2=2) - 1)
+    return PoseErrors(np.linalg.norm(difference[:, :3, 3], axis=1), angle)
 
 
 def pose_distance(a: FloatArray, b: FloatArray) -> tuple[float, float]:

@@ -128,7 +128,7 @@ class Localizer:
         _check_image(rgb, camera)
         config = config or self.config
         timer = StageTimer()
-        scores = {'contrast': float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).std())}
+        scores = {'contrast': _contrast(rgb)}
         if scores['contrast'] < MIN_CONTRAST:
             return Rejection(
                 RejectionReason.LOW_CONTRAST,
@@ -201,6 +201,12 @@ def _check_image(rgb: NDArray[np.uint8], camera: Camera) -> None:
             f'the image is {rgb.shape} {rgb.dtype}, and its camera_info says'
             f' {camera.width}x{camera.height}: give an rgb8 image of that size'
         )
+
+
+def _contrast(rgb: NDArray[np.uint8]) -> float:
+    """Return the standard deviation of the gray values of an image (H, W, 3), 0 to 255."""
+    _, deviation = cv2.meanStdDev(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+    return float(deviation[0, 0])
 
 
 def _outcome(

@@ -162,10 +162,12 @@ def match_guided(
     order = order[similarity[order] > MIN_SIMILARITY]
     keypoint, landmark = keypoint[order], landmark[order]
     # A pair is one to one if it is the most similar pair of its keypoint and of its landmark.
-    best_of = np.zeros(len(order), dtype=np.int8)
-    for side in (keypoint, landmark):
-        best_of[np.unique(side, return_index=True)[1]] += 1
-    return np.column_stack([keypoint[best_of == 2], landmark[best_of == 2]])
+    is_best = np.ones(len(order), dtype=bool)
+    for side, count in ((keypoint, len(query.keypoints.pixels)), (landmark, len(landmarks.points))):
+        first = np.empty(count, dtype=np.intp)
+        first[side[::-1]] = np.arange(len(order))[::-1]
+        is_best &= first[side] == np.arange(len(order))
+    return np.column_stack([keypoint[is_best], landmark[is_best]])
 
 
 def project_landmarks(

@@ -210,18 +210,19 @@ def reprojection_jacobian(solution: PnpSolution, camera: Camera) -> tuple[FloatA
     rotation = pose[:3, :3]
     lever_arm = solution.points - pose[:3, 3]
     in_camera = lever_arm @ rotation
-    x, y, z = in_camera.T
-    pixel_by_point = np.zeros((len(in_camera), 2, 3))
-    pixel_by_point[:, 0, 0], pixel_by_point[:, 0, 2] = camera.fx / z, -camera.fx * x / z**2
-    pixel_by_point[:, 1, 1], pixel_by_point[:, 1, 2] = camera.fy / z, -camera.fy * y / z**2
-    cross = np.zeros((len(lever_arm), 3, 3))
-    cross[:, 0, 1], cross[:, 0, 2] = -lever_arm[:, 2], lever_arm[:, 1]
-    cross[:, 1, 2] = -lever_arm[:, 0]
-    cross -= np.swapaxes(cross, 1, 2)
-    point_by_pose = np.concatenate(
-        [np.broadcast_to(-rotation.T, (len(lever_arm), 3, 3)), rotation.T @ cross], axis=2
-    )
-    return in_camera, (pixel_by_point @ point_by_pose).reshape(-1, 6)
+    jacobian = np.empty((len(in_camera), 2, 6))
+    depth = in_camera[:, 2:]
+    lx, ly, lz = lever_arm.T
+    for row, focal in enumerate((camera.fx, camera.fy)):
+        slope = in_camera[:, row : row + 1] / depth
+        by_point = focal / depth * (rotation[:, row] - slope * rotation[:, 2])
+        gx, gy, gz = by_point.T
+        jacobian[:, row, :3] = -by_point
+        # by_point x lever_arm; np.cross takes several times longer.
+        jacobian[:, row, 3] = gy * lz - gz * ly
+        jacobian[:, row, 4] = gz * lx - gx * lz
+        jacobian[:, row, 5] = gx * ly - gy * lx
+    return in_camera, jacobian.reshape(-1, 6)
 
 
 def _poselib_camera(camera: Camera) -> dict[str, object]:

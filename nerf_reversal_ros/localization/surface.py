@@ -118,7 +118,8 @@ class Surface:
         """Return index, depth [m], column and row [px] of the visible points, far to near."""
         rotation = map_from_camera[:3, :3].astype(np.float32)
         shift = ((self.origin_m - map_from_camera[:3, 3]) @ rotation).astype(np.float32)
-        x, y, z = rotation.T @ self.points.T + shift[:, None]
+        in_camera = cv2.transform(self.points[None], np.column_stack([rotation.T, shift]))
+        x, y, z = in_camera.reshape(-1, 3).T
         min_depth_m = MIN_DEPTH_CELLS * self.spacing_m
         in_front = np.flatnonzero(z > min_depth_m)
         depth = z[in_front]
