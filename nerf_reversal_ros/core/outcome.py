@@ -174,7 +174,7 @@ class Diagnostics:
     """Intermediate results of localizing one image, accepted or rejected."""
 
     regressed_pose: NDArray[np.float64] | None = None
-    """(4, 4) map_from_camera of the regressor, if that stage was reached."""
+    """(4, 4) map_from_camera of the regressor, if that stage was reached and needed."""
     refined_pose: NDArray[np.float64] | None = None
     """(4, 4) map_from_camera after refinement, before the gate."""
     scores: dict[str, float] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """
 Localize one image: a pose with covariance, or a rejection reason.
 
-The regressor gives pose hypotheses. `PoseSearch` refines them on the landmarks of the map, until
+The regressor gives pose hypotheses, besides tracking. `PoseSearch` refines them on the landmarks of the map, until
 the gate accepts a refined pose that is certain and the only one. All data come from the map
 folder: neither the radiance field nor images of the mapping capture are needed.
 """
@@ -110,7 +110,9 @@ class Localizer:
         config : LocalizerConfig, optional
             Settings for this image; default: those of the localizer.
         expected_pose : (4, 4) array, optional
-            ``map_from_camera`` from tracking: the first hypothesis, but never the only one.
+            ``map_from_camera`` from tracking: the first hypothesis, but never the only one. Where
+            it leads to an accepted pose that needs no retry, no pose is regressed, and the
+            novelty is not known.
         time_limit_s : float, optional
             No further attempt starts after this time [s]. Default: none, so that the outcome does
             not depend on the speed of the machine.
@@ -135,20 +137,11 @@ class Localizer:
                 f'contrast {scores["contrast"]:.1f} of 255 (needed: {MIN_CONTRAST})',
                 Diagnostics(None, None, scores, timer.finish()),
             )
-        regressed = self.regressor.regress(rgb, camera)
-        timer.lap('regress')
-        scores['novelty'] = regressed.novelty
-        if regressed.novelty > config.max_novelty:
-            return Rejection(
-                RejectionReason.NOVEL_IMAGE,
-                f'novelty {regressed.novelty:.1f} (allowed: {config.max_novelty})',
-                _diagnostics(regressed, None, scores, timer),
-            )
         search = PoseSearch(
-            self._refiner, self.regressor, rgb, camera, regressed, expected_pose, config, timer
+            self._refiner, self.regressor, rgb, camera, expected_pose, config, timer
         )
         search.run(time_limit_s)
-        return _outcome(regressed, search, scores, timer)
+        return _outcome(search, scores, timer)
 
 
 def open_localizer(
@@ -209,13 +202,17 @@ def _contrast(rgb: NDArray[np.uint8]) -> float:
     return float(deviation[0, 0])
 
 
-def _outcome(
-    regressed: RegressedPose,
-    search: PoseSearch,
-    scores: dict[str, float],
-    timer: StageTimer,
-) -> Outcome:
+def _outcome(search: PoseSearch, scores: dict[str, float], timer: StageTimer) -> Outcome:
     """Return the pose of the best hypothesis, or the rejection of the gate."""
+    regressed = search.regressed
+    if regressed is not None:
+        scores['novelty'] = regressed.novelty
+        if search.is_novel:
+            return Rejection(
+                RejectionReason.NOVEL_IMAGE,
+                f'novelty {regressed.novelty:.1f} (allowed: {search.config.max_novelty})',
+                _diagnostics(regressed, None, scores, timer),
+            )
     if (best := search.best) is None:
         scores['keypoints'] = float(search.keypoints)
         return Rejection(
@@ -233,16 +230,16 @@ def _outcome(
 
 
 def _diagnostics(
-    regressed: RegressedPose,
+    regressed: RegressedPose | None,
     best: RefinedHypothesis | None,
     scores: dict[str, float],
     timer: StageTimer,
 ) -> Diagnostics:
     return Diagnostics(
-        regressed.map_from_camera,
+        None if regressed is None else regressed.map_from_camera,
         None if best is None else best.solution.map_from_camera,
         scores,
         timer.finish(),
-        regressed.covariance,
+        None if regressed is None else regressed.covariance,
         None if best is None else best.covariance,
     )

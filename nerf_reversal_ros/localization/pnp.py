@@ -25,6 +25,9 @@ MAX_ERROR_PX = 4.0
 """Maximum reprojection error [px] of a RANSAC inlier, at `matching.REFERENCE_SIZE_PX`."""
 LOSS_SCALE_PX = 1.0
 """Scale [px] of the Cauchy loss."""
+_SAMPLE_SIZE, _LOG_FAILURE, _RANSAC_MARGIN = 3, float(np.log(1e-4)), 3.0
+"""Matches of a RANSAC sample, logarithm of the probability of missing a pose, and factor on the
+iterations that follow from it, as in PoseLib."""
 _POSELIB_OFFSET_PX = 0.5
 """Pixel coordinates of PoseLib minus those of `Camera`."""
 
@@ -111,6 +114,12 @@ def solve_pnp_ransac(
     )
     is_inlier = np.asarray(info['inliers'], dtype=bool)
     return _make_solution(pose, points, pixels, is_inlier, options.min_inliers)
+
+
+def sufficient_iterations(inlier_ratio: float) -> int:
+    """Return the RANSAC iterations that find a pose of at least some inlier ratio, almost surely."""
+    missed = np.log1p(-min(max(inlier_ratio, 0.05), 0.95) ** _SAMPLE_SIZE)
+    return max(LOCALIZER_RANSAC.min_iterations, int(np.ceil(_RANSAC_MARGIN * _LOG_FAILURE / missed)))
 
 
 def refit_pnp(

@@ -3,9 +3,10 @@ Search the pose of a query image, with more effort while the gate accepts none.
 
 The first attempts are cheap: the image is small, and a pose hypothesis selects the landmarks. The
 hypotheses are an expected pose (tracking), the regressed pose (absolute pose regression) and the
-poses of similar views (retrieval). Retries see more of the image: more and finer keypoints. They
-start at the best pose so far, which also makes an accepted pose of few inliers more accurate. Then
-they match the whole map without any hypothesis, so that no result depends on the regressor alone.
+poses of similar views (retrieval). The regressor is asked only if the expected pose leads to no
+accepted and certain pose. Retries see more of the image: more and finer keypoints. They start at
+the best pose so far, which also makes an accepted pose of few inliers more accurate. Then they
+match the whole map without any hypothesis, so that no result depends on the regressor alone.
 """
 
 from collections.abc import Iterator
@@ -63,22 +64,19 @@ class PoseSearch:
         The image.
     camera : Camera
         Intrinsics of ``rgb``.
-    regressed : RegressedPose
-        Its regressed pose.
     expected_pose : (4, 4) array or None
         First hypothesis, if there is one.
     config : LocalizerConfig
         Effort and limits of the gate.
     timer : StageTimer
-        Records the stages ``keypoints``, ``refine``, ``full_size``, ``whole_map`` and
-        ``other_pose``.
+        Records the stages ``keypoints``, ``regress``, ``refine``, ``full_size``, ``whole_map``
+        and ``other_pose``.
     """
 
     refiner: HypothesisRefiner
     regressor: PoseRegressor
     rgb: NDArray[np.uint8]
     camera: Camera
-    regressed: RegressedPose
     expected_pose: FloatArray | None
     config: LocalizerConfig
     timer: StageTimer
@@ -86,18 +84,33 @@ class PoseSearch:
     """The accepted pose, else the best so far; None if none explains the matches."""
     keypoints: int = 0
     """Keypoints of the last attempt."""
+    regressed: RegressedPose | None = None
+    """The regressed pose; None if the expected pose sufficed."""
     _last_query: QueryImage | None = None
 
     def run(self, time_limit_s: float) -> None:
-        """Try until a pose is accepted and certain, all failed, or the time [s] has passed."""
+        """
+        Try until a pose is accepted and certain, all failed, or the time [s] has passed.
+
+        An image `is_novel` is not searched further: then ``best`` is not its result.
+        """
         deadline = perf_counter() + time_limit_s
         accepted = self._try(self._first_attempts(), deadline)
-        if not self._is_certain(accepted) and perf_counter() <= deadline:
-            accepted = self._try(self._retries(), deadline)
+        if not self._is_certain(accepted):
+            self._regress()
+            if self.is_novel:
+                return
+            if perf_counter() <= deadline:
+                accepted = self._try(self._retries(), deadline)
         if accepted is not None and accepted.evidence.inlier_ratio < DISTINCT_RATIO:
             self._compare_with_other_pose(accepted)
         if self.best is not None:
             self.refiner.remember(self.camera, self.best)
+
+    @property
+    def is_novel(self) -> bool:
+        """Whether the image was compared with the views of the map, and is unlike all of them."""
+        return self.regressed is not None and self.regressed.novelty > self.config.max_novelty
 
     def _try(
         self, attempts: Iterator[RefinedHypothesis | None], deadline: float
@@ -196,5 +209,14 @@ class PoseSearch:
         """Yield the expected pose, the regressed pose, then poses of similar views."""
         if self.expected_pose is not None:
             yield self.expected_pose
-        yield self.regressed.map_from_camera
-        yield from self.regressor.retrieve(self.regressed, self.config.hypotheses)
+        regressed = self._regress()
+        if not self.is_novel:
+            yield regressed.map_from_camera
+            yield from self.regressor.retrieve(regressed, self.config.hypotheses)
+
+    def _regress(self) -> RegressedPose:
+        """Regress the pose of the image, once."""
+        if self.regressed is None:
+            self.regressed = self.regressor.regress(self.rgb, self.camera)
+            self.timer.lap('regress')
+        return self.regressed
