@@ -1,5 +1,7 @@
 """Training of the image codec of one map; the only module that needs scikit-learn."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
@@ -11,6 +13,7 @@ from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca, standardize, to_tensors
+from nerf_reversal_ros.regressor.regressor_file import round_to_8_bit
 from nerf_reversal_ros.regressor.vae_training import fit_vae
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
@@ -81,7 +84,8 @@ def fit_codec(
             seed=seed,
             progress=progress,
         )
-    return Pca(**{name: value.to(device) for name, value in pca.tensors().items()})
+    rounded = replace(pca, components=round_to_8_bit(pca.components, 1))  # as the file holds it
+    return Pca(**{name: value.to(device) for name, value in rounded.tensors().items()})
 
 
 def _training_images(

@@ -1,10 +1,12 @@
 """The pose network: a small network that regresses a pose and its information matrix."""
 
+from dataclasses import dataclass
 from enum import Enum
 import math
 
 import torch
 from torch import nn, Tensor
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nerf_reversal_ros.core.config import RegressorConfig
 
@@ -68,6 +70,20 @@ def rotation_from_6d(vectors: Tensor) -> Tensor:
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=2)
 
 
+@dataclass(frozen=True)
+class NetworkLayout:
+    """Sizes of the layers of a pose network for images."""
+
+    patch: int = 4
+    """Columns and rows of the patches that the first convolution reduces to one feature each."""
+    channels: tuple[int, ...] = (32, 64, 128)
+    """Features of each stage; from one to the next, columns and rows are halved."""
+    blocks: tuple[int, ...] = (0, 1, 2)
+    """Residual blocks of each stage."""
+    dense: int = 256
+    """Features of the dense layers."""
+
+
 class PoseNetwork(nn.Module):
     """
     Regress 30 numbers from an image or a code: position, 6-D rotation, information factor.
@@ -77,37 +93,65 @@ class PoseNetwork(nn.Module):
     """
 
     def __init__(
-        self, network_input: NetworkInput, height: int, width: int, components: int
+        self,
+        network_input: NetworkInput,
+        height: int,
+        width: int,
+        components: int,
+        layout: NetworkLayout | None = None,
+        *,
+        batch_norms: bool = True,
     ) -> None:
         super().__init__()
-        features: list[nn.Module]
+        self.layout = layout or NetworkLayout()
         if network_input == NetworkInput.CODE:
-            features = [nn.Linear(components, 512), nn.ReLU(), *(_Dense(512) for _ in range(3))]
             flat = 512
+            features = [nn.Linear(components, flat), nn.ReLU(), *(_Dense(flat) for _ in range(3))]
         else:
-            # output sizes for images of 96 x 72
-            features = [
-                nn.Conv2d(3, 48, 4, 4), nn.BatchNorm2d(48), nn.ReLU(),             # 18 x 24
-                nn.Conv2d(48, 96, 3, 2, 1), nn.BatchNorm2d(96), nn.ReLU(),         # 9 x 12
-                _Bottleneck(96), _Bottleneck(96),
-                nn.Conv2d(96, 128, 3, 2, 1), nn.BatchNorm2d(128), nn.ReLU(),       # 5 x 6
-                _Bottleneck(128), _Bottleneck(128),
-                nn.Flatten(), nn.Dropout(0.1),
-            ]  # fmt: skip
-            rows, columns = (math.ceil(math.ceil(n // 4 / 2) / 2) for n in (height, width))
-            features += [nn.Linear(128 * rows * columns, 384), nn.ReLU(), _Dense(384)]
-            flat = 384
+            flat = self.layout.dense
+            features = _image_features(self.layout, height, width)
         self.features = nn.Sequential(*features)
         self.head = nn.Linear(flat, 30)
         nn.init.normal_(self.head.weight, std=0.01)
         with torch.no_grad():
             self.head.bias.zero_()
             self.head.bias[[3, 7]] = 1.0  # the identity rotation
+        if not batch_norms:
+            self.fold_batch_norms()
 
     def forward(self, images_or_codes: Tensor) -> Tensor:
         """Regress raw outputs (N, 30) from images (N, 3, h, w) or codes (N, K)."""
         out: Tensor = self.head(self.features(images_or_codes))
         return out
+
+    def fold_batch_norms(self) -> None:
+        """Fold batch normalizations into the convolutions before them, for inference alone."""
+        self.eval()
+        for layers in self.modules():
+            if isinstance(layers, nn.Sequential):
+                for i, layer in enumerate(layers):
+                    if isinstance(layer, nn.BatchNorm2d):
+                        layers[i - 1] = fuse_conv_bn_eval(layers[i - 1], layer)
+                        layers[i] = nn.Identity()
+
+
+def _image_features(layout: NetworkLayout, height: int, width: int) -> list[nn.Module]:
+    """Make the layers from images (N, 3, height, width) to features (N, `layout.dense`)."""
+    layers: list[nn.Module] = []
+    inputs, patch = 3, layout.patch
+    rows, columns = height // patch, width // patch
+    for channels, blocks in zip(layout.channels, layout.blocks, strict=True):
+        if layers:
+            convolution = nn.Conv2d(inputs, channels, 3, 2, 1)
+            rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
+        else:
+            convolution = nn.Conv2d(inputs, channels, patch, patch)
+        layers += [convolution, nn.BatchNorm2d(channels), nn.ReLU()]
+        layers += [_Bottleneck(channels) for _ in range(blocks)]
+        inputs = channels
+    dense = layout.dense
+    layers += [nn.Flatten(), nn.Dropout(0.1)]
+    return [*layers, nn.Linear(inputs * rows * columns, dense), nn.ReLU(), _Dense(dense)]
 
 
 class _Bottleneck(nn.Module):

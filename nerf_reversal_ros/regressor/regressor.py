@@ -6,15 +6,12 @@ novelty score. The codes also retrieve the most similar indexed views as further
 This module is inference only; `nerf_reversal_ros.regressor.training` makes a `PoseRegressor`.
 """
 
-from dataclasses import dataclass
-import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -33,20 +30,35 @@ from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca, to_tensors
 from nerf_reversal_ros.regressor.pose_network import (
     ERROR_UNITS,
     NetworkInput,
+    NetworkLayout,
     NetworkOutput,
     PoseNetwork,
 )
+from nerf_reversal_ros.regressor.regressor_file import (
+    FORMAT,
+    Groups,
+    read_regressor,
+    write_regressor,
+)
+from nerf_reversal_ros.regressor.turned_copies import TurnedCopies
 from nerf_reversal_ros.regressor.vae import Vae
 
-FORMAT = 1
 CODECS: dict[str, type[ImageCodec]] = {codec.kind: codec for codec in (Pca, Vae)}
 """Image codecs by kind. A file holds the tensors of one, with its kind as their prefix."""
 WHITENING_EXPONENT = 0.15
 """Before codes are compared, each number is divided by its variance to this power."""
 MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
 """Least standard deviations of a pose, added in quadrature: [m] three times, [rad]."""
-SCALARS = ('position_mean', 'position_scale', 'covariance_scale', 'typical_distance')
-"""Trained numbers beside the network, of shapes (3,), (3,), () and ()."""
+SCALARS = (
+    'position_mean',
+    'position_scale',
+    'covariance_scale',
+    'typical_distance',
+    'retrieval_std',
+)
+"""Trained numbers beside the network, of shapes (3,), (3,), (), () and (2,)."""
+UNKNOWN_RETRIEVAL_STD = (0.2, 0.1)
+"""Retrieval error of the older maps, which do not hold it: [m], [rad]."""
 DUPLICATE_POSE_M, DUPLICATE_POSE_DEG = 0.15, 8.0
 """Of views closer to each other than both, only the most similar one is retrieved."""
 CANDIDATES_PER_POSE = 32
@@ -65,6 +77,16 @@ class RegressedPose:
     """Code distance to the nearest indexed view; 1 is the median of the held-out images."""
     distances: Tensor
     """(N,) code distances to all indexed views, for `PoseRegressor.retrieve`."""
+    retrieval_std: tuple[float, float]
+    """Standard deviations of the most similar view's pose per axis: position [m], rotation [rad].
+    They are those of the held-out images, times the novelty."""
+
+    @property
+    def is_retrieval_better(self) -> bool:
+        """Whether the most similar view is expected nearer to the true pose than the network."""
+        regressed = np.sqrt(self.covariance.diagonal().reshape(2, 3).mean(1))
+        units = np.asarray(ERROR_UNITS).reshape(2, 3)[:, 0]
+        return bool(np.sum(self.retrieval_std / units) < np.sum(regressed / units))
 
 
 class PoseRegressor:
@@ -103,6 +125,7 @@ class PoseRegressor:
         self._index_codes = index_codes
         self.index_poses = index_poses
         self._scalars = scalars
+        self._copies = TurnedCopies(camera, codec.mean.device)
         self._index = index_codes.float() * code_weights(codec)
         self._index_squared = self._index.square().sum(1)
 
@@ -131,22 +154,17 @@ class PoseRegressor:
                 f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} has no field of'
                 " view in common with the map's camera: check camera_info"
             )
-        codec = self._codec
-        images = codec.preprocess(
-            *to_tensors(image.rgb[None], image.valid[None], codec.mean.device)
-        )
-        codes = codec.encode(images)
-        inputs = network_inputs(self.network_input, codec, images, codes, self.camera)
+        device = self.device
+        outputs, codes = self.infer(*to_tensors(image.rgb[None], image.valid[None], device))
         scalars = self._scalars
-        outputs = NetworkOutput(
-            self._network(inputs), scalars['position_mean'], scalars['position_scale']
-        )
         pose = np.eye(4)
         pose[:3, :3] = outputs.rotation[0].cpu().numpy()
         pose[:3, 3] = outputs.position[0].cpu().numpy()
-        code = (codes * code_weights(codec))[0]
+        code = (codes * code_weights(self._codec))[0]
         squared = self._index_squared - 2 * (self._index @ code) + code @ code
         distances = squared.clamp(min=0.0).sqrt()
+        novelty = float(distances.min() / scalars['typical_distance'])
+        std_m, std_rad = scalars['retrieval_std'].tolist()
         return RegressedPose(
             orthonormalize(pose),
             covariance_in_map(
@@ -154,9 +172,41 @@ class PoseRegressor:
                 pose[:3, :3],
                 float(scalars['covariance_scale']),
             ),
-            float(distances.min() / scalars['typical_distance']),
+            novelty,
             distances,
+            (std_m * novelty, std_rad * novelty),
         )
+
+    @torch.inference_mode()
+    def infer(self, rgb: Tensor, valid: Tensor) -> tuple[NetworkOutput, Tensor]:
+        """
+        Infer poses and codes of images of the canonical camera.
+
+        The poses are means over slightly turned copies of each image.
+
+        Parameters
+        ----------
+        rgb, valid : (N, 3, h, w) and (N, 1, h, w) tensors
+            Colors in [0, 1], and 1 where a pixel carries data, else 0.
+
+        Returns
+        -------
+        NetworkOutput, (N, K) tensor
+            Poses with information factors, and codes.
+        """
+        codec, scalars = self._codec, self._scalars
+        images = codec.preprocess(*self._copies.make(rgb, valid))
+        codes = codec.encode(images)
+        inputs = network_inputs(self.network_input, codec, images, codes, self.camera)
+        outputs = NetworkOutput(
+            self._network(inputs), scalars['position_mean'], scalars['position_scale']
+        )
+        poses = self._copies.mean_pose(outputs.position, outputs.rotation)
+        outputs.position, outputs.rotation = poses
+        unturned = slice(None, None, len(self._copies))
+        outputs.information_factor = outputs.information_factor[unturned]
+        outputs.log_diagonal = outputs.log_diagonal[unturned]
+        return outputs, codes[unturned]
 
     def retrieve(self, regression: RegressedPose, count: int) -> FloatArray:
         """
@@ -191,6 +241,7 @@ class PoseRegressor:
         moved = {name: value.to(device) for name, value in codec.tensors().items()}
         self._codec = type(codec).from_tensors(moved, camera.height, camera.width)
         self._network = self._network.to(device)
+        self._copies = TurnedCopies(camera, device)
         self._scalars = {name: value.to(device) for name, value in self._scalars.items()}
         self._index_codes, self._index = self._index_codes.to(device), self._index.to(device)
         self._index_squared = self._index_squared.to(device)
@@ -207,20 +258,12 @@ class PoseRegressor:
             },
         }
         header = {
-            'format': FORMAT,
             'camera': self.camera.as_dict(),
             'compression': NetworkInput(self.network_input).value,
+            'network': asdict(self._network.layout),
             'report': self.report,
         }
-        safetensors.torch.save_file(
-            {
-                f'{group}.{name}': value.cpu().contiguous()
-                for group, tensors in groups.items()
-                for name, value in tensors.items()
-            },
-            path,
-            metadata={'regressor': json.dumps(header, default=float)},
-        )
+        write_regressor(path, header, groups)
 
     @classmethod
     def load(cls, path: Path, device: str | torch.device = 'cpu') -> 'PoseRegressor':
@@ -232,8 +275,8 @@ class PoseRegressor:
         MapError
             If the file is missing, damaged, of another format version, or inconsistent.
         """
-        header, groups = _read_file(path, device)
         try:
+            header, groups = read_regressor(path, device)
             return cls._from_groups(header, groups, device)
         except (KeyError, TypeError, ValueError, RuntimeError, ImageError) as error:
             reason = ' '.join(str(error).split())
@@ -245,17 +288,29 @@ class PoseRegressor:
     def _from_groups(
         cls,
         header: dict[str, Any],
-        groups: dict[str, dict[str, Tensor]],
+        groups: Groups,
         device: str | torch.device,
     ) -> 'PoseRegressor':
         """Make a regressor from the header and the tensors of a file, and check their shapes."""
         camera, network_input = Camera(**header['camera']), NetworkInput(header['compression'])
         kind = _codec_kind(groups)
         codec = CODECS[kind].from_tensors(groups[kind], camera.height, camera.width)
-        components = len(codec.variance)
-        network = PoseNetwork(network_input, camera.height, camera.width, components)
+        layout = NetworkLayout(**header['network'])
+        is_folded = header['format'] == FORMAT
+        network = PoseNetwork(
+            network_input,
+            camera.height,
+            camera.width,
+            len(codec.variance),
+            layout,
+            batch_norms=not is_folded,
+        )
         network.load_state_dict(groups['network'])
+        network.fold_batch_norms()
         index, scalars = groups['index'], groups['numbers']
+        scalars.setdefault(
+            'retrieval_std', torch.tensor(UNKNOWN_RETRIEVAL_STD, device=codec.mean.device)
+        )
         if index['poses'].shape != (len(index['codes']), 4, 4):
             raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')
         return cls(
@@ -270,40 +325,7 @@ class PoseRegressor:
         )
 
 
-def _read_file(
-    path: Path, device: str | torch.device
-) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
-    """Read the header, and the tensors by the first part of their names (group)."""
-    try:
-        with safetensors.safe_open(path, framework='pt', device=str(device)) as file:
-            header = dict(json.loads((file.metadata() or {})['regressor']))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (
-        OSError,
-        safetensors.SafetensorError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ) as error:
-        raise MapError(
-            f'{path} is not a readable regressor file ({error}): {remedies.BUILD_AGAIN}'
-        ) from error
-    if header.get('format') != FORMAT:
-        raise MapError(
-            f'{path} has regressor format {header.get("format")}, this version reads {FORMAT}:'
-            f' {remedies.BUILD_AGAIN}'
-        )
-    groups: dict[str, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise MapError(f'{path}: {name} holds non-finite numbers: {remedies.BUILD_AGAIN}')
-        group, _, rest = name.partition('.')
-        groups.setdefault(group, {})[rest] = value
-    return header, groups
-
-
-def _codec_kind(groups: dict[str, dict[str, Tensor]]) -> str:
+def _codec_kind(groups: Groups) -> str:
     """Return the kind of the one codec whose tensors a file holds."""
     kinds = [kind for kind in CODECS if kind in groups]
     if len(kinds) != 1:

@@ -1,7 +1,6 @@
 """Training of a `PoseRegressor` on synthetic views and mapping images of one room."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.geometry import FloatArray, mean_pose, pose_errors
+from nerf_reversal_ros.core.geometry import mean_pose
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.regressor.image_codec import to_tensors
@@ -27,9 +26,17 @@ from nerf_reversal_ros.regressor.pose_network import (
     NetworkInput,
     NetworkOutput,
     PoseNetwork,
-    whitened_error,
 )
 from nerf_reversal_ros.regressor.regressor import code_weights, network_inputs, PoseRegressor
+from nerf_reversal_ros.regressor.regressor_file import round_to_8_bit
+from nerf_reversal_ros.regressor.validation import (
+    constant_pose_scores,
+    LOSS_UNIT_DEG,
+    LOSS_UNIT_M,
+    retrieval_std,
+    score_poses,
+    ValidationScores,
+)
 from nerf_reversal_ros.synthesis.augmentation import (
     augment_appearance,
     sample_motions,
@@ -42,8 +49,6 @@ WARMUP = 0.2
 """Fraction of the steps in which the learning rate rises."""
 REAL_FRACTION = 0.15
 """Fraction of mapping images among the samples of an epoch; they are repeated to reach it."""
-LOSS_UNIT_M, LOSS_UNIT_DEG = 0.1, 5.0
-"""Errors of equal weight, in the loss and in the comparison of two sets of weights."""
 NLL_WEIGHT = 0.1
 """Weight of the negative log-likelihood in the loss; 0 in the first epoch, of large errors."""
 MIN_POSITION_SCALE_M = 0.05
@@ -74,31 +79,6 @@ def views_from_frames(
         np.array(poses, dtype=np.float64).reshape(-1, 4, 4),
         {},
     )
-
-
-@dataclass
-class _ValidationScores:
-    """Pose errors of a network on the validation images."""
-
-    translation_m: float
-    """Median error [m]."""
-    rotation_deg: float
-    """Median error [deg]."""
-    covariance_scale: float
-    """Root mean square of the whitened errors, at least 1: factor on the predicted std."""
-
-    @property
-    def combined(self) -> float:
-        """Return the sum of both errors in units of the loss."""
-        return self.translation_m / LOSS_UNIT_M + self.rotation_deg / LOSS_UNIT_DEG
-
-    def to_dict(self) -> dict[str, float]:
-        """Return the scores for the report, by the names that files have."""
-        return {
-            'translation_m': self.translation_m,
-            'rotation_deg': self.rotation_deg,
-            'covariance_scale': self.covariance_scale,
-        }
 
 
 def train_regressor(
@@ -192,7 +172,7 @@ class _RegressorTrainer:
         )
         schedule = one_cycle(optimizer, config.learning_rate, config.epochs * steps, WARMUP)
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == 'cuda')
-        baseline = _constant_pose_scores(mean_pose(self.poses), validation.map_from_camera)
+        baseline = constant_pose_scores(mean_pose(self.poses), validation.map_from_camera)
         history: list[dict[str, float]] = []
         best, best_weights, best_epoch = None, {}, 0
         for epoch in range(config.epochs):
@@ -229,7 +209,19 @@ class _RegressorTrainer:
         assert best is not None  # config.epochs >= 1
         _check_finite(best)
         self.network.load_state_dict(best_weights)
-        return self._assemble_regressor(validation, best, best_epoch, baseline, history)
+        report = {
+            'retained_variance': [round(float(value), 5) for value in self.codec.retained],
+            'history': history,
+            'best_epoch': best_epoch + 1,
+            'validation': best.to_dict(),
+            'mean_pose': {
+                'translation_m': baseline.translation_m,
+                'rotation_deg': baseline.rotation_deg,
+            },
+            'views': [len(part) for part in self.parts],
+            'parameters': sum(weight.numel() for weight in self.network.parameters()),
+        }
+        return self._assemble_regressor(validation, report)
 
     def _loss(self, batch: NDArray[np.int64], nll_weight: float) -> Tensor:
         """Return the mean pose error of a batch, plus the weighted negative log-likelihood."""
@@ -249,15 +241,14 @@ class _RegressorTrainer:
         """
         Return colors, valid masks and poses of views with varied appearance and moved cameras.
 
-        Appearance is varied first, because it works on bytes. Its noise and patches are
-        therefore warped as well.
+        Appearance is varied first, so that its occlusions are warped as well.
         """
         views = self._gather_views(indices)
-        images = np.stack([augment_appearance(rgb, self.rng) for rgb in views.rgb])
         poses = torch.from_numpy(views.map_from_camera).float().to(self.device)
-        depth = torch.from_numpy(views.depth).float().to(self.device)
+        depth = torch.from_numpy(views.depth).to(self.device).float()
         motions = sample_motions(depth, self.rng)
-        rgb, valid = to_tensors(images, views.valid, self.device)
+        rgb, valid = to_tensors(views.rgb, views.valid, self.device)
+        rgb = augment_appearance(rgb, self.rng)
         return *warp_by_depth(rgb, valid, depth, self.camera, motions), poses @ motions
 
     def _gather_views(self, indices: NDArray[np.int64]) -> Views:
@@ -289,90 +280,62 @@ class _RegressorTrainer:
         return raw.float()
 
     @torch.no_grad()
-    def _validate(self, validation: Views) -> _ValidationScores:
+    def _validate(self, validation: Views) -> ValidationScores:
+        """Score the network as it is now, without the averaging over copies."""
         self.network.eval()
-        errors, mean_squares = [], []
-        for start in range(0, len(validation), BATCH):
-            part = slice(start, start + BATCH)
-            rgb, valid = to_tensors(validation.rgb[part], validation.valid[part], self.device)
-            outputs = NetworkOutput(
-                self._raw_outputs(rgb, valid), self.position_mean, self.position_scale
-            )
-            poses = torch.from_numpy(validation.map_from_camera[part]).float().to(self.device)
-            error = camera_frame_error(outputs, poses[:, :3, 3], poses[:, :3, :3])
-            errors.append(error)
-            mean_squares.append(whitened_error(outputs, error).square().mean(1))
-        error = torch.cat(errors)
-        return _ValidationScores(
-            float(error[:, :3].norm(dim=1).median()),
-            float(error[:, 3:].norm(dim=1).median() * 180 / torch.pi),
-            max(1.0, float(torch.cat(mean_squares).mean().sqrt())),
-        )
+
+        def infer(rgb: Tensor, valid: Tensor) -> NetworkOutput:
+            raw = self._raw_outputs(rgb, valid)
+            return NetworkOutput(raw, self.position_mean, self.position_scale)
+
+        return score_poses(infer, validation, self.device)
 
     @torch.no_grad()
     def _encode(self, views: Views) -> Tensor:
         images = self.codec.preprocess(*to_tensors(views.rgb, views.valid, self.device))
         return self.codec.encode(images)
 
-    def _assemble_regressor(
-        self,
-        validation: Views,
-        best: _ValidationScores,
-        best_epoch: int,
-        baseline: _ValidationScores,
-        history: list[dict[str, float]],
-    ) -> PoseRegressor:
-        """Index the codes of all views and make the regressor."""
+    def _assemble_regressor(self, validation: Views, report: dict[str, Any]) -> PoseRegressor:
+        """Index the codes of all views, calibrate on the validation images, make the regressor."""
+        self.network.fold_batch_norms()
+        for weight in self.network.parameters():
+            weight.data = weight.data.half().float()  # as the file holds it
         codes = []
         for start in range(0, len(self.poses), BATCH):
             indices = np.arange(start, min(start + BATCH, len(self.poses)))
             codes.append(self._encode(self._gather_views(indices)))
-        index = torch.cat(codes).half()
-        validation_codes = self._encode(validation)
+        index = round_to_8_bit(torch.cat(codes), 0)
         weights = code_weights(self.codec)
-        distances = torch.cdist(validation_codes * weights, index.float() * weights).min(1).values
-        report: dict[str, Any] = {
-            'retained_variance': [round(float(value), 5) for value in self.codec.retained],
-            'history': history,
-            'best_epoch': best_epoch + 1,
-            'validation': best.to_dict(),
-            'mean_pose': {
-                'translation_m': baseline.translation_m,
-                'rotation_deg': baseline.rotation_deg,
-            },
-            'views': [len(part) for part in self.parts],
-            'parameters': sum(weight.numel() for weight in self.network.parameters()),
+        nearest = torch.cdist(self._encode(validation) * weights, index * weights).min(1)
+        typical_distance = nearest.values.median().clamp(min=1e-6)
+        scalars = {
+            'position_mean': self.position_mean,
+            'position_scale': self.position_scale,
+            'covariance_scale': torch.tensor(1.0, device=self.device),
+            'typical_distance': typical_distance,
+            'retrieval_std': retrieval_std(
+                self.poses[nearest.indices.cpu().numpy()],
+                validation.map_from_camera,
+                (nearest.values / typical_distance).cpu().numpy(),
+            ).to(self.device),
         }
-        return PoseRegressor(
+        regressor = PoseRegressor(
             self.camera,
             self.network_input,
             self.codec,
             self.network,
             index,
             self.poses,
-            {
-                'position_mean': self.position_mean,
-                'position_scale': self.position_scale,
-                'covariance_scale': torch.tensor(best.covariance_scale, device=self.device),
-                'typical_distance': distances.median().clamp(min=1e-6),
-            },
+            scalars,
             report,
         )
+        scores = score_poses(lambda *batch: regressor.infer(*batch)[0], validation, self.device)
+        scalars['covariance_scale'].fill_(scores.covariance_scale)
+        report['validation'] = scores.to_dict()
+        return regressor
 
 
-def _constant_pose_scores(
-    map_from_camera: FloatArray, map_from_camera_gt: FloatArray
-) -> _ValidationScores:
-    """Return the errors of one pose (4, 4), estimated for all ground-truth poses (N, 4, 4)."""
-    errors = pose_errors(
-        np.broadcast_to(map_from_camera, map_from_camera_gt.shape), map_from_camera_gt
-    )
-    return _ValidationScores(
-        float(np.median(errors.translation)), float(np.degrees(np.median(errors.rotation))), 1.0
-    )
-
-
-def _check_finite(best: _ValidationScores) -> None:
+def _check_finite(best: ValidationScores) -> None:
     """Raise BuildError if the training diverged."""
     if not np.isfinite(best.combined):
         raise BuildError(

@@ -1,6 +1,5 @@
 """Augmentation of training images: appearance, and camera motions by warping with depth."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -9,51 +8,58 @@ from torch import nn, Tensor
 
 from nerf_reversal_ros.core.camera import Camera
 
-RgbImage = NDArray[np.uint8]
-
+MIN_COLOR = 1e-4
+"""Darkest color that a tone curve is applied to: its power is fast to compute."""
+BLURRED_FRACTION, OCCLUDED_FRACTION = 0.36, 0.4
+"""Fractions of the images with a blur, and with an occluding rectangle."""
 ROTATION_STD_DEG, TRANSLATION_STD_M = 3.0, 0.08
 """Standard deviations of the camera motions, about and along each axis."""
 NEAR_QUANTILE, MAX_MOVE_FRACTION = 0.1, 0.15
 """A camera moves at most by this fraction of this quantile of its depth."""
 DEPTH_STRIDE = 4
-"""Columns and rows of the depth that the quantile is taken over: every fourth one suffices."""
+"""Columns and rows of the depth that quantiles are taken over: every fourth one suffices."""
+FLOW_STRIDE = 2
+"""Pixels per point that a warp is computed at; between the points it is interpolated."""
 DEPTH_ITERATIONS = 2
 """Fixed-point iterations for the depth of a warped pixel."""
 MIN_DEPTH_M, MIN_COSINE = 0.05, 0.2
 """Lower bounds that keep the estimated point in front of the camera."""
+MIN_VALID = 0.98
+"""An interpolated pixel is valid if at least this fraction of it comes from valid pixels."""
 
 
-def augment_appearance(rgb: RgbImage, rng: np.random.Generator) -> RgbImage:
+def augment_appearance(rgb: Tensor, rng: np.random.Generator) -> Tensor:
     """
-    Vary exposure, gamma and white balance of an image.
+    Vary exposure, gamma and white balance of images.
 
-    At random it is also blurred, occluded, compressed, or gets noise.
+    At random, an image is also blurred or occluded. There is no pixel noise: images of the
+    regressor are means over many pixels of a camera.
 
     Parameters
     ----------
-    rgb : (h, w, 3) uint8 array
-        Image, not changed.
+    rgb : (N, 3, h, w) tensor
+        Colors in [0, 1], not changed.
     rng : numpy Generator
         Source of all randomness.
     """
-    out = cv2.LUT(rgb, _tone_curves(rng))
-    if rng.random() < 0.2:
-        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.2))
-    if rng.random() < 0.2:
-        out = cv2.filter2D(out, -1, _motion_kernel(rng.uniform(0.0, np.pi)))
-    if rng.random() < 0.4:
-        height, width = out.shape[:2]
+    count = len(rgb)
+    gain = np.exp(
+        rng.normal(scale=0.25, size=(count, 1, 1, 1))
+        + rng.normal(scale=0.08, size=(count, 3, 1, 1))
+    )
+    gamma = np.exp(rng.normal(scale=0.25, size=(count, 1, 1, 1)))
+    gain, gamma = (torch.from_numpy(values).to(rgb) for values in (gain, gamma))
+    out = (rgb.clamp(min=MIN_COLOR).pow(gamma) * gain).clamp(max=1.0)
+    blurred = np.flatnonzero(rng.random(count) < BLURRED_FRACTION)
+    if len(blurred):
+        kernels = np.stack([_blur_kernel(rng) for _ in blurred])
+        out[blurred] = _filter(out[blurred], torch.from_numpy(kernels).to(rgb))
+    height, width = rgb.shape[2:]
+    for i in np.flatnonzero(rng.random(count) < OCCLUDED_FRACTION):
         x, y = rng.integers(width), rng.integers(height)
         right, bottom = x + rng.integers(1, 2 + width // 3), y + rng.integers(1, 2 + height // 3)
-        out[y:bottom, x:right] = rng.integers(256, size=3)
-    if rng.random() < 0.3:
-        noise = rng.normal(scale=rng.uniform(1.0, 8.0), size=out.shape)
-        out = np.clip(out + noise, 0.0, 255.0).astype(np.uint8)
-    if rng.random() < 0.2:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 90))]
-        jpeg = cv2.imencode('.jpg', out, quality)[1]
-        out = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_UNCHANGED))
-    return np.asarray(out, dtype=np.uint8)
+        out[i, :, y:bottom, x:right] = torch.from_numpy(rng.random((3, 1, 1))).to(rgb)
+    return out
 
 
 def warp_by_depth(
@@ -62,9 +68,9 @@ def warp_by_depth(
     """
     Warp images to slightly displaced cameras using their depth.
 
-    Each pixel of a warped image estimates its depth, projects that point into the source image,
-    and corrects the estimate by the depth there. A pure rotation is exact. After a small
-    translation, disoccluded pixels are filled from their neighborhood.
+    Points of a warped image estimate their depth, project it into the source image, and correct
+    the estimate by the depth there. Pixels between them are interpolated. After a translation,
+    disoccluded pixels are filled from their neighborhood.
 
     Parameters
     ----------
@@ -87,18 +93,32 @@ def warp_by_depth(
     """
     farthest = depth.amax((1, 2), keepdim=True)
     filled = torch.where(depth > 0.0, depth, farthest.where(farthest > 0.0, 1.0))
-    rays = torch.from_numpy(camera.rays()).to(rgb) @ camera_from_target[:, None, :3, :3].mT
+    size = camera.height, camera.width
+    rays = _spread_rays(camera, *(max(2, n // FLOW_STRIDE) for n in size)).to(rgb)
+    rays = rays @ camera_from_target[:, None, :3, :3].mT
     shift = camera_from_target[:, None, None, :3, 3]
-    estimate = filled.flatten(1).median(1).values[:, None, None]
+    coarse = filled[:, ::DEPTH_STRIDE, ::DEPTH_STRIDE].flatten(1)
+    estimate = coarse.median(1).values[:, None, None]
     for _ in range(DEPTH_ITERATIONS):
         pixels = _project(rays * estimate[..., None] + shift, camera)
         source_depth = _interpolate(filled[:, None], pixels)[:, 0]
         estimate = (source_depth - shift[..., 2]) / rays[..., 2].clamp(min=MIN_COSINE)
         estimate = estimate.clamp(min=MIN_DEPTH_M)
     pixels = _project(rays * estimate[..., None] + shift, camera)
+    pixels = nn.functional.interpolate(
+        pixels.permute(0, 3, 1, 2), size, mode='bilinear', align_corners=True
+    ).permute(0, 2, 3, 1)
     last = pixels.new_tensor([camera.width - 1, camera.height - 1])
     within = ((pixels > -0.5) & (pixels < last + 0.5)).all(-1)[:, None]
-    return _interpolate(rgb, pixels), ((_interpolate(valid, pixels) > 0.98) & within).to(valid)
+    warped = _interpolate(torch.cat([rgb, valid], 1), pixels)
+    return warped[:, :3], ((warped[:, 3:] > MIN_VALID) & within).to(valid)
+
+
+def _spread_rays(camera: Camera, rows: int, columns: int) -> Tensor:
+    """Return ray directions (rows, columns, 3) evenly spread from the first to the last pixel."""
+    u = np.linspace(0, camera.width - 1, columns)
+    v = np.linspace(0, camera.height - 1, rows)
+    return torch.from_numpy(camera.unproject(np.stack(np.meshgrid(u, v), axis=-1)))
 
 
 def _project(points: Tensor, camera: Camera) -> Tensor:
@@ -147,17 +167,24 @@ def _near_depth(depth: Tensor) -> Tensor:
     return near.where(known[:, 0] > 0, 0.0)
 
 
-def _tone_curves(rng: np.random.Generator) -> RgbImage:
-    """Sample a tone curve per channel, as a (1, 256, 3) lookup table."""
-    gain = np.exp(rng.normal(scale=0.25) + rng.normal(scale=0.08, size=3))
-    curve = np.linspace(0.0, 1.0, 256) ** np.exp(rng.normal(scale=0.25))
-    table = np.clip(255.0 * curve[None, :, None] * gain, 0.0, 255.0).round()
-    return np.asarray(table, dtype=np.uint8)
-
-
-def _motion_kernel(angle_rad: float) -> NDArray[np.float64]:
-    """Return a (5, 5) kernel that blurs along a line of a direction."""
+def _blur_kernel(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a (5, 5) kernel: out of focus, or a motion along a line of any direction."""
     y, x = np.mgrid[-2.0:3.0, -2.0:3.0]
-    distance = x * np.sin(angle_rad) - y * np.cos(angle_rad)
-    kernel = np.maximum(1.0 - np.abs(distance), 0.0)
+    if rng.random() < 0.5:
+        kernel = np.exp(-(x**2 + y**2) / (2 * rng.uniform(0.4, 1.2) ** 2))
+    else:
+        angle_rad = rng.uniform(0.0, np.pi)
+        kernel = np.maximum(1.0 - np.abs(x * np.sin(angle_rad) - y * np.cos(angle_rad)), 0.0)
     return np.asarray(kernel / kernel.sum())
+
+
+def _filter(images: Tensor, kernels: Tensor) -> Tensor:
+    """Filter images (N, C, h, w) by kernels (N, 5, 5), one each; borders are repeated."""
+    count, channels, height, width = images.shape
+    padded = nn.functional.pad(images, (2, 2, 2, 2), mode='replicate')
+    filtered = nn.functional.conv2d(
+        padded.reshape(1, count * channels, height + 4, width + 4),
+        kernels.repeat_interleave(channels, 0)[:, None],
+        groups=count * channels,
+    )
+    return filtered.view(count, channels, height, width)

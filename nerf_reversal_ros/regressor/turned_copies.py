@@ -1,0 +1,55 @@
+"""Copies of images as slightly turned cameras see them, to average the regressed poses."""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+import torch
+from torch import nn, Tensor
+
+from nerf_reversal_ros.core.camera import Camera
+
+TURNS_DEG = ((0.0, 0.0, 0.0), (4.0, 0.0, 0.0), (-4.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, -4.0, 0.0))
+"""Rotation vectors of the copies in camera axes: as it is, up, down, right and left."""
+MIN_VALID = 0.98
+"""An interpolated pixel is valid if at least this fraction of it comes from valid pixels."""
+
+
+class TurnedCopies:
+    """
+    Makes turned copies of images of one camera, and averages poses regressed from them.
+
+    A pure rotation needs no depth. The errors of a network for the copies differ, so that their
+    mean is smaller.
+    """
+
+    def __init__(self, camera: Camera, device: str | torch.device = 'cpu') -> None:
+        turns = Rotation.from_rotvec(np.radians(TURNS_DEG)).as_matrix()
+        rays = camera.rays() @ turns[:, None].swapaxes(-1, -2)  # (C, h, w, 3)
+        pixels = camera.project(rays)
+        last = np.array([camera.width - 1, camera.height - 1])
+        within = np.all((pixels > -0.5) & (pixels < last + 0.5), axis=-1)
+        self.camera_from_copy = torch.from_numpy(turns).float().to(device)
+        """(C, 3, 3) rotations."""
+        self._grid = torch.from_numpy(2.0 * pixels / last - 1.0).float().to(device)
+        self._within = torch.from_numpy(within).float().to(device)
+
+    def __len__(self) -> int:
+        """Return the number of copies of an image, itself included."""
+        return len(self._grid)
+
+    def make(self, rgb: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Return copies (N * C, 3, h, w) and their masks of images with masks (N, 1, h, w)."""
+        both = torch.cat([rgb, valid], 1).repeat_interleave(len(self), 0)
+        copies = nn.functional.grid_sample(
+            both,
+            self._grid.repeat(len(rgb), 1, 1, 1),
+            padding_mode='border',
+            align_corners=True,
+        )
+        within = self._within.repeat(len(rgb), 1, 1)[:, None]
+        return copies[:, :3], (copies[:, 3:] > MIN_VALID) * within
+
+    def mean_pose(self, position: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
+        """Average positions (N * C, 3) and rotations (N * C, 3, 3) to those of the N images."""
+        turned = rotation.unflatten(0, (-1, len(self))) @ self.camera_from_copy.mT
+        left, _, right = torch.linalg.svd(turned.sum(1))
+        return position.unflatten(0, (-1, len(self))).mean(1), left @ right
