@@ -7,6 +7,7 @@ result.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 import json
 from pathlib import Path
 
@@ -18,12 +19,15 @@ from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.core.array_files import open_npy, write_npy_rows
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.files import atomic_write
+from nerf_reversal_ros.core.parallel import parallel_map
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.tsdf_fusion import mask_depth_edges, RgbdView
 
 TRAINING_SIZE_PX = 640
 """Longer side of the training images."""
+FRAMES_PER_WRITE = 16
+"""Frames that are resized at once and written together."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def load_training_data(
     work_dir : Path
         Folder of the files; the caller removes it.
     progress : callable
-        Called once per frame.
+        Called once per `FRAMES_PER_WRITE` frames.
     """
     count = len(capture)
     size, depth_size = _image_sizes(capture.camera, capture.frame(0))
@@ -119,13 +123,19 @@ def load_training_data(
             open_npy(depth_path, (count, *depth_size[::-1]), np.float16) as depth_file,
             open_npy(valid_path, (mask_count, *size[::-1]), np.bool_) as valid_file,
         ):
-            for row, frame in enumerate(capture):
-                rgb, depth, intrinsics[row], valid = _resize_frame(frame, size, depth_size)
-                write_npy_rows(rgb_file, row, rgb[None])
-                write_npy_rows(depth_file, row, depth[None])
+            frames = iter(capture)
+            for row in range(0, count, FRAMES_PER_WRITE):
+                resized = parallel_map(
+                    lambda frame: _resize_frame(frame, size, depth_size),
+                    islice(frames, FRAMES_PER_WRITE),
+                )
+                rgb, depth, lens, valid = (np.stack(arrays) for arrays in zip(*resized))
+                write_npy_rows(rgb_file, row, rgb)
+                write_npy_rows(depth_file, row, depth)
                 if mask_count:
-                    write_npy_rows(valid_file, row, valid[None])
-                progress(Progress('pictures', row + 1, count))
+                    write_npy_rows(valid_file, row, valid)
+                intrinsics[row : row + len(lens)] = lens
+                progress(Progress('pictures', row + len(lens), count))
         atomic_write(marker, json.dumps(intrinsics.tolist()))
     return TrainingData(
         np.load(rgb_path, mmap_mode='r'),

@@ -1,12 +1,14 @@
 """
 File of a voxel field: one safetensors file without the derivable tables.
 
-Values have 8 bits, a file of an older version has half precision. Of the corner index only a bit per corner is stored, occupied or
-not: the rows of occupied corners are consecutive.
+Values have 8 bits. They and the corners are compressed without loss; files of older versions have
+both as they are, values in half precision. Of the corner index only a bit per corner is stored, occupied or not: the rows of occupied corners
+are consecutive.
 """
 
 from pathlib import Path
 from typing import NamedTuple
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +78,31 @@ def _steps(device: torch.device) -> Tensor:
     return torch.tensor([LOG_DENSITY_STEP, COLOR_STEP, COLOR_STEP, COLOR_STEP], device=device)
 
 
+def _planes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Turn codes (N, 4) into (4, N): red and blue as differences from green, which are small."""
+    density, red, green, blue = codes.T
+    return np.stack([density, red - green, green, blue - green])
+
+
+def _codes(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Invert `_planes`, flattened."""
+    density, red, green, blue = planes.reshape(4, -1)
+    return np.stack([density, red + green, green, blue + green], axis=1)
+
+
+def _compress(array: NDArray[np.uint8]) -> Tensor:
+    return torch.frombuffer(bytearray(zlib.compress(array.tobytes())), dtype=torch.uint8)
+
+
+def _decompress(compressed: Tensor, size: int) -> NDArray[np.uint8]:
+    """Invert `_compress`; raise ValueError or zlib.error if that does not give ``size`` bytes."""
+    reader = zlib.decompressobj()
+    data = reader.decompress(compressed.numpy().tobytes(), size + 1)
+    if len(data) != size or not reader.eof:
+        raise ValueError(f'compressed data of another size than {size} bytes')
+    return np.frombuffer(bytearray(data), np.uint8)
+
+
 def write_voxels(path: Path, voxels: VoxelArrays) -> None:
     """Write a voxel field as one safetensors file."""
     _, nonempty = np.unique(voxels.brick_index.cpu().numpy(), return_index=True)
@@ -86,8 +113,8 @@ def write_voxels(path: Path, voxels: VoxelArrays) -> None:
             'voxel_m': torch.tensor(voxels.voxel_m, dtype=torch.float64),
             'grid': torch.tensor(voxels.brick_index.shape),
             'bricks': torch.from_numpy(nonempty[1:].astype(np.int64)),
-            'corners': torch.from_numpy(np.packbits(occupied[1:].reshape(-1))),
-            'values': voxels.values.half().cpu().contiguous(),
+            'corners.zlib': _compress(np.packbits(occupied[1:].reshape(-1))),
+            'codes.zlib': _compress(_planes(encode_values(voxels.values).cpu().numpy())),
             'seen_free': torch.from_numpy(np.packbits(voxels.observed_free.cpu().numpy())),
             'background': voxels.background.half().cpu().contiguous(),
         },
@@ -100,7 +127,15 @@ def read_voxels(path: Path, device: torch.device | str) -> VoxelArrays:
     try:
         with safe_open(path, framework='pt') as file:
             data = {name: file.get_tensor(name) for name in _FILE_KEYS}
-    except (OSError, SafetensorError) as error:
+            if 'codes.zlib' in file.keys():
+                bits = _decompress(file.get_tensor('corners.zlib'), 64 * data['bricks'].numel())
+                rows = int(np.unpackbits(bits).sum()) + 1
+                codes = _decompress(file.get_tensor('codes.zlib'), 4 * rows)
+                data['corners'] = torch.from_numpy(bits)
+                data['values'] = decode_values(torch.from_numpy(_codes(codes)))
+            else:
+                data |= {name: file.get_tensor(name) for name in ('corners', 'values')}
+    except (OSError, SafetensorError, ValueError, zlib.error) as error:
         raise MapError(f'{path} is not a voxel field: {error}; {remedies.BUILD_AGAIN}') from error
     if not _has_consistent_shapes(data):
         raise MapError(f'{path} is damaged: array shapes do not match; {remedies.BUILD_AGAIN}')
@@ -128,8 +163,6 @@ _FILE_KEYS = (
     'voxel_m',
     'grid',
     'bricks',
-    'corners',
-    'values',
     'seen_free',
     'background',
 )

@@ -69,37 +69,54 @@ class CompiledOptimizer:
 
     def step(self, number: int, sample: Callable[[int], Rays], rate: float) -> float:
         """See `FieldOptimizer`."""
-        from nerf_reversal_ros.fields import training_kernels as kernels
+        from nerf_reversal_ros.fields.training_kernels import step_rows
 
-        arrays = {name: tensor.numpy() for name, tensor in self._tensors.items()}
-        theta, log_gain = arrays['theta'], arrays['log_gain']
+        loss = self._add_gradients(number, sample)
+        theta, _, *moments = (tensor.numpy() for tensor in list(self._tensors.values())[:4])
+        correction = 1 - BETAS[0] ** number, np.sqrt(1 - BETAS[1] ** number)
+        rates = np.float32(rate / correction[0]), np.float32(1 / correction[1])
+        rows_per_part = -(-len(theta) // PARTS)
+
+        def step_part(first: int) -> None:
+            last = min(first + rows_per_part, len(theta))
+            stamp = np.int32(number)
+            step_rows(max(first, 1), last, self._gradients, stamp, rates, theta, tuple(moments))
+
+        parallel_map(step_part, range(0, len(theta), rows_per_part))
+        self._step_gains(number, self._gradients.log_gains.sum(0), rate * GAIN_RATE)
+        return loss
+
+    def gradients(self, sample: Callable[[int], Rays]) -> tuple[Tensor, ...]:
+        """Return the loss of rays, and its gradients by scaled values and log gains."""
+        self._gradients = None
+        loss = self._add_gradients(1, sample)
+        by_value, stamps, log_gains = self._gradients
+        by_value[stamps != 1] = 0
+        theta, log_gain = (torch.from_numpy(part.sum(0)) for part in (by_value, log_gains))
+        return torch.tensor(loss), theta, log_gain
+
+    def _add_gradients(self, number: int, sample: Callable[[int], Rays]) -> float:
+        """Write the gradients of step ``number``, and return the loss."""
+        from nerf_reversal_ros.fields.training_kernels import Gradients, ray_gradients
+
+        theta, log_gain = (self._tensors[name].numpy() for name in ('theta', 'log_gain'))
         if self._gradients is None:
-            self._gradients = _empty_gradients(len(theta), len(log_gain))
-        gradients = self._gradients
+            self._gradients = Gradients(
+                np.empty((PARTS, *theta.shape), np.float32),
+                np.zeros((PARTS, len(theta)), np.int32),
+                np.empty((PARTS, *log_gain.shape), np.float32),
+            )
+        gradients, grid, gains = self._gradients, self._field.grid, np.exp(log_gain)
         gradients.log_gains[:] = 0
-        grid, gains, stamp = self._field.grid, np.exp(log_gain), np.int32(number)
 
         def add_part(part: int) -> float:
             rays = sample(part)
             share = 1.0 / (PARTS * len(rays.origins))
             shares = np.float32(share / 3), np.float32(share * self._depth_weight)
-            own = kernels.Gradients(*(array[part] for array in gradients))
-            return float(kernels.ray_gradients(grid, theta, gains, rays, shares, stamp, own))
+            own = Gradients(*(array[part] for array in gradients))
+            return float(ray_gradients(grid, theta, gains, rays, shares, np.int32(number), own))
 
-        correction = 1 - BETAS[0] ** number, np.sqrt(1 - BETAS[1] ** number)
-        rates = np.float32(rate / correction[0]), np.float32(1 / correction[1])
-
-        moments = arrays['theta.exp_avg'], arrays['theta.exp_avg_sq']
-        rows_per_part = -(-len(theta) // PARTS)
-
-        def step_part(first: int) -> None:
-            last = min(first + rows_per_part, len(theta))
-            kernels.step_rows(max(first, 1), last, gradients, stamp, rates, theta, moments)
-
-        loss = sum(parallel_map(add_part, range(PARTS)))
-        parallel_map(step_part, range(0, len(theta), rows_per_part))
-        self._step_gains(number, gradients.log_gains.sum(0), rate * GAIN_RATE)
-        return loss
+        return sum(parallel_map(add_part, range(PARTS)))
 
     def _step_gains(self, number: int, gradient: Any, rate: float) -> None:
         log_gain, first, second = (
@@ -160,7 +177,7 @@ class TorchOptimizer:
         return float(loss)
 
     def gradients(self, sample: Callable[[int], Rays]) -> tuple[Tensor, ...]:
-        """Return the loss, and its gradients by scaled values and log gains."""
+        """Return the loss of rays, and its gradients by scaled values and log gains."""
         parameters = self._theta, self._log_gain
 
         def part(number: int) -> tuple[Tensor, ...]:
@@ -249,13 +266,3 @@ class _Interpolate(torch.autograd.Function):
 
 def _scale(field: VoxelField) -> Tensor:
     return torch.tensor([DENSITY_SCALE, 1, 1, 1], device=field.device)
-
-
-def _empty_gradients(rows: int, images: int) -> Any:
-    from nerf_reversal_ros.fields.training_kernels import Gradients
-
-    return Gradients(
-        np.empty((PARTS, rows, 4), np.float32),
-        np.zeros((PARTS, rows), np.int32),
-        np.empty((PARTS, images, 3), np.float32),
-    )

@@ -19,9 +19,9 @@ from torch import Tensor
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.core import remedies
-from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import VoxelFieldConfig
 from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.parallel import parallel_map
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.checkpoint import load_checkpoint, save_checkpoint
@@ -40,6 +40,8 @@ from nerf_reversal_ros.fields.voxel_optimizers import (
 
 FUSED_VIEWS = 120
 """Depth images, evenly spaced over the capture, that TSDF fusion initializes the voxels from."""
+GAIN_WIDTH_PX, BACKGROUND_WIDTH_PX = 64, 96
+"""Widths of the renderings for the initial exposures, and for the background."""
 MAX_BACKGROUND_IMAGES = 100
 """Images, evenly spaced over the capture, that the background is averaged from."""
 DEPTH_MARGIN_M = 0.04
@@ -216,20 +218,20 @@ class _VoxelFieldTrainer:
 
 def _log_gains(field: VoxelField, data: TrainingData) -> Tensor:
     """Initialize the exposure of each image: log gains (N, 3) of it over the fused colors."""
-    gains = np.ones((len(data.rgb), 3))
-    for index in range(len(data.rgb)):
-        gains[index] = channel_gains(
-            *_image_and_rendering(field, data, index, data.camera(index).scaled_to_width(64))
-        )
-    log_gain = np.log(gains)
+
+    def gains(index: int) -> NDArray[np.float64]:
+        return channel_gains(*_image_and_rendering(field, data, index, GAIN_WIDTH_PX))
+
+    log_gain = np.log(parallel_map(gains, range(len(data.rgb))))
     log_gain -= log_gain[~data.held_out].mean(0)
     return torch.from_numpy(log_gain).float().to(field.device)
 
 
 def _image_and_rendering(
-    field: VoxelField, data: TrainingData, index: int, camera: Camera
+    field: VoxelField, data: TrainingData, index: int, width_px: int
 ) -> tuple[NDArray[np.uint8], Rendering]:
-    """Return a training image at the size of a camera, and the rendering at its pose."""
+    """Return a training image at a smaller width, and the rendering at its pose."""
+    camera = data.camera(index).scaled_to_width(width_px)
     image = downscale_image(data.rgb[index], camera)
     return image, field.render(data.map_from_camera[index][None], camera)[0]
 
@@ -238,19 +240,24 @@ def _background(field: VoxelField, data: TrainingData) -> Tensor:
     """Average by direction the pixels of the images where the field is empty; fill the gaps."""
     height, width = field.background.shape[:2]
     total, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
-    mean = np.zeros(3)
     chosen = data.sample_indices(MAX_BACKGROUND_IMAGES)
-    for index in chosen:
-        camera = data.camera(index).scaled_to_width(96)
-        observed, rendered = _image_and_rendering(field, data, index, camera)
+
+    def seen(index: int) -> tuple[NDArray[np.float64], ...]:
+        """Return mean color, and background cells and colors of the pixels of one image."""
+        observed, rendered = _image_and_rendering(field, data, index, BACKGROUND_WIDTH_PX)
         image = observed / channel_gains(observed, rendered)
-        mean += image.mean((0, 1)) / len(chosen)
+        camera = data.camera(index).scaled_to_width(BACKGROUND_WIDTH_PX)
         directions = torch.from_numpy(camera.rays() @ data.map_from_camera[index, :3, :3].T)
         cells = background_cells(directions, (height, width)).numpy()
         empty = rendered.opacity < 0.5
-        np.add.at(total.reshape(-1, 3), cells[empty], image[empty])
-        np.add.at(weight.reshape(-1), cells[empty], 1.0)
-    filled = np.broadcast_to(mean, total.shape).astype(np.float32)
+        return image.mean((0, 1)), cells[empty], image[empty]
+
+    means = []
+    for mean, cells, colors in parallel_map(seen, chosen):
+        means.append(mean)
+        np.add.at(total.reshape(-1, 3), cells, colors)
+        np.add.at(weight.reshape(-1), cells, 1.0)
+    filled = np.broadcast_to(np.mean(means, 0), total.shape).astype(np.float32)
     for sigma in (16.0, 6.0, 1.5):  # from coarse to fine: near samples override far ones
         near = cv2.GaussianBlur(weight, (0, 0), sigma)
         blurred = cv2.GaussianBlur(total, (0, 0), sigma)

@@ -24,9 +24,9 @@ def row_of_cells(*occupied, count=20):
     return DistanceMap(cells, CELL_M, torch.device('cpu'))
 
 
-def pad(distance_map, end=None, jitter=None):
+def pad(distance_map, end=None):
     optical_depth = torch.zeros(1)
-    cells = march_rays(distance_map, ORIGIN, DIRECTION, optical_depth, jitter)
+    cells = march_rays(distance_map, ORIGIN, DIRECTION, optical_depth)
     return pad_samples(cells, optical_depth, end)
 
 
@@ -37,11 +37,6 @@ def test_samples_are_the_middles_of_the_intervals_of_occupied_cells():
     assert samples.steps[samples.filled].numpy() == pytest.approx([0.25] * 4, abs=1e-3)
     points = samples.points(ORIGIN, DIRECTION)
     assert points[:, 0].numpy() == pytest.approx(times - 1, abs=1e-6)
-
-
-def test_jittered_samples_stay_in_their_intervals():
-    samples = pad(row_of_cells(2), jitter=lambda count: torch.tensor([[0.0, 0.8]] * count))
-    assert samples.times[samples.filled].numpy() == pytest.approx([2.0, 2.45], abs=1e-3)
 
 
 def test_a_ray_is_complete_after_the_maximum_number_of_cells():
