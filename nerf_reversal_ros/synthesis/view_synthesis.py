@@ -10,6 +10,7 @@ interrupted run resumes and ends with the same views.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 import json
 from pathlib import Path
 
@@ -25,7 +26,12 @@ from nerf_reversal_ros.core.files import atomic_write, clear_if_stale
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
-from nerf_reversal_ros.fields.pose_sampling import find_pose_rejections, sample_poses
+from nerf_reversal_ros.fields.pose_sampling import (
+    find_pose_rejections,
+    relative_depths,
+    sample_poses,
+    SampledPoses,
+)
 
 VIEW_REJECTION_REASONS = (
     'inside matter',
@@ -52,8 +58,8 @@ _REMEDIES = dict(
 CHUNK = 250
 """Views of one random generator; at most this many are lost by an interruption."""
 
-RENDER_BATCH = 50
-"""Views that are rendered together, which bounds the memory."""
+PREVIEW_BATCH = 50
+"""Sampled poses that are previewed, and rendered, together, which bounds the memory."""
 PREVIEW_DOWNSCALE = 4
 """Reduction of columns and rows of the preview that views are rejected by, which saves time."""
 MAX_DRAWS_PER_VIEW = 100
@@ -92,11 +98,17 @@ class Views:
         )
 
 
-def find_view_rejection(view: Rendering, config: SynthesisConfig) -> str | None:
-    """Find why a rendered view is unsuitable for training: a reason, or None."""
+def find_view_rejection(
+    view: Rendering, config: SynthesisConfig, scale: float = 1.0
+) -> str | None:
+    """
+    Find why a rendered view is unsuitable for training: a reason, or None.
+
+    ``scale`` is a factor of ``config.near_m``; see `relative_depths`.
+    """
     if float(view.opacity.mean()) < config.min_opacity:
         return 'too much unseen'
-    near = (view.depth > 0.0) & (view.depth < config.near_m)
+    near = (view.depth > 0.0) & (view.depth < scale * config.near_m)
     return 'too near' if float(near.mean()) > config.max_near_share else None
 
 
@@ -171,32 +183,47 @@ class _ViewSampler:
     def render(self, size: int, rng: np.random.Generator) -> Views:
         """Render ``size`` views at random poses."""
         if not self.reject:
-            poses = sample_poses(self.mapping_poses, size, self.config, rng).map_from_camera
+            poses = self._sample(size, rng).map_from_camera
             return _stack_views(zip(self.field.render(poses, self.camera), poses, strict=True), {})
         accepted: list[tuple[Rendering, FloatArray]] = []
         rejected: Counter[str] = Counter()
         while len(accepted) < size:
             self._check_yield(len(accepted), rejected, size)
-            candidates = sample_poses(self.mapping_poses, size, self.config, rng)
+            candidates = self._sample(size, rng)
             reasons = find_pose_rejections(self.field, candidates, self.config.clearance_m)
             rejected.update(reason for reason in reasons if reason)
-            possible = candidates.map_from_camera[[reason is None for reason in reasons]]
-            for start in range(0, len(possible), RENDER_BATCH):
-                batch = self._filter_by_preview(possible[start : start + RENDER_BATCH], rejected)
+            chosen = np.array([reason is None for reason in reasons])
+            possible, scales = candidates.map_from_camera[chosen], candidates.scales[chosen]
+            for start in range(0, len(possible), PREVIEW_BATCH):
+                part = slice(start, start + PREVIEW_BATCH)
+                batch = self._filter_by_preview(possible[part], scales[part], rejected)
                 batch = batch[: size - len(accepted)]
                 accepted += zip(self.field.render(batch, self.camera), batch, strict=True)
                 if len(accepted) == size:
                     break
         return _stack_views(accepted, dict(rejected))
 
-    def _filter_by_preview(self, poses: FloatArray, rejected: Counter[str]) -> FloatArray:
+    def _sample(self, count: int, rng: np.random.Generator) -> SampledPoses:
+        return sample_poses(self.mapping_poses, count, self.config, rng, self.scales)
+
+    @cached_property
+    def scales(self) -> NDArray[np.float64]:
+        """How near the scene is at each mapping pose."""
+        return relative_depths(self.field, self.mapping_poses, self.camera)
+
+    def _filter_by_preview(
+        self, poses: FloatArray, scales: NDArray[np.float64], rejected: Counter[str]
+    ) -> FloatArray:
         """Return the poses whose preview is suitable for training; count the others."""
         preview = self.camera.scaled_to(
             max(1, self.camera.width // PREVIEW_DOWNSCALE),
             max(1, self.camera.height // PREVIEW_DOWNSCALE),
         )
         views = self.field.render(poses, preview)
-        reasons = [find_view_rejection(view, self.config) for view in views]
+        reasons = [
+            find_view_rejection(view, self.config, scale)
+            for view, scale in zip(views, scales, strict=True)
+        ]
         rejected.update(reason for reason in reasons if reason)
         return poses[[reason is None for reason in reasons]]
 
@@ -275,6 +302,7 @@ def _clear_if_stale(
         'seed': seed,
         'reject': reject,
         'chunk': CHUNK,
+        'lengths': 'relative to the depth at each mapping pose',
         'arrays': ['rgb', 'seen', 'depth'],
         'mapping_poses': mapping_poses.tolist(),
     }

@@ -9,7 +9,12 @@ import pytest
 from nerf_reversal_ros.core.config import SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import look_at, pose_errors
-from nerf_reversal_ros.fields.pose_sampling import find_pose_rejections, sample_poses, SampledPoses
+from nerf_reversal_ros.fields.pose_sampling import (
+    find_pose_rejections,
+    relative_depths,
+    sample_poses,
+    SampledPoses,
+)
 from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection, synthesize_views
 
 FACING_THE_WALL = look_at(np.array([HIGH[0] - 0.1, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
@@ -17,7 +22,7 @@ MIDDLE = look_at(np.array([0.0, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
 
 
 def rejection_of(start, goal, clearance_m=0.15):
-    sampled = SampledPoses(np.eye(4)[None] + 0.0, np.array([start]))
+    sampled = SampledPoses(np.eye(4)[None] + 0.0, np.array([start]), np.ones(1))
     sampled.map_from_camera[0, :3, 3] = goal
     return find_pose_rejections(BoxRoom(), sampled, clearance_m)[0]
 
@@ -45,7 +50,7 @@ def test_a_camera_behind_a_wall_is_rejected():
         def occupancy(self, points):
             return np.where(np.abs(points[:, 0] - 1.0) < 0.03, 2, super().occupancy(points))
 
-    sampled = SampledPoses(np.eye(4)[None] + 0.0, np.array([[0.5, 0.0, 1.0]]))
+    sampled = SampledPoses(np.eye(4)[None] + 0.0, np.array([[0.5, 0.0, 1.0]]), np.ones(1))
     sampled.map_from_camera[0, :3, 3] = (1.5, 0.0, 1.0)
     assert find_pose_rejections(Partition(), sampled, 0.15) == ['behind matter']
 
@@ -100,7 +105,7 @@ def test_views_are_the_renderings_at_their_poses(tmp_path):
 
 
 def test_every_rejection_is_counted_by_its_reason(tmp_path):
-    views = synthesize(tmp_path, views=300, translation_m=1.2, clearance_m=0.15)
+    views = synthesize(tmp_path, views=300, translation_m=1.5, clearance_m=0.15)
     assert views.rejection_counts['inside matter'] > 10
     assert views.rejection_counts['too close to matter'] > 10
     assert views.rejection_counts['too much unseen'] == 0
@@ -159,3 +164,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(BuildError, match=r'cannot write the synthetic views to .*file'):
         synthesize(tmp_path / 'file' / 'below', views=10)
+
+
+def test_lengths_follow_the_depth_of_the_scene_at_each_mapping_pose():
+    near = look_at(np.array([HIGH[0] - 0.3, 0.0, 1.2]), np.array([5.0, 0.0, 1.2]))
+    poses = np.stack([MIDDLE, MIDDLE, near])
+    scales = relative_depths(BoxRoom(), poses, CAMERA)
+    assert scales[:2] == pytest.approx([1.0, 1.0])
+    assert scales[2] == pytest.approx(0.3 / HIGH[0], rel=0.1)
+    config = SynthesisConfig(between_share=0.0, translation_m=0.5)
+    sampled = sample_poses(poses, 500, config, np.random.default_rng(0), scales)
+    moved = np.linalg.norm(sampled.map_from_camera[:, :3, 3] - sampled.source_positions, axis=1)
+    assert moved[sampled.scales < 1].max() <= 0.5 * scales[2]
+    assert find_pose_rejections(BoxRoom(), sampled, 0.25).count('too close to matter') == 0
+    view = BoxRoom().render(near[None], CAMERA)[0]
+    assert find_view_rejection(view, SynthesisConfig(near_m=0.5)) == 'too near'
+    assert find_view_rejection(view, SynthesisConfig(near_m=0.5), scales[2]) is None
