@@ -54,6 +54,7 @@ def map_lines(map_: 'Map') -> list[str]:
     lines = [
         f'{map_.path} is a map (format version {manifest["format_version"]}) of {size_mb:.1f} MB,'
         f' its {len(files)} files are complete and unchanged.',
+        _half_line(map_, size_mb),
         *_build_lines(manifest.get('built', {})),
     ]
     if capture := manifest.get('capture', {}):
@@ -73,6 +74,19 @@ def map_lines(map_: 'Map') -> list[str]:
         lines.append(f'{name}: {"not measured" if value is None else text}')
     lines += [f'  {entry["bytes"] / 1e6:9.3f} MB  {name}' for name, entry in sorted(files.items())]
     return lines
+
+
+def _half_line(map_: 'Map', size_mb: float) -> str:
+    """Say how much of a map a robot needs."""
+    from nerf_reversal_ros.maps.map_export import robot_files
+
+    robot_mb = sum(robot_files(map_).values()) / 1e6
+    if robot_mb == size_mb:
+        return 'It is without its field, as a robot needs it.'
+    return (
+        f'A robot needs {robot_mb:.1f} MB of it, all but the field of {size_mb - robot_mb:.1f} MB:'
+        ' `nerf-reversal export MAP OUT --for-robot` copies them.'
+    )
 
 
 def _build_lines(built: dict[str, Any]) -> list[str]:

@@ -35,9 +35,7 @@ def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
     return list(_pool(threads).map(work, items))
 
 
-def parallel_stream(
-    work: Callable[[Item], Result], items: Iterable[Item]
-) -> Iterator[Result]:
+def parallel_stream(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """
     Yield ``work(item)`` of each item in order, as `parallel_map` does, with few items in memory.
 

@@ -7,7 +7,6 @@ and is marked as finished there. A later build with the same inputs and settings
 first map stands in the place of the map until that is finished.
 """
 
-from io import BytesIO
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,6 @@ from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
 from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import free_memory
-from nerf_reversal_ros.core.files import atomic_write
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.mapping.build_request import BuildRequest, validate_request
@@ -183,10 +181,7 @@ def _pose_warnings(capture: Capture) -> list[str]:
 
 
 def _write_mapping_poses(writer: MapWriter, mapping_data: MappingData) -> None:
-    """Write the mapping poses as a whole: a first map may share the file that they replace."""
-    content = BytesIO()
-    np.savez_compressed(content, map_from_camera=mapping_data.mapping_poses)
-    atomic_write(writer.path(MAPPING_POSES), content.getvalue())
+    np.savez_compressed(writer.path(MAPPING_POSES), map_from_camera=mapping_data.mapping_poses)
 
 
 def _write_curves(writer: MapWriter, results: BuildResults, config: BuildConfig) -> None:

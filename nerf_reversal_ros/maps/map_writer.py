@@ -181,7 +181,7 @@ class MapWriter:
                 target = folder / file.relative_to(self._staging_dir)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if target.name not in more:
-                    _link_or_copy(file, target)
+                    shutil.copyfile(file, target)
             for name, write in more.items():
                 write(folder / name)
             _write_manifest(folder, {**manifest, 'fingerprint': self._fingerprint_sha256})
@@ -314,14 +314,6 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     for path in (*iter_map_files(folder), folder):
         fsync(path)
     return complete
-
-
-def _link_or_copy(file: Path, target: Path) -> None:
-    """Link a file under another name, or copy it where the file system has no links."""
-    try:
-        target.hardlink_to(file)
-    except OSError:
-        shutil.copyfile(file, target)
 
 
 def _acquire_lock(staging: Path) -> int:

@@ -196,6 +196,7 @@ def test_the_keys_of_the_manifest(small_map):
     assert without(outline(manifest), 'built.config') == {
         '': [
             'format_version',
+            'stage',
             'built',
             'camera',
             'capture_camera',
@@ -212,8 +213,9 @@ def test_the_keys_of_the_manifest(small_map):
             'capture',
             'adjustment',
             'field',
-            'synthesis',
             'atlas',
+            'first_map',
+            'synthesis',
             'regressor',
             'calibration',
         ],

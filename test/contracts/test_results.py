@@ -274,6 +274,7 @@ def test_the_stages_that_anything_reports():
         'depth',
         'evaluate',
         'field',
+        'first_map',
         'hloc_sift pairs',
         'landmarks',
         'localize',

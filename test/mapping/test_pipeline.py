@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from building import build_until, run, run_with_file_size_limit, save_map_file
+from command_line import run_command
 import numpy as np
 import pytest
 from room_bags import DEPTH, IMAGE, POSE, raw_image, rewrite, write_room_bag
@@ -17,11 +18,13 @@ from rooms import walk
 from small_map import CAMERA, SETTINGS
 
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
+from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import BuildConfig, RegressorConfig, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
+from nerf_reversal_ros.core.geometry import pose_distance
 from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.mapping.build_request import validate_request
 from nerf_reversal_ros.mapping.pipeline import _mapping_data_from_bag, build_map
@@ -29,7 +32,16 @@ from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, open_map
 from nerf_reversal_ros.maps.map_writer import MapWriter
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ['capture', 'adjustment', 'field', 'synthesis', 'atlas', 'regressor', 'calibration']
+STAGES = [
+    'capture',
+    'adjustment',
+    'field',
+    'atlas',
+    'first_map',
+    'synthesis',
+    'regressor',
+    'calibration',
+]
 
 
 def last_error_line(capsys):
@@ -84,14 +96,30 @@ def have_equal_files(first, second):
     return differing == [] and len(list(second.iterdir())) == len(names) + 1
 
 
+def assert_localizes_as_first_map(map_dir, finished):
+    """Assert that a map says that it is a first one, and that it localizes its mapping images."""
+    first = open_map(map_dir)
+    assert first.is_first and not finished.is_first
+    assert any('this is a first map' in warning for warning in first.manifest['warnings'])
+    assert 'this is a first map' in run_command('info', map_dir).stdout
+    localizer = first.localizer()
+    capture = open_capture(finished.path.parent / 'walk', CaptureConfig(up_axis='z'))
+    for frame in (capture.frame(10), capture.frame(30)):
+        found = localizer.localize(frame.rgb, frame.camera)
+        distance_m, angle_deg = pose_distance(found.map_from_camera, frame.map_from_camera)
+        assert distance_m < 0.02 and angle_deg < 1.0
+
+
 def test_a_build_that_is_killed_several_times_gives_the_same_map(small_map, tmp_path):
     bag, map_dir = small_map.path.parent / 'walk', tmp_path / 'room.map'
-    for stage, done in (('pictures', 20), ('synthesis', 1), ('regressor', 2)):
+    for stage, done in (('pictures', 20), ('atlas', 5)):
         assert run(build_until, stage, done, bag, map_dir, SETTINGS) == -signal.SIGKILL
         assert not map_dir.exists()
+    assert run(build_until, 'regressor', 2, bag, map_dir, SETTINGS) == -signal.SIGKILL
+    assert_localizes_as_first_map(map_dir, small_map)
     reports = []
     built = build_map(bag, map_dir, SETTINGS, device='cpu', progress=reports.append)
-    finished = 'adjustment, field, synthesis, atlas'
+    finished = 'adjustment, field, atlas, first_map, synthesis'
     assert reports[0].note == f'resuming an unfinished build (finished stages: {finished})'
     assert 'field' not in {progress.stage for progress in reports}
     assert have_equal_files(small_map.path, map_dir)

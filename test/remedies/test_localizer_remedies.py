@@ -16,7 +16,6 @@ from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection, RejectionReason
-from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.camera_advice import CameraAdvice
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
@@ -30,7 +29,6 @@ from nerf_reversal_ros.mapping.calibration_fitting import (
     IDENTITY_CALIBRATION,
     PERMISSIVE_GATE,
 )
-from nerf_reversal_ros.mapping.stage_context import Stage
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
 POSES = walk(37)[[3, 9, 14, 20, 29]]
@@ -101,7 +99,7 @@ def test_a_larger_held_out_segment_calibrates_the_map(small_map):
 
     def warnings(share):
         split = SplitCapture.split(capture, share)
-        images = _calibration_images(split, 0, Stage('calibration', None, no_progress))
+        images = _calibration_images(split, 0, 40, lambda *_: None)
         _, metrics = fit_calibration(collect_samples(localizer, images))
         data = MappingData(split, split, capture.camera, capture.convention, [])
         return calibration_warnings(data, metrics)

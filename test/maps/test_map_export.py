@@ -1,0 +1,44 @@
+"""The robot's half of a map localizes alike, and names what it lacks."""
+
+import os
+from pathlib import Path
+
+from command_line import run_command, user_error
+import numpy as np
+from room_bags import write_room_bag
+from rooms import walk
+from small_map import CAMERA
+
+from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.maps.map_folder import Map, open_map
+
+
+def test_a_copy_for_a_robot_lacks_the_field_and_localizes_alike(
+    small_map: Map, tmp_path: Path
+) -> None:
+    completed = run_command('export', small_map.path, tmp_path / 'robot.map', '--for-robot')
+    assert completed.returncode == 0 and 'robot.map: ' in completed.stdout
+    robot = open_map(tmp_path / 'robot.map')
+    missing = set(small_map.manifest['files']) - set(robot.manifest['files'])
+    assert missing == {'field.safetensors'} and os.listdir(tmp_path) == ['robot.map']
+    assert 'without its field' in run_command('info', robot.path).stdout
+    assert 'A robot needs ' in run_command('info', small_map.path).stdout
+    bag = write_room_bag(tmp_path / 'walk', walk(48)[:2], CAMERA, up_axis='z')
+    frame = open_capture(bag, CaptureConfig(up_axis='z')).frame(0)
+    poses = [
+        map_.localizer().localize(frame.rgb, frame.camera).map_from_camera
+        for map_ in (small_map, robot)
+    ]
+    np.testing.assert_array_equal(*poses)
+    error = user_error('evaluate', robot.path, bag)
+    assert error.endswith(remedies.MAP_WITH_FIELD)
+    assert run_command('evaluate', small_map.path, bag).returncode == 0
+
+
+def test_a_copy_does_not_replace_a_map(small_map: Map, tmp_path: Path) -> None:
+    command = ['export', small_map.path, tmp_path / 'robot.map', '--for-robot']
+    assert run_command(*command).returncode == 0
+    assert user_error(*command).endswith(remedies.OVERWRITE)
+    assert run_command(*command, '--overwrite').returncode == 0
