@@ -5,6 +5,7 @@ import importlib.util
 import os
 from pathlib import Path
 import random
+import shutil
 import signal
 import sys
 from typing import NamedTuple
@@ -63,9 +64,10 @@ def tf2_ros():
 
 
 class SmallBuild(NamedTuple):
-    """The map of the box room, and the progress reports of its build."""
+    """The map of the box room, its first map, and the progress reports of its build."""
 
     map: Map
+    first: Path
     reports: list[Progress]
 
 
@@ -74,7 +76,13 @@ def small_build(tmp_path_factory: pytest.TempPathFactory) -> SmallBuild:
     """Build the map of the box room, once for all tests; tests do not change its files."""
     reports: list[Progress] = []
     folder = tmp_path_factory.mktemp('small_map')
-    return SmallBuild(build_small_map(folder, reports.append), reports)
+
+    def progress(report: Progress) -> None:
+        reports.append(report)
+        if (report.stage, report.done) == ('first_map', 1):
+            shutil.copytree(folder / 'room.map', folder / 'first.map')
+
+    return SmallBuild(build_small_map(folder, progress), folder / 'first.map', reports)
 
 
 @pytest.fixture(scope='session')

@@ -56,7 +56,7 @@ class VladIndex:
         return np.argsort(-(self._vlads @ self._vlad(descriptors)))[:count]
 
     def similar_images(self, count: int) -> NDArray[np.intp]:
-        """Return for each image of the index (N) the most similar ones (N, count), itself first."""
+        """Return the most similar images (N, count) of each image of the index, itself first."""
         return np.argsort(-(self._vlads @ self._vlads.T), axis=1)[:, :count]
 
     def _vlad(self, descriptors: Descriptors) -> Descriptors:

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from nerf_reversal_ros.core.progress import eta_s, format_duration, Progress
+from nerf_reversal_ros.mapping.stages import FIRST_MAP
 
 LINE_PERIOD_S = 10.0
 """Time between two lines of a stage without a terminal [s]: log files stay short."""
@@ -30,6 +31,8 @@ class ProgressConsole:
                 self.print_line(f'{progress.stage}: {progress.note}')
         if self._is_terminal:
             self._draw(progress)
+            if progress.stage == FIRST_MAP and progress.note:  # too long for a bar
+                self.print_line(f'{progress.stage}: {progress.note}')
         elif (
             progress.done >= progress.total or time.monotonic() - self._last_line_s > LINE_PERIOD_S
         ):

@@ -23,7 +23,8 @@ RENDERINGS_ONLY_WARNING = (
 
 FIRST_MAP_WARNING = (
     'warning: this is a first map, whose regressor has not learned yet: more images are matched'
-    f' with the whole map, which is slow, until its build is done; if that ended: {remedies.RESUME}'
+    ' with the whole map, which is slow, until its build is done; if that was interrupted,'
+    f' {remedies.RESUME}'
 )
 """Warning for the map that a build writes before its regressor is trained."""
 

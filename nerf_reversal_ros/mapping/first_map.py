@@ -22,8 +22,8 @@ from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import train_regressor
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
-EPOCHS = 3
-"""Epochs of the regressor over the mapping images: retrieval, not the network, finds poses."""
+EPOCHS = 1
+"""Epochs of the regressor over the mapping images: retrieval, not the network, finds the poses."""
 MAX_CALIBRATION_FRAMES = 10
 """Held-out frames that the gate of a first map is calibrated with."""
 

@@ -330,9 +330,10 @@ def test_the_stages_that_a_build_reports(small_build):
         'depth',
         'pictures',
         'field',
-        'synthesis',
         'atlas',
         'landmarks',
+        'first_map',
+        'synthesis',
         'regressor',
         'calibration',
     ]

@@ -1,11 +1,16 @@
 """Localizer node over DDS: maps loaded, swapped and released while it runs."""
 
+import shutil
 import time
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from ros_rig import camera_info, compressed_image, DARK, odometry, Process, wait_until
+from small_map import CAMERA
 
+from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.srv import LoadMap
 
 
@@ -93,3 +98,33 @@ def test_warnings_of_the_build_are_logged_and_in_the_diagnostics(rig, start, tmp
         return values.get('map warnings') == 'warning: lengths are a guess'
 
     assert wait_until(has_warning), diagnostics[-1:]
+
+
+def test_load_map_takes_up_the_finished_map_in_the_place_of_a_first_one(
+    rig, start, small_build, tmp_path
+):
+    folder = tmp_path / 'room.map'
+    shutil.copytree(small_build.first, folder)
+    process = start(map_dir=folder)
+    process.wait_for_output('this is a first map')
+    capture = open_capture(small_build.map.path.parent / 'walk', CaptureConfig(up_axis='z'))
+    info = camera_info((CAMERA.width, CAMERA.height), CAMERA.fx)
+    info.k[2], info.k[5] = CAMERA.cx, CAMERA.cy
+    rig.publish('camera_info', info)
+
+    def is_localized(second):
+        image = compressed_image(second=second)
+        bgr = capture.frame(10 + second).rgb[..., ::-1]
+        image.data = cv2.imencode('.png', bgr)[1].tobytes()
+        return rig.localize(image).accepted
+
+    assert is_localized(1)
+    folder.rename(tmp_path / 'replaced')
+    shutil.copytree(small_build.map.path, folder)
+    shutil.rmtree(tmp_path / 'replaced')
+    assert is_localized(2)  # by the map that is loaded
+    loads = process.output.count('loaded the map')
+    assert rig.call(LoadMap, 'localizer/load_map', map_dir=str(folder)).success
+    assert wait_until(lambda: process.output.count('loaded the map') == loads + 1)
+    assert is_localized(3)
+    assert process.output.count('this is a first map') == 1

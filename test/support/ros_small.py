@@ -24,6 +24,7 @@ from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.localization.surface import Surface
+from nerf_reversal_ros.ros.map_loading import make_localizer
 from nerf_reversal_ros.ros.node_runner import NodeFinished, run_node
 from nerf_reversal_ros.ros.visualization import MapDisplayData
 
@@ -78,7 +79,9 @@ class SmallLocalizer:
 
 
 def small_localizer(map_dir, config):
-    """Open a map with three surface points and two mapping poses."""
+    """Open a map with three surface points and two mapping poses, or a real one if there is."""
+    if (map_dir / 'manifest.json').exists():
+        return make_localizer(map_dir, config)
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 3]], np.float32)
     colors = np.array([[255, 0, 0], [0, 255, 0], [1, 2, 3]], np.uint8)
     manifest = {
