@@ -4,10 +4,10 @@ Measure time and memory of a build against the number of frames.
     python benchmark/build_scale.py BAG [--frames 250,500,1000,2000] [--size 960x720]
         [--config FILE.yaml] [--work FOLDER] [--out FILE.json] [--figure FILE.png]
 
-The captures are made of BAG: its images are enlarged, and its walk is repeated forth and back. Each
-repetition is turned by up to a few degrees, images, depth and poses alike, so that no two images
-are equal. Bags and maps are written to a folder for temporary files. Each build is a process of its
-own: its time by stages is that of the manifest, its memory that of the operating system.
+The captures are made of BAG: its images are enlarged, and its walk is repeated forth and back.
+Each repetition is turned by up to a few degrees, images, depth and poses alike, so that no two
+images are equal. Bags and maps are written to a folder for temporary files. Each build is a
+process of its own: its time by stages is that of the manifest, its peak memory that of the system.
 """
 
 import argparse
@@ -143,7 +143,7 @@ def turned(
         (width, height),
         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
     )
-    # Depth is along the optical axis, which the turn moves: a ray of depth 1 had this depth before.
+    # Depth is along the optical axis, which is turned: a ray of depth 1 had this depth before.
     before = (pixel_rays(small) @ turn.T)[..., 2]
     return rgb, (depth / before).astype(np.float32), camera, pose
 

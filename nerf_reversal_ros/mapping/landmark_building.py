@@ -41,6 +41,8 @@ MAX_DEPTH_JUMP = 0.05
 """Maximum depth variation around a keypoint, as a fraction of the depth: edges are discarded."""
 PAIRS_PER_CHUNK = 100_000
 """Number of descriptor pairs that are compared at once, to bound memory."""
+COLUMNS_PER_CHUNK = 16
+"""Numbers of a descriptor that are averaged at once, to bound memory."""
 
 
 class DepthView(NamedTuple):
@@ -207,7 +209,12 @@ def _average(
     sums = coo_matrix(membership, shape=(count, len(group))).tocsr()
 
     def mean(values: NDArray[np.floating]) -> FloatArray:
-        averaged: FloatArray = (sums @ values[merged].astype(np.float64)) / size
+        # In float64, but only a few columns at once: there are many descriptors.
+        parts = [
+            sums @ values[merged, start : start + COLUMNS_PER_CHUNK].astype(np.float64)
+            for start in range(0, values.shape[1], COLUMNS_PER_CHUNK)
+        ]
+        averaged: FloatArray = np.concatenate(parts, axis=1) / size
         return averaged
 
     view_count = int(views.max(initial=0)) + 1
