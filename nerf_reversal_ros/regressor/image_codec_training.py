@@ -13,7 +13,7 @@ from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.progress import no_progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca, standardize, to_tensors
-from nerf_reversal_ros.regressor.regressor_file import round_to_8_bit
+from nerf_reversal_ros.regressor.rounding import round_to_8_bit
 from nerf_reversal_ros.regressor.vae_training import fit_vae
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 

@@ -3,15 +3,20 @@
 from dataclasses import dataclass
 from enum import Enum
 import math
+from typing import cast
 
+import numpy as np
 import torch
 from torch import nn, Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nerf_reversal_ros.core.config import RegressorConfig
+from nerf_reversal_ros.core.geometry import FloatArray, rotate_covariance
 
 ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
 """Units of the pose errors that the information matrix describes: [m] three times, [rad]."""
+MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
+"""Least standard deviations of a pose, added in quadrature: [m] three times, [rad]."""
 
 
 class NetworkInput(str, Enum):
@@ -76,10 +81,12 @@ class NetworkLayout:
 
     patch: int = 4
     """Columns and rows of the patches that the first convolution reduces to one feature each."""
-    channels: tuple[int, ...] = (32, 64, 128)
+    channels: tuple[int, ...] = (48, 96)
     """Features of each stage; from one to the next, columns and rows are halved."""
-    blocks: tuple[int, ...] = (0, 1, 2)
+    blocks: tuple[int, ...] = (1, 2)
     """Residual blocks of each stage."""
+    last: int = 32
+    """Features per place that the last stage is reduced to; 0: all."""
     dense: int = 256
     """Features of the dense layers."""
 
@@ -131,7 +138,8 @@ class PoseNetwork(nn.Module):
             if isinstance(layers, nn.Sequential):
                 for i, layer in enumerate(layers):
                     if isinstance(layer, nn.BatchNorm2d):
-                        layers[i - 1] = fuse_conv_bn_eval(layers[i - 1], layer)
+                        convolution = cast(nn.Conv2d, layers[i - 1])
+                        layers[i - 1] = fuse_conv_bn_eval(convolution, layer)
                         layers[i] = nn.Identity()
 
 
@@ -149,6 +157,9 @@ def _image_features(layout: NetworkLayout, height: int, width: int) -> list[nn.M
         layers += [convolution, nn.BatchNorm2d(channels), nn.ReLU()]
         layers += [_Bottleneck(channels) for _ in range(blocks)]
         inputs = channels
+    if layout.last:
+        layers += [nn.Conv2d(inputs, layout.last, 1), nn.BatchNorm2d(layout.last), nn.ReLU()]
+        inputs = layout.last
     dense = layout.dense
     layers += [nn.Flatten(), nn.Dropout(0.1)]
     return [*layers, nn.Linear(inputs * rows * columns, dense), nn.ReLU(), _Dense(dense)]
@@ -219,3 +230,32 @@ def whitened_error(outputs: NetworkOutput, error: Tensor) -> Tensor:
 def gaussian_nll(outputs: NetworkOutput, error: Tensor) -> Tensor:
     """Return the negative log-likelihood (N,) of errors (N, 6), without its constant."""
     return 0.5 * whitened_error(outputs, error).square().sum(1) - outputs.log_diagonal.sum(1)
+
+
+def covariance_in_map(
+    information_factor: FloatArray, rotation: FloatArray, scale: float
+) -> FloatArray:
+    """
+    Convert the information factor of a network to a covariance in map axes.
+
+    Parameters
+    ----------
+    information_factor : (6, 6) array
+        Cholesky factor L. L L^T is the information matrix of the error in camera axes:
+        translation, then rotation, in `ERROR_UNITS`.
+    rotation : (3, 3) array
+        Rotation of ``map_from_camera``.
+    scale : float
+        Factor on the standard deviations, measured on held-out images.
+
+    Returns
+    -------
+    (6, 6) array
+        x, y, z [m], rotations about the fixed map axes x, y, z [rad] (REP 103).
+    """
+    inverse_factor = np.linalg.inv(information_factor)
+    to_units = np.diag(np.asarray(ERROR_UNITS) * scale)
+    in_camera = to_units @ (inverse_factor.T @ inverse_factor) @ to_units
+    in_camera += np.diag(np.square(MIN_STD))
+    covariance = rotate_covariance(in_camera, rotation)
+    return 0.5 * (covariance + covariance.T)

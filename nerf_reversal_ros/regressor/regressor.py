@@ -23,11 +23,11 @@ from nerf_reversal_ros.core.geometry import (
     FloatArray,
     orthonormalize,
     pose_errors,
-    rotate_covariance,
 )
 from nerf_reversal_ros.core.parallel import single_threaded
-from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca, to_tensors
+from nerf_reversal_ros.regressor.image_codec import ImageCodec, to_tensors
 from nerf_reversal_ros.regressor.pose_network import (
+    covariance_in_map,
     ERROR_UNITS,
     NetworkInput,
     NetworkLayout,
@@ -35,20 +35,16 @@ from nerf_reversal_ros.regressor.pose_network import (
     PoseNetwork,
 )
 from nerf_reversal_ros.regressor.regressor_file import (
+    codec_from_groups,
     FORMAT,
     Groups,
     read_regressor,
     write_regressor,
 )
-from nerf_reversal_ros.regressor.turned_copies import TurnedCopies
-from nerf_reversal_ros.regressor.vae import Vae
+from nerf_reversal_ros.regressor.turned_copies import ROLLS_DEG, SMALL_TURNS_DEG, TurnedCopies
 
-CODECS: dict[str, type[ImageCodec]] = {codec.kind: codec for codec in (Pca, Vae)}
-"""Image codecs by kind. A file holds the tensors of one, with its kind as their prefix."""
 WHITENING_EXPONENT = 0.15
 """Before codes are compared, each number is divided by its variance to this power."""
-MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
-"""Least standard deviations of a pose, added in quadrature: [m] three times, [rad]."""
 SCALARS = (
     'position_mean',
     'position_scale',
@@ -59,6 +55,8 @@ SCALARS = (
 """Trained numbers beside the network, of shapes (3,), (3,), (), () and (2,)."""
 UNKNOWN_RETRIEVAL_STD = (0.2, 0.1)
 """Retrieval error of the older maps, which do not hold it: [m], [rad]."""
+ROLL_NOVELTY, ROLL_GAIN = 1.5, 0.85
+"""An image of a higher novelty is rolled if that reduces its code distance to less than this."""
 DUPLICATE_POSE_M, DUPLICATE_POSE_DEG = 0.15, 8.0
 """Of views closer to each other than both, only the most similar one is retrieved."""
 CANDIDATES_PER_POSE = 32
@@ -77,6 +75,9 @@ class RegressedPose:
     """Code distance to the nearest indexed view; 1 is the median of the held-out images."""
     distances: Tensor
     """(N,) code distances to all indexed views, for `PoseRegressor.retrieve`."""
+    camera_from_copy: FloatArray
+    """(3, 3) rotation of the copy of the image that the distances are of: the identity, or a roll
+    of a camera that is held askew."""
     retrieval_std: tuple[float, float]
     """Standard deviations of the most similar view's pose per axis: position [m], rotation [rad].
     They are those of the held-out images, times the novelty."""
@@ -125,7 +126,7 @@ class PoseRegressor:
         self._index_codes = index_codes
         self.index_poses = index_poses
         self._scalars = scalars
-        self._copies = TurnedCopies(camera, codec.mean.device)
+        self._make_copies(codec.mean.device)
         self._index = index_codes.float() * code_weights(codec)
         self._index_squared = self._index.square().sum(1)
 
@@ -154,28 +155,65 @@ class PoseRegressor:
                 f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} has no field of'
                 " view in common with the map's camera: check camera_info"
             )
-        device = self.device
-        outputs, codes = self.infer(*to_tensors(image.rgb[None], image.valid[None], device))
-        scalars = self._scalars
+        rgb_tensor, valid = to_tensors(image.rgb[None], image.valid[None], self.device)
+        outputs, distances, camera_from_copy = self._infer_upright(rgb_tensor, valid)
+        rotation = outputs.rotation[0].cpu().numpy().astype(np.float64)
         pose = np.eye(4)
-        pose[:3, :3] = outputs.rotation[0].cpu().numpy()
+        pose[:3, :3] = rotation @ camera_from_copy.T
         pose[:3, 3] = outputs.position[0].cpu().numpy()
-        code = (codes * code_weights(self._codec))[0]
-        squared = self._index_squared - 2 * (self._index @ code) + code @ code
-        distances = squared.clamp(min=0.0).sqrt()
-        novelty = float(distances.min() / scalars['typical_distance'])
-        std_m, std_rad = scalars['retrieval_std'].tolist()
+        novelty = self._novelty(distances)
+        std_m, std_rad = self._scalars['retrieval_std'].tolist()
         return RegressedPose(
             orthonormalize(pose),
             covariance_in_map(
                 outputs.information_factor[0].cpu().numpy().astype(np.float64),
-                pose[:3, :3],
-                float(scalars['covariance_scale']),
+                rotation,
+                float(self._scalars['covariance_scale']),
             ),
             novelty,
             distances,
+            camera_from_copy,
             (std_m * novelty, std_rad * novelty),
         )
+
+    def _infer_upright(
+        self, rgb: Tensor, valid: Tensor
+    ) -> tuple[NetworkOutput, Tensor, FloatArray]:
+        """
+        Infer the pose of one image, rolled if that makes it clearly more similar to the views.
+
+        Returns
+        -------
+        NetworkOutput, (N,) tensor, (3, 3) array
+            Pose of the image or its rolled copy, code distances of it, camera_from_copy.
+        """
+        outputs, codes = self.infer(rgb, valid)
+        distances = self._distances(codes)[0]
+        if self._novelty(distances) > ROLL_NOVELTY:
+            copies, valid_copies = self._rolled.make(rgb, valid)
+            rolled = self._distances(
+                self._codec.encode(self._codec.preprocess(copies, valid_copies))
+            )
+            best = int(rolled.amin(1).argmin())
+            if rolled[best].min() < ROLL_GAIN * distances.min():
+                chosen = slice(best, best + 1)
+                outputs = self.infer(copies[chosen], valid_copies[chosen])[0]
+                turn = self._rolled.camera_from_copy[best].cpu().numpy().astype(np.float64)
+                return outputs, rolled[best], turn
+        return outputs, distances, np.eye(3)
+
+    def _distances(self, codes: Tensor) -> Tensor:
+        """Return the distances (M, N) of M codes to those of the indexed views."""
+        weighted = codes * code_weights(self._codec)
+        squared = self._index_squared - 2 * (weighted @ self._index.T)
+        return (squared + weighted.square().sum(1, keepdim=True)).clamp(min=0.0).sqrt()
+
+    def _novelty(self, distances: Tensor) -> float:
+        return float(distances.min() / self._scalars['typical_distance'])
+
+    def _make_copies(self, device: str | torch.device) -> None:
+        self._copies = TurnedCopies(self.camera, SMALL_TURNS_DEG, device)
+        self._rolled = TurnedCopies(self.camera, ROLLS_DEG, device)
 
     @torch.inference_mode()
     def infer(self, rgb: Tensor, valid: Tensor) -> tuple[NetworkOutput, Tensor]:
@@ -228,6 +266,7 @@ class PoseRegressor:
             )
             if not is_duplicate.any():
                 chosen = np.concatenate([chosen, pose[None]])
+        chosen[:, :3, :3] = chosen[:, :3, :3] @ regression.camera_from_copy.T
         return chosen
 
     @property
@@ -241,7 +280,7 @@ class PoseRegressor:
         moved = {name: value.to(device) for name, value in codec.tensors().items()}
         self._codec = type(codec).from_tensors(moved, camera.height, camera.width)
         self._network = self._network.to(device)
-        self._copies = TurnedCopies(camera, device)
+        self._make_copies(device)
         self._scalars = {name: value.to(device) for name, value in self._scalars.items()}
         self._index_codes, self._index = self._index_codes.to(device), self._index.to(device)
         self._index_squared = self._index_squared.to(device)
@@ -293,8 +332,7 @@ class PoseRegressor:
     ) -> 'PoseRegressor':
         """Make a regressor from the header and the tensors of a file, and check their shapes."""
         camera, network_input = Camera(**header['camera']), NetworkInput(header['compression'])
-        kind = _codec_kind(groups)
-        codec = CODECS[kind].from_tensors(groups[kind], camera.height, camera.width)
+        codec = codec_from_groups(groups, camera.height, camera.width)
         layout = NetworkLayout(**header['network'])
         is_folded = header['format'] == FORMAT
         network = PoseNetwork(
@@ -325,17 +363,6 @@ class PoseRegressor:
         )
 
 
-def _codec_kind(groups: Groups) -> str:
-    """Return the kind of the one codec whose tensors a file holds."""
-    kinds = [kind for kind in CODECS if kind in groups]
-    if len(kinds) != 1:
-        raise ValueError(
-            f'tensors of {len(kinds)} image codecs ({", ".join(kinds) or "none"}), expected one'
-            f' of {", ".join(CODECS)}'
-        )
-    return kinds[0]
-
-
 def network_inputs(
     network_input: NetworkInput, codec: ImageCodec, images: Tensor, codes: Tensor, camera: Camera
 ) -> Tensor:
@@ -349,32 +376,3 @@ def network_inputs(
 def code_weights(codec: ImageCodec) -> Tensor:
     """Return the weights (K,) of the numbers of a code for distances between codes."""
     return codec.variance.clamp(min=1e-12) ** -WHITENING_EXPONENT
-
-
-def covariance_in_map(
-    information_factor: FloatArray, rotation: FloatArray, scale: float
-) -> FloatArray:
-    """
-    Convert the information factor of a network to a covariance in map axes.
-
-    Parameters
-    ----------
-    information_factor : (6, 6) array
-        Cholesky factor L. L L^T is the information matrix of the error in camera axes:
-        translation, then rotation, in `ERROR_UNITS`.
-    rotation : (3, 3) array
-        Rotation of ``map_from_camera``.
-    scale : float
-        Factor on the standard deviations, measured on held-out images.
-
-    Returns
-    -------
-    (6, 6) array
-        x, y, z [m], rotations about the fixed map axes x, y, z [rad] (REP 103).
-    """
-    inverse_factor = np.linalg.inv(information_factor)
-    to_units = np.diag(np.asarray(ERROR_UNITS) * scale)
-    in_camera = to_units @ (inverse_factor.T @ inverse_factor) @ to_units
-    in_camera += np.diag(np.square(MIN_STD))
-    covariance = rotate_covariance(in_camera, rotation)
-    return 0.5 * (covariance + covariance.T)

@@ -19,28 +19,24 @@ from torch import Tensor
 
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca
+from nerf_reversal_ros.regressor.rounding import quantize
+from nerf_reversal_ros.regressor.vae import Vae
 
+CODECS: dict[str, type[ImageCodec]] = {codec.kind: codec for codec in (Pca, Vae)}
+"""Image codecs by kind. A file holds the tensors of one, with its kind as their prefix."""
 FORMAT = 2
 OLDEST_FORMAT = 1
-OLDEST_LAYOUT = {'patch': 4, 'channels': (48, 96, 128), 'blocks': (0, 2, 2), 'dense': 384}
+OLDEST_LAYOUT = {
+    'patch': 4,
+    'channels': (48, 96, 128),
+    'blocks': (0, 2, 2),
+    'last': 0,
+    'dense': 384,
+}
 """Layers of the networks of format 1, which have batch normalizations."""
-LARGEST = 127
-"""Largest 8-bit number in use; -128 is left out for symmetry."""
-
 Groups = dict[str, dict[str, Tensor]]
 """Tensors by the two parts of their names."""
-
-
-def quantize(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Round a matrix to int8 ``numbers`` and ``scales``: it is about ``numbers * scales``."""
-    scales = values.abs().amax(dim, keepdim=True).clamp(min=1e-12) / LARGEST
-    return (values / scales).round().to(torch.int8), scales
-
-
-def round_to_8_bit(values: Tensor, dim: int) -> Tensor:
-    """Round a matrix as a file does, with one scale along a dimension."""
-    numbers, scales = quantize(values, dim)
-    return numbers * scales
 
 
 def write_regressor(path: Path, header: dict[str, Any], groups: Groups) -> None:
@@ -102,6 +98,24 @@ def read_regressor(path: Path, device: str | torch.device) -> tuple[dict[str, An
         _to_poses(index.pop('positions').cpu().numpy(), index.pop('rotations_xyzw').cpu().numpy())
     )
     return header, groups
+
+
+def codec_from_groups(groups: Groups, height: int, width: int) -> ImageCodec:
+    """
+    Make the one codec whose tensors a file holds.
+
+    Raises
+    ------
+    KeyError, RuntimeError, ValueError
+        If there is not one codec, or if its tensors are missing or have other shapes.
+    """
+    kinds = [kind for kind in CODECS if kind in groups]
+    if len(kinds) != 1:
+        raise ValueError(
+            f'tensors of {len(kinds)} image codecs ({", ".join(kinds) or "none"}), expected one'
+            f' of {", ".join(CODECS)}'
+        )
+    return CODECS[kinds[0]].from_tensors(groups[kinds[0]], height, width)
 
 
 def _pack(tensors: dict[str, Tensor], name: str, dim: int) -> None:

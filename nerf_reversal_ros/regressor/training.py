@@ -28,7 +28,7 @@ from nerf_reversal_ros.regressor.pose_network import (
     PoseNetwork,
 )
 from nerf_reversal_ros.regressor.regressor import code_weights, network_inputs, PoseRegressor
-from nerf_reversal_ros.regressor.regressor_file import round_to_8_bit
+from nerf_reversal_ros.regressor.rounding import round_to_8_bit
 from nerf_reversal_ros.regressor.validation import (
     constant_pose_scores,
     LOSS_UNIT_DEG,

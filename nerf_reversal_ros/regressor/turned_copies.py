@@ -1,4 +1,6 @@
-"""Copies of images as slightly turned cameras see them, to average the regressed poses."""
+"""Copies of images as turned cameras with the same center see them."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -7,22 +9,35 @@ from torch import nn, Tensor
 
 from nerf_reversal_ros.core.camera import Camera
 
-TURNS_DEG = ((0.0, 0.0, 0.0), (4.0, 0.0, 0.0), (-4.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, -4.0, 0.0))
-"""Rotation vectors of the copies in camera axes: as it is, up, down, right and left."""
+SMALL_TURNS_DEG = (
+    (0.0, 0.0, 0.0),
+    (4.0, 0.0, 0.0),
+    (-4.0, 0.0, 0.0),
+    (0.0, 4.0, 0.0),
+    (0.0, -4.0, 0.0),
+)
+"""Rotation vectors, in camera axes, of copies to average: unturned, up, down, right and left."""
+ROLLS_DEG = tuple((0.0, 0.0, float(angle)) for angle in range(30, 360, 30))
+"""Rotation vectors of copies that undo the roll of a camera that is held askew."""
 MIN_VALID = 0.98
 """An interpolated pixel is valid if at least this fraction of it comes from valid pixels."""
 
 
 class TurnedCopies:
     """
-    Makes turned copies of images of one camera, and averages poses regressed from them.
+    Makes C copies of images of one camera by rotations (C, 3), given as vectors in degrees.
 
-    A pure rotation needs no depth. The errors of a network for the copies differ, so that their
-    mean is smaller.
+    A pure rotation needs no depth. The errors of a network for slightly turned copies differ, so
+    that the mean of the poses is more accurate than each.
     """
 
-    def __init__(self, camera: Camera, device: str | torch.device = 'cpu') -> None:
-        turns = Rotation.from_rotvec(np.radians(TURNS_DEG)).as_matrix()
+    def __init__(
+        self,
+        camera: Camera,
+        rotations_deg: Sequence[tuple[float, float, float]],
+        device: str | torch.device,
+    ) -> None:
+        turns = Rotation.from_rotvec(np.radians(rotations_deg)).as_matrix()
         rays = camera.rays() @ turns[:, None].swapaxes(-1, -2)  # (C, h, w, 3)
         pixels = camera.project(rays)
         last = np.array([camera.width - 1, camera.height - 1])

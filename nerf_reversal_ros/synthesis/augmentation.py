@@ -47,9 +47,9 @@ def augment_appearance(rgb: Tensor, rng: np.random.Generator) -> Tensor:
         rng.normal(scale=0.25, size=(count, 1, 1, 1))
         + rng.normal(scale=0.08, size=(count, 3, 1, 1))
     )
-    gamma = np.exp(rng.normal(scale=0.25, size=(count, 1, 1, 1)))
-    gain, gamma = (torch.from_numpy(values).to(rgb) for values in (gain, gamma))
-    out = (rgb.clamp(min=MIN_COLOR).pow(gamma) * gain).clamp(max=1.0)
+    gamma = torch.from_numpy(np.exp(rng.normal(scale=0.25, size=(count, 1, 1, 1)))).to(rgb)
+    curved = rgb.clamp(min=MIN_COLOR).pow(gamma)
+    out = (curved * torch.from_numpy(gain).to(rgb)).clamp(max=1.0)
     blurred = np.flatnonzero(rng.random(count) < BLURRED_FRACTION)
     if len(blurred):
         kernels = np.stack([_blur_kernel(rng) for _ in blurred])

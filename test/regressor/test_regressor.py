@@ -22,10 +22,11 @@ from nerf_reversal_ros.regressor.image_codec import standardize, to_tensors
 from nerf_reversal_ros.regressor.image_codec_training import fit_codec
 from nerf_reversal_ros.regressor.pose_network import (
     camera_frame_error,
+    covariance_in_map,
     NetworkInput,
     NetworkOutput,
 )
-from nerf_reversal_ros.regressor.regressor import covariance_in_map, PoseRegressor
+from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
 from nerf_reversal_ros.synthesis.augmentation import (
     augment_appearance,
