@@ -83,9 +83,9 @@ class NerfstudioConfig(ValidatedConfig):
 class SynthesisConfig(ValidatedConfig):
     """Sampling of synthetic views, and limits for rejecting them."""
 
-    views: int = setting(10000, 'synthetic views to keep', low=0, high=1_000_000)
+    views: int = setting(8000, 'synthetic views to keep', low=0, high=1_000_000)
     width: int = setting(
-        96,
+        64,
         'longer side of the images of the regressor, at most that of the capture [px]',
         low=16,
         high=960,
@@ -160,7 +160,7 @@ class RegressorConfig(ValidatedConfig):
         150, 'dimension of the image code, also used for retrieval', low=2, high=4096
     )
     vae_epochs: int = setting(20, 'epochs of autoencoder training, over at most 6000 views', low=1)
-    epochs: int = setting(11, 'largest number of epochs', low=1)
+    epochs: int = setting(8, 'largest number of epochs', low=1)
     batch_size: int = setting(64, 'views per training step', low=2)
     learning_rate: float = setting(2e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
     patience: int = setting(6, 'stop after this many epochs without improvement', low=1)

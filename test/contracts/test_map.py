@@ -16,7 +16,8 @@ from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, MANIFEST
 from nerf_reversal_ros.regressor.image_codec import Pca
 from nerf_reversal_ros.regressor.pose_network import PoseNetwork
-from nerf_reversal_ros.regressor.regressor import FORMAT, PoseRegressor
+from nerf_reversal_ros.regressor.regressor import PoseRegressor
+from nerf_reversal_ros.regressor.regressor_file import FORMAT
 from nerf_reversal_ros.regressor.vae import Vae, VaeNetwork
 
 CAMERA_KEYS = ['width', 'height', 'fx', 'fy', 'cx', 'cy']
@@ -25,29 +26,17 @@ CAMERA_KEYS = ['width', 'height', 'fx', 'fy', 'cx', 'cy']
 # ---- tensors
 
 LAYER = ('weight', 'bias')
-NORM = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
-BOTTLENECK = {
-    'inner.0': LAYER,
-    'inner.1': NORM,
-    'inner.3': LAYER,
-    'inner.4': NORM,
-    'inner.6': LAYER,
-    'inner.7': NORM,
-}
+BOTTLENECK = {'inner.0': LAYER, 'inner.3': LAYER, 'inner.6': LAYER}
 DENSE = {'inner.0': LAYER, 'inner.1': LAYER}
 OF_PICTURES = {
     'features.0': LAYER,
-    'features.1': NORM,
-    'features.3': LAYER,
-    'features.4': NORM,
-    'features.6': BOTTLENECK,
+    'features.3': BOTTLENECK,
+    'features.4': LAYER,
     'features.7': BOTTLENECK,
-    'features.8': LAYER,
-    'features.9': NORM,
-    'features.11': BOTTLENECK,
-    'features.12': BOTTLENECK,
-    'features.15': LAYER,
-    'features.17': DENSE,
+    'features.8': BOTTLENECK,
+    'features.9': LAYER,
+    'features.14': LAYER,
+    'features.16': DENSE,
     'head': LAYER,
 }
 OF_COMPONENTS = {
@@ -57,7 +46,7 @@ OF_COMPONENTS = {
     'features.4': DENSE,
     'head': LAYER,
 }
-PCA = ('mean', 'variance', 'retained', 'components')
+PCA = ('mean', 'variance', 'retained', 'components', 'components_scales')
 VAE = {
     '': ('mean', 'variance', 'retained'),
     'network': ('components', 'deviation'),
@@ -72,9 +61,16 @@ VAE = {
     'network.decoder.8': LAYER,
 }
 BESIDE = {
-    'index': ('codes', 'poses'),
-    'numbers': ('position_mean', 'position_scale', 'covariance_scale', 'typical_distance'),
+    'index': ('codes', 'codes_scales', 'positions', 'rotations_xyzw'),
+    'numbers': (
+        'position_mean',
+        'position_scale',
+        'covariance_scale',
+        'typical_distance',
+        'retrieval_std',
+    ),
 }
+SHAPES = {'position_mean': 3, 'position_scale': 3, 'retrieval_std': 2}
 
 
 def names(tree, at=''):
@@ -121,18 +117,24 @@ def test_the_tensors_of_the_surface(small_map):
 def test_the_tensors_of_the_regressor(small_map):
     found = tensors(small_map.file('regressor.safetensors'))
     assert set(found) == names({'network': OF_PICTURES, 'pca': PCA, **BESIDE})
+    weights = {kind for name, (kind, _) in found.items() if name.startswith('network.')}
+    assert weights == {'F16'}
     kinds = {name: kind for name, kind in found.items() if not name.startswith('network.')}
     assert kinds == {
         'pca.mean': ('F32', 1),
         'pca.variance': ('F32', 1),
         'pca.retained': ('F32', 1),
-        'pca.components': ('F32', 2),
-        'index.codes': ('F16', 2),
-        'index.poses': ('F64', 3),
+        'pca.components': ('I8', 2),
+        'pca.components_scales': ('F32', 2),
+        'index.codes': ('I8', 2),
+        'index.codes_scales': ('F32', 2),
+        'index.positions': ('F64', 2),
+        'index.rotations_xyzw': ('F32', 2),
         'numbers.position_mean': ('F32', 1),
         'numbers.position_scale': ('F32', 1),
         'numbers.covariance_scale': ('F32', 0),
         'numbers.typical_distance': ('F32', 0),
+        'numbers.retrieval_std': ('F32', 1),
     }
 
 
@@ -144,9 +146,12 @@ def test_the_tensors_of_each_regressor_that_can_be_built(tmp_path, kind, sees):
         'pca': lambda: Pca(*shared, torch.zeros(8, 3 * 36 * 48)),
         'vae': lambda: Vae(*shared, VaeNetwork(36, 48, 8)),
     }
-    network, numbers = PoseNetwork(sees, 36, 48, 8), dict.fromkeys(BESIDE['numbers'])
-    numbers = {name: torch.ones(3 if 'position' in name else ()) for name in numbers}
-    index = torch.zeros(2, 8).half(), np.stack([np.eye(4)] * 2)
+    network, numbers = (
+        PoseNetwork(sees, 36, 48, 8, batch_norms=False),
+        dict.fromkeys(BESIDE['numbers']),
+    )
+    numbers = {name: torch.ones(SHAPES.get(name, ())) for name in BESIDE['numbers']}
+    index = torch.zeros(2, 8), np.stack([np.eye(4)] * 2)
     camera = Camera(48, 36, 40.0, 40.0, 23.5, 17.5)
     regressor = PoseRegressor(camera, sees, made[kind](), network, *index, numbers, {})
     regressor.save(tmp_path / 'regressor.safetensors')
@@ -163,8 +168,9 @@ def test_the_header_of_the_regressor(small_map):
         metadata = file.metadata()
     assert list(metadata) == ['regressor']
     assert outline(json.loads(metadata['regressor'])) == {
-        '': ['format', 'camera', 'compression', 'report'],
+        '': ['format', 'camera', 'compression', 'network', 'report'],
         'camera': CAMERA_KEYS,
+        'network': ['patch', 'channels', 'blocks', 'last', 'dense'],
         'report': [
             'retained_variance',
             'history',
@@ -178,7 +184,7 @@ def test_the_header_of_the_regressor(small_map):
         'report.validation': ['translation_m', 'rotation_deg', 'covariance_scale'],
         'report.mean_pose': ['translation_m', 'rotation_deg'],
     }
-    assert (FORMAT, FORMAT_VERSION) == (1, 3)
+    assert (FORMAT, FORMAT_VERSION) == (2, 3)
 
 
 def test_the_walked_poses(small_map):

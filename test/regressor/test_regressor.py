@@ -24,15 +24,13 @@ from nerf_reversal_ros.regressor.pose_network import (
     camera_frame_error,
     covariance_in_map,
     NetworkInput,
+    NetworkLayout,
     NetworkOutput,
+    PoseNetwork,
 )
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
+from nerf_reversal_ros.regressor.rounding import round_to_8_bit
 from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
-from nerf_reversal_ros.synthesis.augmentation import (
-    augment_appearance,
-    sample_motions,
-    warp_by_depth,
-)
 
 CONFIG = RegressorConfig(network_sees='components', components=24, epochs=10, batch_size=32)
 TRAIN, QUERIES = walk(40), walk(37, radius_m=0.8, height_m=1.25)
@@ -197,7 +195,8 @@ def test_a_truncated_or_missing_file_is_rejected_by_name(regressor, tmp_path):
     ('change', 'message'),
     [
         ({'pca.components': torch.zeros(24, 99)}, 'do not fit together'),
-        ({'index.poses': torch.zeros(3, 4, 4)}, 'do not fit together'),
+        ({'index.positions': torch.zeros(3, 3)}, 'do not fit together'),
+        ({'pca.components_scales': torch.ones(7)}, 'do not fit together'),
         ({'vae.mean': torch.zeros(3)}, r'tensors of 2 image codecs \(pca, vae\)'),
         ({'pca.mean': torch.full((36 * 48 * 3,), torch.nan)}, 'non-finite'),
     ],
@@ -294,42 +293,6 @@ def test_invalid_pixels_do_not_affect_the_standardized_image():
     assert out[:, :, 2:].mean().abs() < 1e-5
 
 
-ANISOTROPIC = Camera(48, 36, 40.0, 36.0, 22.5, 18.5)
-
-
-@pytest.mark.parametrize('translation_m', [0.0, 0.1])
-def test_an_image_warped_by_depth_equals_a_rendering_at_the_moved_pose(translation_m):
-    rng = np.random.default_rng(0)
-    rotations = Rotation.from_rotvec(rng.normal(0.0, np.radians(4), (4, 3)))
-    motions = np.stack(
-        [make_pose(rotation, rng.normal(0.0, translation_m, 3)) for rotation in rotations]
-    )
-    source = pictures(QUERIES[:4], ANISOTROPIC)
-    target = pictures(QUERIES[:4] @ motions, ANISOTROPIC)
-    rgb, mask = to_tensors(source.rgb, source.valid, 'cpu')
-    rgb[:, :, :6], mask[:, :, :6] = 0.0, 0.0  # six invalid rows
-    depth = torch.from_numpy(source.depth).float()
-    depth[:, 20, 30] = 0.0  # unknown
-    rgb, valid = warp_by_depth(rgb, mask, depth, ANISOTROPIC, torch.from_numpy(motions).float())
-    error = (rgb - to_tensors(target.rgb, target.valid, 'cpu')[0]).abs().mean(1)[valid[:, 0] > 0]
-    assert 0.5 < float(valid.mean()) < 0.85
-    assert float(error.mean()) < 0.015
-    assert float(error.quantile(0.99)) < 0.1
-
-
-def test_sampled_motions_are_small_compared_with_the_nearest_depth():
-    rng = np.random.default_rng(0)
-    depth = torch.zeros(200, 40, 40)
-    depth[100:, :, :20] = 3.0  # the other half is unknown
-    depth[100:, ::10] = torch.where(depth[100:, ::10] > 0, 1.0, 0.0)
-    motions = sample_motions(depth, rng)
-    distances = motions[:, :3, 3].norm(dim=1)
-    assert float(distances[:100].max()) == 0.0  # no depth: rotations only
-    assert 0.08 < float(distances[100:].median())
-    assert float(distances.max()) == pytest.approx(0.15)  # a fraction of 1 m, not of 3 m
-    assert float((motions[:, :3, :3] - torch.eye(3)).abs().amax((1, 2)).min()) > 0.0
-
-
 def test_views_from_frames_have_the_depth_rendered_from_the_field():
     large = CAMERA.scaled_to(96, 72)
     rgb = pictures(TRAIN[:2], large).rgb
@@ -351,9 +314,65 @@ def test_training_images_match_renderings_at_their_poses(views, monkeypatch):
     assert float(error.mean()) < 0.02
 
 
-def test_appearance_augmentation_depends_on_the_seed_alone():
+def test_a_file_of_the_older_format_gives_the_same_poses(tmp_path):
+    """It has batch normalizations, 32-bit weights and components, and no retrieval error."""
+    layout = NetworkLayout(4, (48, 96, 128), (0, 2, 2), 0, 384)
+    network = PoseNetwork(NetworkInput.RECONSTRUCTION, CAMERA.height, CAMERA.width, 24, layout)
+    codec = fit_codec([pictures(TRAIN)], CONFIG)
+    with torch.no_grad():  # other statistics than those of new layers
+        network.train()(torch.randn(64, 3, CAMERA.height, CAMERA.width))
+    tensors = {f'network.{name}': value for name, value in network.state_dict().items()}
+    tensors |= {f'pca.{name}': value for name, value in codec.tensors().items()}
+    tensors |= {
+        'numbers.position_mean': torch.zeros(3),
+        'numbers.position_scale': torch.ones(3),
+        'numbers.covariance_scale': torch.tensor(1.0),
+        'numbers.typical_distance': torch.tensor(1.0),
+        'index.codes': torch.zeros(2, 24).half(),
+        'index.poses': torch.from_numpy(TRAIN[:2]),
+    }
+    header = {'format': 1, 'camera': CAMERA.as_dict(), 'compression': 'reconstruction'}
+    metadata = {'regressor': json.dumps({**header, 'report': {}})}
+    old, new = tmp_path / 'old.safetensors', tmp_path / 'new.safetensors'
+    safetensors.torch.save_file(tensors, old, metadata=metadata)
+    opened = PoseRegressor.load(old)
     rgb = pictures(QUERIES[:1]).rgb[0]
-    first, again = (augment_appearance(rgb, np.random.default_rng(1)) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
-    other = augment_appearance(rgb, np.random.default_rng(2))
-    assert np.abs(first.astype(float) - other).mean() > 3
+    result = opened.regress(rgb, CAMERA)
+    source = pictures(QUERIES[:1])
+    images = codec.preprocess(*opened._copies.make(*to_tensors(source.rgb, source.valid, 'cpu')))
+    inputs = codec.decode(codec.encode(images)).view(-1, 3, CAMERA.height, CAMERA.width)
+    with torch.no_grad():
+        raw = network.eval()(inputs)
+    expected = NetworkOutput(raw, torch.zeros(3), torch.ones(3)).position.mean(0)
+    np.testing.assert_allclose(result.map_from_camera[:3, 3], expected, atol=1e-4)
+    opened.save(new)
+    again = PoseRegressor.load(new).regress(rgb, CAMERA)
+    np.testing.assert_allclose(again.map_from_camera, result.map_from_camera, atol=5e-3)
+    np.testing.assert_allclose(opened.index_poses, TRAIN[:2])
+
+
+@pytest.mark.parametrize('roll_deg', [-90, 60, 180])
+def test_images_of_a_camera_held_askew_are_regressed_and_retrieved(regressor, roll_deg):
+    roll = make_pose(Rotation.from_euler('z', roll_deg, degrees=True))
+    truth = QUERIES @ roll
+    outcomes = [regressor.regress(rgb, CAMERA) for rgb in pictures(truth).rgb]
+    errors = pose_errors(np.stack([outcome.map_from_camera for outcome in outcomes]), truth)
+    assert np.degrees(np.median(errors.rotation)) < 30
+    retrieved = np.concatenate([regressor.retrieve(outcome, 1) for outcome in outcomes])
+    assert np.degrees(np.median(pose_errors(retrieved, truth).rotation)) < 30
+
+
+def test_retrieval_is_better_where_its_error_on_held_out_images_is_smaller(regressor):
+    outcome = regressor.regress(pictures(QUERIES[:1]).rgb[0], CAMERA)
+    assert dataclasses.replace(outcome, retrieval_std=(1e-3, 1e-3)).is_retrieval_better
+    assert not dataclasses.replace(outcome, retrieval_std=(10.0, 3.0)).is_retrieval_better
+    std_m, std_rad = outcome.retrieval_std
+    assert 0.01 < std_m < 0.5 and 0.01 < std_rad < 0.5
+
+
+def test_a_matrix_rounded_to_8_bit_is_rounded_once():
+    values = torch.randn(5, 400, generator=torch.Generator().manual_seed(0))
+    rounded = round_to_8_bit(values, 1)
+    assert float((rounded - values).abs().max()) < float(values.abs().max()) / 200
+    torch.testing.assert_close(round_to_8_bit(rounded, 1), rounded)
+    torch.testing.assert_close(round_to_8_bit(torch.zeros(2, 3), 0), torch.zeros(2, 3))
