@@ -117,9 +117,7 @@ def match_descriptors(
 
 
 @single_threaded
-def _similarities(
-    first: NDArray[np.float32], second: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _similarities(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     Return the products (M, N) of descriptors (M, 128) and (N, 128).
 

@@ -47,8 +47,8 @@ a focal length that is wrong by 12 %, so steps of 1.26 leave no gap."""
 NEXT_FOCAL_SCALES = (0.8, 1.25)
 """Factors whose refined poses are compared with that of the given focal length."""
 MIN_RIVAL_INLIERS = 0.95
-"""RANSAC inliers of another focal length, over those of the given one, from which it is refined: in
-four rooms, it had at least as many wherever it explained clearly more landmarks."""
+"""RANSAC inliers of another focal length, over those of the given one, from which it is refined.
+In four rooms, it had at least as many wherever it explained clearly more landmarks."""
 REFIT_DEVIATION = 0.005
 """Deviation of a parameter of the first fit from which landmarks are matched again with it."""
 MIN_FOCAL_GAIN, MIN_FOCAL_GAIN_STD = 1.05, 2.5
@@ -150,7 +150,9 @@ def search_camera(query: QueryImage, atlas: Atlas, solution: PnpSolution) -> Cam
     rivals = [s for s in {*NEXT_FOCAL_SCALES, most} & found.keys() if found[s].inliers >= needed]
     refined = {1.0: solution}
     if rivals != [1.0]:
-        refined |= {s: _refine_with(query, atlas, found[s], s) for s in {1.0, *rivals} & found.keys()}
+        refined |= {
+            s: _refine_with(query, atlas, found[s], s) for s in {1.0, *rivals} & found.keys()
+        }
         if refined[1.0].inliers < solution.inliers:
             refined[1.0] = solution
     best = max(sorted(refined, key=lambda s: s != 1.0), key=lambda scale: refined[scale].inliers)
@@ -241,8 +243,10 @@ def free_intrinsics(
         in_camera, by_pose = reprojection_jacobian(solution, camera)
         projected = camera.project(in_camera)
         residual = projected - solution.pixels
-        jacobian = np.hstack([by_pose, _pixels_by_deviation(projected, camera)])
-        weight = np.repeat(1 / (1 + np.square(residual).sum(1) / loss_scale_px**2), 2)
+        jacobian = np.concatenate([by_pose, _pixels_by_deviation(projected, camera)], axis=1)
+        weight = np.repeat(
+            1 / (1 + np.einsum('ij,ij->i', residual, residual) / loss_scale_px**2), 2
+        )
         weighted = jacobian * weight[:, None]
         flat = residual.reshape(-1)
         variance = weight @ flat**2 / max(1.0, weight.sum() - jacobian.shape[1])

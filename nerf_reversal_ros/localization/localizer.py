@@ -1,9 +1,9 @@
 """
 Localize one image: a pose with covariance, or a rejection reason.
 
-The regressor gives pose hypotheses, besides tracking. `PoseSearch` refines them on the landmarks of the map, until
-the gate accepts a refined pose that is certain and the only one. All data come from the map
-folder: neither the radiance field nor images of the mapping capture are needed.
+Tracking and the regressor give pose hypotheses. `PoseSearch` refines them on the landmarks of the
+map, until the gate accepts a refined pose that is certain and the only one. All data come from the
+map folder: neither the radiance field nor images of the mapping capture are needed.
 """
 
 import cv2

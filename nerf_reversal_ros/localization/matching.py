@@ -163,7 +163,10 @@ def match_guided(
     keypoint, landmark = keypoint[order], landmark[order]
     # A pair is one to one if it is the most similar pair of its keypoint and of its landmark.
     is_best = np.ones(len(order), dtype=bool)
-    for side, count in ((keypoint, len(query.keypoints.pixels)), (landmark, len(landmarks.points))):
+    for side, count in (
+        (keypoint, len(query.keypoints.pixels)),
+        (landmark, len(landmarks.points)),
+    ):
         first = np.empty(count, dtype=np.intp)
         first[side[::-1]] = np.arange(len(order))[::-1]
         is_best &= first[side] == np.arange(len(order))

@@ -117,9 +117,11 @@ def solve_pnp_ransac(
 
 
 def sufficient_iterations(inlier_ratio: float) -> int:
-    """Return the RANSAC iterations that find a pose of at least some inlier ratio, almost surely."""
-    missed = np.log1p(-min(max(inlier_ratio, 0.05), 0.95) ** _SAMPLE_SIZE)
-    return max(LOCALIZER_RANSAC.min_iterations, int(np.ceil(_RANSAC_MARGIN * _LOG_FAILURE / missed)))
+    """Return the RANSAC iterations that find a pose of this inlier ratio, almost surely."""
+    missed = np.log1p(-(min(max(inlier_ratio, 0.05), 0.95) ** _SAMPLE_SIZE))
+    return max(
+        LOCALIZER_RANSAC.min_iterations, int(np.ceil(_RANSAC_MARGIN * _LOG_FAILURE / missed))
+    )
 
 
 def refit_pnp(

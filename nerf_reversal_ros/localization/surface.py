@@ -119,7 +119,7 @@ class Surface:
         rotation = map_from_camera[:3, :3].astype(np.float32)
         shift = ((self.origin_m - map_from_camera[:3, 3]) @ rotation).astype(np.float32)
         in_camera = cv2.transform(self.points[None], np.column_stack([rotation.T, shift]))
-        x, y, z = in_camera.reshape(-1, 3).T
+        x, y, z = in_camera.reshape(-1, 3).astype(np.float32, copy=False).T
         min_depth_m = MIN_DEPTH_CELLS * self.spacing_m
         in_front = np.flatnonzero(z > min_depth_m)
         depth = z[in_front]
