@@ -15,6 +15,8 @@ DESCRIPTOR_DIM = 128
 OPENCV_SHIFT_PX = 0.25
 """Offset of OpenCV's SIFT positions: it upsamples by 2 and ignores half a pixel of the result."""
 
+MIN_PARALLEL_PRODUCTS = 4_000_000
+"""Products of two descriptors from which all cores compute them: those with a whole map."""
 ROWS_PER_CHUNK = 256
 """Descriptors whose second best match is searched at once, to bound memory."""
 
@@ -116,15 +118,18 @@ def match_descriptors(
     return np.column_stack([rows[passed], best[passed]])
 
 
-@single_threaded
 def _similarities(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     Return the products (M, N) of descriptors (M, 128) and (N, 128).
 
-    PyTorch multiplies on one core. NumPy would start a thread on each, and these wait for each
-    other: that takes several times longer where another process uses a core.
+    Unlike NumPy, PyTorch multiplies small matrices on one core here. Threads that wait for each
+    other take several times longer where another process uses a core.
     """
-    product: NDArray[np.float32] = (torch.from_numpy(first) @ torch.from_numpy(second).T).numpy()
+    is_small = len(first) * len(second) < MIN_PARALLEL_PRODUCTS
+    multiply = single_threaded(torch.matmul) if is_small else torch.matmul
+    product: NDArray[np.float32] = multiply(
+        torch.from_numpy(first), torch.from_numpy(second).T
+    ).numpy()
     return product
 
 

@@ -10,6 +10,7 @@ name ends in ``_deg``.
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -113,6 +114,21 @@ def rotate_covariance(covariance: FloatArray, target_from_source: FloatArray) ->
 def transform_points(target_from_source: FloatArray, points: FloatArray) -> FloatArray:
     """Transform points (..., 3) from the source frame to the target frame by a (4, 4) pose."""
     return points @ target_from_source[:3, :3].T + target_from_source[:3, 3]
+
+
+def transform_coordinates(
+    rotation: NDArray[np.float32], translation: NDArray[np.float32], points: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """
+    Return the coordinates (3, N) of rotated (3, 3) and translated (3,) points (N, 3).
+
+    Tens of thousands of points take a fraction of a millisecond, on one core: OpenCV computes
+    them in float32, and each coordinate is contiguous in the result.
+    """
+    if not len(points):
+        return np.empty((3, 0), np.float32)
+    moved = cv2.transform(points[None], np.column_stack([rotation, translation]))[0]
+    return np.ascontiguousarray(moved.T, dtype=np.float32)
 
 
 def orthonormalize(matrix: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ import safetensors.numpy
 from nerf_reversal_ros.capture.keypoints import DESCRIPTOR_DIM
 from nerf_reversal_ros.core.array_files import read_point_arrays
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.geometry import FloatArray, transform_coordinates
 
 MAX_VIEW_ANGLE_DEG = 65.0
 """Maximum angle [deg] between the viewing direction of a query and those of the landmark."""
@@ -81,7 +81,7 @@ class Atlas:
         center = (map_from_camera[:3, 3] - self.origin_m).astype(np.float32)
         # Rows are contiguous, and bounds are multiplied by the depth: that is twice as fast as
         # dividing by it.
-        x, y, depth = rotation.T @ self.points.T - (rotation.T @ center)[:, None]
+        x, y, depth = transform_coordinates(rotation.T, -rotation.T @ center, self.points)
         is_visible = depth > MIN_DEPTH_RATIO * self.distances
         for along, focal, principal, size in (
             (x, camera.fx, camera.cx, camera.width),

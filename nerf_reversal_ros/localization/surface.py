@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from nerf_reversal_ros.core.array_files import read_point_arrays
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray, transform_points
+from nerf_reversal_ros.core.geometry import FloatArray, transform_coordinates, transform_points
 from nerf_reversal_ros.core.grouping import cell_keys, sum_by_key
 from nerf_reversal_ros.fields.base import Rendering
 
@@ -118,8 +118,7 @@ class Surface:
         """Return index, depth [m], column and row [px] of the visible points, far to near."""
         rotation = map_from_camera[:3, :3].astype(np.float32)
         shift = ((self.origin_m - map_from_camera[:3, 3]) @ rotation).astype(np.float32)
-        in_camera = cv2.transform(self.points[None], np.column_stack([rotation.T, shift]))
-        x, y, z = in_camera.reshape(-1, 3).astype(np.float32, copy=False).T
+        x, y, z = transform_coordinates(rotation.T, shift, self.points)
         min_depth_m = MIN_DEPTH_CELLS * self.spacing_m
         in_front = np.flatnonzero(z > min_depth_m)
         depth = z[in_front]
