@@ -9,14 +9,8 @@ from torch import nn, Tensor
 
 from nerf_reversal_ros.core.camera import Camera
 
-SMALL_TURNS_DEG = (
-    (0.0, 0.0, 0.0),
-    (4.0, 0.0, 0.0),
-    (-4.0, 0.0, 0.0),
-    (0.0, 4.0, 0.0),
-    (0.0, -4.0, 0.0),
-)
-"""Rotation vectors, in camera axes, of copies to average: unturned, up, down, right and left."""
+SMALL_TURNS_DEG = ((0.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, -4.0, 0.0))
+"""Rotation vectors, in camera axes, of copies to average: unturned, right and left."""
 ROLLS_DEG = tuple((0.0, 0.0, float(angle)) for angle in range(30, 360, 30))
 """Rotation vectors of copies that undo the roll of a camera that is held askew."""
 MIN_VALID = 0.98

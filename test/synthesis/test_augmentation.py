@@ -69,7 +69,7 @@ def test_appearance_varies_and_stays_a_picture():
     before = rgb.clone()
     varied = augment_appearance(rgb, np.random.default_rng(0))
     torch.testing.assert_close(rgb, before, rtol=0, atol=0)
-    assert 0.0 <= float(varied.min()) and float(varied.max()) <= 1.0
+    assert 0.0 <= float(varied.min()) and float(varied.max()) < 1.0 + 1e-5
     assert float(varied.mean((1, 2, 3)).std()) > 0.05  # exposure
     ratio = varied.mean((2, 3)) / varied.mean((1, 2, 3))[:, None]
     assert float(ratio.std(0).mean()) > 0.02  # white balance
