@@ -13,9 +13,9 @@ class StageTimer:
     def lap(self, stage: str) -> None:
         """Add the time since the last lap to a stage."""
         now = perf_counter()
-        self._laps[stage] = self._laps.get(stage, 0.0) + (now - self._last) * 1e3
+        self._laps[stage] = self._laps.pop(stage, 0.0) + (now - self._last) * 1e3
         self._last = now
 
     def finish(self) -> dict[str, float]:
-        """Return the stages in the order of their first laps, and the time since the start."""
+        """Return the stages, the one that ended last behind the others, and the total time."""
         return {**self._laps, 'total': (perf_counter() - self._start) * 1e3}

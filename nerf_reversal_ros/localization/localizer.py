@@ -207,7 +207,7 @@ def _outcome(search: PoseSearch, scores: dict[str, float], timer: StageTimer) ->
     regressed = search.regressed
     if regressed is not None:
         scores['novelty'] = regressed.novelty
-        if search.is_novel:
+        if regressed.novelty > search.config.max_novelty:
             return Rejection(
                 RejectionReason.NOVEL_IMAGE,
                 f'novelty {regressed.novelty:.1f} (allowed: {search.config.max_novelty})',

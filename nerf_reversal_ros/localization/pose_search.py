@@ -69,7 +69,7 @@ class PoseSearch:
     config : LocalizerConfig
         Effort and limits of the gate.
     timer : StageTimer
-        Records the stages ``keypoints``, ``regress``, ``refine``, ``full_size``, ``whole_map``
+        Records the stages ``regress``, ``keypoints``, ``refine``, ``full_size``, ``whole_map``
         and ``other_pose``.
     """
 
@@ -92,13 +92,14 @@ class PoseSearch:
         """
         Try until a pose is accepted and certain, all failed, or the time [s] has passed.
 
-        An image `is_novel` is not searched further: then ``best`` is not its result.
+        An image whose novelty is too large is not searched further: then ``best`` is no result.
         """
         deadline = perf_counter() + time_limit_s
+        if self.expected_pose is None and self._is_novel():
+            return
         accepted = self._try(self._first_attempts(), deadline)
         if not self._is_certain(accepted):
-            self._regress()
-            if self.is_novel:
+            if self._is_novel():
                 return
             if perf_counter() <= deadline:
                 accepted = self._try(self._retries(), deadline)
@@ -106,11 +107,6 @@ class PoseSearch:
             self._compare_with_other_pose(accepted)
         if self.best is not None:
             self.refiner.remember(self.camera, self.best)
-
-    @property
-    def is_novel(self) -> bool:
-        """Whether the image was compared with the views of the map, and is unlike all of them."""
-        return self.regressed is not None and self.regressed.novelty > self.config.max_novelty
 
     def _try(
         self, attempts: Iterator[RefinedHypothesis | None], deadline: float
@@ -210,12 +206,16 @@ class PoseSearch:
         if self.expected_pose is not None:
             yield self.expected_pose
         regressed = self._regress()
-        if not self.is_novel:
+        if not self._is_novel():
             yield regressed.map_from_camera
             yield from self.regressor.retrieve(regressed, self.config.hypotheses)
 
+    def _is_novel(self) -> bool:
+        """Return whether the image is too different from all views that the regressor knows."""
+        return self._regress().novelty > self.config.max_novelty
+
     def _regress(self) -> RegressedPose:
-        """Regress the pose of the image, once."""
+        """Return the regressed pose of the image; it is computed once, where it is needed."""
         if self.regressed is None:
             self.regressed = self.regressor.regress(self.rgb, self.camera)
             self.timer.lap('regress')

@@ -343,6 +343,22 @@ def test_an_expected_pose_is_the_first_hypothesis_and_not_the_only_one(small_map
     assert pose_distance(found.map_from_camera, QUERY_POSES[3])[0] < 0.05
 
 
+def test_no_pose_is_regressed_where_the_expected_pose_explains_the_image(small_map):
+    """Novelty decides only where it does not: then it still rejects the image."""
+    localizer = open_localizer(small_map, LocalizerConfig(device='cpu', max_novelty=0.01))
+    image, pose = render(QUERY_POSES[3]), QUERY_POSES[3]
+    assert localizer.localize(image, CAMERA).reason == 'novel image'
+    tracked = localizer.localize(image, CAMERA, expected_pose=pose)
+    assert isinstance(tracked, PoseEstimate)
+    assert pose_distance(tracked.map_from_camera, pose)[0] < 0.05
+    diagnostics = tracked.diagnostics
+    assert list(diagnostics.latency_ms) == ['keypoints', 'refine', 'total']
+    assert diagnostics.regressed_pose is None and 'novelty' not in diagnostics.scores
+    opposite = pose @ make_pose(Rotation.from_euler('y', 180, degrees=True))
+    lost = localizer.localize(image, CAMERA, expected_pose=opposite)
+    assert lost.reason == 'novel image' and list(lost.diagnostics.latency_ms)[-2] == 'regress'
+
+
 def test_only_the_map_folder_is_needed(small_map, tmp_path):
     shutil.copytree(small_map.path, tmp_path / 'elsewhere.map')
     localizer = open_localizer(open_map(tmp_path / 'elsewhere.map'), LocalizerConfig(device='cpu'))
