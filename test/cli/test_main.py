@@ -21,7 +21,16 @@ def test_help_lists_the_commands_without_importing_heavy_modules() -> None:
         [sys.executable, '-c', code], capture_output=True, text=True, env=ENVIRONMENT
     )
     assert completed.returncode == 0, completed.stderr
-    for command in ('convert', 'check', 'build', 'localize', 'evaluate', 'info', 'study'):
+    for command in (
+        'convert',
+        'check',
+        'build',
+        'localize',
+        'evaluate',
+        'info',
+        'export',
+        'study',
+    ):
         assert f'\n    {command} ' in completed.stdout
 
 

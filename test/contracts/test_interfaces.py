@@ -60,6 +60,7 @@ def test_the_commands_and_their_options():
             '-v --verbose',
         ],
         'info': ['PATH', '-v --verbose'],
+        'export': ['MAP', 'OUT', '--for-robot', '--overwrite', '-v --verbose'],
         'study': [
             'BAG',
             'OUT',
@@ -97,9 +98,14 @@ def test_the_defaults_and_choices_of_options():
         'build --overwrite': False,
         'localize --track': False,
         'evaluate --baselines': 'all',
+        'export --for-robot': False,
+        'export --overwrite': False,
         'study --device': 'auto',
     }
-    assert [name for name, a in actions.items() if a.required] == ['localize --out']
+    assert [name for name, a in actions.items() if a.required] == [
+        'localize --out',
+        'export --for-robot',
+    ]
     devices = ('auto', 'cpu', 'cuda')
     assert {name: a.choices for name, a in actions.items() if a.choices} == {
         'convert --exif': ('auto', 'turn', 'ignore'),
