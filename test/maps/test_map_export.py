@@ -32,13 +32,14 @@ def test_a_copy_for_a_robot_lacks_the_field_and_localizes_alike(
         for map_ in (small_map, robot)
     ]
     np.testing.assert_array_equal(*poses)
-    error = user_error('evaluate', robot.path, bag)
-    assert error.endswith(remedies.MAP_WITH_FIELD)
+    refused = run_command('evaluate', robot.path, bag)
+    assert refused.returncode == 1
+    assert refused.stderr.endswith(f'{remedies.MAP_WITH_FIELD}\n')
     assert run_command('evaluate', small_map.path, bag).returncode == 0
 
 
 def test_a_copy_does_not_replace_a_map(small_map: Map, tmp_path: Path) -> None:
     command = ['export', small_map.path, tmp_path / 'robot.map', '--for-robot']
     assert run_command(*command).returncode == 0
-    assert user_error(*command).endswith(remedies.OVERWRITE)
+    assert user_error(*command).endswith(f'{remedies.OVERWRITE}\n')
     assert run_command(*command, '--overwrite').returncode == 0
