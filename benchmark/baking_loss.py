@@ -100,7 +100,7 @@ def main() -> None:
     camera = build.camera.downscaled_to(args.size)
 
     def rebuild(name: str, field: RadianceField) -> tuple[Atlas, Surface]:
-        """Build landmarks and surface from renderings, as `build_stages.atlas_stage` does."""
+        """Build landmarks and surface from renderings, as `landmark_stage.atlas_stage` does."""
         views = [
             (field.render(pose[None], camera)[0], pose) for pose in tqdm(poses, name, leave=False)
         ]
