@@ -72,7 +72,7 @@ $(VENV)/.docs: $(VENV)/.installed requirements/docs.txt
 
 # The names of the files that are linked: changes when one comes or goes.
 $(VENV)/.names: FORCE | $(VENV)/.created
-	@find nerf_reversal_ros config launch -type f ! -name '*.pyc' 2>/dev/null | sort > $@.new
+	@find nerf_reversal_ros config launch -type f ! -path '*/__pycache__/*' 2>/dev/null | sort > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 # $(call build,SOURCES,FOLDER): into $(VENV), inside a build folder, for ament writes its list of
@@ -91,6 +91,7 @@ $(VENV)/.built: $(VENV)/.installed $(VENV)/.names $(CMAKE_INPUTS)
 	@echo 'building the messages'
 	rm -rf $(VENV)/lib/python3*/site-packages/nerf_reversal_ros $(VENV)/share/nerf_reversal_ros
 	$(call build,$(CURDIR),build)
+	$(VENV)/bin/python -m nerf_reversal_ros.fields.kernel_cache
 	@touch $@
 
 # For the tests of TF and bonds: messages that are not on PyPI. In $(VENV) alone, where no other ROS

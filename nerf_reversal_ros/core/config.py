@@ -34,9 +34,9 @@ class VoxelFieldConfig(ValidatedConfig):
     voxel_m: float = setting(
         0.0, 'edge of a voxel [m]; 0: 1/200 of the depth of the scene', low=0.0, high=MAX_VOXEL_M
     )
-    steps: int = setting(500, 'training steps; 0: keep the field as initialized from depth', low=0)
+    steps: int = setting(200, 'training steps; 0: keep the field as initialized from depth', low=0)
     rays_per_step: int = setting(24576, 'rays per training step', low=64, high=1_000_000)
-    learning_rate: float = setting(0.01, 'of Adam, for colors and log densities', low=0.0)
+    learning_rate: float = setting(0.03, 'of Adam, for colors and log densities', low=0.0)
     depth_weight: float = setting(
         0.2, 'weight of the depth loss relative to the color loss', low=0.0
     )

@@ -49,10 +49,8 @@ def relative_depths(
     suits a room leads into the object that a camera looks at from an arm's length.
     """
     small = camera.downscaled_to(DEPTH_VIEW_PX)
-    depths = [
-        float(np.median(view.depth[view.depth > 0])) if (view.depth > 0).any() else np.nan
-        for view in field.render(mapping_poses, small)
-    ]
+    known = [view.depth[view.depth > 0] for view in field.render(mapping_poses, small)]
+    depths = np.array([np.median(depth) if len(depth) else np.nan for depth in known])
     if np.isnan(depths).all():
         return np.ones(len(mapping_poses))
     return np.clip(np.nan_to_num(depths / np.nanmedian(depths), nan=1.0), MIN_RELATIVE_DEPTH, 1.0)
@@ -94,7 +92,9 @@ def sample_poses(
         tree = cKDTree(mapping_poses[:, :3, 3])
         near = tree.query_ball_point(position[between], PARTNER_RADIUS_M * scale[between])
         picks = rng.random(len(between))
-        chosen = [near_ones[int(pick * len(near_ones))] for near_ones, pick in zip(near, picks)]
+        chosen = [
+            partners[int(pick * len(partners))] for partners, pick in zip(near, picks, strict=True)
+        ]
         second = mapping_poses[chosen]
         fraction = rng.uniform(-0.5, 1.5, (len(between), 1))
         start = Rotation.from_matrix(rotation[between])

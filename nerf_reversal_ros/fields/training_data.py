@@ -129,7 +129,8 @@ def load_training_data(
                     lambda frame: _resize_frame(frame, size, depth_size),
                     islice(frames, FRAMES_PER_WRITE),
                 )
-                rgb, depth, lens, valid = (np.stack(arrays) for arrays in zip(*resized))
+                arrays = (np.stack(items) for items in zip(*resized, strict=True))
+                rgb, depth, lens, valid = arrays
                 write_npy_rows(rgb_file, row, rgb)
                 write_npy_rows(depth_file, row, depth)
                 if mask_count:

@@ -220,7 +220,12 @@ def ray_gradients(
         )
         transmittance = _composite(samples, count, rgb)
         color_loss += _color_loss(
-            rgb, transmittance, gains[frame], rays.colors[ray], gradients.log_gains[frame], color_share
+            rgb,
+            transmittance,
+            gains[frame],
+            rays.colors[ray],
+            gradients.log_gains[frame],
+            color_share,
         )
         known = depth_share if measured > ZERO else ZERO
         # Sum of weight times gradient behind a sample, light that passes all samples included.
@@ -232,7 +237,9 @@ def ray_gradients(
             error = known * min(abs(samples[number, _TIME] - measured), _MAX_DEPTH_ERROR)
             depth_loss += weight * error
             by_weight = error + (
-                rgb[0] * samples[number, _RED] + rgb[1] * samples[number, _GREEN] + rgb[2] * samples[number, _BLUE]
+                rgb[0] * samples[number, _RED]
+                + rgb[1] * samples[number, _GREEN]
+                + rgb[2] * samples[number, _BLUE]
             )
             by_density = (after * by_weight - behind) * samples[number, _SLOPE]
             behind += weight * by_weight

@@ -213,13 +213,13 @@ class VoxelField:
         if self._codes is None:
             codes = encode_values(self.values).numpy().view(np.uint32).reshape(-1)
             self._codes = codes[self._corner_table.numpy()]
-        field = self.grid, self._codes, self.background.contiguous().numpy()
-        rays = origins.contiguous().numpy(), directions.contiguous().numpy()
+        grid, codes, background = self.grid, self._codes, self.background.contiguous().numpy()
+        starts, slopes = origins.contiguous().numpy(), directions.contiguous().numpy()
         rendered = np.empty((len(origins), 5), np.float32)
 
         def trace_chunk(start: int) -> None:
             chunk = slice(start, start + RAYS_PER_CHUNK)
-            trace_rays(*field, *(ray[chunk] for ray in rays), rendered[chunk])
+            trace_rays(grid, codes, background, starts[chunk], slopes[chunk], rendered[chunk])
 
         parallel_map(trace_chunk, range(0, len(origins), RAYS_PER_CHUNK))
         result = torch.from_numpy(rendered)

@@ -1,9 +1,9 @@
 """
 File of a voxel field: one safetensors file without the derivable tables.
 
-Values have 8 bits. They and the corners are compressed without loss; files of older versions have
-both as they are, values in half precision. Of the corner index only a bit per corner is stored, occupied or not: the rows of occupied corners
-are consecutive.
+Values have 8 bits. They and the corners are compressed without loss. Files of older versions have
+both as they are, values in half precision. Of the corner index only a bit per corner is stored,
+occupied or not: the rows of occupied corners are consecutive.
 """
 
 from pathlib import Path

@@ -9,8 +9,9 @@ Kernels are sequential and release the GIL: callers run them at once on parts of
 threads of their own. They are compiled at the first call and cached on disk.
 """
 
+from collections.abc import Callable
 import math
-from typing import Any, NamedTuple
+from typing import Any, cast, NamedTuple, TypeVar
 
 import numba
 import numpy as np
@@ -32,10 +33,22 @@ from nerf_reversal_ros.fields.voxel_io import (
 FLOAT_RULES = {'contract', 'arcp', 'nsz', 'reassoc', 'afn'}
 """Freedom of rounding that the compiler has; NaN and infinity keep their meaning."""
 
-kernel = numba.njit(cache=True, nogil=True, fastmath=FLOAT_RULES, error_model='numpy')
+Function = TypeVar('Function', bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function at its first call; cache it beside its file, else in the user's cache."""
+    options: dict[str, Any] = {'nogil': True, 'fastmath': FLOAT_RULES, 'error_model': 'numpy'}
+    try:
+        return cast(Function, numba.njit(**options, cache=True)(function))
+    except RuntimeError:  # no folder of a cache is writable: compile in each process
+        return cast(Function, numba.njit(**options)(function))
+
 
 # Constants are typed: a Python number would turn an expression into float64 or int64.
-ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+ZERO: Any = np.float32(0.0)
+HALF: Any = np.float32(0.5)
+ONE: Any = np.float32(1.0)
 _TINY, _NUDGE = np.float32(1e-9), np.float32(NUDGE)
 _NEXT_FLOAT_FACTOR = np.float32(NEXT_FLOAT_FACTOR)
 _MAX_OPTICAL_DEPTH, _LN2 = np.float32(MAX_OPTICAL_DEPTH), np.float32(np.log(2.0))

@@ -242,7 +242,7 @@ def _background(field: VoxelField, data: TrainingData) -> Tensor:
     total, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
     chosen = data.sample_indices(MAX_BACKGROUND_IMAGES)
 
-    def seen(index: int) -> tuple[NDArray[np.float64], ...]:
+    def seen(index: int) -> tuple[NDArray[Any], ...]:
         """Return mean color, and background cells and colors of the pixels of one image."""
         observed, rendered = _image_and_rendering(field, data, index, BACKGROUND_WIDTH_PX)
         image = observed / channel_gains(observed, rendered)

@@ -86,8 +86,8 @@ def test_the_tensors_of_the_field(small_map):
         'voxel_m': ('F64', 0),
         'grid': ('I64', 1),
         'bricks': ('I64', 1),
-        'corners': ('U8', 1),
-        'values': ('F16', 2),
+        'corners.zlib': ('U8', 1),
+        'codes.zlib': ('U8', 1),
         'seen_free': ('U8', 1),
         'background': ('F16', 3),
     }

@@ -1,5 +1,7 @@
 """Rendering, occupancy and storage of voxel fields with exact ground truth."""
 
+import zlib
+
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
@@ -12,7 +14,12 @@ from nerf_reversal_ros.core.geometry import look_at
 from nerf_reversal_ros.fields import voxel
 from nerf_reversal_ros.fields.base import Occupancy
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.fields.voxel_io import BRICK, EMPTY_LOG_DENSITY
+from nerf_reversal_ros.fields.voxel_io import (
+    BRICK,
+    COLOR_STEP,
+    EMPTY_LOG_DENSITY,
+    LOG_DENSITY_STEP,
+)
 
 FIELD = wall_field()
 
@@ -205,10 +212,55 @@ def test_a_file_without_a_field_raises_a_map_error(tmp_path):
 )
 def test_arrays_of_inconsistent_shapes_raise_a_map_error(tmp_path, change):
     file = tmp_path / 'field.safetensors'
-    FIELD.save(file)
-    save_file({**load_file(file), **change}, file)
+    save_file({**arrays_of_older_versions(tmp_path), **change}, file)
     with pytest.raises(MapError, match=r'field.safetensors is damaged'):
         VoxelField.load(file)
+
+
+def arrays_of_older_versions(tmp_path):
+    """Return what older versions stored: corners uncompressed, values in half precision."""
+    FIELD.save(tmp_path / 'new')
+    stored = load_file(tmp_path / 'new')
+    del stored['corners.zlib'], stored['codes.zlib']
+    occupied = (FIELD.corner_index[1:] > 0).numpy()
+    return {
+        **stored,
+        'corners': torch.from_numpy(np.packbits(occupied.reshape(-1))),
+        'values': FIELD.values.half(),
+    }
+
+
+def test_a_field_of_an_older_version_renders_the_same(tmp_path):
+    file = tmp_path / 'field.safetensors'
+    save_file(arrays_of_older_versions(tmp_path), file)
+    pose = look_at(MIDDLE, np.array([2.0, 0.3, 0.2]))[None]
+    (original,), (loaded,) = (f.render(pose, CAMERA) for f in (FIELD, VoxelField.load(file)))
+    assert np.abs(loaded.rgb.astype(int) - original.rgb).max() <= 1
+    assert np.abs(loaded.depth - original.depth).max() < 0.1 * VOXEL_M
+
+
+@pytest.mark.parametrize('name', ['corners.zlib', 'codes.zlib'])
+def test_compressed_arrays_that_are_damaged_raise_a_map_error(tmp_path, name):
+    file = tmp_path / 'field.safetensors'
+    FIELD.save(file)
+    stored = load_file(file)
+    data = stored[name].numpy().tobytes()
+    shorter, huge = zlib.compress(zlib.decompress(data)[1:]), zlib.compress(bytes(9**7))
+    for damaged in (data[:1], data[:-9], data[::-1], shorter, huge):
+        array = torch.frombuffer(bytearray(damaged), dtype=torch.uint8)
+        save_file({**stored, name: array}, file)
+        with pytest.raises(MapError, match=r'field.safetensors is not a voxel field'):
+            VoxelField.load(file)
+
+
+def test_values_have_8_bits_in_a_file(tmp_path):
+    FIELD.save(tmp_path / 'field')
+    loaded = VoxelField.load(tmp_path / 'field')
+    difference = (loaded.values - FIELD.values).abs().amax(0)
+    assert float(difference[0]) <= LOG_DENSITY_STEP / 2 + 1e-6
+    assert float(difference[1:].max()) <= COLOR_STEP / 2 + 1e-6
+    loaded.save(tmp_path / 'again')
+    assert (tmp_path / 'again').read_bytes() == (tmp_path / 'field').read_bytes()
 
 
 def test_a_copy_on_another_device_renders_the_same():

@@ -10,8 +10,10 @@ import threading
 import numpy as np
 import pytest
 import torch
+import voxel_walls
 from voxel_walls import BRICKS, VOXEL_M, wall_field
 
+import nerf_reversal_ros
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.fields.voxel_io import BRICK, decode_values, encode_values
 from nerf_reversal_ros.fields.voxel_loss import Rays, SLOTS
@@ -58,8 +60,9 @@ def test_values_between_the_codes_are_rendered_as_their_codes():
     field.values[1:, 1:] += 0.3 / 255
     field.update_distance_map()
     rays = random_rays(500)
-    rounded = VoxelField(*field._arrays()[:4], decode_values(encode_values(field.values)),
-                         *field._arrays()[5:])
+    rounded = VoxelField(
+        *field._arrays()[:4], decode_values(encode_values(field.values)), *field._arrays()[5:]
+    )
     assert torch.equal(field.trace(*rays)[0], rounded.trace(*rays)[0])
 
 
@@ -102,10 +105,8 @@ def test_steps_are_those_of_pytorchs_adam():
     optimizers = [kind(FIELD, log_gain(), 0.2) for kind in (CompiledOptimizer, TorchOptimizer)]
     before = optimizers[0].values().clone()
     for number in range(1, 5):
-        losses = [
-            optimizer.step(number, lambda part: training_rays(part + PARTS * number), 0.01)
-            for optimizer in optimizers
-        ]
+        rays = [training_rays(part + PARTS * number) for part in range(PARTS)]
+        losses = [optimizer.step(number, rays.__getitem__, 0.01) for optimizer in optimizers]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     one, other = (optimizer.values() for optimizer in optimizers)
     assert float((one - before).norm()) > 0.1
@@ -138,6 +139,24 @@ def run_python(code, **environment):
         text=True,
         check=False,
     )
+
+
+def test_a_field_is_rendered_without_any_writable_cache(tmp_path):
+    package = tmp_path / 'nerf_reversal_ros'
+    shutil.copytree(
+        Path(nerf_reversal_ros.__file__).parent,
+        package,
+        ignore=shutil.ignore_patterns('__pycache__'),
+    )
+    (package / 'fields/__pycache__').write_text('in the way of a folder')
+    code = (
+        'from voxel_walls import CAMERA, wall_field; import numpy as np;'
+        ' print(wall_field().render(np.eye(4)[None], CAMERA)[0].opacity.shape)'
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(voxel_walls.__file__).parent)])
+    result = run_python(code, PYTHONPATH=path, HOME='/dev/null', XDG_CACHE_HOME='/dev/null')
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == '(13, 17)\n'
 
 
 def test_the_compiler_is_imported_only_when_a_field_is_rendered_or_trained():
