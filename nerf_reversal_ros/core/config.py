@@ -34,7 +34,7 @@ class VoxelFieldConfig(ValidatedConfig):
     voxel_m: float = setting(
         0.0, 'edge of a voxel [m]; 0: 1/200 of the depth of the scene', low=0.0, high=MAX_VOXEL_M
     )
-    steps: int = setting(200, 'training steps; 0: keep the field as initialized from depth', low=0)
+    steps: int = setting(300, 'training steps; 0: keep the field as initialized from depth', low=0)
     rays_per_step: int = setting(24576, 'rays per training step', low=64, high=1_000_000)
     learning_rate: float = setting(0.03, 'of Adam, for colors and log densities', low=0.0)
     depth_weight: float = setting(
@@ -92,8 +92,8 @@ class SynthesisConfig(ValidatedConfig):
     )
     translation_m: float = setting(
         0.0,
-        'radius of the ball around a mapping pose in which positions are sampled [m]; 0: 1/4 of'
-        ' the depth of the scene',
+        'radius of the ball around a mapping pose in which positions are sampled [m], less where'
+        ' the scene is near; 0: 1/4 of the depth of the scene',
         low=0.0,
         high=20.0,
     )
@@ -105,7 +105,8 @@ class SynthesisConfig(ValidatedConfig):
     )
     clearance_m: float = setting(
         0.0,
-        'smallest distance of a camera to occupied space [m]; 0: 3/40 of the depth of the scene',
+        'smallest distance of a camera to occupied space [m], less where the scene is near;'
+        ' 0: 3/40 of the depth of the scene',
         low=0.0,
         high=2.0,
     )
@@ -117,7 +118,8 @@ class SynthesisConfig(ValidatedConfig):
     )
     near_m: float = setting(
         0.0,
-        'depth below which a pixel is too near [m]; 0: 1/8 of the depth of the scene',
+        'depth below which a pixel is too near [m], less where the scene is near; 0: 1/8 of the'
+        ' depth of the scene',
         low=0.0,
         high=20.0,
     )

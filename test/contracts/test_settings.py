@@ -55,9 +55,9 @@ BUILD = {
     'capture': CAPTURE,
     'field': {
         'voxel_m': 0.0,
-        'steps': 500,
+        'steps': 300,
         'rays_per_step': 24576,
-        'learning_rate': 0.01,
+        'learning_rate': 0.03,
         'depth_weight': 0.2,
         'validation_share': 0.05,
         'min_psnr_db': 15.0,
