@@ -53,6 +53,8 @@ SCALARS = (
     'retrieval_std',
 )
 """Trained numbers beside the network, of shapes (3,), (3,), (), () and (2,)."""
+RETRIEVAL_MARGIN = 0.7
+"""A retrieved pose is preferred if its expected error is below this fraction of the regressed."""
 UNKNOWN_RETRIEVAL_STD = (0.2, 0.1)
 """Retrieval error of the older maps, which do not hold it: [m], [rad]."""
 ROLL_NOVELTY, ROLL_GAIN = 1.5, 0.85
@@ -84,10 +86,11 @@ class RegressedPose:
 
     @property
     def is_retrieval_better(self) -> bool:
-        """Whether the most similar view is expected nearer to the true pose than the network."""
+        """Whether the most similar view is expected clearly nearer than the regressed pose."""
         regressed = np.sqrt(self.covariance.diagonal().reshape(2, 3).mean(1))
         units = np.asarray(ERROR_UNITS).reshape(2, 3)[:, 0]
-        return bool(np.sum(self.retrieval_std / units) < np.sum(regressed / units))
+        retrieved = np.sum(self.retrieval_std / units)
+        return bool(retrieved < RETRIEVAL_MARGIN * np.sum(regressed / units))
 
 
 class PoseRegressor:

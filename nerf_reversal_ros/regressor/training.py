@@ -16,6 +16,7 @@ from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import mean_pose
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.regressor.image_codec import to_tensors
 from nerf_reversal_ros.regressor.image_codec_training import fit_codec
@@ -45,6 +46,8 @@ from nerf_reversal_ros.synthesis.augmentation import (
 from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 BATCH = 256
+INDEX_VIEWS = 4000
+"""Synthetic views that are indexed for retrieval, at most: more cost time at each image."""
 WARMUP = 0.2
 """Fraction of the steps in which the learning rate rises."""
 REAL_FRACTION = 0.15
@@ -93,7 +96,7 @@ def train_regressor(
     progress: ProgressCallback = no_progress,
 ) -> PoseRegressor:
     """
-    Train codec and network, keep the weights of least validation error, and index all views.
+    Train codec and network, keep the weights of least validation error, and index the views.
 
     Parameters
     ----------
@@ -145,6 +148,7 @@ class _RegressorTrainer:
     ) -> None:
         self.progress = progress
         self.parts = [part for part in (views, real) if len(part)]
+        self.image_count = len(real)
         self.poses = np.concatenate([part.map_from_camera for part in self.parts])
         self.camera, self.config, self.device = camera, config, device
         self.codec = fit_codec(self.parts, config, device=device, seed=seed, progress=progress)
@@ -295,15 +299,22 @@ class _RegressorTrainer:
         images = self.codec.preprocess(*to_tensors(views.rgb, views.valid, self.device))
         return self.codec.encode(images)
 
+    def _indexed_views(self) -> NDArray[np.int64]:
+        """Return which views to index: evenly spaced synthetic ones, and all mapping images."""
+        synthetic = len(self.poses) - self.image_count
+        spaced = evenly_spaced_indices(synthetic, INDEX_VIEWS)
+        return np.concatenate([spaced, np.arange(synthetic, len(self.poses))])
+
     def _assemble_regressor(self, validation: Views, report: dict[str, Any]) -> PoseRegressor:
-        """Index the codes of all views, calibrate on the validation images, make the regressor."""
+        """Index the codes of views, calibrate on the validation images, make the regressor."""
         self.network.fold_batch_norms()
         for weight in self.network.parameters():
             weight.data = weight.data.half().float()  # as the file holds it
-        codes = []
-        for start in range(0, len(self.poses), BATCH):
-            indices = np.arange(start, min(start + BATCH, len(self.poses)))
-            codes.append(self._encode(self._gather_views(indices)))
+        chosen = self._indexed_views()
+        codes = [
+            self._encode(self._gather_views(chosen[start : start + BATCH]))
+            for start in range(0, len(chosen), BATCH)
+        ]
         index = round_to_8_bit(torch.cat(codes), 0)
         weights = code_weights(self.codec)
         nearest = torch.cdist(self._encode(validation) * weights, index * weights).min(1)
@@ -314,7 +325,7 @@ class _RegressorTrainer:
             'covariance_scale': torch.tensor(1.0, device=self.device),
             'typical_distance': typical_distance,
             'retrieval_std': retrieval_std(
-                self.poses[nearest.indices.cpu().numpy()],
+                self.poses[chosen[nearest.indices.cpu().numpy()]],
                 validation.map_from_camera,
                 (nearest.values / typical_distance).cpu().numpy(),
             ).to(self.device),
@@ -325,7 +336,7 @@ class _RegressorTrainer:
             self.codec,
             self.network,
             index,
-            self.poses,
+            self.poses[chosen],
             scalars,
             report,
         )
