@@ -302,7 +302,11 @@ class MapWriter:
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Write the manifest with format version and checksums, and flush all files to the disk."""
+    """
+    Complete the manifest by format version and checksums, and flush all files to the disk.
+
+    Returns the manifest as a reader finds it.
+    """
     files = {
         file.relative_to(folder).as_posix(): {'bytes': file.stat().st_size, 'sha256': sha256(file)}
         for file in iter_map_files(folder)
@@ -313,7 +317,7 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     (folder / MANIFEST).write_text(text + '\n', encoding='utf-8')
     for path in (*iter_map_files(folder), folder):
         fsync(path)
-    return complete
+    return dict(json.loads(text))
 
 
 def _acquire_lock(staging: Path) -> int:

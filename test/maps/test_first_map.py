@@ -30,7 +30,7 @@ def write(path: Path, content: bytes) -> None:
 def finish(writer: MapWriter) -> Map:
     """Finish a build after its first map."""
     writer.path('regressor.bin').write_bytes(b'network')
-    return writer.finish({**MANIFEST, 'stage': 'complete'})
+    return writer.finish({**MANIFEST, 'stage': 'complete', 'warnings': ()})
 
 
 def test_a_first_map_is_whole_until_the_finished_one_takes_its_place(tmp_path: Path) -> None:
@@ -42,6 +42,7 @@ def test_a_first_map_is_whole_until_the_finished_one_takes_its_place(tmp_path: P
         first.check_unchanged()
         finished = finish(writer)
     assert not finished.is_first and finished.file('regressor.bin').read_bytes() == b'network'
+    finished.check_unchanged()
     assert os.listdir(tmp_path) == ['room.map']
     assert sorted(os.listdir(tmp_path / 'room.map')) == [
         'atlas.bin',
