@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from nerf_reversal_ros.core.camera import Camera
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Occupancy(IntEnum):
@@ -34,11 +36,11 @@ class Rendering:
 class PackedRaySamples(NamedTuple):
     """S ray segments, those of all rays in one array."""
 
-    ray: Tensor
+    ray: 'Tensor'
     """(S,) index of the ray, ascending; the segments of a ray go from near to far."""
-    points: Tensor
+    points: 'Tensor'
     """(S, 3) where density and color are queried [m], from the origin of the field."""
-    length_m: Tensor
+    length_m: 'Tensor'
     """(S,) length of the segment."""
 
 

@@ -1,5 +1,7 @@
 """The rooms of the renderer: what is in them, and where the camera goes. No Mitsuba is needed."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -16,6 +18,12 @@ SMALLEST_FREE_M = 0.25
 """From walls, floor and ceiling, except for a close-up."""
 
 
+@cache
+def filmed_poses(name: str, recording: str) -> np.ndarray:
+    """Return room_from_camera (N, 4, 4) of a recording, computed once for all tests."""
+    return ROOMS[name].recordings[recording].trajectory().room_from_camera
+
+
 def view_deg(name: str) -> float:
     """Return the field of view along the longer side."""
     camera = ROOMS[name].camera
@@ -30,8 +38,8 @@ def furnished(request) -> tuple[str, Room]:
 def test_the_camera_keeps_clear_of_all_things(furnished):
     name, room = furnished
     things = cKDTree(np.concatenate([part.mesh.vertices for part in room.parts]))
-    for recording in ROOMS[name].recordings.values():
-        distance_m, _ = things.query(recording.trajectory().room_from_camera[:, :3, 3])
+    for recording in ROOMS[name].recordings:
+        distance_m, _ = things.query(filmed_poses(name, recording)[:, :3, 3])
         assert distance_m.min() > CLEARANCE_M
 
 
@@ -52,8 +60,8 @@ def test_each_light_that_a_recording_names_is_in_the_room(furnished):
 @pytest.mark.parametrize('name', NEW)
 def test_the_camera_stays_in_the_room(name):
     spec = ROOMS[name]
-    for recording in spec.recordings.values():
-        positions = recording.trajectory().room_from_camera[:, :3, 3]
+    for recording in spec.recordings:
+        positions = filmed_poses(name, recording)[:, :3, 3]
         assert (positions > SMALLEST_FREE_M).all()
         assert (positions < np.array(spec.size_m) - SMALLEST_FREE_M).all()
 
@@ -62,9 +70,7 @@ def test_the_camera_stays_in_the_room(name):
 def test_each_query_image_shows_what_the_mapping_capture_saw(name):
     """Half of the view of a query image, or more, is that of a mapping image near it."""
     spec = ROOMS[name]
-    mapping, query = (
-        spec.recordings[key].trajectory().room_from_camera for key in ('walk', 'test')
-    )
+    mapping, query = filmed_poses(name, 'walk'), filmed_poses(name, 'test')
     offset = query[:, None, :3, 3] - mapping[None, :, :3, 3]
     cosine = np.einsum('qi,mi->qm', query[:, :3, 2], mapping[:, :3, 2])
     near = np.linalg.norm(offset, axis=-1) < 0.2 * max(spec.size_m)
@@ -74,8 +80,7 @@ def test_each_query_image_shows_what_the_mapping_capture_saw(name):
 
 @pytest.mark.parametrize('name', NEW)
 def test_a_query_pose_is_not_a_mapping_pose(name):
-    recordings = ROOMS[name].recordings
-    mapping, query = (recordings[key].trajectory().room_from_camera for key in ('walk', 'test'))
+    mapping, query = filmed_poses(name, 'walk'), filmed_poses(name, 'test')
     same = 0
     for pose in query:
         errors = pose_errors(np.broadcast_to(pose, mapping.shape), mapping)
@@ -94,8 +99,8 @@ def test_light_and_camera_settings_differ_between_the_captures(name):
 
 def test_close_up_is_an_arm_s_length_from_the_boards():
     spec = ROOMS['close_up']
-    for recording in spec.recordings.values():
-        positions = recording.trajectory().room_from_camera[:, 1, 3]
+    for recording in spec.recordings:
+        positions = filmed_poses('close_up', recording)[:, 1, 3]
         distance_m = spec.size_m[1] - 0.03 - positions  # the boards are 3 cm off the wall
         assert 0.2 < distance_m.min() and distance_m.max() < 0.5
 

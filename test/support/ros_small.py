@@ -10,6 +10,7 @@ warning.
 """
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 import re
 import sys
@@ -23,10 +24,7 @@ from nerf_reversal_ros.core.errors import BuildError, MapError
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.core.progress import Progress
-from nerf_reversal_ros.localization.surface import Surface
-from nerf_reversal_ros.ros.map_loading import make_localizer
 from nerf_reversal_ros.ros.node_runner import NodeFinished, run_node
-from nerf_reversal_ros.ros.visualization import MapDisplayData
 
 
 class SmallLocalizer:
@@ -80,6 +78,10 @@ class SmallLocalizer:
 
 def small_localizer(map_dir, config):
     """Open a map with three surface points and two mapping poses, or a real one if there is."""
+    from nerf_reversal_ros.localization.surface import Surface
+    from nerf_reversal_ros.ros.map_loading import make_localizer
+    from nerf_reversal_ros.ros.visualization import MapDisplayData
+
     if (map_dir / 'manifest.json').exists():
         return make_localizer(map_dir, config)
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 3]], np.float32)
@@ -149,27 +151,18 @@ class InvalidHandleNode(Node):
 
 
 def main():
-    """Run one of the nodes."""
-    from nerf_reversal_ros.ros import (
-        builder_node,
-        evaluator_node,
-        localizer_node,
-        loop_closer_node,
-        player_node,
-    )
-
+    """Run one of the nodes, importing its module alone."""
     name, arguments = sys.argv[1], [sys.argv[0], *sys.argv[2:]]
-    if name == 'localizer':
-        return run_node(lambda: localizer_node.LocalizerNode(small_localizer), arguments)
-    if name == 'builder':
-        return run_node(lambda: builder_node.BuilderNode(small_build), arguments)
-    if name == 'evaluator':
-        return run_node(lambda: evaluator_node.EvaluatorNode(small_ground_truth), arguments)
     if name == 'invalid_handle':
         return run_node(InvalidHandleNode, arguments)
-    if name == 'loop_closer':
-        return loop_closer_node.main(arguments)
-    return player_node.main(arguments)
+    module = import_module(f'nerf_reversal_ros.ros.{name}_node')
+    if name == 'localizer':
+        return run_node(lambda: module.LocalizerNode(small_localizer), arguments)
+    if name == 'builder':
+        return run_node(lambda: module.BuilderNode(small_build), arguments)
+    if name == 'evaluator':
+        return run_node(lambda: module.EvaluatorNode(small_ground_truth), arguments)
+    return module.main(arguments)
 
 
 if __name__ == '__main__':
