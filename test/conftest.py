@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import os
 from pathlib import Path
+import pickle
 import random
 import shutil
 import signal
@@ -18,6 +19,7 @@ if worker := os.environ.get('PYTEST_XDIST_WORKER', ''):  # gw0, gw1, ...: a doma
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
+from filelock import FileLock
 import pytest
 from small_map import build_small_map
 import torch
@@ -25,7 +27,7 @@ import torch
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.progress import Progress
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
-from nerf_reversal_ros.maps.map_folder import Map
+from nerf_reversal_ros.maps.map_folder import Map, open_map
 
 torch.set_num_threads(2)
 
@@ -34,6 +36,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The nodes cannot be tested without ROS.
 collect_ignore = [] if importlib.util.find_spec('rclpy') else ['ros']
+
+LONGEST = (
+    'localization/test_localizer.py',  # builds the small map, for which others need not wait then
+    'ros/test_localizer_lifecycle.py',
+    'ros/test_evaluator_node.py',
+    'mapping/test_pipeline.py',
+    'ros/test_launch.py',
+    'system/test_fuzz.py',
+    'capture/test_pose_check.py',
+    'mapping/test_pose_adjustment.py',
+    'regressor/test_regressor.py',
+    'demo/test_rooms.py',
+    'baselines/test_baselines.py',
+)
+"""The longest files, first: at the end no worker waits for another that has a long one left."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files in front; the order is the same for every worker."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
 
 
 @pytest.fixture(scope='session')
@@ -74,15 +97,25 @@ class SmallBuild(NamedTuple):
 @pytest.fixture(scope='session')
 def small_build(tmp_path_factory: pytest.TempPathFactory) -> SmallBuild:
     """Build the map of the box room, once for all tests; tests do not change its files."""
+    folder = tmp_path_factory.getbasetemp()
+    if worker:  # its parent is that of all workers
+        folder = folder.parent
+    folder /= 'small_map'
+    first, reports_file = folder / 'first.map', folder / 'reports.pickle'
     reports: list[Progress] = []
-    folder = tmp_path_factory.mktemp('small_map')
 
     def progress(report: Progress) -> None:
         reports.append(report)
         if (report.stage, report.done) == ('first_map', 1):
-            shutil.copytree(folder / 'room.map', folder / 'first.map')
+            shutil.copytree(folder / 'room.map', first)
 
-    return SmallBuild(build_small_map(folder, progress), folder / 'first.map', reports)
+    with FileLock(f'{folder}.lock'):
+        if not reports_file.exists():  # written last
+            folder.mkdir(exist_ok=True)
+            build_small_map(folder, progress)
+            reports_file.write_bytes(pickle.dumps(reports))
+    reports = pickle.loads(reports_file.read_bytes())
+    return SmallBuild(open_map(folder / 'room.map'), first, reports)
 
 
 @pytest.fixture(scope='session')

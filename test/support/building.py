@@ -20,7 +20,9 @@ from nerf_reversal_ros.maps.map_writer import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
 SPAWNER = multiprocessing.get_context('forkserver')
-SPAWNER.set_forkserver_preload(['torch._dynamo', 'sklearn.decomposition', 'poselib', 'cv2'])
+SPAWNER.set_forkserver_preload(
+    ['torch._dynamo', 'sklearn.decomposition', 'hypothesis', 'nerf_reversal_ros.mapping.pipeline']
+)
 
 
 def run(work: Callable[..., None], *arguments: Any) -> int:
