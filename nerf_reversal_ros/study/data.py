@@ -215,14 +215,16 @@ class StudyData:
         indices = set(chosen.tolist())
         frames = (frame for index, frame in enumerate(self.capture) if index in indices)
         real = views_from_frames(frames, camera)
-        training, *evaluated = (
+        training, validating, held_out, leaking_images = (
             real.subset(np.searchsorted(chosen, part))
             for part in (learned, validation, stretch, leaking)
         )
         return StudyImages(
             camera,
             _concatenate_views(views.subset(slice(experiment.views)), training),
-            *evaluated,
+            validating,
+            held_out,
+            leaking_images,
             views.rejection_counts,
         )
 

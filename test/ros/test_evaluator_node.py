@@ -225,8 +225,7 @@ def test_an_accepted_image_without_a_pose_counts_as_dropped(rig):
         (
             True,
             6.0,
-            'no result arrived on /localizer/status within startup_timeout_s = 6 s: check'
-            ' the log',
+            'no result arrived on /localizer/status within startup_timeout_s = 6 s: check the log',
         ),
     ],
 )
