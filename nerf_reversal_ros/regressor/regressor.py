@@ -135,7 +135,9 @@ class PoseRegressor:
 
     @single_threaded
     @torch.inference_mode()
-    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> RegressedPose:
+    def regress(
+        self, rgb: NDArray[np.uint8], camera: Camera, *, search_roll: bool = True
+    ) -> RegressedPose:
         """
         Regress the pose of one image, and compare its code with those of the indexed views.
 
@@ -145,6 +147,8 @@ class PoseRegressor:
             The query image.
         camera : Camera
             Pinhole intrinsics of ``rgb``, at its size.
+        search_roll : bool
+            Try rolled copies of an image that resembles no view, for a camera that is held askew.
 
         Raises
         ------
@@ -159,7 +163,7 @@ class PoseRegressor:
                 " view in common with the map's camera: check camera_info"
             )
         rgb_tensor, valid = to_tensors(image.rgb[None], image.valid[None], self.device)
-        outputs, distances, camera_from_copy = self._infer_upright(rgb_tensor, valid)
+        outputs, distances, camera_from_copy = self._infer_upright(rgb_tensor, valid, search_roll)
         rotation = outputs.rotation[0].cpu().numpy().astype(np.float64)
         pose = np.eye(4)
         pose[:3, :3] = rotation @ camera_from_copy.T
@@ -180,7 +184,7 @@ class PoseRegressor:
         )
 
     def _infer_upright(
-        self, rgb: Tensor, valid: Tensor
+        self, rgb: Tensor, valid: Tensor, search_roll: bool
     ) -> tuple[NetworkOutput, Tensor, FloatArray]:
         """
         Infer the pose of one image, rolled if that makes it clearly more similar to the views.
@@ -192,7 +196,7 @@ class PoseRegressor:
         """
         outputs, codes = self.infer(rgb, valid)
         distances = self._distances(codes)[0]
-        if self._novelty(distances) > ROLL_NOVELTY:
+        if search_roll and self._novelty(distances) > ROLL_NOVELTY:
             copies, valid_copies = self._rolled.make(rgb, valid)
             rolled = self._distances(
                 self._codec.encode(self._codec.preprocess(copies, valid_copies))

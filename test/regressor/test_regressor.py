@@ -364,6 +364,13 @@ def test_images_of_a_camera_held_askew_are_regressed_and_retrieved(regressor, ro
     assert np.degrees(np.median(pose_errors(retrieved, truth).rotation)) < 30
 
 
+def test_the_roll_is_searched_only_on_demand(regressor):
+    rgb = np.ascontiguousarray(pictures(QUERIES[:1]).rgb[0][::-1, ::-1])
+    assert regressor.regress(rgb, CAMERA).camera_from_copy[0, 0] < 0
+    upright = regressor.regress(rgb, CAMERA, search_roll=False)
+    np.testing.assert_array_equal(upright.camera_from_copy, np.eye(3))
+
+
 def test_retrieval_is_better_where_its_error_on_held_out_images_is_smaller(regressor):
     outcome = regressor.regress(pictures(QUERIES[:1]).rgb[0], CAMERA)
     assert dataclasses.replace(outcome, retrieval_std=(1e-3, 1e-3)).is_retrieval_better
