@@ -33,7 +33,7 @@ demo: setup
 	$(VENV)/bin/python demo/run.py
 
 test: setup
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(TESTFLAGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTFLAGS)
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -119,7 +119,7 @@ def test_nodes_continue_when_others_end_and_start_again(bag, tmp_path):
             assert wait_until(lambda: rig.corrections)
             shift = rig.corrections[-1].transform.translation
             assert (shift.x, shift.y) == pytest.approx((-5.0, 0.0), abs=0.05)
-            first._process.send_signal(signal.SIGKILL)
+            first.interrupt(signal.SIGKILL)
             first.wait()
         with localizer(room):
             assert user.receives_more()  # from another localizer

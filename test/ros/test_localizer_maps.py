@@ -84,7 +84,7 @@ def test_services_respond_and_settings_are_fixed_while_the_first_map_is_loaded(r
         assert rig.set_parameter('max_rate_hz', 5.0).successful
         (tmp_path / 'waits/go').touch()
         process.wait_for_output('localizing the images of')
-        assert rig.state == 'active'
+        assert wait_until(lambda: rig.state == 'active')
 
 
 def test_warnings_of_the_build_are_logged_and_in_the_diagnostics(rig, start, tmp_path):

@@ -1,4 +1,8 @@
-"""Builds in child processes, which can be killed or run out of disk space."""
+"""
+Child processes that have the heavy modules from their start: they are forked from one server.
+
+Builds in such processes can be killed or run out of disk space; `ros_rig` runs nodes in them.
+"""
 
 from collections.abc import Callable
 import multiprocessing
@@ -19,9 +23,14 @@ from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_writer import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
+NODES = ('localizer', 'builder', 'evaluator', 'player', 'loop_closer')
 SPAWNER = multiprocessing.get_context('forkserver')
 SPAWNER.set_forkserver_preload(
-    ['torch._dynamo', 'sklearn.decomposition', 'hypothesis', 'nerf_reversal_ros.mapping.pipeline']
+    [
+        *('torch._dynamo', 'sklearn.decomposition', 'hypothesis'),
+        'nerf_reversal_ros.mapping.pipeline',
+        *(f'nerf_reversal_ros.ros.{name}_node' for name in NODES),
+    ]
 )
 
 

@@ -6,11 +6,11 @@ import importlib.util
 import os
 from pathlib import Path
 import signal
-import subprocess
 import sys
 import threading
 import time
 
+from building import SPAWNER
 import cv2
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -31,43 +31,63 @@ SOON_S = 10.0
 GRAY, DARK, RED, BLUE = (100, 100, 100), (0, 0, 0), (255, 0, 0), (0, 0, 255)
 
 
+def _run_node(words, environment, folder, output):
+    """Run a node of `ros_small` in this process, which was forked with its modules loaded."""
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output.fileno(), stream.fileno())
+        stream.reconfigure(write_through=True)
+    output.close()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.path[:0] = TF2_STANDIN
+    sys.argv = ['ros_small', *words]
+    from ros_small import main
+
+    sys.exit(main())
+
+
 class Process:
     """A node as a separate process, interrupted at the end of the test."""
 
     def __init__(self, name, *arguments, **parameters):
-        command = [sys.executable, str(ROOT / 'test/support/ros_small.py'), name, '--ros-args']
+        words = [name, '--ros-args']
         for key, value in parameters.items():
             text = str(value).lower() if isinstance(value, bool) else value
-            command += ['-p', f'{key}:={text}']
-        environment = {**os.environ, 'PYTHONPATH': PYTHONPATH, 'PYTHONUNBUFFERED': '1'}
-        self._process = subprocess.Popen(
-            [*command, *arguments],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            words += ['-p', f'{key}:={text}']
+        output, its_output = SPAWNER.Pipe(duplex=False)
+        self._process = SPAWNER.Process(
+            target=_run_node,
+            args=([*words, *arguments], dict(os.environ), Path.cwd(), its_output),
+            daemon=True,
         )
+        self._process.start()
+        its_output.close()
         self.lines = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read, args=[output], daemon=True)
         self._reader.start()
 
-    def _read(self):
-        for line in self._process.stdout:
-            self.lines.append(line)
+    def _read(self, output):
+        with output, open(output.fileno(), encoding='utf-8', closefd=False) as lines:
+            for line in lines:
+                self.lines.append(line)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+        self._send(signal.SIGINT)
         try:
             self.wait()
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             self._process.kill()
             raise
         for noise in ('never retrieved', 'rosout', 'race condition'):  # of rclpy, at a hard end
             assert noise not in self.output, self.output
+
+    def _send(self, number):
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.kill(self._process.pid, number)
 
     @property
     def output(self):
@@ -77,22 +97,24 @@ class Process:
     def interrupt(self, number=signal.SIGINT, times=1):
         """Send Ctrl-C, once or every 100 ms; return the seconds until the process ended."""
         start_s = time.monotonic()
-        self._process.send_signal(number)
+        self._send(number)
         for _ in range(times - 1):
             time.sleep(0.1)
-            self._process.send_signal(number)
+            self._send(number)
         self.wait()
         return time.monotonic() - start_s
 
     def wait(self, timeout=60):
         """Wait for the end of the process; return its exit status."""
-        status = self._process.wait(timeout)
+        self._process.join(timeout)
+        if self._process.is_alive():
+            raise TimeoutError(f'the node has not ended within {timeout} s: {self.output}')
         self._reader.join(5)
-        return status
+        return self._process.exitcode
 
     def wait_for_output(self, text, timeout=30):
         """Wait until the process has printed a text."""
-        wait_until(lambda: text in self.output or self._process.poll() is not None, timeout)
+        wait_until(lambda: text in self.output or not self._process.is_alive(), timeout)
         assert text in self.output, self.output
 
 

@@ -1,5 +1,5 @@
 """
-Run a node with a small localizer or a small build, as a process: ros_small.py NODE ...
+Run a node with a small localizer or a small build: the arguments are NODE and those of ROS.
 
 The small localizer decodes the pose from the image: its mean red, green and blue are x, y and z in
 centimeters. A very green image is rejected as improbable. It prints where the image was expected.
@@ -163,7 +163,3 @@ def main():
     if name == 'evaluator':
         return run_node(lambda: module.EvaluatorNode(small_ground_truth), arguments)
     return module.main(arguments)
-
-
-if __name__ == '__main__':
-    sys.exit(main())
