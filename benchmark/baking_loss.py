@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.frame_selection import select_farthest_poses
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.mapping_data import is_near_any
 from nerf_reversal_ros.capture.open_capture import open_capture
@@ -43,8 +44,8 @@ from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.mapping.landmark_building import (
     build_atlas,
     rendered_views,
-    select_farthest_poses,
     VIEW_SPACING,
+    VIEW_SPACING_DEG,
 )
 from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3_to_points
 from nerf_reversal_ros.maps.map_folder import open_map
@@ -96,7 +97,7 @@ def main() -> None:
     )
     scene_depth_m = estimate_scene_depth(build)
     spacing_m = VIEW_SPACING * scene_depth_m
-    poses = candidates[select_farthest_poses(candidates, args.views, spacing_m)]
+    poses = candidates[select_farthest_poses(candidates, args.views, spacing_m, VIEW_SPACING_DEG)]
     camera = build.camera.downscaled_to(args.size)
 
     def rebuild(name: str, field: RadianceField) -> tuple[Atlas, Surface]:

@@ -20,6 +20,7 @@ from results import add_out_argument, Cell, Column, ResultTable, write_results
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture
+from nerf_reversal_ros.capture.frame_selection import select_farthest_poses
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.capture.open_capture import open_capture
@@ -41,8 +42,8 @@ from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.mapping.landmark_building import (
     build_atlas,
     rendered_views,
-    select_farthest_poses,
     VIEW_SPACING,
+    VIEW_SPACING_DEG,
 )
 from nerf_reversal_ros.maps.map_folder import open_map
 
@@ -126,7 +127,9 @@ def render_atlas(
     """Build landmarks from renderings at some of the candidate poses, without adjustment."""
     camera = camera.downscaled_to(config.size)
     spacing_m = VIEW_SPACING * ROOM_DEPTH_M
-    poses = candidates[select_farthest_poses(candidates, config.views, spacing_m)]
+    poses = candidates[
+        select_farthest_poses(candidates, config.views, spacing_m, VIEW_SPACING_DEG)
+    ]
     views = ((field.render(pose[None], camera)[0], pose) for pose in tqdm(poses, leave=False))
     return build_atlas(rendered_views(views, camera))
 

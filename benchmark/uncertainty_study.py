@@ -27,6 +27,7 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame
+from nerf_reversal_ros.capture.frame_selection import select_farthest_poses
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
@@ -51,8 +52,8 @@ from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks
 from nerf_reversal_ros.mapping.landmark_building import (
     build_atlas,
     rendered_views,
-    select_farthest_poses,
     VIEW_SPACING,
+    VIEW_SPACING_DEG,
 )
 from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.view_synthesis import find_view_rejection
@@ -340,7 +341,7 @@ def select_atlas_poses(field: VoxelField, build: Capture, training: np.ndarray) 
     usable = free[[find_view_rejection(preview, config) is None for preview in previews]]
     candidates = np.concatenate([mapping_poses, usable])
     spacing_m = VIEW_SPACING * scene_depth_m
-    chosen = select_farthest_poses(candidates, AtlasConfig().views, spacing_m)
+    chosen = select_farthest_poses(candidates, AtlasConfig().views, spacing_m, VIEW_SPACING_DEG)
     return np.asarray(candidates[chosen])
 
 

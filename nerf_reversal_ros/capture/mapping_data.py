@@ -7,11 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection
+from nerf_reversal_ros.capture.frame_selection import select_farthest_poses
 from nerf_reversal_ros.capture.held_out import held_out_mask
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 
+COVERAGE_SPACING, COVERAGE_SPACING_DEG = 0.003, 0.4
+"""Least spacing of training frames that are chosen by coverage, as a fraction of the depth of the
+scene, and [deg]."""
 SAME_VIEW_M, SAME_VIEW_DEG = 0.02, 2.0
 """Two cameras within both limits see the same image: one of them leaks the other."""
 
@@ -38,6 +42,23 @@ class SplitCapture:
     def held_out_frames(self) -> NDArray[np.int64]:
         """Indices of the held-out frames, ascending."""
         return np.flatnonzero(self.held_out)
+
+    def of_most_coverage(self, max_frames: int, depth_m: float) -> 'SplitCapture':
+        """
+        Return the held-out frames, and at most ``max_frames`` others whose views are most spread.
+
+        ``depth_m`` is the depth of the scene, which positions are compared with.
+        """
+        frames = self.training_frames
+        if len(frames) <= max_frames:
+            return self
+        poses = self.capture.map_from_camera[frames]
+        spread = select_farthest_poses(
+            poses, max_frames, COVERAGE_SPACING * depth_m, COVERAGE_SPACING_DEG
+        )
+        kept = np.sort(np.concatenate([self.held_out_frames, frames[spread]]))
+        capture = self.capture.with_poses(kept, self.capture.map_from_camera[kept])
+        return SplitCapture(capture, self.held_out[kept])
 
     def with_depth_correction(self, correction: DepthCorrection) -> 'SplitCapture':
         """Return the same frames with another correction of their depth."""

@@ -35,6 +35,11 @@ class VoxelFieldConfig(ValidatedConfig):
         0.0, 'edge of a voxel [m]; 0: 1/200 of the depth of the scene', low=0.0, high=MAX_VOXEL_M
     )
     steps: int = setting(300, 'training steps; 0: keep the field as initialized from depth', low=0)
+    max_frames: int = setting(
+        800,
+        'largest number of frames to train on, those of the most spread views; bounds memory',
+        low=10,
+    )
     rays_per_step: int = setting(24576, 'rays per training step', low=64, high=1_000_000)
     learning_rate: float = setting(0.03, 'of Adam, for colors and log densities', low=0.0)
     depth_weight: float = setting(

@@ -48,7 +48,9 @@ def field_stage(
     path = context.writer.path('field.safetensors')
     with context.stage(FIELD) as stage:
         if not stage.is_done:
-            split = context.mapping_data.field_capture
+            split = context.mapping_data.field_capture.of_most_coverage(
+                context.config.field.max_frames, context.scene_depth_m
+            )
             correction = estimate_depth_correction(
                 split.capture, split.training_frames, context.progress
             )

@@ -235,50 +235,6 @@ def _average(
     )
 
 
-def select_farthest_poses(
-    candidates: FloatArray,
-    max_count: int,
-    spacing_m: float,
-    spacing_deg: float = VIEW_SPACING_DEG,
-) -> NDArray[np.intp]:
-    """
-    Select poses by farthest-point sampling, starting with the first.
-
-    The distance of two poses combines their distance by ``spacing_m`` and the angle between
-    their optical axes by ``spacing_deg``. Sampling ends when all others are nearer than 1.
-
-    Parameters
-    ----------
-    candidates : (N, 4, 4) array
-        Poses to select from.
-    max_count : int
-        Maximum number of poses.
-    spacing_m : float
-        Spacing of the positions, such as `VIEW_SPACING` times the depth of the scene.
-    spacing_deg : float
-        Spacing of the directions.
-
-    Returns
-    -------
-    (K,) array
-        Indices, in the order of selection.
-    """
-    position = candidates[:, :3, 3] / spacing_m
-    axis = candidates[:, :3, 2]
-    selected = [0]
-    distance = np.full(len(candidates), np.inf)
-    while len(selected) < min(max_count, len(candidates)):
-        last = selected[-1]
-        angle = np.degrees(np.arccos(np.clip(axis @ axis[last], -1, 1))) / spacing_deg
-        shift = np.linalg.norm(position - position[last], axis=1)
-        distance = np.minimum(distance, np.hypot(shift, angle))
-        farthest = int(distance.argmax())
-        if distance[farthest] < 1.0:
-            break
-        selected.append(farthest)
-    return np.array(selected)
-
-
 def _depth_at(depth: NDArray[np.float32], pixels: FloatArray) -> FloatArray:
     """Return interpolated depths (N,) at pixels (N, 2); 0 at depth edges and unknown depth."""
     if not len(pixels):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nerf_reversal_ros.capture.frame_selection import select_farthest_poses
 from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.parallel import parallel_stream
@@ -23,8 +24,8 @@ from nerf_reversal_ros.mapping.landmark_building import (
     IMAGE_SPACING,
     IMAGE_SPACING_DEG,
     rendered_views,
-    select_farthest_poses,
     VIEW_SPACING,
+    VIEW_SPACING_DEG,
 )
 from nerf_reversal_ros.mapping.stage_context import Stage, StageContext
 from nerf_reversal_ros.mapping.stages import ATLAS
@@ -91,7 +92,8 @@ def _view_poses(context: StageContext, voxel_field: VoxelField) -> FloatArray:
     )
     candidates = np.concatenate([data.training_poses, synthetic.map_from_camera])
     spacing_m = VIEW_SPACING * context.scene_depth_m
-    return candidates[select_farthest_poses(candidates, config.atlas.views, spacing_m)]
+    chosen = select_farthest_poses(candidates, config.atlas.views, spacing_m, VIEW_SPACING_DEG)
+    return candidates[chosen]
 
 
 def _capture_views(

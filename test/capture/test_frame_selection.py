@@ -6,8 +6,15 @@ from room_bags import DEPTH, edit_topic, IMAGE, raw_image, write_room_bag, Z_UP
 from rooms import phone_camera, render_box_room, walk
 
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
-from nerf_reversal_ros.capture.frame_selection import is_blurred, is_duplicate, sharpness
+from nerf_reversal_ros.capture.frame_selection import (
+    is_blurred,
+    is_duplicate,
+    select_farthest_poses,
+    sharpness,
+)
+from nerf_reversal_ros.capture.mapping_data import SplitCapture
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 
 
 def test_blur_is_relative_to_neighbors_so_that_a_wall_without_texture_is_kept():
@@ -58,3 +65,26 @@ def test_frames_without_depth_are_dropped_for_building_and_kept_for_evaluation(e
     assert open_capture(bag, Z_UP).counts['dropped without depth'] == 1
     whole = list(open_capture(bag, Z_UP, select_frames=False))
     assert [frame.index for frame in whole if frame.depth is None] == [4]
+
+
+def test_farthest_poses_are_spaced_and_near_all_others():
+    line = np.tile(np.eye(4), (101, 1, 1))
+    line[:, 0, 3] = np.linspace(0, 3, 101)
+    selected = np.sort(select_farthest_poses(line, 1000, 0.3, 20.0))
+    assert (
+        np.diff(line[selected, 0, 3]).min() >= 0.3 and np.diff(line[selected, 0, 3]).max() <= 0.6
+    )
+    assert len(select_farthest_poses(line, 3, 0.3, 20.0)) == 3
+
+
+def test_a_long_capture_is_trained_on_frames_of_spread_views_and_keeps_all_held_out_ones(tmp_path):
+    bag = write_room_bag(tmp_path / 'walk', walk(40), phone_camera(), up_axis='z')
+    split = SplitCapture.split(open_capture(bag, CaptureConfig()), 0.2)
+    assert split.of_most_coverage(32, 2.0) is split
+    fewer = split.of_most_coverage(10, 2.0)
+    assert len(fewer.training_frames) == 10 and len(fewer.held_out_frames) == 8
+    held_out = split.capture.map_from_camera[split.held_out]
+    np.testing.assert_array_equal(fewer.capture.map_from_camera[fewer.held_out], held_out)
+    kept = fewer.capture.stamps_ns[fewer.training_frames]
+    all_kept = split.capture.stamps_ns[split.training_frames]
+    assert np.all(np.diff(kept) > 0) and kept[0] < all_kept[8] and kept[-1] > all_kept[-8]

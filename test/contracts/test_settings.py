@@ -56,6 +56,7 @@ BUILD = {
     'field': {
         'voxel_m': 0.0,
         'steps': 300,
+        'max_frames': 800,
         'rays_per_step': 24576,
         'learning_rate': 0.03,
         'depth_weight': 0.2,

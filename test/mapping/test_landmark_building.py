@@ -12,7 +12,6 @@ from nerf_reversal_ros.mapping.landmark_building import (
     DepthView,
     LandmarkObservations,
     merge_observations,
-    select_farthest_poses,
 )
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
@@ -79,16 +78,6 @@ def test_landmarks_count_the_views_that_confirm_them(tmp_path):
 def test_inconsistent_observations_give_no_landmark(points, descriptor_ids):
     descriptors = np.eye(2, 128, dtype=np.float32)[descriptor_ids]
     assert len(merge_observations(observations(points, descriptors), np.array([0, 1]))) == 0
-
-
-def test_farthest_poses_are_spaced_and_near_all_others():
-    line = np.tile(np.eye(4), (101, 1, 1))
-    line[:, 0, 3] = np.linspace(0, 3, 101)
-    selected = np.sort(select_farthest_poses(line, 1000, 0.3))
-    assert (
-        np.diff(line[selected, 0, 3]).min() >= 0.3 and np.diff(line[selected, 0, 3]).max() <= 0.6
-    )
-    assert len(select_farthest_poses(line, 3, 0.3)) == 3
 
 
 @pytest.mark.parametrize('scale', [0.15, 1.0, 5.0], ids=['close-up', 'room', 'hall'])
