@@ -91,7 +91,7 @@ $(VENV)/.built: $(VENV)/.installed $(VENV)/.names $(CMAKE_INPUTS)
 	@echo 'building the messages'
 	rm -rf $(VENV)/lib/python3*/site-packages/nerf_reversal_ros $(VENV)/share/nerf_reversal_ros
 	$(call build,$(CURDIR),build)
-	$(VENV)/bin/python -m nerf_reversal_ros.fields.kernel_cache
+	@cd $(VENV) && bin/python -m nerf_reversal_ros.fields.kernel_cache
 	@touch $@
 
 # For the tests of TF and bonds: messages that are not on PyPI. In $(VENV) alone, where no other ROS

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 import numpy as np
 from results import add_out_argument, Column, ResultTable, writable_file, write_results
 import torch
+from torch import Tensor
 
 from nerf_reversal_ros.capture.depth_calibration import estimate_depth_correction
 from nerf_reversal_ros.capture.mapping_data import SplitCapture
@@ -28,6 +29,7 @@ from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
 from nerf_reversal_ros.core.config import BuildConfig, VoxelFieldConfig
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.parallel import parallel_map
 from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.fields import voxel_training
 from nerf_reversal_ros.fields.training_data import load_training_data, TrainingData
@@ -127,7 +129,7 @@ def measure_rendering(field: VoxelField, data: TrainingData) -> ResultTable:
     seconds = {name: [] for name in PATHS}
     for _ in range(REPEATS):
         seconds['compiled'].append(rendering_seconds(field, poses, camera))
-        with patch.object(VoxelField, 'trace', VoxelField.trace_with_torch):
+        with patch.object(VoxelField, 'trace', trace_with_torch_on_all_cores):
             seconds['PyTorch'].append(rendering_seconds(field, poses, camera))
     medians = {name: float(np.median(times)) for name, times in seconds.items()}
     rays = len(poses) * camera.width * camera.height
@@ -135,6 +137,14 @@ def measure_rendering(field: VoxelField, data: TrainingData) -> ResultTable:
         ratio = median / medians['PyTorch'] if name == 'compiled' else None
         table.add_row(name, median, rays / median / 1e6, ratio)
     return table
+
+
+def trace_with_torch_on_all_cores(field: VoxelField, origins: Tensor, directions: Tensor):
+    """Trace a chunk of the rays on each core: PyTorch's own threads gain little."""
+    parts = torch.get_num_threads()
+    chunks = zip(origins.chunk(parts), directions.chunk(parts), strict=True)
+    traced = parallel_map(lambda chunk: field.trace_with_torch(*chunk), chunks)
+    return tuple(torch.cat(part) for part in zip(*traced, strict=True))
 
 
 def rendering_seconds(field: VoxelField, poses: FloatArray, camera) -> float:

@@ -111,7 +111,8 @@ def small_build(tmp_path_factory: pytest.TempPathFactory) -> SmallBuild:
 
     with FileLock(f'{folder}.lock'):
         if not reports_file.exists():  # written last
-            folder.mkdir(exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)  # of a build that failed
+            folder.mkdir()
             build_small_map(folder, progress)
             reports_file.write_bytes(pickle.dumps(reports))
     reports = pickle.loads(reports_file.read_bytes())

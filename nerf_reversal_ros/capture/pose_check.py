@@ -284,9 +284,11 @@ class PoseCheck:
         entry = self._entries[index]
         assert entry.depth is not None
         with self._reading:
-            color, depth_m = (read_message(self._bag, ref) for ref in (entry.image, entry.depth))
+            color, depth_message = (
+                read_message(self._bag, ref) for ref in (entry.image, entry.depth)
+            )
         rgb = decode_rgb(self._bag, color, entry.camera_model)
-        depth = decode_depth(self._bag, depth_m, entry, self._config)
+        depth = decode_depth(self._bag, depth_message, entry, self._config)
         return RgbdImage(rgb, entry.camera_model.camera, *depth)
 
 

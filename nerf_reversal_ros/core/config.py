@@ -268,7 +268,8 @@ class LocalizerConfig(ValidatedConfig):
     )
     max_novelty: float = live_setting(
         8.0,
-        'reject an image whose code is farther from all views than this multiple of usual',
+        'reject an image whose code is farther from all views than this multiple of usual; not'
+        ' tested where tracking has predicted the pose well',
         low=1.0,
     )
 

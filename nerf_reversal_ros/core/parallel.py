@@ -11,14 +11,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, wraps
+from threading import Barrier
 from typing import ParamSpec, TypeVar
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 Arguments = ParamSpec('Arguments')
 
-AHEAD_PER_THREAD = 2
-"""Items that `parallel_stream` works on or keeps ahead of its consumer, for each thread."""
+AHEAD_PER_THREAD, MAX_AHEAD = 2, 16
+"""Items that `parallel_stream` works on or keeps ahead of its consumer, for each thread and in
+all, which bounds the memory."""
 
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -50,7 +52,7 @@ def parallel_stream(work: Callable[[Item], Result], items: Iterable[Item]) -> It
     try:
         for item in items:
             pending.append(pool.submit(work, item))
-            if len(pending) > AHEAD_PER_THREAD * threads:
+            if len(pending) > min(AHEAD_PER_THREAD * threads, max(threads, MAX_AHEAD)):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -67,6 +69,8 @@ def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Re
         import torch
 
         threads = torch.get_num_threads()
+        if threads == 1:
+            return work(*args, **named)
         torch.set_num_threads(1)
         try:
             return work(*args, **named)
@@ -86,5 +90,12 @@ def _thread_count() -> int:
 def _pool(threads: int) -> ThreadPoolExecutor:
     import torch
 
-    # The thread count of PyTorch is set per thread.
-    return ThreadPoolExecutor(threads, 'cores', initializer=torch.set_num_threads, initargs=(1,))
+    # The thread count of PyTorch is set per thread, and is the default of threads that come later:
+    # it is set again once all threads of the pool have started.
+    pool = ThreadPoolExecutor(threads, 'cores', initializer=torch.set_num_threads, initargs=(1,))
+    started = Barrier(threads + 1)
+    for _ in range(threads):
+        pool.submit(started.wait)
+    started.wait()
+    torch.set_num_threads(threads)
+    return pool

@@ -14,8 +14,10 @@ from nerf_reversal_ros.fields.voxel_training import fit_voxel_field
 def compile_kernels() -> None:
     """Train and render a tiny field, so that all kernels are compiled and cached."""
     images, height, width = 2, 24, 32
+    rgb = np.full((images, height, width, 3), 128, np.uint8)
+    rgb.setflags(write=False)  # as a memory map: another type to the compiler
     data = TrainingData(
-        np.full((images, height, width, 3), 128, np.uint8),
+        rgb,
         np.ones((images, height, width), np.float16),
         np.tile([30.0, 30.0, 16.0, 12.0], (images, 1)),
         np.tile(np.eye(4), (images, 1, 1)),

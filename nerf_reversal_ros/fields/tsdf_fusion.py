@@ -30,8 +30,8 @@ LOG_DENSITY_SLOPE = 2.0
 """Increase of the log density per voxel of depth below the surface."""
 MIN_BRICK_POINTS = 16
 """A brick is allocated for at least this many depth points: fewer are outliers."""
-BRICKS_PER_CHUNK = 512
-"""Bricks that a core fuses at a time."""
+BRICKS_PER_CHUNK, SLAB = 512, 8
+"""Bricks, and layers of bricks, that a core works on at a time."""
 GRID_MARGIN = 4.0
 """Bricks of each side of the grid that larger voxels do not save."""
 
@@ -184,7 +184,11 @@ def _integrate(
         integrate_bricks(image, *rgb, lower[part], *lengths, sums[part])
 
     parallel_map(integrate, range(0, len(lower), BRICKS_PER_CHUNK))
-    mark_free(image, np.float32(brick_m), 0, free)
+
+    def mark(first: int) -> None:
+        mark_free(image, np.float32(brick_m), first, free[first : first + SLAB])
+
+    parallel_map(mark, range(0, len(free), SLAB))
     free[tuple(np.floor((view.map_from_camera[:3, 3] - origin) / brick_m).astype(int))] = True
 
 

@@ -313,7 +313,7 @@ class VoxelField:
         return VoxelField(origin_m, voxel_m, *(item.to(device) for item in tensors))
 
     def save(self, path: Path) -> None:
-        """Write the field as one safetensors file, values in half precision."""
+        """Write the field as one safetensors file, values in 8 bits."""
         write_voxels(path, self._arrays())
 
     @classmethod

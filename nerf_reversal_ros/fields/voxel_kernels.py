@@ -10,7 +10,9 @@ threads of their own. They are compiled at the first call and cached on disk.
 """
 
 from collections.abc import Callable
+import hashlib
 import math
+from pathlib import Path
 from typing import Any, cast, NamedTuple, TypeVar
 
 import numba
@@ -22,6 +24,7 @@ from nerf_reversal_ros.fields.empty_space_skipping import (
     NEXT_FLOAT_FACTOR,
     NUDGE,
 )
+from nerf_reversal_ros.fields.ray_marching import SAMPLES_PER_CELL
 from nerf_reversal_ros.fields.voxel import MIN_TRANSMITTANCE
 from nerf_reversal_ros.fields.voxel_io import (
     BRICK,
@@ -36,13 +39,37 @@ FLOAT_RULES = {'contract', 'arcp', 'nsz', 'reassoc', 'afn'}
 Function = TypeVar('Function', bound=Callable[..., Any])
 
 
+def _sources_digest() -> str:
+    """Hash the sources beside this one: kernels inline functions and constants of several."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob('*.py')):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+_CONFIG: Any = numba.config
+_CACHE_ROOT = _CONFIG.CACHE_DIR or Path(__file__).parent / '__pycache__'
+_CACHE_DIR = str(Path(_CACHE_ROOT) / f'kernels-{_sources_digest()}')
+
+
 def kernel(function: Function) -> Function:
-    """Compile a function at its first call; cache it beside its file, else in the user's cache."""
+    """
+    Compile a function at its first call; cache it beside its file, else in the user's cache.
+
+    Numba compiles anew where the file of the function changes. The folder of the cache changes
+    with every source that the function may inline.
+    """
     options: dict[str, Any] = {'nogil': True, 'fastmath': FLOAT_RULES, 'error_model': 'numpy'}
+    configured, _CONFIG.CACHE_DIR = _CONFIG.CACHE_DIR, _CACHE_DIR
     try:
         return cast(Function, numba.njit(**options, cache=True)(function))
     except RuntimeError:  # no folder of a cache is writable: compile in each process
         return cast(Function, numba.njit(**options)(function))
+    finally:
+        _CONFIG.CACHE_DIR = configured
+
+
+assert BRICK == 8, 'locate_voxel shifts and masks'
 
 
 # Constants are typed: a Python number would turn an expression into float64 or int64.
@@ -55,6 +82,7 @@ _MAX_OPTICAL_DEPTH, _LN2 = np.float32(MAX_OPTICAL_DEPTH), np.float32(np.log(2.0)
 _MIN_TRANSMITTANCE = np.float32(MIN_TRANSMITTANCE)
 _LOG_LOW, _LOG_STEP = np.float32(EMPTY_LOG_DENSITY), np.float32(LOG_DENSITY_STEP)
 _COLOR_STEP = np.float32(COLOR_STEP)
+_SAMPLE_STEP = np.float32(1 / SAMPLES_PER_CELL)
 _PI, _TWO_PI = np.float32(np.pi), np.float32(2 * np.pi)
 NEXT_Z, NEXT_Y, NEXT_X = np.uint32(1), np.uint32(BRICK + 1), np.uint32((BRICK + 1) ** 2)
 """Offsets of the neighbors of a corner in the corner table of its brick."""
@@ -189,9 +217,9 @@ def _trace_ray(grid: Any, codes: Any, origin: Any, direction: Any) -> Any:
         is_occupied, far = cross_cell(grid.cells, ray, time)
         alive = far < leave
         if is_occupied:
-            step = (far - time) * HALF
+            step = (far - time) * _SAMPLE_STEP
             middle = time + step * HALF
-            for _ in range(2):
+            for _ in range(SAMPLES_PER_CELL):
                 place, fx, fy, fz = locate_voxel(
                     grid.bricks,
                     grid.inverse_voxel,

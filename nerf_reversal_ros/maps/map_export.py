@@ -3,8 +3,10 @@
 from pathlib import Path
 import shutil
 
-from nerf_reversal_ros.maps.map_folder import FIELD_FILE, Map
-from nerf_reversal_ros.maps.map_writer import MapWriter
+from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.maps.map_folder import FIELD_FILE, FIRST, Map
+from nerf_reversal_ros.maps.map_writer import is_being_built, MapWriter
 
 
 def robot_files(map_: Map) -> dict[str, int]:
@@ -29,10 +31,15 @@ def export_for_robot(map_: Map, folder: Path, *, overwrite: bool = False) -> Map
     Raises
     ------
     BuildError
-        If the folder exists or cannot be written.
+        If the map or the folder is that of an unfinished build; if the folder exists or cannot be
+        written.
     MapError
         If the map was replaced while it was read.
     """
+    if map_.manifest.get('stage') == FIRST:
+        raise BuildError(f'{map_.path} is only a first map: {remedies.EXPORT_FINISHED}')
+    if is_being_built(folder):
+        raise BuildError(f'a build of {folder} is unfinished: {remedies.EXPORT_FINISHED}')
     files = robot_files(map_)
     source = {name: map_.manifest['files'][name]['sha256'] for name in files}
     kept = {

@@ -36,6 +36,15 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 """Arguments of renameat2 from <fcntl.h> and <linux/fs.h>."""
 
 
+def is_being_built(map_dir: Path) -> bool:
+    """Return whether an unfinished build of a map can be resumed."""
+    try:
+        text = (staging_dir(map_dir) / _STATE).read_text(encoding='utf-8')
+        return bool(json.loads(text)['stages'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 class MapWriter:
     """
     Context manager that stages the files of a map and resumes an unfinished build.
@@ -185,6 +194,7 @@ class MapWriter:
             for name, write in more.items():
                 write(folder / name)
             _write_manifest(folder, {**manifest, 'fingerprint': self._fingerprint_sha256})
+            self._check_target()
             _publish(folder, self.map_dir)
             fsync(self.map_dir.parent)
         except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.ros.image_localizer import LocalizerProtocol
 from nerf_reversal_ros.ros.visualization import MapDisplayData
@@ -22,8 +23,12 @@ def make_localizer(
 
     from nerf_reversal_ros.maps.map_folder import open_map
 
-    map_ = open_map(map_dir)
-    localizer = map_.localizer(config)
+    try:
+        map_ = open_map(map_dir)
+        localizer = map_.localizer(config)
+    except MapError:  # its build may have put the finished map in its place at this moment
+        map_ = open_map(map_dir)
+        localizer = map_.localizer(config)
     noise = np.random.default_rng(0).integers(256, size=(map_.camera.height, map_.camera.width, 3))
     localizer.localize(noise.astype(np.uint8), map_.camera, config)  # the first image is slowest
     return localizer, MapDisplayData(map_.manifest, map_.mapping_poses, localizer.surface)

@@ -135,6 +135,7 @@ def run_python(code, **environment):
     return subprocess.run(
         [sys.executable, '-c', code],
         env={**os.environ, **environment},
+        cwd='/',  # where no other copy of the package lies
         capture_output=True,
         text=True,
         check=False,
@@ -157,6 +158,22 @@ def test_a_field_is_rendered_without_any_writable_cache(tmp_path):
     result = run_python(code, PYTHONPATH=path, HOME='/dev/null', XDG_CACHE_HOME='/dev/null')
     assert result.returncode == 0, result.stderr
     assert result.stdout == '(13, 17)\n'
+
+
+def test_a_kernel_is_compiled_anew_where_a_source_that_it_inlines_has_changed(tmp_path):
+    package = tmp_path / 'nerf_reversal_ros'
+    ignored = shutil.ignore_patterns('__pycache__')
+    shutil.copytree(Path(nerf_reversal_ros.__file__).parent, package, ignore=ignored)
+    code = (
+        'from nerf_reversal_ros.fields.fusion_kernels import _to_camera as kernel;'
+        ' print(kernel._cache.cache_path)'
+    )
+    folders = []
+    for _ in range(2):
+        folders.append(run_python(code, PYTHONPATH=str(tmp_path)).stdout)
+        with open(package / 'fields/voxel_io.py', 'a', encoding='utf-8') as source:
+            source.write('# edited')
+    assert 'kernels-' in folders[0] and folders[0] != folders[1]
 
 
 def test_the_compiler_is_imported_only_when_a_field_is_rendered_or_trained():

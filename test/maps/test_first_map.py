@@ -83,6 +83,15 @@ def test_no_first_map_takes_the_place_of_a_finished_one(tmp_path: Path) -> None:
         assert not writer.takes_first_map
 
 
+def test_a_first_map_does_not_replace_a_folder_that_appeared_meanwhile(tmp_path: Path) -> None:
+    with MapWriter(tmp_path / 'room.map', INPUTS) as writer:
+        (tmp_path / 'room.map').mkdir()
+        (tmp_path / 'room.map/notes.txt').write_text('mine')
+        with pytest.raises(BuildError, match='exists and is not a map'):
+            publish_first(writer)
+    assert (tmp_path / 'room.map/notes.txt').read_text() == 'mine'
+
+
 def test_readers_find_a_whole_map_while_others_take_its_place(tmp_path: Path) -> None:
     folder, errors, opened = tmp_path / 'room.map', [], []
     with MapWriter(folder, INPUTS) as writer:

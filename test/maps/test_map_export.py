@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 from command_line import run_command, user_error
+from map_folders import build, MANIFEST
 import numpy as np
+import pytest
 from room_bags import write_room_bag
 from rooms import walk
 from small_map import CAMERA
@@ -12,7 +14,10 @@ from small_map import CAMERA
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.maps.map_export import export_for_robot
 from nerf_reversal_ros.maps.map_folder import Map, open_map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 
 
 def test_a_copy_for_a_robot_lacks_the_field_and_localizes_alike(
@@ -36,6 +41,22 @@ def test_a_copy_for_a_robot_lacks_the_field_and_localizes_alike(
     assert refused.returncode == 1
     assert refused.stderr.endswith(f'{remedies.MAP_WITH_FIELD}\n')
     assert run_command('evaluate', small_map.path, bag).returncode == 0
+
+
+def test_nothing_of_an_unfinished_build_is_exported_or_replaced(tmp_path: Path) -> None:
+    with MapWriter(tmp_path / 'room.map', {'bag': 'walk'}) as writer:
+        writer.path('atlas.bin').write_bytes(b'landmarks')
+        writer.publish_first({**MANIFEST, 'stage': 'first'}, {})
+        writer.finish_stage('first_map')
+    first, finished = open_map(tmp_path / 'room.map'), build(tmp_path / 'other.map')
+    for source, target in ((first, 'robot.map'), (finished, 'room.map')):
+        with pytest.raises(BuildError) as error:
+            export_for_robot(source, tmp_path / target, overwrite=True)
+        assert str(error.value).endswith(remedies.EXPORT_FINISHED)
+    with MapWriter(tmp_path / 'room.map', {'bag': 'walk'}) as writer:  # the remedy
+        assert writer.is_done('first_map')
+        writer.finish({**MANIFEST, 'stage': 'complete'})
+    export_for_robot(open_map(tmp_path / 'room.map'), tmp_path / 'robot.map')
 
 
 def test_a_copy_does_not_replace_a_map(small_map: Map, tmp_path: Path) -> None:

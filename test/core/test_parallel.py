@@ -1,0 +1,35 @@
+"""Work on all cores, from whatever thread, and in order."""
+
+from concurrent.futures import ThreadPoolExecutor
+import threading
+
+import torch
+
+from nerf_reversal_ros.core.parallel import parallel_map, parallel_stream
+
+
+def threads_used(count: int = 8) -> int:
+    """Return how many threads a parallel map works in at once."""
+    barrier = threading.Barrier(2)
+
+    def work(_: int) -> int:
+        try:
+            barrier.wait(timeout=2.0)
+        except threading.BrokenBarrierError:
+            pass
+        return threading.get_ident()
+
+    return len(set(parallel_map(work, range(count))))
+
+
+def test_a_thread_that_comes_after_the_pool_uses_all_cores_too() -> None:
+    assert torch.get_num_threads() == 2 and threads_used() == 2
+    for _ in range(2):
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
+            assert later.submit(threads_used).result() == 2
+
+
+def test_results_are_in_the_order_of_the_items() -> None:
+    assert parallel_map(lambda item: item**2, range(50)) == [item**2 for item in range(50)]
+    assert list(parallel_stream(str, range(50))) == [str(item) for item in range(50)]
