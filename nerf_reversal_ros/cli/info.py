@@ -85,7 +85,7 @@ def _half_line(map_: 'Map', size_mb: float) -> str:
         return 'It is without its field, as a robot needs it.'
     return (
         f'A robot needs {robot_mb:.1f} MB of it, all but the field of {size_mb - robot_mb:.1f} MB:'
-        ' `nerf-reversal export MAP OUT --for-robot` copies them.'
+        f' {remedies.EXPORT_FOR_ROBOT}.'
     )
 
 

@@ -14,6 +14,7 @@ FINISH_OR_OVERWRITE = 'repeat that build command to finish it, or give --overwri
 RESUME = 'repeat the same build command to resume it'
 FREE_DISK_SPACE = 'free some, then repeat the command to resume the build'
 GIVE_MAP = 'give the folder written by nerf-reversal build'
+EXPORT_FOR_ROBOT = 'copy it with nerf-reversal export MAP OUT --for-robot'
 EXPORT_FINISHED = 'repeat the build command to finish it'
 READ_AGAIN = 'read it again'
 MAP_WITH_FIELD = 'give the map that it was copied from'

@@ -29,7 +29,8 @@ def test_a_copy_for_a_robot_lacks_the_field_and_localizes_alike(
     missing = set(small_map.manifest['files']) - set(robot.manifest['files'])
     assert missing == {'field.safetensors'} and os.listdir(tmp_path) == ['robot.map']
     assert 'without its field' in run_command('info', robot.path).stdout
-    assert 'A robot needs ' in run_command('info', small_map.path).stdout
+    info = run_command('info', small_map.path).stdout
+    assert 'A robot needs ' in info and remedies.EXPORT_FOR_ROBOT in info
     bag = write_room_bag(tmp_path / 'walk', walk(48)[:2], CAMERA, up_axis='z')
     frame = open_capture(bag, CaptureConfig(up_axis='z')).frame(0)
     poses = [
