@@ -88,6 +88,7 @@ class PoseSearch:
     regressed: RegressedPose | None = None
     """The regressed pose; None if the expected pose sufficed."""
     _last_query: QueryImage | None = None
+    _is_roll_searched: bool = False
 
     def run(self, time_limit_s: float) -> None:
         """
@@ -100,6 +101,7 @@ class PoseSearch:
             return
         accepted = self._try(self._first_attempts(), deadline)
         if not self._is_certain(accepted):
+            self._search_roll()
             if self._is_novel():
                 return
             if perf_counter() <= deadline:
@@ -220,7 +222,16 @@ class PoseSearch:
 
     def _is_novel(self) -> bool:
         """Return whether the image is too different from all views that the regressor knows."""
+        if self._regress().novelty > self.config.max_novelty:
+            self._search_roll()
         return self._regress().novelty > self.config.max_novelty
+
+    def _search_roll(self) -> None:
+        """Regress the pose anew, once, if the image resembles the views more when it is rolled."""
+        if not self._is_roll_searched:
+            self._is_roll_searched = True
+            self.regressed = self.regressor.search_roll(self.rgb, self.camera, self._regress())
+            self.timer.lap('regress')
 
     def _regress(self) -> RegressedPose:
         """Return the regressed pose of the image; it is computed once, where it is needed."""

@@ -135,9 +135,7 @@ class PoseRegressor:
 
     @single_threaded
     @torch.inference_mode()
-    def regress(
-        self, rgb: NDArray[np.uint8], camera: Camera, *, search_roll: bool = True
-    ) -> RegressedPose:
+    def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> RegressedPose:
         """
         Regress the pose of one image, and compare its code with those of the indexed views.
 
@@ -147,8 +145,6 @@ class PoseRegressor:
             The query image.
         camera : Camera
             Pinhole intrinsics of ``rgb``, at its size.
-        search_roll : bool
-            Try rolled copies of an image that resembles no view, for a camera that is held askew.
 
         Raises
         ------
@@ -156,19 +152,57 @@ class PoseRegressor:
             If the image has another size than the camera, or if the fields of view of ``camera``
             and of the canonical camera do not overlap.
         """
+        outputs, codes = self.infer(*self._resample(rgb, camera))
+        return self._regressed_pose(outputs, self._distances(codes)[0], np.eye(3))
+
+    @single_threaded
+    @torch.inference_mode()
+    def search_roll(
+        self, rgb: NDArray[np.uint8], camera: Camera, upright: RegressedPose
+    ) -> RegressedPose:
+        """
+        Regress the image rolled, if it is novel and a roll makes it clearly more similar.
+
+        It serves a camera that is held askew, and costs more than `regress`.
+
+        Parameters
+        ----------
+        rgb, camera : (H, W, 3) uint8 array, Camera
+            As for `regress`.
+        upright : RegressedPose
+            Result of `regress` for the image; it is returned if no roll helps.
+        """
+        if upright.novelty <= ROLL_NOVELTY:
+            return upright
+        copies, valid = self._rolled.make(*self._resample(rgb, camera))
+        distances = self._distances(self._codec.encode(self._codec.preprocess(copies, valid)))
+        best = int(distances.amin(1).argmin())
+        if distances[best].min() >= ROLL_GAIN * upright.distances.min():
+            return upright
+        chosen = slice(best, best + 1)
+        outputs, _ = self.infer(copies[chosen], valid[chosen])
+        turn = self._rolled.camera_from_copy[best].cpu().numpy().astype(np.float64)
+        return self._regressed_pose(outputs, distances[best], turn)
+
+    def _resample(self, rgb: NDArray[np.uint8], camera: Camera) -> tuple[Tensor, Tensor]:
+        """Return colors and valid mask, (1, 3, h, w) and (1, 1, h, w), in the canonical camera."""
         image = resample_to_camera(rgb, camera, self.camera)
         if not image.valid.any():
             raise ImageError(
                 f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} has no field of'
                 " view in common with the map's camera: check camera_info"
             )
-        rgb_tensor, valid = to_tensors(image.rgb[None], image.valid[None], self.device)
-        outputs, distances, camera_from_copy = self._infer_upright(rgb_tensor, valid, search_roll)
+        return to_tensors(image.rgb[None], image.valid[None], self.device)
+
+    def _regressed_pose(
+        self, outputs: NetworkOutput, distances: Tensor, camera_from_copy: FloatArray
+    ) -> RegressedPose:
+        """Return the pose of one image from the network's output for its (rolled) copy."""
         rotation = outputs.rotation[0].cpu().numpy().astype(np.float64)
         pose = np.eye(4)
         pose[:3, :3] = rotation @ camera_from_copy.T
         pose[:3, 3] = outputs.position[0].cpu().numpy()
-        novelty = self._novelty(distances)
+        novelty = float(distances.min() / self._scalars['typical_distance'])
         std_m, std_rad = self._scalars['retrieval_std'].tolist()
         return RegressedPose(
             orthonormalize(pose),
@@ -183,40 +217,11 @@ class PoseRegressor:
             (std_m * novelty, std_rad * novelty),
         )
 
-    def _infer_upright(
-        self, rgb: Tensor, valid: Tensor, search_roll: bool
-    ) -> tuple[NetworkOutput, Tensor, FloatArray]:
-        """
-        Infer the pose of one image, rolled if that makes it clearly more similar to the views.
-
-        Returns
-        -------
-        NetworkOutput, (N,) tensor, (3, 3) array
-            Pose of the image or its rolled copy, code distances of it, camera_from_copy.
-        """
-        outputs, codes = self.infer(rgb, valid)
-        distances = self._distances(codes)[0]
-        if search_roll and self._novelty(distances) > ROLL_NOVELTY:
-            copies, valid_copies = self._rolled.make(rgb, valid)
-            rolled = self._distances(
-                self._codec.encode(self._codec.preprocess(copies, valid_copies))
-            )
-            best = int(rolled.amin(1).argmin())
-            if rolled[best].min() < ROLL_GAIN * distances.min():
-                chosen = slice(best, best + 1)
-                outputs = self.infer(copies[chosen], valid_copies[chosen])[0]
-                turn = self._rolled.camera_from_copy[best].cpu().numpy().astype(np.float64)
-                return outputs, rolled[best], turn
-        return outputs, distances, np.eye(3)
-
     def _distances(self, codes: Tensor) -> Tensor:
         """Return the distances (M, N) of M codes to those of the indexed views."""
         weighted = codes * code_weights(self._codec)
         squared = self._index_squared - 2 * (weighted @ self._index.T)
         return (squared + weighted.square().sum(1, keepdim=True)).clamp(min=0.0).sqrt()
-
-    def _novelty(self, distances: Tensor) -> float:
-        return float(distances.min() / self._scalars['typical_distance'])
 
     def _make_copies(self, device: str | torch.device) -> None:
         self._copies = TurnedCopies(self.camera, SMALL_TURNS_DEG, device)

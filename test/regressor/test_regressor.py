@@ -357,18 +357,23 @@ def test_a_file_of_the_older_format_gives_the_same_poses(tmp_path):
 def test_images_of_a_camera_held_askew_are_regressed_and_retrieved(regressor, roll_deg):
     roll = make_pose(Rotation.from_euler('z', roll_deg, degrees=True))
     truth = QUERIES @ roll
-    outcomes = [regressor.regress(rgb, CAMERA) for rgb in pictures(truth).rgb]
+    outcomes = [
+        regressor.search_roll(rgb, CAMERA, regressor.regress(rgb, CAMERA))
+        for rgb in pictures(truth).rgb
+    ]
     errors = pose_errors(np.stack([outcome.map_from_camera for outcome in outcomes]), truth)
     assert np.degrees(np.median(errors.rotation)) < 30
     retrieved = np.concatenate([regressor.retrieve(outcome, 1) for outcome in outcomes])
     assert np.degrees(np.median(pose_errors(retrieved, truth).rotation)) < 30
 
 
-def test_the_roll_is_searched_only_on_demand(regressor):
+def test_the_roll_is_searched_only_on_demand_and_for_novel_images(regressor):
     rgb = np.ascontiguousarray(pictures(QUERIES[:1]).rgb[0][::-1, ::-1])
-    assert regressor.regress(rgb, CAMERA).camera_from_copy[0, 0] < 0
-    upright = regressor.regress(rgb, CAMERA, search_roll=False)
+    upright = regressor.regress(rgb, CAMERA)
     np.testing.assert_array_equal(upright.camera_from_copy, np.eye(3))
+    assert regressor.search_roll(rgb, CAMERA, upright).camera_from_copy[0, 0] < 0
+    familiar = dataclasses.replace(upright, novelty=1.0)
+    assert regressor.search_roll(rgb, CAMERA, familiar) is familiar
 
 
 def test_retrieval_is_better_where_its_error_on_held_out_images_is_smaller(regressor):
