@@ -97,8 +97,8 @@ class SynthesisConfig(ValidatedConfig):
     )
     translation_m: float = setting(
         0.0,
-        'radius of the ball around a mapping pose in which positions are sampled [m], less where'
-        ' the scene is near; 0: 1/4 of the depth of the scene',
+        'horizontal distance from a mapping pose up to which positions are sampled [m], half of it'
+        ' vertically, less where the scene is near; 0: 1/4 of the depth of the scene',
         low=0.0,
         high=20.0,
     )
@@ -106,7 +106,7 @@ class SynthesisConfig(ValidatedConfig):
         15.0, 'standard deviation of the rotation about each axis [deg]', low=0.0, high=180.0
     )
     between_share: float = setting(
-        0.3, 'fraction of the views sampled between and beyond mapping poses', low=0.0, high=1.0
+        0.5, 'fraction of the views sampled between and beyond mapping poses', low=0.0, high=1.0
     )
     clearance_m: float = setting(
         0.0,

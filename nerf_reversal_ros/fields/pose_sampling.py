@@ -18,6 +18,8 @@ from nerf_reversal_ros.fields.base import Occupancy, RadianceField
 
 ROLL_FRACTION = 1 / 3
 """Roll over yaw and pitch, in standard deviations: people and robots keep cameras upright."""
+HEIGHT_FRACTION = 0.5
+"""Vertical over horizontal radius of sampled positions: cameras are carried at similar heights."""
 LINE_STEP_M = 0.04
 """Distance between the occupancy samples of a line; thinner walls may be missed."""
 PARTNER_RADIUS_M = 1.5
@@ -66,10 +68,10 @@ def sample_poses(
     """
     Sample camera poses around mapping poses.
 
-    Positions lie in a ball around a mapping pose. For ``config.between_share`` of them the center
-    of the ball is a point on the line through two mapping poses that are close. Orientations are
-    those of the mapping poses, rotated about the vertical (yaw), about the x axis of the camera
-    (pitch) and, less, about its optical axis (roll).
+    Positions lie in a flattened ball around a mapping pose. For ``config.between_share`` of them
+    the center of the ball is a point on the line through two mapping poses that are close.
+    Orientations are those of the mapping poses, rotated about the vertical (yaw), about the x axis
+    of the camera (pitch) and, less, about its optical axis (roll).
 
     Parameters
     ----------
@@ -104,6 +106,7 @@ def sample_poses(
         position[between] += fraction * (second[:, :3, 3] - position[between])
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    direction[:, 2] *= HEIGHT_FRACTION
     radius = config.translation_m * scale[:, None] * np.cbrt(rng.random((count, 1)))
     yaw, pitch, roll = rng.normal(scale=config.rotation_deg, size=(3, count))
     about_vertical = Rotation.from_euler('z', yaw[:, None], degrees=True).as_matrix()

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nerf_reversal_ros.capture.capture import Frame
 from nerf_reversal_ros.capture.image_resampling import resample_to_camera
@@ -50,6 +51,8 @@ INDEX_VIEWS = 4000
 """Synthetic views that are indexed for retrieval, at most: more cost time at each image."""
 WARMUP = 0.2
 """Fraction of the steps in which the learning rate rises."""
+AVERAGED_EPOCHS = 0.7
+"""Time constant of the moving average of the weights [epochs]; the average is validated."""
 REAL_FRACTION = 0.15
 """Fraction of mapping images among the samples of an epoch; they are repeated to reach it."""
 NLL_WEIGHT = 0.1
@@ -175,8 +178,11 @@ class _RegressorTrainer:
             self.network.parameters(), lr=config.learning_rate, weight_decay=0.02, fused=True
         )
         schedule = one_cycle(optimizer, config.learning_rate, config.epochs * steps, WARMUP)
+        decay = np.exp(-1 / (AVERAGED_EPOCHS * steps))
+        average = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
+        )
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == 'cuda')
-        baseline = constant_pose_scores(mean_pose(self.poses), validation.map_from_camera)
         history: list[dict[str, float]] = []
         best, best_weights, best_epoch = None, {}, 0
         for epoch in range(config.epochs):
@@ -191,8 +197,9 @@ class _RegressorTrainer:
                 scaler.step(optimizer)
                 scaler.update()
                 schedule.step()
+                average.update_parameters(self.network)
                 losses.append(float(loss.detach()))
-            scores = self._validate(validation)
+            scores = self._validate(average.module, validation)
             history.append(
                 {
                     'loss': float(np.mean(losses)),
@@ -202,7 +209,7 @@ class _RegressorTrainer:
             )
             if best is None or scores.combined < best.combined:
                 best, best_epoch = scores, epoch
-                best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
+                best_weights = {k: v.clone() for k, v in average.module.state_dict().items()}
             note = (
                 f'loss {np.mean(losses):.2f}, validation {scores.translation_m * 100:.1f} cm'
                 f' {scores.rotation_deg:.1f} deg'
@@ -213,7 +220,19 @@ class _RegressorTrainer:
         assert best is not None  # config.epochs >= 1
         _check_finite(best)
         self.network.load_state_dict(best_weights)
-        report = {
+        report = self._report(validation, best, history, best_epoch)
+        return self._assemble_regressor(validation, report)
+
+    def _report(
+        self,
+        validation: Views,
+        best: ValidationScores,
+        history: list[dict[str, float]],
+        best_epoch: int,
+    ) -> dict[str, Any]:
+        """Return the report of the training, as plain JSON; ``best_epoch`` counts from 0."""
+        baseline = constant_pose_scores(mean_pose(self.poses), validation.map_from_camera)
+        return {
             'retained_variance': [round(float(value), 5) for value in self.codec.retained],
             'history': history,
             'best_epoch': best_epoch + 1,
@@ -225,13 +244,12 @@ class _RegressorTrainer:
             'views': [len(part) for part in self.parts],
             'parameters': sum(weight.numel() for weight in self.network.parameters()),
         }
-        return self._assemble_regressor(validation, report)
 
     def _loss(self, batch: NDArray[np.int64], nll_weight: float) -> Tensor:
         """Return the mean pose error of a batch, plus the weighted negative log-likelihood."""
         rgb, valid, poses = self._augmented_batch(batch)
         outputs = NetworkOutput(
-            self._raw_outputs(rgb, valid), self.position_mean, self.position_scale
+            self._raw_outputs(self.network, rgb, valid), self.position_mean, self.position_scale
         )
         error = camera_frame_error(outputs, poses[:, :3, 3], poses[:, :3, :3])
         translation_m = error[:, :3].norm(dim=1).mean()
@@ -274,22 +292,22 @@ class _RegressorTrainer:
             index -= len(part)
         raise IndexError(index)
 
-    def _raw_outputs(self, rgb: Tensor, valid: Tensor) -> Tensor:
+    def _raw_outputs(self, network: torch.nn.Module, rgb: Tensor, valid: Tensor) -> Tensor:
         with torch.no_grad():
             images = self.codec.preprocess(rgb, valid)
             codes = self.codec.encode(images)
             inputs = network_inputs(self.network_input, self.codec, images, codes, self.camera)
         with torch.autocast(self.device.type, torch.float16, self.device.type == 'cuda'):
-            raw: Tensor = self.network(inputs)
+            raw: Tensor = network(inputs)
         return raw.float()
 
     @torch.no_grad()
-    def _validate(self, validation: Views) -> ValidationScores:
-        """Score the network as it is now, without the averaging over copies."""
-        self.network.eval()
+    def _validate(self, network: torch.nn.Module, validation: Views) -> ValidationScores:
+        """Score a network as it is now, without the averaging over copies."""
+        network.eval()
 
         def infer(rgb: Tensor, valid: Tensor) -> NetworkOutput:
-            raw = self._raw_outputs(rgb, valid)
+            raw = self._raw_outputs(network, rgb, valid)
             return NetworkOutput(raw, self.position_mean, self.position_scale)
 
         return score_poses(infer, validation, self.device)

@@ -77,7 +77,7 @@ BUILD = {
         'width': 64,
         'translation_m': 0.0,
         'rotation_deg': 15.0,
-        'between_share': 0.3,
+        'between_share': 0.5,
         'clearance_m': 0.0,
         'min_opacity': 0.75,
         'near_m': 0.0,
