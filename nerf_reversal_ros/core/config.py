@@ -170,7 +170,7 @@ class RegressorConfig(ValidatedConfig):
     epochs: int = setting(8, 'largest number of epochs', low=1)
     batch_size: int = setting(64, 'views per training step', low=2)
     learning_rate: float = setting(2e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
-    patience: int = setting(6, 'stop after this many epochs without improvement', low=1)
+    patience: int = setting(6, 'stop after this many epochs of a clearly higher error', low=1)
 
     def __post_init__(self) -> None:
         """Reject components as the network input without a codec."""

@@ -53,6 +53,10 @@ WARMUP = 0.2
 """Fraction of the steps in which the learning rate rises."""
 AVERAGED_EPOCHS = 0.7
 """Time constant of the moving average of the weights [epochs]; the average is validated."""
+LATER_EPOCH_TOLERANCE = 2.0
+"""A later epoch is kept unless its validation error is above the least one times this. The rate
+falls until the last epoch, and few validation images, all near the walk, hardly tell epochs apart.
+"""
 REAL_FRACTION = 0.15
 """Fraction of mapping images among the samples of an epoch; they are repeated to reach it."""
 NLL_WEIGHT = 0.1
@@ -99,7 +103,7 @@ def train_regressor(
     progress: ProgressCallback = no_progress,
 ) -> PoseRegressor:
     """
-    Train codec and network, keep the weights of least validation error, and index the views.
+    Train codec and network, keep the last weights that validate well, and index the views.
 
     Parameters
     ----------
@@ -184,7 +188,7 @@ class _RegressorTrainer:
         )
         scaler = torch.amp.GradScaler(self.device.type, enabled=self.device.type == 'cuda')
         history: list[dict[str, float]] = []
-        best, best_weights, best_epoch = None, {}, 0
+        best, best_weights, best_epoch, least = None, {}, 0, np.inf
         for epoch in range(config.epochs):
             losses = []
             self.network.train()
@@ -207,7 +211,8 @@ class _RegressorTrainer:
                     'validation_rotation_deg': scores.rotation_deg,
                 }
             )
-            if best is None or scores.combined < best.combined:
+            least = min(least, scores.combined)
+            if best is None or scores.combined <= LATER_EPOCH_TOLERANCE * least:
                 best, best_epoch = scores, epoch
                 best_weights = {k: v.clone() for k, v in average.module.state_dict().items()}
             note = (
