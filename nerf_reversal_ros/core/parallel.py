@@ -11,12 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, wraps
-from threading import Barrier
+from threading import Barrier, local
 from typing import ParamSpec, TypeVar
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 Arguments = ParamSpec('Arguments')
+
+_of_thread = local()
 
 AHEAD_PER_THREAD, MAX_AHEAD = 2, 16
 """Items that `parallel_stream` works on or keeps ahead of its consumer, for each thread and in
@@ -83,6 +85,8 @@ def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Re
 def _thread_count() -> int:
     import torch  # not with this module, which light commands import, too
 
+    if getattr(_of_thread, 'is_in_pool', False):  # its items would wait for each other
+        return 1
     return torch.get_num_threads()
 
 
@@ -90,9 +94,14 @@ def _thread_count() -> int:
 def _pool(threads: int) -> ThreadPoolExecutor:
     import torch
 
+    def start() -> None:
+        torch.get_num_threads()  # takes the default, which it would do later instead
+        torch.set_num_threads(1)
+        _of_thread.is_in_pool = True
+
     # The thread count of PyTorch is set per thread, and is the default of threads that come later:
     # it is set again once all threads of the pool have started.
-    pool = ThreadPoolExecutor(threads, 'cores', initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(threads, 'cores', initializer=start)
     started = Barrier(threads + 1)
     for _ in range(threads):
         pool.submit(started.wait)

@@ -30,6 +30,11 @@ def test_a_thread_that_comes_after_the_pool_uses_all_cores_too() -> None:
             assert later.submit(threads_used).result() == 2
 
 
+def test_work_of_the_pool_may_map_in_parallel_itself() -> None:
+    nested = parallel_map(lambda item: sum(parallel_map(lambda x: x * item, range(9))), range(9))
+    assert nested == [36 * item for item in range(9)]
+
+
 def test_results_are_in_the_order_of_the_items() -> None:
     assert parallel_map(lambda item: item**2, range(50)) == [item**2 for item in range(50)]
     assert list(parallel_stream(str, range(50))) == [str(item) for item in range(50)]
