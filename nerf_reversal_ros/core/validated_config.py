@@ -19,6 +19,8 @@ import yaml
 from nerf_reversal_ros.core.errors import ConfigError
 
 T = TypeVar('T')
+MAX_INT = 2**63 - 1
+"""Largest whole number: that of ROS parameters."""
 
 
 def setting(
@@ -137,6 +139,8 @@ def _validate(item: 'dataclasses.Field[Any]', value: Any) -> Any:
     """Return the value of one setting in its type; ConfigError if it is outside the limits."""
     name, meta = item.name, item.metadata
     expected: Any = type(item.default)
+    if type(value) is int and abs(value) > MAX_INT:
+        raise ConfigError(f'{name} must be within {MAX_INT} and {-MAX_INT}, got a larger number')
     if expected is float and type(value) is int:
         value = float(value)
     if type(value) is not expected:

@@ -11,7 +11,6 @@ match the whole map without any hypothesis, so that no result depends on the reg
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -205,20 +204,13 @@ class PoseSearch:
         return query
 
     def _hypotheses(self) -> Iterator[FloatArray]:
-        """
-        Yield the expected pose, the regressed pose, then poses of similar views.
-
-        The pose of the most similar view comes before the regressed one if it is expected nearer.
-        """
+        """Yield the expected pose, the regressed pose, then poses of similar views."""
         if self.expected_pose is not None:
             yield self.expected_pose
         regressed = self._regress()
         if not self._is_novel():
-            retrieve = partial(self.regressor.retrieve, regressed, self.config.hypotheses)
-            first = retrieve()[:1] if regressed.is_retrieval_better else ()
-            yield from first
             yield regressed.map_from_camera
-            yield from retrieve()[len(first) :]
+            yield from self.regressor.retrieve(regressed, self.config.hypotheses)
 
     def _is_novel(self) -> bool:
         """Return whether the image is too different from all views that the regressor knows."""

@@ -28,7 +28,6 @@ from nerf_reversal_ros.core.parallel import single_threaded
 from nerf_reversal_ros.regressor.image_codec import ImageCodec, to_tensors
 from nerf_reversal_ros.regressor.pose_network import (
     covariance_in_map,
-    ERROR_UNITS,
     NetworkInput,
     NetworkLayout,
     NetworkOutput,
@@ -50,13 +49,8 @@ SCALARS = (
     'position_scale',
     'covariance_scale',
     'typical_distance',
-    'retrieval_std',
 )
-"""Trained numbers beside the network, of shapes (3,), (3,), (), () and (2,)."""
-RETRIEVAL_MARGIN = 0.7
-"""A retrieved pose is preferred if its expected error is below this fraction of the regressed."""
-UNKNOWN_RETRIEVAL_STD = (0.2, 0.1)
-"""Retrieval error of the older maps, which do not hold it: [m], [rad]."""
+"""Trained numbers beside the network, of shapes (3,), (3,), () and ()."""
 ROLL_NOVELTY, ROLL_GAIN = 1.5, 0.85
 """An image of a higher novelty is rolled if that reduces its code distance to less than this."""
 DUPLICATE_POSE_M, DUPLICATE_POSE_DEG = 0.15, 8.0
@@ -80,17 +74,6 @@ class RegressedPose:
     camera_from_copy: FloatArray
     """(3, 3) rotation of the copy of the image that the distances are of: the identity, or a roll
     of a camera that is held askew."""
-    retrieval_std: tuple[float, float]
-    """Standard deviations of the most similar view's pose per axis: position [m], rotation [rad].
-    They are those of the held-out images, times the novelty."""
-
-    @property
-    def is_retrieval_better(self) -> bool:
-        """Whether the most similar view is expected clearly nearer than the regressed pose."""
-        regressed = np.sqrt(self.covariance.diagonal().reshape(2, 3).mean(1))
-        units = np.asarray(ERROR_UNITS).reshape(2, 3)[:, 0]
-        retrieved = np.sum(self.retrieval_std / units)
-        return bool(retrieved < RETRIEVAL_MARGIN * np.sum(regressed / units))
 
 
 class PoseRegressor:
@@ -203,7 +186,6 @@ class PoseRegressor:
         pose[:3, :3] = rotation @ camera_from_copy.T
         pose[:3, 3] = outputs.position[0].cpu().numpy()
         novelty = float(distances.min() / self._scalars['typical_distance'])
-        std_m, std_rad = self._scalars['retrieval_std'].tolist()
         return RegressedPose(
             orthonormalize(pose),
             covariance_in_map(
@@ -214,7 +196,6 @@ class PoseRegressor:
             novelty,
             distances,
             camera_from_copy,
-            (std_m * novelty, std_rad * novelty),
         )
 
     def _distances(self, codes: Tensor) -> Tensor:
@@ -358,9 +339,6 @@ class PoseRegressor:
         network.load_state_dict(groups['network'])
         network.fold_batch_norms()
         index, scalars = groups['index'], groups['numbers']
-        scalars.setdefault(
-            'retrieval_std', torch.tensor(UNKNOWN_RETRIEVAL_STD, device=codec.mean.device)
-        )
         if index['poses'].shape != (len(index['codes']), 4, 4):
             raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')
         return cls(

@@ -35,7 +35,6 @@ from nerf_reversal_ros.regressor.validation import (
     constant_pose_scores,
     LOSS_UNIT_DEG,
     LOSS_UNIT_M,
-    retrieval_std,
     score_poses,
     ValidationScores,
 )
@@ -124,8 +123,7 @@ def train_regressor(
     Raises
     ------
     BuildError
-        If there is no training view or no validation image. If the best network is not clearly
-        more accurate on the validation images than the mean of all training poses.
+        If there is no training view or no validation image; if the training diverges.
     """
     if len(views) + len(real) == 0 or len(validation) == 0:
         raise BuildError(
@@ -340,18 +338,12 @@ class _RegressorTrainer:
         ]
         index = round_to_8_bit(torch.cat(codes), 0)
         weights = code_weights(self.codec)
-        nearest = torch.cdist(self._encode(validation) * weights, index * weights).min(1)
-        typical_distance = nearest.values.median().clamp(min=1e-6)
+        nearest = torch.cdist(self._encode(validation) * weights, index * weights).min(1).values
         scalars = {
             'position_mean': self.position_mean,
             'position_scale': self.position_scale,
             'covariance_scale': torch.tensor(1.0, device=self.device),
-            'typical_distance': typical_distance,
-            'retrieval_std': retrieval_std(
-                self.poses[chosen[nearest.indices.cpu().numpy()]],
-                validation.map_from_camera,
-                (nearest.values / typical_distance).cpu().numpy(),
-            ).to(self.device),
+            'typical_distance': nearest.median().clamp(min=1e-6),
         }
         regressor = PoseRegressor(
             self.camera,

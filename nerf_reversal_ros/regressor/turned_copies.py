@@ -61,4 +61,6 @@ class TurnedCopies:
         """Average positions (N * C, 3) and rotations (N * C, 3, 3) to those of the N images."""
         turned = rotation.unflatten(0, (-1, len(self))) @ self.camera_from_copy.mT
         left, _, right = torch.linalg.svd(turned.sum(1))
+        sign = torch.linalg.det(left @ right)  # -1 for a reflection, where copies disagree
+        left = torch.cat([left[..., :2], left[..., 2:] * sign[:, None, None]], -1)
         return position.unflatten(0, (-1, len(self))).mean(1), left @ right

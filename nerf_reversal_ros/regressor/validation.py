@@ -67,15 +67,6 @@ def score_poses(
     )
 
 
-def retrieval_std(
-    retrieved: FloatArray, map_from_camera_gt: FloatArray, novelty: FloatArray
-) -> Tensor:
-    """Return the root mean square error per axis, [m] and [rad], of poses at a novelty of 1."""
-    errors = pose_errors(retrieved, map_from_camera_gt)
-    squares = [np.mean((error / novelty) ** 2) / 3 for error in errors]
-    return torch.tensor(squares, dtype=torch.float32).sqrt().clamp(min=1e-4)
-
-
 def constant_pose_scores(
     map_from_camera: FloatArray, map_from_camera_gt: FloatArray
 ) -> ValidationScores:

@@ -67,10 +67,9 @@ BESIDE = {
         'position_scale',
         'covariance_scale',
         'typical_distance',
-        'retrieval_std',
     ),
 }
-SHAPES = {'position_mean': 3, 'position_scale': 3, 'retrieval_std': 2}
+SHAPES = {'position_mean': 3, 'position_scale': 3}
 
 
 def names(tree, at=''):
@@ -134,7 +133,6 @@ def test_the_tensors_of_the_regressor(small_map):
         'numbers.position_scale': ('F32', 1),
         'numbers.covariance_scale': ('F32', 0),
         'numbers.typical_distance': ('F32', 0),
-        'numbers.retrieval_std': ('F32', 1),
     }
 
 

@@ -37,6 +37,8 @@ class Car(ValidatedConfig):
         ({'radius_m': 0.001}, 'radius_m must be >= 0.01, got 0.001'),
         ({'radius_m': 2.0}, 'radius_m must be <= 1.0, got 2.0'),
         ({'radius_m': float('nan')}, 'radius_m must be a finite number, got nan'),
+        ({'spokes': 10**400}, 'spokes must be within 9223372036854775807 and .*, got a larger'),
+        ({'radius_m': 10**400}, 'radius_m must be within'),
         ({'tire': 'snow'}, "tire must be one of slick, rain, got 'snow'"),
         ({'radius': 0.2}, 'unknown setting wheel.radius: did you mean radius_m?'),
         ({'color': 'red'}, 'unknown setting wheel.color: known are radius_m, spokes, tire'),

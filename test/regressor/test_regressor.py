@@ -376,14 +376,6 @@ def test_the_roll_is_searched_only_on_demand_and_for_novel_images(regressor):
     assert regressor.search_roll(rgb, CAMERA, familiar) is familiar
 
 
-def test_retrieval_is_better_where_its_error_on_held_out_images_is_smaller(regressor):
-    outcome = regressor.regress(pictures(QUERIES[:1]).rgb[0], CAMERA)
-    assert dataclasses.replace(outcome, retrieval_std=(1e-3, 1e-3)).is_retrieval_better
-    assert not dataclasses.replace(outcome, retrieval_std=(10.0, 3.0)).is_retrieval_better
-    std_m, std_rad = outcome.retrieval_std
-    assert 0.01 < std_m < 0.5 and 0.01 < std_rad < 0.5
-
-
 def test_a_matrix_rounded_to_8_bit_is_rounded_once():
     values = torch.randn(5, 400, generator=torch.Generator().manual_seed(0))
     rounded = round_to_8_bit(values, 1)

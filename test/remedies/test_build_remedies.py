@@ -54,7 +54,7 @@ def test_a_folder_that_is_no_map_is_replaced_by_the_one_of_a_build(tiny_map, tin
 
 def test_an_unfinished_map_is_resumed_by_the_same_command(tiny_bag, tmp_path):
     def interrupt(progress):
-        if progress.stage == 'synthesis':
+        if progress.stage == 'first_map':
             raise KeyboardInterrupt
 
     map_dir = tmp_path / 'room.map'

@@ -31,7 +31,7 @@ SOON_S = 10.0
 GRAY, DARK, RED, BLUE = (100, 100, 100), (0, 0, 0), (255, 0, 0), (0, 0, 255)
 
 
-def _run_node(words, environment, folder, output):
+def _run_node(words, environment, folder, paths, output):
     """Run a node of `ros_small` in this process, which was forked with its modules loaded."""
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output.fileno(), stream.fileno())
@@ -40,7 +40,7 @@ def _run_node(words, environment, folder, output):
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.path[:0] = TF2_STANDIN
+    sys.path[:] = paths
     sys.argv = ['ros_small', *words]
     from ros_small import main
 
@@ -58,7 +58,13 @@ class Process:
         output, its_output = SPAWNER.Pipe(duplex=False)
         self._process = SPAWNER.Process(
             target=_run_node,
-            args=([*words, *arguments], dict(os.environ), Path.cwd(), its_output),
+            args=(
+                [*words, *arguments],
+                dict(os.environ),
+                Path.cwd(),
+                PYTHONPATH.split(os.pathsep),
+                its_output,
+            ),
             daemon=True,
         )
         self._process.start()
