@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.fields.voxel_io import BRICK
-from nerf_reversal_ros.fields.voxel_kernels import HALF, kernel, ONE, ZERO
+from nerf_reversal_ros.fields.voxel_kernels import HALF, inlined, kernel, ONE, ZERO
 
 _BRICK = np.float32(BRICK)
 _MIN_Z, _NEAR_Z, _TWENTIETH = np.float32(0.05), np.float32(0.5), np.float32(0.05)
@@ -27,7 +27,7 @@ class DepthImage(NamedTuple):
     """(3,) float32: its translation [m]."""
 
 
-@kernel
+@inlined
 def _to_camera(image: Any, x: Any, y: Any, z: Any) -> Any:
     """Return a point of the grid in the camera frame."""
     r, t = image.rotation, image.shift
@@ -38,7 +38,7 @@ def _to_camera(image: Any, x: Any, y: Any, z: Any) -> Any:
     )
 
 
-@kernel
+@inlined
 def _measured_depth(image: Any, point: Any) -> Any:
     """Return the depth measured at a point in the camera frame; -1 outside the image."""
     x, y, z = point

@@ -17,6 +17,7 @@ from nerf_reversal_ros.fields.voxel_kernels import (
     cross_cell,
     enter_grid,
     HALF,
+    inlined,
     kernel,
     locate_voxel,
     next_time,
@@ -55,7 +56,7 @@ class Gradients(NamedTuple):
     """(N, 3) float32: the kernel adds to it."""
 
 
-@kernel
+@inlined
 def _read_corners(corners: Any, values: Any, place: Any, point: Any) -> Any:
     """Interpolate the four values at a point of a voxel."""
     fx, fy, fz = point
@@ -69,7 +70,7 @@ def _read_corners(corners: Any, values: Any, place: Any, point: Any) -> Any:
     return a, b, c, d
 
 
-@kernel
+@inlined
 def _corner(corners: Any, place: Any, corner: Any, fx: Any, fy: Any, fz: Any) -> Any:
     """Return the row of one of the 8 corners of a voxel, and its trilinear weight."""
     wx, wy, wz = ONE - fx, ONE - fy, ONE - fz
@@ -82,13 +83,13 @@ def _corner(corners: Any, place: Any, corner: Any, fx: Any, fy: Any, fz: Any) ->
     return corners[place], wx * wy * wz
 
 
-@kernel
+@inlined
 def _store(samples: Any, number: Any, record: Any) -> None:
     for column in range(_COLUMNS):
         samples[number, column] = record[column]
 
 
-@kernel
+@inlined
 def _sample_ray(
     grid: Any, values: Any, origin: Any, direction: Any, end: Any, offsets: Any, out: Any
 ) -> Any:
@@ -120,7 +121,7 @@ def _sample_ray(
     return count
 
 
-@kernel
+@inlined
 def _composite(samples: Any, count: Any, rgb: Any) -> Any:
     """Set the weights of samples, sum up their color, and return the transmittance."""
     total, transmittance = ZERO, ONE
@@ -137,7 +138,7 @@ def _composite(samples: Any, count: Any, rgb: Any) -> Any:
     return transmittance
 
 
-@kernel
+@inlined
 def _color_loss(
     rgb: Any, transmittance: Any, gains: Any, color: Any, gradients: Any, share: Any
 ) -> Any:
@@ -158,7 +159,7 @@ def _color_loss(
     return loss
 
 
-@kernel
+@inlined
 def _add_gradient(
     corners: Any, gradients: Any, place: Any, point: Any, by_value: Any, step: Any
 ) -> None:
@@ -298,7 +299,7 @@ def step_rows(
         )
 
 
-@kernel
+@inlined
 def _adam(
     gradients: Any, size: Any, spread: Any, values: Any, moment_1: Any, moment_2: Any
 ) -> None:

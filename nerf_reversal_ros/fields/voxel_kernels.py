@@ -52,6 +52,19 @@ _CACHE_ROOT = _CONFIG.CACHE_DIR or Path(__file__).parent / '__pycache__'
 _CACHE_DIR = str(Path(_CACHE_ROOT) / f'kernels-{_sources_digest()}')
 
 
+_OPTIONS: dict[str, Any] = {'nogil': True, 'fastmath': FLOAT_RULES, 'error_model': 'numpy'}
+
+
+def inlined(function: Function) -> Function:
+    """
+    Compile a function as a part of the kernels that call it.
+
+    It is not cached by itself: what comes from the cache is called instead of inlined, which is
+    slower, and rounds otherwise.
+    """
+    return cast(Function, numba.njit(**_OPTIONS)(function))
+
+
 def kernel(function: Function) -> Function:
     """
     Compile a function at its first call; cache it beside its file, else in the user's cache.
@@ -59,12 +72,11 @@ def kernel(function: Function) -> Function:
     Numba compiles anew where the file of the function changes. The folder of the cache changes
     with every source that the function may inline.
     """
-    options: dict[str, Any] = {'nogil': True, 'fastmath': FLOAT_RULES, 'error_model': 'numpy'}
     configured, _CONFIG.CACHE_DIR = _CONFIG.CACHE_DIR, _CACHE_DIR
     try:
-        return cast(Function, numba.njit(**options, cache=True)(function))
+        return cast(Function, numba.njit(**_OPTIONS, cache=True)(function))
     except RuntimeError:  # no folder of a cache is writable: compile in each process
-        return cast(Function, numba.njit(**options)(function))
+        return cast(Function, numba.njit(**_OPTIONS)(function))
     finally:
         _CONFIG.CACHE_DIR = configured
 
@@ -123,7 +135,7 @@ class Ray(NamedTuple):
     iz: Any
 
 
-@kernel
+@inlined
 def enter_grid(cells: Any, cell_m: Any, origin: Any, direction: Any) -> Any:
     """Return whether a ray crosses the grid, where it enters and leaves it, and its `Ray`."""
     (ox, oy, oz), (dx, dy, dz) = origin, direction
@@ -143,7 +155,7 @@ def enter_grid(cells: Any, cell_m: Any, origin: Any, direction: Any) -> Any:
     return crosses, entry + _NUDGE, leave, Ray(sx, sy, sz, kx, ky, kz, ix, iy, iz)
 
 
-@kernel
+@inlined
 def cross_cell(cells: Any, ray: Any, time: Any) -> Any:
     """Return whether the cell at a time is occupied, and when the ray has left the free ones."""
     x = min(max(np.floor(ray.sx + ray.kx * time), ZERO), np.float32(cells.shape[0] - 1))
@@ -159,13 +171,13 @@ def cross_cell(cells: Any, ray: Any, time: Any) -> Any:
     return distance == np.uint8(0), max(far, time)
 
 
-@kernel
+@inlined
 def next_time(far: Any) -> Any:
     """Return a time behind the wall that a ray reaches at ``far``."""
     return far * _NEXT_FLOAT_FACTOR + _NUDGE
 
 
-@kernel
+@inlined
 def locate_voxel(bricks: Any, inverse_voxel: Any, px: Any, py: Any, pz: Any) -> Any:
     """Return the place of a voxel in the corner table, and where in the voxel a point [m] is."""
     vx, vy, vz = px * inverse_voxel, py * inverse_voxel, pz * inverse_voxel
@@ -179,7 +191,7 @@ def locate_voxel(bricks: Any, inverse_voxel: Any, px: Any, py: Any, pz: Any) -> 
     return place, vx - np.float32(ix), vy - np.float32(iy), vz - np.float32(iz)
 
 
-@kernel
+@inlined
 def _edge_codes(codes: Any, place: Any, low: Any, high: Any) -> Any:
     """Weigh the four values of two neighbors along z."""
     p, q = codes[place], codes[place + NEXT_Z]
@@ -193,7 +205,7 @@ def _edge_codes(codes: Any, place: Any, low: Any, high: Any) -> Any:
     )
 
 
-@kernel
+@inlined
 def _interpolate_codes(codes: Any, place: Any, fx: Any, fy: Any, fz: Any) -> Any:
     """Interpolate log density and color at a point of a voxel, in steps of the codes."""
     gx, gy, gz = ONE - fx, ONE - fy, ONE - fz
@@ -205,7 +217,7 @@ def _interpolate_codes(codes: Any, place: Any, fx: Any, fy: Any, fz: Any) -> Any
     return (a + e) + (i + n), (b + f) + (j + o), (c + g) + (k + p), (d + h) + (m + q)
 
 
-@kernel
+@inlined
 def _trace_ray(grid: Any, codes: Any, origin: Any, direction: Any) -> Any:
     """Return red, green, blue in steps of the codes, depth and transmittance of a ray."""
     (ox, oy, oz), (dx, dy, dz) = origin, direction
@@ -245,7 +257,7 @@ def _trace_ray(grid: Any, codes: Any, origin: Any, direction: Any) -> Any:
     return red, green, blue, depth, transmittance
 
 
-@kernel
+@inlined
 def _background_cell(shape: Any, direction: Any) -> Any:
     """Return row and column of the background in a direction; see `voxel.background_cells`."""
     dx, dy, dz = direction

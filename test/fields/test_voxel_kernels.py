@@ -165,7 +165,7 @@ def test_a_kernel_is_compiled_anew_where_a_source_that_it_inlines_has_changed(tm
     ignored = shutil.ignore_patterns('__pycache__')
     shutil.copytree(Path(nerf_reversal_ros.__file__).parent, package, ignore=ignored)
     code = (
-        'from nerf_reversal_ros.fields.fusion_kernels import _to_camera as kernel;'
+        'from nerf_reversal_ros.fields.fusion_kernels import mark_free as kernel;'
         ' print(kernel._cache.cache_path)'
     )
     folders = []
