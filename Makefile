@@ -33,6 +33,7 @@ demo: setup
 	$(VENV)/bin/python demo/run.py
 
 test: setup
+	@$(VENV)/bin/python -m nerf_reversal_ros.fields.kernel_cache  # once, for all processes
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTFLAGS)
 
 lint: setup
