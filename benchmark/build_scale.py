@@ -12,13 +12,11 @@ process of its own: its time by stages is that of the manifest, its peak memory 
 
 import argparse
 from collections.abc import Iterator
-import os
 from pathlib import Path
 import shutil
-import subprocess
-import sys
 import tempfile
 
+from build_speed import build, ROOT
 import cv2
 import numpy as np
 from results import add_out_argument, Column, ResultTable, writable_file, write_results
@@ -31,7 +29,6 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import FloatArray, make_pose
 from nerf_reversal_ros.mapping.stages import BUILD_STAGES
-from nerf_reversal_ros.maps.map_folder import Map, open_map
 
 TURN_DEG = 1.5
 """Largest turn of a repetition about each axis."""
@@ -61,35 +58,20 @@ def main() -> None:
     source = open_capture(args.bag, CaptureConfig())
     with tempfile.TemporaryDirectory(dir=args.work) as folder:
         for count in (int(text) for text in args.frames.split(',')):
-            built, peak_gb = build(source, count, (width, height), args.config, Path(folder))
+            bag, map_dir = (Path(folder, f'{count}_frames{end}') for end in ('', '.map'))
+            write_capture(source, count, (width, height), bag)
+            built = build(ROOT, bag, map_dir, args.config)
+            for path in (bag, map_dir):
+                shutil.rmtree(path)
             seconds = built.manifest['built']['seconds']
             stages = [seconds.get(stage, 0.0) for stage in BUILD_STAGES]
-            table.add_row(count, *stages, sum(stages), peak_gb)
+            table.add_row(count, *stages, sum(stages), built.memory_gb)
     note = (
         f'The frames are those of {args.bag.name}, which has {len(source)}, enlarged and turned.'
     )
     write_results(args.out, 'Time and memory of a build', table, notes=[note])
     if args.figure:
         draw(table, args.figure)
-
-
-def build(
-    source: Capture, count: int, size: tuple[int, int], config: Path | None, folder: Path
-) -> tuple[Map, float]:
-    """Write a capture of ``count`` frames and build its map: the map, and peak memory [GB]."""
-    bag, map_dir = folder / f'{count}_frames', folder / f'{count}_frames.map'
-    write_capture(source, count, size, bag)
-    command = [sys.executable, '-m', 'nerf_reversal_ros.cli.main', 'build', bag, map_dir]
-    options = [] if config is None else ['--config', config]
-    process = subprocess.Popen([str(part) for part in (*command, *options)])
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f'the build of {count} frames failed')
-    built = open_map(map_dir)
-    for path in (bag, map_dir):
-        shutil.rmtree(path)
-    return built, usage.ru_maxrss * 1024 / 1e9
 
 
 def write_capture(source: Capture, count: int, size: tuple[int, int], bag: Path) -> None:
@@ -144,16 +126,8 @@ def turned(
         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
     )
     # Depth is along the optical axis, which is turned: a ray of depth 1 had this depth before.
-    before = (pixel_rays(small) @ turn.T)[..., 2]
+    before = (small.rays() @ turn.T)[..., 2]
     return rgb, (depth / before).astype(np.float32), camera, pose
-
-
-def pixel_rays(camera: Camera) -> FloatArray:
-    """Return the rays (h, w, 3) of all pixels, of depth 1."""
-    columns, rows = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
-    pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1)
-    rays: FloatArray = pixels @ np.linalg.inv(camera.matrix).T
-    return rays
 
 
 def draw(table: ResultTable, file: Path) -> None:

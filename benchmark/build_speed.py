@@ -116,7 +116,7 @@ def build(tree: Path, bag: Path, map_dir: Path, config: Path | None) -> Build:
     if first_s is not None and elapsed_s - first_s < 10 * POLL_S:
         first_s = None
     sizes = {file.name: file.stat().st_size for file in map_dir.iterdir() if file.is_file()}
-    return Build(manifest, first_s, elapsed_s, usage.ru_maxrss / 1e6, sizes)
+    return Build(manifest, first_s, elapsed_s, usage.ru_maxrss * 1024 / 1e9, sizes)
 
 
 def hloc_seconds(bag: Path) -> float | None:

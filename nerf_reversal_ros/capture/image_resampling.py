@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError
 
+MIN_VALID = 0.98
+"""An interpolated pixel is valid if at least this fraction of it comes from valid pixels."""
+
 
 class ResampledImage(NamedTuple):
     """An image resampled to another camera."""

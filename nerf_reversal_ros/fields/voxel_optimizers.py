@@ -86,15 +86,6 @@ class CompiledOptimizer:
         self._step_gains(number, self._gradients.log_gains.sum(0), rate * GAIN_RATE)
         return loss
 
-    def gradients(self, sample: Callable[[int], Rays]) -> tuple[Tensor, ...]:
-        """Return the loss of rays, and its gradients by scaled values and log gains."""
-        self._gradients = None
-        loss = self._add_gradients(1, sample)
-        by_value, stamps, log_gains = self._gradients
-        by_value[stamps != 1] = 0
-        theta, log_gain = (torch.from_numpy(part.sum(0)) for part in (by_value, log_gains))
-        return torch.tensor(loss), theta, log_gain
-
     def _add_gradients(self, number: int, sample: Callable[[int], Rays]) -> float:
         """Write the gradients of step ``number``, and return the loss."""
         from nerf_reversal_ros.fields.training_kernels import Gradients, ray_gradients

@@ -37,9 +37,9 @@ def export_for_robot(map_: Map, folder: Path, *, overwrite: bool = False) -> Map
         If the map was replaced while it was read.
     """
     if map_.manifest.get('stage') == FIRST:
-        raise BuildError(f'{map_.path} is only a first map: {remedies.EXPORT_FINISHED}')
+        raise BuildError(f'{map_.path} is only a first map: {remedies.RESUME}')
     if is_being_built(folder):
-        raise BuildError(f'a build of {folder} is unfinished: {remedies.EXPORT_FINISHED}')
+        raise BuildError(f'a build of {folder} is unfinished: {remedies.RESUME}')
     files = robot_files(map_)
     source = {name: map_.manifest['files'][name]['sha256'] for name in files}
     kept = {

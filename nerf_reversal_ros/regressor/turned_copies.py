@@ -7,14 +7,13 @@ from scipy.spatial.transform import Rotation
 import torch
 from torch import nn, Tensor
 
+from nerf_reversal_ros.capture.image_resampling import MIN_VALID
 from nerf_reversal_ros.core.camera import Camera
 
 SMALL_TURNS_DEG = ((0.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, -4.0, 0.0))
 """Rotation vectors, in camera axes, of copies to average: unturned, right and left."""
 ROLLS_DEG = tuple((0.0, 0.0, float(angle)) for angle in range(30, 360, 30))
 """Rotation vectors of copies that undo the roll of a camera that is held askew."""
-MIN_VALID = 0.98
-"""An interpolated pixel is valid if at least this fraction of it comes from valid pixels."""
 
 
 class TurnedCopies:

@@ -23,8 +23,8 @@ def make_localizer(
 
     from nerf_reversal_ros.maps.map_folder import open_map
 
+    map_ = open_map(map_dir)
     try:
-        map_ = open_map(map_dir)
         localizer = map_.localizer(config)
     except MapError:  # its build may have put the finished map in its place at this moment
         map_ = open_map(map_dir)

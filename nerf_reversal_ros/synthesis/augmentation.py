@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 import torch
 from torch import nn, Tensor
 
+from nerf_reversal_ros.capture.image_resampling import MIN_VALID
 from nerf_reversal_ros.core.camera import Camera
 
 MIN_COLOR = 1e-4
@@ -24,8 +25,6 @@ DEPTH_ITERATIONS = 2
 """Fixed-point iterations for the depth of a warped pixel."""
 MIN_DEPTH_M, MIN_COSINE = 0.05, 0.2
 """Lower bounds that keep the estimated point in front of the camera."""
-MIN_VALID = 0.98
-"""An interpolated pixel is valid if at least this fraction of it comes from valid pixels."""
 
 
 def augment_appearance(rgb: Tensor, rng: np.random.Generator) -> Tensor:

@@ -53,7 +53,7 @@ def test_nothing_of_an_unfinished_build_is_exported_or_replaced(tmp_path: Path) 
     for source, target in ((first, 'robot.map'), (finished, 'room.map')):
         with pytest.raises(BuildError) as error:
             export_for_robot(source, tmp_path / target, overwrite=True)
-        assert str(error.value).endswith(remedies.EXPORT_FINISHED)
+        assert str(error.value).endswith(remedies.RESUME)
     with MapWriter(tmp_path / 'room.map', {'bag': 'walk'}) as writer:  # the remedy
         assert writer.is_done('first_map')
         writer.finish({**MANIFEST, 'stage': 'complete'})

@@ -99,7 +99,7 @@ def test_a_training_ends_when_the_validation_error_no_longer_falls(study):
     config = load_build_config(folder / 'settings.yaml')
     capture = open_capture(folder / 'walk', config.capture)
     plan = StudyPlan((40, 80), 40, 1, 48, 64, 12, only=('MLP, raw',))
-    data = StudyData(capture, folder / 'out/work', config, plan, DEVICE)
+    data = StudyData(capture, folder / 'out' / 'work', config, plan, DEVICE)
     (experiment,) = plan.experiments()
     images = data.images(experiment)
     codec = data.codec(experiment, images.training)
@@ -141,7 +141,7 @@ def test_both_splits_have_as_many_real_images_and_none_is_trained_on(study, inde
     capture = open_capture(folder / 'walk', config.capture)
     plan = StudyPlan((40, 80), epochs=3, patience=3, full_views=12, width=48, full_width=64)
     experiment = plan.experiments()[index]
-    images = StudyData(capture, folder / 'out/work', config, plan, DEVICE).images(experiment)
+    images = StudyData(capture, folder / 'out' / 'work', config, plan, DEVICE).images(experiment)
     assert len(images.held_out) == len(images.leaking) == 4 and len(images.validation) == 2
     assert len(images.training) == experiment.views + min(experiment.views, 18)
     frames = {pose.tobytes() for pose in capture.map_from_camera}
@@ -203,7 +203,7 @@ def test_a_network_no_better_than_the_mean_pose_is_named(study):
 def test_the_same_command_trains_only_the_missing_experiments(study, capsys):
     folder, command = study
     before = read_results(folder)
-    (result_file,) = (folder / 'out/work/rows').glob('MLP_PCA-components*')
+    (result_file,) = (folder / 'out' / 'work' / 'rows').glob('MLP_PCA-components*')
     result_file.unlink()
     assert main(command) == 0
     log = capsys.readouterr().err
@@ -238,7 +238,7 @@ def test_more_components_than_images_are_rejected_before_the_field_is_trained(st
     with contextlib.redirect_stderr(stderr):
         assert main(without_config) == 1
     assert 'regressor.components is 150 but there are only' in stderr.getvalue()
-    assert not (tmp_path / 'out/work/field.safetensors').exists()
+    assert not (tmp_path / 'out' / 'work' / 'field.safetensors').exists()
 
 
 def test_the_default_plan_has_a_thousand_to_as_many_views_as_the_original_project():
