@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from nerf_reversal_ros.baselines.opencv_sift import OpencvSift
 from nerf_reversal_ros.capture.image_resampling import resample_to_camera
-from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, orthonormalize
 from nerf_reversal_ros.fields.ray_marching import composite_samples, pad_samples
@@ -48,7 +48,7 @@ class INerf:
 
     def __init__(self, field: VoxelField) -> None:
         self._field = field
-        self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
+        self._detect = OpencvSift(MAX_FEATURES, CONTRAST_THRESHOLD)
 
     def refine(
         self,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.baselines.opencv_sift import OpencvSift
 from nerf_reversal_ros.baselines.vlad import (
     CONTRAST_THRESHOLD,
     Descriptors,
@@ -25,7 +26,7 @@ from nerf_reversal_ros.baselines.vlad import (
     VladIndex,
 )
 from nerf_reversal_ros.capture.capture import Capture, Frame
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
+from nerf_reversal_ros.capture.keypoints import match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray, transform_points
@@ -76,7 +77,7 @@ class SiftPnp:
     """
 
     def __init__(self, reference: Capture, *, progress: ProgressCallback = no_progress) -> None:
-        self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
+        self._detect = OpencvSift(MAX_FEATURES, CONTRAST_THRESHOLD)
         images = []
         for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'sift_pnp', progress):
             image = self._backproject_keypoints(frame)

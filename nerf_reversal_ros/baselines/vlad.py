@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.baselines.opencv_sift import OpencvSift
 from nerf_reversal_ros.capture.capture import Capture, Frame
-from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
@@ -90,7 +90,7 @@ class VladRetrieval:
     """
 
     def __init__(self, reference: Capture, *, progress: ProgressCallback = no_progress) -> None:
-        self._detect = KeypointDetector(MAX_FEATURES, CONTRAST_THRESHOLD)
+        self._detect = OpencvSift(MAX_FEATURES, CONTRAST_THRESHOLD)
         image_descriptors, poses = [], []
         for frame in every_nth_frame(reference, REFERENCE_STRIDE, 'vlad_retrieval', progress):
             descriptors = self._detect(frame.rgb).descriptors

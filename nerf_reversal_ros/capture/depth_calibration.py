@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
+from nerf_reversal_ros.capture.sift import Keypoints
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices

@@ -1,19 +1,15 @@
 """RootSIFT keypoints, and matching of their descriptors by mutual ratio test."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from nerf_reversal_ros.capture.sift import detect_sift, Keypoints
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.parallel import single_threaded
-
-DESCRIPTOR_DIM = 128
-"""Length of a SIFT descriptor: 4 x 4 cells of 8 orientations."""
-OPENCV_SHIFT_PX = 0.25
-"""Offset of OpenCV's SIFT positions: it upsamples by 2 and ignores half a pixel of the result."""
 
 MIN_PARALLEL_PRODUCTS = 4_000_000
 """Products of two descriptors from which all cores compute them: those with a whole map."""
@@ -21,17 +17,7 @@ ROWS_PER_CHUNK = 256
 """Descriptors whose second best match is searched at once, to bound memory."""
 
 
-class Keypoints(NamedTuple):
-    """N keypoints of one image."""
-
-    pixels: FloatArray
-    """(N, 2) positions [px]; pixel centers are at integers."""
-    sizes: FloatArray
-    """(N,) diameters of the described regions [px]."""
-    descriptors: NDArray[np.float32]
-    """(N, 128) of unit length."""
-
-
+@dataclass(frozen=True)
 class KeypointDetector:
     """
     RootSIFT detector for RGB images.
@@ -49,24 +35,13 @@ class KeypointDetector:
     Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012.
     """
 
-    def __init__(self, max_count: int, contrast: float) -> None:
-        self._sift = cv2.SIFT_create(  # type: ignore[attr-defined]
-            nfeatures=max_count, contrastThreshold=contrast
-        )
+    max_count: int
+    contrast: float
 
     def __call__(self, rgb: NDArray[np.uint8]) -> Keypoints:
         """Detect and describe the keypoints of an image (H, W, 3)."""
-        points, raw = self._sift.detectAndCompute(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), None)
-        if raw is None:
-            return Keypoints(
-                np.empty((0, 2)), np.empty(0), np.empty((0, DESCRIPTOR_DIM), np.float32)
-            )
-        root = np.sqrt(raw / np.maximum(raw.sum(1, keepdims=True), 1e-9))
-        return Keypoints(
-            np.asarray(cv2.KeyPoint.convert(points), dtype=np.float64) - OPENCV_SHIFT_PX,
-            np.array([point.size for point in points], dtype=np.float64),
-            root.astype(np.float32),
-        )
+        gray = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+        return detect_sift(gray, self.max_count, self.contrast)
 
 
 def match_descriptors(

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
+from nerf_reversal_ros.capture.sift import Keypoints
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.parallel import parallel_map

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core.kernels import inlined, kernel
 from nerf_reversal_ros.fields.voxel_io import BRICK
-from nerf_reversal_ros.fields.voxel_kernels import HALF, inlined, kernel, ONE, ZERO
+from nerf_reversal_ros.fields.voxel_kernels import HALF, ONE, ZERO
 
 _BRICK = np.float32(BRICK)
 _MIN_Z, _NEAR_Z, _TWENTIETH = np.float32(0.05), np.float32(0.5), np.float32(0.05)

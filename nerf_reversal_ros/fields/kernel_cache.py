@@ -6,13 +6,15 @@ import tempfile
 import numpy as np
 import torch
 
+from nerf_reversal_ros.capture.sift import detect_sift
 from nerf_reversal_ros.core.config import VoxelFieldConfig
 from nerf_reversal_ros.fields.training_data import TrainingData
 from nerf_reversal_ros.fields.voxel_training import fit_voxel_field
 
 
 def compile_kernels() -> None:
-    """Train and render a tiny field, so that all kernels are compiled and cached."""
+    """Detect keypoints, train and render a tiny field: all kernels are compiled and cached."""
+    detect_sift(np.random.default_rng(0).integers(256, size=(48, 64), dtype=np.uint8), 9, 0.01)
     images, height, width = 2, 24, 32
     rgb = np.full((images, height, width, 3), 128, np.uint8)
     rgb.setflags(write=False)  # as a memory map: another type to the compiler

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core.kernels import inlined, kernel
 from nerf_reversal_ros.fields.ray_marching import SAMPLES_PER_CELL
 from nerf_reversal_ros.fields.voxel_io import MAX_LOG_DENSITY
 from nerf_reversal_ros.fields.voxel_kernels import (
     cross_cell,
     enter_grid,
     HALF,
-    inlined,
-    kernel,
     locate_voxel,
     next_time,
     NEXT_X,

@@ -4,21 +4,15 @@ Compiled traversal and rendering of a voxel field, for a CPU.
 `trace_rays` renders what `VoxelField.trace_with_torch` renders. `enter_grid`, `cross_cell` and
 `locate_voxel` are the one traversal of all compiled kernels: they walk as
 `DistanceMap.occupied_segments` and locate as `VoxelField.trilinear_corners`.
-
-Kernels are sequential and release the GIL: callers run them at once on parts of the rays, in
-threads of their own. They are compiled at the first call and cached on disk.
 """
 
-from collections.abc import Callable
-import hashlib
 import math
-from pathlib import Path
-from typing import Any, cast, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.core.kernels import inlined, kernel
 from nerf_reversal_ros.fields.empty_space_skipping import (
     MAX_OPTICAL_DEPTH,
     NEXT_FLOAT_FACTOR,
@@ -32,54 +26,6 @@ from nerf_reversal_ros.fields.voxel_io import (
     EMPTY_LOG_DENSITY,
     LOG_DENSITY_STEP,
 )
-
-FLOAT_RULES = {'contract', 'arcp', 'nsz', 'reassoc', 'afn'}
-"""Freedom of rounding that the compiler has; NaN and infinity keep their meaning."""
-
-Function = TypeVar('Function', bound=Callable[..., Any])
-
-
-def _sources_digest() -> str:
-    """Hash the sources beside this one: kernels inline functions and constants of several."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob('*.py')):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-_CONFIG: Any = numba.config
-_CACHE_ROOT = _CONFIG.CACHE_DIR or Path(__file__).parent / '__pycache__'
-_CACHE_DIR = str(Path(_CACHE_ROOT) / f'kernels-{_sources_digest()}')
-
-
-_OPTIONS: dict[str, Any] = {'nogil': True, 'fastmath': FLOAT_RULES, 'error_model': 'numpy'}
-
-
-def inlined(function: Function) -> Function:
-    """
-    Compile a function as a part of the kernels that call it.
-
-    It is not cached by itself: what comes from the cache is called instead of inlined, which is
-    slower, and rounds otherwise.
-    """
-    return cast(Function, numba.njit(**_OPTIONS)(function))
-
-
-def kernel(function: Function) -> Function:
-    """
-    Compile a function at its first call; cache it beside its file, else in the user's cache.
-
-    Numba compiles anew where the file of the function changes. The folder of the cache changes
-    with every source that the function may inline.
-    """
-    configured, _CONFIG.CACHE_DIR = _CONFIG.CACHE_DIR, _CACHE_DIR
-    try:
-        return cast(Function, numba.njit(**_OPTIONS, cache=True)(function))
-    except RuntimeError:  # no folder of a cache is writable: compile in each process
-        return cast(Function, numba.njit(**_OPTIONS)(function))
-    finally:
-        _CONFIG.CACHE_DIR = configured
-
 
 assert BRICK == 8, 'locate_voxel shifts and masks'
 

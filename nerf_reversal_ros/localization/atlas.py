@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 import safetensors.numpy
 
-from nerf_reversal_ros.capture.keypoints import DESCRIPTOR_DIM
+from nerf_reversal_ros.capture.descriptor_kernels import DESCRIPTOR_DIM
 from nerf_reversal_ros.core.array_files import read_point_arrays
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, transform_coordinates

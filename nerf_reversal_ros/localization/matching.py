@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from nerf_reversal_ros.capture.image_resampling import downscale_image
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints, match_descriptors
+from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
+from nerf_reversal_ros.capture.sift import Keypoints
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.localization.atlas import Atlas
