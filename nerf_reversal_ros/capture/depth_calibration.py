@@ -12,6 +12,8 @@ Khoshelham & Elberink, "Accuracy and Resolution of Kinect Depth Data", Sensors 2
 Zisserman, "Multiple View Geometry", 2004, chapter 12 (triangulation).
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,9 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.capture.capture import Capture, DepthCorrection, Frame
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 from nerf_reversal_ros.capture.sift import Keypoints
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
+from nerf_reversal_ros.core.parallel import parallel_map, parallel_stream
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 
@@ -49,6 +53,17 @@ OUTLIER_MARGIN_M = 0.05
 """Largest depth error beyond that correction; more means an incorrect match."""
 
 
+class _View(NamedTuple):
+    """Keypoints of one frame."""
+
+    camera: Camera
+    map_from_camera: FloatArray
+    """(4, 4)."""
+    keypoints: Keypoints
+    depth_m: FloatArray
+    """(N,) measured depth of the keypoints [m], 0 at edges or unknown."""
+
+
 def estimate_depth_correction(
     capture: Capture, frames: NDArray[np.int64], progress: ProgressCallback = no_progress
 ) -> DepthCorrection:
@@ -74,12 +89,11 @@ def estimate_depth_correction(
         return DepthCorrection()
     chosen = frames[evenly_spaced_indices(len(frames), MAX_FRAMES)]
     detector = KeypointDetector(1500, 0.02)
-    detections = []
-    for done, index in enumerate(chosen, start=1):
-        frame = capture.frame(int(index))
-        detections.append((frame, detector(frame.rgb)))
-        progress(Progress('depth', done, len(chosen)))
-    halves = [_depth_samples(detections[start::2]) for start in (0, 1)]
+    views: list[_View] = []
+    for view in parallel_stream(lambda i: _view(capture.frame(int(i)), detector), chosen):
+        views.append(view)
+        progress(Progress('depth', len(views), len(chosen)))
+    halves = [_depth_samples(views[start::2]) for start in (0, 1)]
     points = sum(len(half) for half in halves)
     if min(len(half) for half in halves) < MIN_POINTS:
         return DepthCorrection(points=points)
@@ -99,11 +113,17 @@ def estimate_depth_correction(
     return DepthCorrection(scale, offset_m, points, error_m, corrected_m)
 
 
-def _depth_samples(detections: list[tuple[Frame, Keypoints]]) -> FloatArray:
+def _view(frame: Frame, detector: KeypointDetector) -> _View:
+    """Detect the keypoints of a frame, and look up their depth."""
+    keypoints = detector(frame.rgb)
+    depth_m = depth_at_keypoints(frame, keypoints.pixels)
+    return _View(frame.camera, frame.map_from_camera, keypoints, depth_m)
+
+
+def _depth_samples(views: list[_View]) -> FloatArray:
     """Return samples (M, 3): measured depth, triangulated depth and its accuracy [m]."""
-    poses = np.array([frame.map_from_camera for frame, _ in detections]).reshape(-1, 4, 4)
-    pairs = _baseline_pairs(poses)
-    samples = [_triangulate_pair(*detections[i], *detections[j]) for i, j in pairs]
+    pairs = _baseline_pairs(np.array([view.map_from_camera for view in views]).reshape(-1, 4, 4))
+    samples = parallel_map(lambda pair: _triangulate_pair(views[pair[0]], views[pair[1]]), pairs)
     return np.concatenate([np.empty((0, 3)), *samples])
 
 
@@ -117,36 +137,34 @@ def _baseline_pairs(map_from_camera: FloatArray) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in zip(first[::step], second[::step], strict=True)]
 
 
-def _triangulate_pair(
-    first: Frame, first_keypoints: Keypoints, second: Frame, second_keypoints: Keypoints
-) -> FloatArray:
+def _triangulate_pair(first: _View, second: _View) -> FloatArray:
     """Triangulate the matches of two frames to samples (M, 3) as in `_depth_samples`."""
-    matches = match_descriptors(first_keypoints.descriptors, second_keypoints.descriptors, RATIO)
+    matches = match_descriptors(first.keypoints.descriptors, second.keypoints.descriptors, RATIO)
     if len(matches) < 8:
         return np.empty((0, 3))
-    pixels = first_keypoints.pixels[matches[:, 0]], second_keypoints.pixels[matches[:, 1]]
-    frames = first, second
-    projections = [f.camera.matrix @ inverse(f.map_from_camera)[:3] for f in frames]
+    views = first, second
+    pixels = [v.keypoints.pixels[rows] for v, rows in zip(views, matches.T, strict=True)]
+    projections = [v.camera.matrix @ inverse(v.map_from_camera)[:3] for v in views]
     points = cv2.triangulatePoints(projections[0], projections[1], pixels[0].T, pixels[1].T)
     with np.errstate(divide='ignore', invalid='ignore'):
         points = (points[:3] / points[3]).T
-        rays = [points - f.map_from_camera[:3, 3] for f in frames]
+        rays = [points - v.map_from_camera[:3, 3] for v in views]
         lengths = [np.linalg.norm(ray, axis=1) for ray in rays]
         cosine = np.einsum('ij,ij->i', *rays) / (lengths[0] * lengths[1])
     parallax = np.arccos(np.clip(cosine, -1, 1))
     valid = np.isfinite(parallax) & (parallax > np.radians(MIN_PARALLAX_DEG))
-    in_camera = [transform_points(inverse(f.map_from_camera), points) for f in frames]
-    for frame, points_in_camera, observed in zip(frames, in_camera, pixels, strict=True):
-        max_error_px = MAX_ERROR_PX * max(frame.camera.width, frame.camera.height) / 640
+    in_camera = [transform_points(inverse(v.map_from_camera), points) for v in views]
+    for view, points_in_camera, observed in zip(views, in_camera, pixels, strict=True):
+        max_error_px = MAX_ERROR_PX * max(view.camera.width, view.camera.height) / 640
         with np.errstate(divide='ignore', invalid='ignore'):
-            error_px = np.linalg.norm(frame.camera.project(points_in_camera) - observed, axis=1)
+            error_px = np.linalg.norm(view.camera.project(points_in_camera) - observed, axis=1)
         valid &= (points_in_camera[:, 2] > MIN_DEPTH_M) & (error_px < max_error_px)
     samples = []
-    for frame, points_in_camera, observed in zip(frames, in_camera, pixels, strict=True):
-        measured = depth_at_keypoints(frame, observed[valid])
+    for view, rows, points_in_camera in zip(views, matches.T, in_camera, strict=True):
+        measured = view.depth_m[rows[valid]]
         triangulated = points_in_camera[valid, 2]
         # Sensor noise of 3 mm, plus the depth error of half a pixel in the triangulation.
-        accuracy = 0.003 + triangulated / frame.camera.fx * 0.5 / np.tan(parallax[valid])
+        accuracy = 0.003 + triangulated / view.camera.fx * 0.5 / np.tan(parallax[valid])
         max_error_m = MAX_OFFSET_M + MAX_SCALE * triangulated + OUTLIER_MARGIN_M
         known = (measured > 0) & (np.abs(measured - triangulated) < max_error_m)
         samples.append(np.column_stack([measured, triangulated, accuracy])[known])

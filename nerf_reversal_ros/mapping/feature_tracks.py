@@ -47,6 +47,10 @@ MAX_EPIPOLAR_ERROR_PX = 1.5
 """Largest distance of a match from its epipolar line, in pixels of the reduced image."""
 MIN_PAIR_MATCHES = 20
 """Fewest verified matches of a pair; fewer are accepted by chance between unrelated images."""
+CONFIDENCE, MAX_SAMPLES = 0.999, 1000
+"""Probability that the verification finds the essential matrix of a pair that has so many right
+matches, and its largest number of samples of `SAMPLE_SIZE` matches."""
+SAMPLE_SIZE = 5
 MIN_TRACK_LENGTH = 3
 """Fewest frames of a track: with two, a wrong match cannot be told from a right one."""
 TRACKS_PER_FRAME = 120
@@ -244,10 +248,20 @@ def _match_pair(first: TrackFrame, second: TrackFrame) -> NDArray[np.int64]:
         second.rays[matches[:, 1]],
         np.eye(3),
         cv2.USAC_MAGSAC,
-        threshold=MAX_EPIPOLAR_ERROR_PX / min(first.focal_px, second.focal_px),
+        CONFIDENCE,
+        MAX_EPIPOLAR_ERROR_PX / min(first.focal_px, second.focal_px),
+        _sample_count(len(matches)),
     )
     matches = matches[inliers.ravel() > 0] if inliers is not None else none
     return matches if len(matches) >= MIN_PAIR_MATCHES else none
+
+
+def _sample_count(matches: int) -> int:
+    """Return how many samples suffice to verify a pair, if `MIN_PAIR_MATCHES` are right."""
+    all_right = (MIN_PAIR_MATCHES / matches) ** SAMPLE_SIZE
+    if all_right >= CONFIDENCE:
+        return 1
+    return min(MAX_SAMPLES, int(np.ceil(np.log(1 - CONFIDENCE) / np.log1p(-all_right))))
 
 
 def merge_matches(matched: MatchedFrames) -> FeatureTracks:
