@@ -34,7 +34,7 @@ class VoxelFieldConfig(ValidatedConfig):
     voxel_m: float = setting(
         0.0, 'edge of a voxel [m]; 0: 1/200 of the depth of the scene', low=0.0, high=MAX_VOXEL_M
     )
-    steps: int = setting(300, 'training steps; 0: keep the field as initialized from depth', low=0)
+    steps: int = setting(200, 'training steps; 0: keep the field as initialized from depth', low=0)
     max_frames: int = setting(
         800,
         'largest number of frames to train on, those of the most spread views; bounds memory',

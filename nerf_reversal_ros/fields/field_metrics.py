@@ -1,5 +1,6 @@
 """Quality of a field: PSNR, coverage and depth error of renderings against images."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cv2
@@ -7,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.image_resampling import downscale_image
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.metrics import psnr_db
+from nerf_reversal_ros.core.parallel import parallel_stream
 from nerf_reversal_ros.fields.base import RadianceField, Rendering
 from nerf_reversal_ros.fields.training_data import TrainingData
 
@@ -85,21 +88,28 @@ def measure_field(
         frame gives it. ``held_out_frames`` and ``measured_frames`` are counts. Empty without
         held-out frames.
     """
-    scores, coverage, depth_error = [], [], []
-    for index in data.sample_indices(max_count, held_out=True):
+
+    def rendered() -> Iterator[tuple[int, Camera, Rendering]]:
+        for index in data.sample_indices(max_count, held_out=True):
+            camera = data.camera(index).downscaled_to(longer_side)
+            yield index, camera, field.render(data.map_from_camera[index][None], camera)[0]
+
+    def compare(item: tuple[int, Camera, Rendering]) -> tuple[PsnrScores, float, float]:
+        index, camera, rendering = item
         view = data.view(index)
-        camera = view.camera.downscaled_to(longer_side)
-        rendering = field.render(view.map_from_camera[None], camera)[0]
         valid = None if data.valid is None else data.valid[index]
-        scores.append(compute_psnr(downscale_image(view.rgb, camera), rendering, valid))
-        coverage.append(float((rendering.opacity > 0.5).mean()))
+        scores = compute_psnr(downscale_image(view.rgb, camera), rendering, valid)
+        coverage = float((rendering.opacity > 0.5).mean())
         height, width = rendering.depth.shape
         measured = cv2.resize(view.depth, (width, height), interpolation=cv2.INTER_NEAREST)
         both = (measured > 0) & (rendering.depth > 0)
-        if both.any():
-            depth_error.append(float(np.median(np.abs(measured - rendering.depth)[both])))
-    if not scores:
+        error_m = np.abs(measured - rendering.depth)[both]
+        return scores, coverage, float(np.median(error_m)) if len(error_m) else np.nan
+
+    compared = list(parallel_stream(compare, rendered()))
+    if not compared:
         return {}
+    scores, coverage, depth_error = zip(*compared, strict=True)
     metrics = dict(zip(PsnrScores._fields, np.transpose(scores), strict=True))
     metrics |= {'coverage': np.array(coverage), 'depth_error_m': np.array(depth_error)}
     known = {name: values[np.isfinite(values)] for name, values in metrics.items()}

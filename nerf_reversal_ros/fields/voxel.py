@@ -173,6 +173,21 @@ class VoxelField:
             renderings += [Rendering(*view) for view in zip(rgb8, depths, opacities, strict=True)]
         return renderings
 
+    def render_depth(
+        self,
+        map_from_camera: NDArray[np.float64],
+        camera: Camera,
+        pixels: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Render the depth (H, W) [m] at a pose (4, 4) in some pixels (H, W); 0 in the others."""
+        pose = torch.from_numpy(np.asarray(map_from_camera, dtype=np.float64))
+        rays = torch.from_numpy(camera.rays()[pixels]).float().to(self.device)
+        directions = rays @ pose[:3, :3].float().to(self.device).T
+        center = (pose[:3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
+        depth = np.zeros(pixels.shape, np.float32)
+        depth[pixels] = self.trace(center.expand_as(directions), directions)[1].cpu().numpy()
+        return depth
+
     def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Classify points (N, 3) [m, map frame]: (N,) values of `Occupancy`."""
         cells = np.floor((points - self.origin_m) / self.distance_map.cell_m).astype(np.int64)

@@ -8,7 +8,8 @@ texture than the field, and exactly what a camera sees.
 All lengths are fractions of the viewing distance, so that rooms of any size are treated alike.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -52,8 +53,10 @@ class DepthView(NamedTuple):
     """(H, W, 3) rendering, or image of the capture."""
     camera: Camera
     """Intrinsics of ``rgb``."""
-    depth: NDArray[np.float32]
-    """(h, w) [m], 0 unknown; same view, own size."""
+    depth_size: tuple[int, int]
+    """(h, w) of the depth; same view, own size."""
+    depth: Callable[[NDArray[np.bool_]], NDArray[np.float32]]
+    """Returns the depth (h, w) [m], 0 unknown, at the least where a mask (h, w) is set."""
     map_from_camera: FloatArray
     """(4, 4)."""
 
@@ -76,7 +79,11 @@ def rendered_views(
 ) -> Iterator[DepthView]:
     """Yield renderings of one camera with their poses (4, 4) as views with depth."""
     for view, pose in renderings:
-        yield DepthView(view.rgb, camera, view.depth, pose)
+        yield DepthView(view.rgb, camera, view.depth.shape, partial(_all_of, view.depth), pose)
+
+
+def _all_of(depth: NDArray[np.float32], _: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return depth
 
 
 def build_atlas(views: Iterable[DepthView]) -> Atlas:
@@ -97,8 +104,9 @@ def build_atlas(views: Iterable[DepthView]) -> Atlas:
 def _back_project_keypoints(detector: KeypointDetector, view: DepthView) -> LandmarkObservations:
     """Detect the keypoints of a view and back-project those of known depth."""
     keypoints = detector(view.rgb)
-    scale = view.depth.shape[1] / view.camera.width
-    depth = _depth_at(view.depth, (keypoints.pixels + 0.5) * scale - 0.5)
+    scale = view.depth_size[1] / view.camera.width
+    pixels = (keypoints.pixels + 0.5) * scale - 0.5
+    depth = _depth_at(view.depth(_mask_around(pixels, view.depth_size)), pixels)
     known = depth > 0
     in_camera = view.camera.unproject(keypoints.pixels[known], depth[known])
     points = transform_points(view.map_from_camera, in_camera)
@@ -243,12 +251,25 @@ def _depth_at(depth: NDArray[np.float32], pixels: FloatArray) -> FloatArray:
     far, near = cv2.dilate(depth, kernel), cv2.erode(depth, kernel)
     is_smooth = (near > 0) & (far - near < MAX_DEPTH_JUMP * far)
     smooth = np.where(is_smooth, depth, 0).astype(np.float32)
-    height, width = smooth.shape
-    column = np.clip(np.round(pixels[:, 0]).astype(int), 0, width - 1)
-    row = np.clip(np.round(pixels[:, 1]).astype(int), 0, height - 1)
+    row, column = _nearest_pixels(pixels, smooth.shape)
     u, v = pixels.T.astype(np.float32)[:, None]
     values = cv2.remap(depth, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
     return np.where(smooth[row, column] > 0, values, 0.0).astype(np.float64)
+
+
+def _mask_around(pixels: FloatArray, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the pixels (h, w) that `_depth_at` reads: the nearest ones, and their neighbors."""
+    mask = np.zeros(size, np.uint8)
+    mask[_nearest_pixels(pixels, size)] = 1
+    return cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0
+
+
+def _nearest_pixels(
+    pixels: FloatArray, size: tuple[int, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns (N,) of the pixels of an image (h, w) that are nearest to (N, 2)."""
+    column, row = np.clip(np.round(pixels).astype(int), 0, np.array(size[::-1]) - 1).T
+    return row, column
 
 
 def _chunks(indices: NDArray[np.intp]) -> list[NDArray[np.intp]]:

@@ -1,16 +1,17 @@
 """The stage of a build that finds landmarks and surface in renderings and camera images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nerf_reversal_ros.capture.frame_selection import select_farthest_poses
 from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.core.geometry import FloatArray
-from nerf_reversal_ros.core.parallel import parallel_stream
+from nerf_reversal_ros.core.parallel import parallel_map, parallel_stream
 from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.voxel import VoxelField
@@ -29,6 +30,7 @@ from nerf_reversal_ros.mapping.landmark_building import (
 )
 from nerf_reversal_ros.mapping.stage_context import Stage, StageContext
 from nerf_reversal_ros.mapping.stages import ATLAS
+from nerf_reversal_ros.mapping.stored_keypoints import load_keypoints
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views
 
 CANDIDATES, CANDIDATE_SIZE_PX = 1000, 48
@@ -61,20 +63,29 @@ def atlas_stage(context: StageContext, voxel_field: VoxelField) -> LandmarkResul
 
             captured = _capture_views(context, voxel_field, stage)
             training = context.mapping_data.training_capture
-            atlas = refine_landmarks(
-                build_atlas(chain(rendered_views(render(), camera), captured)),
+            unrefined = build_atlas(chain(rendered_views(render(), camera), captured))
+            refine = partial(
+                refine_landmarks,
+                unrefined,
                 training.capture,
                 training.training_frames,
                 context.progress,
+                load_keypoints(context.writer.work_dir),
             )
-            atlas.save(atlas_path)
             spacing_m = SPACING * context.scene_depth_m
-            build_surface(renderings, camera, spacing_m).save(surface_path)
+            place = partial(build_surface, renderings, camera, spacing_m)
+            atlas, surface = parallel_map(_find, (refine, place))
+            atlas.save(atlas_path)
+            surface.save(surface_path)
             stage.finish()
         atlas, surface = Atlas.load(atlas_path), Surface.load(surface_path)
         warnings = atlas_warnings(atlas)
         stage.warn(warnings)
     return LandmarkResult(atlas, surface, warnings)
+
+
+def _find(find: Callable[[], Any]) -> Any:
+    return find()
 
 
 def _view_poses(context: StageContext, voxel_field: VoxelField) -> FloatArray:
@@ -107,11 +118,15 @@ def _capture_views(
     poses = split.capture.map_from_camera[frames]
     spacing_m = IMAGE_SPACING * context.scene_depth_m
     chosen = frames[select_farthest_poses(poses, config.images, spacing_m, IMAGE_SPACING_DEG)]
-    images = parallel_stream(split.capture.frame, np.sort(chosen).tolist())
-    for done, frame in enumerate(images, start=1):
-        camera = frame.camera.downscaled_to(config.image_size)
-        rgb = downscale_image(frame.rgb, camera)
+
+    def read(index: int) -> DepthView:
+        frame = split.capture.frame(index)
+        camera, pose = frame.camera.downscaled_to(config.image_size), frame.map_from_camera
         depth_camera = camera.downscaled_to(config.size)
-        depth = voxel_field.render(frame.map_from_camera[None], depth_camera)[0].depth
-        yield DepthView(rgb, camera, depth, frame.map_from_camera)
+        size = depth_camera.height, depth_camera.width
+        depth = partial(voxel_field.render_depth, pose, depth_camera)
+        return DepthView(downscale_image(frame.rgb, camera), camera, size, depth, pose)
+
+    for done, view in enumerate(parallel_stream(read, np.sort(chosen).tolist()), start=1):
+        yield view
         stage.report(done, len(chosen))

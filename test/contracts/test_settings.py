@@ -55,7 +55,7 @@ BUILD = {
     'capture': CAPTURE,
     'field': {
         'voxel_m': 0.0,
-        'steps': 300,
+        'steps': 200,
         'max_frames': 800,
         'rays_per_step': 24576,
         'learning_rate': 0.03,

@@ -79,6 +79,15 @@ def test_an_empty_field_renders_as_background():
     assert np.all(view.opacity == 0) and np.all(view.rgb == 128)
 
 
+def test_depth_of_some_pixels_is_that_of_the_whole_view():
+    pose = look_at(MIDDLE, np.array([2.0, 0.1, 0.2]))
+    (view,) = FIELD.render(pose[None], CAMERA)
+    chosen = np.random.default_rng(0).random(view.depth.shape) < 0.3
+    depth = FIELD.render_depth(pose, CAMERA, chosen)
+    np.testing.assert_allclose(depth, np.where(chosen, view.depth, 0), atol=1e-5)
+    assert (depth > 0).any() and not FIELD.render_depth(pose, CAMERA, chosen & False).any()
+
+
 def test_views_do_not_depend_on_the_batch_size(monkeypatch):
     eyes = np.random.default_rng(0).uniform(-0.3, 0.9, (7, 3))
     poses = np.array([look_at(eye, np.array([2.0, 0.1, 0.2])) for eye in eyes])

@@ -6,12 +6,13 @@ from rooms import walk
 from small_room import distance_to_surface, room_atlas
 
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.mapping.landmark_building import (
     build_atlas,
-    DepthView,
     LandmarkObservations,
     merge_observations,
+    rendered_views,
 )
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
@@ -40,8 +41,8 @@ def test_each_landmark_is_confirmed_by_two_views_or_more(atlas):
 
 def test_uniform_renderings_give_no_landmarks():
     rgb, depth = np.full((240, 320, 3), 90, np.uint8), np.full((240, 320), 2.0, np.float32)
-    gray = DepthView(rgb, CAMERA, depth, np.eye(4))
-    empty = build_atlas([gray, gray])
+    gray = Rendering(rgb, depth, np.ones((240, 320), np.float32)), np.eye(4)
+    empty = build_atlas(rendered_views([gray, gray], CAMERA))
     assert len(empty) == 0 and len(empty.visible_indices(np.eye(4), CAMERA, 10)) == 0
 
 
