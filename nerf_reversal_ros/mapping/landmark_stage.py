@@ -64,7 +64,7 @@ def atlas_stage(context: StageContext, voxel_field: VoxelField) -> LandmarkResul
             captured = _capture_views(context, voxel_field, stage)
             training = context.mapping_data.training_capture
             unrefined = build_atlas(chain(rendered_views(render(), camera), captured))
-            refine = partial(
+            refine: Callable[[], Any] = partial(
                 refine_landmarks,
                 unrefined,
                 training.capture,
@@ -73,7 +73,7 @@ def atlas_stage(context: StageContext, voxel_field: VoxelField) -> LandmarkResul
                 load_keypoints(context.writer.work_dir),
             )
             spacing_m = SPACING * context.scene_depth_m
-            place = partial(build_surface, renderings, camera, spacing_m)
+            place: Callable[[], Any] = partial(build_surface, renderings, camera, spacing_m)
             atlas, surface = parallel_map(_find, (refine, place))
             atlas.save(atlas_path)
             surface.save(surface_path)
