@@ -36,7 +36,6 @@ from nerf_reversal_ros.mapping.pose_adjustment import (
 )
 from nerf_reversal_ros.mapping.stage_context import StageContext
 from nerf_reversal_ros.mapping.stages import ADJUSTMENT, CALIBRATION, REGRESSOR, SYNTHESIS
-from nerf_reversal_ros.mapping.stored_keypoints import write_keypoints
 from nerf_reversal_ros.maps.map_writer import MapWriter
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
@@ -67,7 +66,6 @@ def adjustment_stage(
                 result = AdjustedPoses(frames, capture.map_from_camera, AdjustmentReport(), [])
             else:
                 result = adjust_poses(capture, seed=config.seed, progress=progress)
-            write_keypoints(writer.work_dir, result.keypoints)
             np.savez(path, frames=result.frames, map_from_camera=result.map_from_camera)
             writer.finish_stage(
                 ADJUSTMENT, {'report': result.report.as_dict(), 'warnings': result.warnings}

@@ -25,7 +25,6 @@ from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.depth_calibration import depth_at_keypoints
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 from nerf_reversal_ros.capture.scene_scale import ROOM_DEPTH_M
-from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.core.parallel import parallel_map, parallel_stream
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
@@ -36,8 +35,6 @@ IMAGE_SIZE_PX = 480
 """Longer side of the images; SIFT at full size costs more than it improves."""
 MAX_KEYPOINTS = 1000
 """Keypoints per frame, a bound on the time of matching."""
-CONTRAST = 0.02
-"""Smallest contrast of a keypoint."""
 RATIO = 0.8
 """Ratio test of the matches; the essential matrix removes what it lets through."""
 NEIGHBOR_STEPS = (1, 2, 4, 8, 16)
@@ -69,13 +66,8 @@ class TrackFrame(NamedTuple):
     """(N,) measured depth [m], 0 unknown or at an edge."""
     descriptors: NDArray[np.float32]
     """(N, 128)."""
-    camera: Camera
-    """Intrinsics of the reduced image."""
-
-    @property
-    def focal_px(self) -> float:
-        """Pixels of the reduced image for one unit of a ray."""
-        return self.camera.fx
+    focal_px: float
+    """Focal length at the size of the reduced image: pixels for one unit of a ray."""
 
 
 class MatchedFrames(NamedTuple):
@@ -164,7 +156,7 @@ def match_frames(
     progress : callback
         Receives one report per frame, and one when the pairs are matched.
     """
-    detector = KeypointDetector(MAX_KEYPOINTS, CONTRAST)
+    detector = KeypointDetector(MAX_KEYPOINTS, 0.02)
     features = []
     for found in parallel_stream(lambda i: _track_frame(capture.frame(int(i)), detector), frames):
         features.append(found)
@@ -180,7 +172,7 @@ def _track_frame(frame: Frame, detector: KeypointDetector) -> TrackFrame:
     query = make_query(frame.rgb, frame.camera, IMAGE_SIZE_PX, detector)
     rays = query.camera.unproject(query.keypoints.pixels)
     depth_m = depth_at_keypoints(frame, frame.camera.project(rays))
-    return TrackFrame(rays[:, :2], depth_m, query.keypoints.descriptors, query.camera)
+    return TrackFrame(rays[:, :2], depth_m, query.keypoints.descriptors, query.camera.fx)
 
 
 def candidate_pairs(

@@ -11,16 +11,13 @@ References
 Triggs et al., "Bundle Adjustment - A Modern Synthesis", 1999: the structure step, poses fixed.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from nerf_reversal_ros.capture.capture import Capture
-from nerf_reversal_ros.capture.keypoints import KeypointDetector, Keypoints
+from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.grouping import sum_by_label
 from nerf_reversal_ros.core.parallel import parallel_stream
@@ -30,19 +27,14 @@ from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.matching import (
     make_query,
     match_guided,
-    QueryImage,
     select_landmarks,
-)
-from nerf_reversal_ros.mapping.feature_tracks import (
-    CONTRAST,
-    IMAGE_SIZE_PX,
-    MAX_KEYPOINTS,
-    TrackFrame,
 )
 from nerf_reversal_ros.mapping.stages import LANDMARKS
 
 MAX_FRAMES = 200
 """Evenly spaced mapping frames in which landmarks are matched."""
+SIZE_PX = 480
+"""Longer side of the mapping images; SIFT at full size costs more than it improves."""
 SEARCH_RADIUS_PX = 6.0
 """Search radius around a projected landmark, at the size of a query image."""
 PRIOR_STD_M = 0.015
@@ -61,7 +53,6 @@ def refine_landmarks(
     capture: Capture,
     frames: NDArray[np.int64],
     progress: ProgressCallback = no_progress,
-    keypoints: Mapping[int, TrackFrame] = MappingProxyType({}),
 ) -> Atlas:
     """
     Refine the positions of landmarks with their keypoints in frames of a capture.
@@ -74,29 +65,15 @@ def refine_landmarks(
         Images with known poses; their depth is not used.
     frames : (N,) array
         Indices of the frames that may be used.
-    progress : callback
-        Receives one report per frame.
-    keypoints : mapping
-        Keypoints of frames by their indices; other frames are then not used. Without any they are
-        detected.
     """
-    if keypoints:
-        frames = frames[np.isin(frames, list(keypoints))]
     if not len(atlas) or not len(frames):
         return atlas
-    chosen = frames[evenly_spaced_indices(len(frames), MAX_FRAMES)].tolist()
-    detector = KeypointDetector(MAX_KEYPOINTS, CONTRAST)
-
-    def observe(index: int) -> tuple[NDArray[np.intp], FloatArray, FloatArray, FloatArray]:
-        if index in keypoints:
-            query = _query_of(keypoints[index])
-        else:
-            frame = capture.frame(index)
-            query = make_query(frame.rgb, frame.camera, IMAGE_SIZE_PX, detector)
-        return _observe(atlas, query, capture.map_from_camera[index])
-
+    chosen = frames[evenly_spaced_indices(len(frames), MAX_FRAMES)]
+    detector = KeypointDetector(1500, 0.02)
     observations = []
-    for found in parallel_stream(observe, chosen):
+    for found in parallel_stream(
+        lambda index: _observe(atlas, capture.frame(int(index)), detector), chosen
+    ):
         observations.append(found)
         done = len(observations)
         progress(Progress(LANDMARKS, done, len(chosen), 'matched in mapping images'))
@@ -107,17 +84,12 @@ def refine_landmarks(
     return replace(atlas, points=(points - atlas.origin_m).astype(np.float32))
 
 
-def _query_of(found: TrackFrame) -> QueryImage:
-    """Return known keypoints as a query without its image, which no match looks at."""
-    pixels = found.camera.project(np.column_stack([found.rays, np.ones(len(found.rays))]))
-    keypoints = Keypoints(pixels, np.zeros(len(pixels)), found.descriptors)
-    return QueryImage(np.empty((0, 0, 3), np.uint8), found.camera, keypoints, cKDTree(pixels))
-
-
 def _observe(
-    atlas: Atlas, query: QueryImage, pose: FloatArray
+    atlas: Atlas, frame: Frame, detector: KeypointDetector
 ) -> tuple[NDArray[np.intp], FloatArray, FloatArray, FloatArray]:
-    """Match landmarks in an image: their indices, and the other inputs of `optimize_structure`."""
+    """Match landmarks in a frame: their indices, and the other inputs of `optimize_structure`."""
+    pose = frame.map_from_camera
+    query = make_query(frame.rgb, frame.camera, SIZE_PX, detector)
     camera = query.camera
     visible = atlas.visible_indices(pose, camera, len(atlas))
     landmarks = select_landmarks(atlas, visible)

@@ -30,7 +30,6 @@ from nerf_reversal_ros.mapping.landmark_building import (
 )
 from nerf_reversal_ros.mapping.stage_context import Stage, StageContext
 from nerf_reversal_ros.mapping.stages import ATLAS
-from nerf_reversal_ros.mapping.stored_keypoints import load_keypoints
 from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views
 
 CANDIDATES, CANDIDATE_SIZE_PX = 1000, 48
@@ -70,7 +69,6 @@ def atlas_stage(context: StageContext, voxel_field: VoxelField) -> LandmarkResul
                 training.capture,
                 training.training_frames,
                 context.progress,
-                load_keypoints(context.writer.work_dir),
             )
             spacing_m = SPACING * context.scene_depth_m
             place: Callable[[], Any] = partial(build_surface, renderings, camera, spacing_m)

@@ -7,7 +7,7 @@ from half of its observations, and its reprojection error in the others must fal
 accurate poses stay as they are.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,7 @@ from nerf_reversal_ros.mapping.bundle_adjustment import (
     triangulate_tracks,
     well_posed_tracks,
 )
-from nerf_reversal_ros.mapping.feature_tracks import (
-    FeatureTracks,
-    match_frames,
-    merge_matches,
-    TrackFrame,
-)
+from nerf_reversal_ros.mapping.feature_tracks import FeatureTracks, match_frames, merge_matches
 from nerf_reversal_ros.mapping.trajectory_alignment import (
     align_time,
     align_to_given,
@@ -112,8 +107,6 @@ class AdjustedPoses:
     """(N, 4, 4) their poses, in the frame of the given ones."""
     report: AdjustmentReport
     warnings: list[str]
-    keypoints: dict[int, TrackFrame] = field(default_factory=dict)
-    """Keypoints that the poses were adjusted to, by positions in ``frames``; empty if none."""
 
 
 def adjust_poses(
@@ -143,12 +136,6 @@ def adjust_poses(
     matched = match_frames(capture, frames, progress)
     walk = join_walk(matched, capture.map_from_camera[frames], capture.stamps_ns[frames])
     left, poses, warnings = _join_capture(capture, frames, walk)
-    position = {int(frame): k for k, frame in enumerate(left)}
-    keypoints = {
-        position[i]: found
-        for i, found in zip(frames.tolist(), matched.features, strict=True)
-        if i in position
-    }
     report = AdjustmentReport(
         frames=int(walk.joined.sum()),
         parts=len(walk.jumps) + 1,
@@ -161,11 +148,11 @@ def adjust_poses(
         adjusted, report = adjust_to_tracks(tracks, given, stamps_ns, report, seed)
     except ConfigError as error:
         report = replace(report, reason='gtsam is missing')
-        return AdjustedPoses(left, poses, report, [*warnings, f'warning: {error}'], keypoints)
+        return AdjustedPoses(left, poses, report, [*warnings, f'warning: {error}'])
     if report.kept:
         correction = Trajectory(stamps_ns, adjusted @ inverse(given))
         poses = interpolate(correction, capture.stamps_ns[left])[0] @ poses
-    return AdjustedPoses(left, poses, report, warnings, keypoints)
+    return AdjustedPoses(left, poses, report, warnings)
 
 
 def _join_capture(

@@ -13,9 +13,7 @@ from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.geometry import inverse, transform_points
-from nerf_reversal_ros.mapping.feature_tracks import match_frames
 from nerf_reversal_ros.mapping.landmark_adjustment import optimize_structure, refine_landmarks
-from nerf_reversal_ros.mapping.stored_keypoints import load_keypoints, write_keypoints
 
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 
@@ -41,24 +39,6 @@ def test_refinement_reduces_the_position_errors_of_landmarks(capture):
     )
     assert moved.sum() > 100
     assert np.median(after_m) < 0.6 * np.median(before_m)
-
-
-def test_stored_keypoints_refine_as_detected_ones_do(capture, tmp_path):
-    frames = np.arange(len(capture))
-    features = match_frames(capture, frames[:12]).features
-    write_keypoints(tmp_path, dict(zip(range(12), features, strict=True)))
-    stored = load_keypoints(tmp_path)
-    assert stored[3].camera == features[3].camera
-    np.testing.assert_array_equal(stored[3].descriptors, features[3].descriptors)
-    noisy = add_position_noise(room_atlas(capture.map_from_camera[:12:3]), 0.01)
-    detected = refine_landmarks(noisy, capture, frames[:12])
-    known = refine_landmarks(noisy, capture, frames, keypoints=stored)
-    np.testing.assert_allclose(known.points, detected.points, atol=1e-6)
-
-
-def test_a_folder_without_stored_keypoints_has_none(tmp_path):
-    write_keypoints(tmp_path, {})
-    assert load_keypoints(tmp_path) == {}
 
 
 def test_without_frames_or_landmarks_the_landmark_map_is_unchanged(capture):

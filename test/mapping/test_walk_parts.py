@@ -5,13 +5,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 from track_scenes import circling_poses, make_tracks, shake
 
-from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import make_pose, pose_errors
 from nerf_reversal_ros.mapping.feature_tracks import MatchedFrames, TrackFrame
 from nerf_reversal_ros.mapping.walk_parts import find_jumps, join_walk
 
 POSES = circling_poses(24)
-CAMERA = Camera(640, 480, 400.0, 400.0, 319.5, 239.5)
 STAMPS_NS = np.arange(24) * 100_000_000
 ELSEWHERE = make_pose(Rotation.from_euler('z', 25, degrees=True), (0.5, 0.0, 0.1))
 
@@ -23,7 +21,7 @@ def match(poses, *, revisits=(), broken_after=None, depth=True):
     for i in range(len(poses)):
         seen = tracks.frame == i
         depth_m = tracks.depth_m[seen] if depth else np.zeros(seen.sum())
-        features.append(TrackFrame(tracks.rays[seen], depth_m, np.empty((0, 128)), CAMERA))
+        features.append(TrackFrame(tracks.rays[seen], depth_m, np.empty((0, 128)), 400.0))
         ids.append(tracks.track[seen])
     pairs, matches = [], []
     neighbors = [(i, i + s) for i in range(len(poses)) for s in (1, 2, 4) if i + s < len(poses)]
