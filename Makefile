@@ -33,7 +33,7 @@ demo: setup
 	$(VENV)/bin/python demo/run.py
 
 test: setup
-	@$(VENV)/bin/python -m nerf_reversal_ros.fields.kernel_cache  # once, for all processes
+	@$(VENV)/bin/python -m nerf_reversal_ros.mapping.kernel_cache  # once, for all processes
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTFLAGS)
 
 lint: setup
@@ -92,7 +92,7 @@ $(VENV)/.built: $(VENV)/.installed $(VENV)/.names $(CMAKE_INPUTS)
 	@echo 'building the messages'
 	rm -rf $(VENV)/lib/python3*/site-packages/nerf_reversal_ros $(VENV)/share/nerf_reversal_ros
 	$(call build,$(CURDIR),build)
-	@cd $(VENV) && bin/python -m nerf_reversal_ros.fields.kernel_cache
+	@cd $(VENV) && bin/python -m nerf_reversal_ros.mapping.kernel_cache
 	@touch $@
 
 # For the tests of TF and bonds: messages that are not on PyPI. In $(VENV) alone, where no other ROS

@@ -63,6 +63,16 @@ def parallel_stream(work: Callable[[Item], Result], items: Iterable[Item]) -> It
             future.cancel()
 
 
+def start(work: Callable[[], Result]) -> Callable[[], Result]:
+    """
+    Start work in a thread; return a function that waits for its result.
+
+    With one thread of PyTorch the work is done at the wait.
+    """
+    threads = _thread_count()
+    return work if threads == 1 else _pool(threads).submit(work).result
+
+
 def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Decorate a function so that its PyTorch operations run single-threaded."""
 

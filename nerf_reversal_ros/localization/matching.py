@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
@@ -17,6 +16,7 @@ from nerf_reversal_ros.capture.sift import Keypoints
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.localization.atlas import Atlas
+from nerf_reversal_ros.localization.localization_kernels import similar_neighbors
 
 REFERENCE_SIZE_PX = 256
 """Longer side [px] of the query images that lengths in pixels are stated for."""
@@ -48,8 +48,6 @@ class QueryImage:
     """Intrinsics of ``rgb``."""
     keypoints: Keypoints
     """In pixels of ``rgb``."""
-    tree: cKDTree
-    """Search tree of the keypoint pixels."""
     full_camera: Camera | None = None
     """Intrinsics at the size before it was downscaled; None if they are unknown."""
 
@@ -85,8 +83,7 @@ def make_query(
     """Downscale an image (H, W, 3) to at most ``longer_side`` [px] and detect its keypoints."""
     small = camera.downscaled_to(longer_side)
     rgb = downscale_image(rgb, small)
-    keypoints = detector(rgb)
-    return QueryImage(rgb, small, keypoints, cKDTree(keypoints.pixels), camera)
+    return QueryImage(rgb, small, detector(rgb), camera)
 
 
 def visible_landmarks(
@@ -153,15 +150,18 @@ def match_guided(
         Indices of keypoints and of landmarks, one to one, most similar first.
     """
     projected, pixels = project_landmarks(landmarks, map_from_camera, query.camera)
-    distance, nearest = query.tree.query(pixels, MAX_NEIGHBORS, distance_upper_bound=radius_px)
-    row, rank = np.nonzero(np.isfinite(distance))
-    keypoint, landmark = nearest[row, rank], projected[row]
-    similarity = np.einsum(
-        'ij,ij->i', query.keypoints.descriptors[keypoint], landmarks.descriptors[landmark]
+    pairs, similarity = similar_neighbors(
+        query.keypoints.pixels,
+        query.keypoints.descriptors,
+        pixels,
+        landmarks.descriptors,
+        projected,
+        radius_px,
+        MAX_NEIGHBORS,
+        np.float32(MIN_SIMILARITY),
     )
     order = np.argsort(-similarity, kind='stable')
-    order = order[similarity[order] > MIN_SIMILARITY]
-    keypoint, landmark = keypoint[order], landmark[order]
+    keypoint, landmark = pairs[order].T
     # A pair is one to one if it is the most similar pair of its keypoint and of its landmark.
     is_best = np.ones(len(order), dtype=bool)
     for side, count in (

@@ -9,14 +9,13 @@ the best pose so far, which also makes an accepted pose of few inliers more accu
 match the whole map without any hypothesis, so that no result depends on the regressor alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture.keypoints import KeypointDetector
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
@@ -25,6 +24,7 @@ from nerf_reversal_ros.core.outcome import (
     CORRECT_WITHIN_M,
     RejectionReason,
 )
+from nerf_reversal_ros.core.parallel import start
 from nerf_reversal_ros.core.stage_timer import StageTimer
 from nerf_reversal_ros.localization.hypotheses import HypothesisRefiner, RefinedHypothesis
 from nerf_reversal_ros.localization.matching import (
@@ -70,7 +70,7 @@ class PoseSearch:
         Effort and limits of the gate.
     timer : StageTimer
         Records the stages ``regress``, ``keypoints``, ``refine``, ``full_size``, ``whole_map``
-        and ``other_pose``.
+        and ``other_pose``. Keypoints are detected beside the regression: their stage is the rest.
     """
 
     refiner: HypothesisRefiner
@@ -86,6 +86,7 @@ class PoseSearch:
     """Keypoints of the last attempt."""
     regressed: RegressedPose | None = None
     """The regressed pose; None if the expected pose sufficed."""
+    _find_keypoints: Callable[[], QueryImage] | None = None
     _last_query: QueryImage | None = None
     _is_roll_searched: bool = False
 
@@ -96,6 +97,8 @@ class PoseSearch:
         An image whose novelty is too large is not searched further: then ``best`` is no result.
         """
         deadline = perf_counter() + time_limit_s
+        if self.config.query_size:
+            self._find_keypoints = start(self._first_query)
         if self.expected_pose is None and self._is_novel():
             return
         accepted = self._try(self._first_attempts(), deadline)
@@ -168,8 +171,8 @@ class PoseSearch:
 
     def _first_attempts(self) -> Iterator[RefinedHypothesis | None]:
         """Yield the result of each hypothesis on the small image."""
-        if self.config.query_size:
-            query = self._query(self.config.query_size, QUERY_DETECTOR)
+        if self._find_keypoints is not None:
+            query = self._keep(self._find_keypoints())
             self.timer.lap('keypoints')
             yield from self._refine_hypotheses(query, 'refine')
 
@@ -177,7 +180,8 @@ class PoseSearch:
         """Yield the result of each attempt on the larger image, that at the best pose first."""
         if not self.config.retry_size:
             return
-        query = self._query(self.config.retry_size, RETRY_DETECTOR)
+        size = self.config.retry_size
+        query = self._keep(make_query(self.rgb, self.camera, size, RETRY_DETECTOR))
         if self.best is not None:
             pose = self.best.solution.map_from_camera
             refined = self.refiner.refine(query, pose, self.config)
@@ -197,8 +201,10 @@ class PoseSearch:
             self.timer.lap(stage)
             yield refined
 
-    def _query(self, longer_side: int, detector: KeypointDetector) -> QueryImage:
-        query = make_query(self.rgb, self.camera, longer_side, detector)
+    def _first_query(self) -> QueryImage:
+        return make_query(self.rgb, self.camera, self.config.query_size, QUERY_DETECTOR)
+
+    def _keep(self, query: QueryImage) -> QueryImage:
         self.keypoints = len(query.keypoints.pixels)
         self._last_query = query
         return query

@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from nerf_reversal_ros.core.array_files import read_point_arrays
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray, transform_coordinates, transform_points
+from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.core.grouping import cell_keys, sum_by_key
 from nerf_reversal_ros.fields.base import Rendering
 
@@ -37,6 +37,8 @@ MIN_SAMPLES = 3
 """Minimum number of samples in a cell; fewer are noise."""
 MIN_DEPTH_CELLS = 3.0
 """Minimum depth of a splatted point, in edges of a cell."""
+POINT_SIZE = 1.2
+"""Edge of a splat, in cells."""
 MAX_POINT_SIZE_PX = 5
 """Maximum edge [px] of a splat: larger ones would hide the points behind."""
 
@@ -100,73 +102,30 @@ class Surface:
         Rendering
             Opacity is one where a point was splatted and zero elsewhere.
         """
-        index, depth, column, row = self._project(map_from_camera, camera)
-        edge = np.clip(np.float32(1.2 * self.spacing_m * camera.fx) / depth, 1, MAX_POINT_SIZE_PX)
-        owner = _splat_squares(column, row, edge, camera)
+        # Nodes use this module before they have a map: not numba with it, which takes seconds.
+        from nerf_reversal_ros.localization.localization_kernels import splat
+
+        rotation = map_from_camera[:3, :3].T.astype(np.float32)
+        shift = (map_from_camera[:3, :3].T @ (self.origin_m - map_from_camera[:3, 3])).astype(
+            np.float32
+        )
+        depth = np.full((camera.height, camera.width), np.inf, np.float32)
+        owner = np.full(depth.shape, -1, np.int32)
+        splat(
+            self.points,
+            rotation,
+            shift,
+            np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32),
+            np.float32(POINT_SIZE * self.spacing_m),
+            np.float32(MAX_POINT_SIZE_PX),
+            np.float32(MIN_DEPTH_CELLS * self.spacing_m),
+            depth,
+            owner,
+        )
         hit = owner >= 0
         rgb = np.zeros((*hit.shape, 3), np.uint8)
-        rgb[hit] = self.colours[index[owner[hit]]]
-        return Rendering(
-            rgb,
-            np.where(hit, depth[owner] if len(depth) else 0, 0).astype(np.float32),
-            hit.astype(np.float32),
-        )
-
-    def _project(
-        self, map_from_camera: FloatArray, camera: Camera
-    ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Return index, depth [m], column and row [px] of the visible points, far to near."""
-        rotation = map_from_camera[:3, :3].astype(np.float32)
-        shift = ((self.origin_m - map_from_camera[:3, 3]) @ rotation).astype(np.float32)
-        x, y, z = transform_coordinates(rotation.T, shift, self.points)
-        min_depth_m = MIN_DEPTH_CELLS * self.spacing_m
-        in_front = np.flatnonzero(z > min_depth_m)
-        depth = z[in_front]
-        column = x[in_front] / depth * np.float32(camera.fx) + np.float32(camera.cx)
-        row = y[in_front] / depth * np.float32(camera.fy) + np.float32(camera.cy)
-        margin = MAX_POINT_SIZE_PX
-        is_visible = (column > -margin) & (row > -margin)
-        is_visible &= (column < camera.width + margin) & (row < camera.height + margin)
-        visible = np.flatnonzero(is_visible)
-        # Depths quantized to 16 bits are sorted in linear time.
-        step = depth[visible].max(initial=min_depth_m) / np.float32(65535)
-        order = np.argsort(65535 - (depth[visible] / step).astype(np.uint16), kind='stable')
-        order = visible[order]
-        return in_front[order], depth[order], column[order], row[order]
-
-
-def _splat_squares(
-    column: NDArray[np.float32],
-    row: NDArray[np.float32],
-    edge: NDArray[np.float32],
-    camera: Camera,
-) -> NDArray[np.int32]:
-    """
-    Splat squares of ``edge`` [px] around points that are sorted far to near.
-
-    Returns
-    -------
-    (H, W) array
-        Index of the nearest point at each pixel, -1 for none.
-    """
-    padding = 2 * MAX_POINT_SIZE_PX  # squares may extend beyond the image
-    shape = camera.height + 2 * padding, camera.width + 2 * padding
-    owner = np.full(shape[0] * shape[1], -1, dtype=np.int32)
-    left = np.ceil(column - edge / 2).astype(np.int32) + padding
-    top = np.ceil(row - edge / 2).astype(np.int32) + padding
-    width = np.floor(column + edge / 2).astype(np.int32) + padding - left
-    height = np.floor(row + edge / 2).astype(np.int32) + padding - top
-    number = np.arange(len(column), dtype=np.int32)
-    corner = top * shape[1] + left
-    for down in range(height.max(initial=-1) + 1):
-        tall = number[height >= down]
-        for right in range(width.max(initial=-1) + 1):
-            covering = tall[width[tall] >= right]
-            layer = np.full_like(owner, -1)
-            # Of several points at one pixel the last, which is the nearest, remains.
-            layer[corner[covering] + down * shape[1] + right] = covering
-            np.maximum(owner, layer, out=owner)
-    return owner.reshape(shape)[padding:-padding, padding:-padding]
+        rgb[hit] = self.colours[owner[hit]]
+        return Rendering(rgb, np.where(hit, depth, np.float32(0)), hit.astype(np.float32))
 
 
 def build_surface(
