@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 from enum import Enum
 import math
-from typing import cast
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import nn, Tensor
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.geometry import FloatArray, rotate_covariance
+from nerf_reversal_ros.regressor.layers import Bottleneck, Dense, fold_batch_norms
 
+FACTOR_NUMBERS = 21
+"""Numbers of an information factor: a lower triangle of 6 x 6."""
 ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
 """Units of the pose errors that the information matrix describes: [m] three times, [rad]."""
 MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
@@ -75,6 +77,13 @@ def rotation_from_6d(vectors: Tensor) -> Tensor:
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=2)
 
 
+def nearest_rotation(matrices: Tensor) -> Tensor:
+    """Return the rotations (N, 3, 3) of least squared difference to matrices."""
+    left, _, right = torch.linalg.svd(matrices.nan_to_num())
+    sign = torch.linalg.det(left @ right)  # -1 for a reflection
+    return torch.cat([left[..., :2], left[..., 2:] * sign[:, None, None]], -1) @ right
+
+
 @dataclass(frozen=True)
 class NetworkLayout:
     """Sizes of the layers of a pose network for images."""
@@ -99,6 +108,9 @@ class PoseNetwork(nn.Module):
     width, codes have ``components`` numbers.
     """
 
+    regresses: ClassVar[str] = 'pose'
+    """Name in a file."""
+
     def __init__(
         self,
         network_input: NetworkInput,
@@ -113,7 +125,7 @@ class PoseNetwork(nn.Module):
         self.layout = layout or NetworkLayout()
         if network_input == NetworkInput.CODE:
             flat = 512
-            features = [nn.Linear(components, flat), nn.ReLU(), *(_Dense(flat) for _ in range(3))]
+            features = [nn.Linear(components, flat), nn.ReLU(), *(Dense(flat) for _ in range(3))]
         else:
             flat = self.layout.dense
             features = _image_features(self.layout, height, width)
@@ -124,23 +136,17 @@ class PoseNetwork(nn.Module):
             self.head.bias.zero_()
             self.head.bias[[3, 7]] = 1.0  # the identity rotation
         if not batch_norms:
-            self.fold_batch_norms()
+            fold_batch_norms(self)
 
     def forward(self, images_or_codes: Tensor) -> Tensor:
         """Regress raw outputs (N, 30) from images (N, 3, h, w) or codes (N, K)."""
         out: Tensor = self.head(self.features(images_or_codes))
         return out
 
-    def fold_batch_norms(self) -> None:
-        """Fold batch normalizations into the convolutions before them, for inference alone."""
-        self.eval()
-        for layers in self.modules():
-            if isinstance(layers, nn.Sequential):
-                for i, layer in enumerate(layers):
-                    if isinstance(layer, nn.BatchNorm2d):
-                        convolution = cast(nn.Conv2d, layers[i - 1])
-                        layers[i - 1] = fuse_conv_bn_eval(convolution, layer)
-                        layers[i] = nn.Identity()
+    @staticmethod
+    def pose_numbers(raw: Tensor) -> Tensor:
+        """Return the numbers of `NetworkOutput`: the raw outputs themselves."""
+        return raw
 
 
 def _image_features(layout: NetworkLayout, height: int, width: int) -> list[nn.Module]:
@@ -155,42 +161,14 @@ def _image_features(layout: NetworkLayout, height: int, width: int) -> list[nn.M
         else:
             convolution = nn.Conv2d(inputs, channels, patch, patch)
         layers += [convolution, nn.BatchNorm2d(channels), nn.ReLU()]
-        layers += [_Bottleneck(channels) for _ in range(blocks)]
+        layers += [Bottleneck(channels) for _ in range(blocks)]
         inputs = channels
     if layout.last:
         layers += [nn.Conv2d(inputs, layout.last, 1), nn.BatchNorm2d(layout.last), nn.ReLU()]
         inputs = layout.last
     dense = layout.dense
     layers += [nn.Flatten(), nn.Dropout(0.1)]
-    return [*layers, nn.Linear(inputs * rows * columns, dense), nn.ReLU(), _Dense(dense)]
-
-
-class _Bottleneck(nn.Module):
-    """Residual bottleneck of convolutions (He et al., "Deep Residual Learning", CVPR 2016)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        half = channels // 2
-        self.inner = nn.Sequential(
-            nn.Conv2d(channels, half, 1), nn.BatchNorm2d(half), nn.ReLU(),
-            nn.Conv2d(half, half, 3, 1, 1), nn.BatchNorm2d(half), nn.ReLU(),
-            nn.Conv2d(half, channels, 1), nn.BatchNorm2d(channels),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.inner(x))
-
-
-class _Dense(nn.Module):
-    """Residual dense layer with layer normalization."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.inner(x)
-        return out
+    return [*layers, nn.Linear(inputs * rows * columns, dense), nn.ReLU(), Dense(dense)]
 
 
 def camera_frame_error(outputs: NetworkOutput, position: Tensor, rotation: Tensor) -> Tensor:

@@ -25,18 +25,17 @@ from nerf_reversal_ros.core.geometry import (
     pose_errors,
 )
 from nerf_reversal_ros.core.parallel import single_threaded
+from nerf_reversal_ros.regressor.coordinate_network import Network
 from nerf_reversal_ros.regressor.image_codec import ImageCodec, to_tensors
 from nerf_reversal_ros.regressor.pose_network import (
     covariance_in_map,
     NetworkInput,
-    NetworkLayout,
     NetworkOutput,
-    PoseNetwork,
 )
 from nerf_reversal_ros.regressor.regressor_file import (
     codec_from_groups,
-    FORMAT,
     Groups,
+    network_from_file,
     read_regressor,
     write_regressor,
 )
@@ -98,7 +97,7 @@ class PoseRegressor:
         camera: Camera,
         network_input: NetworkInput,
         codec: ImageCodec,
-        network: PoseNetwork,
+        network: Network,
         index_codes: Tensor,
         index_poses: FloatArray,
         scalars: dict[str, Tensor],
@@ -230,7 +229,9 @@ class PoseRegressor:
         codes = codec.encode(images)
         inputs = network_inputs(self.network_input, codec, images, codes, self.camera)
         outputs = NetworkOutput(
-            self._network(inputs), scalars['position_mean'], scalars['position_scale']
+            self._network.pose_numbers(self._network(inputs)),
+            scalars['position_mean'],
+            scalars['position_scale'],
         )
         poses = self._copies.mean_pose(outputs.position, outputs.rotation)
         outputs.position, outputs.rotation = poses
@@ -293,6 +294,7 @@ class PoseRegressor:
             'camera': self.camera.as_dict(),
             'compression': NetworkInput(self.network_input).value,
             'network': asdict(self._network.layout),
+            'regresses': self._network.regresses,
             'report': self.report,
         }
         write_regressor(path, header, groups)
@@ -326,18 +328,7 @@ class PoseRegressor:
         """Make a regressor from the header and the tensors of a file, and check their shapes."""
         camera, network_input = Camera(**header['camera']), NetworkInput(header['compression'])
         codec = codec_from_groups(groups, camera.height, camera.width)
-        layout = NetworkLayout(**header['network'])
-        is_folded = header['format'] == FORMAT
-        network = PoseNetwork(
-            network_input,
-            camera.height,
-            camera.width,
-            len(codec.variance),
-            layout,
-            batch_norms=not is_folded,
-        )
-        network.load_state_dict(groups['network'])
-        network.fold_batch_norms()
+        network = network_from_file(header, groups['network'], camera, len(codec.variance))
         index, scalars = groups['index'], groups['numbers']
         if index['poses'].shape != (len(index['codes']), 4, 4):
             raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')

@@ -2,7 +2,8 @@
 File of a pose regressor: tensors in groups, and a JSON header.
 
 Weights are stored in 16 bit; PCA components and the codes of views in 8 bit, with a scale each per
-component. Files of the older format 1, all in 16 to 64 bit, are read as well.
+component. Files of the older formats are read as well. Format 1 is all in 16 to 64 bit; in 1 and 2
+all networks regress poses from whole images or codes.
 """
 
 import json
@@ -18,14 +19,22 @@ import torch
 from torch import Tensor
 
 from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.regressor.coordinate_network import (
+    CoordinateLayout,
+    CoordinateNetwork,
+    Network,
+)
 from nerf_reversal_ros.regressor.image_codec import ImageCodec, Pca
+from nerf_reversal_ros.regressor.layers import fold_batch_norms
+from nerf_reversal_ros.regressor.pose_network import NetworkInput, NetworkLayout, PoseNetwork
 from nerf_reversal_ros.regressor.rounding import quantize
 from nerf_reversal_ros.regressor.vae import Vae
 
 CODECS: dict[str, type[ImageCodec]] = {codec.kind: codec for codec in (Pca, Vae)}
 """Image codecs by kind. A file holds the tensors of one, with its kind as their prefix."""
-FORMAT = 2
+FORMAT = 3
 OLDEST_FORMAT = 1
 OLDEST_LAYOUT = {
     'patch': 4,
@@ -85,6 +94,8 @@ def read_regressor(path: Path, device: str | torch.device) -> tuple[dict[str, An
         If tensors are missing or do not fit together.
     """
     header, groups = _read_file(path, device)
+    if header['format'] < FORMAT:
+        header['regresses'] = 'pose'
     if header['format'] == OLDEST_FORMAT:
         header['network'] = OLDEST_LAYOUT
         groups['index']['codes'] = groups['index']['codes'].float()
@@ -116,6 +127,37 @@ def codec_from_groups(groups: Groups, height: int, width: int) -> ImageCodec:
             f' of {", ".join(CODECS)}'
         )
     return CODECS[kinds[0]].from_tensors(groups[kinds[0]], height, width)
+
+
+def network_from_file(
+    header: dict[str, Any], tensors: dict[str, Tensor], camera: Camera, components: int
+) -> Network:
+    """
+    Make the network whose layout the header and whose tensors the file holds, for inference.
+
+    Raises
+    ------
+    KeyError, RuntimeError, TypeError, ValueError
+        If they do not fit together.
+    """
+    is_folded = header['format'] != OLDEST_FORMAT
+    network: Network
+    if header['regresses'] == 'points':
+        network = CoordinateNetwork(
+            camera, CoordinateLayout(**header['network']), batch_norms=not is_folded
+        )
+    else:
+        network = PoseNetwork(
+            NetworkInput(header['compression']),
+            camera.height,
+            camera.width,
+            components,
+            NetworkLayout(**header['network']),
+            batch_norms=not is_folded,
+        )
+    network.load_state_dict(tensors)
+    fold_batch_norms(network)
+    return network
 
 
 def _pack(tensors: dict[str, Tensor], name: str, dim: int) -> None:
@@ -156,10 +198,10 @@ def _read_file(path: Path, device: str | torch.device) -> tuple[dict[str, Any], 
         raise MapError(
             f'{path} is not a readable regressor file ({error}): {remedies.BUILD_AGAIN}'
         ) from error
-    if header.get('format') not in (OLDEST_FORMAT, FORMAT):
+    if header.get('format') not in range(OLDEST_FORMAT, FORMAT + 1):
         raise MapError(
             f'{path} has regressor format {header.get("format")}, this version reads'
-            f' {OLDEST_FORMAT} and {FORMAT}: {remedies.BUILD_AGAIN}'
+            f' {OLDEST_FORMAT} to {FORMAT}: {remedies.BUILD_AGAIN}'
         )
     groups: Groups = {}
     for name, value in tensors.items():

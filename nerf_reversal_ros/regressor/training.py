@@ -1,7 +1,7 @@
 """Training of a `PoseRegressor` on synthetic views and mapping images of one room."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,15 @@ from nerf_reversal_ros.core.geometry import mean_pose
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.base import RadianceField
+from nerf_reversal_ros.regressor.coordinate_network import (
+    cell_labels,
+    CoordinateNetwork,
+    Network,
+    scene_labels,
+)
 from nerf_reversal_ros.regressor.image_codec import to_tensors
 from nerf_reversal_ros.regressor.image_codec_training import fit_codec
+from nerf_reversal_ros.regressor.layers import fold_batch_norms
 from nerf_reversal_ros.regressor.one_cycle import one_cycle
 from nerf_reversal_ros.regressor.pose_network import (
     camera_frame_error,
@@ -43,7 +50,7 @@ from nerf_reversal_ros.synthesis.augmentation import (
     sample_motions,
     warp_by_depth,
 )
-from nerf_reversal_ros.synthesis.view_synthesis import Views
+from nerf_reversal_ros.synthesis.view_synthesis import gather_views, Views
 
 BATCH = 256
 INDEX_VIEWS = 4000
@@ -60,6 +67,8 @@ REAL_FRACTION = 0.15
 """Fraction of mapping images among the samples of an epoch; they are repeated to reach it."""
 NLL_WEIGHT = 0.1
 """Weight of the negative log-likelihood in the loss; 0 in the first epoch, of large errors."""
+SCENE_VIEWS = 500
+"""Views that tell the extent of the scene, at most."""
 MIN_POSITION_SCALE_M = 0.05
 """Least scale of the network's positions, for poses all at one place."""
 
@@ -138,6 +147,18 @@ def train_regressor(
         return trainer.run(validation)
 
 
+class _Samples(NamedTuple):
+    """N images as a network learns them, with their poses and what their cells show."""
+
+    rgb: Tensor
+    valid: Tensor
+    map_from_camera: Tensor
+    in_map: Tensor
+    """(N, C, 3) places that the cells show [m]."""
+    cell_depth: Tensor
+    """(N, C) their depths, 0 where they are unknown [m]."""
+
+
 class _RegressorTrainer:
     """State of one training: codec, network, samples and random numbers."""
 
@@ -158,19 +179,36 @@ class _RegressorTrainer:
         self.camera, self.config, self.device = camera, config, device
         self.codec = fit_codec(self.parts, config, device=device, seed=seed, progress=progress)
         self.network_input = NetworkInput.from_config(config)
-        self.network = PoseNetwork(
-            self.network_input, camera.height, camera.width, config.components
-        ).to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        positions = torch.from_numpy(self.poses[:, :3, 3]).float().to(device)
-        self.position_mean = positions.mean(0)
-        self.position_scale = positions.std(0, unbiased=False).clamp(min=MIN_POSITION_SCALE_M)
+        self._make_network()
         self.rng = np.random.default_rng(seed)
         repeats = 1
         if len(views) and len(real):
             repeats = max(1, round(REAL_FRACTION / (1 - REAL_FRACTION) * len(views) / len(real)))
         indices = np.arange(len(self.poses))
         self.samples = np.concatenate([indices, *[indices[len(views) :]] * (repeats - 1)])
+
+    def _make_network(self) -> None:
+        """Make the network, and the mean and scale of the positions that it regresses."""
+        camera, device = self.camera, self.device
+        self.network: Network
+        if self.network_input == NetworkInput.CODE:
+            self.network = PoseNetwork(
+                self.network_input, camera.height, camera.width, self.config.components
+            )
+            positions = torch.from_numpy(self.poses[:, :3, 3]).float().to(device)
+            self.position_mean = positions.mean(0)
+            self.position_scale = positions.std(0, unbiased=False).clamp(min=MIN_POSITION_SCALE_M)
+        else:
+            self.network = CoordinateNetwork(camera)
+            views = gather_views(self.parts, evenly_spaced_indices(len(self.poses), SCENE_VIEWS))
+            poses = torch.from_numpy(views.map_from_camera).float()
+            self.network.set_scene(
+                *scene_labels(torch.from_numpy(views.depth).float(), poses, camera)
+            )
+            self.position_mean = torch.zeros(3, device=device)
+            self.position_scale = torch.ones(3, device=device)
+        self.network.to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(self, validation: Views) -> PoseRegressor:
         """Train with early stopping on the validation images; return the best regressor."""
@@ -201,7 +239,7 @@ class _RegressorTrainer:
                 schedule.step()
                 average.update_parameters(self.network)
                 losses.append(float(loss.detach()))
-            scores = self._validate(average.module, validation)
+            scores = self._validate(cast(Network, average.module), validation)
             history.append(
                 {
                     'loss': float(np.mean(losses)),
@@ -249,53 +287,38 @@ class _RegressorTrainer:
         }
 
     def _loss(self, batch: NDArray[np.int64], nll_weight: float) -> Tensor:
-        """Return the mean pose error of a batch, plus the weighted negative log-likelihood."""
-        rgb, valid, poses = self._augmented_batch(batch)
-        outputs = NetworkOutput(
-            self._raw_outputs(self.network, rgb, valid), self.position_mean, self.position_scale
-        )
+        """Return the mean pose error of a batch, and what else the network is taught."""
+        samples = self._augmented_batch(batch)
+        raw = self._raw_outputs(self.network, samples.rgb, samples.valid)
+        outputs = self._outputs(self.network, raw)
+        poses = samples.map_from_camera
         error = camera_frame_error(outputs, poses[:, :3, 3], poses[:, :3, :3])
         translation_m = error[:, :3].norm(dim=1).mean()
         rotation_deg = torch.rad2deg(error[:, 3:].norm(dim=1).mean())
         loss: Tensor = translation_m / LOSS_UNIT_M + rotation_deg / LOSS_UNIT_DEG
+        if isinstance(self.network, CoordinateNetwork):
+            loss = loss + self.network.point_loss(raw, samples.in_map, samples.cell_depth)
         if nll_weight > 0.0:
             loss = loss + nll_weight * gaussian_nll(outputs, error.detach()).mean()
         return loss
 
-    def _augmented_batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    def _augmented_batch(self, indices: NDArray[np.int64]) -> '_Samples':
         """
-        Return colors, valid masks and poses of views with varied appearance and moved cameras.
+        Return views with varied appearance and moved cameras.
 
         Appearance is varied first, so that its occlusions are warped as well.
         """
-        views = self._gather_views(indices)
+        views = gather_views(self.parts, indices)
         poses = torch.from_numpy(views.map_from_camera).float().to(self.device)
         depth = torch.from_numpy(views.depth).to(self.device).float()
         motions = sample_motions(depth, self.rng)
         rgb, valid = to_tensors(views.rgb, views.valid, self.device)
         rgb = augment_appearance(rgb, self.rng)
-        return *warp_by_depth(rgb, valid, depth, self.camera, motions), poses @ motions
+        rgb, valid, pixels = warp_by_depth(rgb, valid, depth, self.camera, motions)
+        labels = cell_labels((depth, poses), pixels, self.camera, motions)
+        return _Samples(rgb, valid, poses @ motions, *labels)
 
-    def _gather_views(self, indices: NDArray[np.int64]) -> Views:
-        """Copy views by their indices in the concatenation of all parts."""
-        pairs = [self._locate_view(int(index)) for index in indices]
-        return Views(
-            np.stack([part.rgb[i] for part, i in pairs]),
-            np.stack([part.valid[i] for part, i in pairs]),
-            np.stack([part.depth[i] for part, i in pairs]),
-            np.stack([part.map_from_camera[i] for part, i in pairs]),
-            {},
-        )
-
-    def _locate_view(self, index: int) -> tuple[Views, int]:
-        """Return the part that holds a view, and the view's index in it."""
-        for part in self.parts:
-            if index < len(part):
-                return part, index
-            index -= len(part)
-        raise IndexError(index)
-
-    def _raw_outputs(self, network: torch.nn.Module, rgb: Tensor, valid: Tensor) -> Tensor:
+    def _raw_outputs(self, network: Network, rgb: Tensor, valid: Tensor) -> Tensor:
         with torch.no_grad():
             images = self.codec.preprocess(rgb, valid)
             codes = self.codec.encode(images)
@@ -304,14 +327,17 @@ class _RegressorTrainer:
             raw: Tensor = network(inputs)
         return raw.float()
 
+    def _outputs(self, network: Network, raw: Tensor) -> NetworkOutput:
+        numbers = network.pose_numbers(raw)
+        return NetworkOutput(numbers, self.position_mean, self.position_scale)
+
     @torch.no_grad()
-    def _validate(self, network: torch.nn.Module, validation: Views) -> ValidationScores:
+    def _validate(self, network: Network, validation: Views) -> ValidationScores:
         """Score a network as it is now, without the averaging over copies."""
         network.eval()
 
         def infer(rgb: Tensor, valid: Tensor) -> NetworkOutput:
-            raw = self._raw_outputs(network, rgb, valid)
-            return NetworkOutput(raw, self.position_mean, self.position_scale)
+            return self._outputs(network, self._raw_outputs(network, rgb, valid))
 
         return score_poses(infer, validation, self.device)
 
@@ -328,12 +354,12 @@ class _RegressorTrainer:
 
     def _assemble_regressor(self, validation: Views, report: dict[str, Any]) -> PoseRegressor:
         """Index the codes of views, calibrate on the validation images, make the regressor."""
-        self.network.fold_batch_norms()
+        fold_batch_norms(self.network)
         for weight in self.network.parameters():
             weight.data = weight.data.half().float()  # as the file holds it
         chosen = self._indexed_views()
         codes = [
-            self._encode(self._gather_views(chosen[start : start + BATCH]))
+            self._encode(gather_views(self.parts, chosen[start : start + BATCH]))
             for start in range(0, len(chosen), BATCH)
         ]
         index = round_to_8_bit(torch.cat(codes), 0)

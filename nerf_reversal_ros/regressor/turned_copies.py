@@ -9,6 +9,7 @@ from torch import nn, Tensor
 
 from nerf_reversal_ros.capture.image_resampling import MIN_VALID
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.regressor.pose_network import nearest_rotation
 
 SMALL_TURNS_DEG = ((0.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, -4.0, 0.0))
 """Rotation vectors, in camera axes, of copies to average: unturned, right and left."""
@@ -59,7 +60,4 @@ class TurnedCopies:
     def mean_pose(self, position: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
         """Average positions (N * C, 3) and rotations (N * C, 3, 3) to those of the N images."""
         turned = rotation.unflatten(0, (-1, len(self))) @ self.camera_from_copy.mT
-        left, _, right = torch.linalg.svd(turned.sum(1))
-        sign = torch.linalg.det(left @ right)  # -1 for a reflection, where copies disagree
-        left = torch.cat([left[..., :2], left[..., 2:] * sign[:, None, None]], -1)
-        return position.unflatten(0, (-1, len(self))).mean(1), left @ right
+        return position.unflatten(0, (-1, len(self))).mean(1), nearest_rotation(turned.sum(1))

@@ -63,7 +63,7 @@ def augment_appearance(rgb: Tensor, rng: np.random.Generator) -> Tensor:
 
 def warp_by_depth(
     rgb: Tensor, valid: Tensor, depth: Tensor, camera: Camera, camera_from_target: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """
     Warp images to slightly displaced cameras using their depth.
 
@@ -83,8 +83,9 @@ def warp_by_depth(
 
     Returns
     -------
-    rgb, valid
-        Warped images and masks; invalid outside the source images.
+    rgb, valid, pixels
+        Warped images and masks, invalid outside the source images; columns and rows (N, h, w, 2)
+        of the source images that their pixels come from.
 
     References
     ----------
@@ -110,7 +111,7 @@ def warp_by_depth(
     last = pixels.new_tensor([camera.width - 1, camera.height - 1])
     within = ((pixels > -0.5) & (pixels < last + 0.5)).all(-1)[:, None]
     warped = _interpolate(torch.cat([rgb, valid], 1), pixels)
-    return warped[:, :3], ((warped[:, 3:] > MIN_VALID) & within).to(valid)
+    return warped[:, :3], ((warped[:, 3:] > MIN_VALID) & within).to(valid), pixels
 
 
 def _spread_rays(camera: Camera, rows: int, columns: int) -> Tensor:

@@ -112,6 +112,20 @@ def find_view_rejection(
     return 'too near' if float(near.mean()) > config.max_near_share else None
 
 
+def gather_views(parts: list[Views], indices: NDArray[np.int64]) -> Views:
+    """Copy views by their indices in the concatenation of all parts."""
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    numbers = np.searchsorted(starts, indices, side='right') - 1
+    pairs = [(parts[n], i - starts[n]) for n, i in zip(numbers, indices, strict=True)]
+    return Views(
+        np.stack([part.rgb[i] for part, i in pairs]),
+        np.stack([part.valid[i] for part, i in pairs]),
+        np.stack([part.depth[i] for part, i in pairs]),
+        np.stack([part.map_from_camera[i] for part, i in pairs]),
+        {},
+    )
+
+
 def synthesize_views(
     field: RadianceField,
     mapping_poses: FloatArray,

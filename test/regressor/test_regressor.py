@@ -310,7 +310,8 @@ def test_training_images_match_renderings_at_their_poses(views, monkeypatch):
     trainer = regressor_training._RegressorTrainer(
         views, pictures(TRAIN), CAMERA, CONFIG, torch.device('cpu'), seed=0
     )
-    rgb, valid, poses = trainer._augmented_batch(np.array([0, 3, 499, 500, 520]))
+    samples = trainer._augmented_batch(np.array([0, 3, 499, 500, 520]))
+    rgb, valid, poses = samples.rgb, samples.valid, samples.map_from_camera
     target = pictures(poses.double().numpy())
     error = (rgb - to_tensors(target.rgb, target.valid, 'cpu')[0]).abs().mean(1)[valid[:, 0] > 0]
     assert float(error.mean()) < 0.02

@@ -32,7 +32,8 @@ def test_an_image_warped_by_depth_equals_a_rendering_at_the_moved_pose(translati
     rgb[:, :, :6], mask[:, :, :6] = 0.0, 0.0  # six invalid rows
     depth = torch.from_numpy(source.depth).float()
     depth[:, 20, 30] = 0.0  # unknown
-    rgb, valid = warp_by_depth(rgb, mask, depth, ANISOTROPIC, torch.from_numpy(motions).float())
+    moves = torch.from_numpy(motions).float()
+    rgb, valid, _ = warp_by_depth(rgb, mask, depth, ANISOTROPIC, moves)
     error = (rgb - to_tensors(target.rgb, target.valid, 'cpu')[0]).abs().mean(1)[valid[:, 0] > 0]
     assert 0.5 < float(valid.mean()) < 0.85
     assert float(error.mean()) < 0.015
