@@ -159,17 +159,17 @@ class RegressorConfig(ValidatedConfig):
         choices=('pca', 'vae', 'none'),
     )
     network_sees: str = setting(
-        'reconstruction',
-        'input of the network: images decoded from the image code, or the code itself',
-        choices=('reconstruction', 'components'),
+        'image',
+        'input of the network: images, images decoded from their codes, or the codes',
+        choices=('image', 'reconstruction', 'components'),
     )
     components: int = setting(
         150, 'dimension of the image code, also used for retrieval', low=2, high=4096
     )
     vae_epochs: int = setting(20, 'epochs of autoencoder training, over at most 6000 views', low=1)
-    epochs: int = setting(8, 'largest number of epochs', low=1)
-    batch_size: int = setting(64, 'views per training step', low=2)
-    learning_rate: float = setting(2e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
+    epochs: int = setting(5, 'largest number of epochs', low=1)
+    batch_size: int = setting(32, 'views per training step', low=2)
+    learning_rate: float = setting(3e-3, 'peak of the one-cycle schedule of AdamW', low=0.0)
     patience: int = setting(6, 'stop after this many epochs of a clearly higher error', low=1)
 
     def __post_init__(self) -> None:

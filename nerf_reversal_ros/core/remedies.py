@@ -104,7 +104,7 @@ NEARER_VIEWS = (
     'lower synthesis.near_m, now {near_m:.3g}, or raise synthesis.max_near_share, now'
     ' {max_near_share:.3g}'
 )
-COMPRESS = 'set compression to pca or vae, or network_sees to reconstruction'
+COMPRESS = 'set compression to pca or vae, or network_sees to image'
 FEWER_COMPONENTS_OR_MORE_VIEWS = (
     'set regressor.components to at most {most}, or raise synthesis.views (--views of a study)'
 )

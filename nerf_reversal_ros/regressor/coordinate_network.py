@@ -18,7 +18,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.regressor.layers import Bottleneck, convolution, fold_batch_norms
 from nerf_reversal_ros.regressor.pose_network import FACTOR_NUMBERS, nearest_rotation, PoseNetwork
 
-CELL_PX = 4
+CELL_PX = 8
 """Columns and rows of the image per cell."""
 MAX_LOG_DEPTH, MAX_LOG_WEIGHT = 3.0, 4.0
 """Limits of the logarithms of a depth, over the typical depth, and of a weight."""
@@ -38,12 +38,14 @@ SOFT_M = 0.01
 class CoordinateLayout:
     """Sizes of the layers of a coordinate network."""
 
-    channels: tuple[int, ...] = (64, 128, 128)
-    """Features of each stage; from one to the next, columns and rows are halved."""
-    down: tuple[int, ...] = (1, 2, 2)
-    """Residual blocks of each stage on the way to the coarsest one."""
-    up: tuple[int, ...] = (2, 1)
-    """Residual blocks of each stage but the coarsest on the way back."""
+    patch: int = 48
+    """Features of each patch of 4 x 4 pixels."""
+    cell: int = 128
+    """Features of each cell."""
+    coarse: int = 128
+    """Features at half as many columns and rows."""
+    blocks: tuple[int, ...] = (2, 2, 1)
+    """Residual blocks of the cells, at the coarse level, and of the cells again."""
     dense: int = 128
     """Features of the dense layer, which sees the whole image."""
 
@@ -77,25 +79,27 @@ class CoordinateNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = layout or CoordinateLayout()
-        channels, down = self.layout.channels, self.layout.down
-        inputs, rows, columns = 3, camera.height // CELL_PX, camera.width // CELL_PX
-        self.down, self.up, self.lateral = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for i, (outputs, blocks) in enumerate(zip(channels, down, strict=True)):
-            first = convolution(inputs, outputs, *((3, 2) if i else (CELL_PX, CELL_PX)))
-            self.down.append(nn.Sequential(*first, *(Bottleneck(outputs) for _ in range(blocks))))
-            if i:
-                rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
-            inputs = outputs
-        for outer, inner, blocks in zip(channels, channels[1:], self.layout.up, strict=False):
-            self.lateral.append(nn.Conv2d(inner, outer, 1))
-            self.up.append(nn.Sequential(*(Bottleneck(outer) for _ in range(blocks))))
-        dense = self.layout.dense
-        self.whole = nn.Sequential(
-            nn.Flatten(), nn.Linear(inputs * rows * columns, dense), nn.ReLU()
+        sizes = self.layout
+        first, second, third = sizes.blocks
+        self.cells = nn.Sequential(
+            *convolution(3, sizes.patch, CELL_PX // 2, CELL_PX // 2),
+            *convolution(sizes.patch, sizes.cell, 2, 2),
+            *(Bottleneck(sizes.cell) for _ in range(first)),
         )
-        self.context = nn.Linear(dense, inputs)
-        self.factor = nn.Linear(dense, FACTOR_NUMBERS)
-        self.head = nn.Conv2d(channels[0], 5, 1)
+        self.coarse = nn.Sequential(
+            *convolution(sizes.cell, sizes.coarse, 3, 2),
+            *(Bottleneck(sizes.coarse) for _ in range(second)),
+        )
+        self.padding = (-camera.width % CELL_PX, -camera.height % CELL_PX)
+        rows, columns = (math.ceil(n / (2 * CELL_PX)) for n in (camera.height, camera.width))
+        self.whole = nn.Sequential(
+            nn.Flatten(), nn.Linear(sizes.coarse * rows * columns, sizes.dense), nn.ReLU()
+        )
+        self.context = nn.Linear(sizes.dense, sizes.coarse)
+        self.lateral = nn.Conv2d(sizes.coarse, sizes.cell, 1)
+        self.fine = nn.Sequential(*(Bottleneck(sizes.cell) for _ in range(third)))
+        self.head = nn.Conv2d(sizes.cell, 5, 1)
+        self.factor = nn.Linear(sizes.dense, FACTOR_NUMBERS)
         with torch.no_grad():
             for layer in (self.head, self.factor):
                 layer.weight.normal_(std=0.01)
@@ -117,16 +121,15 @@ class CoordinateNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Regress raw outputs (N, 5 * C + 21) from images (N, 3, h, w)."""
-        x, levels = images, []
-        for stage in self.down:
-            x = stage(x)
-            levels.append(x)
-        whole = self.whole(x)
-        x = x + self.context(whole)[:, :, None, None]
-        for lateral, stage, skip in list(zip(self.lateral, self.up, levels, strict=False))[::-1]:
-            coarse = nn.functional.interpolate(lateral(x), scale_factor=2.0)
-            x = stage(torch.relu(skip + coarse[:, :, : skip.shape[2], : skip.shape[3]]))
-        return torch.cat([self.head(x).flatten(1), self.factor(whole)], 1)
+        right, bottom = self.padding
+        cells = self.cells(nn.functional.pad(images, (0, right, 0, bottom)))
+        coarse = self.coarse(cells)
+        whole = self.whole(coarse)
+        coarse = self.lateral(coarse + self.context(whole)[:, :, None, None])
+        spread = nn.functional.interpolate(coarse, scale_factor=2.0)
+        spread = spread[:, :, : cells.shape[2], : cells.shape[3]]
+        numbers = self.head(self.fine(torch.relu(cells + spread)))
+        return torch.cat([numbers.flatten(1), self.factor(whole)], 1)
 
     def points(self, raw: Tensor) -> CellPoints:
         """Return the points of raw outputs."""
@@ -163,11 +166,12 @@ Network = PoseNetwork | CoordinateNetwork
 
 def cell_centers(images: Tensor) -> Tensor:
     """Average the 4 pixels around the center of each cell: (N, h, w, K) to (N, C, K)."""
-    rows, columns = images.shape[1] // CELL_PX, images.shape[2] // CELL_PX
-    middle = slice(CELL_PX // 2 - 1, CELL_PX // 2 + 1)
-    cells = images[:, : rows * CELL_PX, : columns * CELL_PX]
-    cells = cells.unflatten(2, (columns, CELL_PX)).unflatten(1, (rows, CELL_PX))
-    return cells[:, :, middle][..., middle, :].mean((2, 4)).flatten(1, 2)
+    rows, columns = (
+        torch.stack([first, first + 1]).clamp(max=size - 1)
+        for size in images.shape[1:3]
+        for first in [torch.arange(0, size, CELL_PX) + CELL_PX // 2 - 1]
+    )
+    return images[:, rows][:, :, :, columns].mean((1, 3)).flatten(1, 2)
 
 
 def cell_labels(

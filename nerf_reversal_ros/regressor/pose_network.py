@@ -38,8 +38,10 @@ class NetworkInput(str, Enum):
 
     @classmethod
     def from_config(cls, config: RegressorConfig) -> 'NetworkInput':
-        """Return the input that the settings ask for: images where nothing is compressed."""
-        return cls.IMAGE if config.compression == 'none' else cls(config.network_sees)
+        """Return the input that the settings ask for; where nothing is compressed, images."""
+        if config.compression == 'none' or config.network_sees == 'image':
+            return cls.IMAGE
+        return cls(config.network_sees)
 
 
 class NetworkOutput:

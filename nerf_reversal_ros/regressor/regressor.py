@@ -226,8 +226,8 @@ class PoseRegressor:
         """
         codec, scalars = self._codec, self._scalars
         images = codec.preprocess(*self._copies.make(rgb, valid))
-        codes = codec.encode(images)
-        inputs = network_inputs(self.network_input, codec, images, codes, self.camera)
+        unturned = slice(None, None, len(self._copies))
+        inputs = network_inputs(self.network_input, codec, images, self.camera)
         outputs = NetworkOutput(
             self._network.pose_numbers(self._network(inputs)),
             scalars['position_mean'],
@@ -235,10 +235,9 @@ class PoseRegressor:
         )
         poses = self._copies.mean_pose(outputs.position, outputs.rotation)
         outputs.position, outputs.rotation = poses
-        unturned = slice(None, None, len(self._copies))
         outputs.information_factor = outputs.information_factor[unturned]
         outputs.log_diagonal = outputs.log_diagonal[unturned]
-        return outputs, codes[unturned]
+        return outputs, codec.encode(images[unturned])
 
     def retrieve(self, regression: RegressedPose, count: int) -> FloatArray:
         """
@@ -345,13 +344,15 @@ class PoseRegressor:
 
 
 def network_inputs(
-    network_input: NetworkInput, codec: ImageCodec, images: Tensor, codes: Tensor, camera: Camera
+    network_input: NetworkInput, codec: ImageCodec, images: Tensor, camera: Camera
 ) -> Tensor:
-    """Return the network's input for flat images (N, D) with codes (N, K)."""
-    if network_input == NetworkInput.CODE:
-        return codes / codec.variance.sqrt()
-    flat = images if network_input == NetworkInput.IMAGE else codec.decode(codes)
-    return flat.view(-1, 3, camera.height, camera.width)
+    """Return the network's input for flat images (N, D)."""
+    if network_input != NetworkInput.IMAGE:
+        codes = codec.encode(images)
+        if network_input == NetworkInput.CODE:
+            return codes / codec.variance.sqrt()
+        images = codec.decode(codes)
+    return images.view(-1, 3, camera.height, camera.width)
 
 
 def code_weights(codec: ImageCodec) -> Tensor:

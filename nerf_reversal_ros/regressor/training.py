@@ -57,7 +57,7 @@ INDEX_VIEWS = 4000
 """Synthetic views that are indexed for retrieval, at most: more cost time at each image."""
 WARMUP = 0.2
 """Fraction of the steps in which the learning rate rises."""
-AVERAGED_EPOCHS = 0.7
+AVERAGED_EPOCHS = 0.5
 """Time constant of the moving average of the weights [epochs]; the average is validated."""
 LATER_EPOCH_TOLERANCE = 2.0
 """A later epoch is kept unless its validation error is above the least one times this. The rate
@@ -321,8 +321,7 @@ class _RegressorTrainer:
     def _raw_outputs(self, network: Network, rgb: Tensor, valid: Tensor) -> Tensor:
         with torch.no_grad():
             images = self.codec.preprocess(rgb, valid)
-            codes = self.codec.encode(images)
-            inputs = network_inputs(self.network_input, self.codec, images, codes, self.camera)
+            inputs = network_inputs(self.network_input, self.codec, images, self.camera)
         with torch.autocast(self.device.type, torch.float16, self.device.type == 'cuda'):
             raw: Tensor = network(inputs)
         return raw.float()

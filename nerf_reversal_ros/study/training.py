@@ -78,10 +78,7 @@ class StudyNetwork:
         """Return the network's input for some of the views."""
         rgb, valid = to_tensors(views.rgb[indices], views.valid[indices], self.device)
         images = self.codec.preprocess(rgb, valid)
-        codes = self.codec.encode(images)
-        inputs = network_inputs(
-            self.experiment.network_input, self.codec, images, codes, self.camera
-        )
+        inputs = network_inputs(self.experiment.network_input, self.codec, images, self.camera)
         if self.experiment.network == 'cnn':
             return inputs.contiguous(memory_format=torch.channels_last)  # half the time on CPUs
         return inputs

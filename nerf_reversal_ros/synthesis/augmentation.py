@@ -15,6 +15,8 @@ BLURRED_FRACTION, OCCLUDED_FRACTION = 0.36, 0.4
 """Fractions of the images with a blur, and with an occluding rectangle."""
 ROTATION_STD_DEG, TRANSLATION_STD_M = 3.0, 0.08
 """Standard deviations of the camera motions, about and along each axis."""
+ROLLED_FRACTION, ROLL_STD_DEG = 0.3, 25.0
+"""Fraction of the images that are also rolled as by a hand, and standard deviation of that."""
 NEAR_QUANTILE, MAX_MOVE_FRACTION = 0.1, 0.15
 """A camera moves at most by this fraction of this quantile of its depth."""
 DEPTH_STRIDE = 4
@@ -149,7 +151,10 @@ def sample_motions(depth: Tensor, rng: np.random.Generator) -> Tensor:
     """
     motions = np.tile(np.eye(4), (len(depth), 1, 1))
     rotations = rng.normal(scale=np.radians(ROTATION_STD_DEG), size=(len(depth), 3))
-    motions[:, :3, :3] = Rotation.from_rotvec(rotations).as_matrix()
+    rolls = rng.normal(scale=np.radians(ROLL_STD_DEG), size=len(depth))
+    rolls *= rng.random(len(depth)) < ROLLED_FRACTION
+    rolled = Rotation.from_euler('z', rolls[:, None]) * Rotation.from_rotvec(rotations)
+    motions[:, :3, :3] = rolled.as_matrix()
     shift = rng.normal(scale=TRANSLATION_STD_M, size=(len(depth), 3))
     length = np.linalg.norm(shift, axis=1)
     max_length = MAX_MOVE_FRACTION * _near_depth(

@@ -14,8 +14,9 @@ import torch
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, MANIFEST
+from nerf_reversal_ros.regressor.coordinate_network import CoordinateNetwork
 from nerf_reversal_ros.regressor.image_codec import Pca
-from nerf_reversal_ros.regressor.pose_network import PoseNetwork
+from nerf_reversal_ros.regressor.pose_network import NetworkInput, PoseNetwork
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.regressor_file import FORMAT
 from nerf_reversal_ros.regressor.vae import Vae, VaeNetwork
@@ -25,19 +26,25 @@ CAMERA_KEYS = ['width', 'height', 'fx', 'fy', 'cx', 'cy']
 
 # ---- tensors
 
+CAMERA = Camera(48, 36, 40.0, 40.0, 23.5, 17.5)
 LAYER = ('weight', 'bias')
 BOTTLENECK = {'inner.0': LAYER, 'inner.3': LAYER, 'inner.6': LAYER}
 DENSE = {'inner.0': LAYER, 'inner.1': LAYER}
 OF_PICTURES = {
-    'features.0': LAYER,
-    'features.3': BOTTLENECK,
-    'features.4': LAYER,
-    'features.7': BOTTLENECK,
-    'features.8': BOTTLENECK,
-    'features.9': LAYER,
-    'features.14': LAYER,
-    'features.16': DENSE,
+    '': ('center', 'scale', 'typical_depth'),
+    'cells.0': LAYER,
+    'cells.3': LAYER,
+    'cells.6': BOTTLENECK,
+    'cells.7': BOTTLENECK,
+    'coarse.0': LAYER,
+    'coarse.3': BOTTLENECK,
+    'coarse.4': BOTTLENECK,
+    'whole.1': LAYER,
+    'context': LAYER,
+    'lateral': LAYER,
+    'fine.0': BOTTLENECK,
     'head': LAYER,
+    'factor': LAYER,
 }
 OF_COMPONENTS = {
     'features.0': LAYER,
@@ -144,14 +151,14 @@ def test_the_tensors_of_each_regressor_that_can_be_built(tmp_path, kind, sees):
         'pca': lambda: Pca(*shared, torch.zeros(8, 3 * 36 * 48)),
         'vae': lambda: Vae(*shared, VaeNetwork(36, 48, 8)),
     }
-    network, numbers = (
-        PoseNetwork(sees, 36, 48, 8, batch_norms=False),
-        dict.fromkeys(BESIDE['numbers']),
+    of_codes, of_images = (
+        PoseNetwork(NetworkInput.CODE, 36, 48, 8),
+        CoordinateNetwork(CAMERA, batch_norms=False),
     )
+    network = of_codes if sees == 'components' else of_images
     numbers = {name: torch.ones(SHAPES.get(name, ())) for name in BESIDE['numbers']}
     index = torch.zeros(2, 8), np.stack([np.eye(4)] * 2)
-    camera = Camera(48, 36, 40.0, 40.0, 23.5, 17.5)
-    regressor = PoseRegressor(camera, sees, made[kind](), network, *index, numbers, {})
+    regressor = PoseRegressor(CAMERA, sees, made[kind](), network, *index, numbers, {})
     regressor.save(tmp_path / 'regressor.safetensors')
     layers = OF_COMPONENTS if sees == 'components' else OF_PICTURES
     codes = {'pca': PCA} if kind == 'pca' else {'vae': VAE}

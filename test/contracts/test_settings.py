@@ -86,12 +86,12 @@ BUILD = {
     'atlas': {'views': 160, 'size': 320, 'images': 160, 'image_size': 640},
     'regressor': {
         'compression': 'pca',
-        'network_sees': 'reconstruction',
+        'network_sees': 'image',
         'components': 150,
         'vae_epochs': 20,
-        'epochs': 8,
-        'batch_size': 64,
-        'learning_rate': 0.002,
+        'epochs': 5,
+        'batch_size': 32,
+        'learning_rate': 0.003,
         'patience': 6,
     },
 }
@@ -182,7 +182,7 @@ def test_names_and_defaults(cls, expected):
             RegressorConfig,
             {
                 'compression': ('pca', 'vae', 'none'),
-                'network_sees': ('reconstruction', 'components'),
+                'network_sees': ('image', 'reconstruction', 'components'),
             },
         ),
         (LocalizerConfig, {'device': ('auto', 'cpu', 'cuda')}),

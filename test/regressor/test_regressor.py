@@ -79,6 +79,7 @@ def test_a_regressor_can_be_trained_on_images_instead_of_codes(views, compressio
     ('compression', 'network_sees', 'expected'),
     [
         ('none', 'reconstruction', NetworkInput.IMAGE),
+        ('pca', 'image', NetworkInput.IMAGE),
         ('pca', 'reconstruction', NetworkInput.RECONSTRUCTION),
         ('vae', 'components', NetworkInput.CODE),
     ],

@@ -44,7 +44,7 @@ def test_a_codec_has_the_proposed_number_of_components(count, size, remedy):
 
 
 @pytest.mark.parametrize(
-    'changes', [{'compression': 'pca'}, {'compression': 'vae'}, {'network_sees': 'reconstruction'}]
+    'changes', [{'compression': 'pca'}, {'compression': 'vae'}, {'network_sees': 'image'}]
 )
 def test_a_network_sees_components_of_a_compression_or_the_image(changes):
     given = {'network_sees': 'components', 'compression': 'none'}
