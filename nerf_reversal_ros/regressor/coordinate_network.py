@@ -5,6 +5,11 @@ For each cell of an image the network tells the place in the map, the depth and 
 is the one that brings the cells' points from the camera to their places best. Parts of an image
 look alike from many poses, so that this is right farther from the training poses than a pose that
 is regressed from the whole image.
+
+References
+----------
+Shotton et al., "Scene Coordinate Regression Forests", CVPR 2013. Sattler et al., "Understanding
+the Limitations of CNN-based Absolute Camera Pose Regression", CVPR 2019.
 """
 
 from dataclasses import dataclass

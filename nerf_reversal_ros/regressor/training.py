@@ -55,7 +55,7 @@ from nerf_reversal_ros.synthesis.view_synthesis import gather_views, Views
 BATCH = 256
 INDEX_VIEWS = 4000
 """Synthetic views that are indexed for retrieval, at most: more cost time at each image."""
-WARMUP = 0.2
+WARMUP = 0.05
 """Fraction of the steps in which the learning rate rises."""
 AVERAGED_EPOCHS = 0.5
 """Time constant of the moving average of the weights [epochs]; the average is validated."""
