@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 import torch
 
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.regressor.coordinate_network import (
     cell_labels,
@@ -16,6 +17,8 @@ from nerf_reversal_ros.regressor.coordinate_network import (
     scene_labels,
 )
 from nerf_reversal_ros.regressor.image_codec import to_tensors
+from nerf_reversal_ros.regressor.regressor import PoseRegressor
+from nerf_reversal_ros.regressor.training import train_regressor
 from nerf_reversal_ros.synthesis.augmentation import warp_by_depth
 
 POSES = walk(4)
@@ -111,3 +114,15 @@ def test_images_of_all_sizes_have_cells_and_a_pose(size):
     cells = -(-width // 8) * -(-height // 8)
     assert network.points(raw).in_camera.shape == (2, cells, 3)
     assert network.pose_numbers(raw).shape == (2, 30)
+
+
+def test_a_saved_network_gives_the_same_poses(tmp_path):
+    views, queries = pictures(walk(60)), pictures(POSES)
+    config = RegressorConfig(components=12, epochs=1)
+    regressor = train_regressor(views, views.subset(slice(0)), queries, CAMERA, config)
+    regressor.save(tmp_path / 'regressor.safetensors')
+    loaded = PoseRegressor.load(tmp_path / 'regressor.safetensors')
+    for rgb in queries.rgb:
+        first, second = (one.regress(rgb, CAMERA) for one in (regressor, loaded))
+        np.testing.assert_allclose(first.map_from_camera, second.map_from_camera, atol=1e-4)
+        np.testing.assert_allclose(first.covariance, second.covariance, rtol=1e-3, atol=1e-7)
