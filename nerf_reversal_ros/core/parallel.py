@@ -10,9 +10,12 @@ while they compute.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, wraps
 from threading import Barrier, local
 from typing import ParamSpec, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -71,6 +74,25 @@ def start(work: Callable[[], Result]) -> Callable[[], Result]:
     """
     threads = _thread_count()
     return work if threads == 1 else _pool(threads).submit(work).result
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """
+    Let NumPy and SciPy multiply matrices on one core; also a decorator.
+
+    Their threads wait for each other: with two of them a narrow matrix takes twenty times longer.
+    """
+    with _blas().limit(limits=1, user_api='blas'):
+        yield
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    import numpy  # noqa: F401
+    import scipy.linalg  # noqa: F401
+
+    return ThreadpoolController()  # of the libraries that are loaded
 
 
 def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

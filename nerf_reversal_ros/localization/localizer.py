@@ -23,6 +23,7 @@ from nerf_reversal_ros.core.outcome import (
     Rejection,
     RejectionReason,
 )
+from nerf_reversal_ros.core.parallel import one_blas_thread
 from nerf_reversal_ros.core.stage_timer import StageTimer
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
@@ -90,6 +91,7 @@ class Localizer:
         self.regressor.to(resolve_device(device))
         free_memory()
 
+    @one_blas_thread()
     def localize(
         self,
         rgb: NDArray[np.uint8],

@@ -18,6 +18,7 @@ from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
 from nerf_reversal_ros.capture.scene_scale import estimate_scene_depth, settings_for_scene
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import free_memory
+from nerf_reversal_ros.core.parallel import one_blas_thread
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.mapping.build_request import BuildRequest, validate_request
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from nerf_reversal_ros.fields.nerfstudio.run import NerfstudioRun
 
 
+@one_blas_thread()
 def build_map(
     bag: Path | None,
     map_dir: Path,
