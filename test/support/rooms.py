@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numba
 import numpy as np
 
 from nerf_reversal_ros.core.camera import Camera
@@ -46,19 +47,13 @@ def render_box_room(map_from_camera, camera, paint=PAINT):
         RGB, and exact depth along the optical z axis [m].
     """
     directions = camera.rays().reshape(-1, 3) @ map_from_camera[:3, :3].T
-    origin = map_from_camera[:3, 3]
-    with np.errstate(divide='ignore'):
-        inverse = 1.0 / directions
-    # Rays have z = 1 in the camera, so the ray parameter is the depth.
-    depth = _slabs(ROOM, origin, inverse)[1]
-    surface = np.zeros(len(depth), int)
-    for number, box in enumerate(FURNITURE, start=1):
-        entry, exit = _slabs(box, origin, inverse)
-        hit = (entry > 0) & (entry < exit) & (entry < depth)
-        depth[hit], surface[hit] = entry[hit], number
-    rgb = _texture(origin + depth[:, None] * directions, surface, paint)
+    boxes = np.concatenate([ROOM[None], FURNITURE])
+    rgb = np.empty((len(directions), 3), np.uint8)
+    depth = np.empty(len(directions), np.float32)
+    palette = _palette(paint) / len(_CELLS_M)
+    _cast(map_from_camera[:3, 3], directions, boxes, np.array(_CELLS_M), palette, rgb, depth)
     shape = (camera.height, camera.width)
-    return rgb.reshape(*shape, 3), depth.reshape(shape).astype(np.float32)
+    return rgb.reshape(*shape, 3), depth.reshape(shape)
 
 
 def walk(count):
@@ -78,21 +73,38 @@ def phone_camera(width=96, height=128):
     return Camera(width, height, 0.9 * width, 0.9 * width, 0.52 * width, 0.47 * height)
 
 
-def _slabs(box, origin, inverse):
-    near, far = (box[0] - origin) * inverse, (box[1] - origin) * inverse
-    return np.minimum(near, far).max(axis=1), np.maximum(near, far).min(axis=1)
-
-
 @cache
 def _palette(paint):
     return np.random.default_rng(paint).uniform(40, 215, (4096, 3))
 
 
-def _texture(points, surface, paint):
-    palette = _palette(paint)
-    color = np.zeros((len(points), 3))
-    for size in _CELLS_M:
-        cell = np.floor(points / size + 1e-6 + 0.31).astype(np.int64)
-        key = cell @ np.array([73856093, 19349663, 83492791]) + 977 * surface
-        color += palette[key % len(palette)] / len(_CELLS_M)
-    return np.clip(color, 0, 255).astype(np.uint8)
+@numba.njit(cache=True, error_model='numpy')
+def _cast(origin, directions, boxes, cells_m, palette, rgb, depth):
+    """Write the colors and depths of rays; the first box is the room, seen from inside."""
+    color = np.empty(3)
+    for ray in range(len(directions)):
+        nearest, surface = np.inf, 0
+        for number in range(len(boxes)):
+            enter, leave = -np.inf, np.inf
+            for axis in range(3):
+                # Rays have z = 1 in the camera, so the ray parameter is the depth.
+                inverse = 1.0 / directions[ray, axis]
+                near = (boxes[number, 0, axis] - origin[axis]) * inverse
+                far = (boxes[number, 1, axis] - origin[axis]) * inverse
+                enter, leave = max(enter, min(near, far)), min(leave, max(near, far))
+            if number == 0:
+                nearest = leave
+            elif 0 < enter < leave and enter < nearest:
+                nearest, surface = enter, number
+        depth[ray] = nearest
+        color[:] = 0.0
+        for size in cells_m:
+            key = 977 * surface
+            for axis in range(3):
+                point = origin[axis] + nearest * directions[ray, axis]
+                cell = np.int64(np.floor(point / size + 1e-6 + 0.31))
+                key += cell * (73856093, 19349663, 83492791)[axis]
+            for channel in range(3):
+                color[channel] += palette[key % len(palette), channel]
+        for channel in range(3):
+            rgb[ray, channel] = np.uint8(min(max(color[channel], 0.0), 255.0))
