@@ -41,6 +41,7 @@ collect_ignore = [] if importlib.util.find_spec('rclpy') else ['ros']
 
 LONGEST = (
     'localization/test_localizer.py',  # builds the small map, for which others need not wait then
+    'fields/nerfstudio/test_nerfacto_map.py',  # needs no small map: nor waits the second worker
     'ros/test_localizer_lifecycle.py',
     'ros/test_evaluator_node.py',
     'mapping/test_pipeline.py',
@@ -51,6 +52,12 @@ LONGEST = (
     'regressor/test_regressor.py',
     'demo/test_rooms.py',
     'baselines/test_baselines.py',
+    'baselines/test_inerf.py',
+    'capture/test_depth_calibration.py',
+    'evaluation/test_report.py',
+    'system/test_soak.py',
+    'baselines/test_original_networks.py',
+    'system/test_parity.py',
 )
 """The longest files, first: at the end no worker waits for another that has a long one left."""
 

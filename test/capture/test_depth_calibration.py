@@ -16,7 +16,9 @@ CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 
 @pytest.fixture(scope='module')
 def capture(tmp_path_factory) -> Capture:
-    bag = write_room_bag(tmp_path_factory.mktemp('walk') / 'bag', walk(60)[:30], CAMERA, up_axis='z')
+    bag = write_room_bag(
+        tmp_path_factory.mktemp('walk') / 'bag', walk(60)[:30], CAMERA, up_axis='z'
+    )
     return open_capture(bag, CaptureConfig())
 
 
