@@ -1,5 +1,6 @@
 """The report is one self-contained file; the terminal summary holds the same numbers."""
 
+from copy import deepcopy
 from html.parser import HTMLParser
 import json
 from urllib.parse import urlparse
@@ -152,8 +153,14 @@ def page_of(evaluation: Evaluation, map_: Map, capture: Capture) -> str:
 
 
 @pytest.fixture(scope='module')
-def page(map_: Map, capture: Capture) -> str:
-    return page_of(evaluation_with(capture, 0.3), map_, capture)
+def evaluation(capture: Capture) -> Evaluation:
+    """Evaluate with a third of the images rejected; tests do not change it."""
+    return evaluation_with(capture, 0.3)
+
+
+@pytest.fixture(scope='module')
+def page(evaluation: Evaluation, map_: Map, capture: Capture) -> str:
+    return page_of(evaluation, map_, capture)
 
 
 def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
@@ -201,12 +208,12 @@ def test_a_report_of_only_successes_or_only_rejections_can_be_written(
 
 
 def test_warnings_of_the_build_stand_before_all_sections(
-    page: str, map_: Map, capture: Capture
+    page: str, evaluation: Evaluation, map_: Map, capture: Capture
 ) -> None:
     map_with_warning = Map(
         map_.path, {**map_.manifest, 'warnings': ['warning: lengths <are> a guess']}
     )
-    warned = page_of(evaluation_with(capture, 0.3), map_with_warning, capture)
+    warned = page_of(evaluation, map_with_warning, capture)
     assert warned.index('warning: lengths &lt;are&gt; a guess') < warned.index('<nav')
     assert 'warning: lengths' not in page and '<p class="warning">' not in page
 
@@ -276,8 +283,8 @@ def test_the_headline_states_counts_medians_and_worst_errors() -> None:
     )
 
 
-def test_the_summary_is_a_table_with_a_row_for_each_method(capture: Capture) -> None:
-    lines = summary_text(evaluation_with(capture, 0.3).metrics).splitlines()
+def test_the_summary_is_a_table_with_a_row_for_each_method(evaluation: Evaluation) -> None:
+    lines = summary_text(evaluation.metrics).splitlines()
     table = lines[2:10]
     assert len({len(line) for line in table}) == 1
     names = [line.split('  ')[0] for line in table[1:]]
@@ -292,8 +299,8 @@ def test_the_summary_is_a_table_with_a_row_for_each_method(capture: Capture) -> 
     ]
 
 
-def test_a_position_only_method_has_dashes_for_rotation(capture: Capture) -> None:
-    metrics = evaluation_with(capture, 0.3).metrics
+def test_a_position_only_method_has_dashes_for_rotation(evaluation: Evaluation) -> None:
+    metrics = evaluation.metrics
     head, *rows = summary_rows(metrics)
     (middle,) = (row for row in rows if row[0] == 'middle\u2020')
     cells = dict(zip(head, middle, strict=True))
@@ -303,32 +310,29 @@ def test_a_position_only_method_has_dashes_for_rotation(capture: Capture) -> Non
     assert '\u2020 estimates a position only' in summary_text(metrics)
 
 
-def test_a_method_without_any_pose_has_dashes_and_no_recall(capture: Capture) -> None:
-    (row,) = (
-        row for row in summary_rows(evaluation_with(capture, 0.3).metrics) if 'mute' in row[0]
-    )
+def test_a_method_without_any_pose_has_dashes_and_no_recall(evaluation: Evaluation) -> None:
+    (row,) = (row for row in summary_rows(evaluation.metrics) if 'mute' in row[0])
     assert row[1:5] == ['0/4', '\u2013', '180', '0 %']
     assert row[8:10] == ['\u2013', '\u2013']
 
 
 def test_a_slow_method_is_marked_with_the_number_of_its_images(
-    capture: Capture, map_: Map
+    evaluation: Evaluation, page: str
 ) -> None:
     note = 'slow: evaluated on 4 evenly spaced images only'
-    evaluation = evaluation_with(capture, 0.3)
     assert f'\u2021 {note}' in summary_text(evaluation.metrics)
-    assert note in page_of(evaluation, map_, capture)
+    assert note in page
 
 
-def test_the_table_holds_size_and_time_of_each_map(capture: Capture) -> None:
-    rows = {row[0]: row[-2:] for row in summary_rows(evaluation_with(capture, 0.3).metrics)}
+def test_the_table_holds_size_and_time_of_each_map(evaluation: Evaluation) -> None:
+    rows = {row[0]: row[-2:] for row in summary_rows(evaluation.metrics)}
     assert rows[''] == ['map MB', 'mapping s']
     assert rows['shifted pose'] == ['12.3', '45.6']
     assert rows['mute\u2021'] == ['\u2013', '\u2013']
 
 
-def test_the_measure_of_the_original_project_compares_its_networks(capture: Capture) -> None:
-    metrics = evaluation_with(capture, 0.3).metrics
+def test_the_measure_of_the_original_project_compares_its_networks(evaluation: Evaluation) -> None:
+    metrics = deepcopy(evaluation.metrics)
     metrics['accuracy_0.1m'] = 0.75
     metrics['baselines']['seed_cnn'] = {**metrics['baselines']['middle'], 'accuracy_0.1m': 0.151}
     note = 'the measure of the original project: accepted 75 %, seed cnn 15 %'
