@@ -17,6 +17,7 @@ if worker := os.environ.get('PYTEST_XDIST_WORKER', ''):  # gw0, gw1, ...: a doma
     apart = 101 * int(worker.removeprefix('gw')) // int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
     os.environ['ROS_DOMAIN_ID'] = str((int(os.environ['ROS_DOMAIN_ID']) + apart) % 101)
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '0')
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 # The threads of NumPy spin on cores that other workers need, for products of small matrices too.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')

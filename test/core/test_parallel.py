@@ -3,9 +3,16 @@
 from concurrent.futures import ThreadPoolExecutor
 import threading
 
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 import torch
 
-from nerf_reversal_ros.core.parallel import parallel_map, parallel_stream
+from nerf_reversal_ros.core.parallel import (
+    one_blas_thread,
+    parallel_map,
+    parallel_stream,
+    start,
+)
 
 
 def threads_used(count: int = 8) -> int:
@@ -38,3 +45,22 @@ def test_work_of_the_pool_may_map_in_parallel_itself() -> None:
 def test_results_are_in_the_order_of_the_items() -> None:
     assert parallel_map(lambda item: item**2, range(50)) == [item**2 for item in range(50)]
     assert list(parallel_stream(str, range(50))) == [str(item) for item in range(50)]
+
+
+def test_started_work_is_waited_for_in_any_thread() -> None:
+    waits = [start(lambda n=n: n**2) for n in range(5)]
+    assert [wait() for wait in waits] == [0, 1, 4, 9, 16]
+    assert parallel_map(lambda n: start(lambda: n + 1)(), range(4)) == [1, 2, 3, 4]
+    failed = start(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        failed()
+
+
+def test_matrices_are_multiplied_on_one_core_meanwhile() -> None:
+    def blas_threads() -> set[int]:
+        return {lib['num_threads'] for lib in threadpool_info() if lib['user_api'] == 'blas'}
+
+    with threadpool_limits(2, 'blas'):
+        with one_blas_thread():
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
