@@ -127,7 +127,7 @@ def of_frame(localize: Callable[..., object]) -> Method:
 def run(
     methods: Mapping[str, Method], frames: Sequence[Frame]
 ) -> tuple[dict[str, list], dict[str, list[float]]]:
-    """Localize frames by all methods, in turn for each block; return results and times [ms] by method."""
+    """Localize frames by methods that take turns; return results and times [ms] by method."""
     results: dict[str, list] = {name: [] for name in methods}
     times_ms: dict[str, list[float]] = {name: [] for name in methods}
     for first in tqdm(range(0, len(frames), BLOCK), leave=False):

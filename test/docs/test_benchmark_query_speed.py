@@ -24,14 +24,15 @@ def test_a_stage_counts_the_images_in_which_it_ran(query_speed):
     assert table.rows == [['regress', 100, 5, 5, 0, None, 0], ['refine', 100, 9, 9, 100, 8, 8]]
 
 
-def test_all_methods_localize_a_frame_before_the_next_one(query_speed):
+def test_methods_take_turns_by_blocks_of_frames(query_speed, monkeypatch):
+    monkeypatch.setattr(query_speed, 'BLOCK', 2)
     order = []
     methods = {
         name: lambda number, frame, name=name: order.append((name, frame)) for name in ('a', 'b')
     }
-    results, times_ms = query_speed.run(methods, ['first', 'second'])
-    assert order == [('a', 'first'), ('b', 'first'), ('a', 'second'), ('b', 'second')]
-    assert results == {'a': [None, None], 'b': [None, None]} and len(times_ms['a']) == 2
+    results, times_ms = query_speed.run(methods, ['1', '2', '3'])
+    assert [name + frame for name, frame in order] == ['a1', 'a2', 'b1', 'b2', 'a3', 'b3']
+    assert results == {'a': [None] * 3, 'b': [None] * 3} and len(times_ms['a']) == 3
 
 
 def test_rejections_and_missing_poses_are_no_answers(query_speed):
