@@ -173,9 +173,9 @@ def test_the_header_of_the_regressor(small_map):
         metadata = file.metadata()
     assert list(metadata) == ['regressor']
     assert outline(json.loads(metadata['regressor'])) == {
-        '': ['format', 'camera', 'compression', 'network', 'report'],
+        '': ['format', 'camera', 'compression', 'network', 'regresses', 'report'],
         'camera': CAMERA_KEYS,
-        'network': ['patch', 'channels', 'blocks', 'last', 'dense'],
+        'network': ['patch', 'cell', 'coarse', 'blocks', 'dense'],
         'report': [
             'retained_variance',
             'history',
@@ -189,7 +189,7 @@ def test_the_header_of_the_regressor(small_map):
         'report.validation': ['translation_m', 'rotation_deg', 'covariance_scale'],
         'report.mean_pose': ['translation_m', 'rotation_deg'],
     }
-    assert (FORMAT, FORMAT_VERSION) == (2, 3)
+    assert (FORMAT, FORMAT_VERSION) == (3, 3)
 
 
 def test_the_walked_poses(small_map):
