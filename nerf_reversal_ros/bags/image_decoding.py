@@ -64,6 +64,8 @@ ENCODINGS = (
 """Encodings of color images, in lower case; case does not matter."""
 IMAGE_FORMATS = 'JPEG, PNG, WebP, TIFF or BMP'
 """Formats of compressed images."""
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.bmp')
+"""Endings of image files, in lower case; capital letters are accepted as well."""
 
 
 def rgb_from_message(message: Any) -> NDArray[np.uint8]:

@@ -90,6 +90,13 @@ def storage_paths(path: Path, metadata: Metadata) -> list[Path]:
     return files
 
 
+def is_bag(path: Path) -> bool:
+    """Whether a path is, by names and first bytes of its files, a bag."""
+    if not path.is_dir():
+        return _is_storage(path)
+    return (path / _METADATA).exists() or _holds_bag(path)
+
+
 def missing_files(files: list[Path], metadata: Metadata) -> list[str]:
     """Return the files that ``metadata.yaml`` names beyond those of a bag, if some are there."""
     present = {_unpacked_name(file.name) for file in files}

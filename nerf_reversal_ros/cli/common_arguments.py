@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from nerf_reversal_ros.maps.map_folder import Map
 
 
-def add_query_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare MAP, BAG, ``--device`` and ``--config``."""
+def add_query_arguments(parser: argparse.ArgumentParser, *, takes_sources: bool = False) -> None:
+    """Declare MAP, BAG or several SOURCE, ``--device`` and ``--config``."""
     parser.add_argument('map', metavar='MAP', type=Path, help='map folder, written by build')
-    parser.add_argument('bag', metavar='BAG', type=Path, help='bag with the images')
+    if takes_sources:
+        parser.add_argument('sources', metavar='SOURCE', nargs='+', help='where images are')
+    else:
+        parser.add_argument('bag', metavar='BAG', type=Path, help='bag with the images')
     parser.add_argument('--device', choices=DEVICES, help='default: auto')
     parser.add_argument(
         '--config',

@@ -21,7 +21,6 @@ import sys
 
 from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
 from nerf_reversal_ros.cli.console import ProgressConsole
-from nerf_reversal_ros.cli.localize import write_poses
 from nerf_reversal_ros.core.errors import ConfigError
 
 HELP = 'evaluate a map on a bag with ground-truth poses'
@@ -64,12 +63,18 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.baselines.baselines import parse_baselines
     from nerf_reversal_ros.core.files import check_writable, write_output
     from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
+    from nerf_reversal_ros.localization.pose_files import (
+        check_pose_file,
+        LocalizedImage,
+        write_pose_file,
+    )
     from nerf_reversal_ros.maps.map_folder import open_map
 
     parse_baselines(arguments.baselines, has_reference=arguments.reference is not None)
     outputs = (arguments.json, arguments.report, arguments.out_poses)
     for path in outputs:
         check_writable(path)
+    check_pose_file(arguments.out_poses)
     map_ = open_map(arguments.map)
     with ProgressConsole() as console:
         result = evaluate_map(
@@ -90,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
             write_output(arguments.report, result.report_html(command))
         if arguments.out_poses:
             evaluation = result.evaluation
-            outcomes = zip(evaluation.stamps_ns, evaluation.outcomes, strict=True)
-            write_poses(arguments.out_poses, map_, outcomes)
+            outcomes = zip(evaluation.outcomes, evaluation.stamps_ns.tolist(), strict=True)
+            write_pose_file(arguments.out_poses, map_, [LocalizedImage(*o) for o in outcomes])
         for path in filter(None, outputs):
             print(f'wrote {path}')

@@ -1,38 +1,66 @@
 """
-Localize every image of a bag.
+Localize photos, videos, a webcam or the images of a bag.
 
-poses.json has one entry for each image: its stamp, and either a pose with covariance or the reason
-of the rejection. The covariance is of x, y, z in meters and of rotations about the fixed axes of
-the map in radians. map_from_world makes the z axis of the world of the mapping bag point up; it is
-null for a map without a bag.
+SOURCE is an image, a folder of images, a glob pattern, a video, a bag, webcam:0, or - for one
+image on standard input. Each image gives one line: where it was taken and how surely, or why not
+and what to do. A webcam goes on until Ctrl-C.
+
+Photos need a focal length: that of --camera, else of EXIF, else of --fov. Bags have camera_info.
+
+--out writes JSON, CSV, TUM (.tum) or images.txt of COLMAP (.txt), by the suffix. JSON has one
+entry for each image: its name or stamp, and either a pose with covariance or the reason of the
+rejection. The covariance is of x, y, z in meters and of rotations about the fixed axes of the map
+in radians. map_from_world makes the z axis of the world of the mapping bag point up; it is null
+for a map without a bag.
 
 Each image is localized by itself. With --track, the pose expected from the images before, not
-older than tracking_timeout_s of the settings, is the first hypothesis, as in the node.
+older than tracking_timeout_s of the settings, is the first hypothesis, as in the node. Image files
+have no stamps and are never tracked.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
-import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
-from nerf_reversal_ros.cli.console import ProgressConsole
 
 if TYPE_CHECKING:
+    from nerf_reversal_ros.capture.image_sources import ImageSource, SourceImage
     from nerf_reversal_ros.core.config import QueryConfig
+    from nerf_reversal_ros.core.geometry import FloatArray
     from nerf_reversal_ros.core.outcome import Outcome
-    from nerf_reversal_ros.localization.camera_advice import CameraAdvice
+    from nerf_reversal_ros.localization.localizer import Localizer
+    from nerf_reversal_ros.localization.pose_files import LocalizedImage
     from nerf_reversal_ros.maps.map_folder import Map
 
-HELP = 'localize every image of a bag'
+HELP = 'localize photos, videos, a webcam or a bag'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
-    add_query_arguments(parser)
+    add_query_arguments(parser, takes_sources=True)
+    cameras = parser.add_mutually_exclusive_group()
+    cameras.add_argument(
+        '--camera',
+        metavar='FILE|"fx fy cx cy"',
+        help='calibration of photos: YAML of camera_calibration, cameras.txt of COLMAP, or numbers'
+        ' in pixels',
+    )
+    cameras.add_argument(
+        '--fov',
+        metavar='DEGREES',
+        type=float,
+        help='horizontal field of view of photos without a focal length in EXIF',
+    )
     parser.add_argument(
-        '--out', metavar='poses.json', type=Path, required=True, help='file to write'
+        '--out', metavar='FILE', type=Path, help='write the poses: .json, .csv, .tum or .txt'
+    )
+    parser.add_argument(
+        '--show',
+        metavar='FOLDER',
+        type=Path,
+        help='write a picture of each image beside the map as seen from its pose',
     )
     parser.add_argument(
         '--track',
@@ -42,86 +70,105 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Localize the images, and write the poses."""
+    """Localize the images, print a line for each, and write what is asked for."""
+    from nerf_reversal_ros.capture.image_sources import open_sources
+    from nerf_reversal_ros.capture.photo_camera import parse_photo_camera, PhotoCamera
+    from nerf_reversal_ros.core import remedies
+    from nerf_reversal_ros.core.errors import ConfigError
     from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.core.outcome import PoseEstimate
     from nerf_reversal_ros.localization.camera_advice import CameraAdvice
+    from nerf_reversal_ros.localization.pose_files import check_pose_file, write_pose_file
     from nerf_reversal_ros.maps.map_folder import open_map
 
-    advice = CameraAdvice()
     check_writable(arguments.out)
+    check_pose_file(arguments.out)
+    camera = parse_photo_camera(arguments.camera, arguments.fov)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
-    with ProgressConsole() as console:
-        images = _localize_images(
-            arguments.bag, map_, config, console, advice, track=arguments.track
+    sources = open_sources(arguments.sources, camera, config.capture)
+    has_camera_info = all(source.has_camera_info for source in sources)
+    if has_camera_info and camera != PhotoCamera():
+        raise ConfigError(
+            'a camera is stated for photos, but bags have camera_info: ' + remedies.CAMERA_OF_BAG
         )
-        outcomes = list(images)
-    write_poses(arguments.out, map_, outcomes)
-    accepted = sum(isinstance(outcome, PoseEstimate) for _, outcome in outcomes)
-    print(f'{accepted} of {len(outcomes)} images were localized: wrote {arguments.out}')
+    advice = CameraAdvice('camera_info' if has_camera_info else 'the camera')
+    images: list[LocalizedImage] = []
+    try:
+        for image in _localize(sources, map_, config, arguments):
+            images.append(image)
+            if image.camera is not None:
+                advice.add(image.outcome, image.camera)
+    except KeyboardInterrupt:
+        if not any(source.is_endless for source in sources):
+            raise
+    written = ''
+    if arguments.out:
+        write_pose_file(arguments.out, map_, images)
+        written = f': wrote {arguments.out}'
+    accepted = sum(isinstance(image.outcome, PoseEstimate) for image in images)
+    print(f'{accepted} of {len(images)} images were localized{written}')
     if advice.sentence:
         print(advice.sentence)
 
 
-def write_poses(file: Path, map_: 'Map', outcomes: Iterable[tuple[int, 'Outcome']]) -> None:
-    """Write ``poses.json`` from stamps [ns] and outcomes of images."""
-    from nerf_reversal_ros.core.files import write_output
-
-    convention = map_.convention
-    document = {
-        'map': str(map_.path),
-        'frame_id': 'map',
-        'map_from_world': convention.map_from_world.tolist() if convention.of_bag else None,
-        'poses': [pose_entry(stamp_ns, outcome) for stamp_ns, outcome in outcomes],
-    }
-    write_output(file, json.dumps(document, indent=1, allow_nan=False) + '\n')
-
-
-def _localize_images(
-    path: Path,
+def _localize(
+    sources: 'Sequence[ImageSource]',
     map_: 'Map',
     config: 'QueryConfig',
-    console: ProgressConsole,
-    advice: 'CameraAdvice',
-    *,
-    track: bool,
-) -> Iterator[tuple[int, 'Outcome']]:
-    """Localize the images of a bag one by one; yield their stamps [ns] and outcomes."""
-    from nerf_reversal_ros.bags.bag_reader import BagReader
-    from nerf_reversal_ros.capture.open_capture import iter_images
-    from nerf_reversal_ros.core.progress import Progress
-    from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
+    arguments: argparse.Namespace,
+) -> 'Iterator[LocalizedImage]':
+    """Localize the images one by one; print the line and write the picture of each."""
+    from nerf_reversal_ros.localization.pose_files import describe_outcome, LocalizedImage
     from nerf_reversal_ros.localization.tracking import PoseTracker
 
-    with BagReader(path) as bag:
-        total = bag.count(config.capture.with_topics_of(bag.count).image_topic)
+    show = _pictures(arguments.show, map_)
     localizer = map_.localizer(config.localizer)
-    timeout_s = config.localizer.tracking_timeout_s if track else 0.0
-    tracker = PoseTracker()
-    for index, image in enumerate(iter_images(path, config.capture)):
-        expected_pose = tracker.predict(image.stamp_ns, timeout_s)
-        outcome = localize_or_reject(localizer, image.rgb, image.camera, expected_pose)
-        tracker.add(outcome, image.stamp_ns)
-        advice.add(outcome, image.camera)
-        yield image.stamp_ns, outcome
-        console(Progress('localize', index + 1, total))
+    timeout_s = config.localizer.tracking_timeout_s if arguments.track else 0.0
+    for source in sources:
+        tracker = PoseTracker()
+        for image in source.images():
+            expected_pose = None
+            if image.stamp_ns is not None:
+                expected_pose = tracker.predict(image.stamp_ns, timeout_s)
+            outcome = _outcome(localizer, image, expected_pose)
+            if image.stamp_ns is not None:
+                tracker.add(outcome, image.stamp_ns)
+            label = image.name or str(image.stamp_ns)
+            answer = describe_outcome(outcome)
+            print(f'{label}: {answer}', flush=True)
+            show(label, image, outcome, answer)
+            yield LocalizedImage(outcome, image.stamp_ns, image.name, image.camera)
 
 
-def pose_entry(stamp_ns: int, outcome: 'Outcome') -> dict[str, Any]:
-    """Return the entry of one image in ``poses.json``."""
-    from nerf_reversal_ros.core.geometry import quaternion_xyzw
-    from nerf_reversal_ros.core.outcome import Rejection
+def _outcome(
+    localizer: 'Localizer', image: 'SourceImage', expected_pose: 'FloatArray | None'
+) -> 'Outcome':
+    """Localize an image, or reject it if it cannot be used."""
+    from nerf_reversal_ros.core.errors import ImageError
+    from nerf_reversal_ros.core.outcome import Rejection, RejectionReason
 
-    sec, nanosec = divmod(int(stamp_ns), 1_000_000_000)
-    stamp = {'stamp_ns': int(stamp_ns), 'stamp': {'sec': sec, 'nanosec': nanosec}}
-    if isinstance(outcome, Rejection):
-        return {**stamp, 'rejected': outcome.reason, 'detail': outcome.detail}
-    return {
-        **stamp,
-        'map_from_camera': {
-            'position': outcome.map_from_camera[:3, 3].tolist(),
-            'orientation_xyzw': quaternion_xyzw(outcome.map_from_camera).tolist(),
-        },
-        'covariance': outcome.covariance.tolist(),
-    }
+    problem = image.problem
+    if image.rgb is not None and image.camera is not None:
+        try:
+            return localizer.localize(image.rgb, image.camera, expected_pose=expected_pose)
+        except ImageError as error:
+            problem = str(error)
+    return Rejection(RejectionReason.INVALID_IMAGE, problem)
+
+
+def _pictures(
+    folder: Path | None, map_: 'Map'
+) -> 'Callable[[str, SourceImage, Outcome, str], None]':
+    """Return what writes the picture of an image, by its label, outcome and answer."""
+    if folder is None:
+        return lambda *_: None
+    from nerf_reversal_ros.localization.pose_pictures import PosePictures
+
+    pictures = PosePictures(folder, map_)
+
+    def write(label: str, image: 'SourceImage', outcome: 'Outcome', answer: str) -> None:
+        if image.rgb is not None and image.camera is not None:
+            pictures.add(label, image.rgb, image.camera, outcome, answer)
+
+    return write

@@ -2,7 +2,7 @@
 
 from pathlib import Path, PureWindowsPath
 
-from nerf_reversal_ros.converters.image_files import SUFFIXES
+from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.files import is_within
@@ -38,7 +38,7 @@ class FileFinder:
         CaptureError
             If the file exists outside of the folder, and paths are not trusted.
         """
-        suffixes = (*SUFFIXES, *map(str.upper, SUFFIXES)) if is_image else ()
+        suffixes = (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES)) if is_image else ()
         for candidate in (name, *(name + suffix for suffix in suffixes)):
             if (path := self._find_candidate(candidate, 1 if is_image else 2)) is not None:
                 return path

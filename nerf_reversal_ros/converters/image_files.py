@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nerf_reversal_ros.bags.image_decoding import MAX_PIXELS, to_8_bit
+from nerf_reversal_ros.capture.orientation import turn
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.core import remedies
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.bmp')
-"""Endings of image files, in lower case; capital letters are accepted as well."""
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'MPO')
 _ORIENTATION_TAG = 0x0112
 _UNCHANGED_MODES = ('L', 'RGB', 'P')
@@ -149,17 +148,6 @@ def load_plane(data: bytes, reason: LeftOutReason) -> NDArray[Any]:
         raise UnusableFrameError(reason, str(error)) from error
     except Exception as error:  # Pillow raises many types on malformed input
         raise UnusableFrameError(reason, str(_damaged(data, error))) from error
-
-
-def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn pixels (H, W) or (H, W, C) upright by their EXIF orientation, 1 to 8."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def _open(data: bytes) -> Image.Image:

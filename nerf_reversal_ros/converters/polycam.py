@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
 from nerf_reversal_ros.converters.file_finder import FileFinder
-from nerf_reversal_ros.converters.image_files import SUFFIXES
 from nerf_reversal_ros.converters.nerfstudio import convert_scene
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
 from nerf_reversal_ros.core.errors import CaptureError
@@ -53,7 +53,7 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
     images = {
         path.stem: path
         for path in sorted((keyframes / f'{prefix}images').glob('*'))
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES
     }
     cameras = {path.stem: path for path in sorted((keyframes / f'{prefix}cameras').glob('*.json'))}
     names = sorted({*images, *cameras})

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.depth_decoding import depth_to_metres
+from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.converters.frame_writer import ConvertedFrame, write_frames
 from nerf_reversal_ros.converters.image_files import (
     choose_orientation,
     load_image,
     read_header,
-    SUFFIXES,
 )
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
@@ -175,7 +175,9 @@ class _Recording(ABC):
         """Return the names of the color images by frame number."""
         matches = (re.fullmatch(r'(?:rgb|rgbd)/([0-9]+)(\.\w+)', name) for name in self.names())
         images = {
-            int(match[1]): match[0] for match in matches if match and match[2].lower() in SUFFIXES
+            int(match[1]): match[0]
+            for match in matches
+            if match and match[2].lower() in IMAGE_SUFFIXES
         }
         if not images:
             raise CaptureError(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.bags.camera_model import CameraModel
 from nerf_reversal_ros.bags.depth_decoding import depth_to_metres
 from nerf_reversal_ros.bags.image_masks import kept_pixels
+from nerf_reversal_ros.capture.orientation import turn
 from nerf_reversal_ros.converters.file_finder import FileFinder
 from nerf_reversal_ros.converters.frame_writer import ConvertedFrame
 from nerf_reversal_ros.converters.image_files import (
@@ -26,7 +27,6 @@ from nerf_reversal_ros.converters.image_files import (
     load_plane,
     read_frame_file,
     read_header,
-    turn,
 )
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.poses import rigid_pose

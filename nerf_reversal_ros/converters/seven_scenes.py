@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.converters.frame_writer import ConvertedFrame, write_frames
 from nerf_reversal_ros.converters.image_files import (
@@ -21,7 +22,6 @@ from nerf_reversal_ros.converters.image_files import (
     load_plane,
     read_frame_file,
     read_header,
-    SUFFIXES,
 )
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
@@ -198,7 +198,7 @@ def _image_paths(source: Path, frames: slice | None) -> dict[int, Path]:
     images = {}
     for path in sorted(source.glob('frame-*.color.*')):
         match = re.fullmatch(r'frame-([0-9]{1,9})\.color(\.\w+)', path.name)
-        if match and match[2].lower() in SUFFIXES:
+        if match and match[2].lower() in IMAGE_SUFFIXES:
             images[int(match[1])] = require_within(path, source)
     if not images:
         raise CaptureError(f'{source} holds no frame-NNNNNN.color.jpg or .png: give a sequence')

@@ -116,6 +116,12 @@ LONGER_REGRESSION = 'raise regressor.epochs or synthesis.views'
 MORE_HELD_OUT = 'record a longer capture, or raise field.validation_share'
 
 # ---- localizing
+PHOTO_CAMERA = (
+    'give --camera with a YAML file of camera_calibration, a cameras.txt of COLMAP, or "fx fy cx'
+    ' cy", or give --fov with the horizontal field of view in degrees'
+)
+CAMERA_OF_BAG = 'set capture.camera_info_file with --config if that is wrong'
+POSE_FILE = 'give the file a name that ends in {suffixes}'
 FOCAL_LENGTH = 'calibrate the camera, or try fx {fx:.1f}, fy {fy:.1f}'
 MAP_FROM_NERF = (
     'give the position of the map origin in map_frame [m] and the rotation of the map about z'

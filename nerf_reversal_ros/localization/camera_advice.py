@@ -20,9 +20,17 @@ CORRECT_FOCAL = 0.02
 
 
 class CameraAdvice:
-    """Collects the images of one camera that are rejected for their intrinsics."""
+    """
+    Collects the images of one camera that are rejected for their intrinsics.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    name : str
+        Name of the intrinsics in sentences.
+    """
+
+    def __init__(self, name: str = 'camera_info') -> None:
+        self._name = name
         self._camera: Camera | None = None
         self._focal_scales: deque[float] = deque(maxlen=MAX_IMAGES)
         self._is_announced = False
@@ -36,16 +44,16 @@ class CameraAdvice:
         low, median, high = np.percentile(scales, (25, 50, 75))
         if high - low > MAX_SPREAD * median:
             return (
-                f'camera_info contradicts {len(scales)} images in different ways: check that it'
+                f'{self._name} contradicts {len(scales)} images in different ways: check that it'
                 ' belongs to these images, and that they are not distorted'
             )
         if abs(median - 1) <= CORRECT_FOCAL:
             return (
-                f'camera_info has a focal length that fits {len(scales)} images, but not their'
+                f'{self._name} has a focal length that fits {len(scales)} images, but not their'
                 ' principal point or fx / fy: calibrate the camera'
             )
         return (
-            f'camera_info has fx {camera.fx:.1f} px, fy {camera.fy:.1f} px, and {len(scales)}'
+            f'{self._name} has fx {camera.fx:.1f} px, fy {camera.fy:.1f} px, and {len(scales)}'
             f' images fit {median:.3g} times as much (median): '
             + remedies.FOCAL_LENGTH.format(fx=camera.fx * median, fy=camera.fy * median)
         )

@@ -46,7 +46,18 @@ def test_the_commands_and_their_options():
             '--overwrite',
             '-v --verbose',
         ],
-        'localize': ['MAP', 'BAG', '--device', '--config', '--out', '--track', '-v --verbose'],
+        'localize': [
+            'MAP',
+            'SOURCE',
+            '--device',
+            '--config',
+            '--camera',
+            '--fov',
+            '--out',
+            '--show',
+            '--track',
+            '-v --verbose',
+        ],
         'evaluate': [
             'MAP',
             'BAG',
@@ -102,10 +113,7 @@ def test_the_defaults_and_choices_of_options():
         'export --overwrite': False,
         'study --device': 'auto',
     }
-    assert [name for name, a in actions.items() if a.required] == [
-        'localize --out',
-        'export --for-robot',
-    ]
+    assert [name for name, a in actions.items() if a.required] == ['export --for-robot']
     devices = ('auto', 'cpu', 'cuda')
     assert {name: a.choices for name, a in actions.items() if a.choices} == {
         'convert --exif': ('auto', 'turn', 'ignore'),

@@ -19,7 +19,6 @@ from small_map import CAMERA
 
 from nerf_reversal_ros.baselines.baselines import BASELINES
 from nerf_reversal_ros.capture.open_capture import iter_images
-from nerf_reversal_ros.cli.localize import pose_entry
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import FORMATS, NERFSTUDIO_PREFIX
 from nerf_reversal_ros.core.capture_config import CaptureConfig
@@ -29,6 +28,7 @@ from nerf_reversal_ros.fields import FIELD_KINDS, NERFSTUDIO_RUN_PREFIX
 from nerf_reversal_ros.fields.field_metrics import PsnrScores
 from nerf_reversal_ros.localization.camera_check import CameraEvidence
 from nerf_reversal_ros.localization.gate import GateEvidence
+from nerf_reversal_ros.localization.pose_files import LocalizedImage, pose_entry
 from nerf_reversal_ros.mapping.stages import PROGRESS_STAGES
 from nerf_reversal_ros.study.data import Split
 from nerf_reversal_ros.study.plan import Experiment, StudyPlan
@@ -161,7 +161,7 @@ def test_the_keys_of_the_file_of_poses(evaluated):
     }
     assert document['frame_id'] == 'map'
     assert np.shape(document['poses'][0]['covariance']) == (6, 6)
-    rejected = pose_entry(1_500_000_000, Rejection('a reason', 'its figures'))
+    rejected = pose_entry(LocalizedImage(Rejection('a reason', 'its figures'), 1_500_000_000))
     assert rejected == {
         'stamp_ns': 1_500_000_000,
         'stamp': {'sec': 1, 'nanosec': 500_000_000},
@@ -277,7 +277,6 @@ def test_the_stages_that_anything_reports():
         'first_map',
         'hloc_sift pairs',
         'landmarks',
-        'localize',
         'measuring',
         'networks',
         'pictures',

@@ -13,9 +13,10 @@ from rooms import render_box_room
 
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.capture.orientation import turn
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import convert
-from nerf_reversal_ros.converters.image_files import load_image, turn
+from nerf_reversal_ros.converters.image_files import load_image
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 

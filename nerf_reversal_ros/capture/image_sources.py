@@ -1,0 +1,258 @@
+"""
+Images to localize, from wherever they come: files, videos, webcams, standard input, bags.
+
+A source as a whole is checked when it is opened. An image of it that cannot be used is passed on
+with the problem, and the others follow.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+import glob
+import os
+from pathlib import Path
+import re
+import sys
+import time
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
+from nerf_reversal_ros.bags.storage_files import is_bag
+from nerf_reversal_ros.capture.open_capture import iter_images
+from nerf_reversal_ros.capture.photo import Photo, read_photo
+from nerf_reversal_ros.capture.photo_camera import PhotoCamera
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError, ImageError
+
+# FFmpeg prints what an error of ours says; OpenCV reads this once, with the first video.
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+
+STANDARD_INPUT = '-'
+_PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, '.heic', '.heif')
+"""Endings of images; those of HEIF are not read, and said to be converted first."""
+_WEBCAM = re.compile(r'webcam:(\d{1,3})')
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """An image to localize, or the reason why it is none."""
+
+    name: str
+    """The file, or the source with the number of the frame; empty in a bag, which has stamps."""
+    rgb: NDArray[np.uint8] | None = None
+    """(H, W, 3) image, upright and without distortion; None if there is a problem."""
+    camera: Camera | None = None
+    """Intrinsics of ``rgb``; None if there is a problem."""
+    stamp_ns: int | None = None
+    """Time [ns]: of the message, from the start of a video, or of the clock; None for a file."""
+    problem: str = ''
+    """Why the image cannot be used, as one sentence."""
+
+
+class ImageSource(Protocol):
+    """A source that can be opened."""
+
+    @property
+    def has_camera_info(self) -> bool:
+        """Whether the source brings its own intrinsics."""
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether the images go on until the user interrupts them."""
+
+    def images(self) -> Iterator[SourceImage]:
+        """Yield the images in order."""
+
+
+def open_sources(
+    words: Iterable[str], camera: PhotoCamera, config: CaptureConfig
+) -> list[ImageSource]:
+    """
+    Find what the words of a command line name.
+
+    Parameters
+    ----------
+    words : iterable of str
+        Paths or glob patterns of images, folders, videos or bags, ``webcam:N``, or ``-`` for one
+        image on standard input.
+    camera : PhotoCamera
+        Intrinsics of all but bags.
+    config : CaptureConfig
+        Topics of bags.
+
+    Raises
+    ------
+    CaptureError
+        If there is nothing of a name, a folder is empty, or a bag, video or webcam cannot be
+        opened, or the camera of a video is unknown.
+    """
+    sources: list[ImageSource] = []
+    for word in words:
+        if word == STANDARD_INPUT:
+            sources.append(_StandardInput(camera))
+        elif webcam := _WEBCAM.fullmatch(word):
+            sources.append(_Video(word, int(webcam[1]), camera))
+        else:
+            sources += [_open_path(path, camera, config) for path in _matches(word)]
+    return sources
+
+
+def _matches(word: str) -> list[Path]:
+    """Return the path that a word names, or those that match it as a pattern."""
+    if Path(word).exists():
+        return [Path(word)]
+    if paths := sorted(map(Path, glob.glob(word, recursive=True))):
+        return paths
+    problem = 'nothing matches' if glob.has_magic(word) else 'there is nothing at'
+    raise CaptureError(
+        f'{problem} {word}: name an image, a folder of images, a video, a bag, webcam:0, or - for'
+        ' standard input'
+    )
+
+
+def _open_path(path: Path, camera: PhotoCamera, config: CaptureConfig) -> ImageSource:
+    if is_bag(path):
+        return _Bag(path, config)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if _is_photo(file))
+        if not files:
+            raise CaptureError(
+                f'the folder {path} holds neither images ({", ".join(IMAGE_SUFFIXES)}) nor a bag:'
+                ' name the folder in which they lie'
+            )
+        return _Photos(tuple(files), camera)
+    if _is_photo(path):
+        return _Photos((path,), camera)
+    return _Video(str(path), str(path), camera)
+
+
+def _is_photo(path: Path) -> bool:
+    is_hidden = path.name.startswith('.')  # such as the ._ files of macOS
+    return path.suffix.lower() in _PHOTO_SUFFIXES and not is_hidden and path.is_file()
+
+
+@dataclass(frozen=True)
+class _Photos:
+    """Image files."""
+
+    files: tuple[Path, ...]
+    camera: PhotoCamera
+    has_camera_info: bool = False
+    is_endless: bool = False
+
+    def images(self) -> Iterator[SourceImage]:
+        for file in self.files:
+            try:
+                data = file.read_bytes()
+            except OSError as error:
+                problem = f'cannot read {file} ({error.strerror}): check its permissions'
+                yield SourceImage(str(file), problem=problem)
+                continue
+            yield _source_image(str(file), data, self.camera)
+
+
+@dataclass(frozen=True)
+class _StandardInput:
+    """One image on standard input."""
+
+    camera: PhotoCamera
+    has_camera_info: bool = False
+    is_endless: bool = False
+
+    def images(self) -> Iterator[SourceImage]:
+        data = sys.stdin.buffer.read()
+        if not data:
+            raise CaptureError('standard input holds no image: pipe a file into the command')
+        yield _source_image('standard input', data, self.camera)
+
+
+@dataclass(frozen=True)
+class _Bag:
+    """The images of a bag, with its camera_info."""
+
+    path: Path
+    config: CaptureConfig
+    has_camera_info: bool = True
+    is_endless: bool = False
+
+    def images(self) -> Iterator[SourceImage]:
+        for image in iter_images(self.path, self.config):
+            yield SourceImage('', image.rgb, image.camera, image.stamp_ns)
+
+
+class _Video:
+    """The frames of a video or a webcam."""
+
+    def __init__(self, name: str, device: str | int, camera: PhotoCamera) -> None:
+        self.has_camera_info = False
+        self.is_endless = isinstance(device, int)
+        self._name, self._device, self._camera = name, device, camera
+        for frame in self._frames():
+            try:
+                camera.undistort(Photo(frame))
+            except ImageError as error:
+                raise CaptureError(f'{name}: {error}') from error
+            return
+        raise self._not_opened()
+
+    def images(self) -> Iterator[SourceImage]:
+        for number, (rgb, stamp_ns) in enumerate(self._stamped_frames()):
+            image = _undistorted(f'{self._name}#{number}', Photo(rgb), self._camera)
+            yield replace(image, stamp_ns=stamp_ns)
+
+    def _frames(self) -> Iterator[NDArray[np.uint8]]:
+        return (rgb for rgb, _ in self._stamped_frames())
+
+    def _stamped_frames(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+        with _quiet_opencv():
+            video = cv2.VideoCapture(self._device)
+        try:
+            while video.isOpened():
+                has_frame, bgr = video.read()
+                if not has_frame:
+                    return
+                clock_ns = time.time_ns() if self.is_endless else None
+                stamp_ns = clock_ns or round(1e6 * video.get(cv2.CAP_PROP_POS_MSEC))
+                yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), stamp_ns
+        finally:
+            video.release()
+
+    def _not_opened(self) -> CaptureError:
+        if self.is_endless:
+            return CaptureError(
+                f'{self._name} gives no image: connect a camera, or name another, such as webcam:1'
+            )
+        return CaptureError(
+            f'{self._name} is no image, no bag, and no video that OpenCV can read: convert it to'
+            ' JPEG, or to MP4 with H.264'
+        )
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV from printing what an error of ours says."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _source_image(name: str, data: bytes, camera: PhotoCamera) -> SourceImage:
+    try:
+        photo = read_photo(data)
+    except ImageError as error:
+        return SourceImage(name, problem=str(error))
+    return _undistorted(name, photo, camera)
+
+
+def _undistorted(name: str, photo: Photo, camera: PhotoCamera) -> SourceImage:
+    try:
+        return SourceImage(name, *camera.undistort(photo))
+    except ImageError as error:
+        return SourceImage(name, problem=str(error))

@@ -1,0 +1,198 @@
+"""
+Outcomes of images as text: a line for a person, and JSON, CSV, TUM and COLMAP files.
+
+JSON and CSV hold every image, TUM and COLMAP the accepted ones. The covariance is of x, y, z in
+meters and of rotations about the fixed axes of the map in radians.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+import csv
+from dataclasses import dataclass
+from io import StringIO
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.core.files import write_output
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, quaternion_xyzw
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.maps.map_folder import Map
+
+_COLUMNS = (
+    *('image', 'stamp_ns', 'x_m', 'y_m', 'z_m', 'qx', 'qy', 'qz', 'qw', 'heading_deg'),
+    *('std_position_m', 'std_rotation_rad', 'rejected', 'detail'),
+)
+"""Columns of a CSV file; standard deviations are those of the least certain direction."""
+
+
+@dataclass(frozen=True)
+class LocalizedImage:
+    """An image with its outcome."""
+
+    outcome: Outcome
+    stamp_ns: int | None = None
+    """Stamp [ns]; None for an image file, which has a name alone."""
+    name: str = ''
+    """File, or source and number of the frame; empty for an image of a bag."""
+    camera: Camera | None = None
+    """Intrinsics; None of an image that could not be read."""
+
+
+def check_pose_file(file: Path | None) -> None:
+    """Raise ConfigError if the suffix of an output file is none of `SUFFIXES`; None is fine."""
+    if file is not None and file.suffix.lower() not in SUFFIXES:
+        remedy = remedies.POSE_FILE.format(suffixes=', '.join(SUFFIXES))
+        raise ConfigError(f'cannot write {file}, its format is unknown: {remedy}')
+
+
+def write_pose_file(file: Path, map_: Map, images: Sequence[LocalizedImage]) -> None:
+    """
+    Write outcomes in the format of the suffix, one of `SUFFIXES`; whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        If the suffix is another one.
+    NerfReversalError
+        If the file cannot be written.
+    """
+    check_pose_file(file)
+    write_output(file, _FORMATS[file.suffix.lower()](map_, images))
+
+
+def describe_outcome(outcome: Outcome) -> str:
+    """Say in one line where an image was taken and how surely, or why not and what to do."""
+    if isinstance(outcome, Rejection):
+        reason, detail = outcome.reason, f' ({outcome.detail})' if outcome.detail else ''
+        if reason == RejectionReason.INVALID_IMAGE:  # its detail ends in the remedy
+            return f'{reason}: {outcome.detail}'
+        remedy = f': {reason.remedy}' if isinstance(reason, RejectionReason) else ''
+        return f'not localized, {reason}{detail}{remedy}'
+    x, y, z = outcome.map_from_camera[:3, 3]
+    position_m, rotation_rad = _standard_deviations(outcome)
+    text = (
+        f'x {x:.3f} y {y:.3f} z {z:.3f} m, heading {heading_deg(outcome.map_from_camera):.1f} deg,'
+        f' sure to {100 * position_m:.1f} cm, {math.degrees(rotation_rad):.2f} deg'
+    )
+    probability = outcome.diagnostics.scores.get('probability')
+    return text if probability is None else f'{text}, probability {probability:.2f}'
+
+
+def heading_deg(map_from_camera: FloatArray) -> float:
+    """Return the direction of view about z of the map [deg], from x, positive toward y."""
+    forward = map_from_camera[:3, 2]
+    return math.degrees(math.atan2(forward[1], forward[0]))
+
+
+def pose_entry(image: LocalizedImage) -> dict[str, Any]:
+    """Return the entry of one image in ``poses.json``."""
+    outcome = image.outcome
+    entry: dict[str, Any] = {'image': image.name} if image.name else {}
+    if image.stamp_ns is not None:
+        sec, nanosec = divmod(int(image.stamp_ns), 1_000_000_000)
+        entry |= {'stamp_ns': int(image.stamp_ns), 'stamp': {'sec': sec, 'nanosec': nanosec}}
+    if isinstance(outcome, Rejection):
+        return {**entry, 'rejected': outcome.reason, 'detail': outcome.detail}
+    return {
+        **entry,
+        'map_from_camera': {
+            'position': outcome.map_from_camera[:3, 3].tolist(),
+            'orientation_xyzw': quaternion_xyzw(outcome.map_from_camera).tolist(),
+        },
+        'covariance': outcome.covariance.tolist(),
+    }
+
+
+def _standard_deviations(estimate: PoseEstimate) -> tuple[float, float]:
+    """Return the largest standard deviations in any direction: position [m], rotation [rad]."""
+    blocks = estimate.covariance[:3, :3], estimate.covariance[3:, 3:]
+    position_m, rotation_rad = (
+        math.sqrt(max(0.0, float(np.linalg.eigvalsh(block)[-1]))) for block in blocks
+    )
+    return position_m, rotation_rad
+
+
+def _json_text(map_: Map, images: Sequence[LocalizedImage]) -> str:
+    convention = map_.convention
+    document = {
+        'map': str(map_.path),
+        'frame_id': 'map',
+        'map_from_world': convention.map_from_world.tolist() if convention.of_bag else None,
+        'poses': [pose_entry(image) for image in images],
+    }
+    return json.dumps(document, indent=1, allow_nan=False) + '\n'
+
+
+def _csv_text(_: Map, images: Sequence[LocalizedImage]) -> str:
+    text = StringIO()
+    rows = csv.writer(text, lineterminator='\n')
+    rows.writerow(_COLUMNS)
+    for image in images:
+        outcome = image.outcome
+        start = (image.name, '' if image.stamp_ns is None else image.stamp_ns)
+        if isinstance(outcome, Rejection):
+            rows.writerow((*start, *[''] * 10, outcome.reason, outcome.detail))
+            continue
+        pose = outcome.map_from_camera
+        numbers = (*pose[:3, 3], *quaternion_xyzw(pose), heading_deg(pose))
+        deviations = _standard_deviations(outcome)
+        rows.writerow((*start, *(f'{number:.9g}' for number in (*numbers, *deviations)), '', ''))
+    return text.getvalue()
+
+
+def _tum_text(_: Map, images: Sequence[LocalizedImage]) -> str:
+    """Write stamp [s] x y z qx qy qz qw; the stamp of an image file is its number."""
+    lines = ['# stamp x y z qx qy qz qw, of the camera in the map']
+    for number, image, pose in _accepted(images):
+        stamp_ns = number * 1_000_000_000 if image.stamp_ns is None else image.stamp_ns
+        seconds = '{}.{:09d}'.format(*divmod(int(stamp_ns), 1_000_000_000))
+        lines.append(f'{seconds} {_numbers((*pose[:3, 3], *quaternion_xyzw(pose)))}')
+    return '\n'.join(lines) + '\n'
+
+
+def _colmap_text(_: Map, images: Sequence[LocalizedImage]) -> str:
+    """Write ``images.txt``: camera_from_map, without points; the cameras are in comments."""
+    cameras: dict[Camera | None, int] = {}
+    rows = []
+    for number, image, pose in _accepted(images):
+        camera_from_map = inverse(pose)
+        x, y, z, w = quaternion_xyzw(camera_from_map)
+        camera_id = cameras.setdefault(image.camera, len(cameras) + 1)
+        values = _numbers((w, x, y, z, *camera_from_map[:3, 3]))
+        rows += [f'{number + 1} {values} {camera_id} {image.name or image.stamp_ns}', '']
+    header = ['# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME, then an empty line']
+    for camera, camera_id in cameras.items():
+        if camera is not None:
+            # The origin of COLMAP is the corner of the first pixel, that of Camera its center.
+            center = camera.cx + 0.5, camera.cy + 0.5
+            values = _numbers((camera.fx, camera.fy, *center))
+            header.append(f'# {camera_id} PINHOLE {camera.width} {camera.height} {values}')
+    return '\n'.join([*header, *rows]) + '\n'
+
+
+def _accepted(
+    images: Iterable[LocalizedImage],
+) -> Iterable[tuple[int, LocalizedImage, FloatArray]]:
+    for number, image in enumerate(images):
+        if isinstance(image.outcome, PoseEstimate):
+            yield number, image, image.outcome.map_from_camera
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ' '.join(f'{value:.9g}' for value in values)
+
+
+_FORMATS: dict[str, Callable[[Map, Sequence[LocalizedImage]], str]] = {
+    '.json': _json_text,
+    '.csv': _csv_text,
+    '.tum': _tum_text,
+    '.txt': _colmap_text,
+}
+SUFFIXES = tuple(_FORMATS)
+"""Endings of the files that `write_pose_file` writes; ``.txt`` is ``images.txt`` of COLMAP."""

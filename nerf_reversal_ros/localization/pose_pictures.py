@@ -1,0 +1,116 @@
+"""Pictures of localized images: each beside the map as it looks from the answered pose."""
+
+from collections.abc import Callable
+from pathlib import Path
+import re
+import textwrap
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.core.files import write_output
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
+from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.localization.surface import Surface
+from nerf_reversal_ros.maps.map_folder import FIELD_FILE, Map
+
+LONGER_SIDE_PX, SURFACE_SIDE_PX = 640, 160
+"""Longer side of an image and its rendering [px]; points of the surface are too far apart for
+more than the second, which is enlarged."""
+_CHARACTER_PX, _LINE_PX = 8, 18
+
+
+class PosePictures:
+    """Writes the picture of each image to a folder."""
+
+    def __init__(self, folder: Path, map_: Map) -> None:
+        """
+        Make the folder, and load what is rendered: the field, or the surface if there is none.
+
+        Raises
+        ------
+        NerfReversalError
+            If the folder cannot be made.
+        MapError
+            If the file of the map is malformed.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NerfReversalError(
+                f'cannot make the folder {folder} for pictures ({error.strerror}): name another'
+            ) from error
+        self._folder = folder
+        self._count = 0
+        self._render = _renderer(map_)
+
+    def add(
+        self, name: str, rgb: NDArray[np.uint8], camera: Camera, outcome: Outcome, text: str
+    ) -> Path:
+        """
+        Write ``NUMBER_NAME.jpg``: image and rendering, or the image alone if it was rejected.
+
+        Parameters
+        ----------
+        name : str
+            Name of the image.
+        rgb : (H, W, 3) uint8 array
+        camera : Camera
+            Intrinsics of ``rgb``.
+        outcome : Outcome
+            Where a pose is rendered.
+        text : str
+            Caption.
+
+        Raises
+        ------
+        NerfReversalError
+            If the file cannot be written.
+        """
+        self._count += 1
+        view = camera.downscaled_to(LONGER_SIDE_PX)
+        size = (view.width, view.height)
+        shown = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        panes = [shown]
+        if isinstance(outcome, PoseEstimate):
+            panes.append(self._render(outcome.map_from_camera, view))
+        picture = np.hstack(panes)
+        captioned = np.vstack([picture, _caption(text, picture.shape[1])])
+        bgr = cv2.cvtColor(captioned, cv2.COLOR_RGB2BGR)
+        _, encoded = cv2.imencode('.jpg', bgr)
+        stem = re.sub(r'[^\w.-]', '_', Path(name).stem)
+        file = self._folder / f'{self._count:05d}_{stem}.jpg'
+        write_output(file, encoded.tobytes())
+        return file
+
+
+def _caption(text: str, width: int) -> NDArray[np.uint8]:
+    """Draw a text, black on white, on as many lines as it needs (h, width, 3)."""
+    lines = textwrap.wrap(text, max(1, (width - 8) // _CHARACTER_PX))
+    drawn = np.full((_LINE_PX * len(lines) + 6, width, 3), 255, np.uint8)
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    for number, line in enumerate(lines, start=1):
+        place = (4, number * _LINE_PX - 3)
+        cv2.putText(drawn, line, place, font, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return drawn
+
+
+def _renderer(map_: Map) -> Callable[[FloatArray, Camera], NDArray[np.uint8]]:
+    """Return a function that renders a view of the map (H, W, 3)."""
+    if FIELD_FILE in map_.manifest['files']:
+        field = VoxelField.load(map_.file(FIELD_FILE))
+        return lambda pose, camera: field.render(pose[None], camera)[0].rgb
+    surface = Surface.load(map_.file('surface.safetensors'))
+
+    def render_surface(pose: FloatArray, camera: Camera) -> NDArray[np.uint8]:
+        rendering: Rendering = surface.render(pose, camera.downscaled_to(SURFACE_SIDE_PX))
+        size = (camera.width, camera.height)
+        enlarged = cv2.resize(rendering.rgb, size, interpolation=cv2.INTER_NEAREST)
+        return np.asarray(enlarged, dtype=np.uint8)
+
+    return render_surface
