@@ -46,24 +46,29 @@ class LocalizedImage:
 
 def check_pose_file(file: Path | None) -> None:
     """Raise ConfigError if the suffix of an output file is none of `SUFFIXES`; None is fine."""
-    if file is not None and file.suffix.lower() not in SUFFIXES:
+    if file is not None and _suffix(file) not in SUFFIXES:
         remedy = remedies.POSE_FILE.format(suffixes=', '.join(SUFFIXES))
         raise ConfigError(f'cannot write {file}, its format is unknown: {remedy}')
 
 
 def write_pose_file(file: Path, map_: Map, images: Sequence[LocalizedImage]) -> None:
     """
-    Write outcomes in the format of the suffix, one of `SUFFIXES`; whole or not at all.
+    Write outcomes in the format of the suffix, without one in JSON; whole or not at all.
 
     Raises
     ------
     ConfigError
-        If the suffix is another one.
+        If the suffix is none of `SUFFIXES`.
     NerfReversalError
         If the file cannot be written.
     """
     check_pose_file(file)
-    write_output(file, _FORMATS[file.suffix.lower()](map_, images))
+    write_output(file, _FORMATS[_suffix(file)](map_, images))
+
+
+def _suffix(file: Path) -> str:
+    """Return the suffix of a file, that of JSON if it has none."""
+    return file.suffix.lower() or '.json'
 
 
 def describe_outcome(outcome: Outcome) -> str:

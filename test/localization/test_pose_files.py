@@ -114,3 +114,5 @@ def test_a_file_of_an_unknown_format_is_refused_before_any_work(map_, tmp_path):
         check_pose_file(Path(f'poses{suffix.upper()}'))
         write_pose_file(tmp_path / f'poses{suffix}', map_, [])
     check_pose_file(None)
+    write_pose_file(tmp_path / 'poses', map_, [])
+    assert (tmp_path / 'poses').read_bytes() == (tmp_path / 'poses.json').read_bytes()
