@@ -18,14 +18,10 @@ from small_map import CAMERA
 
 from nerf_reversal_ros.capture import image_sources
 from nerf_reversal_ros.capture.image_sources import SourceImage
-from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core import remedies
-from nerf_reversal_ros.core.capture_config import CaptureConfig
-from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import make_pose
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
-from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.localization.pose_files import LocalizedImage, pose_entry
 from nerf_reversal_ros.localization.pose_pictures import PosePictures
 from nerf_reversal_ros.maps.map_folder import Map, open_map
@@ -50,34 +46,23 @@ def test_the_entry_of_a_rejected_image_holds_the_reason() -> None:
     assert 'map_from_camera' not in entry
 
 
-def test_track_finds_images_that_are_novel_to_the_regressor(
+def test_track_finds_images_whose_regressed_pose_alone_is_too_far(
     small_map: Map, tmp_path: Path
 ) -> None:
-    forth, back = walk(96)[23:29], walk(96)[23:29][::-1]
-    bags = [
-        write_room_bag(tmp_path / name, poses, CAMERA, up_axis='z')
-        for name, poses in (('forth', forth), ('back', back))
-    ]
-    capture = open_capture(bags[0], CaptureConfig())
-    localizer = open_localizer(small_map, LocalizerConfig(device='cpu'))
-    novelty = []
-    for index in range(len(capture)):
-        frame = capture.frame(index)
-        outcome = localizer.localize(frame.rgb, frame.camera)
-        novelty.append(outcome.diagnostics.scores['novelty'])
-    first = int(np.argmax(novelty) == 0)  # the bag in which it is not the first that is most novel
-    settings = f'hypotheses: 0, retry_size: 0, max_novelty: {novelty[-first] + 1e-4}'
+    turned = [make_pose(Rotation.from_euler('z', 20 * k, degrees=True)) for k in range(8)]
+    bag = write_room_bag(tmp_path / 'turning', walk(96)[23:31] @ turned, CAMERA, up_axis='z')
     config, file = tmp_path / 'query.yaml', tmp_path / 'poses.json'
+    localize = ['localize', str(small_map.path), str(bag), '--config', str(config)]
+    localize += ['--out', str(file)]
 
-    def count_accepted(settings: str, *options: str) -> int:
-        config.write_text(f'localizer: {{{settings}}}')
-        command = ['localize', str(small_map.path), str(bags[first]), '--config', str(config)]
-        assert main([*command, '--out', str(file), *options]) == 0
+    def count_accepted(*options: str) -> int:
+        assert main([*localize, *options]) == 0
         return sum('map_from_camera' in pose for pose in json.loads(file.read_text())['poses'])
 
-    assert 0 < count_accepted(settings) < count_accepted(settings, '--track') == 6
-    settings += ', tracking_timeout_s: 0.0'
-    assert count_accepted(settings, '--track') == count_accepted(settings)
+    config.write_text('localizer: {hypotheses: 0, retry_size: 0}')
+    assert 0 < count_accepted() < count_accepted('--track') == 8
+    config.write_text('localizer: {hypotheses: 0, retry_size: 0, tracking_timeout_s: 0.0}')
+    assert count_accepted('--track') == count_accepted()
 
 
 def test_photos_are_localized_turned_upright_with_the_focal_length_of_exif(
