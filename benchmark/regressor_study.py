@@ -125,14 +125,13 @@ def ablation_rows(views: int, config: RegressorConfig) -> Iterator[Row]:
     base = Row(name, config, views)
     yield base
     for compression, sees in (
-        ('none', 'reconstruction'),
+        ('pca', 'reconstruction'),
         ('pca', 'components'),
         ('vae', 'reconstruction'),
         ('vae', 'components'),
     ):
         changed = replace(config, compression=compression, network_sees=sees)
-        name = 'network sees: images' if compression == 'none' else f'{compression}, {sees}'
-        yield base._replace(name=name, config=changed)
+        yield base._replace(name=f'{compression}, {sees}', config=changed)
     for components in (50, 100, 300):
         changed = replace(config, components=components)
         yield base._replace(name=f'{components} components', config=changed)

@@ -52,8 +52,9 @@ if TYPE_CHECKING:
 # on the same cores, which on a robot is always. Threads that sleep at once make the training of a
 # small network a third slower where nothing else runs. So they spin for some 0.1 ms.
 # PyTorch reads this once, when it is loaded.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-os.environ.setdefault('GOMP_SPINCOUNT', '6000')
+if 'OMP_WAIT_POLICY' not in os.environ:
+    os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
+    os.environ.setdefault('GOMP_SPINCOUNT', '6000')
 
 # rosidl installs nerf_reversal_ros.msg beside these modules; a source tree that stands in front
 # of the installed package on sys.path must not hide it.

@@ -27,6 +27,9 @@ from nerf_reversal_ros.core.parallel import parallel_map, parallel_stream
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 
+MAX_PARALLEL_PIXELS = 2_000_000
+"""Pixels of an image up to which several are searched for keypoints at once, as a bound on memory:
+each takes some 130 bytes a pixel."""
 MAX_FRAMES = 60
 """Largest number of frames, evenly spaced, as a bound on time."""
 MAX_PAIRS = 200
@@ -90,7 +93,9 @@ def estimate_depth_correction(
     chosen = frames[evenly_spaced_indices(len(frames), MAX_FRAMES)]
     detector = KeypointDetector(1500, 0.02)
     views: list[_View] = []
-    for view in parallel_stream(lambda i: _view(capture.frame(int(i)), detector), chosen):
+    pixels = capture.camera.width * capture.camera.height
+    views_of = parallel_stream if pixels <= MAX_PARALLEL_PIXELS else map
+    for view in views_of(lambda i: _view(capture.frame(int(i)), detector), chosen):
         views.append(view)
         progress(Progress('depth', len(views), len(chosen)))
     halves = [_depth_samples(views[start::2]) for start in (0, 1)]

@@ -140,7 +140,8 @@ def _span(offset: Any, step: Any, low: Any, high: Any, first: Any, last: Any) ->
 @inlined
 def _accumulate(histogram: Any, row: Any, column: Any, turn: Any, weight: Any) -> Any:
     """Spread a gradient over the eight cells (6, 6, 10) around it."""
-    r, c, o = int(row + ONE), int(column + ONE), int(turn)
+    # A row just below 4 is rounded to 5 with one added: it belongs to the last cell.
+    r, c, o = min(int(row + ONE), CELLS), min(int(column + ONE), CELLS), int(turn)
     fr, fc, fo = row + ONE - np.float32(r), column + ONE - np.float32(c), turn - np.float32(o)
     place = np.uintp((r * 6 + c) * 10 + (o if o < ORIENTATIONS else 0))
     upper = weight * fr

@@ -33,6 +33,9 @@ from nerf_reversal_ros.core.errors import CaptureError, ImageError
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
 
 STANDARD_INPUT = '-'
+_VIDEO_SUFFIXES = ('.mp4', '.mov', '.m4v', '.avi', '.mkv', '.webm', '.mpg', '.mpeg')
+MAX_UNNAMED_BYTES = 100_000_000
+"""Size of a file without a known suffix up to which it may be an image, not a video."""
 _PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, '.heic', '.heif')
 """Endings of images; those of HEIF are not read, and said to be converted first."""
 _WEBCAM = re.compile(r'webcam:(\d{1,3})')
@@ -92,6 +95,9 @@ def open_sources(
         opened, or the camera of a video is unknown.
     """
     sources: list[ImageSource] = []
+    words = list(words)
+    if words.count(STANDARD_INPUT) > 1:
+        raise CaptureError('standard input, -, is named twice: it holds one image')
     for word in words:
         if word == STANDARD_INPUT:
             sources.append(_StandardInput(camera))
@@ -104,11 +110,18 @@ def open_sources(
 
 def _matches(word: str) -> list[Path]:
     """Return the path that a word names, or those that match it as a pattern."""
-    if Path(word).exists():
-        return [Path(word)]
-    if paths := sorted(map(Path, glob.glob(word, recursive=True))):
+    try:
+        if word and Path(word).exists():
+            return [Path(word)]
+        paths = sorted(map(Path, glob.glob(word, recursive=True)))
+    except OSError as error:  # a name that is too long
+        raise CaptureError(f'cannot read {word[:80]} ({error.strerror}): name a file') from error
+    if known := [path for path in paths if _is_photo(path) or _is_folder_or_video(path)]:
+        return known  # what else the pattern matches holds no image
+    if paths:
         return paths
     problem = 'nothing matches' if glob.has_magic(word) else 'there is nothing at'
+    word = word or 'an empty name'
     raise CaptureError(
         f'{problem} {word}: name an image, a folder of images, a video, a bag, webcam:0, or - for'
         ' standard input'
@@ -126,9 +139,22 @@ def _open_path(path: Path, camera: PhotoCamera, config: CaptureConfig) -> ImageS
                 ' name the folder in which they lie'
             )
         return _Photos(tuple(files), camera)
-    if _is_photo(path):
+    if _is_photo(path) or _is_image(path):
         return _Photos((path,), camera)
     return _Video(str(path), str(path), camera)
+
+
+def _is_folder_or_video(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in _VIDEO_SUFFIXES or is_bag(path)
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file of any name is an image."""
+    try:
+        read_photo(path.read_bytes() if path.stat().st_size < MAX_UNNAMED_BYTES else b'')
+    except (ImageError, OSError):
+        return False
+    return True
 
 
 def _is_photo(path: Path) -> bool:

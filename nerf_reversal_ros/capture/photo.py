@@ -45,6 +45,8 @@ def read_photo(data: bytes) -> Photo:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             image = Image.open(BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f'the image has more than {MAX_PIXELS} pixels: reduce it') from error
     except Exception as error:  # Pillow raises many types on malformed input
         raise ImageError(
             f'a file of {len(data)} bytes is no {IMAGE_FORMATS}: convert it to JPEG'
@@ -54,6 +56,10 @@ def read_photo(data: bytes) -> Photo:
             raise ImageError(
                 f'the image has {image.width}x{image.height} pixels, more than {MAX_PIXELS}:'
                 ' reduce it'
+            )
+        if image.mode == 'F' or (image.mode == 'I' and image.format != 'PNG'):
+            raise ImageError(
+                f'the image has values of mode {image.mode}: convert it to 8 bits a color'
             )
         try:
             rgb = _rgb(image)
@@ -66,11 +72,9 @@ def read_photo(data: bytes) -> Photo:
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Decode to RGB (H, W, 3) with 8 bits."""
-    if image.mode in _GRAY_16_BIT:
+    if image.mode in (*_GRAY_16_BIT, 'I'):  # older versions of Pillow open PNG of 16 bits as I
         gray = to_8_bit(np.asarray(image).astype(np.uint16))
         return np.repeat(gray[..., None], 3, axis=2)
-    if image.mode in ('I', 'F'):
-        raise ValueError('it is no color image of 8 or 16 bits')
     return np.asarray(image.convert('RGB'), dtype=np.uint8)
 
 

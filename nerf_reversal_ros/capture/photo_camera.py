@@ -226,7 +226,8 @@ def _colmap_model(row: list[str], name: str) -> CameraModel:
 
 def _fits(camera: Camera, size: tuple[int, int]) -> bool:
     """Whether a camera is of images of the shape of a size (width, height)."""
-    return abs(camera.width * size[1] - camera.height * size[0]) <= max(size)
+    tolerance = max(*size, camera.width, camera.height)  # a pixel of either
+    return abs(camera.width * size[1] - camera.height * size[0]) <= tolerance
 
 
 def _words(name: str) -> IntrinsicsSource:

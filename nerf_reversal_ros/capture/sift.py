@@ -58,6 +58,8 @@ def detect_sift(gray: NDArray[np.uint8], max_count: int, contrast: float) -> Key
         Least contrast, ``contrastThreshold`` of OpenCV.
     """
     octaves, extrema = _scale_space(gray, contrast)
+    _, single = np.unique(extrema[:, [7, 3, 5, 4]], axis=0, return_index=True)
+    extrema = extrema[single]  # several may have been located at one place
     extrema = extrema[np.argsort(-extrema[:, 6], kind='stable')[:max_count]]
     octave = extrema[:, 7].astype(int)
     scales = (SIGMA * 2 ** (extrema[:, 2] / LAYERS)).astype(np.float32)

@@ -15,6 +15,13 @@ INTERRUPTED = 130
 EXIT_DELAY_S = 1.5
 """Time for a regular exit after Ctrl-C [s]: a user does not wait longer."""
 
+_writes_results = threading.Event()
+
+
+def write_results_first() -> None:
+    """Let a command that was interrupted write its results, however long that takes."""
+    _writes_results.set()
+
 
 @contextmanager
 def exit_soon_on_interrupt(notify: Callable[[], None]) -> Iterator[None]:
@@ -32,6 +39,7 @@ def exit_soon_on_interrupt(notify: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _writes_results.clear()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     previous_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -60,6 +68,8 @@ def _watch(reading: int, notify: Callable[[], None]) -> None:
     while number := os.read(reading, 1):
         if number[0] == signal.SIGINT:
             time.sleep(EXIT_DELAY_S)
+            if _writes_results.is_set():
+                break
             notify()
             sys.stdout.flush()
             sys.stderr.flush()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
+from nerf_reversal_ros.cli.interrupts import write_results_first
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.capture.image_sources import ImageSource, SourceImage
@@ -100,8 +101,9 @@ def run(arguments: argparse.Namespace) -> None:
             if image.camera is not None:
                 advice.add(image.outcome, image.camera)
     except KeyboardInterrupt:
-        if not any(source.is_endless for source in sources):
+        if not images or not any(source.is_endless for source in sources):
             raise
+        write_results_first()
     written = ''
     if arguments.out:
         write_pose_file(arguments.out, map_, images)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, wraps
-from threading import Barrier, local
-from typing import ParamSpec, TypeVar
+import os
+from threading import Barrier, local, Lock
+from typing import Any, cast, ParamSpec, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -82,9 +83,29 @@ def one_blas_thread() -> Iterator[None]:
     Let NumPy and SciPy multiply matrices on one core; also a decorator.
 
     Their threads wait for each other: with two of them a narrow matrix takes twenty times longer.
+    The limit is one of the process: the first that enters sets it, the last that leaves lifts it.
     """
-    with _blas().limit(limits=1, user_api='blas'):
+    with _blas_users.lock:
+        _blas_users.count += 1
+        if _blas_users.count == 1:
+            _blas_users.limit = _blas().limit(limits=1, user_api='blas')
+    try:
         yield
+    finally:
+        with _blas_users.lock:
+            _blas_users.count -= 1
+            if not _blas_users.count:
+                _blas_users.limit.restore_original_limits()
+
+
+class _BlasUsers:
+    """Those that need one thread of BLAS now."""
+
+    def __init__(self) -> None:
+        self.lock, self.count, self.limit = Lock(), 0, cast(Any, None)
+
+
+_blas_users = _BlasUsers()
 
 
 @cache
@@ -140,3 +161,14 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     started.wait()
     torch.set_num_threads(threads)
     return pool
+
+
+def _forget_threads() -> None:
+    """Start anew in a forked process: the threads of its parent do not run there."""
+    global _blas_users
+    _pool.cache_clear()
+    _of_thread.is_in_pool = False
+    _blas_users = _BlasUsers()
+
+
+os.register_at_fork(after_in_child=_forget_threads)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.files import write_output
@@ -83,7 +84,9 @@ class PosePictures:
         captioned = np.vstack([picture, _caption(text, picture.shape[1])])
         bgr = cv2.cvtColor(captioned, cv2.COLOR_RGB2BGR)
         _, encoded = cv2.imencode('.jpg', bgr)
-        stem = re.sub(r'[^\w.-]', '_', Path(name).stem)
+        path = Path(name)
+        name = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+        stem = re.sub(r'[^\w.-]', '_', name)
         file = self._folder / f'{self._count:05d}_{stem}.jpg'
         write_output(file, encoded.tobytes())
         return file

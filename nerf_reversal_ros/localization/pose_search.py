@@ -99,6 +99,13 @@ class PoseSearch:
         deadline = perf_counter() + time_limit_s
         if self.config.query_size:
             self._find_keypoints = start(self._first_query)
+        try:
+            self._search(deadline)
+        finally:
+            if self._find_keypoints is not None:  # of a novel image: nothing goes on afterwards
+                self._find_keypoints()
+
+    def _search(self, deadline: float) -> None:
         if self.expected_pose is None and self._is_novel():
             return
         accepted = self._try(self._first_attempts(), deadline)
@@ -172,7 +179,8 @@ class PoseSearch:
     def _first_attempts(self) -> Iterator[RefinedHypothesis | None]:
         """Yield the result of each hypothesis on the small image."""
         if self._find_keypoints is not None:
-            query = self._keep(self._find_keypoints())
+            find, self._find_keypoints = self._find_keypoints, None
+            query = self._keep(find())
             self.timer.lap('keypoints')
             yield from self._refine_hypotheses(query, 'refine')
 

@@ -1,17 +1,17 @@
 """The stage of a build that finds landmarks and surface in renderings and camera images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nerf_reversal_ros.capture.frame_selection import select_farthest_poses
 from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.core.geometry import FloatArray
-from nerf_reversal_ros.core.parallel import parallel_map, parallel_stream
+from nerf_reversal_ros.core.parallel import parallel_stream, start
 from nerf_reversal_ros.core.progress import no_progress
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.fields.voxel import VoxelField
@@ -63,27 +63,18 @@ def atlas_stage(context: StageContext, voxel_field: VoxelField) -> LandmarkResul
             captured = _capture_views(context, voxel_field, stage)
             training = context.mapping_data.training_capture
             unrefined = build_atlas(chain(rendered_views(render(), camera), captured))
-            refine: Callable[[], Any] = partial(
-                refine_landmarks,
-                unrefined,
-                training.capture,
-                training.training_frames,
-                context.progress,
-            )
             spacing_m = SPACING * context.scene_depth_m
-            place: Callable[[], Any] = partial(build_surface, renderings, camera, spacing_m)
-            atlas, surface = parallel_map(_find, (refine, place))
+            surface_of = start(partial(build_surface, renderings, camera, spacing_m))
+            atlas = refine_landmarks(
+                unrefined, training.capture, training.training_frames, context.progress
+            )
             atlas.save(atlas_path)
-            surface.save(surface_path)
+            surface_of().save(surface_path)
             stage.finish()
         atlas, surface = Atlas.load(atlas_path), Surface.load(surface_path)
         warnings = atlas_warnings(atlas)
         stage.warn(warnings)
     return LandmarkResult(atlas, surface, warnings)
-
-
-def _find(find: Callable[[], Any]) -> Any:
-    return find()
 
 
 def _view_poses(context: StageContext, voxel_field: VoxelField) -> FloatArray:

@@ -31,8 +31,15 @@ def test_files_folders_and_patterns_are_read_in_order(tmp_path):
     in_order = [str(tmp_path / 'a.jpg'), str(tmp_path / 'b.JPG')]
     assert [image.name for image in images(tmp_path)] == in_order
     assert [image.name for image in images(tmp_path / '[ab].*')] == in_order
+    assert [image.name for image in images(tmp_path / '*')] == in_order  # without the notes
     assert [image.name for image in images(*in_order[::-1])] == in_order[::-1]
     assert images(in_order[0])[0].stamp_ns is None
+
+
+def test_an_image_of_any_name_is_read_with_its_exif(tmp_path):
+    file = write_photo(tmp_path / 'a.jpg', GRAY[0], 6).rename(tmp_path / 'download')
+    (image,) = images(file)
+    assert image.name == str(file) and image.rgb.shape == (*GRAY[0].shape[:2], 3)
 
 
 def test_a_video_gives_frames_with_times(tmp_path):
@@ -52,6 +59,8 @@ def test_an_image_comes_on_standard_input(tmp_path, monkeypatch):
     assert image.rgb.mean() == pytest.approx(100, abs=2)
     with pytest.raises(CaptureError, match='standard input holds no image'):
         images('-')
+    with pytest.raises(CaptureError, match='named twice'):
+        images('-', '-')
 
 
 def test_a_bag_gives_its_images_with_stamps_and_camera_info(tmp_path):
@@ -92,6 +101,12 @@ def test_a_source_that_cannot_be_used_is_named(tmp_path, capfd, word, problem):
     with pytest.raises(CaptureError, match=problem):
         images(tmp_path / word)
     assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize(('word', 'problem'), [('', 'an empty name'), ('x' * 300, 'too long')])
+def test_a_word_that_is_no_name_is_told(word, problem):
+    with pytest.raises(CaptureError, match=problem):
+        images(word)
 
 
 def test_a_webcam_that_is_absent_is_named(capfd):

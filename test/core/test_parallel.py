@@ -1,6 +1,7 @@
 """Work on all cores, from whatever thread, and in order."""
 
 from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
 import threading
 
 import pytest
@@ -61,6 +62,21 @@ def test_matrices_are_multiplied_on_one_core_meanwhile() -> None:
         return {lib['num_threads'] for lib in threadpool_info() if lib['user_api'] == 'blas'}
 
     with threadpool_limits(2, 'blas'):
-        with one_blas_thread():
-            assert blas_threads() == {1}
+        first, second = one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)  # as another thread may, in any order
+        assert blas_threads() == {1}
+        second.__exit__(None, None, None)
         assert blas_threads() == {2}
+
+
+def test_a_forked_process_starts_threads_of_its_own() -> None:
+    assert start(lambda: 3)() == 3
+    context = multiprocessing.get_context('fork')
+    results = context.SimpleQueue()
+    child = context.Process(target=lambda: results.put(start(lambda: 4)()))
+    child.start()
+    child.join(20)
+    child.kill()
+    assert child.exitcode == 0 and results.get() == 4
