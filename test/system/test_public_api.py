@@ -35,7 +35,9 @@ def test_each_public_name_can_be_imported_and_says_what_it_is(name):
 def test_names_for_type_checkers_are_the_public_names():
     tree = ast.parse(Path(nerf_reversal_ros.__file__).read_text(encoding='utf-8'))
     (block,) = (
-        node for node in tree.body if isinstance(node, ast.If) and node.test.id == 'TYPE_CHECKING'
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == 'TYPE_CHECKING'
     )
     imported = {
         (alias.asname, node.module)
