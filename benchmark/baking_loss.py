@@ -30,7 +30,6 @@ from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, results_from_outcomes
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.core.validated_config import config_from_dict
-from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import transform_poses
@@ -38,6 +37,7 @@ from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
+from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 from nerf_reversal_ros.localization.surface import build_surface, SPACING, Surface
 from nerf_reversal_ros.mapping.calibration_fitting import IDENTITY_CALIBRATION, PERMISSIVE_GATE
 from nerf_reversal_ros.mapping.landmark_adjustment import refine_landmarks

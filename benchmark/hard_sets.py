@@ -39,8 +39,8 @@ from nerf_reversal_ros.core.outcome import (
     PoseEstimate,
 )
 from nerf_reversal_ros.core.validated_config import config_from_dict
-from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
+from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 from nerf_reversal_ros.maps.map_folder import Map, open_map
 from nerf_reversal_ros.synthesis.image_corruption import (
     crop,

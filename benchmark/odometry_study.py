@@ -26,8 +26,8 @@ from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose
 from nerf_reversal_ros.core.metrics import result_errors, results_from_outcomes
 from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M, Outcome
-from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import open_localizer
+from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.odometry_check import OdometryCheck

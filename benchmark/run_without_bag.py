@@ -25,10 +25,10 @@ from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
-from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.fields.nerfstudio.dependency import require_nerfstudio
 from nerf_reversal_ros.fields.sim3 import scale_of, transform_poses
 from nerf_reversal_ros.localization.localizer import open_localizer
+from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 from nerf_reversal_ros.mapping.sim3_alignment import fit_sim3_to_poses
 from nerf_reversal_ros.maps.map_folder import open_map
 

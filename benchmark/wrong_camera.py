@@ -35,8 +35,8 @@ from nerf_reversal_ros.core.outcome import (
     PoseEstimate,
     RejectionReason,
 )
-from nerf_reversal_ros.evaluation.evaluation import localize_or_reject
 from nerf_reversal_ros.localization.localizer import open_localizer
+from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.synthesis.image_corruption import crop, PosedImage
 

@@ -147,16 +147,12 @@ def _outcome(
     localizer: 'Localizer', image: 'SourceImage', expected_pose: 'FloatArray | None'
 ) -> 'Outcome':
     """Localize an image, or reject it if it cannot be used."""
-    from nerf_reversal_ros.core.errors import ImageError
     from nerf_reversal_ros.core.outcome import Rejection, RejectionReason
+    from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 
-    problem = image.problem
-    if image.rgb is not None and image.camera is not None:
-        try:
-            return localizer.localize(image.rgb, image.camera, expected_pose=expected_pose)
-        except ImageError as error:
-            problem = str(error)
-    return Rejection(RejectionReason.INVALID_IMAGE, problem)
+    if image.rgb is None or image.camera is None:
+        return Rejection(RejectionReason.INVALID_IMAGE, image.problem)
+    return localize_or_reject(localizer, image.rgb, image.camera, expected_pose)
 
 
 def _pictures(

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 import math
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.baselines.baselines import Baseline, nearest_reference
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.image_resampling import downscale_image
-from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.errors import CaptureError, ImageError
+from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import (
     compute_metrics,
@@ -38,25 +37,16 @@ from nerf_reversal_ros.evaluation.rigid_alignment import (
 )
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.field_metrics import compute_psnr, PsnrScores
+from nerf_reversal_ros.localization.localizer_protocol import (
+    localize_or_reject,
+    LocalizerProtocol,
+)
 
 MAX_PSNR_IMAGES = 24
 """Number of evenly spaced images that are compared with renderings of the field, at most."""
 
 PSNR_WIDTH_PX = 320
 """Image width for PSNR [px]; narrower images keep their width."""
-
-
-class LocalizerProtocol(Protocol):
-    """The method under evaluation."""
-
-    def localize(
-        self,
-        rgb: NDArray[np.uint8],
-        camera: Camera,
-        *,
-        expected_pose: FloatArray | None = None,
-    ) -> Outcome:
-        """Localize one image (H, W, 3), whose pose (4, 4) may be known roughly."""
 
 
 @dataclass(frozen=True)
@@ -151,19 +141,6 @@ def rendering_psnr(field: RadianceField, frame: Frame) -> PsnrScores:
     image = downscale_image(frame.rgb, camera)
     rendering = field.render(frame.map_from_camera[None], camera)[0]
     return compute_psnr(image, rendering, frame.valid)
-
-
-def localize_or_reject(
-    localizer: LocalizerProtocol,
-    rgb: NDArray[np.uint8],
-    camera: Camera,
-    expected_pose: FloatArray | None = None,
-) -> Outcome:
-    """Localize an image (H, W, 3); reject an invalid one instead of raising its ImageError."""
-    try:
-        return localizer.localize(rgb, camera, expected_pose=expected_pose)
-    except ImageError as error:
-        return Rejection(RejectionReason.INVALID_IMAGE, str(error))
 
 
 class _BaselineRun:

@@ -161,11 +161,7 @@ class VoxelField:
         renderings: list[Rendering] = []
         for start in range(0, len(poses), views_per_batch):
             batch = poses[start : start + views_per_batch]
-            rotation = batch[:, :3, :3].float().to(self.device)
-            center = (batch[:, :3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
-            directions = (rays @ rotation.transpose(1, 2)).reshape(-1, 3)
-            origins = center.repeat_interleave(len(rays), dim=0)
-            rgb, depth, opacity = self.trace(origins, directions)
+            rgb, depth, opacity = self.trace(*self._rays_at(batch, rays))
             shape = (len(batch), camera.height, camera.width)
             rgb8 = (rgb.clamp(0, 1) * 255 + 0.5).to(torch.uint8).view(*shape, 3).cpu().numpy()
             depths = depth.view(shape).cpu().numpy()
@@ -182,11 +178,16 @@ class VoxelField:
         """Render the depth (H, W) [m] at a pose (4, 4) in some pixels (H, W); 0 in the others."""
         pose = torch.from_numpy(np.asarray(map_from_camera, dtype=np.float64))
         rays = torch.from_numpy(camera.rays()[pixels]).float().to(self.device)
-        directions = rays @ pose[:3, :3].float().to(self.device).T
-        center = (pose[:3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
         depth = np.zeros(pixels.shape, np.float32)
-        depth[pixels] = self.trace(center.expand_as(directions), directions)[1].cpu().numpy()
+        depth[pixels] = self.trace(*self._rays_at(pose[None], rays))[1].cpu().numpy()
         return depth
+
+    def _rays_at(self, poses: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+        """Return origins and directions (N * K, 3) in the grid of rays (K, 3) at N poses."""
+        rotation = poses[:, :3, :3].float().to(self.device)
+        center = (poses[:, :3, 3] - torch.from_numpy(self.origin_m)).float().to(self.device)
+        directions = (rays @ rotation.transpose(1, 2)).reshape(-1, 3)
+        return center.repeat_interleave(len(rays), dim=0), directions
 
     def occupancy(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Classify points (N, 3) [m, map frame]: (N,) values of `Occupancy`."""
