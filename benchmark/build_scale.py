@@ -140,12 +140,13 @@ def draw(table: ResultTable, file: Path) -> None:
     rows = np.array(table.rows, float)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     left.stackplot(rows[:, 0], rows[:, 1:-2].T, labels=BUILD_STAGES)
-    left.legend(loc='upper left', fontsize='small')
+    handles, labels = left.get_legend_handles_labels()
+    left.legend(handles[::-1], labels[::-1], loc='center left', bbox_to_anchor=(1, 0.5))
     left.set(xlabel='frames', ylabel='time [s]', xlim=(0, None), ylim=(0, None))
-    right.plot(rows[:, 0], rows[:, -1], 'o-')
+    right.plot(rows[:, 0], rows[:, -1], 'o-', clip_on=False)
     right.set(xlabel='frames', ylabel='peak memory [GB]', xlim=(0, None), ylim=(0, None))
     figure.tight_layout()
-    figure.savefig(file, dpi=100)
+    figure.savefig(file, dpi=80)
 
 
 if __name__ == '__main__':
