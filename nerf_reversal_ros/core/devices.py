@@ -1,11 +1,14 @@
-"""Selection of the PyTorch device, and release of its memory."""
+"""Selection of the PyTorch device, and release of memory."""
 
+import ctypes
 import gc
 
 import torch
 
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError
+
+_libc = ctypes.CDLL(None)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -29,7 +32,9 @@ def resolve_device(name: str) -> torch.device:
 
 
 def free_memory() -> None:
-    """Collect garbage and return cached GPU memory to the driver."""
+    """Collect garbage; return freed memory to the system, and cached GPU memory to the driver."""
     gc.collect()  # models hold reference cycles
+    if hasattr(_libc, 'malloc_trim'):  # glibc keeps what many small objects have used
+        _libc.malloc_trim(0)
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

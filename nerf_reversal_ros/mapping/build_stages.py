@@ -14,6 +14,7 @@ import numpy as np
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.mapping_data import SplitCapture
 from nerf_reversal_ros.core.config import BuildConfig
+from nerf_reversal_ros.core.devices import free_memory
 from nerf_reversal_ros.core.parallel import parallel_stream
 from nerf_reversal_ros.core.progress import ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
@@ -66,6 +67,7 @@ def adjustment_stage(
                 result = AdjustedPoses(frames, capture.map_from_camera, AdjustmentReport(), [])
             else:
                 result = adjust_poses(capture, seed=config.seed, progress=progress)
+                free_memory()  # a gigabyte of 550 frames
             np.savez(path, frames=result.frames, map_from_camera=result.map_from_camera)
             writer.finish_stage(
                 ADJUSTMENT, {'report': result.report.as_dict(), 'warnings': result.warnings}

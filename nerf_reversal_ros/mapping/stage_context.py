@@ -10,6 +10,7 @@ import torch
 
 from nerf_reversal_ros.capture.mapping_data import MappingData
 from nerf_reversal_ros.core.config import BuildConfig
+from nerf_reversal_ros.core.devices import free_memory
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.maps.map_writer import MapWriter
 
@@ -40,9 +41,10 @@ class StageContext:
 
     @contextmanager
     def stage(self, name: str) -> Iterator['Stage']:
-        """Run a block as a stage: add its duration to the time of the stage in the manifest."""
+        """Run a block as a stage: record its duration for the manifest, and free its memory."""
         with self.writer.time_stage(name):
             yield Stage(name, self.writer, self.progress)
+            free_memory()
 
 
 @dataclass(frozen=True)
