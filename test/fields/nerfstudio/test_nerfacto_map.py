@@ -37,7 +37,13 @@ def built(bag, tmp_path_factory):
     require_nerfstudio()
     map_dir = tmp_path_factory.mktemp('maps') / 'room.map'
     longer = replace(
-        TINY, steps=180, learning_rate=0.03, bake_views=20, bake_size=120, max_std_m=0.8
+        TINY,
+        steps=180,
+        rays_per_step=640,
+        learning_rate=0.03,
+        bake_views=16,
+        bake_size=96,
+        max_std_m=0.8,
     )
     settings = replace(SETTINGS, nerfstudio=longer)
     reports = []
