@@ -223,6 +223,9 @@ class PoseCheck:
         depth_m = self.motions.depth_m
         depth_unit = _round_unit(self._depth_unit_m() * scale)
         set_depth = remedies.DEPTH_UNIT.format(unit_m=format_unit(depth_unit))
+        if (converted := self._converted_unit_m(scale)) is not None:
+            again = remedies.CONVERTED_DEPTH_UNIT.format(unit_m=format_unit(converted))
+            set_depth = f'{set_depth}, or {again}'
         pose_unit = _round_unit(self._config.pose_unit_m / scale)
         set_poses = remedies.POSE_UNIT.format(unit_m=format_unit(pose_unit))
         low, high = DEPTH_RANGE_M
@@ -249,6 +252,16 @@ class PoseCheck:
         raw = read_message(self._bag, entry.depth)
         used = read_depth(self._bag, raw, self._config.depth_unit_m).max()
         return float(used / max(read_depth(self._bag, raw, 1.0).max(), 1e-12)) or 1.0
+
+    def _converted_unit_m(self, scale: float) -> float | None:
+        """Return the unit that `converters` should have taken; None if they wrote no unit."""
+        if self._config.depth_unit_m:
+            return None
+        try:
+            unit_m = float(self._bag.custom_metadata.get('depth_unit_m', 0.0))
+        except ValueError:
+            return None
+        return _round_unit(unit_m * scale) if 0.0 < unit_m < 1e3 else None
 
     def _clocks(self, offset_s: float, source: str) -> Finding:
         total_s = self._config.camera_time_offset_s + offset_s

@@ -1,9 +1,11 @@
 """
 Convert a recording to a rosbag2.
 
-Formats: record3d (an .r3d file or an EXR + JPG export), nerfstudio (a folder with
-transforms.json), polycam (a raw data export), 7scenes (frame-NNNNNN.* files), and the data parsers
-of an installed nerfstudio: nerfstudio-parser:NAME, such as nerfstudio-parser:scannet.
+Formats: record3d (an .r3d file or an EXR + JPG export), nerfstudio (a folder with transforms.json,
+also of instant-ngp or NeRFCapture), polycam (a raw data export), 7scenes (frame-NNNNNN.* files),
+rtabmap (a .db file), colmap (a model and its images), tum (a folder with rgb.txt), stray-scanner
+(a folder with rgb.mp4), and the data parsers of an installed nerfstudio: nerfstudio-parser:NAME,
+such as nerfstudio-parser:scannet.
 """
 
 import argparse
@@ -31,13 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--poses',
         metavar='FILE',
         type=Path,
-        help='7scenes: lines "file qw qx qy qz tx ty tz f", world-to-camera, of the color camera',
+        help='7scenes: lines "file qw qx qy qz tx ty tz f", world-to-camera, of the color camera;'
+        ' tum: lines "stamp tx ty tz qx qy qz qw" instead of groundtruth.txt',
     )
     parser.add_argument(
         '--frames',
         metavar='A:B',
         type=frame_range,
-        help='only frames A to B - 1: by number in their file names, for nerfstudio by position',
+        help='only frames A to B - 1: by number in file names or nodes, else by position',
     )
     parser.add_argument(
         '--max-left-out',
@@ -46,6 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=MAX_LEFT_OUT,
         help='largest fraction of frames to leave out because they cannot be used'
         f' (default: {MAX_LEFT_OUT})',
+    )
+    parser.add_argument(
+        '--depth-unit',
+        metavar='METERS',
+        type=float,
+        help='length of one unit of the stored depth, such as 0.001; default: that of the format',
+    )
+    parser.add_argument(
+        '--camera',
+        metavar='CAMERA',
+        help='tum: calibration of the color camera, a YAML of camera_calibration or "fx fy cx cy"',
     )
     parser.add_argument('--no-depth', action='store_true', help='convert color and poses only')
     parser.add_argument(
@@ -75,6 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
             frames=arguments.frames,
             max_left_out=arguments.max_left_out,
             use_depth=not arguments.no_depth,
+            depth_unit_m=arguments.depth_unit,
+            camera=arguments.camera,
             exif=arguments.exif,
             trust_paths=arguments.trust_paths,
         )

@@ -1,33 +1,55 @@
 """
-Copy a map for a robot, without the radiance field.
+Copy a map for a robot, or write a part of it for other programs.
 
-The localizer does not read the field, which is a large part of a map. The copy localizes alike.
-What renders the field needs the whole map: evaluation, reports and views.
+--to robot leaves out the radiance field, which the localizer does not read; the copy localizes
+alike. What renders the field needs the whole map: evaluation, reports and views.
+--to ply writes the surface as colored points, --to tum the mapping trajectory, and --to colmap a
+text model of the mapping cameras with the points of the surface.
 """
 
 import argparse
 from pathlib import Path
 
-HELP = 'copy a map without what a robot does not need'
+HELP = 'copy a map for a robot, or write a part of it for other programs'
+SUFFIXES = {'.map': 'robot', '.ply': 'ply', '.tum': 'tum'}
+KINDS = ('robot', 'ply', 'tum', 'colmap')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
     parser.add_argument('map', metavar='MAP', type=Path, help='map folder')
-    parser.add_argument('out', metavar='OUT', type=Path, help='the map folder to write')
     parser.add_argument(
-        '--for-robot', action='store_true', required=True, help='leave out the radiance field'
+        'out', metavar='OUT', type=Path, help='what to write; a folder for robot and colmap'
+    )
+    parser.add_argument(
+        '--to',
+        choices=KINDS,
+        help=f'default: by the suffix of OUT, {", ".join(SUFFIXES)}',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the copy, and print both sizes."""
-    from nerf_reversal_ros.maps.map_export import export_for_robot, robot_files
+    """Write the copy or the part, and print what it is."""
+    from nerf_reversal_ros.core import remedies
+    from nerf_reversal_ros.core.errors import ConfigError
     from nerf_reversal_ros.maps.map_folder import open_map
 
+    out: Path = arguments.out
+    kind = arguments.to or SUFFIXES.get(out.suffix.lower())
+    if kind is None:
+        remedy = remedies.EXPORT_KIND.format(suffixes=', '.join(SUFFIXES), kinds=', '.join(KINDS))
+        raise ConfigError(f'what to write to {out} is not told by its name: {remedy}')
     map_ = open_map(arguments.map)
-    export_for_robot(map_, arguments.out, overwrite=arguments.overwrite)
-    whole = sum(entry['bytes'] for entry in map_.manifest['files'].values())
-    size = sum(robot_files(map_).values())
-    print(f'wrote {arguments.out}: {size / 1e6:.1f} MB of the {whole / 1e6:.1f} MB of the map')
+    if kind == 'robot':
+        from nerf_reversal_ros.maps.map_export import export_for_robot, robot_files
+
+        export_for_robot(map_, out, overwrite=arguments.overwrite)
+        whole = sum(entry['bytes'] for entry in map_.manifest['files'].values())
+        size = sum(robot_files(map_).values())
+        print(f'wrote {out}: {size / 1e6:.1f} MB of the {whole / 1e6:.1f} MB of the map')
+        return
+    from nerf_reversal_ros.localization.exchange_files import write_exchange_file
+
+    write_exchange_file(map_, out, kind, overwrite=arguments.overwrite)
+    print(f'wrote {out}')

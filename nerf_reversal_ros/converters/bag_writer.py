@@ -45,6 +45,8 @@ class BagWriter:
         Up axis of the world as in `CaptureConfig`; empty: unknown.
     world_frame, camera_frame : str
         Coordinate frames in the headers.
+    depth_unit_m : float
+        Length of one unit of the depth before it was converted [m], for the metadata; 0: unknown.
     raw_depth : bool
         Write depth as 32FC1 Image instead of compressed millimeters.
     camera_info_interval : int
@@ -66,6 +68,7 @@ class BagWriter:
         up_axis: str = '',
         world_frame: str = 'world',
         camera_frame: str = 'camera_optical_frame',
+        depth_unit_m: float = 0.0,
         raw_depth: bool = False,
         camera_info_interval: int = 1,
     ) -> None:
@@ -77,6 +80,8 @@ class BagWriter:
         self._raw_depth, self._camera_info_interval = raw_depth, camera_info_interval
         self._frame_count = 0
         metadata = {'pose_convention': pose_convention, 'up_axis': up_axis}
+        if depth_unit_m:
+            metadata['depth_unit_m'] = f'{depth_unit_m:g}'
         self._writer = self._open_writer(storage, metadata)
         topics = CaptureConfig()
         depth_type = 'sensor_msgs/msg/' + ('Image' if raw_depth else 'CompressedImage')

@@ -1,12 +1,12 @@
 """
-Convert a ``transforms.json`` of nerfstudio (also from Polycam, ScanNet, COLMAP) to a bag.
+Convert a ``transforms.json`` of nerfstudio, instant-ngp or NeRFCapture to a bag.
 
 The transform that ns-process-data recorded (``applied_transform``, ``applied_scale``) is inverted,
 because it was not applied to depth. Without depth the pose convention of a capture is unchecked
 and, after COLMAP, its scale is unknown.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import json
 from pathlib import Path
 import re
@@ -18,7 +18,7 @@ from nerf_reversal_ros.converters.file_finder import FileFinder
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.converters.frame_writer import write_frames
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
-from nerf_reversal_ros.converters.scene_frame import FRAME_KEYS, SceneFrame
+from nerf_reversal_ros.converters.scene_frame import depth_unit_m, FRAME_KEYS, SceneFrame
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.fields.sim3 import field_from_data
@@ -57,12 +57,14 @@ def convert_scene(
     bag: Path,
     finder: FileFinder,
     options: ConvertOptions,
+    *,
+    stamps_ns: Mapping[str, int] | None = None,
     **writer_options: Any,
 ) -> Conversion:
     """
     Convert the content of a ``transforms.json`` to a bag.
 
-    Frames are in the natural order of their file names.
+    Frames are in the order of their stamps, else in the natural order of their file names.
 
     Parameters
     ----------
@@ -72,23 +74,28 @@ def convert_scene(
         The recording, for messages.
     finder : FileFinder
         Finds the files that frames name.
+    stamps_ns : mapping, optional
+        Stamp of each frame by its ``file_path`` [ns]; None: frame i gets (i + 1) / `RATE_HZ`.
+    **writer_options
+        Options of `bag_writer.BagWriter`.
     """
-    ordered = sorted(scene['frames'], key=lambda frame: _natural_key(str(frame.get('file_path'))))
+    ordered = _ordered(scene['frames'], stamps_ns)
     selected = select_frame_range(dict(enumerate(ordered)), options.frames, source)
     world_from_data = _world_from_data(scene, source)
     common = {key: value for key, value in scene.items() if key in FRAME_KEYS}
     frames = [
         SceneFrame(
             str(frame.get('file_path', f'at position {position}')),
-            round((position + 1) * 1e9 / RATE_HZ),
+            _stamp_ns(frame, position, stamps_ns),
             {**common, **frame},
             world_from_data,
             finder,
-            options.exif,
+            options,
         )
         for position, frame in selected.items()
     ]
-    conversion = write_frames(source, bag, frames, options, **writer_options)
+    unit_m = options.depth_unit_m or depth_unit_m(scene) or 0.0
+    conversion = write_frames(source, bag, frames, options, depth_unit_m=unit_m, **writer_options)
     notes = [*conversion.notes, *unused_keys(scene, selected.values(), source)]
     if finder.moved:
         notes.append(
@@ -96,6 +103,20 @@ def convert_scene(
             f' paths, such as {min(finder.moved)}'
         )
     return Conversion(bag, conversion.frame_count, tuple(notes))
+
+
+def _ordered(
+    frames: list[dict[str, Any]], stamps_ns: Mapping[str, int] | None
+) -> list[dict[str, Any]]:
+    if stamps_ns is not None:
+        return sorted(frames, key=lambda frame: stamps_ns[frame['file_path']])
+    return sorted(frames, key=lambda frame: _natural_key(str(frame.get('file_path'))))
+
+
+def _stamp_ns(frame: dict[str, Any], position: int, stamps_ns: Mapping[str, int] | None) -> int:
+    if stamps_ns is not None:
+        return stamps_ns[frame['file_path']]
+    return round((position + 1) * 1e9 / RATE_HZ)
 
 
 def unused_keys(
@@ -121,7 +142,17 @@ def _read_scene(path: Path) -> dict[str, Any]:
         raise CaptureError(f'{path} has no list of frames: give the transforms.json of nerfstudio')
     if not frames:
         raise CaptureError(f'the list of frames in {path} is empty: export it again')
-    return {**scene, 'frames': [item if isinstance(item, dict) else {} for item in frames]}
+    return {
+        **scene,
+        'frames': [_renamed(item) if isinstance(item, dict) else {} for item in frames],
+    }
+
+
+def _renamed(frame: dict[str, Any]) -> dict[str, Any]:
+    """Name the depth image as nerfstudio does, where instant-ngp's ``depth_path`` names it."""
+    others = {key: value for key, value in frame.items() if key != 'depth_path'}
+    depth = {'depth_file_path': frame['depth_path']} if 'depth_path' in frame else {}
+    return {**depth, **others}
 
 
 def _world_from_data(scene: dict[str, Any], path: Path) -> FloatArray:

@@ -20,6 +20,10 @@ class ConvertOptions:
     trust_paths: bool = False
     exif: str = 'auto'
     use_depth: bool = True
+    depth_unit_m: float | None = None
+    """Length of one unit of the stored depth [m]; None: that of the format."""
+    camera: str | None = None
+    """For tum: a YAML file of camera_calibration, or ``fx fy cx cy`` [px]; None: as published."""
     progress: ProgressCallback = no_progress
 
     def __post_init__(self) -> None:
@@ -28,6 +32,12 @@ class ConvertOptions:
             raise ConfigError(
                 f'max_left_out = {self.max_left_out:g} is no fraction: give 0 to 1, such as'
                 f' {MAX_LEFT_OUT:g}'
+            )
+        unit_m = self.depth_unit_m
+        if unit_m is not None and not 0.0 < unit_m < float('inf'):
+            raise ConfigError(
+                f'depth_unit_m = {unit_m:g} is no length: give meters for each unit of the stored'
+                ' depth, such as 0.001'
             )
         if self.exif not in EXIF_CHOICES:
             raise ConfigError(f'exif = {self.exif!r} is not one of {", ".join(EXIF_CHOICES)}')

@@ -57,9 +57,17 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
     images = select_frame_range(recording.images(), options.frames, source)
     metadata = Record3dMetadata(recording.metadata(), source)
     frames = [
-        _Frame(recording, metadata, number, name, options.exif) for number, name in images.items()
+        _Frame(recording, metadata, number, name, options) for number, name in images.items()
     ]
-    conversion = write_frames(source, bag, frames, options, pose_convention='opengl', up_axis='y')
+    conversion = write_frames(
+        source,
+        bag,
+        frames,
+        options,
+        pose_convention='opengl',
+        up_axis='y',
+        depth_unit_m=options.depth_unit_m or 1.0,
+    )
     return replace(conversion, notes=(*conversion.notes, *metadata.notes))
 
 
@@ -107,12 +115,12 @@ class _Frame:
         metadata: Record3dMetadata,
         number: int,
         name: str,
-        exif: str,
+        options: ConvertOptions,
     ) -> None:
         self.name = name
         self.stamp_ns = metadata.stamp_ns(number)
         self._recording, self._metadata, self._number = recording, metadata, number
-        self._exif = exif
+        self._options = options
         self._orientation = 1
 
     def camera(self) -> Camera:
@@ -121,7 +129,7 @@ class _Frame:
         self._metadata.check_stamp(self._number)
         header = read_header(self._recording.read(self.name))
         fits = self._metadata.fits
-        self._orientation = choose_orientation(header, fits, self._exif, self.name)
+        self._orientation = choose_orientation(header, fits, self._options.exif, self.name)
         size = header.size if self._orientation == 1 else header.turned_size
         return self._metadata.camera(self._number, size)
 
@@ -146,7 +154,7 @@ class _Frame:
                 f'its depth of {width}x{height} pixels has another aspect ratio than the image of'
                 f' {camera.width}x{camera.height}: export it again',
             )
-        return depth
+        return depth * np.float32(self._options.depth_unit_m or 1.0)
 
 
 class _Recording(ABC):

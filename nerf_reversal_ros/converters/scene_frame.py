@@ -2,8 +2,8 @@
 One frame of a ``transforms.json``: intrinsics, pose, image, depth and mask.
 
 Images are undistorted. Depth in images and ``.npy`` files is in millimeters, or in units of
-``integer_depth_scale`` or ``depth_unit_scale_factor`` meters. Masks are 0 where a pixel is left
-out.
+``integer_depth_scale`` or ``depth_unit_scale_factor`` meters. The option for the unit of depth
+replaces both. Masks are 0 where a pixel is left out.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from nerf_reversal_ros.converters.image_files import (
     read_header,
 )
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
+from nerf_reversal_ros.converters.options import ConvertOptions
 from nerf_reversal_ros.converters.poses import rigid_pose
 from nerf_reversal_ros.converters.scene_camera import CAMERA_KEYS, fits, scene_camera_model
 from nerf_reversal_ros.core.camera import Camera
@@ -37,6 +38,8 @@ from nerf_reversal_ros.core.geometry import FloatArray, OPTICAL_FROM_OPENGL
 from nerf_reversal_ros.fields.sim3 import transform_poses
 
 DEPTH_SCALE_KEYS = ('integer_depth_scale', 'depth_unit_scale_factor')
+DEFAULT_DEPTH_UNIT_M = 0.001
+"""Length of one unit of depth without these keys [m]."""
 FRAME_KEYS = (
     *CAMERA_KEYS,
     *DEPTH_SCALE_KEYS,
@@ -47,6 +50,16 @@ FRAME_KEYS = (
     'transform_matrix',
 )
 """Keys of a frame, or of the whole scene, that are used."""
+
+
+def depth_unit_m(values: dict[str, Any]) -> float | None:
+    """Return meters per unit of depth by the values of a scene or frame; None if invalid."""
+    key = next((key for key in DEPTH_SCALE_KEYS if key in values), None)
+    try:
+        unit_m = DEFAULT_DEPTH_UNIT_M if key is None else float(values[key])
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return unit_m if np.isfinite(unit_m) and unit_m > 0 else None
 
 
 @dataclass
@@ -60,8 +73,8 @@ class SceneFrame:
     world_from_data: FloatArray
     """Sim(3) (4, 4) from the poses of the file to the world."""
     finder: FileFinder
-    exif: str
-    """Whether to turn the image by its EXIF orientation: auto, turn or ignore."""
+    options: ConvertOptions
+    """Whether to turn the image by its EXIF orientation, and the unit of depth."""
 
     def camera(self) -> Camera:
         """Check all but the pixels, and return the intrinsics of the undistorted image."""
@@ -112,7 +125,7 @@ class SceneFrame:
     def _orientation(self) -> int:
         """EXIF orientation to turn the image by; 1 for none."""
         return choose_orientation(
-            self._header, partial(fits, self.values), self.exif, self._image_path.name
+            self._header, partial(fits, self.values), self.options.exif, self._image_path.name
         )
 
     @cached_property
@@ -132,21 +145,18 @@ class SceneFrame:
         pose = rigid_pose(self.values['transform_matrix'], 'transform_matrix')
         return transform_poses(self.world_from_data, pose @ OPTICAL_FROM_OPENGL)
 
-    @cached_property
-    def _depth_scale(self) -> float:
+    @property
+    def _depth_unit_m(self) -> float:
         """Return meters per unit of the stored depth."""
-        key = next((key for key in DEPTH_SCALE_KEYS if key in self.values), None)
-        try:
-            scale = 0.001 if key is None else float(self.values[key])
-        except (TypeError, ValueError, OverflowError):
-            scale = float('nan')
-        if not (np.isfinite(scale) and scale > 0):
+        unit_m = self.options.depth_unit_m or depth_unit_m(self.values)
+        if unit_m is None:
+            key = next(key for key in DEPTH_SCALE_KEYS if key in self.values)
             raise UnusableFrameError(
                 LeftOutReason.BAD_DEPTH,
-                f'{key} = {self.values[str(key)]!r} is no length of a unit of depth: set it to'
+                f'{key} = {self.values[key]!r} is no length of a unit of depth: set it to'
                 ' 0.001 for millimeters',
             )
-        return scale
+        return unit_m
 
     def _mask(self) -> NDArray[np.bool_] | None:
         """Return the pixels (H, W) that the mask keeps; None without a mask."""
@@ -180,7 +190,7 @@ class SceneFrame:
                 ' export it again',
             )
         # nerfstudio applies the scale to arrays and images of any data type.
-        depth = depth_to_metres(stored.astype(np.float32) * np.float32(self._depth_scale))
+        depth = depth_to_metres(stored.astype(np.float32) * np.float32(self._depth_unit_m))
         if (confidence := self._find('confidence_path')) is not None:
             levels = self._upright(self._load_depth(confidence))
             if levels.shape == depth.shape:

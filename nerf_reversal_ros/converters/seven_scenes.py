@@ -55,6 +55,8 @@ COLOR_FROM_DEPTH: FloatArray = np.array(
 """(4, 4) extrinsic calibration of the Kinect that recorded the data set."""
 
 _INVALID_DEPTH = 65535
+DEPTH_UNIT_M = 0.001
+"""Length of one count of depth [m]."""
 _POSE_LINE = 'name qw qx qy qz tx ty tz f'
 
 
@@ -76,12 +78,13 @@ def convert(source: Path, bag: Path, poses: Path | None, options: ConvertOptions
         no pose of the frames.
     """
     images = _image_paths(source, options.frames)
+    unit_m = options.depth_unit_m or DEPTH_UNIT_M
     if poses is None:
-        frames = [_Frame(number, image) for number, image in images.items()]
-        return write_frames(source, bag, frames, options)
+        frames = [_Frame(number, image, options) for number, image in images.items()]
+        return write_frames(source, bag, frames, options, depth_unit_m=unit_m)
     file_poses = _read_pose_file(poses, source.name)
     frames = [
-        _Frame(number, image, file_poses[_stem(image.name)], poses)
+        _Frame(number, image, options, file_poses[_stem(image.name)], poses)
         for number, image in images.items()
         if _stem(image.name) in file_poses
     ]
@@ -89,7 +92,7 @@ def convert(source: Path, bag: Path, poses: Path | None, options: ConvertOptions
         raise CaptureError(
             f'no frame of {source} has a pose in {poses}: give the pose file of this sequence'
         )
-    conversion = write_frames(source, bag, frames, options)
+    conversion = write_frames(source, bag, frames, options, depth_unit_m=unit_m)
     notes = list(conversion.notes)
     if len(frames) < len(images):
         notes.append(f'{len(images) - len(frames)} of {len(images)} frames are not in {poses}')
@@ -103,12 +106,14 @@ class _Frame:
         self,
         number: int,
         image: Path,
+        options: ConvertOptions,
         pose: '_CameraPose | None' = None,
         pose_file: Path | None = None,
     ) -> None:
         self.name = image.name
         self.stamp_ns = max(1, round(number * 1e9 / RATE_HZ))
         self._image, self._pose_file = image, pose_file
+        self._depth_unit_m = options.depth_unit_m or DEPTH_UNIT_M
         self._pose = pose
 
     def camera(self) -> Camera:
@@ -138,7 +143,8 @@ class _Frame:
         depth = None
         if use_depth:
             depth_camera = _color_camera(self._pose.focal_px, self._pose_file)
-            depth = register_depth(_read_depth(_depth_path(self._image)), depth_camera)
+            stored = _read_depth(_depth_path(self._image), self._depth_unit_m)
+            depth = register_depth(stored, depth_camera)
         return ConvertedFrame(
             image.content, depth, camera, self._pose.world_from_camera, image.valid
         )
@@ -213,15 +219,15 @@ def _depth_path(image: Path) -> Path:
     return require_within(image.with_name(f'{_stem(image.name)}.depth.png'), image.parent)
 
 
-def _read_depth(path: Path) -> NDArray[np.float32]:
+def _read_depth(path: Path, unit_m: float) -> NDArray[np.float32]:
     stored = load_plane(read_frame_file(path), LeftOutReason.BAD_DEPTH)
     if stored.dtype != np.uint16 or stored.shape != (480, 640):
         raise UnusableFrameError(
             LeftOutReason.BAD_DEPTH,
             f'the depth image {path} is no 640x480 PNG of 16 bit: download it again',
         )
-    depth_mm = np.where(stored == _INVALID_DEPTH, 0, stored)
-    return depth_mm.astype(np.float32) * np.float32(0.001)
+    counts = np.where(stored == _INVALID_DEPTH, 0, stored)
+    return counts.astype(np.float32) * np.float32(unit_m)
 
 
 def _read_frame_pose(image: Path) -> _CameraPose:

@@ -10,11 +10,13 @@ The reasons of rejected images have their remedies in `core.outcome`.
 
 # ---- maps and builds
 OVERWRITE = 'choose another folder, or give --overwrite'
+OVERWRITE_FILE = 'choose another name, or give --overwrite'
 FINISH_OR_OVERWRITE = 'repeat that build command to finish it, or give --overwrite'
 RESUME = 'repeat the same build command to resume it'
 FREE_DISK_SPACE = 'free some, then repeat the command to resume the build'
 GIVE_MAP = 'give the folder written by nerf-reversal build'
-EXPORT_FOR_ROBOT = 'copy it with nerf-reversal export MAP OUT --for-robot'
+EXPORT_FOR_ROBOT = 'copy it with nerf-reversal export MAP OUT --to robot'
+EXPORT_KIND = 'end it in {suffixes}, or give --to with one of {kinds}'
 READ_AGAIN = 'read it again'
 MAP_WITH_FIELD = 'give the map that it was copied from'
 BUILD_AGAIN = 'build it again with --overwrite'
@@ -41,6 +43,10 @@ MOUNTING = 'set mounting to the pose of the camera in {frame}, "x y z qx qy qz q
 TRUST_PATHS = 'give --trust-paths'
 EXIF = 'give --exif turn or --exif ignore'
 NO_DEPTH = 'give --no-depth'
+CAMERA_OF_SEQUENCE = (
+    'give --camera with a YAML file of camera_calibration, or with "fx fy cx cy" in pixels'
+)
+CONVERTED_DEPTH_UNIT = 'convert the recording again with --depth-unit {unit_m}'
 MAX_LEFT_OUT = 'give --max-left-out {needed:g} to go on without them'
 FORMAT_NERFSTUDIO = 'use --format nerfstudio'
 INSTALL_LZFSE = 'pip install lzfse'

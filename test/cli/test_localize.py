@@ -159,7 +159,7 @@ def test_the_camera_of_a_bag_is_stated_in_the_settings(small_map: Map, tmp_path:
 
 def test_a_map_without_its_field_is_shown_by_its_surface(small_map: Map, tmp_path: Path) -> None:
     robot = tmp_path / 'robot.map'
-    assert run_command('export', small_map.path, robot, '--for-robot').returncode == 0
+    assert run_command('export', small_map.path, robot, '--to', 'robot').returncode == 0
     pose = walk(37)[3]
     pictures = PosePictures(tmp_path / 'shown', open_map(robot))
     rgb, _ = render_box_room(pose, CAMERA)

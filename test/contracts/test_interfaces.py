@@ -31,6 +31,8 @@ def test_the_commands_and_their_options():
             '--poses',
             '--frames',
             '--max-left-out',
+            '--depth-unit',
+            '--camera',
             '--no-depth',
             '--exif',
             '--trust-paths',
@@ -71,7 +73,7 @@ def test_the_commands_and_their_options():
             '-v --verbose',
         ],
         'info': ['PATH', '-v --verbose'],
-        'export': ['MAP', 'OUT', '--for-robot', '--overwrite', '-v --verbose'],
+        'export': ['MAP', 'OUT', '--to', '--overwrite', '-v --verbose'],
         'study': [
             'BAG',
             'OUT',
@@ -109,14 +111,14 @@ def test_the_defaults_and_choices_of_options():
         'build --overwrite': False,
         'localize --track': False,
         'evaluate --baselines': 'all',
-        'export --for-robot': False,
         'export --overwrite': False,
         'study --device': 'auto',
     }
-    assert [name for name, a in actions.items() if a.required] == ['export --for-robot']
+    assert [name for name, a in actions.items() if a.required] == []
     devices = ('auto', 'cpu', 'cuda')
     assert {name: a.choices for name, a in actions.items() if a.choices} == {
         'convert --exif': ('auto', 'turn', 'ignore'),
+        'export --to': ('robot', 'ply', 'tum', 'colmap'),
         'build --device': devices,
         'localize --device': devices,
         'evaluate --device': devices,

@@ -222,7 +222,10 @@ def test_the_names_of_fields_and_formats():
         ('voxel', 'nerfacto', 'depth-nerfacto'),
         'nerfstudio:',
     )
-    assert FORMATS == ('record3d', 'nerfstudio', 'polycam', '7scenes')
+    assert FORMATS == (
+        *('record3d', 'nerfstudio', 'polycam', '7scenes'),
+        *('rtabmap', 'colmap', 'tum', 'stray-scanner'),
+    )
     assert NERFSTUDIO_PREFIX == 'nerfstudio-parser:'
 
 

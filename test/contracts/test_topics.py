@@ -6,7 +6,9 @@ evaluator are in a test of their own, because its names may change on purpose. `
 compares the policy with the nodes.
 """
 
+import json
 from pathlib import Path
+import re
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,3 +129,40 @@ def test_the_topics_and_services_of_the_evaluator():
         'services reply': PARAMETERS,
     }
     assert '/evaluator/ack' in policy('player')['topics subscribe']
+
+
+def named_topics(value):
+    """Yield the topics, and fields of topics, in a part of a layout of Foxglove."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (text for text in (key, inner) if str(text).startswith('/'))
+            yield from named_topics(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from named_topics(inner)
+
+
+def test_the_localizer_publishes_the_topics_of_the_foxglove_layout():
+    layout = json.loads((ROOT / 'config/foxglove.json').read_text())
+    published = {
+        name.replace('~', '/localizer') if name.startswith('~') else f'/{name.lstrip("/")}'
+        for name in policy('localizer')['topics publish']
+    }
+    named = [text.partition('.') for text in named_topics(layout['configById'])]
+    assert len(named) >= 9 and {topic for topic, _, _ in named} <= published
+    fields = {field for _, _, field in named if field}
+    status = (ROOT / 'msg/LocalizerStatus.msg').read_text()
+    declared = set(re.findall(r'^[\w/\[\]]+\s+(\w+)\s*(?:#.*)?$', status, re.MULTILINE))
+    assert fields == {'inliers', 'accepted', 'reason'} <= declared
+
+
+def test_the_foxglove_layout_shows_every_panel_once():
+    layout = json.loads((ROOT / 'config/foxglove.json').read_text())
+
+    def panels(part):
+        if isinstance(part, str):
+            return [part]
+        assert part['direction'] in ('row', 'column') and 0 < part['splitPercentage'] < 100
+        return panels(part['first']) + panels(part['second'])
+
+    assert sorted(panels(layout['layout'])) == sorted(layout['configById'])

@@ -1,6 +1,7 @@
 """The format is guessed, the arguments are checked, and a bag is written whole or not at all."""
 
 import resource
+import sqlite3
 
 from exports import (
     CAMERA,
@@ -8,6 +9,13 @@ from exports import (
 )
 import numpy as np
 import pytest
+from rgbd_exports import (
+    write_colmap,
+    write_nerfcapture,
+    write_rtabmap,
+    write_stray_scanner,
+    write_tum,
+)
 
 from nerf_reversal_ros.converters import convert, guess_format
 from nerf_reversal_ros.converters.bag_writer import BagWriter
@@ -24,6 +32,12 @@ def test_the_format_is_guessed_from_the_files(tmp_path):
     assert guess_format(tmp_path / 'export') == 'record3d'
     assert guess_format(tmp_path / 'transforms.json') == 'nerfstudio'
     assert guess_format(tmp_path / 'seq') == '7scenes'
+    assert guess_format(write_rtabmap(tmp_path / 'walk', range(1))) == 'rtabmap'
+    assert guess_format(write_colmap(tmp_path / 'text', range(1))) == 'colmap'
+    assert guess_format(write_colmap(tmp_path / 'binary', range(1), binary=True)) == 'colmap'
+    assert guess_format(write_tum(tmp_path / 'desk', range(1))) == 'tum'
+    assert guess_format(write_stray_scanner(tmp_path / '71de12f9', range(1))) == 'stray-scanner'
+    assert guess_format(write_nerfcapture(tmp_path / 'capture', range(1))) == 'nerfstudio'
     with pytest.raises(CaptureError, match='name its format, one of record3d, nerfstudio, poly'):
         guess_format(tmp_path)
 
@@ -33,8 +47,12 @@ def test_a_missing_source_or_an_unknown_format_is_rejected(tmp_path):
         convert(tmp_path / 'nothing', tmp_path / 'bag')
     with pytest.raises(CaptureError, match="format 'kinect' is unknown"):
         convert(tmp_path, tmp_path / 'bag', format='kinect')
-    with pytest.raises(CaptureError, match='a pose file goes with the format 7scenes only'):
+    with pytest.raises(
+        CaptureError, match='a pose file goes with the formats 7scenes and tum only'
+    ):
         convert(tmp_path, tmp_path / 'bag', format='record3d', poses=tmp_path / 'poses.txt')
+    with pytest.raises(CaptureError, match='a camera goes with the format tum only'):
+        convert(tmp_path, tmp_path / 'bag', format='record3d', camera='1 1 1 1')
 
 
 def test_an_existing_bag_is_not_overwritten(tmp_path):
@@ -71,3 +89,17 @@ def test_a_path_that_cannot_be_written_is_rejected(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(CaptureError, match='cannot write the bag'):
         BagWriter(tmp_path / 'file' / 'bag')
+
+
+def test_the_names_of_files_alone_are_no_format(tmp_path):
+    """What is named like a recording and holds something else is not taken for one."""
+    (tmp_path / 'walk.db').write_bytes(b'SQLite format 3\0')
+    with sqlite3.connect(tmp_path / 'words.db') as database:
+        database.execute('CREATE TABLE Word (id INTEGER)')
+    database.close()
+    names = ('rgb.txt', 'rgb.mp4', 'odometry.csv', 'cameras.txt', 'images.txt', 'cameras.bin')
+    for name in names:
+        (tmp_path / name).write_text('hello')
+    for source in (tmp_path / 'walk.db', tmp_path / 'words.db', tmp_path):
+        with pytest.raises(CaptureError, match='cannot be guessed from its files'):
+            guess_format(source)

@@ -125,7 +125,7 @@ def test_an_unknown_format_is_a_usage_error_that_lists_the_formats(tmp_path, cap
         main(['convert', str(tmp_path), str(tmp_path / 'bag'), '--format', 'mesh'])
     assert exit_info.value.code == 2
     message = capsys.readouterr().err
-    formats = 'record3d, nerfstudio, polycam, 7scenes, nerfstudio-p'
+    formats = 'record3d, nerfstudio, polycam, 7scenes, rtabmap, colmap, tum, stray-scanner, nerf'
     assert f"'mesh' is not a format: choose from {formats}" in message
 
 

@@ -23,7 +23,7 @@ from nerf_reversal_ros.maps.map_writer import MapWriter
 def test_a_copy_for_a_robot_lacks_the_field_and_localizes_alike(
     small_map: Map, tmp_path: Path
 ) -> None:
-    completed = run_command('export', small_map.path, tmp_path / 'robot.map', '--for-robot')
+    completed = run_command('export', small_map.path, tmp_path / 'robot.map', '--to', 'robot')
     assert completed.returncode == 0 and 'robot.map: ' in completed.stdout
     robot = open_map(tmp_path / 'robot.map')
     missing = set(small_map.manifest['files']) - set(robot.manifest['files'])
@@ -61,7 +61,7 @@ def test_nothing_of_an_unfinished_build_is_exported_or_replaced(tmp_path: Path) 
 
 
 def test_a_copy_does_not_replace_a_map(small_map: Map, tmp_path: Path) -> None:
-    command = ['export', small_map.path, tmp_path / 'robot.map', '--for-robot']
+    command = ['export', small_map.path, tmp_path / 'robot.map', '--to', 'robot']
     assert run_command(*command).returncode == 0
     assert user_error(*command).endswith(f'{remedies.OVERWRITE}\n')
     assert run_command(*command, '--overwrite').returncode == 0

@@ -14,6 +14,7 @@ import exports as recordings
 from fuzzing import files_reader, mutate_bytes, Reader
 from hypothesis import strategies as st
 import numpy as np
+import rgbd_exports
 from room_bags import write_room_bag, write_ros1_bag
 from rooms import phone_camera, render_box_room, walk
 from rosbags.rosbag2.storage_mcap import zstd
@@ -268,6 +269,10 @@ def write_scenes(folder: Path) -> Path:
     return recordings.write_seven_scenes(folder / 'seq-01', range(1))
 
 
+def write_of(folder: Path, *, frames: range, write: Callable[..., Path]) -> Path:
+    return write(folder / 'rgbd_dataset_freiburg1_room', frames)
+
+
 # ---- settings, positions and unfinished builds
 
 SETTINGS = """\
@@ -354,6 +359,16 @@ def readers(small_map: Path) -> dict[str, Callable[[Path], Reader]]:
             'record3d_export', lambda f: recordings.write_export(f / 'walk', frames)
         ),
         'polycam': recording('polycam', lambda f: recordings.write_polycam(f / 'export', frames)),
+        **{
+            name: recording(name, partial(write_of, frames=frames, write=write))
+            for name, write in {
+                'rtabmap': rgbd_exports.write_rtabmap,
+                'colmap': rgbd_exports.write_colmap,
+                'colmap_binary': partial(rgbd_exports.write_colmap, binary=True),
+                'tum': rgbd_exports.write_tum,
+                'stray_scanner': rgbd_exports.write_stray_scanner,
+            }.items()
+        },
         'transforms_json': recording('transforms_json', write_scene),
         'seven_scenes': recording('seven_scenes', write_scenes),
         'pose_file': recording('pose_file', write_scenes, poses='seq-01/poses.txt'),

@@ -1,17 +1,27 @@
 """Untrusted input cannot name outside files, run code, or exhaust memory."""
 
+from functools import partial
 import hashlib
 import json
 import os
+from pathlib import Path
 import pickle
 import shutil
 import sqlite3
 import struct
 import sys
+import zlib
 
 from exports import write_export, write_nerfstudio, write_r3d, write_seven_scenes
 import numpy as np
 import pytest
+from rgbd_exports import (
+    edit_rtabmap,
+    write_colmap,
+    write_rtabmap,
+    write_stray_scanner,
+    write_tum,
+)
 from room_bags import write_room_bag
 from rooms import phone_camera, walk
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -192,6 +202,39 @@ def test_a_link_in_a_sequence_of_seven_scenes_cannot_lead_outside_of_it(tmp_path
     assert_rejected(
         lambda: convert(source, tmp_path / 'bag', format='7scenes'), kind, 'leads outside of'
     )
+
+
+@pytest.mark.parametrize(
+    ('write', 'file'),
+    [
+        (partial(write_tum, numbers=range(1)), 'rgb/1305031102.000000.png'),
+        (partial(write_tum, numbers=range(1)), 'depth/1305031102.004000.png'),
+        (partial(write_colmap, numbers=range(1)), 'images/view 0.jpg'),
+        (partial(write_stray_scanner, numbers=range(1)), 'rgb.mp4'),
+        (partial(write_stray_scanner, numbers=range(1)), 'depth/000000.png'),
+    ],
+)
+def test_a_link_in_another_recording_cannot_lead_outside_of_it(tmp_path, write, file):
+    source = write(tmp_path / 'rgbd_dataset_freiburg1_desk')
+    (source / file).rename(tmp_path / 'secret')
+    (source / file).symlink_to(tmp_path / 'secret')
+    assert_rejected(lambda: convert(source, tmp_path / 'bag'), Path(file).name, 'outside of')
+
+
+def test_a_computed_table_of_a_database_is_not_read(tmp_path):
+    database = write_rtabmap(tmp_path / 'walk.db', range(1))
+    edit_rtabmap(database, 'ALTER TABLE Node RENAME TO Kept')
+    edit_rtabmap(database, 'CREATE VIEW Node AS SELECT * FROM Kept')
+    with pytest.raises(CaptureError, match='is no database of RTAB-Map'):
+        convert(database, tmp_path / 'bag', format='rtabmap')
+
+
+def test_optimized_poses_that_unpack_without_end_are_rejected(tmp_path):
+    database = write_rtabmap(tmp_path / 'walk.db', range(1))
+    bomb = zlib.compress(bytes(10_000_000)) + struct.pack('<3i', 1, 12, 5)
+    edit_rtabmap(database, 'UPDATE Admin SET opt_poses = ?', bomb)
+    with pytest.raises(CaptureError, match='49 bytes instead of 48'):
+        convert(database, tmp_path / 'bag')
 
 
 def test_depth_of_an_r3d_with_unlimited_decompressed_size_is_rejected(tmp_path):

@@ -1,0 +1,130 @@
+"""Sequences of the TUM RGB-D benchmark are converted with poses, depth and intrinsics."""
+
+from pathlib import Path
+import shutil
+
+from exports import CAMERA, POSES, views
+import numpy as np
+import pytest
+from rgbd_exports import COUNT, stamp_s, UPRIGHT, write_trajectory, write_tum
+
+from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.converters import convert
+from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError
+from nerf_reversal_ros.core.geometry import pose_errors
+
+K = f'{CAMERA.fx} {CAMERA.fy} {CAMERA.cx} {CAMERA.cy}'
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    return write_tum(tmp_path_factory.mktemp('tum') / 'desk')
+
+
+@pytest.fixture
+def sequence(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / 'desk')
+
+
+def append(path, line):
+    path.write_text(f'{path.read_text()}{line}\n')
+
+
+def without_line(path, number):
+    lines = path.read_text().splitlines()
+    del lines[number]
+    path.write_text('\n'.join(lines))
+
+
+def test_a_sequence_is_converted_with_poses_stamps_and_depth(whole, tmp_path):
+    conversion = convert(whole, tmp_path / 'bag', camera=K)
+    assert (conversion.frame_count, conversion.notes) == (COUNT, ())
+    capture = open_capture(tmp_path / 'bag', UPRIGHT)
+    assert capture.convention.axes == 'optical'
+    errors = pose_errors(capture.map_from_camera, POSES[:COUNT])
+    assert errors.translation.max() < 1e-4
+    assert capture.camera.as_dict() == pytest.approx(CAMERA.as_dict())
+    assert capture.stamps_ns[1] == pytest.approx(stamp_s(1) * 1e9, abs=1000)
+    for frame, (_, _, depth) in zip(capture, views(range(COUNT)), strict=True):
+        np.testing.assert_allclose(frame.depth, depth, atol=0.001)
+
+
+def test_another_trajectory_replaces_that_of_the_sequence(whole, tmp_path):
+    poses = write_trajectory(tmp_path / 'slam.txt', range(COUNT), shift_m=0.25)
+    convert(whole, tmp_path / 'bag', camera=K, poses=poses)
+    capture = open_capture(tmp_path / 'bag', UPRIGHT)
+    shift = capture.map_from_camera[:, :3, 3] - POSES[:COUNT, :3, 3]
+    np.testing.assert_allclose(shift, 0.25, atol=1e-4)
+
+
+def test_the_published_intrinsics_are_used_by_the_name_and_told(sequence, tmp_path):
+    source = sequence.rename(tmp_path / 'rgbd_dataset_freiburg2_desk')
+    with pytest.raises(CaptureError, match='are 640x480, but the image has 96x128 pixels'):
+        convert(source, tmp_path / 'bag')
+
+
+def test_unknown_intrinsics_are_asked_for_and_the_calibration_works(sequence, tmp_path):
+    with pytest.raises(CaptureError) as caught:
+        convert(sequence, tmp_path / 'bag')
+    assert str(caught.value).endswith(remedies.CAMERA_OF_SEQUENCE)
+    file = tmp_path / 'camera.yaml'
+    rows = ', '.join(map(str, CAMERA.matrix.ravel()))
+    file.write_text(
+        f'image_width: {CAMERA.width}\nimage_height: {CAMERA.height}\n'
+        f'camera_matrix: {{rows: 3, cols: 3, data: [{rows}]}}\n'
+        'distortion_model: plumb_bob\n'
+        'distortion_coefficients: {rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}\n'
+    )
+    convert(sequence, tmp_path / 'bag', camera=str(file))
+    capture = open_capture(tmp_path / 'bag', UPRIGHT)
+    assert capture.camera.as_dict() == pytest.approx(CAMERA.as_dict())
+
+
+@pytest.mark.parametrize('camera', ['600 600 300', 'none.yaml'])
+def test_a_camera_that_is_none_is_rejected(whole, tmp_path, camera):
+    with pytest.raises(ConfigError, match='is neither a file nor four numbers'):
+        convert(whole, tmp_path / 'bag', camera=camera)
+
+
+@pytest.mark.parametrize(
+    ('name', 'line', 'reason'),
+    [
+        ('groundtruth.txt', 3, 'no pose'),
+        ('depth.txt', 3, 'no depth'),
+    ],
+)
+def test_an_image_without_a_pose_or_depth_of_its_time_is_left_out(
+    sequence, tmp_path, name, line, reason
+):
+    without_line(sequence / name, line)
+    (note,) = convert(sequence, tmp_path / 'bag', camera=K).notes
+    number = line - 1
+    file = f'rgb/{stamp_s(number):.6f}.png'
+    assert note.startswith(f'left out 1 of {COUNT} frames, {reason}: such as {file}')
+
+
+@pytest.mark.parametrize(
+    ('name', 'line', 'error'),
+    [
+        ('rgb.txt', 'noon rgb/1.png', 'rgb.txt line 8 is no "stamp file"'),
+        ('depth.txt', '1.0', 'depth.txt line 8 is no "stamp file"'),
+        ('groundtruth.txt', '1 2 3', 'line 8 is no "stamp tx ty tz qx qy qz qw"'),
+    ],
+)
+def test_a_malformed_line_is_named(sequence, tmp_path, name, line, error):
+    append(sequence / name, line)
+    with pytest.raises(CaptureError, match=error):
+        convert(sequence, tmp_path / 'bag', format='tum', camera=K)
+
+
+def test_missing_lists_are_rejected(sequence, tmp_path):
+    (sequence / 'groundtruth.txt').write_text('# nothing\n')
+    with pytest.raises(CaptureError, match='holds no valid pose'):
+        convert(sequence, tmp_path / 'bag', camera=K)
+    (sequence / 'rgb.txt').write_text('# nothing\n')
+    with pytest.raises(CaptureError, match='lists no images'):
+        convert(sequence, tmp_path / 'bag', format='tum', camera=K)
+    Path(sequence / 'rgb.txt').unlink()
+    with pytest.raises(CaptureError, match=r'cannot read .*rgb.txt'):
+        convert(sequence, tmp_path / 'bag', format='tum', camera=K)
