@@ -172,8 +172,8 @@ class _Video:
             self._capture, self._next = self._open(), 0
         while self._next < number and self._capture.grab():
             self._next += 1
-        is_read, bgr = self._capture.read() if self._next == number else (False, None)
-        if not is_read:
+        bgr = self._capture.read()[1] if self._next == number else None
+        if bgr is None:
             raise UnusableFrameError(
                 LeftOutReason.NO_IMAGE,
                 f'the video {self._path} ends after {self._next} images: {_REMEDY}',

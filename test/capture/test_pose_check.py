@@ -8,22 +8,25 @@ from camera_infos import write_calibration
 import cv2
 import numpy as np
 import pytest
-from room_bags import DEPTH, edit_topic, IMAGE, INFO, message, POSE, rewrite, write_room_bag, Z_UP
-from rooms import phone_camera, walk
+from room_bags import (
+    DEPTH,
+    edit_topic,
+    IMAGE,
+    INFO,
+    message,
+    POSE,
+    rewrite,
+    smooth_walk,
+    write_room_bag,
+    Z_UP,
+)
+from rooms import phone_camera
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import inverse, make_pose, pose_errors
-
-
-def smooth_walk():
-    """Return 40 poses of a walk at 10 Hz that turns by 4 deg a frame."""
-    corners = walk(24)[:11]
-    seconds = np.arange(11, dtype=np.int64)
-    return interpolate(Trajectory(seconds * 10**9, corners), np.arange(40) * 250_000_000)[0]
 
 
 @pytest.fixture(scope='module')

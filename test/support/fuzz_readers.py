@@ -9,6 +9,7 @@ import shutil
 import struct
 from types import SimpleNamespace
 
+from camera_infos import write_calibration
 import cv2
 import exports as recordings
 from fuzzing import files_reader, mutate_bytes, Reader
@@ -244,6 +245,8 @@ def recording(name: str, write: Callable[[Path], Path], **options) -> Callable[[
         def read(_):
             bag = folder / 'bag'
             paths = {key: whole / value for key, value in options.items()}
+            if 'camera' in paths:
+                paths['camera'] = str(paths['camera'])
             try:
                 convert(source, bag, **paths)
             finally:
@@ -270,7 +273,13 @@ def write_scenes(folder: Path) -> Path:
 
 
 def write_of(folder: Path, *, frames: range, write: Callable[..., Path]) -> Path:
-    return write(folder / 'rgbd_dataset_freiburg1_room', frames)
+    return write(folder / 'recording', frames)
+
+
+def write_sequence(folder: Path) -> Path:
+    sequence = rgbd_exports.write_tum(folder / 'desk', range(2))
+    write_calibration(sequence / 'camera.yaml', recordings.CAMERA)
+    return sequence
 
 
 # ---- settings, positions and unfinished builds
@@ -365,10 +374,10 @@ def readers(small_map: Path) -> dict[str, Callable[[Path], Reader]]:
                 'rtabmap': rgbd_exports.write_rtabmap,
                 'colmap': rgbd_exports.write_colmap,
                 'colmap_binary': partial(rgbd_exports.write_colmap, binary=True),
-                'tum': rgbd_exports.write_tum,
                 'stray_scanner': rgbd_exports.write_stray_scanner,
             }.items()
         },
+        'tum': recording('tum', write_sequence, camera='desk/camera.yaml'),
         'transforms_json': recording('transforms_json', write_scene),
         'seven_scenes': recording('seven_scenes', write_scenes),
         'pose_file': recording('pose_file', write_scenes, poses='seq-01/poses.txt'),

@@ -9,6 +9,7 @@ import zlib
 import cv2
 from exports import ALL, arkit_pose, CAMERA, jpeg, POSES, views
 import numpy as np
+from rooms import render_box_room
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.core.geometry import inverse, make_pose, quaternion_xyzw, Z_UP_FROM_Y_UP
@@ -75,12 +76,13 @@ def _write_binary_model(model, parameters, rows):
 
 
 # ---- TUM RGB-D
-def write_tum(folder, numbers=range(COUNT), *, unit_m=1 / 5000):
-    """Write a sequence whose depth is 4 ms late, with a pose every half period."""
+def write_tum(folder, numbers=range(COUNT), *, unit_m=1 / 5000, poses=POSES):
+    """Write a sequence whose depth is 4 ms late, with a pose for each image."""
     for kind in ('rgb', 'depth'):
         (folder / kind).mkdir(parents=True)
     lists = {'rgb': ['# color images'], 'depth': ['# depth maps']}
-    for n, rgb, depth in views(numbers):
+    for n in numbers:
+        rgb, depth = render_box_room(poses[n], CAMERA)
         for kind, pixels, late_s in (('rgb', rgb[..., ::-1], 0.0), ('depth', depth, 0.004)):
             name = f'{kind}/{stamp_s(n) + late_s:.6f}.png'
             lists[kind].append(f'{stamp_s(n) + late_s:.6f} {name}')
@@ -88,14 +90,14 @@ def write_tum(folder, numbers=range(COUNT), *, unit_m=1 / 5000):
             (folder / name).write_bytes(png(data))
     for kind, lines in lists.items():
         (folder / f'{kind}.txt').write_text('\n'.join(lines) + '\n')
-    write_trajectory(folder / 'groundtruth.txt', numbers)
+    write_trajectory(folder / 'groundtruth.txt', numbers, poses=poses)
     return folder
 
 
-def write_trajectory(path, numbers, shift_m=0.0):
+def write_trajectory(path, numbers, *, poses=POSES, shift_m=0.0):
     lines = ['# timestamp tx ty tz qx qy qz qw']
     for n in numbers:
-        values = (*(POSES[n][:3, 3] + shift_m), *quaternion_xyzw(POSES[n]))
+        values = (*(poses[n][:3, 3] + shift_m), *quaternion_xyzw(poses[n]))
         lines.append(f'{stamp_s(n):.6f} {" ".join(map(str, values))}')
     path.write_text('\n'.join(lines) + '\n')
     return path

@@ -7,6 +7,7 @@ from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
+from nerf_reversal_ros.bags.trajectory import interpolate, Trajectory
 from nerf_reversal_ros.converters.bag_writer import BagWriter
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 
@@ -16,6 +17,13 @@ IMAGE, DEPTH = TOPICS.image_topic, TOPICS.depth_topic
 INFO, POSE = TOPICS.camera_info_topic, TOPICS.pose_topic
 EPOCH_NS = 1_700_000_000_000_000_000
 Z_UP = CaptureConfig(up_axis='z')
+
+
+def smooth_walk():
+    """Return 40 poses of a walk at 10 Hz that turns by 4 deg a frame."""
+    corners = walk(24)[:11]
+    seconds = np.arange(11, dtype=np.int64)
+    return interpolate(Trajectory(seconds * 10**9, corners), np.arange(40) * 250_000_000)[0]
 
 
 def write_room_bag(
