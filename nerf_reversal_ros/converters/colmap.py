@@ -38,10 +38,12 @@ _PARAMETERS = {
     'RADIAL_FISHEYE': (*_FOCAL, *_CENTER, 'k1', 'k2'),
 }
 """Parameters of the models that can be undistorted, in the order of COLMAP."""
-_BINARY_MODELS = (
+BINARY_MODELS = (
     *(('SIMPLE_PINHOLE', 3), ('PINHOLE', 4), ('SIMPLE_RADIAL', 4), ('RADIAL', 5), ('OPENCV', 8)),
     *(('OPENCV_FISHEYE', 8), ('FULL_OPENCV', 12), ('FOV', 5), ('SIMPLE_RADIAL_FISHEYE', 4)),
     *(('RADIAL_FISHEYE', 5), ('THIN_PRISM_FISHEYE', 12), ('RAD_TAN_THIN_PRISM_FISHEYE', 16)),
+    *(('SIMPLE_DIVISION', 4), ('DIVISION', 5), ('SIMPLE_FISHEYE', 3), ('FISHEYE', 4)),
+    *(('EUCM', 6), ('EQUIRECTANGULAR', 2)),
 )
 """Name and number of parameters of a model by its number in binary files."""
 _MAX_NAME_BYTES = 4096
@@ -218,9 +220,9 @@ class _BinaryFile:
     def camera(self) -> tuple[int, dict[str, Any]]:
         """Read a camera, and return its number and values."""
         camera_id, model_id, width, height = self._unpack('iiQQ')
-        if not 0 <= model_id < len(_BINARY_MODELS):
+        if not 0 <= model_id < len(BINARY_MODELS):
             raise self._damaged(f'the number {model_id} is of no camera model')
-        model, count = _BINARY_MODELS[model_id]
+        model, count = BINARY_MODELS[model_id]
         parameters = self._unpack(f'{count}d')
         return camera_id, _intrinsics(model, width, height, parameters)
 

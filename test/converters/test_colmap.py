@@ -10,6 +10,7 @@ from rgbd_exports import COUNT, UPRIGHT, write_colmap
 
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters import convert, guess_format
+from nerf_reversal_ros.converters.colmap import BINARY_MODELS
 from nerf_reversal_ros.core.errors import CaptureError
 
 
@@ -48,9 +49,9 @@ def test_other_models_beside_it_are_told(scene, tmp_path):
 
 
 def test_an_image_that_is_missing_is_left_out(scene, tmp_path):
-    (scene / 'images' / 'view 3.jpg').unlink()
+    (scene / 'images' / 'view_3.jpg').unlink()
     (note,) = convert(scene, tmp_path / 'bag').notes
-    assert note.startswith(f'left out 1 of {COUNT} frames, no image file: such as view 3.jpg')
+    assert note.startswith(f'left out 1 of {COUNT} frames, no image file: such as view_3.jpg')
 
 
 def test_a_workspace_without_images_is_rejected(scene, tmp_path):
@@ -95,10 +96,10 @@ def test_an_invalid_pose_is_left_out(tmp_path):
     scene = write_colmap(tmp_path / 'scene')
     path = scene / 'sparse/0/images.txt'
     lines = path.read_text().splitlines()
-    lines[2] = '1 0 0 0 0 0 0 0 7 view 0.jpg'
+    lines[2] = '1 0 0 0 0 0 0 0 7 view_0.jpg'
     path.write_text('\n'.join(lines))
     (note,) = convert(scene, tmp_path / 'bag').notes
-    assert note.startswith(f'left out 1 of {COUNT} frames, invalid pose: such as view 0.jpg')
+    assert note.startswith(f'left out 1 of {COUNT} frames, invalid pose: such as view_0.jpg')
 
 
 def test_distortion_is_removed(tmp_path):
@@ -116,3 +117,28 @@ def test_distortion_is_removed(tmp_path):
     )
     assert np.abs(distorted - pinhole)[60, 50].max() < 30  # the center stays
     assert np.abs(distorted - pinhole)[:12].mean() > 5  # the border moves
+
+
+def test_binary_files_that_colmap_wrote_are_read(tmp_path):
+    """COLMAP 4 also writes rigs and frames."""
+    pycolmap = pytest.importorskip('pycolmap')
+    scene = write_colmap(tmp_path / 'scene')
+    model = scene / 'sparse' / '0'
+    reconstruction = pycolmap.Reconstruction(str(model))
+    shutil.rmtree(model)
+    model.mkdir()
+    reconstruction.write_binary(str(model))
+    assert not any(model.glob('*.txt'))
+    assert convert(scene, tmp_path / 'bag').frame_count == COUNT
+    capture = open_capture(tmp_path / 'bag', UPRIGHT)
+    assert np.allclose(capture.map_from_camera, POSES[:COUNT], atol=1e-6)
+    assert capture.camera.as_dict() == pytest.approx(CAMERA.as_dict())
+
+
+def test_binary_files_know_the_models_of_colmap():
+    pycolmap = pytest.importorskip('pycolmap')
+    ids = {value.value: name for name, value in pycolmap.CameraModelId.__members__.items()}
+    for number, (name, count) in enumerate(BINARY_MODELS):
+        if number in ids:
+            camera = pycolmap.Camera.create_from_model_name(1, name, 5.0, 10, 10)
+            assert (ids[number], len(camera.params)) == (name, count)

@@ -43,11 +43,11 @@ def write_colmap(folder, numbers=range(COUNT), *, binary=False, unit_m=1.0):
     parameters = (CAMERA.fx, CAMERA.fy, CAMERA.cx + 0.5, CAMERA.cy + 0.5)
     rows = []
     for n, rgb, _ in views(numbers):
-        (folder / 'images' / f'view {n}.jpg').write_bytes(jpeg(rgb))
+        (folder / 'images' / f'view_{n}.jpg').write_bytes(jpeg(rgb))
         camera_from_world = inverse(POSES[n])
         x, y, z, w = quaternion_xyzw(camera_from_world)
         values = (w, x, y, z, *(camera_from_world[:3, 3] / unit_m))
-        rows.append((n + 1, values, f'view {n}.jpg', 2 if n else 0))
+        rows.append((n + 1, values, f'view_{n}.jpg', 2 if n else 0))
     write = _write_binary_model if binary else _write_text_model
     write(model, parameters, rows)
     return folder

@@ -209,7 +209,7 @@ def test_a_link_in_a_sequence_of_seven_scenes_cannot_lead_outside_of_it(tmp_path
     [
         (partial(write_tum, numbers=range(1)), 'rgb/1305031102.000000.png'),
         (partial(write_tum, numbers=range(1)), 'depth/1305031102.004000.png'),
-        (partial(write_colmap, numbers=range(1)), 'images/view 0.jpg'),
+        (partial(write_colmap, numbers=range(1)), 'images/view_0.jpg'),
         (partial(write_stray_scanner, numbers=range(1)), 'rgb.mp4'),
         (partial(write_stray_scanner, numbers=range(1)), 'depth/000000.png'),
     ],
