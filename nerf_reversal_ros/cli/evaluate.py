@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', metavar='metrics.json', type=Path, help='write the metrics')
     parser.add_argument('--report', metavar='report.html', type=Path, help='write an HTML report')
     parser.add_argument(
+        '--rerun', metavar='FILE.rrd', type=Path, help='write a recording for the viewer of Rerun'
+    )
+    parser.add_argument(
         *('--out-poses', '--poses'),  # --poses is the name of earlier versions
         metavar='poses.json',
         type=Path,
@@ -63,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.baselines.baselines import parse_baselines
     from nerf_reversal_ros.core.files import check_writable, write_output
     from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
+    from nerf_reversal_ros.evaluation.rerun_recording import import_rerun, write_rerun
     from nerf_reversal_ros.localization.pose_files import (
         check_pose_file,
         LocalizedImage,
@@ -71,10 +75,12 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.maps.map_folder import open_map
 
     parse_baselines(arguments.baselines, has_reference=arguments.reference is not None)
-    outputs = (arguments.json, arguments.report, arguments.out_poses)
+    outputs = (arguments.json, arguments.report, arguments.rerun, arguments.out_poses)
     for path in outputs:
         check_writable(path)
     check_pose_file(arguments.out_poses)
+    if arguments.rerun:
+        import_rerun()
     map_ = open_map(arguments.map)
     with ProgressConsole() as console:
         result = evaluate_map(
@@ -93,6 +99,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.report:
             command = shlex.join(['nerf-reversal', *sys.argv[1:]])
             write_output(arguments.report, result.report_html(command))
+        if arguments.rerun:
+            write_rerun(arguments.rerun, result.evaluation, map_, result.capture)
         if arguments.out_poses:
             evaluation = result.evaluation
             outcomes = zip(evaluation.outcomes, evaluation.stamps_ns.tolist(), strict=True)

@@ -137,6 +137,7 @@ MAP_FROM_NERF = (
 # ---- evaluation and study
 REFERENCE = 'give --reference with the bag of the build'
 INSTALL_PYCOLMAP = "pip install 'pycolmap>=4.0'"
+INSTALL_RERUN = "pip install 'rerun-sdk>=0.23'"
 WITHOUT_HLOC = 'install it again, or choose --baselines without hloc_sift'
 SHORTER_STUDY = 'use --views, --epochs or --only to shorten it'
 WIDER_STUDY = 'set --width and --full-width to at least {px}'

@@ -67,6 +67,7 @@ def test_the_commands_and_their_options():
             '--config',
             '--json',
             '--report',
+            '--rerun',
             '--out-poses --poses',
             '--baselines',
             '--reference',

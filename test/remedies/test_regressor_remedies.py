@@ -104,7 +104,11 @@ def test_a_study_runs_with_the_options_that_its_errors_name(tiny_bag, tmp_path):
 
 @pytest.mark.parametrize(
     ('remedy', 'file'),
-    [(remedies.INSTALL_PYCOLMAP, 'peers'), (remedies.INSTALL_GTSAM, 'loop_closer')],
+    [
+        (remedies.INSTALL_PYCOLMAP, 'peers'),
+        (remedies.INSTALL_GTSAM, 'loop_closer'),
+        (remedies.INSTALL_RERUN, 'rerun'),
+    ],
 )
 def test_an_installation_command_names_a_tested_requirement(remedy, file):
     advised = Requirement(re.search(r"^pip install .*'(.*)'$", remedy).group(1))
