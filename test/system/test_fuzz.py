@@ -7,7 +7,7 @@ from fuzz_readers import readers
 from fuzzing import try_in_process
 import pytest
 
-CASES = {'map': 25, 'seven_scenes': 15, 'pose_file': 15}
+CASES = {'map': 25, 'seven_scenes': 15, 'pose_file': 15, 'rtabmap': 25}
 CASES |= {'bag_packed': 20, 'bag_ros1': 20, 'bag_ros1_killed': 20}
 
 
