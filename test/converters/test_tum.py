@@ -1,11 +1,14 @@
 """Sequences of the TUM RGB-D benchmark are converted with poses, depth and intrinsics."""
 
+import json
 from pathlib import Path
 import shutil
 
+import cv2
 from exports import CAMERA, POSES
 import numpy as np
 import pytest
+from recordings import shared
 from rgbd_exports import COUNT, stamp_s, UPRIGHT, write_trajectory, write_tum
 from rooms import render_box_room
 
@@ -13,7 +16,7 @@ from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
-from nerf_reversal_ros.core.geometry import pose_errors
+from nerf_reversal_ros.core.geometry import OPTICAL_FROM_OPENGL, pose_errors, quaternion_xyzw
 
 K = f'{CAMERA.fx} {CAMERA.fy} {CAMERA.cx} {CAMERA.cy}'
 
@@ -129,3 +132,30 @@ def test_missing_lists_are_rejected(sequence, tmp_path):
     Path(sequence / 'rgb.txt').unlink()
     with pytest.raises(CaptureError, match=r'cannot read .*rgb.txt'):
         convert(sequence, tmp_path / 'bag', format='tum', camera=K)
+
+
+def test_a_real_sequence_fits_its_depth_with_the_published_intrinsics(tmp_path):
+    """The recording has depth in millimeters and one file of poses: here in the layout of TUM."""
+    recording = shared('tum_fr1_rpy')
+    scene = json.loads((recording / 'transforms_build.json').read_text())
+    folder = tmp_path / 'rgbd_dataset_freiburg1_rpy'
+    for kind in ('rgb', 'depth'):
+        (folder / kind).mkdir(parents=True)
+    lists = {'rgb.txt': [], 'depth.txt': [], 'groundtruth.txt': []}
+    for number, frame in enumerate(scene['frames'][:16]):
+        stamp = f'{1305031102 + number / 15:.6f}'
+        depth_mm = cv2.imread(str(recording / frame['depth_file_path']), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(folder / f'depth/{stamp}.png'), (depth_mm * 5).astype(np.uint16))
+        shutil.copy(recording / frame['file_path'], folder / f'rgb/{stamp}.jpg')
+        pose = np.array(frame['transform_matrix']) @ OPTICAL_FROM_OPENGL
+        values = ' '.join(map(str, (*pose[:3, 3], *quaternion_xyzw(pose))))
+        lists['rgb.txt'].append(f'{stamp} rgb/{stamp}.jpg')
+        lists['depth.txt'].append(f'{stamp} depth/{stamp}.png')
+        lists['groundtruth.txt'].append(f'{stamp} {values}')
+    for name, lines in lists.items():
+        (folder / name).write_text('\n'.join(lines) + '\n')
+    conversion = convert(folder, tmp_path / 'bag')
+    assert conversion.notes == ('the intrinsics are those of freiburg1',)
+    capture = open_capture(tmp_path / 'bag', UPRIGHT)
+    assert capture.convention.axes == 'optical'
+    assert capture.convention.depth_error_m['optical'] < 0.02
