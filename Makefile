@@ -21,7 +21,7 @@ export ROS_LOG_DIR := $(HERE)/log
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 export ROS_DOMAIN_ID := $(shell echo $$(( 1 + $$(od -An -N2 -tu2 /dev/urandom) % 100 )))
 
-REQUIREMENTS := requirements.txt $(filter-out requirements/render.txt requirements/docs.txt, \
+REQUIREMENTS := requirements.txt $(filter-out requirements/render.txt requirements/rerun.txt requirements/docs.txt, \
   $(wildcard requirements/*.txt))
 CMAKE_INPUTS := CMakeLists.txt package.xml cmake/ros_wheels.cmake scripts/entry_point.in \
   $(wildcard msg/*.msg srv/*.srv action/*.action)

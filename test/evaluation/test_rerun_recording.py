@@ -25,7 +25,7 @@ def test_without_the_package_its_installation_is_advised_before_any_work(tmp_pat
     assert error.endswith(f'{remedies.INSTALL_RERUN}\n')
 
 
-@pytest.mark.skipif(not IS_INSTALLED, reason='needs rerun-sdk')
+@pytest.mark.skipif(not IS_INSTALLED, reason='pip install -r requirements/rerun.txt')
 def test_the_recording_holds_map_images_answers_and_errors(small_map: Map, tmp_path: Path) -> None:
     bag = write_room_bag(tmp_path / 'walk', walk(48)[1:5:2], CAMERA, up_axis='z')
     file = tmp_path / 'walk.rrd'
