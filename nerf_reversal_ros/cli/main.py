@@ -13,11 +13,21 @@ import sys
 import traceback
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.cli import build, check, convert, evaluate, export, info, localize, study
+from nerf_reversal_ros.cli import (
+    build,
+    check,
+    convert,
+    evaluate,
+    export,
+    info,
+    localize,
+    study,
+    view,
+)
 from nerf_reversal_ros.cli.interrupts import exit_soon_on_interrupt, INTERRUPTED
 from nerf_reversal_ros.core.errors import NerfReversalError
 
-COMMANDS = (convert, check, build, localize, evaluate, info, export, study)
+COMMANDS = (convert, check, build, localize, evaluate, info, view, export, study)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

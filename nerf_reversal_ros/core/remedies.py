@@ -128,10 +128,18 @@ PHOTO_CAMERA = (
 )
 CAMERA_OF_BAG = 'set capture.camera_info_file with --config if that is wrong'
 POSE_FILE = 'give the file a name that ends in {suffixes}'
+POSES_JSON = 'give one that nerf-reversal localize MAP SOURCE --out poses.json writes'
 FOCAL_LENGTH = 'calibrate the camera, or try fx {fx:.1f}, fy {fy:.1f}'
 MAP_FROM_NERF = (
     'give the position of the map origin in map_frame [m] and the rotation of the map about z'
     ' [deg]'
+)
+
+# ---- the page of view
+INSTALL_VISER = "pip install 'viser>=0.2.7'"
+OTHER_PORT = 'give another one with --port, or --port 0 for a free one'
+SOURCE_ROS = (
+    'source the setup file of the workspace that has nerf_reversal_ros, such as install/setup.bash'
 )
 
 # ---- evaluation and study

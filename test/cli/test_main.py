@@ -28,6 +28,7 @@ def test_help_lists_the_commands_without_importing_heavy_modules() -> None:
         'localize',
         'evaluate',
         'info',
+        'view',
         'export',
         'study',
     ):
@@ -40,6 +41,8 @@ def test_help_lists_the_commands_without_importing_heavy_modules() -> None:
         [],
         ['fly'],
         ['info'],
+        ['view'],
+        ['view', 'a.map', '--port', 'any'],
         ['localize', 'a.map'],
         ['localize', 'a.map', 'a.jpg', '--fov', '60', '--camera', '1 1 1 1'],
         ['build', 'a.bag', 'a.map', '--device', 'tpu'],

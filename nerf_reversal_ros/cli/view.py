@@ -1,0 +1,123 @@
+"""
+Show a map in the browser, and where photos were taken.
+
+The page shows walls, walk and landmarks, and the field as the browser's camera sees it. A photo
+that is uploaded there is localized as ``localize`` does, and never written to disk.
+
+SOURCE is a file poses.json of localize or evaluate, whose answers are shown, or what localize
+takes: photos, videos, bags. They are localized and shown as they are done. --ros shows the
+outcomes of the running node /localizer.
+
+The page is for this machine alone. With --share, every machine of the network may open it. Ctrl-C
+ends it. viser draws it, an optional package.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from nerf_reversal_ros.cli.common_arguments import query_config
+from nerf_reversal_ros.core.config import DEVICES
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.capture.photo_camera import PhotoCamera
+    from nerf_reversal_ros.core.config import QueryConfig
+    from nerf_reversal_ros.view.map_page import MapPage
+    from nerf_reversal_ros.view.photo_panel import PhotoLocalizer
+    from nerf_reversal_ros.view.shown_poses import ShownPose
+
+HELP = 'show a map in the browser, and where photos were taken'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of this command."""
+    parser.add_argument('map', metavar='MAP', type=Path, help='map folder, written by build')
+    parser.add_argument(
+        'sources', metavar='SOURCE', nargs='*', help='poses.json, or images to localize'
+    )
+    parser.add_argument('--ros', action='store_true', help='show poses of a running localizer')
+    parser.add_argument('--port', type=int, default=8080, help='default: 8080; 0: a free one')
+    parser.add_argument(
+        '--share', action='store_true', help='let other machines open the page, too'
+    )
+    parser.add_argument('--camera', metavar='FILE|"fx fy cx cy"', help='as in localize')
+    parser.add_argument('--fov', metavar='DEGREES', type=float, help='as in localize')
+    parser.add_argument('--device', choices=DEVICES, help='of the localizer; default: auto')
+    parser.add_argument('--config', metavar='FILE', type=Path, help='as in localize')
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Open the page, fill it, and keep it open until Ctrl-C."""
+    from nerf_reversal_ros.capture.photo_camera import parse_photo_camera
+    from nerf_reversal_ros.maps.map_folder import open_map
+    from nerf_reversal_ros.view.map_page import MapPage
+    from nerf_reversal_ros.view.page_server import open_server
+    from nerf_reversal_ros.view.photo_panel import PhotoLocalizer
+
+    camera = parse_photo_camera(arguments.camera, arguments.fov)
+    map_ = open_map(arguments.map)
+    config = query_config(map_, arguments)
+    localizer = PhotoLocalizer(map_, config.localizer, camera)
+    answers = _answers(arguments.sources, camera, config, localizer)
+    server = open_server(arguments.port, is_shared=arguments.share)
+    page = MapPage(server, map_, localizer)
+    try:
+        with _live_poses(page) if arguments.ros else nullcontext():
+            _tell(page, server.get_port(), arguments.share)
+            if arguments.sources:
+                panel = page.answers()
+                for answer in answers:
+                    panel.add([answer])
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        page.close()
+
+
+def _answers(
+    words: list[str], camera: 'PhotoCamera', config: 'QueryConfig', localizer: 'PhotoLocalizer'
+) -> 'Iterator[ShownPose]':
+    """Return the poses of a file, or what localizes the images of sources; check them first."""
+    from nerf_reversal_ros.capture.image_sources import open_sources
+    from nerf_reversal_ros.view.shown_poses import read_poses
+
+    if len(words) == 1 and Path(words[0]).suffix.lower() == '.json':
+        return iter(read_poses(Path(words[0])))
+    sources = open_sources(words, camera, config.capture)
+    return (localizer.localize_image(image) for source in sources for image in source.images())
+
+
+def _live_poses(page: 'MapPage') -> AbstractContextManager[None]:
+    """Show the outcomes of the running localizer meanwhile."""
+    from nerf_reversal_ros.core import remedies
+    from nerf_reversal_ros.core.errors import ConfigError
+    from nerf_reversal_ros.view.shown_poses import ShownPose
+
+    try:
+        from nerf_reversal_ros.ros.pose_listener import follow_localizer
+    except ImportError as error:
+        raise ConfigError(
+            f'live poses need ROS 2, which cannot be imported ({error}): {remedies.SOURCE_ROS}'
+        ) from error
+    panel = page.answers()
+    return follow_localizer(
+        lambda stamp_ns, outcome: panel.add([ShownPose(f'{stamp_ns / 1e9:.3f} s', outcome)])
+    )
+
+
+def _tell(page: 'MapPage', port: int, is_shared: bool) -> None:
+    """Print where the page is, and who may open it."""
+    if page.missing_field:
+        print(page.missing_field)
+    print(f'http://localhost:{port} shows the map until Ctrl-C', flush=True)
+    if is_shared:
+        print(
+            f'http://{socket.gethostname()}:{port} is the page on other machines: whoever reaches'
+            ' it sees the room, and may upload photos, without a password or encryption',
+            flush=True,
+        )

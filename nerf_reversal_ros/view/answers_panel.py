@@ -1,0 +1,145 @@
+"""Poses on a page: frustums, 3 sigma ellipsoids, and one after the other along a slider."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock, Timer
+import time
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+
+from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
+from nerf_reversal_ros.localization.pose_files import describe_outcome
+from nerf_reversal_ros.view.map_scene import add_frustum, MapScene
+from nerf_reversal_ros.view.page_text import picture, plain
+from nerf_reversal_ros.view.shapes import ellipsoids, frustums
+from nerf_reversal_ros.view.shown_poses import ShownPose
+
+if TYPE_CHECKING:
+    from viser import ClientHandle, ViserServer
+
+MAX_POSES = 5_000
+"""Poses that are kept, the newest; those of a robot go on and on."""
+PERIOD_S = 0.5
+"""Least time between two drawings of poses that are added [s]."""
+POSE_COLOR, CURRENT_COLOR = (20, 110, 220), (200, 30, 120)
+
+
+class AnswersPanel:
+    """
+    The answers that all browsers see.
+
+    Parameters
+    ----------
+    server : ViserServer
+    scene : MapScene
+    """
+
+    def __init__(self, server: 'ViserServer', scene: MapScene) -> None:
+        self._server, self._scene = server, scene
+        self._poses: list[ShownPose] = []
+        self._lock, self._drawing = Lock(), Lock()
+        self._timer: Timer | None = None
+        self._drawn_s = 0.0
+        self._nodes: list[Any] = []
+        self._frustum: Any = None
+        self._slider: Any = None
+        self._is_shown = True
+        gui = server.gui
+        self._folder = gui.add_folder('Answers')
+        with self._folder:
+            self._summary = gui.add_markdown('none yet', image_root=Path())
+            shown = gui.add_checkbox('All answers', True, hint='with ellipsoids of 3 sigma')
+            shown.on_update(lambda _: self._show_all(shown.value))
+            self._current = gui.add_markdown('', image_root=Path())
+            look = gui.add_button('Look from this one')
+            look.on_click(lambda event: self._look(event.client))
+
+    def add(self, poses: Iterable[ShownPose]) -> None:
+        """Add outcomes, the newest last; they are drawn soon, and the slider follows its end."""
+        with self._lock:
+            self._poses = [*self._poses, *poses][-MAX_POSES:]
+            if self._poses and self._timer is None:
+                wait_s = max(0.0, self._drawn_s + PERIOD_S - time.monotonic())
+                self._timer = Timer(wait_s, self._draw)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _draw(self) -> None:
+        with self._lock:
+            poses, self._timer, self._drawn_s = self._poses, None, time.monotonic()
+        with self._drawing:
+            old = self._slider
+            follows = old is None or old.value >= self._slider_end
+            number = len(poses) if follows else old.value
+            self._summary.content = plain(_summary(poses))
+            self._draw_all(poses)
+            self._add_slider(len(poses), number)
+            self._draw_current(number)
+
+    def _add_slider(self, count: int, number: int) -> None:
+        """Put a slider in the place of the old one: its end cannot be moved."""
+        if self._slider is not None:
+            self._slider.remove()
+        self._slider_end = count
+        with self._folder:
+            slider = self._server.gui.add_slider('Image', 1, max(2, count), 1, number)
+        slider.on_update(lambda _: self._draw_current(slider.value))
+        self._slider = slider
+
+    def _draw_all(self, shown: list[ShownPose]) -> None:
+        estimates = [pose.outcome for pose in shown if isinstance(pose.outcome, PoseEstimate)]
+        if not estimates:
+            return
+        poses = np.stack([estimate.map_from_camera for estimate in estimates])
+        covariances = np.stack([estimate.covariance[:3, :3] for estimate in estimates])
+        pyramids = frustums(poses, self._scene.camera, self._scene.frustum_m)
+        balls = ellipsoids(poses[:, :3, 3], covariances)
+        add = self._server.scene.add_mesh_simple
+        visible = self._is_shown
+        self._nodes = [
+            add('/answers/all', *pyramids, color=POSE_COLOR, wireframe=True, visible=visible),
+            add('/answers/ellipsoids', *balls, color=CURRENT_COLOR, visible=visible),
+        ]
+
+    def _draw_current(self, number: int) -> None:
+        """Show the image of a number, from 1."""
+        pose = self._poses[min(number, len(self._poses)) - 1]
+        text = plain(f'{pose.label}: {describe_outcome(pose.outcome)}')
+        image = '' if pose.thumbnail is None else f'\n\n{picture(pose.thumbnail)}'
+        self._current.content = f'{text}{image}'
+        if isinstance(pose.outcome, PoseEstimate):
+            self._frustum = add_frustum(
+                self._server,
+                '/answers/current',
+                pose.outcome.map_from_camera,
+                pose.camera or self._scene.camera,
+                2 * self._scene.frustum_m,
+                CURRENT_COLOR,
+                pose.thumbnail,
+            )
+        elif self._frustum is not None:
+            self._frustum.visible = False
+
+    def _show_all(self, is_shown: bool) -> None:
+        self._is_shown = is_shown
+        for node in self._nodes:
+            node.visible = is_shown
+
+    def _look(self, client: 'ClientHandle | None') -> None:
+        if self._slider is None:
+            return
+        outcome = self._poses[min(self._slider.value, len(self._poses)) - 1].outcome
+        if isinstance(outcome, PoseEstimate):
+            self._scene.look_from(client, outcome.map_from_camera)
+
+
+def _summary(poses: list[ShownPose]) -> str:
+    """Say how many images were localized, and why the others were not."""
+    reasons = Counter(str(p.outcome.reason) for p in poses if isinstance(p.outcome, Rejection))
+    accepted = len(poses) - sum(reasons.values())
+    text = f'{accepted} of {len(poses)} images were localized'
+    if reasons:
+        text += '; ' + ', '.join(f'{reason}: {count}' for reason, count in reasons.most_common())
+    return text

@@ -1,0 +1,185 @@
+"""
+The field behind the scene, drawn as the camera of each browser sees it.
+
+While a camera moves, pictures are as coarse as the machine needs for more than ten a second. Once
+it is still, a sharp one follows, in bands, so that a movement ends it at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Event, Thread
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
+from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.fields.voxel import VoxelField
+
+if TYPE_CHECKING:
+    from viser import CameraHandle, ClientHandle
+
+COARSE_S = 0.05
+"""Time that a picture for a moving camera may take to render [s]."""
+COARSE_HEIGHT_PX = 48, 360
+"""Least and greatest height of such a picture [px]; the first one is between."""
+SHARP_HEIGHT_PX = 640
+BAND_ROWS = 32
+"""Rows of a sharp picture that are rendered at a time."""
+STILL_S = 0.15
+"""Time without a movement after which a camera is still [s]."""
+DEPTH_STEP_M, DEPTH_STRIDE = 0.01024, 3
+"""Rounding of the depth that hides what is behind a surface [m], and its pixels in sharp pictures:
+it is sent as PNG, which takes long for more."""
+FAR_M = 160.0
+"""Depth of what the field does not hold [m]; viser transmits up to 167."""
+BLANK = np.full((1, 1, 3), 255, np.uint8)
+
+
+class FieldPictures:
+    """
+    Draws a field in browsers.
+
+    Parameters
+    ----------
+    field : VoxelField
+    on_first : callable
+        Called when the first picture has been sent: the first rendering compiles kernels.
+    """
+
+    def __init__(self, field: VoxelField, on_first: Callable[[], None]) -> None:
+        self._field, self._on_first = field, on_first
+        self._browsers: dict[int, _Browser] = {}
+        self._is_shown = True
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the field is drawn; setting it draws or clears it in all browsers."""
+        return self._is_shown
+
+    @is_shown.setter
+    def is_shown(self, is_shown: bool) -> None:
+        self._is_shown = is_shown
+        for browser in list(self._browsers.values()):
+            browser.draw_again()
+
+    def attach(self, client: 'ClientHandle') -> None:
+        """Draw in a browser from now on."""
+        self._browsers[client.client_id] = _Browser(client, self)
+
+    def detach(self, client: 'ClientHandle') -> None:
+        """End the pictures of a browser that was closed."""
+        if browser := self._browsers.pop(client.client_id, None):
+            browser.close()
+
+    def close(self) -> None:
+        """End all pictures."""
+        for client_id in list(self._browsers):
+            self._browsers.pop(client_id).close()
+
+    def render(
+        self, map_from_camera: FloatArray, camera: Camera, go_on: Callable[[], bool]
+    ) -> Rendering | None:
+        """Render a view in bands; None as soon as ``go_on`` returns false."""
+        bands = []
+        for row in range(0, camera.height, BAND_ROWS):
+            if not go_on():
+                return None
+            rows = min(BAND_ROWS, camera.height - row)
+            band = replace(camera, height=rows, cy=camera.cy - row)
+            bands += self._field.render(map_from_camera[None], band)
+        view = Rendering(
+            np.concatenate([band.rgb for band in bands]),
+            np.concatenate([band.depth for band in bands]),
+            np.concatenate([band.opacity for band in bands]),
+        )
+        inside = map_from_camera[:3, 3] - self._field.origin_m
+        if np.any(inside < 0) or np.any(inside > self._field.extent_m):
+            view.rgb[view.opacity < 0.5] = 255  # the background was learned from inside
+        return view
+
+    def tell_first(self) -> None:
+        """Say once that a picture was sent."""
+        on_first, self._on_first = self._on_first, _nothing
+        on_first()
+
+
+class _Browser:
+    """The pictures of one browser, drawn in a thread."""
+
+    def __init__(self, client: 'ClientHandle', pictures: FieldPictures) -> None:
+        self._client, self._pictures = client, pictures
+        self._changed, self._is_closed = Event(), False
+        self._coarse_height = 120.0
+        client.camera.on_update(lambda _: self.draw_again())
+        self._changed.set()
+        Thread(target=self._run, name='field pictures', daemon=True).start()
+
+    def draw_again(self) -> None:
+        """Draw a coarse picture at once, and a sharp one when the camera is still."""
+        self._changed.set()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._changed.set()
+
+    def _run(self) -> None:
+        is_final = False
+        while True:
+            is_still = not self._changed.wait(None if is_final else STILL_S)
+            if self._is_closed:
+                return
+            self._changed.clear()
+            if not self._pictures.is_shown:
+                self._client.scene.set_background_image(BLANK)
+                is_final = True
+            elif is_still:
+                is_final = self._draw_sharp()
+            else:
+                self._draw_coarse()
+                is_final = False
+
+    def _draw_coarse(self) -> None:
+        start = time.perf_counter()
+        view = self._pictures.render(
+            *browser_view(self._client.camera, round(self._coarse_height)), lambda: True
+        )
+        assert view is not None
+        took_s = time.perf_counter() - start
+        self._send(view, 1, 70)
+        # The time goes with the number of pixels; half a step, because other work disturbs it.
+        fitting = self._coarse_height * (COARSE_S / took_s) ** 0.25
+        self._coarse_height = float(np.clip(fitting, *COARSE_HEIGHT_PX))
+
+    def _draw_sharp(self) -> bool:
+        """Draw a sharp picture; return whether no movement came between."""
+        view = self._pictures.render(
+            *browser_view(self._client.camera, SHARP_HEIGHT_PX),
+            lambda: not self._changed.is_set(),
+        )
+        if view is not None:
+            self._send(view, DEPTH_STRIDE, 90)
+        return view is not None
+
+    def _send(self, view: Rendering, depth_stride: int, quality: int) -> None:
+        depth = view.depth[::depth_stride, ::depth_stride]
+        depth = np.where(depth > 0, np.round(depth / DEPTH_STEP_M) * DEPTH_STEP_M, FAR_M)
+        self._client.scene.set_background_image(
+            view.rgb, format='jpeg', jpeg_quality=quality, depth=depth
+        )
+        self._pictures.tell_first()
+
+
+def browser_view(handle: 'CameraHandle', height: int) -> tuple[FloatArray, Camera]:
+    """Return map_from_camera (4, 4) and intrinsics of a browser's camera, at a height [px]."""
+    w, x, y, z = handle.wxyz
+    pose = pose_from_quaternion(np.asarray(handle.position), np.array([x, y, z, w]))
+    width = max(1, round(height * handle.aspect))
+    focal = height / 2 / np.tan(handle.fov / 2)
+    return pose, Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
+
+
+def _nothing() -> None:
+    """Do nothing."""
