@@ -13,7 +13,7 @@ ends it. viser draws it, an optional package.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 import socket
@@ -26,9 +26,12 @@ from nerf_reversal_ros.core.config import DEVICES
 if TYPE_CHECKING:
     from nerf_reversal_ros.capture.photo_camera import PhotoCamera
     from nerf_reversal_ros.core.config import QueryConfig
+    from nerf_reversal_ros.core.outcome import Outcome
     from nerf_reversal_ros.view.map_page import MapPage
     from nerf_reversal_ros.view.photo_panel import PhotoLocalizer
     from nerf_reversal_ros.view.shown_poses import ShownPose
+
+    Follower = Callable[[Callable[[int, Outcome], None]], AbstractContextManager[None]]
 
 HELP = 'show a map in the browser, and where photos were taken'
 
@@ -62,11 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
     localizer = PhotoLocalizer(map_, config.localizer, camera)
+    follow = _localizer_follower() if arguments.ros else None
     answers = _answers(arguments.sources, camera, config, localizer)
     server = open_server(arguments.port, is_shared=arguments.share)
     page = MapPage(server, map_, localizer)
     try:
-        with _live_poses(page) if arguments.ros else nullcontext():
+        with _live_poses(page, follow) if follow else nullcontext():
             _tell(page, server.get_port(), arguments.share)
             if arguments.sources:
                 panel = page.answers()
@@ -92,11 +96,10 @@ def _answers(
     return (localizer.localize_image(image) for source in sources for image in source.images())
 
 
-def _live_poses(page: 'MapPage') -> AbstractContextManager[None]:
-    """Show the outcomes of the running localizer meanwhile."""
+def _localizer_follower() -> 'Follower':
+    """Import what follows the running localizer."""
     from nerf_reversal_ros.core import remedies
     from nerf_reversal_ros.core.errors import ConfigError
-    from nerf_reversal_ros.view.shown_poses import ShownPose
 
     try:
         from nerf_reversal_ros.ros.pose_listener import follow_localizer
@@ -104,8 +107,15 @@ def _live_poses(page: 'MapPage') -> AbstractContextManager[None]:
         raise ConfigError(
             f'live poses need ROS 2, which cannot be imported ({error}): {remedies.SOURCE_ROS}'
         ) from error
+    return follow_localizer
+
+
+def _live_poses(page: 'MapPage', follow: 'Follower') -> AbstractContextManager[None]:
+    """Show the outcomes of the running localizer meanwhile."""
+    from nerf_reversal_ros.view.shown_poses import ShownPose
+
     panel = page.answers()
-    return follow_localizer(
+    return follow(
         lambda stamp_ns, outcome: panel.add([ShownPose(f'{stamp_ns / 1e9:.3f} s', outcome)])
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
 from nerf_reversal_ros.localization.pose_files import describe_outcome
 from nerf_reversal_ros.view.map_scene import add_frustum, MapScene
-from nerf_reversal_ros.view.page_text import picture, plain
+from nerf_reversal_ros.view.page_text import ANSWERS_ORDER, picture, plain
 from nerf_reversal_ros.view.shapes import ellipsoids, frustums
 from nerf_reversal_ros.view.shown_poses import ShownPose
 
@@ -47,7 +47,7 @@ class AnswersPanel:
         self._slider: Any = None
         self._is_shown = True
         gui = server.gui
-        self._folder = gui.add_folder('Answers')
+        self._folder = gui.add_folder('Answers', order=ANSWERS_ORDER)
         with self._folder:
             self._summary = gui.add_markdown('none yet', image_root=Path())
             shown = gui.add_checkbox('All answers', True, hint='with ellipsoids of 3 sigma')

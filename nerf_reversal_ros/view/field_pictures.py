@@ -28,7 +28,7 @@ COARSE_HEIGHT_PX = 48, 360
 SHARP_HEIGHT_PX = 640
 BAND_ROWS = 32
 """Rows of a sharp picture that are rendered at a time."""
-STILL_S = 0.15
+STILL_S = 0.25
 """Time without a movement after which a camera is still [s]."""
 DEPTH_STEP_M, DEPTH_STRIDE = 0.01024, 3
 """Rounding of the depth that hides what is behind a surface [m], and its pixels in sharp pictures:
@@ -113,13 +113,22 @@ class _Browser:
         self._client, self._pictures = client, pictures
         self._changed, self._is_closed = Event(), False
         self._coarse_height = 120.0
-        client.camera.on_update(lambda _: self.draw_again())
+        self._view: bytes = b''
+        client.camera.on_update(self._on_camera)
         self._changed.set()
         Thread(target=self._run, name='field pictures', daemon=True).start()
 
     def draw_again(self) -> None:
         """Draw a coarse picture at once, and a sharp one when the camera is still."""
         self._changed.set()
+
+    def _on_camera(self, handle: 'CameraHandle') -> None:
+        """Draw again if the camera has moved: browsers also tell that it has not."""
+        view = np.array([*handle.wxyz, *handle.position, handle.fov, handle.aspect])
+        moved = view.astype(np.float32).tobytes()
+        if moved != self._view:
+            self._view = moved
+            self.draw_again()
 
     def close(self) -> None:
         self._is_closed = True

@@ -15,7 +15,7 @@ from nerf_reversal_ros.maps.map_folder import FIELD_FILE, Map
 from nerf_reversal_ros.view.answers_panel import AnswersPanel
 from nerf_reversal_ros.view.field_pictures import FieldPictures
 from nerf_reversal_ros.view.map_scene import MapScene
-from nerf_reversal_ros.view.page_text import plain
+from nerf_reversal_ros.view.page_text import plain, SHOW_ORDER
 from nerf_reversal_ros.view.photo_panel import (
     PhotoLocalizer,
     PhotoPanel,
@@ -50,11 +50,11 @@ class MapPage:
         self._server, self._localizer = server, localizer
         self.field, self.missing_field = _open_field(map_)
         self.scene = MapScene(server, map_)
-        self._start = self.scene.best_pose()
+        self._start = self.scene.start_pose()
         self._pictures: FieldPictures | None = None
         self._answers: AnswersPanel | None = None
-        server.gui.add_markdown(self._description(map_), image_root=Path())
-        with server.gui.add_folder('Show'):
+        server.gui.add_markdown(self._description(map_), image_root=Path(), order=0)
+        with server.gui.add_folder('Show', order=SHOW_ORDER):
             self._add_toggles()
         server.on_client_connect(self._on_connect)
         server.on_client_disconnect(self._on_disconnect)

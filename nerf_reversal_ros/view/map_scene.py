@@ -82,13 +82,14 @@ class MapScene:
         self._walls = self._add_walls(self._heights <= height_m)
         self._walls.visible = is_shown
 
-    def best_pose(self) -> FloatArray:
-        """Return the mapping pose (4, 4) that sees the most landmarks."""
+    def start_pose(self) -> FloatArray:
+        """Return a pose (4, 4) a step behind the mapping pose that sees the most landmarks."""
         poses = self.walk[_evenly(len(self.walk), MAX_FRUSTUMS)]
         wide = self.camera.scaled_to_width(320)
         seen = [len(self.atlas.visible_indices(pose, wide, len(self.atlas))) for pose in poses]
-        best: FloatArray = poses[int(np.argmax(seen))]
-        return best
+        start: FloatArray = poses[int(np.argmax(seen))].copy()
+        start[:3, 3] -= 4 * self.frustum_m * start[:3, 2]
+        return start
 
     def look_from(self, client: 'ClientHandle | None', map_from_camera: FloatArray) -> None:
         """Move the camera of a browser to a pose (4, 4), upright."""
@@ -147,7 +148,6 @@ class MapScene:
                 self._server.scene.add_spline_catmull_rom(
                     '/walk/path',
                     tuple(map(tuple, self.walk[:, :3, 3])),
-                    line_width=2.0,
                     color=WALK_COLOR,
                     segments=2 * len(self.walk),
                 )

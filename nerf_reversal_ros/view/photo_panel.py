@@ -27,7 +27,7 @@ from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 from nerf_reversal_ros.localization.pose_files import describe_outcome
 from nerf_reversal_ros.maps.map_folder import Map
 from nerf_reversal_ros.view.map_scene import add_frustum, MapScene
-from nerf_reversal_ros.view.page_text import picture, plain
+from nerf_reversal_ros.view.page_text import PHOTO_ORDER, picture, plain
 from nerf_reversal_ros.view.shown_poses import ShownPose, thumbnail
 
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ class PhotoPanel:
         self._pose: FloatArray | None = None
         self._frustum: Any = None
         gui = client.gui
-        with gui.add_folder('Where was a photo taken?'):
+        with gui.add_folder('Where was a photo taken?', order=PHOTO_ORDER):
             upload = gui.add_upload_button('Upload a photo', mime_type='image/*')
             self._fov = gui.add_number(
                 'Field of view [deg]',
                 0.0,
                 min=0.0,
                 max=MAX_FOV_DEG,
-                step=0.1,
+                step=0.01,
                 hint='horizontal, of photos without a focal length in EXIF; 0: unknown',
             )
             self._answer = gui.add_markdown('', image_root=Path())

@@ -37,7 +37,7 @@ def opened(small_map):
 def test_the_browser_shows_the_field_at_its_camera(opened):
     page, server, browser = opened
     (client,) = server.get_clients().values()
-    browser.get_by_label('Walk').uncheck()
+    browser.get_by_role('checkbox', name='Walk').uncheck()
     browser.wait_for_timeout(2000)  # the sharp picture follows
     shown = pixels(browser)[:, :500].astype(float)  # the panel lies on the right
     assert shown.std() > 20
