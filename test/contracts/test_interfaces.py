@@ -138,6 +138,7 @@ def test_the_defaults_and_choices_of_options():
         'build --device': devices,
         'localize --device': devices,
         'evaluate --device': devices,
+        'view --device': devices,
         'study --device': devices,
     }
 
