@@ -28,6 +28,8 @@ COARSE_HEIGHT_PX = 48, 360
 SHARP_HEIGHT_PX = 640
 BAND_ROWS = 32
 """Rows of a sharp picture that are rendered at a time."""
+END_S = 1.0
+"""Time that a thread has to end with the page [s]."""
 STILL_S = 0.25
 """Time without a movement after which a camera is still [s]."""
 DEPTH_STEP_M, DEPTH_STRIDE = 0.01024, 3
@@ -76,8 +78,11 @@ class FieldPictures:
 
     def close(self) -> None:
         """End all pictures."""
-        for client_id in list(self._browsers):
-            self._browsers.pop(client_id).close()
+        browsers = list(self._browsers.values())
+        for browser in browsers:
+            browser.close()
+        for browser in browsers:
+            browser.join(END_S)
 
     def render(
         self, map_from_camera: FloatArray, camera: Camera, go_on: Callable[[], bool]
@@ -116,7 +121,8 @@ class _Browser:
         self._view: bytes = b''
         client.camera.on_update(self._on_camera)
         self._changed.set()
-        Thread(target=self._run, name='field pictures', daemon=True).start()
+        self._thread = Thread(target=self._run, name='field pictures', daemon=True)
+        self._thread.start()
 
     def draw_again(self) -> None:
         """Draw a coarse picture at once, and a sharp one when the camera is still."""
@@ -133,6 +139,10 @@ class _Browser:
     def close(self) -> None:
         self._is_closed = True
         self._changed.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end of the thread."""
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
         is_final = False

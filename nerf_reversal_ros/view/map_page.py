@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.maps.map_folder import FIELD_FILE, Map
 from nerf_reversal_ros.view.answers_panel import AnswersPanel
+from nerf_reversal_ros.view.coverage_panel import CoveragePanel
 from nerf_reversal_ros.view.field_pictures import FieldPictures
 from nerf_reversal_ros.view.map_scene import MapScene
 from nerf_reversal_ros.view.page_text import plain, SHOW_ORDER
@@ -56,6 +57,9 @@ class MapPage:
         server.gui.add_markdown(self._description(map_), image_root=Path(), order=0)
         with server.gui.add_folder('Show', order=SHOW_ORDER):
             self._add_toggles()
+        self._coverage = None
+        if self.field is not None:
+            self._coverage = CoveragePanel(server, self.scene, self.field, localizer)
         server.on_client_connect(self._on_connect)
         server.on_client_disconnect(self._on_disconnect)
 
@@ -67,6 +71,8 @@ class MapPage:
 
     def close(self) -> None:
         """End the pictures and the page."""
+        if self._coverage is not None:
+            self._coverage.close()
         if self._pictures is not None:
             self._pictures.close()
         self._server.stop()
@@ -84,19 +90,7 @@ class MapPage:
         gui, scene = self._server.gui, self.scene
         walls = gui.add_checkbox('Walls as points', True)
         walls.on_update(lambda _: scene.show_walls(walls.value))
-        if self.field is not None:
-            shown = gui.add_checkbox('Field', True, hint='rendered as the browser looks at it')
-
-            def hide_walls() -> None:
-                walls.value = False
-                scene.show_walls(False)
-
-            pictures = self._pictures = FieldPictures(self.field, hide_walls)
-
-            def show_field() -> None:
-                pictures.is_shown = shown.value
-
-            shown.on_update(lambda _: show_field())
+        field = None if self.field is None else self._add_field_toggle(self.field, walls)
         walk = gui.add_checkbox('Walk', True, hint='of the mapping capture; click a frustum')
         walk.on_update(lambda _: scene.show_walk(walk.value))
         landmarks = gui.add_checkbox(
@@ -108,10 +102,41 @@ class MapPage:
         low, high = math.floor(10 * low) / 10, math.ceil(10 * high) / 10
         height = gui.add_slider('Walls up to [m]', low, high, 0.05, high)
         height.on_update(lambda _: scene.cut_walls(height.value))
+
+        def look_from_above(client: 'ClientHandle | None') -> None:
+            if field is not None:  # its ceiling would hide the room
+                field.value = False
+            walls.value = True
+            height.value = min(high, scene.walk_height_m)
+            scene.look_from_above(client)
+
+        def look_from_inside(client: 'ClientHandle | None') -> None:
+            height.value = high
+            if field is not None:
+                field.value, walls.value = True, False
+            scene.look_from(client, self._start)
+
         above = gui.add_button('Look from above')
-        above.on_click(lambda event: scene.look_from_above(event.client))
+        above.on_click(lambda event: look_from_above(event.client))
         inside = gui.add_button('Look from inside')
-        inside.on_click(lambda event: scene.look_from(event.client, self._start))
+        inside.on_click(lambda event: look_from_inside(event.client))
+
+    def _add_field_toggle(self, field: VoxelField, walls: Any) -> Any:
+        """Add the checkbox of the field, whose first picture takes the place of the walls."""
+        shown = self._server.gui.add_checkbox(
+            'Field', True, hint='rendered as the browser looks at it'
+        )
+
+        def hide_walls() -> None:
+            walls.value = not shown.value
+
+        pictures = self._pictures = FieldPictures(field, hide_walls)
+
+        def show_field() -> None:
+            pictures.is_shown = shown.value
+
+        shown.on_update(lambda _: show_field())
+        return shown
 
     def _on_connect(self, client: 'ClientHandle') -> None:
         self.scene.look_from(client, self._start)

@@ -1,6 +1,7 @@
 """What a map holds, as a scene: walls, landmarks, and the walk of the mapping capture."""
 
 from functools import partial
+from threading import Lock
 from typing import Any, TYPE_CHECKING
 
 import cv2
@@ -53,6 +54,7 @@ class MapScene:
         self.frustum_m = FRUSTUM_SIZE * self.depth_m
         """Size of a frustum [m]."""
         self._heights = self.surface.points[:, 2] + self.surface.origin_m[2]
+        self._lock = Lock()  # callbacks of viser come in threads
         self._walls = self._add_walls(np.ones(len(self.surface), bool))
         self._landmarks = self._add_landmarks()
         self._walk_nodes = self._add_walk()
@@ -63,9 +65,15 @@ class MapScene:
         heights = self._heights if len(self._heights) else self.walk[:, 2, 3]
         return float(heights.min()), float(heights.max())
 
+    @property
+    def walk_height_m(self) -> float:
+        """Greatest z of the walk [m]: what is above it is left out in the view from above."""
+        return float(self.walk[:, 2, 3].max())
+
     def show_walls(self, is_shown: bool) -> None:
         """Show or hide the points of the walls."""
-        self._walls.visible = is_shown
+        with self._lock:
+            self._walls.visible = is_shown
 
     def show_landmarks(self, is_shown: bool) -> None:
         """Show or hide the landmarks."""
@@ -78,9 +86,10 @@ class MapScene:
 
     def cut_walls(self, height_m: float) -> None:
         """Leave out the points above a height, such as the ceiling [m, map frame]."""
-        is_shown = self._walls.visible
-        self._walls = self._add_walls(self._heights <= height_m)
-        self._walls.visible = is_shown
+        with self._lock:
+            is_shown = self._walls.visible
+            self._walls = self._add_walls(self._heights <= height_m)
+            self._walls.visible = is_shown
 
     def start_pose(self) -> FloatArray:
         """Return a pose (4, 4) a step behind the mapping pose that sees the most landmarks."""

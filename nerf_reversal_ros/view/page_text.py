@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-PHOTO_ORDER, ANSWERS_ORDER, SHOW_ORDER = 1, 2, 3
+PHOTO_ORDER, ANSWERS_ORDER, SHOW_ORDER, COVERAGE_ORDER = 1, 2, 3, 4
 """Places of the folders of a panel, from above."""
 _SPECIAL = re.compile(r'([!-/:-@\[-`{-~])')
 

@@ -75,22 +75,40 @@ class PhotoLocalizer:
             rgb, intrinsics = camera.undistort(read_photo(data))
         except ImageError as error:
             return ShownPose(name, Rejection(RejectionReason.INVALID_IMAGE, str(error)))
-        return self.localize(name, rgb, intrinsics)
+        return self._answer(name, rgb, intrinsics)
 
     def localize_image(self, image: SourceImage) -> ShownPose:
         """Localize an image of a source; one that cannot be used is rejected."""
         label = image.name or f'{image.stamp_ns} ns'
         if image.rgb is None or image.camera is None:
             return ShownPose(label, Rejection(RejectionReason.INVALID_IMAGE, image.problem))
-        return self.localize(label, image.rgb, image.camera)
+        return self._answer(label, image.rgb, image.camera)
 
-    def localize(self, name: str, rgb: NDArray[np.uint8], camera: Camera) -> ShownPose:
-        """Localize an image (H, W, 3); the localizer is loaded with the first one."""
+    def localize(
+        self,
+        rgb: NDArray[np.uint8],
+        camera: Camera,
+        *,
+        expected_pose: FloatArray | None = None,
+    ) -> Outcome:
+        """
+        Localize an image (H, W, 3), as `Localizer.localize` does; the first call loads that.
+
+        Raises
+        ------
+        ImageError
+            If the image does not fit the camera.
+        MapError, ConfigError
+            If the localizer cannot be loaded.
+        """
         with self._lock:
             if self._localizer is None:
                 self._localizer = self._map.localizer(self._config)
-            outcome = localize_or_reject(self._localizer, rgb, camera)
-        return ShownPose(name, outcome, camera, thumbnail(rgb, camera))
+            return self._localizer.localize(rgb, camera, expected_pose=expected_pose)
+
+    def _answer(self, label: str, rgb: NDArray[np.uint8], camera: Camera) -> ShownPose:
+        outcome = localize_or_reject(self, rgb, camera)
+        return ShownPose(label, outcome, camera, thumbnail(rgb, camera))
 
 
 @dataclass(frozen=True)

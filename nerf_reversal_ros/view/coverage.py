@@ -1,0 +1,111 @@
+"""
+Where a map localizes: the field rendered all around at places on a grid, and localized.
+
+Rendered views are easier than photos: they have the light of the mapping capture, and nothing
+moves in them. The result says what the map covers, not what every camera achieves.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.geometry import FloatArray, look_at, pose_distance
+from nerf_reversal_ros.core.outcome import PoseEstimate
+from nerf_reversal_ros.fields.base import Occupancy
+from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject, LocalizerProtocol
+
+PLACES, HEADINGS = 60, 8
+"""Number of places, and of directions at each."""
+MARGIN_M = 0.8
+"""How far beyond the walk the grid reaches [m]."""
+VIEW_PX = 320
+"""Longer side of a view [px], at which images are localized at first."""
+MAX_ERROR_M, MAX_ERROR_DEG = 0.1, 5.0
+"""Errors within which a view counts as localized: those that the gate is fitted to."""
+
+
+@dataclass(frozen=True)
+class CoveredPlace:
+    """How the views from one place were localized."""
+
+    position_m: FloatArray
+    """(3,) in the map."""
+    localized: float
+    """Fraction of the directions in which the view was localized correctly."""
+    stds_m: tuple[float, ...]
+    """Largest standard deviation of each of these positions [m]."""
+
+
+def free_places(field: VoxelField, walk: FloatArray, count: int = PLACES) -> FloatArray:
+    """
+    Return at most ``count`` places (N, 3) [m] at the height of a walk where the room is free.
+
+    Parameters
+    ----------
+    field : VoxelField
+    walk : (M, 4, 4) array
+        Mapping poses, whose surroundings are covered by a square grid.
+    count : int
+        The grid is as fine as it allows.
+    """
+    positions = walk[:, :3, 3]
+    low, high = positions.min(0)[:2] - MARGIN_M, positions.max(0)[:2] + MARGIN_M
+    height = float(np.median(positions[:, 2]))
+    spacing = math.sqrt(float(np.prod(high - low)) / count) / 2  # half and more may not be free
+    while True:
+        x, y = (np.arange(a, b, spacing) + spacing / 2 for a, b in zip(low, high, strict=True))
+        grid = np.stack(np.meshgrid(x, y, [height], indexing='ij'), axis=-1).reshape(-1, 3)
+        free: FloatArray = grid[field.occupancy(grid) == Occupancy.FREE]
+        if len(free) <= count:
+            return free
+        spacing *= 1.1
+
+
+def covered_places(
+    field: VoxelField,
+    localizer: LocalizerProtocol,
+    camera: Camera,
+    places: FloatArray,
+    headings: int = HEADINGS,
+    go_on: Callable[[], bool] = lambda: True,
+) -> Iterator[CoveredPlace]:
+    """
+    Render and localize the views from each place, level and evenly all around.
+
+    Parameters
+    ----------
+    field : VoxelField
+    localizer : LocalizerProtocol
+    camera : Camera
+        Of the views, reduced to `VIEW_PX`.
+    places : (N, 3) array
+        Positions in the map [m].
+    headings : int
+        Number of directions.
+    go_on : callable
+        Asked before each view; the first false ends the places.
+    """
+    small = camera.downscaled_to(VIEW_PX)
+    angles = 2 * np.pi * np.arange(headings) / headings
+    directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(headings)], axis=-1)
+    for place in places:
+        poses = [look_at(place, place + direction) for direction in directions]
+        stds = []
+        for pose in poses:
+            if not go_on():
+                return
+            rgb: NDArray[np.uint8] = field.render(pose[None], small)[0].rgb
+            outcome = localize_or_reject(localizer, rgb, small)
+            if isinstance(outcome, PoseEstimate) and _is_near(outcome.map_from_camera, pose):
+                stds.append(math.sqrt(float(np.linalg.eigvalsh(outcome.covariance[:3, :3])[-1])))
+        yield CoveredPlace(place, len(stds) / headings, tuple(stds))
+
+
+def _is_near(map_from_camera: FloatArray, true_pose: FloatArray) -> bool:
+    distance_m, angle_deg = pose_distance(map_from_camera, true_pose)
+    return distance_m <= MAX_ERROR_M and angle_deg <= MAX_ERROR_DEG
