@@ -107,7 +107,7 @@ class MapPage:
             if field is not None:  # its ceiling would hide the room
                 field.value = False
             walls.value = True
-            height.value = min(high, scene.walk_height_m)
+            height.value = min(high, math.ceil(20 * scene.walk_height_m) / 20)
             scene.look_from_above(client)
 
         def look_from_inside(client: 'ClientHandle | None') -> None:
