@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 import glob
+from itertools import chain, groupby
 import os
 from pathlib import Path
 import re
@@ -23,8 +24,9 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
 from nerf_reversal_ros.bags.storage_files import is_bag
 from nerf_reversal_ros.capture.open_capture import iter_images
+from nerf_reversal_ros.capture.orientation import turn
 from nerf_reversal_ros.capture.photo import Photo, read_photo
-from nerf_reversal_ros.capture.photo_camera import PhotoCamera
+from nerf_reversal_ros.capture.photo_camera import PhotoCamera, UnknownFocalLengthError
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
@@ -38,6 +40,8 @@ MAX_UNNAMED_BYTES = 100_000_000
 """Size of a file without a known suffix up to which it may be an image, not a video."""
 _PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, '.heic', '.heif')
 """Endings of images; those of HEIF are not read, and said to be converted first."""
+SHARPEST_OF = 4
+"""Neighboring frames of a video of which a sample is the sharpest."""
 _WEBCAM = re.compile(r'webcam:(\d{1,3})')
 
 
@@ -50,11 +54,18 @@ class SourceImage:
     rgb: NDArray[np.uint8] | None = None
     """(H, W, 3) image, upright and without distortion; None if there is a problem."""
     camera: Camera | None = None
-    """Intrinsics of ``rgb``; None if there is a problem."""
+    """Intrinsics of ``rgb``; None if there is a problem, or nothing tells its focal length."""
     stamp_ns: int | None = None
     """Time [ns]: of the message, from the start of a video, or of the clock; None for a file."""
     problem: str = ''
     """Why the image cannot be used, as one sentence."""
+    focal_std: float | None = None
+    """Relative standard deviation of a focal length that was found from images."""
+
+    @property
+    def is_camera_unknown(self) -> bool:
+        """Whether the image can be used once its camera is found."""
+        return self.rgb is not None and self.camera is None
 
 
 class ImageSource(Protocol):
@@ -70,6 +81,9 @@ class ImageSource(Protocol):
 
     def images(self) -> Iterator[SourceImage]:
         """Yield the images in order."""
+
+    def samples(self, count: int) -> Iterator[SourceImage]:
+        """Yield up to a number of images, evenly spaced; none if they come only once."""
 
 
 def open_sources(
@@ -92,7 +106,7 @@ def open_sources(
     ------
     CaptureError
         If there is nothing of a name, a folder is empty, or a bag, video or webcam cannot be
-        opened, or the camera of a video is unknown.
+        opened, or the camera that is stated cannot be that of a video.
     """
     sources: list[ImageSource] = []
     words = list(words)
@@ -105,7 +119,15 @@ def open_sources(
             sources.append(_Video(word, int(webcam[1]), camera))
         else:
             sources += [_open_path(path, camera, config) for path in _matches(word)]
-    return sources
+    return [joined for _, group in groupby(sources, type) for joined in _join(list(group))]
+
+
+def _join(sources: list[ImageSource]) -> list[ImageSource]:
+    """Make one source of neighboring image files: they may be of one camera."""
+    photos = [source for source in sources if isinstance(source, _Photos)]
+    if not photos:
+        return sources
+    return [_Photos(tuple(chain(*(source.files for source in photos))), photos[0].camera)]
 
 
 def _matches(word: str) -> list[Path]:
@@ -181,6 +203,10 @@ class _Photos:
                 continue
             yield _source_image(str(file), data, self.camera)
 
+    def samples(self, count: int) -> Iterator[SourceImage]:
+        chosen = evenly_spaced(len(self.files), count)
+        return replace(self, files=tuple(self.files[index] for index in chosen)).images()
+
 
 @dataclass(frozen=True)
 class _StandardInput:
@@ -196,6 +222,9 @@ class _StandardInput:
             raise CaptureError('standard input holds no image: pipe a file into the command')
         yield _source_image('standard input', data, self.camera)
 
+    def samples(self, count: int) -> Iterator[SourceImage]:
+        return iter(())
+
 
 @dataclass(frozen=True)
 class _Bag:
@@ -210,6 +239,9 @@ class _Bag:
         for image in iter_images(self.path, self.config):
             yield SourceImage('', image.rgb, image.camera, image.stamp_ns)
 
+    def samples(self, count: int) -> Iterator[SourceImage]:
+        return iter(())  # camera_info is known
+
 
 class _Video:
     """The frames of a video or a webcam."""
@@ -218,35 +250,50 @@ class _Video:
         self.has_camera_info = False
         self.is_endless = isinstance(device, int)
         self._name, self._device, self._camera = name, device, camera
-        for frame in self._frames():
+        for photo, _ in self._stamped_frames():
             try:
-                camera.undistort(Photo(frame))
+                camera.undistort(photo)
+            except UnknownFocalLengthError:
+                return
             except ImageError as error:
                 raise CaptureError(f'{name}: {error}') from error
             return
         raise self._not_opened()
 
     def images(self) -> Iterator[SourceImage]:
-        for number, (rgb, stamp_ns) in enumerate(self._stamped_frames()):
-            image = _undistorted(f'{self._name}#{number}', Photo(rgb), self._camera)
+        for number, (photo, stamp_ns) in enumerate(self._stamped_frames()):
+            image = _undistorted(f'{self._name}#{number}', photo, self._camera)
             yield replace(image, stamp_ns=stamp_ns)
 
-    def _frames(self) -> Iterator[NDArray[np.uint8]]:
-        return (rgb for rgb, _ in self._stamped_frames())
+    def samples(self, count: int) -> Iterator[SourceImage]:
+        if self.is_endless:  # its device cannot be opened twice
+            return
+        with self._opened() as video:
+            frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+            for number in evenly_spaced(max(frames, count), count):
+                video.set(cv2.CAP_PROP_POS_FRAMES, number)
+                near = [bgr for _ in range(SHARPEST_OF) for ok, bgr in [video.read()] if ok]
+                if near:
+                    sharpest = max(near, key=_sharpness)
+                    yield _undistorted(f'{self._name}#{number}', _photo(sharpest), self._camera)
 
-    def _stamped_frames(self) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    @contextmanager
+    def _opened(self) -> Iterator[cv2.VideoCapture]:
         with _quiet_opencv():
             video = cv2.VideoCapture(self._device)
         try:
+            yield video
+        finally:
+            video.release()
+
+    def _stamped_frames(self) -> Iterator[tuple[Photo, int]]:
+        with self._opened() as video:
             while video.isOpened():
                 has_frame, bgr = video.read()
                 if not has_frame:
                     return
                 clock_ns = time.time_ns() if self.is_endless else None
-                stamp_ns = clock_ns or round(1e6 * video.get(cv2.CAP_PROP_POS_MSEC))
-                yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), stamp_ns
-        finally:
-            video.release()
+                yield _photo(bgr), clock_ns or round(1e6 * video.get(cv2.CAP_PROP_POS_MSEC))
 
     def _not_opened(self) -> CaptureError:
         if self.is_endless:
@@ -280,5 +327,21 @@ def _source_image(name: str, data: bytes, camera: PhotoCamera) -> SourceImage:
 def _undistorted(name: str, photo: Photo, camera: PhotoCamera) -> SourceImage:
     try:
         return SourceImage(name, *camera.undistort(photo))
+    except UnknownFocalLengthError:
+        return SourceImage(name, turn(photo.rgb, photo.orientation))
     except ImageError as error:
         return SourceImage(name, problem=str(error))
+
+
+def evenly_spaced(total: int, count: int) -> NDArray[np.intp]:
+    """Return up to ``count`` indices of ``total`` things, each in the middle of a part."""
+    count = min(count, total)
+    return np.asarray((np.arange(count) + 0.5) * total / max(1, count), dtype=np.intp)
+
+
+def _photo(bgr: NDArray[np.uint8]) -> Photo:
+    return Photo(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
+
+
+def _sharpness(bgr: NDArray[np.uint8]) -> float:
+    return float(cv2.Laplacian(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())

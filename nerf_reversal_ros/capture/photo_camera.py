@@ -46,6 +46,10 @@ _TWO_FOCAL_LENGTHS = ('PINHOLE', 'OPENCV', 'OPENCV_FISHEYE', 'FULL_OPENCV')
 _Intrinsics = tuple[float, float, float, float]
 
 
+class UnknownFocalLengthError(ImageError):
+    """Nothing tells the focal length of an image."""
+
+
 @dataclass(frozen=True)
 class PhotoCamera:
     """What is known of the camera of photos."""
@@ -70,8 +74,10 @@ class PhotoCamera:
 
         Raises
         ------
+        UnknownFocalLengthError
+            If no intrinsics are known.
         ImageError
-            If no intrinsics are known, or they cannot be those of the image.
+            If they cannot be those of the image.
         """
         height, width = photo.rgb.shape[:2]
         upright = turn_camera(Camera(width, height, 1.0, 1.0, 0.0, 0.0), photo.orientation)
@@ -98,7 +104,7 @@ class PhotoCamera:
             focal_px = width / 2 / math.tan(math.radians(self.fov_deg) / 2)
             name = f'the field of view of {self.fov_deg:g} deg'
         else:
-            raise ImageError(
+            raise UnknownFocalLengthError(
                 f'the focal length of an image of {width}x{height} pixels is unknown, because it'
                 f' has none in EXIF, or was cropped: {remedies.PHOTO_CAMERA}'
             )

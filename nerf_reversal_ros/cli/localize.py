@@ -5,7 +5,8 @@ SOURCE is an image, a folder of images, a glob pattern, a video, a bag, webcam:0
 image on standard input. Each image gives one line: where it was taken and how surely, or why not
 and what to do. A webcam goes on until Ctrl-C.
 
-Photos need a focal length: that of --camera, else of EXIF, else of --fov. Bags have camera_info.
+Photos have the focal length of --camera, else of EXIF, else of --fov. Else it is found from the
+images of the source and the map, and told with its uncertainty. Bags have camera_info.
 
 --out writes JSON, CSV, TUM (.tum) or images.txt of COLMAP (.txt), by the suffix. JSON has one
 entry for each image: its name or stamp, and either a pose with covariance or the reason of the
@@ -29,9 +30,7 @@ from nerf_reversal_ros.cli.interrupts import write_results_first
 if TYPE_CHECKING:
     from nerf_reversal_ros.capture.image_sources import ImageSource, SourceImage
     from nerf_reversal_ros.core.config import QueryConfig
-    from nerf_reversal_ros.core.geometry import FloatArray
     from nerf_reversal_ros.core.outcome import Outcome
-    from nerf_reversal_ros.localization.localizer import Localizer
     from nerf_reversal_ros.localization.pose_files import LocalizedImage
     from nerf_reversal_ros.maps.map_folder import Map
 
@@ -122,37 +121,18 @@ def _localize(
 ) -> 'Iterator[LocalizedImage]':
     """Localize the images one by one; print the line and write the picture of each."""
     from nerf_reversal_ros.localization.pose_files import describe_outcome, LocalizedImage
-    from nerf_reversal_ros.localization.tracking import PoseTracker
+    from nerf_reversal_ros.localization.source_localizer import localize_source
 
     show = _pictures(arguments.show, map_)
     localizer = map_.localizer(config.localizer)
     timeout_s = config.localizer.tracking_timeout_s if arguments.track else 0.0
     for source in sources:
-        tracker = PoseTracker()
-        for image in source.images():
-            expected_pose = None
-            if image.stamp_ns is not None:
-                expected_pose = tracker.predict(image.stamp_ns, timeout_s)
-            outcome = _outcome(localizer, image, expected_pose)
-            if image.stamp_ns is not None:
-                tracker.add(outcome, image.stamp_ns)
+        for image, outcome in localize_source(localizer, source, timeout_s, print):
             label = image.name or str(image.stamp_ns)
             answer = describe_outcome(outcome)
             print(f'{label}: {answer}', flush=True)
             show(label, image, outcome, answer)
             yield LocalizedImage(outcome, image.stamp_ns, image.name, image.camera)
-
-
-def _outcome(
-    localizer: 'Localizer', image: 'SourceImage', expected_pose: 'FloatArray | None'
-) -> 'Outcome':
-    """Localize an image, or reject it if it cannot be used."""
-    from nerf_reversal_ros.core.outcome import Rejection, RejectionReason
-    from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
-
-    if image.rgb is None or image.camera is None:
-        return Rejection(RejectionReason.INVALID_IMAGE, image.problem)
-    return localize_or_reject(localizer, image.rgb, image.camera, expected_pose)
 
 
 def _pictures(

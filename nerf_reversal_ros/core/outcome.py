@@ -185,6 +185,10 @@ class Diagnostics:
     """(6, 6) of ``regressed_pose`` by the regressor, axes as in `PoseEstimate.covariance`."""
     refined_covariance: NDArray[np.float64] | None = None
     """(6, 6) of ``refined_pose``, same axes."""
+    inlier_points: NDArray[np.float64] | None = None
+    """(M, 3) landmarks in ``map`` that fit ``refined_pose`` [m]."""
+    inlier_pixels: NDArray[np.float64] | None = None
+    """(M, 2) their keypoints, in pixels of the image."""
 
 
 @dataclass(frozen=True)

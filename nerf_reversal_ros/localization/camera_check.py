@@ -7,14 +7,13 @@ of the pose covariance. Views of one camera that differ from each other are coun
 """
 
 from collections import deque, OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.camera_fit import (
     CameraFit,
@@ -23,22 +22,23 @@ from nerf_reversal_ros.localization.camera_fit import (
     PARAMETER_STD,
     search_camera,
 )
+from nerf_reversal_ros.localization.camera_views import (
+    CameraEstimate,
+    CameraView,
+    combine_views,
+    MAX_COVARIANCE_SCALE,
+    SIGNIFICANT_STD,
+    views_of_other_places,
+    without_outliers,
+)
 from nerf_reversal_ros.localization.matching import CandidateLandmarks, QueryImage
 from nerf_reversal_ros.localization.pnp import largest_std_m, LOSS_SCALE_PX, PnpSolution
 
-SIGNIFICANT_STD = 4.0
-"""Standard deviations from which a deviation is not an error of the fit: fits of thousands of
-images with the correct camera stay within."""
 UNVERIFIED_STD = 2.0
 """The same for a camera other than the capture's: no evidence speaks for its intrinsics."""
 SAME_CAMERA = 2e-3
 """Largest relative difference of the intrinsics of one camera: their rounding, and less than a
 single image can measure."""
-SAME_VIEW_M, SAME_VIEW_DEG = 0.2, 5.0
-"""Views within this distance [m] and angle [deg] share their errors, so the latest counts."""
-MAX_COVARIANCE_SCALE = 10.0
-"""Largest factor on the covariance of the fit: that of a map also covers errors of its ground
-truth, which move poses and leave the intrinsics. In three rooms, 9 covers the focal lengths."""
 SEARCH_VIEWS = 8
 """Views of an unverified camera whose focal length is searched in a wide range, which takes the
 time of several hypotheses. For the camera of the capture it is the number of first images: a
@@ -55,8 +55,6 @@ RECENT, MIN_RECENT = 8, 3
 camera to be wrong in the present one as well."""
 MAX_VIEWS, MAX_CAMERAS = 64, 8
 """Views of a camera, and cameras, that are remembered; the oldest are forgotten."""
-SHARED_STD = 0.003
-"""Standard deviation of each parameter that all images share, from errors of the map."""
 GIVEN_STD = (0.03, 0.03, 0.03, 0.01)
 """Standard deviation of the parameters of an unverified camera_info that is not grossly wrong:
 focal lengths of data sheets, and a principal point taken as the image center, are wrong by 3 %."""
@@ -135,33 +133,17 @@ class CameraExamination(NamedTuple):
     evidence: CameraEvidence
     covariance: FloatArray
     """(6, 6) to be added to that of the pose, in the order of `pose_covariance`."""
-    view: '_View | None'
+    view: CameraView | None
     """Fit that `CameraCheck.remember` counts; None if it is not to be trusted."""
     best_scale: float | None
     """Focal scale that explains the most landmarks: 1 is the given focal length; None: unknown."""
-
-
-class _View(NamedTuple):
-    """Fit of one image."""
-
-    map_from_camera: FloatArray
-    deviation: FloatArray
-    covariance: FloatArray
-
-
-class _Estimate(NamedTuple):
-    """Deviation (4,) with covariance (4, 4), from a number of views."""
-
-    deviation: FloatArray
-    covariance: FloatArray
-    views: int
 
 
 @dataclass
 class _Memory:
     """What images of one camera told."""
 
-    views: list[_View] = field(default_factory=list)
+    views: list[CameraView] = field(default_factory=list)
     """Fits of the latest images, one for each place."""
     best_scales: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     """Focal scales that explain the most landmarks of the latest images."""
@@ -183,7 +165,14 @@ class CameraCheck:
         self._atlas = atlas
         self._capture_camera = capture_camera
         self._memories: OrderedDict[FloatKey, _Memory] = OrderedDict()
+        self._found: OrderedDict[FloatKey, FloatArray] = OrderedDict()
         self._capture_images = 0
+
+    def trust(self, camera: Camera, covariance: FloatArray) -> None:
+        """Take a camera to be as certain as the covariance (4, 4) of its deviation tells."""
+        self._found[_camera_key(camera)] = covariance
+        while len(self._found) > MAX_CAMERAS:
+            self._found.popitem(last=False)
 
     def needs_search(self, query: QueryImage, solution: PnpSolution) -> bool:
         """Return whether the focal length of an image has to be searched in a wide range."""
@@ -222,10 +211,10 @@ class CameraCheck:
         if fit is None:
             return self._unfitted(query.camera)
         covariance = min(covariance_scale, MAX_COVARIANCE_SCALE) * fit.deviation_covariance
-        view = _View(solution.map_from_camera, fit.deviation, covariance)
-        own = _combine([view])
-        others = _views_of_other_places(memory.views, view)
-        combined = _combine([view, *_without_outliers(others)])
+        view = CameraView(solution.map_from_camera, fit.deviation, covariance)
+        own = combine_views([view])
+        others = views_of_other_places(memory.views, view)
+        combined = combine_views([view, *without_outliers(others)])
         contribution = self._pose_covariance(query, fit, own, combined)
         min_std = SIGNIFICANT_STD if self.is_capture_camera(query.camera) else UNVERIFIED_STD
         own_evidence = _make_evidence(own, contribution, min_std)
@@ -267,7 +256,7 @@ class CameraCheck:
         if examined.best_scale is not None:
             memory.best_scales.append(examined.best_scale)
         if view is not None:
-            views = _views_of_other_places(memory.views, view)
+            views = views_of_other_places(memory.views, view)
             memory.views = [*views, view][-MAX_VIEWS:]
             self._capture_images += self.is_capture_camera(camera)
         key = _camera_key(camera)
@@ -299,9 +288,13 @@ class CameraCheck:
         return bool(is_part and is_on_pixels and has_same_focal)
 
     def _pose_covariance(
-        self, query: QueryImage, fit: CameraFit, own: _Estimate, combined: _Estimate
+        self, query: QueryImage, fit: CameraFit, own: CameraEstimate, combined: CameraEstimate
     ) -> FloatArray:
         """Return what the pose covariance (6, 6) lacks, because the intrinsics may be wrong."""
+        shift = fit.pose_by_deviation
+        if (found := self._found.get(_camera_key(query.camera))) is not None:
+            from_found: FloatArray = shift @ found @ shift.T
+            return from_found
         focal_limit = abs(own.deviation[0]) + 2 * np.sqrt(own.covariance[0, 0])
         is_plausible = self.is_capture_camera(query.camera) or (
             self._is_crop_of_capture(query.full_camera) and focal_limit < MAX_CROP_DEVIATION
@@ -313,7 +306,6 @@ class CameraCheck:
         deviation = posterior @ information @ combined.deviation
         # Second moment of the camera's error about the given camera, at which the pose is.
         moment = posterior + np.outer(deviation, deviation)
-        shift = fit.pose_by_deviation
         covariance: FloatArray = shift @ moment @ shift.T
         return covariance
 
@@ -321,7 +313,7 @@ class CameraCheck:
         """Return the result of an image whose intrinsics cannot be fitted."""
         is_known = self.is_capture_camera(camera)
         covariance = np.zeros((6, 6)) if is_known else UNKNOWN_POSE_STD**2 * np.eye(6)
-        unknown = _Estimate(np.zeros(4), np.diag(np.square(PARAMETER_STD)), 0)
+        unknown = CameraEstimate(np.zeros(4), np.diag(np.square(PARAMETER_STD)), 0)
         evidence = _make_evidence(unknown, covariance, SIGNIFICANT_STD)
         return CameraExamination(evidence, covariance, None, None)
 
@@ -343,38 +335,8 @@ def _camera_key(camera: Camera) -> FloatKey:
     return tuple(round(value, 4) for value in _normalize(camera))
 
 
-def _views_of_other_places(views: Sequence[_View], view: _View) -> list[_View]:
-    """Return the views that are not from about the pose of another one."""
-    poses = np.array([other.map_from_camera for other in views]).reshape(-1, 4, 4)
-    moved = pose_errors(poses, np.broadcast_to(view.map_from_camera, poses.shape))
-    is_same = (moved.translation < SAME_VIEW_M) & (np.degrees(moved.rotation) < SAME_VIEW_DEG)
-    return [other for other, same in zip(views, is_same, strict=True) if not same]
-
-
-def _without_outliers(views: Sequence[_View]) -> list[_View]:
-    """Return the views whose focal length agrees with the median of all."""
-    if not views:
-        return []
-    median = np.median([view.deviation[0] for view in views])
-    return [
-        view
-        for view in views
-        if abs(view.deviation[0] - median)
-        < SIGNIFICANT_STD * np.hypot(np.sqrt(view.covariance[0, 0]), SHARED_STD)
-    ]
-
-
-def _combine(views: Sequence[_View]) -> _Estimate:
-    """Average deviations by their information; errors of the map do not average out."""
-    informations = np.linalg.inv(np.array([view.covariance for view in views]))
-    deviations = np.array([view.deviation for view in views])
-    covariance = np.linalg.inv(informations.sum(0))
-    deviation = covariance @ np.einsum('nij,nj->i', informations, deviations)
-    return _Estimate(deviation, covariance + SHARED_STD**2 * np.eye(4), len(views))
-
-
 def _make_evidence(
-    estimate: _Estimate, pose_covariance: FloatArray, min_std: float
+    estimate: CameraEstimate, pose_covariance: FloatArray, min_std: float
 ) -> CameraEvidence:
     deviation, covariance, views = estimate
     focal_scale, aspect_scale = (float(np.exp(deviation[index])) for index in (0, 3))

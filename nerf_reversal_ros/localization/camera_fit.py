@@ -10,6 +10,7 @@ References
 Hartley and Zisserman, "Multiple View Geometry", 2nd edition, 7.4 (restricted camera estimation).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -98,6 +99,7 @@ def fit_camera(
     landmarks: CandidateLandmarks,
     solution: PnpSolution,
     start: FloatArray | None = None,
+    prior_std: Sequence[float] = PARAMETER_STD,
 ) -> CameraFit | None:
     """
     Match the landmarks near their projections, then fit pose and intrinsics to the matches.
@@ -112,6 +114,8 @@ def fit_camera(
         Pose to start from.
     start : (4,) array, optional
         Deviation of the camera to start from, see `CameraFit.deviation`; default: none.
+    prior_std : (4,) sequence, optional
+        Standard deviations of a prior at the given camera, by parameter.
 
     Returns
     -------
@@ -126,7 +130,8 @@ def fit_camera(
         return None
     points, pixels = landmarks.points[pairs[:, 1]], query.keypoints.pixels[pairs[:, 0]]
     matched = PnpSolution(pose, points, pixels, len(points))
-    return free_intrinsics(matched, query.camera, query.scaled_px(LOSS_SCALE_PX), initial)
+    loss_scale_px = query.scaled_px(LOSS_SCALE_PX)
+    return free_intrinsics(matched, query.camera, loss_scale_px, initial, prior_std)
 
 
 def search_camera(query: QueryImage, atlas: Atlas, solution: PnpSolution) -> CameraFit | None:
@@ -222,7 +227,11 @@ def _focal_deviation(scale: float) -> FloatArray:
 
 
 def free_intrinsics(
-    solution: PnpSolution, given: Camera, loss_scale_px: float, start: FloatArray
+    solution: PnpSolution,
+    given: Camera,
+    loss_scale_px: float,
+    start: FloatArray,
+    prior_std: Sequence[float] = PARAMETER_STD,
 ) -> CameraFit | None:
     """
     Refine a pose and four intrinsic parameters by Gauss-Newton steps with a Cauchy loss.
@@ -237,13 +246,15 @@ def free_intrinsics(
         Scale of the Cauchy loss [px].
     start : (4,) array
         Initial deviation, see `CameraFit.deviation`.
+    prior_std : (4,) sequence, optional
+        Standard deviations of a prior at the given camera, by parameter.
 
     Returns
     -------
     CameraFit or None
         None if the fit diverges.
     """
-    prior = 1.0 / np.square(PARAMETER_STD)
+    prior = 1.0 / np.square(prior_std)
     deviation = np.array(start, dtype=np.float64)
     for _ in range(MAX_ITERATIONS):
         camera = deviate(given, deviation)

@@ -75,6 +75,8 @@ class RefinedHypothesis:
     """Reason and detail of the gate; None if the gate accepted the pose."""
     camera: CameraExamination | None = None
     """What the image tells of its camera; None if that was not examined."""
+    query_camera: Camera | None = None
+    """Camera of the image that the pixels of ``solution`` are of."""
 
     def is_better_than(self, other: 'RefinedHypothesis') -> bool:
         """
@@ -191,7 +193,9 @@ class HypothesisRefiner:
                 evidence, self.calibration.gate_bias, self.calibration.gate_weights
             )
             rejection = find_rejection(evidence, probability, config)
-        verified = RefinedHypothesis(refined, covariance, evidence, probability, rejection)
+        verified = RefinedHypothesis(
+            refined, covariance, evidence, probability, rejection, query_camera=query.camera
+        )
         checked = self._check_camera(query, landmarks, verified, config)
         return replace(checked, covariance=checked.covariance + self.calibration.noise_covariance)
 

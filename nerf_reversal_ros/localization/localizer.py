@@ -6,6 +6,8 @@ map, until the gate accepts a refined pose that is certain and the only one. All
 map folder: neither the radiance field nor images of the mapping capture are needed.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ from nerf_reversal_ros.core.stage_timer import StageTimer
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.camera_check import CameraCheck
+from nerf_reversal_ros.localization.camera_search import CameraSearch, FoundCamera
 from nerf_reversal_ros.localization.hypotheses import HypothesisRefiner, RefinedHypothesis
 from nerf_reversal_ros.localization.pose_search import PoseSearch
 from nerf_reversal_ros.localization.surface import Surface
@@ -72,6 +75,7 @@ class Localizer:
         self.regressor = regressor
         self.config = config
         check = None if capture_camera is None else CameraCheck(atlas, capture_camera)
+        self._calibration, self._check = calibration, check
         self._refiner = HypothesisRefiner(atlas, surface, mapping_positions, calibration, check)
 
     @property
@@ -144,6 +148,15 @@ class Localizer:
         )
         search.run(time_limit_s)
         return _outcome(search, scores, timer)
+
+    def camera_search(self) -> CameraSearch:
+        """Return a search for the camera of images, all of one size, that have no intrinsics."""
+        return CameraSearch(self.atlas, self.regressor, self._calibration.covariance_scale)
+
+    def trust(self, found: FoundCamera) -> None:
+        """Let the covariances of poses hold the uncertainty of a camera that was found."""
+        if self._check is not None:
+            self._check.trust(found.camera, found.covariance)
 
 
 def open_localizer(
@@ -225,7 +238,7 @@ def _outcome(search: PoseSearch, scores: dict[str, float], timer: StageTimer) ->
     scores.update(best.evidence.as_scores())
     if best.probability is not None:
         scores['probability'] = best.probability
-    diagnostics = _diagnostics(regressed, best, scores, timer)
+    diagnostics = _with_inliers(_diagnostics(regressed, best, scores, timer), best, search.camera)
     if best.rejection is not None:
         return Rejection(*best.rejection, diagnostics)
     return PoseEstimate(best.solution.map_from_camera, best.covariance, diagnostics)
@@ -245,3 +258,13 @@ def _diagnostics(
         None if regressed is None else regressed.covariance,
         None if best is None else best.covariance,
     )
+
+
+def _with_inliers(
+    diagnostics: Diagnostics, best: RefinedHypothesis, camera: Camera
+) -> Diagnostics:
+    """Add the inliers, in pixels of the image of a camera."""
+    found = best.query_camera or camera
+    scale = np.array([camera.width / found.width, camera.height / found.height])
+    pixels = (best.solution.pixels + 0.5) * scale - 0.5
+    return replace(diagnostics, inlier_points=best.solution.points, inlier_pixels=pixels)

@@ -80,8 +80,8 @@ def test_an_unusable_image_leaves_the_others(tmp_path):
     found = images(tmp_path)
     assert [image.rgb is None for image in found] == [False, True, True, False]
     assert found[2].problem.endswith('convert it to JPEG')
-    without_camera = images(tmp_path / 'a.jpg', camera=PhotoCamera())
-    assert '--fov' in without_camera[0].problem
+    (unknown,) = images(tmp_path / 'a.jpg', camera=PhotoCamera())
+    assert unknown.is_camera_unknown and not any(image.is_camera_unknown for image in found)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,11 @@ def test_a_webcam_that_is_absent_is_named(capfd):
     assert capfd.readouterr() == ('', '')
 
 
-def test_a_video_without_a_camera_is_refused_before_its_frames_are_read(tmp_path):
-    video = write_video(tmp_path / 'v.avi', GRAY)
-    with pytest.raises(CaptureError, match=r'v.avi: the focal length .* unknown'):
-        open_sources([str(video)], PhotoCamera(), CaptureConfig())
+def test_neighboring_files_are_one_source_whose_samples_are_evenly_spaced(tmp_path):
+    files = [write_photo(tmp_path / f'{k}.jpg', GRAY[0]) for k in range(9)]
+    video = write_video(tmp_path / 'v.avi', [GRAY[k // 5 % 3] for k in range(15)])
+    words = [*map(str, files), str(video)]
+    photos, frames = open_sources(words, PhotoCamera(), CaptureConfig())
+    assert [image.name for image in photos.samples(3)] == [str(files[k]) for k in (1, 4, 7)]
+    assert [image.name for image in frames.samples(3)] == [f'{video}#{k}' for k in (2, 7, 12)]
+    assert all(image.is_camera_unknown for image in [*photos.samples(3), *frames.samples(3)])

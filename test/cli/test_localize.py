@@ -20,8 +20,8 @@ from nerf_reversal_ros.capture import image_sources
 from nerf_reversal_ros.capture.image_sources import SourceImage
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core import remedies
-from nerf_reversal_ros.core.geometry import make_pose
-from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
+from nerf_reversal_ros.core.geometry import make_pose, transform_points
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection
 from nerf_reversal_ros.localization.pose_files import LocalizedImage, pose_entry
 from nerf_reversal_ros.localization.pose_pictures import PosePictures
 from nerf_reversal_ros.maps.map_folder import Map, open_map
@@ -100,6 +100,21 @@ def test_photos_are_localized_turned_upright_with_the_focal_length_of_exif(
         assert np.corrcoef(image.ravel(), rendering.ravel())[0, 1] > 0.8
 
 
+def test_a_focal_length_that_nothing_states_is_found_and_told(
+    small_map: Map, tmp_path: Path
+) -> None:
+    for number, pose in enumerate(walk(37)[[3, 9, 14]]):
+        write_photo(tmp_path / f'{number}.jpg', render_box_room(pose, CAMERA)[0])
+    completed = run_command('localize', small_map.path, tmp_path)
+    told, *_, summary = completed.stdout.splitlines()
+    found = re.fullmatch(
+        r'focal length (\S+) px \+- \S+ % \(field of view (\d+) deg\), found from 3 images', told
+    )
+    assert found is not None, told
+    assert float(found[1]) == pytest.approx(CAMERA.fx, rel=0.02) and found[2] == '63'
+    assert summary == '3 of 3 images were localized'
+
+
 def test_frames_of_a_video_are_tracked_by_their_times(small_map: Map, tmp_path: Path) -> None:
     images = [render_box_room(pose, CAMERA)[0] for pose in walk(96)[23:27]]
     video = write_video(tmp_path / 'walk.avi', images)
@@ -124,6 +139,9 @@ def test_ctrl_c_ends_a_webcam_and_writes_what_was_localized(
         def images(self) -> Iterator[SourceImage]:
             yield SourceImage('webcam:0#0', rgb, CAMERA, 1_000_000_000)
             raise KeyboardInterrupt
+
+        def samples(self, _: int) -> Iterator[SourceImage]:
+            return iter(())
 
     monkeypatch.setattr(image_sources, 'open_sources', lambda *_: [Webcam()])
     out = tmp_path / 'poses.csv'
@@ -167,3 +185,23 @@ def test_a_map_without_its_field_is_shown_by_its_surface(small_map: Map, tmp_pat
     with Image.open(file) as opened:
         image, rendering = np.split(np.asarray(opened, float)[:120], 2, axis=1)
     assert np.corrcoef(image.ravel(), rendering.ravel())[0, 1] > 0.6
+
+
+def test_inliers_are_drawn_where_the_landmarks_are_in_the_rendering(
+    small_map: Map, tmp_path: Path
+) -> None:
+    pose = walk(37)[3]
+    rgb, _ = render_box_room(pose, CAMERA)
+    points = transform_points(pose, CAMERA.unproject(np.array([[30.0, 40.0]]), np.array([2.0])))
+    found = Diagnostics(inlier_points=points, inlier_pixels=np.array([[33.0, 40.0]]))
+    pictures = PosePictures(tmp_path, small_map)
+    plain, marked = (
+        pictures.add('a', rgb, CAMERA, PoseEstimate(pose, np.eye(6), diagnostics), '')
+        for diagnostics in (Diagnostics(), found)
+    )
+    with Image.open(plain) as first, Image.open(marked) as second:
+        difference = np.abs(np.asarray(first, float) - np.asarray(second, float)).max(2)
+    changed = np.argwhere(difference > 60)
+    image, rendering = (changed[(changed[:, 1] < 160) == is_left] for is_left in (True, False))
+    assert image.mean(0) == pytest.approx([40, 33], abs=1)
+    assert rendering.mean(0) == pytest.approx([40, 160 + 30], abs=1)

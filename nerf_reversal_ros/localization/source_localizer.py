@@ -1,0 +1,127 @@
+"""
+Localize the images of a source: find its camera if that is unknown, and track if asked.
+
+The camera of images without intrinsics is found when the first of them comes, from some of all
+images of the source that have its size.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from nerf_reversal_ros.capture.image_sources import ImageSource, SourceImage
+from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.outcome import Outcome, Rejection, RejectionReason
+from nerf_reversal_ros.localization.camera_search import CameraSearch, FoundCamera
+from nerf_reversal_ros.localization.localizer import Localizer
+from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
+from nerf_reversal_ros.localization.tracking import PoseTracker
+
+SAMPLES = 12
+"""Images of a source, evenly spaced, that its camera is found from."""
+MAX_IMAGES = 24
+"""Images of one size, with those that come later, that a camera is found from at most."""
+SURE_STD = 0.01
+"""Relative standard deviation of a focal length from which later images are not searched."""
+MIN_INTERVAL_NS = 500_000_000
+"""Time [ns] between images of a webcam that are searched: it has to move."""
+
+
+def localize_source(
+    localizer: Localizer,
+    source: ImageSource,
+    tracking_timeout_s: float = 0.0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[SourceImage, Outcome]]:
+    """
+    Localize the images of a source one by one.
+
+    Parameters
+    ----------
+    localizer : Localizer
+        Of the map.
+    source : ImageSource
+        From `open_sources`.
+    tracking_timeout_s : float
+        Age of an accepted pose up to which the next one is expected from it [s]; 0: no tracking.
+    tell : callable, optional
+        Is given a sentence on each camera that was found.
+
+    Yields
+    ------
+    SourceImage, Outcome
+        The image with the camera that was used, and its pose or rejection.
+    """
+    cameras, tracker = _UnknownCameras(localizer, source, tell), PoseTracker()
+    for image in source.images():
+        if image.is_camera_unknown:
+            image = cameras.complete(image)
+        if image.rgb is None or image.camera is None:
+            yield image, Rejection(RejectionReason.INVALID_IMAGE, image.problem)
+            continue
+        expected_pose = None
+        if image.stamp_ns is not None:
+            expected_pose = tracker.predict(image.stamp_ns, tracking_timeout_s)
+        outcome = localize_or_reject(localizer, image.rgb, image.camera, expected_pose)
+        if image.stamp_ns is not None:
+            tracker.add(outcome, image.stamp_ns)
+        yield image, outcome
+
+
+class _UnknownCameras:
+    """The cameras of a source by the size of their images (height, width)."""
+
+    def __init__(
+        self, localizer: Localizer, source: ImageSource, tell: Callable[[str], None]
+    ) -> None:
+        self._localizer, self._source, self._tell = localizer, source, tell
+        self._searches: dict[tuple[int, ...], CameraSearch] = {}
+        self._found: dict[tuple[int, ...], FoundCamera | None] = {}
+        self._searched_names: set[str] = set()
+        self._last_stamp_ns: int | None = None
+
+    def complete(self, image: SourceImage) -> SourceImage:
+        """Return an image with its camera, or with the problem that it cannot be found."""
+        assert image.rgb is not None
+        if not self._searches:
+            for sample in self._source.samples(SAMPLES):
+                if sample.is_camera_unknown:
+                    self._add(sample)
+        size = image.rgb.shape[:2]
+        if size not in self._searches or self._is_needed(image, size):
+            self._add(image)
+        if size not in self._found:
+            self._find(size)
+        if (found := self._found[size]) is not None:
+            return replace(image, camera=found.camera, focal_std=found.focal_std)
+        count = len(self._searches[size])
+        problem = (
+            f'the focal length of images of {size[1]}x{size[0]} pixels is not in EXIF, and'
+            f' {count} of them show too little of the map to find it: {remedies.PHOTO_CAMERA}'
+        )
+        return replace(image, problem=problem)
+
+    def _is_needed(self, image: SourceImage, size: tuple[int, ...]) -> bool:
+        """Return whether a later image may tell more of the camera."""
+        found = self._found.get(size)
+        is_sure = found is not None and found.focal_std < SURE_STD
+        if is_sure or len(self._searches[size]) >= MAX_IMAGES or size not in self._found:
+            return False
+        if image.stamp_ns is not None and self._last_stamp_ns is not None:
+            return image.stamp_ns - self._last_stamp_ns >= MIN_INTERVAL_NS
+        return image.name not in self._searched_names
+
+    def _add(self, image: SourceImage) -> None:
+        assert image.rgb is not None
+        size = image.rgb.shape[:2]
+        search = self._searches.setdefault(size, self._localizer.camera_search())
+        search.add(image.rgb)
+        self._searched_names.add(image.name)
+        self._last_stamp_ns = image.stamp_ns
+        self._found.pop(size, None)
+
+    def _find(self, size: tuple[int, ...]) -> None:
+        """Find the camera of the images of a size, and tell it."""
+        found = self._found[size] = self._searches[size].find()
+        if found is not None:
+            self._localizer.trust(found)
+            self._tell(found.describe())
