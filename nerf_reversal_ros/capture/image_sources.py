@@ -15,15 +15,13 @@ from pathlib import Path
 import re
 import sys
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
-from nerf_reversal_ros.bags.storage_files import is_bag
-from nerf_reversal_ros.capture.open_capture import iter_images
 from nerf_reversal_ros.capture.orientation import turn
 from nerf_reversal_ros.capture.photo import Photo, read_photo
 from nerf_reversal_ros.capture.photo_camera import PhotoCamera, UnknownFocalLengthError
@@ -151,7 +149,7 @@ def _matches(word: str) -> list[Path]:
 
 
 def _open_path(path: Path, camera: PhotoCamera, config: CaptureConfig) -> ImageSource:
-    if is_bag(path):
+    if _is_bag(path):
         return _Bag(path, config)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if _is_photo(file))
@@ -167,7 +165,16 @@ def _open_path(path: Path, camera: PhotoCamera, config: CaptureConfig) -> ImageS
 
 
 def _is_folder_or_video(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in _VIDEO_SUFFIXES or is_bag(path)
+    return path.is_dir() or path.suffix.lower() in _VIDEO_SUFFIXES or _is_bag(path)
+
+
+def _is_bag(path: Path) -> bool:
+    if _is_photo(path):
+        return False
+    # What reads bags takes half a second to load, which photos need not wait for.
+    from nerf_reversal_ros.bags.storage_files import is_bag
+
+    return is_bag(path)
 
 
 def _is_image(path: Path) -> bool:
@@ -236,6 +243,8 @@ class _Bag:
     is_endless: bool = False
 
     def images(self) -> Iterator[SourceImage]:
+        from nerf_reversal_ros.capture.open_capture import iter_images
+
         for image in iter_images(self.path, self.config):
             yield SourceImage('', image.rgb, image.camera, image.stamp_ns)
 
@@ -272,10 +281,12 @@ class _Video:
             frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
             for number in evenly_spaced(max(frames, count), count):
                 video.set(cv2.CAP_PROP_POS_FRAMES, number)
-                near = [bgr for _ in range(SHARPEST_OF) for ok, bgr in [video.read()] if ok]
+                near = [
+                    _photo(bgr) for _ in range(SHARPEST_OF) for ok, bgr in [video.read()] if ok
+                ]
                 if near:
                     sharpest = max(near, key=_sharpness)
-                    yield _undistorted(f'{self._name}#{number}', _photo(sharpest), self._camera)
+                    yield _undistorted(f'{self._name}#{number}', sharpest, self._camera)
 
     @contextmanager
     def _opened(self) -> Iterator[cv2.VideoCapture]:
@@ -339,9 +350,9 @@ def evenly_spaced(total: int, count: int) -> NDArray[np.intp]:
     return np.asarray((np.arange(count) + 0.5) * total / max(1, count), dtype=np.intp)
 
 
-def _photo(bgr: NDArray[np.uint8]) -> Photo:
+def _photo(bgr: NDArray[Any]) -> Photo:
     return Photo(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
 
 
-def _sharpness(bgr: NDArray[np.uint8]) -> float:
-    return float(cv2.Laplacian(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())
+def _sharpness(photo: Photo) -> float:
+    return float(cv2.Laplacian(cv2.cvtColor(photo.rgb, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-import torch
 
 from nerf_reversal_ros.capture.sift import detect_sift, Keypoints
 from nerf_reversal_ros.core.geometry import FloatArray
-from nerf_reversal_ros.core.parallel import single_threaded
+from nerf_reversal_ros.core.parallel import one_blas_thread, parallel_map
 
 MIN_PARALLEL_PRODUCTS = 4_000_000
 """Products of two descriptors from which all cores compute them: those with a whole map."""
 ROWS_PER_CHUNK = 256
-"""Descriptors whose second best match is searched at once, to bound memory."""
+"""Descriptors that are multiplied, or whose second best match is searched, at once."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +93,17 @@ def match_descriptors(
 
 
 def _similarities(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """
-    Return the products (M, N) of descriptors (M, 128) and (N, 128).
+    """Return the products (M, N) of descriptors (M, 128) and (N, 128)."""
+    product = np.empty((len(first), len(second)), np.float32)
 
-    Unlike NumPy, PyTorch multiplies small matrices on one core here. Threads that wait for each
-    other take several times longer where another process uses a core.
-    """
-    is_small = len(first) * len(second) < MIN_PARALLEL_PRODUCTS
-    multiply = single_threaded(torch.matmul) if is_small else torch.matmul
-    product: NDArray[np.float32] = multiply(
-        torch.from_numpy(first), torch.from_numpy(second).T
-    ).numpy()
+    def multiply(start: int) -> None:
+        part = slice(start, start + ROWS_PER_CHUNK)
+        np.matmul(first[part], second.T, out=product[part])
+
+    with one_blas_thread():
+        if product.size < MIN_PARALLEL_PRODUCTS:
+            return np.matmul(first, second.T, out=product)
+        parallel_map(multiply, range(0, len(first), ROWS_PER_CHUNK))
     return product
 
 

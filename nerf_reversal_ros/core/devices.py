@@ -1,34 +1,56 @@
-"""Selection of the PyTorch device, and release of memory."""
+"""Selection of the device, and release of memory. PyTorch is imported where it is needed."""
 
 import ctypes
+from functools import cache
 import gc
-
-import torch
+import sys
+from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    import torch
+
 _libc = ctypes.CDLL(None)
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str) -> 'torch.device':
+    """Return the device of PyTorch for a name, see `resolve_device_type`."""
+    import torch
+
+    return torch.device(resolve_device_type(name))
+
+
+def resolve_device_type(name: str) -> str:
     """
-    Select the device for ``auto``, ``cpu`` or ``cuda``; ``auto`` prefers a GPU.
+    Return ``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``; ``auto`` prefers a GPU.
 
     Raises
     ------
     ConfigError
         If the name is unknown, or CUDA is requested and PyTorch finds no usable GPU.
     """
-    if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    if name == 'cuda' and not torch.cuda.is_available():
-        raise ConfigError(
-            f'device is cuda, but PyTorch finds no usable GPU: {remedies.OTHER_DEVICE}'
-        )
-    if name not in ('cpu', 'cuda'):
+    if name not in ('auto', 'cpu', 'cuda'):
         raise ConfigError(f'device must be one of auto, cpu, cuda, got {name!r}')
-    return torch.device(name)
+    if name == 'cpu' or not _has_gpu():
+        if name == 'cuda':
+            raise ConfigError(
+                f'device is cuda, but PyTorch finds no usable GPU: {remedies.OTHER_DEVICE}'
+            )
+        return 'cpu'
+    return 'cuda'
+
+
+@cache
+def _has_gpu() -> bool:
+    """Return whether PyTorch can use a GPU; it is imported only where there is a driver."""
+    try:
+        ctypes.CDLL('libcuda.so.1')
+        import torch
+    except (OSError, ModuleNotFoundError):
+        return False
+    return torch.cuda.is_available()
 
 
 def free_memory() -> None:
@@ -36,5 +58,6 @@ def free_memory() -> None:
     gc.collect()  # models hold reference cycles
     if hasattr(_libc, 'malloc_trim'):  # glibc keeps what many small objects have used
         _libc.malloc_trim(0)
-    if torch.cuda.is_initialized():
+    torch = sys.modules.get('torch')
+    if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

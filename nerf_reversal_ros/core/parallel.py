@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, wraps
 import os
+import sys
 from threading import Barrier, local, Lock
 from typing import Any, cast, ParamSpec, TypeVar
 
@@ -33,14 +34,14 @@ def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
     """
     Return ``work(item)`` of all items, in their order.
 
-    The number of threads is that of PyTorch (``torch.get_num_threads()``, set by
-    OMP_NUM_THREADS). With one thread the items run in the caller's thread.
+    The number of threads is OMP_NUM_THREADS, else that of the cores; where PyTorch is loaded, it
+    is ``torch.get_num_threads()``. With one thread the items run in the caller's thread.
     """
     threads = _thread_count()
     items = list(items)
     if threads == 1 or len(items) < 2:
         return [work(item) for item in items]
-    return list(_pool(threads).map(work, items))
+    return list(_pool_of(threads).map(work, items))
 
 
 def parallel_stream(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -54,7 +55,7 @@ def parallel_stream(work: Callable[[Item], Result], items: Iterable[Item]) -> It
     if threads == 1:
         yield from map(work, items)
         return
-    pool, pending = _pool(threads), deque[Future[Result]]()
+    pool, pending = _pool_of(threads), deque[Future[Result]]()
     try:
         for item in items:
             pending.append(pool.submit(work, item))
@@ -71,10 +72,10 @@ def start(work: Callable[[], Result]) -> Callable[[], Result]:
     """
     Start work in a thread; return a function that waits for its result.
 
-    With one thread of PyTorch the work is done at the wait.
+    With one thread the work is done at the wait.
     """
     threads = _thread_count()
-    return work if threads == 1 else _pool(threads).submit(work).result
+    return work if threads == 1 else _pool_of(threads).submit(work).result
 
 
 @contextmanager
@@ -136,22 +137,33 @@ def single_threaded(work: Callable[Arguments, Result]) -> Callable[Arguments, Re
 
 
 def _thread_count() -> int:
-    import torch  # not with this module, which light commands import, too
-
     if getattr(_of_thread, 'is_in_pool', False):  # its items would wait for each other
         return 1
-    return torch.get_num_threads()
+    if (torch := _loaded_torch()) is not None:
+        return int(torch.get_num_threads())
+    stated = os.environ.get('OMP_NUM_THREADS', '')
+    return int(stated) if stated.isdigit() and int(stated) else len(os.sched_getaffinity(0))
+
+
+def _loaded_torch() -> Any:
+    """Return PyTorch if something has imported it: what needs it not is not to wait for it."""
+    torch = sys.modules.get('torch')
+    return torch if hasattr(torch, 'get_num_threads') else None
+
+
+def _pool_of(threads: int) -> ThreadPoolExecutor:
+    return _pool(threads, _loaded_torch() is not None)
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    import torch
-
+def _pool(threads: int, with_torch: bool) -> ThreadPoolExecutor:
     def start() -> None:
-        torch.get_num_threads()  # takes the default, which it would do later instead
-        torch.set_num_threads(1)
+        if with_torch:
+            torch.get_num_threads()  # takes the default, which it would do later instead
+            torch.set_num_threads(1)
         _of_thread.is_in_pool = True
 
+    torch = _loaded_torch()
     # The thread count of PyTorch is set per thread, and is the default of threads that come later:
     # it is set again once all threads of the pool have started.
     pool = ThreadPoolExecutor(threads, 'cores', initializer=start)
@@ -159,7 +171,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     for _ in range(threads):
         pool.submit(started.wait)
     started.wait()
-    torch.set_num_threads(threads)
+    if with_torch:
+        torch.set_num_threads(threads)
     return pool
 
 

@@ -20,6 +20,7 @@ EXPORT_KIND = 'end it in {suffixes}, or give --to with one of {kinds}'
 READ_AGAIN = 'read it again'
 MAP_WITH_FIELD = 'give the map that it was copied from'
 BUILD_AGAIN = 'build it again with --overwrite'
+INSTALL_TORCH = 'pip install torch, or build the map again with --overwrite'
 OTHER_DEVICE = 'choose cpu or auto, or install a PyTorch with CUDA for this driver'
 
 # ---- bags

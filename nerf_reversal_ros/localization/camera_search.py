@@ -42,7 +42,7 @@ from nerf_reversal_ros.localization.pnp import (
     solve_pnp_ransac,
 )
 from nerf_reversal_ros.localization.refinement import refine_pose
-from nerf_reversal_ros.regressor.regressor import PoseRegressor
+from nerf_reversal_ros.regressor.regressed_pose import Regressor
 
 SIZE_PX = 512
 """Longer side [px] of the images that are searched."""
@@ -116,13 +116,13 @@ class CameraSearch:
 
     Parameters
     ----------
-    atlas, regressor : Atlas, PoseRegressor
+    atlas, regressor : Atlas, Regressor
         Of the map.
     covariance_scale : float
         Factor on covariances of fits, see `Calibration`.
     """
 
-    def __init__(self, atlas: Atlas, regressor: PoseRegressor, covariance_scale: float) -> None:
+    def __init__(self, atlas: Atlas, regressor: Regressor, covariance_scale: float) -> None:
         self._atlas = atlas
         self._regressor = regressor
         self._covariance_scale = min(covariance_scale, MAX_COVARIANCE_SCALE)
@@ -165,18 +165,20 @@ class CameraSearch:
     def _fit(self, images: list[_SearchedImage], ratio: float) -> tuple[int, FoundCamera] | None:
         """Fit the camera from a focal ratio on; return the inliers of all images, and it."""
         poses = [image.poses.get(ratio) for image in images]
-        deviation = _deviation_of(ratio)
+        estimate = CameraEstimate(_deviation_of(ratio), np.eye(4), 0)
         for _ in range(ROUNDS):
             views: list[CameraView] = []
             for number, (image, pose) in enumerate(zip(images, poses, strict=True)):
-                view = None if pose is None else self._fit_image(image.query, pose, deviation)
-                if pose is not None and view is not None:
+                if pose is None:
+                    continue
+                view = self._fit_image(image.query, pose, estimate.deviation)
+                if view is not None:
                     views.append(view)
                     poses[number] = replace(pose, map_from_camera=view.map_from_camera)
-            estimate = _average(views)
-            if estimate is None:
+            if not views:
                 return None
-            deviation = estimate.deviation
+            estimate = _average(views)
+        deviation = estimate.deviation
         inliers = [
             0 if pose is None else self._count_inliers(image.query, pose, deviation)
             for image, pose in zip(images, poses, strict=True)
@@ -223,12 +225,12 @@ class CameraSearch:
         return landmarks_of_map(self._atlas)
 
 
-def _average(views: list[CameraView]) -> CameraEstimate | None:
-    """Average the views, of each place the last one; None without any."""
+def _average(views: list[CameraView]) -> CameraEstimate:
+    """Average the views that agree, of each place the last one."""
     apart: list[CameraView] = []
     for view in without_outliers(views):
         apart = [*views_of_other_places(apart, view), view]
-    return combine_views(apart) if apart else None
+    return combine_views(apart)
 
 
 def _poses_by_focal_ratio(

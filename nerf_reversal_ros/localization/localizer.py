@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
-from nerf_reversal_ros.core.devices import free_memory, resolve_device
+from nerf_reversal_ros.core.devices import free_memory, resolve_device_type
 from nerf_reversal_ros.core.errors import ImageError, MapError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import (
@@ -35,7 +35,8 @@ from nerf_reversal_ros.localization.hypotheses import HypothesisRefiner, Refined
 from nerf_reversal_ros.localization.pose_search import PoseSearch
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import Map
-from nerf_reversal_ros.regressor.regressor import PoseRegressor, RegressedPose
+from nerf_reversal_ros.regressor.cpu_regressor import load_regressor
+from nerf_reversal_ros.regressor.regressed_pose import RegressedPose, Regressor
 
 MIN_CONTRAST = 6.0
 """Minimum standard deviation of the gray values, 0 to 255: darker or flatter images have no
@@ -48,7 +49,7 @@ class Localizer:
 
     Parameters
     ----------
-    atlas, surface, regressor : Atlas, Surface, PoseRegressor
+    atlas, surface, regressor : Atlas, Surface, Regressor
         Landmark map, surface cloud and pose regressor of the map.
     mapping_positions : (N, 3) array
         Camera positions of the mapping capture [m, map frame].
@@ -64,7 +65,7 @@ class Localizer:
         self,
         atlas: Atlas,
         surface: Surface,
-        regressor: PoseRegressor,
+        regressor: Regressor,
         mapping_positions: FloatArray,
         calibration: Calibration,
         config: LocalizerConfig,
@@ -81,7 +82,7 @@ class Localizer:
     @property
     def device(self) -> str:
         """Device of the regressor, ``cpu`` or ``cuda``; all other stages run on the CPU."""
-        return self.regressor.device.type
+        return self.regressor.device_type
 
     def to(self, device: str) -> None:
         """
@@ -92,7 +93,7 @@ class Localizer:
         ConfigError
             If the device is not available.
         """
-        self.regressor.to(resolve_device(device))
+        self.regressor = self.regressor.moved_to(resolve_device_type(device))
         free_memory()
 
     @one_blas_thread()
@@ -181,11 +182,11 @@ def open_localizer(
     ConfigError
         If the device is not available.
     """
-    device = resolve_device(config.device)
+    device = resolve_device_type(config.device)
     return Localizer(
         Atlas.load(map_.file('atlas.safetensors')),
         Surface.load(map_.file('surface.safetensors')),
-        PoseRegressor.load(map_.file('regressor.safetensors'), device),
+        load_regressor(map_.file('regressor.safetensors'), device),
         map_.mapping_poses[:, :3, 3],
         calibration or _load_calibration(map_),
         config,

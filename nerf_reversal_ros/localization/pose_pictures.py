@@ -20,7 +20,6 @@ from nerf_reversal_ros.core.files import write_output
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.fields.base import Rendering
-from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import FIELD_FILE, Map
 
@@ -81,7 +80,7 @@ class PosePictures:
         view = camera.downscaled_to(LONGER_SIDE_PX)
         size = (view.width, view.height)
         shown = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-        panes = [shown]
+        panes = [np.asarray(shown, np.uint8)]
         if isinstance(outcome, PoseEstimate):
             panes.append(self._render(outcome.map_from_camera, view))
         _draw_inliers(panes, outcome, camera, view)
@@ -131,10 +130,16 @@ def _caption(text: str, width: int) -> NDArray[np.uint8]:
 
 
 def _renderer(map_: Map) -> Callable[[FloatArray, Camera], NDArray[np.uint8]]:
-    """Return a function that renders a view of the map (H, W, 3)."""
+    """Return a function that renders a view (H, W, 3): of the field if there is PyTorch."""
     if FIELD_FILE in map_.manifest['files']:
-        field = VoxelField.load(map_.file(FIELD_FILE))
-        return lambda pose, camera: field.render(pose[None], camera)[0].rgb
+        try:
+            from nerf_reversal_ros.fields.voxel import VoxelField
+        except ModuleNotFoundError as error:
+            if error.name != 'torch':
+                raise
+        else:
+            field = VoxelField.load(map_.file(FIELD_FILE))
+            return lambda pose, camera: field.render(pose[None], camera)[0].rgb
     surface = Surface.load(map_.file('surface.safetensors'))
 
     def render_surface(pose: FloatArray, camera: Camera) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ from nerf_reversal_ros.localization.matching import (
     QueryImage,
     RETRY_DETECTOR,
 )
-from nerf_reversal_ros.regressor.regressor import PoseRegressor, RegressedPose
+from nerf_reversal_ros.regressor.regressed_pose import RegressedPose, Regressor
 
 NO_RETRY_INLIERS = 50
 """Inliers from which an accepted pose needs no retry: with fewer, the pose of the larger image has
@@ -58,7 +58,7 @@ class PoseSearch:
 
     Parameters
     ----------
-    refiner, regressor : HypothesisRefiner, PoseRegressor
+    refiner, regressor : HypothesisRefiner, Regressor
         Of the map.
     rgb : (H, W, 3) uint8 array
         The image.
@@ -74,7 +74,7 @@ class PoseSearch:
     """
 
     refiner: HypothesisRefiner
-    regressor: PoseRegressor
+    regressor: Regressor
     rgb: NDArray[np.uint8]
     camera: Camera
     expected_pose: FloatArray | None

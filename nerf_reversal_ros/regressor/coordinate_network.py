@@ -21,12 +21,14 @@ from torch import nn, Tensor
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.regressor.layers import Bottleneck, convolution, fold_batch_norms
-from nerf_reversal_ros.regressor.pose_network import FACTOR_NUMBERS, nearest_rotation, PoseNetwork
+from nerf_reversal_ros.regressor.numpy_network import (
+    CELL_PX,
+    FACTOR_NUMBERS,
+    MAX_LOG_DEPTH,
+    MAX_LOG_WEIGHT,
+)
+from nerf_reversal_ros.regressor.pose_network import nearest_rotation, PoseNetwork
 
-CELL_PX = 8
-"""Columns and rows of the image per cell."""
-MAX_LOG_DEPTH, MAX_LOG_WEIGHT = 3.0, 4.0
-"""Limits of the logarithms of a depth, over the typical depth, and of a weight."""
 MIN_SPREAD_M = 0.1
 """Least spread of the map's points, for a scene without extent."""
 REGULARIZATION = 1e-3

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-MIN_CONTRAST = 1.0 / 64.0
-"""Least standard deviation, for colors in [0, 1]: normalizing a flatter image amplifies noise."""
+from nerf_reversal_ros.regressor.regressed_pose import MIN_CONTRAST
 
 CodecT = TypeVar('CodecT', bound='ImageCodec')
 

@@ -5,20 +5,12 @@ from enum import Enum
 import math
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn, Tensor
 
 from nerf_reversal_ros.core.config import RegressorConfig
-from nerf_reversal_ros.core.geometry import FloatArray, rotate_covariance
 from nerf_reversal_ros.regressor.layers import Bottleneck, Dense, fold_batch_norms
-
-FACTOR_NUMBERS = 21
-"""Numbers of an information factor: a lower triangle of 6 x 6."""
-ERROR_UNITS = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1)
-"""Units of the pose errors that the information matrix describes: [m] three times, [rad]."""
-MIN_STD = (0.005, 0.005, 0.005, 0.003, 0.003, 0.003)
-"""Least standard deviations of a pose, added in quadrature: [m] three times, [rad]."""
+from nerf_reversal_ros.regressor.regressed_pose import ERROR_UNITS
 
 
 class NetworkInput(str, Enum):
@@ -210,32 +202,3 @@ def whitened_error(outputs: NetworkOutput, error: Tensor) -> Tensor:
 def gaussian_nll(outputs: NetworkOutput, error: Tensor) -> Tensor:
     """Return the negative log-likelihood (N,) of errors (N, 6), without its constant."""
     return 0.5 * whitened_error(outputs, error).square().sum(1) - outputs.log_diagonal.sum(1)
-
-
-def covariance_in_map(
-    information_factor: FloatArray, rotation: FloatArray, scale: float
-) -> FloatArray:
-    """
-    Convert the information factor of a network to a covariance in map axes.
-
-    Parameters
-    ----------
-    information_factor : (6, 6) array
-        Cholesky factor L. L L^T is the information matrix of the error in camera axes:
-        translation, then rotation, in `ERROR_UNITS`.
-    rotation : (3, 3) array
-        Rotation of ``map_from_camera``.
-    scale : float
-        Factor on the standard deviations, measured on held-out images.
-
-    Returns
-    -------
-    (6, 6) array
-        x, y, z [m], rotations about the fixed map axes x, y, z [rad] (REP 103).
-    """
-    inverse_factor = np.linalg.inv(information_factor)
-    to_units = np.diag(np.asarray(ERROR_UNITS) * scale)
-    in_camera = to_units @ (inverse_factor.T @ inverse_factor) @ to_units
-    in_camera += np.diag(np.square(MIN_STD))
-    covariance = rotate_covariance(in_camera, rotation)
-    return 0.5 * (covariance + covariance.T)

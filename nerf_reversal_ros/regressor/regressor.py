@@ -3,10 +3,11 @@ Absolute pose regression (APR) and image retrieval: pose hypotheses of one query
 
 An image codec and a small network give a pose within some ten centimeters, its covariance and a
 novelty score. The codes also retrieve the most similar indexed views as further hypotheses.
-This module is inference only; `nerf_reversal_ros.regressor.training` makes a `PoseRegressor`.
+`CpuRegressor` does the same on a CPU without PyTorch; `regressor.training` makes a
+`PoseRegressor`.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +20,30 @@ from nerf_reversal_ros.capture.image_resampling import resample_to_camera
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ImageError, MapError
-from nerf_reversal_ros.core.geometry import (
-    FloatArray,
-    orthonormalize,
-    pose_errors,
-)
+from nerf_reversal_ros.core.geometry import FloatArray, orthonormalize
 from nerf_reversal_ros.core.parallel import single_threaded
 from nerf_reversal_ros.regressor.coordinate_network import Network
 from nerf_reversal_ros.regressor.image_codec import ImageCodec, to_tensors
-from nerf_reversal_ros.regressor.pose_network import (
+from nerf_reversal_ros.regressor.pose_network import NetworkInput, NetworkOutput
+from nerf_reversal_ros.regressor.regressed_pose import (
     covariance_in_map,
-    NetworkInput,
-    NetworkOutput,
+    RegressedPose,
+    retrieve_poses,
+    ROLL_GAIN,
+    ROLL_NOVELTY,
+    ROLLS_DEG,
+    SMALL_TURNS_DEG,
+    WHITENING_EXPONENT,
 )
-from nerf_reversal_ros.regressor.regressor_file import (
+from nerf_reversal_ros.regressor.regressor_file import Groups, read_regressor
+from nerf_reversal_ros.regressor.regressor_tensors import (
     codec_from_groups,
-    Groups,
     network_from_file,
-    read_regressor,
+    tensor_groups,
     write_regressor,
 )
-from nerf_reversal_ros.regressor.turned_copies import ROLLS_DEG, SMALL_TURNS_DEG, TurnedCopies
+from nerf_reversal_ros.regressor.turned_copies import TurnedCopies
 
-WHITENING_EXPONENT = 0.15
-"""Before codes are compared, each number is divided by its variance to this power."""
 SCALARS = (
     'position_mean',
     'position_scale',
@@ -50,29 +51,6 @@ SCALARS = (
     'typical_distance',
 )
 """Trained numbers beside the network, of shapes (3,), (3,), () and ()."""
-ROLL_NOVELTY, ROLL_GAIN = 1.5, 0.85
-"""An image of a higher novelty is rolled if that reduces its code distance to less than this."""
-DUPLICATE_POSE_M, DUPLICATE_POSE_DEG = 0.15, 8.0
-"""Of views closer to each other than both, only the most similar one is retrieved."""
-CANDIDATES_PER_POSE = 32
-"""Most similar views that are searched for each pose to retrieve: many are duplicates."""
-
-
-@dataclass(frozen=True)
-class RegressedPose:
-    """Pose hypothesis of one image, and its similarity to the indexed views."""
-
-    map_from_camera: FloatArray
-    """(4, 4) pose of the optical camera frame in ``map``."""
-    covariance: FloatArray
-    """(6, 6) of x, y, z [m] and rotations about the fixed map axes x, y, z [rad] (REP 103)."""
-    novelty: float
-    """Code distance to the nearest indexed view; 1 is the median of the held-out images."""
-    distances: Tensor
-    """(N,) code distances to all indexed views, for `PoseRegressor.retrieve`."""
-    camera_from_copy: FloatArray
-    """(3, 3) rotation of the copy of the image that the distances are of: the identity, or a roll
-    of a camera that is held askew."""
 
 
 class PoseRegressor:
@@ -159,7 +137,7 @@ class PoseRegressor:
         copies, valid = self._rolled.make(*self._resample(rgb, camera))
         distances = self._distances(self._codec.encode(self._codec.preprocess(copies, valid)))
         best = int(distances.amin(1).argmin())
-        if distances[best].min() >= ROLL_GAIN * upright.distances.min():
+        if float(distances[best].min()) >= ROLL_GAIN * upright.distances.min():
             return upright
         chosen = slice(best, best + 1)
         outputs, _ = self.infer(copies[chosen], valid[chosen])
@@ -193,7 +171,7 @@ class PoseRegressor:
                 float(self._scalars['covariance_scale']),
             ),
             novelty,
-            distances,
+            distances.cpu().numpy(),
             camera_from_copy,
         )
 
@@ -240,27 +218,18 @@ class PoseRegressor:
         return outputs, codec.encode(images[unturned])
 
     def retrieve(self, regression: RegressedPose, count: int) -> FloatArray:
-        """
-        Return poses (K, 4, 4), K <= count, of the indexed views with the nearest codes.
+        """Return poses of similar views, see `retrieve_poses`."""
+        return retrieve_poses(self.index_poses, regression, count)
 
-        The most similar view comes first. No two poses are closer than both `DUPLICATE_POSE_M`
-        and `DUPLICATE_POSE_DEG`.
-        """
-        distances = regression.distances
-        candidates = min(len(distances), CANDIDATES_PER_POSE * count)
-        order = torch.topk(-distances, candidates).indices.cpu().numpy()
-        chosen = np.empty((0, 4, 4))
-        for pose in self.index_poses[order]:
-            if len(chosen) == count:
-                break
-            errors = pose_errors(chosen, np.broadcast_to(pose, chosen.shape))
-            is_duplicate = (errors.translation < DUPLICATE_POSE_M) & (
-                errors.rotation < np.radians(DUPLICATE_POSE_DEG)
-            )
-            if not is_duplicate.any():
-                chosen = np.concatenate([chosen, pose[None]])
-        chosen[:, :3, :3] = chosen[:, :3, :3] @ regression.camera_from_copy.T
-        return chosen
+    def moved_to(self, device: str) -> 'PoseRegressor':
+        """Return the regressor on a device."""
+        self.to(device)
+        return self
+
+    @property
+    def device_type(self) -> str:
+        """Device of the inference, ``cpu`` or ``cuda``."""
+        return self.device.type
 
     @property
     def device(self) -> torch.device:
@@ -309,8 +278,7 @@ class PoseRegressor:
             If the file is missing, damaged, of another format version, or inconsistent.
         """
         try:
-            header, groups = read_regressor(path, device)
-            return cls._from_groups(header, groups, device)
+            return cls.from_groups(*read_regressor(path), device)
         except (KeyError, TypeError, ValueError, RuntimeError, ImageError) as error:
             reason = ' '.join(str(error).split())
             raise MapError(
@@ -318,13 +286,21 @@ class PoseRegressor:
             ) from error
 
     @classmethod
-    def _from_groups(
+    def from_groups(
         cls,
         header: dict[str, Any],
-        groups: Groups,
+        arrays: Groups,
         device: str | torch.device,
     ) -> 'PoseRegressor':
-        """Make a regressor from the header and the tensors of a file, and check their shapes."""
+        """
+        Make a regressor from the header and the arrays of a file.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError, RuntimeError, ImageError
+            If they do not fit together.
+        """
+        groups = tensor_groups(arrays, device)
         camera, network_input = Camera(**header['camera']), NetworkInput(header['compression'])
         codec = codec_from_groups(groups, camera.height, camera.width)
         network = network_from_file(header, groups['network'], camera, len(codec.variance))

@@ -11,11 +11,6 @@ from nerf_reversal_ros.capture.image_resampling import MIN_VALID
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.regressor.pose_network import nearest_rotation
 
-SMALL_TURNS_DEG = ((0.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, -4.0, 0.0))
-"""Rotation vectors, in camera axes, of copies to average: unturned, right and left."""
-ROLLS_DEG = tuple((0.0, 0.0, float(angle)) for angle in range(30, 360, 30))
-"""Rotation vectors of copies that undo the roll of a camera that is held askew."""
-
 
 class TurnedCopies:
     """

@@ -22,12 +22,12 @@ from nerf_reversal_ros.regressor.image_codec import standardize, to_tensors
 from nerf_reversal_ros.regressor.image_codec_training import fit_codec
 from nerf_reversal_ros.regressor.pose_network import (
     camera_frame_error,
-    covariance_in_map,
     NetworkInput,
     NetworkLayout,
     NetworkOutput,
     PoseNetwork,
 )
+from nerf_reversal_ros.regressor.regressed_pose import covariance_in_map
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 from nerf_reversal_ros.regressor.rounding import round_to_8_bit
 from nerf_reversal_ros.regressor.training import train_regressor, views_from_frames
