@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=KINDS,
         help=f'default: by the suffix of OUT, {", ".join(SUFFIXES)}',
     )
+    parser.add_argument(
+        '--for-robot', dest='to', action='store_const', const='robot', help='same as --to robot'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace OUT if it exists')
 
 

@@ -86,7 +86,7 @@ def test_the_commands_and_their_options():
             '--config',
             '-v --verbose',
         ],
-        'export': ['MAP', 'OUT', '--to', '--overwrite', '-v --verbose'],
+        'export': ['MAP', 'OUT', '--to', '--for-robot', '--overwrite', '-v --verbose'],
         'study': [
             'BAG',
             'OUT',
