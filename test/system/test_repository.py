@@ -14,6 +14,7 @@ SCHEMAS = {
     '.github/ISSUE_TEMPLATE/feature_request.yml': 'vendor.github-issue-forms',
     '.github/ISSUE_TEMPLATE/config.yml': 'vendor.github-issue-config',
     'CITATION.cff': 'vendor.citation-file-format',
+    'docker/compose.yaml': 'vendor.compose-spec',
 }
 
 
@@ -37,7 +38,37 @@ def test_a_file_follows_its_schema(name, schema):
 
 def test_every_file_with_a_schema_is_checked():
     found = [*ROOT.glob('.github/workflows/*'), *ROOT.glob('.github/ISSUE_TEMPLATE/*')]
-    assert {file.relative_to(ROOT).as_posix() for file in found} == {*SCHEMAS} - {'CITATION.cff'}
+    names = {file.relative_to(ROOT).as_posix() for file in found}
+    assert names == {name for name in SCHEMAS if name.startswith('.github')}
+
+
+def test_the_dockerfile_passes_hadolint():
+    hadolint = Path(sys.executable).with_name('hadolint')
+    if not hadolint.exists():
+        pytest.skip('needs hadolint: make test brings it')
+    told = subprocess.run(
+        [hadolint, 'docker/Dockerfile'], cwd=ROOT, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_the_container_is_built_and_run_from_files_that_are_there():
+    dockerfile = (ROOT / 'docker/Dockerfile').read_text(encoding='utf-8')
+    copied = [
+        word
+        for line in dockerfile.splitlines()
+        if line.startswith('COPY')
+        for word in line.split()[1:-1]
+    ]
+    compose = load('docker/compose.yaml')['services']
+    assert (ROOT / 'docker' / compose['localizer']['build']['context']).samefile(ROOT)
+    mounted = [volume.split(':')[0] for volume in compose['rviz']['volumes']]
+    for name in [*copied, 'requirements/robot.txt']:
+        assert (ROOT / name).exists()
+    assert (ROOT / 'docker' / mounted[-1]).is_file()
+    assert 'launch/' + compose['localizer']['command'][3] in {
+        file.relative_to(ROOT).as_posix() for file in ROOT.glob('launch/*')
+    }
 
 
 def test_pre_commit_takes_its_configuration():
