@@ -13,10 +13,14 @@ import pytest
 import nerf_reversal_ros
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-IGNORED = shutil.ignore_patterns(
-    '.*', '__pycache__', '*.egg-info', 'build', 'bags', 'demo_output', '_build', 'results', 'test'
-)
+NOT_COPIED = {'benchmark', 'build', 'demo', 'demo_output', 'docs', 'test'}
+"""Folders of the repository that no distribution needs."""
 SDIST = "from setuptools import build_meta; build_meta.build_sdist('dist')"
+
+
+def ignored(folder, names):
+    at_root = NOT_COPIED if Path(folder) == REPOSITORY else set()
+    return {n for n in names if n in at_root or n.startswith('.') or n == '__pycache__'}
 
 
 def run(*command, cwd, **environment):
@@ -36,7 +40,7 @@ def run(*command, cwd, **environment):
 def wheel(tmp_path_factory) -> Path:
     """Build the source distribution, and the wheel from nothing but that."""
     folder = tmp_path_factory.mktemp('wheel')
-    shutil.copytree(REPOSITORY, folder / 'source', ignore=IGNORED)
+    shutil.copytree(REPOSITORY, folder / 'source', ignore=ignored)
     run(sys.executable, '-c', SDIST, cwd=folder / 'source')
     (archive,) = folder.glob('source/dist/*.tar.gz')
     offline = ('--no-deps', '--no-build-isolation', '--no-index')
@@ -63,7 +67,12 @@ def test_the_wheel_is_for_every_machine_and_names_its_extras(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = [name for name in archive.namelist() if name.endswith('METADATA')]
         lines = archive.read(metadata).decode().splitlines()
-        assert 'nerf_reversal_ros/py.typed' in archive.namelist()
+        packed = {name for name in archive.namelist() if name.startswith('nerf_reversal_ros/')}
+    sources = {
+        file.relative_to(REPOSITORY).as_posix()
+        for file in REPOSITORY.glob('nerf_reversal_ros/**/*.py')
+    }
+    assert packed == {*sources, 'nerf_reversal_ros/py.typed'}
     extras = {line.split(': ')[1] for line in lines if line.startswith('Provides-Extra')}
     assert {'view', 'rerun', 'record3d', 'nerfstudio'} <= {name.lower() for name in extras}
 
