@@ -33,7 +33,7 @@ def test_missing_default_topics_of_a_bag_are_named(tmp_path: Path) -> None:
     settings = tmp_path / 'flat.yaml'
     settings.write_text("capture: {depth_topic: '', pose_convention: optical}")
     options = ['--config', settings, '--field', 'nerfacto']
-    assert run_command('check', bag, *options).returncode == 0
+    assert run_command('check', bag, *options, '--picture', tmp_path / 'walk.png').returncode == 0
 
 
 def test_a_map_is_described_by_content_build_capture_and_camera(tmp_path: Path) -> None:
