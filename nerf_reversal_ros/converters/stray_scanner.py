@@ -54,7 +54,7 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
         If the video, the poses or the intrinsics are missing or malformed, or too many frames
         cannot be used.
     """
-    rows = select_frame_range(dict(enumerate(_read_rows(source / POSES))), options.frames, source)
+    rows = select_frame_range(_read_rows(source / POSES), options.frames, source)
     video = _Video(require_within(source / VIDEO, source))
     camera = _read_camera(source / INTRINSICS, video.size)
     frames = [_Frame(source, number, row, camera, video, options) for number, row in rows.items()]
@@ -68,9 +68,9 @@ class _Frame:
 
     source: Path
     number: int
-    """Number of the image in the video, and of the row."""
+    """Number of the image in the video, and of its depth."""
     row: dict[str, str]
-    camera_: Camera
+    intrinsics: Camera
     video: '_Video'
     options: ConvertOptions
 
@@ -87,7 +87,7 @@ class _Frame:
                 LeftOutReason.BAD_STAMP,
                 f'its stamp {self.row["timestamp"]} is no time in seconds: {_REMEDY}',
             )
-        return self.camera_
+        return self.intrinsics
 
     def missing_depth(self) -> str | None:
         """Return None if there is depth, what is missing, or '' if none was recorded."""
@@ -100,7 +100,7 @@ class _Frame:
         """Read image and depth."""
         rgb = self.video.read(self.number)
         depth = self._depth() if use_depth else None
-        return ConvertedFrame(rgb, depth, self.camera_, self._pose())
+        return ConvertedFrame(rgb, depth, self.intrinsics, self._pose())
 
     def _pose(self) -> FloatArray:
         values = self._numbers('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
@@ -123,7 +123,7 @@ class _Frame:
     def _depth(self) -> NDArray[np.float32]:
         stored = self._plane('depth')
         height, width = stored.shape
-        camera = self.camera_
+        camera = self.intrinsics
         if abs(width * camera.height / (height * camera.width) - 1) > 0.02:
             raise UnusableFrameError(
                 LeftOutReason.BAD_DEPTH,
@@ -187,8 +187,8 @@ class _Video:
         return capture
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    """Read the rows of the poses by the names of their columns."""
+def _read_rows(path: Path) -> dict[int, dict[str, str]]:
+    """Read the rows of the poses by their frame numbers."""
     try:
         with path.open(encoding='utf-8', newline='') as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -196,10 +196,10 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
                 raise CaptureError(
                     f'{path} has no columns {", ".join(_COLUMNS)}: give a folder of Stray Scanner'
                 )
-            rows = list(reader)
+            rows = {int(row['frame']): row for row in reader}
     except OSError as error:
         raise CaptureError(f'cannot read {path}: {error.strerror}') from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise CaptureError(f'{path} is no table ({error}): {_REMEDY}') from error
     if not rows:
         raise CaptureError(f'{path} has no rows: {_REMEDY}')

@@ -12,6 +12,8 @@ from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import pose_errors
 
+HEADER = 'timestamp, frame, x, y, z, qx, qy, qz, qw'
+
 
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
@@ -66,14 +68,15 @@ def test_rows_without_a_pose_a_stamp_or_an_image_are_left_out(recording, tmp_pat
     header, *rows = path.read_text().splitlines()
     rows[0] = f'{stamp_s(0)}, 000000, 0, 0, 0, 0, 0, 0, 0'
     rows[1] = rows[1].replace(str(stamp_s(1)), 'noon')
-    rows.append(rows[-1])
+    rows.append(rows[-1].replace('000005', '000006'))
+    del rows[2]
     path.write_text('\n'.join([header, *rows]))
     shutil.copy(recording / 'depth/000005.png', recording / 'depth/000006.png')
     notes = convert(recording, tmp_path / 'bag', max_left_out=0.5).notes
     assert {note.split(': such as ')[0] for note in notes} == {
-        f'left out 1 of {COUNT + 1} frames, invalid pose',
-        f'left out 1 of {COUNT + 1} frames, invalid stamp',
-        f'left out 1 of {COUNT + 1} frames, no image file',
+        f'left out 1 of {COUNT} frames, invalid pose',
+        f'left out 1 of {COUNT} frames, invalid stamp',
+        f'left out 1 of {COUNT} frames, no image file',
     }
 
 
@@ -82,7 +85,8 @@ def test_rows_without_a_pose_a_stamp_or_an_image_are_left_out(recording, tmp_pat
     [
         ('rgb.mp4', 'none', 'is no video that OpenCV can read'),
         ('odometry.csv', 'timestamp, x\n1, 2\n', 'has no columns timestamp, frame, x'),
-        ('odometry.csv', 'timestamp, frame, x, y, z, qx, qy, qz, qw\n', 'has no rows'),
+        ('odometry.csv', f'{HEADER}\n', 'has no rows'),
+        ('odometry.csv', f'{HEADER}\n1, a, 0, 0, 0, 0, 0, 0, 1\n', 'is no table'),
         ('camera_matrix.csv', '1,2,3\n', 'is no matrix of 3x3 numbers'),
         ('camera_matrix.csv', '0,0,0\n0,0,0\n0,0,1\n', 'is no matrix of 3x3 numbers of a camera'),
         ('camera_matrix.csv', 'fx\n', 'is no matrix of 3x3 numbers'),
