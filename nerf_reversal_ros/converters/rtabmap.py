@@ -77,8 +77,7 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
         nodes = _nodes(database)
         if not nodes:
             raise CaptureError(
-                f'{source} holds no images: record with Mem/BinDataKept and Rtabmap/'
-                'SaveWMState true, which are the defaults'
+                f'{source} holds no images: record with Mem/BinDataKept true, the default'
             )
         optimized = _optimized_poses(database, source)
         selected = select_frame_range(nodes, options.frames, source)
