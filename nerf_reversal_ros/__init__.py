@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         MapEvaluation as MapEvaluation,
     )
     from nerf_reversal_ros.localization.localizer import Localizer as Localizer
+    from nerf_reversal_ros.localization.pose_files import LocalizedImage as LocalizedImage
     from nerf_reversal_ros.mapping.pipeline import build_map as build_map
     from nerf_reversal_ros.maps.map_folder import Map as Map, open_map as open_map
 
@@ -87,6 +88,7 @@ _NAMES_BY_MODULE = {
     'core.progress': ('Progress',),
     'evaluation.map_evaluation': ('MapEvaluation', 'evaluate_map'),
     'localization.localizer': ('Localizer',),
+    'localization.pose_files': ('LocalizedImage',),
     'mapping.pipeline': ('build_map',),
     'maps.map_folder': ('Map', 'open_map'),
 }

@@ -216,6 +216,31 @@ class _Photos:
 
 
 @dataclass(frozen=True)
+class ArraySource:
+    """Upright images (H, W, 3) in memory, RGB, uint8."""
+
+    arrays: tuple[NDArray[np.uint8], ...]
+    camera: PhotoCamera
+    has_camera_info: bool = False
+    is_endless: bool = False
+
+    def images(self) -> Iterator[SourceImage]:
+        """Yield the images, named by their numbers."""
+        return map(self._image, range(len(self.arrays)))
+
+    def samples(self, count: int) -> Iterator[SourceImage]:
+        """Yield up to a number of images, evenly spaced."""
+        return map(self._image, evenly_spaced(len(self.arrays), count).tolist())
+
+    def _image(self, number: int) -> SourceImage:
+        rgb, name = self.arrays[number], f'image {number}'
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
+            problem = f'{name} is {rgb.shape} {rgb.dtype}: give an RGB array (H, W, 3) of uint8'
+            return SourceImage(name, problem=problem)
+        return _undistorted(name, Photo(rgb), self.camera)
+
+
+@dataclass(frozen=True)
 class _StandardInput:
     """One image on standard input."""
 

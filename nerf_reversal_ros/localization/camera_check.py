@@ -35,7 +35,8 @@ from nerf_reversal_ros.localization.matching import CandidateLandmarks, QueryIma
 from nerf_reversal_ros.localization.pnp import largest_std_m, LOSS_SCALE_PX, PnpSolution
 
 UNVERIFIED_STD = 2.0
-"""The same for a camera other than the capture's: no evidence speaks for its intrinsics."""
+"""The same for a camera that is neither the capture's nor found from images: nothing speaks for
+its intrinsics."""
 SAME_CAMERA = 2e-3
 """Largest relative difference of the intrinsics of one camera: their rounding, and less than a
 single image can measure."""
@@ -216,7 +217,8 @@ class CameraCheck:
         others = views_of_other_places(memory.views, view)
         combined = combine_views([view, *without_outliers(others)])
         contribution = self._pose_covariance(query, fit, own, combined)
-        min_std = SIGNIFICANT_STD if self.is_capture_camera(query.camera) else UNVERIFIED_STD
+        is_known = self.is_capture_camera(query.camera) or _camera_key(query.camera) in self._found
+        min_std = SIGNIFICANT_STD if is_known else UNVERIFIED_STD
         own_evidence = _make_evidence(own, contribution, min_std)
         recent = [scale for scale in memory.best_scales if scale != 1.0]
         other = fit.other_focal_scale

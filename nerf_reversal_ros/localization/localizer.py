@@ -6,7 +6,10 @@ map, until the gate accepts a refined pose that is certain and the only one. All
 map folder: neither the radiance field nor images of the mapping capture are needed.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.devices import free_memory, resolve_device_type
 from nerf_reversal_ros.core.errors import ImageError, MapError
@@ -38,9 +42,18 @@ from nerf_reversal_ros.maps.map_folder import Map
 from nerf_reversal_ros.regressor.cpu_regressor import load_regressor
 from nerf_reversal_ros.regressor.regressed_pose import RegressedPose, Regressor
 
+if TYPE_CHECKING:
+    from nerf_reversal_ros.localization.pose_files import LocalizedImage
+
 MIN_CONTRAST = 6.0
 """Minimum standard deviation of the gray values, 0 to 255: darker or flatter images have no
 keypoints."""
+
+
+Images = str | Path | NDArray[np.uint8] | Iterable[str | Path | NDArray[np.uint8]]
+"""Paths of images, folders, patterns, videos, bags; or images (H, W, 3), RGB."""
+CameraStatement = Camera | str | Path | None
+"""Intrinsics, or what ``--camera`` takes; None: those of EXIF, else found from the images."""
 
 
 class Localizer:
@@ -59,6 +72,8 @@ class Localizer:
         Default settings of `localize`.
     capture_camera : Camera, optional
         Camera of the mapping capture, to check the intrinsics of images; default: no check.
+    capture_config : CaptureConfig, optional
+        Topics of bags that `localize_all` reads.
     """
 
     def __init__(
@@ -70,7 +85,9 @@ class Localizer:
         calibration: Calibration,
         config: LocalizerConfig,
         capture_camera: Camera | None = None,
+        capture_config: CaptureConfig | None = None,
     ) -> None:
+        self._capture_config = capture_config
         self.atlas = atlas
         self.surface = surface
         self.regressor = regressor
@@ -99,8 +116,8 @@ class Localizer:
     @one_blas_thread()
     def localize(
         self,
-        rgb: NDArray[np.uint8],
-        camera: Camera,
+        rgb: NDArray[np.uint8] | str | Path,
+        camera: CameraStatement = None,
         config: LocalizerConfig | None = None,
         expected_pose: FloatArray | None = None,
         time_limit_s: float = np.inf,
@@ -110,10 +127,11 @@ class Localizer:
 
         Parameters
         ----------
-        rgb : (H, W, 3) uint8 array
-            Image without distortion.
-        camera : Camera
-            Intrinsics at the size of the image.
+        rgb : (H, W, 3) uint8 array, or path
+            Image without distortion; or an image file, which is turned upright by EXIF.
+        camera : Camera, str or Path, optional
+            Intrinsics at the size of the image; or a calibration file, or ``'fx fy cx cy'`` in
+            pixels, as ``--camera`` takes. Default: those of EXIF, else found from this image.
         config : LocalizerConfig, optional
             Settings for this image; default: those of the localizer.
         expected_pose : (4, 4) array, optional
@@ -133,7 +151,16 @@ class Localizer:
         ------
         ImageError
             If size or type of the image do not fit the camera.
+        CaptureError, ConfigError
+            If there is no file of the image, or of the calibration.
         """
+        if isinstance(rgb, str | Path) or not isinstance(camera, Camera):
+            from nerf_reversal_ros.localization.source_localizer import read_image
+
+            image = read_image(self, rgb, camera)
+            if image.rgb is None or image.camera is None:
+                return Rejection(RejectionReason.INVALID_IMAGE, image.problem)
+            rgb, camera = image.rgb, image.camera
         _check_image(rgb, camera)
         config = config or self.config
         timer = StageTimer()
@@ -149,6 +176,34 @@ class Localizer:
         )
         search.run(time_limit_s)
         return _outcome(search, scores, timer)
+
+    def localize_all(
+        self, images: Images, camera: CameraStatement = None
+    ) -> 'Iterator[LocalizedImage]':
+        """
+        Localize many images, one by one as the result is iterated over.
+
+        Parameters
+        ----------
+        images : path, array, or iterable of either
+            Image files, folders, patterns, videos or bags; or RGB images (H, W, 3) of uint8.
+        camera : Camera, str or Path, optional
+            As in `localize`, at any size of the same shape. Default: that of EXIF; else it is
+            found from all images of a source that have one size. Bags have their own.
+
+        Yields
+        ------
+        LocalizedImage
+            Pose or rejection, with the name, the stamp in a video or bag, and the camera.
+
+        Raises
+        ------
+        CaptureError, ConfigError
+            If a path or the camera cannot be used.
+        """
+        from nerf_reversal_ros.localization.source_localizer import localize_images
+
+        return localize_images(self, images, camera, self._capture_config)
 
     def camera_search(self) -> CameraSearch:
         """Return a search for the camera of images, all of one size, that have no intrinsics."""
@@ -191,6 +246,7 @@ def open_localizer(
         calibration or _load_calibration(map_),
         config,
         map_.capture_camera,
+        map_.query_config({}).capture,
     )
 
 

@@ -7,13 +7,28 @@ images of the source that have its size.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
-from nerf_reversal_ros.capture.image_sources import ImageSource, SourceImage
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.bags.camera_model import CameraModel
+from nerf_reversal_ros.capture.image_sources import (
+    ArraySource,
+    ImageSource,
+    open_sources,
+    SourceImage,
+)
+from nerf_reversal_ros.capture.photo_camera import parse_photo_camera, PhotoCamera
 from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.outcome import Outcome, Rejection, RejectionReason
 from nerf_reversal_ros.localization.camera_search import CameraSearch, FoundCamera
-from nerf_reversal_ros.localization.localizer import Localizer
+from nerf_reversal_ros.localization.localizer import CameraStatement, Images, Localizer
 from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
+from nerf_reversal_ros.localization.pose_files import LocalizedImage
 from nerf_reversal_ros.localization.tracking import PoseTracker
 
 SAMPLES = 12
@@ -65,6 +80,53 @@ def localize_source(
         if image.stamp_ns is not None:
             tracker.add(outcome, image.stamp_ns)
         yield image, outcome
+
+
+def localize_images(
+    localizer: Localizer,
+    images: Images,
+    camera: CameraStatement = None,
+    config: CaptureConfig | None = None,
+) -> Iterator[LocalizedImage]:
+    """Localize images one by one; see `Localizer.localize_all`."""
+    for source in _sources(images, camera, config or CaptureConfig()):
+        for image, outcome in localize_source(localizer, source):
+            yield LocalizedImage(outcome, image.stamp_ns, image.name, image.camera)
+
+
+def read_image(
+    localizer: Localizer, image: str | Path | NDArray[np.uint8], camera: CameraStatement
+) -> SourceImage:
+    """Read one image, and find its camera if it is unknown; see `Localizer.localize`."""
+    if isinstance(image, str | Path) and not Path(image).is_file():
+        raise CaptureError(f'there is no image {image}: name a file, or use localize_all')
+    (source,) = _sources([image], camera, CaptureConfig())
+    read = next(source.images())
+    if read.is_camera_unknown:
+        read = _UnknownCameras(localizer, source, lambda _: None).complete(read)
+    return read
+
+
+def _sources(images: Images, camera: CameraStatement, config: CaptureConfig) -> list[ImageSource]:
+    """Return the sources of paths or of arrays."""
+    if isinstance(images, str | Path):
+        images = [images]
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        images = [images]
+    given = list(images)
+    stated = _photo_camera(camera)
+    words = [str(image) for image in given if isinstance(image, str | Path)]
+    if not words:
+        return [ArraySource(tuple(np.asarray(image) for image in given), stated)]
+    if len(words) < len(given):
+        raise CaptureError('the images are both files and arrays: give one kind at a time')
+    return open_sources(words, stated, config)
+
+
+def _photo_camera(camera: CameraStatement) -> PhotoCamera:
+    if isinstance(camera, Camera):
+        return PhotoCamera('the given camera', (CameraModel(camera),))
+    return parse_photo_camera(None if camera is None else str(camera))
 
 
 class _UnknownCameras:

@@ -22,6 +22,7 @@ from nerf_reversal_ros.localization.hypotheses import HypothesisRefiner
 from nerf_reversal_ros.localization.localizer import Localizer, open_localizer
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import open_map
+from nerf_reversal_ros.regressor.cpu_regressor import CpuRegressor
 from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
 QUERY_POSES = walk(37)
@@ -221,7 +222,7 @@ def test_the_calibration_of_the_map_is_used(small_map, tmp_path):
     assert isinstance(improbable, Rejection) and improbable.reason == 'low probability'
 
 
-class NoRetrieval(PoseRegressor):
+class NoRetrieval(CpuRegressor):
     """Regressor whose retrieval fails unless no views are requested."""
 
     def retrieve(self, regression, count):

@@ -6,7 +6,9 @@ from pathlib import Path
 import subprocess
 import sys
 
-import cv2
+import numpy as np
+from photos import write_photo, write_video
+from PIL import Image
 import pytest
 from rooms import render_box_room
 from small_map import CAMERA
@@ -55,9 +57,46 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_the_lines_of_the_readme_localize_an_image(small_map, tmp_path, monkeypatch):
-    rgb, _ = render_box_room(walk(48)[20], CAMERA)
-    cv2.imwrite(str(tmp_path / 'image.png'), rgb[..., ::-1])
+    images = [render_box_room(pose, CAMERA)[0] for pose in walk(48)[20:25]]
+    write_photo(tmp_path / 'photo.jpg', images[0])
+    write_video(tmp_path / 'walk.avi', images).rename(tmp_path / 'walk.mp4')
     (tmp_path / 'room.map').symlink_to(small_map.path)
     monkeypatch.chdir(tmp_path)
     failed, tried = doctest.testfile(str(ROOT / 'README.md'), module_relative=False)
-    assert tried >= 6 and failed == 0
+    assert tried >= 5 and failed == 0
+
+
+def test_arrays_files_and_batches_give_the_same_poses(small_localizer, tmp_path):
+    poses = walk(48)[[3, 13, 23]]
+    images = [render_box_room(pose, CAMERA)[0] for pose in poses]
+    files = [tmp_path / f'{number}.png' for number in range(3)]
+    for file, image in zip(files, images, strict=True):
+        Image.fromarray(image).save(file)
+    numbers = f'{CAMERA.fx} {CAMERA.fy} {CAMERA.cx} {CAMERA.cy}'
+    expected = [small_localizer.localize(image, CAMERA).map_from_camera for image in images]
+    for given, camera in ((files, CAMERA), (tmp_path, numbers), (np.stack(images), CAMERA)):
+        answers = list(small_localizer.localize_all(given, camera))
+        found = [answer.outcome.map_from_camera for answer in answers]
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+    alone = small_localizer.localize(files[0], CAMERA)
+    np.testing.assert_allclose(alone.map_from_camera, expected[0], atol=1e-9)
+
+
+def test_the_camera_of_arrays_is_found_from_all_of_them(small_localizer):
+    images = [render_box_room(pose, CAMERA)[0] for pose in walk(48)[3:40:9]]
+    answers = list(small_localizer.localize_all(images))
+    assert {answer.camera for answer in answers} == {answers[0].camera}
+    assert answers[0].camera.fx == pytest.approx(CAMERA.fx, rel=0.01)
+    assert all(isinstance(a.outcome, nerf_reversal_ros.PoseEstimate) for a in answers)
+
+
+def test_what_is_no_image_is_told(small_localizer, tmp_path):
+    gray = np.zeros((30, 40), np.uint8)
+    (answer,) = small_localizer.localize_all([gray], CAMERA)
+    assert answer.outcome.detail == (
+        'image 0 is (30, 40) uint8: give an RGB array (H, W, 3) of uint8'
+    )
+    with pytest.raises(nerf_reversal_ros.CaptureError, match=r'no image .*none.jpg'):
+        small_localizer.localize(tmp_path / 'none.jpg')
+    with pytest.raises(nerf_reversal_ros.CaptureError, match='give one kind at a time'):
+        list(small_localizer.localize_all(['a.jpg', gray]))
