@@ -5,7 +5,7 @@ from photos import write_photo, write_video
 import pytest
 from rooms import render_box_room, walk
 
-from nerf_reversal_ros.capture.image_sources import open_sources
+from nerf_reversal_ros.capture.image_sources import open_sources, SourceImage
 from nerf_reversal_ros.capture.photo_camera import PhotoCamera
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
@@ -92,3 +92,32 @@ def test_the_size_of_images_parts_those_of_different_cameras(small_map, tmp_path
     for image, _ in answers:
         expected = WIDE if 'wide' in image.name else NARROW
         assert image.camera.fx == pytest.approx(expected.fx, rel=0.03)
+
+
+class Stream:
+    """A source whose images come once, half a second apart, as those of a webcam."""
+
+    has_camera_info, is_endless = False, True
+
+    def __init__(self, images):
+        self._images = images
+
+    def images(self):
+        for number, rgb in enumerate(self._images):
+            yield SourceImage(f'webcam:0#{number}', rgb, None, 500_000_000 * (number + 1))
+
+    def samples(self, _):
+        return iter(())
+
+
+def test_the_focal_length_of_a_webcam_is_found_once_an_image_tells_it(small_map):
+    gray = np.full((150, 200, 3), 128, np.uint8)
+    told = []
+    localizer = open_localizer(small_map, LocalizerConfig(device='cpu'))
+    stream = Stream([gray, *(render_box_room(pose, WIDE)[0] for pose in POSES)])
+    (_, first), *rest = localize_source(localizer, stream, tell=told.append)
+    assert first.reason == RejectionReason.INVALID_IMAGE
+    assert all(isinstance(outcome, PoseEstimate) for _, outcome in rest)
+    stds = [image.focal_std for image, _ in rest]
+    assert told[0].endswith('found from 1 image') and stds[-1] <= stds[0]
+    assert rest[-1][0].camera.fx == pytest.approx(WIDE.fx, rel=0.01)
