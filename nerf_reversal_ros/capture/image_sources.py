@@ -5,7 +5,7 @@ A source as a whole is checked when it is opened. An image of it that cannot be 
 with the problem, and the others follow.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 import glob
@@ -112,7 +112,7 @@ def open_sources(
         raise CaptureError('standard input, -, is named twice: it holds one image')
     for word in words:
         if word == STANDARD_INPUT:
-            sources.append(_StandardInput(camera))
+            sources.append(EncodedImage('standard input', _read_standard_input, camera))
         elif webcam := _WEBCAM.fullmatch(word):
             sources.append(_Video(word, int(webcam[1]), camera))
         else:
@@ -241,21 +241,29 @@ class ArraySource:
 
 
 @dataclass(frozen=True)
-class _StandardInput:
-    """One image on standard input."""
+class EncodedImage:
+    """The content of one image file, from wherever it comes."""
 
+    name: str
+    read: Callable[[], bytes]
     camera: PhotoCamera
     has_camera_info: bool = False
     is_endless: bool = False
 
     def images(self) -> Iterator[SourceImage]:
-        data = sys.stdin.buffer.read()
-        if not data:
-            raise CaptureError('standard input holds no image: pipe a file into the command')
-        yield _source_image('standard input', data, self.camera)
+        """Yield the image."""
+        yield _source_image(self.name, self.read(), self.camera)
 
     def samples(self, count: int) -> Iterator[SourceImage]:
+        """Yield nothing: it may come only once."""
         return iter(())
+
+
+def _read_standard_input() -> bytes:
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise CaptureError('standard input holds no image: pipe a file into the command')
+    return data
 
 
 @dataclass(frozen=True)

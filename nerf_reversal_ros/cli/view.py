@@ -93,7 +93,7 @@ def _answers(
     if len(words) == 1 and Path(words[0]).suffix.lower() == '.json':
         return iter(read_poses(Path(words[0])))
     sources = open_sources(words, camera, config.capture)
-    return (localizer.localize_image(image) for source in sources for image in source.images())
+    return (answer for source in sources for answer in localizer.localize_source(source))
 
 
 def _localizer_follower() -> 'Follower':

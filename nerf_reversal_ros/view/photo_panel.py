@@ -4,7 +4,7 @@ Where was a photo taken? Uploads of a browser, localized as ``nerf-reversal loca
 A photo stays in memory, and is shown to the browser that sent it alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -14,17 +14,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.capture.image_sources import SourceImage
-from nerf_reversal_ros.capture.photo import read_photo
+from nerf_reversal_ros.capture.image_sources import EncodedImage, ImageSource
 from nerf_reversal_ros.capture.photo_camera import PhotoCamera
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
-from nerf_reversal_ros.core.errors import ImageError, NerfReversalError
+from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
-from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 from nerf_reversal_ros.localization.pose_files import describe_outcome
+from nerf_reversal_ros.localization.source_localizer import localize_source
 from nerf_reversal_ros.maps.map_folder import Map
 from nerf_reversal_ros.view.map_scene import add_frustum, MapScene
 from nerf_reversal_ros.view.page_text import PHOTO_ORDER, picture, plain
@@ -65,24 +64,33 @@ class PhotoLocalizer:
         ``fov_deg`` is its horizontal field of view, used where no focal length is known. MapError
         or ConfigError if the localizer cannot be loaded.
         """
+        if len(data) > MAX_UPLOAD_BYTES:
+            problem = (
+                f'it has {len(data) / 1e6:.0f} MB, and {MAX_UPLOAD_BYTES / 1e6:.0f} are accepted:'
+                ' reduce it'
+            )
+            return ShownPose(name, Rejection(RejectionReason.INVALID_IMAGE, problem))
         camera = self._camera if fov_deg is None else replace(self._camera, fov_deg=fov_deg)
-        try:
-            if len(data) > MAX_UPLOAD_BYTES:
-                raise ImageError(
-                    f'it has {len(data) / 1e6:.0f} MB, and {MAX_UPLOAD_BYTES / 1e6:.0f} are'
-                    ' accepted: reduce it'
-                )
-            rgb, intrinsics = camera.undistort(read_photo(data))
-        except ImageError as error:
-            return ShownPose(name, Rejection(RejectionReason.INVALID_IMAGE, str(error)))
-        return self._answer(name, rgb, intrinsics)
+        (answer,) = self.localize_source(EncodedImage(name, lambda: data, camera))
+        return answer
 
-    def localize_image(self, image: SourceImage) -> ShownPose:
-        """Localize an image of a source; one that cannot be used is rejected."""
-        label = image.name or f'{image.stamp_ns} ns'
-        if image.rgb is None or image.camera is None:
-            return ShownPose(label, Rejection(RejectionReason.INVALID_IMAGE, image.problem))
-        return self._answer(label, image.rgb, image.camera)
+    def localize_source(self, source: ImageSource) -> Iterator[ShownPose]:
+        """Localize the images of a source, as ``nerf-reversal localize`` does; raises as that."""
+        notes: list[str] = []
+        with self._lock:
+            images = localize_source(self._open(), source, tell=notes.append)
+        while True:
+            with self._lock:  # of several browsers one after the other
+                following = next(images, None)
+            if following is None:
+                return
+            image, outcome = following
+            small = None
+            if image.rgb is not None and image.camera is not None:
+                small = thumbnail(image.rgb, image.camera)
+            label = image.name or f'{image.stamp_ns} ns'
+            yield ShownPose(label, outcome, image.camera, small, ' '.join(notes))
+            notes.clear()
 
     def localize(
         self,
@@ -102,13 +110,12 @@ class PhotoLocalizer:
             If the localizer cannot be loaded.
         """
         with self._lock:
-            if self._localizer is None:
-                self._localizer = self._map.localizer(self._config)
-            return self._localizer.localize(rgb, camera, expected_pose=expected_pose)
+            return self._open().localize(rgb, camera, expected_pose=expected_pose)
 
-    def _answer(self, label: str, rgb: NDArray[np.uint8], camera: Camera) -> ShownPose:
-        outcome = localize_or_reject(self, rgb, camera)
-        return ShownPose(label, outcome, camera, thumbnail(rgb, camera))
+    def _open(self) -> 'Localizer':
+        if self._localizer is None:
+            self._localizer = self._map.localizer(self._config)
+        return self._localizer
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ class PhotoPanel:
                 min=0.0,
                 max=MAX_FOV_DEG,
                 step=0.01,
-                hint='horizontal, of photos without a focal length in EXIF; 0: unknown',
+                hint='horizontal, of photos without a focal length in EXIF; 0: it is searched',
             )
             self._answer = gui.add_markdown('', image_root=Path())
             self._look = gui.add_button('Look from there', visible=False)
@@ -171,14 +178,15 @@ class PhotoPanel:
         try:
             shown = self._localizer.localize_photo(upload.name, upload.data, fov_deg)
         except NerfReversalError as error:  # the map was replaced, or is corrupt
-            self._show('', None, plain(str(error)))
+            self._show(None, plain(str(error)))
             return
         text = f'{upload.name}: {describe_outcome(shown.outcome)}'
         if _lacks_focal_length(shown.outcome):
             text = f'{upload.name}: its focal length is unknown. Fill in the field of view.'
-        self._show(upload.name, shown, plain(text))
+        found = f'\n\n{plain(shown.note)}' if shown.note else ''
+        self._show(shown, plain(text) + found)
 
-    def _show(self, name: str, shown: ShownPose | None, text: str) -> None:
+    def _show(self, shown: ShownPose | None, text: str) -> None:
         if self._frustum is not None:
             self._frustum.remove()
         self._frustum = self._pose = None

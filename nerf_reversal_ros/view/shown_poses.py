@@ -30,6 +30,8 @@ class ShownPose:
     """Intrinsics; None if they are unknown."""
     thumbnail: NDArray[np.uint8] | None = None
     """(h, w, 3) small image; None if there is none."""
+    note: str = ''
+    """What was found of its camera."""
 
 
 def thumbnail(rgb: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
