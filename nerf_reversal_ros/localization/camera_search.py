@@ -166,8 +166,9 @@ class CameraSearch:
         """Fit the camera from a focal ratio on; return the inliers of all images, and it."""
         poses = [image.poses.get(ratio) for image in images]
         estimate = CameraEstimate(_deviation_of(ratio), np.eye(4), 0)
+        views: list[CameraView] = []
         for _ in range(ROUNDS):
-            views: list[CameraView] = []
+            views = []
             for number, (image, pose) in enumerate(zip(images, poses, strict=True)):
                 if pose is None:
                     continue
@@ -188,7 +189,7 @@ class CameraSearch:
             return None
         camera = deviate(images[0].query.full_camera or images[0].query.camera, deviation)
         covariance = estimate.covariance + np.diag([0.0, CENTER_STD**2, CENTER_STD**2, 0.0])
-        return sum(agreeing), FoundCamera(camera, covariance, len(agreeing))
+        return sum(agreeing), FoundCamera(camera, covariance, len(without_outliers(views)))
 
     def _fit_image(
         self, query: QueryImage, pose: PnpSolution, deviation: FloatArray
