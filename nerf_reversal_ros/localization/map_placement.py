@@ -51,6 +51,10 @@ def transform_outcome(outcome: Outcome, map_from_nerf: FloatArray) -> Outcome:
         latency_ms=source.latency_ms,
         regressed_covariance=_rotate_covariance(source.regressed_covariance, map_from_nerf),
         refined_covariance=_rotate_covariance(source.refined_covariance, map_from_nerf),
+        inlier_points=None
+        if source.inlier_points is None
+        else transform_points(map_from_nerf, source.inlier_points),
+        inlier_pixels=source.inlier_pixels,
     )
     if not isinstance(outcome, PoseEstimate):
         return replace(outcome, diagnostics=diagnostics)

@@ -17,16 +17,17 @@ from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.files import write_output
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.fields.base import Rendering
+from nerf_reversal_ros.localization.inlier_drawing import draw_inliers
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import FIELD_FILE, Map
 
 LONGER_SIDE_PX, SURFACE_SIDE_PX = 640, 160
 """Longer side of an image and its rendering [px]; points of the surface are too far apart for
 more than the second, which is enlarged."""
-_CHARACTER_PX, _LINE_PX, _RADIUS_PX = 8, 18, 4
+_CHARACTER_PX, _LINE_PX = 8, 18
 
 
 class PosePictures:
@@ -83,7 +84,7 @@ class PosePictures:
         panes = [np.asarray(shown, np.uint8)]
         if isinstance(outcome, PoseEstimate):
             panes.append(self._render(outcome.map_from_camera, view))
-        _draw_inliers(panes, outcome, camera, view)
+        draw_inliers(panes, outcome.diagnostics, camera, view)
         picture = np.hstack(panes)
         captioned = np.vstack([picture, _caption(text, picture.shape[1])])
         bgr = cv2.cvtColor(captioned, cv2.COLOR_RGB2BGR)
@@ -94,28 +95,6 @@ class PosePictures:
         file = self._folder / f'{self._count:05d}_{stem}.jpg'
         write_output(file, encoded.tobytes())
         return file
-
-
-def _draw_inliers(
-    panes: list[NDArray[np.uint8]], outcome: Outcome, camera: Camera, view: Camera
-) -> None:
-    """Draw keypoints in the image and, if it is there, landmarks in the rendering."""
-    found = outcome.diagnostics
-    if found.inlier_points is None or found.inlier_pixels is None:
-        return
-    pixels = view.project(camera.unproject(found.inlier_pixels))
-    places = [pixels]
-    if isinstance(outcome, PoseEstimate):
-        in_camera = transform_points(inverse(outcome.map_from_camera), found.inlier_points)
-        places.append(view.project(in_camera))
-    # The hue goes around the middle of the image, so that neighbors are alike, and far ones not.
-    angles = np.arctan2(pixels[:, 1] - view.cy, pixels[:, 0] - view.cx)
-    hues = np.stack([np.degrees(angles) / 2 % 180, *np.full((2, len(angles)), 255)], 1)
-    colors = cv2.cvtColor(hues.astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0]
-    for pane, centers in zip(panes, places, strict=True):
-        for (x, y), color in zip(np.round(centers).astype(int).tolist(), colors, strict=True):
-            cv2.circle(pane, (x, y), _RADIUS_PX, (0, 0, 0), 3, cv2.LINE_AA)
-            cv2.circle(pane, (x, y), _RADIUS_PX, color.tolist(), 1, cv2.LINE_AA)
 
 
 def _caption(text: str, width: int) -> NDArray[np.uint8]:

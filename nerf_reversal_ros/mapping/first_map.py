@@ -24,7 +24,7 @@ from nerf_reversal_ros.synthesis.view_synthesis import Views
 
 EPOCHS = 1
 """Epochs of the regressor over the mapping images: retrieval, not the network, finds the poses."""
-MAX_CALIBRATION_FRAMES = 10
+MAX_CALIBRATION_FRAMES = 6
 """Held-out frames that the gate of a first map is calibrated with."""
 
 

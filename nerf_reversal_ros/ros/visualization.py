@@ -20,6 +20,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, make_pose, transform_points
 from nerf_reversal_ros.core.outcome import PoseEstimate
+from nerf_reversal_ros.localization.inlier_drawing import draw_inliers
 from nerf_reversal_ros.localization.map_placement import transform_surface
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
@@ -243,12 +244,12 @@ def debug_image(image: ProcessedImage, surface: Surface) -> NDArray[np.uint8]:
     Compose the query image and, right of it, the surface rendered at its estimated pose.
 
     The rendering is at the refined pose, or at the regressed one where refinement was not
-    reached. Without either, the right half stays black. The border is green if the pose was
-    accepted, and red otherwise.
+    reached. Without either, the right half stays black. Circles mark the inliers, keypoints and
+    landmarks. The border is green if the pose was accepted, and red otherwise.
     """
     camera = image.camera.downscaled_to(DEBUG_IMAGE_PX)
     size = (camera.width, camera.height)
-    left = cv2.resize(image.rgb, size, interpolation=cv2.INTER_AREA)
+    left = np.asarray(cv2.resize(image.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     right = np.zeros_like(left)
     diagnostics = image.outcome.diagnostics
     pose = diagnostics.refined_pose
@@ -256,7 +257,9 @@ def debug_image(image: ProcessedImage, surface: Surface) -> NDArray[np.uint8]:
         pose = diagnostics.regressed_pose
     if pose is not None:
         rendering = surface.render(pose, image.camera.downscaled_to(SURFACE_RENDER_PX)).rgb
-        right = cv2.resize(rendering, size, interpolation=cv2.INTER_NEAREST)
+        resized = cv2.resize(rendering, size, interpolation=cv2.INTER_NEAREST)
+        right = np.asarray(resized, np.uint8)
+    draw_inliers((left, right), diagnostics, image.camera, camera)
     both: NDArray[np.uint8] = np.hstack([left, right]).astype(np.uint8)
     color = ACCEPTED_RGB if isinstance(image.outcome, PoseEstimate) else REJECTED_RGB
     cv2.rectangle(both, (0, 0), (both.shape[1] - 1, both.shape[0] - 1), color, BORDER_PX)

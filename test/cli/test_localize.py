@@ -193,7 +193,9 @@ def test_inliers_are_drawn_where_the_landmarks_are_in_the_rendering(
     pose = walk(37)[3]
     rgb, _ = render_box_room(pose, CAMERA)
     points = transform_points(pose, CAMERA.unproject(np.array([[30.0, 40.0]]), np.array([2.0])))
-    found = Diagnostics(inlier_points=points, inlier_pixels=np.array([[33.0, 40.0]]))
+    found = Diagnostics(
+        refined_pose=pose, inlier_points=points, inlier_pixels=np.array([[33.0, 40.0]])
+    )
     pictures = PosePictures(tmp_path, small_map)
     plain, marked = (
         pictures.add('a', rgb, CAMERA, PoseEstimate(pose, np.eye(6), diagnostics), '')

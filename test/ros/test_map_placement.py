@@ -93,7 +93,11 @@ def test_the_debug_image_does_not_depend_on_the_placement_of_the_map():
     outcome = Rejection(
         RejectionReason.LOW_PROBABILITY,
         '',
-        Diagnostics(refined_pose=make_pose(None, (0.1, 0.2, 0.3))),
+        Diagnostics(
+            refined_pose=make_pose(None, (0.1, 0.2, 0.3)),
+            inlier_points=points[:3].astype(np.float64),
+            inlier_pixels=np.array([[10.0, 10.0], [30.0, 30.0], [50.0, 20.0]]),
+        ),
     )
     original = debug_image(ProcessedImage(rgb, camera, outcome), surface)
     placed = debug_image(

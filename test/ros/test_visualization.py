@@ -17,7 +17,7 @@ from visualization_msgs.msg import Marker
 from nerf_reversal_ros.bags.image_decoding import rgb_from_message
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import make_pose
+from nerf_reversal_ros.core.geometry import make_pose, transform_points
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
@@ -228,3 +228,22 @@ def test_the_debug_image_has_the_surface_rendered_at_the_estimated_pose(pose):
     )
     right = debug_image(image, surface)[:, 64:]
     assert (right[24, 32].tolist() == [9, 8, 7]) == (pose != 'none')
+
+
+def test_the_debug_image_marks_keypoints_and_landmarks_of_the_inliers():
+    surface = Surface(np.zeros(3), np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8))
+    pixel = np.array([[20.0, 12.0]])
+    found = Diagnostics(
+        refined_pose=MAP_FROM_CAMERA,
+        inlier_points=transform_points(MAP_FROM_CAMERA, CAMERA.unproject(pixel, 2.0)),
+        inlier_pixels=pixel + np.array([10.0, 0.0]),
+    )
+    outcome = Rejection(RejectionReason.LOW_PROBABILITY, '', found)
+    image = ProcessedImage(np.zeros((48, 64, 3), np.uint8), CAMERA, outcome)
+    colored = debug_image(image, surface)[4:-4, 4:-4].max(2) > 100
+    left, right = (
+        np.argwhere(part).mean(0) + np.array([4, 4 + start])
+        for start, part in ((0, colored[:, :56]), (-4, colored[:, 60:]))
+    )
+    assert left == pytest.approx([12.0, 30.0], abs=0.5)
+    assert right == pytest.approx([12.0, 20.0], abs=0.5)
