@@ -12,6 +12,8 @@ from nerf_reversal_ros.core.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
+DRIVERS = 'libcuda.so.1', 'libamdhip64.so'
+"""Libraries without which PyTorch finds no GPU, of NVIDIA and of AMD."""
 _libc = ctypes.CDLL(None)
 
 
@@ -45,12 +47,21 @@ def resolve_device_type(name: str) -> str:
 @cache
 def _has_gpu() -> bool:
     """Return whether PyTorch can use a GPU; it is imported only where there is a driver."""
+    if 'torch' not in sys.modules and not any(map(_has_library, DRIVERS)):
+        return False
     try:
-        ctypes.CDLL('libcuda.so.1')
         import torch
-    except (OSError, ModuleNotFoundError):
+    except ModuleNotFoundError:
         return False
     return torch.cuda.is_available()
+
+
+def _has_library(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
 
 
 def free_memory() -> None:

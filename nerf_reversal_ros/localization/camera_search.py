@@ -6,14 +6,15 @@ fields of view are then tried by RANSAC. From the one that explains the most mat
 intrinsics are fitted, and those of all images averaged.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.errors import ImageError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.camera_fit import deviate, fit_camera
@@ -27,7 +28,6 @@ from nerf_reversal_ros.localization.camera_views import (
 )
 from nerf_reversal_ros.localization.matching import (
     CandidateLandmarks,
-    landmarks_of_map,
     make_query,
     match_landmarks,
     QueryImage,
@@ -118,13 +118,20 @@ class CameraSearch:
     ----------
     atlas, regressor : Atlas, Regressor
         Of the map.
+    landmarks : CandidateLandmarks
+        Of the whole map, see `landmarks_of_map`.
     covariance_scale : float
         Factor on covariances of fits, see `Calibration`.
     """
 
-    def __init__(self, atlas: Atlas, regressor: Regressor, covariance_scale: float) -> None:
-        self._atlas = atlas
-        self._regressor = regressor
+    def __init__(
+        self,
+        atlas: Atlas,
+        landmarks: CandidateLandmarks,
+        regressor: Regressor,
+        covariance_scale: float,
+    ) -> None:
+        self._atlas, self._landmarks, self._regressor = atlas, landmarks, regressor
         self._covariance_scale = min(covariance_scale, MAX_COVARIANCE_SCALE)
         self._images: list[_SearchedImage] = []
 
@@ -137,7 +144,7 @@ class CameraSearch:
         height, width = rgb.shape[:2]
         camera = _camera_of_ratio(width, height, 1.0)
         query = make_query(rgb, camera, SIZE_PX, RETRY_DETECTOR)
-        searched = _SearchedImage(query, _poses_by_focal_ratio(query, self._landmarks_of_map))
+        searched = _SearchedImage(query, _poses_by_focal_ratio(query, self._landmarks))
         if searched.most_inliers < MIN_INLIERS:
             for pose, ratio in self._retrieved(rgb):
                 landmarks = visible_landmarks(self._atlas, pose, _with_ratio(query, ratio).camera)
@@ -213,17 +220,16 @@ class CameraSearch:
     def _retrieved(self, rgb: NDArray[np.uint8]) -> list[tuple[FloatArray, float]]:
         """Return poses of similar views, with the guessed focal ratio that makes them so."""
         height, width = rgb.shape[:2]
-        regressed = {
-            ratio: self._regressor.regress(rgb, _camera_of_ratio(width, height, ratio))
-            for ratio in GUESSED_RATIOS
-        }
+        regressed = {}
+        for ratio in GUESSED_RATIOS:
+            with suppress(ImageError):  # a strip has no view in common with the canonical camera
+                camera = _camera_of_ratio(width, height, ratio)
+                regressed[ratio] = self._regressor.regress(rgb, camera)
+        if not regressed:
+            return []
         ratio = min(regressed, key=lambda guess: regressed[guess].novelty)
         poses = self._regressor.retrieve(regressed[ratio], RETRIEVED_VIEWS)
         return [(pose, ratio) for pose in (regressed[ratio].map_from_camera, *poses)]
-
-    @cached_property
-    def _landmarks_of_map(self) -> CandidateLandmarks:
-        return landmarks_of_map(self._atlas)
 
 
 def _average(views: list[CameraView]) -> CameraEstimate:

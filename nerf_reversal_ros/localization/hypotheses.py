@@ -140,7 +140,7 @@ class HypothesisRefiner:
 
         Matches that agree with the pose ``apart_from`` (4, 4) are left out.
         """
-        initial = estimate_pose(query, self._landmarks_of_map, apart_from)
+        initial = estimate_pose(query, self.landmarks_of_map, apart_from)
         return None if initial is None else self._refine_initial(query, initial, config)
 
     def remember(self, camera: Camera, result: RefinedHypothesis) -> None:
@@ -149,7 +149,8 @@ class HypothesisRefiner:
             self.camera_check.remember(camera, result.camera)
 
     @cached_property
-    def _landmarks_of_map(self) -> CandidateLandmarks:
+    def landmarks_of_map(self) -> CandidateLandmarks:
+        """Landmarks that an image is matched with if nothing tells where it was taken."""
         return landmarks_of_map(self.atlas)
 
     def _refine_initial(

@@ -207,7 +207,12 @@ class Localizer:
 
     def camera_search(self) -> CameraSearch:
         """Return a search for the camera of images, all of one size, that have no intrinsics."""
-        return CameraSearch(self.atlas, self.regressor, self._calibration.covariance_scale)
+        return CameraSearch(
+            self.atlas,
+            self._refiner.landmarks_of_map,
+            self.regressor,
+            self._calibration.covariance_scale,
+        )
 
     def trust(self, found: FoundCamera) -> None:
         """Let the covariances of poses hold the uncertainty of a camera that was found."""

@@ -35,6 +35,8 @@ SAMPLES = 12
 """Images of a source, evenly spaced, that its camera is found from."""
 MAX_IMAGES = 24
 """Images of one size, with those that come later, that a camera is found from at most."""
+MAX_SIZES = 8
+"""Sizes whose images are kept for later ones to be added, a bound on memory."""
 SURE_STD = 0.01
 """Relative standard deviation of a focal length from which later images are not searched."""
 MIN_INTERVAL_NS = 500_000_000
@@ -149,24 +151,25 @@ class _UnknownCameras:
                 if sample.is_camera_unknown:
                     self._add(sample)
         size = image.rgb.shape[:2]
-        if size not in self._searches or self._is_needed(image, size):
+        is_new = size not in self._searches and size not in self._found
+        if is_new or self._is_needed(image, size):
             self._add(image)
         if size not in self._found:
             self._find(size)
         if (found := self._found[size]) is not None:
+            self._localizer.trust(found)
             return replace(image, camera=found.camera, focal_std=found.focal_std)
-        count = len(self._searches[size])
         problem = (
-            f'the focal length of images of {size[1]}x{size[0]} pixels is not in EXIF, and'
-            f' {count} of them show too little of the map to find it: {remedies.PHOTO_CAMERA}'
+            f'the focal length of images of {size[1]}x{size[0]} pixels is not in EXIF, and they'
+            f' show too little of the map to find it: {remedies.PHOTO_CAMERA}'
         )
         return replace(image, problem=problem)
 
     def _is_needed(self, image: SourceImage, size: tuple[int, ...]) -> bool:
         """Return whether a later image may tell more of the camera."""
-        found = self._found.get(size)
+        found, search = self._found.get(size), self._searches.get(size)
         is_sure = found is not None and found.focal_std < SURE_STD
-        if is_sure or len(self._searches[size]) >= MAX_IMAGES or size not in self._found:
+        if is_sure or size not in self._found or search is None or len(search) >= MAX_IMAGES:
             return False
         if image.stamp_ns is not None and self._last_stamp_ns is not None:
             return image.stamp_ns - self._last_stamp_ns >= MIN_INTERVAL_NS
@@ -184,6 +187,7 @@ class _UnknownCameras:
     def _find(self, size: tuple[int, ...]) -> None:
         """Find the camera of the images of a size, and tell it."""
         found = self._found[size] = self._searches[size].find()
+        while len(self._searches) > MAX_SIZES:
+            del self._searches[next(iter(self._searches))]
         if found is not None:
-            self._localizer.trust(found)
             self._tell(found.describe())

@@ -72,6 +72,8 @@ class CpuRegressor:
         if self.index_poses.shape != (len(self._index), 4, 4):
             raise ValueError(f'{len(self._index)} codes for {len(self.index_poses)} poses')
         self._scale, self._mean_position = numbers['position_scale'], numbers['position_mean']
+        if not self._mean_position.shape == self._scale.shape == (3,):
+            raise ValueError(f'a mean of {self._mean_position.shape} of positions')
         self._covariance_scale = float(numbers['covariance_scale'])
         self._typical_distance = float(numbers['typical_distance'])
         self._copies = _TurnedCopies(camera, SMALL_TURNS_DEG)
@@ -272,7 +274,10 @@ def load_regressor(path: Path, device: str) -> Regressor:
     header, groups = read_regressor(path)
     try:
         if device == 'cpu' and _needs_no_torch(header, groups):
-            return CpuRegressor(header, groups)
+            regressor = CpuRegressor(header, groups)
+            camera = regressor.camera
+            regressor.regress(np.zeros((camera.height, camera.width, 3), np.uint8), camera)
+            return regressor
         from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
         return PoseRegressor.from_groups(header, groups, device)
@@ -283,7 +288,7 @@ def load_regressor(path: Path, device: str) -> Regressor:
             f'{path} is of a kind that needs PyTorch, which is not installed:'
             f' {remedies.INSTALL_TORCH}'
         ) from error
-    except (KeyError, TypeError, ValueError, RuntimeError, ImageError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, ImageError) as error:
         reason = ' '.join(str(error).split())
         raise MapError(
             f'the parts of {path} do not fit together ({reason}): {remedies.BUILD_AGAIN}'

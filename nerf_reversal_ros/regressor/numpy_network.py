@@ -39,7 +39,7 @@ class NumpyCoordinateNetwork:
     Raises
     ------
     KeyError, ValueError
-        If tensors are missing, left over, or of another shape.
+        If tensors are missing or left over; some of another shape fail at the first image.
     """
 
     def __init__(
@@ -63,6 +63,8 @@ class NumpyCoordinateNetwork:
         self._head = layers.convolution('head')
         self._factor = layers.linear('factor')
         self._center, self._scale = layers.take('center'), layers.take('scale')
+        if self._center.shape != (3,):
+            raise ValueError(f'a center of {self._center.shape}')
         self._typical_depth = layers.take('typical_depth')
         layers.check_all_taken()
         self._rays = _cell_rays(camera)

@@ -16,6 +16,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.geometry import mean_pose
+from nerf_reversal_ros.core.parallel import one_blas_thread
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.fields.base import RadianceField
@@ -99,6 +100,7 @@ def views_from_frames(
     )
 
 
+@one_blas_thread()
 def train_regressor(
     views: Views,
     real: Views,

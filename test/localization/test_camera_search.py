@@ -83,6 +83,15 @@ def test_images_that_do_not_tell_their_focal_length_are_rejected_with_a_remedy(
         assert '160x120' in outcome.detail and '--fov' in outcome.detail
 
 
+def test_a_strip_among_photos_is_rejected_alone(small_map, tmp_path):
+    for number, pose in enumerate(POSES[:3]):
+        write_photo(tmp_path / f'{number}.jpg', render_box_room(pose, WIDE)[0])
+    write_photo(tmp_path / 'strip.png', np.full((2, 600, 3), 128, np.uint8))
+    answers, _ = localized(small_map, tmp_path)
+    assert [isinstance(outcome, PoseEstimate) for _, outcome in answers] == [True] * 3 + [False]
+    assert '600x2' in answers[-1][1].detail
+
+
 def test_the_size_of_images_parts_those_of_different_cameras(small_map, tmp_path):
     for number, pose in enumerate(POSES[:3]):
         write_photo(tmp_path / f'wide_{number}.jpg', render_box_room(pose, WIDE)[0])
