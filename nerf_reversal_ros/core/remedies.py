@@ -138,6 +138,7 @@ MAP_FROM_NERF = (
 
 # ---- the page of view
 INSTALL_VISER = "pip install 'viser>=0.2.7'"
+KNOWN_VISER = "pip install 'viser==1.1.1', or 'viser==0.2.7' beside nerfstudio"
 OTHER_PORT = 'give another one with --port, or --port 0 for a free one'
 SOURCE_ROS = (
     'source the setup file of the workspace that has nerf_reversal_ros, such as install/setup.bash'

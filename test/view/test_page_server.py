@@ -64,3 +64,41 @@ def test_a_missing_viser_is_named_with_what_installs_it(monkeypatch):
         open_server(0)
     assert 'the page needs viser' in str(error.value)
     assert str(error.value).endswith(remedies.INSTALL_VISER)
+
+
+def handshake(port: int, origin: str | None, host: str) -> int:
+    """Return the status of the answer to a browser that opens the connection of the page."""
+    connection = http.client.HTTPConnection(THIS_MACHINE, port, timeout=10)
+    connection.putrequest('GET', '/', skip_host=True)
+    headers = {
+        'Host': host,
+        'Connection': 'Upgrade',
+        'Upgrade': 'websocket',
+        'Sec-WebSocket-Version': '13',
+        'Sec-WebSocket-Key': 'MDEyMzQ1Njc4OWFiY2RlZg==',
+        **({} if origin is None else {'Origin': origin}),
+    }
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+@pytest.mark.parametrize('is_shared', [False, True])
+def test_other_web_sites_cannot_connect_to_the_page(is_shared):
+    server = open_server(0, is_shared=is_shared)
+    port = server.get_port()
+    here = f'localhost:{port}'
+    try:
+        for host in (here, f'127.0.0.1:{port}', 'localhost:9000'):  # 9000: an SSH tunnel
+            assert handshake(port, f'http://{host}', host) == 101
+        assert handshake(port, None, here) == 101  # no browser
+        for origin in ('http://evil.example', 'http://localhost:1', 'null', 'http://['):
+            assert handshake(port, origin, here) == 403
+        # The name of another web site that leads to this machine is also that of a shared page.
+        named = handshake(port, f'http://robot:{port}', f'robot:{port}')
+        assert named == (101 if is_shared else 403)
+    finally:
+        server.stop()
