@@ -24,7 +24,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
+from nerf_reversal_ros.cli.common_arguments import (
+    add_camera_arguments,
+    add_query_arguments,
+    open_stated_sources,
+    query_config,
+)
 from nerf_reversal_ros.cli.interrupts import write_results_first
 
 if TYPE_CHECKING:
@@ -39,20 +44,8 @@ HELP = 'localize photos, videos, a webcam or a bag'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
-    add_query_arguments(parser, takes_sources=True)
-    cameras = parser.add_mutually_exclusive_group()
-    cameras.add_argument(
-        '--camera',
-        metavar='FILE|"fx fy cx cy"',
-        help='calibration of photos: YAML of camera_calibration, cameras.txt of COLMAP, or numbers'
-        ' in pixels',
-    )
-    cameras.add_argument(
-        '--fov',
-        metavar='DEGREES',
-        type=float,
-        help='horizontal field of view of photos without a focal length in EXIF',
-    )
+    add_query_arguments(parser, source_count='+')
+    add_camera_arguments(parser)
     parser.add_argument(
         '--out', metavar='FILE', type=Path, help='write the poses: .json, .csv, .tum or .txt'
     )
@@ -71,10 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Localize the images, print a line for each, and write what is asked for."""
-    from nerf_reversal_ros.capture.image_sources import open_sources
-    from nerf_reversal_ros.capture.photo_camera import parse_photo_camera, PhotoCamera
-    from nerf_reversal_ros.core import remedies
-    from nerf_reversal_ros.core.errors import ConfigError
+    from nerf_reversal_ros.capture.photo_camera import parse_photo_camera
     from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.core.outcome import PoseEstimate
     from nerf_reversal_ros.localization.camera_advice import CameraAdvice
@@ -86,12 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
     camera = parse_photo_camera(arguments.camera, arguments.fov)
     map_ = open_map(arguments.map)
     config = query_config(map_, arguments)
-    sources = open_sources(arguments.sources, camera, config.capture)
+    sources = open_stated_sources(arguments.sources, camera, config.capture)
     has_camera_info = all(source.has_camera_info for source in sources)
-    if has_camera_info and camera != PhotoCamera():
-        raise ConfigError(
-            'a camera is stated for photos, but bags have camera_info: ' + remedies.CAMERA_OF_BAG
-        )
     advice = CameraAdvice('camera_info' if has_camera_info else 'the camera')
     images: list[LocalizedImage] = []
     try:

@@ -20,8 +20,12 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from nerf_reversal_ros.cli.common_arguments import query_config
-from nerf_reversal_ros.core.config import DEVICES
+from nerf_reversal_ros.cli.common_arguments import (
+    add_camera_arguments,
+    add_query_arguments,
+    open_stated_sources,
+    query_config,
+)
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.capture.photo_camera import PhotoCamera
@@ -38,19 +42,13 @@ HELP = 'show a map in the browser, and where photos were taken'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
-    parser.add_argument('map', metavar='MAP', type=Path, help='map folder, written by build')
-    parser.add_argument(
-        'sources', metavar='SOURCE', nargs='*', help='poses.json, or images to localize'
-    )
+    add_query_arguments(parser, source_count='*')
+    add_camera_arguments(parser)
     parser.add_argument('--ros', action='store_true', help='show poses of a running localizer')
     parser.add_argument('--port', type=int, default=8080, help='default: 8080; 0: a free one')
     parser.add_argument(
         '--share', action='store_true', help='let other machines open the page, too'
     )
-    parser.add_argument('--camera', metavar='FILE|"fx fy cx cy"', help='as in localize')
-    parser.add_argument('--fov', metavar='DEGREES', type=float, help='as in localize')
-    parser.add_argument('--device', choices=DEVICES, help='of the localizer; default: auto')
-    parser.add_argument('--config', metavar='FILE', type=Path, help='as in localize')
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -87,12 +85,11 @@ def _answers(
     words: list[str], camera: 'PhotoCamera', config: 'QueryConfig', localizer: 'PhotoLocalizer'
 ) -> 'Iterator[ShownPose]':
     """Return the poses of a file, or what localizes the images of sources; check them first."""
-    from nerf_reversal_ros.capture.image_sources import open_sources
     from nerf_reversal_ros.view.shown_poses import read_poses
 
     if len(words) == 1 and Path(words[0]).suffix.lower() == '.json':
         return iter(read_poses(Path(words[0])))
-    sources = open_sources(words, camera, config.capture)
+    sources = open_stated_sources(words, camera, config.capture)
     return (answer for source in sources for answer in localizer.localize_source(source))
 
 

@@ -1,7 +1,8 @@
 """Poses on a page: frustums, 3 sigma ellipsoids, and one after the other along a slider."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from threading import Lock, Timer
 import time
@@ -9,7 +10,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
 from nerf_reversal_ros.localization.pose_files import describe_outcome
 from nerf_reversal_ros.view.map_scene import add_frustum, MapScene
 from nerf_reversal_ros.view.page_text import ANSWERS_ORDER, picture, plain
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_POSES = 5_000
 """Poses that are kept, the newest; those of a robot go on and on."""
+BLOCK, MAX_BLOCKS = 50, 8
+"""Poses that are drawn as one, and how many of these are: the newest. Only what grew is sent."""
 PERIOD_S = 0.5
 """Least time between two drawings of poses that are added [s]."""
 POSE_COLOR, CURRENT_COLOR = (20, 110, 220), (200, 30, 120)
@@ -38,11 +41,13 @@ class AnswersPanel:
 
     def __init__(self, server: 'ViserServer', scene: MapScene) -> None:
         self._server, self._scene = server, scene
-        self._poses: list[ShownPose] = []
+        self._poses: deque[ShownPose] = deque(maxlen=MAX_POSES)
+        self._counts: Counter[str] = Counter()
+        self._drawn = 0
         self._lock, self._drawing = Lock(), Lock()
         self._timer: Timer | None = None
         self._drawn_s = 0.0
-        self._nodes: list[Any] = []
+        self._nodes: dict[int, list[Any]] = {}
         self._frustum: Any = None
         self._slider: Any = None
         self._is_shown = True
@@ -59,7 +64,9 @@ class AnswersPanel:
     def add(self, poses: Iterable[ShownPose]) -> None:
         """Add outcomes, the newest last; they are drawn soon, and the slider follows its end."""
         with self._lock:
-            self._poses = [*self._poses, *poses][-MAX_POSES:]
+            for pose in poses:
+                self._poses.append(pose)
+                self._counts[_reason(pose.outcome)] += 1
             if self._poses and self._timer is None:
                 wait_s = max(0.0, self._drawn_s + PERIOD_S - time.monotonic())
                 self._timer = Timer(wait_s, self._draw)
@@ -68,13 +75,14 @@ class AnswersPanel:
 
     def _draw(self) -> None:
         with self._lock:
-            poses, self._timer, self._drawn_s = self._poses, None, time.monotonic()
+            poses, counts = list(self._poses), self._counts.copy()
+            self._timer, self._drawn_s = None, time.monotonic()
         with self._drawing:
             old = self._slider
             follows = old is None or old.value >= self._slider_end
             number = len(poses) if follows else old.value
-            self._summary.content = plain(_summary(poses))
-            self._draw_all(poses)
+            self._summary.content = plain(summary(counts))
+            self._draw_all(poses, counts.total())
             self._add_slider(len(poses), number)
             self._draw_current(number)
 
@@ -88,26 +96,38 @@ class AnswersPanel:
         slider.on_update(lambda _: self._draw_current(slider.value))
         self._slider = slider
 
-    def _draw_all(self, shown: list[ShownPose]) -> None:
+    def _draw_all(self, poses: list[ShownPose], count: int) -> None:
+        """Draw the blocks that grew since the last time, of ``count`` poses in all."""
+        first, last = self._drawn // BLOCK, (count - 1) // BLOCK
+        dropped = count - len(poses)
+        for block in range(max(first, last - MAX_BLOCKS + 1), last + 1):
+            start = block * BLOCK - dropped
+            self._draw_block(block % MAX_BLOCKS, poses[max(0, start) : start + BLOCK])
+        self._drawn = count
+
+    def _draw_block(self, slot: int, shown: list[ShownPose]) -> None:
+        """Draw poses in the place of those that were drawn there."""
         estimates = [pose.outcome for pose in shown if isinstance(pose.outcome, PoseEstimate)]
         if not estimates:
+            for node in self._nodes.pop(slot, []):
+                node.remove()
             return
         poses = np.stack([estimate.map_from_camera for estimate in estimates])
         covariances = np.stack([estimate.covariance[:3, :3] for estimate in estimates])
         pyramids = frustums(poses, self._scene.camera, self._scene.frustum_m)
         balls = ellipsoids(poses[:, :3, 3], covariances)
         add = self._server.scene.add_mesh_simple
-        visible = self._is_shown
-        self._nodes = [
-            add('/answers/all', *pyramids, color=POSE_COLOR, wireframe=True, visible=visible),
-            add('/answers/ellipsoids', *balls, color=CURRENT_COLOR, visible=visible),
+        name, visible = f'/answers/{slot}', self._is_shown
+        self._nodes[slot] = [
+            add(f'{name}/frustums', *pyramids, color=POSE_COLOR, wireframe=True, visible=visible),
+            add(f'{name}/ellipsoids', *balls, color=CURRENT_COLOR, visible=visible),
         ]
 
     def _draw_current(self, number: int) -> None:
         """Show the image of a number, from 1."""
         pose = self._poses[min(number, len(self._poses)) - 1]
         text = plain(f'{pose.label}: {describe_outcome(pose.outcome)}')
-        image = '' if pose.thumbnail is None else f'\n\n{picture(pose.thumbnail)}'
+        image = '' if pose.jpeg is None else f'\n\n{picture(pose.jpeg)}'
         self._current.content = f'{text}{image}'
         if isinstance(pose.outcome, PoseEstimate):
             self._frustum = add_frustum(
@@ -124,7 +144,7 @@ class AnswersPanel:
 
     def _show_all(self, is_shown: bool) -> None:
         self._is_shown = is_shown
-        for node in self._nodes:
+        for node in chain.from_iterable(list(self._nodes.values())):
             node.visible = is_shown
 
     def _look(self, client: 'ClientHandle | None') -> None:
@@ -135,11 +155,24 @@ class AnswersPanel:
             self._scene.look_from(client, outcome.map_from_camera)
 
 
-def _summary(poses: list[ShownPose]) -> str:
-    """Say how many images were localized, and why the others were not."""
-    reasons = Counter(str(p.outcome.reason) for p in poses if isinstance(p.outcome, Rejection))
-    accepted = len(poses) - sum(reasons.values())
-    text = f'{accepted} of {len(poses)} images were localized'
-    if reasons:
-        text += '; ' + ', '.join(f'{reason}: {count}' for reason, count in reasons.most_common())
+def _reason(outcome: Outcome) -> str:
+    """Return the reason of a rejection; empty for a pose."""
+    return str(outcome.reason) if isinstance(outcome, Rejection) else ''
+
+
+def summary(counts: Counter[str]) -> str:
+    """
+    Say how many images were localized, why the others were not, and what is not shown.
+
+    ``counts`` are the outcomes by the reason of their rejection, empty for a pose.
+    """
+    count, accepted = counts.total(), counts['']
+    text = f'{accepted} of {count} images were localized'
+    if accepted < count:
+        reasons = (f'{reason}: {number}' for reason, number in counts.most_common() if reason)
+        text += '; ' + ', '.join(reasons)
+    if count > BLOCK * MAX_BLOCKS:
+        text += f'. The newest {BLOCK * MAX_BLOCKS} or so are drawn'
+    if count > MAX_POSES:
+        text += f', and the oldest {count - MAX_POSES} are forgotten'
     return text

@@ -80,6 +80,8 @@ class CoveragePanel:
                 self._draw(done, len(places))
         except NerfReversalError as error:  # the map was replaced, or is corrupt
             self._text.content = plain(str(error))
+        finally:
+            self._button.disabled = self._ended.is_set()
 
     def _draw(self, done: list[CoveredPlace], count: int) -> None:
         self._text.content = plain(coverage_text(done, count))

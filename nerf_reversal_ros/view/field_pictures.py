@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from threading import Event, Thread
 import time
+import traceback
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,8 @@ COARSE_S = 0.05
 COARSE_HEIGHT_PX = 48, 360
 """Least and greatest height of such a picture [px]; the first one is between."""
 SHARP_HEIGHT_PX = 640
+ASPECT = 0.2, 5.0
+"""Least and greatest width over height of a picture: beyond, it is stretched."""
 BAND_ROWS = 32
 """Rows of a sharp picture that are rendered at a time."""
 END_S = 1.0
@@ -151,20 +154,28 @@ class _Browser:
             if self._is_closed:
                 return
             self._changed.clear()
-            if not self._pictures.is_shown:
-                self._client.scene.set_background_image(BLANK)
+            try:
+                is_final = self._draw(is_still)
+            except Exception:  # the next picture may succeed
+                traceback.print_exc()
                 is_final = True
-            elif is_still:
-                is_final = self._draw_sharp()
-            else:
-                self._draw_coarse()
-                is_final = False
+
+    def _draw(self, is_still: bool) -> bool:
+        """Draw a picture; return whether it is the last one unless something changes."""
+        if not self._pictures.is_shown:
+            self._client.scene.set_background_image(BLANK)
+            return True
+        if is_still:
+            return self._draw_sharp()
+        self._draw_coarse()
+        return False
 
     def _draw_coarse(self) -> None:
+        seen = browser_view(self._client.camera, round(self._coarse_height))
+        if seen is None:
+            return
         start = time.perf_counter()
-        view = self._pictures.render(
-            *browser_view(self._client.camera, round(self._coarse_height)), lambda: True
-        )
+        view = self._pictures.render(*seen, lambda: True)
         assert view is not None
         took_s = time.perf_counter() - start
         self._send(view, 1, 70)
@@ -174,10 +185,10 @@ class _Browser:
 
     def _draw_sharp(self) -> bool:
         """Draw a sharp picture; return whether no movement came between."""
-        view = self._pictures.render(
-            *browser_view(self._client.camera, SHARP_HEIGHT_PX),
-            lambda: not self._changed.is_set(),
-        )
+        seen = browser_view(self._client.camera, SHARP_HEIGHT_PX)
+        if seen is None:
+            return True
+        view = self._pictures.render(*seen, lambda: not self._changed.is_set())
         if view is not None:
             self._send(view, DEPTH_STRIDE, 90)
         return view is not None
@@ -191,11 +202,19 @@ class _Browser:
         self._pictures.tell_first()
 
 
-def browser_view(handle: 'CameraHandle', height: int) -> tuple[FloatArray, Camera]:
-    """Return map_from_camera (4, 4) and intrinsics of a browser's camera, at a height [px]."""
+def browser_view(handle: 'CameraHandle', height: int) -> tuple[FloatArray, Camera] | None:
+    """
+    Return map_from_camera (4, 4) and intrinsics of a browser's camera, at a height [px].
+
+    None if there is nothing to see: a browser may have a window without height.
+    """
     w, x, y, z = handle.wxyz
+    values = np.array([w, x, y, z, *handle.position, handle.fov, handle.aspect])
+    is_usable = np.isfinite(values).all() and values[:4].any()
+    if not is_usable or not 0 < handle.fov < np.pi or handle.aspect <= 0:
+        return None
     pose = pose_from_quaternion(np.asarray(handle.position), np.array([x, y, z, w]))
-    width = max(1, round(height * handle.aspect))
+    width = max(1, round(height * float(np.clip(handle.aspect, *ASPECT))))
     focal = height / 2 / np.tan(handle.fov / 2)
     return pose, Camera(width, height, focal, focal, (width - 1) / 2, (height - 1) / 2)
 

@@ -14,6 +14,7 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import pose_from_quaternion
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.view.page_text import encode_jpeg
 
 THUMBNAIL_PX = 320
 """Longer side of an image on its frustum [px]."""
@@ -28,17 +29,27 @@ class ShownPose:
     outcome: Outcome
     camera: Camera | None = None
     """Intrinsics; None if they are unknown."""
-    thumbnail: NDArray[np.uint8] | None = None
-    """(h, w, 3) small image; None if there is none."""
+    jpeg: bytes | None = None
+    """Content of `thumbnail`."""
     note: str = ''
     """What was found of its camera."""
+    lacks_focal_length: bool = False
+    """Whether nothing tells its focal length."""
+
+    @property
+    def thumbnail(self) -> NDArray[np.uint8] | None:
+        """(h, w, 3) small image; None if there is none."""
+        if self.jpeg is None:
+            return None
+        bgr = cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        return np.asarray(bgr[..., ::-1], dtype=np.uint8)
 
 
-def thumbnail(rgb: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
-    """Return an image (H, W, 3) reduced to `THUMBNAIL_PX`."""
+def encode_thumbnail(rgb: NDArray[np.uint8], camera: Camera) -> bytes:
+    """Return an image (H, W, 3) reduced to `THUMBNAIL_PX`, as JPEG."""
     small = camera.downscaled_to(THUMBNAIL_PX)
     size = (small.width, small.height)
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return encode_jpeg(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
 
 def read_poses(file: Path) -> list[ShownPose]:

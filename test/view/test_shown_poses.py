@@ -84,3 +84,4 @@ def test_a_frustum_spans_the_image_at_its_height():
 
 def test_text_of_others_is_shown_and_not_run():
     assert plain('{a} <b>\n![c](d)') == r'\{a\} \<b\> \!\[c\]\(d\)'
+    assert plain('import a') == '\u200bimport a'  # else MDX takes it for code

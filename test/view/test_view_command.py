@@ -10,6 +10,7 @@ from command_line import COMMAND, ENVIRONMENT, run_command, user_error
 import numpy as np
 from photos import write_photo
 import pytest
+from room_bags import write_room_bag
 from rooms import render_box_room, walk
 from small_map import CAMERA
 
@@ -24,6 +25,10 @@ def test_wrong_input_is_told_before_a_page_is_opened(small_map, tmp_path, monkey
     assert 'is no file of poses' in user_error('view', small_map.path, tmp_path / 'no.json')
     assert 'there is nothing at' in user_error('view', small_map.path, tmp_path / 'no.jpg')
     assert 'field of view of 200 deg' in user_error('view', small_map.path, '--fov', 200)
+    both = ('--fov', 60, '--camera', '70 70 39.5 29.5')
+    assert 'not allowed with argument' in user_error('view', small_map.path, *both)
+    bag = write_room_bag(tmp_path / 'bag', walk(37)[3:5], CAMERA, up_axis='z')
+    assert remedies.CAMERA_OF_BAG in user_error('view', small_map.path, bag, *both[:2])
     monkeypatch.setitem(sys.modules, 'nerf_reversal_ros.ros.pose_listener', None)
     assert remedies.SOURCE_ROS in user_error('view', small_map.path, '--ros', '--port', 0)
     assert remedies.OTHER_PORT in user_error('view', small_map.path, '--port', 70_000)
@@ -51,7 +56,10 @@ def test_a_map_of_a_robot_and_poses_are_shown_until_ctrl_c(small_map, tmp_path):
                 browser.get_by_text('b.jpg: not localized, low contrast').wait_for()
                 browser.get_by_text(remedies.MAP_WITH_FIELD).wait_for()
                 browser.wait_for_timeout(500)
-                assert pixels(browser)[:, :500].std() > 10  # the points of the walls
+                with_walls = pixels(browser)[:, :500].std()
+                browser.get_by_role('checkbox', name='Walls as points').uncheck()
+                browser.wait_for_timeout(500)
+                assert with_walls > 1.5 * pixels(browser)[:, :500].std()
         finally:
             process.send_signal(signal.SIGINT)
     assert process.returncode == 0
