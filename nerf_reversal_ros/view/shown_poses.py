@@ -42,6 +42,7 @@ class ShownPose:
         if self.jpeg is None:
             return None
         bgr = cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert bgr is not None
         return np.asarray(bgr[..., ::-1], dtype=np.uint8)
 
 

@@ -45,6 +45,7 @@ def test_help_lists_the_commands_without_importing_heavy_modules() -> None:
         ['view', 'a.map', '--port', 'any'],
         ['localize', 'a.map'],
         ['localize', 'a.map', 'a.jpg', '--fov', '60', '--camera', '1 1 1 1'],
+        ['view', 'a.map', '--fov', '60', '--camera', '1 1 1 1'],
         ['build', 'a.bag', 'a.map', '--device', 'tpu'],
         ['convert', 'a', 'b', '--format', 'zip'],
         ['convert', 'a', 'b', '--frames', '9:5'],
