@@ -1,11 +1,13 @@
 """What a browser says of its camera is drawn if it can be."""
 
 import math
+from queue import Queue
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from nerf_reversal_ros.view.field_pictures import browser_view
+from nerf_reversal_ros.view.field_pictures import browser_view, FieldPictures
 
 
 def camera(fov: float, aspect: float, x: float = 0.0, w: float = 1.0) -> SimpleNamespace:
@@ -38,3 +40,22 @@ def test_a_window_of_one_pixel_is_no_endless_picture(aspect):
 )
 def test_a_camera_that_sees_nothing_is_skipped(values):
     assert browser_view(camera(**values), 100) is None
+
+
+def test_an_error_of_one_picture_does_not_end_the_next_ones(capsys):
+    class BrokenField:
+        def render(self, poses, camera):
+            raise ValueError('a broken picture')
+
+    sent = Queue()
+    scene = SimpleNamespace(set_background_image=sent.put)
+    seen = SimpleNamespace(**vars(camera(1.0, 1.0)), on_update=lambda _: None)
+    pictures = FieldPictures(BrokenField(), lambda: None)
+    pictures.attach(SimpleNamespace(client_id=1, camera=seen, scene=scene))
+    printed = ''
+    while 'a broken picture' not in printed:
+        printed += capsys.readouterr().err
+        time.sleep(0.01)
+    pictures.is_shown = False
+    assert sent.get(timeout=10).shape == (1, 1, 3)
+    pictures.close()

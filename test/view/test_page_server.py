@@ -7,6 +7,7 @@ import pytest
 
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.view import page_server
 from nerf_reversal_ros.view.page_server import ALL_ADDRESSES, open_server, THIS_MACHINE
 
 pytest.importorskip('viser', reason='pip install -r requirements/view.txt')
@@ -102,3 +103,10 @@ def test_other_web_sites_cannot_connect_to_the_page(is_shared):
         assert named == (101 if is_shared else 403)
     finally:
         server.stop()
+
+
+def test_a_viser_that_cannot_be_kept_to_its_page_is_refused(monkeypatch):
+    monkeypatch.setattr(page_server, '_SERVERS', ())  # as if it called another server
+    with pytest.raises(NerfReversalError, match='does not keep to its page') as error:
+        open_server(0)
+    assert str(error.value).endswith(remedies.KNOWN_VISER)  # the other tests run with one of them
