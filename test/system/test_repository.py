@@ -1,6 +1,7 @@
 """Files for GitHub, for citation and for pre-commit are what their readers take."""
 
 from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -69,6 +70,12 @@ def test_the_container_is_built_and_run_from_files_that_are_there():
     assert 'launch/' + compose['localizer']['command'][3] in {
         file.relative_to(ROOT).as_posix() for file in ROOT.glob('launch/*')
     }
+
+
+def test_the_container_starts_without_any_variable_set():
+    words = load('docker/compose.yaml')['services']['localizer']['command']
+    expanded = [re.sub(r'\$\{\w+:-(.*?)\}', r'\1', word) for word in words]
+    assert not [word for word in expanded if word.endswith(':=') or '$' in word]
 
 
 def test_pre_commit_takes_its_configuration():
