@@ -94,7 +94,8 @@ def convert_scene(
         )
         for position, frame in selected.items()
     ]
-    unit_m = options.depth_unit_m or depth_unit_m(scene) or 0.0
+    first = {**common, **next(iter(selected.values()))}
+    unit_m = options.depth_unit_m or depth_unit_m(first) or 0.0
     conversion = write_frames(source, bag, frames, options, depth_unit_m=unit_m, **writer_options)
     notes = [*conversion.notes, *unused_keys(scene, selected.values(), source)]
     if finder.moved:

@@ -7,13 +7,13 @@ before it stores them. Depth of 16 bits is in millimeters, depth in floats in me
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 import sqlite3
 import struct
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 import zlib
 
 import numpy as np
@@ -81,15 +81,27 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
             )
         optimized = _optimized_poses(database, source)
         selected = select_frame_range(nodes, options.frames, source)
+        if not optimized:
+            _check_sessions(selected, source)
         frames = [
-            _Frame(database, number, stamp_s, _pose_rows(number, pose, optimized), options)
-            for number, (stamp_s, pose) in selected.items()
+            _Frame(database, number, node.stamp_s, _pose_rows(number, node, optimized), options)
+            for number, node in selected.items()
         ]
-        conversion = write_frames(source, bag, frames, options)
+        unit_m = options.depth_unit_m or _stored_unit_m(frames)
+        conversion = write_frames(source, bag, frames, options, depth_unit_m=unit_m)
     if optimized:
         return conversion
     note = 'the database has no optimized poses: those of the odometry, which drift, were used'
     return replace(conversion, notes=(*conversion.notes, note))
+
+
+class _Node(NamedTuple):
+    """A node as it is stored."""
+
+    stamp_s: Any
+    pose: Any
+    """By the odometry, whose origin is that of the session."""
+    session: Any
 
 
 @dataclass
@@ -142,23 +154,32 @@ class _Frame:
         robot_from_camera = rigid_pose(calibration.robot_from_camera, 'its local transform')
         return world_from_robot @ robot_from_camera, calibration.camera(size)
 
+    def stored_unit_m(self) -> float:
+        """Return the unit of the stored depth [m]; UnusableFrameError if it cannot be read."""
+        stored = self._stored_depth()
+        return 1.0 if isinstance(stored, np.ndarray) and stored.dtype.kind == 'f' else 0.001
+
     def _depth(self) -> NDArray[np.float32]:
-        data = self._blob('depth', LeftOutReason.BAD_DEPTH)
-        unit_m = self.options.depth_unit_m or 0.0
+        stored, unit_m = self._stored_depth(), self.options.depth_unit_m or 0.0
+        if isinstance(stored, np.ndarray):
+            return depth_to_metres(stored, unit_m)
+        message = SimpleNamespace(data=stored, format='16UC1; compressedDepth rvl')
         try:
-            if data.startswith(_RVL_MAGIC):
-                message = SimpleNamespace(
-                    data=bytes(12) + data[len(_RVL_MAGIC) :], format='16UC1; compressedDepth rvl'
-                )
-                return depth_from_message(message, unit_m)
-            stored = load_plane(data, LeftOutReason.BAD_DEPTH)
-            if stored.dtype == np.uint8 and stored.shape[2:] == (4,):
-                stored = stored.view('<f4')[..., 0]  # the bytes of a float are its channels
-            if stored.ndim != 2 or stored.dtype == np.uint8:
-                raise ImageError('it has 8 bits, as the right image of a stereo camera')
+            return depth_from_message(message, unit_m)
         except ImageError as error:
-            raise UnusableFrameError(LeftOutReason.BAD_DEPTH, f'its depth: {error}') from error
-        return depth_to_metres(stored, unit_m)
+            raise _bad_depth(str(error)) from error
+
+    def _stored_depth(self) -> NDArray[Any] | bytes:
+        """Return depth as it is stored, (h, w), or as a message of compressedDepth with RVL."""
+        data = self._blob('depth', LeftOutReason.BAD_DEPTH)
+        if data.startswith(_RVL_MAGIC):
+            return bytes(12) + data[len(_RVL_MAGIC) :]
+        stored = load_plane(data, LeftOutReason.BAD_DEPTH)
+        if stored.dtype == np.uint8 and stored.shape[2:] == (4,):
+            stored = stored.view('<f4')[..., 0]  # the bytes of a float are its channels
+        if stored.ndim != 2 or stored.dtype == np.uint8:
+            raise _bad_depth('it has 8 bits, as the right image of a stereo camera')
+        return stored
 
     def _blob(self, column: str, reason: LeftOutReason) -> bytes:
         query = f'SELECT length({column}), {column} FROM Data WHERE id = ?'
@@ -230,6 +251,19 @@ def _bad_camera(cause: str) -> UnusableFrameError:
     )
 
 
+
+def _bad_depth(cause: str) -> UnusableFrameError:
+    return UnusableFrameError(LeftOutReason.BAD_DEPTH, f'its depth: {cause}')
+
+
+def _stored_unit_m(frames: list[_Frame]) -> float:
+    """Return the unit of the stored depth [m] by the first frame that has some; 0: none has."""
+    for frame in frames:
+        with suppress(UnusableFrameError):
+            return frame.stored_unit_m()
+    return 0.0
+
+
 @contextmanager
 def _open(file: Path) -> Iterator[sqlite3.Connection]:
     """Open a database for reading; CaptureError if it is damaged."""
@@ -264,13 +298,26 @@ def _check_version(database: sqlite3.Connection, source: Path) -> None:
         )
 
 
-def _nodes(database: sqlite3.Connection) -> dict[int, tuple[Any, Any]]:
-    """Return stamp and pose of the nodes with an image, by their numbers."""
+def _nodes(database: sqlite3.Connection) -> dict[int, _Node]:
+    """Return the nodes with an image by their numbers."""
     query = (
-        'SELECT Node.id, Node.stamp, Node.pose FROM Node JOIN Data ON Data.id = Node.id'
-        ' WHERE length(Data.image) > 0 AND Node.id > 0 ORDER BY Node.id'
+        'SELECT Node.id, Node.stamp, Node.pose, Node.map_id FROM Node JOIN Data'
+        ' ON Data.id = Node.id WHERE length(Data.image) > 0 AND Node.id > 0 ORDER BY Node.id'
     )
-    return {number: (stamp, pose) for number, stamp, pose in database.execute(query)}
+    return {number: _Node(*values) for number, *values in database.execute(query)}
+
+
+def _check_sessions(nodes: dict[int, _Node], source: Path) -> None:
+    """Raise CaptureError if the nodes are of several sessions."""
+    first: dict[Any, int] = {}
+    for number, node in nodes.items():
+        first.setdefault(node.session, number)
+    if len(first) > 1:
+        raise CaptureError(
+            f'{source} has no optimized poses, and {len(first)} sessions, from the nodes'
+            f' {", ".join(map(str, first.values()))} on, each in a frame of its own: optimize it'
+            ' with rtabmap-reprocess, or give --frames of one session'
+        )
 
 
 def _optimized_poses(database: sqlite3.Connection, source: Path) -> dict[int, NDArray[np.float32]]:
@@ -304,11 +351,11 @@ def _unpack(blob: bytes, dtype: DTypeLike) -> NDArray[Any]:
 
 
 def _pose_rows(
-    number: int, odometry: Any, optimized: dict[int, NDArray[np.float32]]
+    number: int, node: _Node, optimized: dict[int, NDArray[np.float32]]
 ) -> NDArray[np.float32] | None:
     """Return the pose of a node; None if the graph, or the node without one, has none."""
     if optimized:
         return optimized.get(number)
-    if not (isinstance(odometry, bytes) and len(odometry) == 48):
+    if not (isinstance(node.pose, bytes) and len(node.pose) == 48):
         return None
-    return np.frombuffer(odometry, '<f4').reshape(3, 4)
+    return np.frombuffer(node.pose, '<f4').reshape(3, 4)

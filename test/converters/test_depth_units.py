@@ -22,6 +22,7 @@ from rgbd_exports import (
 )
 from room_bags import smooth_walk
 
+from nerf_reversal_ros.bags.bag_reader import BagReader
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import convert
@@ -49,6 +50,8 @@ def test_a_given_unit_replaces_that_of_the_format(tmp_path, name):
     camera = {'camera': K} if name == 'tum' else {}
     convert(source, tmp_path / 'default', **camera)
     depths = [open_capture(tmp_path / 'default', ALL).frame(0).depth]
+    with BagReader(tmp_path / 'default') as bag:  # from it check proposes another unit
+        assert float(bag.custom_metadata['depth_unit_m']) == pytest.approx(unit_m, rel=1e-5)
     convert(source, tmp_path / 'doubled', depth_unit_m=2 * unit_m, **camera)
     doubled = replace(ALL, pose_unit_m=2.0)
     depths.append(open_capture(tmp_path / 'doubled', doubled).frame(0).depth)
@@ -85,3 +88,12 @@ def test_the_unit_of_a_wrongly_converted_sequence_is_proposed_and_works(tmp_path
     capture = open_capture(tmp_path / 'mended', UPRIGHT)
     np.testing.assert_allclose(capture.map_from_camera, poses, atol=1e-3)
     capsys.readouterr()
+
+
+def test_a_unit_that_the_frames_set_is_kept_for_a_proposal(tmp_path):
+    source = write_nerfstudio(
+        tmp_path / 'scene', order=range(3), frame_changes={'integer_depth_scale': 0.002}
+    )
+    convert(source, tmp_path / 'bag')
+    with BagReader(tmp_path / 'bag') as bag:
+        assert bag.custom_metadata['depth_unit_m'] == '0.002'

@@ -77,6 +77,21 @@ def test_without_an_optimized_graph_the_poses_of_the_odometry_are_used(tmp_path)
     assert errors.translation.max() < 1e-5
 
 
+def test_sessions_that_were_not_joined_are_rejected(tmp_path):
+    """Without an optimized graph each one has the frame of its own odometry."""
+    database = write_rtabmap(tmp_path / 'walk.db', optimized=False, session=lambda n: n // 3)
+    with pytest.raises(CaptureError, match='from the nodes 1, 4 on.*rtabmap-reprocess'):
+        convert(database, tmp_path / 'bag')
+    assert not (tmp_path / 'bag').exists()
+    assert convert(database, tmp_path / 'bag', frames=slice(4, 7)).frame_count == 3
+
+
+def test_sessions_that_the_optimized_graph_joins_are_one_walk(tmp_path):
+    database = write_rtabmap(tmp_path / 'walk.db', session=lambda n: n // 3)
+    conversion = convert(database, tmp_path / 'bag')
+    assert (conversion.frame_count, conversion.notes) == (COUNT, ())
+
+
 @pytest.mark.parametrize('encode', [float_png, rvl])
 def test_depth_in_floats_and_in_rvl_is_read(tmp_path, encode):
     database = write_rtabmap(tmp_path / 'walk.db', encode=encode)

@@ -111,7 +111,15 @@ ROBOT_FROM_CAMERA = make_pose(
 DRIFT = make_pose(None, (0.5, 0.0, 0.0))
 
 
-def write_rtabmap(path, numbers=range(COUNT), *, optimized=True, encode=None, version='0.21.4'):
+def write_rtabmap(
+    path,
+    numbers=range(COUNT),
+    *,
+    optimized=True,
+    encode=None,
+    version='0.21.4',
+    session=lambda n: 0,
+):
     """Write a database; ``encode(depth_m)`` gives the blob of depth, by default PNG in mm."""
     encode = encode or (lambda depth: png(counts(depth, 0.001)))
     with sqlite3.connect(path) as database:
@@ -127,9 +135,9 @@ def write_rtabmap(path, numbers=range(COUNT), *, optimized=True, encode=None, ve
         robots = {n + 1: POSES[n] @ inverse(ROBOT_FROM_CAMERA) for n in numbers}
         for n, rgb, depth in views(numbers):
             odometry = _floats(robots[n + 1] @ DRIFT)
-            node = (n + 1, stamp_s(n), odometry)
+            node = (n + 1, session(n), stamp_s(n), odometry)
             database.execute(
-                'INSERT INTO Node (id, map_id, stamp, pose) VALUES (?, 0, ?, ?)', node
+                'INSERT INTO Node (id, map_id, stamp, pose) VALUES (?, ?, ?, ?)', node
             )
             data = (n + 1, jpeg(rgb), encode(depth), calibration())
             database.execute(
