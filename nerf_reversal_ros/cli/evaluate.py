@@ -18,10 +18,15 @@ import json
 from pathlib import Path
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
 from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.evaluation.map_evaluation import MapEvaluation
+    from nerf_reversal_ros.maps.map_folder import Map
 
 HELP = 'evaluate a map on a bag with ground-truth poses'
 
@@ -64,19 +69,14 @@ def baseline_names(text: str) -> str:
 def run(arguments: argparse.Namespace) -> None:
     """Check the arguments, evaluate, print the summary, and write the requested files."""
     from nerf_reversal_ros.baselines.baselines import parse_baselines
-    from nerf_reversal_ros.core.files import check_writable, write_output
+    from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
-    from nerf_reversal_ros.evaluation.rerun_recording import import_rerun, write_rerun
-    from nerf_reversal_ros.localization.pose_files import (
-        check_pose_file,
-        LocalizedImage,
-        write_pose_file,
-    )
+    from nerf_reversal_ros.evaluation.rerun_recording import import_rerun
+    from nerf_reversal_ros.localization.pose_files import check_pose_file
     from nerf_reversal_ros.maps.map_folder import open_map
 
     parse_baselines(arguments.baselines, has_reference=arguments.reference is not None)
-    outputs = (arguments.json, arguments.report, arguments.rerun, arguments.out_poses)
-    for path in outputs:
+    for path in (arguments.json, arguments.report, arguments.rerun, arguments.out_poses):
         check_writable(path)
     check_pose_file(arguments.out_poses)
     if arguments.rerun:
@@ -93,17 +93,28 @@ def run(arguments: argparse.Namespace) -> None:
             on_skip=console.print_line,
         )
         print(result.summary())
-        if arguments.json:
-            text = json.dumps(result.metrics, indent=1, allow_nan=False) + '\n'
-            write_output(arguments.json, text)
-        if arguments.report:
-            command = shlex.join(['nerf-reversal', *sys.argv[1:]])
-            write_output(arguments.report, result.report_html(command))
-        if arguments.rerun:
-            write_rerun(arguments.rerun, result.evaluation, map_, result.capture)
-        if arguments.out_poses:
-            evaluation = result.evaluation
-            outcomes = zip(evaluation.outcomes, evaluation.stamps_ns.tolist(), strict=True)
-            write_pose_file(arguments.out_poses, map_, [LocalizedImage(*o) for o in outcomes])
-        for path in filter(None, outputs):
-            print(f'wrote {path}')
+        _write_files(arguments, result, map_)
+
+
+def _write_files(arguments: argparse.Namespace, result: 'MapEvaluation', map_: 'Map') -> None:
+    """Write the requested files, and name each; those that may fail come last."""
+    from nerf_reversal_ros.core.files import write_output
+    from nerf_reversal_ros.evaluation.rerun_recording import write_rerun
+    from nerf_reversal_ros.localization.pose_files import LocalizedImage, write_pose_file
+
+    evaluation = result.evaluation
+    if arguments.json:
+        text = json.dumps(result.metrics, indent=1, allow_nan=False) + '\n'
+        write_output(arguments.json, text)
+        print(f'wrote {arguments.json}')
+    if arguments.out_poses:
+        outcomes = zip(evaluation.outcomes, evaluation.stamps_ns.tolist(), strict=True)
+        write_pose_file(arguments.out_poses, map_, [LocalizedImage(*o) for o in outcomes])
+        print(f'wrote {arguments.out_poses}')
+    if arguments.report:
+        command = shlex.join(['nerf-reversal', *sys.argv[1:]])
+        write_output(arguments.report, result.report_html(command))
+        print(f'wrote {arguments.report}')
+    if arguments.rerun:
+        write_rerun(arguments.rerun, evaluation, map_, result.capture)
+        print(f'wrote {arguments.rerun}')
