@@ -26,6 +26,9 @@ Z_UP_FROM_Y_UP: FloatArray = np.array(
 )
 """Rotation of 90 degrees about x from a y-up world (ARKit) to a z-up world."""
 
+ELLIPSOID_SIGMAS = 3.0
+"""Half axes of an ellipsoid that is drawn, in standard deviations."""
+
 
 class PoseErrors(NamedTuple):
     """Errors of N estimated poses."""
@@ -217,3 +220,22 @@ def look_at(
     out[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
     out[:3, 3] = eye
     return out
+
+
+def error_ellipsoid(covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """
+    Return the ellipsoids of `ELLIPSOID_SIGMAS` standard deviations of positions.
+
+    Parameters
+    ----------
+    covariance : (..., 3, 3) array
+        Of the positions [m^2], positive semidefinite.
+
+    Returns
+    -------
+    (..., 3) array, (..., 3, 3) array
+        Lengths of the half axes [m], and their directions in the columns, which are a rotation.
+    """
+    variances, axes = np.linalg.eigh(covariance)
+    axes[..., 0] *= np.linalg.det(axes)[..., None]
+    return ELLIPSOID_SIGMAS * np.sqrt(np.maximum(variances, 0.0)), axes

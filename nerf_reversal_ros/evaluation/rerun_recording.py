@@ -17,7 +17,7 @@ from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import NerfReversalError
-from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
+from nerf_reversal_ros.core.geometry import error_ellipsoid, FloatArray, pose_errors
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.evaluation.evaluation import Evaluation
 from nerf_reversal_ros.localization.surface import Surface
@@ -26,8 +26,6 @@ from nerf_reversal_ros.maps.map_folder import Map
 IMAGE_WIDTH_PX = 320
 """Width of the recorded images [px], at most: it limits the size of the file."""
 JPEG_QUALITY = 80
-SIGMAS = 3.0
-"""Size of the ellipsoid of an answer, in standard deviations."""
 FRUSTUM_M = 0.2
 """Length of a drawn camera [m]."""
 TRUTH_COLOR, ANSWER_COLOR, WALK_COLOR = (120, 120, 255), (25, 200, 60), (120, 120, 120)
@@ -85,6 +83,10 @@ def write_rerun(file: Path, evaluation: Evaluation, map_: Map, capture: Capture)
         temporary.replace(file)
     except OSError as error:
         raise NerfReversalError(f'cannot write {file}: {error.strerror or error}') from error
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:  # of another version
+        raise NerfReversalError(
+            f'rerun-sdk cannot write {file} ({error}): {remedies.INSTALL_RERUN}'
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -129,10 +131,9 @@ def _log_outcome(
     errors = pose_errors(pose[None], truth[None])
     error_m, error_deg = float(errors.translation[0]), float(np.degrees(errors.rotation[0]))
     _log_camera(rerun, recording, 'map/answer/camera', pose, camera)
-    variances, axes = np.linalg.eigh(outcome.covariance[:3, :3])
-    axes[:, 0] *= np.linalg.det(axes)  # a rotation, no reflection
+    half_axes, axes = error_ellipsoid(outcome.covariance[:3, :3])
     ellipsoid = rerun.Ellipsoids3D(
-        half_sizes=[SIGMAS * np.sqrt(np.maximum(variances, 0.0))],
+        half_sizes=[half_axes],
         centers=[pose[:3, 3]],
         quaternions=[Rotation.from_matrix(axes).as_quat()],
         colors=[ANSWER_COLOR],
@@ -146,8 +147,10 @@ def _log_outcome(
 
 def _log_camera(rerun: Any, recording: Any, name: str, pose: FloatArray, camera: Camera) -> None:
     recording.log(name, rerun.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
+    image_from_camera = camera.matrix
+    image_from_camera[:2, 2] += 0.5  # the origin of Rerun is the corner of the first pixel
     pinhole = rerun.Pinhole(
-        image_from_camera=camera.matrix,
+        image_from_camera=image_from_camera,
         resolution=[camera.width, camera.height],
         image_plane_distance=FRUSTUM_M,
     )

@@ -18,7 +18,12 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray, make_pose, transform_points
+from nerf_reversal_ros.core.geometry import (
+    error_ellipsoid,
+    FloatArray,
+    make_pose,
+    transform_points,
+)
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.localization.inlier_drawing import draw_inliers
 from nerf_reversal_ros.localization.map_placement import transform_surface
@@ -37,8 +42,6 @@ FRUSTUM_M = 0.25
 """Height of the pyramid that marks the camera [m]."""
 FRUSTUM_LINE_M = 0.01
 """Width of its lines [m]."""
-SIGMAS = 3.0
-"""Semi-axes of the position ellipsoid, in standard deviations."""
 LIFETIME_S = 2
 """Lifetime of the markers [s]: no marker stays where the robot was before it got lost."""
 DEBUG_IMAGE_PX, SURFACE_RENDER_PX = 320, 160
@@ -228,11 +231,10 @@ def _frustum_marker(header: Header, camera: Camera, map_from_camera: FloatArray)
 
 
 def _ellipsoid_marker(header: Header, estimate: PoseEstimate) -> Marker:
-    variances, axes = np.linalg.eigh(estimate.covariance[:3, :3])
-    axes[:, 2] *= np.sign(np.linalg.det(axes))
+    half_axes, axes = error_ellipsoid(estimate.covariance[:3, :3])
     map_from_ellipsoid = make_pose(translation=estimate.map_from_camera[:3, 3])
     map_from_ellipsoid[:3, :3] = axes
-    widths = 2 * SIGMAS * np.sqrt(np.maximum(variances, 0))
+    widths = 2 * half_axes
     marker = Marker(header=header, ns='covariance', type=Marker.SPHERE, color=BLUE)
     marker.pose = pose_message(map_from_ellipsoid)
     marker.scale = Vector3(x=float(widths[0]), y=float(widths[1]), z=float(widths[2]))
