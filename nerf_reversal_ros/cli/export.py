@@ -10,9 +10,11 @@ text model of the mapping cameras with the points of the surface.
 import argparse
 from pathlib import Path
 
+from nerf_reversal_ros.localization.exchange_formats import FORMATS
+
 HELP = 'copy a map for a robot, or write a part of it for other programs'
 SUFFIXES = {'.map': 'robot', '.ply': 'ply', '.tum': 'tum'}
-KINDS = ('robot', 'ply', 'tum', 'colmap')
+KINDS = ('robot', *FORMATS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -118,7 +118,9 @@ def _localize(
             answer = describe_outcome(outcome)
             print(f'{label}: {answer}', flush=True)
             show(label, image, outcome, answer)
-            yield LocalizedImage(outcome, image.stamp_ns, image.name, image.camera)
+            yield LocalizedImage(
+                outcome, image.stamp_ns, image.name, image.camera, image.focal_std
+            )
 
 
 def _pictures(

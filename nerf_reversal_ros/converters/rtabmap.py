@@ -251,7 +251,6 @@ def _bad_camera(cause: str) -> UnusableFrameError:
     )
 
 
-
 def _bad_depth(cause: str) -> UnusableFrameError:
     return UnusableFrameError(LeftOutReason.BAD_DEPTH, f'its depth: {cause}')
 

@@ -5,7 +5,7 @@ Everything is in the frame of the map, in meters and z up. A map keeps neither i
 its capture: a pose has its number instead.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,19 @@ import numpy as np
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.files import write_output
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, quaternion_xyzw
+from nerf_reversal_ros.localization.exchange_formats import FORMATS
+from nerf_reversal_ros.localization.pose_text import (
+    colmap_camera_line,
+    COLMAP_HEADER,
+    colmap_lines,
+    numbers,
+    TUM_HEADER,
+    tum_line,
+)
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import Map
 
+_COLMAP_TABLES = ('cameras', 'images', 'points3D', 'rigs', 'frames')
 _PLY_VERTEX = np.dtype([('position', '<f4', 3), ('color', 'u1', 3)])
 _PLY_HEADER = """\
 ply
@@ -44,10 +53,11 @@ def write_exchange_file(map_: Map, path: Path, format: str, *, overwrite: bool =
     path : Path
         File to write; a folder for ``colmap``.
     format : str
-        One of `FORMATS`: ``ply`` is the surface cloud with its colors, ``tum`` the mapping
-        trajectory, ``colmap`` a text model of the mapping cameras and the surface cloud.
+        One of `exchange_formats.FORMATS`: ``ply`` is the surface cloud with its colors, ``tum``
+        the mapping trajectory, ``colmap`` a text model of the mapping cameras and the surface
+        cloud.
     overwrite : bool
-        Replace the files if they exist.
+        Replace the files if they exist, and any other model in the folder.
 
     Raises
     ------
@@ -67,6 +77,18 @@ def write_exchange_file(map_: Map, path: Path, format: str, *, overwrite: bool =
             raise NerfReversalError(f'cannot write {path}: {error.strerror}') from error
     for file, content in contents.items():
         write_output(file, content)
+    if format == 'colmap':
+        _remove_other_model(path)
+
+
+def _remove_other_model(folder: Path) -> None:
+    """Remove the files of the model that was replaced, which readers would prefer or add."""
+    others = [f'{name}.bin' for name in _COLMAP_TABLES] + ['rigs.txt', 'frames.txt']
+    try:
+        for name in others:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise NerfReversalError(f'cannot replace {folder}: {error.strerror}') from error
 
 
 def _surface(map_: Map) -> Surface:
@@ -82,43 +104,29 @@ def _ply_files(map_: Map) -> dict[str, str | bytes]:
 
 
 def _tum_files(map_: Map) -> dict[str, str | bytes]:
-    lines = ['# number x y z qx qy qz qw, of the camera in the map']
-    for number, pose in enumerate(map_.mapping_poses):
-        lines.append(f'{number}.0 {_numbers((*pose[:3, 3], *quaternion_xyzw(pose)))}')
+    lines = [TUM_HEADER.format(stamp='number')]
+    lines += [tum_line(f'{number}.0', pose) for number, pose in enumerate(map_.mapping_poses)]
     return {'': '\n'.join(lines) + '\n'}
 
 
 def _colmap_files(map_: Map) -> dict[str, str | bytes]:
     """Return a model without rigs and tracks, which COLMAP 4 and older versions read."""
-    camera, surface = map_.capture_camera, _surface(map_)
-    # The origin of COLMAP is the corner of the first pixel, that of Camera its center.
-    values = _numbers((camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5))
-    images = ['# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME, then an empty line']
+    surface = _surface(map_)
+    images = [COLMAP_HEADER]
     for number, pose in enumerate(map_.mapping_poses):
-        camera_from_map: FloatArray = inverse(pose)
-        x, y, z, w = quaternion_xyzw(camera_from_map)
-        row = _numbers((w, x, y, z, *camera_from_map[:3, 3]))
-        images += [f'{number + 1} {row} 1 {number:06d}.png', '']
+        images += colmap_lines(number + 1, pose, 1, f'{number:06d}.png')
     points = ['# POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[]']
     positions = surface.points + surface.origin_m
     for number, (position, color) in enumerate(zip(positions, surface.colours, strict=True)):
-        points.append(f'{number + 1} {_numbers(position)} {" ".join(map(str, color))} 0')
+        points.append(f'{number + 1} {numbers(position)} {" ".join(map(str, color))} 0')
     return {
         'points3D.txt': '\n'.join(points) + '\n',
         'images.txt': '\n'.join(images) + '\n',
         'cameras.txt': '# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]\n'
-        f'1 PINHOLE {camera.width} {camera.height} {values}\n',
+        f'{colmap_camera_line(1, map_.capture_camera)}\n',
     }
 
 
-def _numbers(values: Iterable[float]) -> str:
-    return ' '.join(f'{value:.9g}' for value in values)
-
-
-_WRITERS: dict[str, Callable[[Map], dict[str, str | bytes]]] = {
-    'ply': _ply_files,
-    'tum': _tum_files,
-    'colmap': _colmap_files,
-}
-FORMATS = tuple(_WRITERS)
-"""What `write_exchange_file` writes."""
+_WRITERS: dict[str, Callable[[Map], dict[str, str | bytes]]] = dict(
+    zip(FORMATS, (_ply_files, _tum_files, _colmap_files), strict=True)
+)

@@ -20,15 +20,23 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.files import write_output
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, quaternion_xyzw
+from nerf_reversal_ros.core.geometry import FloatArray, quaternion_xyzw
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.localization.pose_text import (
+    colmap_camera_line,
+    COLMAP_HEADER,
+    colmap_lines,
+    TUM_HEADER,
+    tum_line,
+)
 from nerf_reversal_ros.maps.map_folder import Map
 
 _COLUMNS = (
     *('image', 'stamp_ns', 'x_m', 'y_m', 'z_m', 'qx', 'qy', 'qz', 'qw', 'heading_deg'),
-    *('std_position_m', 'std_rotation_rad', 'rejected', 'detail'),
+    *('std_position_m', 'std_rotation_rad', 'rejected', 'detail', 'focal_px', 'focal_std'),
 )
-"""Columns of a CSV file; standard deviations are those of the least certain direction."""
+"""Columns of a CSV file; standard deviations are those of the least certain direction. The focal
+length is given where it was found from images; its standard deviation is relative."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,8 @@ class LocalizedImage:
     """File, or source and number of the frame; empty for an image of a bag."""
     camera: Camera | None = None
     """Intrinsics; None of an image that could not be read."""
+    focal_std: float | None = None
+    """Relative standard deviation of a focal length that was found from images."""
 
 
 def check_pose_file(file: Path | None) -> None:
@@ -102,6 +112,8 @@ def pose_entry(image: LocalizedImage) -> dict[str, Any]:
     if image.stamp_ns is not None:
         sec, nanosec = divmod(int(image.stamp_ns), 1_000_000_000)
         entry |= {'stamp_ns': int(image.stamp_ns), 'stamp': {'sec': sec, 'nanosec': nanosec}}
+    if image.camera is not None and image.focal_std is not None:
+        entry['camera'] = {**image.camera.as_dict(), 'focal_std': image.focal_std}
     if isinstance(outcome, Rejection):
         return {**entry, 'rejected': outcome.reason, 'detail': outcome.detail}
     return {
@@ -141,23 +153,27 @@ def _csv_text(_: Map, images: Sequence[LocalizedImage]) -> str:
     for image in images:
         outcome = image.outcome
         start = (image.name, '' if image.stamp_ns is None else image.stamp_ns)
+        focal: tuple[str, str] = ('', '')
+        if image.camera is not None and image.focal_std is not None:
+            focal = (f'{image.camera.fx:.9g}', f'{image.focal_std:.3g}')
         if isinstance(outcome, Rejection):
-            rows.writerow((*start, *[''] * 10, outcome.reason, outcome.detail))
+            rows.writerow((*start, *[''] * 10, outcome.reason, outcome.detail, *focal))
             continue
         pose = outcome.map_from_camera
         numbers = (*pose[:3, 3], *quaternion_xyzw(pose), heading_deg(pose))
         deviations = _standard_deviations(outcome)
-        rows.writerow((*start, *(f'{number:.9g}' for number in (*numbers, *deviations)), '', ''))
+        values = (f'{number:.9g}' for number in (*numbers, *deviations))
+        rows.writerow((*start, *values, '', '', *focal))
     return text.getvalue()
 
 
 def _tum_text(_: Map, images: Sequence[LocalizedImage]) -> str:
     """Write stamp [s] x y z qx qy qz qw; the stamp of an image file is its number."""
-    lines = ['# stamp x y z qx qy qz qw, of the camera in the map']
+    lines = [TUM_HEADER.format(stamp='stamp')]
     for number, image, pose in _accepted(images):
         stamp_ns = number * 1_000_000_000 if image.stamp_ns is None else image.stamp_ns
         seconds = '{}.{:09d}'.format(*divmod(int(stamp_ns), 1_000_000_000))
-        lines.append(f'{seconds} {_numbers((*pose[:3, 3], *quaternion_xyzw(pose)))}')
+        lines.append(tum_line(seconds, pose))
     return '\n'.join(lines) + '\n'
 
 
@@ -166,18 +182,12 @@ def _colmap_text(_: Map, images: Sequence[LocalizedImage]) -> str:
     cameras: dict[Camera | None, int] = {}
     rows = []
     for number, image, pose in _accepted(images):
-        camera_from_map = inverse(pose)
-        x, y, z, w = quaternion_xyzw(camera_from_map)
         camera_id = cameras.setdefault(image.camera, len(cameras) + 1)
-        values = _numbers((w, x, y, z, *camera_from_map[:3, 3]))
-        rows += [f'{number + 1} {values} {camera_id} {image.name or image.stamp_ns}', '']
-    header = ['# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME, then an empty line']
+        rows += colmap_lines(number + 1, pose, camera_id, image.name or str(image.stamp_ns))
+    header = [COLMAP_HEADER]
     for camera, camera_id in cameras.items():
         if camera is not None:
-            # The origin of COLMAP is the corner of the first pixel, that of Camera its center.
-            center = camera.cx + 0.5, camera.cy + 0.5
-            values = _numbers((camera.fx, camera.fy, *center))
-            header.append(f'# {camera_id} PINHOLE {camera.width} {camera.height} {values}')
+            header.append(f'# {colmap_camera_line(camera_id, camera)}')
     return '\n'.join([*header, *rows]) + '\n'
 
 
@@ -187,10 +197,6 @@ def _accepted(
     for number, image in enumerate(images):
         if isinstance(image.outcome, PoseEstimate):
             yield number, image, image.outcome.map_from_camera
-
-
-def _numbers(values: Iterable[float]) -> str:
-    return ' '.join(f'{value:.9g}' for value in values)
 
 
 _FORMATS: dict[str, Callable[[Map, Sequence[LocalizedImage]], str]] = {

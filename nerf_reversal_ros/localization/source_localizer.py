@@ -93,7 +93,9 @@ def localize_images(
     """Localize images one by one; see `Localizer.localize_all`."""
     for source in _sources(images, camera, config or CaptureConfig()):
         for image, outcome in localize_source(localizer, source):
-            yield LocalizedImage(outcome, image.stamp_ns, image.name, image.camera)
+            yield LocalizedImage(
+                outcome, image.stamp_ns, image.name, image.camera, image.focal_std
+            )
 
 
 def read_image(

@@ -21,6 +21,7 @@ from nerf_reversal_ros.baselines.baselines import BASELINES
 from nerf_reversal_ros.capture.open_capture import iter_images
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.converters import FORMATS, NERFSTUDIO_PREFIX
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
 from nerf_reversal_ros.evaluation.rigid_alignment import aligned_block, RigidAlignment
@@ -168,6 +169,10 @@ def test_the_keys_of_the_file_of_poses(evaluated):
         'rejected': 'a reason',
         'detail': 'its figures',
     }
+    camera = Camera(40, 30, 35.0, 36.0, 19.5, 14.5)
+    found = pose_entry(LocalizedImage(Rejection('', ''), None, 'a.jpg', camera, 0.01))
+    assert list(found) == ['image', 'camera', 'rejected', 'detail']
+    assert list(found['camera']) == ['width', 'height', 'fx', 'fy', 'cx', 'cy', 'focal_std']
 
 
 # ---- diagnostics of an image

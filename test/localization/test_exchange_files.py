@@ -14,7 +14,8 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.geometry import pose_from_quaternion
-from nerf_reversal_ros.localization.exchange_files import FORMATS, write_exchange_file
+from nerf_reversal_ros.localization.exchange_files import write_exchange_file
+from nerf_reversal_ros.localization.exchange_formats import FORMATS
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import Map
 
@@ -118,3 +119,15 @@ def test_nothing_is_replaced_unless_that_is_asked_for(small_map, tmp_path, forma
     write_exchange_file(small_map, out, format, overwrite=True)
     with pytest.raises(NerfReversalError, match='cannot write'):
         write_exchange_file(small_map, tmp_path / 'no' / 'folder', format)
+
+
+def test_a_binary_model_that_is_replaced_does_not_stay_beside_the_new_one(small_map, tmp_path):
+    """COLMAP and `convert` prefer binary files, and COLMAP 4 reads rigs and frames, too."""
+    (tmp_path / 'notes.txt').write_text('of the user')
+    for name in ('cameras.bin', 'images.bin', 'points3D.bin', 'rigs.txt', 'frames.bin'):
+        (tmp_path / name).write_bytes(b'old')
+    write_exchange_file(small_map, tmp_path, 'colmap', overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *('cameras.txt', 'images.txt', 'points3D.txt'),
+        'notes.txt',
+    }

@@ -83,6 +83,16 @@ def test_csv_has_a_row_for_each_image(map_, tmp_path):
     assert frame['stamp_ns'] == '2500000000'
 
 
+def test_a_focal_length_that_was_found_is_written_with_its_uncertainty(map_, tmp_path):
+    found = LocalizedImage(ESTIMATE, None, 'd.jpg', CAMERA, 0.004)
+    assert pose_entry(found)['camera'] == {**CAMERA.as_dict(), 'focal_std': 0.004}
+    write_pose_file(tmp_path / 'p.csv', map_, [*IMAGES, found])
+    with (tmp_path / 'p.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['focal_px'] for row in rows] == ['', '', '', '35']
+    assert [row['focal_std'] for row in rows] == ['', '', '', '0.004']
+
+
 def test_tum_has_the_accepted_images_with_stamps_or_numbers(map_, tmp_path):
     write_pose_file(tmp_path / 'p.tum', map_, IMAGES)
     rows = np.loadtxt(tmp_path / 'p.tum')
