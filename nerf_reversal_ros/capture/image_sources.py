@@ -28,6 +28,7 @@ from nerf_reversal_ros.capture.photo_camera import PhotoCamera, UnknownFocalLeng
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
+from nerf_reversal_ros.core.sampling import middle_indices
 
 # FFmpeg prints what an error of ours says; OpenCV reads this once, with the first video.
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
@@ -211,7 +212,7 @@ class _Photos:
             yield _source_image(str(file), data, self.camera)
 
     def samples(self, count: int) -> Iterator[SourceImage]:
-        chosen = evenly_spaced(len(self.files), count)
+        chosen = middle_indices(len(self.files), count)
         return replace(self, files=tuple(self.files[index] for index in chosen)).images()
 
 
@@ -230,7 +231,7 @@ class ArraySource:
 
     def samples(self, count: int) -> Iterator[SourceImage]:
         """Yield up to a number of images, evenly spaced."""
-        return map(self._image, evenly_spaced(len(self.arrays), count).tolist())
+        return map(self._image, middle_indices(len(self.arrays), count).tolist())
 
     def _image(self, number: int) -> SourceImage:
         rgb, name = self.arrays[number], f'image {number}'
@@ -312,7 +313,7 @@ class _Video:
             return
         with self._opened() as video:
             frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-            for number in evenly_spaced(max(frames, count), count):
+            for number in middle_indices(max(frames, count), count):
                 video.set(cv2.CAP_PROP_POS_FRAMES, number)
                 near = [
                     _photo(bgr) for _ in range(SHARPEST_OF) for ok, bgr in [video.read()] if ok
@@ -375,12 +376,6 @@ def _undistorted(name: str, photo: Photo, camera: PhotoCamera) -> SourceImage:
         return SourceImage(name, turn(photo.rgb, photo.orientation))
     except ImageError as error:
         return SourceImage(name, problem=str(error))
-
-
-def evenly_spaced(total: int, count: int) -> NDArray[np.intp]:
-    """Return up to ``count`` indices of ``total`` things, each in the middle of a part."""
-    count = min(count, total)
-    return np.asarray((np.arange(count) + 0.5) * total / max(1, count), dtype=np.intp)
 
 
 def _photo(bgr: NDArray[Any]) -> Photo:

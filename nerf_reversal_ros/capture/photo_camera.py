@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.bags.camera_model import camera_model_from_info, CameraModel
+from nerf_reversal_ros.bags.colmap_camera import (
+    ColmapCamera,
+    opencv_distortion,
+    PARAMETERS,
+    read_colmap_cameras,
+)
 from nerf_reversal_ros.capture.orientation import turn, turn_camera
 from nerf_reversal_ros.capture.photo import Photo
 from nerf_reversal_ros.core import remedies
@@ -25,24 +31,10 @@ from nerf_reversal_ros.core.camera_validation import (
     MIN_FIELD_OF_VIEW_DEG,
 )
 from nerf_reversal_ros.core.capture_config import CameraInfoConfig
-from nerf_reversal_ros.core.errors import ConfigError, ImageError
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 
 DIAGONAL_35MM = math.hypot(36.0, 24.0)
 """Diagonal of 35 mm film [mm], to which the equivalent of a focal length refers (CIPA DCG-001)."""
-_FISHEYE_MODELS = ('OPENCV_FISHEYE', 'SIMPLE_RADIAL_FISHEYE', 'RADIAL_FISHEYE')
-_DISTORTION_COUNTS = {
-    'SIMPLE_PINHOLE': 0,
-    'PINHOLE': 0,
-    'SIMPLE_RADIAL': 1,
-    'RADIAL': 2,
-    'OPENCV': 4,
-    'OPENCV_FISHEYE': 4,
-    'FULL_OPENCV': 8,
-    'SIMPLE_RADIAL_FISHEYE': 1,
-    'RADIAL_FISHEYE': 2,
-}
-"""Number of distortion coefficients, in the order of OpenCV, by the name of a COLMAP model."""
-_TWO_FOCAL_LENGTHS = ('PINHOLE', 'OPENCV', 'OPENCV_FISHEYE', 'FULL_OPENCV')
 _Intrinsics = tuple[float, float, float, float]
 
 
@@ -135,7 +127,9 @@ class PhotoCamera:
         return math.hypot(cx - (size[0] - 1) / 2, cy - (size[1] - 1) / 2)
 
 
-def parse_photo_camera(text: str | None, fov_deg: float | None = None) -> PhotoCamera:
+def parse_photo_camera(
+    text: str | None, fov_deg: float | None = None, *, remedy: str = remedies.PHOTO_CAMERA
+) -> PhotoCamera:
     """
     Read what a user states about the camera of photos.
 
@@ -146,6 +140,8 @@ def parse_photo_camera(text: str | None, fov_deg: float | None = None) -> PhotoC
         with pixel centers at integers.
     fov_deg : float, optional
         Horizontal field of view [deg].
+    remedy : str
+        What to do about a camera that is none, for messages.
 
     Raises
     ------
@@ -163,12 +159,10 @@ def parse_photo_camera(text: str | None, fov_deg: float | None = None) -> PhotoC
         return PhotoCamera(f'the camera {text!r}', intrinsics=intrinsics)
     file = Path(text)
     if not file.is_file():
-        raise ConfigError(
-            f'the camera {text!r} is neither a file nor four numbers: {remedies.PHOTO_CAMERA}'
-        )
+        raise ConfigError(f'the camera {text!r} is neither a file nor four numbers: {remedy}')
     if file.suffix.lower() == '.txt':
-        return PhotoCamera(text, _read_colmap_cameras(file))
-    return PhotoCamera(text, (_read_calibration(file),))
+        return PhotoCamera(text, _read_colmap_models(file, remedy))
+    return PhotoCamera(text, (_read_calibration(file, remedy),))
 
 
 def _four_numbers(text: str) -> _Intrinsics | None:
@@ -179,55 +173,43 @@ def _four_numbers(text: str) -> _Intrinsics | None:
     return fx, fy, cx, cy
 
 
-def _read_calibration(file: Path) -> CameraModel:
+def _read_calibration(file: Path, remedy: str) -> CameraModel:
     """Read a YAML file of camera_calibration."""
     info = read_camera_info_file(str(file))
     try:
         return camera_model_from_info(info, info.width, info.height, CameraInfoConfig())
     except ImageError as error:
         cause = str(error).partition(': ')[0]  # what follows advises on a camera_info of ROS
-        raise ConfigError(f'{file}: {cause}: {remedies.PHOTO_CAMERA}') from error
+        raise ConfigError(f'{file}: {cause}: {remedy}') from error
 
 
-def _read_colmap_cameras(file: Path) -> tuple[CameraModel, ...]:
-    """Read the cameras of a ``cameras.txt``: ID, model, width, height, parameters."""
+def _read_colmap_models(file: Path, remedy: str) -> tuple[CameraModel, ...]:
+    """Read a ``cameras.txt`` of COLMAP."""
     try:
-        lines = file.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f'cannot read {file} ({error}): {remedies.PHOTO_CAMERA}') from error
-    rows = [line.split() for line in lines if line.strip() and not line.startswith('#')]
-    if not rows:
-        raise ConfigError(f'{file} holds no camera of COLMAP: {remedies.PHOTO_CAMERA}')
-    models = []
-    for row in rows:
-        try:
-            models.append(_colmap_model(row, str(file)))
-        except (ValueError, ImageError) as error:
-            cause = str(error).partition(': ')[0]
-            raise ConfigError(
-                f'{file} has the line {" ".join(row)[:80]!r}, which is no camera of COLMAP'
-                f' ({cause}): {remedies.PHOTO_CAMERA}'
-            ) from error
-    return tuple(models)
+        cameras = read_colmap_cameras(file, remedy)
+    except CaptureError as error:
+        raise ConfigError(str(error)) from error
+    if not cameras:
+        raise ConfigError(f'{file} holds no camera of COLMAP: {remedy}')
+    try:
+        return tuple(_colmap_model(camera, str(file)) for camera in cameras)
+    except ImageError as error:
+        cause = str(error).partition(': ')[0]
+        raise ConfigError(f'{file} has a camera that is none ({cause}): {remedy}') from error
 
 
-def _colmap_model(row: list[str], name: str) -> CameraModel:
-    """Convert one line; ValueError or ImageError if it is no camera."""
-    _, model, width, height, *values = row
-    parameters = [float(value) for value in values]
-    if model not in _DISTORTION_COUNTS:
-        raise ValueError(f'the model {model} is not one of {", ".join(_DISTORTION_COUNTS)}')
-    if model not in _TWO_FOCAL_LENGTHS:
-        parameters = parameters[:1] + parameters
-    expected = 4 + _DISTORTION_COUNTS[model]
-    if len(parameters) != expected or not np.all(np.isfinite(parameters)):
-        raise ValueError(f'{len(values)} parameters do not belong to the model {model}')
-    fx, fy, cx, cy = parameters[:4]
+def _colmap_model(camera: ColmapCamera, name: str) -> CameraModel:
+    """Return the model of a camera; ImageError if it is none that is known."""
+    if camera.model not in PARAMETERS:
+        raise ImageError(f'the model {camera.model} is not one of {", ".join(PARAMETERS)}')
+    values = camera.values
     # The origin of COLMAP is the corner of the first pixel, that of Camera its center.
-    intrinsics = (fx, fy, cx - 0.5, cy - 0.5)
-    camera, _ = make_camera((int(width), int(height)), intrinsics, _words(name))
-    distortion = parameters[4:] + [0.0] * (-len(parameters) % 4)
-    return CameraModel(camera, tuple(distortion), model in _FISHEYE_MODELS)
+    intrinsics = (values['fl_x'], values['fl_y'], values['cx'] - 0.5, values['cy'] - 0.5)
+    pinhole, _ = make_camera((camera.width, camera.height), intrinsics, _words(name))
+    distortion, is_fisheye = opencv_distortion(camera.model, values)
+    if not np.all(np.isfinite(distortion)):
+        raise ImageError(f'its distortion {distortion} is not finite')
+    return CameraModel(pinhole, distortion, is_fisheye)
 
 
 def _fits(camera: Camera, size: tuple[int, int]) -> bool:

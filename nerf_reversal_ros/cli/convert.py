@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--camera',
         metavar='CAMERA',
-        help='tum: calibration of the color camera, a YAML of camera_calibration or "fx fy cx cy"',
+        help='tum: calibration of the color camera, a YAML of camera_calibration, a cameras.txt of'
+        ' COLMAP, or "fx fy cx cy"',
     )
     parser.add_argument('--no-depth', action='store_true', help='convert color and poses only')
     parser.add_argument(

@@ -13,31 +13,23 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from nerf_reversal_ros.bags.colmap_camera import (
+    ColmapCamera,
+    name_parameters,
+    read_colmap_cameras,
+)
 from nerf_reversal_ros.converters.file_finder import FileFinder
 from nerf_reversal_ros.converters.nerfstudio import convert_scene
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
-from nerf_reversal_ros.converters.text_lines import read_lines
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL, pose_from_quaternion
+from nerf_reversal_ros.core.text_lines import read_lines
 
 MODEL_FOLDERS = ('', '0', 'sparse/0', 'sparse', 'colmap/sparse/0')
 """Where a model is looked for below a folder."""
 _SUFFIXES = ('.bin', '.txt')
 """COLMAP, too, prefers the binary files where there are both."""
 
-_FOCAL, _FOCALS, _CENTER = ('f',), ('fl_x', 'fl_y'), ('cx', 'cy')
-_PARAMETERS = {
-    'SIMPLE_PINHOLE': (*_FOCAL, *_CENTER),
-    'PINHOLE': (*_FOCALS, *_CENTER),
-    'SIMPLE_RADIAL': (*_FOCAL, *_CENTER, 'k1'),
-    'RADIAL': (*_FOCAL, *_CENTER, 'k1', 'k2'),
-    'OPENCV': (*_FOCALS, *_CENTER, 'k1', 'k2', 'p1', 'p2'),
-    'OPENCV_FISHEYE': (*_FOCALS, *_CENTER, 'k1', 'k2', 'k3', 'k4'),
-    'FULL_OPENCV': (*_FOCALS, *_CENTER, 'k1', 'k2', 'p1', 'p2', 'k3', 'k4', 'k5', 'k6'),
-    'SIMPLE_RADIAL_FISHEYE': (*_FOCAL, *_CENTER, 'k1'),
-    'RADIAL_FISHEYE': (*_FOCAL, *_CENTER, 'k1', 'k2'),
-}
-"""Parameters of the models that can be undistorted, in the order of COLMAP."""
 BINARY_MODELS = (
     *(('SIMPLE_PINHOLE', 3), ('PINHOLE', 4), ('SIMPLE_RADIAL', 4), ('RADIAL', 5), ('OPENCV', 8)),
     *(('OPENCV_FISHEYE', 8), ('FULL_OPENCV', 12), ('FOV', 5), ('SIMPLE_RADIAL_FISHEYE', 4)),
@@ -139,40 +131,20 @@ def _camera_to_world(image: _Image) -> list[list[float]]:
     return pose
 
 
-def _intrinsics(
-    model: str, width: int, height: int, parameters: tuple[float, ...]
-) -> dict[str, Any]:
-    """Return the values of a camera by the names of a ``transforms.json``."""
-    # A model that is not known here is rejected by its name when the frame is read.
-    names = _PARAMETERS.get(model, _FOCAL)
-    values = dict(zip(names, parameters, strict=False))
-    if 'f' in values:
-        values['fl_x'] = values['fl_y'] = values.pop('f')
-    return {'camera_model': model, 'w': width, 'h': height, **values}
+def _values(camera: ColmapCamera) -> dict[str, Any]:
+    """Return a camera by the names of a ``transforms.json``."""
+    size = {'w': camera.width, 'h': camera.height}
+    return {'camera_model': camera.model, **size, **camera.values}
 
 
 def _read_cameras(folder: Path) -> dict[int, dict[str, Any]]:
     """Read the cameras of a model by their numbers."""
     if _suffix(folder) == '.bin':
         with _open_binary(folder / 'cameras.bin') as file:
-            return dict(file.camera() for _ in range(file.count()))
-    cameras = {}
-    path = folder / 'cameras.txt'
-    for number, line in read_lines(path):
-        if not line:
-            continue
-        try:
-            camera_id, model, width, height, *rest = line.split()
-            parameters = tuple(map(float, rest))
-            if len(parameters) != len(_PARAMETERS.get(model, parameters)) or not parameters:
-                raise ValueError(f'{len(parameters)} parameters')
-            cameras[int(camera_id)] = _intrinsics(model, int(width), int(height), parameters)
-        except ValueError as error:
-            raise CaptureError(
-                f'{path} line {number} is no "CAMERA_ID MODEL WIDTH HEIGHT PARAMS" ({error}):'
-                ' export the model again'
-            ) from error
-    return cameras
+            cameras = [file.camera() for _ in range(file.count())]
+    else:
+        cameras = read_colmap_cameras(folder / 'cameras.txt', 'export the model again')
+    return {camera.number: _values(camera) for camera in cameras}
 
 
 def _read_images(folder: Path) -> Iterator[_Image]:
@@ -217,14 +189,14 @@ class _BinaryFile:
         """Read the number of entries."""
         return int(self._unpack('Q')[0])
 
-    def camera(self) -> tuple[int, dict[str, Any]]:
-        """Read a camera, and return its number and values."""
+    def camera(self) -> ColmapCamera:
+        """Read a camera."""
         camera_id, model_id, width, height = self._unpack('iiQQ')
         if not 0 <= model_id < len(BINARY_MODELS):
             raise self._damaged(f'the number {model_id} is of no camera model')
         model, count = BINARY_MODELS[model_id]
         parameters = self._unpack(f'{count}d')
-        return camera_id, _intrinsics(model, width, height, parameters)
+        return name_parameters(camera_id, model, (width, height), parameters)
 
     def image(self) -> _Image:
         """Read an image, and skip its keypoints."""

@@ -23,7 +23,7 @@ class ConvertOptions:
     depth_unit_m: float | None = None
     """Length of one unit of the stored depth [m]; None: that of the format."""
     camera: str | None = None
-    """For tum: a YAML file of camera_calibration, or ``fx fy cx cy`` [px]; None: as published."""
+    """For tum: what `parse_photo_camera` reads; None: as published."""
     progress: ProgressCallback = no_progress
 
     def __post_init__(self) -> None:

@@ -7,14 +7,13 @@ import numpy as np
 
 from nerf_reversal_ros.bags.image_decoding import MAX_PIXELS
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
+from nerf_reversal_ros.converters.stamps import stamp_from_seconds
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
 from nerf_reversal_ros.core.geometry import FloatArray, pose_from_quaternion
 
 DEFAULT_RATE_HZ = 30.0
-MAX_STAMP_S = 2.0**31
-"""Stamps of ROS have 32 bits for seconds."""
 _KEYS = ('w', 'h', 'dw', 'dh', 'K', 'fps', 'poses', 'frameTimestamps', 'perFrameIntrinsicCoeffs')
 _INTRINSICS = IntrinsicsSource(
     'K of the metadata',
@@ -110,24 +109,20 @@ class Record3dMetadata:
 
     def check_stamp(self, number: int) -> None:
         """Raise UnusableFrameError if the stamp of a frame is invalid."""
-        if self._stamp_s(number) is None:
+        if not self.stamp_ns(number):
             raise UnusableFrameError(
                 LeftOutReason.BAD_STAMP,
                 'its stamp in frameTimestamps is no time in seconds: export again',
             )
 
     def stamp_ns(self, number: int) -> int:
-        """Return the stamp of a frame [ns], at least 1, because 0 means an unset stamp in ROS."""
-        return max(1, round((self._stamp_s(number) or 0.0) * 1e9))
-
-    def _stamp_s(self, number: int) -> float | None:
-        if number >= len(self._times_s):
-            return number / self._rate_hz if number < MAX_STAMP_S else None
+        """Return the stamp of a frame [ns]; 0 if it is invalid."""
         try:
-            stamp_s = float(self._times_s[number])
+            is_stored = number < len(self._times_s)
+            stamp_s = float(self._times_s[number]) if is_stored else number / self._rate_hz
         except (TypeError, ValueError, OverflowError):
-            return None
-        return stamp_s if abs(stamp_s) < MAX_STAMP_S else None
+            return 0
+        return stamp_from_seconds(stamp_s) or 0
 
 
 def _as_list(values: Any) -> list[Any]:

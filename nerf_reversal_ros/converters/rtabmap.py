@@ -27,6 +27,7 @@ from nerf_reversal_ros.converters.image_files import load_image, load_plane, rea
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
 from nerf_reversal_ros.converters.poses import rigid_pose
+from nerf_reversal_ros.converters.stamps import stamp_from_seconds
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
@@ -40,7 +41,6 @@ _TABLES = ('Admin', 'Data', 'Node')
 _MAGIC = b'SQLite format 3\0'
 _RVL_MAGIC = b'DEPTHRVL'
 _MONO, _STEREO = 0, 1
-_MAX_STAMP_S = 2.0**31
 _INTRINSICS = IntrinsicsSource(
     'the calibration of the database',
     'calibrate the camera and record again',
@@ -118,8 +118,7 @@ class _Frame:
 
     def __post_init__(self) -> None:
         self.name = f'node {self.number}'
-        is_valid = isinstance(self.stamp_s, float) and 0.0 <= self.stamp_s < _MAX_STAMP_S
-        self.stamp_ns = max(1, round(self.stamp_s * 1e9)) if is_valid else 0
+        self.stamp_ns = stamp_from_seconds(self.stamp_s) or 0
 
     def camera(self) -> Camera:
         """Check pose, stamp and intrinsics, and return the intrinsics."""

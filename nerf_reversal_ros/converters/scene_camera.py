@@ -5,19 +5,22 @@ from typing import Any
 import numpy as np
 
 from nerf_reversal_ros.bags.camera_model import CameraModel
+from nerf_reversal_ros.bags.colmap_camera import (
+    COEFFICIENTS,
+    FISHEYE_MODELS,
+    FULL_MODEL,
+    opencv_distortion,
+    PINHOLE_MODELS,
+)
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import ImageError
 
-_COEFFICIENTS = ('k1', 'k2', 'k3', 'k4', 'k5', 'k6', 'p1', 'p2')
 CAMERA_KEYS = (
     *('w', 'h', 'fl_x', 'fl_y', 'cx', 'cy', 'camera_angle_x', 'camera_angle_y'),
-    *('camera_model', 'is_fisheye', *_COEFFICIENTS),
+    *('camera_model', 'is_fisheye', *COEFFICIENTS),
 )
 """Keys of intrinsics and distortion."""
-PINHOLE_MODELS = ('OPENCV', 'PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL')
-FULL_MODEL = 'FULL_OPENCV'
-FISHEYE_MODELS = ('OPENCV_FISHEYE', 'SIMPLE_RADIAL_FISHEYE', 'RADIAL_FISHEYE')
 _INTRINSICS = IntrinsicsSource(
     'fl_x, fl_y, cx, cy',
     'correct them, or export it again',
@@ -54,8 +57,8 @@ def scene_camera_model(values: dict[str, Any], size: tuple[int, int]) -> CameraM
                 f'w and h are {width}x{height}, but the image has {size[0]}x{size[1]} pixels,'
                 ' another aspect ratio: correct w, h and the intrinsics, or export it again',
             )
-        intrinsics = _intrinsics(values, width, height)
         distortion, is_fisheye = _distortion(values)
+        intrinsics = _intrinsics(values, width, height)
         camera, _ = make_camera((width, height), intrinsics, _INTRINSICS)
         return CameraModel(camera, distortion, is_fisheye).scaled_to(*size)
     except ImageError as error:
@@ -95,14 +98,13 @@ def _focal_length(values: dict[str, Any], focal: str, angle: str, side: int) -> 
 def _distortion(values: dict[str, Any]) -> tuple[tuple[float, ...], bool]:
     """Read the distortion coefficients in the order of OpenCV, and whether it is a fisheye."""
     model = str(values.get('camera_model', 'OPENCV'))
-    coefficients = {name: float(values.get(name) or 0.0) for name in _COEFFICIENTS}
+    coefficients = {name: float(values.get(name) or 0.0) for name in COEFFICIENTS}
     if not all(map(np.isfinite, coefficients.values())):
         raise ImageError(f'its distortion {coefficients} is not finite: export it again')
-    k1, k2, k3, k4, k5, k6, p1, p2 = coefficients.values()
-    if values.get('is_fisheye') or model in FISHEYE_MODELS:
-        return (k1, k2, k3, k4), True
-    if model == FULL_MODEL:
-        return (k1, k2, p1, p2, k3, k4, k5, k6), False
+    if values.get('is_fisheye'):
+        model = FISHEYE_MODELS[0]
+    if model in (FULL_MODEL, *FISHEYE_MODELS):
+        return opencv_distortion(model, coefficients)
     if model not in PINHOLE_MODELS:
         raise ImageError(
             f'camera_model {model} is unknown: undistort to one of'
@@ -114,4 +116,4 @@ def _distortion(values: dict[str, Any]) -> tuple[tuple[float, ...], bool]:
                 f'{name} = {coefficients[name]} is not part of the camera model {model}: set'
                 f' camera_model to {FULL_MODEL} if it is a coefficient of that, or undistort first'
             )
-    return (k1, k2, p1, p2, k3), False
+    return opencv_distortion(model, coefficients)

@@ -36,6 +36,7 @@ from nerf_reversal_ros.core.geometry import (
     orthonormalize,
     pose_from_quaternion,
 )
+from nerf_reversal_ros.core.text_lines import read_lines
 
 RATE_HZ = 30
 """Rate of the synthetic stamps: the data set has none, so frame N gets N / 30 s."""
@@ -250,17 +251,9 @@ _COLOR_FROM_DEPTH_RIGID = orthonormalize(COLOR_FROM_DEPTH)
 
 def _read_pose_file(path: Path, sequence: str) -> dict[str, _CameraPose]:
     """Read poses by frame name; lines of other sequences (``seq-02/frame-...``) are skipped."""
-    try:
-        lines = path.read_text(encoding='ascii').splitlines()
-    except OSError as error:
-        raise CaptureError(f'cannot read the pose file {path}: {error.strerror}') from error
-    except UnicodeDecodeError as error:
-        raise CaptureError(
-            f'{path} is not a file of lines "{_POSE_LINE}": give a text file'
-        ) from error
     file_poses = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith('#'):
+    for number, line in read_lines(path):
+        if not line:
             continue
         name, *rest = line.split()
         try:

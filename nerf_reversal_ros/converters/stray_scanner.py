@@ -22,6 +22,7 @@ from nerf_reversal_ros.converters.frame_writer import ConvertedFrame, write_fram
 from nerf_reversal_ros.converters.image_files import load_plane, read_frame_file
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
+from nerf_reversal_ros.converters.stamps import stamp_from_seconds
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
@@ -32,7 +33,6 @@ DEPTH_UNIT_M = 0.001
 """Length of one count of depth [m]."""
 VIDEO, POSES, INTRINSICS = 'rgb.mp4', 'odometry.csv', 'camera_matrix.csv'
 _COLUMNS = ('timestamp', 'frame', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
-_MAX_STAMP_S = 2.0**31
 _REMEDY = 'export the recording again'
 
 
@@ -76,8 +76,7 @@ class _Frame:
 
     def __post_init__(self) -> None:
         self.name = f'{self.number:06d}'
-        stamp_s = self._numbers('timestamp')[0]
-        self.stamp_ns = max(1, round(stamp_s * 1e9)) if 0.0 <= stamp_s < _MAX_STAMP_S else 0
+        self.stamp_ns = stamp_from_seconds(self._numbers('timestamp')[0]) or 0
 
     def camera(self) -> Camera:
         """Check pose and stamp, and return the intrinsics."""

@@ -12,32 +12,27 @@ J. Sturm et al., A Benchmark for the Evaluation of RGB-D SLAM Systems, IROS 2012
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
-from nerf_reversal_ros.bags.camera_model import camera_model_from_info
+from nerf_reversal_ros.bags.colmap_camera import COEFFICIENTS, FISHEYE_COEFFICIENTS
 from nerf_reversal_ros.bags.trajectory import interpolate, make_trajectory, Trajectory
+from nerf_reversal_ros.capture.photo_camera import parse_photo_camera
 from nerf_reversal_ros.converters.file_finder import FileFinder
 from nerf_reversal_ros.converters.nerfstudio import convert_scene
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
-from nerf_reversal_ros.converters.text_lines import read_lines
+from nerf_reversal_ros.converters.stamps import stamp_from_seconds
 from nerf_reversal_ros.core import remedies
-from nerf_reversal_ros.core.capture_config import CameraInfoConfig
-from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError
 from nerf_reversal_ros.core.geometry import OPTICAL_FROM_OPENGL
+from nerf_reversal_ros.core.text_lines import read_lines
 
 DEPTH_UNIT_M = 1 / 5000
 """Length of one count of depth [m], as published."""
 MAX_STAMP_DIFFERENCE_S = 0.02
 """Largest difference of stamps that belong together; that of the benchmark's own tool."""
 POSE_FILE = 'groundtruth.txt'
-_MAX_STAMP_S = 2.0**31
-_COEFFICIENTS = ('k1', 'k2', 'p1', 'p2', 'k3', 'k4', 'k5', 'k6')
-"""Names of a ``transforms.json`` in the order of OpenCV."""
-_FISHEYE_COEFFICIENTS = ('k1', 'k2', 'k3', 'k4')
 _PUBLISHED: dict[str, tuple[float, ...]] = {
     'freiburg1': (517.3, 516.5, 318.6, 255.3, 0.2624, -0.9531, -0.0054, 0.0026, 1.1633),
     'freiburg2': (520.9, 521.0, 325.1, 249.7, 0.2312, -0.7849, -0.0033, -0.0001, 0.9172),
@@ -120,23 +115,13 @@ def _camera(source: Path, options: ConvertOptions) -> _Camera:
 
 
 def _stated_camera(text: str) -> dict[str, Any]:
-    """Read ``fx fy cx cy``, with pixel centers at integers, or a file of camera_calibration."""
-    numbers = re.split(r'[\s,]+', text.strip())
-    try:
-        fx, fy, cx, cy = map(float, numbers)
-    except ValueError:
-        if not Path(text).is_file():
-            raise ConfigError(
-                f'the camera {text!r} is neither a file nor four numbers:'
-                f' {remedies.CAMERA_OF_SEQUENCE}'
-            ) from None
-    else:
-        return _values((fx, fy, cx, cy), ())
-    info = read_camera_info_file(text)
-    try:
-        model = camera_model_from_info(info, info.width, info.height, CameraInfoConfig())
-    except ImageError as error:
-        raise ConfigError(f'{text}: {error}') from error
+    """Read what `parse_photo_camera` reads, with one camera alone."""
+    stated = parse_photo_camera(text, remedy=remedies.CAMERA_OF_SEQUENCE)
+    if stated.intrinsics is not None:
+        return _values(stated.intrinsics, ())
+    if len(stated.models) > 1:
+        raise ConfigError(f'{text} holds {len(stated.models)} cameras: leave one of them in it')
+    (model,) = stated.models
     camera = model.camera
     intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
     values = _values(intrinsics, model.distortion, is_fisheye=model.is_fisheye)
@@ -151,7 +136,7 @@ def _values(
 ) -> dict[str, Any]:
     """Name intrinsics and coefficients of OpenCV as a ``transforms.json`` does."""
     fx, fy, cx, cy = intrinsics
-    names = _FISHEYE_COEFFICIENTS if is_fisheye else _COEFFICIENTS
+    names = FISHEYE_COEFFICIENTS if is_fisheye else COEFFICIENTS
     model = 'OPENCV_FISHEYE' if is_fisheye else 'FULL_OPENCV' if len(distortion) > 5 else 'OPENCV'
     # The origin of a transforms.json is the corner of the first pixel, here it is its center.
     focal_and_center = {'fl_x': fx, 'fl_y': fy, 'cx': cx + 0.5, 'cy': cy + 0.5}
@@ -180,7 +165,7 @@ def _read_list(path: Path) -> dict[int, str]:
             continue
         try:
             stamp, name = line.split(maxsplit=1)
-            files[_stamp_ns(stamp)] = name
+            files[_parse_stamp(stamp)] = name
         except ValueError as error:
             raise CaptureError(
                 f'{path} line {number} is no "stamp file": give the list of a sequence'
@@ -197,7 +182,7 @@ def _read_trajectory(path: Path) -> Trajectory:
             stamp, *pose = line.replace(',', ' ').split()
             if len(pose) != 7:
                 raise ValueError(f'{len(pose)} numbers')
-            stamps.append(_stamp_ns(stamp))
+            stamps.append(_parse_stamp(stamp))
             values.append([float(value) for value in pose])
         except ValueError as error:
             raise CaptureError(
@@ -209,9 +194,9 @@ def _read_trajectory(path: Path) -> Trajectory:
     return trajectory
 
 
-def _stamp_ns(text: str) -> int:
+def _parse_stamp(text: str) -> int:
     """Parse a stamp in seconds to nanoseconds; ValueError if it is none."""
-    stamp_s = float(text)
-    if not 0.0 < stamp_s < _MAX_STAMP_S:
+    stamp_ns = stamp_from_seconds(float(text))
+    if stamp_ns is None:
         raise ValueError(f'{text} is no time in seconds')
-    return round(stamp_s * 1e9)
+    return stamp_ns

@@ -45,7 +45,8 @@ TRUST_PATHS = 'give --trust-paths'
 EXIF = 'give --exif turn or --exif ignore'
 NO_DEPTH = 'give --no-depth'
 CAMERA_OF_SEQUENCE = (
-    'give --camera with a YAML file of camera_calibration, or with "fx fy cx cy" in pixels'
+    'give --camera with a YAML file of camera_calibration, a cameras.txt of COLMAP, or "fx fy cx'
+    ' cy" in pixels'
 )
 CONVERTED_DEPTH_UNIT = 'convert the recording again with --depth-unit {unit_m}'
 MAX_LEFT_OUT = 'give --max-left-out {needed:g} to go on without them'

@@ -13,6 +13,12 @@ def evenly_spaced_indices(count: int, max_count: int) -> NDArray[np.int64]:
     return np.linspace(0, max(0, count - 1), min(max_count, count)).astype(np.int64)
 
 
+def middle_indices(count: int, max_count: int) -> NDArray[np.int64]:
+    """Choose up to ``max_count`` of ``count`` indices, each in the middle of an equal part."""
+    parts = min(max_count, count)
+    return ((np.arange(parts) + 0.5) * count / max(1, parts)).astype(np.int64)
+
+
 def nearest_stamp_indices(
     stamps_ns: NDArray[np.int64], query_ns: NDArray[np.int64]
 ) -> NDArray[np.int64]:

@@ -180,7 +180,7 @@ def _tum_text(_: Map, images: Sequence[LocalizedImage]) -> str:
 def _colmap_text(_: Map, images: Sequence[LocalizedImage]) -> str:
     """Write ``images.txt``: camera_from_map, without points; the cameras are in comments."""
     cameras: dict[Camera | None, int] = {}
-    rows = []
+    rows: list[str] = []
     for number, image, pose in _accepted(images):
         camera_id = cameras.setdefault(image.camera, len(cameras) + 1)
         rows += colmap_lines(number + 1, pose, camera_id, image.name or str(image.stamp_ns))

@@ -91,9 +91,9 @@ def test_a_calibration_is_scaled_to_the_size_of_the_image(tmp_path):
 @pytest.mark.parametrize(
     ('line', 'distortion', 'is_fisheye'),
     [
-        ('SIMPLE_PINHOLE 40 30 35 20 15', (), False),
-        ('SIMPLE_RADIAL 40 30 35 20 15 0.1', (0.1, 0, 0, 0), False),
-        ('RADIAL 40 30 35 20 15 0.1 0.2', (0.1, 0.2, 0, 0), False),
+        ('SIMPLE_PINHOLE 40 30 35 20 15', (0, 0, 0, 0, 0), False),
+        ('SIMPLE_RADIAL 40 30 35 20 15 0.1', (0.1, 0, 0, 0, 0), False),
+        ('RADIAL 40 30 35 20 15 0.1 0.2', (0.1, 0.2, 0, 0, 0), False),
         ('FULL_OPENCV 40 30 35 35 20 15 1 2 3 4 5 6 7 8', (1, 2, 3, 4, 5, 6, 7, 8), False),
         ('OPENCV_FISHEYE 40 30 35 35 20 15 0 0 0 0', (0, 0, 0, 0), True),
     ],
@@ -111,7 +111,7 @@ def test_the_models_of_colmap(tmp_path, line, distortion, is_fisheye):
         ('# empty', 'holds no camera of COLMAP'),
         ('1 THIN_PRISM_FISHEYE 40 30 35 35', 'the model THIN_PRISM_FISHEYE is not one of'),
         ('1 PINHOLE 40 30 35 20 15', '3 parameters do not belong to the model PINHOLE'),
-        ('1 PINHOLE 40 wide 35 35 20 15', 'which is no camera of COLMAP'),
+        ('1 PINHOLE 40 wide 35 35 20 15', 'is no camera of COLMAP'),
         ('1 PINHOLE 40 30 0 0 20 15', 'must be finite and focal lengths > 0'),
     ],
 )

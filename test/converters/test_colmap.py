@@ -79,10 +79,10 @@ def test_a_folder_without_a_model_is_rejected(tmp_path):
     ('line', 'error'),
     [
         ('7 FOV 96 128 86 86 48 60 0.1', 'camera_model FOV is unknown: undistort to one of'),
-        ('7 OPENCV 96 128 86 86 48 60', 'line 1 is no "CAMERA_ID MODEL .* .4 parameters'),
+        ('7 OPENCV 96 128 86 86 48 60', 'line 1, .* is no camera of COLMAP, .*4 parameters'),
         ('8 PINHOLE 96 128 86 86 48 60', 'it has neither fl_x nor camera_angle_x'),
         ('7 PINHOLE 96 128 0 0 48 60', 'focal lengths > 0'),
-        ('7 PINHOLE 96', 'line 1 is no "CAMERA_ID MODEL WIDTH HEIGHT PARAMS"'),
+        ('7 PINHOLE 96', 'is no camera of COLMAP, "CAMERA_ID MODEL WIDTH HEIGHT PARAMS"'),
     ],
 )
 def test_a_camera_that_cannot_be_used_is_named(tmp_path, line, error):

@@ -159,3 +159,17 @@ def test_a_real_sequence_fits_its_depth_with_the_published_intrinsics(tmp_path):
     capture = open_capture(tmp_path / 'bag', UPRIGHT)
     assert capture.convention.axes == 'optical'
     assert capture.convention.depth_error_m['optical'] < 0.02
+
+
+def test_a_camera_of_colmap_is_taken_and_several_are_refused(whole, tmp_path):
+    file = tmp_path / 'cameras.txt'
+    size = f'{CAMERA.width} {CAMERA.height}'
+    values = f'{CAMERA.fx} {CAMERA.fy} {CAMERA.cx + 0.5} {CAMERA.cy + 0.5}'
+    file.write_text(f'1 PINHOLE {size} {values}\n')
+    convert(whole, tmp_path / 'bag', camera=str(file))
+    assert open_capture(tmp_path / 'bag', UPRIGHT).camera.as_dict() == pytest.approx(
+        CAMERA.as_dict()
+    )
+    file.write_text(f'1 PINHOLE {size} {values}\n2 PINHOLE {size} {values}\n')
+    with pytest.raises(ConfigError, match='holds 2 cameras: leave one of them in it'):
+        convert(whole, tmp_path / 'other', camera=str(file))
