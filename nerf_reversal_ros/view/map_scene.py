@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, quaternion_xyzw
+from nerf_reversal_ros.core.sampling import evenly_spaced_indices
 from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import Map
@@ -93,7 +94,7 @@ class MapScene:
 
     def start_pose(self) -> FloatArray:
         """Return a pose (4, 4) a step behind the mapping pose that sees the most landmarks."""
-        poses = self.walk[_evenly(len(self.walk), MAX_FRUSTUMS)]
+        poses = self.walk[evenly_spaced_indices(len(self.walk), MAX_FRUSTUMS)]
         wide = self.camera.scaled_to_width(320)
         seen = [len(self.atlas.visible_indices(pose, wide, len(self.atlas))) for pose in poses]
         start: FloatArray = poses[int(np.argmax(seen))].copy()
@@ -161,7 +162,7 @@ class MapScene:
                     segments=2 * len(self.walk),
                 )
             )
-        for index in _evenly(len(self.walk), MAX_FRUSTUMS):
+        for index in evenly_spaced_indices(len(self.walk), MAX_FRUSTUMS):
             frustum = add_frustum(
                 self._server,
                 f'/walk/{index}',
@@ -225,8 +226,3 @@ def view_colors(views: NDArray[np.uint8]) -> NDArray[np.uint8]:
     levels = np.clip((scale - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)
     bgr = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_VIRIDIS)
     return np.asarray(bgr[:, 0, ::-1], dtype=np.uint8)
-
-
-def _evenly(count: int, most: int) -> list[int]:
-    """Return at most ``most`` of ``count`` indices, evenly spaced."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()

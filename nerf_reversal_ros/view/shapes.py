@@ -4,10 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray, transform_points
+from nerf_reversal_ros.core.geometry import error_ellipsoid, FloatArray, transform_points
 
-SIGMAS = 3.0
-"""Half axes of an ellipsoid, in standard deviations."""
 _SIDES = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1]])
 _RINGS, _SEGMENTS = 6, 8
 
@@ -40,8 +38,8 @@ def ellipsoids(
         Of the positions [m^2], positive semidefinite.
     """
     sphere, faces = _sphere()
-    variances, axes = np.linalg.eigh(covariances)
-    half_axes = axes * (SIGMAS * np.sqrt(np.maximum(variances, 0.0)))[:, None, :]
+    lengths, axes = error_ellipsoid(covariances)
+    half_axes = axes * lengths[:, None, :]
     vertices = sphere @ half_axes.transpose(0, 2, 1) + centers[:, None]
     return _repeated(vertices.reshape(-1, 3), faces, len(centers), len(sphere))
 

@@ -151,7 +151,7 @@ def test_bad_frames_of_record3d_are_left_out(tmp_path):
     metadata = record3d_metadata()
     metadata['poses'][1] = [float('nan')] * 7
     metadata['poses'][2] = [0.0, 1.0]
-    metadata['frameTimestamps'][3] = None
+    metadata['frameTimestamps'][3] = -1.0
     metadata['perFrameIntrinsicCoeffs'] = [[86.0, 86.0, 47.0, 63.0]] * 4 + [['x']]
     source = write_r3d(tmp_path / 'walk.r3d', range(8), metadata=metadata)
     with zipfile.ZipFile(source) as archive:

@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.core.geometry import (
+    error_ellipsoid,
     make_pose,
     pose_distance,
     transform_coordinates,
@@ -29,3 +30,13 @@ def test_coordinates_in_float32_are_those_of_transformed_points():
     coordinates = transform_coordinates(rotation, translation, small)
     assert coordinates.T == pytest.approx(transform_points(pose, points), abs=1e-5)
     assert transform_coordinates(rotation, translation, small[:0]).shape == (3, 0)
+
+
+def test_an_ellipsoid_has_half_axes_of_three_deviations_along_a_rotation():
+    turn = Rotation.from_rotvec([0.3, -0.2, 0.9]).as_matrix()
+    covariances = np.stack([turn @ np.diag([0.01, 0.04, 0.09]) @ turn.T, np.diag([0.0, 1.0, 4.0])])
+    lengths, axes = error_ellipsoid(covariances)
+    np.testing.assert_allclose(lengths, [[0.3, 0.6, 0.9], [0.0, 3.0, 6.0]], atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(axes), 1.0)
+    rebuilt = axes * (lengths**2 / 9)[:, None, :] @ axes.transpose(0, 2, 1)
+    np.testing.assert_allclose(rebuilt, covariances, atol=1e-12)
