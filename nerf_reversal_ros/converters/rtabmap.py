@@ -28,6 +28,7 @@ from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameEr
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
 from nerf_reversal_ros.converters.poses import rigid_pose
 from nerf_reversal_ros.converters.stamps import stamp_from_seconds
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
@@ -313,8 +314,8 @@ def _check_sessions(nodes: dict[int, _Node], source: Path) -> None:
     if len(first) > 1:
         raise CaptureError(
             f'{source} has no optimized poses, and {len(first)} sessions, from the nodes'
-            f' {", ".join(map(str, first.values()))} on, each in a frame of its own: optimize it'
-            ' with rtabmap-reprocess, or give --frames of one session'
+            f' {", ".join(map(str, first.values()))} on, each in a frame of its own:'
+            f' {remedies.ONE_SESSION}'
         )
 
 

@@ -48,6 +48,7 @@ CAMERA_OF_SEQUENCE = (
     'give --camera with a YAML file of camera_calibration, a cameras.txt of COLMAP, or "fx fy cx'
     ' cy" in pixels'
 )
+ONE_SESSION = 'optimize it with rtabmap-reprocess, or give --frames of one session'
 CONVERTED_DEPTH_UNIT = 'convert the recording again with --depth-unit {unit_m}'
 MAX_LEFT_OUT = 'give --max-left-out {needed:g} to go on without them'
 FORMAT_NERFSTUDIO = 'use --format nerfstudio'
