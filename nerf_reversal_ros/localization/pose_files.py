@@ -113,7 +113,7 @@ def pose_entry(image: LocalizedImage) -> dict[str, Any]:
         sec, nanosec = divmod(int(image.stamp_ns), 1_000_000_000)
         entry |= {'stamp_ns': int(image.stamp_ns), 'stamp': {'sec': sec, 'nanosec': nanosec}}
     if image.camera is not None and image.focal_std is not None:
-        entry['camera'] = {**image.camera.as_dict(), 'focal_std': image.focal_std}
+        entry |= {'camera': {**image.camera.as_dict(), 'focal_std': image.focal_std}}
     if isinstance(outcome, Rejection):
         return {**entry, 'rejected': outcome.reason, 'detail': outcome.detail}
     return {
