@@ -40,6 +40,8 @@ FIRST, COMPLETE = 'first', 'complete'
 """Stages of a map: written while its build goes on, and finished, as older maps all are."""
 FIELD_FILE = 'field.safetensors'
 """The radiance field, which the localizer does not read; a map for a robot lacks it."""
+COVERAGE_FILE = 'coverage.safetensors'
+"""Where the map localizes, which is measured on request and added to the finished map."""
 MAPPING_POSES = 'walked_poses.npz'
 """File of the map with the array ``map_from_camera`` of the mapping poses."""
 _FILE_NAME_PATTERN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*')
@@ -89,6 +91,11 @@ class Map:
         except Exception as error:  # zipfile and NumPy raise nearly any type for a corrupt file
             raise MapError(f'{file} is corrupt ({error}): {remedies.BUILD_AGAIN}') from error
         return poses
+
+    @property
+    def coverage_file(self) -> Path | None:
+        """The file that says where the map localizes; None if that was not measured."""
+        return self.file(COVERAGE_FILE) if COVERAGE_FILE in self.manifest['files'] else None
 
     def query_config(
         self, user: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]] | None = None
@@ -149,8 +156,12 @@ class Map:
             self.check_unchanged()
 
     def check_unchanged(self) -> None:
-        """Raise MapError if another map was put in the place of this one since it was opened."""
-        if _read_manifest(self.path) != self.manifest:
+        """
+        Raise MapError if another map was put in the place of this one since it was opened.
+
+        A file that was added meanwhile makes no other map.
+        """
+        if _without_added(_read_manifest(self.path)) != _without_added(self.manifest):
             raise MapError(
                 f'the map {self.path} was replaced by a newer one while it was read:'
                 f' {remedies.READ_AGAIN}'
@@ -212,6 +223,12 @@ def iter_map_files(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.rglob('*')):
         if file.is_file() and not any(p.startswith('.') for p in file.relative_to(folder).parts):
             yield file
+
+
+def _without_added(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest without the file that may be added to a finished map."""
+    files = {k: v for k, v in manifest['files'].items() if k != COVERAGE_FILE}
+    return {**manifest, 'files': files}
 
 
 def _check_user_settings(user: Mapping[str, Any]) -> None:

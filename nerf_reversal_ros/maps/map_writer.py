@@ -311,6 +311,11 @@ class MapWriter:
             raise self._failure(error) from error
 
 
+def manifest_text(manifest: dict[str, Any]) -> str:
+    """Return the content of the file `MANIFEST`."""
+    return json.dumps(manifest, indent=1, allow_nan=False) + '\n'
+
+
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """
     Complete the manifest by format version and checksums, and flush all files to the disk.
@@ -323,8 +328,8 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         if file.name != MANIFEST
     }
     complete = {'format_version': FORMAT_VERSION, **manifest, 'files': files}
-    text = json.dumps(complete, indent=1, allow_nan=False)
-    (folder / MANIFEST).write_text(text + '\n', encoding='utf-8')
+    text = manifest_text(complete)
+    (folder / MANIFEST).write_text(text, encoding='utf-8')
     for path in (*iter_map_files(folder), folder):
         fsync(path)
     return dict(json.loads(text))

@@ -7,6 +7,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.localization.coverage import Coverage
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.ros.image_localizer import LocalizerProtocol
 from nerf_reversal_ros.ros.visualization import MapDisplayData
@@ -31,7 +32,10 @@ def make_localizer(
         localizer = map_.localizer(config)
     noise = np.random.default_rng(0).integers(256, size=(map_.camera.height, map_.camera.width, 3))
     localizer.localize(noise.astype(np.uint8), map_.camera, config)  # the first image is slowest
-    return localizer, MapDisplayData(map_.manifest, map_.mapping_poses, localizer.surface)
+    coverage = Coverage.of_map(map_)
+    return localizer, MapDisplayData(
+        map_.manifest, map_.mapping_poses, localizer.surface, coverage
+    )
 
 
 def load_map(

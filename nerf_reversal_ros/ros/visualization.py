@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from nerf_reversal_ros.core.geometry import (
     transform_points,
 )
 from nerf_reversal_ros.core.outcome import PoseEstimate
+from nerf_reversal_ros.localization.coverage import Coverage, NO_COVERAGE
 from nerf_reversal_ros.localization.inlier_drawing import draw_inliers
 from nerf_reversal_ros.localization.map_placement import transform_surface
 from nerf_reversal_ros.localization.surface import Surface
@@ -63,11 +64,18 @@ class MapDisplayData:
     """(N, 4, 4) map_from_camera of the mapping images."""
     surface: Surface
     """Surface cloud."""
+    coverage: Coverage = NO_COVERAGE
+    """Where the map localizes, as far as that was measured."""
 
     def transform(self, map_from_nerf: FloatArray) -> 'MapDisplayData':
-        """Transform poses and surface to another frame by a pose (4, 4)."""
-        poses = map_from_nerf @ self.mapping_poses
-        return MapDisplayData(self.manifest, poses, transform_surface(self.surface, map_from_nerf))
+        """Transform all that has a place to another frame, by a pose (4, 4)."""
+        places_m = transform_points(map_from_nerf, self.coverage.positions_m)
+        return MapDisplayData(
+            self.manifest,
+            map_from_nerf @ self.mapping_poses,
+            transform_surface(self.surface, map_from_nerf),
+            replace(self.coverage, positions_m=places_m),
+        )
 
 
 class Visualizer:
@@ -98,6 +106,7 @@ class Visualizer:
         self._description = publisher(MapDescription, '~/map_description', LATCHED_QOS)
         self._surface = publisher(PointCloud2, '~/surface', LATCHED_QOS)
         self._mapping_trajectory = publisher(Path, '~/walk', LATCHED_QOS)
+        self._coverage = publisher(PointCloud2, '~/coverage', LATCHED_QOS)
 
     def publish_map(
         self, map_data: MapDisplayData, path: str, map_frame: str, path_poses: int
@@ -122,7 +131,8 @@ class Visualizer:
         self._poses = deque(maxlen=path_poses)
         header = Header(stamp=self._map_stamp, frame_id=self._map_frame)
         self._description.publish(map_description(header, map_data, path))
-        self._surface.publish(point_cloud(header, map_data.surface))
+        self._surface.publish(surface_cloud(header, map_data.surface))
+        self._coverage.publish(coverage_cloud(header, map_data.coverage))
         trajectory = [
             PoseStamped(header=header, pose=pose_message(pose)) for pose in map_data.mapping_poses
         ]
@@ -150,7 +160,8 @@ class Visualizer:
         """Release the map and stop sending it to late subscribers."""
         self._map = None
         self._poses.clear()
-        for publisher in (self._description, self._surface, self._mapping_trajectory):
+        latched = self._description, self._surface, self._mapping_trajectory, self._coverage
+        for publisher in latched:
             self._node.destroy_publisher(publisher)
         self._create_latched_publishers()
 
@@ -182,15 +193,32 @@ def map_description(header: Header, map_data: MapDisplayData, path: str) -> MapD
     )
 
 
-def point_cloud(header: Header, surface: Surface) -> PointCloud2:
-    """Convert a surface to a point cloud of x, y, z [m] and rgb, packed for RViz and PCL."""
-    names = ('x', 'y', 'z', 'rgb')
-    rows = np.zeros(len(surface), [(name, '<f4') for name in names])
-    points = surface.origin_m + surface.points
-    for axis, name in enumerate('xyz'):
-        rows[name] = points[:, axis]
-    red, green, blue = surface.colours.astype('<u4').T
+def surface_cloud(header: Header, surface: Surface) -> PointCloud2:
+    """Convert a surface to a point cloud of x, y, z [m] and rgb."""
+    return _point_cloud(header, surface.origin_m + surface.points, surface.colours, {})
+
+
+def coverage_cloud(header: Header, coverage: Coverage) -> PointCloud2:
+    """Convert to a point cloud of x, y, z [m], rgb, and localized and std_m of `Coverage`."""
+    more = {'localized': coverage.localized, 'std_m': coverage.std_m}
+    return _point_cloud(header, coverage.positions_m, coverage.colors(), more)
+
+
+def _point_cloud(
+    header: Header,
+    points: FloatArray,
+    colors: NDArray[np.uint8],
+    more: Mapping[str, FloatArray],
+) -> PointCloud2:
+    """Pack points (N, 3), colors (N, 3) and more numbers (N,) each for RViz and PCL."""
+    names = ('x', 'y', 'z', 'rgb', *more)
+    rows = np.zeros(len(points), [(name, '<f4') for name in names])
+    for name, column in zip('xyz', points.T, strict=True):
+        rows[name] = column
+    red, green, blue = colors.astype('<u4').T
     rows['rgb'] = (red << 16 | green << 8 | blue).view('<f4')
+    for name, numbers in more.items():
+        rows[name] = numbers
     fields = [
         PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
         for index, name in enumerate(names)

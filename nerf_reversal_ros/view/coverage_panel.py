@@ -1,16 +1,18 @@
-"""The heat map of a page: where the map would localize a camera, computed when it is asked for."""
+"""The heat map of a page: where the map localizes a camera, measured on request and then kept."""
 
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.localization.coverage import Coverage
+from nerf_reversal_ros.localization.coverage_measurement import free_places, measure_coverage
 from nerf_reversal_ros.localization.localizer_protocol import LocalizerProtocol
-from nerf_reversal_ros.view.coverage import covered_places, CoveredPlace, free_places
+from nerf_reversal_ros.maps.map_addition import add_file
+from nerf_reversal_ros.maps.map_folder import COVERAGE_FILE, Map
 from nerf_reversal_ros.view.field_pictures import END_S
 from nerf_reversal_ros.view.map_scene import MapScene
 from nerf_reversal_ros.view.page_text import COVERAGE_ORDER, plain
@@ -18,39 +20,58 @@ from nerf_reversal_ros.view.page_text import COVERAGE_ORDER, plain
 if TYPE_CHECKING:
     from viser import ViserServer
 
-NEVER_COLOR, HALF_COLOR, ALWAYS_COLOR = (200, 40, 40), (240, 210, 60), (40, 160, 70)
+DRAWING_PERIOD = 5
+"""Places that are measured between two drawings."""
 
 
 class CoveragePanel:
     """
-    Computes and draws the heat map.
+    Draws the heat map that a map keeps; measures it on request, and adds it to the map.
 
     Parameters
     ----------
     server : ViserServer
     scene : MapScene
-    field : VoxelField
+        Of the map.
+    map_ : Map
+    field : VoxelField, optional
+        Without it, nothing can be measured.
     localizer : LocalizerProtocol
+
+    Raises
+    ------
+    MapError
+        If the file of the map is malformed.
     """
 
     def __init__(
         self,
         server: 'ViserServer',
         scene: MapScene,
-        field: VoxelField,
+        map_: Map,
+        field: VoxelField | None,
         localizer: LocalizerProtocol,
     ) -> None:
-        self._server, self._scene, self._field = server, scene, field
+        self._server, self._scene, self._map = server, scene, map_
         self._localizer = localizer
         self._ended = Event()
         self._thread: Thread | None = None
+        self._points: Any = None
         gui = server.gui
         with gui.add_folder('Where would it localize?', order=COVERAGE_ORDER):
             self._text = gui.add_markdown('', image_root=Path())
-            self._button = gui.add_button(
-                'Compute', hint='takes a minute or more; renders views and localizes them'
-            )
-        self._button.on_click(lambda _: self._start())
+            self._shown = gui.add_checkbox('Heat map', True)
+            self._shown.on_update(lambda _: self._show())
+            if field is not None:
+                self._button = gui.add_button(
+                    'Compute', hint='takes a minute or more; renders views and localizes them'
+                )
+                self._button.on_click(lambda _: self._start(field))
+        if kept := Coverage.of_map(map_):
+            self._draw(kept)
+            self._say(coverage_text(kept, len(kept)))
+        elif field is None:
+            self._say('The map holds no heat map, and none can be computed without its field.')
 
     def close(self) -> None:
         """End the computation."""
@@ -58,56 +79,65 @@ class CoveragePanel:
         if self._thread is not None:
             self._thread.join(END_S)
 
-    def _start(self) -> None:
+    def _start(self, field: VoxelField) -> None:
         self._button.disabled = True
-        self._thread = Thread(target=self._compute, name='heat map', daemon=True)
+        self._thread = Thread(target=self._compute, args=(field,), name='heat map', daemon=True)
         self._thread.start()
 
-    def _compute(self) -> None:
-        places = free_places(self._field, self._scene.walk)
-        views = covered_places(
-            self._field,
-            self._localizer,
-            self._scene.camera,
-            places,
-            go_on=lambda: not self._ended.is_set(),
-        )
-        done: list[CoveredPlace] = []
-        self._text.content = plain(f'{len(places)} places are free')
+    def _compute(self, field: VoxelField) -> None:
+        places = free_places(field, self._scene.walk)
+        self._say(f'{len(places)} places are free')
         try:
-            for place in views:
-                done.append(place)
-                self._draw(done, len(places))
+            for coverage in measure_coverage(
+                field,
+                self._localizer,
+                self._scene.camera,
+                places,
+                go_on=lambda: not self._ended.is_set(),
+            ):
+                text, is_last = coverage_text(coverage, len(places)), len(coverage) == len(places)
+                self._say(text)
+                if is_last or len(coverage) % DRAWING_PERIOD == 0:
+                    self._draw(coverage)
+                if is_last:
+                    self._say(f'{text}. {self._keep(coverage)}')
         except NerfReversalError as error:  # the map was replaced, or is corrupt
-            self._text.content = plain(str(error))
+            self._say(str(error))
         finally:
             self._button.disabled = self._ended.is_set()
 
-    def _draw(self, done: list[CoveredPlace], count: int) -> None:
-        self._text.content = plain(coverage_text(done, count))
-        if len(done) % 5 and len(done) < count:
-            return
-        points = np.stack([place.position_m for place in done])
+    def _keep(self, coverage: Coverage) -> str:
+        """Add the heat map to the map, and return what became of it in a sentence."""
+        try:
+            self._map = add_file(self._map, COVERAGE_FILE, coverage.encode())
+        except NerfReversalError as error:
+            return f'It is not kept: {error}'
+        return 'The map keeps it.'
+
+    def _say(self, text: str) -> None:
+        self._text.content = plain(text)
+
+    def _draw(self, coverage: Coverage) -> None:
+        points = coverage.positions_m.copy()
         points[:, 2] = self._scene.surface_box()[0][2] + self._scene.frustum_m  # on the floor
-        self._server.scene.add_point_cloud(
+        self._points = self._server.scene.add_point_cloud(
             '/coverage',
             points,
-            coverage_colors(np.array([place.localized for place in done])),
+            coverage.colors(),
             point_size=3 * self._scene.frustum_m,
             point_shape='circle',
         )
+        self._show()
+
+    def _show(self) -> None:
+        if self._points is not None:
+            self._points.visible = self._shown.value
 
 
-def coverage_text(done: list[CoveredPlace], count: int) -> str:
-    """Say which part of the views was localized, and how sure half of these are."""
-    share = float(np.mean([place.localized for place in done]))
-    stds_m = [std for place in done for std in place.stds_m]
-    text = f'{len(done)} of {count} places: {share:.0%} of the views are localized'
-    return f'{text}, half of them sure to {100 * np.median(stds_m):.1f} cm' if stds_m else text
-
-
-def coverage_colors(localized: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return colors (N, 3) of fractions (N,) in [0, 1]: red, yellow at a half, green."""
-    colors = np.array([NEVER_COLOR, HALF_COLOR, ALWAYS_COLOR], dtype=np.float64)
-    channels = [np.interp(localized, [0.0, 0.5, 1.0], channel) for channel in colors.T]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
+def coverage_text(coverage: Coverage, count: int) -> str:
+    """Say which part of the views was localized, and how sure they are at half of the places."""
+    share = float(np.mean(coverage.localized))
+    text = f'{len(coverage)} of {count} places: {share:.0%} of the views are localized'
+    if not share:
+        return text
+    return f'{text}, at half of the places sure to {100 * np.nanmedian(coverage.std_m):.1f} cm'

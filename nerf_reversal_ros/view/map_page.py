@@ -57,9 +57,7 @@ class MapPage:
         server.gui.add_markdown(self._description(map_), image_root=Path(), order=0)
         with server.gui.add_folder('Show', order=SHOW_ORDER):
             self._add_toggles()
-        self._coverage = None
-        if self.field is not None:
-            self._coverage = CoveragePanel(server, self.scene, self.field, localizer)
+        self._coverage = CoveragePanel(server, self.scene, map_, self.field, localizer)
         server.on_client_connect(self._on_connect)
         server.on_client_disconnect(self._on_disconnect)
 
@@ -71,8 +69,7 @@ class MapPage:
 
     def close(self) -> None:
         """End the pictures and the page."""
-        if self._coverage is not None:
-            self._coverage.close()
+        self._coverage.close()
         if self._pictures is not None:
             self._pictures.close()
         self._server.stop()

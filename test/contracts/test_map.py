@@ -13,7 +13,8 @@ import torch
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.localization.calibration import Calibration
-from nerf_reversal_ros.maps.map_folder import FORMAT_VERSION, MANIFEST
+from nerf_reversal_ros.localization.coverage import Coverage
+from nerf_reversal_ros.maps.map_folder import COVERAGE_FILE, FORMAT_VERSION, MANIFEST
 from nerf_reversal_ros.regressor.coordinate_network import CoordinateNetwork
 from nerf_reversal_ros.regressor.image_codec import Pca
 from nerf_reversal_ros.regressor.pose_network import NetworkInput, PoseNetwork
@@ -117,6 +118,18 @@ def test_the_tensors_of_the_surface(small_map):
         'points': ('F32', 2),
         'colours': ('U8', 2),
         'spacing_m': ('F64', 1),
+    }
+
+
+def test_the_tensors_of_the_coverage(tmp_path):
+    coverage = Coverage(np.zeros((2, 3)), np.ones(2), np.ones(2))
+    (tmp_path / COVERAGE_FILE).write_bytes(coverage.encode())
+    assert COVERAGE_FILE == 'coverage.safetensors'
+    assert tensors(tmp_path / COVERAGE_FILE) == {
+        'origin_m': ('F64', 2),
+        'points': ('F32', 2),
+        'localized': ('F32', 1),
+        'std_m': ('F32', 1),
     }
 
 

@@ -60,6 +60,7 @@ def test_the_topics_and_services_of_the_localizer():
             'bond',
             'nerf_pose',
             'nerf_pose_with_covariance',
+            '~/coverage',
             '~/debug_image',
             '~/map_description',
             '~/markers',

@@ -148,6 +148,7 @@ def test_the_topics_and_services_of_the_localizer(make_node, tmp_path):
         '/diagnostics': 'diagnostic_msgs/DiagnosticArray',
         '/nerf_pose': 'geometry_msgs/PoseStamped',
         '/nerf_pose_with_covariance': 'geometry_msgs/PoseWithCovarianceStamped',
+        '/localizer/coverage': 'sensor_msgs/PointCloud2*',
         '/localizer/debug_image': 'sensor_msgs/Image',
         '/localizer/map_description': 'nerf_reversal_ros/MapDescription*',
         '/localizer/markers': 'visualization_msgs/MarkerArray',

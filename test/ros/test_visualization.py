@@ -19,12 +19,18 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import make_pose, transform_points
 from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.localization.coverage import Coverage
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
 from nerf_reversal_ros.ros import visualization
 from nerf_reversal_ros.ros.image_localizer import ProcessedImage
 from nerf_reversal_ros.ros.node_runner import LATCHED_QOS
-from nerf_reversal_ros.ros.visualization import debug_image, point_cloud, pose_markers
+from nerf_reversal_ros.ros.visualization import (
+    coverage_cloud,
+    debug_image,
+    pose_markers,
+    surface_cloud,
+)
 from nerf_reversal_ros.srv import LoadMap
 
 CAMERA = Camera(64, 48, 50.0, 50.0, 31.5, 23.5)
@@ -79,6 +85,7 @@ def test_late_subscribers_receive_the_map(rig):
     trajectory = latest(rig, PathMessage, 'localizer/walk')
     assert [pose.pose.position.x for pose in trajectory.poses] == [0.0, 0.5]
     assert latest(rig, PointCloud2, 'localizer/surface').width == 3
+    assert latest(rig, PointCloud2, 'localizer/coverage').width == 2
 
 
 @pytest.mark.parametrize('installed', [True, False], ids=['sensor_msgs_py', 'without'])
@@ -90,7 +97,7 @@ def test_the_points_and_colors_of_a_cloud_are_packed_for_rviz(monkeypatch, insta
     points = np.array([[0.0, 1.0, 2.0], [0.5, -1.0, 3.0]], np.float32)
     colors = np.array([[1, 2, 3], [255, 128, 0]], np.uint8)
     surface = Surface(np.array([10.0, 0.0, 0.0]), points, colors)
-    cloud = point_cloud(Header(frame_id='map'), surface)
+    cloud = surface_cloud(Header(frame_id='map'), surface)
     assert (cloud.height, cloud.width, cloud.point_step, cloud.row_step) == (1, 2, 16, 32)
     assert cloud.is_dense and not cloud.is_bigendian
     fields = [(field.name, field.offset, field.datatype, field.count) for field in cloud.fields]
@@ -106,6 +113,7 @@ def test_a_loaded_map_replaces_the_displayed_one(rig, tmp_path):
     other.mkdir()
     assert rig.call(LoadMap, 'localizer/load_map', map_dir=str(other)).success
     assert wait_until(lambda: descriptions and descriptions[-1].path == str(other))
+    assert latest(rig, PointCloud2, 'localizer/coverage').width == 0
 
 
 def test_a_released_map_is_not_displayed_and_a_reactivated_one_keeps_its_stamp(
@@ -191,7 +199,7 @@ def test_a_latched_camera_info_from_before_the_activation_is_logged(tmp_path):
 def test_the_surface_is_packed_as_rviz_expects():
     points = np.array([[0.5, -1.0, 2.0], [3.0, 4.0, 5.0]], np.float32)
     colors = np.array([[255, 128, 1], [0, 0, 9]], np.uint8)
-    cloud = point_cloud(Header(), Surface(np.array([10.0, 0.0, 0.0]), points, colors))
+    cloud = surface_cloud(Header(), Surface(np.array([10.0, 0.0, 0.0]), points, colors))
     assert [(field.name, field.offset) for field in cloud.fields] == [
         ('x', 0), ('y', 4), ('z', 8), ('rgb', 12)
     ]  # fmt: skip
@@ -200,6 +208,20 @@ def test_the_surface_is_packed_as_rviz_expects():
     # blue, green, red: bytes of a little-endian integer
     np.testing.assert_array_equal(rows.view(np.uint8)[0, 12:15], (1, 128, 255))
     assert (cloud.point_step, cloud.row_step, cloud.width) == (16, 32, 2)
+
+
+def test_the_coverage_is_packed_with_colors_and_its_numbers():
+    places = np.array([[0.5, -1.0, 2.0], [3.0, 4.0, 2.0]])
+    coverage = Coverage(places, np.array([0.0, 1.0]), np.array([np.nan, 0.02]))
+    cloud = coverage_cloud(Header(frame_id='map'), coverage)
+    names = [field.name for field in cloud.fields]
+    assert names == ['x', 'y', 'z', 'rgb', 'localized', 'std_m']
+    rows = np.frombuffer(cloud.data, np.float32).reshape(2, 6)
+    np.testing.assert_array_equal(rows[:, :3], places.astype(np.float32))
+    colors = rows.view(np.uint8).reshape(2, 24)[:, 14:11:-1]
+    assert colors.tolist() == [[200, 40, 40], [40, 160, 70]]
+    assert rows[:, 4].tolist() == [0.0, 1.0]
+    assert np.isnan(rows[0, 5]) and rows[1, 5] == np.float32(0.02)
 
 
 def test_markers_are_the_camera_and_a_three_sigma_ellipsoid():

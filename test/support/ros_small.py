@@ -77,7 +77,12 @@ class SmallLocalizer:
 
 
 def small_localizer(map_dir, config):
-    """Open a map with three surface points and two mapping poses, or a real one if there is."""
+    """
+    Open a map with three surface points and two mapping poses, or a real one if there is.
+
+    A folder of the name ``room`` is covered at two places.
+    """
+    from nerf_reversal_ros.localization.coverage import Coverage, NO_COVERAGE
     from nerf_reversal_ros.localization.surface import Surface
     from nerf_reversal_ros.ros.map_loading import make_localizer
     from nerf_reversal_ros.ros.visualization import MapDisplayData
@@ -94,7 +99,10 @@ def small_localizer(map_dir, config):
     }
     mapping_poses = np.stack([make_pose(None, (x, 0.0, 1.0)) for x in (0.0, 0.5)])
     surface = Surface(np.array([10.0, 0.0, 0.0]), points, colors)
-    return SmallLocalizer(map_dir), MapDisplayData(manifest, mapping_poses, surface)
+    places_m = np.array([[0.0, 0.0, 1.0], [0.5, 0.0, 1.0]])
+    covered = Coverage(places_m, np.array([0.0, 1.0]), np.array([np.nan, 0.02]))
+    coverage = covered if map_dir.name == 'room' else NO_COVERAGE
+    return SmallLocalizer(map_dir), MapDisplayData(manifest, mapping_poses, surface, coverage)
 
 
 def small_ground_truth(config):

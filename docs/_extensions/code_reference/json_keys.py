@@ -60,14 +60,17 @@ def keys_markdown(path: str, known: str, described: Mapping[str, Any]) -> list[s
 
 
 def map_files() -> set[str]:
-    """Return the names of the files of a map folder that the code writes."""
+    """Return the names of the files of a map folder that a build writes, or that are added."""
     found = {'manifest.json'}
-    for source in package_sources('nerf_reversal_ros/mapping'):
+    for source in package_sources('nerf_reversal_ros'):
+        is_build = source.path.is_relative_to(REPOSITORY / 'nerf_reversal_ros/mapping')
         for node in ast.walk(source.tree):
             match node:
-                case ast.Call(func=ast.Attribute(attr='path'), args=[name]):
+                case ast.Call(func=ast.Attribute(attr='path'), args=[name]) if is_build:
                     with suppress(UnreadableError):
                         found.add(str(source.evaluate(name)))
+                case ast.Call(func=ast.Name(id='add_file'), args=[_, name, _]):
+                    found.add(str(source.evaluate(name)))
     return found
 
 

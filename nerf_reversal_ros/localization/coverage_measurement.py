@@ -1,12 +1,11 @@
 """
-Where a map localizes: the field rendered all around at places on a grid, and localized.
+Measure where a map localizes: the field rendered all around at places on a grid, and localized.
 
 Rendered views are easier than photos: they have the light of the mapping capture, and nothing
 moves in them. The result says what the map covers, not what every camera achieves.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 import math
 
 import numpy as np
@@ -17,6 +16,7 @@ from nerf_reversal_ros.core.geometry import FloatArray, look_at, pose_distance
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.fields.base import Occupancy
 from nerf_reversal_ros.fields.voxel import VoxelField
+from nerf_reversal_ros.localization.coverage import Coverage
 from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject, LocalizerProtocol
 
 PLACES, HEADINGS = 60, 8
@@ -27,18 +27,6 @@ VIEW_PX = 320
 """Longer side of a view [px], at which images are localized at first."""
 MAX_ERROR_M, MAX_ERROR_DEG = 0.1, 5.0
 """Errors within which a view counts as localized: those that the gate is fitted to."""
-
-
-@dataclass(frozen=True)
-class CoveredPlace:
-    """How the views from one place were localized."""
-
-    position_m: FloatArray
-    """(3,) in the map."""
-    localized: float
-    """Fraction of the directions in which the view was localized correctly."""
-    stds_m: tuple[float, ...]
-    """Largest standard deviation of each of these positions [m]."""
 
 
 def free_places(field: VoxelField, walk: FloatArray, count: int = PLACES) -> FloatArray:
@@ -66,16 +54,18 @@ def free_places(field: VoxelField, walk: FloatArray, count: int = PLACES) -> Flo
         spacing *= 1.1
 
 
-def covered_places(
+def measure_coverage(
     field: VoxelField,
     localizer: LocalizerProtocol,
     camera: Camera,
     places: FloatArray,
     headings: int = HEADINGS,
     go_on: Callable[[], bool] = lambda: True,
-) -> Iterator[CoveredPlace]:
+) -> Iterator[Coverage]:
     """
     Render and localize the views from each place, level and evenly all around.
+
+    Yields the coverage of the places so far, after each of them.
 
     Parameters
     ----------
@@ -93,6 +83,8 @@ def covered_places(
     small = camera.downscaled_to(VIEW_PX)
     angles = 2 * np.pi * np.arange(headings) / headings
     directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(headings)], axis=-1)
+    localized: list[float] = []
+    std_m: list[float] = []
     for place in places:
         poses = [look_at(place, place + direction) for direction in directions]
         stds = []
@@ -103,7 +95,9 @@ def covered_places(
             outcome = localize_or_reject(localizer, rgb, small)
             if isinstance(outcome, PoseEstimate) and _is_near(outcome.map_from_camera, pose):
                 stds.append(math.sqrt(float(np.linalg.eigvalsh(outcome.covariance[:3, :3])[-1])))
-        yield CoveredPlace(place, len(stds) / headings, tuple(stds))
+        localized.append(len(stds) / headings)
+        std_m.append(float(np.median(stds)) if stds else math.nan)
+        yield Coverage(places[: len(localized)], np.array(localized), np.array(std_m))
 
 
 def _is_near(map_from_camera: FloatArray, true_pose: FloatArray) -> bool:
