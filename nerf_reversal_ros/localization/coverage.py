@@ -65,7 +65,11 @@ class Coverage:
         MapError
             If the file is missing or malformed.
         """
-        rows = {'points': ((3,), 'float32'), 'localized': ((), 'float32'), 'std_m': ((), 'float32')}
+        rows = {
+            'points': ((3,), 'float32'),
+            'localized': ((), 'float32'),
+            'std_m': ((), 'float32'),
+        }
         stored = read_point_arrays(path, 'coverage', rows)
         localized = stored['localized'].astype(np.float64)
         std_m = np.where(localized > 0.0, stored['std_m'].astype(np.float64), np.nan)

@@ -84,5 +84,7 @@ def test_a_copy_for_a_robot_shows_what_it_keeps(copied, page):
 
 
 def test_the_text_tells_how_many_views_are_localized_and_how_surely():
-    expected = '2 of 7 places: 25% of the views are localized, at half of the places sure to 1.2 cm'
+    expected = (
+        '2 of 7 places: 25% of the views are localized, at half of the places sure to 1.2 cm'
+    )
     assert coverage_text(COVERAGE, 7) == expected
