@@ -3,8 +3,9 @@ Copy a map for a robot, or write a part of it for other programs.
 
 --to robot leaves out the radiance field, which the localizer does not read; the copy localizes
 alike. What renders the field needs the whole map: evaluation, reports and views.
---to ply writes the surface as colored points, --to tum the mapping trajectory, and --to colmap a
-text model of the mapping cameras with the points of the surface.
+--to ply writes the surface as colored points, --to glb as a colored mesh, --to tum the mapping
+trajectory, and --to colmap a text model of the mapping cameras with the points of the surface.
+The mesh needs scikit-image and trimesh, two optional packages.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 from nerf_reversal_ros.localization.exchange_formats import FORMATS
 
 HELP = 'copy a map for a robot, or write a part of it for other programs'
-SUFFIXES = {'.map': 'robot', '.ply': 'ply', '.tum': 'tum'}
+SUFFIXES = {'.map': 'robot', '.ply': 'ply', '.glb': 'glb', '.tum': 'tum'}
 KINDS = ('robot', *FORMATS)
 
 

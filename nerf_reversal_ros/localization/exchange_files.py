@@ -1,8 +1,8 @@
 """
 Parts of a map as files that other programs open: surface, mapping trajectory and cameras.
 
-Everything is in the frame of the map, in meters and z up. A map keeps neither images nor stamps of
-its capture: a pose has its number instead.
+Everything is in the frame of the map, in meters and z up; a mesh is y up, as glTF asks for. A map
+keeps neither images nor stamps of its capture: a pose has its number instead.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from nerf_reversal_ros.localization.pose_text import (
     tum_line,
 )
 from nerf_reversal_ros.localization.surface import Surface
-from nerf_reversal_ros.maps.map_folder import Map
+from nerf_reversal_ros.maps.map_folder import FIELD_FILE, Map
 
 _COLMAP_TABLES = ('cameras', 'images', 'points3D', 'rigs', 'frames')
 _PLY_VERTEX = np.dtype([('position', '<f4', 3), ('color', 'u1', 3)])
@@ -53,18 +53,19 @@ def write_exchange_file(map_: Map, path: Path, format: str, *, overwrite: bool =
     path : Path
         File to write; a folder for ``colmap``.
     format : str
-        One of `exchange_formats.FORMATS`: ``ply`` is the surface cloud with its colors, ``tum``
-        the mapping trajectory, ``colmap`` a text model of the mapping cameras and the surface
-        cloud.
+        One of `exchange_formats.FORMATS`: ``ply`` is the surface cloud with its colors, ``glb``
+        the surface of the field as a colored mesh, y up, ``tum`` the mapping trajectory,
+        ``colmap`` a text model of the mapping cameras and the surface cloud.
     overwrite : bool
         Replace the files if they exist, and any other model in the folder.
 
     Raises
     ------
     NerfReversalError
-        If the path exists, or cannot be written.
+        If the path exists, or cannot be written; for a mesh, if a package is missing or the field
+        is empty.
     MapError
-        If a file of the map is corrupt, or the map was replaced while it was read.
+        If a file of the map is corrupt or lacks, or the map was replaced while it was read.
     """
     if path.exists() and not overwrite:
         raise NerfReversalError(f'{path} exists already: {remedies.OVERWRITE_FILE}')
@@ -103,6 +104,25 @@ def _ply_files(map_: Map) -> dict[str, str | bytes]:
     return {'': _PLY_HEADER.format(count=len(surface)).encode() + vertices.tobytes()}
 
 
+def _glb_files(map_: Map) -> dict[str, str | bytes]:
+    file = map_.file(FIELD_FILE)
+    try:
+        from nerf_reversal_ros.fields.voxel import VoxelField
+        from nerf_reversal_ros.fields.voxel_mesh import extract_mesh
+        from nerf_reversal_ros.localization.mesh_file import encode_glb
+    except ImportError as error:
+        raise NerfReversalError(
+            'a mesh needs PyTorch, scikit-image and trimesh, of which one cannot be imported'
+            f' ({error}): {remedies.INSTALL_MESH}'
+        ) from error
+    mesh, colors = extract_mesh(VoxelField.load(file))
+    if not len(mesh.faces):
+        raise NerfReversalError(
+            f'the field of the map {map_.path} has no surface: {remedies.BUILD_AGAIN}'
+        )
+    return {'': encode_glb(mesh, colors)}
+
+
 def _tum_files(map_: Map) -> dict[str, str | bytes]:
     lines = [TUM_HEADER.format(stamp='number')]
     lines += [tum_line(f'{number}.0', pose) for number, pose in enumerate(map_.mapping_poses)]
@@ -128,5 +148,5 @@ def _colmap_files(map_: Map) -> dict[str, str | bytes]:
 
 
 _WRITERS: dict[str, Callable[[Map], dict[str, str | bytes]]] = dict(
-    zip(FORMATS, (_ply_files, _tum_files, _colmap_files), strict=True)
+    zip(FORMATS, (_ply_files, _glb_files, _tum_files, _colmap_files), strict=True)
 )

@@ -1,3 +1,3 @@
 """Names of the formats that `exchange_files` writes, for programs that only parse arguments."""
 
-FORMATS = ('ply', 'tum', 'colmap')
+FORMATS = ('ply', 'glb', 'tum', 'colmap')

@@ -134,7 +134,7 @@ def test_the_defaults_and_choices_of_options():
     devices = ('auto', 'cpu', 'cuda')
     assert {name: a.choices for name, a in actions.items() if a.choices} == {
         'convert --exif': ('auto', 'turn', 'ignore'),
-        'export --to': ('robot', 'ply', 'tum', 'colmap'),
+        'export --to': ('robot', 'ply', 'glb', 'tum', 'colmap'),
         'build --device': devices,
         'localize --device': devices,
         'evaluate --device': devices,

@@ -92,12 +92,12 @@ def test_colmap_reads_the_model(small_map, surface, tmp_path) -> None:
 
 
 def test_the_suffix_or_an_option_tells_what_is_written(small_map, tmp_path) -> None:
-    for out in ('room.ply', 'walk.TUM'):
+    for out in ('room.ply', 'room.glb', 'walk.TUM'):
         completed = run_command('export', small_map.path, tmp_path / out)
         assert completed.stdout == f'wrote {tmp_path / out}\n'
     error = user_error('export', small_map.path, tmp_path / 'model')
     remedy = remedies.EXPORT_KIND.format(
-        suffixes='.map, .ply, .tum', kinds='robot, ply, tum, colmap'
+        suffixes='.map, .ply, .glb, .tum', kinds='robot, ply, glb, tum, colmap'
     )
     assert error.endswith(f'{remedy}\n') and not (tmp_path / 'model').exists()
     assert (
