@@ -19,6 +19,9 @@ from nerf_reversal_ros.fields.voxel_io import BRICK
 
 LEVEL = 0.0
 """Log density of the surface: fusion places it where the depth images see a surface."""
+BEHIND = 2.0
+"""Log density that is reached behind a surface: beside less dense corners, others that the field
+does not store are free space; beside denser ones they are the unknown behind a wall."""
 BLOCK_BRICKS = 12
 """Bricks along the edge of a block: a million corners."""
 MERGED_DIGITS = 1
@@ -79,11 +82,13 @@ def _blocks(field: VoxelField) -> Iterator[tuple[NDArray[np.float64], NDArray[np
         rows = corners.reshape(shape)[own]
         values = log_density[rows]
         dense = values > LEVEL
-        is_known = _of_voxels(np.logical_and, rows > 0)
+        is_surface = _of_voxels(np.logical_and, rows > 0)
+        is_surface |= _of_voxels(np.logical_and, values < BEHIND)
         is_crossed = _of_voxels(np.logical_or, dense) & ~_of_voxels(np.logical_and, dense)
-        if not (is_crossed & is_known).any():
+        is_surface &= is_crossed
+        if not is_surface.any():
             continue
-        mask = np.pad(is_crossed & is_known, ((1, 0),) * 3)  # at the upper corner of a voxel
+        mask = np.pad(is_surface, ((1, 0),) * 3)  # at the upper corner of a voxel
         vertices, faces, *_ = marching_cubes(values, LEVEL, gradient_direction='ascent', mask=mask)
         yield vertices + first * float(BRICK), faces.astype(np.int64)
 
