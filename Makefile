@@ -32,7 +32,7 @@ CMAKE_INPUTS := CMakeLists.txt package.xml cmake/ros_wheels.cmake scripts/entry_
 demo: setup
 	$(VENV)/bin/python demo/run.py
 
-test: setup
+test: setup $(VENV)/.docs  # the tests of the documentation read the sources as its build does
 	@$(VENV)/bin/python -m nerf_reversal_ros.mapping.kernel_cache  # once, for all processes
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTFLAGS)
 
