@@ -51,7 +51,9 @@ def training_estimate(data: StudyData, experiments: Sequence[Experiment]) -> str
                 epochs = data.codec_config(experiment).vae_epochs
                 passes = epochs * min(count, MAX_CODEC_VIEWS)
                 codecs_s += passes / CODEC_SAMPLE_VIEWS * _measure_seconds(fit_sample)
-        network = StudyNetwork(experiment, codec, camera, np.eye(4)[None], data.device)
+        network = StudyNetwork(
+            experiment, codec, camera, np.eye(4)[None], data.device, bfloat16=data.plan.bfloat16
+        )
         noise = _noise_views(camera, network.batch_size)
         optimizer = torch.optim.Adam(network.layers.parameters())
         step = partial(network.step, optimizer, noise, np.arange(network.batch_size))

@@ -81,6 +81,8 @@ class StudyPlan:
     """Longer side of the images of full size, at most the capture's [px]."""
     full_views: int = 1000
     """Views of full size, which are slow to render."""
+    bfloat16: bool = False
+    """Whether the CNNs compute in bfloat16. Their weights and the optimizer stay in float32."""
     only: tuple[str, ...] = ()
     """Parts of names: only experiments with one of them are run, or all if empty."""
 
@@ -156,5 +158,6 @@ class StudyPlan:
             'width': self.width,
             'full_width': self.full_width,
             'full_views': self.full_views,
+            'bfloat16': self.bfloat16,
             'only': list(self.only),
         }

@@ -176,7 +176,8 @@ def _table_notes(result: dict[str, Any]) -> list[str]:
         f' the leaking split. A training ends after {plan["patience"]} epochs that do not improve'
         f' {frames["validation"]} other held-out frames, at most {plan["epochs"]} epochs (original'
         ' project: 200). One random seed, on'
-        f' {result["device"]}. Field on the held-out segment: {field["psnr_db"]:.1f} dB with'
-        f' exposure matched, {field["psnr_plain_db"]:.1f} dB without.',
+        f' {result["device"]}{", CNNs in bfloat16" if plan["bfloat16"] else ""}.'
+        f' Field on the held-out segment: {field["psnr_db"]:.1f} dB with exposure matched,'
+        f' {field["psnr_plain_db"]:.1f} dB without.',
         f'Rejected poses: {reasons or "none"}.',
     ]

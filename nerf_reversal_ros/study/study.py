@@ -114,7 +114,8 @@ def _result_path(experiment: Experiment, data: StudyData) -> Path:
     camera = data.camera(experiment)
     size, rendered = f'{camera.width}x{camera.height}', data.plan.max_views(experiment)
     length = f'{data.plan.epochs}-epochs_patience-{data.plan.patience}'
-    file_name = f'{name}_of-{rendered}_{size}_{length}.json'
+    precision = '_bfloat16' if data.plan.bfloat16 else ''
+    file_name = f'{name}_of-{rendered}_{size}_{length}{precision}.json'
     return data.work_dir / 'rows' / file_name
 
 

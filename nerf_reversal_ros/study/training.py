@@ -44,6 +44,8 @@ class StudyNetwork:
         camera: Camera,
         training_poses: NDArray[np.float64],
         device: torch.device,
+        *,
+        bfloat16: bool = False,
     ) -> None:
         """
         Make the untrained layers.
@@ -60,8 +62,11 @@ class StudyNetwork:
             Their positions are standardized: minus their mean, over their mean distance from it.
         device : torch.device
             Device of the layers.
+        bfloat16 : bool
+            Whether a CNN computes in bfloat16, as in `StudyPlan.bfloat16`.
         """
         self.experiment, self.codec, self.camera, self.device = experiment, codec, camera, device
+        self.bfloat16 = bfloat16 and experiment.network == 'cnn'
         image_shape = (3, camera.height, camera.width)
         takes_codes = experiment.network_input == NetworkInput.CODE
         shape = (len(codec.variance),) if takes_codes else image_shape
@@ -83,6 +88,13 @@ class StudyNetwork:
             return inputs.contiguous(memory_format=torch.channels_last)  # half the time on CPUs
         return inputs
 
+    def outputs(self, views: Views, indices: NDArray[np.int64]) -> Tensor:
+        """Return the network's estimates of `targets` for some of the views, (N, 9)."""
+        inputs = self.inputs(views, indices)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            out: Tensor = self.layers(inputs)
+        return out.float()
+
     def targets(self, views: Views, indices: NDArray[np.int64]) -> Tensor:
         """Return standardized positions and the rotations' first two columns, (N, 9)."""
         poses = torch.from_numpy(views.map_from_camera[indices]).float().to(self.device)
@@ -94,7 +106,7 @@ class StudyNetwork:
     ) -> float:
         """Take one optimizer step on some of the views; return the mean squared error."""
         optimizer.zero_grad(set_to_none=True)
-        out = self.layers(self.inputs(views, indices))
+        out = self.outputs(views, indices)
         loss = nn.functional.mse_loss(out, self.targets(views, indices))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -111,7 +123,7 @@ class StudyNetwork:
         poses, losses = np.tile(np.eye(4), (len(views), 1, 1)), []
         for start in range(0, len(views), self.batch_size):
             indices = np.arange(start, min(start + self.batch_size, len(views)))
-            out = self.layers(self.inputs(views, indices))
+            out = self.outputs(views, indices)
             losses.append((out - self.targets(views, indices)).square().mean(1).cpu())
             poses[indices, :3, :3] = rotation_from_6d(out[:, 3:]).cpu().numpy()
             poses[indices, :3, 3] = (out[:, :3] * self.scale_m + self.center).cpu().numpy()
@@ -148,7 +160,9 @@ def train_experiment(
     with torch.random.fork_rng(devices=[] if device.type == 'cpu' else None):
         torch.manual_seed(seed)
         training_poses = images.training.map_from_camera
-        network = StudyNetwork(experiment, codec, images.camera, training_poses, device)
+        network = StudyNetwork(
+            experiment, codec, images.camera, training_poses, device, bfloat16=plan.bfloat16
+        )
         optimizer = torch.optim.Adam(network.layers.parameters(), LEARNING_RATE)
         best_epoch, best_weights = 0, network.weights()
         for epoch in range(plan.epochs):

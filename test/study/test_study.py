@@ -22,12 +22,12 @@ from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.config import load_build_config, SynthesisConfig
 from nerf_reversal_ros.core.errors import BuildError, ConfigError
 from nerf_reversal_ros.core.progress import no_progress
-from nerf_reversal_ros.study.data import HELD_OUT_FRACTION, split_frames, StudyData
+from nerf_reversal_ros.study.data import HELD_OUT_FRACTION, identity_codec, split_frames, StudyData
 from nerf_reversal_ros.study.plan import Experiment, StudyPlan
 from nerf_reversal_ros.study.report import study_html
 from nerf_reversal_ros.study.table import conclusions, ORIGINAL_RESULTS, results_table
-from nerf_reversal_ros.study.training import train_experiment
-from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views
+from nerf_reversal_ros.study.training import StudyNetwork, train_experiment
+from nerf_reversal_ros.synthesis.view_synthesis import synthesize_views, Views
 
 SETTINGS = """
 field: {voxel_m: 0.04, steps: 5, rays_per_step: 512}
@@ -155,6 +155,30 @@ def test_both_splits_have_as_many_real_images_and_none_is_trained_on(study, inde
     frame = next(f for f in capture if np.array_equal(f.map_from_camera, pose))
     small = cv2.resize(frame.rgb, (images.camera.width, images.camera.height))
     assert np.abs(images.leaking.rgb[0].astype(float) - small).mean() < 10
+
+
+@pytest.mark.parametrize('network', ['cnn', 'mlp'])
+def test_bfloat16_rounds_what_a_cnn_computes_and_neither_its_weights_nor_an_mlp(network):
+    rgb = np.random.default_rng(0).integers(256, size=(4, CAMERA.height, CAMERA.width, 3))
+    shape = rgb.shape[:3]
+    views = Views(
+        rgb.astype(np.uint8),
+        np.ones(shape, np.bool_),
+        np.zeros((4, 0, 0), np.float16),
+        np.tile(np.eye(4), (4, 1, 1)),
+        {},
+    )
+    experiment, codec = Experiment(network, 'raw', 4), identity_codec(CAMERA, 0, DEVICE)
+    poses, indices = views.map_from_camera, np.arange(4)
+    exact = StudyNetwork(experiment, codec, CAMERA, poses, DEVICE)
+    rounded = StudyNetwork(experiment, codec, CAMERA, poses, DEVICE, bfloat16=True)
+    rounded.layers.load_state_dict(exact.layers.state_dict())
+    exact.layers.eval()
+    rounded.layers.eval()
+    error = (exact.outputs(views, indices) - rounded.outputs(views, indices)).abs().max()
+    assert 0 < error < 0.05 if network == 'cnn' else error == 0
+    rounded.step(torch.optim.Adam(rounded.layers.parameters()), views, indices)
+    assert {weight.dtype for weight in rounded.layers.parameters()} == {torch.float32}
 
 
 def test_a_capture_that_is_too_short_is_rejected():
@@ -287,7 +311,16 @@ def test_the_keys_of_study_json_are_a_contract(study):
     }
     assert keys == {
         '': ['bag', 'package_version', 'device', 'seed', 'plan', 'field', 'frames', 'rows'],
-        'plan': ['views', 'epochs', 'patience', 'width', 'full_width', 'full_views', 'only'],
+        'plan': [
+            'views',
+            'epochs',
+            'patience',
+            'width',
+            'full_width',
+            'full_views',
+            'bfloat16',
+            'only',
+        ],
         'field': [
             'psnr_db',
             'psnr_plain_db',
