@@ -22,6 +22,7 @@ MAP_WITH_FIELD = 'give the map that it was copied from'
 BUILD_AGAIN = 'build it again with --overwrite'
 INSTALL_TORCH = 'pip install torch, or build the map again with --overwrite'
 INSTALL_MESH = "pip install torch 'scikit-image>=0.22' 'trimesh>=4.0'"
+SURVEY_AGAIN = 'repeat the nerf-reversal survey that wrote it'
 OTHER_DEVICE = 'choose cpu or auto, or install a PyTorch with CUDA for this driver'
 
 # ---- bags

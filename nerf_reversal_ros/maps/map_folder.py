@@ -8,6 +8,7 @@ version, how the map was built, its cameras and metrics, and size and checksum o
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -75,6 +76,12 @@ class Map:
     def convention(self) -> PoseConvention:
         """Pose convention and gravity alignment of the mapping capture."""
         return PoseConvention.from_dict(self.manifest['convention'])
+
+    @property
+    def identity(self) -> str:
+        """Checksum of what the build wrote, in hexadecimal; an added file does not change it."""
+        text = json.dumps(_without_added(self.manifest), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def mapping_poses(self) -> FloatArray:
