@@ -164,6 +164,11 @@ class StudyData:
         """Return the number of training images: synthetic views, and at most as many frames."""
         return experiment.views + min(experiment.views, len(self.split.learned))
 
+    def pixel_count(self, experiment: Experiment) -> int:
+        """Return the number of pixels of the training images, by which a training takes longer."""
+        camera = self.camera(experiment)
+        return self.image_count(experiment) * camera.width * camera.height
+
     @cached_property
     def field(self) -> VoxelField:
         """The voxel field, trained without the held-out segment or read from the folder."""

@@ -102,7 +102,7 @@ def _run_experiments(data: StudyData) -> list[dict[str, Any]]:
         count = len(missing)
         data.progress(Progress('networks', 0, count, training_estimate(data, missing)))
         data.progress(Progress('views', 0, count, views_estimate(data, missing)))
-    for experiment in missing:
+    for experiment in sorted(missing, key=data.pixel_count):  # a stopped study has more rows
         paths[experiment].parent.mkdir(exist_ok=True)
         atomic_write(paths[experiment], json.dumps(_run_experiment(experiment, data)))
     return [json.loads(path.read_text(encoding='utf-8')) for path in paths.values()]

@@ -157,6 +157,13 @@ def test_both_splits_have_as_many_real_images_and_none_is_trained_on(study, inde
     assert np.abs(images.leaking.rgb[0].astype(float) - small).mean() < 10
 
 
+def test_cheap_networks_are_trained_first(study):
+    paths = sorted((study[0] / 'out' / 'work' / 'rows').iterdir(), key=lambda p: p.stat().st_mtime)
+    rows = [json.loads(path.read_text()) for path in paths]
+    costs = [row['pictures'] * row['size'][0] * row['size'][1] for row in rows]
+    assert costs == sorted(costs) and len(set(costs)) > 2
+
+
 @pytest.mark.parametrize('network', ['cnn', 'mlp'])
 def test_bfloat16_rounds_what_a_cnn_computes_and_neither_its_weights_nor_an_mlp(network):
     rgb = np.random.default_rng(0).integers(256, size=(4, CAMERA.height, CAMERA.width, 3))
