@@ -134,19 +134,25 @@ def transform_coordinates(
     return np.ascontiguousarray(moved.T, dtype=np.float32)
 
 
-def orthonormalize(matrix: FloatArray) -> FloatArray:
+def nearest_rotations(matrices: FloatArray) -> FloatArray:
     """
-    Replace the rotation of poses (..., 4, 4) by the nearest rotation matrix (Frobenius norm).
+    Return the rotations (..., 3, 3) of least squared difference to matrices.
 
     References
     ----------
     Special orthogonal Procrustes by SVD, see Levinson et al., "An Analysis of SVD for Deep
     Rotation Estimation", NeurIPS 2020.
     """
+    u, _, vt = np.linalg.svd(matrices)
+    u[..., :, 2] *= np.sign(np.linalg.det(u @ vt))[..., None]  # -1 for a reflection
+    rotations: FloatArray = u @ vt
+    return rotations
+
+
+def orthonormalize(matrix: FloatArray) -> FloatArray:
+    """Replace the rotation of poses (..., 4, 4) by the nearest rotation (Frobenius norm)."""
     out = np.array(matrix, dtype=np.float64)
-    u, _, vt = np.linalg.svd(out[..., :3, :3])
-    u[..., :, 2] *= np.sign(np.linalg.det(u @ vt))[..., None]
-    out[..., :3, :3] = u @ vt
+    out[..., :3, :3] = nearest_rotations(out[..., :3, :3])
     return out
 
 

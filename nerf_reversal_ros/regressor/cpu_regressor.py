@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.capture.image_resampling import MIN_VALID, resample_to_camera
+from nerf_reversal_ros.capture.image_resampling import MIN_VALID
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.errors import ImageError, MapError
-from nerf_reversal_ros.core.geometry import FloatArray, orthonormalize
+from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.core.geometry import FloatArray, nearest_rotations
 from nerf_reversal_ros.core.parallel import one_blas_thread
-from nerf_reversal_ros.regressor.numpy_network import nearest_rotations, NumpyCoordinateNetwork
+from nerf_reversal_ros.regressor.copy_geometry import copy_geometry
+from nerf_reversal_ros.regressor.numpy_network import MAX_LOG_DIAGONAL, NumpyCoordinateNetwork
 from nerf_reversal_ros.regressor.regressed_pose import (
-    covariance_in_map,
+    make_regressed_pose,
     MIN_CONTRAST,
     RegressedPose,
     Regressor,
+    resample_query,
     retrieve_poses,
     ROLL_GAIN,
     ROLL_NOVELTY,
@@ -32,7 +33,7 @@ from nerf_reversal_ros.regressor.regressed_pose import (
     SMALL_TURNS_DEG,
     WHITENING_EXPONENT,
 )
-from nerf_reversal_ros.regressor.regressor_file import Groups, read_regressor
+from nerf_reversal_ros.regressor.regressor_file import as_map_error, Groups, read_regressor
 
 Array = NDArray[np.float32]
 
@@ -69,8 +70,6 @@ class CpuRegressor:
         self._index = index['codes'] * self._code_weights
         self._index_squared = np.square(self._index).sum(1)
         self.index_poses: FloatArray = index['poses']
-        if self.index_poses.shape != (len(self._index), 4, 4):
-            raise ValueError(f'{len(self._index)} codes for {len(self.index_poses)} poses')
         self._scale, self._mean_position = numbers['position_scale'], numbers['position_mean']
         if not self._mean_position.shape == self._scale.shape == (3,):
             raise ValueError(f'a mean of {self._mean_position.shape} of positions')
@@ -80,22 +79,7 @@ class CpuRegressor:
 
     @one_blas_thread()
     def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> RegressedPose:
-        """
-        Regress the pose of one image, and compare its code with those of the indexed views.
-
-        Parameters
-        ----------
-        rgb : (H, W, 3) uint8 array
-            The query image.
-        camera : Camera
-            Pinhole intrinsics of ``rgb``, at its size.
-
-        Raises
-        ------
-        ImageError
-            If the image has another size than the camera, or if the fields of view of ``camera``
-            and of the canonical camera do not overlap.
-        """
+        """Regress the pose of one image, see `Regressor.regress`."""
         image = self._resample(rgb, camera)
         standardized = _standardize(*self._copies.make(*image), self._mean_image)
         distances = self._distances(self._encode(standardized[:1]))[0]
@@ -105,18 +89,7 @@ class CpuRegressor:
     def search_roll(
         self, rgb: NDArray[np.uint8], camera: Camera, upright: RegressedPose
     ) -> RegressedPose:
-        """
-        Regress the image rolled, if it is novel and a roll makes it clearly more similar.
-
-        It serves a camera that is held askew, and costs more than `regress`.
-
-        Parameters
-        ----------
-        rgb, camera : (H, W, 3) uint8 array, Camera
-            As for `regress`.
-        upright : RegressedPose
-            Result of `regress` for the image; it is returned if no roll helps.
-        """
+        """Regress the image rolled if that helps, see `Regressor.search_roll`."""
         if upright.novelty <= ROLL_NOVELTY:
             return upright
         rolled = _TurnedCopies(self.camera, ROLLS_DEG)
@@ -148,12 +121,7 @@ class CpuRegressor:
 
     def _resample(self, rgb: NDArray[np.uint8], camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
         """Return colors in [0, 1] (h, w, 3) and valid mask (h, w) in the canonical camera."""
-        image = resample_to_camera(rgb, camera, self.camera)
-        if not image.valid.any():
-            raise ImageError(
-                f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} has no field of'
-                " view in common with the map's camera: check camera_info"
-            )
+        image = resample_query(rgb, camera, self.camera)
         return image.rgb.astype(np.float32) / np.float32(255.0), image.valid
 
     def _encode(self, images: Array) -> Array:
@@ -175,18 +143,14 @@ class CpuRegressor:
     ) -> RegressedPose:
         """Return the pose of one image from its turned copies (C, h, w, 3), standardized."""
         position, rotation, factors = self._network.poses(copies)
-        mean_rotation = self._copies.mean_rotation(rotation)
-        pose = np.eye(4)
-        pose[:3, :3] = mean_rotation @ camera_from_copy.T
-        pose[:3, 3] = (position * self._scale + self._mean_position).mean(0)
-        return RegressedPose(
-            orthonormalize(pose),
-            covariance_in_map(
-                _information_factor(factors[0]), mean_rotation, self._covariance_scale
-            ),
-            float(distances.min() / self._typical_distance),
+        return make_regressed_pose(
+            (position * self._scale + self._mean_position).mean(0),
+            self._copies.mean_rotation(rotation),
+            _information_factor(factors[0]),
             distances,
             camera_from_copy,
+            covariance_scale=self._covariance_scale,
+            typical_distance=self._typical_distance,
         )
 
 
@@ -196,12 +160,8 @@ class _TurnedCopies:
     def __init__(
         self, camera: Camera, rotations_deg: Sequence[tuple[float, float, float]]
     ) -> None:
-        turns = Rotation.from_rotvec(np.radians(rotations_deg)).as_matrix()
-        self.camera_from_copy: FloatArray = turns
-        """(C, 3, 3) rotations."""
-        pixels = camera.project(camera.rays() @ turns[:, None].swapaxes(-1, -2))
+        self.camera_from_copy, pixels, self._within = copy_geometry(camera, rotations_deg)
         last = np.array([camera.width - 1, camera.height - 1])
-        self._within = np.all((pixels > -0.5) & (pixels < last + 0.5), axis=-1)
         self._weights = _bilinear_weights(np.clip(pixels, 0, last).reshape(-1, 2), camera)
 
     def make(self, rgb: Array, valid: NDArray[np.bool_]) -> tuple[Array, NDArray[np.bool_]]:
@@ -213,8 +173,7 @@ class _TurnedCopies:
     def mean_rotation(self, rotations: FloatArray) -> FloatArray:
         """Average rotations (C, 3, 3) of the copies to that of the image."""
         turned = rotations @ self.camera_from_copy.swapaxes(1, 2)
-        mean: FloatArray = nearest_rotations(turned.sum(0)[None])[0]
-        return mean
+        return nearest_rotations(np.nan_to_num(turned.sum(0)))
 
 
 def _bilinear_weights(pixels: FloatArray, camera: Camera) -> sparse.csr_matrix:
@@ -256,8 +215,8 @@ def _information_factor(numbers: Array) -> FloatArray:
     """Return the lower Cholesky factor (6, 6) of the numbers (21,) of a network."""
     factor = np.zeros((6, 6))
     factor[np.tril_indices(6)] = numbers
-    diagonal = np.arange(6)
-    factor[diagonal, diagonal] = np.exp(4.0 * np.tanh(factor[diagonal, diagonal] / 4.0))
+    limited = MAX_LOG_DIAGONAL * np.tanh(factor.diagonal() / MAX_LOG_DIAGONAL)
+    np.fill_diagonal(factor, np.exp(limited))
     return factor
 
 
@@ -273,25 +232,21 @@ def load_regressor(path: Path, device: str) -> Regressor:
     """
     header, groups = read_regressor(path)
     try:
-        if device == 'cpu' and _needs_no_torch(header, groups):
-            regressor = CpuRegressor(header, groups)
-            camera = regressor.camera
-            regressor.regress(np.zeros((camera.height, camera.width, 3), np.uint8), camera)
-            return regressor
-        from nerf_reversal_ros.regressor.regressor import PoseRegressor
+        with as_map_error(path):
+            if device == 'cpu' and _needs_no_torch(header, groups):
+                regressor = CpuRegressor(header, groups)
+                camera = regressor.camera
+                regressor.regress(np.zeros((camera.height, camera.width, 3), np.uint8), camera)
+                return regressor
+            from nerf_reversal_ros.regressor.regressor import PoseRegressor
 
-        return PoseRegressor.from_groups(header, groups, device)
+            return PoseRegressor.from_groups(header, groups, device)
     except ModuleNotFoundError as error:
         if error.name != 'torch':
             raise
         raise MapError(
             f'{path} is of a kind that needs PyTorch, which is not installed:'
             f' {remedies.INSTALL_TORCH}'
-        ) from error
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, ImageError) as error:
-        reason = ' '.join(str(error).split())
-        raise MapError(
-            f'the parts of {path} do not fit together ({reason}): {remedies.BUILD_AGAIN}'
         ) from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.geometry import FloatArray, nearest_rotations
 
 CELL_PX = 8
 """Columns and rows of the image per cell."""
@@ -19,6 +19,8 @@ MAX_LOG_DEPTH, MAX_LOG_WEIGHT = 3.0, 4.0
 """Limits of the logarithms of a depth, over the typical depth, and of a weight."""
 FACTOR_NUMBERS = 21
 """Numbers of an information factor: a lower triangle of 6 x 6."""
+MAX_LOG_DIAGONAL = 4.0
+"""Limit of the logarithms of its diagonal."""
 
 Array = NDArray[np.float32]
 
@@ -193,15 +195,6 @@ def _cell_rays(camera: Camera) -> Array:
     return centers.reshape(-1, 3).astype(np.float32)
 
 
-def nearest_rotations(matrices: FloatArray) -> FloatArray:
-    """Return the rotations (N, 3, 3) of least squared difference to matrices."""
-    left, _, right = np.linalg.svd(np.nan_to_num(matrices))
-    sign = np.linalg.det(left @ right)  # -1 for a reflection
-    left[..., 2] *= sign[:, None]
-    rotations: FloatArray = left @ right
-    return rotations
-
-
 def _fit_pose(
     in_map: FloatArray, in_camera: FloatArray, weight: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
@@ -210,5 +203,5 @@ def _fit_pose(
     map_mean = (shares * in_map).sum(1, keepdims=True)
     camera_mean = (shares * in_camera).sum(1, keepdims=True)
     covariance = (shares * (in_map - map_mean)).swapaxes(1, 2) @ (in_camera - camera_mean)
-    rotation = nearest_rotations(covariance)
+    rotation = nearest_rotations(np.nan_to_num(covariance))
     return (map_mean - camera_mean @ rotation.swapaxes(1, 2))[:, 0], rotation

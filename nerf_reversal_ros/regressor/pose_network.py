@@ -10,6 +10,7 @@ from torch import nn, Tensor
 
 from nerf_reversal_ros.core.config import RegressorConfig
 from nerf_reversal_ros.regressor.layers import Bottleneck, Dense, fold_batch_norms
+from nerf_reversal_ros.regressor.numpy_network import MAX_LOG_DIAGONAL
 from nerf_reversal_ros.regressor.regressed_pose import ERROR_UNITS
 
 
@@ -48,8 +49,8 @@ class NetworkOutput:
         i, j = torch.tril_indices(6, 6, device=raw.device)
         lower[:, i, j] = raw[:, 9:]
         diagonal = torch.diagonal(lower, dim1=1, dim2=2)
-        self.log_diagonal = 4.0 * torch.tanh(diagonal / 4.0)
-        """(N, 6) logarithms of the diagonal of ``information_factor``, within -4 and 4."""
+        self.log_diagonal = MAX_LOG_DIAGONAL * torch.tanh(diagonal / MAX_LOG_DIAGONAL)
+        """(N, 6) logarithms of the diagonal of ``information_factor``, within `MAX_LOG_DIAGONAL`."""
         self.information_factor = (
             lower - torch.diag_embed(diagonal) + torch.diag_embed(self.log_diagonal.exp())
         )

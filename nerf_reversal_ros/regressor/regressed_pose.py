@@ -6,8 +6,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.capture.image_resampling import resample_to_camera, ResampledImage
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.geometry import FloatArray, pose_errors, rotate_covariance
+from nerf_reversal_ros.core.errors import ImageError
+from nerf_reversal_ros.core.geometry import (
+    FloatArray,
+    orthonormalize,
+    pose_errors,
+    rotate_covariance,
+)
 
 WHITENING_EXPONENT = 0.15
 """Before codes are compared, each number is divided by its variance to this power."""
@@ -60,15 +67,97 @@ class Regressor(Protocol):
         """Return the regressor on a device, ``cpu`` or ``cuda``; this one is used no more."""
 
     def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> RegressedPose:
-        """Regress the pose of one image (H, W, 3), and compare its code with the index."""
+        """
+        Regress the pose of one image, and compare its code with those of the indexed views.
+
+        Parameters
+        ----------
+        rgb : (H, W, 3) uint8 array
+            The query image.
+        camera : Camera
+            Pinhole intrinsics of ``rgb``, at its size.
+
+        Raises
+        ------
+        ImageError
+            If the image has another size than the camera, or if the fields of view of ``camera``
+            and of the canonical camera do not overlap.
+        """
 
     def search_roll(
         self, rgb: NDArray[np.uint8], camera: Camera, upright: RegressedPose
     ) -> RegressedPose:
-        """Regress the image rolled, if it is novel and a roll makes it clearly more similar."""
+        """
+        Regress the image rolled, if it is novel and a roll makes it clearly more similar.
+
+        It serves a camera that is held askew, and costs more than `regress`.
+
+        Parameters
+        ----------
+        rgb, camera : (H, W, 3) uint8 array, Camera
+            As for `regress`.
+        upright : RegressedPose
+            Result of `regress` for the image; it is returned if no roll helps.
+        """
 
     def retrieve(self, regression: RegressedPose, count: int) -> FloatArray:
         """Return poses of similar views, see `retrieve_poses`."""
+
+
+def resample_query(rgb: NDArray[np.uint8], camera: Camera, canonical: Camera) -> ResampledImage:
+    """
+    Resample a query image of a camera to the canonical camera.
+
+    Raises
+    ------
+    ImageError
+        If the image has another size than its camera, or if the fields of view do not overlap.
+    """
+    image = resample_to_camera(rgb, camera, canonical)
+    if not image.valid.any():
+        raise ImageError(
+            f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} has no field of'
+            " view in common with the map's camera: check camera_info"
+        )
+    return image
+
+
+def make_regressed_pose(
+    position: FloatArray,
+    rotation: FloatArray,
+    information_factor: FloatArray,
+    distances: NDArray[np.float32],
+    camera_from_copy: FloatArray,
+    *,
+    covariance_scale: float,
+    typical_distance: float,
+) -> RegressedPose:
+    """
+    Make the result for an image from what a network gives for its (rolled) copy.
+
+    Parameters
+    ----------
+    position, rotation : (3,) array, (3, 3) array
+        Of ``map_from_copy``.
+    information_factor : (6, 6) array
+        See `covariance_in_map`.
+    distances, camera_from_copy : (N,) array, (3, 3) array
+        See `RegressedPose`.
+    covariance_scale : float
+        See `covariance_in_map`.
+    typical_distance : float
+        Code distance of novelty 1.
+    """
+    pose = np.eye(4)
+    pose[:3, :3] = rotation @ camera_from_copy.T
+    pose[:3, 3] = position
+    return RegressedPose(
+        orthonormalize(pose),
+        covariance_in_map(information_factor, rotation, covariance_scale),
+        float(distances.min() / typical_distance),
+        distances,
+        camera_from_copy,
+    )
 
 
 def retrieve_poses(index_poses: FloatArray, regression: RegressedPose, count: int) -> FloatArray:

@@ -16,18 +16,16 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from nerf_reversal_ros.capture.image_resampling import resample_to_camera
-from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
-from nerf_reversal_ros.core.errors import ImageError, MapError
-from nerf_reversal_ros.core.geometry import FloatArray, orthonormalize
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.parallel import single_threaded
 from nerf_reversal_ros.regressor.coordinate_network import Network
 from nerf_reversal_ros.regressor.image_codec import ImageCodec, to_tensors
 from nerf_reversal_ros.regressor.pose_network import NetworkInput, NetworkOutput
 from nerf_reversal_ros.regressor.regressed_pose import (
-    covariance_in_map,
+    make_regressed_pose,
     RegressedPose,
+    resample_query,
     retrieve_poses,
     ROLL_GAIN,
     ROLL_NOVELTY,
@@ -35,7 +33,7 @@ from nerf_reversal_ros.regressor.regressed_pose import (
     SMALL_TURNS_DEG,
     WHITENING_EXPONENT,
 )
-from nerf_reversal_ros.regressor.regressor_file import Groups, read_regressor
+from nerf_reversal_ros.regressor.regressor_file import as_map_error, Groups, read_regressor
 from nerf_reversal_ros.regressor.regressor_tensors import (
     codec_from_groups,
     network_from_file,
@@ -96,22 +94,7 @@ class PoseRegressor:
     @single_threaded
     @torch.inference_mode()
     def regress(self, rgb: NDArray[np.uint8], camera: Camera) -> RegressedPose:
-        """
-        Regress the pose of one image, and compare its code with those of the indexed views.
-
-        Parameters
-        ----------
-        rgb : (H, W, 3) uint8 array
-            The query image.
-        camera : Camera
-            Pinhole intrinsics of ``rgb``, at its size.
-
-        Raises
-        ------
-        ImageError
-            If the image has another size than the camera, or if the fields of view of ``camera``
-            and of the canonical camera do not overlap.
-        """
+        """Regress the pose of one image, see `Regressor.regress`."""
         outputs, codes = self.infer(*self._resample(rgb, camera))
         return self._regressed_pose(outputs, self._distances(codes)[0], np.eye(3))
 
@@ -120,18 +103,7 @@ class PoseRegressor:
     def search_roll(
         self, rgb: NDArray[np.uint8], camera: Camera, upright: RegressedPose
     ) -> RegressedPose:
-        """
-        Regress the image rolled, if it is novel and a roll makes it clearly more similar.
-
-        It serves a camera that is held askew, and costs more than `regress`.
-
-        Parameters
-        ----------
-        rgb, camera : (H, W, 3) uint8 array, Camera
-            As for `regress`.
-        upright : RegressedPose
-            Result of `regress` for the image; it is returned if no roll helps.
-        """
+        """Regress the image rolled if that helps, see `Regressor.search_roll`."""
         if upright.novelty <= ROLL_NOVELTY:
             return upright
         copies, valid = self._rolled.make(*self._resample(rgb, camera))
@@ -146,33 +118,21 @@ class PoseRegressor:
 
     def _resample(self, rgb: NDArray[np.uint8], camera: Camera) -> tuple[Tensor, Tensor]:
         """Return colors and valid mask, (1, 3, h, w) and (1, 1, h, w), in the canonical camera."""
-        image = resample_to_camera(rgb, camera, self.camera)
-        if not image.valid.any():
-            raise ImageError(
-                f'a camera with fx={camera.fx}, cx={camera.cx}, cy={camera.cy} has no field of'
-                " view in common with the map's camera: check camera_info"
-            )
+        image = resample_query(rgb, camera, self.camera)
         return to_tensors(image.rgb[None], image.valid[None], self.device)
 
     def _regressed_pose(
         self, outputs: NetworkOutput, distances: Tensor, camera_from_copy: FloatArray
     ) -> RegressedPose:
         """Return the pose of one image from the network's output for its (rolled) copy."""
-        rotation = outputs.rotation[0].cpu().numpy().astype(np.float64)
-        pose = np.eye(4)
-        pose[:3, :3] = rotation @ camera_from_copy.T
-        pose[:3, 3] = outputs.position[0].cpu().numpy()
-        novelty = float(distances.min() / self._scalars['typical_distance'])
-        return RegressedPose(
-            orthonormalize(pose),
-            covariance_in_map(
-                outputs.information_factor[0].cpu().numpy().astype(np.float64),
-                rotation,
-                float(self._scalars['covariance_scale']),
-            ),
-            novelty,
+        return make_regressed_pose(
+            outputs.position[0].cpu().numpy(),
+            outputs.rotation[0].cpu().numpy().astype(np.float64),
+            outputs.information_factor[0].cpu().numpy().astype(np.float64),
             distances.cpu().numpy(),
             camera_from_copy,
+            covariance_scale=float(self._scalars['covariance_scale']),
+            typical_distance=float(self._scalars['typical_distance']),
         )
 
     def _distances(self, codes: Tensor) -> Tensor:
@@ -277,13 +237,9 @@ class PoseRegressor:
         MapError
             If the file is missing, damaged, of another format version, or inconsistent.
         """
-        try:
-            return cls.from_groups(*read_regressor(path), device)
-        except (KeyError, TypeError, ValueError, RuntimeError, ImageError) as error:
-            reason = ' '.join(str(error).split())
-            raise MapError(
-                f'the parts of {path} do not fit together ({reason}): {remedies.BUILD_AGAIN}'
-            ) from error
+        header, groups = read_regressor(path)
+        with as_map_error(path):
+            return cls.from_groups(header, groups, device)
 
     @classmethod
     def from_groups(
@@ -305,8 +261,6 @@ class PoseRegressor:
         codec = codec_from_groups(groups, camera.height, camera.width)
         network = network_from_file(header, groups['network'], camera, len(codec.variance))
         index, scalars = groups['index'], groups['numbers']
-        if index['poses'].shape != (len(index['codes']), 4, 4):
-            raise ValueError(f'{len(index["codes"])} codes for {len(index["poses"])} poses')
         return cls(
             camera,
             network_input,

@@ -6,6 +6,8 @@ component. Files of the older formats are read as well. Format 1 is all in 16 to
 all networks regress poses from whole images or codes.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import safetensors
 from scipy.spatial.transform import Rotation
 
 from nerf_reversal_ros.core import remedies
-from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.core.errors import ImageError, MapError
 
 FORMAT = 3
 OLDEST_FORMAT = 1
@@ -43,11 +45,23 @@ def read_regressor(path: Path) -> tuple[dict[str, Any], Groups]:
         if tensors are missing or do not fit together.
     """
     header, groups = _read_file(path)
+    with as_map_error(path):
+        groups = _unpacked(header, groups)
+        codes, poses = groups['index']['codes'], groups['index']['poses']
+        if poses.shape != (len(codes), 4, 4):
+            raise ValueError(f'{len(codes)} codes for {len(poses)} poses')
+    return header, groups
+
+
+@contextmanager
+def as_map_error(path: Path) -> Iterator[None]:
+    """Raise what misfit parts of a file cause as a MapError that tells to build again."""
     try:
-        return header, _unpacked(header, groups)
-    except (KeyError, ValueError) as error:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, ImageError) as error:
+        reason = ' '.join(str(error).split())
         raise MapError(
-            f'the parts of {path} do not fit together ({error}): {remedies.BUILD_AGAIN}'
+            f'the parts of {path} do not fit together ({reason}): {remedies.BUILD_AGAIN}'
         ) from error
 
 

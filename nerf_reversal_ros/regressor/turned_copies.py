@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 import torch
 from torch import nn, Tensor
 
 from nerf_reversal_ros.capture.image_resampling import MIN_VALID
 from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.regressor.copy_geometry import copy_geometry
 from nerf_reversal_ros.regressor.pose_network import nearest_rotation
 
 
@@ -16,7 +16,7 @@ class TurnedCopies:
     """
     Makes C copies of images of one camera by rotations (C, 3), given as vectors in degrees.
 
-    A pure rotation needs no depth. The errors of a network for slightly turned copies differ, so
+    The errors of a network for slightly turned copies differ, so
     that the mean of the poses is more accurate than each.
     """
 
@@ -26,11 +26,8 @@ class TurnedCopies:
         rotations_deg: Sequence[tuple[float, float, float]],
         device: str | torch.device,
     ) -> None:
-        turns = Rotation.from_rotvec(np.radians(rotations_deg)).as_matrix()
-        rays = camera.rays() @ turns[:, None].swapaxes(-1, -2)  # (C, h, w, 3)
-        pixels = camera.project(rays)
+        turns, pixels, within = copy_geometry(camera, rotations_deg)
         last = np.array([camera.width - 1, camera.height - 1])
-        within = np.all((pixels > -0.5) & (pixels < last + 0.5), axis=-1)
         self.camera_from_copy = torch.from_numpy(turns).float().to(device)
         """(C, 3, 3) rotations."""
         self._grid = torch.from_numpy(2.0 * pixels / last - 1.0).float().to(device)
