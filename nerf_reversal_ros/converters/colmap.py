@@ -6,7 +6,6 @@ The source is the folder of the model or the workspace around it, such as one wi
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 import struct
 from typing import Any, BinaryIO, NamedTuple
@@ -21,6 +20,7 @@ from nerf_reversal_ros.bags.colmap_camera import (
 from nerf_reversal_ros.converters.file_finder import FileFinder
 from nerf_reversal_ros.converters.nerfstudio import convert_scene
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
+from nerf_reversal_ros.converters.poses import is_pose
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import inverse, OPTICAL_FROM_OPENGL, pose_from_quaternion
 from nerf_reversal_ros.core.text_lines import read_lines
@@ -97,7 +97,7 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
     if model.name != '0' or others < 1:
         return conversion
     note = f'{others} other models beside {model} were not used: they are parts of their own'
-    return replace(conversion, notes=(*conversion.notes, note))
+    return conversion.with_notes(note)
 
 
 def _suffix(folder: Path) -> str | None:
@@ -123,10 +123,10 @@ def _image_folder(source: Path, model: Path) -> Path:
 def _camera_to_world(image: _Image) -> list[list[float]]:
     """Return the pose with OpenGL axes, as in a ``transforms.json``; NaN if it is invalid."""
     w, x, y, z = image.quaternion_wxyz
-    values = np.array([x, y, z, w, *image.translation])
-    if not np.all(np.isfinite(values)) or np.linalg.norm(values[:4]) < 0.5:
+    translation, quaternion_xyzw = np.array(image.translation), np.array([x, y, z, w])
+    if not is_pose(translation, quaternion_xyzw):
         return [[float('nan')] * 4] * 3
-    camera_from_world = pose_from_quaternion(values[4:], values[:4])
+    camera_from_world = pose_from_quaternion(translation, quaternion_xyzw)
     pose: list[list[float]] = (inverse(camera_from_world) @ OPTICAL_FROM_OPENGL).tolist()
     return pose
 

@@ -97,13 +97,13 @@ def convert_scene(
     first = {**common, **next(iter(selected.values()))}
     unit_m = options.depth_unit_m or depth_unit_m(first) or 0.0
     conversion = write_frames(source, bag, frames, options, depth_unit_m=unit_m, **writer_options)
-    notes = [*conversion.notes, *unused_keys(scene, selected.values(), source)]
+    notes = unused_keys(scene, selected.values(), source)
     if finder.moved:
         notes.append(
             f'{len(finder.moved)} files are not where {source} says: found by the ends of their'
             f' paths, such as {min(finder.moved)}'
         )
-    return Conversion(bag, conversion.frame_count, tuple(notes))
+    return conversion.with_notes(*notes)
 
 
 def _ordered(

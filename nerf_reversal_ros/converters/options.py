@@ -1,6 +1,6 @@
 """Options of a conversion, and what it returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nerf_reversal_ros.core.errors import ConfigError
@@ -52,3 +52,7 @@ class Conversion:
     """Number of frames in the bag."""
     notes: tuple[str, ...] = ()
     """Sentences about left out frames and unused values, for the user."""
+
+    def with_notes(self, *notes: str) -> 'Conversion':
+        """Return the conversion with more notes."""
+        return replace(self, notes=(*self.notes, *notes))

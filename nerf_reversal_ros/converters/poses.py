@@ -7,8 +7,16 @@ import numpy as np
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.core.geometry import FloatArray, orthonormalize
 
+MIN_QUATERNION_NORM = 0.5
+"""A shorter quaternion stands for an unknown pose; others are normalized."""
 MAX_SHEAR = 1.05
 """Largest ratio of the singular values of a rotation; a common scale is removed."""
+
+
+def is_pose(translation: FloatArray, quaternion_xyzw: FloatArray) -> bool:
+    """Return whether all numbers are finite, and the quaternion is one of a rotation."""
+    is_finite = np.all(np.isfinite(translation)) and np.all(np.isfinite(quaternion_xyzw))
+    return bool(is_finite and np.linalg.norm(quaternion_xyzw) >= MIN_QUATERNION_NORM)
 
 
 def rigid_pose(rows: Any, name: str) -> FloatArray:

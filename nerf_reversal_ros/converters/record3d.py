@@ -8,7 +8,6 @@ those of ARKit (OpenGL camera axes, y up) and are written unchanged, as by the l
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 import json
 from pathlib import Path
 import re
@@ -27,6 +26,7 @@ from nerf_reversal_ros.converters.image_files import (
     load_image,
     read_header,
 )
+from nerf_reversal_ros.converters.image_shapes import check_depth_shape, drop_unconfident
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
 from nerf_reversal_ros.converters.record3d_metadata import Record3dMetadata
@@ -68,7 +68,7 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
         up_axis='y',
         depth_unit_m=options.depth_unit_m or 1.0,
     )
-    return replace(conversion, notes=(*conversion.notes, *metadata.notes))
+    return conversion.with_notes(*metadata.notes)
 
 
 def find_recordings(source: Path) -> list[Path]:
@@ -147,13 +147,7 @@ class _Frame:
 
     def _depth(self, camera: Camera) -> NDArray[np.float32]:
         depth = self._recording.depth(self._number, self._metadata.depth_shape)
-        height, width = depth.shape
-        if abs(width * camera.height / (height * camera.width) - 1) > 0.02:
-            raise UnusableFrameError(
-                LeftOutReason.BAD_DEPTH,
-                f'its depth of {width}x{height} pixels has another aspect ratio than the image of'
-                f' {camera.width}x{camera.height}: export it again',
-            )
+        check_depth_shape(depth, camera, 'export it again')
         return depth * np.float32(self._options.depth_unit_m or 1.0)
 
 
@@ -235,7 +229,7 @@ class _R3dRecording(_Recording):
         depth_m = depth_to_metres(self._decompress(f'rgbd/{number}.depth', np.dtype('<f4'), shape))
         if self.has(f'rgbd/{number}.conf'):
             confidence = self._decompress(f'rgbd/{number}.conf', np.dtype('u1'), shape)
-            depth_m[confidence == 0] = 0.0
+            drop_unconfident(depth_m, confidence)
         return depth_m
 
     def _decompress(self, name: str, dtype: np.dtype[Any], shape: tuple[int, int]) -> NDArray[Any]:

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from nerf_reversal_ros.bags.image_decoding import MAX_PIXELS
+from nerf_reversal_ros.converters.image_shapes import is_same_shape
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
-from nerf_reversal_ros.converters.stamps import stamp_from_seconds
+from nerf_reversal_ros.converters.poses import is_pose
+from nerf_reversal_ros.converters.stamps import check_stamp, stamp_from_seconds
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
@@ -75,7 +77,7 @@ class Record3dMetadata:
                 LeftOutReason.NO_POSE, f'the metadata have {len(self._poses)} poses: export again'
             )
         pose = self._poses[number]
-        if pose is None or not np.all(np.isfinite(pose)) or np.linalg.norm(pose[:4]) < 0.5:
+        if pose is None or not is_pose(pose[4:], pose[:4]):
             raise UnusableFrameError(
                 LeftOutReason.BAD_POSE, 'its pose is not a quaternion and a position'
             )
@@ -83,8 +85,7 @@ class Record3dMetadata:
 
     def fits(self, size: tuple[int, int]) -> bool:
         """Whether images of this size (width, height) are those of the intrinsics."""
-        width, height = size
-        return abs(width * self._height - height * self._width) <= max(size)
+        return is_same_shape((self._width, self._height), size)
 
     def camera(self, number: int, size: tuple[int, int]) -> Camera:
         """Return the intrinsics of an image of (width, height); UnusableFrameError if invalid."""
@@ -109,11 +110,7 @@ class Record3dMetadata:
 
     def check_stamp(self, number: int) -> None:
         """Raise UnusableFrameError if the stamp of a frame is invalid."""
-        if not self.stamp_ns(number):
-            raise UnusableFrameError(
-                LeftOutReason.BAD_STAMP,
-                'its stamp in frameTimestamps is no time in seconds: export again',
-            )
+        check_stamp(self.stamp_ns(number), 'its stamp in frameTimestamps', 'export again')
 
     def stamp_ns(self, number: int) -> int:
         """Return the stamp of a frame [ns]; 0 if it is invalid."""

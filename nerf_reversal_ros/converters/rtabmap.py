@@ -8,7 +8,7 @@ before it stores them. Depth of 16 bits is in millimeters, depth in floats in me
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 import sqlite3
 import struct
@@ -24,10 +24,11 @@ from nerf_reversal_ros.bags.depth_decoding import depth_from_message, depth_to_m
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.converters.frame_writer import ConvertedFrame, write_frames
 from nerf_reversal_ros.converters.image_files import load_image, load_plane, read_header
+from nerf_reversal_ros.converters.image_shapes import is_same_shape
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
 from nerf_reversal_ros.converters.poses import rigid_pose
-from nerf_reversal_ros.converters.stamps import stamp_from_seconds
+from nerf_reversal_ros.converters.stamps import check_stamp, stamp_from_seconds
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
@@ -93,7 +94,7 @@ def convert(source: Path, bag: Path, options: ConvertOptions) -> Conversion:
     if optimized:
         return conversion
     note = 'the database has no optimized poses: those of the odometry, which drift, were used'
-    return replace(conversion, notes=(*conversion.notes, note))
+    return conversion.with_notes(note)
 
 
 class _Node(NamedTuple):
@@ -123,10 +124,7 @@ class _Frame:
 
     def camera(self) -> Camera:
         """Check pose, stamp and intrinsics, and return the intrinsics."""
-        if not self.stamp_ns:
-            raise UnusableFrameError(
-                LeftOutReason.BAD_STAMP, f'its stamp {self.stamp_s!r} is no time in seconds'
-            )
+        check_stamp(self.stamp_ns, f'its stamp {self.stamp_s!r}', 'reprocess the database')
         _, camera = self._pose_and_camera()
         return camera
 
@@ -206,7 +204,7 @@ class _Calibration:
     def camera(self, size: tuple[int, int]) -> Camera:
         """Return the intrinsics of an image of a size (width, height)."""
         own = self.size if all(self.size) else size
-        if abs(own[0] * size[1] - own[1] * size[0]) > max(size):
+        if not is_same_shape(own, size):
             raise UnusableFrameError(
                 LeftOutReason.IMAGE_SIZE,
                 f'its image has {size[0]}x{size[1]} pixels, its calibration is of'

@@ -12,6 +12,7 @@ from nerf_reversal_ros.bags.colmap_camera import (
     opencv_distortion,
     PINHOLE_MODELS,
 )
+from nerf_reversal_ros.converters.image_shapes import is_same_shape
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import ImageError
@@ -33,7 +34,7 @@ def fits(values: dict[str, Any], size: tuple[int, int]) -> bool:
     """Whether w and h, or else cx and cy, are of images of this size (width, height)."""
     try:
         if 'w' in values and 'h' in values:
-            return _is_same_shape((float(values['w']), float(values['h'])), size)
+            return is_same_shape((float(values['w']), float(values['h'])), size)
         center = np.array([float(values['cx']), float(values['cy'])])
     except (KeyError, TypeError, ValueError, OverflowError):
         return False
@@ -51,7 +52,7 @@ def scene_camera_model(values: dict[str, Any], size: tuple[int, int]) -> CameraM
     """
     try:
         width, height = int(values.get('w', size[0])), int(values.get('h', size[1]))
-        if min(width, height) < 1 or not _is_same_shape((width, height), size):
+        if min(width, height) < 1 or not is_same_shape((width, height), size):
             raise UnusableFrameError(
                 LeftOutReason.IMAGE_SIZE,
                 f'w and h are {width}x{height}, but the image has {size[0]}x{size[1]} pixels,'
@@ -67,10 +68,6 @@ def scene_camera_model(values: dict[str, Any], size: tuple[int, int]) -> CameraM
         raise UnusableFrameError(
             LeftOutReason.BAD_CAMERA, f'its intrinsics are no numbers ({error}): export it again'
         ) from error
-
-
-def _is_same_shape(first: tuple[float, float], second: tuple[int, int]) -> bool:
-    return abs(first[0] * second[1] - first[1] * second[0]) <= max(second)
 
 
 def _intrinsics(

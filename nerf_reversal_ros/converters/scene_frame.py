@@ -28,6 +28,7 @@ from nerf_reversal_ros.converters.image_files import (
     read_frame_file,
     read_header,
 )
+from nerf_reversal_ros.converters.image_shapes import drop_unconfident, has_aspect_ratio
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import ConvertOptions
 from nerf_reversal_ros.converters.poses import rigid_pose
@@ -170,7 +171,7 @@ class SceneFrame:
             )
         mask = self._upright(load_plane(read_frame_file(path), LeftOutReason.BAD_MASK))
         camera = self._model.camera
-        if abs(mask.shape[1] * camera.height / (mask.shape[0] * camera.width) - 1) > 0.02:
+        if not has_aspect_ratio(mask, camera):
             raise UnusableFrameError(
                 LeftOutReason.BAD_MASK,
                 f'the mask {name} of {mask.shape[1]}x{mask.shape[0]} pixels is not of the image of'
@@ -193,8 +194,7 @@ class SceneFrame:
         depth = depth_to_metres(stored.astype(np.float32) * np.float32(self._depth_unit_m))
         if (confidence := self._find('confidence_path')) is not None:
             levels = self._upright(self._load_depth(confidence))
-            if levels.shape == depth.shape:
-                depth[levels == 0] = 0.0
+            drop_unconfident(depth, levels)
         try:
             return self._model.scaled_to(depth.shape[1], depth.shape[0]).undistort_depth(depth)
         except ImageError as error:

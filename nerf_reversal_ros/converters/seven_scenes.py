@@ -5,7 +5,6 @@ Depth and poses of the data set are those of the depth camera. Both are transfor
 camera, because a radiance field needs color and depth of the same view.
 """
 
-from dataclasses import replace
 from pathlib import Path
 import re
 from typing import NamedTuple
@@ -94,10 +93,10 @@ def convert(source: Path, bag: Path, poses: Path | None, options: ConvertOptions
             f'no frame of {source} has a pose in {poses}: give the pose file of this sequence'
         )
     conversion = write_frames(source, bag, frames, options, depth_unit_m=unit_m)
-    notes = list(conversion.notes)
-    if len(frames) < len(images):
-        notes.append(f'{len(images) - len(frames)} of {len(images)} frames are not in {poses}')
-    return replace(conversion, notes=tuple(notes))
+    missing = len(images) - len(frames)
+    if missing:
+        return conversion.with_notes(f'{missing} of {len(images)} frames are not in {poses}')
+    return conversion
 
 
 class _Frame:

@@ -20,9 +20,11 @@ from nerf_reversal_ros.bags.image_decoding import MAX_PIXELS
 from nerf_reversal_ros.converters.frame_range import select_frame_range
 from nerf_reversal_ros.converters.frame_writer import ConvertedFrame, write_frames
 from nerf_reversal_ros.converters.image_files import load_plane, read_frame_file
+from nerf_reversal_ros.converters.image_shapes import check_depth_shape, drop_unconfident
 from nerf_reversal_ros.converters.left_out import LeftOutReason, UnusableFrameError
 from nerf_reversal_ros.converters.options import Conversion, ConvertOptions
-from nerf_reversal_ros.converters.stamps import stamp_from_seconds
+from nerf_reversal_ros.converters.poses import is_pose
+from nerf_reversal_ros.converters.stamps import check_stamp, stamp_from_seconds
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import IntrinsicsSource, make_camera
 from nerf_reversal_ros.core.errors import CaptureError, ImageError
@@ -81,11 +83,7 @@ class _Frame:
     def camera(self) -> Camera:
         """Check pose and stamp, and return the intrinsics."""
         self._pose()
-        if not self.stamp_ns:
-            raise UnusableFrameError(
-                LeftOutReason.BAD_STAMP,
-                f'its stamp {self.row["timestamp"]} is no time in seconds: {_REMEDY}',
-            )
+        check_stamp(self.stamp_ns, f'its stamp {self.row["timestamp"]}', _REMEDY)
         return self.intrinsics
 
     def missing_depth(self) -> str | None:
@@ -103,7 +101,7 @@ class _Frame:
 
     def _pose(self) -> FloatArray:
         values = self._numbers('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw')
-        if not np.all(np.isfinite(values)) or np.linalg.norm(values[3:]) < 0.5:
+        if not is_pose(values[:3], values[3:]):
             raise UnusableFrameError(
                 LeftOutReason.BAD_POSE, f'its pose is no position and quaternion: {_REMEDY}'
             )
@@ -121,19 +119,10 @@ class _Frame:
 
     def _depth(self) -> NDArray[np.float32]:
         stored = self._plane('depth')
-        height, width = stored.shape
-        camera = self.intrinsics
-        if abs(width * camera.height / (height * camera.width) - 1) > 0.02:
-            raise UnusableFrameError(
-                LeftOutReason.BAD_DEPTH,
-                f'its depth of {width}x{height} pixels has another aspect ratio than the image of'
-                f' {camera.width}x{camera.height}: {_REMEDY}',
-            )
+        check_depth_shape(stored, self.intrinsics, _REMEDY)
         depth = depth_to_metres(stored, self.options.depth_unit_m or DEPTH_UNIT_M)
         if self._file('confidence').exists():
-            confidence = self._plane('confidence')
-            if confidence.shape == depth.shape:
-                depth[confidence == 0] = 0.0
+            drop_unconfident(depth, self._plane('confidence'))
         return depth
 
     def _plane(self, kind: str) -> NDArray[Any]:

@@ -95,8 +95,7 @@ def convert(source: Path, bag: Path, poses: Path | None, options: ConvertOptions
     options = replace(options, depth_unit_m=options.depth_unit_m or DEPTH_UNIT_M)
     stamps = {name: stamp for stamp, name in images.items()}
     conversion = convert_scene({'frames': frames}, source, bag, finder, options, stamps_ns=stamps)
-    notes = (*conversion.notes, camera.note) if camera.note else conversion.notes
-    return replace(conversion, notes=notes)
+    return conversion.with_notes(camera.note) if camera.note else conversion
 
 
 def _camera(source: Path, options: ConvertOptions) -> _Camera:

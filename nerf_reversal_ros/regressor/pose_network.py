@@ -50,7 +50,7 @@ class NetworkOutput:
         lower[:, i, j] = raw[:, 9:]
         diagonal = torch.diagonal(lower, dim1=1, dim2=2)
         self.log_diagonal = MAX_LOG_DIAGONAL * torch.tanh(diagonal / MAX_LOG_DIAGONAL)
-        """(N, 6) logarithms of the diagonal of ``information_factor``, within `MAX_LOG_DIAGONAL`."""
+        """(N, 6) limited logarithms of the diagonal of ``information_factor``."""
         self.information_factor = (
             lower - torch.diag_embed(diagonal) + torch.diag_embed(self.log_diagonal.exp())
         )

@@ -9,14 +9,14 @@ from exports import CAMERA, POSES
 import numpy as np
 import pytest
 from recordings import shared
-from rgbd_exports import COUNT, stamp_s, UPRIGHT, write_trajectory, write_tum
+from rgbd_exports import COUNT, open_converted, stamp_s, UPRIGHT, write_trajectory, write_tum
 from rooms import render_box_room
 
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError
-from nerf_reversal_ros.core.geometry import OPTICAL_FROM_OPENGL, pose_errors, quaternion_xyzw
+from nerf_reversal_ros.core.geometry import OPTICAL_FROM_OPENGL, quaternion_xyzw
 
 K = f'{CAMERA.fx} {CAMERA.fy} {CAMERA.cx} {CAMERA.cy}'
 
@@ -42,14 +42,7 @@ def without_line(path, number):
 
 
 def test_a_sequence_is_converted_with_poses_stamps_and_depth(whole, tmp_path):
-    conversion = convert(whole, tmp_path / 'bag', camera=K)
-    assert (conversion.frame_count, conversion.notes) == (COUNT, ())
-    capture = open_capture(tmp_path / 'bag', UPRIGHT)
-    assert capture.convention.axes == 'optical'
-    errors = pose_errors(capture.map_from_camera, POSES[:COUNT])
-    assert errors.translation.max() < 1e-4
-    assert capture.camera.as_dict() == pytest.approx(CAMERA.as_dict())
-    assert capture.stamps_ns[1] == pytest.approx(stamp_s(1) * 1e9, abs=1000)
+    capture = open_converted(whole, tmp_path / 'bag', within_m=1e-4, camera=K)
     for frame, pose in zip(capture, POSES, strict=False):
         np.testing.assert_allclose(frame.depth, render_box_room(pose, CAMERA)[1], atol=0.001)
 

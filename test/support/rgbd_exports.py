@@ -9,10 +9,19 @@ import zlib
 import cv2
 from exports import ALL, arkit_pose, CAMERA, jpeg, POSES, views
 import numpy as np
+import pytest
 from rooms import render_box_room
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.core.geometry import inverse, make_pose, quaternion_xyzw, Z_UP_FROM_Y_UP
+from nerf_reversal_ros.capture.open_capture import open_capture
+from nerf_reversal_ros.converters import convert
+from nerf_reversal_ros.core.geometry import (
+    inverse,
+    make_pose,
+    pose_errors,
+    quaternion_xyzw,
+    Z_UP_FROM_Y_UP,
+)
 
 START_S = 1305031102.0
 """Stamp of the first image of a sequence [s]."""
@@ -24,6 +33,19 @@ UPRIGHT = replace(ALL, up_axis='z')
 
 def stamp_s(number):
     return START_S + number / RATE_HZ
+
+
+def open_converted(source, bag, settings=UPRIGHT, *, within_m=1e-5, **options):
+    """Convert all frames, and open them: poses, intrinsics and stamps are those written."""
+    conversion = convert(source, bag, **options)
+    assert (conversion.frame_count, conversion.notes) == (COUNT, ())
+    capture = open_capture(bag, settings)
+    assert capture.convention.axes == 'optical'
+    errors = pose_errors(capture.map_from_camera, POSES[:COUNT])
+    assert errors.translation.max() < within_m
+    assert capture.camera.as_dict() == pytest.approx(CAMERA.as_dict())
+    assert capture.stamps_ns[1] == pytest.approx(stamp_s(1) * 1e9, abs=1000)
+    return capture
 
 
 def counts(depth_m, unit_m):
