@@ -106,8 +106,8 @@ def _localize(
     arguments: argparse.Namespace,
 ) -> 'Iterator[LocalizedImage]':
     """Localize the images one by one; print the line and write the picture of each."""
-    from nerf_reversal_ros.localization.pose_files import describe_outcome, LocalizedImage
-    from nerf_reversal_ros.localization.source_localizer import localize_source
+    from nerf_reversal_ros.localization.pose_files import describe_outcome
+    from nerf_reversal_ros.localization.source_localizer import localize_source, localized_image
 
     show = _pictures(arguments.show, map_)
     localizer = map_.localizer(config.localizer)
@@ -118,9 +118,7 @@ def _localize(
             answer = describe_outcome(outcome)
             print(f'{label}: {answer}', flush=True)
             show(label, image, outcome, answer)
-            yield LocalizedImage(
-                outcome, image.stamp_ns, image.name, image.camera, image.focal_std
-            )
+            yield localized_image(image, outcome)
 
 
 def _pictures(

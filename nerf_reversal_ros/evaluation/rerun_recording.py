@@ -1,5 +1,5 @@
 """
-Write an evaluation as a recording for Rerun: map, images, answers and errors over time.
+Write an evaluation as a recording for Rerun: map, images, accepted poses and errors over time.
 
 The package rerun-sdk is optional, see ``requirements/rerun.txt``.
 """
@@ -28,7 +28,7 @@ IMAGE_WIDTH_PX = 320
 JPEG_QUALITY = 80
 FRUSTUM_M = 0.2
 """Length of a drawn camera [m]."""
-TRUTH_COLOR, ANSWER_COLOR, WALK_COLOR = (120, 120, 255), (25, 200, 60), (120, 120, 120)
+GT_COLOR, ACCEPTED_COLOR, MAPPING_COLOR = (120, 120, 255), (25, 200, 60), (120, 120, 120)
 
 
 def import_rerun() -> ModuleType:
@@ -69,7 +69,7 @@ def write_rerun(file: Path, evaluation: Evaluation, map_: Map, capture: Capture)
         with rerun.RecordingStream('nerf_reversal_ros') as recording:
             recording.save(temporary)
             _log_map(rerun, recording, map_, evaluation)
-            for frame, outcome, truth, stamp_ns in zip(
+            for frame, outcome, pose_gt, stamp_ns in zip(
                 capture,
                 evaluation.outcomes,
                 evaluation.map_from_camera_gt,
@@ -77,8 +77,8 @@ def write_rerun(file: Path, evaluation: Evaluation, map_: Map, capture: Capture)
                 strict=True,
             ):
                 recording.set_time('stamp', timestamp=np.datetime64(stamp_ns, 'ns'))
-                _log_image(rerun, recording, frame, truth)
-                _log_outcome(rerun, recording, outcome, truth, frame.camera)
+                _log_image(rerun, recording, frame, pose_gt)
+                _log_outcome(rerun, recording, outcome, pose_gt, frame.camera)
             recording.disconnect()
         temporary.replace(file)
     except OSError as error:
@@ -92,7 +92,7 @@ def write_rerun(file: Path, evaluation: Evaluation, map_: Map, capture: Capture)
 
 
 def _log_map(rerun: Any, recording: Any, map_: Map, evaluation: Evaluation) -> None:
-    surface = Surface.load(map_.file('surface.safetensors'))
+    surface = Surface.of_map(map_)
     points = surface.points + surface.origin_m
     recording.log('map', rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     recording.log(
@@ -101,26 +101,26 @@ def _log_map(rerun: Any, recording: Any, map_: Map, evaluation: Evaluation) -> N
         static=True,
     )
     paths = (
-        ('map/walk', map_.mapping_poses, WALK_COLOR),
-        ('map/truth', evaluation.map_from_camera_gt, TRUTH_COLOR),
+        ('map/walk', map_.mapping_poses, MAPPING_COLOR),
+        ('map/truth', evaluation.map_from_camera_gt, GT_COLOR),
     )
     for name, poses, color in paths:
         strip = rerun.LineStrips3D([poses[:, :3, 3]], colors=[color])
         recording.log(name, strip, static=True)
 
 
-def _log_image(rerun: Any, recording: Any, frame: Frame, truth: FloatArray) -> None:
+def _log_image(rerun: Any, recording: Any, frame: Frame, pose_gt: FloatArray) -> None:
     width = min(IMAGE_WIDTH_PX, frame.camera.width)
     height = max(1, round(width * frame.camera.height / frame.camera.width))
     camera = frame.camera.scaled_to(width, height)
     bgr = cv2.cvtColor(downscale_image(frame.rgb, camera), cv2.COLOR_RGB2BGR)
     data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-    _log_camera(rerun, recording, 'map/image', truth, camera)
+    _log_camera(rerun, recording, 'map/image', pose_gt, camera)
     recording.log('map/image', rerun.EncodedImage(contents=data, media_type='image/jpeg'))
 
 
 def _log_outcome(
-    rerun: Any, recording: Any, outcome: Outcome, truth: FloatArray, camera: Camera
+    rerun: Any, recording: Any, outcome: Outcome, pose_gt: FloatArray, camera: Camera
 ) -> None:
     if not isinstance(outcome, PoseEstimate):
         recording.log('map/answer', rerun.Clear(recursive=True))
@@ -128,7 +128,7 @@ def _log_outcome(
         recording.log('outcome', rerun.TextLog(text, level='WARN'))
         return
     pose = outcome.map_from_camera
-    errors = pose_errors(pose[None], truth[None])
+    errors = pose_errors(pose[None], pose_gt[None])
     error_m, error_deg = float(errors.translation[0]), float(np.degrees(errors.rotation[0]))
     _log_camera(rerun, recording, 'map/answer/camera', pose, camera)
     half_axes, axes = error_ellipsoid(outcome.covariance[:3, :3])
@@ -136,12 +136,12 @@ def _log_outcome(
         half_sizes=[half_axes],
         centers=[pose[:3, 3]],
         quaternions=[Rotation.from_matrix(axes).as_quat()],
-        colors=[ANSWER_COLOR],
+        colors=[ACCEPTED_COLOR],
     )
     recording.log('map/answer/three_sigma', ellipsoid)
     recording.log('error/position_m', rerun.Scalars(error_m))
     recording.log('error/rotation_deg', rerun.Scalars(error_deg))
-    text = f'{error_m * 100:.1f} cm, {error_deg:.2f} deg from the truth'
+    text = f'{error_m * 100:.1f} cm, {error_deg:.2f} deg from the ground truth'
     recording.log('outcome', rerun.TextLog(text, level='INFO'))
 
 

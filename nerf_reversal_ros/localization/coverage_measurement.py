@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, look_at, pose_distance
-from nerf_reversal_ros.core.outcome import PoseEstimate
+from nerf_reversal_ros.core.outcome import (
+    CORRECT_WITHIN_DEG,
+    CORRECT_WITHIN_M,
+    PoseEstimate,
+)
 from nerf_reversal_ros.fields.base import Occupancy
 from nerf_reversal_ros.fields.voxel import VoxelField
 from nerf_reversal_ros.localization.coverage import Coverage
@@ -22,26 +26,24 @@ from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 PLACES, HEADINGS = 60, 8
 """Number of places, and of directions at each."""
 MARGIN_M = 0.8
-"""How far beyond the walk the grid reaches [m]."""
+"""How far beyond the mapping poses the grid reaches [m]."""
 VIEW_PX = 320
 """Longer side of a view [px], at which images are localized at first."""
-MAX_ERROR_M, MAX_ERROR_DEG = 0.1, 5.0
-"""Errors within which a view counts as localized: those that the gate is fitted to."""
 
 
-def free_places(field: VoxelField, walk: FloatArray, count: int = PLACES) -> FloatArray:
+def free_places(field: VoxelField, mapping_poses: FloatArray, count: int = PLACES) -> FloatArray:
     """
-    Return at most ``count`` places (N, 3) [m] at the height of a walk where the room is free.
+    Return at most ``count`` places (N, 3) [m] where the room is free, at mapping height.
 
     Parameters
     ----------
     field : VoxelField
-    walk : (M, 4, 4) array
-        Mapping poses, whose surroundings are covered by a square grid.
+    mapping_poses : (M, 4, 4) array
+        Their surroundings are covered by a square grid, at their median height.
     count : int
         The grid is as fine as it allows.
     """
-    positions = walk[:, :3, 3]
+    positions = mapping_poses[:, :3, 3]
     low, high = positions.min(0)[:2] - MARGIN_M, positions.max(0)[:2] + MARGIN_M
     height = float(np.median(positions[:, 2]))
     spacing = math.sqrt(float(np.prod(high - low)) / count) / 2  # half and more may not be free
@@ -93,13 +95,13 @@ def measure_coverage(
                 return
             rgb: NDArray[np.uint8] = field.render(pose[None], small)[0].rgb
             outcome = localize_or_reject(localizer, rgb, small)
-            if isinstance(outcome, PoseEstimate) and _is_near(outcome.map_from_camera, pose):
+            if isinstance(outcome, PoseEstimate) and _is_correct(outcome, pose):
                 stds.append(math.sqrt(float(np.linalg.eigvalsh(outcome.covariance[:3, :3])[-1])))
         localized.append(len(stds) / headings)
         std_m.append(float(np.median(stds)) if stds else math.nan)
         yield Coverage(places[: len(localized)], np.array(localized), np.array(std_m))
 
 
-def _is_near(map_from_camera: FloatArray, true_pose: FloatArray) -> bool:
-    distance_m, angle_deg = pose_distance(map_from_camera, true_pose)
-    return distance_m <= MAX_ERROR_M and angle_deg <= MAX_ERROR_DEG
+def _is_correct(estimate: PoseEstimate, pose_gt: FloatArray) -> bool:
+    distance_m, angle_deg = pose_distance(estimate.map_from_camera, pose_gt)
+    return distance_m <= CORRECT_WITHIN_M and angle_deg <= CORRECT_WITHIN_DEG

@@ -92,12 +92,8 @@ def _remove_other_model(folder: Path) -> None:
         raise NerfReversalError(f'cannot replace {folder}: {error.strerror}') from error
 
 
-def _surface(map_: Map) -> Surface:
-    return Surface.load(map_.file('surface.safetensors'))
-
-
 def _ply_files(map_: Map) -> dict[str, str | bytes]:
-    surface = _surface(map_)
+    surface = Surface.of_map(map_)
     vertices = np.empty(len(surface), _PLY_VERTEX)
     vertices['position'] = surface.points + surface.origin_m
     vertices['color'] = surface.colours
@@ -131,7 +127,7 @@ def _tum_files(map_: Map) -> dict[str, str | bytes]:
 
 def _colmap_files(map_: Map) -> dict[str, str | bytes]:
     """Return a model without rigs and tracks, which COLMAP 4 and older versions read."""
-    surface = _surface(map_)
+    surface = Surface.of_map(map_)
     images = [COLMAP_HEADER]
     for number, pose in enumerate(map_.mapping_poses):
         images += colmap_lines(number + 1, pose, 1, f'{number:06d}.png')

@@ -73,10 +73,17 @@ class RefinedHypothesis:
     """That the pose is correct; None if the gate rejected it before the surface was rendered."""
     rejection: tuple[RejectionReason, str] | None
     """Reason and detail of the gate; None if the gate accepted the pose."""
+    query_camera: Camera
+    """Camera of the reduced image that the pixels of ``solution`` are of."""
     camera: CameraExamination | None = None
     """What the image tells of its camera; None if that was not examined."""
-    query_camera: Camera | None = None
-    """Camera of the image that the pixels of ``solution`` are of."""
+
+    def inlier_pixels(self, camera: Camera) -> FloatArray:
+        """Return the pixels (M, 2) of ``solution`` in the image of a camera, at its full size."""
+        found = self.query_camera
+        scale = np.array([camera.width / found.width, camera.height / found.height])
+        pixels: FloatArray = (self.solution.pixels + 0.5) * scale - 0.5
+        return pixels
 
     def is_better_than(self, other: 'RefinedHypothesis') -> bool:
         """
@@ -195,7 +202,7 @@ class HypothesisRefiner:
             )
             rejection = find_rejection(evidence, probability, config)
         verified = RefinedHypothesis(
-            refined, covariance, evidence, probability, rejection, query_camera=query.camera
+            refined, covariance, evidence, probability, rejection, query.camera
         )
         checked = self._check_camera(query, landmarks, verified, config)
         return replace(checked, covariance=checked.covariance + self.calibration.noise_covariance)

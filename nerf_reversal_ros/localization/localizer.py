@@ -245,7 +245,7 @@ def open_localizer(
     device = resolve_device_type(config.device)
     return Localizer(
         Atlas.load(map_.file('atlas.safetensors')),
-        Surface.load(map_.file('surface.safetensors')),
+        Surface.of_map(map_),
         load_regressor(map_.file('regressor.safetensors'), device),
         map_.mapping_poses[:, :3, 3],
         calibration or _load_calibration(map_),
@@ -300,7 +300,12 @@ def _outcome(search: PoseSearch, scores: dict[str, float], timer: StageTimer) ->
     scores.update(best.evidence.as_scores())
     if best.probability is not None:
         scores['probability'] = best.probability
-    diagnostics = _with_inliers(_diagnostics(regressed, best, scores, timer), best, search.camera)
+    diagnostics = _diagnostics(regressed, best, scores, timer)
+    diagnostics = replace(
+        diagnostics,
+        inlier_points=best.solution.points,
+        inlier_pixels=best.inlier_pixels(search.camera),
+    )
     if best.rejection is not None:
         return Rejection(*best.rejection, diagnostics)
     return PoseEstimate(best.solution.map_from_camera, best.covariance, diagnostics)
@@ -320,13 +325,3 @@ def _diagnostics(
         None if regressed is None else regressed.covariance,
         None if best is None else best.covariance,
     )
-
-
-def _with_inliers(
-    diagnostics: Diagnostics, best: RefinedHypothesis, camera: Camera
-) -> Diagnostics:
-    """Add the inliers, in pixels of the image of a camera."""
-    found = best.query_camera or camera
-    scale = np.array([camera.width / found.width, camera.height / found.height])
-    pixels = (best.solution.pixels + 0.5) * scale - 0.5
-    return replace(diagnostics, inlier_points=best.solution.points, inlier_pixels=pixels)

@@ -119,7 +119,7 @@ def _renderer(map_: Map) -> Callable[[FloatArray, Camera], NDArray[np.uint8]]:
         else:
             field = VoxelField.load(map_.file(FIELD_FILE))
             return lambda pose, camera: field.render(pose[None], camera)[0].rgb
-    surface = Surface.load(map_.file('surface.safetensors'))
+    surface = Surface.of_map(map_)
 
     def render_surface(pose: FloatArray, camera: Camera) -> NDArray[np.uint8]:
         rendering: Rendering = surface.render(pose, camera.downscaled_to(SURFACE_SIDE_PX))

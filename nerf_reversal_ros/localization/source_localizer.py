@@ -93,9 +93,12 @@ def localize_images(
     """Localize images one by one; see `Localizer.localize_all`."""
     for source in _sources(images, camera, config or CaptureConfig()):
         for image, outcome in localize_source(localizer, source):
-            yield LocalizedImage(
-                outcome, image.stamp_ns, image.name, image.camera, image.focal_std
-            )
+            yield localized_image(image, outcome)
+
+
+def localized_image(image: SourceImage, outcome: Outcome) -> LocalizedImage:
+    """Return the outcome of an image with what files tell of it."""
+    return LocalizedImage(outcome, image.stamp_ns, image.name, image.camera, image.focal_std)
 
 
 def read_image(

@@ -9,6 +9,7 @@ compare an image with the map.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,6 +21,9 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, transform_points
 from nerf_reversal_ros.core.grouping import cell_keys, sum_by_key
 from nerf_reversal_ros.fields.base import Rendering
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.maps.map_folder import Map
 
 SPACING = 0.015
 """Edge of the grid cells, as a fraction of the depth of the scene; the samples of one cell are
@@ -85,6 +89,11 @@ class Surface:
         rows = {'points': ((3,), 'float32'), 'colours': ((3,), 'uint8')}
         scalars = {'spacing_m': OLD_SPACING_M}
         return cls(**read_point_arrays(path, 'surface', rows, scalars=scalars))
+
+    @classmethod
+    def of_map(cls, map_: 'Map') -> 'Surface':
+        """Return the surface cloud of a map; MapError as `load`."""
+        return cls.load(map_.file('surface.safetensors'))
 
     def render(self, map_from_camera: FloatArray, camera: Camera) -> Rendering:
         """
