@@ -1,5 +1,5 @@
 """
-Pictures of localized images: each beside the map as it looks from the answered pose.
+Pictures of localized images: each beside the map as it looks from the accepted pose.
 
 The inliers are drawn in both, each keypoint in the color of its landmark.
 """

@@ -1,3 +1,5 @@
+"""Freed memory does not stay with the process."""
+
 import gc
 from pathlib import Path
 import platform

@@ -1,7 +1,6 @@
 """An evaluation is recorded for Rerun, where its package is installed."""
 
 import importlib.util
-import os
 from pathlib import Path
 import subprocess
 import sys
@@ -33,13 +32,12 @@ def test_the_recording_holds_map_images_answers_and_errors(small_map: Map, tmp_p
     completed = run_command(*arguments)
     assert completed.returncode == 0, completed.stderr
     assert f'wrote {file}' in completed.stdout and not list(tmp_path.glob('.*'))
-    shown = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, '-m', 'rerun_cli', 'rrd', 'print', '-v', file],
         capture_output=True,
         text=True,
-        env=os.environ,
         check=True,
     ).stdout
     for name in ('/map/surface', '/map/walk', '/map/truth', '/map/image', '/map/answer/camera'):
-        assert name in shown, name
-    assert '/error/position_m' in shown and '/outcome' in shown
+        assert name in printed, name
+    assert '/error/position_m' in printed and '/outcome' in printed

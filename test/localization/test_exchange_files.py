@@ -24,7 +24,7 @@ EVERY_FRAME = CaptureConfig(min_move_m=0.0, min_turn_deg=0.0, blur_ratio=0.0, up
 
 @pytest.fixture
 def surface(small_map: Map) -> Surface:
-    return Surface.load(small_map.file('surface.safetensors'))
+    return Surface.of_map(small_map)
 
 
 def test_the_surface_is_a_ply_of_colored_points(small_map, surface, tmp_path) -> None:

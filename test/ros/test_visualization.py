@@ -196,20 +196,6 @@ def test_a_latched_camera_info_from_before_the_activation_is_logged(tmp_path):
             )
 
 
-def test_the_surface_is_packed_as_rviz_expects():
-    points = np.array([[0.5, -1.0, 2.0], [3.0, 4.0, 5.0]], np.float32)
-    colors = np.array([[255, 128, 1], [0, 0, 9]], np.uint8)
-    cloud = surface_cloud(Header(), Surface(np.array([10.0, 0.0, 0.0]), points, colors))
-    assert [(field.name, field.offset) for field in cloud.fields] == [
-        ('x', 0), ('y', 4), ('z', 8), ('rgb', 12)
-    ]  # fmt: skip
-    rows = np.frombuffer(cloud.data, np.float32).reshape(2, 4)
-    np.testing.assert_array_equal(rows[:, :3], points + np.array([10.0, 0.0, 0.0]))
-    # blue, green, red: bytes of a little-endian integer
-    np.testing.assert_array_equal(rows.view(np.uint8)[0, 12:15], (1, 128, 255))
-    assert (cloud.point_step, cloud.row_step, cloud.width) == (16, 32, 2)
-
-
 def test_the_coverage_is_packed_with_colors_and_its_numbers():
     places = np.array([[0.5, -1.0, 2.0], [3.0, 4.0, 2.0]])
     coverage = Coverage(places, np.array([0.0, 1.0]), np.array([np.nan, 0.02]))

@@ -98,7 +98,7 @@ def _write_binary_model(model, parameters, rows):
 
 
 # ---- TUM RGB-D
-def write_tum(folder, numbers=range(COUNT), *, unit_m=1 / 5000, poses=POSES):
+def write_tum(folder, numbers=range(COUNT), *, poses=POSES):
     """Write a sequence whose depth is 4 ms late, with a pose for each image."""
     for kind in ('rgb', 'depth'):
         (folder / kind).mkdir(parents=True)
@@ -108,7 +108,7 @@ def write_tum(folder, numbers=range(COUNT), *, unit_m=1 / 5000, poses=POSES):
         for kind, pixels, late_s in (('rgb', rgb[..., ::-1], 0.0), ('depth', depth, 0.004)):
             name = f'{kind}/{stamp_s(n) + late_s:.6f}.png'
             lists[kind].append(f'{stamp_s(n) + late_s:.6f} {name}')
-            data = counts(pixels, unit_m) if kind == 'depth' else np.ascontiguousarray(pixels)
+            data = counts(pixels, 1 / 5000) if kind == 'depth' else np.ascontiguousarray(pixels)
             (folder / name).write_bytes(png(data))
     for kind, lines in lists.items():
         (folder / f'{kind}.txt').write_text('\n'.join(lines) + '\n')
@@ -133,15 +133,7 @@ ROBOT_FROM_CAMERA = make_pose(
 DRIFT = make_pose(None, (0.5, 0.0, 0.0))
 
 
-def write_rtabmap(
-    path,
-    numbers=range(COUNT),
-    *,
-    optimized=True,
-    encode=None,
-    version='0.21.4',
-    session=lambda n: 0,
-):
+def write_rtabmap(path, numbers=range(COUNT), *, optimized=True, encode=None, session=lambda n: 0):
     """Write a database; ``encode(depth_m)`` gives the blob of depth, by default PNG in mm."""
     encode = encode or (lambda depth: png(counts(depth, 0.001)))
     with sqlite3.connect(path) as database:
@@ -169,7 +161,7 @@ def write_rtabmap(
         ids = np.array(list(robots), '<i4').tobytes()
         poses = b''.join(map(_floats, robots.values()))
         packed = (_packed(ids, 4), _packed(poses, 5)) if optimized else (None, None)
-        row = (version, *packed)
+        row = ('0.21.4', *packed)
         database.execute('INSERT INTO Admin (version, opt_ids, opt_poses) VALUES (?, ?, ?)', row)
     database.close()
     return path
