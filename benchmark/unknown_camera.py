@@ -18,21 +18,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 from results import add_out_argument, Column, ResultTable, write_results
-from wrong_camera import posed_images, within_3_sigma
+from wrong_camera import accepted_errors, posed_images, within_3_sigma
 
 from nerf_reversal_ros.capture.image_sources import open_sources
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.capture.photo_camera import PhotoCamera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import LocalizerConfig
-from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
-from nerf_reversal_ros.core.metrics import error_vectors
-from nerf_reversal_ros.core.outcome import (
-    CORRECT_WITHIN_DEG,
-    CORRECT_WITHIN_M,
-    Outcome,
-    PoseEstimate,
-)
+from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
 from nerf_reversal_ros.localization.source_localizer import localize_source
@@ -107,27 +101,17 @@ def localize_files(map_: Map, files: list[Path]) -> Iterator[tuple[Outcome, floa
 
 def pose_cells(outcomes: list[Outcome], poses_gt: FloatArray) -> list[float | None]:
     """Return the counts of images, answers and incorrect ones, and the errors of the answers."""
-    accepted = [
-        (outcome, pose_gt)
-        for outcome, pose_gt in zip(outcomes, poses_gt, strict=True)
-        if isinstance(outcome, PoseEstimate)
-    ]
-    if not accepted:
+    errors = accepted_errors(outcomes, poses_gt)
+    if not len(errors.vectors):
         return [len(outcomes), 0, 0, None, None, None, None]
-    poses = np.array([outcome.map_from_camera for outcome, _ in accepted])
-    poses_gt = np.array([pose_gt for _, pose_gt in accepted])
-    covariances = np.array([outcome.covariance for outcome, _ in accepted])
-    errors = pose_errors(poses, poses_gt)
-    error_m, error_deg = errors.translation, np.degrees(errors.rotation)
-    incorrect = (error_m > CORRECT_WITHIN_M) | (error_deg > CORRECT_WITHIN_DEG)
     return [
         len(outcomes),
-        len(accepted),
-        int(incorrect.sum()),
-        100 * float(np.median(error_m)),
-        float(np.median(error_deg)),
-        100 * float(error_m.max()),
-        100 * within_3_sigma(error_vectors(poses, poses_gt), covariances),
+        len(errors.vectors),
+        errors.incorrect,
+        100 * float(np.median(errors.position_m)),
+        float(np.median(errors.rotation_deg)),
+        100 * float(errors.position_m.max()),
+        100 * within_3_sigma(errors.vectors, errors.covariances),
     ]
 
 

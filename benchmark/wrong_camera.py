@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -140,41 +141,59 @@ def enlarge(image: PosedImage) -> PosedImage:
 
 def cells(outcomes: list[Outcome], poses_gt: FloatArray) -> list[float | str | None]:
     """Return the cells of a row behind its name."""
-    accepted = [
-        (outcome, pose_gt)
-        for outcome, pose_gt in zip(outcomes, poses_gt, strict=True)
-        if isinstance(outcome, PoseEstimate)
-    ]
+    errors = accepted_errors(outcomes, poses_gt)
     reasons = Counter(o.reason for o in outcomes if not isinstance(o, PoseEstimate))
     implausible = reasons.pop(RejectionReason.IMPLAUSIBLE_CAMERA, 0)
     scales = [s for o in outcomes if (s := o.diagnostics.scores.get('focal_scale')) is not None]
     return [
         len(outcomes),
-        len(accepted),
-        *error_cells(accepted),
+        len(errors.vectors),
+        *error_cells(errors),
         implausible,
         ', '.join(f'{reason} ({count})' for reason, count in reasons.most_common(1)) or None,
         float(np.median(scales)) if scales else None,
     ]
 
 
-def error_cells(accepted: list[tuple[PoseEstimate, FloatArray]]) -> list[float | None]:
-    """Return incorrect poses, the worst errors, and the fractions within 3 sigma [%]."""
-    if not accepted:
-        return [0, None, None, None, None]
-    poses = np.array([outcome.map_from_camera for outcome, _ in accepted])
-    poses_gt = np.array([pose_gt for _, pose_gt in accepted])
-    covariances = np.array([outcome.covariance for outcome, _ in accepted])
+class AcceptedErrors(NamedTuple):
+    """Errors of the N accepted poses."""
+
+    position_m: FloatArray
+    rotation_deg: FloatArray
+    vectors: FloatArray
+    """(N, 6), see `error_vectors`."""
+    covariances: FloatArray
+    """(N, 6, 6)."""
+
+    @property
+    def incorrect(self) -> int:
+        """Number of poses that are not correct."""
+        is_far = self.position_m > CORRECT_WITHIN_M
+        return int((is_far | (self.rotation_deg > CORRECT_WITHIN_DEG)).sum())
+
+
+def accepted_errors(outcomes: list[Outcome], poses_gt: FloatArray) -> AcceptedErrors:
+    """Return the errors of the accepted poses among outcomes."""
+    pairs = zip(outcomes, poses_gt, strict=True)
+    accepted = [(o, pose_gt) for o, pose_gt in pairs if isinstance(o, PoseEstimate)]
+    poses = np.array([outcome.map_from_camera for outcome, _ in accepted]).reshape(-1, 4, 4)
+    poses_gt = np.array([pose_gt for _, pose_gt in accepted]).reshape(-1, 4, 4)
+    covariances = np.array([outcome.covariance for outcome, _ in accepted]).reshape(-1, 6, 6)
     errors = pose_errors(poses, poses_gt)
-    error_m, error_deg = errors.translation, np.degrees(errors.rotation)
     vectors = error_vectors(poses, poses_gt)
-    incorrect = (error_m > CORRECT_WITHIN_M) | (error_deg > CORRECT_WITHIN_DEG)
+    return AcceptedErrors(errors.translation, np.degrees(errors.rotation), vectors, covariances)
+
+
+def error_cells(errors: AcceptedErrors) -> list[float | None]:
+    """Return incorrect poses, the worst errors, and the fractions within 3 sigma [%]."""
+    if not len(errors.vectors):
+        return [0, None, None, None, None]
     return [
-        int(incorrect.sum()),
-        100 * error_m.max(),
-        error_deg.max(),
-        100 * within_3_sigma(vectors, covariances),
-        100 * within_3_sigma(vectors[:, :3], covariances[:, :3, :3]),
+        errors.incorrect,
+        100 * errors.position_m.max(),
+        errors.rotation_deg.max(),
+        100 * within_3_sigma(errors.vectors, errors.covariances),
+        100 * within_3_sigma(errors.vectors[:, :3], errors.covariances[:, :3, :3]),
     ]
 
 

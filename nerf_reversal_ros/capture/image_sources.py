@@ -137,7 +137,7 @@ def _matches(word: str) -> list[Path]:
         paths = sorted(map(Path, glob.glob(word, recursive=True)))
     except OSError as error:  # a name that is too long
         raise CaptureError(f'cannot read {word[:80]} ({error.strerror}): name a file') from error
-    if known := [path for path in paths if _is_photo(path) or _is_folder_or_video(path)]:
+    if known := [path for path in paths if _is_usual_source(path)]:
         return known  # what else the pattern matches holds no image
     if paths:
         return paths
@@ -165,8 +165,10 @@ def _open_path(path: Path, camera: PhotoCamera, config: CaptureConfig) -> ImageS
     return _Video(str(path), str(path), camera)
 
 
-def _is_folder_or_video(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in _VIDEO_SUFFIXES or _is_bag(path)
+def _is_usual_source(path: Path) -> bool:
+    """Whether a path is a folder, a bag, or an image or video by its suffix."""
+    is_video = path.suffix.lower() in _VIDEO_SUFFIXES
+    return _is_photo(path) or path.is_dir() or is_video or _is_bag(path)
 
 
 def _is_bag(path: Path) -> bool:

@@ -146,7 +146,7 @@ def _thread_count() -> int:
 
 
 def _loaded_torch() -> Any:
-    """Return PyTorch if something has imported it: what needs it not is not to wait for it."""
+    """Return PyTorch if something has imported it: other work does not wait for that."""
     torch = sys.modules.get('torch')
     return torch if hasattr(torch, 'get_num_threads') else None
 

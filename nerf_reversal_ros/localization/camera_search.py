@@ -89,9 +89,8 @@ class FoundCamera:
         """Return the focal length with its standard deviation, and what it was found from."""
         fov_deg = math.degrees(2 * math.atan(self.camera.width / 2 / self.camera.fx))
         return (
-            f'focal length {self.camera.fx:.1f} px +- {self.focal_std:.1%}'.replace('%', ' %')
-            + f' (field of view {fov_deg:.0f} deg), found from {self.images} image'
-            + 's' * (self.images > 1)
+            f'focal length {self.camera.fx:.1f} px +- {100 * self.focal_std:.1f} % (field of view'
+            f' {fov_deg:.0f} deg), found from {self.images} image' + 's' * (self.images > 1)
         )
 
 

@@ -14,7 +14,7 @@ RADIUS_PX, OUTLINE_PX = 4, 3
 
 
 def draw_inliers(
-    panes: Sequence[NDArray[np.uint8]], found: Diagnostics, camera: Camera, view: Camera
+    panes: Sequence[NDArray[np.uint8]], diagnostics: Diagnostics, camera: Camera, view: Camera
 ) -> None:
     """
     Draw keypoints, and landmarks at the refined pose; each pair has one color.
@@ -23,15 +23,17 @@ def draw_inliers(
     ----------
     panes : one or two (h, w, 3) arrays
         The image, and its rendering if there is one. They are drawn on.
-    found : Diagnostics
+    diagnostics : Diagnostics
         Of the image. Without inliers nothing is drawn.
     camera, view : Camera
         Intrinsics of the localized image, and of the panes.
     """
-    if found.inlier_points is None or found.inlier_pixels is None or found.refined_pose is None:
+    points, keypoints = diagnostics.inlier_points, diagnostics.inlier_pixels
+    pose = diagnostics.refined_pose
+    if points is None or keypoints is None or pose is None:
         return
-    pixels = view.project(camera.unproject(found.inlier_pixels))
-    in_camera = transform_points(inverse(found.refined_pose), found.inlier_points)
+    pixels = view.project(camera.unproject(keypoints))
+    in_camera = transform_points(inverse(pose), points)
     # The hue goes around the middle of the image, so that neighbors are alike, and far ones not.
     angles = np.arctan2(pixels[:, 1] - view.cy, pixels[:, 0] - view.cx)
     hues = np.stack([np.degrees(angles) / 2 % 180, *np.full((2, len(angles)), 255)], 1)

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 import trimesh
 from trimesh.exchange.gltf import export_glb
 
-GLTF_FROM_MAP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+from nerf_reversal_ros.core.geometry import Z_UP_FROM_Y_UP
+
+GLTF_FROM_MAP = Z_UP_FROM_Y_UP[:3, :3].T
 """Rotation from the map, z up, to glTF, y up."""
 _UNLIT = 'KHR_materials_unlit'
 _COLOR = '_COLOR'
