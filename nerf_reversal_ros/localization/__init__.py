@@ -1,7 +1,7 @@
 """
-Localization of one image in a map: a pose with covariance, or a rejection.
+Localization of images in a map: a pose with covariance, or a rejection.
 
-Here are the map parts that localization reads (landmarks, surface cloud, calibration) and the
-stages that use them, from `localizer` to `gate`. Training and map building belong to `mapping`,
-tracking over time to `odometry`, ROS to `ros`.
+Here are the map parts that localization reads (landmarks, surface cloud, calibration), the stages
+that use them, from `localizer` to `gate`, and files of poses and of parts of a map. Training and
+map building belong to `mapping`, odometry to `odometry`, ROS to `ros`.
 """

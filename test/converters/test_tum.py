@@ -1,7 +1,6 @@
 """Sequences of the TUM RGB-D benchmark are converted with poses, depth and intrinsics."""
 
 import json
-from pathlib import Path
 import shutil
 
 import cv2
@@ -55,7 +54,7 @@ def test_another_trajectory_replaces_that_of_the_sequence(whole, tmp_path):
     np.testing.assert_allclose(shift, 0.25, atol=1e-4)
 
 
-def test_the_published_intrinsics_are_used_by_the_name_and_told(sequence, tmp_path):
+def test_the_name_chooses_published_intrinsics_which_are_of_640x480(sequence, tmp_path):
     source = sequence.rename(tmp_path / 'rgbd_dataset_freiburg2_desk')
     with pytest.raises(CaptureError, match='are 640x480, but the image has 96x128 pixels'):
         convert(source, tmp_path / 'bag')
@@ -122,7 +121,7 @@ def test_missing_lists_are_rejected(sequence, tmp_path):
     (sequence / 'rgb.txt').write_text('# nothing\n')
     with pytest.raises(CaptureError, match='lists no images'):
         convert(sequence, tmp_path / 'bag', format='tum', camera=K)
-    Path(sequence / 'rgb.txt').unlink()
+    (sequence / 'rgb.txt').unlink()
     with pytest.raises(CaptureError, match=r'cannot read .*rgb.txt'):
         convert(sequence, tmp_path / 'bag', format='tum', camera=K)
 
