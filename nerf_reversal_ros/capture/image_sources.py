@@ -60,6 +60,8 @@ class SourceImage:
     """Why the image cannot be used, as one sentence."""
     focal_std: float | None = None
     """Relative standard deviation of a focal length that was found from images."""
+    camera_name: str = ''
+    """What EXIF says of the camera of an image without intrinsics; empty if nothing."""
 
     @property
     def is_camera_unknown(self) -> bool:
@@ -375,7 +377,8 @@ def _undistorted(name: str, photo: Photo, camera: PhotoCamera) -> SourceImage:
     try:
         return SourceImage(name, *camera.undistort(photo))
     except UnknownFocalLengthError:
-        return SourceImage(name, turn(photo.rgb, photo.orientation))
+        upright = turn(photo.rgb, photo.orientation)
+        return SourceImage(name, upright, camera_name=photo.camera_name)
     except ImageError as error:
         return SourceImage(name, problem=str(error))
 

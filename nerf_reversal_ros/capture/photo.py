@@ -1,8 +1,7 @@
-"""Image files as cameras and phones write them: pixels, orientation and focal length of EXIF."""
+"""Image files as cameras and phones write them: pixels, and what EXIF says of them."""
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 import warnings
 
 import numpy as np
@@ -10,14 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nerf_reversal_ros.bags.image_decoding import IMAGE_FORMATS, MAX_PIXELS, to_8_bit
+from nerf_reversal_ros.capture.photo_exif import read_exif
 from nerf_reversal_ros.core.errors import ImageError
 
 _FORMATS = ('JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP', 'MPO')
 _GRAY_16_BIT = ('I;16', 'I;16L', 'I;16B')
-_ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
-_FOCAL_LENGTH_35MM, _WIDTH, _HEIGHT = 0xA405, 0xA002, 0xA003
-_MAX_ASPECT_DIFFERENCE = 0.02
-"""Relative difference of aspect ratios beyond which an image was cropped after it was taken."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +26,8 @@ class Photo:
     """EXIF orientation, 1 to 8; 1 is upright."""
     focal_length_35mm: float | None = None
     """35 mm equivalent of the focal length [mm]; None: unknown, or the image was cropped."""
+    camera_name: str = ''
+    """Make, model and focal length of the lens of EXIF; empty if it has none."""
 
 
 def read_photo(data: bytes) -> Photo:
@@ -67,7 +65,7 @@ def read_photo(data: bytes) -> Photo:
             raise ImageError(
                 f'an image of {len(data)} bytes is damaged or cut off ({error}): copy it again'
             ) from error
-        return Photo(rgb, *_read_exif(image))
+        return Photo(rgb, *read_exif(image))
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -76,29 +74,3 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         gray = to_8_bit(np.asarray(image).astype(np.uint16))
         return np.repeat(gray[..., None], 3, axis=2)
     return np.asarray(image.convert('RGB'), dtype=np.uint8)
-
-
-def _read_exif(image: Image.Image) -> tuple[int, float | None]:
-    """Return orientation and 35 mm equivalent [mm]; malformed EXIF counts as none."""
-    try:
-        exif = image.getexif()
-        orientation = int(exif.get(_ORIENTATION, 1))
-        details: dict[int, Any] = exif.get_ifd(_EXIF_IFD)
-    except Exception:  # Pillow raises many types on malformed EXIF
-        return 1, None
-    orientation = orientation if 1 <= orientation <= 8 else 1
-    try:
-        focal_length = float(details.get(_FOCAL_LENGTH_35MM, 0))
-        taken = [float(details[tag]) for tag in (_WIDTH, _HEIGHT) if details.get(tag)]
-    except (TypeError, ValueError, ZeroDivisionError):
-        return orientation, None
-    is_known = np.isfinite(focal_length) and focal_length > 0
-    return orientation, focal_length if is_known and not _is_cropped(image.size, taken) else None
-
-
-def _is_cropped(size: tuple[int, int], taken: list[float]) -> bool:
-    """Whether the size that EXIF states, if it does, has another aspect ratio."""
-    if len(taken) < 2:
-        return False
-    aspect, aspect_taken = max(size) / min(size), max(taken) / min(taken)
-    return abs(aspect / aspect_taken - 1) > _MAX_ASPECT_DIFFERENCE

@@ -22,6 +22,7 @@ from nerf_reversal_ros.bags.colmap_camera import (
 )
 from nerf_reversal_ros.capture.orientation import turn, turn_camera
 from nerf_reversal_ros.capture.photo import Photo
+from nerf_reversal_ros.capture.photo_exif import DIAGONAL_35MM
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.camera_validation import (
@@ -33,8 +34,6 @@ from nerf_reversal_ros.core.camera_validation import (
 from nerf_reversal_ros.core.capture_config import CameraInfoConfig
 from nerf_reversal_ros.core.errors import CaptureError, ConfigError, ImageError
 
-DIAGONAL_35MM = math.hypot(36.0, 24.0)
-"""Diagonal of 35 mm film [mm], to which the equivalent of a focal length refers (CIPA DCG-001)."""
 _Intrinsics = tuple[float, float, float, float]
 
 

@@ -2,18 +2,25 @@
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 
-def write_photo(path, upright, orientation=1, focal_length_35mm=None, taken_size=None):
+def write_photo(
+    path, upright, orientation=1, focal_length_35mm=None, taken_size=None, camera=None, **details
+):
     """
     Write a JPEG, stored in such a way that its EXIF orientation, 1 or 6, turns it upright.
 
-    ``taken_size`` is the size (width, height) that EXIF states.
+    ``taken_size`` is the size (width, height) that EXIF states, ``camera`` make and model.
+    ``details`` are further tags by name, such as ``FocalLength`` [mm].
     """
     exif = Image.Exif()
     exif[0x0112] = orientation
+    if camera is not None:
+        exif[0x010F], exif[0x0110] = camera
+    tags = {getattr(ExifTags.Base, name): value for name, value in details.items()}
     details = exif.get_ifd(0x8769)
+    details.update(tags)
     if focal_length_35mm is not None:
         details[0xA405] = focal_length_35mm
     if taken_size is not None:
