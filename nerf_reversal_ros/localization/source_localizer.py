@@ -2,12 +2,13 @@
 Localize the images of a source: find its camera if that is unknown, and track if asked.
 
 The camera of images without intrinsics is found when the first of them comes, from some of all
-images of the source that have its size.
+images of the source that have its size and, by EXIF, its camera.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +35,9 @@ from nerf_reversal_ros.localization.tracking import PoseTracker
 SAMPLES = 12
 """Images of a source, evenly spaced, that its camera is found from."""
 MAX_IMAGES = 24
-"""Images of one size, with those that come later, that a camera is found from at most."""
-MAX_SIZES = 8
-"""Sizes whose images are kept for later ones to be added, a bound on memory."""
+"""Images of one camera, with those that come later, that it is found from at most."""
+MAX_CAMERAS = 8
+"""Cameras whose images are kept for later ones to be added, a bound on memory."""
 SURE_STD = 0.01
 """Relative standard deviation of a focal length from which later images are not searched."""
 MIN_INTERVAL_NS = 500_000_000
@@ -136,45 +137,60 @@ def _photo_camera(camera: CameraStatement) -> PhotoCamera:
     return parse_photo_camera(None if camera is None else str(camera))
 
 
+class _Kind(NamedTuple):
+    """What the images of one camera have in common."""
+
+    height: int
+    width: int
+    name: str
+    """What EXIF says of the camera; empty if nothing."""
+
+
+def _kind(image: SourceImage) -> _Kind:
+    """Return the kind of an image that has pixels."""
+    assert image.rgb is not None
+    height, width = image.rgb.shape[:2]
+    return _Kind(height, width, image.camera_name)
+
+
 class _UnknownCameras:
-    """The cameras of a source by the size of their images (height, width)."""
+    """The cameras of a source by the kind of their images."""
 
     def __init__(
         self, localizer: Localizer, source: ImageSource, tell: Callable[[str], None]
     ) -> None:
         self._localizer, self._source, self._tell = localizer, source, tell
-        self._searches: dict[tuple[int, ...], CameraSearch] = {}
-        self._found: dict[tuple[int, ...], FoundCamera | None] = {}
+        self._searches: dict[_Kind, CameraSearch] = {}
+        self._found: dict[_Kind, FoundCamera | None] = {}
         self._searched_names: set[str] = set()
         self._last_stamp_ns: int | None = None
 
     def complete(self, image: SourceImage) -> SourceImage:
         """Return an image with its camera, or with the problem that it cannot be found."""
-        assert image.rgb is not None
         if not self._searches:
             for sample in self._source.samples(SAMPLES):
                 if sample.is_camera_unknown:
                     self._add(sample)
-        size = image.rgb.shape[:2]
-        is_new = size not in self._searches and size not in self._found
-        if is_new or self._is_needed(image, size):
+        kind = _kind(image)
+        is_new = kind not in self._searches and kind not in self._found
+        if is_new or self._is_needed(image, kind):
             self._add(image)
-        if size not in self._found:
-            self._find(size)
-        if (found := self._found[size]) is not None:
+        if kind not in self._found:
+            self._find(kind)
+        if (found := self._found[kind]) is not None:
             self._localizer.trust(found)
             return replace(image, camera=found.camera, focal_std=found.focal_std)
         problem = (
-            f'the focal length of images of {size[1]}x{size[0]} pixels is not in EXIF, and they'
-            f' show too little of the map to find it: {remedies.PHOTO_CAMERA}'
+            f'the focal length of images of {kind.width}x{kind.height} pixels is not in EXIF, and'
+            f' they show too little of the map to find it: {remedies.PHOTO_CAMERA}'
         )
         return replace(image, problem=problem)
 
-    def _is_needed(self, image: SourceImage, size: tuple[int, ...]) -> bool:
+    def _is_needed(self, image: SourceImage, kind: _Kind) -> bool:
         """Return whether a later image may tell more of the camera."""
-        found, search = self._found.get(size), self._searches.get(size)
+        found, search = self._found.get(kind), self._searches.get(kind)
         is_sure = found is not None and found.focal_std < SURE_STD
-        if is_sure or size not in self._found or search is None or len(search) >= MAX_IMAGES:
+        if is_sure or kind not in self._found or search is None or len(search) >= MAX_IMAGES:
             return False
         if image.stamp_ns is not None and self._last_stamp_ns is not None:
             return image.stamp_ns - self._last_stamp_ns >= MIN_INTERVAL_NS
@@ -182,17 +198,17 @@ class _UnknownCameras:
 
     def _add(self, image: SourceImage) -> None:
         assert image.rgb is not None
-        size = image.rgb.shape[:2]
-        search = self._searches.setdefault(size, self._localizer.camera_search())
+        kind = _kind(image)
+        search = self._searches.setdefault(kind, self._localizer.camera_search())
         search.add(image.rgb)
         self._searched_names.add(image.name)
         self._last_stamp_ns = image.stamp_ns
-        self._found.pop(size, None)
+        self._found.pop(kind, None)
 
-    def _find(self, size: tuple[int, ...]) -> None:
-        """Find the camera of the images of a size, and tell it."""
-        found = self._found[size] = self._searches[size].find()
-        while len(self._searches) > MAX_SIZES:
+    def _find(self, kind: _Kind) -> None:
+        """Find the camera of the images of a kind, and tell it."""
+        found = self._found[kind] = self._searches[kind].find()
+        while len(self._searches) > MAX_CAMERAS:
             del self._searches[next(iter(self._searches))]
         if found is not None:
-            self._tell(found.describe())
+            self._tell(found.describe() + (f' of {kind.name}' if kind.name else ''))

@@ -1,5 +1,7 @@
 """The camera of images is found from their matches with the map, or said not to be."""
 
+from dataclasses import replace
+
 import numpy as np
 from photos import write_photo, write_video
 import pytest
@@ -101,6 +103,30 @@ def test_the_size_of_images_parts_those_of_different_cameras(small_map, tmp_path
     for image, _ in answers:
         expected = WIDE if 'wide' in image.name else NARROW
         assert image.camera.fx == pytest.approx(expected.fx, rel=0.03)
+
+
+def test_exif_parts_the_images_of_two_cameras_and_of_two_lengths_of_a_zoom(small_map, tmp_path):
+    focal_px = {'wide': 120.0, 'narrow': 190.0, 'other': 150.0}
+    for name, (model, focal_mm) in {
+        'wide': ('Zoom', 18.0),
+        'narrow': ('Zoom', 28.5),
+        'other': ('Compact', 18.0),
+    }.items():
+        camera = replace(WIDE, fx=focal_px[name], fy=focal_px[name])
+        for number, pose in enumerate(POSES[:3]):
+            rgb, _ = render_box_room(pose, camera)
+            file = tmp_path / f'{number}_{name}.jpg'
+            write_photo(file, rgb, camera=('Maker', model), FocalLength=focal_mm)
+    answers, told = localized(small_map, tmp_path)
+    assert sorted(line.partition(', found from ')[2] for line in told) == [
+        '3 images of Maker Compact, 18 mm',
+        '3 images of Maker Zoom, 18 mm',
+        '3 images of Maker Zoom, 28.5 mm',
+    ]
+    for image, outcome in answers:
+        expected = focal_px[image.name.rpartition('_')[2].removesuffix('.jpg')]
+        assert image.camera.fx == pytest.approx(expected, rel=0.03)
+        assert isinstance(outcome, PoseEstimate), outcome
 
 
 class Stream:
