@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nerf_reversal_ros.core.camera import Camera as Camera
     from nerf_reversal_ros.core.capture_config import CaptureConfig as CaptureConfig
     from nerf_reversal_ros.core.config import (
+        AtlasConfig as AtlasConfig,
         BuildConfig as BuildConfig,
         load_build_config as load_build_config,
         LocalizerConfig as LocalizerConfig,
@@ -67,6 +68,7 @@ _NAMES_BY_MODULE = {
     'core.camera': ('Camera',),
     'core.capture_config': ('CaptureConfig',),
     'core.config': (
+        'AtlasConfig',
         'BuildConfig',
         'LocalizerConfig',
         'NerfstudioConfig',

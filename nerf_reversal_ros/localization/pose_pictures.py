@@ -4,7 +4,6 @@ Pictures of localized images: each beside the map as it looks from the accepted 
 The inliers are drawn in both, each keypoint in the color of its landmark.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 import re
 import textwrap
@@ -17,16 +16,13 @@ from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.files import write_output
-from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
-from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.localization.inlier_drawing import draw_inliers
-from nerf_reversal_ros.localization.surface import Surface
-from nerf_reversal_ros.maps.map_folder import FIELD_FILE, Map
+from nerf_reversal_ros.localization.map_renderer import open_renderer
+from nerf_reversal_ros.maps.map_folder import Map
 
-LONGER_SIDE_PX, SURFACE_SIDE_PX = 640, 160
-"""Longer side of an image and its rendering [px]; points of the surface are too far apart for
-more than the second, which is enlarged."""
+LONGER_SIDE_PX = 640
+"""Longer side of an image and its rendering [px]."""
 _CHARACTER_PX, _LINE_PX = 8, 18
 
 
@@ -52,7 +48,7 @@ class PosePictures:
             ) from error
         self._folder = folder
         self._count = 0
-        self._render = _renderer(map_)
+        self._render = open_renderer(map_)
 
     def add(
         self, name: str, rgb: NDArray[np.uint8], camera: Camera, outcome: Outcome, text: str
@@ -106,25 +102,3 @@ def _caption(text: str, width: int) -> NDArray[np.uint8]:
         place = (4, number * _LINE_PX - 3)
         cv2.putText(drawn, line, place, font, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return drawn
-
-
-def _renderer(map_: Map) -> Callable[[FloatArray, Camera], NDArray[np.uint8]]:
-    """Return a function that renders a view (H, W, 3): of the field if there is PyTorch."""
-    if FIELD_FILE in map_.manifest['files']:
-        try:
-            from nerf_reversal_ros.fields.voxel import VoxelField
-        except ModuleNotFoundError as error:
-            if error.name != 'torch':
-                raise
-        else:
-            field = VoxelField.load(map_.file(FIELD_FILE))
-            return lambda pose, camera: field.render(pose[None], camera)[0].rgb
-    surface = Surface.of_map(map_)
-
-    def render_surface(pose: FloatArray, camera: Camera) -> NDArray[np.uint8]:
-        rendering: Rendering = surface.render(pose, camera.downscaled_to(SURFACE_SIDE_PX))
-        size = (camera.width, camera.height)
-        enlarged = cv2.resize(rendering.rgb, size, interpolation=cv2.INTER_NEAREST)
-        return np.asarray(enlarged, dtype=np.uint8)
-
-    return render_surface

@@ -29,6 +29,7 @@ from nerf_reversal_ros.core.validated_config import config_from_dict
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.localization.localizer import Localizer
+    from nerf_reversal_ros.localization.map_renderer import Renderer
 
 FORMAT_VERSION = 3
 """Version of the map folder that this program writes and reads."""
@@ -159,6 +160,29 @@ class Map:
 
         try:
             return open_localizer(self, config or LocalizerConfig())
+        finally:
+            self.check_unchanged()
+
+    def renderer(self) -> 'Renderer':
+        """
+        Load what the map looks like, as a function that renders it.
+
+        Returns
+        -------
+        callable
+            From ``map_from_camera`` (4, 4) and a `Camera` to an RGB image (H, W, 3) of uint8. It
+            renders the field. The points of the surface stand in for it in a map without a field,
+            or without PyTorch.
+
+        Raises
+        ------
+        MapError
+            If a file of the map is corrupt, or the map was replaced while it was read.
+        """
+        from nerf_reversal_ros.localization.map_renderer import open_renderer
+
+        try:
+            return open_renderer(self)
         finally:
             self.check_unchanged()
 
