@@ -1,10 +1,14 @@
 """Settings of Sphinx for the documentation; `make docs` builds it."""
 
+import os
 from pathlib import Path
 import sys
 
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS / '_extensions')]
+# The process that executes the notebook imports this checkout, too.
+python_path = str(DOCS.parent), os.environ.get('PYTHONPATH')
+os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, python_path))
 
 from nerf_reversal_ros import __version__  # noqa: E402 (it is that of this checkout)
 
@@ -13,10 +17,14 @@ author = 'nerf_reversal_ros maintainers'
 copyright = author
 version = release = __version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'code_reference']
+extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'code_reference']
 exclude_patterns = ['_build']
 myst_enable_extensions = ['colon_fence', 'deflist']
 myst_heading_anchors = 4
+# A cell that fails ends the build. Building a map is one cell, which a busy machine slows down.
+nb_execution_raise_on_error = True
+nb_execution_timeout = 1800
+nb_merge_streams = True
 default_role = 'code'
 smartquotes = False  # options begin with two hyphens
 

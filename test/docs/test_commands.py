@@ -13,13 +13,14 @@ from code_reference.python_source import REPOSITORY
 import pytest
 import yaml
 
+import nerf_reversal_ros
 from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.core.config import BuildConfig, QueryConfig
 from nerf_reversal_ros.core.outcome import ClosureRejectionReason, RejectionReason
 from nerf_reversal_ros.core.validated_config import config_from_dict
 
 PAGES = sorted(REPOSITORY.glob('docs/[a-z]*/*.md'))
-BLOCK = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r'^( *)```(\w*)(?:\{[^\n]*)?\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
 NODES = ('builder', 'evaluator', 'localizer', 'loop_closer', 'player')
 CONFIGS = {'build.yaml': BuildConfig, 'query.yaml': QueryConfig, 'strict.yaml': QueryConfig}
 PARAMS = {'my_localizer.yaml': 'localizer', 'my_loop_closer.yaml': 'loop_closer'}
@@ -147,6 +148,17 @@ def test_reasons_on_the_pages_are_those_of_the_localizer():
         prose = BLOCK.sub('', page.read_text('utf-8'))
         for found in re.findall(r"(?<![\w`])'([a-z][a-z ]+)'", prose):
             assert found in known, f'{page}: {found}'
+
+
+def test_python_on_the_pages_uses_the_public_names():
+    found = [
+        (page, name)
+        for page in (*PAGES, REPOSITORY / 'README.md')
+        for name in re.findall(r'\bnrr\.(\w+)', page.read_text('utf-8'))
+    ]
+    assert {page.stem for page, _ in found} >= {'python', 'python_api', 'README'}
+    for page, name in found:
+        assert name in nerf_reversal_ros.__all__, f'{page}: {name}'
 
 
 def test_names_for_contributors_are_in_the_package():
