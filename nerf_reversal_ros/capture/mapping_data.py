@@ -111,6 +111,13 @@ class MappingData:
         return np.concatenate([self.training_capture.capture.map_from_camera, self._run_poses])
 
     @property
+    def mapping_stamps_ns(self) -> NDArray[np.int64]:
+        """(K,) stamps of the camera images, which the first K mapping poses are of [ns]."""
+        if self.camera_capture is None:
+            return np.empty(0, np.int64)
+        return self.camera_capture.capture.stamps_ns
+
+    @property
     def training_poses(self) -> FloatArray:
         """(K, 4, 4) mapping poses without held-out frames and without renderings near to one."""
         poses, held_out = self.training_capture.capture.map_from_camera, self.held_out

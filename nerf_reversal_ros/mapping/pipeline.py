@@ -183,7 +183,11 @@ def _pose_warnings(capture: Capture) -> list[str]:
 
 
 def _write_mapping_poses(writer: MapWriter, mapping_data: MappingData) -> None:
-    np.savez_compressed(writer.path(MAPPING_POSES), map_from_camera=mapping_data.mapping_poses)
+    np.savez_compressed(
+        writer.path(MAPPING_POSES),
+        map_from_camera=mapping_data.mapping_poses,
+        stamps_ns=mapping_data.mapping_stamps_ns,
+    )
 
 
 def _write_curves(writer: MapWriter, results: BuildResults, config: BuildConfig) -> None:

@@ -17,6 +17,7 @@ from typing import Any, TYPE_CHECKING
 import zipfile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.pose_convention import PoseConvention
 from nerf_reversal_ros.core import remedies
@@ -45,7 +46,7 @@ FIELD_FILE = 'field.safetensors'
 COVERAGE_FILE = 'coverage.safetensors'
 """Where the map localizes, which is measured on request and added to the finished map."""
 MAPPING_POSES = 'walked_poses.npz'
-"""File of the map with the array ``map_from_camera`` of the mapping poses."""
+"""File of the map with the arrays ``map_from_camera`` of the mapping poses, and ``stamps_ns``."""
 _FILE_NAME_PATTERN = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*')
 
 
@@ -87,6 +88,18 @@ class Map:
     @property
     def mapping_poses(self) -> FloatArray:
         """(N, 4, 4) map_from_camera of the mapping images; MapError if the file is corrupt."""
+        return self._mapping_poses_and_stamps()[0]
+
+    @property
+    def mapping_stamps_ns(self) -> NDArray[np.int64]:
+        """
+        (K,) stamps in the mapping bag of the first K mapping poses [ns].
+
+        Empty without a bag and in maps of early versions; MapError if the file is corrupt.
+        """
+        return self._mapping_poses_and_stamps()[1]
+
+    def _mapping_poses_and_stamps(self) -> tuple[FloatArray, NDArray[np.int64]]:
         file = self.file(MAPPING_POSES)
         try:
             with zipfile.ZipFile(file) as archive:
@@ -94,11 +107,14 @@ class Map:
                     raise ValueError(f'it would unpack to more than {MAX_POSES_BYTES} bytes')
             with np.load(file, allow_pickle=False) as stored:
                 poses = np.asarray(stored['map_from_camera'], dtype=np.float64)
+                stamps_ns = np.asarray(stored.get('stamps_ns', ()), dtype=np.int64)
             if poses.shape[1:] != (4, 4) or not len(poses) or not np.isfinite(poses).all():
                 raise ValueError(f'poses of the shape {poses.shape}, or not finite')
+            if stamps_ns.ndim != 1 or len(stamps_ns) > len(poses):
+                raise ValueError(f'{len(poses)} poses have stamps of the shape {stamps_ns.shape}')
         except Exception as error:  # zipfile and NumPy raise nearly any type for a corrupt file
             raise MapError(f'{file} is corrupt ({error}): {remedies.BUILD_AGAIN}') from error
-        return poses
+        return poses, stamps_ns
 
     @property
     def coverage_file(self) -> Path | None:

@@ -207,7 +207,10 @@ def test_the_header_of_the_regressor(small_map):
 
 def test_the_walked_poses(small_map):
     with np.load(small_map.file('walked_poses.npz')) as stored:
-        assert {name: stored[name].dtype for name in stored} == {'map_from_camera': np.float64}
+        assert {name: stored[name].dtype for name in stored} == {
+            'map_from_camera': np.float64,
+            'stamps_ns': np.int64,
+        }
 
 
 # ---- JSON

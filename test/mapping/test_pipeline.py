@@ -13,7 +13,7 @@ from building import build_until, run, run_with_file_size_limit, save_map_file
 from command_line import run_command
 import numpy as np
 import pytest
-from room_bags import DEPTH, IMAGE, POSE, raw_image, rewrite, write_room_bag
+from room_bags import DEPTH, EPOCH_NS, IMAGE, POSE, raw_image, rewrite, write_room_bag
 from rooms import walk
 from small_map import CAMERA, SETTINGS
 
@@ -65,6 +65,7 @@ def test_the_manifest_describes_the_build_and_the_quality_of_the_map(small_map):
     assert metrics['synthetic_views'] == 300 and metrics['calibration_right'] >= 10
     assert small_map.mapping_poses.shape == (48, 4, 4)
     np.testing.assert_allclose(small_map.mapping_poses, walk(48), atol=1e-6)
+    assert small_map.mapping_stamps_ns.tolist() == [EPOCH_NS + k * 10**8 for k in range(48)]
 
 
 def test_a_map_contains_its_files_and_no_image(small_map):
