@@ -1,7 +1,7 @@
-"""Poses on a page: frustums, 3 sigma ellipsoids, and one after the other along a slider."""
+"""Poses in one browser: frustums, 3 sigma ellipsoids, and one after the other along a slider."""
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from threading import Lock, Timer
@@ -10,39 +10,47 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection
+from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.localization.pose_files import describe_outcome
+from nerf_reversal_ros.view.answers import Answers, MAX_POSES
+from nerf_reversal_ros.view.map_renderer import Render, small_rendering
 from nerf_reversal_ros.view.map_scene import add_frustum, MapScene
-from nerf_reversal_ros.view.page_text import ANSWERS_ORDER, picture, plain
+from nerf_reversal_ros.view.newest_task import IsNewest, NewestTask
+from nerf_reversal_ros.view.page_text import ANSWERS_ORDER, pictures, plain
 from nerf_reversal_ros.view.shapes import ellipsoids, frustums
 from nerf_reversal_ros.view.shown_poses import ShownPose
 
 if TYPE_CHECKING:
-    from viser import ClientHandle, ViserServer
+    from viser import ClientHandle
 
-MAX_POSES = 5_000
-"""Poses that are kept, the newest; those of a robot go on and on."""
 BLOCK, MAX_BLOCKS = 50, 8
 """Poses that are drawn as one, and how many of these are: the newest. Only what grew is sent."""
 PERIOD_S = 0.5
 """Least time between two drawings of poses that are added [s]."""
+REST_S = 0.2
+"""Time, beside `PERIOD_S`, without another answer after which the map is rendered there [s]."""
 POSE_COLOR, CURRENT_COLOR = (20, 110, 220), (200, 30, 120)
 
 
 class AnswersPanel:
     """
-    The answers that all browsers see.
+    Shows the answers of a page in a browser.
 
     Parameters
     ----------
-    server : ViserServer
+    client : ClientHandle
     scene : MapScene
+    answers : Answers
+    render : callable
+        See `Render`.
     """
 
-    def __init__(self, server: 'ViserServer', scene: MapScene) -> None:
-        self._server, self._scene = server, scene
-        self._poses: deque[ShownPose] = deque(maxlen=MAX_POSES)
-        self._counts: Counter[str] = Counter()
+    def __init__(
+        self, client: 'ClientHandle', scene: MapScene, answers: Answers, render: Render
+    ) -> None:
+        self._client, self._scene = client, scene
+        self._answers, self._render = answers, render
+        self._poses: Sequence[ShownPose] = ()
         self._drawn = 0
         self._lock, self._drawing = Lock(), Lock()
         self._timer: Timer | None = None
@@ -51,7 +59,8 @@ class AnswersPanel:
         self._frustum: Any = None
         self._slider: Any = None
         self._is_shown = True
-        gui = server.gui
+        self._rendering = NewestTask()
+        gui = client.gui
         self._folder = gui.add_folder('Answers', order=ANSWERS_ORDER)
         with self._folder:
             self._summary = gui.add_markdown('none yet', image_root=Path())
@@ -59,28 +68,39 @@ class AnswersPanel:
             shown.on_update(lambda _: self._show_all(shown.value))
             self._current = gui.add_markdown('', image_root=Path())
             look = gui.add_button('Look from this one')
-            look.on_click(lambda event: self._look(event.client))
+            look.on_click(lambda _: self._look())
+        answers.listeners.add(self._update)
+        self._update()
 
-    def add(self, poses: Iterable[ShownPose]) -> None:
-        """Add outcomes, the newest last; they are drawn soon, and the slider follows its end."""
+    def close(self) -> None:
+        """Draw no longer."""
+        self._answers.listeners.remove(self._update)
+        self._rendering.drop()
         with self._lock:
-            for pose in poses:
-                self._poses.append(pose)
-                self._counts[_reason(pose.outcome)] += 1
-            if self._poses and self._timer is None:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _update(self) -> None:
+        """Draw what was added, soon."""
+        with self._lock:
+            if self._timer is None:
                 wait_s = max(0.0, self._drawn_s + PERIOD_S - time.monotonic())
                 self._timer = Timer(wait_s, self._draw)
                 self._timer.daemon = True
                 self._timer.start()
 
     def _draw(self) -> None:
+        """Draw what was added; the slider follows its end."""
         with self._lock:
-            poses, counts = list(self._poses), self._counts.copy()
             self._timer, self._drawn_s = None, time.monotonic()
+        poses, counts = self._answers.snapshot()
+        if not poses:
+            return
         with self._drawing:
             old = self._slider
             follows = old is None or old.value >= self._slider_end
             number = len(poses) if follows else old.value
+            self._poses = poses
             self._summary.content = plain(summary(counts))
             self._draw_all(poses, counts.total())
             self._add_slider(len(poses), number)
@@ -92,7 +112,7 @@ class AnswersPanel:
             self._slider.remove()
         self._slider_end = count
         with self._folder:
-            slider = self._server.gui.add_slider('Image', 1, max(2, count), 1, number)
+            slider = self._client.gui.add_slider('Image', 1, max(2, count), 1, number)
         slider.on_update(lambda _: self._draw_current(slider.value))
         self._slider = slider
 
@@ -112,30 +132,49 @@ class AnswersPanel:
             for node in self._nodes.pop(slot, []):
                 node.remove()
             return
+        content = self._scene.content
         poses = np.stack([estimate.map_from_camera for estimate in estimates])
         covariances = np.stack([estimate.covariance[:3, :3] for estimate in estimates])
-        pyramids = frustums(poses, self._scene.camera, self._scene.frustum_m)
+        pyramids = frustums(poses, content.camera, content.frustum_m)
         balls = ellipsoids(poses[:, :3, 3], covariances)
-        add = self._server.scene.add_mesh_simple
+        add = self._client.scene.add_mesh_simple
         name, visible = f'/answers/{slot}', self._is_shown
         self._nodes[slot] = [
             add(f'{name}/frustums', *pyramids, color=POSE_COLOR, wireframe=True, visible=visible),
             add(f'{name}/ellipsoids', *balls, color=CURRENT_COLOR, visible=visible),
         ]
 
+    def _current_pose(self, number: int) -> ShownPose:
+        """Return the answer of a number, from 1."""
+        poses = self._poses
+        return poses[min(number, len(poses)) - 1]
+
     def _draw_current(self, number: int) -> None:
-        """Show the image of a number, from 1."""
-        pose = self._poses[min(number, len(self._poses)) - 1]
-        text = plain(f'{pose.label}: {describe_outcome(pose.outcome)}')
-        image = '' if pose.jpeg is None else f'\n\n{picture(pose.jpeg)}'
-        self._current.content = f'{text}{image}'
+        """Show the answer of a number, from 1; after a rest the map as rendered there, too."""
+        pose = self._current_pose(number)
+        outcome, camera = pose.outcome, pose.camera or self._scene.content.camera
+        text = plain(f'{pose.label}: {describe_outcome(outcome)}')
+        image = pose.thumbnail
+        self._current.content = text + pictures(image)
+        self._draw_frustum(pose)
+
+        def add_rendering(is_newest: IsNewest) -> None:
+            if isinstance(outcome, PoseEstimate):
+                rendering = small_rendering(self._render, outcome.map_from_camera, camera)
+                if is_newest():
+                    self._current.content = text + pictures(image, rendering)
+
+        self._rendering.ask(add_rendering, PERIOD_S + REST_S)
+
+    def _draw_frustum(self, pose: ShownPose) -> None:
         if isinstance(pose.outcome, PoseEstimate):
+            content = self._scene.content
             self._frustum = add_frustum(
-                self._server,
+                self._client,
                 '/answers/current',
                 pose.outcome.map_from_camera,
-                pose.camera or self._scene.camera,
-                2 * self._scene.frustum_m,
+                pose.camera or content.camera,
+                2 * content.frustum_m,
                 CURRENT_COLOR,
                 pose.thumbnail,
             )
@@ -147,17 +186,12 @@ class AnswersPanel:
         for node in chain.from_iterable(list(self._nodes.values())):
             node.visible = is_shown
 
-    def _look(self, client: 'ClientHandle | None') -> None:
+    def _look(self) -> None:
         if self._slider is None:
             return
-        outcome = self._poses[min(self._slider.value, len(self._poses)) - 1].outcome
+        outcome = self._current_pose(self._slider.value).outcome
         if isinstance(outcome, PoseEstimate):
-            self._scene.look_from(client, outcome.map_from_camera)
-
-
-def _reason(outcome: Outcome) -> str:
-    """Return the reason of a rejection; empty for a pose."""
-    return str(outcome.reason) if isinstance(outcome, Rejection) else ''
+            self._scene.look_from(outcome.map_from_camera)
 
 
 def summary(counts: Counter[str]) -> str:

@@ -1,5 +1,5 @@
 """
-The field behind the scene, drawn as the camera of each browser sees it.
+The field behind the scene, drawn as the camera of a browser sees it.
 
 While a camera moves, pictures are as coarse as the machine needs for more than ten a second. Once
 it is still, a sharp one follows, in bands, so that a movement ends it at once.
@@ -45,80 +45,21 @@ BLANK = np.full((1, 1, 3), 255, np.uint8)
 
 class FieldPictures:
     """
-    Draws a field in browsers.
+    Draws a field in a browser, in a thread.
 
     Parameters
     ----------
     field : VoxelField
+    client : ClientHandle
     on_first : callable
         Called when the first picture has been sent: the first rendering compiles kernels.
     """
 
-    def __init__(self, field: VoxelField, on_first: Callable[[], None]) -> None:
-        self._field, self._on_first = field, on_first
-        self._browsers: dict[int, _Browser] = {}
+    def __init__(
+        self, field: VoxelField, client: 'ClientHandle', on_first: Callable[[], None]
+    ) -> None:
+        self._field, self._client, self._on_first = field, client, on_first
         self._is_shown = True
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether the field is drawn; setting it draws or clears it in all browsers."""
-        return self._is_shown
-
-    @is_shown.setter
-    def is_shown(self, is_shown: bool) -> None:
-        self._is_shown = is_shown
-        for browser in list(self._browsers.values()):
-            browser.draw_again()
-
-    def attach(self, client: 'ClientHandle') -> None:
-        """Draw in a browser from now on."""
-        self._browsers[client.client_id] = _Browser(client, self)
-
-    def detach(self, client: 'ClientHandle') -> None:
-        """End the pictures of a browser that was closed."""
-        if browser := self._browsers.pop(client.client_id, None):
-            browser.close()
-
-    def close(self) -> None:
-        """End all pictures."""
-        browsers = list(self._browsers.values())
-        for browser in browsers:
-            browser.close()
-        for browser in browsers:
-            browser.join(END_S)
-
-    def render(
-        self, map_from_camera: FloatArray, camera: Camera, go_on: Callable[[], bool]
-    ) -> Rendering | None:
-        """Render a view in bands; None as soon as ``go_on`` returns false."""
-        bands = []
-        for row in range(0, camera.height, BAND_ROWS):
-            if not go_on():
-                return None
-            rows = min(BAND_ROWS, camera.height - row)
-            band = replace(camera, height=rows, cy=camera.cy - row)
-            bands += self._field.render(map_from_camera[None], band)
-        view = Rendering(
-            np.concatenate([band.rgb for band in bands]),
-            np.concatenate([band.depth for band in bands]),
-            np.concatenate([band.opacity for band in bands]),
-        )
-        inside = map_from_camera[:3, 3] - self._field.origin_m
-        if np.any(inside < 0) or np.any(inside > self._field.extent_m):
-            view.rgb[view.opacity < 0.5] = 255  # the background was learned from inside
-        return view
-
-    def tell_first(self) -> None:
-        """Say once that a picture was sent."""
-        on_first, self._on_first = self._on_first, _nothing
-        on_first()
-
-
-class _Browser:
-    """The pictures of one browser, drawn in a thread."""
-
-    def __init__(self, client: 'ClientHandle', pictures: FieldPictures) -> None:
-        self._client, self._pictures = client, pictures
         self._changed, self._is_closed = Event(), False
         self._coarse_height = 120.0
         self._view: bytes = b''
@@ -127,8 +68,14 @@ class _Browser:
         self._thread = Thread(target=self._run, name='field pictures', daemon=True)
         self._thread.start()
 
-    def draw_again(self) -> None:
-        """Draw a coarse picture at once, and a sharp one when the camera is still."""
+    @property
+    def is_shown(self) -> bool:
+        """Whether the field is drawn; setting it draws or clears it."""
+        return self._is_shown
+
+    @is_shown.setter
+    def is_shown(self, is_shown: bool) -> None:
+        self._is_shown = is_shown
         self._changed.set()
 
     def _on_camera(self, handle: 'CameraHandle') -> None:
@@ -137,9 +84,10 @@ class _Browser:
         moved = view.astype(np.float32).tobytes()
         if moved != self._view:
             self._view = moved
-            self.draw_again()
+            self._changed.set()
 
     def close(self) -> None:
+        """End the pictures."""
         self._is_closed = True
         self._changed.set()
 
@@ -162,7 +110,7 @@ class _Browser:
 
     def _draw(self, is_still: bool) -> bool:
         """Draw a picture; return whether it is the last one unless something changes."""
-        if not self._pictures.is_shown:
+        if not self._is_shown:
             self._client.scene.set_background_image(BLANK)
             return True
         if is_still:
@@ -175,7 +123,7 @@ class _Browser:
         if seen is None:
             return
         start = time.perf_counter()
-        view = self._pictures.render(*seen, lambda: True)
+        view = render_in_bands(self._field, *seen, lambda: True)
         assert view is not None
         took_s = time.perf_counter() - start
         self._send(view, 1, 70)
@@ -188,7 +136,7 @@ class _Browser:
         seen = browser_view(self._client.camera, SHARP_HEIGHT_PX)
         if seen is None:
             return True
-        view = self._pictures.render(*seen, lambda: not self._changed.is_set())
+        view = render_in_bands(self._field, *seen, lambda: not self._changed.is_set())
         if view is not None:
             self._send(view, DEPTH_STRIDE, 90)
         return view is not None
@@ -199,7 +147,30 @@ class _Browser:
         self._client.scene.set_background_image(
             view.rgb, format='jpeg', jpeg_quality=quality, depth=depth
         )
-        self._pictures.tell_first()
+        on_first, self._on_first = self._on_first, _nothing
+        on_first()
+
+
+def render_in_bands(
+    field: VoxelField, map_from_camera: FloatArray, camera: Camera, go_on: Callable[[], bool]
+) -> Rendering | None:
+    """Render a view in bands; None as soon as ``go_on`` returns false."""
+    bands = []
+    for row in range(0, camera.height, BAND_ROWS):
+        if not go_on():
+            return None
+        rows = min(BAND_ROWS, camera.height - row)
+        band = replace(camera, height=rows, cy=camera.cy - row)
+        bands += field.render(map_from_camera[None], band)
+    view = Rendering(
+        np.concatenate([band.rgb for band in bands]),
+        np.concatenate([band.depth for band in bands]),
+        np.concatenate([band.opacity for band in bands]),
+    )
+    inside = map_from_camera[:3, 3] - field.origin_m
+    if np.any(inside < 0) or np.any(inside > field.extent_m):
+        view.rgb[view.opacity < 0.5] = 255  # the background was learned from inside
+    return view
 
 
 def browser_view(handle: 'CameraHandle', height: int) -> tuple[FloatArray, Camera] | None:

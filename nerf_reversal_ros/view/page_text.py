@@ -5,11 +5,14 @@ import re
 from typing import Any
 
 import cv2
+import numpy as np
 from numpy.typing import NDArray
 
-PHOTO_ORDER, ANSWERS_ORDER, SHOW_ORDER, COVERAGE_ORDER = 1, 2, 3, 4
+PHOTO_ORDER, WALK_IMAGE_ORDER, ANSWERS_ORDER, SHOW_ORDER, COVERAGE_ORDER = range(1, 6)
 """Places of the folders of a panel, from above."""
 _SPECIAL = re.compile(r'([!-/:-@\[-`{-~])')
+_STYLE = 'style={{maxWidth: "100%", maxHeight: "18em", borderRadius: "0.3em"}}'
+_GAP_PX = 6
 _CODE = re.compile(r'^(?=(?:import|export)\b)')
 """Begin of a block that MDX takes for code."""
 _ZERO_WIDTH_SPACE = '\u200b'
@@ -26,6 +29,13 @@ def encode_jpeg(rgb: NDArray[Any]) -> bytes:
     return encoded.tobytes()
 
 
-def picture(jpeg: bytes, text: str = '') -> str:
-    """Return Markdown that holds an image of the content of a JPEG file."""
-    return f'![{text}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})'
+def pictures(*images: NDArray[Any] | None) -> str:
+    """Return Markdown of images (h, w, 3) of one height, side by side; empty without any."""
+    given = [image for image in images if image is not None]
+    if not given:
+        return ''
+    gap = np.full((len(given[0]), _GAP_PX, 3), 255, np.uint8)
+    row = [part for image in given for part in (gap, image)][1:]
+    jpeg = base64.b64encode(encode_jpeg(np.hstack(row))).decode()
+    # viser shrinks an image of Markdown to 240 px, and leaves a tag as it is.
+    return f'\n\n<img src="data:image/jpeg;base64,{jpeg}" {_STYLE} />'

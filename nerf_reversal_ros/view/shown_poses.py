@@ -14,10 +14,8 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.geometry import pose_from_quaternion
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.view.map_renderer import small_image
 from nerf_reversal_ros.view.page_text import encode_jpeg
-
-THUMBNAIL_PX = 320
-"""Longer side of an image on its frustum [px]."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,8 @@ class ShownPose:
 
 
 def encode_thumbnail(rgb: NDArray[np.uint8], camera: Camera) -> bytes:
-    """Return an image (H, W, 3) reduced to `THUMBNAIL_PX`, as JPEG."""
-    small = camera.downscaled_to(THUMBNAIL_PX)
-    size = (small.width, small.height)
-    return encode_jpeg(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+    """Return an image (H, W, 3) reduced as `small_image` does, as JPEG."""
+    return encode_jpeg(small_image(rgb, camera))
 
 
 def read_poses(file: Path) -> list[ShownPose]:

@@ -82,6 +82,7 @@ def test_the_commands_and_their_options():
             '--camera',
             '--fov',
             '--ros',
+            '--reference',
             '--port',
             '--share',
             '-v --verbose',

@@ -50,8 +50,8 @@ def test_an_error_of_one_picture_does_not_end_the_next_ones(capsys):
     sent = Queue()
     scene = SimpleNamespace(set_background_image=sent.put)
     seen = SimpleNamespace(**vars(camera(1.0, 1.0)), on_update=lambda _: None)
-    pictures = FieldPictures(BrokenField(), lambda: None)
-    pictures.attach(SimpleNamespace(client_id=1, camera=seen, scene=scene))
+    client = SimpleNamespace(client_id=1, camera=seen, scene=scene)
+    pictures = FieldPictures(BrokenField(), client, lambda: None)
     printed = ''
     while 'a broken picture' not in printed:
         printed += capsys.readouterr().err

@@ -27,6 +27,8 @@ def test_wrong_input_is_told_before_a_page_is_opened(small_map, tmp_path, monkey
     assert 'field of view of 200 deg' in user_error('view', small_map.path, '--fov', 200)
     bag = write_room_bag(tmp_path / 'bag', walk(37)[3:5], CAMERA, up_axis='z')
     assert remedies.CAMERA_OF_BAG in user_error('view', small_map.path, bag, '--fov', 60)
+    other = user_error('view', small_map.path, '--reference', bag)
+    assert 'has only 2 of the 48 mapping images' in other and remedies.REFERENCE in other
     monkeypatch.setitem(sys.modules, 'nerf_reversal_ros.ros.pose_listener', None)
     assert remedies.SOURCE_ROS in user_error('view', small_map.path, '--ros', '--port', 0)
     assert remedies.OTHER_PORT in user_error('view', small_map.path, '--port', 70_000)
