@@ -71,7 +71,7 @@ class MapPage:
     def close(self) -> None:
         """End the pictures and the page."""
         self.shared.coverage.close()
-        browsers = list(self._browsers.values())
+        browsers = [self._browsers.pop(number) for number in list(self._browsers)]
         for browser in browsers:
             browser.close()
         for browser in browsers:

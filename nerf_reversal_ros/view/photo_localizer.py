@@ -84,7 +84,7 @@ class PhotoLocalizer:
             jpeg = None
             if image.rgb is not None and image.camera is not None:
                 jpeg = encode_thumbnail(image.rgb, image.camera)
-            label = image.name or f'{image.stamp_ns} ns'
+            label = image.name or f'{(image.stamp_ns or 0) / 1e9:.3f} s'
             yield ShownPose(
                 label, outcome, image.camera, jpeg, ' '.join(notes), image.is_camera_unknown
             )

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
+PATIENCE_MS = 120_000
+"""Time that a busy machine has to draw what a test waits for."""
 NAMES = ('chromium', 'chromium-browser', 'google-chrome')
 ARGUMENTS = [
     '--no-sandbox',
@@ -33,6 +35,7 @@ def open_browser(url: str, width: int = 900, height: int = 600) -> Iterator[Any]
         browser = playwright.chromium.launch(executable_path=found[0], args=ARGUMENTS)
         try:
             page = browser.new_page(viewport={'width': width, 'height': height})
+            page.set_default_timeout(PATIENCE_MS)
             page.goto(url)
             yield page
         finally:

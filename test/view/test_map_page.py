@@ -70,9 +70,11 @@ def test_a_click_on_a_frustum_shows_its_image_beside_the_map(opened):
     _, _, browser = opened
     browser.get_by_text('Look from inside').click()
     browser.get_by_role('checkbox', name='Walk').check()
-    browser.wait_for_timeout(1000)
-    browser.mouse.click(450, 300)  # a frustum lies ahead
-    text = browser.get_by_text(re.compile(r'image \d+ of 48, x ')).text_content()
+    where = browser.get_by_text(re.compile(r'image \d+ of 48, x '))
+    while not where.count():  # until the browser has moved its camera
+        browser.mouse.click(450, 300)  # a frustum lies ahead
+        browser.wait_for_timeout(1000)
+    text = where.text_content()
     number = int(re.search(r'image (\d+) of 48', text)[1])
     source = browser.locator('img[src^="data:image/jpeg"]').last.get_attribute('src')
     data = np.frombuffer(base64.b64decode(source.partition(',')[2]), np.uint8)
