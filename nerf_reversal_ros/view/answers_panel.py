@@ -58,7 +58,7 @@ class AnswersPanel:
         self._nodes: dict[int, list[Any]] = {}
         self._frustum: Any = None
         self._slider: Any = None
-        self._is_shown = True
+        self._is_shown, self._is_closed = True, False
         self._rendering = NewestTask()
         gui = client.gui
         self._folder = gui.add_folder('Answers', order=ANSWERS_ORDER)
@@ -76,6 +76,8 @@ class AnswersPanel:
         """Draw no longer."""
         self._answers.listeners.remove(self._update)
         self._rendering.drop()
+        with self._drawing:
+            self._is_closed = True
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
@@ -94,9 +96,9 @@ class AnswersPanel:
         with self._lock:
             self._timer, self._drawn_s = None, time.monotonic()
         poses, counts = self._answers.snapshot()
-        if not poses:
-            return
         with self._drawing:
+            if not poses or self._is_closed:
+                return
             old = self._slider
             follows = old is None or old.value >= self._slider_end
             number = len(poses) if follows else old.value

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 PHOTO_ORDER, WALK_IMAGE_ORDER, ANSWERS_ORDER, SHOW_ORDER, COVERAGE_ORDER = range(1, 6)
 """Places of the folders of a panel, from above."""
 _SPECIAL = re.compile(r'([!-/:-@\[-`{-~])')
-_STYLE = 'style={{maxWidth: "100%", maxHeight: "18em", borderRadius: "0.3em"}}'
+_WIDE, _WIDTH, _NARROW_WIDTH = 1.2, '100%', '60%'
+"""Width over height from which an image has the whole width of its panel, and the widths."""
 _GAP_PX = 6
 _CODE = re.compile(r'^(?=(?:import|export)\b)')
 """Begin of a block that MDX takes for code."""
@@ -36,6 +37,9 @@ def pictures(*images: NDArray[Any] | None) -> str:
         return ''
     gap = np.full((len(given[0]), _GAP_PX, 3), 255, np.uint8)
     row = [part for image in given for part in (gap, image)][1:]
-    jpeg = base64.b64encode(encode_jpeg(np.hstack(row))).decode()
-    # viser shrinks an image of Markdown to 240 px, and leaves a tag as it is.
-    return f'\n\n<img src="data:image/jpeg;base64,{jpeg}" {_STYLE} />'
+    joined = np.hstack(row)
+    height, width = joined.shape[:2]
+    jpeg = base64.b64encode(encode_jpeg(joined)).decode()
+    shown = _WIDTH if width > _WIDE * height else _NARROW_WIDTH
+    # viser shrinks an image of Markdown to 240 px; `maw` lifts that in 1.1.1, a tag in 0.2.7.
+    return f'\n\n<img src="data:image/jpeg;base64,{jpeg}" width="{shown}" maw="100%" />'

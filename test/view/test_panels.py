@@ -141,6 +141,7 @@ def test_answers_are_drawn_in_blocks_and_the_oldest_are_not(page, monkeypatch):
     answers.add([estimate])
     wait_until(lambda: '502 of 503' in panel._summary.content)
     assert '501 of 502' in late._summary.content  # that of a browser which was closed
+    panel.close()
 
 
 def test_an_answer_gets_a_rendering_once_nothing_follows_it(page, monkeypatch):
