@@ -32,9 +32,10 @@ from numpy.typing import NDArray
 import pycolmap
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.baselines.vlad import Descriptors, every_nth_frame, VladIndex
+from nerf_reversal_ros.baselines.vlad import every_nth_frame
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.keypoints import match_descriptors
+from nerf_reversal_ros.capture.vlad import Descriptors, VladIndex
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse

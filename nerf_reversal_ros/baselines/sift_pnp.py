@@ -8,7 +8,8 @@ LO-RANSAC.
 References
 ----------
 D. Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004. R. Arandjelovic
-and A. Zisserman, "Three things everyone should know", CVPR 2012 (RootSIFT). VLAD: `vlad`.
+and A. Zisserman, "Three things everyone should know", CVPR 2012 (RootSIFT). VLAD:
+`nerf_reversal_ros.capture.vlad`.
 LO-RANSAC of PoseLib.
 """
 
@@ -20,13 +21,12 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.baselines.opencv_sift import OpencvSift
 from nerf_reversal_ros.baselines.vlad import (
     CONTRAST_THRESHOLD,
-    Descriptors,
     every_nth_frame,
     MAX_FEATURES,
-    VladIndex,
 )
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.keypoints import match_descriptors
+from nerf_reversal_ros.capture.vlad import Descriptors, VladIndex
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray, transform_points

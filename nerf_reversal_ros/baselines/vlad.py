@@ -1,72 +1,28 @@
 """
-Image retrieval by VLAD: RootSIFT descriptors, aggregated by visual words.
+Image retrieval by VLAD of RootSIFT descriptors.
 
 References
 ----------
-H. Jegou et al., "Aggregating local descriptors into a compact image representation", CVPR 2010.
-R. Arandjelovic and A. Zisserman, "Three things everyone should know", CVPR 2012 (RootSIFT), and
-"All about VLAD", CVPR 2013 (intra-normalization: each word's residual by itself).
+R. Arandjelovic and A. Zisserman, "Three things everyone should know", CVPR 2012 (RootSIFT). VLAD:
+`nerf_reversal_ros.capture.vlad`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.baselines.opencv_sift import OpencvSift
 from nerf_reversal_ros.capture.capture import Capture, Frame
+from nerf_reversal_ros.capture.vlad import VladIndex
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
-
-Descriptors = NDArray[np.float32]
 
 REFERENCE_STRIDE = 4
 """Step between the reference images that are kept."""
 MAX_FEATURES, CONTRAST_THRESHOLD = 1500, 0.04
 """Limit and threshold of the SIFT detector; the threshold is OpenCV's default."""
-VOCABULARY_SIZE = 32
-"""Visual words, at most."""
-MAX_CLUSTERED_DESCRIPTORS = 20000
-"""Descriptors that are clustered to words, about: more change the words little."""
-
-
-class VladIndex:
-    """
-    Index of images by one VLAD vector each.
-
-    Parameters
-    ----------
-    image_descriptors : list of (n, 128) arrays
-        RootSIFT descriptors of length 1 of each image; the visual words are clustered from them.
-    """
-
-    def __init__(self, image_descriptors: Sequence[Descriptors]) -> None:
-        self._words = _cluster_words(np.concatenate(image_descriptors))
-        self._vlads = np.stack([self._vlad(descriptors) for descriptors in image_descriptors])
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the words and the vectors."""
-        return self._words.nbytes + self._vlads.nbytes
-
-    def nearest_images(self, descriptors: Descriptors, count: int) -> NDArray[np.intp]:
-        """Return the indices of the images most similar to descriptors (n, 128), best first."""
-        return np.argsort(-(self._vlads @ self._vlad(descriptors)))[:count]
-
-    def similar_images(self, count: int) -> NDArray[np.intp]:
-        """Return the most similar images (N, count) of each image of the index, itself first."""
-        return np.argsort(-(self._vlads @ self._vlads.T), axis=1)[:, :count]
-
-    def _vlad(self, descriptors: Descriptors) -> Descriptors:
-        """Aggregate descriptors (n, 128) of an image to a unit vector (words * 128,)."""
-        words = np.argmax(descriptors @ self._words.T, axis=1)
-        belongs = (words == np.arange(len(self._words))[:, None]).astype(np.float32)
-        residuals = belongs @ descriptors - belongs.sum(1, keepdims=True) * self._words
-        residuals /= np.maximum(np.linalg.norm(residuals, axis=1, keepdims=True), 1e-9)
-        flat: Descriptors = residuals.ravel() / max(float(np.linalg.norm(residuals)), 1e-9)
-        return flat
 
 
 class VladRetrieval:
@@ -123,16 +79,3 @@ def every_nth_frame(
         if index % stride == 0:
             yield frame
         progress(Progress(f'{name} reference', index + 1, len(reference)))
-
-
-def _cluster_words(descriptors: Descriptors) -> Descriptors:
-    """Cluster descriptors (n, 128) to visual words (words, 128) by k-means with a fixed seed."""
-    cv2.setRNGSeed(0)
-    sample = descriptors[:: max(1, len(descriptors) // MAX_CLUSTERED_DESCRIPTORS)]
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
-    count = min(VOCABULARY_SIZE, len(sample))
-    _, _, centers = cv2.kmeans(  # type: ignore[call-overload]
-        sample, count, None, stop, 1, cv2.KMEANS_PP_CENTERS
-    )
-    words: Descriptors = centers / np.linalg.norm(centers, axis=1, keepdims=True)
-    return words

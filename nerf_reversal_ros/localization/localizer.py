@@ -36,6 +36,7 @@ from nerf_reversal_ros.localization.calibration import Calibration
 from nerf_reversal_ros.localization.camera_check import CameraCheck
 from nerf_reversal_ros.localization.camera_search import CameraSearch, FoundCamera
 from nerf_reversal_ros.localization.hypotheses import HypothesisRefiner, RefinedHypothesis
+from nerf_reversal_ros.localization.image_queries import ImageQueries
 from nerf_reversal_ros.localization.pose_search import PoseSearch
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import Map
@@ -161,21 +162,24 @@ class Localizer:
             if image.rgb is None or image.camera is None:
                 return Rejection(RejectionReason.INVALID_IMAGE, image.problem)
             rgb, camera = image.rgb, image.camera
-        _check_image(rgb, camera)
-        config = config or self.config
         timer = StageTimer()
-        scores = {'contrast': _contrast(rgb)}
-        if scores['contrast'] < MIN_CONTRAST:
-            return Rejection(
-                RejectionReason.LOW_CONTRAST,
-                f'contrast {scores["contrast"]:.1f} of 255 (needed: {MIN_CONTRAST})',
-                Diagnostics(None, None, scores, timer.finish()),
-            )
-        search = PoseSearch(
-            self._refiner, self.regressor, rgb, camera, expected_pose, config, timer
-        )
+        contrast = check_image(rgb, camera)
+        if contrast < MIN_CONTRAST:
+            return low_contrast(contrast, timer)
+        config = config or self.config
+        search = self.search(ImageQueries(rgb, camera, config), config, expected_pose, timer)
         search.run(time_limit_s)
-        return _outcome(search, scores, timer)
+        return search_outcome(search, contrast, timer)
+
+    def search(
+        self,
+        queries: ImageQueries,
+        config: LocalizerConfig,
+        expected_pose: FloatArray | None,
+        timer: StageTimer,
+    ) -> PoseSearch:
+        """Return the search for the pose of an image in this map; it has not begun."""
+        return PoseSearch(self._refiner, self.regressor, queries, expected_pose, config, timer)
 
     def localize_all(
         self, images: Images, camera: CameraStatement = None
@@ -265,26 +269,40 @@ def _load_calibration(map_: Map) -> Calibration:
         ) from error
 
 
-def _check_image(rgb: NDArray[np.uint8], camera: Camera) -> None:
+def check_image(rgb: NDArray[np.uint8], camera: Camera) -> float:
+    """
+    Return the contrast of an image (H, W, 3), the standard deviation of its gray values.
+
+    Raises
+    ------
+    ImageError
+        If size or type of the image do not fit the camera.
+    """
     if rgb.dtype != np.uint8 or rgb.shape != (camera.height, camera.width, 3):
         raise ImageError(
             f'the image is {rgb.shape} {rgb.dtype}, and its camera_info says'
             f' {camera.width}x{camera.height}: give an rgb8 image of that size'
         )
-
-
-def _contrast(rgb: NDArray[np.uint8]) -> float:
-    """Return the standard deviation of the gray values of an image (H, W, 3), 0 to 255."""
     _, deviation = cv2.meanStdDev(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
     return float(deviation[0, 0])
 
 
-def _outcome(search: PoseSearch, scores: dict[str, float], timer: StageTimer) -> Outcome:
-    """Return the pose of the best hypothesis, or the rejection of the gate."""
+def low_contrast(contrast: float, timer: StageTimer) -> Rejection:
+    """Return the rejection of an image whose contrast is below `MIN_CONTRAST`."""
+    return Rejection(
+        RejectionReason.LOW_CONTRAST,
+        f'contrast {contrast:.1f} of 255 (needed: {MIN_CONTRAST})',
+        Diagnostics(None, None, {'contrast': contrast}, timer.finish()),
+    )
+
+
+def search_outcome(search: PoseSearch, contrast: float, timer: StageTimer) -> Outcome:
+    """Return the pose of the best hypothesis of a search that ended, or the rejection."""
+    scores = {'contrast': contrast}
     regressed = search.regressed
     if regressed is not None:
         scores['novelty'] = regressed.novelty
-        if regressed.novelty > search.config.max_novelty:
+        if search.is_novel:
             return Rejection(
                 RejectionReason.NOVEL_IMAGE,
                 f'novelty {regressed.novelty:.1f} (allowed: {search.config.max_novelty})',
@@ -304,7 +322,7 @@ def _outcome(search: PoseSearch, scores: dict[str, float], timer: StageTimer) ->
     diagnostics = replace(
         diagnostics,
         inlier_points=best.solution.points,
-        inlier_pixels=best.inlier_pixels(search.camera),
+        inlier_pixels=best.inlier_pixels(search.queries.camera),
     )
     if best.rejection is not None:
         return Rejection(*best.rejection, diagnostics)

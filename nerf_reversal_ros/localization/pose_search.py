@@ -9,14 +9,10 @@ the best pose so far, which also makes an accepted pose of few inliers more accu
 match the whole map without any hypothesis, so that no result depends on the regressor alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-import numpy as np
-from numpy.typing import NDArray
-
-from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
 from nerf_reversal_ros.core.outcome import (
@@ -24,15 +20,10 @@ from nerf_reversal_ros.core.outcome import (
     CORRECT_WITHIN_M,
     RejectionReason,
 )
-from nerf_reversal_ros.core.parallel import start
 from nerf_reversal_ros.core.stage_timer import StageTimer
 from nerf_reversal_ros.localization.hypotheses import HypothesisRefiner, RefinedHypothesis
-from nerf_reversal_ros.localization.matching import (
-    make_query,
-    QUERY_DETECTOR,
-    QueryImage,
-    RETRY_DETECTOR,
-)
+from nerf_reversal_ros.localization.image_queries import ImageQueries
+from nerf_reversal_ros.localization.matching import QueryImage
 from nerf_reversal_ros.regressor.regressed_pose import RegressedPose, Regressor
 
 NO_RETRY_INLIERS = 50
@@ -60,10 +51,8 @@ class PoseSearch:
     ----------
     refiner, regressor : HypothesisRefiner, Regressor
         Of the map.
-    rgb : (H, W, 3) uint8 array
-        The image.
-    camera : Camera
-        Intrinsics of ``rgb``.
+    queries : ImageQueries
+        The image with its keypoints.
     expected_pose : (4, 4) array or None
         First hypothesis, if there is one.
     config : LocalizerConfig
@@ -75,8 +64,7 @@ class PoseSearch:
 
     refiner: HypothesisRefiner
     regressor: Regressor
-    rgb: NDArray[np.uint8]
-    camera: Camera
+    queries: ImageQueries
     expected_pose: FloatArray | None
     config: LocalizerConfig
     timer: StageTimer
@@ -86,8 +74,8 @@ class PoseSearch:
     """Keypoints of the last attempt."""
     regressed: RegressedPose | None = None
     """The regressed pose; None if the expected pose sufficed."""
-    _find_keypoints: Callable[[], QueryImage] | None = None
-    _last_query: QueryImage | None = None
+    last_query: QueryImage | None = None
+    """The image of the last attempt."""
     _is_roll_searched: bool = False
 
     def run(self, time_limit_s: float) -> None:
@@ -97,39 +85,49 @@ class PoseSearch:
         An image whose novelty is too large is not searched further: then ``best`` is no result.
         """
         deadline = perf_counter() + time_limit_s
-        if self.config.query_size:
-            self._find_keypoints = start(self._first_query)
+        self.queries.begin()
         try:
-            self._search(deadline)
+            self.attempt(deadline)
+            self.complete(deadline)
         finally:
-            if self._find_keypoints is not None:  # of a novel image: nothing goes on afterwards
-                self._find_keypoints()
+            self.queries.finish()  # of a novel image: nothing goes on afterwards
+        self.remember()
 
-    def _search(self, deadline: float) -> None:
-        if self.expected_pose is None and self._is_novel():
+    def attempt(self, deadline: float) -> None:
+        """Try the hypotheses on the small image, until one is accepted or the time has come."""
+        if self.expected_pose is None and self._regress_novelty():
             return
-        accepted = self._try(self._first_attempts(), deadline)
-        if not self._is_certain(accepted):
+        self._try(self._first_attempts(), deadline)
+
+    def complete(self, deadline: float) -> None:
+        """Retry unless the attempt was certain; compare an accepted pose with another one."""
+        if not self._is_certain(self.accepted):
             self._search_roll()
-            if self._is_novel():
+            if self._regress_novelty():
                 return
             if perf_counter() <= deadline:
-                accepted = self._try(self._retries(), deadline)
+                self._try(self._retries(), deadline)
+        accepted = self.accepted
         if accepted is not None and accepted.evidence.inlier_ratio < DISTINCT_RATIO:
             self._compare_with_other_pose(accepted)
-        if self.best is not None:
-            self.refiner.remember(self.camera, self.best)
 
-    def _try(
-        self, attempts: Iterator[RefinedHypothesis | None], deadline: float
-    ) -> RefinedHypothesis | None:
-        """Keep the best result of attempts until one is accepted; return an accepted pose."""
+    def remember(self) -> None:
+        """Count what the result tells of the camera, for later images."""
+        if self.best is not None and not self.is_novel:
+            self.refiner.remember(self.queries.camera, self.best)
+
+    @property
+    def accepted(self) -> RefinedHypothesis | None:
+        """The best result, if the gate accepts it."""
+        return self.best if self.best is not None and self.best.rejection is None else None
+
+    def _try(self, attempts: Iterator[RefinedHypothesis | None], deadline: float) -> None:
+        """Keep the best result of attempts until one is accepted."""
         for refined in attempts:
             if refined is not None and (self.best is None or refined.is_better_than(self.best)):
                 self.best = refined
-            if self._accepted is not None or perf_counter() > deadline:
+            if self.accepted is not None or perf_counter() > deadline:
                 break
-        return self._accepted
 
     def _is_certain(self, accepted: RefinedHypothesis | None) -> bool:
         """Return whether a retry would hardly change an accepted pose."""
@@ -146,9 +144,9 @@ class PoseSearch:
         It is part of the verification, so the time limit does not prevent it. The other pose is
         searched in the image of the last attempt: what a retry needed, the other pose needs too.
         """
-        assert self._last_query is not None
+        assert self.last_query is not None
         pose = accepted.solution.map_from_camera
-        other = self.refiner.search(self._last_query, self.config, apart_from=pose)
+        other = self.refiner.search(self.last_query, self.config, apart_from=pose)
         self.timer.lap('other_pose')
         similarity = accepted.evidence.similarity
         if other is None or other.evidence.similarity is None or similarity is None:
@@ -171,16 +169,10 @@ class PoseSearch:
         )
         self.best = replace(accepted, rejection=(RejectionReason.AMBIGUOUS_VIEW, detail))
 
-    @property
-    def _accepted(self) -> RefinedHypothesis | None:
-        """The best result, if the gate accepts it."""
-        return self.best if self.best is not None and self.best.rejection is None else None
-
     def _first_attempts(self) -> Iterator[RefinedHypothesis | None]:
         """Yield the result of each hypothesis on the small image."""
-        if self._find_keypoints is not None:
-            find, self._find_keypoints = self._find_keypoints, None
-            query = self._keep(find())
+        if self.config.query_size:
+            query = self._keep(self.queries.first)
             self.timer.lap('keypoints')
             yield from self._refine_hypotheses(query, 'refine')
 
@@ -188,8 +180,7 @@ class PoseSearch:
         """Yield the result of each attempt on the larger image, that at the best pose first."""
         if not self.config.retry_size:
             return
-        size = self.config.retry_size
-        query = self._keep(make_query(self.rgb, self.camera, size, RETRY_DETECTOR))
+        query = self._keep(self.queries.retry)
         if self.best is not None:
             pose = self.best.solution.map_from_camera
             refined = self.refiner.refine(query, pose, self.config)
@@ -209,12 +200,9 @@ class PoseSearch:
             self.timer.lap(stage)
             yield refined
 
-    def _first_query(self) -> QueryImage:
-        return make_query(self.rgb, self.camera, self.config.query_size, QUERY_DETECTOR)
-
     def _keep(self, query: QueryImage) -> QueryImage:
         self.keypoints = len(query.keypoints.pixels)
-        self._last_query = query
+        self.last_query = query
         return query
 
     def _hypotheses(self) -> Iterator[FloatArray]:
@@ -222,26 +210,33 @@ class PoseSearch:
         if self.expected_pose is not None:
             yield self.expected_pose
         regressed = self._regress()
-        if not self._is_novel():
+        if not self._regress_novelty():
             yield regressed.map_from_camera
             yield from self.regressor.retrieve(regressed, self.config.hypotheses)
 
-    def _is_novel(self) -> bool:
+    @property
+    def is_novel(self) -> bool:
+        """Whether an image that was regressed is too different from all views."""
+        return self.regressed is not None and self.regressed.novelty > self.config.max_novelty
+
+    def _regress_novelty(self) -> bool:
         """Return whether the image is too different from all views that the regressor knows."""
-        if self._regress().novelty > self.config.max_novelty:
+        self._regress()
+        if self.is_novel:
             self._search_roll()
-        return self._regress().novelty > self.config.max_novelty
+        return self.is_novel
 
     def _search_roll(self) -> None:
         """Regress the pose anew, once, if the image resembles the views more when it is rolled."""
         if not self._is_roll_searched:
             self._is_roll_searched = True
-            self.regressed = self.regressor.search_roll(self.rgb, self.camera, self._regress())
+            queries, regressed = self.queries, self._regress()
+            self.regressed = self.regressor.search_roll(queries.rgb, queries.camera, regressed)
             self.timer.lap('regress')
 
     def _regress(self) -> RegressedPose:
         """Return the regressed pose of the image; it is computed once, where it is needed."""
         if self.regressed is None:
-            self.regressed = self.regressor.regress(self.rgb, self.camera)
+            self.regressed = self.regressor.regress(self.queries.rgb, self.queries.camera)
             self.timer.lap('regress')
         return self.regressed

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nerf_reversal_ros.baselines.vlad import VladIndex
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.depth_calibration import depth_at_keypoints
 from nerf_reversal_ros.capture.keypoints import KeypointDetector, match_descriptors
 from nerf_reversal_ros.capture.scene_scale import ROOM_DEPTH_M
+from nerf_reversal_ros.capture.vlad import VladIndex
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.core.parallel import parallel_map, parallel_stream
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback

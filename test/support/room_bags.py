@@ -27,20 +27,27 @@ def smooth_walk():
 
 
 def write_room_bag(
-    path, poses=None, camera=None, *, world_from_camera=None, depth=True, **writer_options
+    path,
+    poses=None,
+    camera=None,
+    *,
+    world_from_camera=None,
+    depth=True,
+    render=render_box_room,
+    **writer_options,
 ):
     """
     Write a recording of the room at 10 Hz.
 
     ``poses`` are the true camera poses (default: 24 poses around the room), ``world_from_camera``
-    the recorded ones (default: the same).
+    the recorded ones (default: the same), ``render`` a function like `render_box_room`.
     """
     poses = walk(24) if poses is None else poses
     camera = camera or phone_camera()
     recorded = poses if world_from_camera is None else world_from_camera
     with BagWriter(path, **writer_options) as writer:
         for i, pose in enumerate(poses):
-            rgb, depth_m = render_box_room(pose, camera)
+            rgb, depth_m = render(pose, camera)
             stamp_ns = EPOCH_NS + i * 100_000_000
             writer.write(stamp_ns, rgb, depth_m if depth else None, camera, recorded[i])
     return path

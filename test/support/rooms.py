@@ -28,7 +28,7 @@ _CELLS_M = (0.5, 0.13, 0.05)
 """Edge lengths of the texture cells, from coarse to fine."""
 
 
-def render_box_room(map_from_camera, camera, paint=PAINT):
+def render_box_room(map_from_camera, camera, paint=PAINT, furniture=FURNITURE):
     """
     Render color and depth of the room.
 
@@ -40,6 +40,8 @@ def render_box_room(map_from_camera, camera, paint=PAINT):
         Intrinsics and size.
     paint : int
         Seed of the colors.
+    furniture : (K, 2, 3) array
+        Lower and upper corners of the boxes in the room [m].
 
     Returns
     -------
@@ -47,7 +49,7 @@ def render_box_room(map_from_camera, camera, paint=PAINT):
         RGB, and exact depth along the optical z axis [m].
     """
     directions = camera.rays().reshape(-1, 3) @ map_from_camera[:3, :3].T
-    boxes = np.concatenate([ROOM[None], FURNITURE])
+    boxes = np.concatenate([ROOM[None], furniture])
     rgb = np.empty((len(directions), 3), np.uint8)
     depth = np.empty(len(directions), np.float32)
     palette = _palette(paint) / len(_CELLS_M)

@@ -1,9 +1,11 @@
 """The smallest map of the box room that localizes images to a centimeter."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from room_bags import write_room_bag
-from rooms import walk
+from rooms import render_box_room, walk
 
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import (
@@ -25,7 +27,11 @@ SETTINGS = BuildConfig(
 """Six epochs take seconds; retrieval, not the network, finds the neighborhood of a query."""
 
 
-def build_small_map(folder: Path, progress: ProgressCallback = no_progress) -> Map:
+def build_small_map(
+    folder: Path,
+    progress: ProgressCallback = no_progress,
+    render: Callable[..., Any] = render_box_room,
+) -> Map:
     """Record 48 images around the room and build their map; the poses are in the map frame."""
-    bag = write_room_bag(folder / 'walk', walk(48), CAMERA, up_axis='z')
+    bag = write_room_bag(folder / 'walk', walk(48), CAMERA, up_axis='z', render=render)
     return build_map(bag, folder / 'room.map', SETTINGS, device='cpu', progress=progress)
