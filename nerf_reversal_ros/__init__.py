@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from nerf_reversal_ros.localization.localizer import Localizer as Localizer
     from nerf_reversal_ros.localization.pose_files import LocalizedImage as LocalizedImage
     from nerf_reversal_ros.mapping.pipeline import build_map as build_map
-    from nerf_reversal_ros.maps.map_folder import Map as Map, open_map as open_map
+    from nerf_reversal_ros.maps.building_folder import Building as Building
+    from nerf_reversal_ros.maps.map_folder import Map as Map
+    from nerf_reversal_ros.maps.opening import open_map as open_map
 
 # Threads that spin while they wait make PyTorch many times slower as soon as anything else runs
 # on the same cores, which on a robot is always. Threads that sleep at once make the training of a
@@ -92,7 +94,9 @@ _NAMES_BY_MODULE = {
     'localization.localizer': ('Localizer',),
     'localization.pose_files': ('LocalizedImage',),
     'mapping.pipeline': ('build_map',),
-    'maps.map_folder': ('Map', 'open_map'),
+    'maps.building_folder': ('Building',),
+    'maps.map_folder': ('Map',),
+    'maps.opening': ('open_map',),
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 

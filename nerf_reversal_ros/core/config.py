@@ -272,6 +272,11 @@ class LocalizerConfig(ValidatedConfig):
         ' tested where tracking has predicted the pose well',
         low=1.0,
     )
+    memory_limit_mb: int = setting(
+        1000,
+        'of a building: memory of the rooms that are loaded, but for one room at least [MB]',
+        low=1,
+    )
 
 
 @dataclass(frozen=True)

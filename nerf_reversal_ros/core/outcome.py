@@ -99,8 +99,13 @@ class RejectionReason(_Reason):
     )
     AMBIGUOUS_VIEW = (
         'ambiguous view',
-        'Two different poses explain the image equally well: its texture repeats.',
+        'Two different poses, or rooms, explain the image equally well: its texture repeats.',
         'Turn the camera toward something that the room has only once.',
+    )
+    ROOM_NOT_LOADED = (
+        'room not loaded',
+        'The room of a building that the image may show is not in memory yet.',
+        'Wait until it is loaded, or raise `memory_limit_mb` to keep more rooms.',
     )
     ODOMETRY_DISAGREES = (
         'odometry disagrees',
@@ -189,6 +194,10 @@ class Diagnostics:
     """(M, 3) landmarks in ``map`` that fit ``refined_pose`` [m]."""
     inlier_pixels: NDArray[np.float64] | None = None
     """(M, 2) their keypoints, in pixels of the image."""
+    room: str | None = None
+    """Room of a building in which the image was localized, or that explains it best."""
+    frame: str = 'map'
+    """Coordinate frame of the poses: ``map``, or that of a room that nothing links."""
 
 
 @dataclass(frozen=True)

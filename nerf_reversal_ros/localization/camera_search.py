@@ -138,8 +138,8 @@ class CameraSearch:
         """Return the number of images that were added."""
         return len(self._images)
 
-    def add(self, rgb: NDArray[np.uint8]) -> None:
-        """Match an image (H, W, 3), as large as those before, for `find`."""
+    def add(self, rgb: NDArray[np.uint8]) -> bool:
+        """Match an image (H, W, 3), as large as those before; return whether it fits the map."""
         height, width = rgb.shape[:2]
         camera = _camera_of_ratio(width, height, 1.0)
         query = make_query(rgb, camera, SIZE_PX, RETRY_DETECTOR)
@@ -150,6 +150,7 @@ class CameraSearch:
                 other = _SearchedImage(query, _poses_by_focal_ratio(query, landmarks))
                 searched = max(searched, other, key=lambda image: image.most_inliers)
         self._images.append(searched)
+        return searched.most_inliers >= MIN_INLIERS
 
     def find(self) -> FoundCamera | None:
         """Return the camera that the images fit; None if none of them tells it."""

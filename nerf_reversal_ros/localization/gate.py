@@ -252,6 +252,15 @@ def ncc_similarity(rgb: NDArray[np.uint8], rendering: Rendering) -> float:
     float
         -1 to 1; NaN if no window can be compared.
     """
+    correlation, weight = window_correlation(rgb, rendering)
+    total = weight.sum()
+    return float((weight * correlation).sum() / total) if total > 0 else float('nan')
+
+
+def window_correlation(
+    rgb: NDArray[np.uint8], rendering: Rendering
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the NCC (H, W) in the window around each pixel, and its weight (H, W)."""
     observed = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     observed = cv2.GaussianBlur(observed, (0, 0), 1.0).astype(np.float32)
     rendered = cv2.cvtColor(rendering.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
@@ -264,8 +273,7 @@ def ncc_similarity(rgb: NDArray[np.uint8], rendering: Rendering) -> float:
     correlation = covariance / np.sqrt(observed_variance * rendered_variance + 1.0)
     is_textured = observed_variance > MIN_TEXTURE**2
     weight = np.where(is_covered & is_textured, np.sqrt(observed_variance), 0)
-    total = weight.sum()
-    return float((weight * correlation).sum() / total) if total > 0 else float('nan')
+    return correlation, weight.astype(np.float32)
 
 
 def _window_mean(gray: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -171,6 +171,11 @@ class Localizer:
         search.run(time_limit_s)
         return search_outcome(search, contrast, timer)
 
+    @property
+    def refiner(self) -> HypothesisRefiner:
+        """What refines and verifies poses in this map."""
+        return self._refiner
+
     def search(
         self,
         queries: ImageQueries,
@@ -208,6 +213,10 @@ class Localizer:
         from nerf_reversal_ros.localization.source_localizer import localize_images
 
         return localize_images(self, images, camera, self._capture_config)
+
+    def prepare(self) -> None:
+        """Compute what the first image that matches the whole map would wait for."""
+        _ = self._refiner.landmarks_of_map
 
     def camera_search(self) -> CameraSearch:
         """Return a search for the camera of images, all of one size, that have no intrinsics."""

@@ -18,7 +18,7 @@ from nerf_reversal_ros.core.geometry import (
     rotate_covariance,
     transform_points,
 )
-from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, PoseEstimate
+from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.core.validated_config import parse_floats
 from nerf_reversal_ros.localization.surface import Surface
 
@@ -44,17 +44,15 @@ def parse_map_from_nerf(text: str) -> FloatArray:
 def transform_outcome(outcome: Outcome, map_from_nerf: FloatArray) -> Outcome:
     """Return an outcome with its poses and covariances in another frame, by a pose (4, 4)."""
     source = outcome.diagnostics
-    diagnostics = Diagnostics(
+    diagnostics = replace(
+        source,
         regressed_pose=_transform_pose(source.regressed_pose, map_from_nerf),
         refined_pose=_transform_pose(source.refined_pose, map_from_nerf),
-        scores=source.scores,
-        latency_ms=source.latency_ms,
         regressed_covariance=_rotate_covariance(source.regressed_covariance, map_from_nerf),
         refined_covariance=_rotate_covariance(source.refined_covariance, map_from_nerf),
         inlier_points=None
         if source.inlier_points is None
         else transform_points(map_from_nerf, source.inlier_points),
-        inlier_pixels=source.inlier_pixels,
     )
     if not isinstance(outcome, PoseEstimate):
         return replace(outcome, diagnostics=diagnostics)

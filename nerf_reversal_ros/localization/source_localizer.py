@@ -26,9 +26,13 @@ from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.outcome import Outcome, Rejection, RejectionReason
-from nerf_reversal_ros.localization.camera_search import CameraSearch, FoundCamera
-from nerf_reversal_ros.localization.localizer import CameraStatement, Images, Localizer
-from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject
+from nerf_reversal_ros.localization.camera_search import FoundCamera
+from nerf_reversal_ros.localization.localizer import CameraStatement, Images
+from nerf_reversal_ros.localization.localizer_protocol import (
+    CameraSearchProtocol,
+    localize_or_reject,
+    SourceLocalizer,
+)
 from nerf_reversal_ros.localization.pose_files import LocalizedImage
 from nerf_reversal_ros.localization.tracking import PoseTracker
 
@@ -45,7 +49,7 @@ MIN_INTERVAL_NS = 500_000_000
 
 
 def localize_source(
-    localizer: Localizer,
+    localizer: SourceLocalizer,
     source: ImageSource,
     tracking_timeout_s: float = 0.0,
     tell: Callable[[str], None] = lambda _: None,
@@ -55,8 +59,8 @@ def localize_source(
 
     Parameters
     ----------
-    localizer : Localizer
-        Of the map.
+    localizer : SourceLocalizer
+        Of the map or building.
     source : ImageSource
         From `open_sources`.
     tracking_timeout_s : float
@@ -86,7 +90,7 @@ def localize_source(
 
 
 def localize_images(
-    localizer: Localizer,
+    localizer: SourceLocalizer,
     images: Images,
     camera: CameraStatement = None,
     config: CaptureConfig | None = None,
@@ -103,7 +107,7 @@ def localized_image(image: SourceImage, outcome: Outcome) -> LocalizedImage:
 
 
 def read_image(
-    localizer: Localizer, image: str | Path | NDArray[np.uint8], camera: CameraStatement
+    localizer: SourceLocalizer, image: str | Path | NDArray[np.uint8], camera: CameraStatement
 ) -> SourceImage:
     """Read one image, and find its camera if it is unknown; see `Localizer.localize`."""
     if isinstance(image, str | Path) and not Path(image).is_file():
@@ -157,10 +161,10 @@ class _UnknownCameras:
     """The cameras of a source by the kind of their images."""
 
     def __init__(
-        self, localizer: Localizer, source: ImageSource, tell: Callable[[str], None]
+        self, localizer: SourceLocalizer, source: ImageSource, tell: Callable[[str], None]
     ) -> None:
         self._localizer, self._source, self._tell = localizer, source, tell
-        self._searches: dict[_Kind, CameraSearch] = {}
+        self._searches: dict[_Kind, CameraSearchProtocol] = {}
         self._found: dict[_Kind, FoundCamera | None] = {}
         self._searched_names: set[str] = set()
         self._last_stamp_ns: int | None = None

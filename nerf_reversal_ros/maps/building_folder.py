@@ -14,15 +14,19 @@ import json
 import os
 from pathlib import Path, PurePosixPath
 import re
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
 from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.config import LocalizerConfig, QueryConfig
 from nerf_reversal_ros.core.errors import BuildError, MapError
 from nerf_reversal_ros.core.files import atomic_write, fsync, sha256
 from nerf_reversal_ros.core.geometry import FloatArray, orthonormalize
 from nerf_reversal_ros.maps.map_folder import Map, open_map
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.building.building_localizer import BuildingLocalizer
 
 BUILDING_VERSION = 1
 """Version of the building map that this program writes and reads."""
@@ -86,6 +90,52 @@ class Building:
     def links(self) -> list[dict[str, Any]]:
         """Relative poses that were found between rooms: taken or refused, with figures."""
         return list(self.manifest['links'])
+
+    def localizer(
+        self, config: LocalizerConfig | None = None, *, wait: bool = True
+    ) -> 'BuildingLocalizer':
+        """
+        Make the localizer of the building; the default config is `LocalizerConfig()`.
+
+        Rooms are loaded when they are wanted. An image waits for them, or with ``wait=False`` is
+        rejected meanwhile.
+
+        Raises
+        ------
+        MapError, ConfigError
+            If the view descriptors are malformed, no room can be opened, or the device is not
+            available.
+        """
+        from nerf_reversal_ros.building.building_localizer import BuildingLocalizer
+
+        return BuildingLocalizer(self, config or LocalizerConfig(), wait=wait)
+
+    def query_config(
+        self, user: Mapping[str, Any], overrides: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> QueryConfig:
+        """
+        Merge the settings for a query capture as `Map.query_config` does for the first room.
+
+        Raises
+        ------
+        ConfigError
+            If ``user`` has an unknown setting or a value out of range.
+        MapError
+            If no room can be opened.
+        """
+        error: MapError | None = None
+        for room in self.rooms.values():
+            try:
+                return room.open().query_config(user, overrides)
+            except MapError as failed:
+                error = error or failed
+        assert error is not None  # there are rooms
+        raise error
+
+    @property
+    def frames(self) -> list[str]:
+        """Frames of poses in the rooms, each once: ``map``, and those of unlinked rooms."""
+        return list(dict.fromkeys(room.frame for room in self.rooms.values()))
 
     def room(self, name: str) -> Room:
         """Return a room; MapError if there is none of that name."""

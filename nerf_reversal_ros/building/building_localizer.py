@@ -1,0 +1,388 @@
+"""
+Localize an image in a building: in the room that explains it best.
+
+The keypoints of the image rank the rooms by their views. The best rooms are tried in that order,
+each cheaply, and only then with more effort. Rooms that look like the one that was found are tried
+as well: the pose is taken if its room explains the image better by a margin, else none is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerf_reversal_ros.building.room_cache import RoomCache
+from nerf_reversal_ros.building.room_comparison import compare_rooms, RoomPose
+from nerf_reversal_ros.building.rooms_camera_search import RoomsCameraSearch
+from nerf_reversal_ros.building.view_descriptors import RoomScore, ViewIndex
+from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.camera import Camera
+from nerf_reversal_ros.core.capture_config import CaptureConfig
+from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.devices import resolve_device_type
+from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.core.geometry import FloatArray, inverse, pose_distance
+from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, Rejection, RejectionReason
+from nerf_reversal_ros.core.parallel import one_blas_thread
+from nerf_reversal_ros.core.stage_timer import StageTimer
+from nerf_reversal_ros.localization.camera_search import FoundCamera
+from nerf_reversal_ros.localization.image_queries import ImageQueries
+from nerf_reversal_ros.localization.localizer import (
+    CameraStatement,
+    check_image,
+    Images,
+    Localizer,
+    low_contrast,
+    MIN_CONTRAST,
+    search_outcome,
+)
+from nerf_reversal_ros.localization.map_placement import transform_outcome
+from nerf_reversal_ros.localization.pose_search import NO_RIVALS, PoseSearch
+from nerf_reversal_ros.maps.building_folder import Building, Room
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.localization.pose_files import LocalizedImage
+
+MAX_ROOMS, MAX_RETRIED_ROOMS = 5, 3
+"""Rooms that are tried at most, and those of them that are tried with more effort."""
+LOOK_ALIKE_GAP = 0.15
+"""Rooms whose score is less than this below that of another one look like it in an image."""
+MIN_RIVAL_INLIERS = 0.3
+"""Inliers of a rejected pose, over those of the accepted one, from which it is a rival."""
+EXPECTED_WITHIN_M, EXPECTED_WITHIN_DEG = 0.5, 20.0
+"""Distance from the expected pose up to which it decides between rooms that are alike."""
+
+
+@dataclass
+class _Attempts:
+    """The searches for the pose of one image in several rooms."""
+
+    queries: ImageQueries
+    config: LocalizerConfig
+    deadline: float
+    contrast: float
+    timer: StageTimer
+    expected_pose: FloatArray | None
+    scores: list[RoomScore]
+    searches: dict[str, PoseSearch] = field(default_factory=dict)
+    """By room, in the order in which they were begun."""
+    not_loaded: dict[str, float] = field(default_factory=dict)
+    """Scores of the rooms that could not be tried."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether no further attempt may start."""
+        return perf_counter() > self.deadline
+
+    def score(self, name: str) -> float:
+        """Return the score of a room."""
+        return next(score.score for score in self.scores if score.name == name)
+
+
+class BuildingLocalizer:
+    """
+    Localizes images in the rooms of a building.
+
+    Parameters
+    ----------
+    building : Building
+        The rooms; those that cannot be opened are left out.
+    config : LocalizerConfig
+        Default settings, the device, and the limit of the memory.
+    wait : bool, optional
+        Whether an image waits for the rooms that it needs. Otherwise it is rejected as long as
+        they are being loaded, so that no image takes longer than usual.
+
+    Raises
+    ------
+    MapError
+        If the view descriptors are malformed, or if no room can be opened.
+    ConfigError
+        If the device is not available.
+    """
+
+    def __init__(self, building: Building, config: LocalizerConfig, *, wait: bool = True) -> None:
+        resolve_device_type(config.device)
+        self.building, self.config, self._wait = building, config, wait
+        self.index = ViewIndex.load(building.views_file)
+        self._check_names()
+        self.rooms = RoomCache(building, config)
+        self._present: Room | None = None
+        self._trusted: FoundCamera | None = None
+        if not any(self.rooms.localizer(name) for name in building.rooms):
+            failures = '; '.join(self.rooms.failures.values())
+            self.rooms.close()
+            raise MapError(f'no room of the building {building.path} can be opened: {failures}')
+
+    @property
+    def present_room(self) -> str | None:
+        """Room of the last accepted pose."""
+        return None if self._present is None else self._present.name
+
+    def close(self) -> None:
+        """Let all rooms go."""
+        self.rooms.close()
+
+    def localize(
+        self,
+        rgb: NDArray[np.uint8] | str | Path,
+        camera: CameraStatement = None,
+        config: LocalizerConfig | None = None,
+        expected_pose: FloatArray | None = None,
+        time_limit_s: float = np.inf,
+    ) -> Outcome:
+        """
+        Estimate room and camera pose of one image; arguments are those of `Localizer.localize`.
+
+        Parameters
+        ----------
+        rgb, camera, config, time_limit_s
+            As `Localizer.localize` takes them.
+        expected_pose : (4, 4) array, optional
+            From tracking, in the frame of the last accepted pose: its room goes first.
+
+        Returns
+        -------
+        Outcome
+            Pose with covariance, or a rejection. ``diagnostics`` has the room, and the frame of
+            the poses: ``map`` of the building, or that of the room if nothing links it.
+
+        Raises
+        ------
+        ImageError, CaptureError, ConfigError
+            As `Localizer.localize` raises them.
+        """
+        if isinstance(rgb, str | Path) or not isinstance(camera, Camera):
+            from nerf_reversal_ros.localization.source_localizer import read_image
+
+            image = read_image(self, rgb, camera)
+            if image.rgb is None or image.camera is None:
+                return Rejection(RejectionReason.INVALID_IMAGE, image.problem)
+            rgb, camera = image.rgb, image.camera
+        timer = StageTimer()
+        contrast = check_image(rgb, camera)
+        if contrast < MIN_CONTRAST:
+            return low_contrast(contrast, timer)
+        config = config or self.config
+        queries = ImageQueries(rgb, camera, config)
+        return self._localize(queries, config, expected_pose, time_limit_s, contrast, timer)
+
+    def localize_all(
+        self, images: Images, camera: CameraStatement = None
+    ) -> 'Iterator[LocalizedImage]':
+        """Localize many images one by one, see `Localizer.localize_all`."""
+        from nerf_reversal_ros.localization.source_localizer import localize_images
+
+        return localize_images(self, images, camera, self.capture_config)
+
+    @property
+    def capture_config(self) -> CaptureConfig:
+        """Topics of bags that `localize_all` reads: those that the first room was built with."""
+        return self.building.query_config({}).capture
+
+    def camera_search(self) -> RoomsCameraSearch:
+        """Return a search for the camera of images, all of one size, that have no intrinsics."""
+        return RoomsCameraSearch(self.index, self.rooms, MAX_RETRIED_ROOMS)
+
+    def trust(self, found: FoundCamera) -> None:
+        """Let the covariances of poses hold the uncertainty of a camera that was found."""
+        self._trusted = found
+
+    @one_blas_thread()
+    def _localize(
+        self,
+        queries: ImageQueries,
+        config: LocalizerConfig,
+        expected_pose: FloatArray | None,
+        time_limit_s: float,
+        contrast: float,
+        timer: StageTimer,
+    ) -> Outcome:
+        deadline = perf_counter() + time_limit_s
+        descriptors = queries.first.keypoints.descriptors
+        timer.lap('keypoints')
+        scores = self.index.rank(descriptors)
+        timer.lap('rank')
+        attempts = _Attempts(queries, config, deadline, contrast, timer, expected_pose, scores)
+        found = self._find_room(attempts)
+        if found is None:
+            return self._rejection(attempts)
+        winner, ambiguity = self._compare_with_look_alikes(attempts, found)
+        if ambiguity is not None:
+            return self._outcome(attempts, winner, ambiguity)
+        attempts.searches[winner].remember()
+        self._present = self.building.rooms[winner]
+        self.rooms.stay_in(winner)
+        return self._outcome(attempts, winner)
+
+    def _find_room(self, attempts: _Attempts) -> str | None:
+        """Return the first room in which a pose is accepted; none if there is none."""
+        for name in self._order(attempts):
+            search = self._begin(attempts, name)
+            if search is not None and search.accepted is not None:
+                search.complete(attempts.deadline)
+                return name if search.accepted is not None else None
+            if attempts.is_late:
+                return None
+        for name, search in list(attempts.searches.items())[:MAX_RETRIED_ROOMS]:
+            search.complete(attempts.deadline)
+            if search.accepted is not None:
+                return name
+        return None
+
+    def _order(self, attempts: _Attempts) -> list[str]:
+        """Return the rooms to try: the present one first if a pose is expected in it."""
+        names = [score.name for score in attempts.scores[:MAX_ROOMS]]
+        present = self.present_room
+        if attempts.expected_pose is not None and present is not None:
+            names = [present, *(name for name in names if name != present)]
+        return names
+
+    def _begin(self, attempts: _Attempts, name: str) -> PoseSearch | None:
+        """Try a room cheaply; None if it is not loaded."""
+        if name in attempts.searches:
+            return attempts.searches[name]
+        localizer = self.rooms.localizer(name, wait=self._wait)
+        attempts.timer.lap('load')
+        if localizer is None:
+            attempts.not_loaded[name] = attempts.score(name)
+            return None
+        if self._trusted is not None:
+            localizer.trust(self._trusted)
+        search = self._search(attempts, name, localizer)
+        attempts.searches[name] = search
+        search.attempt(attempts.deadline)
+        return search
+
+    def _search(self, attempts: _Attempts, name: str, localizer: Localizer) -> PoseSearch:
+        room, expected_pose = self.building.rooms[name], attempts.expected_pose
+        if expected_pose is not None:
+            if self._present is None or room.frame != self._present.frame:
+                expected_pose = None
+            elif room.building_from_room is not None:
+                expected_pose = inverse(room.building_from_room) @ expected_pose
+        return localizer.search(attempts.queries, attempts.config, expected_pose, attempts.timer)
+
+    def _compare_with_look_alikes(
+        self, attempts: _Attempts, found: str
+    ) -> tuple[str, Rejection | None]:
+        """Return the room that explains the image best; a rejection if that is not certain."""
+        winner = found
+        limit = attempts.score(found) - LOOK_ALIKE_GAP
+        alike = [score.name for score in attempts.scores if score.score >= limit]
+        for name in alike[:MAX_ROOMS]:
+            search = None if name == found else self._begin(attempts, name)
+            if search is None:
+                continue
+            if search.accepted is None:
+                search.complete(np.inf)  # as the check of other poses, it is not for lack of time
+            if not _is_rival(search, attempts.searches[winner]):
+                continue
+            winner, ambiguity = self._compare(attempts, winner, name)
+            if ambiguity is not None:
+                return winner, ambiguity
+        for name, score in attempts.not_loaded.items():
+            if score >= limit:
+                return winner, self._not_loaded(name, winner)
+        return winner, None
+
+    def _compare(
+        self, attempts: _Attempts, first: str, second: str
+    ) -> tuple[str, Rejection | None]:
+        """Return the better of two rooms; a rejection if they are alike or it has no pose."""
+        searches = attempts.searches
+        query = attempts.queries.retry if attempts.config.retry_size else attempts.queries.first
+        poses = []
+        for name in (first, second):
+            best = searches[name].best
+            assert best is not None
+            poses.append(RoomPose(name, searches[name].refiner, best))
+        compared = compare_rooms(query, *poses)
+        attempts.timer.lap('other_room')
+        detail = compared.describe(first, second)
+        if compared.lead >= 1:
+            return first, None
+        if compared.lead <= -1:
+            if searches[second].accepted is not None:
+                return second, None
+            return first, Rejection(RejectionReason.AMBIGUOUS_VIEW, detail)
+        expected = [name for name in (first, second) if self._is_expected(attempts, name)]
+        if len(expected) == 1 and searches[expected[0]].accepted is not None:
+            return expected[0], None
+        return first, Rejection(RejectionReason.AMBIGUOUS_VIEW, detail)
+
+    def _is_expected(self, attempts: _Attempts, name: str) -> bool:
+        """Return whether the pose in a room is near the one that tracking expects."""
+        search = attempts.searches[name]
+        if search.expected_pose is None or search.best is None:
+            return False
+        pose = search.best.solution.map_from_camera
+        distance_m, angle_deg = pose_distance(search.expected_pose, pose)
+        return distance_m < EXPECTED_WITHIN_M and angle_deg < EXPECTED_WITHIN_DEG
+
+    def _rejection(self, attempts: _Attempts) -> Outcome:
+        """Return the rejection of the room that explains the image best."""
+        best: str | None = None
+        for name, search in attempts.searches.items():
+            other = None if best is None else attempts.searches[best].best
+            if best is None or (
+                search.best is not None and (other is None or search.best.is_better_than(other))
+            ):
+                best = name
+        if best is None:
+            name = next(iter(attempts.not_loaded))
+            return replace(self._not_loaded(name), diagnostics=self._of_no_room(attempts))
+        for name, score in attempts.not_loaded.items():
+            if name not in self.rooms.failures and score >= attempts.score(best) - LOOK_ALIKE_GAP:
+                return self._outcome(attempts, best, self._not_loaded(name))
+        return self._outcome(attempts, best)
+
+    def _of_no_room(self, attempts: _Attempts) -> Diagnostics:
+        return Diagnostics(
+            scores={'contrast': attempts.contrast}, latency_ms=attempts.timer.finish()
+        )
+
+    def _not_loaded(self, name: str, other: str | None = None) -> Rejection:
+        """Return the rejection of an image that a room may show that is not there."""
+        where = f', which looks like {other}' if other else ''
+        if name in self.rooms.failures:
+            return Rejection(
+                RejectionReason.ROOM_NOT_LOADED,
+                f'it may show the room {name}{where}, which cannot be opened',
+            )
+        return Rejection(RejectionReason.ROOM_NOT_LOADED, f'{name}{where}, is being loaded')
+
+    def _outcome(
+        self, attempts: _Attempts, name: str, rejection: Rejection | None = None
+    ) -> Outcome:
+        """Return the outcome in a room, in the frame of its poses; or a rejection instead."""
+        room = self.building.rooms[name]
+        outcome = search_outcome(attempts.searches[name], attempts.contrast, attempts.timer)
+        scores = {**outcome.diagnostics.scores, 'room_score': attempts.score(name)}
+        diagnostics = replace(outcome.diagnostics, scores=scores, room=name, frame=room.frame)
+        outcome = replace(rejection or outcome, diagnostics=diagnostics)
+        if room.building_from_room is None:
+            return outcome
+        return transform_outcome(outcome, room.building_from_room)
+
+    def _check_names(self) -> None:
+        """Raise MapError if the view descriptors are of other rooms than the building."""
+        if {*self.index.names} != {*self.building.rooms}:
+            raise MapError(
+                f'the view descriptors of the building {self.building.path} are of other rooms'
+                f' ({", ".join(self.index.names)}): {remedies.SURVEY_AGAIN}'
+            )
+
+
+def _is_rival(search: PoseSearch, winner: PoseSearch) -> bool:
+    """Return whether the pose in another room may be the right one."""
+    if search.best is None or winner.best is None or search.is_novel:
+        return False
+    if search.best.rejection is None:
+        return True
+    enough = MIN_RIVAL_INLIERS * winner.best.solution.inliers
+    return search.best.rejection[0] not in NO_RIVALS and search.best.solution.inliers >= enough
