@@ -18,13 +18,13 @@ import safetensors
 import safetensors.numpy
 
 from nerf_reversal_ros.capture.descriptor_kernels import DESCRIPTOR_DIM
-from nerf_reversal_ros.capture.vlad import cluster_words, vlad
+from nerf_reversal_ros.capture.vlad import cluster_words, MAX_CLUSTERED_DESCRIPTORS, vlad
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.array_files import READ_ERRORS
 from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.core.parallel import one_blas_thread, parallel_map
-from nerf_reversal_ros.localization.atlas import Atlas
+from nerf_reversal_ros.localization.atlas import Atlas, normalize, quantize
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import Map
 
@@ -36,6 +36,8 @@ MAX_LANDMARKS = 400
 """Landmarks of one view, at most, as many as an image has keypoints."""
 WORDS, DIMENSIONS = 64, 256
 """Visual words, and dimensions of a view descriptor, at most."""
+MAX_PROJECTED_VIEWS = 3000
+"""Views, about, that the projection is learned from, a bound on time and memory."""
 DEPTH_SIZE_PX = 96
 """Longer side [px] of the rendering that tells which landmarks are hidden."""
 MAX_DEPTH_RATIO = 1.08
@@ -92,22 +94,30 @@ class ViewIndex:
         MapError
             If a file of a map is malformed, or if no room has landmarks.
         """
-        described = parallel_map(_room_views, rooms.values())
-        views = [descriptors for room in described for _, descriptors in room]
-        if not views:
+        described = [_room_views(map_) for map_ in rooms.values()]
+        if not any(described):
             raise MapError(f'no view of {", ".join(rooms)} has landmarks: {remedies.BUILD_AGAIN}')
-        words = cluster_words(np.concatenate(views), WORDS, seed)
-        aggregated = np.stack([vlad(descriptors, words) for descriptors in views])
+        views = [view for room in described for view in room]
+        landmarks = sum(len(view.landmarks) for view in views)
+        step = -(-landmarks // MAX_CLUSTERED_DESCRIPTORS)
+        words = cluster_words(
+            np.concatenate([view.descriptors[::step] for view in views]), WORDS, seed
+        )
+        sample = views[:: -(-len(views) // MAX_PROJECTED_VIEWS)]
+        aggregated = np.stack([vlad(view.descriptors, words) for view in sample])
         mean = aggregated.mean(0)
         projection = _principal_axes(aggregated - mean)
+        vectors = parallel_map(
+            lambda view: _unit((vlad(view.descriptors, words) - mean)[None] @ projection), views
+        )
         return cls(
             tuple(rooms),
             words,
             mean,
             projection,
-            _unit((aggregated - mean) @ projection),
+            np.concatenate(vectors),
             np.repeat(np.arange(len(rooms), dtype=np.int32), [len(room) for room in described]),
-            np.array([frame for room in described for frame, _ in room], np.int32),
+            np.array([view.frame for view in views], np.int32),
         )
 
     @property
@@ -228,13 +238,29 @@ class ViewIndex:
             raise ValueError('numbers that are not finite')
 
 
-def _room_views(map_: Map) -> list[tuple[int, Array]]:
-    """Return frame and landmark descriptors (n, 128) of views of a room."""
+@dataclass(frozen=True)
+class _View:
+    frame: int
+    """Row of its pose in `Map.mapping_poses`."""
+    room_descriptors: NDArray[np.uint8]
+    """(L, 128) descriptors of all landmarks of its room, as the map stores them."""
+    landmarks: NDArray[np.intp]
+    """(n,) rows of those that the view shows."""
+
+    @property
+    def descriptors(self) -> Array:
+        """(n, 128) RootSIFT of the landmarks."""
+        return normalize(self.room_descriptors[self.landmarks].astype(np.float32))
+
+
+def _room_views(map_: Map) -> list[_View]:
+    """Return views of a room; the descriptors of all rooms stay in memory, with 8 bit."""
     atlas = Atlas.load(map_.file('atlas.safetensors'))
     surface = Surface.load(map_.file('surface.safetensors'))
     poses, camera = map_.mapping_poses, map_.capture_camera
     small = camera.downscaled_to(DEPTH_SIZE_PX)
     frames = np.unique(np.linspace(0, len(poses) - 1, min(MAX_VIEWS, len(poses))).round())
+    stored = quantize(atlas.descriptors)
     views = []
     for frame in frames.astype(int):
         pose: FloatArray = poses[frame]
@@ -246,9 +272,7 @@ def _room_views(map_: Map) -> list[tuple[int, Array]]:
         limit = MAX_DEPTH_RATIO * surface.render(pose, small).depth[pixels[:, 1], pixels[:, 0]]
         shown = indices[(limit == 0) | (depth < limit)]
         if len(shown):
-            views.append(
-                (int(frame), atlas.descriptors[atlas.most_confirmed(shown, MAX_LANDMARKS)])
-            )
+            views.append(_View(int(frame), stored, atlas.most_confirmed(shown, MAX_LANDMARKS)))
     return views
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nerf_reversal_ros.capture.photo_camera import PhotoCamera
     from nerf_reversal_ros.core.capture_config import CaptureConfig
     from nerf_reversal_ros.core.config import QueryConfig
+    from nerf_reversal_ros.maps.building_folder import Building
     from nerf_reversal_ros.maps.map_folder import Map
 
 
@@ -69,7 +70,7 @@ def open_stated_sources(
     return sources
 
 
-def query_config(map_: 'Map', arguments: argparse.Namespace) -> 'QueryConfig':
+def query_config(map_: 'Map | Building', arguments: argparse.Namespace) -> 'QueryConfig':
     """Return the settings of ``--device`` and ``--config``, else of the map, else defaults."""
     from nerf_reversal_ros.core.validated_config import read_yaml
 

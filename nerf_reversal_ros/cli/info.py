@@ -1,4 +1,4 @@
-"""Describe a map or a bag: content, origin, and topics that are missing."""
+"""Describe a map, a building or a bag: content, origin, and topics that are missing."""
 
 import argparse
 from datetime import datetime, timezone
@@ -11,25 +11,30 @@ from nerf_reversal_ros.core.progress import format_duration
 
 if TYPE_CHECKING:
     from nerf_reversal_ros.bags.bag_reader import BagReader
+    from nerf_reversal_ros.maps.building_folder import Building
     from nerf_reversal_ros.maps.map_folder import Map
 
-HELP = 'describe a map or a bag'
+HELP = 'describe a map, a building or a bag'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
-    parser.add_argument('path', metavar='PATH', type=Path, help='map folder or bag')
+    parser.add_argument('path', metavar='PATH', type=Path, help='map folder, building or bag')
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the description."""
+    from nerf_reversal_ros.maps.building_folder import is_building, open_building
     from nerf_reversal_ros.maps.map_folder import MANIFEST, open_map
 
     path: Path = arguments.path
     if not path.exists() and not path.absolute().with_name(path.name + '.partial').exists():
         raise NerfReversalError(f'there is no map and no bag at {path}: give an existing path')
     is_map = not path.exists() or (path / MANIFEST).exists()
-    lines = map_lines(open_map(path)) if is_map else bag_lines(path)
+    if is_building(path):
+        lines = building_lines(open_building(path))
+    else:
+        lines = map_lines(open_map(path)) if is_map else bag_lines(path)
     print('\n'.join(lines))
 
 
@@ -74,6 +79,32 @@ def map_lines(map_: 'Map') -> list[str]:
         lines.append(f'{name}: {"not measured" if value is None else text}')
     lines += [f'  {entry["bytes"] / 1e6:9.3f} MB  {name}' for name, entry in sorted(files.items())]
     return lines
+
+
+def building_lines(building: 'Building') -> list[str]:
+    """Describe a building, its rooms and its links; rooms that cannot be opened say why."""
+    lines, total_mb = [], 0.0
+    for room in building.rooms.values():
+        try:
+            map_ = room.open()
+        except NerfReversalError as error:
+            lines.append(f'  {room.name}: {error}')
+            continue
+        size_mb = sum(entry['bytes'] for entry in map_.manifest['files'].values()) / 1e6
+        total_mb += size_mb
+        place = 'in the frame map'
+        if room.building_from_room is None:
+            place = 'linked to no other, poses in a frame of its own'
+        lines.append(f'  {room.name}: {map_.path}, {size_mb:.1f} MB, {place}')
+    taken = sum(bool(link.get('taken')) for link in building.links)
+    views_mb = building.manifest['views']['bytes'] / 1e6
+    return [
+        f'{building.path} is a building (format version {building.manifest["format_version"]}) of'
+        f' {len(building.rooms)} rooms, {total_mb:.1f} MB, and {views_mb:.1f} MB of view'
+        ' descriptors:',
+        *lines,
+        f'{taken} of {len(building.links)} links between rooms were taken.',
+    ]
 
 
 def _half_line(map_: 'Map', size_mb: float) -> str:

@@ -8,6 +8,9 @@ and what to do. A webcam goes on until Ctrl-C.
 Photos have the focal length of --camera, else of EXIF, else of --fov. Else it is found from the
 images of the source and the map, and told with its uncertainty. Bags have camera_info.
 
+MAP may be a building: each image is localized in the room that explains it best. Its line names
+the room. Poses are in the frame map of the building, or in that of a room that nothing links.
+
 --out writes JSON, CSV, TUM (.tum) or images.txt of COLMAP (.txt), by the suffix. JSON has one
 entry for each image: its name or stamp, and either a pose with covariance or the reason of the
 rejection. The covariance is of x, y, z in meters and of rotations about the fixed axes of the map
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from nerf_reversal_ros.core.config import QueryConfig
     from nerf_reversal_ros.core.outcome import Outcome
     from nerf_reversal_ros.localization.pose_files import LocalizedImage
+    from nerf_reversal_ros.maps.building_folder import Building
     from nerf_reversal_ros.maps.map_folder import Map
 
 HELP = 'localize photos, videos, a webcam or a bag'
@@ -68,13 +72,18 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.core.files import check_writable
     from nerf_reversal_ros.core.outcome import PoseEstimate
     from nerf_reversal_ros.localization.camera_advice import CameraAdvice
-    from nerf_reversal_ros.localization.pose_files import check_pose_file, write_pose_file
-    from nerf_reversal_ros.maps.map_folder import open_map
+    from nerf_reversal_ros.localization.pose_files import (
+        check_frames,
+        check_pose_file,
+        write_pose_file,
+    )
+    from nerf_reversal_ros.maps.opening import open_map
 
     check_writable(arguments.out)
     check_pose_file(arguments.out)
     camera = parse_photo_camera(arguments.camera, arguments.fov)
     map_ = open_map(arguments.map)
+    check_frames(arguments.out, map_)
     config = query_config(map_, arguments)
     sources = open_stated_sources(arguments.sources, camera, config.capture)
     has_camera_info = all(source.has_camera_info for source in sources)
@@ -101,7 +110,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _localize(
     sources: 'Sequence[ImageSource]',
-    map_: 'Map',
+    map_: 'Map | Building',
     config: 'QueryConfig',
     arguments: argparse.Namespace,
 ) -> 'Iterator[LocalizedImage]':
@@ -122,7 +131,7 @@ def _localize(
 
 
 def _pictures(
-    folder: Path | None, map_: 'Map'
+    folder: Path | None, map_: 'Map | Building'
 ) -> 'Callable[[str, SourceImage, Outcome, str], None]':
     """Return what writes the picture of an image, by its label, outcome and answer."""
     if folder is None:

@@ -20,6 +20,7 @@ EXPORT_KIND = 'end it in {suffixes}, or give --to with one of {kinds}'
 READ_AGAIN = 'read it again'
 MAP_WITH_FIELD = 'give the map that it was copied from'
 BUILD_AGAIN = 'build it again with --overwrite'
+FILE_OF_FRAMES = 'write .json or .csv, which name the frame of each pose'
 INSTALL_TORCH = 'pip install torch, or build the map again with --overwrite'
 INSTALL_MESH = "pip install torch 'scikit-image>=0.22' 'trimesh>=4.0'"
 SURVEY_AGAIN = 'repeat the nerf-reversal survey that wrote it'

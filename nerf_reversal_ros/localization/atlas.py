@@ -117,7 +117,6 @@ class Atlas:
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; `load` reads it."""
-        steps = np.clip(np.round(self.descriptors / DESCRIPTOR_STEP), 0, 255).astype(np.uint8)
         safetensors.numpy.save_file(
             {
                 'origin_m': self.origin_m[None],
@@ -126,7 +125,7 @@ class Atlas:
                 'distances': self.distances,
                 'sizes': self.sizes,
                 'views': self.views,
-                'descriptors': steps,
+                'descriptors': quantize(self.descriptors),
             },
             path,
         )
@@ -152,6 +151,11 @@ class Atlas:
         stored = read_point_arrays(path, 'atlas', rows, {'sizes': np.inf})
         descriptors = normalize(stored.pop('descriptors').astype(np.float32))
         return cls(**stored, descriptors=descriptors)
+
+
+def quantize(descriptors: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return RootSIFT (N, 128) in steps of `DESCRIPTOR_STEP`, as files hold it."""
+    return np.clip(np.round(descriptors / DESCRIPTOR_STEP), 0, 255).astype(np.uint8)
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

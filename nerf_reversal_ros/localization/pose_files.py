@@ -29,6 +29,7 @@ from nerf_reversal_ros.localization.pose_text import (
     TUM_HEADER,
     tum_line,
 )
+from nerf_reversal_ros.maps.building_folder import Building
 from nerf_reversal_ros.maps.map_folder import Map
 
 _COLUMNS = (
@@ -61,7 +62,18 @@ def check_pose_file(file: Path | None) -> None:
         raise ConfigError(f'cannot write {file}, its format is unknown: {remedy}')
 
 
-def write_pose_file(file: Path, map_: Map, images: Sequence[LocalizedImage]) -> None:
+def check_frames(file: Path | None, map_: Map | Building) -> None:
+    """Raise ConfigError if a file of poses in one frame is to hold those of several."""
+    if file is None or isinstance(map_, Map) or _suffix(file) in SUFFIXES_OF_FRAMES:
+        return
+    if len(map_.frames) > 1:
+        raise ConfigError(
+            f'{file} can hold poses in one frame alone, and rooms of {map_.path} are in'
+            f' {", ".join(map_.frames)}: {remedies.FILE_OF_FRAMES}'
+        )
+
+
+def write_pose_file(file: Path, map_: Map | Building, images: Sequence[LocalizedImage]) -> None:
     """
     Write outcomes in the format of the suffix, without one in JSON; whole or not at all.
 
@@ -95,6 +107,9 @@ def describe_outcome(outcome: Outcome) -> str:
         f'x {x:.3f} y {y:.3f} z {z:.3f} m, heading {heading_deg(outcome.map_from_camera):.1f} deg,'
         f' sure to {100 * position_m:.1f} cm, {math.degrees(rotation_rad):.2f} deg'
     )
+    room, frame = outcome.diagnostics.room, outcome.diagnostics.frame
+    if room is not None:
+        text = f'{room}{"" if frame == "map" else " (a frame of its own)"}: {text}'
     probability = outcome.diagnostics.scores.get('probability')
     return text if probability is None else f'{text}, probability {probability:.2f}'
 
@@ -116,6 +131,8 @@ def pose_entry(image: LocalizedImage) -> dict[str, Any]:
         entry |= {'camera': {**image.camera.as_dict(), 'focal_std': image.focal_std}}
     if isinstance(outcome, Rejection):
         return {**entry, 'rejected': outcome.reason, 'detail': outcome.detail}
+    if outcome.diagnostics.room is not None:
+        entry |= {'room': outcome.diagnostics.room, 'frame': outcome.diagnostics.frame}
     return {
         **entry,
         'map_from_camera': {
@@ -135,39 +152,44 @@ def _standard_deviations(estimate: PoseEstimate) -> tuple[float, float]:
     return position_m, rotation_rad
 
 
-def _json_text(map_: Map, images: Sequence[LocalizedImage]) -> str:
-    convention = map_.convention
+def _json_text(map_: Map | Building, images: Sequence[LocalizedImage]) -> str:
+    convention = map_.convention if isinstance(map_, Map) else None
+    of_bag = convention is not None and convention.of_bag
     document = {
         'map': str(map_.path),
         'frame_id': 'map',
-        'map_from_world': convention.map_from_world.tolist() if convention.of_bag else None,
+        'map_from_world': convention.map_from_world.tolist() if convention and of_bag else None,
         'poses': [pose_entry(image) for image in images],
     }
     return json.dumps(document, indent=1, allow_nan=False) + '\n'
 
 
-def _csv_text(_: Map, images: Sequence[LocalizedImage]) -> str:
+def _csv_text(map_: Map | Building, images: Sequence[LocalizedImage]) -> str:
     text = StringIO()
     rows = csv.writer(text, lineterminator='\n')
-    rows.writerow(_COLUMNS)
+    has_rooms = not isinstance(map_, Map)
+    rows.writerow((*_COLUMNS, *(('room', 'frame') if has_rooms else ())))
     for image in images:
         outcome = image.outcome
+        found = outcome.diagnostics
         start = (image.name, '' if image.stamp_ns is None else image.stamp_ns)
         focal: tuple[str, str] = ('', '')
         if image.camera is not None and image.focal_std is not None:
             focal = (f'{image.camera.fx:.9g}', f'{image.focal_std:.3g}')
         if isinstance(outcome, Rejection):
-            rows.writerow((*start, *[''] * 10, outcome.reason, outcome.detail, *focal))
+            room = ('', '') if has_rooms else ()
+            rows.writerow((*start, *[''] * 10, outcome.reason, outcome.detail, *focal, *room))
             continue
         pose = outcome.map_from_camera
         numbers = (*pose[:3, 3], *quaternion_xyzw(pose), heading_deg(pose))
         deviations = _standard_deviations(outcome)
         values = (f'{number:.9g}' for number in (*numbers, *deviations))
-        rows.writerow((*start, *values, '', '', *focal))
+        room = (str(found.room), found.frame) if has_rooms else ()
+        rows.writerow((*start, *values, '', '', *focal, *room))
     return text.getvalue()
 
 
-def _tum_text(_: Map, images: Sequence[LocalizedImage]) -> str:
+def _tum_text(_: Map | Building, images: Sequence[LocalizedImage]) -> str:
     """Write stamp [s] x y z qx qy qz qw; the stamp of an image file is its number."""
     lines = [TUM_HEADER.format(stamp='stamp')]
     for number, image, pose in _accepted(images):
@@ -177,7 +199,7 @@ def _tum_text(_: Map, images: Sequence[LocalizedImage]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _colmap_text(_: Map, images: Sequence[LocalizedImage]) -> str:
+def _colmap_text(_: Map | Building, images: Sequence[LocalizedImage]) -> str:
     """Write ``images.txt``: camera_from_map, without points; the cameras are in comments."""
     cameras: dict[Camera | None, int] = {}
     rows: list[str] = []
@@ -199,7 +221,7 @@ def _accepted(
             yield number, image, image.outcome.map_from_camera
 
 
-_FORMATS: dict[str, Callable[[Map, Sequence[LocalizedImage]], str]] = {
+_FORMATS: dict[str, Callable[[Map | Building, Sequence[LocalizedImage]], str]] = {
     '.json': _json_text,
     '.csv': _csv_text,
     '.tum': _tum_text,
@@ -207,3 +229,5 @@ _FORMATS: dict[str, Callable[[Map, Sequence[LocalizedImage]], str]] = {
 }
 SUFFIXES = tuple(_FORMATS)
 """Endings of the files that `write_pose_file` writes; ``.txt`` is ``images.txt`` of COLMAP."""
+SUFFIXES_OF_FRAMES = '.json', '.csv'
+"""Endings of those that say the room and the frame of each pose in a building."""

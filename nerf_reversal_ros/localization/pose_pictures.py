@@ -16,9 +16,11 @@ from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.files import write_output
+from nerf_reversal_ros.core.geometry import inverse
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.localization.inlier_drawing import draw_inliers
 from nerf_reversal_ros.localization.map_renderer import open_renderer
+from nerf_reversal_ros.maps.building_folder import Building
 from nerf_reversal_ros.maps.map_folder import Map
 
 LONGER_SIDE_PX = 640
@@ -29,9 +31,11 @@ _CHARACTER_PX, _LINE_PX = 8, 18
 class PosePictures:
     """Writes the picture of each image to a folder."""
 
-    def __init__(self, folder: Path, map_: Map) -> None:
+    def __init__(self, folder: Path, map_: Map | Building) -> None:
         """
         Make the folder, and load what is rendered: the field, or the surface if there is none.
+
+        Of a building it is loaded when its room is first rendered, one room at a time.
 
         Raises
         ------
@@ -48,7 +52,9 @@ class PosePictures:
             ) from error
         self._folder = folder
         self._count = 0
-        self._render = open_renderer(map_)
+        self._render = open_renderer(map_) if isinstance(map_, Map) else None
+        self._building = map_ if isinstance(map_, Building) else None
+        self._room = ''
 
     def add(
         self, name: str, rgb: NDArray[np.uint8], camera: Camera, outcome: Outcome, text: str
@@ -79,7 +85,7 @@ class PosePictures:
         shown = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         panes = [np.asarray(shown, np.uint8)]
         if isinstance(outcome, PoseEstimate):
-            panes.append(self._render(outcome.map_from_camera, view))
+            panes.append(self._rendering(outcome, view))
         draw_inliers(panes, outcome.diagnostics, camera, view)
         picture = np.hstack(panes)
         captioned = np.vstack([picture, _caption(text, picture.shape[1])])
@@ -91,6 +97,18 @@ class PosePictures:
         file = self._folder / f'{self._count:05d}_{stem}.jpg'
         write_output(file, encoded.tobytes())
         return file
+
+    def _rendering(self, outcome: PoseEstimate, view: Camera) -> NDArray[np.uint8]:
+        """Render the map, or the room of the building, at a pose."""
+        pose = outcome.map_from_camera
+        if self._building is not None:
+            room = self._building.room(str(outcome.diagnostics.room))
+            if self._room != room.name:
+                self._render, self._room = open_renderer(room.open()), room.name
+            if room.building_from_room is not None:
+                pose = inverse(room.building_from_room) @ pose
+        assert self._render is not None
+        return self._render(pose, view)
 
 
 def _caption(text: str, width: int) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ OF_LOCALIZER = {
     'APPEARANCE_MISMATCH': 'appearance mismatch',
     'LOW_PROBABILITY': 'low probability',
     'AMBIGUOUS_VIEW': 'ambiguous view',
+    'ROOM_NOT_LOADED': 'room not loaded',
     'ODOMETRY_DISAGREES': 'odometry disagrees',
 }
 OF_NODE = {

@@ -113,6 +113,7 @@ LOCALIZER = {
     'max_std_m': 0.03,
     'max_distance_m': 1.5,
     'max_novelty': 8.0,
+    'memory_limit_mb': 1000,
 }
 DRIFT = {
     'odometry_drift': 0.05,

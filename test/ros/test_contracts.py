@@ -128,6 +128,7 @@ def test_the_parameters_of_the_localizer(make_node):
         'max_std_m': 0.03,
         'max_distance_m': 1.5,
         'max_novelty': 8.0,
+        'memory_limit_mb': 1000,
         **DRIFT,
         'min_confirmed_probability': 0.9,
         **SMOOTHING,
