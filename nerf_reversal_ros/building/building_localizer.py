@@ -300,7 +300,7 @@ class BuildingLocalizer:
         for name in (first, second):
             best = searches[name].best
             assert best is not None
-            poses.append(RoomPose(name, searches[name].refiner, best))
+            poses.append(RoomPose(searches[name].refiner, best))
         compared = compare_rooms(query, *poses)
         attempts.timer.lap('other_room')
         detail = compared.describe(first, second)

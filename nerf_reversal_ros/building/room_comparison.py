@@ -1,16 +1,19 @@
 """
 Tell look-alike rooms apart: which of two poses in two rooms explains an image better.
 
-Rooms with the same furniture agree in most of what an image shows. So only the differences count:
-keypoints that fit the landmarks of one room alone, and the parts of the image in which the
-surfaces of the rooms, rendered at the two poses, differ.
+Rooms with the same furniture agree in most of what an image shows. So only the parts count in
+which the two maps differ, rendered at the two poses. In the room that the image shows, the
+landmarks there are found as often as elsewhere in the image; in the other room few are found.
 """
 
 from dataclasses import dataclass
+import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.building.shown_landmarks import shown_landmarks
 from nerf_reversal_ros.capture.image_resampling import downscale_image
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.localization.gate import window_correlation
@@ -19,23 +22,31 @@ from nerf_reversal_ros.localization.hypotheses import (
     RefinedHypothesis,
     VERIFY_SIZE_PX,
 )
-from nerf_reversal_ros.localization.matching import match_guided, QueryImage, visible_landmarks
+from nerf_reversal_ros.localization.matching import (
+    match_guided,
+    MAX_LANDMARKS,
+    QueryImage,
+    select_landmarks,
+)
 from nerf_reversal_ros.localization.pnp import MAX_ERROR_PX
 
-MIN_DEVIATIONS = 3.0
-"""Lead in keypoints that one room alone explains, in standard deviations of equal chances."""
-MIN_SIMILARITY_GAP = 0.15
-"""Lead in similarity where the renderings of the rooms differ."""
-MIN_DIFFERENCE = 0.02
-"""Share of the image in which renderings have to differ for that lead to count."""
+MAX_DEPTH_DIFFERENCE = 0.06
+"""Depths of two renderings that agree differ by less, as a fraction."""
+MIN_AGREEMENT = 0.4
+"""NCC of two renderings where they agree, at least."""
+CHANCE = 0.3
+"""How often landmarks of a wrong room are found, over those of the right one: textures resemble
+each other."""
+DEPENDENCE = 4.0
+"""Landmarks that tell as much as one that is independent: one object has many."""
+MIN_LOG_ODDS = 4.0
+"""Least logarithm of the odds of the better room against the other one."""
 
 
 @dataclass(frozen=True)
 class RoomPose:
     """A pose of an image in one room."""
 
-    name: str
-    """The room."""
     refiner: HypothesisRefiner
     """Of the room."""
     found: RefinedHypothesis
@@ -43,85 +54,99 @@ class RoomPose:
 
 
 @dataclass(frozen=True)
+class RoomEvidence:
+    """How well the landmarks of one room are found in an image."""
+
+    found: int
+    """Landmarks found where the rooms differ."""
+    shown: int
+    """Landmarks shown there."""
+    rate: float
+    """Share of the landmarks that are found elsewhere in the image."""
+    similarity: float
+    """NCC of image and rendering where the rooms differ; NaN if it is not known."""
+
+    @property
+    def log_odds(self) -> float:
+        """Logarithm of the odds that the image shows this room, by its landmarks."""
+        rate, chance = self.rate, CHANCE * self.rate
+        missed = self.shown - self.found
+        odds = self.found * math.log(rate / chance)
+        odds += missed * math.log((1 - rate) / (1 - chance))
+        return odds / DEPENDENCE
+
+
+@dataclass(frozen=True)
 class RoomComparison:
     """What speaks for the first and for the second of two rooms, in one image."""
 
-    only_first: int
-    """Keypoints that fit landmarks of the first room alone."""
-    only_second: int
-    """Keypoints that fit landmarks of the second room alone."""
-    similarities: tuple[float, float]
-    """NCC of the image with each rendering, weighted by how much the renderings differ."""
+    first: RoomEvidence
+    second: RoomEvidence
     difference: float
-    """Share of the image in which the renderings differ, 0 to 1."""
-
-    @property
-    def deviations(self) -> float:
-        """Lead of the first room in keypoints [standard deviations of equal chances]."""
-        total = self.only_first + self.only_second
-        return (self.only_first - self.only_second) / max(1.0, total) ** 0.5
-
-    @property
-    def similarity_gap(self) -> float:
-        """Lead of the first room in similarity; 0 where the renderings hardly differ."""
-        first, second = self.similarities
-        gap = first - second
-        return gap if self.difference >= MIN_DIFFERENCE and np.isfinite(gap) else 0.0
+    """Share of the image in which the maps differ, 0 to 1."""
 
     @property
     def lead(self) -> float:
         """Lead of the first room: from 1 on it has won, from -1 down the second has."""
-        keypoints = self.deviations / MIN_DEVIATIONS
-        similarity = self.similarity_gap / MIN_SIMILARITY_GAP
-        if keypoints * similarity < 0:  # they contradict each other
-            return float(keypoints + similarity) / 2
-        return float(max(keypoints, similarity, key=abs))
+        return (self.first.log_odds - self.second.log_odds) / MIN_LOG_ODDS
 
     def describe(self, first: str, second: str) -> str:
         """Return the evidence with the names of the rooms."""
-        return (
-            f'{first} and {second} explain it alike: {self.only_first} and {self.only_second}'
-            f' keypoints fit one of them alone, similarity {self.similarities[0]:.2f} and'
-            f' {self.similarities[1]:.2f} where they differ'
+        counts = (
+            f'{self.first.found} of {self.first.shown} and {self.second.found} of'
+            f' {self.second.shown} landmarks are found'
         )
+        where = f'where they differ, in {self.difference:.0%} of the image'
+        return f'{first} and {second} explain it alike: {counts} {where}'
 
 
 def compare_rooms(query: QueryImage, first: RoomPose, second: RoomPose) -> RoomComparison:
     """Compare two poses of an image in two rooms."""
-    in_first, in_second = _explained(query, first), _explained(query, second)
-    small = query.camera.downscaled_to(VERIFY_SIZE_PX)
-    image = downscale_image(query.rgb, small)
+    camera = query.camera.downscaled_to(VERIFY_SIZE_PX)
     renderings = [
-        room.refiner.surface.render(room.found.solution.map_from_camera, small)
+        room.refiner.surface.render(room.found.solution.map_from_camera, camera)
         for room in (first, second)
     ]
     differs = _difference(*renderings)
-    correlations = [window_correlation(image, rendering) for rendering in renderings]
-    weight = np.minimum(correlations[0][1], correlations[1][1]) * differs
-    total = float(weight.sum())
-    similarities = [
-        float((weight * correlation).sum()) / total if total > 0 else float('nan')
-        for correlation, _ in correlations
+    evidence = [
+        _evidence(query, room, rendering, differs)
+        for room, rendering in zip((first, second), renderings, strict=True)
     ]
-    return RoomComparison(
-        int((in_first & ~in_second).sum()),
-        int((in_second & ~in_first).sum()),
-        (similarities[0], similarities[1]),
-        float((differs > 0.5).mean()),
+    return RoomComparison(evidence[0], evidence[1], float(differs.mean()))
+
+
+def _evidence(
+    query: QueryImage, room: RoomPose, rendering: Rendering, differs: NDArray[np.bool_]
+) -> RoomEvidence:
+    """Count the landmarks of a room in an image, where the rooms differ and elsewhere."""
+    atlas, pose = room.refiner.atlas, room.found.solution.map_from_camera
+    camera = query.camera.downscaled_to(VERIFY_SIZE_PX)
+    indices, pixels = shown_landmarks(atlas, pose, query.camera, rendering, camera, MAX_LANDMARKS)
+    landmarks = select_landmarks(atlas, indices)
+    pairs = match_guided(query, landmarks, pose, query.scaled_px(MAX_ERROR_PX))
+    is_found = np.zeros(len(indices), bool)
+    is_found[pairs[:, 1]] = True
+    is_there = differs[pixels[:, 1], pixels[:, 0]]
+    elsewhere = is_found[~is_there]
+    correlation, weight = window_correlation(downscale_image(query.rgb, camera), rendering)
+    weight = np.where(differs, weight, np.float32(0))
+    total = float(weight.sum())
+    return RoomEvidence(
+        int(is_found[is_there].sum()),
+        int(is_there.sum()),
+        (elsewhere.sum() + 1) / (len(elsewhere) + 2),
+        float((weight * correlation).sum()) / total if total > 0 else math.nan,
     )
 
 
-def _explained(query: QueryImage, room: RoomPose) -> NDArray[np.bool_]:
-    """Return whether each keypoint of an image fits a landmark at a pose in a room."""
-    pose = room.found.solution.map_from_camera
-    landmarks = visible_landmarks(room.refiner.atlas, pose, query.camera)
-    pairs = match_guided(query, landmarks, pose, query.scaled_px(MAX_ERROR_PX))
-    explained = np.zeros(len(query.keypoints.pixels), bool)
-    explained[pairs[:, 0]] = True
-    return explained
-
-
-def _difference(first: Rendering, second: Rendering) -> NDArray[np.float32]:
-    """Return how much two renderings differ around each pixel (H, W), 0 to 1."""
+def _difference(first: Rendering, second: Rendering) -> NDArray[np.bool_]:
+    """Return where two renderings (H, W) differ: in what is covered, in depth, or in texture."""
+    covered = first.opacity > 0, second.opacity > 0
+    nearer = np.minimum(first.depth, second.depth)
+    depth = np.abs(first.depth - second.depth) > MAX_DEPTH_DIFFERENCE * nearer
     correlation, weight = window_correlation(first.rgb, second)
-    return np.where(weight > 0, np.clip((1 - correlation) / 2, 0, 1), 0).astype(np.float32)
+    texture = (weight > 0) & (correlation < MIN_AGREEMENT)
+    differs = np.where(covered[0] & covered[1], depth | texture, covered[0] != covered[1])
+    # Points of the surface are coarse: single pixels differ at edges.
+    opened = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return cv2.dilate(opened, np.ones((3, 3), np.uint8)).astype(bool)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 import safetensors
 import safetensors.numpy
 
+from nerf_reversal_ros.building.shown_landmarks import shown_landmarks
 from nerf_reversal_ros.capture.descriptor_kernels import DESCRIPTOR_DIM
 from nerf_reversal_ros.capture.vlad import cluster_words, MAX_CLUSTERED_DESCRIPTORS, vlad
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.array_files import READ_ERRORS
 from nerf_reversal_ros.core.errors import MapError
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, transform_points
 from nerf_reversal_ros.core.parallel import one_blas_thread, parallel_map
 from nerf_reversal_ros.localization.atlas import Atlas, normalize, quantize
 from nerf_reversal_ros.localization.surface import Surface
@@ -40,8 +40,6 @@ MAX_PROJECTED_VIEWS = 3000
 """Views, about, that the projection is learned from, a bound on time and memory."""
 DEPTH_SIZE_PX = 96
 """Longer side [px] of the rendering that tells which landmarks are hidden."""
-MAX_DEPTH_RATIO = 1.08
-"""Depth of a landmark that is not hidden, over that of the surface in front of it, at most."""
 
 Array = NDArray[np.float32]
 
@@ -263,16 +261,10 @@ def _room_views(map_: Map) -> list[_View]:
     stored = quantize(atlas.descriptors)
     views = []
     for frame in frames.astype(int):
-        pose: FloatArray = poses[frame]
-        indices = atlas.visible_indices(pose, camera, len(atlas))
-        in_camera = transform_points(inverse(pose), atlas.origin_m + atlas.points[indices])
-        pixels = np.rint(small.project(in_camera)).astype(int)
-        inside = np.all((pixels >= 0) & (pixels < (small.width, small.height)), axis=1)
-        indices, pixels, depth = indices[inside], pixels[inside], in_camera[inside, 2]
-        limit = MAX_DEPTH_RATIO * surface.render(pose, small).depth[pixels[:, 1], pixels[:, 0]]
-        shown = indices[(limit == 0) | (depth < limit)]
+        rendering = surface.render(poses[frame], small)
+        shown, _ = shown_landmarks(atlas, poses[frame], camera, rendering, small, MAX_LANDMARKS)
         if len(shown):
-            views.append(_View(int(frame), stored, atlas.most_confirmed(shown, MAX_LANDMARKS)))
+            views.append(_View(int(frame), stored, shown))
     return views
 
 

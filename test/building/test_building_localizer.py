@@ -158,7 +158,7 @@ def test_a_damaged_twin_makes_no_wrong_room(room_maps: dict[str, Map], tmp_path:
 def test_a_building_without_a_usable_room_is_told(small_map: Map, tmp_path: Path) -> None:
     building = join_rooms(tmp_path / 'flat', {'a': other_map(small_map, tmp_path / 'a', 1)})
     (tmp_path / 'a' / 'atlas.safetensors').unlink()
-    with pytest.raises(MapError, match='no room of the building .* lacks its file atlas'):
+    with pytest.raises(MapError, match=r'no room of the building .* lacks its file atlas'):
         building.localizer(CONFIG)
 
 

@@ -87,7 +87,7 @@ def test_malformed_arrays_are_told(change, flat: Building, tmp_path: Path) -> No
     arrays = safetensors.numpy.load_file(flat.views_file)
     change(arrays)
     safetensors.numpy.save_file(arrays, tmp_path / 'views.safetensors', metadata)
-    with pytest.raises(MapError, match='views.safetensors are malformed'):
+    with pytest.raises(MapError, match=r'views\.safetensors are malformed'):
         ViewIndex.load(tmp_path / 'views.safetensors')
 
 
