@@ -47,6 +47,8 @@ from nerf_reversal_ros.maps.building_folder import Building, Room
 if TYPE_CHECKING:
     from nerf_reversal_ros.localization.pose_files import LocalizedImage
 
+RANKED_ROOMS = 32
+"""Best rooms that an image is compared with; the others are not looked at."""
 MAX_ROOMS, MAX_RETRIED_ROOMS = 5, 3
 """Rooms that are tried at most, and those of them that are tried with more effort."""
 LOOK_ALIKE_GAP = 0.15
@@ -67,7 +69,10 @@ class _Attempts:
     contrast: float
     timer: StageTimer
     expected_pose: FloatArray | None
-    scores: list[RoomScore]
+    scores: list[RoomScore] = field(default_factory=list)
+    """Best first."""
+    prepared: tuple[str, PoseSearch] | None = None
+    """Search in the present room, with the regressed pose."""
     searches: dict[str, PoseSearch] = field(default_factory=dict)
     """By room, in the order in which they were begun."""
     not_loaded: dict[str, float] = field(default_factory=dict)
@@ -79,8 +84,9 @@ class _Attempts:
         return perf_counter() > self.deadline
 
     def score(self, name: str) -> float:
-        """Return the score of a room."""
-        return next(score.score for score in self.scores if score.name == name)
+        """Return the score of a room; of one that is not among the best, the least of theirs."""
+        found = (score.score for score in self.scores if score.name == name)
+        return next(found, self.scores[-1].score)
 
 
 class BuildingLocalizer:
@@ -203,11 +209,16 @@ class BuildingLocalizer:
         timer: StageTimer,
     ) -> Outcome:
         deadline = perf_counter() + time_limit_s
+        attempts = _Attempts(queries, config, deadline, contrast, timer, expected_pose)
+        queries.begin()
+        try:
+            self._regress_in_present_room(attempts)
+        finally:
+            queries.finish()
         descriptors = queries.first.keypoints.descriptors
         timer.lap('keypoints')
-        scores = self.index.rank(descriptors)
+        attempts.scores = self.index.rank(descriptors, RANKED_ROOMS)
         timer.lap('rank')
-        attempts = _Attempts(queries, config, deadline, contrast, timer, expected_pose, scores)
         found = self._find_room(attempts)
         if found is None:
             return self._rejection(attempts)
@@ -218,6 +229,16 @@ class BuildingLocalizer:
         self._present = self.building.rooms[winner]
         self.rooms.stay_in(winner)
         return self._outcome(attempts, winner)
+
+    def _regress_in_present_room(self, attempts: _Attempts) -> None:
+        """Regress the pose in the present room while keypoints are detected: mostly it stays."""
+        name = self.present_room
+        if name is None or attempts.expected_pose is not None:
+            return
+        localizer = self.rooms.localizer(name, wait=False)
+        if localizer is not None:
+            attempts.prepared = name, self._search(attempts, name, localizer)
+            attempts.prepared[1].regress()
 
     def _find_room(self, attempts: _Attempts) -> str | None:
         """Return the first room in which a pose is accepted; none if there is none."""
@@ -251,14 +272,16 @@ class BuildingLocalizer:
         if localizer is None:
             attempts.not_loaded[name] = attempts.score(name)
             return None
-        if self._trusted is not None:
-            localizer.trust(self._trusted)
         search = self._search(attempts, name, localizer)
+        if attempts.prepared is not None and attempts.prepared[0] == name:
+            search = attempts.prepared[1]
         attempts.searches[name] = search
         search.attempt(attempts.deadline)
         return search
 
     def _search(self, attempts: _Attempts, name: str, localizer: Localizer) -> PoseSearch:
+        if self._trusted is not None:
+            localizer.trust(self._trusted)
         room, expected_pose = self.building.rooms[name], attempts.expected_pose
         if expected_pose is not None:
             if self._present is None or room.frame != self._present.frame:

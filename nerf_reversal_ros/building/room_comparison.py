@@ -34,11 +34,18 @@ MAX_DEPTH_DIFFERENCE = 0.06
 """Depths of two renderings that agree differ by less, as a fraction."""
 MIN_AGREEMENT = 0.4
 """NCC of two renderings where they agree, at least."""
-CHANCE = 0.3
+CHANCE = 0.5
 """How often landmarks of a wrong room are found, over those of the right one: textures resemble
 each other."""
 DEPENDENCE = 4.0
 """Landmarks that tell as much as one that is independent: one object has many."""
+RIGHT_STD, WRONG_MEAN, WRONG_STD = 0.12, 0.25, 0.2
+"""NCC of image and rendering where the rooms differ: standard deviation from that of the rest of
+the image in the right room; mean and standard deviation in the wrong one."""
+MAX_SIMILARITY_ODDS = 6.0
+"""Largest logarithm of the odds by similarity."""
+MIN_PIXELS = 150
+"""Pixels of a rendering, with texture, in which the similarity counts fully."""
 MIN_LOG_ODDS = 4.0
 """Least logarithm of the odds of the better room against the other one."""
 
@@ -65,10 +72,28 @@ class RoomEvidence:
     """Share of the landmarks that are found elsewhere in the image."""
     similarity: float
     """NCC of image and rendering where the rooms differ; NaN if it is not known."""
+    similarity_elsewhere: float
+    """NCC in the rest of the image."""
+    pixels: int
+    """Pixels of the rendering that ``similarity`` is of."""
 
     @property
     def log_odds(self) -> float:
-        """Logarithm of the odds that the image shows this room, by its landmarks."""
+        """Logarithm of the odds that the image shows this room rather than another one."""
+        return self._landmark_odds() + self._similarity_odds()
+
+    def _similarity_odds(self) -> float:
+        right, value = self.similarity_elsewhere, self.similarity
+        if not math.isfinite(right - value) or right <= WRONG_MEAN:
+            return 0.0
+        odds = ((value - WRONG_MEAN) / WRONG_STD) ** 2 / 2 + math.log(WRONG_STD / RIGHT_STD)
+        odds -= (min(value - right, 0.0) / RIGHT_STD) ** 2 / 2
+        if value < WRONG_MEAN:  # more unlike than usual
+            odds = -MAX_SIMILARITY_ODDS
+        limited = max(-MAX_SIMILARITY_ODDS, min(MAX_SIMILARITY_ODDS, odds))
+        return limited * min(1.0, self.pixels / MIN_PIXELS)
+
+    def _landmark_odds(self) -> float:
         rate, chance = self.rate, CHANCE * self.rate
         missed = self.shown - self.found
         odds = self.found * math.log(rate / chance)
@@ -94,7 +119,8 @@ class RoomComparison:
         """Return the evidence with the names of the rooms."""
         counts = (
             f'{self.first.found} of {self.first.shown} and {self.second.found} of'
-            f' {self.second.shown} landmarks are found'
+            f' {self.second.shown} landmarks are found, similarity {self.first.similarity:.2f} and'
+            f' {self.second.similarity:.2f},'
         )
         where = f'where they differ, in {self.difference:.0%} of the image'
         return f'{first} and {second} explain it alike: {counts} {where}'
@@ -129,14 +155,20 @@ def _evidence(
     is_there = differs[pixels[:, 1], pixels[:, 0]]
     elsewhere = is_found[~is_there]
     correlation, weight = window_correlation(downscale_image(query.rgb, camera), rendering)
-    weight = np.where(differs, weight, np.float32(0))
-    total = float(weight.sum())
     return RoomEvidence(
         int(is_found[is_there].sum()),
         int(is_there.sum()),
-        (elsewhere.sum() + 1) / (len(elsewhere) + 2),
-        float((weight * correlation).sum()) / total if total > 0 else math.nan,
+        float(elsewhere.sum() + 1) / (len(elsewhere) + 2),
+        _mean(correlation, np.where(differs, weight, np.float32(0))),
+        _mean(correlation, np.where(differs, np.float32(0), weight)),
+        int(np.count_nonzero(differs & (weight > 0))),
     )
+
+
+def _mean(values: NDArray[np.float32], weight: NDArray[np.float32]) -> float:
+    """Return the weighted mean of values; NaN without weight."""
+    total = float(weight.sum())
+    return float((weight * values).sum()) / total if total > 0 else math.nan
 
 
 def _difference(first: Rendering, second: Rendering) -> NDArray[np.bool_]:

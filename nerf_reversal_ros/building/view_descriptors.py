@@ -132,7 +132,7 @@ class ViewIndex:
         return described
 
     @one_blas_thread()
-    def rank(self, descriptors: Array) -> list[RoomScore]:
+    def rank(self, descriptors: Array, count: int | None = None) -> list[RoomScore]:
         """
         Rank the rooms by the view that is most similar to an image.
 
@@ -140,29 +140,30 @@ class ViewIndex:
         ----------
         descriptors : (n, 128) array
             RootSIFT of the keypoints of the image; without any, all rooms are alike.
+        count : int, optional
+            Rooms to return at most; default: all.
 
         Returns
         -------
         list of RoomScore
-            All rooms that have views, the most similar one first.
+            Rooms that have views, the most similar one first.
         """
         if not len(descriptors):
             similarity = np.zeros(len(self.vectors), np.float32)
         else:
             similarity = self.vectors @ self.describe(descriptors)
-        best = np.maximum.reduceat(similarity, self._starts)
+        best = np.maximum.reduceat(similarity, self._bounds[:-1])
         scores = []
-        for i in np.argsort(-best, kind='stable'):
-            start = self._starts[i]
-            views = similarity[start : start + np.count_nonzero(self.rooms == self.rooms[start])]
-            view = int(start + views.argmax())
+        for i in np.argsort(-best, kind='stable')[:count]:
+            start, end = self._bounds[i], self._bounds[i + 1]
+            view = int(start + similarity[start:end].argmax())
             scores.append(RoomScore(self.names[self.rooms[start]], float(best[i]), view))
         return scores
 
     @cached_property
-    def _starts(self) -> NDArray[np.intp]:
-        """First row of each room that has views."""
-        return np.flatnonzero(np.diff(self.rooms, prepend=-1))
+    def _bounds(self) -> NDArray[np.intp]:
+        """First row of each room that has views, and the number of all rows."""
+        return np.flatnonzero(np.diff(self.rooms, prepend=-1, append=len(self.names)))
 
     def to_bytes(self) -> bytes:
         """Return the file that `load` reads; numbers of 8 and 16 bit."""

@@ -209,7 +209,7 @@ class PoseSearch:
         """Yield the expected pose, the regressed pose, then poses of similar views."""
         if self.expected_pose is not None:
             yield self.expected_pose
-        regressed = self._regress()
+        regressed = self.regress()
         if not self._regress_novelty():
             yield regressed.map_from_camera
             yield from self.regressor.retrieve(regressed, self.config.hypotheses)
@@ -221,7 +221,7 @@ class PoseSearch:
 
     def _regress_novelty(self) -> bool:
         """Return whether the image is too different from all views that the regressor knows."""
-        self._regress()
+        self.regress()
         if self.is_novel:
             self._search_roll()
         return self.is_novel
@@ -230,11 +230,11 @@ class PoseSearch:
         """Regress the pose anew, once, if the image resembles the views more when it is rolled."""
         if not self._is_roll_searched:
             self._is_roll_searched = True
-            queries, regressed = self.queries, self._regress()
+            queries, regressed = self.queries, self.regress()
             self.regressed = self.regressor.search_roll(queries.rgb, queries.camera, regressed)
             self.timer.lap('regress')
 
-    def _regress(self) -> RegressedPose:
+    def regress(self) -> RegressedPose:
         """Return the regressed pose of the image; it is computed once, where it is needed."""
         if self.regressed is None:
             self.regressed = self.regressor.regress(self.queries.rgb, self.queries.camera)

@@ -11,6 +11,7 @@ from small_map import CAMERA
 from twin_rooms import render_without
 
 from nerf_reversal_ros.cli.main import main
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.maps.building_folder import Building
 
 
@@ -29,7 +30,7 @@ def test_localize_names_the_room_and_the_frame(
     flat: Building, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ['localize', str(flat.path), str(bag), '--device', 'cpu']
-    out, table, shown = tmp_path / 'poses.json', tmp_path / 'poses.csv', tmp_path / 'shown'
+    out, shown = tmp_path / 'poses.json', tmp_path / 'shown'
     assert main([*command, '--out', str(out), '--show', str(shown)]) == 0
     printed = capsys.readouterr().out
     assert 'west (a frame of its own): x ' in printed and '2 of 3 images' in printed
@@ -39,18 +40,18 @@ def test_localize_names_the_room_and_the_frame(
     assert ambiguous['rejected'] == 'ambiguous view' and 'room' not in ambiguous
     assert [(entry['room'], entry['frame']) for entry in found] == [('west', 'west')] * 2
     assert len(list(shown.glob('*.jpg'))) == 3
-    assert main([*command, '--out', str(table)]) == 0
-    rows = list(csv.DictReader(table.read_text().splitlines()))
-    assert [row['room'] for row in rows] == ['', 'west', 'west']
 
 
-def test_a_file_of_one_frame_is_refused_before_the_work(
+def test_a_file_of_one_frame_is_refused_and_one_that_names_frames_is_written(
     flat: Building, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ['localize', str(flat.path), str(bag), '--out', str(tmp_path / 'poses.tum')]
-    assert main(command) == 1
-    message = capsys.readouterr().err
-    assert 'in map, west: write .json or .csv' in message
+    command = ['localize', str(flat.path), str(bag), '--device', 'cpu', '--out']
+    table = tmp_path / 'poses.csv'
+    assert main([*command, str(tmp_path / 'poses.tum')]) == 1
+    assert f'in map, west: {remedies.FILE_OF_FRAMES}' in capsys.readouterr().err
+    assert table.suffix in remedies.FILE_OF_FRAMES and main([*command, str(table)]) == 0
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [(row['room'], row['frame']) for row in rows] == [('', ''), *[('west', 'west')] * 2]
 
 
 def test_info_describes_a_building(flat: Building, capsys: pytest.CaptureFixture[str]) -> None:
