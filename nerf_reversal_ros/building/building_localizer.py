@@ -7,7 +7,7 @@ as well: the pose is taken if its room explains the image better by a margin, el
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.building.room_attempts import LOOK_ALIKE_GAP, RoomAttempts
 from nerf_reversal_ros.building.room_cache import RoomCache
 from nerf_reversal_ros.building.room_comparison import compare_rooms, RoomPose
 from nerf_reversal_ros.building.rooms_camera_search import RoomsCameraSearch
-from nerf_reversal_ros.building.view_descriptors import RoomScore, ViewIndex
+from nerf_reversal_ros.building.view_descriptors import ViewIndex
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.devices import resolve_device_type
 from nerf_reversal_ros.core.errors import MapError
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, pose_distance
+from nerf_reversal_ros.core.geometry import FloatArray, inverse
 from nerf_reversal_ros.core.outcome import Diagnostics, Outcome, Rejection, RejectionReason
 from nerf_reversal_ros.core.parallel import one_blas_thread
 from nerf_reversal_ros.core.stage_timer import StageTimer
@@ -41,7 +42,7 @@ from nerf_reversal_ros.localization.localizer import (
     search_outcome,
 )
 from nerf_reversal_ros.localization.map_placement import transform_outcome
-from nerf_reversal_ros.localization.pose_search import NO_RIVALS, PoseSearch
+from nerf_reversal_ros.localization.pose_search import PoseSearch
 from nerf_reversal_ros.maps.building_folder import Building, Room
 
 if TYPE_CHECKING:
@@ -51,42 +52,6 @@ RANKED_ROOMS = 32
 """Best rooms that an image is compared with; the others are not looked at."""
 MAX_ROOMS, MAX_RETRIED_ROOMS = 5, 3
 """Rooms that are tried at most, and those of them that are tried with more effort."""
-LOOK_ALIKE_GAP = 0.15
-"""Rooms whose score is less than this below that of another one look like it in an image."""
-MIN_RIVAL_INLIERS = 0.3
-"""Inliers of a rejected pose, over those of the accepted one, from which it is a rival."""
-EXPECTED_WITHIN_M, EXPECTED_WITHIN_DEG = 0.5, 20.0
-"""Distance from the expected pose up to which it decides between rooms that are alike."""
-
-
-@dataclass
-class _Attempts:
-    """The searches for the pose of one image in several rooms."""
-
-    queries: ImageQueries
-    config: LocalizerConfig
-    deadline: float
-    contrast: float
-    timer: StageTimer
-    expected_pose: FloatArray | None
-    scores: list[RoomScore] = field(default_factory=list)
-    """Best first."""
-    prepared: tuple[str, PoseSearch] | None = None
-    """Search in the present room, with the regressed pose."""
-    searches: dict[str, PoseSearch] = field(default_factory=dict)
-    """By room, in the order in which they were begun."""
-    not_loaded: dict[str, float] = field(default_factory=dict)
-    """Scores of the rooms that could not be tried."""
-
-    @property
-    def is_late(self) -> bool:
-        """Whether no further attempt may start."""
-        return perf_counter() > self.deadline
-
-    def score(self, name: str) -> float:
-        """Return the score of a room; of one that is not among the best, the least of theirs."""
-        found = (score.score for score in self.scores if score.name == name)
-        return next(found, self.scores[-1].score)
 
 
 class BuildingLocalizer:
@@ -209,7 +174,7 @@ class BuildingLocalizer:
         timer: StageTimer,
     ) -> Outcome:
         deadline = perf_counter() + time_limit_s
-        attempts = _Attempts(queries, config, deadline, contrast, timer, expected_pose)
+        attempts = RoomAttempts(queries, config, deadline, contrast, timer, expected_pose)
         queries.begin()
         try:
             self._regress_in_present_room(attempts)
@@ -230,7 +195,7 @@ class BuildingLocalizer:
         self.rooms.stay_in(winner)
         return self._outcome(attempts, winner)
 
-    def _regress_in_present_room(self, attempts: _Attempts) -> None:
+    def _regress_in_present_room(self, attempts: RoomAttempts) -> None:
         """Regress the pose in the present room while keypoints are detected: mostly it stays."""
         name = self.present_room
         if name is None or attempts.expected_pose is not None:
@@ -240,22 +205,28 @@ class BuildingLocalizer:
             attempts.prepared = name, self._search(attempts, name, localizer)
             attempts.prepared[1].regress()
 
-    def _find_room(self, attempts: _Attempts) -> str | None:
+    def _find_room(self, attempts: RoomAttempts) -> str | None:
         """Return the first room in which a pose is accepted; none if there is none."""
         for name in self._order(attempts):
             search = self._begin(attempts, name)
-            if search is not None and search.accepted is not None:
-                search.complete(attempts.deadline)
-                return name if search.accepted is not None else None
+            if search is not None:
+                was_accepted = search.accepted is not None
+                if was_accepted or attempts.is_clear(name):
+                    search.complete(attempts.deadline)
+                if search.accepted is not None:
+                    return name
+                if was_accepted:  # another pose in the room is as good
+                    return None
             if attempts.is_late:
                 return None
         for name, search in list(attempts.searches.items())[:MAX_RETRIED_ROOMS]:
-            search.complete(attempts.deadline)
-            if search.accepted is not None:
-                return name
+            if not attempts.is_clear(name):
+                search.complete(attempts.deadline)
+                if search.accepted is not None:
+                    return name
         return None
 
-    def _order(self, attempts: _Attempts) -> list[str]:
+    def _order(self, attempts: RoomAttempts) -> list[str]:
         """Return the rooms to try: the present one first if a pose is expected in it."""
         names = [score.name for score in attempts.scores[:MAX_ROOMS]]
         present = self.present_room
@@ -263,7 +234,7 @@ class BuildingLocalizer:
             names = [present, *(name for name in names if name != present)]
         return names
 
-    def _begin(self, attempts: _Attempts, name: str) -> PoseSearch | None:
+    def _begin(self, attempts: RoomAttempts, name: str) -> PoseSearch | None:
         """Try a room cheaply; None if it is not loaded."""
         if name in attempts.searches:
             return attempts.searches[name]
@@ -279,7 +250,7 @@ class BuildingLocalizer:
         search.attempt(attempts.deadline)
         return search
 
-    def _search(self, attempts: _Attempts, name: str, localizer: Localizer) -> PoseSearch:
+    def _search(self, attempts: RoomAttempts, name: str, localizer: Localizer) -> PoseSearch:
         if self._trusted is not None:
             localizer.trust(self._trusted)
         room, expected_pose = self.building.rooms[name], attempts.expected_pose
@@ -291,7 +262,7 @@ class BuildingLocalizer:
         return localizer.search(attempts.queries, attempts.config, expected_pose, attempts.timer)
 
     def _compare_with_look_alikes(
-        self, attempts: _Attempts, found: str
+        self, attempts: RoomAttempts, found: str
     ) -> tuple[str, Rejection | None]:
         """Return the room that explains the image best; a rejection if that is not certain."""
         winner = found
@@ -303,7 +274,7 @@ class BuildingLocalizer:
                 continue
             if search.accepted is None:
                 search.complete(np.inf)  # as the check of other poses, it is not for lack of time
-            if not _is_rival(search, attempts.searches[winner]):
+            if not attempts.is_rival(name, winner):
                 continue
             winner, ambiguity = self._compare(attempts, winner, name)
             if ambiguity is not None:
@@ -314,7 +285,7 @@ class BuildingLocalizer:
         return winner, None
 
     def _compare(
-        self, attempts: _Attempts, first: str, second: str
+        self, attempts: RoomAttempts, first: str, second: str
     ) -> tuple[str, Rejection | None]:
         """Return the better of two rooms; a rejection if they are alike or it has no pose."""
         searches = attempts.searches
@@ -333,29 +304,14 @@ class BuildingLocalizer:
             if searches[second].accepted is not None:
                 return second, None
             return first, Rejection(RejectionReason.AMBIGUOUS_VIEW, detail)
-        expected = [name for name in (first, second) if self._is_expected(attempts, name)]
+        expected = [name for name in (first, second) if attempts.is_expected(name)]
         if len(expected) == 1 and searches[expected[0]].accepted is not None:
             return expected[0], None
         return first, Rejection(RejectionReason.AMBIGUOUS_VIEW, detail)
 
-    def _is_expected(self, attempts: _Attempts, name: str) -> bool:
-        """Return whether the pose in a room is near the one that tracking expects."""
-        search = attempts.searches[name]
-        if search.expected_pose is None or search.best is None:
-            return False
-        pose = search.best.solution.map_from_camera
-        distance_m, angle_deg = pose_distance(search.expected_pose, pose)
-        return distance_m < EXPECTED_WITHIN_M and angle_deg < EXPECTED_WITHIN_DEG
-
-    def _rejection(self, attempts: _Attempts) -> Outcome:
+    def _rejection(self, attempts: RoomAttempts) -> Outcome:
         """Return the rejection of the room that explains the image best."""
-        best: str | None = None
-        for name, search in attempts.searches.items():
-            other = None if best is None else attempts.searches[best].best
-            if best is None or (
-                search.best is not None and (other is None or search.best.is_better_than(other))
-            ):
-                best = name
+        best = attempts.best_room()
         if best is None:
             name = next(iter(attempts.not_loaded))
             return replace(self._not_loaded(name), diagnostics=self._of_no_room(attempts))
@@ -364,7 +320,7 @@ class BuildingLocalizer:
                 return self._outcome(attempts, best, self._not_loaded(name))
         return self._outcome(attempts, best)
 
-    def _of_no_room(self, attempts: _Attempts) -> Diagnostics:
+    def _of_no_room(self, attempts: RoomAttempts) -> Diagnostics:
         return Diagnostics(
             scores={'contrast': attempts.contrast}, latency_ms=attempts.timer.finish()
         )
@@ -380,7 +336,7 @@ class BuildingLocalizer:
         return Rejection(RejectionReason.ROOM_NOT_LOADED, f'{name}{where}, is being loaded')
 
     def _outcome(
-        self, attempts: _Attempts, name: str, rejection: Rejection | None = None
+        self, attempts: RoomAttempts, name: str, rejection: Rejection | None = None
     ) -> Outcome:
         """Return the outcome in a room, in the frame of its poses; or a rejection instead."""
         room = self.building.rooms[name]
@@ -399,13 +355,3 @@ class BuildingLocalizer:
                 f'the view descriptors of the building {self.building.path} are of other rooms'
                 f' ({", ".join(self.index.names)}): {remedies.SURVEY_AGAIN}'
             )
-
-
-def _is_rival(search: PoseSearch, winner: PoseSearch) -> bool:
-    """Return whether the pose in another room may be the right one."""
-    if search.best is None or winner.best is None or search.is_novel:
-        return False
-    if search.best.rejection is None:
-        return True
-    enough = MIN_RIVAL_INLIERS * winner.best.solution.inliers
-    return search.best.rejection[0] not in NO_RIVALS and search.best.solution.inliers >= enough

@@ -1,0 +1,86 @@
+"""The searches for the pose of one image in several rooms."""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from nerf_reversal_ros.building.view_descriptors import RoomScore
+from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
+from nerf_reversal_ros.core.stage_timer import StageTimer
+from nerf_reversal_ros.localization.image_queries import ImageQueries
+from nerf_reversal_ros.localization.pose_search import NO_RIVALS, PoseSearch
+
+LOOK_ALIKE_GAP = 0.15
+"""Rooms whose score is less than this below that of another one look like it in an image."""
+MIN_RIVAL_INLIERS = 0.3
+"""Inliers of a rejected pose, over those of the accepted one, from which it is a rival."""
+EXPECTED_WITHIN_M, EXPECTED_WITHIN_DEG = 0.5, 20.0
+"""Distance from the expected pose up to which it decides between rooms that are alike."""
+
+
+@dataclass
+class RoomAttempts:
+    """The searches for the pose of one image in several rooms."""
+
+    queries: ImageQueries
+    config: LocalizerConfig
+    deadline: float
+    contrast: float
+    timer: StageTimer
+    expected_pose: FloatArray | None
+    scores: list[RoomScore] = field(default_factory=list)
+    """Best first."""
+    prepared: tuple[str, PoseSearch] | None = None
+    """Search in the present room, with the regressed pose."""
+    searches: dict[str, PoseSearch] = field(default_factory=dict)
+    """By room, in the order in which they were begun."""
+    not_loaded: dict[str, float] = field(default_factory=dict)
+    """Scores of the rooms that could not be tried."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether no further attempt may start."""
+        return perf_counter() > self.deadline
+
+    def score(self, name: str) -> float:
+        """Return the score of a room; of one that is not among the best, the least of theirs."""
+        found = (score.score for score in self.scores if score.name == name)
+        return next(found, self.scores[-1].score)
+
+    def is_clear(self, name: str) -> bool:
+        """Return whether a room is far more similar than all others: it alone is tried at once."""
+        best = self.scores[0]
+        second = max((score.score for score in self.scores[1:]), default=-1.0)
+        return best.name == name and best.score - second > LOOK_ALIKE_GAP
+
+    def is_rival(self, name: str, winner: str) -> bool:
+        """Return whether the pose in a room may be the right one, not that in another room."""
+        search, other = self.searches[name], self.searches[winner].best
+        if search.best is None or other is None or search.is_novel:
+            return False
+        if search.best.rejection is None:
+            return True
+        enough = MIN_RIVAL_INLIERS * other.solution.inliers
+        reason = search.best.rejection[0]
+        return reason not in NO_RIVALS and search.best.solution.inliers >= enough
+
+    def is_expected(self, name: str) -> bool:
+        """Return whether the pose in a room is near the one that tracking expects."""
+        search = self.searches[name]
+        if search.expected_pose is None or search.best is None:
+            return False
+        pose = search.best.solution.map_from_camera
+        distance_m, angle_deg = pose_distance(search.expected_pose, pose)
+        return distance_m < EXPECTED_WITHIN_M and angle_deg < EXPECTED_WITHIN_DEG
+
+    def best_room(self) -> str | None:
+        """Return the room whose pose explains the image best; None if no room was tried."""
+        best: str | None = None
+        for name, search in self.searches.items():
+            other = None if best is None else self.searches[best].best
+            is_better = search.best is not None and (
+                other is None or search.best.is_better_than(other)
+            )
+            if best is None or is_better:
+                best = name
+        return best
