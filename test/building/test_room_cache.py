@@ -73,8 +73,8 @@ def test_a_room_is_loaded_once_and_localizes(flat: Building, opened) -> None:
     cache = opened(flat)
     east = cache.localizer('east')
     assert east is not None and cache.localizer('east') is east
-    assert east.localize(render_without(walk(37)[2], CAMERA, 0), CAMERA).diagnostics.scores
     assert cache.loaded == ['east'] and cache.nbytes == array_bytes(east)
+    assert east.localize(render_without(walk(37)[2], CAMERA, 0), CAMERA).diagnostics.scores
 
 
 def test_the_caller_need_not_wait(flat: Building, opened) -> None:

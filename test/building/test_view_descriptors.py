@@ -33,7 +33,7 @@ def test_an_image_ranks_its_room_and_the_twin_before_another_room(
 ) -> None:
     scores = index.rank(keypoints(number, without=0))
     assert {score.name for score in scores[:2]} == {'east', 'west'}
-    assert scores[2].name == 'hall' and scores[2].score < scores[1].score < scores[0].score <= 1.0
+    assert scores[2].name == 'hall' and scores[2].score < scores[1].score - 0.1
 
 
 def test_the_most_similar_view_looks_the_same_way(index: ViewIndex, room_maps: dict) -> None:
