@@ -37,8 +37,8 @@ class RoomsCameraSearch:
         """Return the number of images that were added."""
         return self._count
 
-    def add(self, rgb: NDArray[np.uint8]) -> None:
-        """Match an image (H, W, 3), as large as those before, with the rooms it may show."""
+    def add(self, rgb: NDArray[np.uint8]) -> bool:
+        """Match an image (H, W, 3) with the rooms it may show; return whether it fits one."""
         self._count += 1
         height, width = rgb.shape[:2]
         size = Camera(width, height, 1.0, 1.0, 0.0, 0.0).downscaled_to(RANKED_SIZE_PX)
@@ -49,7 +49,8 @@ class RoomsCameraSearch:
                 continue
             search = self._searches.setdefault(score.name, localizer.camera_search())
             if search.add(rgb):
-                return
+                return True
+        return False
 
     def find(self) -> FoundCamera | None:
         """Return the most certain camera of those that fit the images in a room, if any."""
