@@ -212,7 +212,7 @@ class BuildingLocalizer:
             if search is not None:
                 was_accepted = search.accepted is not None
                 if was_accepted or attempts.is_clear(name):
-                    search.complete(attempts.deadline)
+                    attempts.complete(name)
                 if search.accepted is not None:
                     return name
                 if was_accepted:  # another pose in the room is as good
@@ -220,10 +220,9 @@ class BuildingLocalizer:
             if attempts.is_late:
                 return None
         for name, search in list(attempts.searches.items())[:MAX_RETRIED_ROOMS]:
-            if not attempts.is_clear(name):
-                search.complete(attempts.deadline)
-                if search.accepted is not None:
-                    return name
+            attempts.complete(name)
+            if search.accepted is not None:
+                return name
         return None
 
     def _order(self, attempts: RoomAttempts) -> list[str]:
@@ -269,11 +268,9 @@ class BuildingLocalizer:
         limit = attempts.score(found) - LOOK_ALIKE_GAP
         alike = [score.name for score in attempts.scores if score.score >= limit]
         for name in alike[:MAX_ROOMS]:
-            search = None if name == found else self._begin(attempts, name)
-            if search is None:
+            if name == found or self._begin(attempts, name) is None:
                 continue
-            if search.accepted is None:
-                search.complete(np.inf)  # as the check of other poses, it is not for lack of time
+            attempts.complete(name, ignore_time=True)  # as the check of other poses in a room
             if not attempts.is_rival(name, winner):
                 continue
             winner, ambiguity = self._compare(attempts, winner, name)

@@ -1,6 +1,7 @@
 """The searches for the pose of one image in several rooms."""
 
 from dataclasses import dataclass, field
+import math
 from time import perf_counter
 
 from nerf_reversal_ros.building.view_descriptors import RoomScore
@@ -37,6 +38,9 @@ class RoomAttempts:
     not_loaded: dict[str, float] = field(default_factory=dict)
     """Scores of the rooms that could not be tried."""
 
+    completed: set[str] = field(default_factory=set)
+    """Rooms that were tried with full effort."""
+
     @property
     def is_late(self) -> bool:
         """Whether no further attempt may start."""
@@ -46,6 +50,12 @@ class RoomAttempts:
         """Return the score of a room; of one that is not among the best, the least of theirs."""
         found = (score.score for score in self.scores if score.name == name)
         return next(found, self.scores[-1].score)
+
+    def complete(self, name: str, *, ignore_time: bool = False) -> None:
+        """Try a room, which was tried cheaply, with full effort; once."""
+        if name not in self.completed:
+            self.completed.add(name)
+            self.searches[name].complete(math.inf if ignore_time else self.deadline)
 
     def is_clear(self, name: str) -> bool:
         """Return whether a room is far more similar than all others: it alone is tried at once."""
