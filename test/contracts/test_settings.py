@@ -197,7 +197,7 @@ def test_choices(cls, expected):
 @pytest.mark.parametrize(
     ('cls', 'expected'),
     [
-        (LocalizerConfig, {'device'}),
+        (LocalizerConfig, {'device', 'memory_limit_mb'}),
         (OdometryConfig, set()),
         (
             LoopClosureConfig,
