@@ -48,7 +48,7 @@ from nerf_reversal_ros.maps.building_folder import Building, Room
 if TYPE_CHECKING:
     from nerf_reversal_ros.localization.pose_files import LocalizedImage
 
-RANKED_ROOMS = 32
+RANKED_ROOMS = 12
 """Best rooms that an image is compared with; the others are not looked at."""
 MAX_ROOMS, MAX_RETRIED_ROOMS = 5, 3
 """Rooms that are tried at most, and those of them that are tried with more effort."""

@@ -11,7 +11,7 @@ from nerf_reversal_ros.core.stage_timer import StageTimer
 from nerf_reversal_ros.localization.image_queries import ImageQueries
 from nerf_reversal_ros.localization.pose_search import NO_RIVALS, PoseSearch
 
-LOOK_ALIKE_GAP = 0.15
+LOOK_ALIKE_GAP = 0.05
 """Rooms whose score is less than this below that of another one look like it in an image."""
 MIN_RIVAL_INLIERS = 0.3
 """Inliers of a rejected pose, over those of the accepted one, from which it is a rival."""

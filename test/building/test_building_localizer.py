@@ -46,7 +46,7 @@ def test_twin_rooms_are_told_apart_by_what_differs(
         assert outcome.diagnostics.frame == {'east': 'map', 'west': 'west'}[room]
         expected = building_from_room @ POSES[number]
         assert pose_distance(outcome.map_from_camera, expected)[0] < 0.03
-        assert outcome.diagnostics.scores['room_score'] > 0.2
+        assert outcome.diagnostics.scores['room_score'] > 0.1
 
 
 def test_what_the_twins_have_in_common_is_ambiguous(flat_localizer: BuildingLocalizer) -> None:
@@ -111,7 +111,9 @@ def test_the_closest_rooms_are_tried_up_to_a_limit(
     assert outcome.diagnostics.room == 'east'
 
 
-def test_the_camera_of_an_image_without_intrinsics_is_found(flat_localizer: BuildingLocalizer) -> None:
+def test_the_camera_of_an_image_without_intrinsics_is_found(
+    flat_localizer: BuildingLocalizer,
+) -> None:
     camera = CAMERA.scaled_to(640, 480)
     rgb = render_without(POSES[9], camera, SHOWN['west'])
     (found,) = flat_localizer.localize_all([rgb])
