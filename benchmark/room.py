@@ -27,9 +27,9 @@ from nerf_reversal_ros.converters import convert
 from nerf_reversal_ros.core.config import BuildConfig, load_build_config
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import compute_metrics, MethodResults
+from nerf_reversal_ros.core.rigid_motion import fit_motion
 from nerf_reversal_ros.evaluation.evaluation import Evaluation
 from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
-from nerf_reversal_ros.evaluation.rigid_alignment import fit_motion
 from nerf_reversal_ros.evaluation.summary import alignment_text
 from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.maps.map_folder import Map, open_map

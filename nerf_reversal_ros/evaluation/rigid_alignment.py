@@ -11,12 +11,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nerf_reversal_ros.core.geometry import FloatArray, inverse, mean_pose, pose_errors
+from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.metrics import correct_mask, MethodResults
 from nerf_reversal_ros.core.outcome import CORRECT_WITHIN_DEG, CORRECT_WITHIN_M
-from nerf_reversal_ros.core.sampling import evenly_spaced_indices
+from nerf_reversal_ros.core.rigid_motion import count_distinct, fit_motion, MIN_RATIO
 
 MIN_EXPLAINED = 0.6
 """Fraction of the accepted poses that must be correct after the motion: a clear majority."""
@@ -25,13 +24,6 @@ MAX_CORRECT_BEFORE = 0.1
 MIN_DISTINCT_VIEWS = 4
 """Explained images of clearly different ground truth; four independent poses agree by chance less
 often than once in a billion."""
-MIN_RATIO = 2.0
-"""How many times the limits of a correct pose the motion must move the cameras, and distinct views
-must be apart. Less may be an error of the map, or one wrong pose given for all images."""
-MAX_PROPOSALS = 200
-"""Accepted poses that propose a motion, evenly spaced, at most: it bounds the time."""
-MAX_REFITS = 10
-"""Fits to the explained poses, at most; they settle after two or three."""
 
 
 class RigidAlignment(NamedTuple):
@@ -88,7 +80,7 @@ def find_rigid_alignment(
         return None
     if not _moves_cameras(motion, poses_gt[explained]):
         return None
-    if _count_distinct(poses_gt[explained]) < MIN_DISTINCT_VIEWS:
+    if count_distinct(poses_gt[explained], MIN_DISTINCT_VIEWS) < MIN_DISTINCT_VIEWS:
         return None
     return RigidAlignment(motion, float(explained.mean()))
 
@@ -114,67 +106,9 @@ def aligned_block(
     }
 
 
-def fit_motion(poses: FloatArray, poses_gt: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """
-    Fit the motion of the ground truth that makes most poses correct.
-
-    Parameters
-    ----------
-    poses, poses_gt : (N, 4, 4) arrays
-        Estimated poses and ground truth of N images, at least one.
-
-    Returns
-    -------
-    (4, 4) array, (N,) array
-        ``map_from_ground_truth``, and which poses are correct after it.
-    """
-    proposals = poses @ inverse(poses_gt)
-    indices = evenly_spaced_indices(len(poses), MAX_PROPOSALS)
-    masks = [_explained_mask(proposals[index], poses, poses_gt) for index in indices]
-    best = int(np.argmax([mask.sum() for mask in masks]))
-    motion, explained = proposals[indices[best]], masks[best]
-    for _ in range(MAX_REFITS):
-        refitted = _least_squares_motion(poses[explained], poses_gt[explained])
-        mask = _explained_mask(refitted, poses, poses_gt)
-        if mask.sum() < explained.sum():
-            break
-        is_settled = bool((mask == explained).all())
-        motion, explained = refitted, mask
-        if is_settled:
-            break
-    return motion, explained
-
-
-def _least_squares_motion(poses: FloatArray, poses_gt: FloatArray) -> FloatArray:
-    """Return the motion (4, 4) of the mean rotation that brings the mean positions together."""
-    motion = mean_pose(poses @ inverse(poses_gt))
-    motion[:3, 3] = poses[:, :3, 3].mean(0) - motion[:3, :3] @ poses_gt[:, :3, 3].mean(0)
-    return motion
-
-
-def _explained_mask(
-    motion: FloatArray, poses: FloatArray, poses_gt: FloatArray
-) -> NDArray[np.bool_]:
-    """Return which poses (N,) are correct after a motion (4, 4) of their ground truth."""
-    return correct_mask(pose_errors(poses, motion @ poses_gt))
-
-
 def _moves_cameras(motion: FloatArray, poses_gt: FloatArray) -> bool:
     """Return whether a motion moves half of the cameras by more than an error of the map."""
     moved = pose_errors(motion @ poses_gt, poses_gt)
     is_far = float(np.median(moved.translation)) > MIN_RATIO * CORRECT_WITHIN_M
     is_turned = np.degrees(np.median(moved.rotation)) > MIN_RATIO * CORRECT_WITHIN_DEG
     return bool(is_far or is_turned)
-
-
-def _count_distinct(poses_gt: FloatArray) -> int:
-    """Count poses (N, 4, 4) that are far from each other, up to `MIN_DISTINCT_VIEWS`."""
-    distinct = poses_gt[:1]
-    for pose in poses_gt[1:]:
-        errors = pose_errors(np.broadcast_to(pose, distinct.shape), distinct)
-        is_near = correct_mask(errors, ratio=MIN_RATIO)
-        if not is_near.any():
-            distinct = np.concatenate([distinct, pose[None]])
-        if len(distinct) == MIN_DISTINCT_VIEWS:
-            break
-    return len(distinct)
