@@ -40,6 +40,9 @@ from nerf_reversal_ros.odometry.pose_chain import import_gtsam
 PURPOSE = 'averaging the loops of a building'
 MAX_DOUBT_RATIO = 2.0
 """Ratio of the variances of two links up to which nothing tells which of them is false."""
+SUSPECT_RATIO = 0.8
+"""Smallest ratio to the largest contradiction with a loop at which a link may be the false one: in
+a single loop all links contradict the others by the same."""
 UNKNOWN_UP = 'average camera up'
 """Source of the up direction of a map that tells gravity too roughly to test a link."""
 
@@ -95,7 +98,7 @@ def place_rooms(
     links = find_links(rooms, searches)
     warnings: list[str] = []
     upright = [name for name, map_ in rooms.items() if is_upright(map_)]
-    graph = RoomGraph(list(rooms), known, upright, _import_gtsam(links, warnings))
+    graph = RoomGraph(list(rooms), known, upright, open_gtsam(links, warnings))
     solved = solve_placement(graph, links, RoomOverlaps(rooms))
     return Placement(
         {name: solved.building_from_room.get(name) for name in rooms},
@@ -195,13 +198,17 @@ def _refuse_by_loop(graph: RoomGraph, taken: Sequence[Link]) -> bool:
             link.figures['loop_m'] = round(error.distance_m, 5)
             link.figures['loop_deg'] = round(error.angle_deg, 4)
     open_loops = [
-        (round(error.chi2 / CHI2_LIMIT, 2), uncertainty(link), link, error)
+        (link, error)
         for link, error in zip(taken, errors, strict=True)
         if error is not None and error.chi2 > CHI2_LIMIT
     ]
     if not open_loops:
         return False
-    *_, link, error = max(open_loops, key=lambda item: item[:2])
+    suspect = SUSPECT_RATIO * max(error.chi2 for _, error in open_loops)
+    link, error = max(
+        ((link, error) for link, error in open_loops if error.chi2 >= suspect),
+        key=lambda item: (uncertainty(item[0]), item[1].chi2),
+    )
     link.reason = (
         f'the loop does not close: it is {error.distance_m:.2f} m, {error.angle_deg:.1f} deg from'
         ' what the other links say'
@@ -286,7 +293,7 @@ def is_upright(map_: Map) -> bool:
     return convention.of_bag and convention.up_source != UNKNOWN_UP
 
 
-def _import_gtsam(links: Sequence[Link], warnings: list[str]) -> Any | None:
+def open_gtsam(links: Sequence[Link], warnings: list[str]) -> Any | None:
     """Return gtsam; add a warning if it is missing, and links may form a loop."""
     try:
         return import_gtsam(PURPOSE)
