@@ -55,7 +55,12 @@ class _Views(NamedTuple):
     """(N,) whether the image is of the walk through ``b``."""
 
     def subset(self, mask: NDArray[np.bool_]) -> '_Views':
-        return _Views(*(values[mask] for values in self))
+        return _Views(
+            self.a_from_camera[mask],
+            self.b_from_camera[mask],
+            self.covariance[mask],
+            self.is_of_b[mask],
+        )
 
 
 @dataclass

@@ -33,9 +33,9 @@ MIN_VOTES = 2
 """Fewest views that must see through a point."""
 MIN_SEEN, MIN_SEEN_SHARE = 100, 0.02
 """Fewest points of a room, and smallest share of them, that the other must see for a verdict."""
-MAX_CONTRADICTING = 0.4
+MAX_CONTRADICTING = 0.1
 """Largest share of the seen points of a room that may stand in the free space of the other."""
-MAX_COINCIDING = 0.7
+MAX_COINCIDING = 0.6
 """Largest share of each room that may coincide with the other: more make both one place."""
 
 

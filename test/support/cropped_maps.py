@@ -33,7 +33,9 @@ def crop_map(source: Map, folder: Path, room_from_map: FloatArray, is_in: Select
         np.savez(writer.path(MAPPING_POSES), map_from_camera=room_from_map @ poses)
         _cropped_atlas(source, room_from_map, is_in).save(writer.path('atlas.safetensors'))
         _cropped_surface(source, room_from_map, is_in).save(writer.path('surface.safetensors'))
-        manifest = {k: v for k, v in source.manifest.items() if k not in ('files', 'format_version')}
+        manifest = {
+            k: v for k, v in source.manifest.items() if k not in ('files', 'format_version')
+        }
         map_from_world = room_from_map @ source.convention.map_from_world
         manifest['convention'] = replace(
             source.convention, map_from_world=map_from_world
