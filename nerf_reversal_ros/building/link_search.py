@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.capture.capture import Capture
-from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
 from nerf_reversal_ros.core.outcome import PoseEstimate
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
@@ -40,6 +41,8 @@ MAX_TRIED = 48
 """Images of a walk that are tried in the map of one other room, at most."""
 ENOUGH_VIEWS = 16
 """Images with a pose that are enough."""
+MAX_HOME_M, MAX_HOME_DEG = 0.3, 10.0
+"""How far the pose of an image in its own map may be from that of the capture [m], [deg]."""
 
 
 class ScoredRoom(Protocol):
@@ -72,6 +75,8 @@ class SharedView(NamedTuple):
     """(4, 4) in the map of the other room."""
     covariance: FloatArray
     """(6, 6) of ``other_from_camera``, as in `PoseEstimate.covariance`."""
+    room_covariance: FloatArray = np.zeros((6, 6))
+    """(6, 6) of ``room_from_camera``; zero for the pose of the capture."""
 
 
 @dataclass
@@ -117,7 +122,7 @@ def search_shared_views(
         For each direction that was tried.
     """
     walked = [name for name in rooms if name in captures]
-    total = len(walked) + len(rooms)
+    total = 2 * len(walked) + len(rooms)
     candidates: dict[Direction, list[int]] = {}
     for number, name in enumerate(walked):
         candidates.update(_rank_frames(name, captures[name], rooms, ranking))
@@ -131,6 +136,11 @@ def search_shared_views(
                 capture = captures[direction[0]]
                 searches[direction] = search_walk(localizer, capture, candidates[direction])
         progress(Progress(STAGE, number + 1, total, f'looked for {other} in other walks'))
+    for number, name in enumerate(walked, len(walked) + len(rooms)):
+        found = [search for (room, _), search in searches.items() if room == name and search.views]
+        if found:
+            _localize_at_home(rooms[name].localizer(), captures[name], found)
+        progress(Progress(STAGE, number + 1, total, f'images of {name} localized at home'))
     return searches
 
 
@@ -162,6 +172,35 @@ def search_walk(localizer: Localizer, capture: Capture, frames: Sequence[int]) -
     return result
 
 
+def _localize_at_home(
+    localizer: Localizer, capture: Capture, searches: Sequence[ViewSearch]
+) -> None:
+    """
+    Replace the poses of localized images in their own room by those that its map gives.
+
+    A build adjusts the poses of its walk, so those of the capture may be some centimeters off. A
+    pose that is far from that of the capture is not taken.
+    """
+    at_home: dict[int, PoseEstimate] = {}
+    for index in sorted({view.frame for search in searches for view in search.views}):
+        frame = capture.frame(index)
+        outcome = localize_or_reject(localizer, frame.rgb, frame.camera, frame.map_from_camera)
+        if isinstance(outcome, PoseEstimate):
+            moved_m, moved_deg = pose_distance(outcome.map_from_camera, frame.map_from_camera)
+            if moved_m < MAX_HOME_M and moved_deg < MAX_HOME_DEG:
+                at_home[index] = outcome
+    for search in searches:
+        search.views = [
+            view._replace(
+                room_from_camera=at_home[view.frame].map_from_camera,
+                room_covariance=at_home[view.frame].covariance,
+            )
+            if view.frame in at_home
+            else view
+            for view in search.views
+        ]
+
+
 def _rank_frames(
     name: str, capture: Capture, rooms: Mapping[str, Map], ranking: RoomRanking
 ) -> dict[Direction, list[int]]:
@@ -169,10 +208,10 @@ def _rank_frames(
     scores: dict[str, dict[int, float]] = {}
     for index in _ranked_frames(len(capture)):
         frame = capture.frame(index)
-        descriptors = make_query(frame.rgb, frame.camera).keypoints.descriptors
-        if not len(descriptors):
+        query = make_query(frame.rgb, frame.camera, LocalizerConfig().query_size)
+        if not len(query.keypoints.descriptors):
             continue
-        for scored in ranking.rank(descriptors):
+        for scored in ranking.rank(query.keypoints.descriptors):
             if scored.name != name and scored.name in rooms:
                 scores.setdefault(scored.name, {})[index] = scored.score
     neighbors = sorted(

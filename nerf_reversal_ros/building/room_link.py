@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from nerf_reversal_ros.building.link_search import ViewSearch
+from nerf_reversal_ros.building.link_search import SharedView, ViewSearch
 from nerf_reversal_ros.core.geometry import (
     FloatArray,
     inverse,
@@ -185,13 +185,8 @@ def _join(a_in_b: ViewSearch, b_in_a: ViewSearch) -> _Views:
         *(view.room_from_camera for view in b_in_a.views),
     ]
     covariances = [
-        *(view.covariance for view in a_in_b.views),
-        *(
-            rotate_covariance(
-                view.covariance, view.room_from_camera @ inverse(view.other_from_camera)
-            )
-            for view in b_in_a.views
-        ),
+        *(_difference_covariance(view, view.other_from_camera) for view in a_in_b.views),
+        *(_difference_covariance(view, view.room_from_camera) for view in b_in_a.views),
     ]
     is_of_b = np.repeat([False, True], [len(a_in_b.views), len(b_in_a.views)])
     floor = np.repeat(np.square([MAP_STD_M, np.radians(MAP_STD_DEG)]), 3)
@@ -201,6 +196,15 @@ def _join(a_in_b: ViewSearch, b_in_a: ViewSearch) -> _Views:
         np.reshape(covariances, (-1, 6, 6)) + np.diag(floor),
         is_of_b,
     )
+
+
+def _difference_covariance(view: SharedView, b_from_camera: FloatArray) -> FloatArray:
+    """Return the sum of the covariances (6, 6) of both poses of an image, in axes of b."""
+    of_other = rotate_covariance(view.covariance, b_from_camera @ inverse(view.other_from_camera))
+    of_room = rotate_covariance(
+        view.room_covariance, b_from_camera @ inverse(view.room_from_camera)
+    )
+    return of_other + of_room
 
 
 def _consensuses(views: _Views) -> list[NDArray[np.bool_]]:

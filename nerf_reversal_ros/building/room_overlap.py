@@ -65,6 +65,14 @@ class RoomShape:
         rows = evenly_spaced_indices(len(self.surface), MAX_POINTS)
         return self.surface.origin_m + self.surface.points[rows]
 
+    def holds(self, points: FloatArray) -> NDArray[np.bool_]:
+        """Return which points (N, 3) are in the box around the surface: no others are seen."""
+        own = self.points
+        if not len(own):
+            return np.zeros(len(points), bool)
+        low, high = own.min(0) - MARGIN_M, own.max(0) + MARGIN_M
+        return np.asarray(((points > low) & (points < high)).all(1))
+
 
 class Overlap(NamedTuple):
     """How one room lies in what another one saw."""
@@ -95,6 +103,10 @@ def measure_overlap(room: RoomShape, other: RoomShape, other_from_room: FloatArr
         Relative pose to judge.
     """
     points = transform_points(other_from_room, room.points)
+    count = len(points)
+    points = points[other.holds(points)]
+    if len(points) < max(MIN_SEEN, MIN_SEEN_SHARE * count):
+        return Overlap(len(points) / max(1, count), 0.0)
     on_surface = np.zeros(len(points), int)
     seen_through = np.zeros(len(points), int)
     for pose in other.map_from_camera:
@@ -107,9 +119,9 @@ def measure_overlap(room: RoomShape, other: RoomShape, other_from_room: FloatArr
     on_surface_count = int((on_surface > 0).sum())
     contradicting = int(((on_surface == 0) & (seen_through >= MIN_VOTES)).sum())
     seen = on_surface_count + contradicting
-    if seen < max(MIN_SEEN, MIN_SEEN_SHARE * len(points)):
-        return Overlap(seen / max(1, len(points)), 0.0)
-    return Overlap(seen / len(points), contradicting / seen)
+    if seen < max(MIN_SEEN, MIN_SEEN_SHARE * count):
+        return Overlap(seen / count, 0.0)
+    return Overlap(seen / count, contradicting / seen)
 
 
 def _compare_depth(
