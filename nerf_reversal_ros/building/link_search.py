@@ -31,11 +31,11 @@ MAX_RANKED = 48
 """Images of a walk, evenly spaced, that rooms are ranked for."""
 MAX_RANKED_ENDS = 4
 """Images at each end of a walk that are ranked in addition: walks begin and end at doors."""
-MAX_NEIGHBORS = 8
+MAX_NEIGHBORS = 6
 """Other rooms in whose maps the images of a walk are tried: those ranked best."""
 BEST_VIEWS = 3
 """Best scores of an image that rank a room for a whole walk."""
-GIVE_UP_AFTER = 16
+GIVE_UP_AFTER = 12
 """Images without any pose after which no more are tried."""
 MAX_TRIED = 48
 """Images of a walk that are tried in the map of one other room, at most."""
