@@ -148,12 +148,18 @@ class BagReader:
     @property
     def duration_s(self) -> float:
         """Time from the first message to the last [s]."""
+        begin, end = self.span_ns
+        return (end - begin) * 1e-9
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """Times of recording of the first message and of the last [ns]."""
         spans = [
             storage.span_ns
             for storage in self._storages.values()
             if any(item.msgcount for item in storage.connections)
         ]
-        return (max(end for _, end in spans) - min(begin for begin, _ in spans)) * 1e-9
+        return min(begin for begin, _ in spans), max(end for _, end in spans)
 
     @property
     def custom_metadata(self) -> dict[str, str]:

@@ -39,3 +39,7 @@ class MapError(NerfReversalError):
 
 class BuildError(NerfReversalError):
     """A build cannot continue, or its result is not usable."""
+
+
+class MapInUseError(BuildError):
+    """Another process is writing the map; it can be written when that has ended."""

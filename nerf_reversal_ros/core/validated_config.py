@@ -105,6 +105,23 @@ def config_from_dict(cls: type[T], values: Mapping[str, Any], prefix: str = '') 
     return cls(**arguments)
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a name that is given twice, where YAML takes the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """Check the names of a mapping, then construct it."""
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != 'tag:yaml.org,2002:merge':
+                line = key.start_mark.line + 1
+                if key.value in first:
+                    raise yaml.YAMLError(
+                        f'{key.value} is in line {first[key.value]} and again in line {line}'
+                    )
+                first[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """
     Read names and values from a YAML file, without validating them.
@@ -115,7 +132,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If the file cannot be read or does not hold names and values.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+        values = yaml.load(path.read_text(encoding='utf-8'), _UniqueKeyLoader)
     except OSError as error:
         raise ConfigError(f'cannot read the settings {path}: {error.strerror}') from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

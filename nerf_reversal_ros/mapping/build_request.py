@@ -1,5 +1,6 @@
 """What a user asks a build for: validation before long work, and the fingerprint for resuming."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,8 @@ class BuildRequest:
         """
         run_inputs = [] if self.run_config is None else run_files(self.run_config)
         sources = [path for path in (self.bag, *run_inputs, self.positions) if path is not None]
-        files = [
-            file
-            for source in sources
-            for file in (sorted(source.rglob('*')) if source.is_dir() else [source])
-            if file.is_file()
-        ]
         return {
-            'bag': [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files],
+            'bag': describe_files(sources),
             'config': asdict(self.config),
             'field': self.field_kind,
             'device': self.device.type,
@@ -107,6 +102,17 @@ def validate_request(
     _check_combination(request)
     _check_readable(request)
     return request
+
+
+def describe_files(sources: Iterable[Path]) -> list[list[Any]]:
+    """Return name, size and time of modification of files, and of all files in folders."""
+    files = [
+        file
+        for source in sources
+        for file in (sorted(source.rglob('*')) if source.is_dir() else [source])
+        if file.is_file()
+    ]
+    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
 def run_files(run_config: Path) -> list[Path]:

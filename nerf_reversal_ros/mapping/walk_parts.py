@@ -83,7 +83,7 @@ def join_walk(
     while waiting and progress:
         progress = False
         for k in list(waiting):
-            moved = _motion_to(matched, poses, joined, part == k)
+            moved = motion_to_joined(matched, poses, joined, part == k)
             if moved is not None:
                 poses[part == k] = moved @ poses[part == k]
                 joined = joined | (part == k)
@@ -161,13 +161,24 @@ def estimate_motion(
     return None if solution is None else solution.map_from_camera
 
 
-def _motion_to(
+def motion_to_joined(
     matched: MatchedFrames,
     poses: FloatArray,
     joined: NDArray[np.bool_],
     part: NDArray[np.bool_],
 ) -> FloatArray | None:
-    """Return the motion (4, 4) of a part into the frame of the joined ones; None if unknown."""
+    """
+    Return the motion (4, 4) of a part into the frame of the joined frames; None if unknown.
+
+    Parameters
+    ----------
+    matched : MatchedFrames
+        Matches of K frames, with depth.
+    poses : (K, 4, 4) array
+        Given poses of the part, and those of the joined frames in their common frame.
+    joined, part : (K,) arrays
+        Masks of the frames.
+    """
     motions = []
     for (i, j), rows in zip(matched.pairs, matched.matches, strict=True):
         if not len(rows) or not ((joined[i] and part[j]) or (part[i] and joined[j])):

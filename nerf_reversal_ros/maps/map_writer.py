@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any
 
 from nerf_reversal_ros.core import remedies
-from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core.errors import BuildError, MapInUseError
 from nerf_reversal_ros.core.files import atomic_write, fsync, is_full_disk, remove, sha256
 from nerf_reversal_ros.maps.map_folder import (
     FIRST,
@@ -73,7 +73,7 @@ class MapWriter:
     Raises
     ------
     BuildError
-        If ``map_dir`` exists, another build is writing it, or it cannot be written.
+        If ``map_dir`` exists, or cannot be written; `MapInUseError` if another build is writing it.
     """
 
     def __init__(
@@ -352,7 +352,7 @@ def _acquire_lock(staging: Path) -> int:
                 return lock
         except BlockingIOError:
             os.close(lock)
-            raise BuildError(
+            raise MapInUseError(
                 f'another build is writing {staging}: wait for it, or choose another folder'
             ) from None
         except OSError:
