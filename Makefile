@@ -61,7 +61,8 @@ $(VENV)/.installed: $(VENV)/.created $(REQUIREMENTS)
 	@echo 'installing the pinned packages: some minutes the first time'
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c requirements/constraints.txt \
 	  -r requirements.txt -r requirements/record3d.txt -r requirements/peers.txt -r requirements/loop_closer.txt \
-	  -r requirements/dev.txt -r requirements/ros.txt -r requirements/nerfstudio.txt
+	  -r requirements/dev.txt -r requirements/ros.txt -r requirements/nerfstudio.txt \
+	  -r requirements/ray.txt
 	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
 	  -c requirements/constraints.txt -r requirements/nerfstudio_itself.txt
 	@touch $@

@@ -153,6 +153,11 @@ class Capture:
             self.findings,
         )
 
+    @property
+    def recorded_ns(self) -> NDArray[np.int64]:
+        """(N,) times of recording of the images [ns], by which the bag is ordered."""
+        return np.array([entry.image.log_time_ns for entry in self._entries], np.int64)
+
     def __len__(self) -> int:
         """Return the number of frames."""
         return len(self._entries)

@@ -22,12 +22,13 @@ from nerf_reversal_ros.cli import (
     info,
     localize,
     study,
+    survey,
     view,
 )
 from nerf_reversal_ros.cli.interrupts import exit_soon_on_interrupt, INTERRUPTED
 from nerf_reversal_ros.core.errors import NerfReversalError
 
-COMMANDS = (convert, check, build, localize, evaluate, info, view, export, study)
+COMMANDS = (convert, check, build, survey, localize, evaluate, info, view, export, study)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,19 @@ INSTALL_MESH = "pip install torch 'scikit-image>=0.22' 'trimesh>=4.0'"
 SURVEY_AGAIN = 'repeat the nerf-reversal survey that wrote it'
 OTHER_DEVICE = 'choose cpu or auto, or install a PyTorch with CUDA for this driver'
 
+# ---- surveys
+GIVE_PLAN = 'give a YAML file with rooms, or a folder with a bag for each room'
+ROOMS_OF_PLAN = 'write under rooms: a line NAME: BAG for each room'
+PATHS_OF_PLAN = 'correct it; paths are relative to the folder of the plan'
+ROOM_OF_ITS_OWN = 'make each of them a room of its own'
+JOB_RESOURCES = 'repeat the survey, or raise resources.memory_gb or resources.retries in the plan'
+REPEAT_SURVEY = 'mend them and repeat the survey, which builds these alone'
+SMALLER_JOBS = 'lower its resources in the plan: cpus, gpus or memory_gb'
+INSTALL_RAY = "pip install 'ray>=2.40'"
+START_RAY = 'start it with `ray start --head`, or give --ray local'
+SAME_VERSION = 'install the same version of nerf_reversal_ros on all machines'
+SHARE_BAGS = 'mount its folder at the same path on all machines'
+
 # ---- bags
 UNPACK = 'unpack it yourself (`zstd -d {file}`)'
 TEMPORARY_FOLDER = 'free space there, or set the environment variable TMPDIR to a folder with more'

@@ -195,7 +195,7 @@ class MapWriter:
                 write(folder / name)
             _write_manifest(folder, {**manifest, 'fingerprint': self._fingerprint_sha256})
             self._check_target()
-            _publish(folder, self.map_dir)
+            publish_folder(folder, self.map_dir)
             fsync(self.map_dir.parent)
         except OSError as error:
             raise self._failure(error) from error
@@ -243,7 +243,7 @@ class MapWriter:
             self._check_target()
             for name in (_WORK, _FIRST):
                 remove(self._staging_dir / name)
-            _publish(self._staging_dir, self.map_dir)
+            publish_folder(self._staging_dir, self.map_dir)
             for name in (_STATE, _LOCK):
                 (self.map_dir / name).unlink()
             fsync(self.map_dir.parent)
@@ -361,7 +361,7 @@ def _acquire_lock(staging: Path) -> int:
         os.close(lock)  # the other build has just renamed or removed its folder: retry
 
 
-def _publish(staging: Path, map_dir: Path) -> None:
+def publish_folder(staging: Path, map_dir: Path) -> None:
     """Rename a folder to the map; exchange it atomically with an existing map."""
     if not map_dir.exists() or not any(map_dir.iterdir()):
         staging.replace(map_dir)
