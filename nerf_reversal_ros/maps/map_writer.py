@@ -73,7 +73,9 @@ class MapWriter:
     Raises
     ------
     BuildError
-        If ``map_dir`` exists, or cannot be written; `MapInUseError` if another build is writing it.
+        If ``map_dir`` exists or cannot be written.
+    MapInUseError
+        If another build is writing it.
     """
 
     def __init__(

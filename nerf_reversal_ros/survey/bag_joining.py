@@ -8,6 +8,7 @@ have to agree with the recorded poses.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 import os
 from pathlib import Path
 import shutil
@@ -156,7 +157,7 @@ def _check_topics_and_times(bags: Sequence[Path], config: CaptureConfig) -> None
                     f' or devices: {remedies.ROOM_OF_ITS_OWN}'
                 )
         ordered = sorted(readers, key=lambda reader: reader.span_ns)
-        for before, after in zip(ordered, ordered[1:], strict=False):
+        for before, after in pairwise(ordered):
             if after.span_ns[0] <= before.span_ns[1]:
                 raise CaptureError(
                     f'the bags {before.path} and {after.path} overlap in time:'

@@ -6,7 +6,8 @@ relative to the folder of the plan.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class _CommonEntries:
     settings: _Settings | None = None
     field: str = 'voxel'
     device: str = 'auto'
-    resources: Resources = field(default_factory=Resources)
+    resources: Resources = dataclasses.field(default_factory=Resources)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class _RoomEntries:
     field: str | None = None
     device: str | None = None
     placement: Any = None
-    resources: Resources = field(default_factory=Resources)
+    resources: Resources = dataclasses.field(default_factory=Resources)
 
 
 def read_plan(path: Path) -> SurveyPlan:

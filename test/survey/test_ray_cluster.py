@@ -1,0 +1,150 @@
+"""Jobs on a Ray cluster give the maps of this machine, whatever happens to workers."""
+
+import os
+import resource
+import signal
+import sys
+
+import pytest
+from survey_plans import write_survey_plan
+
+from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.maps.map_folder import open_map
+from nerf_reversal_ros.survey import ray_cluster
+from nerf_reversal_ros.survey.job import Job, run_job
+from nerf_reversal_ros.survey.plan import read_plan
+from nerf_reversal_ros.survey.survey import run_survey
+
+ray = pytest.importorskip('ray', reason='needs Ray: make test brings it')
+cluster_utils = pytest.importorskip('ray.cluster_utils')
+STORE_BYTES = 80 << 20
+
+
+def add_node(cluster):
+    return cluster.add_node(
+        num_cpus=1, object_store_memory=STORE_BYTES, node_ip_address='127.0.0.1'
+    )
+
+
+@pytest.fixture(scope='module')
+def cluster():
+    """Start a cluster of a head without work and two workers, on this machine."""
+    paths = os.environ.get('PYTHONPATH')
+    os.environ['PYTHONPATH'] = os.pathsep.join([str(p) for p in sys.path if p])
+    head = {
+        'num_cpus': 0,
+        'object_store_memory': STORE_BYTES,
+        'include_dashboard': False,
+        'node_ip_address': '127.0.0.1',
+    }
+    started = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+    try:
+        workers = [add_node(started) for _ in range(2)]
+        yield started, workers
+    finally:
+        started.shutdown()
+        os.environ.pop('PYTHONPATH')
+        if paths is not None:
+            os.environ['PYTHONPATH'] = paths
+
+
+def arrays(out):
+    """Return the checksums of all files of all maps that hold arrays."""
+    return {
+        (path.name, name): entry['sha256']
+        for path in (out / 'rooms').glob('*.map')
+        for name, entry in open_map(path).manifest['files'].items()
+        if name != 'training.json'  # holds durations
+    }
+
+
+@pytest.fixture(scope='module')
+def alone(room_bags, tmp_path_factory):
+    """Return the folder of a survey without Ray, with one thread as the workers have."""
+    folder = tmp_path_factory.mktemp('alone')
+    run_survey(read_plan(plan_file(folder, room_bags)), folder / 'flat')
+    return folder / 'flat'
+
+
+def plan_file(folder, room_bags):
+    rooms = {name: str(room_bags / name) for name in ('attic', 'hall', 'lab')}
+    return write_survey_plan(folder, rooms)
+
+
+def test_the_rooms_of_a_lost_machine_are_built_elsewhere_with_the_same_maps(
+    cluster, alone, room_bags, tmp_path
+):
+    nodes, workers = cluster
+    lost, notes, machines = [], [], set()
+
+    def changed(states):
+        """Take a machine away when a build on it is in its middle."""
+        for row in states.rows.values():
+            notes.append(row.note)
+            if row.stage in ('first_map', 'synthesis', 'regressor') and not lost:
+                lost.append(row.name)
+                nodes.remove_node(workers.pop())
+                add_node(nodes)
+        machines.update(row.worker for row in states.rows.values())
+
+    plan = read_plan(plan_file(tmp_path, room_bags))
+    survey = run_survey(plan, tmp_path / 'flat', ray=nodes.address, changed=changed)
+    assert lost and not survey.failed, survey.failed
+    assert machines > {''}
+    assert arrays(tmp_path / 'flat') == arrays(alone)
+    assert sorted(os.listdir(tmp_path / 'flat/rooms')) == ['attic.map', 'hall.map', 'lab.map']
+
+
+def test_maps_return_through_the_object_store_where_no_folder_is_shared(
+    cluster, alone, room_bags, tmp_path, monkeypatch
+):
+    nodes, _ = cluster
+    submit = ray_cluster._submit
+
+    def submit_elsewhere(ray_module, job, token_file, token, board):
+        """Let the worker look for the folder where there is none."""
+        return submit(ray_module, job, tmp_path / 'not' / 'here', token, board)
+
+    monkeypatch.setattr(ray_cluster, '_submit', submit_elsewhere)
+    plan = read_plan(plan_file(tmp_path, room_bags))
+    survey = run_survey(plan, tmp_path / 'flat', ray=nodes.address)
+    assert not survey.failed
+    assert arrays(tmp_path / 'flat') == arrays(alone)
+    assert sorted(os.listdir(tmp_path / 'flat/rooms')) == ['attic.map', 'hall.map', 'lab.map']
+
+
+def test_a_full_disk_on_a_worker_is_one_sentence(cluster, room_bags, tmp_path):
+    nodes, _ = cluster
+    ray_module = ray_cluster.connect(nodes.address)
+    job = Job.of_room(read_plan(plan_file(tmp_path, room_bags)).rooms[0], tmp_path / 'a.map')
+
+    def work_on_a_full_disk(job):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        try:
+            return run_job(job, lambda _: None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        result = ray.get(ray.remote(num_cpus=1)(work_on_a_full_disk).remote(job))
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+        ray_module.shutdown()
+    assert result.reason.startswith('no space left for ') and 'free some' in result.reason
+    assert not result.defect and not (tmp_path / 'a.map').exists()
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(room_bags, tmp_path):
+    plan = read_plan(plan_file(tmp_path, room_bags))
+    for address in ('127.0.0.1:9', 'no address', 'ray://127.0.0.1:9'):
+        with pytest.raises(ConfigError, match=r'there is no Ray cluster .*: start it with'):
+            run_survey(plan, tmp_path / 'flat', ray=address)
+
+
+def test_without_ray_the_installation_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    with pytest.raises(ConfigError, match=r"--ray needs Ray, .*: pip install 'ray"):
+        ray_cluster.connect('auto')
