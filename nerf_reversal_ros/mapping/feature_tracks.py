@@ -41,6 +41,8 @@ NEIGHBOR_STEPS = (1, 2, 4, 8, 16)
 """Steps to the later frames that each frame is matched with."""
 OVERLAP_CANDIDATES, RETRIEVED_CANDIDATES = 3, 2
 """Frames of other times that each frame is matched with: by overlap of the views, by retrieval."""
+ACROSS_CANDIDATES = 3
+"""Frames of other recordings that each frame is matched with."""
 MIN_OVERLAP = 0.4
 """Smallest fraction of the view that a candidate sees, under the given poses."""
 MAX_EPIPOLAR_ERROR_PX = 1.5
@@ -156,15 +158,61 @@ def match_frames(
     progress : callback
         Receives one report per frame, and one when the pairs are matched.
     """
+    features = _detect(capture, frames, progress)
+    pairs = candidate_pairs(features, capture.map_from_camera[frames])
+    matched = MatchedFrames(frames, features, pairs, _match_pairs(features, pairs))
+    progress(Progress(ADJUSTMENT, len(frames), len(frames), f'{len(pairs)} pairs matched'))
+    return matched
+
+
+def match_across(
+    capture: Capture,
+    frames: NDArray[np.int64],
+    recording: NDArray[np.int64],
+    progress: ProgressCallback = no_progress,
+) -> MatchedFrames:
+    """
+    Match frames of a capture with the most similar ones of other recordings in it.
+
+    Parameters
+    ----------
+    capture : Capture
+        Its poses are not used.
+    frames : (K,) array
+        Indices of the frames, ascending.
+    recording : (K,) array
+        Number of the recording that each frame is of.
+    progress : callback
+        Receives one report per frame.
+    """
+    features = _detect(capture, frames, progress)
+    described = [i for i, frame in enumerate(features) if len(frame.descriptors)]
+    pairs = set()
+    if described:
+        retrieval = VladIndex([features[i].descriptors for i in described])
+        ranked = np.array(described)[retrieval.similar_images(len(described) - 1)]
+        for i, partners in zip(described, ranked, strict=True):
+            others = partners[recording[partners] != recording[i]][:ACROSS_CANDIDATES]
+            pairs |= {(min(i, j), max(i, j)) for j in others.tolist()}
+    return MatchedFrames(frames, features, sorted(pairs), _match_pairs(features, sorted(pairs)))
+
+
+def _detect(
+    capture: Capture, frames: NDArray[np.int64], progress: ProgressCallback
+) -> list[TrackFrame]:
+    """Detect the keypoints of frames; one progress report for each."""
     detector = KeypointDetector(MAX_KEYPOINTS, 0.02)
     features = []
     for found in parallel_stream(lambda i: _track_frame(capture.frame(int(i)), detector), frames):
         features.append(found)
         progress(Progress(ADJUSTMENT, len(features), len(frames), 'keypoints'))
-    pairs = candidate_pairs(features, capture.map_from_camera[frames])
-    matches = parallel_map(lambda pair: _match_pair(*(features[i] for i in pair)), pairs)
-    progress(Progress(ADJUSTMENT, len(frames), len(frames), f'{len(pairs)} pairs matched'))
-    return MatchedFrames(frames, features, pairs, matches)
+    return features
+
+
+def _match_pairs(
+    features: list[TrackFrame], pairs: list[tuple[int, int]]
+) -> list[NDArray[np.int64]]:
+    return parallel_map(lambda pair: _match_pair(*(features[i] for i in pair)), pairs)
 
 
 def _track_frame(frame: Frame, detector: KeypointDetector) -> TrackFrame:

@@ -26,7 +26,7 @@ from nerf_reversal_ros.core.files import remove
 from nerf_reversal_ros.core.geometry import FloatArray, pose_errors
 from nerf_reversal_ros.core.progress import ProgressCallback
 from nerf_reversal_ros.core.sampling import evenly_spaced_indices
-from nerf_reversal_ros.mapping.feature_tracks import match_frames, MatchedFrames
+from nerf_reversal_ros.mapping.feature_tracks import match_across, MatchedFrames
 from nerf_reversal_ros.mapping.walk_parts import MIN_JUMP, MIN_JUMP_DEG, motion_to_joined
 
 FRAMES_PER_BAG = 60
@@ -98,7 +98,7 @@ def check_one_world(
             ]
         )
     )
-    matched = match_frames(capture, chosen, progress)
+    matched = match_across(capture, chosen, bag_of_frame[chosen], progress)
     _check_motions(matched, capture.map_from_camera[chosen], bag_of_frame[chosen], bags)
 
 
@@ -146,7 +146,8 @@ def _check_topics_and_times(bags: Sequence[Path], config: CaptureConfig) -> None
         ]
         for reader in readers[1:]:
             for topic in topics:
-                if reader.topics.get(topic) != readers[0].topics[topic]:
+                same_type = reader.topics.get(topic) == readers[0].topics[topic]
+                if not same_type or not reader.count(topic):
                     raise CaptureError(
                         f'the bag {reader.path} has no topic {topic} of the type in {bags[0]}:'
                         f' {remedies.ROOM_OF_ITS_OWN}'

@@ -103,8 +103,8 @@ def run_job(job: Job, progress: ProgressCallback) -> JobResult:
     """Build the map of a room; an error becomes the reason of the result."""
     start_s = time.monotonic()
 
-    def result(**entries: str) -> JobResult:
-        return JobResult(job.name, time.monotonic() - start_s, **entries)
+    def result(reason: str = '', defect: str = '') -> JobResult:
+        return JobResult(job.name, time.monotonic() - start_s, reason, defect)
 
     try:
         with _threads(job.resources.cpus):

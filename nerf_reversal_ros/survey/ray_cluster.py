@@ -96,9 +96,11 @@ def connect(address: str) -> ModuleType:
         ) from error
     if address != _LOCAL:
         _check_reachable(address)
-    options = {'num_gpus': None, 'include_dashboard': False} if address == _LOCAL else {}
+    options: dict[str, Any] = {'log_to_driver': False, 'logging_level': 'ERROR'}
+    if address == _LOCAL:
+        options['include_dashboard'] = False
     try:
-        ray.init(address=address, log_to_driver=False, logging_level='ERROR', **options)
+        ray.init(address=address, **options)
     except Exception as error:  # Ray raises many types, RuntimeError for another version of it
         raise ConfigError(
             f'Ray cannot use the cluster {address} ({_first_line(error)}): {remedies.START_RAY}'

@@ -114,7 +114,5 @@ def test_a_path_that_is_no_plan_is_refused(folder):
 
 
 def test_the_settings_of_a_plan_are_those_of_a_build(folder):
-    text = yaml.safe_dump(
-        {'settings': {'capture': {'max_depth_m': 4}}, 'rooms': {'h': 'bags/hall'}}
-    )
+    text = '{settings: {capture: {max_depth_m: 4}}, rooms: {hall: bags/hall}}'
     assert plan_of(folder, text).rooms[0].config.capture.max_depth_m == 4.0

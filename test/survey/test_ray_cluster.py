@@ -106,11 +106,11 @@ def test_maps_return_through_the_object_store_where_no_folder_is_shared(
         return submit(ray_module, job, tmp_path / 'not' / 'here', token, board)
 
     monkeypatch.setattr(ray_cluster, '_submit', submit_elsewhere)
-    plan = read_plan(plan_file(tmp_path, room_bags))
+    plan = read_plan(write_survey_plan(tmp_path, {'lab': str(room_bags / 'lab')}))
     survey = run_survey(plan, tmp_path / 'flat', ray=nodes.address)
     assert not survey.failed
-    assert arrays(tmp_path / 'flat') == arrays(alone)
-    assert sorted(os.listdir(tmp_path / 'flat/rooms')) == ['attic.map', 'hall.map', 'lab.map']
+    assert arrays(tmp_path / 'flat').items() <= arrays(alone).items()
+    assert os.listdir(tmp_path / 'flat/rooms') == ['lab.map']
 
 
 def test_a_full_disk_on_a_worker_is_one_sentence(cluster, room_bags, tmp_path):
