@@ -25,6 +25,7 @@ def test_help_lists_the_commands_without_importing_heavy_modules() -> None:
         'convert',
         'check',
         'build',
+        'survey',
         'localize',
         'evaluate',
         'info',
@@ -52,6 +53,7 @@ def test_help_lists_the_commands_without_importing_heavy_modules() -> None:
         ['build', 'a.bag', 'a.map', '--field', 'mesh'],
         ['evaluate', 'a.map', 'a.bag', '--baselines', 'sift'],
         ['study', 'a.bag', 'out', '--views', 'many'],
+        ['survey', 'plan.yaml'],
     ],
 )
 def test_invalid_arguments_give_status_2_and_the_usage(arguments: list[str]) -> None:

@@ -48,6 +48,7 @@ def test_the_commands_and_their_options():
             '--overwrite',
             '-v --verbose',
         ],
+        'survey': ['PLAN', 'OUT', '--ray', '-v --verbose'],
         'localize': [
             'MAP',
             'SOURCE',

@@ -109,6 +109,7 @@ def test_a_study_runs_with_the_options_that_its_errors_name(tiny_bag, tmp_path):
         (remedies.INSTALL_GTSAM, 'loop_closer'),
         (remedies.INSTALL_RERUN, 'rerun'),
         (remedies.INSTALL_MESH, 'mesh'),
+        (remedies.INSTALL_RAY, 'ray'),
     ],
 )
 def test_an_installation_command_names_a_tested_requirement(remedy, file):

@@ -74,7 +74,9 @@ def test_the_wheel_is_for_every_machine_and_names_its_extras(wheel):
     }
     assert packed == {*sources, 'nerf_reversal_ros/py.typed'}
     extras = {line.split(': ')[1] for line in lines if line.startswith('Provides-Extra')}
-    assert {'view', 'mesh', 'rerun', 'record3d', 'nerfstudio'} <= {name.lower() for name in extras}
+    assert {'view', 'mesh', 'rerun', 'record3d', 'nerfstudio', 'ray'} <= {
+        name.lower() for name in extras
+    }
 
 
 def test_the_installed_command_and_api_open_a_map(environment, small_map, tmp_path):
