@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,7 @@ def finish_building(
     MapError, BuildError
         If a map cannot be read, or the building cannot be written.
     """
-    inputs = _inputs(rooms)
+    inputs = _inputs(out, rooms)
     try:
         before = open_building(out)
         if before.manifest.get(INPUTS) == inputs:
@@ -103,12 +104,13 @@ def finish_building(
     )
 
 
-def _inputs(rooms: Sequence[SurveyedRoom]) -> str:
-    """Return a checksum of the maps, their known placements and the version."""
+def _inputs(out: Path, rooms: Sequence[SurveyedRoom]) -> str:
+    """Return a checksum of the maps, their folders and known placements, and the version."""
     entries = [
         [
             room.name,
             room.map.identity,
+            os.path.relpath(room.map.path.resolve(), out.resolve()),
             None if room.building_from_room is None else room.building_from_room.tolist(),
         ]
         for room in rooms

@@ -18,6 +18,7 @@ from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.core.config import BuildConfig, QueryConfig
 from nerf_reversal_ros.core.outcome import ClosureRejectionReason, RejectionReason
 from nerf_reversal_ros.core.validated_config import config_from_dict
+from nerf_reversal_ros.survey.plan import Resources
 
 PAGES = sorted(REPOSITORY.glob('docs/[a-z]*/*.md'))
 BLOCK = re.compile(r'^( *)```(\w*)(?:\{[^\n]*)?\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
@@ -123,6 +124,14 @@ def test_a_yaml_file_is_accepted(text, tmp_path):
     values = yaml.safe_load(text)
     if name in CONFIGS:
         config_from_dict(CONFIGS[name], values)
+    elif name == 'plan.yaml':
+        entries = dict(values)
+        rooms = entries.pop('rooms')
+        assert rooms and set(entries) <= {'settings', 'field', 'device', 'resources'}
+        config_from_dict(BuildConfig, entries.get('settings', {}))
+        resources = [entries, *(room for room in rooms.values() if isinstance(room, dict))]
+        for entry in resources:
+            config_from_dict(Resources, entry.get('resources', {}))
     elif name == 'phone.yaml':
         (tmp_path / name).write_text(text, encoding='utf-8')
         assert read_camera_info_file(str(tmp_path / name)).width == values['image_width']

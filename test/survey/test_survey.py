@@ -6,7 +6,8 @@ import shutil
 import pytest
 from survey_plans import write_survey_plan
 
-from nerf_reversal_ros.core.errors import BuildError
+from nerf_reversal_ros.core import remedies
+from nerf_reversal_ros.core.errors import BuildError, MapError
 from nerf_reversal_ros.maps.building_folder import open_building
 from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.survey import job
@@ -66,6 +67,16 @@ def test_a_repeated_survey_builds_nothing(folder):
     assert states == {'hall': 'unchanged', 'lab': 'unchanged'}
     assert survey.notes == ['the building is up to date']
     assert (folder / 'flat/building.json').read_bytes() == before
+
+
+def test_a_damaged_building_is_written_again(folder):
+    file = folder / 'flat/building.json'
+    file.write_text(file.read_text()[:100])
+    with pytest.raises(MapError) as error:
+        open_building(folder / 'flat')
+    assert str(error.value).endswith(remedies.SURVEY_AGAIN)
+    assert repeat(folder)[1] == {'hall': 'unchanged', 'lab': 'unchanged'}
+    assert list(open_building(folder / 'flat').rooms) == ['hall', 'lab']
 
 
 def test_a_bag_or_a_setting_that_changed_builds_its_room_alone(folder):
