@@ -47,6 +47,8 @@ LONGEST = (
     'ros/test_evaluator_node.py',
     'mapping/test_pipeline.py',
     'ros/test_launch.py',
+    'survey/test_ray_cluster.py',
+    'survey/test_survey.py',
     'system/test_fuzz.py',
     'capture/test_pose_check.py',
     'mapping/test_pose_adjustment.py',

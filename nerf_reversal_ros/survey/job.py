@@ -94,7 +94,7 @@ class JobResult:
     defect: str = ''
     """Traceback of an error that is not the user's."""
     worker: str = ''
-    """Name of the machine, on Ray."""
+    """Name of the machine, and number of the process, on Ray."""
     packed: bytes | None = None
     """The map as an archive, where the machine does not share the folder of the survey."""
 

@@ -40,6 +40,9 @@ STAGE_SHARES = {
 MIN_FRACTION = 0.03
 """Progress of a build below which it says nothing about its time."""
 
+MAX_STEP = 0.1
+"""Progress between two reports beyond which a stage was not done but found finished."""
+
 
 @dataclass
 class JobState:
@@ -82,7 +85,9 @@ class JobStates:
             return
         fraction = max(row.fraction, build_fraction(progress) or 0.0)
         if row.state != BUILDING or worker != row.worker:  # begins, or begins anew elsewhere
-            fraction = build_fraction(progress) or 0.0
+            fraction = row.fraction = build_fraction(progress) or 0.0
+            row.begin_s, row.begin_fraction = time.monotonic(), fraction
+        elif fraction - row.fraction > MAX_STEP:  # a stage was finished before
             row.begin_s, row.begin_fraction = time.monotonic(), fraction
         row.state, row.worker, row.fraction = BUILDING, worker, fraction
         row.stage, row.note = progress.stage, progress.note

@@ -210,7 +210,7 @@ def _submit(ray: ModuleType, job: Job, token_file: Path, token: str, board: Any)
 
 def _work(job: Job, token_file: Path, token: str, board: Any) -> JobResult:
     """Build a map on a worker: in its place if the folder is shared, else to send it back."""
-    worker = socket.gethostname()
+    worker = f'{socket.gethostname()}:{os.getpid()}'
     if job.version != __version__:
         reason = f'{worker} has version {__version__} of nerf_reversal_ros, not {job.version}'
         return JobResult(job.name, reason=f'{reason}: {remedies.SAME_VERSION}', worker=worker)

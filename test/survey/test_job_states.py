@@ -25,16 +25,21 @@ def test_the_stages_of_a_build_are_its_whole():
     assert build_fraction(Progress('landmarks', 1, 2)) is None
 
 
+def build(states, clock, worker=''):
+    """Report a quarter of a build, in 100 s."""
+    clock[0] += 100.0
+    for done in (0, 5, 10):
+        states.report('hall', Progress('adjustment', done, 10), worker)
+
+
 def test_the_time_left_counts_jobs_that_run_and_that_wait(clock):
     states = JobStates(['hall', 'lab', 'attic'])
     assert states.left_s() is None
     states.report('hall', Progress('capture', 0, 10))
-    clock[0] += 100.0
-    half = STAGE_SHARES['capture'] + STAGE_SHARES['adjustment']  # a quarter of the work
-    states.report('hall', Progress('adjustment', 10, 10))
-    assert states.rows['hall'].left_s(clock[0]) == pytest.approx(100.0 * (1 - half) / half)
+    build(states, clock)
+    assert states.rows['hall'].left_s(clock[0]) == pytest.approx(300.0)
     states.report('hall', Progress('adjustment', 1, 10))
-    assert states.rows['hall'].fraction == pytest.approx(half)
+    assert states.rows['hall'].fraction == pytest.approx(0.25)
     assert states.left_s() == pytest.approx(300.0 + 2 * 400.0)
     states.end('hall', 'built', 400.0)
     assert states.left_s() == pytest.approx(2 * 400.0)
@@ -49,6 +54,17 @@ def test_a_build_that_begins_anew_elsewhere_begins_from_its_stage(clock):
     assert row.left_s(clock[0]) is None
 
 
+def test_a_stage_that_was_finished_before_says_nothing_about_time(clock):
+    states = JobStates(['hall'])
+    states.report('hall', Progress('capture', 1, 1))
+    clock[0] += 100.0
+    states.report('hall', Progress('regressor', 0, 10))
+    assert states.rows['hall'].left_s(clock[0]) is None
+    clock[0] += 50.0
+    states.report('hall', Progress('regressor', 3, 10))
+    assert states.rows['hall'].left_s(clock[0]) == pytest.approx(50.0 * (0.21 + 0.05) / 0.09)
+
+
 def test_a_report_that_comes_after_the_end_is_left_aside():
     states = JobStates(['hall'])
     states.end('hall', 'failed', note='no space left')
@@ -59,8 +75,7 @@ def test_a_report_that_comes_after_the_end_is_left_aside():
 def test_the_lines_of_the_table(clock):
     states = JobStates(['hall', 'lab', 'x'])
     states.report('hall', Progress('capture', 0, 10), 'pc1')
-    clock[0] += 100.0
-    states.report('hall', Progress('adjustment', 10, 10), 'pc1')
+    build(states, clock, 'pc1')
     states.end('lab', 'failed', 75.0, 'no space left')
     assert table_lines(states, clock[0]) == [
         'hall  building  25 %, adjustment, 5 min 0 s left, on pc1',

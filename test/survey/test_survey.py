@@ -1,5 +1,6 @@
 """A survey builds what is missing, goes on where a room fails, and writes a building."""
 
+import dataclasses
 import os
 import shutil
 
@@ -10,6 +11,7 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import BuildError, MapError
 from nerf_reversal_ros.maps.building_folder import open_building
 from nerf_reversal_ros.maps.map_folder import open_map
+from nerf_reversal_ros.maps.map_writer import MapWriter
 from nerf_reversal_ros.survey import job
 from nerf_reversal_ros.survey.plan import read_plan
 from nerf_reversal_ros.survey.record import only_survey
@@ -182,3 +184,22 @@ def test_a_folder_that_cannot_be_that_of_a_survey_is_refused(folder):
     (folder / 'file').touch()
     with pytest.raises(BuildError, match='cannot write the survey'):
         run_survey(plan, folder / 'file')
+
+
+def test_a_job_waits_for_the_staging_folder_of_a_lost_worker(folder):
+    (room, _) = read_plan(folder / 'plan.yaml').rooms
+    map_dir = folder / 'hall.map'
+    waiting = dataclasses.replace(job.Job.of_room(room, map_dir), lock_wait_s=300.0)
+    notes = []
+    with MapWriter(map_dir, {}) as of_lost_worker:
+
+        def progress(report):
+            notes.append(report.note)
+            if report.note.startswith('waiting for the build'):
+                of_lost_worker.close()
+
+        result = job.run_job(waiting, progress)
+    assert not result.reason and 'waiting for the build of a worker that was lost' in notes
+    with MapWriter(folder / 'other.map', {}):
+        refused = job.run_job(job.Job.of_room(room, folder / 'other.map'), progress)
+    assert refused.reason.startswith('another build is writing')
