@@ -99,6 +99,7 @@ def test_the_commands_and_their_options():
             '--width',
             '--full-width',
             '--only',
+            '--bfloat16',
             '--device',
             '--config',
             '-v --verbose',
@@ -130,6 +131,7 @@ def test_the_defaults_and_choices_of_options():
         'view --share': False,
         'evaluate --baselines': 'all',
         'export --overwrite': False,
+        'study --bfloat16': False,
         'study --device': 'auto',
     }
     assert [name for name, a in actions.items() if a.required] == []
