@@ -139,11 +139,6 @@ def _describe_and_place(
     known = {
         room.name: room.building_from_room for room in rooms if room.building_from_room is not None
     }
-    try:
-        from nerf_reversal_ros.building.placement import place_rooms
-        from nerf_reversal_ros.building.view_descriptors import ViewIndex
-    except ModuleNotFoundError:  # until both are part of the package
-        return b'', Placed({room.name: known.get(room.name) for room in rooms}, [], [])
     maps = {room.name: room.map for room in rooms}
     index = ViewIndex.build(maps)
     placement = place_rooms(maps, captures, index, known, progress=progress)
