@@ -90,7 +90,7 @@ def test_the_rooms_of_a_lost_machine_are_built_elsewhere_with_the_same_maps(
     plan = read_plan(plan_file(tmp_path, room_bags))
     survey = run_survey(plan, tmp_path / 'flat', ray=nodes.address, changed=changed)
     assert lost and not survey.failed, survey.failed
-    assert max(map(len, processes.values())) == 2, processes  # one began anew elsewhere
+    assert max(map(len, processes.values())) >= 2, processes  # one began anew elsewhere
     assert arrays(tmp_path / 'flat') == arrays(alone)
     assert sorted(os.listdir(tmp_path / 'flat/rooms')) == ['attic.map', 'hall.map', 'lab.map']
 
