@@ -309,6 +309,12 @@ class BuildingLocalizer:
     def _rejection(self, attempts: RoomAttempts) -> Outcome:
         """Return the rejection of the room that explains the image best."""
         best = attempts.best_room()
+        if best is None and not attempts.not_loaded:
+            return Rejection(
+                RejectionReason.TOO_FEW_MATCHES,
+                f'no map of the building {self.building.path} has landmarks',
+                self._of_no_room(attempts),
+            )
         if best is None:
             name = next(iter(attempts.not_loaded))
             return replace(self._not_loaded(name), diagnostics=self._of_no_room(attempts))

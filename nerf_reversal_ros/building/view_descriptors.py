@@ -102,11 +102,11 @@ class ViewIndex:
         Raises
         ------
         MapError
-            If a file of a map is malformed, or if no room has landmarks.
+            If a file of a map is malformed.
         """
         described = [_room_views(map_) for map_ in rooms.values()]
         if not any(described):
-            raise MapError(f'no view of {", ".join(rooms)} has landmarks: {remedies.BUILD_AGAIN}')
+            return cls._without_views(tuple(rooms))
         views = [view for room in described for view in room]
         step = -(-sum(len(view.landmarks) for view in views) // MAX_CLUSTERED_DESCRIPTORS)
         words = cluster_words(
@@ -129,6 +129,18 @@ class ViewIndex:
             np.concatenate(landmarks),
             np.repeat(numbers, [len(room) for room in landmarks]),
         )
+
+    @classmethod
+    def _without_views(cls, names: tuple[str, ...]) -> 'ViewIndex':
+        """Return the index of rooms whose maps have no landmarks: it ranks none of them."""
+        word, axis = (
+            np.eye(1, DESCRIPTOR_DIM, dtype=np.float32),
+            np.zeros((DESCRIPTOR_DIM, 1), np.float32),
+        )
+        none = np.empty(0, np.int32)
+        landmarks = np.empty((0, DESCRIPTOR_DIM), np.uint8)
+        vectors = np.empty((0, 1), np.float32)
+        return cls(names, word, axis, vectors, none, none, landmarks, none)
 
     @property
     def nbytes(self) -> int:
@@ -244,13 +256,12 @@ class ViewIndex:
             and self.vectors.ndim == 2
             and self.rooms.shape == self.frames.shape == (count,)
         )
-        if not shapes or not size or not count:
+        if not shapes or not size:
             raise ValueError('the shapes of the arrays do not fit')
         if len({*self.names}) < len(self.names) or not all(isinstance(n, str) for n in self.names):
             raise ValueError(f'rooms {self.names}')
-        if (np.diff(self.rooms) < 0).any() or not 0 <= self.rooms[0] <= self.rooms[-1] < len(
-            self.names
-        ):
+        known = np.isin(self.rooms, np.arange(len(self.names))).all()
+        if (np.diff(self.rooms) < 0).any() or not known:
             raise ValueError('views of rooms that do not exist')
         floats = self.words, self.projection, self.vectors
         if not all(np.isfinite(array).all() for array in floats):

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nerf_reversal_ros import __version__
+from nerf_reversal_ros.building.placement import place_rooms
+from nerf_reversal_ros.building.view_descriptors import ViewIndex
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.errors import MapError, NerfReversalError

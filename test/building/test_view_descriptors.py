@@ -1,6 +1,8 @@
 """An image finds its room among the views of all rooms."""
 
+from dataclasses import replace
 from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from twin_rooms import render_without
 
 from nerf_reversal_ros.building.view_descriptors import ViewIndex
 from nerf_reversal_ros.core.errors import MapError
+from nerf_reversal_ros.localization.atlas import Atlas
 from nerf_reversal_ros.localization.matching import make_query
 from nerf_reversal_ros.maps.building_folder import Building
 from nerf_reversal_ros.maps.map_folder import Map
@@ -69,6 +72,20 @@ def test_an_image_without_keypoints_ranks_all_rooms_alike(index: ViewIndex) -> N
 def test_one_room_alone_is_ranked(small_map: Map) -> None:
     (score,) = ViewIndex.build({'only': small_map}).rank(keypoints(3, 0))
     assert score.name == 'only' and score.score > 0
+
+
+def test_rooms_without_landmarks_are_ranked_nowhere(small_map: Map, tmp_path: Path) -> None:
+    bare = tmp_path / 'bare.map'
+    shutil.copytree(small_map.path, bare)
+    atlas = Atlas.load(bare / 'atlas.safetensors')
+    names = ('points', 'directions', 'distances', 'sizes', 'views', 'descriptors')
+    empty = {name: getattr(atlas, name)[:0] for name in names}
+    replace(atlas, **empty).save(bare / 'atlas.safetensors')
+    maps = {'bare': Map(bare, small_map.manifest), 'room': small_map}
+    ranked = ViewIndex.build(maps).rank(keypoints(3, 0))
+    assert [score.name for score in ranked] == ['room']
+    (tmp_path / 'none').write_bytes(ViewIndex.build({'bare': maps['bare']}).to_bytes())
+    assert ViewIndex.load(tmp_path / 'none').rank(keypoints(3, 0)) == []
 
 
 @pytest.mark.parametrize(
