@@ -83,6 +83,26 @@ def _add_row(
         x += width + rng.uniform(0.01, 0.06) * goods
 
 
+def add_wardrobe(room: Room, front: Texture, wall: str, along: float) -> None:
+    """Add a wardrobe of 1.5 m with two doors at a wall; ``along`` is x or y of its center."""
+    body = box(1.5, 0.56, 2.05, 1.6, 7)
+    room.hang('wardrobe', body, front, wall, along, 0.0, gap=0.28, gloss=0.2)
+    for offset in (-0.37, 0.37):
+        door = box(0.72, 0.02, 1.9, 1.6, int(20 + 10 * offset))
+        room.hang('wardrobe', door, front, wall, along + offset, 0.08, gap=0.57, gloss=0.2)
+        knob = cushion(0.035, 0.035, 0.035, 1.0)
+        room.hang('knob', knob, (0.3, 0.25, 0.2), wall, along + 0.12 * offset, 1.0, gap=0.6)
+
+
+def add_chest(room: Room, front: Texture, wall: str, along: float) -> None:
+    """Add a chest of 1.1 m with three drawers at a wall; ``along`` is x or y of its center."""
+    body = box(1.1, 0.42, 0.78, 1.2, 9)
+    room.hang('chest', body, front, wall, along, 0.0, gap=0.21, gloss=0.2)
+    for z in (0.06, 0.30, 0.54):
+        drawer = box(1.04, 0.02, 0.21, 1.2, int(50 * z))
+        room.hang('drawer', drawer, front, wall, along, z, gap=0.43, gloss=0.2)
+
+
 def scatter(room: Room, area: Area, z: float, count: int, size: float = 1.0) -> None:
     """Lay small things on a surface: tins, cases, papers, tools, balls; they may touch."""
     rng = room.rng

@@ -6,7 +6,7 @@ There are few sharp edges: bedding, curtains, a rug, a wardrobe, two pictures.
 
 import numpy as np
 
-from demo import building, furniture, shapes, surfaces, textures
+from demo import building, fixtures, furniture, shapes, surfaces, textures
 from demo.room import Lighting, Room
 from demo.sensors import ColorSensor, DepthSensor
 from demo.shapes import box, cushion, flat, panel, tube
@@ -61,12 +61,12 @@ def furnish(room: Room) -> None:
         drape = shapes.curtain(0.6, 2.0, 6, seed)
         cloth = surfaces.folds(rng, 500, 300, (0.48, 0.36, 0.34))
         room.hang('curtain', drape, cloth, 'east', y, 1.25, gap=0.14)
-    _add_bed(room)
+    add_bed(room)
     _add_wardrobe(room)
     _add_small_things(room)
 
 
-def _add_bed(room: Room) -> None:
+def add_bed(room: Room) -> None:
     """Add the bed with its head at the north wall, and a table and lamp on either side."""
     rng, deep = room.rng, room.size_m[1]
     x, y = 2.0, deep - 1.05
@@ -103,18 +103,8 @@ def _add_wardrobe(room: Room) -> None:
     """Add the wardrobe at the west wall and a chest at the south wall."""
     rng = room.rng
     front = textures.wood(rng, 500, 900, (0.95, 0.9, 0.85))
-    room.hang(
-        'wardrobe', box(1.5, 0.56, 2.05, 1.6, 7), front, 'west', 1.0, 0.0, gap=0.28, gloss=0.2
-    )
-    for offset in (-0.37, 0.37):
-        door = box(0.72, 0.02, 1.9, 1.6, int(20 + 10 * offset))
-        room.hang('wardrobe', door, front, 'west', 1.0 + offset, 0.08, gap=0.57, gloss=0.2)
-        knob = cushion(0.035, 0.035, 0.035, 1.0)
-        room.hang('knob', knob, (0.3, 0.25, 0.2), 'west', 1.0 + 0.12 * offset, 1.0, gap=0.6)
-    room.hang('chest', box(1.1, 0.42, 0.78, 1.2, 9), front, 'south', 2.5, 0.0, gap=0.21, gloss=0.2)
-    for z in (0.06, 0.30, 0.54):
-        drawer = box(1.04, 0.02, 0.21, 1.2, int(50 * z))
-        room.hang('drawer', drawer, front, 'south', 2.5, z, gap=0.43, gloss=0.2)
+    fixtures.add_wardrobe(room, front, 'west', 1.0)
+    fixtures.add_chest(room, front, 'south', 2.5)
     room.add(
         'basket',
         tube(0.15, 0.2, 0.34).translate(1.3, 0.3),
