@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from demo.room import Lighting
+from demo.room import Baking, Lighting
 
 Array = NDArray[np.float64]
 
-LIGHT_SAMPLES = 64
-DIRECTIONS = 64
 BOUNCES = 3
 LIFT_M = 0.004
 """Offset of ray origins from a surface, and from the edge of its face [m]."""
@@ -52,7 +50,7 @@ def _inset_vertices(vertices: Array, normal: Array, triangles: NDArray[np.int64]
 class BakedLight:
     """Irradiance at every vertex, separate for each light: any mix of lights is a weighted sum."""
 
-    def __init__(self, scene: Any, cache: Path) -> None:
+    def __init__(self, scene: Any, cache: Path, baking: Baking) -> None:
         """Compute the irradiance by every lamp of ``scene``, each of radiance one, or read it."""
         self._shapes = scene.shapes()
         parts = [mi.traverse(shape) for shape in self._shapes]
@@ -72,38 +70,45 @@ class BakedLight:
         if cache.exists():
             self._by_light = dict(np.load(cache))
             return
-        hits, albedo = self._trace_hemisphere(scene)
+        hits, albedo = self._trace_hemisphere(scene, baking.directions)
         lights: dict[str, Array] = {}
         for light in scene.emitters():  # those of one name are one lamp
             name = light.get_shape().id().rsplit('_', 1)[0]
-            lights[name] = lights.get(name, 0.0) + self._direct(scene, light)
+            lights[name] = lights.get(name, 0.0) + self._direct(scene, light, baking)
         direct = np.repeat(np.stack(list(lights.values()), 1)[..., None], 3, 2).astype(np.float32)
         total = direct
         for _ in range(BOUNCES):
             bounced = np.zeros_like(total)
             for vertex, color in zip(hits, albedo, strict=True):
                 bounced += color[:, None] * total[vertex]
-            total = direct + bounced / DIRECTIONS
+            total = direct + bounced / baking.directions
         self._by_light = dict(zip(lights, np.moveaxis(total, 1, 0), strict=True))
         np.savez(cache, **self._by_light)
 
-    def _direct(self, scene: Any, light: Any) -> Array:
+    def _direct(self, scene: Any, light: Any, baking: Baking) -> Array:
         """Return the irradiance (V,) by one light of radiance one."""
-        count, total = dr.width(self._origin), 0.0
+        origins = np.array(self._origin).T
+        middle = np.array(mi.traverse(light.get_shape())['vertex_positions']).reshape(-1, 3)
+        near = np.linalg.norm(origins - middle.mean(axis=0), axis=1) < baking.reach_m
+        origin = mi.Point3f(origins[near].T)
+        normal = mi.Normal3f(np.array(self._normal)[:, near])
+        count, total = int(near.sum()), 0.0
         reference = dr.zeros(mi.SurfaceInteraction3f, count)
-        reference.p, reference.n = self._origin, self._normal
-        for u, v in _r2_sequence(LIGHT_SAMPLES):
+        reference.p, reference.n = origin, normal
+        for u, v in _r2_sequence(baking.light_samples):
             sample = mi.Point2f(dr.opaque(mi.Float, u, count), dr.opaque(mi.Float, v, count))
             direction, weight = light.sample_direction(reference, sample)
-            slope = dr.maximum(dr.dot(direction.d, self._normal), 0.0)
-            shadow_ray = mi.Ray3f(self._origin, direction.d)
+            slope = dr.maximum(dr.dot(direction.d, normal), 0.0)
+            shadow_ray = mi.Ray3f(origin, direction.d)
             shadow_ray.maxt = direction.dist * 0.995
             lit = ~scene.ray_test(shadow_ray) & (slope > 0)
             total = total + np.array(dr.select(lit, weight.x * slope, 0.0), np.float64)
         # A light of radiance one gives pi at most; samples too close to the light exceed it.
-        return np.clip(np.nan_to_num(total / LIGHT_SAMPLES), 0.0, np.pi)
+        out = np.zeros(len(origins))
+        out[near] = np.clip(np.nan_to_num(total / baking.light_samples), 0.0, np.pi)
+        return out
 
-    def _trace_hemisphere(self, scene: Any) -> tuple[list[Any], list[Any]]:
+    def _trace_hemisphere(self, scene: Any, directions: int) -> tuple[list[Any], list[Any]]:
         """Return, for each direction, the nearest vertex of the hit (V,) and its albedo (V, 3)."""
         identity = np.array(
             [np.array(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(s)))[0] for s in self._shapes]
@@ -112,7 +117,7 @@ class BakedLight:
         index_of[identity] = np.arange(len(identity))
         hits, albedo = [], []
         frame = mi.Frame3f(self._normal)
-        for u, v in _r2_sequence(DIRECTIONS):
+        for u, v in _r2_sequence(directions):
             sample = mi.Point2f(dr.opaque(mi.Float, u), dr.opaque(mi.Float, v))
             local = mi.warp.square_to_cosine_hemisphere(sample)
             ray = mi.Ray3f(self._origin, frame.to_world(local))

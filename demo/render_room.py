@@ -26,8 +26,12 @@ from demo.renderer import Renderer
 from demo.rooms.table import ROOMS
 from demo.specification import Recording, RoomSpec
 from nerf_reversal_ros.converters.bag_writer import BagWriter
+from nerf_reversal_ros.core.camera import Camera
 
+BATCH_RAYS = 5_200_000
+"""Rays that are traced in one go: a batch takes little more time than one image."""
 BATCH = 5
+"""Images of a batch that is not sized by its rays."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class FrameStore:
     def renderer(self) -> Renderer:
         """The furnished room, with the baked light of all its recordings."""
         lightings = {name: recording.lighting for name, recording in self.spec.recordings.items()}
-        return Renderer(self.spec.build(), self._work, lightings)
+        return Renderer(self.spec.build(), self._work, lightings, self.spec.baking)
 
     def frames(self, name: str) -> list[RawFrame]:
         """Return the frames of one recording."""
@@ -67,12 +71,13 @@ class FrameStore:
         missing = [i for i, path in paths.items() if not path.exists()]
         is_sharp = np.ptp(trajectory.exposures, axis=1).max(axis=(1, 2)) < 1e-9
         jobs = [
-            (group[start : start + BATCH], rays)
+            (group[start : start + size], rays)
             for group, rays in (
                 ([i for i in missing if is_sharp[i]], draft.samples),
                 ([i for i in missing if not is_sharp[i]], trajectories.BLUR_POSES),
             )
-            for start in range(0, len(group), BATCH)
+            for size in [self._batch(rays)]
+            for start in range(0, len(group), size)
         ]
         for batch, rays in tqdm(jobs, desc=name, unit='batch', mininterval=10):
             exposures = [trajectory.exposures[i] for i in batch]
@@ -87,13 +92,24 @@ class FrameStore:
     def _render(
         self, name: str, exposures: list[NDArray[np.float64]], rays: int
     ) -> list[RawFrame]:
-        spec, scale = self.spec, self.draft.scale
-        camera = spec.camera.scaled_to(spec.camera.width // scale, spec.camera.height // scale)
-        return self.renderer.frames(name, exposures, camera, spec.depth_camera, rays)
+        depth_camera = self.spec.depth_camera
+        return self.renderer.frames(name, exposures, self._camera, depth_camera, rays)
+
+    @property
+    def _camera(self) -> Camera:
+        """Camera of the color images at the scale of the draft."""
+        camera, scale = self.spec.camera, self.draft.scale
+        return camera.scaled_to(camera.width // scale, camera.height // scale)
+
+    def _batch(self, rays: int) -> int:
+        """Return how many images with that many rays a pixel are rendered in one go."""
+        return max(1, BATCH_RAYS // (rays * self._camera.width * self._camera.height))
 
 
-def write_bag(store: FrameStore, name: str, bag: Path) -> None:
-    """Render one recording and write it as a bag of the Record3D driver."""
+def write_bag(
+    store: FrameStore, name: str, bag: Path, world_from_room: NDArray[np.float64] | None = None
+) -> None:
+    """Render one recording and write it as a bag of the Record3D driver, as `develop` does."""
     recording, every = store.spec.recordings[name], store.draft.every
     rng = np.random.default_rng(recording.sensor_seed)
     trajectory = recording.trajectory()
@@ -102,7 +118,7 @@ def write_bag(store: FrameStore, name: str, bag: Path) -> None:
     if recording.tracker is not None:
         poses = recording.tracker.track(poses, rng)
     stamps_ns = trajectory.stamps_ns[::every]
-    develop(store.spec, recording, bag, frames, poses[::every], stamps_ns, rng)
+    develop(store.spec, recording, bag, frames, poses[::every], stamps_ns, rng, world_from_room)
 
 
 def develop(
@@ -113,11 +129,13 @@ def develop(
     room_from_camera: NDArray[np.float64],
     stamps_ns: NDArray[np.int64],
     rng: np.random.Generator,
+    world_from_room: NDArray[np.float64] | None = None,
 ) -> None:
-    """Write rendered frames as a bag; the world is that of the mapping capture."""
+    """Write rendered frames as a bag; the world is that of the mapping capture, or given."""
     gains = sensors.exposure_gains(frames, recording.color)
-    origin = spec.recordings['walk'].trajectory().room_from_camera[0, :3, 3]
-    world_from_room = sensors.arkit_from_room(origin)
+    if world_from_room is None:
+        origin = spec.recordings['walk'].trajectory().room_from_camera[0, :3, 3]
+        world_from_room = sensors.arkit_from_room(origin)
     world_from_camera = sensors.arkit_poses(world_from_room, room_from_camera)
     size = frames[0].radiance.shape
     camera = spec.camera.scaled_to(size[1], size[0])

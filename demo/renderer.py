@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demo.raw_frame import Floats, RawFrame
-from demo.room import Lighting, Part, Room, SHINY
+from demo.room import Baking, Lighting, Part, Room, SHINY
 from nerf_reversal_ros.core.camera import Camera
 
 mi.set_variant('llvm_ad_rgb')
@@ -26,11 +26,17 @@ MIRROR = 0.04
 class Renderer:
     """A room with the baked light of several lightings."""
 
-    def __init__(self, room: Room, folder: Path, lightings: Mapping[str, Lighting]) -> None:
+    def __init__(
+        self,
+        room: Room,
+        folder: Path,
+        lightings: Mapping[str, Lighting],
+        baking: Baking,
+    ) -> None:
         """Bake the light of a room; its meshes and the light are kept in ``folder``."""
         scene = {part.key: _shape(part, folder / f'{part.key}.ply') for part in room.parts}
         self._scene = mi.load_dict({'type': 'scene', **scene}, optimize=False)
-        light = BakedLight(self._scene, folder / 'light.npz')
+        light = BakedLight(self._scene, folder / 'light.npz', baking)
         gloss = {part.key: part.gloss for part in room.parts}
         for name, lighting in lightings.items():
             light.attach(name, lighting, gloss)

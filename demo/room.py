@@ -13,6 +13,18 @@ from demo.textures import Texture
 Lighting = dict[str, tuple[float, float, float]]
 """Radiance (RGB, one arbitrary unit for all) of the lights, by name."""
 
+
+class Baking(NamedTuple):
+    """Effort to bake the light of a room."""
+
+    light_samples: int = 64
+    """Points on each lamp, for its direct light."""
+    directions: int = 64
+    """Directions from each vertex, for the light from other surfaces."""
+    reach_m: float = np.inf
+    """How far a lamp shines: where walls stop it anyway, this is less to compute."""
+
+
 SHINY = ('window', 'screen', 'vase', 'lamp', 'mug', 'tv')
 """Prefixes of the names of shapes that return little or nothing to a depth sensor."""
 

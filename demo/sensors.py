@@ -122,9 +122,9 @@ def measure_depth(
     return np.where(missing, 0.0, depth).astype(np.float32)
 
 
-def arkit_from_room(first_camera_m: Array) -> Array:
+def arkit_from_room(first_camera_m: Array, heading_deg: float = HEADING_DEG) -> Array:
     """Return world_from_room (4, 4) of an ARKit world: y up, origin at the first camera."""
-    heading = make_pose(Rotation.from_euler('z', HEADING_DEG, degrees=True))
+    heading = make_pose(Rotation.from_euler('z', heading_deg, degrees=True))
     return inverse(Z_UP_FROM_Y_UP) @ heading @ make_pose(None, -first_camera_m)
 
 

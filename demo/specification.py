@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from demo.room import Lighting, Room
+from demo.room import Baking, Lighting, Room
 from demo.sensors import ColorSensor, DepthSensor
 from demo.trackers import Tracker
 from demo.trajectories import EllipsePath, KeyPath, sample_trajectory, Trajectory
@@ -58,6 +58,8 @@ class RoomSpec:
     """``walk``, to build a map from, and ``test``, to localize."""
     depth: DepthSensor = field(default_factory=DepthSensor)
     """The depth sensor."""
+    baking: Baking = field(default_factory=Baking)
+    """Effort to bake the light."""
 
     @property
     def depth_camera(self) -> Camera:
