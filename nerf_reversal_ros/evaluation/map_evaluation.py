@@ -80,10 +80,10 @@ def evaluate_map(
     ----------
     map_ : Map
         The map, see `open_map`.
-    bag : path
+    bag : str or Path
         rosbag2 with images and ground truth, in the same world as the mapping bag. Another world
         is reported under ``aligned`` in the metrics.
-    reference : path, optional
+    reference : str or Path, optional
         The mapping bag, for baselines that need its images.
     baselines : str
         ``none``, ``all`` that are available, or names separated by commas.

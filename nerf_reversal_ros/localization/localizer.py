@@ -128,7 +128,7 @@ class Localizer:
 
         Parameters
         ----------
-        rgb : (H, W, 3) uint8 array, or path
+        rgb : (H, W, 3) uint8 array, str or Path
             Image without distortion; or an image file, which is turned upright by EXIF.
         camera : Camera, str or Path, optional
             Intrinsics at the size of the image; or a calibration file, or ``'fx fy cx cy'`` in
@@ -194,7 +194,7 @@ class Localizer:
 
         Parameters
         ----------
-        images : path, array, or iterable of either
+        images : str, Path, array, or iterable of either
             Image files, folders, patterns, videos or bags; or RGB images (H, W, 3) of uint8.
         camera : Camera, str or Path, optional
             As in `localize`, at any size of the same shape. Default: that of EXIF; else it is
