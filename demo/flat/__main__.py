@@ -31,8 +31,9 @@ def main() -> None:
     except ValueError as error:
         parser.error(f'--rooms: {error}')
     spec = specify(flat)
-    world_from_flat = worlds(flat, spec)
-    truth = json.dumps(describe(flat, spec, world_from_flat, arguments.every), indent=1)
+    walks = {name: recording.trajectory() for name, recording in spec.recordings.items()}
+    world_from_flat = worlds(flat, walks)
+    truth = json.dumps(describe(flat, walks, world_from_flat, arguments.every), indent=1)
     file = arguments.out / FILE_NAME
     if file.exists() and file.read_text() != truth:
         parser.error(f'{arguments.out} holds another flat: give --out another folder')

@@ -1,5 +1,6 @@
 """Describe the recordings of a flat: who walks where, in which light, and in which world."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from demo.room import Baking, Lighting
 from demo.sensors import ColorSensor
 from demo.specification import make_camera, Recording, RoomSpec
 from demo.trackers import Tracker
+from demo.trajectories import Trajectory
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, Z_UP_FROM_Y_UP
 
 DAY: Lighting = {
@@ -113,7 +115,7 @@ def _lights(plan: FloorPlan) -> list[str]:
     return sorted(set(lights))
 
 
-def worlds(plan: FloorPlan, spec: RoomSpec) -> dict[str, FloatArray]:
+def worlds(plan: FloorPlan, walks: Mapping[str, Trajectory]) -> dict[str, FloatArray]:
     """
     Return world_from_flat (4, 4) of each recording, y up as ARKit has it.
 
@@ -124,9 +126,9 @@ def worlds(plan: FloorPlan, spec: RoomSpec) -> dict[str, FloatArray]:
     names = {space.name for space in plan.spaces}
     return {
         name: sensors.arkit_from_room(
-            recording.trajectory().room_from_camera[0, :3, 3], float(rng.uniform(-180, 180))
+            walk.room_from_camera[0, :3, 3], float(rng.uniform(-180, 180))
         )
         if name in names
         else inverse(Z_UP_FROM_Y_UP)
-        for name, recording in spec.recordings.items()
+        for name, walk in walks.items()
     }

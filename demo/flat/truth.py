@@ -1,9 +1,10 @@
 """What a judge of maps of a flat needs: the truth, as one JSON file beside the bags."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from demo.flat.plan import FloorPlan
-from demo.specification import RoomSpec
+from demo.trajectories import Trajectory
 from nerf_reversal_ros.core.geometry import FloatArray
 
 FILE_NAME = 'truth.json'
@@ -15,15 +16,20 @@ FRAMES = (
 
 
 def describe(
-    plan: FloorPlan, spec: RoomSpec, worlds: dict[str, FloatArray], every: int
+    plan: FloorPlan,
+    walks: Mapping[str, Trajectory],
+    worlds: Mapping[str, FloatArray],
+    every: int,
 ) -> dict[str, Any]:
     """
     Return the truth of a flat and its recordings.
 
     Parameters
     ----------
-    plan, spec : FloorPlan, RoomSpec
-        The flat and its recordings.
+    plan : FloorPlan
+        The flat.
+    walks : dict of Trajectory
+        True poses of each recording.
     worlds : dict of (4, 4) arrays
         world_from_flat of each recording.
     every : int
@@ -44,11 +50,10 @@ def describe(
         for door in plan.doors
     ]
     tests = {}
-    for name, recording in spec.recordings.items():
+    for name, walk in walks.items():
         if name not in rooms:
-            trajectory = recording.trajectory()
-            places = plan.names_at(trajectory.room_from_camera[::every, :3, 3])
-            stamps = trajectory.stamps_ns[::every].tolist()
+            places = plan.names_at(walk.room_from_camera[::every, :3, 3])
+            stamps = walk.stamps_ns[::every].tolist()
             tests[name] = {
                 'world_from_flat': worlds[name].tolist(),
                 'frames': [

@@ -17,6 +17,7 @@ from demo.flat.truth import describe
 from demo.room import Part, Room
 from demo.shapes import box, panel
 from demo.specification import RoomSpec
+from demo.trajectories import Trajectory
 from nerf_reversal_ros.core.geometry import inverse, transform_points
 
 FLATS = [(PAIR, 1), (4, 1), (8, 1), (8, 2), (11, 3)]
@@ -35,9 +36,15 @@ def drawn(rooms: int, seed: int) -> tuple[FloorPlan, RoomSpec]:
 
 
 @cache
+def walked(rooms: int, seed: int) -> dict[str, Trajectory]:
+    """Return the true poses of all recordings, computed once for all tests."""
+    recordings = drawn(rooms, seed)[1].recordings
+    return {name: recording.trajectory() for name, recording in recordings.items()}
+
+
 def positions(rooms: int, seed: int, name: str) -> np.ndarray:
     """Return the camera positions (N, 3) of a recording in the flat."""
-    return drawn(rooms, seed)[1].recordings[name].trajectory().room_from_camera[:, :3, 3]
+    return walked(rooms, seed)[name].room_from_camera[:, :3, 3]
 
 
 def floor(space: Space) -> tuple[float, float, float, float]:
@@ -179,10 +186,10 @@ def test_the_walls_hold_everything_and_all_lights_are_named(pair):
 
 
 def test_the_truth_names_the_world_of_each_walk_and_the_room_of_each_test_image():
-    flat, spec = drawn(8, 1)
-    truth = describe(flat, spec, worlds(flat, spec), every=1)
+    (flat, _), walks = drawn(8, 1), walked(8, 1)
+    truth = describe(flat, walks, worlds(flat, walks), every=1)
     for space in flat.spaces:
-        walk = spec.recordings[space.name].trajectory().room_from_camera
+        walk = walks[space.name].room_from_camera
         world_from_flat = np.array(truth['rooms'][space.name]['world_from_flat'])
         start = transform_points(world_from_flat, walk[0, :3, 3])
         assert start == pytest.approx([0.0, 0.0, 0.0], abs=1e-9)
