@@ -238,7 +238,8 @@ def test_the_names_of_the_study():
     """`test_study` writes a `study.json` and checks all of its keys."""
     assert Split._fields == ('validation', 'stretch', 'leaking', 'learned')
     assert Experiment._fields == ('network', 'sees', 'views', 'filtered', 'full_size')
-    plan = ['views', 'epochs', 'patience', 'width', 'full_width', 'full_views', 'only']
+    sizes = ['width', 'full_width', 'full_views']
+    plan = ['views', 'epochs', 'patience', *sizes, 'bfloat16', 'only']
     assert [field.name for field in fields(StudyPlan)] == plan
     assert [row.name for row in StudyPlan((2, 3, 4), full_views=5).experiments()] == [
         'CNN, PCA reconstruction, 2 views',
