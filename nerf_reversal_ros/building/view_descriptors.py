@@ -203,9 +203,10 @@ class ViewIndex:
             'frames': self.frames,
             'landmarks': self.landmarks,
             'landmark_rooms': self.landmark_rooms,
+            # An array, for entries of the metadata are written in an order that varies.
+            'names': np.frombuffer(json.dumps(self.names).encode(), np.uint8),
         }
-        metadata = {'format': FORMAT, 'rooms': json.dumps(self.names)}
-        return safetensors.numpy.save(arrays, metadata)
+        return safetensors.numpy.save(arrays, {'format': FORMAT})
 
     @classmethod
     def load(cls, path: Path) -> 'ViewIndex':
@@ -222,8 +223,8 @@ class ViewIndex:
                 metadata = file.metadata() or {}
                 if metadata.get('format') != FORMAT:
                     raise ValueError(f'format {metadata.get("format")!r}, not {FORMAT!r}')
-                names = tuple(json.loads(metadata['rooms']))
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
+            names = tuple(json.loads(arrays['names'].tobytes()))
             index = cls._of_arrays(names, arrays)
             index._check()
         except READ_ERRORS as error:
@@ -286,7 +287,7 @@ class _View:
 def _room_views(map_: Map) -> list[_View]:
     """Return views of a room; the descriptors of all rooms stay in memory, with 8 bit."""
     atlas = Atlas.load(map_.file('atlas.safetensors'))
-    surface = Surface.load(map_.file('surface.safetensors'))
+    surface = Surface.of_map(map_)
     poses, camera = map_.mapping_poses, map_.capture_camera.downscaled_to(IMAGE_SIZE_PX)
     small = camera.downscaled_to(DEPTH_SIZE_PX)
     frames = np.unique(np.linspace(0, len(poses) - 1, min(MAX_VIEWS, len(poses))).round())
