@@ -21,7 +21,6 @@ from nerf_reversal_ros.building.room_comparison import compare_rooms, RoomPose
 from nerf_reversal_ros.building.rooms_camera_search import RoomsCameraSearch
 from nerf_reversal_ros.building.view_descriptors import ViewIndex
 from nerf_reversal_ros.core import remedies
-from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.devices import resolve_device_type
@@ -35,6 +34,7 @@ from nerf_reversal_ros.localization.image_queries import ImageQueries
 from nerf_reversal_ros.localization.localizer import (
     CameraStatement,
     check_image,
+    image_and_camera,
     Images,
     Localizer,
     low_contrast,
@@ -127,13 +127,10 @@ class BuildingLocalizer:
         ImageError, CaptureError, ConfigError
             As `Localizer.localize` raises them.
         """
-        if isinstance(rgb, str | Path) or not isinstance(camera, Camera):
-            from nerf_reversal_ros.localization.source_localizer import read_image
-
-            image = read_image(self, rgb, camera)
-            if image.rgb is None or image.camera is None:
-                return Rejection(RejectionReason.INVALID_IMAGE, image.problem)
-            rgb, camera = image.rgb, image.camera
+        image = image_and_camera(self, rgb, camera)
+        if isinstance(image, Rejection):
+            return image
+        rgb, camera = image
         timer = StageTimer()
         contrast = check_image(rgb, camera)
         if contrast < MIN_CONTRAST:

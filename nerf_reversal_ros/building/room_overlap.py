@@ -54,7 +54,7 @@ class RoomShape:
         """Load it from a map; MapError if a file is malformed."""
         poses = map_.mapping_poses
         return cls(
-            Surface.load(map_.file('surface.safetensors')),
+            Surface.of_map(map_),
             poses[evenly_spaced_indices(len(poses), VIEWS)],
             map_.capture_camera.downscaled_to(VIEW_SIZE_PX),
         )

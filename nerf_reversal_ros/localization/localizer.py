@@ -44,6 +44,7 @@ from nerf_reversal_ros.regressor.cpu_regressor import load_regressor
 from nerf_reversal_ros.regressor.regressed_pose import RegressedPose, Regressor
 
 if TYPE_CHECKING:
+    from nerf_reversal_ros.localization.localizer_protocol import SourceLocalizer
     from nerf_reversal_ros.localization.pose_files import LocalizedImage
 
 MIN_CONTRAST = 6.0
@@ -155,13 +156,10 @@ class Localizer:
         CaptureError, ConfigError
             If there is no file of the image, or of the calibration.
         """
-        if isinstance(rgb, str | Path) or not isinstance(camera, Camera):
-            from nerf_reversal_ros.localization.source_localizer import read_image
-
-            image = read_image(self, rgb, camera)
-            if image.rgb is None or image.camera is None:
-                return Rejection(RejectionReason.INVALID_IMAGE, image.problem)
-            rgb, camera = image.rgb, image.camera
+        image = image_and_camera(self, rgb, camera)
+        if isinstance(image, Rejection):
+            return image
+        rgb, camera = image
         timer = StageTimer()
         contrast = check_image(rgb, camera)
         if contrast < MIN_CONTRAST:
@@ -294,6 +292,20 @@ def check_image(rgb: NDArray[np.uint8], camera: Camera) -> float:
         )
     _, deviation = cv2.meanStdDev(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
     return float(deviation[0, 0])
+
+
+def image_and_camera(
+    localizer: 'SourceLocalizer', rgb: NDArray[np.uint8] | str | Path, camera: CameraStatement
+) -> tuple[NDArray[np.uint8], Camera] | Rejection:
+    """Return the image (H, W, 3) and the intrinsics that `Localizer.localize` was given."""
+    if not isinstance(rgb, str | Path) and isinstance(camera, Camera):
+        return rgb, camera
+    from nerf_reversal_ros.localization.source_localizer import read_image
+
+    image = read_image(localizer, rgb, camera)
+    if image.rgb is None or image.camera is None:
+        return Rejection(RejectionReason.INVALID_IMAGE, image.problem)
+    return image.rgb, image.camera
 
 
 def low_contrast(contrast: float, timer: StageTimer) -> Rejection:

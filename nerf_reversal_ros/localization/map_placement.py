@@ -23,6 +23,14 @@ from nerf_reversal_ros.core.validated_config import parse_floats
 from nerf_reversal_ros.localization.surface import Surface
 
 
+def parse_upright_pose(text: str) -> FloatArray | None:
+    """Parse a pose (4, 4) from ``x y z yaw`` [m], [deg]; None if these are no four numbers."""
+    numbers = parse_floats(text, 4)
+    if numbers is None:
+        return None
+    return make_pose(Rotation.from_euler('z', numbers[3], degrees=True), np.array(numbers[:3]))
+
+
 def parse_map_from_nerf(text: str) -> FloatArray:
     """
     Parse map_from_nerf (4, 4) from ``x y z yaw`` [m], [deg]; both frames are z up.
@@ -32,13 +40,13 @@ def parse_map_from_nerf(text: str) -> FloatArray:
     ConfigError
         If the text is not four finite numbers.
     """
-    numbers = parse_floats(text, 4)
-    if numbers is None:
+    pose = parse_upright_pose(text)
+    if pose is None:
         raise ConfigError(
             f'map_from_nerf must be four numbers "x y z yaw", got {text!r}:'
             f' {remedies.MAP_FROM_NERF}'
         )
-    return make_pose(Rotation.from_euler('z', numbers[3], degrees=True), np.array(numbers[:3]))
+    return pose
 
 
 def transform_outcome(outcome: Outcome, map_from_nerf: FloatArray) -> Outcome:

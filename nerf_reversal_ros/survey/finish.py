@@ -10,10 +10,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from nerf_reversal_ros import __version__
-from nerf_reversal_ros.building.placement import place_rooms
+from nerf_reversal_ros.building.placement import place_rooms, Placement
 from nerf_reversal_ros.building.view_descriptors import ViewIndex
 from nerf_reversal_ros.capture.capture import Capture
 from nerf_reversal_ros.capture.open_capture import open_capture
@@ -42,14 +41,6 @@ class SurveyedRoom:
     """The bag of its walk, which is localized in other rooms; None if only the map is known."""
     building_from_room: FloatArray | None
     """(4, 4) known placement."""
-
-
-class Placed(NamedTuple):
-    """What the survey takes of a placement of rooms."""
-
-    building_from_room: dict[str, FloatArray | None]
-    links: list[dict[str, Any]]
-    sentences: list[str]
 
 
 def finish_building(
@@ -136,7 +127,7 @@ def _captures(rooms: Sequence[SurveyedRoom], note: Callable[[str], None]) -> Map
 
 def _describe_and_place(
     rooms: Sequence[SurveyedRoom], captures: Mapping[str, Capture], progress: ProgressCallback
-) -> tuple[bytes, Placed]:
+) -> tuple[bytes, Placement]:
     """Describe the views of all rooms, and find how the rooms lie to each other."""
     known = {
         room.name: room.building_from_room for room in rooms if room.building_from_room is not None
@@ -144,6 +135,4 @@ def _describe_and_place(
     maps = {room.name: room.map for room in rooms}
     index = ViewIndex.build(maps)
     placement = place_rooms(maps, captures, index, known, progress=progress)
-    return index.to_bytes(), Placed(
-        placement.building_from_room, placement.links, placement.sentences
-    )
+    return index.to_bytes(), placement

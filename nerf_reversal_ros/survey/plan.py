@@ -11,22 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.spatial.transform import Rotation
-
 from nerf_reversal_ros.bags.storage_files import is_bag
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import BuildConfig, DEVICES
 from nerf_reversal_ros.core.errors import ConfigError, MapError
-from nerf_reversal_ros.core.geometry import FloatArray, make_pose
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.validated_config import (
     config_from_dict,
-    parse_floats,
     read_yaml,
     setting,
     ValidatedConfig,
 )
 from nerf_reversal_ros.fields import FIELD_KINDS
+from nerf_reversal_ros.localization.map_placement import parse_upright_pose
 from nerf_reversal_ros.maps.building_folder import is_room_name
 from nerf_reversal_ros.maps.map_folder import open_map
 
@@ -268,13 +265,13 @@ def _merged(common: Any, own: Any, where: str) -> _Settings:
 def _placement(where: str, value: Any) -> FloatArray:
     """Return building_from_room (4, 4) of ``x y z yaw`` [m], [deg]."""
     text = ' '.join(map(str, value)) if isinstance(value, list) else str(value)
-    numbers = parse_floats(text, 4)
-    if numbers is None:
+    pose = parse_upright_pose(text)
+    if pose is None:
         raise ConfigError(
             f'placement of {where} must be four numbers "x y z yaw" in meters and degrees, got'
             f' {value!r}'
         )
-    return make_pose(Rotation.from_euler('z', numbers[3], degrees=True), np.array(numbers[:3]))
+    return pose
 
 
 def _check_no_repetition(rooms: Iterable[RoomPlan]) -> None:

@@ -30,7 +30,7 @@ class MapContent:
     """
 
     def __init__(self, map_: Map) -> None:
-        self.surface = Surface.load(map_.file('surface.safetensors'))
+        self.surface = Surface.of_map(map_)
         self.atlas = Atlas.load(map_.file('atlas.safetensors'))
         self.walk = map_.mapping_poses
         """(N, 4, 4) map_from_camera of the mapping images."""

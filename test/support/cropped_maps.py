@@ -45,12 +45,10 @@ def crop_map(source: Map, folder: Path, room_from_map: FloatArray, is_in: Select
 
 def _cropped_atlas(source: Map, room_from_map: FloatArray, is_in: Selection) -> Atlas:
     atlas = Atlas.load(source.file('atlas.safetensors'))
-    points = atlas.origin_m + atlas.points
-    rows = is_in(points)
-    moved = transform_points(room_from_map, points[rows])
+    rows, origin_m, points = _cropped(atlas, room_from_map, is_in)
     return Atlas(
-        moved.mean(0),
-        (moved - moved.mean(0)).astype(np.float32),
+        origin_m,
+        points,
         (atlas.directions[rows] @ room_from_map[:3, :3].T).astype(np.float32),
         atlas.distances[rows],
         atlas.sizes[rows],
@@ -60,13 +58,16 @@ def _cropped_atlas(source: Map, room_from_map: FloatArray, is_in: Selection) -> 
 
 
 def _cropped_surface(source: Map, room_from_map: FloatArray, is_in: Selection) -> Surface:
-    surface = Surface.load(source.file('surface.safetensors'))
-    points = surface.origin_m + surface.points
+    surface = Surface.of_map(source)
+    rows, origin_m, points = _cropped(surface, room_from_map, is_in)
+    return Surface(origin_m, points, surface.colours[rows], surface.spacing_m)
+
+
+def _cropped(
+    cloud: Atlas | Surface, room_from_map: FloatArray, is_in: Selection
+) -> tuple[NDArray[np.bool_], FloatArray, NDArray[np.float32]]:
+    """Return which points of a cloud are kept, and their origin and positions in the room."""
+    points = cloud.origin_m + cloud.points
     rows = is_in(points)
     moved = transform_points(room_from_map, points[rows])
-    return Surface(
-        moved.mean(0),
-        (moved - moved.mean(0)).astype(np.float32),
-        surface.colours[rows],
-        surface.spacing_m,
-    )
+    return rows, moved.mean(0), (moved - moved.mean(0)).astype(np.float32)
