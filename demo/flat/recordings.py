@@ -40,7 +40,7 @@ LAMP_OF = {'desk': 'lamp_desk', 'bed': 'lamp_bed'}
 
 MAP_COLOR = ColorSensor(gray=0.21, white_balance=(1.0, 1.0, 1.0), noise=1.5)
 TEST_COLOR = ColorSensor(gray=0.17, white_balance=(0.97, 1.0, 1.04), noise=2.5)
-MAP_FRAMES, CORRIDOR_FRAMES, TEST_FRAMES, TEST_WALKS = 110, 180, 112, 3
+MAP_FRAMES, CORRIDOR_FRAMES, TEST_FRAMES, TEST_WALKS = 110, 180, 260, 3
 PAIR_MAP_FRAMES, PAIR_TEST_FRAMES = 60, 24
 BAKING = Baking(light_samples=16, directions=32, reach_m=7.0)
 PAIR = 2
