@@ -75,6 +75,12 @@ class RoomCache:
             return list(self._loaded)
 
     @property
+    def is_loading(self) -> bool:
+        """Whether a room is being loaded."""
+        with self._changed:
+            return self._loading is not None
+
+    @property
     def failures(self) -> dict[str, str]:
         """Why rooms could not be opened, by name; they are left out from then on."""
         with self._changed:
