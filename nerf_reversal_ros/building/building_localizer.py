@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from nerf_reversal_ros.building.room_attempts import LOOK_ALIKE_GAP, RoomAttempts
 from nerf_reversal_ros.building.room_cache import RoomCache
-from nerf_reversal_ros.building.room_comparison import compare_rooms, RoomPose
+from nerf_reversal_ros.building.room_comparison import compare_rooms
+from nerf_reversal_ros.building.room_rivals import find_rival, is_same_place
 from nerf_reversal_ros.building.rooms_camera_search import RoomsCameraSearch
 from nerf_reversal_ros.building.view_descriptors import ViewIndex
 from nerf_reversal_ros.core import remedies
@@ -223,10 +224,13 @@ class BuildingLocalizer:
         return None
 
     def _order(self, attempts: RoomAttempts) -> list[str]:
-        """Return the rooms to try: the present one first if a pose is expected in it."""
+        """Return the rooms to try: the present one first if expected, or about as similar."""
         names = [score.name for score in attempts.scores[:MAX_ROOMS]]
         present = self.present_room
-        if attempts.expected_pose is not None and present is not None:
+        if present is None:
+            return names
+        limit = attempts.scores[0].score - LOOK_ALIKE_GAP
+        if attempts.expected_pose is not None or attempts.score(present) >= limit:
             names = [present, *(name for name in names if name != present)]
         return names
 
@@ -234,10 +238,8 @@ class BuildingLocalizer:
         """Try a room cheaply; None if it is not loaded."""
         if name in attempts.searches:
             return attempts.searches[name]
-        localizer = self.rooms.localizer(name, wait=self._wait)
-        attempts.timer.lap('load')
+        localizer = self._loaded(attempts, name)
         if localizer is None:
-            attempts.not_loaded[name] = attempts.score(name)
             return None
         search = self._search(attempts, name, localizer)
         if attempts.prepared is not None and attempts.prepared[0] == name:
@@ -245,6 +247,16 @@ class BuildingLocalizer:
         attempts.searches[name] = search
         search.attempt(attempts.deadline)
         return search
+
+    def _loaded(self, attempts: RoomAttempts, name: str) -> Localizer | None:
+        """Return the localizer of a room; None, and remember it, if it is not loaded."""
+        room = self.rooms.room(name, wait=self._wait)
+        attempts.timer.lap('load')
+        if room is None:
+            attempts.not_loaded[name] = attempts.score(name)
+            return None
+        attempts.seen_sides[name] = room.seen_sides
+        return room.localizer
 
     def _search(self, attempts: RoomAttempts, name: str, localizer: Localizer) -> PoseSearch:
         if self._trusted is not None:
@@ -262,45 +274,60 @@ class BuildingLocalizer:
     ) -> tuple[str, Rejection | None]:
         """Return the room that explains the image best; a rejection if that is not certain."""
         winner = found
-        limit = attempts.score(found) - LOOK_ALIKE_GAP
-        alike = [score.name for score in attempts.scores if score.score >= limit]
-        for name in alike[:MAX_ROOMS]:
-            if name == found or self._begin(attempts, name) is None:
-                continue
-            attempts.complete(name, ignore_time=True)  # as the check of other poses in a room
-            if not attempts.is_rival(name, winner):
+        for name in [score.name for score in attempts.scores[:MAX_ROOMS]]:
+            if name == found or not self._has_rival(attempts, name, winner):
                 continue
             winner, ambiguity = self._compare(attempts, winner, name)
             if ambiguity is not None:
                 return winner, ambiguity
+        limit = attempts.score(found) - LOOK_ALIKE_GAP
         for name, score in attempts.not_loaded.items():
             if score >= limit:
                 return winner, self._not_loaded(name, winner)
         return winner, None
 
+    def _has_rival(self, attempts: RoomAttempts, name: str, winner: str) -> bool:
+        """
+        Return whether another room has a pose that may be the right one; keep its search.
+
+        A pose at the same place of the building is none: rooms that see each other share views.
+        """
+        localizer = self._loaded(attempts, name)
+        if localizer is None:
+            return False
+        other = attempts.searches[winner]
+        search = attempts.searches.get(name) or self._search(attempts, name, localizer)
+        rival = find_rival(other, localizer.refiner, attempts.config)
+        attempts.timer.lap('other_room')
+        if rival is not None and (search.best is None or rival.is_better_than(search.best)):
+            search.best = rival
+        if not attempts.is_rival(search, other):
+            return False
+        first, second = self.building.rooms[winner], self.building.rooms[name]
+        if is_same_place(first, other, second, search):
+            return False
+        attempts.searches[name] = search
+        return True
+
     def _compare(
         self, attempts: RoomAttempts, first: str, second: str
     ) -> tuple[str, Rejection | None]:
         """Return the better of two rooms; a rejection if they are alike or it has no pose."""
-        searches = attempts.searches
         query = attempts.queries.retry if attempts.config.retry_size else attempts.queries.first
-        poses = []
-        for name in (first, second):
-            best = searches[name].best
-            assert best is not None
-            poses.append(RoomPose(searches[name].refiner, best))
+        poses = [attempts.room_pose(name) for name in (first, second)]
         compared = compare_rooms(query, *poses)
         attempts.timer.lap('other_room')
         detail = compared.describe(first, second)
         if compared.lead >= 1:
             return first, None
         if compared.lead <= -1:
-            if searches[second].accepted is not None:
+            attempts.complete(second, ignore_time=True)  # as the check of other poses in a room
+            if attempts.searches[second].accepted is not None:
                 return second, None
             return first, Rejection(RejectionReason.AMBIGUOUS_VIEW, detail)
-        expected = [name for name in (first, second) if attempts.is_expected(name)]
-        if len(expected) == 1 and searches[expected[0]].accepted is not None:
-            return expected[0], None
+        expected = attempts.expected_room(first, second)
+        if expected is not None and attempts.searches[expected].accepted is not None:
+            return expected, None
         return first, Rejection(RejectionReason.AMBIGUOUS_VIEW, detail)
 
     def _rejection(self, attempts: RoomAttempts) -> Outcome:

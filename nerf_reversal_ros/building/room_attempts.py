@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import math
 from time import perf_counter
 
+from nerf_reversal_ros.building.room_comparison import RoomPose
 from nerf_reversal_ros.building.view_descriptors import RoomScore
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.geometry import FloatArray, pose_distance
@@ -15,8 +16,11 @@ LOOK_ALIKE_GAP = 0.05
 """Rooms whose score is less than this below that of another one look like it in an image."""
 MIN_RIVAL_INLIERS = 0.3
 """Inliers of a rejected pose, over those of the accepted one, from which it is a rival."""
-EXPECTED_WITHIN_M, EXPECTED_WITHIN_DEG = 0.5, 20.0
-"""Distance from the expected pose up to which it decides between rooms that are alike."""
+EXPECTED_WITHIN_M, EXPECTED_WITHIN_DEG = 1.0, 60.0
+"""Distance from the expected pose up to which it decides between rooms that are alike: a hand may
+have turned since then."""
+EXPECTED_RATIO = 2.0
+"""How much farther off, over these limits, the pose in the other room must be."""
 
 
 @dataclass
@@ -35,6 +39,8 @@ class RoomAttempts:
     """Search in the present room, with the regressed pose."""
     searches: dict[str, PoseSearch] = field(default_factory=dict)
     """By room, in the order in which they were begun."""
+    seen_sides: dict[str, FloatArray] = field(default_factory=dict)
+    """Sides of the surfaces of the rooms that were looked at."""
     not_loaded: dict[str, float] = field(default_factory=dict)
     """Scores of the rooms that could not be tried."""
 
@@ -63,25 +69,37 @@ class RoomAttempts:
         second = max((score.score for score in self.scores[1:]), default=-1.0)
         return best.name == name and best.score - second > LOOK_ALIKE_GAP
 
-    def is_rival(self, name: str, winner: str) -> bool:
+    def is_rival(self, search: PoseSearch, winner: PoseSearch) -> bool:
         """Return whether the pose in a room may be the right one, not that in another room."""
-        search, other = self.searches[name], self.searches[winner].best
-        if search.best is None or other is None or search.is_novel:
+        if search.best is None or winner.best is None or search.is_novel:
             return False
         if search.best.rejection is None:
             return True
-        enough = MIN_RIVAL_INLIERS * other.solution.inliers
+        enough = MIN_RIVAL_INLIERS * winner.best.solution.inliers
         reason = search.best.rejection[0]
         return reason not in NO_RIVALS and search.best.solution.inliers >= enough
 
-    def is_expected(self, name: str) -> bool:
-        """Return whether the pose in a room is near the one that tracking expects."""
+    def room_pose(self, name: str) -> RoomPose:
+        """Return the best pose in a room, to compare it with that in another one."""
+        search = self.searches[name]
+        assert search.best is not None
+        return RoomPose(search.refiner, self.seen_sides[name], search.best)
+
+    def expected_room(self, first: str, second: str) -> str | None:
+        """Return that of two rooms whose pose tracking expects; None if it does not decide."""
+        deviations = {name: self._deviation(name) for name in (first, second)}
+        name = min(deviations, key=lambda room: deviations[room])
+        other = deviations[second if name == first else first]
+        return name if deviations[name] < 1 and other > EXPECTED_RATIO else None
+
+    def _deviation(self, name: str) -> float:
+        """Return how far the pose in a room is from the expected one, over the limits of that."""
         search = self.searches[name]
         if search.expected_pose is None or search.best is None:
-            return False
+            return math.inf
         pose = search.best.solution.map_from_camera
         distance_m, angle_deg = pose_distance(search.expected_pose, pose)
-        return distance_m < EXPECTED_WITHIN_M and angle_deg < EXPECTED_WITHIN_DEG
+        return max(distance_m / EXPECTED_WITHIN_M, angle_deg / EXPECTED_WITHIN_DEG)
 
     def best_room(self) -> str | None:
         """Return the room whose pose explains the image best; None if no room was tried."""

@@ -11,9 +11,12 @@ import logging
 import os
 import sys
 from threading import Condition, get_native_id, Thread
+from typing import NamedTuple
 
+from nerf_reversal_ros.building.seen_sides import seen_sides
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import NerfReversalError
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.memory import array_bytes
 from nerf_reversal_ros.localization.localizer import Localizer
 from nerf_reversal_ros.maps.building_folder import Building, Room
@@ -28,6 +31,15 @@ LOADER_NICENESS = 10
 MB = 1_000_000
 
 log = logging.getLogger(__name__)
+
+
+class LoadedRoom(NamedTuple):
+    """What is in memory of a room."""
+
+    localizer: Localizer
+    seen_sides: FloatArray
+    """(S, 3) of its surface, see `seen_sides`."""
+    nbytes: int
 
 
 class RoomCache:
@@ -48,8 +60,8 @@ class RoomCache:
         self._building, self._config = building, config
         self._limit = config.memory_limit_mb * MB
         self._changed = Condition()
-        self._loaded: OrderedDict[str, tuple[Localizer, int]] = OrderedDict()
-        """Localizers with their size [bytes], the least recently used first."""
+        self._loaded: OrderedDict[str, LoadedRoom] = OrderedDict()
+        """The least recently used first."""
         self._sizes: dict[str, int] = {}
         """Sizes of all rooms that were loaded at some time [bytes]."""
         self._failures: dict[str, str] = {}
@@ -86,9 +98,9 @@ class RoomCache:
         with self._changed:
             return dict(self._failures)
 
-    def localizer(self, name: str, *, wait: bool = True) -> Localizer | None:
+    def room(self, name: str, *, wait: bool = True) -> LoadedRoom | None:
         """
-        Return the localizer of a room, and have it loaded if it is not.
+        Return what is in memory of a room, and have it loaded if it is not.
 
         Parameters
         ----------
@@ -99,7 +111,7 @@ class RoomCache:
 
         Returns
         -------
-        Localizer or None
+        LoadedRoom or None
             None if the room cannot be opened, or is not loaded and was not to be waited for.
         """
         with self._changed:
@@ -113,7 +125,12 @@ class RoomCache:
                     return None
                 self._changed.wait()
             self._loaded.move_to_end(name)
-            return self._loaded[name][0]
+            return self._loaded[name]
+
+    def localizer(self, name: str, *, wait: bool = True) -> Localizer | None:
+        """Return the localizer of a room as `room` does."""
+        room = self.room(name, wait=wait)
+        return None if room is None else room.localizer
 
     def stay_in(self, name: str) -> None:
         """Keep a room, and load its neighbors, which are kept if the memory suffices."""
@@ -167,12 +184,13 @@ class RoomCache:
             self._make_space(size)
         localizer = map_.localizer(self._config)
         localizer.prepare()
-        size = array_bytes(localizer)
+        sides = seen_sides(localizer.surface, map_.mapping_poses, map_.camera)
+        size = array_bytes(localizer) + sides.nbytes
         with self._changed:
             self._sizes[room.name] = size
             if not self._is_closed:
                 self._make_space(size)
-                self._loaded[room.name] = localizer, size
+                self._loaded[room.name] = LoadedRoom(localizer, sides, size)
 
     def _fail(self, name: str, error: Exception) -> None:
         """Remember and tell why a room cannot be opened."""
@@ -197,7 +215,7 @@ class RoomCache:
     def _fits_beside_kept(self, name: str) -> bool:
         """Return whether a neighbor fits without the present room or a neighbor going."""
         kept = [self._present, *self._neighbors]
-        beside = sum(size for room, (_, size) in self._loaded.items() if room in kept)
+        beside = sum(room.nbytes for other, room in self._loaded.items() if other in kept)
         return beside + self._sizes[name] <= self._limit
 
     def _missing_neighbors(self) -> list[str]:
@@ -211,7 +229,7 @@ class RoomCache:
         ]
 
     def _nbytes(self) -> int:
-        return sum(size for _, size in self._loaded.values())
+        return sum(room.nbytes for room in self._loaded.values())
 
 
 def neighbors_of(building: Building, name: str) -> list[str]:

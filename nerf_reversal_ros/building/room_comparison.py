@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.building.seen_sides import render_seen_sides
 from nerf_reversal_ros.building.shown_landmarks import shown_landmarks
 from nerf_reversal_ros.capture.image_resampling import downscale_image
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.localization.gate import window_correlation
 from nerf_reversal_ros.localization.hypotheses import (
@@ -48,6 +50,8 @@ MIN_PIXELS = 150
 """Pixels of a rendering, with texture, in which the similarity counts fully."""
 MIN_LOG_ODDS = 4.0
 """Least logarithm of the odds of the better room against the other one."""
+CLEAR_ODDS = 1.0
+"""Logarithm of odds from which one kind of evidence tells something of its own."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class RoomPose:
 
     refiner: HypothesisRefiner
     """Of the room."""
+    seen_sides: FloatArray
+    """(S, 3) of the surface of the room."""
     found: RefinedHypothesis
     """The pose."""
 
@@ -80,7 +86,7 @@ class RoomEvidence:
     @property
     def log_odds(self) -> float:
         """Logarithm of the odds that the image shows this room rather than another one."""
-        return self._landmark_odds() + self._similarity_odds()
+        return self.landmark_odds + self._similarity_odds()
 
     def _similarity_odds(self) -> float:
         right, value = self.similarity_elsewhere, self.similarity
@@ -93,7 +99,14 @@ class RoomEvidence:
         limited = max(-MAX_SIMILARITY_ODDS, min(MAX_SIMILARITY_ODDS, odds))
         return limited * min(1.0, self.pixels / MIN_PIXELS)
 
-    def _landmark_odds(self) -> float:
+    @property
+    def is_consistent(self) -> bool:
+        """Whether neither landmarks nor similarity speak clearly against this room."""
+        return min(self.landmark_odds, self._similarity_odds()) >= -CLEAR_ODDS
+
+    @property
+    def landmark_odds(self) -> float:
+        """Logarithm of the odds by the landmarks alone."""
         rate, chance = self.rate, CHANCE * self.rate
         missed = self.shown - self.found
         odds = self.found * math.log(rate / chance)
@@ -112,8 +125,17 @@ class RoomComparison:
 
     @property
     def lead(self) -> float:
-        """Lead of the first room: from 1 on it has won, from -1 down the second has."""
-        return (self.first.log_odds - self.second.log_odds) / MIN_LOG_ODDS
+        """
+        Lead of the first room: from 1 on it has won, from -1 down the second has.
+
+        There is none if nothing speaks against the worse room, or anything against the better.
+        Landmarks must tell as well: a rendering also shows surfaces from behind, through which
+        nobody looked.
+        """
+        lead = (self.first.log_odds - self.second.log_odds) / MIN_LOG_ODDS
+        better, worse = (self.first, self.second)[:: 1 if lead > 0 else -1]
+        is_clear = better.landmark_odds - worse.landmark_odds >= CLEAR_ODDS
+        return lead if is_clear and better.is_consistent and worse.log_odds < 0 else 0.0
 
     def describe(self, first: str, second: str) -> str:
         """Return the evidence with the names of the rooms."""
@@ -130,7 +152,9 @@ def compare_rooms(query: QueryImage, first: RoomPose, second: RoomPose) -> RoomC
     """Compare two poses of an image in two rooms."""
     camera = query.camera.downscaled_to(VERIFY_SIZE_PX)
     renderings = [
-        room.refiner.surface.render(room.found.solution.map_from_camera, camera)
+        render_seen_sides(
+            room.refiner.surface, room.seen_sides, room.found.solution.map_from_camera, camera
+        )
         for room in (first, second)
     ]
     differs = _difference(*renderings)
@@ -172,13 +196,17 @@ def _mean(values: NDArray[np.float32], weight: NDArray[np.float32]) -> float:
 
 
 def _difference(first: Rendering, second: Rendering) -> NDArray[np.bool_]:
-    """Return where two renderings (H, W) differ: in what is covered, in depth, or in texture."""
-    covered = first.opacity > 0, second.opacity > 0
+    """
+    Return where two renderings (H, W) differ, in depth or in texture.
+
+    What one map does not cover tells nothing: the walk did not look there.
+    """
+    covered = (first.opacity > 0) & (second.opacity > 0)
     nearer = np.minimum(first.depth, second.depth)
     depth = np.abs(first.depth - second.depth) > MAX_DEPTH_DIFFERENCE * nearer
     correlation, weight = window_correlation(first.rgb, second)
     texture = (weight > 0) & (correlation < MIN_AGREEMENT)
-    differs = np.where(covered[0] & covered[1], depth | texture, covered[0] != covered[1])
+    differs = covered & (depth | texture)
     # Points of the surface are coarse: single pixels differ at edges.
     opened = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return cv2.dilate(opened, np.ones((3, 3), np.uint8)).astype(bool)
