@@ -2,13 +2,16 @@
 Judge a building map: each test image in the building, and in the map of its own room alone.
 
     python benchmark/building.py BUILDING [--flat TRUTH.json WALK ...] [--room NAME=BAG ...]
-        [--memory MB] [--every N] [--out FILE.json]
+        [--memory MB] [--every N] [--tracked] [--out FILE.json]
 
 TRUTH.json is that of ``python -m demo.flat``: it places the rooms of the flat and says in which
 room each image of the WALKs beside it was taken. BAG is another walk in the world of the mapping
 bag of the room NAME. An accepted pose counts in the room that it is in: its error is the distance
 from the true pose there. It is of a wrong room if the camera was in another room and the pose is
 farther off than 10 cm or 5 degrees.
+
+With ``--tracked`` the walks are sequences: the poses before an image predict its pose, as in the
+localizer node. Else each image stands alone.
 
 All rooms are in memory for the first tables, and all images wait for their room. For the last
 table no image waits, and rooms come and go within the limit of the memory.
@@ -18,6 +21,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 import json
+import math
 from pathlib import Path
 import resource
 import time
@@ -40,12 +44,14 @@ from nerf_reversal_ros.core.outcome import (
     RejectionReason,
 )
 from nerf_reversal_ros.localization.localizer_protocol import localize_or_reject, LocalizerProtocol
+from nerf_reversal_ros.localization.tracking import PoseTracker
 from nerf_reversal_ros.maps.building_folder import Building, open_building
 
 ALL_ROOMS_MB = 100_000
 """Limit of the memory under which no room goes."""
 RECALL_M, RECALL_DEG = 0.05, 5.0
 MB = 1e6
+TRACKING_TIMEOUT_S = LocalizerConfig().tracking_timeout_s
 
 
 @dataclass(frozen=True)
@@ -106,16 +112,17 @@ def main() -> None:
     parser.add_argument('--room', nargs='*', default=[], metavar='NAME=BAG')
     parser.add_argument('--memory', type=int, default=400, help='limit [MB] of the last table')
     parser.add_argument('--every', type=int, default=1, help='judge every N-th image')
+    parser.add_argument('--tracked', action='store_true', help='predict each pose')
     add_out_argument(parser)
     args = parser.parse_args()
     building = open_building(args.building)
     walks = [*flat_walks(building, *args.flat)] if args.flat else []
     walks += [room_walk(building, *item.split('=', 1)) for item in args.room]
-    in_building, alone = judge_all(building, walks, args.every)
+    in_building, alone = judge_all(building, walks, args.every, args.tracked)
     tables = [compare(in_building, alone), latencies(in_building, alone)]
     if args.flat:
         tables.append(placements(building, args.flat[0]))
-    tables.append(within_memory(building, walks, args.memory, args.every))
+    tables.append(within_memory(building, walks, args.memory, args.every, args.tracked))
     write_results(args.out, 'A building', *tables)
 
 
@@ -162,7 +169,7 @@ def true_placements(building: Building, truth: dict[str, Any]) -> dict[str, Floa
 
 
 def judge_all(
-    building: Building, walks: list[Walk], every: int
+    building: Building, walks: list[Walk], every: int, is_tracked: bool
 ) -> tuple[list[Judged], list[Judged]]:
     """
     Localize each image in the building and, right after, in the map of its room alone.
@@ -179,10 +186,12 @@ def judge_all(
             own[room].prepare()
         for name in building.rooms:
             localizer.rooms.localizer(name)
+        tracker = PoseTracker() if is_tracked else None
+        trackers = {name: PoseTracker() if is_tracked else None for name in own}
         for index in range(0, len(walk.capture), every):
             rgb, room = walk.capture.frame(index).rgb, walk.rooms[index]
-            in_building.append(judge(building, walk, index, localizer, rgb))
-            alone.append(judge(building, walk, index, own[room], rgb, room))
+            in_building.append(judge(building, walk, index, localizer, rgb, tracker))
+            alone.append(judge(building, walk, index, own[room], rgb, trackers[room], room))
         counted = [judged for judged in in_building[-len(walk.capture) :] if judged.answered_in]
         print(f'{walk.name}: {len(counted)} answered', flush=True)
     localizer.close()
@@ -195,12 +204,17 @@ def judge(
     index: int,
     localizer: LocalizerProtocol,
     rgb: NDArray[np.uint8],
+    tracker: PoseTracker | None,
     room: str | None = None,
 ) -> Judged:
     """Localize an image, in a room alone if its name is given, and judge the outcome."""
+    stamp_ns = int(walk.capture.stamps_ns[index])
+    expected = tracker.predict(stamp_ns, TRACKING_TIMEOUT_S) if tracker else None
     start = time.perf_counter()
-    outcome = localize_or_reject(localizer, rgb, walk.capture.camera)
+    outcome = localize_or_reject(localizer, rgb, walk.capture.camera, expected)
     latency_ms = 1000 * (time.perf_counter() - start)
+    if tracker:
+        tracker.add(outcome, stamp_ns)
     true_room = walk.rooms[index]
     if not isinstance(outcome, PoseEstimate):
         reason = str(outcome.reason)
@@ -307,7 +321,9 @@ def linked_pairs(building: Building, names: list[str]) -> list[tuple[str, str]]:
     return [pair for pair in pairs if pair[0] in names and pair[1] in names]
 
 
-def within_memory(building: Building, walks: list[Walk], limit_mb: int, every: int) -> ResultTable:
+def within_memory(
+    building: Building, walks: list[Walk], limit_mb: int, every: int, is_tracked: bool
+) -> ResultTable:
     """Return the table of a robot that goes through all rooms within a limit of memory."""
     table = ResultTable(
         'Within a limit of memory, no image waits',
@@ -329,17 +345,21 @@ def within_memory(building: Building, walks: list[Walk], limit_mb: int, every: i
     localizer = building.localizer(LocalizerConfig(memory_limit_mb=limit_mb), wait=False)
     results, loading, most, rooms = [], [], 0, 0
     for walk in walks:
+        tracker = PoseTracker() if is_tracked else None
         for index in range(0, len(walk.capture), every):
             rgb = walk.capture.frame(index).rgb
             before = localizer.rooms.is_loading
-            results.append(judge(building, walk, index, localizer, rgb))
+            results.append(judge(building, walk, index, localizer, rgb, tracker))
             loading.append(before or localizer.rooms.is_loading)
             most = max(most, localizer.rooms.nbytes)
             rooms = max(rooms, len(localizer.rooms.loaded))
     localizer.close()
     answered = np.array([judged.answered_in is not None for judged in results])
     busy, times = np.array(loading), np.array([judged.latency_ms for judged in results])
-    during, others = (np.percentile(times[answered & mask], 95) for mask in (busy, ~busy))
+    during, others = (
+        float(np.percentile(times[answered & mask], 95)) if (answered & mask).any() else math.nan
+        for mask in (busy, ~busy)
+    )
     table.add_row(
         limit_mb,
         most / MB,

@@ -312,22 +312,24 @@ class BuildingLocalizer:
     def _compare(
         self, attempts: RoomAttempts, first: str, second: str
     ) -> tuple[str, Rejection | None]:
-        """Return the better of two rooms; a rejection if they are alike or it has no pose."""
+        """
+        Return the better of two rooms; a rejection if that is not certain.
+
+        It is that which tracking expects, unless the image tells otherwise: then it is neither.
+        """
         query = attempts.queries.retry if attempts.config.retry_size else attempts.queries.first
         poses = [attempts.room_pose(name) for name in (first, second)]
         compared = compare_rooms(query, *poses)
         attempts.timer.lap('other_room')
-        detail = compared.describe(first, second)
-        if compared.lead >= 1:
-            return first, None
-        if compared.lead <= -1:
-            attempts.complete(second, ignore_time=True)  # as the check of other poses in a room
-            if attempts.searches[second].accepted is not None:
-                return second, None
-            return first, Rejection(RejectionReason.AMBIGUOUS_VIEW, detail)
         expected = attempts.expected_room(first, second)
-        if expected is not None and attempts.searches[expected].accepted is not None:
-            return expected, None
+        evident = first if compared.lead >= 1 else second if compared.lead <= -1 else None
+        best = evident or expected
+        if best is not None and expected in (None, best):
+            if best == second:
+                attempts.complete(second, ignore_time=True)  # as for other poses in a room
+            if attempts.searches[best].accepted is not None:
+                return best, None
+        detail = compared.describe(first, second)
         return first, Rejection(RejectionReason.AMBIGUOUS_VIEW, detail)
 
     def _rejection(self, attempts: RoomAttempts) -> Outcome:

@@ -128,14 +128,15 @@ class RoomComparison:
         """
         Lead of the first room: from 1 on it has won, from -1 down the second has.
 
-        There is none if nothing speaks against the worse room, or anything against the better.
-        Landmarks must tell as well: a rendering also shows surfaces from behind, through which
-        nobody looked.
+        There is none if anything speaks against the better room, nor if the worse one explains
+        its part as well. Landmarks must tell it: a similarity alone is too coarse.
         """
         lead = (self.first.log_odds - self.second.log_odds) / MIN_LOG_ODDS
         better, worse = (self.first, self.second)[:: 1 if lead > 0 else -1]
-        is_clear = better.landmark_odds - worse.landmark_odds >= CLEAR_ODDS
-        return lead if is_clear and better.is_consistent and worse.log_odds < 0 else 0.0
+        is_refuted = worse.log_odds < 0
+        is_refuted &= better.landmark_odds - worse.landmark_odds >= CLEAR_ODDS
+        is_shown = better.landmark_odds >= MIN_LOG_ODDS and worse.landmark_odds < CLEAR_ODDS
+        return lead if better.is_consistent and (is_refuted or is_shown) else 0.0
 
     def describe(self, first: str, second: str) -> str:
         """Return the evidence with the names of the rooms."""

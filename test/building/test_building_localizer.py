@@ -13,11 +13,13 @@ from twin_rooms import join_rooms, other_map, render_without
 import nerf_reversal_ros
 from nerf_reversal_ros.building import building_localizer
 from nerf_reversal_ros.building.building_localizer import BuildingLocalizer
+from nerf_reversal_ros.building.seen_sides import render_seen_sides, seen_sides
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, pose_distance, rotate_covariance
 from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection
 from nerf_reversal_ros.localization import image_queries
+from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.building_folder import Building, open_building
 from nerf_reversal_ros.maps.map_folder import Map
 
@@ -25,10 +27,14 @@ CONFIG = LocalizerConfig(device='cpu')
 POSES = walk(37)
 SHOWN = {'east': 0, 'west': 1}
 """Box that is missing in each twin."""
-TOLD_APART = 9, 15
+TOLD_APART = 9, 33
 """Images that show the boxes in which the twins differ."""
 ALIKE = 3
 """Image of what the twins have in common."""
+
+
+def seen_sides_of(map_: Map) -> FloatArray:
+    return seen_sides(Surface.of_map(map_), map_.mapping_poses, map_.camera)
 
 
 def image(room: str, number: int) -> np.ndarray:
@@ -41,7 +47,7 @@ def test_twin_rooms_are_told_apart_by_what_differs(
 ) -> None:
     for room, building_from_room in (('east', placement), ('west', np.eye(4))):
         outcome = flat_localizer.localize(image(room, number), CAMERA)
-        assert isinstance(outcome, PoseEstimate), (room, outcome)
+        assert isinstance(outcome, PoseEstimate), (room, outcome.detail)
         assert outcome.diagnostics.room == room == flat_localizer.present_room
         assert outcome.diagnostics.frame == {'east': 'map', 'west': 'west'}[room]
         expected = building_from_room @ POSES[number]
@@ -68,10 +74,12 @@ def test_the_expected_pose_decides_between_twins(
 
 
 def test_pose_and_covariance_are_those_of_the_room_in_the_frame_of_the_building(
-    flat_localizer: BuildingLocalizer, room_maps: dict[str, Map], placement: FloatArray
+    flat: Building, room_maps: dict[str, Map], placement: FloatArray
 ) -> None:
     alone = room_maps['east'].localizer(CONFIG).localize(image('east', 9), CAMERA)
-    placed = flat_localizer.localize(image('east', 9), CAMERA)
+    localizer = flat.localizer(CONFIG)  # has seen no other image
+    placed = localizer.localize(image('east', 9), CAMERA)
+    localizer.close()
     assert isinstance(alone, PoseEstimate) and isinstance(placed, PoseEstimate)
     np.testing.assert_allclose(placed.map_from_camera, placement @ alone.map_from_camera)
     rotated = rotate_covariance(alone.covariance, placement)
@@ -168,3 +176,26 @@ def test_the_public_function_opens_a_map_or_a_building(flat: Building, small_map
     opened = nerf_reversal_ros.open_map(flat.path)
     assert isinstance(opened, Building) and opened.frames == ['map', 'west']
     assert nerf_reversal_ros.open_map(str(small_map.path)) == small_map
+
+
+def test_doubt_about_twins_is_not_settled_by_a_pose_that_tracking_does_not_expect(
+    flat_localizer: BuildingLocalizer, placement: FloatArray
+) -> None:
+    first = flat_localizer.localize(image('east', TOLD_APART[0]), CAMERA)
+    assert first.diagnostics.room == 'east'
+    expected = placement @ POSES[TOLD_APART[0]]  # in east, and the image shows west
+    outcome = flat_localizer.localize(image('west', TOLD_APART[0]), CAMERA, expected_pose=expected)
+    assert isinstance(outcome, Rejection), outcome.diagnostics.room
+    assert outcome.reason == 'ambiguous view'
+
+
+def test_a_surface_that_is_seen_from_behind_counts_as_not_covered(room_maps: dict[str, Map]) -> None:
+    east = room_maps['east'].localizer(CONFIG)
+    surface, sides = east.surface, seen_sides_of(room_maps['east'])
+    shown = render_seen_sides(surface, sides, POSES[9], CAMERA.downscaled_to(96))
+    outside = POSES[9].copy()
+    outside[:3, 3] += 6.0 * POSES[9][:3, :3] @ np.array([0.0, 0.0, -1.0])  # behind the wall
+    hidden = render_seen_sides(surface, sides, outside, CAMERA.downscaled_to(96))
+    through = surface.render(outside, CAMERA.downscaled_to(96))
+    assert shown.opacity.mean() > 0.9
+    assert through.opacity.sum() > 4 * hidden.opacity.sum() > 0  # gaps show far walls

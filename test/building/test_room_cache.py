@@ -73,7 +73,10 @@ def test_a_room_is_loaded_once_and_localizes(flat: Building, opened) -> None:
     cache = opened(flat)
     east = cache.localizer('east')
     assert east is not None and cache.localizer('east') is east
-    assert cache.loaded == ['east'] and cache.nbytes == array_bytes(east)
+    room = cache.room('east')
+    assert room is not None and room.localizer is east
+    assert cache.loaded == ['east'] and not cache.is_loading
+    assert cache.nbytes == array_bytes(east) + room.seen_sides.nbytes
     assert east.localize(render_without(walk(37)[2], CAMERA, 0), CAMERA).diagnostics.scores
 
 

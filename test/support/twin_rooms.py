@@ -13,11 +13,14 @@ from nerf_reversal_ros.building.view_descriptors import ViewIndex
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.files import sha256
 from nerf_reversal_ros.core.geometry import FloatArray
+from nerf_reversal_ros.fields.base import Rendering
 from nerf_reversal_ros.localization.atlas import Atlas
-from nerf_reversal_ros.localization.surface import Surface
+from nerf_reversal_ros.localization.surface import build_surface, Surface
 from nerf_reversal_ros.maps.building_folder import Building, Room, write_building
 from nerf_reversal_ros.maps.map_folder import Map, open_map
 
+DENSE_CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
+"""Its images fill all cells of the surface of a twin."""
 MARGIN_M = 0.06
 """Points this near to a piece of furniture [m] belong to it."""
 
@@ -56,8 +59,12 @@ def map_without(source: Map, folder: Path, number: int) -> Map:
         return replace(atlas, **{name: getattr(atlas, name)[rows] for name in names})
 
     def change_surface(surface: Surface) -> Surface:
-        rows = kept(surface.origin_m + surface.points)
-        return replace(surface, points=surface.points[rows], colours=surface.colours[rows])
+        camera, furniture = DENSE_CAMERA, furniture_without(number)
+        views = []
+        for pose in source.mapping_poses:
+            rgb, depth = render_box_room(pose, camera, furniture=furniture)
+            views.append((Rendering(rgb, depth, np.ones_like(depth)), pose))
+        return build_surface(views, camera, surface.spacing_m)
 
     return rewrite_map(source, folder, change_atlas, change_surface)
 
@@ -77,9 +84,14 @@ def other_map(source: Map, folder: Path, seed: int) -> Map:
 
 def render_without(pose: FloatArray, camera: Camera, number: int) -> np.ndarray:
     """Render the box room (H, W, 3) without a piece of furniture, which is outside instead."""
+    return render_box_room(pose, camera, furniture=furniture_without(number))[0]
+
+
+def furniture_without(number: int) -> np.ndarray:
+    """Return the boxes (K, 2, 3) of the room; one of them is far outside [m]."""
     furniture = FURNITURE.copy()
     furniture[number] += 50.0
-    return render_box_room(pose, camera, furniture=furniture)[0]
+    return furniture
 
 
 def join_rooms(
