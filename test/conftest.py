@@ -22,8 +22,8 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 # The threads of NumPy spin on cores that other workers need, for products of small matrices too.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
-from filelock import FileLock
 import pytest
+from shared_folder import make_once
 from small_map import build_small_map
 import torch
 
@@ -109,26 +109,21 @@ class SmallBuild(NamedTuple):
 @pytest.fixture(scope='session')
 def small_build(tmp_path_factory: pytest.TempPathFactory) -> SmallBuild:
     """Build the map of the box room, once for all tests; tests do not change its files."""
-    folder = tmp_path_factory.getbasetemp()
-    if worker:  # its parent is that of all workers
-        folder = folder.parent
-    folder /= 'small_map'
-    first, reports_file = folder / 'first.map', folder / 'reports.pickle'
-    reports: list[Progress] = []
 
-    def progress(report: Progress) -> None:
-        reports.append(report)
-        if (report.stage, report.done) == ('first_map', 1):
-            shutil.copytree(folder / 'room.map', first)
+    def build(folder: Path) -> None:
+        reports: list[Progress] = []
 
-    with FileLock(f'{folder}.lock'):
-        if not reports_file.exists():  # written last
-            shutil.rmtree(folder, ignore_errors=True)  # of a build that failed
-            folder.mkdir()
-            build_small_map(folder, progress)
-            reports_file.write_bytes(pickle.dumps(reports))
-    reports = pickle.loads(reports_file.read_bytes())
-    return SmallBuild(open_map(folder / 'room.map'), first, reports)
+        def progress(report: Progress) -> None:
+            reports.append(report)
+            if (report.stage, report.done) == ('first_map', 1):
+                shutil.copytree(folder / 'room.map', folder / 'first.map')
+
+        build_small_map(folder, progress)
+        (folder / 'reports.pickle').write_bytes(pickle.dumps(reports))
+
+    folder = make_once(tmp_path_factory, 'small_map', build)
+    reports = pickle.loads((folder / 'reports.pickle').read_bytes())
+    return SmallBuild(open_map(folder / 'room.map'), folder / 'first.map', reports)
 
 
 @pytest.fixture(scope='session')
