@@ -21,6 +21,10 @@ export ROS_LOG_DIR := $(HERE)/log
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 export ROS_DOMAIN_ID := $(shell echo $$(( 1 + $$(od -An -N2 -tu2 /dev/urandom) % 100 )))
 
+# Python writes the bytecode of what it imports: that of all packages takes longer than to install.
+PIP_INSTALL := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-compile \
+  -c requirements/constraints.txt
+
 REQUIREMENTS := requirements.txt $(filter-out requirements/render.txt requirements/rerun.txt requirements/docs.txt, \
   $(wildcard requirements/*.txt))
 CMAKE_INPUTS := CMakeLists.txt package.xml cmake/ros_wheels.cmake scripts/entry_point.in \
@@ -59,17 +63,14 @@ $(VENV)/.created:
 
 $(VENV)/.installed: $(VENV)/.created $(REQUIREMENTS)
 	@echo 'installing the pinned packages: some minutes the first time'
-	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c requirements/constraints.txt \
-	  -r requirements.txt -r requirements/record3d.txt -r requirements/peers.txt -r requirements/loop_closer.txt \
-	  -r requirements/dev.txt -r requirements/ros.txt -r requirements/nerfstudio.txt \
-	  -r requirements/ray.txt
-	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-deps \
-	  -c requirements/constraints.txt -r requirements/nerfstudio_itself.txt
+	$(PIP_INSTALL) -r requirements.txt -r requirements/record3d.txt -r requirements/peers.txt \
+	  -r requirements/loop_closer.txt -r requirements/dev.txt -r requirements/ros.txt \
+	  -r requirements/nerfstudio.txt -r requirements/ray.txt
+	$(PIP_INSTALL) --no-deps -r requirements/nerfstudio_itself.txt
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.installed requirements/docs.txt
-	$(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c requirements/constraints.txt \
-	  -r requirements/docs.txt
+	$(PIP_INSTALL) -r requirements/docs.txt
 	@touch $@
 
 # The names of the files that are linked: changes when one comes or goes.
