@@ -189,7 +189,9 @@ def test_doubt_about_twins_is_not_settled_by_a_pose_that_tracking_does_not_expec
     assert outcome.reason == 'ambiguous view'
 
 
-def test_a_surface_that_is_seen_from_behind_counts_as_not_covered(room_maps: dict[str, Map]) -> None:
+def test_a_surface_that_is_seen_from_behind_counts_as_not_covered(
+    room_maps: dict[str, Map],
+) -> None:
     east = room_maps['east'].localizer(CONFIG)
     surface, sides = east.surface, seen_sides_of(room_maps['east'])
     shown = render_seen_sides(surface, sides, POSES[9], CAMERA.downscaled_to(96))
