@@ -304,7 +304,7 @@ def placements(building: Building, truth_file: Path) -> ResultTable:
     """Return the table of relative poses that the building found, against the truth."""
     truth = true_placements(building, json.loads(truth_file.read_text(encoding='utf-8')))
     table = ResultTable(
-        'Relative poses of rooms', ('rooms', Column('error', 'cm', 2), Column('', 'deg', 2))
+        'Relative poses of rooms', ('rooms', Column('error', 'cm', 2), Column('error', 'deg', 2))
     )
     placed = [name for name in truth if building.rooms[name].building_from_room is not None]
     for first, second in linked_pairs(building, placed):
