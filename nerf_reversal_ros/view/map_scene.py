@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from threading import Lock
 from typing import Any, TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 MAX_LANDMARKS = 40_000
 """Landmarks that are drawn, those of the most views: a browser on a phone draws no more."""
 WALK_COLOR = 240, 130, 30
+LINE_PX = 1.5
+"""Width of lines on the screen [px]."""
 
 
 class MapScene:
@@ -110,14 +113,11 @@ class MapScene:
         walk = self.content.walk
         if len(walk) < 2:
             return []
-        return [
-            self._client.scene.add_spline_catmull_rom(
-                '/walk/path',
-                tuple(map(tuple, walk[:, :3, 3])),
-                color=WALK_COLOR,
-                segments=2 * len(walk),
-            )
-        ]
+        add = self._client.scene.add_spline_catmull_rom
+        points = tuple(map(tuple, walk[:, :3, 3]))
+        segments = 2 * len(walk)
+        path = add('/walk/path', points, color=WALK_COLOR, segments=segments, **line_width(add))
+        return [path]
 
     def _add_frustum(self, index: int) -> 'CameraFrustumHandle':
         content = self.content
@@ -158,7 +158,8 @@ def add_frustum(
     """
     x, y, z, w = quaternion_xyzw(map_from_camera)
     half_height = camera.height / 2 / camera.fy
-    return client.scene.add_camera_frustum(
+    add = client.scene.add_camera_frustum
+    return add(
         name,
         fov=2 * float(np.arctan(half_height)),
         aspect=camera.width / camera.fx / (2 * half_height),
@@ -168,7 +169,15 @@ def add_frustum(
         format='jpeg',
         wxyz=(w, x, y, z),
         position=map_from_camera[:3, 3],
+        **line_width(add),
     )
+
+
+def line_width(add: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments that give lines a width on the screen: viser 0.2 has no others."""
+    if 'thickness_units' not in signature(add).parameters:
+        return {}
+    return {'thickness': LINE_PX, 'thickness_units': 'screen'}
 
 
 def view_colors(views: NDArray[np.uint8]) -> NDArray[np.uint8]:

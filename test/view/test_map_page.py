@@ -50,6 +50,10 @@ def test_the_browser_shows_the_field_at_its_camera(opened):
     assert shown.std() > 20
     expected = page.shared.field.render(*_as_batch(*browser_view(client.camera, 600)))[0].rgb[free]
     assert np.corrcoef(shown.ravel(), expected.astype(float).ravel())[0, 1] > 0.8
+    browser.get_by_role('checkbox', name='Walk').check()
+    browser.wait_for_timeout(1000)
+    differs = np.abs(pixels(browser)[free] - shown).max(axis=2) > 40
+    assert 0.002 < differs.mean() < 0.1  # lines, which do not hide the room
 
 
 def test_an_uploaded_photo_gets_the_pose_of_localize(opened, small_map, tmp_path):
