@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.image_decoding import IMAGE_SUFFIXES
+from nerf_reversal_ros.capture.camera_origin import CameraOrigin
 from nerf_reversal_ros.capture.orientation import turn
 from nerf_reversal_ros.capture.photo import Photo, read_photo
 from nerf_reversal_ros.capture.photo_camera import PhotoCamera, UnknownFocalLengthError
@@ -61,7 +62,9 @@ class SourceImage:
     focal_std: float | None = None
     """Relative standard deviation of a focal length that was found from images."""
     camera_name: str = ''
-    """What EXIF says of the camera of an image without intrinsics; empty if nothing."""
+    """What EXIF says of the camera; empty if nothing."""
+    origin: CameraOrigin = CameraOrigin.CAMERA_INFO
+    """Where the intrinsics come from."""
 
     @property
     def is_camera_unknown(self) -> bool:
@@ -374,11 +377,12 @@ def _source_image(name: str, data: bytes, camera: PhotoCamera) -> SourceImage:
 
 
 def _undistorted(name: str, photo: Photo, camera: PhotoCamera) -> SourceImage:
+    origin, model = camera.origin(photo), photo.camera_name
     try:
-        return SourceImage(name, *camera.undistort(photo))
+        return SourceImage(name, *camera.undistort(photo), camera_name=model, origin=origin)
     except UnknownFocalLengthError:
         upright = turn(photo.rgb, photo.orientation)
-        return SourceImage(name, upright, camera_name=photo.camera_name)
+        return SourceImage(name, upright, camera_name=model, origin=origin)
     except ImageError as error:
         return SourceImage(name, problem=str(error))
 

@@ -20,6 +20,7 @@ from nerf_reversal_ros.bags.colmap_camera import (
     PARAMETERS,
     read_colmap_cameras,
 )
+from nerf_reversal_ros.capture.camera_origin import CameraOrigin
 from nerf_reversal_ros.capture.orientation import turn, turn_camera
 from nerf_reversal_ros.capture.photo import Photo
 from nerf_reversal_ros.capture.photo_exif import DIAGONAL_35MM
@@ -53,6 +54,14 @@ class PhotoCamera:
     """fx, fy, cx, cy [px] of images of any size, without distortion."""
     fov_deg: float | None = None
     """Horizontal field of view [deg] of upright images without another source."""
+
+    def origin(self, photo: Photo) -> CameraOrigin:
+        """Return where the intrinsics of a photo come from; FOUND if nothing states them."""
+        if self.models or self.intrinsics is not None:
+            return CameraOrigin.STATED
+        if photo.focal_length_35mm is not None:
+            return CameraOrigin.EXIF
+        return CameraOrigin.FOUND if self.fov_deg is None else CameraOrigin.FIELD_OF_VIEW
 
     def undistort(self, photo: Photo) -> tuple[NDArray[np.uint8], Camera]:
         """

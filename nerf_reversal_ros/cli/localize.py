@@ -124,7 +124,7 @@ def _localize(
     for source in sources:
         for image, outcome in localize_source(localizer, source, timeout_s, print):
             label = image.name or str(image.stamp_ns)
-            answer = describe_outcome(outcome)
+            answer = describe_outcome(outcome, image.origin)
             print(f'{label}: {answer}', flush=True)
             show(label, image, outcome, answer)
             yield localized_image(image, outcome)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 import socket
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     images = None if bag is None else MappingImages(map_, bag, config.capture)
     answers = Answers()
     server = open_server(arguments.port, is_shared=arguments.share)
+    print(f'opening {arguments.map}', file=sys.stderr, flush=True)
     shown = answers if arguments.sources or follow else None
     page = MapPage(server, map_, localizer, images=images, answers=shown)
     try:

@@ -145,6 +145,10 @@ PHOTO_CAMERA = (
     'give --camera with a YAML file of camera_calibration, a cameras.txt of COLMAP, or "fx fy cx'
     ' cy", or give --fov with the horizontal field of view in degrees'
 )
+STATED_CAMERA = 'give the calibration of these images as --camera, or leave it out'
+EXIF_CAMERA = 'give --camera: EXIF is rounded, and says nothing of a crop'
+FIELD_OF_VIEW = 'check --fov, or leave it out: the focal length is then found from the images'
+FOUND_CAMERA = 'give --camera or --fov, or more photos of the same camera at once'
 CAMERA_OF_BAG = 'set capture.camera_info_file with --config if that is wrong'
 POSE_FILE = 'give the file a name that ends in {suffixes}'
 POSES_JSON = 'give one that nerf-reversal localize MAP SOURCE --out poses.json writes'

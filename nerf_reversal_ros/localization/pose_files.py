@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nerf_reversal_ros.capture.camera_origin import CameraOrigin
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ConfigError
@@ -93,14 +94,28 @@ def _suffix(file: Path) -> str:
     return file.suffix.lower() or '.json'
 
 
-def describe_outcome(outcome: Outcome) -> str:
-    """Say in one line where an image was taken and how surely, or why not and what to do."""
+def describe_outcome(
+    outcome: Outcome, origin: CameraOrigin = CameraOrigin.CAMERA_INFO, *, remedy: str = ''
+) -> str:
+    """
+    Say in one line where an image was taken and how surely, or why not and what to do.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    origin : CameraOrigin
+        Where its intrinsics come from.
+    remedy : str
+        Stands for what the origin advises.
+    """
     if isinstance(outcome, Rejection):
-        reason, detail = outcome.reason, f' ({outcome.detail})' if outcome.detail else ''
+        reason = outcome.reason
+        detail = outcome.detail.replace('camera_info', origin.words)
+        detail = f' ({detail})' if detail else ''
         if reason == RejectionReason.INVALID_IMAGE:  # its detail ends in the remedy
             return f'{reason}: {outcome.detail}'
-        remedy = f': {reason.remedy}' if isinstance(reason, RejectionReason) else ''
-        return f'not localized, {reason}{detail}{remedy}'
+        remedy = remedy or origin.remedy_of(outcome)
+        return f'not localized, {reason}{detail}' + (f': {remedy}' if remedy else '')
     x, y, z = outcome.map_from_camera[:3, 3]
     position_m, rotation_rad = _standard_deviations(outcome)
     text = (

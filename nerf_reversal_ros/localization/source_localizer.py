@@ -2,7 +2,8 @@
 Localize the images of a source: find its camera if that is unknown, and track if asked.
 
 The camera of images without intrinsics is found when the first of them comes, from some of all
-images of the source that have its size and, by EXIF, its camera.
+images of the source that have its size and, by EXIF, its camera. So is the focal length of EXIF,
+which is rounded to millimeters, where enough images tell it better.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerf_reversal_ros.bags.camera_model import CameraModel
+from nerf_reversal_ros.capture.camera_origin import CameraOrigin
 from nerf_reversal_ros.capture.image_sources import (
     ArraySource,
     ImageSource,
@@ -44,6 +46,9 @@ MAX_CAMERAS = 8
 """Cameras whose images are kept for later ones to be added, a bound on memory."""
 SURE_STD = 0.01
 """Relative standard deviation of a focal length from which later images are not searched."""
+MIN_ROUNDED, MAX_ROUNDING = 6, 0.04
+"""Sampled images of one camera from which its focal length in EXIF is searched, and how far that
+may be off: by half a millimeter of 13, the widest lens of phones."""
 MIN_INTERVAL_NS = 500_000_000
 """Time [ns] between images of a webcam that are searched: it has to move."""
 
@@ -77,6 +82,8 @@ def localize_source(
     for image in source.images():
         if image.is_camera_unknown:
             image = cameras.complete(image)
+        elif image.origin is CameraOrigin.EXIF and image.rgb is not None:
+            image = cameras.refine(image)
         if image.rgb is None or image.camera is None:
             yield image, Rejection(RejectionReason.INVALID_IMAGE, image.problem)
             continue
@@ -158,7 +165,7 @@ def _kind(image: SourceImage) -> _Kind:
 
 
 class _UnknownCameras:
-    """The cameras of a source by the kind of their images."""
+    """The cameras that a source does not tell, or not well, by the kind of its images."""
 
     def __init__(
         self, localizer: SourceLocalizer, source: ImageSource, tell: Callable[[str], None]
@@ -168,6 +175,41 @@ class _UnknownCameras:
         self._found: dict[_Kind, FoundCamera | None] = {}
         self._searched_names: set[str] = set()
         self._last_stamp_ns: int | None = None
+        self._rounded: dict[_Kind, FoundCamera] | None = None
+
+    def refine(self, image: SourceImage) -> SourceImage:
+        """Return an image of EXIF with the focal length that its source tells, if it does."""
+        if self._rounded is None:
+            self._rounded = self._find_rounded()
+        found = self._rounded.get(_kind(image))
+        return image if found is None else self._with_found(image, found)
+
+    def _find_rounded(self) -> dict[_Kind, FoundCamera]:
+        """Find the cameras of samples with EXIF that agree with it, and tell them."""
+        samples: dict[_Kind, list[SourceImage]] = {}
+        for sample in self._source.samples(SAMPLES):
+            if sample.origin is CameraOrigin.EXIF and sample.rgb is not None:
+                samples.setdefault(_kind(sample), []).append(sample)
+        rounded: dict[_Kind, FoundCamera] = {}
+        for kind, images in samples.items():
+            camera = images[0].camera
+            if len(images) < MIN_ROUNDED or camera is None:
+                continue
+            search = self._localizer.camera_search()
+            for image in images:
+                assert image.rgb is not None
+                search.add(image.rgb)
+            found = search.find()
+            if found is None or found.focal_std > SURE_STD:
+                continue
+            if abs(found.camera.fx / camera.fx - 1) <= MAX_ROUNDING:
+                rounded[kind] = found
+                self._tell(f'{found.describe()} of {kind.name or "photos with EXIF"}')
+        return rounded
+
+    def _with_found(self, image: SourceImage, found: FoundCamera) -> SourceImage:
+        self._localizer.trust(found)
+        return replace(image, camera=found.camera, focal_std=found.focal_std)
 
     def complete(self, image: SourceImage) -> SourceImage:
         """Return an image with its camera, or with the problem that it cannot be found."""
@@ -182,8 +224,7 @@ class _UnknownCameras:
         if kind not in self._found:
             self._find(kind)
         if (found := self._found[kind]) is not None:
-            self._localizer.trust(found)
-            return replace(image, camera=found.camera, focal_std=found.focal_std)
+            return self._with_found(image, found)
         problem = (
             f'the focal length of images of {kind.width}x{kind.height} pixels is not in EXIF, and'
             f' they show too little of the map to find it: {remedies.PHOTO_CAMERA}'

@@ -155,7 +155,7 @@ class AnswersPanel:
         """Show the answer of a number, from 1; after a rest the map as rendered there, too."""
         pose = self._current_pose(number)
         outcome, camera = pose.outcome, pose.camera or self._scene.content.camera
-        text = plain(f'{pose.label}: {describe_outcome(outcome)}')
+        text = plain(f'{pose.label}: {describe_outcome(outcome, pose.origin)}')
         image = pose.thumbnail
         self._current.content = text + pictures(image)
         self._draw_frustum(pose)

@@ -86,7 +86,13 @@ class PhotoLocalizer:
                 jpeg = encode_thumbnail(image.rgb, image.camera)
             label = image.name or f'{(image.stamp_ns or 0) / 1e9:.3f} s'
             yield ShownPose(
-                label, outcome, image.camera, jpeg, ' '.join(notes), image.is_camera_unknown
+                label,
+                outcome,
+                image.camera,
+                jpeg,
+                ' '.join(notes),
+                image.is_camera_unknown,
+                image.origin,
             )
             notes.clear()
 

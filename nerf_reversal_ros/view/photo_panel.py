@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TYPING_S = 0.5
 """Time without a key after which a number is complete [s]."""
 UNSURE_FOCAL_LENGTH = (
-    'A focal length that is found from one photo may be too uncertain: fill in the field of view.'
+    'Fill in the field of view: the focal length that is found from one photo is too uncertain.'
 )
 PHOTO_COLOR = 30, 160, 60
 
@@ -109,14 +109,13 @@ class PhotoPanel:
             )
         except NerfReversalError as error:  # the map was replaced, or the field of view impossible
             return None, plain(str(error))
-        text = f'{upload.name}: {describe_outcome(shown.outcome)}'
+        remedy = UNSURE_FOCAL_LENGTH if shown.note and _is_unsure(shown.outcome) else ''
+        text = f'{upload.name}: {describe_outcome(shown.outcome, shown.origin, remedy=remedy)}'
         if shown.lacks_focal_length:
             text = f'{upload.name}: its focal length is unknown. Fill in the field of view.'
         answer = plain(text)
         if shown.note:
             answer += f'\n\n{plain(shown.note)}'
-            if _is_unsure(shown.outcome):
-                answer += f'\n\n{plain(UNSURE_FOCAL_LENGTH)}'
         return shown, answer
 
     def _show(self, shown: ShownPose | None, text: str) -> None:

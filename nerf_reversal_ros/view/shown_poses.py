@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nerf_reversal_ros.capture.camera_origin import CameraOrigin
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import ConfigError
@@ -33,6 +34,8 @@ class ShownPose:
     """What was found of its camera."""
     lacks_focal_length: bool = False
     """Whether nothing tells its focal length."""
+    origin: CameraOrigin = CameraOrigin.CAMERA_INFO
+    """Where its intrinsics come from."""
 
     @property
     def thumbnail(self) -> NDArray[np.uint8] | None:

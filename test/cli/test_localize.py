@@ -115,6 +115,19 @@ def test_a_focal_length_that_nothing_states_is_found_and_told(
     assert summary == '3 of 3 images were localized'
 
 
+def test_a_rounded_focal_length_of_exif_is_refined_by_enough_photos(
+    small_map: Map, tmp_path: Path
+) -> None:
+    rounded = 1 + round(CAMERA.fx / 200 * math.hypot(36, 24))  # as if it was 0.5 mm shorter
+    for number, pose in enumerate(walk(37)[3:33:5]):
+        write_photo(tmp_path / f'{number}.jpg', render_box_room(pose, CAMERA)[0], 1, rounded)
+    told, *_, summary = run_command('localize', small_map.path, tmp_path).stdout.splitlines()
+    found = re.match(r'focal length (\S+) px .*, found from 6 images of ', told)
+    assert found is not None, told
+    assert float(found[1]) == pytest.approx(CAMERA.fx, rel=0.01)
+    assert summary == '6 of 6 images were localized'
+
+
 def test_frames_of_a_video_are_tracked_by_their_times(small_map: Map, tmp_path: Path) -> None:
     images = [render_box_room(pose, CAMERA)[0] for pose in walk(96)[23:27]]
     video = write_video(tmp_path / 'walk.avi', images)

@@ -4,11 +4,13 @@ from dataclasses import replace
 import re
 
 from command_line import run_command
+from photos import write_photo
 import pytest
 from room_bags import write_room_bag
 from rooms import render_box_room, walk
 from small_map import CAMERA
 
+from nerf_reversal_ros.capture.camera_origin import CameraOrigin
 from nerf_reversal_ros.capture.mapping_data import MappingData, SplitCapture
 from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core import remedies
@@ -107,3 +109,38 @@ def test_a_larger_held_out_segment_calibrates_the_map(small_map):
     (warning,) = warnings(0.02)
     assert warning.endswith(remedies.MORE_HELD_OUT)
     assert warnings(0.12) == []
+
+
+def localize_photos(small_map, folder, number, *options):
+    """Write photos of the walk, localize them by the command, and return what it prints."""
+    folder.mkdir()
+    for index, image in enumerate(IMAGES[:number]):
+        write_photo(folder / f'{index}.jpg', image)
+    return run_command('localize', small_map.path, folder, *options).stdout
+
+
+def test_a_wrong_field_of_view_is_left_out(small_map, tmp_path):
+    advice = remedies.FIELD_OF_VIEW.removeprefix('check ')
+    wrong = localize_photos(small_map, tmp_path / 'wrong', 5, '--fov', '90')
+    assert advice in wrong and 'camera_info' not in wrong
+    assert '5 of 5 images were localized' in localize_photos(small_map, tmp_path / 'found', 5)
+
+
+def test_a_focal_length_of_one_photo_that_is_unsure_is_given(small_map, tmp_path):
+    config = tmp_path / 'strict.yaml'
+    config.write_text('localizer: {max_std_m: 0.006}')
+    unsure = localize_photos(small_map, tmp_path / 'one', 1, '--config', config)
+    assert 'high covariance' in unsure and remedies.FOUND_CAMERA[1:] in unsure, unsure
+    fx, fy, cx, cy = CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy
+    options = '--config', config, '--camera', f'{fx} {fy} {cx} {cy}'
+    assert '1 of 1 images were' in localize_photos(small_map, tmp_path / 'known', 1, *options)
+
+
+def test_what_to_do_depends_on_where_the_intrinsics_come_from():
+    rejection = Rejection(RejectionReason.IMPLAUSIBLE_CAMERA, 'off')
+    remedy_by_origin = {origin: origin.remedy_of(rejection) for origin in CameraOrigin}
+    assert len(set(remedy_by_origin.values())) == len(CameraOrigin)
+    assert remedies.EXIF_CAMERA[1:] in remedy_by_origin[CameraOrigin.EXIF]
+    assert remedies.STATED_CAMERA[1:] in remedy_by_origin[CameraOrigin.STATED]
+    few = Rejection(RejectionReason.TOO_FEW_INLIERS)
+    assert CameraOrigin.FIELD_OF_VIEW.remedy_of(few).startswith('Check --fov, or move')

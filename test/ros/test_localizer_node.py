@@ -1,16 +1,22 @@
 """Localizer node over DDS: outcomes, ~/localize, parameters and diagnostics of one process."""
 
+import os
+from pathlib import Path
+import subprocess
+import sys
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import pytest
-from ros_rig import BLUE, camera_info, compressed_image, DARK, GRAY, RED, wait_until
+from ros_rig import BLUE, camera_info, compressed_image, DARK, GRAY, PYTHONPATH, RED, wait_until
 from std_srvs.srv import Trigger
 
 from nerf_reversal_ros.core.outcome import RejectionReason
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.srv import LoadMap, Localize
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_pose_has_the_stamp_of_its_image_and_the_frame_map(shared):
@@ -79,6 +85,24 @@ def test_the_services_load_a_map_localize_once_and_reset(shared, tmp_path):
     shared.localize(compressed_image(second=1))
     assert shared.call(Trigger, 'localizer/reset').success
     assert shared.localize(compressed_image(second=2)).received == 1
+
+
+def test_the_example_asks_for_the_pose_of_a_photo(shared, tmp_path):
+    photo = tmp_path / 'photo.jpg'
+    photo.write_bytes(bytes(compressed_image((10, 20, 30)).data))
+    words = [sys.executable, str(ROOT / 'examples/localize_photo.py'), str(photo)]
+    environment = {**os.environ, 'PYTHONPATH': PYTHONPATH}
+
+    def ask(*more):
+        command = [*words, *more, '--ros-args', '-r', '__ns:=/shared']
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    answered = ask('50', '50', '31.5', '23.5')
+    assert answered.stdout == 'x 0.100 y 0.200 z 0.300 m in map\n', answered.stderr
+    photo.write_bytes(bytes(compressed_image(DARK).data))
+    assert ask('50', '50', '31.5', '23.5').stderr.startswith('not localized, low contrast')
+    photo.write_bytes(b'no image')
+    assert ask().stderr == f'{photo} is no image that OpenCV can read: convert it to JPEG\n'
 
 
 def test_localize_waits_for_the_next_image(shared):

@@ -94,7 +94,7 @@ def test_advice_on_the_focal_length_is_given_where_it_helps(small_map, page):
     assert answer(ShownPose('', invalid)).endswith('it has another aspect ratio')
     assert 'Fill in the field of view' in answer(ShownPose('', invalid, lacks_focal_length=True))
     unsure = Rejection(RejectionReason.HIGH_COVARIANCE)
-    assert 'fill in the field of view' in answer(ShownPose('', unsure, note='focal length 1 px'))
+    assert 'Fill in the field of view' in answer(ShownPose('', unsure, note='focal length 1 px'))
     assert 'field of view' not in answer(ShownPose('', unsure))
 
 
