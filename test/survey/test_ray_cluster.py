@@ -1,15 +1,18 @@
 """Jobs on a Ray cluster give the maps of this machine, whatever happens to workers."""
 
-from collections import defaultdict
+import contextlib
 import os
+from pathlib import Path
 import resource
 import signal
 import sys
+import time
 
 import pytest
 from survey_plans import write_survey_plan
 
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.mapping.stages import SYNTHESIS
 from nerf_reversal_ros.maps.map_folder import open_map
 from nerf_reversal_ros.survey import ray_cluster
 from nerf_reversal_ros.survey.job import Job, run_job
@@ -72,25 +75,73 @@ def plan_file(folder, room_bags):
     return write_survey_plan(folder, rooms)
 
 
+@pytest.fixture
+def sent_to_workers():
+    """Send functions of this file to workers, which cannot import it."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def work_held_in_its_middle(folder):
+    """Return the work of a job, which lists its notes in a folder, and waits there for ``go``."""
+
+    def work(job, *arguments):
+        notes, reporter = folder / f'{job.name}.{os.getpid()}', ray_cluster._reporter
+
+        def held_reporter(*arguments):
+            report = reporter(*arguments)
+
+            def hold(progress):
+                report(progress)
+                with notes.open('a') as file:
+                    file.write(progress.note + '\n')
+                while progress.stage == SYNTHESIS and not (folder / 'go').exists():
+                    time.sleep(0.05)
+
+            return hold
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ray_cluster, '_reporter', held_reporter)
+            return ray_cluster._work(job, *arguments)
+
+    return work
+
+
+def take_away_machine(nodes, workers, worker):
+    """Kill the node on which a worker runs, and the worker; start another node."""
+    pid = int(worker.partition(':')[2])
+    raylet = int(Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[1])
+    (node,) = [n for n in workers if n.all_processes['raylet'][0].process.pid == raylet]
+    workers.remove(node)
+    nodes.remove_node(node, allow_graceful=False)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    workers.append(add_node(nodes))
+
+
 def test_the_rooms_of_a_lost_machine_are_built_elsewhere_with_the_same_maps(
-    cluster, alone, room_bags, tmp_path
+    cluster, alone, room_bags, tmp_path, monkeypatch, sent_to_workers
 ):
     nodes, workers = cluster
-    lost, processes = [], defaultdict(set)
+    held, lost = tmp_path / 'held', {}
+    held.mkdir()
+    monkeypatch.setattr(ray_cluster, '_work', work_held_in_its_middle(held))
 
     def changed(states):
-        """Take a machine away when a build on it is in its middle."""
+        """Take a machine away while a build on it is in its middle."""
         for row in states.rows.values():
-            processes[row.name] |= {row.worker} - {''}
-            if row.stage in ('first_map', 'synthesis', 'regressor') and not lost:
-                lost.append(row.name)
-                nodes.remove_node(workers.pop())  # of the two, both of which build
-                add_node(nodes)
+            if row.stage == SYNTHESIS and not lost:
+                lost[row.name] = row.worker
+                take_away_machine(nodes, workers, row.worker)
+                (held / 'go').touch()
 
     plan = read_plan(plan_file(tmp_path, room_bags))
     survey = run_survey(plan, tmp_path / 'flat', ray=nodes.address, changed=changed)
     assert lost and not survey.failed, survey.failed
-    assert max(map(len, processes.values())) >= 2, processes  # one began anew elsewhere
+    ((room, worker),) = lost.items()
+    elsewhere = set(held.glob(f'{room}.*')) - {held / f'{room}.{worker.partition(":")[2]}'}
+    assert any('resuming an unfinished build' in notes.read_text() for notes in elsewhere)
     assert arrays(tmp_path / 'flat') == arrays(alone)
     assert sorted(os.listdir(tmp_path / 'flat/rooms')) == ['attic.map', 'hall.map', 'lab.map']
 
@@ -113,7 +164,7 @@ def test_maps_return_through_the_object_store_where_no_folder_is_shared(
     assert os.listdir(tmp_path / 'flat/rooms') == ['lab.map']
 
 
-def test_a_full_disk_on_a_worker_is_one_sentence(cluster, room_bags, tmp_path):
+def test_a_full_disk_on_a_worker_is_one_sentence(cluster, room_bags, tmp_path, sent_to_workers):
     nodes, _ = cluster
     ray_module = ray_cluster.connect(nodes.address)
     job = Job.of_room(read_plan(plan_file(tmp_path, room_bags)).rooms[0], tmp_path / 'a.map')
@@ -127,11 +178,9 @@ def test_a_full_disk_on_a_worker_is_one_sentence(cluster, room_bags, tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
         result = ray.get(ray.remote(num_cpus=1)(work_on_a_full_disk).remote(job))
     finally:
-        ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
         ray_module.shutdown()
     assert result.reason.startswith('no space left for ') and 'free some' in result.reason
     assert not result.defect and not (tmp_path / 'a.map').exists()
