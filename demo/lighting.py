@@ -50,8 +50,18 @@ def _inset_vertices(vertices: Array, normal: Array, triangles: NDArray[np.int64]
 class BakedLight:
     """Irradiance at every vertex, separate for each light: any mix of lights is a weighted sum."""
 
-    def __init__(self, scene: Any, cache: Path, baking: Baking) -> None:
-        """Compute the irradiance by every lamp of ``scene``, each of radiance one, or read it."""
+    def __init__(
+        self,
+        scene: Any,
+        cache: Path,
+        baking: Baking,
+        toward_sun: tuple[float, float, float] | None = None,
+    ) -> None:
+        """
+        Compute the irradiance by every lamp of ``scene``, each of radiance one, or read it.
+
+        A sun, with the name ``sun`` and the direction ``toward_sun``, has an irradiance of one.
+        """
         self._shapes = scene.shapes()
         parts = [mi.traverse(shape) for shape in self._shapes]
         vertices = [np.array(part['vertex_positions']).reshape(-1, 3) for part in parts]
@@ -75,6 +85,8 @@ class BakedLight:
         for light in scene.emitters():  # those of one name are one lamp
             name = light.get_shape().id().rsplit('_', 1)[0]
             lights[name] = lights.get(name, 0.0) + self._direct(scene, light, baking)
+        if toward_sun is not None:
+            lights['sun'] = self._sunlight(scene, np.array(toward_sun))
         direct = np.repeat(np.stack(list(lights.values()), 1)[..., None], 3, 2).astype(np.float32)
         total = direct
         for _ in range(BOUNCES):
@@ -107,6 +119,21 @@ class BakedLight:
         out = np.zeros(len(origins))
         out[near] = np.clip(np.nan_to_num(total / baking.light_samples), 0.0, np.pi)
         return out
+
+    def _sunlight(self, scene: Any, toward_sun: Array) -> Array:
+        """Return the irradiance (V,) by the sun, which comes through windows alone."""
+        direction = mi.Vector3f(*(toward_sun / np.linalg.norm(toward_sun)).tolist())
+        count = len(np.array(self._origin).T)
+        ray = mi.Ray3f(self._origin, dr.zeros(mi.Vector3f, count) + direction)
+        hit = scene.ray_intersect_preliminary(ray, coherent=False)
+        windows = [shape for shape in self._shapes if shape.id().startswith('window')]
+        numbers = np.array(dr.reinterpret_array(mi.UInt32, hit.shape))
+        panes = [
+            np.array(dr.reinterpret_array(mi.UInt32, mi.ShapePtr(window)))[0] for window in windows
+        ]
+        is_lit = np.array(hit.is_valid()) & np.isin(numbers, panes)
+        slope = np.maximum(np.array(dr.dot(direction, self._normal)), 0.0)
+        return np.asarray(is_lit * slope, np.float64)
 
     def _trace_hemisphere(self, scene: Any, directions: int) -> tuple[list[Any], list[Any]]:
         """Return, for each direction, the nearest vertex of the hit (V,) and its albedo (V, 3)."""

@@ -36,7 +36,7 @@ class Renderer:
         """Bake the light of a room; its meshes and the light are kept in ``folder``."""
         scene = {part.key: _shape(part, folder / f'{part.key}.ply') for part in room.parts}
         self._scene = mi.load_dict({'type': 'scene', **scene}, optimize=False)
-        light = BakedLight(self._scene, folder / 'light.npz', baking)
+        light = BakedLight(self._scene, folder / 'light.npz', baking, room.toward_sun)
         gloss = {part.key: part.gloss for part in room.parts}
         for name, lighting in lightings.items():
             light.attach(name, lighting, gloss)

@@ -60,6 +60,9 @@ class Room:
         self.size_m = size_m
         self.rng = np.random.default_rng(seed)
         self.parts: list[Part] = []
+        self.toward_sun: tuple[float, float, float] | None = None
+        """Direction of the sun, whose light comes through the windows."""
+        self._added = 0
         self._placement: tuple[float, float, float] | None = None
 
     def add(
@@ -92,7 +95,8 @@ class Room:
             mesh = mesh.rotate(yaw_deg).translate(x, y)
         if not isinstance(material, np.ndarray):
             material = tuple(float(value) for value in material)
-        key = f'{name}_{len(self.parts) + 1:04d}'
+        self._added += 1  # parts may be taken away
+        key = f'{name}_{self._added:04d}'
         self.parts.append(Part(key, mesh, material, gloss, light))
 
     @contextmanager
