@@ -106,6 +106,7 @@ class BuildingLocalizer:
         config: LocalizerConfig | None = None,
         expected_pose: FloatArray | None = None,
         time_limit_s: float = np.inf,
+        expected_room: str | None = None,
     ) -> Outcome:
         """
         Estimate room and camera pose of one image; arguments are those of `Localizer.localize`.
@@ -115,7 +116,9 @@ class BuildingLocalizer:
         rgb, camera, config, time_limit_s
             As `Localizer.localize` takes them.
         expected_pose : (4, 4) array, optional
-            From tracking, in the frame of the last accepted pose: its room goes first.
+            From tracking, in the frame of ``expected_room``, which goes first.
+        expected_room : str, optional
+            Default: the room of the last accepted pose.
 
         Returns
         -------
@@ -137,6 +140,8 @@ class BuildingLocalizer:
         if contrast < MIN_CONTRAST:
             return low_contrast(contrast, timer)
         config = config or self.config
+        if expected_pose is not None and expected_room is not None:
+            self._present = self.building.room(expected_room)
         queries = ImageQueries(rgb, camera, config)
         return self._localize(queries, config, expected_pose, time_limit_s, contrast, timer)
 

@@ -7,6 +7,7 @@ long as the limit of the memory allows, which counts what is loaded and what is 
 
 from collections import OrderedDict
 from contextlib import suppress
+from dataclasses import replace
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from nerf_reversal_ros.building.seen_sides import seen_sides
 from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.devices import resolve_device_type
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.memory import array_bytes
@@ -141,6 +143,19 @@ class RoomCache:
             self._neighbors = neighbors_of(self._building, name)
             self._changed.notify_all()
 
+    @property
+    def device(self) -> str:
+        """Device of the networks of all rooms, ``cpu`` or ``cuda``."""
+        return resolve_device_type(self._config.device)
+
+    def to(self, device: str) -> None:
+        """Move the networks of all rooms to a device; ConfigError if it is not available."""
+        device = resolve_device_type(device)
+        with self._changed:
+            self._config = replace(self._config, device=device)
+            for room in self._loaded.values():
+                room.localizer.to(device)
+
     def close(self) -> None:
         """Let all rooms go, and end the thread; a room that is being loaded is waited for."""
         with self._changed:
@@ -189,6 +204,8 @@ class RoomCache:
         with self._changed:
             self._sizes[room.name] = size
             if not self._is_closed:
+                if localizer.device != self.device:  # it changed meanwhile
+                    localizer.to(self.device)
                 self._make_space(size)
                 self._loaded[room.name] = LoadedRoom(localizer, sides, size)
 

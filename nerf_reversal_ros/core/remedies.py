@@ -37,6 +37,8 @@ SMALLER_JOBS = 'lower its resources in the plan: cpus, gpus or memory_gb'
 INSTALL_RAY = "pip install 'ray>=2.40'"
 START_RAY = 'start it with `ray start --head`, or give --ray local'
 SAME_VERSION = 'install the same version of nerf_reversal_ros on all machines'
+PLACE_ROOM = 'give the room a `placement` in the plan of its survey, and repeat that'
+GIVE_ROOM = 'give the map of one of its rooms, such as {map}'
 SHARE_BAGS = 'mount its folder at the same path on all machines'
 
 # ---- bags
@@ -201,6 +203,7 @@ LOCALIZER_NAME = (
     'start the localizer, or give its name by -r localizer/get_parameters:=NAME/get_parameters,'
     ' and likewise for status and sensor_pose'
 )
+LOCALIZE_IN_SHOWN_MAP = 'load the map that is shown, by ~/load_map or map_dir'
 SUBSCRIBER = 'start the localizer, remap the topics (-r /old:=/new), or set wait_for to 0'
 LOCKSTEP = (
     'start the localizer, and the evaluator if this is its topic, or set lockstep_topic to the'

@@ -26,11 +26,16 @@ it is unknown."""
 class _StampedPose(NamedTuple):
     stamp_ns: int
     map_from_camera: FloatArray
+    frame: str
+    """Coordinate frame of the pose, see `Diagnostics.frame`."""
+    room: str | None
 
 
 class PoseTracker:
     """
     Predicts poses of one camera from its last two accepted poses.
+
+    Poses in two coordinate frames, of rooms that nothing links, have no motion between them.
 
     `reset` may be called from another thread than the other methods.
     """
@@ -38,6 +43,12 @@ class PoseTracker:
     def __init__(self) -> None:
         self._poses: tuple[_StampedPose, ...] = ()
         """At most two, the newest last."""
+
+    @property
+    def room(self) -> str | None:
+        """Room of a building in which the last accepted pose is."""
+        poses = self._poses  # once: another thread may reset
+        return poses[-1].room if poses else None
 
     def reset(self) -> None:
         """Forget all poses, as when another map is loaded."""
@@ -61,7 +72,10 @@ class PoseTracker:
         if last and stamp_ns <= last[0].stamp_ns:
             self._poses = last = ()
         if isinstance(outcome, PoseEstimate):
-            new = _StampedPose(stamp_ns, outcome.map_from_camera)
+            diagnostics = outcome.diagnostics
+            new = _StampedPose(
+                stamp_ns, outcome.map_from_camera, diagnostics.frame, diagnostics.room
+            )
             is_motion = bool(last) and _is_plausible_motion(last[0], new)
             self._poses = (*last, new) if is_motion else (new,)
 
@@ -83,8 +97,8 @@ class PoseTracker:
         Returns
         -------
         (4, 4) array or None
-            ``map_from_camera``; None without an accepted pose before the stamp and within the
-            timeout.
+            ``map_from_camera``, in the frame of the last accepted pose; None without one before
+            the stamp and within the timeout.
         """
         poses = self._poses  # once: another thread may reset
         if not poses or not 0 < stamp_ns - poses[-1].stamp_ns <= timeout_s * 1e9:
@@ -99,6 +113,8 @@ class PoseTracker:
 
 
 def _is_plausible_motion(old: _StampedPose, new: _StampedPose) -> bool:
+    if old.frame != new.frame:
+        return False
     elapsed_s = (new.stamp_ns - old.stamp_ns) / 1e9
     moved_m, moved_deg = pose_distance(old.map_from_camera, new.map_from_camera)
     return moved_m <= MAX_SPEED_M_S * elapsed_s and moved_deg <= MAX_SPEED_DEG_S * elapsed_s

@@ -26,18 +26,18 @@ class OdometryCheck:
     Compares each pose with the last poses that the gate accepted.
 
     Poses that odometry alone confirmed are not kept: they are no independent evidence. A reset of
-    time discards all poses.
+    time discards all poses. Poses of different coordinate frames, of rooms that nothing links, are
+    not compared with each other.
     """
 
     def __init__(self) -> None:
         self._odometry_buffer = OdometryBuffer()
-        self._history: list[PoseObservation] = []
-        self._conflicting_poses = ConflictingPoses()
+        self._accepted: dict[str, _AcceptedPoses] = {}
+        """By coordinate frame."""
 
     def reset(self) -> None:
         """Discard the earlier poses, as when another map is loaded."""
-        self._history = []
-        self._conflicting_poses.reset()
+        self._accepted = {}
 
     def add_odometry(self, stamp_ns: int, odom_from_base: FloatArray) -> None:
         """Add the pose (4, 4) of the base by odometry."""
@@ -98,7 +98,8 @@ class OdometryCheck:
         sample = sample._replace(odom_from_body=sample.odom_from_body @ base_from_camera)
         new = PoseObservation(candidate.map_from_camera, candidate.covariance, sample)
         self._reset_if_time_was_reset(stamp_ns)
-        comparisons = [compare_motion(old, new, config) for old in self._history]
+        earlier = self._accepted.setdefault(candidate.diagnostics.frame, _AcceptedPoses())
+        comparisons = [compare_motion(old, new, config) for old in earlier.poses]
         scores = {
             'odometry_compared': float(len(comparisons)),
             'odometry_agreeing': float(_count_consistent(comparisons)),
@@ -109,40 +110,59 @@ class OdometryCheck:
         if isinstance(outcome, Rejection):
             is_confirmed = _confirms(comparisons, config)
             return candidate if is_confirmed else replace(outcome, diagnostics=diagnostics)
-        return self._check_accepted(candidate, new, comparisons, config)
+        if earlier.take(new, comparisons, config):
+            return candidate
+        return _disagreement(candidate, comparisons, len(earlier.conflicting), config)
 
     def _reset_if_time_was_reset(self, stamp_ns: int) -> None:
-        delay_ns = self._history[-1].odometry.stamp_ns - stamp_ns if self._history else 0
-        if delay_ns > TIME_RESET_S * 1e9:
+        stamps_ns = (
+            accepted.poses[-1].odometry.stamp_ns
+            for accepted in self._accepted.values()
+            if accepted.poses
+        )
+        if max(stamps_ns, default=0) - stamp_ns > TIME_RESET_S * 1e9:
             self.reset()
 
-    def _check_accepted(
-        self,
-        candidate: PoseEstimate,
-        new: PoseObservation,
-        comparisons: list[MotionComparison],
-        config: OdometryConfig,
-    ) -> Outcome:
-        """Check a pose that the gate accepted, and update the history."""
+
+class _AcceptedPoses:
+    """The last poses in one coordinate frame, and those that contradict them."""
+
+    def __init__(self) -> None:
+        self.poses: list[PoseObservation] = []
+        self.conflicting = ConflictingPoses()
+
+    def take(
+        self, new: PoseObservation, comparisons: list[MotionComparison], config: OdometryConfig
+    ) -> bool:
+        """Take in a pose that the gate accepted; return False if it contradicts the others."""
         if _majority_agrees(comparisons):
-            self._conflicting_poses.reset()
-            if not comparisons or is_other_view(self._history[-1], new, config):
-                self._history.append(new)
-            del self._history[: -2 * config.odometry_witnesses]
-            return candidate
-        if self._conflicting_poses.add(new, config):
-            self._history = [new]
-            self._conflicting_poses.reset()
-            return candidate
-        newest = next(item for item in reversed(comparisons) if not item.is_consistent)
-        return Rejection(
-            RejectionReason.ODOMETRY_DISAGREES,
-            f'{newest.error_m:.2f} m and {newest.error_deg:.1f} deg from an earlier pose moved by'
-            f' the odometry (allowed: {newest.max_error_m:.2f} m, {newest.max_error_deg:.1f} deg);'
-            f' {len(self._conflicting_poses)} of {config.odometry_witnesses} new poses that would'
-            ' replace the earlier ones',
-            candidate.diagnostics,
-        )
+            self.conflicting.reset()
+            if not comparisons or is_other_view(self.poses[-1], new, config):
+                self.poses.append(new)
+            del self.poses[: -2 * config.odometry_witnesses]
+            return True
+        if self.conflicting.add(new, config):
+            self.poses = [new]
+            self.conflicting.reset()
+            return True
+        return False
+
+
+def _disagreement(
+    candidate: PoseEstimate,
+    comparisons: list[MotionComparison],
+    conflicting: int,
+    config: OdometryConfig,
+) -> Rejection:
+    newest = next(item for item in reversed(comparisons) if not item.is_consistent)
+    return Rejection(
+        RejectionReason.ODOMETRY_DISAGREES,
+        f'{newest.error_m:.2f} m and {newest.error_deg:.1f} deg from an earlier pose moved by'
+        f' the odometry (allowed: {newest.max_error_m:.2f} m, {newest.max_error_deg:.1f} deg);'
+        f' {conflicting} of {config.odometry_witnesses} new poses that would replace the earlier'
+        ' ones',
+        candidate.diagnostics,
+    )
 
 
 def _candidate_pose(outcome: Outcome, config: OdometryConfig) -> PoseEstimate | None:

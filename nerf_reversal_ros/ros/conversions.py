@@ -67,6 +67,15 @@ def pose_messages(
     return PoseStamped(header=header, pose=with_covariance.pose.pose), with_covariance
 
 
+def pose_frame(map_frame: str, frame: str) -> str:
+    """
+    Return the ``frame_id`` of poses in a frame of `Diagnostics`.
+
+    ``map`` is ``map_frame``. A room that nothing links has a frame of its own below that.
+    """
+    return map_frame if frame == 'map' else f'{map_frame}/{frame}'
+
+
 def matrix_from_pose(pose: Pose) -> FloatArray:
     """Convert a message to a (4, 4) pose; NaN if the length of its quaternion is far from 1."""
     p, q = pose.position, pose.orientation
@@ -115,6 +124,7 @@ def status_message(header: Header, outcome: Outcome) -> LocalizerStatus:
         score_values=[float(value) for value in diagnostics.scores.values()],
         latency_stages=list(diagnostics.latency_ms),
         latency_ms=[float(value) for value in diagnostics.latency_ms.values()],
+        room=diagnostics.room or '',
     )
     if isinstance(outcome, Rejection):
         status.reason, status.detail = str(outcome.reason), outcome.detail

@@ -19,7 +19,7 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ImageError
-from nerf_reversal_ros.core.geometry import FloatArray, inverse
+from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate, RejectionReason
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf, transform_outcome
 from nerf_reversal_ros.localization.tracking import PoseTracker
@@ -27,6 +27,7 @@ from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.camera_info_buffer import CameraInfoMatch, MAX_FRAMES
 from nerf_reversal_ros.ros.conversions import (
     camera_to_base_pose,
+    pose_frame,
     pose_messages,
     stamp_to_ns,
     status_message,
@@ -37,6 +38,7 @@ from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig, ProcessingLim
 from nerf_reversal_ros.ros.node_runner import printable_traceback
 from nerf_reversal_ros.ros.odometry_monitor import OdometryMonitor
 from nerf_reversal_ros.ros.robot_frames import RobotFrames
+from nerf_reversal_ros.ros.rooms_localizer import RoomsLocalizer
 from nerf_reversal_ros.ros.tf_io import TransformUnavailableError
 
 DEVICE_CHANGE_WAIT_S = 1.0
@@ -169,6 +171,11 @@ class ImageLocalizer:
         """Device of the localizer in use, ``cpu`` or ``cuda``."""
         return self._localizer.device
 
+    @property
+    def rooms(self) -> RoomsLocalizer | None:
+        """The localizer in use if it is that of a building."""
+        return self._localizer if isinstance(self._localizer, RoomsLocalizer) else None
+
     def process_and_publish(
         self,
         image: ImageInput,
@@ -212,15 +219,22 @@ class ImageLocalizer:
         Use another localizer from the next image on; return after the current one is published.
 
         ``reset_tracking`` is called with the swap: no image is compared with poses of the map
-        before.
+        before. The localizer before is closed, beside the next images.
         """
+        replaced: list[LocalizerProtocol] = []
 
         def swap() -> None:
             localizer.to(self._device)
+            replaced.append(self._localizer)
             self._localizer = localizer
             reset_tracking()
 
         self._jobs.submit_change(swap).result()
+        close_rooms(*replaced)
+
+    def close(self) -> None:
+        """Let the rooms of a building go; to be called at the end."""
+        close_rooms(self._localizer)
 
     def to(self, device: str) -> None:
         """
@@ -270,18 +284,14 @@ class ImageLocalizer:
         warnings = (image.camera_info.note, *model.warnings)
         self._warn_once(f'camera {header.frame_id}', warnings)
         rgb = model.undistort_rgb(rgb)
-        config, stamp_ns = self._config.current, stamp_to_ns(header.stamp)
-        expected_pose = self._expected_pose(image, stamp_ns, config)
-        outcome = self._localizer.localize(
-            rgb, model.camera, config, expected_pose, self._limits.current.time_limit_s
-        )
-        if self._map_from_nerf is not None:
-            outcome = transform_outcome(outcome, self._map_from_nerf)
+        outcome = self._estimate(image, rgb, model.camera)
         base_from_camera = self._frames.base_from_camera(header)
         if image.odometry_monitor is not None and base_from_camera is not None:
             outcome = image.odometry_monitor.check(outcome, header.stamp, base_from_camera)
         if image.tracker is not None:
-            image.tracker.add(outcome, stamp_ns)
+            image.tracker.add(outcome, stamp_to_ns(header.stamp))
+        if self._map_from_nerf is not None and outcome.diagnostics.frame == 'map':
+            outcome = transform_outcome(outcome, self._map_from_nerf)
         poses = None
         if isinstance(outcome, PoseEstimate):
             poses = self._pose_messages(header, outcome, base_from_camera)
@@ -297,18 +307,18 @@ class ImageLocalizer:
         self._warned_about.add(subject)
         self._log.warning('; '.join(filter(None, warnings)))
 
-    def _expected_pose(
-        self, image: ImageInput, stamp_ns: int, config: LocalizerConfig
-    ) -> FloatArray | None:
-        """Return the pose that tracking predicts, in the frame of the map folder."""
-        if image.tracker is None:
-            return None
-        monitor = image.odometry_monitor
-        motion = None if monitor is None else monitor.camera_motion
-        expected_pose = image.tracker.predict(stamp_ns, config.tracking_timeout_s, motion)
-        if expected_pose is None or self._map_from_nerf is None:
-            return expected_pose
-        return inverse(self._map_from_nerf) @ expected_pose
+    def _estimate(self, image: ImageInput, rgb: NDArray[np.uint8], camera: Camera) -> Outcome:
+        """Localize in the frame of the map folder, where tracking expects the image at first."""
+        config, limit_s = self._config.current, self._limits.current.time_limit_s
+        expected_pose, expected_room = None, None
+        if (tracker := image.tracker) is not None:
+            monitor, stamp_ns = image.odometry_monitor, stamp_to_ns(image.message.header.stamp)
+            motion = None if monitor is None else monitor.camera_motion
+            expected_pose = tracker.predict(stamp_ns, config.tracking_timeout_s, motion)
+            expected_room = tracker.room
+        if (rooms := self.rooms) is not None:
+            return rooms.localize(rgb, camera, config, expected_pose, limit_s, expected_room)
+        return self._localizer.localize(rgb, camera, config, expected_pose, limit_s)
 
     def _pose_messages(
         self, image_header: Header, estimate: PoseEstimate, base_from_camera: FloatArray | None
@@ -321,9 +331,17 @@ class ImageLocalizer:
             map_from_frame, covariance = camera_to_base_pose(
                 map_from_frame, covariance, base_from_camera
             )
-        header = Header(stamp=image_header.stamp, frame_id=self._settings.map_frame)
+        frame = pose_frame(self._settings.map_frame, estimate.diagnostics.frame)
+        header = Header(stamp=image_header.stamp, frame_id=frame)
         pose, pose_with_covariance = pose_messages(header, map_from_frame, covariance)
         return PoseMessages(pose, pose_with_covariance, sensor_pose, map_from_frame)
+
+
+def close_rooms(*localizers: LocalizerProtocol) -> None:
+    """Let the rooms go of localizers that are no longer used, where they are of buildings."""
+    for localizer in localizers:
+        if isinstance(localizer, RoomsLocalizer):
+            localizer.close()
 
 
 def rejected_result(header: Header, reason: RejectionReason, detail: str) -> LocalizationResult:

@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 import time
+from types import MappingProxyType
 from typing import NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -41,6 +42,8 @@ class NodeSnapshot(NamedTuple):
     """Warnings of the build of the map."""
     camera_advice: str = ''
     """Which intrinsics would fit the images, if camera_info does not."""
+    rooms: Mapping[str, object] = MappingProxyType({})
+    """Of a building: the present room, and what is loaded."""
 
 
 class _Sample(NamedTuple):
@@ -138,6 +141,7 @@ class LocalizerDiagnostics:
             values['input problem'] = snapshot.input_problem
         if snapshot.camera_advice:
             values['camera advice'] = snapshot.camera_advice
+        values.update(snapshot.rooms)
         values['device'] = snapshot.device
         values['queue depth'] = snapshot.queue_depth
         values['received'] = snapshot.received

@@ -17,6 +17,7 @@ from nerf_reversal_ros.odometry.config import OdometryConfig
 from nerf_reversal_ros.odometry.map_from_odom import TfSmoothingConfig
 from nerf_reversal_ros.ros.connectivity import RepeatedWarningLog
 from nerf_reversal_ros.ros.image_localizer import (
+    close_rooms,
     ImageLocalizer,
     LocalizationResult,
     LocalizerProtocol,
@@ -35,6 +36,7 @@ from nerf_reversal_ros.ros.localizer_diagnostics import (
     LocalizerDiagnostics,
     NodeSnapshot,
 )
+from nerf_reversal_ros.ros.map_display import MapDisplayData
 from nerf_reversal_ros.ros.map_loading import load_map, make_localizer, MakeLocalizer
 from nerf_reversal_ros.ros.node_config import LocalizerNodeConfig, ProcessingLimits
 from nerf_reversal_ros.ros.node_runner import (
@@ -49,7 +51,7 @@ from nerf_reversal_ros.ros.parameters import NodeParameters
 from nerf_reversal_ros.ros.result_publisher import ResultPublisher
 from nerf_reversal_ros.ros.robot_frames import RobotFrames
 from nerf_reversal_ros.ros.services import LocalizerServices
-from nerf_reversal_ros.ros.visualization import MapDisplayData, Visualizer
+from nerf_reversal_ros.ros.visualization import Visualizer
 
 
 class LocalizerNode(LifecycleNode):
@@ -62,7 +64,7 @@ class LocalizerNode(LifecycleNode):
     Parameters
     ----------
     make : callable
-        Makes a localizer, and the data to display, from a map folder and the settings.
+        Makes a localizer, and the data to display, from the folder of a map or a building.
     """
 
     interrupted_status = DONE
@@ -120,7 +122,9 @@ class LocalizerNode(LifecycleNode):
         settings = self._settings
         try:
             if not settings.map_dir:
-                raise ConfigError('map_dir is not set: set it to a folder written by the builder')
+                raise ConfigError(
+                    'map_dir is not set: set it to a folder written by the builder or a survey'
+                )
             self._frames = RobotFrames(
                 self, settings, self._node_parameters.live(TfSmoothingConfig)
             )
@@ -211,13 +215,17 @@ class LocalizerNode(LifecycleNode):
                 f' another one: {remedies.PLACE_ANOTHER_MAP}'
             )
         localizer, map_display = self._load_map(map_dir)
-        if image_localizer is not None and self.image_localizer is image_localizer:
-            image_localizer.swap_localizer(localizer, self.reset)
-        if image_localizer is None or self.image_localizer is not image_localizer:
-            raise ConfigError(
-                'the localizer was cleaned up while the map was loaded: configure it, then load'
-                ' the map again'
-            )
+        try:
+            if image_localizer is not None and self.image_localizer is image_localizer:
+                image_localizer.swap_localizer(localizer, self.reset)
+            if image_localizer is None or self.image_localizer is not image_localizer:
+                raise ConfigError(
+                    'the localizer was cleaned up while the map was loaded: configure it, then'
+                    ' load the map again'
+                )
+        except Exception:
+            close_rooms(localizer)
+            raise
         self._node_parameters.set_internal('map_dir', str(map_dir))  # for the next configuration
         self._map_display = map_display
         self._publish_map()
@@ -284,6 +292,7 @@ class LocalizerNode(LifecycleNode):
                 image_localizer.to('cpu')
             except Exception:  # a GPU that fails must not keep the node from its end
                 self.get_logger().error(printable_traceback())
+            image_localizer.close()
         del image_localizer
         gc.collect()  # a map is large, and parts of it are in reference cycles
 
@@ -308,7 +317,10 @@ class LocalizerNode(LifecycleNode):
             camera_advice=self._camera_advice.sentence,
         )
         if (image_localizer := self.image_localizer) is not None:
-            snapshot = snapshot._replace(device=image_localizer.device)
+            rooms = image_localizer.rooms
+            snapshot = snapshot._replace(
+                device=image_localizer.device, rooms=rooms.describe() if rooms else {}
+            )
         if (map_display := self._map_display) is not None:
             warnings = '; '.join(map_display.manifest.get('warnings', ()))
             snapshot = snapshot._replace(map_warnings=warnings)

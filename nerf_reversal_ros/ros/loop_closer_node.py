@@ -190,9 +190,10 @@ class LoopCloserNode(Node):
         frame, expected = message.header.frame_id, self._settings.map_frame
         if frame != expected:
             self._statistics.count_rejected(f'in the frame {frame} instead of {expected}')
+            of_room = frame.startswith(f'{expected}/')
             self.get_logger().warning(
                 f'a pose is in the frame {frame}, but map_frame is {expected}: it is ignored;'
-                f' {remedies.MAP_FRAME}',
+                f' {remedies.PLACE_ROOM if of_room else remedies.MAP_FRAME}',
                 throttle_duration_sec=10.0,
             )
             return

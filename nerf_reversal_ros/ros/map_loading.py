@@ -1,7 +1,8 @@
-"""Open a map folder for the localizer node: the localizer and the data to display."""
+"""Open a map or a building for the localizer node: the localizer and the data to display."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
@@ -10,32 +11,27 @@ from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.localization.coverage import Coverage
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 from nerf_reversal_ros.ros.image_localizer import LocalizerProtocol
-from nerf_reversal_ros.ros.visualization import MapDisplayData
+from nerf_reversal_ros.ros.map_display import display_of_building, MapDisplayData
+from nerf_reversal_ros.ros.rooms_localizer import RoomsLocalizer
+
+if TYPE_CHECKING:
+    from nerf_reversal_ros.building.building_localizer import BuildingLocalizer
+    from nerf_reversal_ros.localization.localizer import Localizer
+    from nerf_reversal_ros.maps.building_folder import Building
+    from nerf_reversal_ros.maps.map_folder import Map
 
 MakeLocalizer = Callable[[Path, LocalizerConfig], tuple[LocalizerProtocol, MapDisplayData]]
-"""Makes a localizer, and the data to display, from a map folder and the present settings."""
+"""Makes a localizer, and the data to display, from a folder and the present settings."""
 
 
 def make_localizer(
     map_dir: Path, config: LocalizerConfig
 ) -> tuple[LocalizerProtocol, MapDisplayData]:
-    """Open a map, make its localizer and warm it up; imports the heavy libraries."""
-    import numpy as np
-
-    from nerf_reversal_ros.maps.map_folder import open_map
-
-    map_ = open_map(map_dir)
+    """Open a map or a building, and warm its localizer up; imports the heavy libraries."""
     try:
-        localizer = map_.localizer(config)
-    except MapError:  # its build may have put the finished map in its place at this moment
-        map_ = open_map(map_dir)
-        localizer = map_.localizer(config)
-    noise = np.random.default_rng(0).integers(256, size=(map_.camera.height, map_.camera.width, 3))
-    localizer.localize(noise.astype(np.uint8), map_.camera, config)  # the first image is slowest
-    coverage = Coverage.of_map(map_)
-    return localizer, MapDisplayData(
-        map_.manifest, map_.mapping_poses, localizer.surface, coverage
-    )
+        return _make_localizer(map_dir, config)
+    except MapError:  # a build or a survey may have replaced it at this moment
+        return _make_localizer(map_dir, config)
 
 
 def load_map(
@@ -47,9 +43,65 @@ def load_map(
 ) -> tuple[LocalizerProtocol, MapDisplayData]:
     """Make a localizer, log the warnings of its map, and place the display by map_from_nerf."""
     localizer, map_display = make(map_dir, config)
-    log.info(f'loaded the map {map_dir}')
+    if rooms := map_display.room_frames:
+        log.info(f'loaded the building {map_dir}: {", ".join(rooms)}')
+    else:
+        log.info(f'loaded the map {map_dir}')
     for warning in map_display.manifest.get('warnings', ()):
         log.warning(f'map {map_dir}: {warning}')
     if map_from_nerf:
         map_display = map_display.transform(parse_map_from_nerf(map_from_nerf))
     return localizer, map_display
+
+
+def _make_localizer(
+    map_dir: Path, config: LocalizerConfig
+) -> tuple[LocalizerProtocol, MapDisplayData]:
+    from nerf_reversal_ros.maps.map_folder import Map
+    from nerf_reversal_ros.maps.opening import open_map
+
+    map_ = open_map(map_dir)
+    if not isinstance(map_, Map):
+        return _localizer_of_building(map_, config)
+    localizer = map_.localizer(config)
+    _warm_up(localizer, map_, config)
+    coverage = Coverage.of_map(map_)
+    return localizer, MapDisplayData(
+        map_.manifest, map_.mapping_poses, localizer.surface, coverage
+    )
+
+
+def _localizer_of_building(
+    building: 'Building', config: LocalizerConfig
+) -> tuple[LocalizerProtocol, MapDisplayData]:
+    """Open all maps of a building, but load only the first of them: others when they are seen."""
+    localizer = building.localizer(config, wait=False)
+    try:
+        maps: dict[str, Map] = {}
+        warnings = []
+        for name, room in building.rooms.items():
+            try:
+                maps[name] = room.open()
+            except MapError as error:
+                warnings.append(f'the room {name} is left out: {error}')
+        (first,) = localizer.rooms.loaded[:1]
+        room_localizer = localizer.rooms.localizer(first)
+        if room_localizer is not None:
+            _warm_up(room_localizer, maps[first], config)
+            _warm_up(localizer, maps[first], config)
+        rooms = RoomsLocalizer(localizer)
+        return rooms, display_of_building(building, maps, warnings, rooms.surface)
+    except BaseException:
+        localizer.close()
+        raise
+
+
+def _warm_up(
+    localizer: 'Localizer | BuildingLocalizer', map_: 'Map', config: LocalizerConfig
+) -> None:
+    """Localize an image of noise: the first image is the slowest."""
+    import numpy as np
+
+    camera = map_.camera
+    noise = np.random.default_rng(0).integers(256, size=(camera.height, camera.width, 3))
+    localizer.localize(noise.astype(np.uint8), camera, config)

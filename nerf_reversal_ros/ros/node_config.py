@@ -15,7 +15,7 @@ from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf
 class LocalizerNodeConfig(CameraInfoConfig):
     """Settings of the localizer node: map, inputs, frames and outputs."""
 
-    map_dir: str = setting('', 'map folder written by the builder')
+    map_dir: str = setting('', 'folder of a map, or of a building, the rooms of a survey')
     autostart: bool = setting(
         False, 'configure and activate at the start, without a lifecycle manager'
     )
@@ -29,7 +29,9 @@ class LocalizerNodeConfig(CameraInfoConfig):
         'QoS of the subscriptions to images, camera_info and odometry',
         choices=('best_effort', 'reliable'),
     )
-    map_frame: str = setting('map', 'frame of the poses')
+    map_frame: str = setting(
+        'map', 'frame of the poses; that of a room without a place in its building is below it'
+    )
     map_from_nerf: str = setting(
         '',
         'pose of the frame of the map folder in map_frame, "x y z yaw" [m], [deg]; empty: both'

@@ -12,6 +12,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.geometry import inverse
 from nerf_reversal_ros.core.outcome import Outcome, PoseEstimate
 from nerf_reversal_ros.localization.map_placement import parse_map_from_nerf, transform_outcome
@@ -21,12 +22,17 @@ from nerf_reversal_ros.ros.conversions import matrix_from_pose, stamp_to_ns
 from nerf_reversal_ros.ros.node_runner import STEADY_CLOCK
 from nerf_reversal_ros.view.shown_poses import rejection_of
 
+MAX_WAITING = 30
+"""Poses and statuses that wait for each other; beyond this number the oldest is dropped."""
+
 OnOutcome = Callable[[int, Outcome], None]
 
 
 class PoseListener(Node):
     """
     Calls back with each outcome of ``localizer``, in the frame of the map folder.
+
+    Poses in the rooms of a building are left out: they are in no frame of a map folder.
 
     Parameters
     ----------
@@ -45,25 +51,48 @@ class PoseListener(Node):
         self.create_subscription(LocalizerStatus, 'localizer/status', self._on_status, 10)
         self._probe = DiscoveryProbe(self, 'localizer', 'map_from_nerf')
         self._is_placed = False
+        self._poses: dict[int, PoseWithCovarianceStamped] = {}
+        self._accepted: dict[int, LocalizerStatus] = {}
         self.create_timer(0.5, self._ask_placement, clock=STEADY_CLOCK)
 
     def _ask_placement(self) -> None:
         self._is_placed = self._is_placed or self._probe.poll()
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        self._poses[stamp_ns] = message
+        self._show(stamp_ns)
+
+    def _on_status(self, status: LocalizerStatus) -> None:
+        stamp_ns = stamp_to_ns(status.header.stamp)
+        if status.accepted:
+            self._accepted[stamp_ns] = status
+            self._show(stamp_ns)
+        else:
+            self._on_outcome(stamp_ns, rejection_of(status.reason, status.detail))
+
+    def _show(self, stamp_ns: int) -> None:
+        """Call back with an accepted pose, once its status has arrived too."""
+        for messages in (self._poses, self._accepted):
+            while len(messages) > MAX_WAITING:
+                del messages[next(iter(messages))]
+        if stamp_ns not in self._poses or stamp_ns not in self._accepted:
+            return
+        pose, status = self._poses.pop(stamp_ns).pose, self._accepted.pop(stamp_ns)
+        if status.room:
+            self.get_logger().warning(
+                f'the localizer answers in the room {status.room} of a building, whose poses are'
+                f' not shown: {remedies.LOCALIZE_IN_SHOWN_MAP}',
+                throttle_duration_sec=10.0,
+            )
+            return
         if not self._is_placed:  # map_from_nerf is not known yet
             return
-        pose = message.pose
         covariance = np.array(pose.covariance, dtype=np.float64).reshape(6, 6)
         outcome: Outcome = PoseEstimate(matrix_from_pose(pose.pose), covariance)
         if placement := self._probe.parameter_text('map_from_nerf'):
             outcome = transform_outcome(outcome, inverse(parse_map_from_nerf(placement)))
-        self._on_outcome(stamp_to_ns(message.header.stamp), outcome)
-
-    def _on_status(self, status: LocalizerStatus) -> None:
-        if not status.accepted:
-            rejection = rejection_of(status.reason, status.detail)
-            self._on_outcome(stamp_to_ns(status.header.stamp), rejection)
+        self._on_outcome(stamp_ns, outcome)
 
 
 @contextmanager

@@ -123,8 +123,16 @@ class RobotFrames:
         """
         Update map -> odom by the pose of the base at the stamp of ``header``.
 
-        The pose waits until TF has the odometry of its stamp.
+        The pose waits until TF has the odometry of its stamp. A pose in another frame than
+        map_frame, of a room that nothing links, is ignored with a warning.
         """
+        map_frame, odom_frame = self._config.map_frame, self._config.odom_frame
+        if self._broadcaster is not None and header.frame_id != map_frame:
+            self._warn(
+                f'poses in the frame {header.frame_id} do not move {map_frame} -> {odom_frame}:'
+                f' {remedies.PLACE_ROOM}'
+            )
+            return
         with self._lock:
             if self._broadcaster is None:
                 return

@@ -117,6 +117,6 @@ class LocalizerServices:
 def _fill_response(response: Localize.Response, result: LocalizationResult) -> None:
     status = result.status
     response.accepted, response.reason = status.accepted, status.reason
-    response.detail = status.detail
+    response.detail, response.room = status.detail, status.room
     if result.poses is not None:
         response.pose = result.poses.pose_with_covariance

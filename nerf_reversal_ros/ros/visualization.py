@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,13 +24,13 @@ from nerf_reversal_ros.core.geometry import (
     transform_points,
 )
 from nerf_reversal_ros.core.outcome import PoseEstimate
-from nerf_reversal_ros.localization.coverage import Coverage, NO_COVERAGE
+from nerf_reversal_ros.localization.coverage import Coverage
 from nerf_reversal_ros.localization.inlier_drawing import draw_inliers
-from nerf_reversal_ros.localization.map_placement import transform_surface
 from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.msg import MapDescription
-from nerf_reversal_ros.ros.conversions import pose_message
+from nerf_reversal_ros.ros.conversions import pose_frame, pose_message
 from nerf_reversal_ros.ros.image_localizer import LocalizationResult, ProcessedImage
+from nerf_reversal_ros.ros.map_display import MapDisplayData
 from nerf_reversal_ros.ros.node_runner import LATCHED_QOS, NO_EVENT_CALLBACKS
 
 try:
@@ -52,30 +51,6 @@ BLUE = ColorRGBA(r=0.2, g=0.4, b=1.0, a=0.5)
 ACCEPTED_RGB, REJECTED_RGB = (30, 200, 60), (220, 40, 40)
 """Colors of the border of the debug image."""
 BORDER_PX = 3
-
-
-@dataclass(frozen=True)
-class MapDisplayData:
-    """The part of a map that is displayed."""
-
-    manifest: Mapping[str, Any]
-    """Manifest of the map folder."""
-    mapping_poses: FloatArray
-    """(N, 4, 4) map_from_camera of the mapping images."""
-    surface: Surface
-    """Surface cloud."""
-    coverage: Coverage = NO_COVERAGE
-    """Where the map localizes, as far as that was measured."""
-
-    def transform(self, map_from_nerf: FloatArray) -> 'MapDisplayData':
-        """Transform all that has a place to another frame, by a pose (4, 4)."""
-        places_m = transform_points(map_from_nerf, self.coverage.positions_m)
-        return MapDisplayData(
-            self.manifest,
-            map_from_nerf @ self.mapping_poses,
-            transform_surface(self.surface, map_from_nerf),
-            replace(self.coverage, positions_m=places_m),
-        )
 
 
 class Visualizer:
@@ -142,14 +117,16 @@ class Visualizer:
         """Publish the displays of one image that have subscribers."""
         image = result.image
         if result.poses is not None:
-            self._poses.append(result.poses.pose)
             header = result.poses.pose.header
+            if self._poses and self._poses[-1].header.frame_id != header.frame_id:
+                self._poses.clear()  # a path has one frame
+            self._poses.append(result.poses.pose)
             if _has_subscribers(self._path):
                 self._path.publish(Path(header=header, poses=list(self._poses)))
             if _has_subscribers(self._markers) and image is not None:
                 self._markers.publish(pose_markers(header, image))
         if self._map is not None and image is not None and _has_subscribers(self._debug_image):
-            rgb = debug_image(image, self._map.surface)
+            rgb = debug_image(image, self._map.surface_of(image.outcome.diagnostics))
             self._debug_image.publish(_image_message(result.status.header, rgb))
 
     def reset(self) -> None:
@@ -190,6 +167,10 @@ def map_description(header: Header, map_data: MapDisplayData, path: str) -> MapD
         lowest=_point_message(corners[0]),
         highest=_point_message(corners[1]),
         psnr_db=float(np.nan if metrics.get('psnr_db') is None else metrics['psnr_db']),
+        rooms=list(map_data.room_frames),
+        room_frames=[
+            pose_frame(header.frame_id, frame) for frame in map_data.room_frames.values()
+        ],
     )
 
 
@@ -269,13 +250,14 @@ def _ellipsoid_marker(header: Header, estimate: PoseEstimate) -> Marker:
     return marker
 
 
-def debug_image(image: ProcessedImage, surface: Surface) -> NDArray[np.uint8]:
+def debug_image(image: ProcessedImage, surface: Surface | None) -> NDArray[np.uint8]:
     """
     Compose the query image and, right of it, the surface rendered at its estimated pose.
 
     The rendering is at the refined pose, or at the regressed one where refinement was not
-    reached. Without either, the right half stays black. Circles mark the inliers, keypoints and
-    landmarks. The border is green if the pose was accepted, and red otherwise.
+    reached. Without either, or without a surface, the right half stays black. Circles mark the
+    inliers, keypoints and landmarks. The border is green if the pose was accepted, and red
+    otherwise.
     """
     camera = image.camera.downscaled_to(DEBUG_IMAGE_PX)
     size = (camera.width, camera.height)
@@ -285,7 +267,7 @@ def debug_image(image: ProcessedImage, surface: Surface) -> NDArray[np.uint8]:
     pose = diagnostics.refined_pose
     if pose is None:
         pose = diagnostics.regressed_pose
-    if pose is not None:
+    if pose is not None and surface is not None:
         rendering = surface.render(pose, image.camera.downscaled_to(SURFACE_RENDER_PX)).rgb
         resized = cv2.resize(rendering, size, interpolation=cv2.INTER_NEAREST)
         right = np.asarray(resized, np.uint8)

@@ -73,6 +73,19 @@ def test_the_expected_pose_decides_between_twins(
         assert outcome.diagnostics.room == room
 
 
+def test_the_room_of_an_expected_pose_is_that_which_tracking_tells(
+    flat_localizer: BuildingLocalizer, placement: FloatArray
+) -> None:
+    for told in ('east', 'west'):
+        outcome = flat_localizer.localize(image('west', TOLD_APART[0]), CAMERA)
+        assert outcome.diagnostics.room == 'west' == flat_localizer.present_room
+        expected = (placement if told == 'east' else np.eye(4)) @ POSES[ALIKE]
+        outcome = flat_localizer.localize(
+            image('west', ALIKE), CAMERA, expected_pose=expected, expected_room=told
+        )
+        assert isinstance(outcome, PoseEstimate) and outcome.diagnostics.room == told, outcome
+
+
 def test_pose_and_covariance_are_those_of_the_room_in_the_frame_of_the_building(
     flat: Building, room_maps: dict[str, Map], placement: FloatArray
 ) -> None:

@@ -14,6 +14,7 @@ from twin_rooms import join_rooms, other_map, render_without
 
 from nerf_reversal_ros.building.room_cache import MB, neighbors_of, RoomCache
 from nerf_reversal_ros.core.config import LocalizerConfig
+from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.core.memory import array_bytes
 from nerf_reversal_ros.localization.localizer import Localizer
 from nerf_reversal_ros.maps.building_folder import Building
@@ -146,3 +147,16 @@ def test_after_the_end_no_room_is_given(flat: Building) -> None:
     cache.localizer('east')
     cache.close()
     assert cache.loaded == [] and cache.localizer('east') is None
+
+
+def test_the_device_is_that_of_all_rooms(row: Building, opened) -> None:
+    cache = opened(row)
+    cache.localizer('r0')
+    assert cache.device == 'cpu'
+    cache.to('auto')
+    localizers = [cache.localizer(name) for name in ('r0', 'r1')]
+    assert [localizer.device for localizer in localizers] == [cache.device] * 2
+    if cache.device == 'cpu':
+        with pytest.raises(ConfigError, match='no usable GPU'):
+            cache.to('cuda')
+        assert cache.localizer('r2').device == 'cpu'

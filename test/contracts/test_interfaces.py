@@ -193,6 +193,7 @@ def test_the_fields_of_the_messages():
             'float32[] latency_ms',
             'uint64 received',
             'uint64 dropped',
+            'string room',
         ]
     ]
     assert fields(ROOT / 'msg/LoopClosure.msg') == [
@@ -227,6 +228,8 @@ def test_the_fields_of_the_messages():
             'geometry_msgs/Point lowest',
             'geometry_msgs/Point highest',
             'float32 psnr_db',
+            'string[] rooms',
+            'string[] room_frames',
         ]
     ]
 
@@ -247,6 +250,7 @@ def test_the_fields_of_the_services_and_the_action():
             'string reason',
             'string detail',
             'geometry_msgs/PoseWithCovarianceStamped pose',
+            'string room',
         ],
     ]
     assert fields(ROOT / 'action/BuildMap.action') == [

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from small_map import CAMERA
 
 from nerf_reversal_ros.core.geometry import make_pose, pose_distance
-from nerf_reversal_ros.core.outcome import PoseEstimate, Rejection, RejectionReason
+from nerf_reversal_ros.core.outcome import Diagnostics, PoseEstimate, Rejection, RejectionReason
 from nerf_reversal_ros.localization.tracking import PoseTracker
 
 SECOND = 1_000_000_000
@@ -15,9 +15,10 @@ TIMEOUT_S = 1.0
 HIDDEN = Rejection(RejectionReason.LOW_CONTRAST)
 
 
-def accepted(x_m, yaw_deg=0.0):
+def accepted(x_m, yaw_deg=0.0, room=None, frame='map'):
     rotation = Rotation.from_euler('z', yaw_deg, degrees=True)
-    return PoseEstimate(make_pose(rotation, (x_m, 0, 0)), np.eye(6))
+    diagnostics = Diagnostics(room=room, frame=frame)
+    return PoseEstimate(make_pose(rotation, (x_m, 0, 0)), np.eye(6), diagnostics)
 
 
 def tracker_of(*outcomes):
@@ -64,6 +65,16 @@ def test_poses_farther_apart_than_the_timeout_give_no_velocity():
 def test_a_pose_that_no_motion_explains_starts_anew(jump):
     tracker = tracker_of((1.0, accepted(0.0)), (1.1, accepted(0.01)), (1.2, jump))
     assert predict(tracker, 1.3) == pytest.approx(jump.map_from_camera)
+
+
+def test_poses_in_the_frames_of_two_rooms_give_no_velocity():
+    hall, lab = (accepted(0.0, 0.0, 'hall'), accepted(0.1, 0.0, 'lab', 'lab'))
+    tracker = tracker_of((1.0, hall), (1.1, lab))
+    assert predict(tracker, 1.2)[0, 3] == pytest.approx(0.1)
+    assert tracker.room == 'lab'
+    tracker = tracker_of((1.0, hall), (1.1, accepted(0.1, 0.0, 'office')))  # both are in map
+    assert predict(tracker, 1.2)[0, 3] == pytest.approx(0.2)
+    assert (tracker.room, PoseTracker().room) == ('office', None)
 
 
 def test_a_pose_older_than_the_timeout_is_not_expected():

@@ -32,11 +32,13 @@ class Robot:
             self.x_m += distance_m / (seconds * 10)
             self.check.add_odometry(round(self.time_s * SECOND), make_pose(None, (self.x_m, 0, 0)))
 
-    def check_pose(self, error_m=0.0, *, probability=0.999, config=CONFIG, delay_s=0.0):
+    def check_pose(
+        self, error_m=0.0, *, probability=0.999, config=CONFIG, delay_s=0.0, frame='map'
+    ):
         """Check a pose with an error across the motion; the gate accepts a high probability."""
         pose = MAP_FROM_ODOM @ make_pose(None, (self.x_m, error_m, 0)) @ BASE_FROM_CAMERA
         scores = {'probability': probability}
-        diagnostics = Diagnostics(None, pose, scores, refined_covariance=EXACT)
+        diagnostics = Diagnostics(None, pose, scores, refined_covariance=EXACT, frame=frame)
         outcome = PoseEstimate(pose, EXACT, diagnostics)
         if not probability >= 0.995:
             outcome = Rejection('low probability', 'a little', diagnostics)
@@ -201,6 +203,15 @@ def test_rejections_for_other_reasons_are_unchanged(tracked):
         tracked.check.check(rejection, round(tracked.time_s * SECOND), make_pose(), CONFIG)
         is rejection
     )
+
+
+def test_poses_in_the_frame_of_a_room_are_compared_with_each_other_alone(tracked):
+    assert tracked.is_accepted(2.0, frame='lab')  # the origin of another frame
+    tracked.drive(0.2)
+    assert tracked.is_accepted(2.0, frame='lab')
+    assert not tracked.is_accepted(0.0, frame='lab')
+    tracked.drive(0.2)
+    assert tracked.is_accepted() and not tracked.is_accepted(2.0)
 
 
 def test_a_backward_time_jump_resets_the_history(tracked):

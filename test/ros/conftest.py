@@ -2,6 +2,7 @@
 
 import contextlib
 
+from flat_fixtures import flat, flat_folder, placement  # noqa: F401  (pytest finds them here)
 import pytest
 
 

@@ -191,6 +191,14 @@ def test_unusable_poses_and_odometry_are_rejected_with_a_reason_or_a_warning(rig
         )
 
 
+def test_a_pose_in_a_room_without_a_place_is_ignored(rig):
+    with loop_closer() as process:
+        rig.publish_pose(1, rig.map_from_base_gt[1], frame='map/lab')
+        process.wait_for_output(
+            f'frame map/lab, but map_frame is map: it is ignored; {remedies.PLACE_ROOM}'
+        )
+
+
 def test_missing_inputs_and_wrong_frames_are_logged_by_name(rig):
     with loop_closer() as process:
         rig.publish_pose(0, rig.map_from_base_gt[0])

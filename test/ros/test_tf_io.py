@@ -8,7 +8,7 @@ from lifecycle_msgs.msg import Transition
 import numpy as np
 import pytest
 from rclpy.time import Time
-from ros_rig import camera_info, Process, wait_until
+from ros_rig import camera_info, compressed_image, Process, wait_until
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 
@@ -179,6 +179,20 @@ def test_map_to_odom_smooths_small_corrections_and_jumps_after_three_consistent_
                 map_from_odom_at(1.1), abs=1e-6
             )
         assert rig.localize_with_odometry(2.0, 8) == pytest.approx(map_from_odom_at(2.0), abs=1e-6)
+
+
+def test_poses_of_a_room_without_a_place_do_not_move_map_to_odom(tmp_path):
+    with localized(tmp_path, **BROADCAST) as (rig, process):
+        before = rig.localize_with_odometry(1.0, 1)
+        rig.publish_odometry(2)
+        rig.publish('image/compressed', compressed_image((150, 20, 220), 2))
+        process.wait_for_output(
+            f'poses in the frame map/lab do not move map -> odom: {remedies.PLACE_ROOM}'
+        )
+        assert wait_until(lambda: rig.poses[-1].header.frame_id == 'map/lab')
+        assert rig.statuses[-1].accepted and rig.statuses[-1].room == 'lab'
+        assert len(rig.broadcasts) == 1
+        assert rig.localize_with_odometry(1.0, 3) == pytest.approx(before, abs=1e-6)
 
 
 def test_an_inactive_localizer_does_not_broadcast(tmp_path):

@@ -2,7 +2,8 @@
 Run a node with a small localizer or a small build: the arguments are NODE and those of ROS.
 
 The small localizer decodes the pose from the image: its mean red, green and blue are x, y and z in
-centimeters. A very green image is rejected as improbable. It prints where the image was expected.
+centimeters. A very green image is rejected as improbable, and a rather blue one is of a room that
+nothing links. It prints where the image was expected.
 
 The name of the map folder sets the behavior: ``slow200`` needs 200 ms for an image, ``waits`` is
 loaded when it holds a file ``go``, ``slow7000`` runs out of memory on a GPU, and ``guess`` has a
@@ -67,6 +68,8 @@ class SmallLocalizer:
             return Rejection(
                 RejectionReason.LOW_CONTRAST, '\udcff', diagnostics
             )  # not valid UTF-8: cannot be published
+        if mean[2] > 200.0:
+            diagnostics = replace(diagnostics, room='lab', frame='lab')
         covariance = np.diag([1e-4, 1e-4, 1e-4, 1e-6, 1e-6, 1e-6])
         if mean[1] > 250.0:
             pose = make_pose(None, np.minimum(mean, 250.0) / 100.0)
@@ -78,16 +81,16 @@ class SmallLocalizer:
 
 def small_localizer(map_dir, config):
     """
-    Open a map with three surface points and two mapping poses, or a real one if there is.
+    Open a map with three surface points and two mapping poses, or what is really there.
 
     A folder of the name ``room`` is covered at two places.
     """
     from nerf_reversal_ros.localization.coverage import Coverage, NO_COVERAGE
     from nerf_reversal_ros.localization.surface import Surface
+    from nerf_reversal_ros.ros.map_display import MapDisplayData
     from nerf_reversal_ros.ros.map_loading import make_localizer
-    from nerf_reversal_ros.ros.visualization import MapDisplayData
 
-    if (map_dir / 'manifest.json').exists():
+    if any((map_dir / name).exists() for name in ('manifest.json', 'building.json')):
         return make_localizer(map_dir, config)
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 3]], np.float32)
     colors = np.array([[255, 0, 0], [0, 255, 0], [1, 2, 3]], np.uint8)
