@@ -9,7 +9,7 @@ from launch_ros.substitutions import FindPackageShare
 
 DEVICE = '/record3d/device_0/rgb'
 ARGUMENTS = {
-    'map': (None, 'map folder written by the builder'),
+    'map': (None, 'folder of the map of a room'),
     'bag': (None, 'rosbag2 folder to play, with ground-truth poses of its images'),
     'image': (f'{DEVICE}/img', 'image topic in the bag (CompressedImage)'),
     'camera_info': (f'{DEVICE}/camera_info', 'CameraInfo topic in the bag'),

@@ -8,7 +8,7 @@ from launch_ros.substitutions import FindPackageShare
 
 CONFIG = [FindPackageShare('nerf_reversal_ros'), '/config/']
 ARGUMENTS = {
-    'map': (None, 'map folder written by the builder'), 'namespace': ('', 'also of the topics'),
+    'map': (None, 'folder of a map or a building'), 'namespace': ('', 'also of the topics'),
     'image': ('', 'empty: image/compressed, image if raw'), 'tf': ('namespaced', 'or shared: /tf'),
     'camera_info': ('camera_info', 'CameraInfo topic'), 'odom': ('odom', 'odometry topic'),
     'params_file': ([*CONFIG, 'localizer.yaml'], 'YAML of parameters; arguments override it'),

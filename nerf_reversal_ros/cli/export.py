@@ -39,14 +39,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the copy or the part, and print what it is."""
     from nerf_reversal_ros.core import remedies
     from nerf_reversal_ros.core.errors import ConfigError
-    from nerf_reversal_ros.maps.map_folder import open_map
+    from nerf_reversal_ros.maps.opening import open_room_map
 
     out: Path = arguments.out
     kind = arguments.to or SUFFIXES.get(out.suffix.lower())
     if kind is None:
         remedy = remedies.EXPORT_KIND.format(suffixes=', '.join(SUFFIXES), kinds=', '.join(KINDS))
         raise ConfigError(f'what to write to {out} is not told by its name: {remedy}')
-    map_ = open_map(arguments.map)
+    map_ = open_room_map(arguments.map)
     if kind == 'robot':
         from nerf_reversal_ros.maps.map_export import export_for_robot, robot_files
 

@@ -9,6 +9,8 @@ takes: photos, videos, bags. They are localized and shown as they are done. --ro
 outcomes of the running node /localizer. --reference shows the image of a frustum of the walk, on a
 click, beside the map rendered there.
 
+MAP is the map of one room, also of a building: FLAT/rooms/NAME.map.
+
 The page is for this machine alone. With --share, every machine of the network may open it. Ctrl-C
 ends it. viser draws it, an optional package.
 """
@@ -63,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Open the page, fill it, and keep it open until Ctrl-C."""
     from nerf_reversal_ros.capture.photo_camera import parse_photo_camera
-    from nerf_reversal_ros.maps.map_folder import open_map
+    from nerf_reversal_ros.maps.opening import open_room_map
     from nerf_reversal_ros.view.answers import Answers
     from nerf_reversal_ros.view.map_page import MapPage
     from nerf_reversal_ros.view.mapping_images import MappingImages
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     from nerf_reversal_ros.view.photo_localizer import PhotoLocalizer
 
     camera = parse_photo_camera(arguments.camera, arguments.fov)
-    map_ = open_map(arguments.map)
+    map_ = open_room_map(arguments.map)
     config = query_config(map_, arguments)
     localizer = PhotoLocalizer(map_, config.localizer, camera)
     follow = _localizer_follower() if arguments.ros else None

@@ -289,7 +289,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not file.is_file():
         if staging_dir(Path(os.path.abspath(path))).is_dir():
             raise MapError(f'the map {path} is unfinished: {remedies.RESUME}')
-        _check_no_building(path)
         problem = 'is not a map: it holds no manifest.json' if path.exists() else 'does not exist'
         raise MapError(f'{path} {problem}; {remedies.GIVE_MAP}')
     try:
@@ -319,19 +318,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f'{file} is incomplete or was edited ({_format_error(error)}): {remedies.BUILD_AGAIN}'
         ) from error
     return dict(manifest)
-
-
-def _check_no_building(path: Path) -> None:
-    """Raise MapError if a folder, which is no map, is a building."""
-    from nerf_reversal_ros.maps.building_folder import is_building, open_building
-
-    if is_building(path):
-        rooms = open_building(path).rooms
-        first = next(iter(rooms.values()))
-        raise MapError(
-            f'{path} is the building of several rooms ({", ".join(rooms)}), and here the map of'
-            f' one is needed: {remedies.GIVE_ROOM.format(map=first.map_dir)}'
-        )
 
 
 def _check_file(path: Path, name: str, expected: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ class EvaluatorConfig(ValidatedConfig):
     """Settings of the evaluator: bag, map and limits."""
 
     bag: str = setting('', 'rosbag2 folder that is played, with ground-truth poses of its images')
-    map_dir: str = setting('', 'map folder that the localizer uses')
+    map_dir: str = setting('', 'map folder that the localizer uses, of one room')
     image_topic: str = setting(
         '', 'image topic in the bag; empty: as in the bag that the map was built from'
     )
@@ -95,9 +95,9 @@ class EvaluatorConfig(ValidatedConfig):
 def load_ground_truth(evaluator_config: EvaluatorConfig) -> GroundTruth:
     """Read the image poses of a bag, in the frame of a map; imports the heavy libraries."""
     from nerf_reversal_ros.capture.open_capture import open_capture
-    from nerf_reversal_ros.maps.map_folder import open_map
+    from nerf_reversal_ros.maps.opening import open_room_map
 
-    bag, map_ = Path(evaluator_config.bag), open_map(Path(evaluator_config.map_dir))
+    bag, map_ = Path(evaluator_config.bag), open_room_map(Path(evaluator_config.map_dir))
     settings = read_yaml(Path(evaluator_config.config)) if evaluator_config.config else {}
     topics = {
         name: getattr(evaluator_config, name) for name in ('image_topic', 'camera_info_topic')

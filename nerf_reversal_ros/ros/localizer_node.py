@@ -128,18 +128,10 @@ class LocalizerNode(LifecycleNode):
             self._frames = RobotFrames(
                 self, settings, self._node_parameters.live(TfSmoothingConfig)
             )
-            localizer, self._map_display = self._load_map(Path(settings.map_dir))
+            self.image_localizer = self._make_image_localizer(settings, self._frames)
         except Exception:
             self._release_map('unconfigured')
             raise
-        self.image_localizer = ImageLocalizer(
-            localizer,
-            self._localizer_config,
-            self._limits,
-            self._frames,
-            settings,
-            self.get_logger(),
-        )
         self._state = 'inactive'
         return super().on_configure(state)
 
@@ -272,6 +264,17 @@ class LocalizerNode(LifecycleNode):
             return None
         config = self._node_parameters.live(OdometryConfig)
         return OdometryMonitor(self._settings.base_frame, config, self.get_logger())
+
+    def _make_image_localizer(
+        self, settings: LocalizerNodeConfig, frames: RobotFrames
+    ) -> ImageLocalizer:
+        localizer, self._map_display = self._load_map(Path(settings.map_dir))
+        config, limits, log = self._localizer_config, self._limits, self.get_logger()
+        try:
+            return ImageLocalizer(localizer, config, limits, frames, settings, log)
+        except Exception:
+            close_rooms(localizer)
+            raise
 
     def _load_map(self, map_dir: Path) -> tuple[LocalizerProtocol, MapDisplayData]:
         placement, log = self._settings.map_from_nerf, self.get_logger()

@@ -148,7 +148,7 @@ def _joint_manifest(
     return {
         'format_version': building.manifest['format_version'],
         'built': {
-            'date': max(each['date'] for each in built),
+            'date': max((each['date'] for each in built), default=''),
             'package_version': building.manifest.get('package_version', ''),
             'field': ', '.join(sorted({each['field'] for each in built})),
         },

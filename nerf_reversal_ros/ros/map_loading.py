@@ -84,11 +84,11 @@ def _localizer_of_building(
                 maps[name] = room.open()
             except MapError as error:
                 warnings.append(f'the room {name} is left out: {error}')
-        (first,) = localizer.rooms.loaded[:1]
-        room_localizer = localizer.rooms.localizer(first)
-        if room_localizer is not None:
-            _warm_up(room_localizer, maps[first], config)
-            _warm_up(localizer, maps[first], config)
+        for name, map_ in maps.items():
+            if (room_localizer := localizer.rooms.localizer(name)) is not None:
+                _warm_up(room_localizer, map_, config)
+                _warm_up(localizer, map_, config)
+                break
         rooms = RoomsLocalizer(localizer)
         return rooms, display_of_building(building, maps, warnings, rooms.surface)
     except BaseException:

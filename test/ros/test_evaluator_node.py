@@ -15,7 +15,7 @@ from ros_rig import camera_info, compressed_image, DARK, Process, Rig, wait_unti
 from std_msgs.msg import Header
 
 from nerf_reversal_ros.core import remedies
-from nerf_reversal_ros.core.errors import CaptureError, ConfigError
+from nerf_reversal_ros.core.errors import CaptureError, ConfigError, MapError
 from nerf_reversal_ros.msg import LocalizerStatus
 from nerf_reversal_ros.ros.evaluator_node import EvaluatorConfig, EvaluatorNode, load_ground_truth
 from nerf_reversal_ros.ros.node_runner import LAST_TEN_QOS
@@ -310,3 +310,10 @@ def test_a_map_built_without_a_bag_is_not_evaluated_with_poses_of_a_bag(tmp_path
     edit_manifest(map_.path, lambda manifest: manifest['convention'].update(of_bag=False))
     with pytest.raises(CaptureError, match='the map was built without a bag, so that the pose of'):
         load_ground_truth(EvaluatorConfig(bag=str(tmp_path / 'bag'), map_dir=str(map_.path)))
+
+
+def test_a_building_is_not_evaluated_as_one_room(flat, tmp_path):
+    first = next(iter(flat.rooms.values())).map_dir
+    message = f'several rooms \\(east, west, hall\\), .*{remedies.GIVE_ROOM.format(map=first)}$'
+    with pytest.raises(MapError, match=message):
+        load_ground_truth(EvaluatorConfig(bag=str(tmp_path / 'bag'), map_dir=str(flat.path)))

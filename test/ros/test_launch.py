@@ -83,6 +83,13 @@ def test_localize_starts_a_localizer_on_the_given_topics(tmp_path):
     rig.close()
 
 
+def test_localize_takes_a_building_as_its_map(flat, tmp_path):
+    _, words, _ = single_process('localize.launch.py', tmp_path, map=str(flat.path))
+    with Process('localizer', *words[1:]) as process:
+        process.wait_for_output(f'loaded the building {flat.path}: east, west, hall')
+        process.wait_for_output('localizing the images of')
+
+
 @pytest.mark.parametrize(
     ('arguments', 'topic', 'make_image'),
     [

@@ -117,6 +117,14 @@ def test_a_gpu_without_memory_is_reported_and_the_node_can_be_configured_again(r
     assert rig.change_state(Transition.TRANSITION_CONFIGURE)
 
 
+def test_a_node_with_a_file_that_is_no_calibration_can_be_configured_again(rig, start):
+    process = start(autostart=False, camera_info_file='/no/such.yaml')
+    assert not rig.change_state(Transition.TRANSITION_CONFIGURE)
+    process.wait_for_output('/no/such.yaml')
+    assert rig.set_parameter('camera_info_file', '').successful
+    assert rig.change_state(Transition.TRANSITION_CONFIGURE)
+
+
 def test_read_only_parameters_change_while_the_node_is_unconfigured(rig, start, tmp_path):
     process = start(autostart=False, map_dir='/no/such')
     assert not rig.change_state(Transition.TRANSITION_CONFIGURE)
