@@ -235,8 +235,12 @@ def write_building(
 
 
 def is_room_name(name: str) -> bool:
-    """Return whether a name may be that of a room: it is part of paths and frame names."""
-    return _ROOM_NAME_PATTERN.fullmatch(name) is not None
+    """
+    Return whether a name may be that of a room: it is part of paths, and names a frame.
+
+    ``map`` is the frame of the building.
+    """
+    return _ROOM_NAME_PATTERN.fullmatch(name) is not None and name != 'map'
 
 
 def _room_entry(room: Room, path: Path) -> dict[str, Any]:

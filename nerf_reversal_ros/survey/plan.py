@@ -174,8 +174,8 @@ def _check_names(names: Iterable[Any]) -> None:
             )
         if not is_room_name(name):
             raise ConfigError(
-                f'{name!r} cannot be the name of a room: use letters, digits and ._- and begin'
-                ' with a letter, a digit or _'
+                f'{name!r} cannot be the name of a room: use letters, digits and ._-, begin with a'
+                ' letter, a digit or _, and leave map, which is the frame of the building'
             )
         if (other := seen.get(name.lower())) is not None:
             raise ConfigError(f'two rooms are named {other} and {name}: rename one')

@@ -69,6 +69,7 @@ def test_a_room_can_be_a_map(folder):
         ('rooms: {hall: bags/hall, hall: bags/lab}', 'hall is in line 1 and again in line 1'),
         ('rooms: {hall: bags/hall, Hall: bags/lab}', 'two rooms are named hall and Hall'),
         ('rooms: {a b: bags/hall}', "'a b' cannot be the name of a room"),
+        ('rooms: {map: bags/hall}', "'map' cannot be the name of a room"),
         ('rooms: {1: bags/hall}', 'room 1 is not named by a text'),
         ('rooms: {hall: bags/hall, lab: bags/hall}', 'named by two rooms, hall and lab'),
         ('rooms: {hall: {bagg: x}}', r'unknown setting rooms.hall.bagg: did you mean bag'),
