@@ -61,6 +61,19 @@ def size_mb(building: Building, opened) -> float:
     return cache.nbytes / MB
 
 
+def test_the_device_is_that_of_all_rooms(row: Building, opened) -> None:
+    cache = opened(row)
+    cache.localizer('r0')
+    assert cache.device == 'cpu'
+    cache.to('auto')
+    localizers = [cache.localizer(name) for name in ('r0', 'r1')]
+    assert [localizer.device for localizer in localizers] == [cache.device] * 2
+    if cache.device == 'cpu':
+        with pytest.raises(ConfigError, match='no usable GPU'):
+            cache.to('cuda')
+        assert cache.localizer('r2').device == 'cpu'
+
+
 def test_the_size_is_that_of_the_arrays(small_localizer: Localizer) -> None:
     small_localizer.prepare()
     atlas, landmarks = small_localizer.atlas, small_localizer.refiner.landmarks_of_map
@@ -147,16 +160,3 @@ def test_after_the_end_no_room_is_given(flat: Building) -> None:
     cache.localizer('east')
     cache.close()
     assert cache.loaded == [] and cache.localizer('east') is None
-
-
-def test_the_device_is_that_of_all_rooms(row: Building, opened) -> None:
-    cache = opened(row)
-    cache.localizer('r0')
-    assert cache.device == 'cpu'
-    cache.to('auto')
-    localizers = [cache.localizer(name) for name in ('r0', 'r1')]
-    assert [localizer.device for localizer in localizers] == [cache.device] * 2
-    if cache.device == 'cpu':
-        with pytest.raises(ConfigError, match='no usable GPU'):
-            cache.to('cuda')
-        assert cache.localizer('r2').device == 'cpu'
