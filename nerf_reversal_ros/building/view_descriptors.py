@@ -7,8 +7,9 @@ the most similar views are ranked by the landmarks that are nearest to the keypo
 kitchen, VLAD alone ranks another room first too often. No image of the mapping capture is needed.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 import json
 from pathlib import Path
@@ -48,6 +49,9 @@ CHANCE_SIMILARITY = 0.8
 """Cosine similarity to the nearest landmark that keypoints of other rooms reach by chance."""
 SHORTLIST = 12
 """Rooms of the most similar views whose landmarks are compared."""
+MAX_UNPACKED = 32
+"""Rooms, least recently compared first to go, whose landmarks are kept as numbers of 32 bit: one
+megabyte each, and to scale them anew takes as long as to compare them."""
 DEPTH_SIZE_PX = 96
 """Longer side [px] of the rendering that tells which landmarks are hidden."""
 
@@ -86,6 +90,8 @@ class ViewIndex:
     """(M, 128) descriptors of landmarks that the views show, as maps store them."""
     landmark_rooms: NDArray[np.int32]
     """(M,) index of the room of each landmark, ascending."""
+    _unpacked: OrderedDict[int, Array] = field(default_factory=OrderedDict, repr=False)
+    """Landmarks of rooms, of unit length; the least recently compared first."""
 
     @classmethod
     def build(cls, rooms: Mapping[str, Map], *, seed: int = 0) -> 'ViewIndex':
@@ -180,12 +186,22 @@ class ViewIndex:
 
     def _explained(self, room: int, descriptors: Array) -> float:
         """Return how similar the landmarks of a room are to keypoints on average, 0 to 1."""
-        start, end = np.searchsorted(self.landmark_rooms, [room, room + 1])
-        if not len(descriptors) or start == end:
+        landmarks = self._unit_landmarks(room)
+        if not len(descriptors) or not len(landmarks):
             return 0.0
-        landmarks = normalize(self.landmarks[start:end].astype(np.float32))
         nearest = (descriptors @ landmarks.T).max(1)
         return float(np.maximum(nearest - CHANCE_SIMILARITY, 0).mean() / (1 - CHANCE_SIMILARITY))
+
+    def _unit_landmarks(self, room: int) -> Array:
+        """Return the landmarks (m, 128) of a room, scaled to unit length once."""
+        found = self._unpacked.pop(room, None)
+        if found is None:
+            start, end = np.searchsorted(self.landmark_rooms, [room, room + 1])
+            found = normalize(self.landmarks[start:end].astype(np.float32))
+        self._unpacked[room] = found
+        while len(self._unpacked) > MAX_UNPACKED:
+            self._unpacked.popitem(last=False)
+        return found
 
     @cached_property
     def _bounds(self) -> NDArray[np.intp]:
