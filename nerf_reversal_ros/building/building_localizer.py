@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nerf_reversal_ros.building.room_attempts import LOOK_ALIKE_GAP, RoomAttempts
+from nerf_reversal_ros.building.look_alikes import common_landmarks, rooms_alike
+from nerf_reversal_ros.building.room_attempts import RoomAttempts
 from nerf_reversal_ros.building.room_cache import RoomCache
 from nerf_reversal_ros.building.room_comparison import compare_rooms
-from nerf_reversal_ros.building.room_rivals import find_rival, is_same_place
+from nerf_reversal_ros.building.room_rivals import find_rival, is_same_place, query_and_best
 from nerf_reversal_ros.building.rooms_camera_search import RoomsCameraSearch
-from nerf_reversal_ros.building.view_descriptors import ViewIndex
+from nerf_reversal_ros.building.view_descriptors import RoomScore, ViewIndex
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import LocalizerConfig
@@ -82,6 +83,7 @@ class BuildingLocalizer:
         self.building, self.config, self._wait = building, config, wait
         self.index = ViewIndex.load(building.views_file)
         self._check_names()
+        self._common = {name: common_landmarks(building, name) for name in building.rooms}
         self.rooms = RoomCache(building, config)
         self._present: Room | None = None
         self._trusted: FoundCamera | None = None
@@ -177,16 +179,17 @@ class BuildingLocalizer:
         timer: StageTimer,
     ) -> Outcome:
         deadline = perf_counter() + time_limit_s
-        attempts = RoomAttempts(queries, config, deadline, contrast, timer, expected_pose)
+
+        def rank() -> list[RoomScore]:
+            return self.index.rank(queries.first.keypoints.descriptors, RANKED_ROOMS)
+
+        attempts = RoomAttempts(queries, config, deadline, contrast, timer, expected_pose, rank)
         queries.begin()
         try:
             self._regress_in_present_room(attempts)
         finally:
             queries.finish()
-        descriptors = queries.first.keypoints.descriptors
         timer.lap('keypoints')
-        attempts.scores = self.index.rank(descriptors, RANKED_ROOMS)
-        timer.lap('rank')
         found = self._find_room(attempts)
         if found is None:
             return self._rejection(attempts)
@@ -228,16 +231,15 @@ class BuildingLocalizer:
                 return name
         return None
 
-    def _order(self, attempts: RoomAttempts) -> list[str]:
-        """Return the rooms to try: the present one first if expected, or about as similar."""
-        names = [score.name for score in attempts.scores[:MAX_ROOMS]]
+    def _order(self, attempts: RoomAttempts) -> Iterator[str]:
+        """Yield the rooms to try: the present one first if expected, or about as similar."""
         present = self.present_room
-        if present is None:
-            return names
-        limit = attempts.scores[0].score - LOOK_ALIKE_GAP
-        if attempts.expected_pose is not None or attempts.score(present) >= limit:
-            names = [present, *(name for name in names if name != present)]
-        return names
+        if present is not None and attempts.expected_pose is not None:
+            yield present
+        names = [score.name for score in attempts.scores[:MAX_ROOMS]]
+        if present is not None and attempts.looks_like(present, names[0]):
+            names = [present, *names]
+        yield from dict.fromkeys(names)
 
     def _begin(self, attempts: RoomAttempts, name: str) -> PoseSearch | None:
         """Try a room cheaply; None if it is not loaded."""
@@ -258,7 +260,7 @@ class BuildingLocalizer:
         room = self.rooms.room(name, wait=self._wait)
         attempts.timer.lap('load')
         if room is None:
-            attempts.not_loaded[name] = attempts.score(name)
+            attempts.not_loaded[name] = None
             return None
         attempts.seen_sides[name] = room.seen_sides
         return room.localizer
@@ -278,18 +280,26 @@ class BuildingLocalizer:
         self, attempts: RoomAttempts, found: str
     ) -> tuple[str, Rejection | None]:
         """Return the room that explains the image best; a rejection if that is not certain."""
-        winner = found
-        for name in [score.name for score in attempts.scores[:MAX_ROOMS]]:
-            if name == found or not self._has_rival(attempts, name, winner):
-                continue
-            winner, ambiguity = self._compare(attempts, winner, name)
-            if ambiguity is not None:
-                return winner, ambiguity
-        limit = attempts.score(found) - LOOK_ALIKE_GAP
-        for name, score in attempts.not_loaded.items():
-            if score >= limit:
+        winner, asked = found, {found}
+        while (name := self._look_alike(attempts, winner, asked)) is not None:
+            asked.add(name)
+            if self._has_rival(attempts, name, winner):
+                winner, ambiguity = self._compare(attempts, winner, name)
+                if ambiguity is not None:
+                    return winner, ambiguity
+        for name in asked & attempts.not_loaded.keys():
+            if attempts.looks_like(name, winner):
                 return winner, self._not_loaded(name, winner)
         return winner, None
+
+    def _look_alike(self, attempts: RoomAttempts, winner: str, asked: set[str]) -> str | None:
+        """Return a room that may look like the best one and was not asked yet, if there is one."""
+        query, best = query_and_best(attempts.searches[winner])
+        keypoints = len(query.keypoints.pixels)
+        names = rooms_alike(self._common[winner], best.solution.inliers, keypoints)
+        if len(names) > MAX_ROOMS:
+            names = [score.name for score in attempts.scores if score.name in names][:MAX_ROOMS]
+        return next((name for name in names if name not in asked), None)
 
     def _has_rival(self, attempts: RoomAttempts, name: str, winner: str) -> bool:
         """
@@ -349,8 +359,8 @@ class BuildingLocalizer:
         if best is None:
             name = next(iter(attempts.not_loaded))
             return replace(self._not_loaded(name), diagnostics=self._of_no_room(attempts))
-        for name, score in attempts.not_loaded.items():
-            if name not in self.rooms.failures and score >= attempts.score(best) - LOOK_ALIKE_GAP:
+        for name in attempts.not_loaded:
+            if name not in self.rooms.failures and attempts.looks_like(name, best):
                 return self._outcome(attempts, best, self._not_loaded(name))
         return self._outcome(attempts, best)
 
@@ -375,7 +385,9 @@ class BuildingLocalizer:
         """Return the outcome in a room, in the frame of its poses; or a rejection instead."""
         room = self.building.rooms[name]
         outcome = search_outcome(attempts.searches[name], attempts.contrast, attempts.timer)
-        scores = {**outcome.diagnostics.scores, 'room_score': attempts.score(name)}
+        scores = dict(outcome.diagnostics.scores)
+        if name in attempts.known_scores:
+            scores['room_score'] = attempts.known_scores[name]
         diagnostics = replace(outcome.diagnostics, scores=scores, room=name, frame=room.frame)
         outcome = replace(rejection or outcome, diagnostics=diagnostics)
         if room.building_from_room is None:

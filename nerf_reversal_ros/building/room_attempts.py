@@ -1,6 +1,8 @@
 """The searches for the pose of one image in several rooms."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 import math
 from time import perf_counter
 
@@ -33,19 +35,30 @@ class RoomAttempts:
     contrast: float
     timer: StageTimer
     expected_pose: FloatArray | None
-    scores: list[RoomScore] = field(default_factory=list)
-    """Best first."""
+    rank: Callable[[], list[RoomScore]]
+    """Ranks the rooms, which an image that tracking finds does not need."""
     prepared: tuple[str, PoseSearch] | None = None
     """Search in the present room, with the regressed pose."""
     searches: dict[str, PoseSearch] = field(default_factory=dict)
     """By room, in the order in which they were begun."""
     seen_sides: dict[str, FloatArray] = field(default_factory=dict)
     """Sides of the surfaces of the rooms that were looked at."""
-    not_loaded: dict[str, float] = field(default_factory=dict)
-    """Scores of the rooms that could not be tried."""
-
+    not_loaded: dict[str, None] = field(default_factory=dict)
+    """Rooms that could not be tried, in the order in which they were wanted."""
     completed: set[str] = field(default_factory=set)
     """Rooms that were tried with full effort."""
+
+    @cached_property
+    def scores(self) -> list[RoomScore]:
+        """Rooms, the most similar one first."""
+        scores = self.rank()
+        self.timer.lap('rank')
+        return scores
+
+    @property
+    def known_scores(self) -> dict[str, float]:
+        """Scores of the rooms by name, if they were ranked."""
+        return {s.name: s.score for s in self.scores} if 'scores' in vars(self) else {}
 
     @property
     def is_late(self) -> bool:
@@ -56,6 +69,10 @@ class RoomAttempts:
         """Return the score of a room; of one that is not among the best, the least of theirs."""
         found = (score.score for score in self.scores if score.name == name)
         return next(found, self.scores[-1].score)
+
+    def looks_like(self, name: str, other: str) -> bool:
+        """Return whether a room explains the keypoints as well as another one, or nearly so."""
+        return self.score(name) >= self.score(other) - LOOK_ALIKE_GAP
 
     def complete(self, name: str, *, ignore_time: bool = False) -> None:
         """Try a room, which was tried cheaply, with full effort; once."""

@@ -1,8 +1,9 @@
 """
 The localizers of a building's rooms: loaded when they are wanted, let go by least recent use.
 
-A thread of low priority loads them beside the work. The present room and its neighbors stay as
-long as the limit of the memory allows, which counts what is loaded and what is being loaded.
+A thread of low priority loads them beside the work. The present room, those that look like it and
+those that links join with it stay as long as the limit of the memory allows, which counts what is
+loaded and what is being loaded.
 """
 
 from collections import OrderedDict
@@ -14,6 +15,7 @@ import sys
 from threading import Condition, get_native_id, Thread
 from typing import NamedTuple
 
+from nerf_reversal_ros.building.look_alikes import common_landmarks, rooms_alike
 from nerf_reversal_ros.building.seen_sides import seen_sides
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.devices import resolve_device_type
@@ -28,6 +30,11 @@ LOADED_FILES = 'atlas.safetensors', 'surface.safetensors', 'regressor.safetensor
 """Files of a map that its localizer holds in memory."""
 BYTES_PER_STORED = 4
 """Most bytes in memory of a byte in these files: 8-bit numbers become float32."""
+USUAL_INLIERS, USUAL_KEYPOINTS = 100, 400
+"""Keypoints of a usual image, and those of them that agree with its pose: the rooms that look like
+the present one in such an image are kept."""
+MAX_LOOK_ALIKES = 4
+"""Rooms that are kept because they look like the present one, at most."""
 LOADER_NICENESS = 10
 """Niceness of the thread that loads rooms: images go first."""
 MB = 1_000_000
@@ -69,7 +76,7 @@ class RoomCache:
         self._failures: dict[str, str] = {}
         self._wanted: list[str] = []
         self._neighbors: list[str] = []
-        """Rooms to load if they fit beside each other and the present one."""
+        """Rooms to load if they fit beside each other and the present one, look-alikes first."""
         self._present: str | None = None
         self._loading: str | None = None
         self._is_closed = False
@@ -135,12 +142,15 @@ class RoomCache:
         return None if room is None else room.localizer
 
     def stay_in(self, name: str) -> None:
-        """Keep a room, and load its neighbors, which are kept if the memory suffices."""
+        """Keep a room, and load look-alikes and linked rooms, kept if the memory suffices."""
         with self._changed:
             if name == self._present:
                 return
             self._present = name
-            self._neighbors = neighbors_of(self._building, name)
+            common = common_landmarks(self._building, name)
+            alike = rooms_alike(common, USUAL_INLIERS, USUAL_KEYPOINTS)[:MAX_LOOK_ALIKES]
+            linked = neighbors_of(self._building, name)
+            self._neighbors = list(dict.fromkeys([*alike, *linked]))
             self._changed.notify_all()
 
     @property
@@ -218,11 +228,11 @@ class RoomCache:
         log.warning('the room %s is left out: %s', name, reason)
 
     def _make_space(self, size: int) -> None:
-        """Let rooms go until ``size`` bytes fit, the neighbors and the present one last."""
+        """Let rooms go until ``size`` bytes fit: the present one last, look-alikes before it."""
         kept = {self._present, *self._neighbors}
         by_use = list(self._loaded)
         order = [room for room in by_use if room not in kept]
-        order += [room for room in by_use if room in kept and room != self._present]
+        order += [room for room in reversed(self._neighbors) if room in self._loaded]
         order += [room for room in by_use if room == self._present]
         for room in order:
             if self._nbytes() + size <= self._limit:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import safetensors
 import safetensors.numpy
 
-from nerf_reversal_ros.building.shown_landmarks import shown_landmarks
+from nerf_reversal_ros.building.room_views import room_views
 from nerf_reversal_ros.capture.descriptor_kernels import DESCRIPTOR_DIM
 from nerf_reversal_ros.capture.vlad import cluster_words, MAX_CLUSTERED_DESCRIPTORS, vlad
 from nerf_reversal_ros.core import remedies
@@ -28,21 +28,16 @@ from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.memory import array_bytes
 from nerf_reversal_ros.core.parallel import one_blas_thread, parallel_map
 from nerf_reversal_ros.localization.atlas import Atlas, normalize, quantize
-from nerf_reversal_ros.localization.surface import Surface
 from nerf_reversal_ros.maps.map_folder import Map
 
 FORMAT = 'view descriptors 1'
 """Name and version of the file."""
 MAX_VIEWS = 150
 """Views of one room, at most, evenly spaced along its mapping capture."""
-MAX_LANDMARKS = 400
-"""Landmarks of one view, at most, as many as an image has keypoints."""
 WORDS, DIMENSIONS = 64, 256
 """Visual words, and dimensions of a view descriptor, at most."""
 MAX_PROJECTED_VIEWS = 3000
 """Views, about, that the projection is learned from, a bound on time and memory."""
-IMAGE_SIZE_PX = 320
-"""Longer side [px] of the images that are ranked: smaller landmarks are not seen in them."""
 MAX_KEYPOINTS, MAX_ROOM_LANDMARKS = 150, 2000
 """Keypoints of an image, and landmarks of a room, that are compared at most."""
 CHANCE_SIMILARITY = 0.8
@@ -52,8 +47,6 @@ SHORTLIST = 12
 MAX_UNPACKED = 32
 """Rooms, least recently compared first to go, whose landmarks are kept as numbers of 32 bit: one
 megabyte each, and to scale them anew takes as long as to compare them."""
-DEPTH_SIZE_PX = 96
-"""Longer side [px] of the rendering that tells which landmarks are hidden."""
 
 Array = NDArray[np.float32]
 
@@ -303,18 +296,9 @@ class _View:
 def _room_views(map_: Map) -> list[_View]:
     """Return views of a room; the descriptors of all rooms stay in memory, with 8 bit."""
     atlas = Atlas.load(map_.file('atlas.safetensors'))
-    surface = Surface.of_map(map_)
-    poses, camera = map_.mapping_poses, map_.capture_camera.downscaled_to(IMAGE_SIZE_PX)
-    small = camera.downscaled_to(DEPTH_SIZE_PX)
-    frames = np.unique(np.linspace(0, len(poses) - 1, min(MAX_VIEWS, len(poses))).round())
     stored = quantize(atlas.descriptors)
-    views = []
-    for frame in frames.astype(int):
-        rendering = surface.render(poses[frame], small)
-        shown, _ = shown_landmarks(atlas, poses[frame], camera, rendering, small, MAX_LANDMARKS)
-        if len(shown):
-            views.append(_View(int(frame), stored, shown))
-    return views
+    views = room_views(map_, atlas, MAX_VIEWS)
+    return [_View(view.frame, stored, view.landmarks) for view in views]
 
 
 def _aggregate(descriptors: Array, words: Array) -> Array:

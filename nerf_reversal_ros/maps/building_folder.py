@@ -28,8 +28,9 @@ from nerf_reversal_ros.maps.map_folder import Map, open_map
 if TYPE_CHECKING:
     from nerf_reversal_ros.building.building_localizer import BuildingLocalizer
 
-BUILDING_VERSION = 1
-"""Version of the building map that this program writes and reads."""
+BUILDING_VERSION = 2
+"""Version of the building map that this program writes; it also reads version 1, which does not
+tell which rooms look alike."""
 BUILDING_MANIFEST = 'building.json'
 MAX_ROTATION_ERROR = 1e-6
 """Largest deviation of a stored rotation from an orthonormal matrix."""
@@ -90,6 +91,11 @@ class Building:
     def links(self) -> list[dict[str, Any]]:
         """Relative poses that were found between rooms: taken or refused, with figures."""
         return list(self.manifest['links'])
+
+    @property
+    def look_alikes(self) -> list[dict[str, Any]]:
+        """What pairs of rooms have in common, as far as they were compared."""
+        return list(self.manifest.get('look_alikes', []))
 
     def localizer(
         self, config: LocalizerConfig | None = None, *, wait: bool = True
@@ -189,6 +195,7 @@ def write_building(
     views: bytes,
     links: Iterable[Mapping[str, Any]] = (),
     details: Mapping[str, Any] | None = None,
+    look_alikes: Iterable[Mapping[str, Any]] = (),
 ) -> Building:
     """
     Write a building map, or replace it at once; return it as a reader finds it.
@@ -205,6 +212,8 @@ def write_building(
         Plain JSON, one entry for each pair of rooms that was tried.
     details : dict, optional
         Plain JSON, kept in the manifest: versions, settings, residuals.
+    look_alikes : iterable of dict, optional
+        Plain JSON, one entry for each pair of rooms that was compared.
 
     Raises
     ------
@@ -218,6 +227,7 @@ def write_building(
         **(details or {}),
         'rooms': [_room_entry(room, path) for room in rooms],
         'links': [dict(link) for link in links],
+        'look_alikes': [dict(pair) for pair in look_alikes],
         'views': {'file': name, 'bytes': len(views), 'sha256': digest},
     }
     text = json.dumps(manifest, indent=1, allow_nan=False) + '\n'
@@ -258,7 +268,7 @@ def _parse(path: Path, text: str) -> Building:
     try:
         manifest = json.loads(text)
         version = manifest['format_version']
-        if version != BUILDING_VERSION:
+        if version not in range(1, BUILDING_VERSION + 1):
             raise ValueError(f'format version {version!r}, this program reads {BUILDING_VERSION}')
         rooms = [_parse_room(path, entry) for entry in manifest['rooms']]
         by_name = {room.name: room for room in rooms}
@@ -271,6 +281,9 @@ def _parse(path: Path, text: str) -> Building:
             raise TypeError('views need bytes and sha256')
         if not all(isinstance(link, dict) for link in manifest['links']):
             raise TypeError('links need objects')
+        for pair in manifest.get('look_alikes', []):
+            if not isinstance(pair['rooms'], list) or not isinstance(pair['common'], int):
+                raise TypeError('look_alikes need rooms and a number')
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         message = f'{error} is missing' if isinstance(error, KeyError) else error
         raise MapError(

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from nerf_reversal_ros import __version__
+from nerf_reversal_ros.building.look_alikes import find_look_alikes
 from nerf_reversal_ros.building.placement import place_rooms, Placement
 from nerf_reversal_ros.building.view_descriptors import ViewIndex
 from nerf_reversal_ros.capture.capture import Capture
@@ -21,6 +22,7 @@ from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.progress import ProgressCallback
 from nerf_reversal_ros.maps.building_folder import (
     Building,
+    BUILDING_VERSION,
     open_building,
     Room,
     write_building,
@@ -70,6 +72,7 @@ def finish_building(
         If a map cannot be read, or the building cannot be written.
     """
     inputs = _inputs(out, rooms)
+    before: Building | None = None
     try:
         before = open_building(out)
         if before.manifest.get(INPUTS) == inputs:
@@ -83,6 +86,8 @@ def finish_building(
         pass
     captures = _captures(rooms, note)
     views, placed = _describe_and_place(rooms, captures, progress)
+    maps = {room.name: room.map for room in rooms}
+    look_alikes = find_look_alikes(maps, placed.building_from_room, before, progress=progress)
     for sentence in placed.sentences:
         note(sentence)
     return write_building(
@@ -94,6 +99,7 @@ def finish_building(
         views,
         placed.links,
         {'package_version': __version__, INPUTS: inputs},
+        look_alikes,
     )
 
 
@@ -108,7 +114,9 @@ def _inputs(out: Path, rooms: Sequence[SurveyedRoom]) -> str:
         ]
         for room in rooms
     ]
-    return hashlib.sha256(json.dumps([__version__, entries]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([__version__, BUILDING_VERSION, entries]).encode()
+    ).hexdigest()
 
 
 def _captures(rooms: Sequence[SurveyedRoom], note: Callable[[str], None]) -> Mapping[str, Capture]:
