@@ -23,7 +23,7 @@ from nerf_reversal_ros.building.room_views import MAX_LANDMARKS, room_views, vie
 from nerf_reversal_ros.capture.keypoints import match_descriptors
 from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, pose_distance, transform_points
-from nerf_reversal_ros.core.parallel import parallel_map
+from nerf_reversal_ros.core.parallel import one_blas_thread, parallel_map
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
 from nerf_reversal_ros.localization.atlas import Atlas, normalize, quantize
 from nerf_reversal_ros.localization.matching import (
@@ -82,6 +82,7 @@ class _Contents:
     """Intrinsics of the views."""
 
 
+@one_blas_thread()
 def find_look_alikes(
     rooms: Mapping[str, Map],
     building_from_room: Mapping[str, FloatArray | None],

@@ -96,6 +96,12 @@ class RoomCache:
             return list(self._loaded)
 
     @property
+    def neighbors(self) -> list[str]:
+        """Rooms that stay with the present one: look-alikes first, then those linked with it."""
+        with self._changed:
+            return list(self._neighbors)
+
+    @property
     def is_loading(self) -> bool:
         """Whether a room is being loaded."""
         with self._changed:

@@ -87,6 +87,7 @@ class ViewIndex:
     """Landmarks of rooms, of unit length; the least recently compared first."""
 
     @classmethod
+    @one_blas_thread()
     def build(cls, rooms: Mapping[str, Map], *, seed: int = 0) -> 'ViewIndex':
         """
         Describe the views of rooms.

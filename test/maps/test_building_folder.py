@@ -60,6 +60,16 @@ def test_a_building_is_read_as_it_was_written(flat: Building) -> None:
     assert is_building(flat.path) and not is_building(flat.path / 'rooms' / 'hall.map')
 
 
+def test_a_building_of_the_first_version_is_read(flat: Building) -> None:
+    def to_first_version(manifest: dict) -> None:
+        manifest.update(format_version=1)
+        manifest.pop('look_alikes')
+
+    edit(flat, to_first_version)
+    read = open_building(flat.path)
+    assert list(read.rooms) == ['hall', 'lab'] and read.look_alikes == []
+
+
 def test_a_moved_building_finds_its_rooms(flat: Building, tmp_path: Path) -> None:
     flat.path.parent.joinpath('moved').mkdir()
     shutil.move(flat.path, tmp_path / 'moved' / 'flat')
@@ -94,7 +104,7 @@ def test_a_map_that_was_built_anew_is_not_taken_for_the_room(flat: Building) -> 
     ('change', 'message'),
     [
         (lambda m: m.pop('rooms'), "'rooms' is missing"),
-        (lambda m: m.update(format_version=9), 'format version 9, this program reads 1'),
+        (lambda m: m.update(format_version=9), 'format version 9, this program reads 2'),
         (lambda m: m['rooms'].clear(), 'no room, or two of one name'),
         (lambda m: m['rooms'].append(m['rooms'][0]), 'no room, or two of one name'),
         (lambda m: m['rooms'][0].update(name='../x'), 'the name .* of a room'),
@@ -104,6 +114,8 @@ def test_a_map_that_was_built_anew_is_not_taken_for_the_room(flat: Building) -> 
         (lambda m: m['views'].update(file='../views-1.safetensors'), 'views in'),
         (lambda m: m['views'].update(bytes='5'), 'views need bytes'),
         (lambda m: m.update(links=[3]), 'links need objects'),
+        (lambda m: m.update(look_alikes=[{'rooms': ['hall', 'lab']}]), "'common' is missing"),
+        (lambda m: m.update(look_alikes=[{'rooms': [], 'common': '5'}]), 'look_alikes need rooms'),
     ],
 )
 def test_an_edited_building_is_refused(

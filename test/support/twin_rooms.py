@@ -99,8 +99,10 @@ def join_rooms(
     maps: dict[str, Map],
     placements: dict[str, FloatArray] | None = None,
     links: list[dict] | None = None,
+    look_alikes: list[dict] | None = None,
 ) -> Building:
     """Write the building of some maps."""
     placed = placements or {}
     rooms = [Room(name, m.path, m.identity, placed.get(name)) for name, m in maps.items()]
-    return write_building(folder, rooms, ViewIndex.build(maps).to_bytes(), links or [])
+    views = ViewIndex.build(maps).to_bytes()
+    return write_building(folder, rooms, views, links or [], look_alikes=look_alikes or [])

@@ -60,6 +60,7 @@ def test_the_rooms_of_a_plan_become_a_building(surveyed):
     maps = [room.open() for room in building.rooms.values()]
     assert [map_.path.name for map_ in maps] == ['hall.map', 'lab.map']
     assert building.rooms['lab'].building_from_room[0, 3] == 2.0
+    assert [pair['rooms'] for pair in building.look_alikes] == [['hall', 'lab']]
     assert sorted(os.listdir(surveyed / 'flat' / 'rooms')) == ['hall.map', 'lab.map']
 
 
