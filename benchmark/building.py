@@ -14,7 +14,8 @@ With ``--tracked`` the walks are sequences: the poses before an image predict it
 localizer node. Else each image stands alone.
 
 All rooms are in memory for the first tables, and all images wait for their room. For the last
-table no image waits, and rooms come and go within the limit of the memory.
+table no image waits, and rooms come and go within the limit of the memory. There the images come as
+fast as they were recorded: rooms are loaded between them.
 """
 
 import argparse
@@ -346,8 +347,11 @@ def within_memory(
     results, loading, most, rooms = [], [], 0, 0
     for walk in walks:
         tracker = PoseTracker() if is_tracked else None
+        spacing_s, due_s = 1e-9 * float(np.diff(walk.capture.stamps_ns).mean()) * every, 0.0
         for index in range(0, len(walk.capture), every):
             rgb = walk.capture.frame(index).rgb
+            time.sleep(max(0.0, due_s - time.perf_counter()))
+            due_s = time.perf_counter() + spacing_s
             before = localizer.rooms.is_loading
             results.append(judge(building, walk, index, localizer, rgb, tracker))
             loading.append(before or localizer.rooms.is_loading)

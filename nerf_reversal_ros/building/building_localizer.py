@@ -184,6 +184,7 @@ class BuildingLocalizer:
             return self.index.rank(queries.first.keypoints.descriptors, RANKED_ROOMS)
 
         attempts = RoomAttempts(queries, config, deadline, contrast, timer, expected_pose, rank)
+        self.rooms.forget_wanted()
         queries.begin()
         try:
             self._regress_in_present_room(attempts)

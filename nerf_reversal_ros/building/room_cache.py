@@ -147,6 +147,12 @@ class RoomCache:
         room = self.room(name, wait=wait)
         return None if room is None else room.localizer
 
+    def forget_wanted(self) -> None:
+        """Load no room that was wanted before but what threads wait for: an image wants anew."""
+        with self._changed:
+            self._wanted.clear()
+            self._changed.notify_all()
+
     def stay_in(self, name: str) -> None:
         """Keep a room, and load look-alikes and linked rooms, kept if the memory suffices."""
         with self._changed:

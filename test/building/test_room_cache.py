@@ -160,3 +160,14 @@ def test_after_the_end_no_room_is_given(flat: Building) -> None:
     cache.localizer('east')
     cache.close()
     assert cache.loaded == [] and cache.localizer('east') is None
+
+
+def test_what_an_earlier_image_wanted_is_not_loaded_any_more(row: Building, opened) -> None:
+    cache = opened(row)
+    names = ['r0', 'r1', 'r2', 'r3']
+    for name in names[:3]:
+        assert cache.room(name, wait=False) is None
+    cache.forget_wanted()
+    assert cache.room('r3', wait=False) is None
+    assert wait_until(lambda: 'r3' in cache.loaded)
+    assert {*cache.loaded} < {*names}  # of the others at most the one that had been begun
