@@ -14,8 +14,8 @@ With ``--tracked`` the walks are sequences: the poses before an image predict it
 localizer node. Else each image stands alone.
 
 All rooms are in memory for the first tables, and all images wait for their room. For the last
-table no image waits, and rooms come and go within the limit of the memory. There the images come as
-fast as they were recorded: rooms are loaded between them.
+table no image waits, and rooms come and go within the limit of the memory. There the images come
+as fast as they were recorded: rooms are loaded between them.
 """
 
 import argparse
@@ -108,23 +108,33 @@ class Judged:
 def main() -> None:
     """Judge a building and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument('building', type=Path)
-    parser.add_argument('--flat', type=Path, nargs='+', default=[], metavar=('TRUTH', 'WALK'))
-    parser.add_argument('--room', nargs='*', default=[], metavar='NAME=BAG')
+    add_walk_arguments(parser)
     parser.add_argument('--memory', type=int, default=400, help='limit [MB] of the last table')
     parser.add_argument('--every', type=int, default=1, help='judge every N-th image')
     parser.add_argument('--tracked', action='store_true', help='predict each pose')
     add_out_argument(parser)
     args = parser.parse_args()
     building = open_building(args.building)
-    walks = [*flat_walks(building, *args.flat)] if args.flat else []
-    walks += [room_walk(building, *item.split('=', 1)) for item in args.room]
+    walks = open_walks(building, args)
     in_building, alone = judge_all(building, walks, args.every, args.tracked)
     tables = [compare(in_building, alone), latencies(in_building, alone)]
     if args.flat:
         tables.append(placements(building, args.flat[0]))
     tables.append(within_memory(building, walks, args.memory, args.every, args.tracked))
     write_results(args.out, 'A building', *tables)
+
+
+def add_walk_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the building and its test walks."""
+    parser.add_argument('building', type=Path)
+    parser.add_argument('--flat', type=Path, nargs='+', default=[], metavar=('TRUTH', 'WALK'))
+    parser.add_argument('--room', nargs='*', default=[], metavar='NAME=BAG')
+
+
+def open_walks(building: Building, args: argparse.Namespace) -> list[Walk]:
+    """Open the test walks that the arguments name."""
+    walks = [*flat_walks(building, *args.flat)] if args.flat else []
+    return walks + [room_walk(building, *item.split('=', 1)) for item in args.room]
 
 
 def flat_walks(building: Building, truth_file: Path, *bags: Path) -> Iterator[Walk]:

@@ -167,8 +167,7 @@ class ViewIndex:
         """
         similarity = np.zeros(len(self.vectors), np.float32)
         if len(descriptors):
-            aggregated = _aggregate(descriptors, self.words)
-            similarity = self.vectors @ _unit(aggregated[None] @ self.projection)[0]
+            similarity = self.vectors @ self.describe(descriptors)
         best = np.maximum.reduceat(similarity, self._bounds[:-1])
         strongest = descriptors[:MAX_KEYPOINTS]
         scores = []
@@ -177,6 +176,10 @@ class ViewIndex:
             room, view = self.rooms[start], int(start + similarity[start:end].argmax())
             scores.append(RoomScore(self.names[room], self._explained(room, strongest), view))
         return sorted(scores, key=lambda score: -score.score)[:count]
+
+    def describe(self, descriptors: Array) -> Array:
+        """Return the vector (D,) of an image with keypoints (n, 128), to compare with views."""
+        return _unit(_aggregate(descriptors, self.words)[None] @ self.projection)[0]
 
     def _explained(self, room: int, descriptors: Array) -> float:
         """Return how similar the landmarks of a room are to keypoints on average, 0 to 1."""
