@@ -81,8 +81,7 @@ class BuildingLocalizer:
     def __init__(self, building: Building, config: LocalizerConfig, *, wait: bool = True) -> None:
         resolve_device_type(config.device)
         self.building, self.config, self._wait = building, config, wait
-        self.index = ViewIndex.load(building.views_file)
-        self._check_names()
+        self.index = ViewIndex.of_building(building)
         self._common = {name: common_landmarks(building, name) for name in building.rooms}
         self.rooms = RoomCache(building, config)
         self._present: Room | None = None
@@ -394,11 +393,3 @@ class BuildingLocalizer:
         if room.building_from_room is None:
             return outcome
         return transform_outcome(outcome, room.building_from_room)
-
-    def _check_names(self) -> None:
-        """Raise MapError if the view descriptors are of other rooms than the building."""
-        if {*self.index.names} != {*self.building.rooms}:
-            raise MapError(
-                f'the view descriptors of the building {self.building.path} are of other rooms'
-                f' ({", ".join(self.index.names)}): {remedies.SURVEY_AGAIN}'
-            )

@@ -28,6 +28,7 @@ from nerf_reversal_ros.core.errors import MapError
 from nerf_reversal_ros.core.memory import array_bytes
 from nerf_reversal_ros.core.parallel import one_blas_thread, parallel_map
 from nerf_reversal_ros.localization.atlas import Atlas, normalize, quantize
+from nerf_reversal_ros.maps.building_folder import Building
 from nerf_reversal_ros.maps.map_folder import Map
 
 FORMAT = 'view descriptors 1'
@@ -244,6 +245,17 @@ class ViewIndex:
             raise MapError(
                 f'the view descriptors {path} are malformed ({error}): {remedies.SURVEY_AGAIN}'
             ) from error
+        return index
+
+    @classmethod
+    def of_building(cls, building: Building) -> 'ViewIndex':
+        """Read that of a building; MapError if it is malformed, or of other rooms."""
+        index = cls.load(building.views_file)
+        if {*index.names} != {*building.rooms}:
+            raise MapError(
+                f'the view descriptors of the building {building.path} are of other rooms'
+                f' ({", ".join(index.names)}): {remedies.SURVEY_AGAIN}'
+            )
         return index
 
     @classmethod
