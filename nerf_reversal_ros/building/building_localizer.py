@@ -22,7 +22,6 @@ from nerf_reversal_ros.building.room_comparison import compare_rooms
 from nerf_reversal_ros.building.room_rivals import find_rival, is_same_place, query_and_best
 from nerf_reversal_ros.building.rooms_camera_search import RoomsCameraSearch
 from nerf_reversal_ros.building.view_descriptors import RoomScore, ViewIndex
-from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.capture_config import CaptureConfig
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.devices import resolve_device_type
