@@ -133,7 +133,7 @@ class RoomComparison:
         """
         lead = (self.first.log_odds - self.second.log_odds) / MIN_LOG_ODDS
         better, worse = (self.first, self.second)[:: 1 if lead > 0 else -1]
-        is_refuted = worse.log_odds < 0
+        is_refuted = worse.log_odds < -CLEAR_ODDS
         is_refuted &= better.landmark_odds - worse.landmark_odds >= CLEAR_ODDS
         is_shown = better.landmark_odds >= MIN_LOG_ODDS and worse.landmark_odds < CLEAR_ODDS
         return lead if better.is_consistent and (is_refuted or is_shown) else 0.0

@@ -43,9 +43,10 @@ MAX_KEYPOINTS, MAX_ROOM_LANDMARKS = 150, 2000
 """Keypoints of an image, and landmarks of a room, that are compared at most."""
 CHANCE_SIMILARITY = 0.8
 """Cosine similarity to the nearest landmark that keypoints of other rooms reach by chance."""
-SHORTLIST = 12
-"""Rooms of the most similar views whose landmarks are compared."""
-MAX_UNPACKED = 32
+SHORTLIST = 50
+"""Rooms of the most similar views whose landmarks are compared: among 100 rooms, twelve held the
+right one for 88 % of the images, fifty for 98 %."""
+MAX_UNPACKED = 64
 """Rooms, least recently compared first to go, whose landmarks are kept as numbers of 32 bit: one
 megabyte each, and to scale them anew takes as long as to compare them."""
 
