@@ -9,6 +9,10 @@ images, with --reference: vlad_retrieval (the most similar image), sift_pnp (SIF
 seed_cnn and seed_mlp (position-only networks of the original project, trained for minutes),
 hloc_sift (SIFT matched with points triangulated by COLMAP; needs pycolmap).
 
+MAP may be a building. Each pose is judged in the room that it is in, and the rooms are listed.
+There are no baselines then. --frame says in which frame the poses of BAG are. --truth also says
+in which room each image was taken, so that wrong rooms are counted.
+
 If one rigid motion explains the poses, the ground truth is in another frame than the map. Figures
 are then given as they are and after this motion.
 """
@@ -25,7 +29,9 @@ from nerf_reversal_ros.cli.console import ProgressConsole
 from nerf_reversal_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from nerf_reversal_ros.evaluation.building_evaluation import BuildingEvaluation
     from nerf_reversal_ros.evaluation.map_evaluation import MapEvaluation
+    from nerf_reversal_ros.maps.building_folder import Building
     from nerf_reversal_ros.maps.map_folder import Map
 
 HELP = 'evaluate a map on a bag with ground-truth poses'
@@ -53,6 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='default: all that are available',
     )
     parser.add_argument('--reference', metavar='BUILD_BAG', type=Path, help='mapping bag of MAP')
+    frames = parser.add_mutually_exclusive_group()
+    frames.add_argument(
+        '--frame',
+        metavar='ROOM|map',
+        help='of a building: the poses of BAG are in the world of the mapping bag of this room, or'
+        ' in the frame of the building; default: the first room that has a place in it',
+    )
+    frames.add_argument(
+        '--truth',
+        metavar='truth.json',
+        type=Path,
+        help='of a building: rooms of the images, and where the rooms are, as demo.flat writes',
+    )
 
 
 def baseline_names(text: str) -> str:
@@ -70,10 +89,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Check the arguments, evaluate, print the summary, and write the requested files."""
     from nerf_reversal_ros.baselines.baselines import parse_baselines
     from nerf_reversal_ros.core.files import check_writable
-    from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
     from nerf_reversal_ros.evaluation.rerun_recording import import_rerun
-    from nerf_reversal_ros.localization.pose_files import check_pose_file
-    from nerf_reversal_ros.maps.map_folder import open_map
+    from nerf_reversal_ros.localization.pose_files import check_frames, check_pose_file
+    from nerf_reversal_ros.maps.opening import open_map
 
     parse_baselines(arguments.baselines, has_reference=arguments.reference is not None)
     for path in (arguments.json, arguments.report, arguments.rerun, arguments.out_poses):
@@ -82,25 +100,65 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.rerun:
         import_rerun()
     map_ = open_map(arguments.map)
+    check_frames(arguments.out_poses, map_)
     with ProgressConsole() as console:
-        result = evaluate_map(
+        result = _evaluate(map_, arguments, console)
+        print(result.summary())
+        _write_files(arguments, result)
+
+
+def _evaluate(
+    map_: 'Map | Building', arguments: argparse.Namespace, console: ProgressConsole
+) -> 'MapEvaluation | BuildingEvaluation':
+    """Evaluate a map, or a building; refuse the options of the other."""
+    from nerf_reversal_ros.core import remedies
+    from nerf_reversal_ros.evaluation.building_evaluation import evaluate_building
+    from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
+    from nerf_reversal_ros.maps.map_folder import Map
+
+    config = query_config(map_, arguments)
+    if isinstance(map_, Map):
+        if arguments.frame or arguments.truth:
+            option = '--frame' if arguments.frame else '--truth'
+            raise ConfigError(f'{option} is for a building, {map_.path} is the map of one room')
+        return evaluate_map(
             map_,
             arguments.bag,
             reference=arguments.reference,
             baselines=arguments.baselines,
-            config=query_config(map_, arguments),
+            config=config,
             progress=console,
             on_skip=console.print_line,
         )
-        print(result.summary())
-        _write_files(arguments, result, map_)
+    of_one_map = {
+        '--baselines': arguments.baselines not in ('all', 'none'),
+        '--reference': arguments.reference,
+        '--rerun': arguments.rerun,
+    }
+    for option, is_given in of_one_map.items():
+        if is_given:
+            raise ConfigError(
+                f'{option} is for the map of one room, {map_.path} is a building:'
+                f' {remedies.MAP_OF_ROOM}'
+            )
+    return evaluate_building(
+        map_,
+        arguments.bag,
+        frame=arguments.frame,
+        truth=arguments.truth,
+        config=config,
+        progress=console,
+    )
 
 
-def _write_files(arguments: argparse.Namespace, result: 'MapEvaluation', map_: 'Map') -> None:
+def _write_files(
+    arguments: argparse.Namespace, result: 'MapEvaluation | BuildingEvaluation'
+) -> None:
     """Write the requested files, and name each; those that may fail come last."""
     from nerf_reversal_ros.core.files import write_output
     from nerf_reversal_ros.evaluation.rerun_recording import write_rerun
     from nerf_reversal_ros.localization.pose_files import LocalizedImage, write_pose_file
+    from nerf_reversal_ros.maps.map_folder import Map
 
     evaluation = result.evaluation
     if arguments.json:
@@ -109,12 +167,12 @@ def _write_files(arguments: argparse.Namespace, result: 'MapEvaluation', map_: '
         print(f'wrote {arguments.json}')
     if arguments.out_poses:
         outcomes = zip(evaluation.outcomes, evaluation.stamps_ns.tolist(), strict=True)
-        write_pose_file(arguments.out_poses, map_, [LocalizedImage(*o) for o in outcomes])
+        write_pose_file(arguments.out_poses, result.map, [LocalizedImage(*o) for o in outcomes])
         print(f'wrote {arguments.out_poses}')
     if arguments.report:
         command = shlex.join(['nerf-reversal', *sys.argv[1:]])
         write_output(arguments.report, result.report_html(command))
         print(f'wrote {arguments.report}')
-    if arguments.rerun:
-        write_rerun(arguments.rerun, evaluation, map_, result.capture)
+    if arguments.rerun and isinstance(result.map, Map):
+        write_rerun(arguments.rerun, evaluation, result.map, result.capture)
         print(f'wrote {arguments.rerun}')

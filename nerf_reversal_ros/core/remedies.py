@@ -23,6 +23,7 @@ BUILD_AGAIN = 'build it again with --overwrite'
 FILE_OF_FRAMES = 'write .json or .csv, which name the frame of each pose'
 INSTALL_TORCH = 'pip install torch, or build the map again with --overwrite'
 INSTALL_MESH = "pip install torch 'scikit-image>=0.22' 'trimesh>=4.0'"
+MAP_OF_ROOM = 'give the map of a room, such as rooms/NAME.map in the building'
 SURVEY_AGAIN = 'repeat the nerf-reversal survey that wrote it'
 OTHER_DEVICE = 'choose cpu or auto, or install a PyTorch with CUDA for this driver'
 

@@ -1,6 +1,6 @@
 """Evaluate a localizer, its stages and baselines on images with ground truth."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 import math
 import time
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nerf_reversal_ros.baselines.baselines import Baseline, nearest_reference
 from nerf_reversal_ros.capture.capture import Capture, Frame
 from nerf_reversal_ros.capture.image_resampling import downscale_image
+from nerf_reversal_ros.core.camera import Camera
 from nerf_reversal_ros.core.errors import CaptureError
 from nerf_reversal_ros.core.geometry import FloatArray
 from nerf_reversal_ros.core.metrics import (
@@ -37,6 +38,7 @@ from nerf_reversal_ros.evaluation.rigid_alignment import (
 )
 from nerf_reversal_ros.fields.base import RadianceField
 from nerf_reversal_ros.fields.field_metrics import compute_psnr, PsnrScores
+from nerf_reversal_ros.localization.camera_advice import CameraAdvice
 from nerf_reversal_ros.localization.localizer_protocol import (
     localize_or_reject,
     LocalizerProtocol,
@@ -48,6 +50,9 @@ MAX_PSNR_IMAGES = 24
 PSNR_WIDTH_PX = 320
 """Image width for PSNR [px]; narrower images keep their width."""
 
+Judge = Callable[[int, Frame, Outcome], tuple[Outcome, FloatArray]]
+"""From the index of an image, the image and its outcome: what is compared with which true pose."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -56,7 +61,7 @@ class Evaluation:
     stamps_ns: NDArray[np.int64]
     """(N,) stamps of the images."""
     map_from_camera_gt: FloatArray
-    """(N, 4, 4) ground-truth poses."""
+    """(N, 4, 4) ground-truth poses, each in the frame of its outcome."""
     outcomes: tuple[Outcome, ...]
     """Outcomes of the localizer, with their diagnostics."""
     localizer_results: MethodResults
@@ -80,16 +85,29 @@ class Evaluation:
         metrics = {**self.metrics, **self.metrics['aligned'], 'aligned': None}
         return replace(self, map_from_camera_gt=poses_gt, metrics=metrics, alignment=None)
 
+    def camera_advice(self, camera: Camera) -> str:
+        """Return what fits the images better than their ``camera_info``; empty if nothing does."""
+        advice = CameraAdvice()
+        for outcome in self.outcomes:
+            advice.add(outcome, camera)
+        return advice.sentence
+
     def baseline_poses_gt(self, name: str) -> FloatArray:
         """Return the ground truth (n, 4, 4) of the images that a baseline is evaluated on."""
         return self.map_from_camera_gt[self.evaluated_indices[name]]
 
 
+def _as_it_is(_: int, frame: Frame, outcome: Outcome) -> tuple[Outcome, FloatArray]:
+    """Compare an outcome with the pose of its image in the capture."""
+    return outcome, frame.map_from_camera
+
+
 def evaluate(
     capture: Capture,
     localizer: LocalizerProtocol,
-    mapping_poses: FloatArray,
+    mapping_poses: FloatArray | None,
     *,
+    judge: Judge = _as_it_is,
     field: RadianceField | None = None,
     baselines: Mapping[str, Baseline] | None = None,
     map_costs: Mapping[str, float] | None = None,
@@ -106,8 +124,10 @@ def evaluate(
         Images with ground-truth poses, opened with the pose convention of the map.
     localizer : LocalizerProtocol
         The method under evaluation.
-    mapping_poses : (M, 4, 4) array
+    mapping_poses : (M, 4, 4) array or None
         Poses that the map was built from, for ``oracle_nearest_reference``.
+    judge : callable, optional
+        Says what an outcome is compared with; default: the pose of its image in the capture.
     field : RadianceField, optional
         The map's field, to measure its PSNR at ground-truth poses.
     baselines : mapping, optional
@@ -123,7 +143,7 @@ def evaluate(
         If the capture holds no image.
     """
     runs = {name: _BaselineRun(b, len(capture)) for name, b in (baselines or {}).items()}
-    recording = _record(capture, localizer, runs.values(), progress)
+    recording = _record(capture, localizer, runs.values(), judge, progress)
     return _assemble(recording, runs, mapping_poses, map_costs or {}, capture, field)
 
 
@@ -178,6 +198,8 @@ class _Recording(NamedTuple):
     stamps_ns: list[int]
     poses_gt: list[FloatArray]
     outcomes: list[Outcome]
+    judged: list[Outcome]
+    """What is compared with the true poses."""
     latency_ms: list[float]
 
 
@@ -185,11 +207,12 @@ def _record(
     capture: Capture,
     localizer: LocalizerProtocol,
     runs: Collection[_BaselineRun],
+    judge: Judge,
     progress: ProgressCallback,
 ) -> _Recording:
     """Localize each frame with the localizer and the baselines, in one pass over the capture."""
     check_has_images(capture)
-    recording = _Recording([], [], [], [])
+    recording = _Recording([], [], [], [], [])
     count = len(capture)
     for index, frame in enumerate(capture):
         if index == 0:
@@ -197,7 +220,9 @@ def _record(
         outcome, latency_ms = _localize(localizer, frame)
         recording.outcomes.append(outcome)
         recording.latency_ms.append(latency_ms)
-        recording.poses_gt.append(frame.map_from_camera)
+        judged, pose_gt = judge(index, frame, outcome)
+        recording.judged.append(judged)
+        recording.poses_gt.append(pose_gt)
         recording.stamps_ns.append(frame.stamp_ns)
         for run in runs:
             run.add(index, frame)
@@ -209,15 +234,15 @@ def _record(
 def _assemble(
     recording: _Recording,
     runs: Mapping[str, _BaselineRun],
-    mapping_poses: FloatArray,
+    mapping_poses: FloatArray | None,
     map_costs: Mapping[str, float],
     capture: Capture,
     field: RadianceField | None,
 ) -> Evaluation:
     """Compute the metrics of all methods, and those after a rigid motion that explains them."""
     poses_gt = np.stack(recording.poses_gt)
-    results = results_from_outcomes(recording.outcomes, recording.latency_ms)
-    stages = _stage_results(recording.outcomes)
+    results = results_from_outcomes(recording.judged, recording.latency_ms)
+    stages = _stage_results(recording.judged)
 
     def compute_all(map_from_camera_gt: FloatArray) -> dict[str, Any]:
         psnr_db, psnr_plain_db = _mean_psnr(field, capture, map_from_camera_gt)
@@ -300,8 +325,12 @@ def _mean_psnr(
     return psnr_db, psnr_plain_db
 
 
-def _oracle_metrics(mapping_poses: FloatArray, map_from_camera_gt: FloatArray) -> dict[str, Any]:
+def _oracle_metrics(
+    mapping_poses: FloatArray | None, map_from_camera_gt: FloatArray
+) -> dict[str, Any] | None:
     """Return the metrics of the mapping pose nearest to the ground truth."""
+    if mapping_poses is None:
+        return None
     oracle = nearest_reference(mapping_poses)
     poses = [(oracle(pose), math.nan) for pose in map_from_camera_gt]
     return compute_metrics(results_from_poses(poses), map_from_camera_gt)

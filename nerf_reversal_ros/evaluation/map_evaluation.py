@@ -24,7 +24,6 @@ from nerf_reversal_ros.evaluation.evaluation import check_has_images, evaluate, 
 from nerf_reversal_ros.evaluation.report import report_html
 from nerf_reversal_ros.evaluation.summary import summary_text
 from nerf_reversal_ros.fields.voxel import VoxelField
-from nerf_reversal_ros.localization.camera_advice import CameraAdvice
 from nerf_reversal_ros.localization.localizer import open_localizer
 from nerf_reversal_ros.maps.map_folder import Map
 
@@ -46,10 +45,8 @@ class MapEvaluation(NamedTuple):
 
     def summary(self) -> str:
         """Return headline and table, and advice on a wrong camera_info, for a terminal."""
-        advice = CameraAdvice()
-        for outcome in self.evaluation.outcomes:
-            advice.add(outcome, self.capture.camera)
-        return '\n'.join(filter(None, [summary_text(self.metrics), advice.sentence]))
+        advice = self.evaluation.camera_advice(self.capture.camera)
+        return '\n'.join(filter(None, [summary_text(self.metrics), advice]))
 
     def report_html(self, command: str) -> str:
         """Return the report as one HTML page; ``command`` is the command line that made it."""

@@ -4,9 +4,10 @@ Write the report of an evaluation: one self-contained HTML file, section by sect
 Images and plots are embedded as data URLs; the page loads nothing from elsewhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 import html
+from pathlib import Path
 from typing import Any
 
 from nerf_reversal_ros.capture.capture import Capture
@@ -30,6 +31,8 @@ from nerf_reversal_ros.evaluation.summary import (
     AS_THEY_ARE,
     field_psnr_text,
     headline,
+    room_notes,
+    room_rows,
     summary_rows,
     table_notes,
 )
@@ -69,20 +72,66 @@ def report_html(
         both('figures', 'Metrics', lambda e: _metrics_section(e.metrics)),
         both('images', 'Renderings', lambda e: renderings_section(e, capture, field)),
         both('trajectories', 'Trajectories', lambda e: _trajectories(e, mapping_poses)),
+        *_result_sections(evaluation, capture),
+        ReportSection('build', 'Map build', build_section(map_)),
+    ]
+    return _page(evaluation, map_.path, capture, sections, command, map_.manifest.get('warnings'))
+
+
+def building_report_html(
+    evaluation: Evaluation,
+    building_dir: Path,
+    capture: Capture,
+    mapping_poses: FloatArray | None,
+    *,
+    command: str,
+) -> str:
+    """
+    Write the report of an evaluation of a building, as `report_html` does of a map.
+
+    ``mapping_poses`` (M, 4, 4) are in the one frame of all answers; None if there are several.
+    """
+    both = partial(_aligned_section, evaluation, evaluation.aligned())
+    sections = [
+        both('figures', 'Metrics', lambda e: _metrics_section(e.metrics)),
+        both('rooms', 'Rooms', lambda e: _rooms_section(e.metrics)),
+    ]
+    if mapping_poses is not None:
+        sections.append(
+            both('trajectories', 'Trajectories', lambda e: _trajectories(e, mapping_poses))
+        )
+    sections += _result_sections(evaluation, capture)
+    return _page(evaluation, building_dir, capture, sections, command)
+
+
+def _result_sections(evaluation: Evaluation, capture: Capture) -> list[ReportSection]:
+    """Write the sections on errors, rejections, uncertainty and time."""
+    both = partial(_aligned_section, evaluation, evaluation.aligned())
+    return [
         both('time', 'Errors over time', _errors_over_time),
         both('distribution', 'Error distribution', _error_distribution),
         ReportSection('rejected', 'Rejected images', rejections_section(evaluation, capture)),
         both('calibration', 'Covariance calibration', covariance_section),
         both('risk', 'Risk and coverage', risk_section),
         ReportSection('latency', 'Latency', _latency(evaluation)),
-        ReportSection('build', 'Map build', build_section(map_)),
-        ReportSection('command', 'Command', f'<pre>{html.escape(command)}</pre>'),
     ]
-    title = f'{map_.path.name} evaluated on {capture.source.name}'
-    metrics, warnings = evaluation.metrics, list(map_.manifest.get('warnings', []))
+
+
+def _page(
+    evaluation: Evaluation,
+    map_dir: Path,
+    capture: Capture,
+    sections: Sequence[ReportSection],
+    command: str,
+    warnings: Sequence[str] | None = None,
+) -> str:
+    """Write the page of some sections, with the command at its end and warnings in front."""
+    title = f'{map_dir.name} evaluated on {capture.source.name}'
+    metrics, told = evaluation.metrics, list(warnings or ())
     if (after := metrics['aligned']) is not None:
-        warnings += [alignment_text(after), f'{AFTER_MOTION}: {headline(after)}']
-    return html_page(title, headline(metrics), sections, warnings)
+        told += [alignment_text(after), f'{AFTER_MOTION}: {headline(after)}']
+    how = ReportSection('command', 'Command', f'<pre>{html.escape(command)}</pre>')
+    return html_page(title, headline(metrics), [*sections, how], told)
 
 
 def _aligned_section(
@@ -104,9 +153,13 @@ def _metrics_section(metrics: dict[str, Any]) -> str:
         'Medians and recall are over all images: a rejected image counts as infinitely far. Worst'
         ' is over the localized images. Times are medians.',
         *table_notes(metrics),
-        field_psnr_text(metrics),
+        *([field_psnr_text(metrics)] if metrics['psnr_db'] is not None else []),
     ]
     return html_table(summary_rows(metrics), main=0) + html_note(notes)
+
+
+def _rooms_section(metrics: dict[str, Any]) -> str:
+    return html_table(room_rows(metrics)) + html_note(room_notes(metrics))
 
 
 def _trajectories(evaluation: Evaluation, mapping_poses: FloatArray) -> str:

@@ -14,6 +14,8 @@ AS_THEY_ARE = 'With the ground truth as it is'
 AFTER_MOTION = 'After one rigid motion of the ground truth, fitted to the accepted poses'
 """Marks of the two sets of figures if the ground truth is in another frame."""
 
+_ORACLE = 'oracle_nearest_reference'
+
 UNKNOWN = '\u2013'
 """Printed for a number that is infinite or not available."""
 
@@ -27,8 +29,9 @@ def summary_rows(metrics: dict[str, Any]) -> list[list[str]]:
         'refined, no gate': metrics['stages']['refined'],
         'regressor alone': metrics['stages']['regressor'],
         **{name: b for name, b in metrics['baselines'].items() if name != 'nearest_reference'},
-        'nearest reference pose*': metrics['oracle_nearest_reference'],
     }
+    if metrics[_ORACLE] is not None:
+        blocks['nearest reference pose*'] = metrics[_ORACLE]
     return [head, *(_summary_row(name, b, metrics['images']) for name, b in blocks.items())]
 
 
@@ -63,7 +66,9 @@ def position_only_baselines(metrics: dict[str, Any]) -> list[str]:
 
 def table_notes(metrics: dict[str, Any]) -> list[str]:
     """Explain the marks and the column ``0.1 m`` of the table, one sentence each."""
-    notes = ['* oracle: the mapping pose nearest to the ground truth']
+    notes = []
+    if metrics[_ORACLE] is not None:
+        notes.append('* oracle: the mapping pose nearest to the ground truth')
     if position_only_baselines(metrics):
         notes.append('\u2020 estimates a position only')
     blocks = metrics['baselines'].values()
@@ -126,17 +131,59 @@ def _with_aligned(
 
 def _summary_of_all(metrics: dict[str, Any]) -> list[str]:
     """Return the lines of a summary of all methods."""
-    rows = summary_rows(metrics)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [headline(metrics), '']
-    for name, *cells in rows:
-        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        lines.append(f'{name.ljust(widths[0])}  {"  ".join(padded)}')
+    lines = [headline(metrics), '', *_table_lines(summary_rows(metrics))]
     lines += [*table_notes(metrics), '']
     lines += _rejection_and_covariance_lines(metrics)
     if metrics['psnr_db'] is not None:
         lines.append(field_psnr_text(metrics))
+    if 'rooms' in metrics:
+        lines += ['', *_table_lines(room_rows(metrics)), *room_notes(metrics)]
     return lines
+
+
+def _table_lines(rows: list[list[str]]) -> list[str]:
+    """Align the columns of a table of texts: the first one left, the others right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for name, *cells in rows:
+        padded = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append(f'{name.ljust(widths[0])}  {"  ".join(padded)}')
+    return lines
+
+
+def room_rows(metrics: dict[str, Any]) -> list[list[str]]:
+    """Return the table of the rooms of a building as texts, column titles first."""
+    has_truth = metrics['wrong_room'] is not None
+    head = ['room', 'images', 'localized', 'median cm', '5cm 5deg', 'incorrect']
+    rows = [[*head, *(['wrong room'] if has_truth else [])]]
+    for name, block in metrics['rooms'].items():
+        row = [
+            name,
+            str(block['images']),
+            str(block['published']),
+            format_number(block['median_translation_m'], 100),
+            format_percent(block['recall']['5cm_5deg']),
+            str(block['wrong_published']),
+        ]
+        rows.append([*row, *([str(block['wrong_room'])] if has_truth else [])])
+    return rows
+
+
+def room_notes(metrics: dict[str, Any]) -> list[str]:
+    """Explain the table of rooms, and tell what could not be judged."""
+    if metrics['wrong_room'] is None:
+        notes = ['Rooms are those of the answers; which room an image was taken in is not given.']
+    else:
+        notes = [
+            f'Rooms are those that the images were taken in; {metrics["wrong_room"]} of'
+            f' {metrics["published"]} accepted poses are incorrect and in another room.'
+        ]
+    if metrics['not_judged']:
+        counts = ', '.join(f'{count} in {name}' for name, count in metrics['not_judged'].items())
+        notes.append(
+            f'Not judged, as the true poses there are unknown, and counted as rejected: {counts}.'
+        )
+    return notes
 
 
 def _summary_of_localizer(metrics: dict[str, Any]) -> list[str]:

@@ -72,6 +72,8 @@ def test_the_commands_and_their_options():
             '--out-poses --poses',
             '--baselines',
             '--reference',
+            '--frame',
+            '--truth',
             '-v --verbose',
         ],
         'info': ['PATH', '-v --verbose'],
