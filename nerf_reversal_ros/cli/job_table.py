@@ -1,4 +1,4 @@
-"""Print the jobs of a survey on stderr: a table on a terminal, otherwise a line at intervals."""
+"""Print the jobs of a command on stderr: a table on a terminal, otherwise a line at intervals."""
 
 import shutil
 import sys
@@ -9,7 +9,7 @@ from nerf_reversal_ros.cli.console import LINE_PERIOD_S
 from nerf_reversal_ros.core.progress import format_duration
 
 if TYPE_CHECKING:
-    from nerf_reversal_ros.survey.job_states import JobState, JobStates
+    from nerf_reversal_ros.jobs.job_states import JobState, JobStates
 
 DRAW_PERIOD_S = 0.2
 """Smallest time between two drawings of the table [s]."""
@@ -21,7 +21,9 @@ _UP, _CLEAR = '\x1b[{}A', '\x1b[K'
 class JobTable:
     """Receives each change of the jobs; leaving its ``with`` block draws the last state."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = 'rooms') -> None:
+        """Start without rows; ``kind`` names what the jobs are of."""
+        self._kind = kind
         self._is_terminal = sys.stderr.isatty()
         self._states: JobStates | None = None
         self._drawn_rows = 0
@@ -55,7 +57,7 @@ class JobTable:
         self._drawn_s = time.monotonic()
         width = shutil.get_terminal_size().columns
         rows = table_lines(states, self._drawn_s, MAX_ROWS)
-        rows.append(total_line(states))
+        rows.append(total_line(states, self._kind))
         up = _UP.format(self._drawn_rows) if self._drawn_rows else ''
         text = ''.join(f'{row[: width - 1]}{_CLEAR}\n' for row in rows)
         rest = self._drawn_rows - len(rows)
@@ -79,7 +81,7 @@ class JobTable:
             print(row_line(row, len(row.name), now_s), file=sys.stderr, flush=True)
         if is_due:
             self._drawn_s = now_s
-            print(total_line(states), file=sys.stderr, flush=True)
+            print(total_line(states, self._kind), file=sys.stderr, flush=True)
 
 
 def table_lines(states: 'JobStates', now_s: float, most: int | None = None) -> list[str]:
@@ -110,8 +112,8 @@ def row_line(row: 'JobState', width: int, now_s: float) -> str:
     return ', '.join(parts)
 
 
-def total_line(states: 'JobStates') -> str:
+def total_line(states: 'JobStates', kind: str = 'rooms') -> str:
     """Return how many jobs have ended, and the time left of all."""
-    line = f'{states.ended} of {len(states.rows)} rooms'
+    line = f'{states.ended} of {len(states.rows)} {kind}'
     left_s = states.left_s()
     return line if left_s is None else f'{line}, {format_duration(left_s)} left'

@@ -22,11 +22,12 @@ from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.errors import MapInUseError, NerfReversalError
 from nerf_reversal_ros.core.files import is_full_disk
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
+from nerf_reversal_ros.jobs.resources import Resources
 from nerf_reversal_ros.mapping.build_request import describe_files
 from nerf_reversal_ros.mapping.pipeline import build_map
 from nerf_reversal_ros.mapping.stages import CAPTURE
 from nerf_reversal_ros.survey.bag_joining import check_one_world, join_bags
-from nerf_reversal_ros.survey.plan import Resources, RoomPlan
+from nerf_reversal_ros.survey.plan import RoomPlan
 
 LOCK_POLL_S = 1.0
 """Time between two attempts to enter a staging folder [s]."""

@@ -16,42 +16,14 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import BuildConfig, DEVICES
 from nerf_reversal_ros.core.errors import ConfigError, MapError
 from nerf_reversal_ros.core.geometry import FloatArray
-from nerf_reversal_ros.core.validated_config import (
-    config_from_dict,
-    read_yaml,
-    setting,
-    ValidatedConfig,
-)
+from nerf_reversal_ros.core.validated_config import config_from_dict, read_yaml
 from nerf_reversal_ros.fields import FIELD_KINDS
+from nerf_reversal_ros.jobs.resources import Resources
 from nerf_reversal_ros.localization.map_placement import parse_upright_pose
 from nerf_reversal_ros.maps.building_folder import is_room_name
 from nerf_reversal_ros.maps.map_folder import open_map
 
-DEFAULT_RAY_CPUS = 2
-"""CPU cores of a job on Ray if the plan does not say: a build uses two well."""
 _Settings = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Resources(ValidatedConfig):
-    """What the job of a room takes; all but `cpus` concern Ray alone."""
-
-    cpus: int = setting(
-        0,
-        f'CPU cores, and threads of the build; 0: {DEFAULT_RAY_CPUS} on Ray, else all',
-        low=0,
-        high=1024,
-    )
-    gpus: float = setting(0.0, 'GPUs, or a fraction of one', low=0.0, high=64.0)
-    memory_gb: float = setting(3.0, 'memory that Ray sets aside [GB]', low=0.0, high=4096.0)
-    retries: int = setting(
-        3, 'how often a job is repeated whose worker was killed or lost', low=0, high=100
-    )
-
-    @property
-    def ray_cpus(self) -> int:
-        """CPU cores on Ray."""
-        return self.cpus or DEFAULT_RAY_CPUS
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from pathlib import Path
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.files import write_output
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.jobs.job_states import BUILT, FAILED, GIVEN, JobStates, UNCHANGED
 from nerf_reversal_ros.maps.building_folder import Building
 from nerf_reversal_ros.maps.map_folder import MANIFEST, Map, open_map
+from nerf_reversal_ros.survey.build_fraction import build_fraction
 from nerf_reversal_ros.survey.finish import finish_building, SurveyedRoom
 from nerf_reversal_ros.survey.job import Job, JobResult, run_job
-from nerf_reversal_ros.survey.job_states import BUILT, FAILED, GIVEN, JobStates, UNCHANGED
 from nerf_reversal_ros.survey.plan import RoomPlan, SurveyPlan
-from nerf_reversal_ros.survey.ray_cluster import run_on_ray
+from nerf_reversal_ros.survey.ray_jobs import run_rooms_on_ray
 from nerf_reversal_ros.survey.record import only_survey, ROOMS_FOLDER, SurveyRecord, whole_map
 
 
@@ -64,7 +65,7 @@ def run_survey(
     """
     if (out / MANIFEST).exists():
         raise BuildError(f'{out} is a map, not a folder for a survey: choose another folder')
-    states = JobStates([room.name for room in plan.rooms], changed)
+    states = JobStates([room.name for room in plan.rooms], changed, build_fraction)
     notes: list[str] = []
     with only_survey(out):
         failed = _build_rooms(plan, out, ray, states, notes)
@@ -102,7 +103,7 @@ def _build_rooms(
     results = (
         _run_here(jobs, record, fingerprints, states)
         if ray is None
-        else run_on_ray(jobs, out, ray, states)
+        else run_rooms_on_ray(jobs, out, ray, states)
         if jobs
         else ()
     )

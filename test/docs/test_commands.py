@@ -18,7 +18,7 @@ from nerf_reversal_ros.bags.camera_info_file import read_camera_info_file
 from nerf_reversal_ros.core.config import BuildConfig, QueryConfig
 from nerf_reversal_ros.core.outcome import ClosureRejectionReason, RejectionReason
 from nerf_reversal_ros.core.validated_config import config_from_dict
-from nerf_reversal_ros.survey.plan import Resources
+from nerf_reversal_ros.jobs.resources import Resources
 
 PAGES = sorted(REPOSITORY.glob('docs/[a-z]*/*.md'))
 BLOCK = re.compile(r'^( *)```(\w*)(?:\{[^\n]*)?\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)

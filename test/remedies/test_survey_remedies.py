@@ -9,10 +9,14 @@ from command_line import run_command
 import pytest
 from survey_plans import write_survey_plan
 
+from nerf_reversal_ros import __version__
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError
-from nerf_reversal_ros.survey import job, ray_cluster
-from nerf_reversal_ros.survey.plan import read_plan, Resources
+from nerf_reversal_ros.jobs.ray_cluster import RayJob, run_job_on_worker
+from nerf_reversal_ros.jobs.resources import Resources
+from nerf_reversal_ros.survey import job
+from nerf_reversal_ros.survey.plan import read_plan
+from nerf_reversal_ros.survey.ray_jobs import ADVICE
 
 
 def refused(path):
@@ -90,12 +94,12 @@ def test_ray_on_this_machine_takes_jobs_that_fit(tiny_bag, tmp_path, monkeypatch
 
 
 def test_a_worker_of_another_version_or_without_the_bag_is_told(tiny_bag, tmp_path):
-    """`_work` is what Ray runs on a worker; the same version and a bag that is there go on."""
-    (room,) = read_plan(write_survey_plan(tmp_path, {'hall': str(tiny_bag)})).rooms
-    asked = job.Job.of_room(room, tmp_path / 'hall.map')
-    other = replace(asked, version='0.0.1')
-    result = ray_cluster._work(other, tmp_path / 'token', '', None)
-    assert result.reason.endswith(remedies.SAME_VERSION)
-    lost = replace(asked, bags=(tmp_path / 'gone',))
-    result = ray_cluster._work(lost, tmp_path / 'token', '', None)
-    assert result.reason.endswith(remedies.SHARE_BAGS)
+    """The same version and a bag that is there go on."""
+    asked = RayJob(
+        'hall', 'room', lambda report, worker: 'built', Resources(), ADVICE, (tiny_bag,)
+    )
+    other = run_job_on_worker(asked, '0.0.1', None)
+    assert other.reason.endswith(remedies.SAME_VERSION)
+    lost = run_job_on_worker(replace(asked, needs=(tmp_path / 'gone',)), __version__, None)
+    assert lost.reason.endswith(remedies.SHARE_BAGS)
+    assert run_job_on_worker(asked, __version__, None).value == 'built'

@@ -4,9 +4,10 @@ import pytest
 
 from nerf_reversal_ros.cli.job_table import table_lines, total_line
 from nerf_reversal_ros.core.progress import Progress
+from nerf_reversal_ros.jobs import job_states
+from nerf_reversal_ros.jobs.job_states import JobStates
 from nerf_reversal_ros.mapping.stages import BUILD_STAGES
-from nerf_reversal_ros.survey import job_states
-from nerf_reversal_ros.survey.job_states import build_fraction, JobStates, STAGE_SHARES
+from nerf_reversal_ros.survey.build_fraction import build_fraction, STAGE_SHARES
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def build(states, clock, worker=''):
 
 
 def test_the_time_left_counts_jobs_that_run_and_that_wait(clock):
-    states = JobStates(['hall', 'lab', 'attic'])
+    states = JobStates(['hall', 'lab', 'attic'], fraction=build_fraction)
     assert states.left_s() is None
     states.report('hall', Progress('capture', 0, 10))
     build(states, clock)
@@ -46,7 +47,7 @@ def test_the_time_left_counts_jobs_that_run_and_that_wait(clock):
 
 
 def test_a_build_that_begins_anew_elsewhere_begins_from_its_stage(clock):
-    states = JobStates(['hall'])
+    states = JobStates(['hall'], fraction=build_fraction)
     states.report('hall', Progress('synthesis', 1, 2), 'one')
     states.report('hall', Progress('field', 0, 2), 'two')
     row = states.rows['hall']
@@ -55,7 +56,7 @@ def test_a_build_that_begins_anew_elsewhere_begins_from_its_stage(clock):
 
 
 def test_a_stage_that_was_finished_before_says_nothing_about_time(clock):
-    states = JobStates(['hall'])
+    states = JobStates(['hall'], fraction=build_fraction)
     states.report('hall', Progress('capture', 1, 1))
     clock[0] += 100.0
     states.report('hall', Progress('regressor', 0, 10))
@@ -66,14 +67,14 @@ def test_a_stage_that_was_finished_before_says_nothing_about_time(clock):
 
 
 def test_a_report_that_comes_after_the_end_is_left_aside():
-    states = JobStates(['hall'])
+    states = JobStates(['hall'], fraction=build_fraction)
     states.end('hall', 'failed', note='no space left')
     states.report('hall', Progress('field', 0, 2))
     assert states.rows['hall'].state == 'failed'
 
 
 def test_the_lines_of_the_table(clock):
-    states = JobStates(['hall', 'lab', 'x'])
+    states = JobStates(['hall', 'lab', 'x'], fraction=build_fraction)
     states.report('hall', Progress('capture', 0, 10), 'pc1')
     build(states, clock, 'pc1')
     states.end('lab', 'failed', 75.0, 'no space left')

@@ -1,6 +1,7 @@
 """Jobs on a Ray cluster give the maps of this machine, whatever happens to workers."""
 
 import contextlib
+from functools import partial
 import os
 from pathlib import Path
 import resource
@@ -12,9 +13,11 @@ import pytest
 from survey_plans import write_survey_plan
 
 from nerf_reversal_ros.core.errors import ConfigError
+from nerf_reversal_ros.jobs import ray_cluster
+from nerf_reversal_ros.jobs.shared_folder import SharedFolder
 from nerf_reversal_ros.mapping.stages import SYNTHESIS
 from nerf_reversal_ros.maps.map_folder import open_map
-from nerf_reversal_ros.survey import ray_cluster
+from nerf_reversal_ros.survey import ray_jobs
 from nerf_reversal_ros.survey.job import Job, run_job
 from nerf_reversal_ros.survey.plan import read_plan
 from nerf_reversal_ros.survey.survey import run_survey
@@ -83,29 +86,24 @@ def sent_to_workers():
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-def work_held_in_its_middle(folder):
-    """Return the work of a job, which lists its notes in a folder, and waits there for ``go``."""
+class HeldWork:
+    """The work of a room, which lists its notes in a folder, and waits in it for ``go``."""
 
-    def work(job, *arguments):
-        notes, reporter = folder / f'{job.name}.{os.getpid()}', ray_cluster._reporter
+    def __init__(self, folder, *arguments):
+        self.folder, self.arguments = folder, arguments
 
-        def held_reporter(*arguments):
-            report = reporter(*arguments)
+    def __call__(self, report, worker):
+        work = ray_jobs.RoomWork(*self.arguments)
+        notes = self.folder / f'{work.job.name}.{os.getpid()}'
 
-            def hold(progress):
-                report(progress)
-                with notes.open('a') as file:
-                    file.write(progress.note + '\n')
-                while progress.stage == SYNTHESIS and not (folder / 'go').exists():
-                    time.sleep(0.05)
+        def hold(progress):
+            report(progress)
+            with notes.open('a') as file:
+                file.write(progress.note + '\n')
+            while progress.stage == SYNTHESIS and not (self.folder / 'go').exists():
+                time.sleep(0.05)
 
-            return hold
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ray_cluster, '_reporter', held_reporter)
-            return ray_cluster._work(job, *arguments)
-
-    return work
+        return work(hold, worker)
 
 
 def take_away_machine(nodes, workers, worker):
@@ -126,7 +124,7 @@ def test_the_rooms_of_a_lost_machine_are_built_elsewhere_with_the_same_maps(
     nodes, workers = cluster
     held, lost = tmp_path / 'held', {}
     held.mkdir()
-    monkeypatch.setattr(ray_cluster, '_work', work_held_in_its_middle(held))
+    monkeypatch.setattr(ray_jobs, 'RoomWork', partial(HeldWork, held))
 
     def changed(states):
         """Take a machine away while a build on it is in its middle."""
@@ -150,13 +148,8 @@ def test_maps_return_through_the_object_store_where_no_folder_is_shared(
     cluster, alone, room_bags, tmp_path, monkeypatch
 ):
     nodes, _ = cluster
-    submit = ray_cluster._submit
-
-    def submit_elsewhere(ray_module, job, token_file, token, board):
-        """Let the worker look for the folder where there is none."""
-        return submit(ray_module, job, tmp_path / 'not' / 'here', token, board)
-
-    monkeypatch.setattr(ray_cluster, '_submit', submit_elsewhere)
+    elsewhere = SharedFolder(tmp_path / 'not' / 'here', '')
+    monkeypatch.setattr(ray_jobs, 'share', lambda _: contextlib.nullcontext(elsewhere))
     plan = read_plan(write_survey_plan(tmp_path, {'lab': str(room_bags / 'lab')}))
     survey = run_survey(plan, tmp_path / 'flat', ray=nodes.address)
     assert not survey.failed

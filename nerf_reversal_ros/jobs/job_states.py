@@ -1,44 +1,17 @@
-"""
-The jobs of a survey as a user follows them: where each is, and the time that is left.
-
-How far a build is follows from its stage, weighted by how long the stages usually take, and by
-the rooms of this survey that are finished.
-"""
+"""Jobs as a user follows them: where each is, and the time that is left of all."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 import time
 
 from nerf_reversal_ros.core.progress import Progress
-from nerf_reversal_ros.mapping.stages import (
-    ADJUSTMENT,
-    ATLAS,
-    BUILD_STAGES,
-    CALIBRATION,
-    CAPTURE,
-    FIELD,
-    FIRST_MAP,
-    REGRESSOR,
-    SYNTHESIS,
-)
 
 WAITING, BUILDING, BUILT, UNCHANGED = 'waiting', 'building', 'built', 'unchanged'
 GIVEN, FAILED = 'given', 'failed'
 """States of a job; ``given`` is a room whose map the plan names."""
 ENDED = (BUILT, UNCHANGED, GIVEN, FAILED)
-STAGE_SHARES = {
-    CAPTURE: 0.05,
-    ADJUSTMENT: 0.2,
-    FIELD: 0.13,
-    ATLAS: 0.15,
-    FIRST_MAP: 0.04,
-    SYNTHESIS: 0.08,
-    REGRESSOR: 0.3,
-    CALIBRATION: 0.05,
-}
-"""Usual share of each stage in the time of a build on a CPU: a walk of 400 frames on two cores."""
 MIN_FRACTION = 0.03
-"""Progress of a build below which it says nothing about its time."""
+"""Progress of a job below which it says nothing about its time."""
 
 MAX_STEP = 0.1
 """Progress between two reports beyond which a stage was not done but found finished."""
@@ -69,23 +42,42 @@ class JobState:
         return (now_s - self.begin_s) * (1 - self.fraction) / done
 
 
+def done_fraction(progress: Progress) -> float | None:
+    """Return the part of a job that is done, from 0 to 1, where a job has one stage."""
+    return min(1.0, progress.done / max(1, progress.total))
+
+
 class JobStates:
-    """All jobs of a survey; ``changed`` is called after each change."""
+    """
+    All jobs of a command.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of the jobs.
+    changed : callable, optional
+        Is called after each change.
+    fraction : callable, optional
+        Returns the part of a job that is done, from 0 to 1, at a report; None if it tells nothing.
+    """
 
     def __init__(
-        self, names: Iterable[str], changed: Callable[['JobStates'], None] = lambda _: None
+        self,
+        names: Iterable[str],
+        changed: Callable[['JobStates'], None] = lambda _: None,
+        fraction: Callable[[Progress], float | None] = done_fraction,
     ) -> None:
         self.rows = {name: JobState(name) for name in names}
-        self._changed = changed
+        self._changed, self._fraction = changed, fraction
 
     def report(self, name: str, progress: Progress, worker: str = '') -> None:
-        """Take a progress report of a build."""
+        """Take a progress report of a job."""
         row = self.rows[name]
         if row.state in ENDED:
             return
-        fraction = max(row.fraction, build_fraction(progress) or 0.0)
+        fraction = max(row.fraction, self._fraction(progress) or 0.0)
         if row.state != BUILDING or worker != row.worker:  # begins, or begins anew elsewhere
-            fraction = row.fraction = build_fraction(progress) or 0.0
+            fraction = row.fraction = self._fraction(progress) or 0.0
             row.begin_s, row.begin_fraction = time.monotonic(), fraction
         elif fraction - row.fraction > MAX_STEP:  # a stage was finished before
             row.begin_s, row.begin_fraction = time.monotonic(), fraction
@@ -131,12 +123,3 @@ class JobStates:
         waiting = sum(row.state == WAITING for row in rows)
         total_s = sum(known) + mean_s * (waiting + len(running) - len(known))
         return max([total_s / max(1, len(running)), *known])
-
-
-def build_fraction(progress: Progress) -> float | None:
-    """Return the part of a build that is done, from 0 to 1; None if a stage does not tell."""
-    if progress.stage not in STAGE_SHARES:
-        return None
-    before = BUILD_STAGES[: BUILD_STAGES.index(progress.stage)]
-    own = min(1.0, progress.done / max(1, progress.total))
-    return sum(STAGE_SHARES[stage] for stage in before) + STAGE_SHARES[progress.stage] * own

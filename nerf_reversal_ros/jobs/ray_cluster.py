@@ -1,54 +1,84 @@
 """
-Run the jobs of a survey on a Ray cluster.
+Run jobs on a Ray cluster.
 
-Ray gives each job a machine with the CPU cores, GPUs and memory that the plan names, and repeats
-it elsewhere if its machine is lost. Where machines share the folder of the survey, a job resumes
-from its last stage; elsewhere a map returns as an archive through Ray's object store. Ray, its
-dashboard off and without telemetry, is optional: see ``requirements/ray.txt``.
+A job is a callable that can be pickled. Ray gives each a machine with the CPU cores, GPUs and
+memory that it names, and repeats it elsewhere if its machine is lost. Ray, its dashboard off and
+without telemetry, is optional: see ``requirements/ray.txt``.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 import os
 from pathlib import Path
-import secrets
 import socket
-from tempfile import TemporaryDirectory
 import time
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.errors import ConfigError, NerfReversalError
 from nerf_reversal_ros.core.progress import Progress, ProgressCallback
-from nerf_reversal_ros.survey.job import Job, JobResult, run_job
-from nerf_reversal_ros.survey.job_states import JobStates
-from nerf_reversal_ros.survey.map_archive import pack_map, unpack_map
+from nerf_reversal_ros.jobs.job_states import JobStates
+from nerf_reversal_ros.jobs.resources import Resources
 
 POLL_S = 0.5
 """Time between two looks at the jobs [s]."""
 REPORT_PERIOD_S = 0.5
 """Smallest time between two reports of a stage from a worker [s]."""
-LOCK_WAIT_S = 180.0
-"""Time in which the file lock of a lost worker is released, on network file systems, too [s]."""
 CONNECT_TIMEOUT_S = 5.0
-_TOKEN = '.survey-token'
 _LOCAL = 'local'
 
 
-def run_on_ray(
-    jobs: Sequence[Job], out: Path, address: str, states: JobStates
-) -> Iterator[JobResult]:
+class JobAdvice(NamedTuple):
+    """What to do about jobs that cannot run, of `core.remedies`."""
+
+    lost: str
+    """If the machine of a job was lost too often."""
+    too_large: str
+    """If no machine has the resources of a job."""
+
+
+@dataclass(frozen=True)
+class RayJob:
+    """What runs on a machine of the cluster."""
+
+    name: str
+    """Unique among the jobs."""
+    kind: str
+    """What it is of, such as ``room``: for sentences."""
+    work: Callable[[ProgressCallback, str], Any]
+    """Takes a callback for progress, and the name of its worker; can be pickled, as its result.
+    A `NerfReversalError` is the reason of its failure."""
+    resources: Resources
+    advice: JobAdvice
+    needs: tuple[Path, ...] = ()
+    """Paths that its machine must have."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended on a worker."""
+
+    name: str
+    value: Any = None
+    """What it returned."""
+    reason: str = ''
+    """Why it failed; empty if it did not."""
+    defect: str = ''
+    """Traceback of an error that is not the user's."""
+    worker: str = ''
+    """Name of the machine, and number of the process."""
+
+
+def run_on_ray(jobs: Sequence[RayJob], address: str, states: JobStates) -> Iterator[Ended]:
     """
-    Run jobs on a cluster, and yield their results as they end, with the maps in their places.
+    Run jobs on a cluster, and yield how they end, in that order.
 
     Parameters
     ----------
-    jobs : sequence of Job
+    jobs : sequence of RayJob
         Jobs of different names.
-    out : Path
-        Folder of the survey, which workers may share.
     address : str
         ``local`` starts Ray on this machine, ``auto`` finds one that runs here; else the address
         of a cluster.
@@ -61,26 +91,21 @@ def run_on_ray(
         If Ray is not installed, or there is no such cluster.
     """
     ray = connect(address)
-    pending: dict[Any, Job] = {}
-    token_file, token = out / _TOKEN, secrets.token_hex(16)
+    pending: dict[Any, RayJob] = {}
     try:
-        token_file.write_text(token, encoding='ascii')
         board = _start_board(ray)
         _check_resources(ray, jobs, address, states)
         for job in jobs:
-            pending[_submit(ray, job, token_file.absolute(), token, board)] = job
+            pending[_submit(ray, job, board)] = job
         while pending:
             done, _ = ray.wait(list(pending), timeout=POLL_S)
             _pass_reports(ray, board, states)
             for ref in done:
                 yield _fetch(ray, ref, pending.pop(ref))
-    except OSError as error:
-        raise NerfReversalError(f'cannot write {token_file}: {error.strerror}') from error
     finally:
         for ref in pending:
             ray.cancel(ref, force=True)
         ray.shutdown()
-        token_file.unlink(missing_ok=True)
 
 
 def connect(address: str) -> ModuleType:
@@ -169,71 +194,48 @@ def _pass_reports(ray: ModuleType, board: Any, states: JobStates) -> None:
 
 
 def _check_resources(
-    ray: ModuleType, jobs: Sequence[Job], address: str, states: JobStates
+    ray: ModuleType, jobs: Sequence[RayJob], address: str, states: JobStates
 ) -> None:
     """Tell which jobs no machine has room for: Ray would wait without a word."""
     machines = [node['Resources'] for node in ray.nodes() if node['Alive']]
     for job in jobs:
-        wanted = _resources(job)
+        wanted = job.resources.by_ray_name
         if any(all(m.get(k, 0) >= v for k, v in wanted.items()) for m in machines):
             continue
         words = ', '.join(f'{amount:g} {kind}' for kind, amount in wanted.items() if amount)
-        sentence = f'no machine of the Ray cluster has {words} for the room {job.name}'
+        sentence = f'no machine of the Ray cluster has {words} for the {job.kind} {job.name}'
         if address == _LOCAL:
-            raise ConfigError(f'{sentence}: {remedies.SMALLER_JOBS}')
+            raise ConfigError(f'{sentence}: {job.advice.too_large}')
         states.rows[job.name].note = f'{sentence}, it waits for one'
 
 
-def _resources(job: Job) -> dict[str, float]:
-    """Return what a job takes, by the names of Ray; memory in bytes."""
-    resources = job.resources
-    return {
-        'CPU': float(resources.ray_cpus),
-        'GPU': resources.gpus,
-        'memory': resources.memory_gb * 1e9,
-    }
-
-
-def _submit(ray: ModuleType, job: Job, token_file: Path, token: str, board: Any) -> Any:
-    wanted = _resources(job)
-    task = ray.remote(_work).options(
-        name=f'survey {job.name}',
+def _submit(ray: ModuleType, job: RayJob, board: Any) -> Any:
+    wanted = job.resources.by_ray_name
+    task = ray.remote(run_job_on_worker).options(
+        name=f'{job.kind} {job.name}',
         num_cpus=wanted['CPU'],
         num_gpus=wanted['GPU'],
         memory=wanted['memory'] or None,
         max_retries=job.resources.retries,
     )
-    threads = replace(job.resources, cpus=job.resources.ray_cpus)
-    ready = replace(job, resources=threads, lock_wait_s=LOCK_WAIT_S)
-    return task.remote(ready, token_file, token, board)
+    return task.remote(job, __version__, board)
 
 
-def _work(job: Job, token_file: Path, token: str, board: Any) -> JobResult:
-    """Build a map on a worker: in its place if the folder is shared, else to send it back."""
+def run_job_on_worker(job: RayJob, version: str, board: Any) -> Ended:
+    """Run a job on a worker, if it has the version of the caller and the files of the job."""
     worker = f'{socket.gethostname()}:{os.getpid()}'
-    if job.version != __version__:
-        reason = f'{worker} has version {__version__} of nerf_reversal_ros, not {job.version}'
-        return JobResult(job.name, reason=f'{reason}: {remedies.SAME_VERSION}', worker=worker)
-    missing = [str(bag) for bag in job.bags if not bag.exists()]
+    if version != __version__:
+        reason = f'{worker} has version {__version__} of nerf_reversal_ros, not {version}'
+        return Ended(job.name, reason=f'{reason}: {remedies.SAME_VERSION}', worker=worker)
+    missing = [str(path) for path in job.needs if not path.exists()]
     if missing:
-        reason = f'the bag {missing[0]} is not on {worker}: {remedies.SHARE_BAGS}'
-        return JobResult(job.name, reason=reason, worker=worker)
-    report = _reporter(job.name, board, worker)
-    if is_shared(token_file, token):
-        return replace(run_job(job, report), worker=worker)
-    with TemporaryDirectory(prefix='nerf_reversal_survey_') as folder:
-        map_dir = Path(folder) / job.map_dir.name
-        result = run_job(job.at(map_dir), report)
-        packed = None if result.reason else pack_map(map_dir)
-        return replace(result, worker=worker, packed=packed)
-
-
-def is_shared(token_file: Path, token: str) -> bool:
-    """Return whether this machine sees the folder of the survey."""
+        reason = f'{missing[0]} is not on {worker}: {remedies.SHARE_BAGS}'
+        return Ended(job.name, reason=reason, worker=worker)
     try:
-        return token_file.read_text(encoding='ascii') == token
-    except (OSError, UnicodeDecodeError):
-        return False
+        value = job.work(_reporter(job.name, board, worker), worker)
+    except NerfReversalError as error:
+        return Ended(job.name, reason=str(error), worker=worker)
+    return Ended(job.name, value, worker=worker)
 
 
 def _reporter(name: str, board: Any, worker: str) -> ProgressCallback:
@@ -250,26 +252,19 @@ def _reporter(name: str, board: Any, worker: str) -> ProgressCallback:
     return report
 
 
-def _fetch(ray: ModuleType, ref: Any, job: Job) -> JobResult:
-    """Return the result of a task; unpack a map that comes with it."""
+def _fetch(ray: ModuleType, ref: Any, job: RayJob) -> Ended:
+    """Return how a task ended; its errors, and the loss of its machine, are reasons."""
     try:
-        result: JobResult = ray.get(ref)
+        ended: Ended = ray.get(ref)
     except ray.exceptions.RayTaskError as error:
         missing = isinstance(error.cause, ImportError)
-        remedy = remedies.SAME_VERSION if missing else remedies.JOB_RESOURCES
+        remedy = remedies.SAME_VERSION if missing else job.advice.lost
         reason = f'its worker failed ({_first_line(error.cause)}): {remedy}'
-        return JobResult(job.name, reason=reason, defect='' if missing else str(error))
+        return Ended(job.name, reason=reason, defect='' if missing else str(error))
     except ray.exceptions.RayError as error:
-        kind = type(error).__name__
-        reason = f'its worker was lost ({kind}): {remedies.JOB_RESOURCES}'
-        return JobResult(job.name, reason=reason)
-    if result.packed is None:
-        return result
-    try:
-        unpack_map(result.packed, job.map_dir)
-    except NerfReversalError as error:
-        return replace(result, packed=None, reason=str(error))
-    return replace(result, packed=None)
+        reason = f'its worker was lost ({type(error).__name__}): {job.advice.lost}'
+        return Ended(job.name, reason=reason)
+    return ended
 
 
 def _first_line(error: BaseException) -> str:
