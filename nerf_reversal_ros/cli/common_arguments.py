@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 def add_query_arguments(
     parser: argparse.ArgumentParser, *, source_count: Literal['+', '*'] | None = None
 ) -> None:
-    """Declare MAP, BAG or as many SOURCE as stated, ``--device`` and ``--config``."""
+    """Declare MAP, some BAGs or as many SOURCE as stated, ``--device`` and ``--config``."""
     parser.add_argument('map', metavar='MAP', type=Path, help='map folder, written by build')
     if source_count:
         parser.add_argument(
             'sources', metavar='SOURCE', nargs=source_count, help='where images are'
         )
     else:
-        parser.add_argument('bag', metavar='BAG', type=Path, help='bag with the images')
+        parser.add_argument(
+            'bags', metavar='BAG', type=Path, nargs='+', help='bag with the images'
+        )
     parser.add_argument('--device', choices=DEVICES, help='default: auto')
     parser.add_argument(
         '--config',

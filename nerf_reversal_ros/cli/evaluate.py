@@ -13,6 +13,9 @@ MAP may be a building. Each pose is judged in the room that it is in, and the ro
 There are no baselines then. --frame says in which frame the poses of BAG are. --truth also says
 in which room each image was taken, so that wrong rooms are counted.
 
+Several bags are evaluated one after the other, or with --ray on a Ray cluster. --json then holds
+the metrics by bag. A bag that fails does not stop the others.
+
 If one rigid motion explains the poses, the ground truth is in another frame than the map. Figures
 are then given as they are and after this motion.
 """
@@ -26,9 +29,11 @@ from typing import TYPE_CHECKING
 
 from nerf_reversal_ros.cli.common_arguments import add_query_arguments, query_config
 from nerf_reversal_ros.cli.console import ProgressConsole
+from nerf_reversal_ros.cli.job_table import JobTable
 from nerf_reversal_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from nerf_reversal_ros.evaluation.bag_jobs import BagJob
     from nerf_reversal_ros.evaluation.building_evaluation import BuildingEvaluation
     from nerf_reversal_ros.evaluation.map_evaluation import MapEvaluation
     from nerf_reversal_ros.maps.building_folder import Building
@@ -40,6 +45,11 @@ HELP = 'evaluate a map on a bag with ground-truth poses'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
     add_query_arguments(parser)
+    parser.add_argument(
+        '--ray',
+        metavar='local|auto|ADDRESS',
+        help='evaluate each bag on Ray: started on this machine, running here, or by its address',
+    )
     parser.add_argument('--json', metavar='metrics.json', type=Path, help='write the metrics')
     parser.add_argument('--report', metavar='report.html', type=Path, help='write an HTML report')
     parser.add_argument(
@@ -101,54 +111,87 @@ def run(arguments: argparse.Namespace) -> None:
         import_rerun()
     map_ = open_map(arguments.map)
     check_frames(arguments.out_poses, map_)
+    jobs = _jobs(map_, arguments)
+    if len(jobs) > 1 or arguments.ray is not None:
+        _evaluate_many(jobs, arguments)
+        return
     with ProgressConsole() as console:
-        result = _evaluate(map_, arguments, console)
+        result = jobs[0].evaluate(console, console.print_line)
         print(result.summary())
         _write_files(arguments, result)
 
 
-def _evaluate(
-    map_: 'Map | Building', arguments: argparse.Namespace, console: ProgressConsole
-) -> 'MapEvaluation | BuildingEvaluation':
-    """Evaluate a map, or a building; refuse the options of the other."""
+def _jobs(map_: 'Map | Building', arguments: argparse.Namespace) -> 'list[BagJob]':
+    """Return the evaluation of each bag; refuse options that do not fit a map or a building."""
     from nerf_reversal_ros.core import remedies
-    from nerf_reversal_ros.evaluation.building_evaluation import evaluate_building
-    from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map
+    from nerf_reversal_ros.evaluation.bag_jobs import BagJob
     from nerf_reversal_ros.maps.map_folder import Map
 
-    config = query_config(map_, arguments)
     if isinstance(map_, Map):
         if arguments.frame or arguments.truth:
             option = '--frame' if arguments.frame else '--truth'
             raise ConfigError(f'{option} is for a building, {map_.path} is the map of one room')
-        return evaluate_map(
-            map_,
-            arguments.bag,
-            reference=arguments.reference,
-            baselines=arguments.baselines,
-            config=config,
-            progress=console,
-            on_skip=console.print_line,
-        )
-    of_one_map = {
-        '--baselines': arguments.baselines not in ('all', 'none'),
-        '--reference': arguments.reference,
-        '--rerun': arguments.rerun,
-    }
-    for option, is_given in of_one_map.items():
-        if is_given:
+    else:
+        of_one_map = {
+            '--baselines': arguments.baselines not in ('all', 'none'),
+            '--reference': arguments.reference,
+            '--rerun': arguments.rerun,
+        }
+        for option in filter(of_one_map.get, of_one_map):
             raise ConfigError(
                 f'{option} is for the map of one room, {map_.path} is a building:'
                 f' {remedies.MAP_OF_ROOM}'
             )
-    return evaluate_building(
-        map_,
-        arguments.bag,
-        frame=arguments.frame,
-        truth=arguments.truth,
-        config=config,
-        progress=console,
-    )
+    bags = list(dict.fromkeys(arguments.bags))
+    given = arguments.reference, arguments.truth
+    reference, truth = (None if path is None else path.absolute() for path in given)
+    return [
+        BagJob(
+            map_.path.absolute(),
+            bag.absolute(),
+            query_config(map_, arguments),
+            reference,
+            arguments.baselines,
+            arguments.frame,
+            truth,
+        )
+        for bag in bags
+    ]
+
+
+def _evaluate_many(jobs: 'list[BagJob]', arguments: argparse.Namespace) -> None:
+    """Evaluate bags as jobs; print the summary of each, and write the metrics of all."""
+    from nerf_reversal_ros.core import remedies
+    from nerf_reversal_ros.core.errors import CaptureError
+    from nerf_reversal_ros.core.files import write_output
+    from nerf_reversal_ros.evaluation.bag_jobs import evaluate_bags
+    from nerf_reversal_ros.jobs.job_states import JobStates
+
+    of_one_bag = {
+        '--report': arguments.report,
+        '--rerun': arguments.rerun,
+        '--out-poses': arguments.out_poses,
+    }
+    for option in filter(of_one_bag.get, of_one_bag):
+        raise ConfigError(
+            f'{option} is for one bag that is evaluated here: {remedies.ONE_BAG_HERE}'
+        )
+    metrics, failed = {}, {}
+    with JobTable('bags') as table:
+        states = JobStates([str(job.bag) for job in jobs], table)
+        for ended in evaluate_bags(jobs, states, arguments.ray):
+            if ended.reason:
+                failed[ended.name] = ended.reason
+            else:
+                metrics[ended.name] = ended.value.metrics
+                print(f'{ended.name}\n\n{ended.value.summary}\n', flush=True)
+    if arguments.json:
+        ordered = {str(job.bag): metrics.get(str(job.bag)) for job in jobs}
+        write_output(arguments.json, json.dumps(ordered, indent=1, allow_nan=False) + '\n')
+        print(f'wrote {arguments.json}')
+    if failed:
+        reasons = '; '.join(f'{name}: {reason}' for name, reason in failed.items())
+        raise CaptureError(f'{len(failed)} of {len(jobs)} bags failed: {reasons}')
 
 
 def _write_files(

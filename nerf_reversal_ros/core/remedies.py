@@ -35,6 +35,8 @@ ROOM_OF_ITS_OWN = 'make each of them a room of its own'
 JOB_RESOURCES = 'repeat the survey, or raise resources.memory_gb or resources.retries in the plan'
 REPEAT_SURVEY = 'mend them and repeat the survey, which builds these alone'
 SMALLER_JOBS = 'lower its resources in the plan: cpus, gpus or memory_gb'
+SAME_COMMAND = 'give the same command again'
+ONE_BAG_HERE = 'give one bag, without --ray'
 INSTALL_RAY = "pip install 'ray>=2.40'"
 START_RAY = 'start it with `ray start --head`, or give --ray local'
 SAME_VERSION = 'install the same version of nerf_reversal_ros on all machines'

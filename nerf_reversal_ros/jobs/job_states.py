@@ -7,9 +7,9 @@ import time
 from nerf_reversal_ros.core.progress import Progress
 
 WAITING, BUILDING, BUILT, UNCHANGED = 'waiting', 'building', 'built', 'unchanged'
-GIVEN, FAILED = 'given', 'failed'
+GIVEN, FAILED, DONE = 'given', 'failed', 'done'
 """States of a job; ``given`` is a room whose map the plan names."""
-ENDED = (BUILT, UNCHANGED, GIVEN, FAILED)
+ENDED = (BUILT, UNCHANGED, GIVEN, FAILED, DONE)
 MIN_FRACTION = 0.03
 """Progress of a job below which it says nothing about its time."""
 

@@ -16,6 +16,7 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError, MapError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose
+from nerf_reversal_ros.evaluation.bag_jobs import ADVICE
 from nerf_reversal_ros.evaluation.building_evaluation import (
     BuildingEvaluation,
     evaluate_building,
@@ -153,3 +154,19 @@ def test_options_of_one_map_and_of_a_building_are_told_apart(
     assert '--frame is for a building' in capsys.readouterr().err
     arguments = ['--baselines', 'mean_pose', '--device', 'cpu']
     assert main(['evaluate', str(east), str(bag), *arguments]) == 0  # the remedy
+
+
+def test_of_many_bags_one_that_fails_stops_no_other_and_files_of_one_bag_are_refused(
+    flat: Building, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    east, gone, out = flat.rooms['east'].map_dir, tmp_path / 'gone', tmp_path / 'metrics.json'
+    arguments = ['--baselines', 'none', '--device', 'cpu']
+    assert main(['evaluate', str(east), str(gone), str(bag), *arguments, '--json', str(out)]) == 1
+    assert f'1 of 2 bags failed: {gone}: there is no bag at {gone}' in capsys.readouterr().err
+    metrics = json.loads(out.read_text())
+    assert metrics[str(gone)] is None and metrics[str(bag)]['images'] == 8
+    report = ['--report', str(tmp_path / 'report.html')]
+    assert main(['evaluate', str(east), str(gone), str(bag), *arguments, *report]) == 1
+    assert capsys.readouterr().err.endswith(f'{remedies.ONE_BAG_HERE}\n')
+    assert main(['evaluate', str(east), str(bag), *arguments, *report]) == 0  # the remedy
+    assert ADVICE.lost == remedies.SAME_COMMAND  # what has been done, here without Ray

@@ -66,6 +66,7 @@ def test_the_commands_and_their_options():
             'BAG',
             '--device',
             '--config',
+            '--ray',
             '--json',
             '--report',
             '--rerun',

@@ -2,6 +2,7 @@
 
 import contextlib
 from functools import partial
+import json
 import os
 from pathlib import Path
 import resource
@@ -12,6 +13,7 @@ import time
 import pytest
 from survey_plans import write_survey_plan
 
+from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.errors import ConfigError
 from nerf_reversal_ros.jobs import ray_cluster
 from nerf_reversal_ros.jobs.shared_folder import SharedFolder
@@ -155,6 +157,27 @@ def test_maps_return_through_the_object_store_where_no_folder_is_shared(
     assert not survey.failed
     assert arrays(tmp_path / 'flat').items() <= arrays(alone).items()
     assert os.listdir(tmp_path / 'flat/rooms') == ['lab.map']
+
+
+def without_times(value):
+    """Return metrics without what no two runs share."""
+    if not isinstance(value, dict):
+        return value
+    return {k: without_times(v) for k, v in value.items() if not k.startswith('latency')}
+
+
+def test_bags_are_evaluated_on_workers_as_they_are_here(cluster, alone, room_bags, tmp_path):
+    nodes, _ = cluster
+    command = ['evaluate', alone / 'rooms/lab.map', room_bags / 'lab', room_bags / 'hall']
+    command = [
+        str(word) for word in (*command, '--baselines', 'none', '--device', 'cpu', '--json')
+    ]
+    assert main([*command, str(tmp_path / 'here.json')]) == 0
+    assert main([*command, str(tmp_path / 'ray.json'), '--ray', nodes.address]) == 0
+    here, there = (json.loads((tmp_path / f'{n}.json').read_text()) for n in ('here', 'ray'))
+    assert list(here) == list(there) == [str(room_bags / name) for name in ('lab', 'hall')]
+    assert here[str(room_bags / 'lab')]['images'] == 20
+    assert without_times(there) == without_times(here)
 
 
 def test_a_full_disk_on_a_worker_is_one_sentence(cluster, room_bags, tmp_path, sent_to_workers):
