@@ -73,6 +73,7 @@ def run_survey(
         if not rooms:
             reasons = '; '.join(f'{name}: {reason}' for name, reason in failed.items())
             raise BuildError(f'no room of {plan.path} has a map ({reasons})')
+        notes += _rooms_without_images(plan)
         building = finish_building(out, rooms, progress=progress, note=notes.append)
     return Survey(building, failed, notes)
 
@@ -129,6 +130,21 @@ def _run_here(
             states.report(name, progress)
 
         yield run_job(job, report)
+
+
+def _rooms_without_images(plan: SurveyPlan) -> list[str]:
+    """Tell which rooms can be linked by the walks of others alone, in a sentence or none."""
+    names = [
+        room.name
+        for room in plan.rooms
+        if room.map_dir is not None and room.building_from_room is None
+    ]
+    if not names or len(plan.rooms) == 1:
+        return []
+    return [
+        f'the plan gives maps, and no images, of {", ".join(names)}: links with other rooms are'
+        ' found by the walks of those alone'
+    ]
 
 
 def _surveyed_rooms(

@@ -58,6 +58,17 @@ def test_bags_that_cannot_be_one_room_are_two_and_failed_rooms_are_repeated(tiny
     assert 'hall  unchanged' in mended.stdout and 'lab   built' in mended.stdout
 
 
+def test_a_building_that_is_damaged_is_surveyed_again(tiny_map, tmp_path):
+    rooms = {'hall': {'map': str(tiny_map.path), 'placement': '0 0 0 0'}}
+    plan, flat = write_survey_plan(tmp_path, rooms), tmp_path / 'flat'
+    assert run_command('survey', plan, flat).returncode == 0
+    next(flat.glob('views-*')).write_bytes(b'')
+    damaged = run_command('info', flat)
+    assert damaged.returncode == 1 and damaged.stderr.endswith(f'{remedies.SURVEY_AGAIN}\n')
+    assert run_command('survey', plan, flat).returncode == 0
+    assert run_command('info', flat).returncode == 0
+
+
 def test_a_job_that_lacks_memory_or_lost_its_worker_gets_more(tiny_bag, tmp_path, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError

@@ -148,6 +148,7 @@ def test_a_map_becomes_a_room_without_a_copy(folder):
     survey, states = repeat(folder)
     assert states == {'hall': 'given', 'lab': 'unchanged'}
     assert survey.building.rooms['hall'].map_dir == folder / 'old.map'
+    assert any('gives maps, and no images, of hall: ' in note for note in survey.notes)
 
 
 def test_an_interrupted_survey_resumes_in_the_middle_of_a_room(folder):
