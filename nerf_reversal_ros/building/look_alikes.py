@@ -103,7 +103,7 @@ def find_look_alikes(
         The building that is replaced: pairs whose maps and places are as before are not compared
         again.
     progress : callback
-        Receives reports of the stage ``look-alikes``.
+        Receives reports of the stage ``look_alikes``.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def find_look_alikes(
     loaded = parallel_map(lambda name: _contents(rooms[name]), names)
     contents = dict(zip(names, loaded, strict=True))
     for done, (first, second) in enumerate(missing):
-        progress(Progress('look-alikes', done, len(missing), f'{first}, {second}'))
+        progress(Progress('look_alikes', done, len(missing), f'{first}, {second}'))
         common[first, second] = max(
             _most_in_common(placed[a], contents[a], placed[b], contents[b])
             for a, b in ((first, second), (second, first))

@@ -16,6 +16,7 @@ import shlex
 import sys
 
 from nerf_reversal_ros.cli.console import ProgressConsole
+from nerf_reversal_ros.cli.job_table import JobTable
 from nerf_reversal_ros.core.config import DEVICES
 from nerf_reversal_ros.core.errors import NerfReversalError
 
@@ -42,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(option, metavar=metavar, type=parse, help=text)
     bfloat16_help = 'CNNs compute in bfloat16: faster on GPUs, and on CPUs with AMX'
+    ray_help = (
+        'train the networks on Ray: started on this machine, running here, or by its address'
+    )
+    parser.add_argument('--ray', metavar='local|auto|ADDRESS', help=ray_help)
     parser.add_argument('--bfloat16', action='store_true', help=bfloat16_help)
     parser.add_argument('--device', choices=DEVICES, default='auto', help='default: auto')
     parser.add_argument('--config', metavar='FILE', type=Path, help='settings, as YAML')
@@ -76,13 +81,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise NerfReversalError(
             f'cannot write {arguments.out}: it is not a folder, give another path'
         )
-    with ProgressConsole() as console:
+    with JobTable('networks') as table, ProgressConsole() as console:
         result = run_study(
             arguments.bag,
             arguments.out / 'work',
             config,
             plan,
             device=arguments.device,
+            ray=arguments.ray,
+            changed=table,
             progress=console,
         )
     codecs = codec_table(result)

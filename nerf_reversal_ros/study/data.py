@@ -200,11 +200,11 @@ class StudyData:
         metrics: dict[str, Any] = json.loads((self.work_dir / 'field.json').read_text('utf-8'))
         return metrics
 
-    def images(self, experiment: Experiment) -> StudyImages:
-        """Render the synthetic views of an experiment, or read them, and add mapping images."""
+    def synthetic_views(self, experiment: Experiment) -> Views:
+        """Render the views that an experiment and all others of its kind share, or read them."""
         camera = self.camera(experiment)
         suffix = '' if experiment.filtered else '_unfiltered'
-        views = synthesize_views(
+        return synthesize_views(
             self.field,
             self.capture.map_from_camera[self.split.synthesis_frames],
             camera,
@@ -214,6 +214,10 @@ class StudyData:
             reject=experiment.filtered,
             progress=self.progress,
         )
+
+    def images(self, experiment: Experiment) -> StudyImages:
+        """Render the synthetic views of an experiment, or read them, and add mapping images."""
+        camera, views = self.camera(experiment), self.synthetic_views(experiment)
         validation, stretch, leaking, learned = self.split
         learned = learned[evenly_spaced_indices(len(learned), experiment.views)]
         chosen = np.unique(np.concatenate([learned, validation, stretch, leaking]))

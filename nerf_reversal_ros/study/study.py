@@ -11,6 +11,7 @@ degrees. A random split of as many real
 images is reported beside it, always under the name leaking.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 import json
 from pathlib import Path
@@ -20,16 +21,16 @@ import torch
 
 from nerf_reversal_ros import __version__
 from nerf_reversal_ros.capture.capture import Capture
-from nerf_reversal_ros.capture.open_capture import open_capture
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import BuildError
-from nerf_reversal_ros.core.files import atomic_write, clear_if_stale
+from nerf_reversal_ros.core.files import clear_if_stale
 from nerf_reversal_ros.core.progress import no_progress, Progress, ProgressCallback
+from nerf_reversal_ros.jobs.job_states import JobStates
 from nerf_reversal_ros.study.data import StudyData
 from nerf_reversal_ros.study.estimate import training_estimate, views_estimate
 from nerf_reversal_ros.study.plan import Experiment, StudyPlan
-from nerf_reversal_ros.study.training import codec_quality, train_experiment, trivial_baselines
+from nerf_reversal_ros.study.row_jobs import StudyInputs, train_row, train_rows_on_ray
 
 
 def run_study(
@@ -39,6 +40,8 @@ def run_study(
     plan: StudyPlan,
     *,
     device: str = 'auto',
+    ray: str | None = None,
+    changed: Callable[[JobStates], None] = lambda _: None,
     progress: ProgressCallback = no_progress,
 ) -> dict[str, Any]:
     """
@@ -58,6 +61,10 @@ def run_study(
         Experiments and epochs.
     device : str
         Device of the training, as in `resolve_device`.
+    ray : str, optional
+        Ray cluster that trains the networks, see `run_on_ray`; None: one after the other here.
+    changed : callable
+        Called when a job on the cluster goes on.
     progress : callable
         Receives the progress and, before the training, the estimated durations.
 
@@ -70,20 +77,21 @@ def run_study(
     Raises
     ------
     NerfReversalError
-        If the bag or a setting is invalid, or the folder cannot be written.
+        If the bag or a setting is invalid, the folder cannot be written, there is no such cluster
+        or it could not train a network.
     """
     torch_device = resolve_device(device)
-    capture = open_capture(bag, config.capture, progress=progress)
-    data = StudyData(capture, work_dir, config, plan, torch_device, progress)
+    inputs = StudyInputs(bag.absolute(), work_dir.absolute(), config, plan, str(torch_device))
+    data = inputs.open(progress)
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        _clear_if_stale(work_dir, capture, config, torch_device)
-        rows = _run_experiments(data)
+        _clear_if_stale(work_dir, data.capture, config, torch_device)
+        rows = _run_experiments(inputs, data, ray, changed)
         field = data.field_metrics()
     except OSError as error:
         raise BuildError(f'cannot write to {work_dir}: {error.strerror or error}') from error
     return {
-        'bag': capture.source.name,
+        'bag': data.capture.source.name,
         'package_version': __version__,
         'device': str(torch_device),
         'seed': config.seed,
@@ -94,7 +102,9 @@ def run_study(
     }
 
 
-def _run_experiments(data: StudyData) -> list[dict[str, Any]]:
+def _run_experiments(
+    inputs: StudyInputs, data: StudyData, ray: str | None, changed: Callable[[JobStates], None]
+) -> list[dict[str, Any]]:
     """Run the experiments without a result file, and return the results of all."""
     paths = {experiment: _result_path(experiment, data) for experiment in data.plan.experiments()}
     missing = [experiment for experiment, path in paths.items() if not path.exists()]
@@ -102,9 +112,13 @@ def _run_experiments(data: StudyData) -> list[dict[str, Any]]:
         count = len(missing)
         data.progress(Progress('networks', 0, count, training_estimate(data, missing)))
         data.progress(Progress('views', 0, count, views_estimate(data, missing)))
-    for experiment in sorted(missing, key=data.pixel_count):  # a stopped study has more rows
-        paths[experiment].parent.mkdir(exist_ok=True)
-        atomic_write(paths[experiment], json.dumps(_run_experiment(experiment, data)))
+    ordered = sorted(missing, key=data.pixel_count)  # a stopped study has more rows
+    if ray is not None:
+        files = {experiment: paths[experiment] for experiment in ordered}
+        train_rows_on_ray(inputs, data, files, ray, changed)
+    else:
+        for experiment in ordered:
+            train_row(experiment, data, paths[experiment])
     return [json.loads(path.read_text(encoding='utf-8')) for path in paths.values()]
 
 
@@ -117,33 +131,6 @@ def _result_path(experiment: Experiment, data: StudyData) -> Path:
     precision = '_bfloat16' if data.plan.bfloat16 else ''
     file_name = f'{name}_of-{rendered}_{size}_{length}{precision}.json'
     return data.work_dir / 'rows' / file_name
-
-
-def _run_experiment(experiment: Experiment, data: StudyData) -> dict[str, Any]:
-    """Train and evaluate one experiment, with trivial baselines and the quality of its codec."""
-    images = data.images(experiment)
-    codec = data.codec(experiment, images.training)
-    result = train_experiment(
-        experiment,
-        images,
-        codec,
-        data.plan,
-        device=data.device,
-        seed=data.config.seed,
-        progress=data.progress,
-    )
-    evaluated = {'stretch': images.held_out, 'leaking': images.leaking}
-    training_poses = images.training.map_from_camera
-    result['trivial'] = {
-        name: trivial_baselines(training_poses, views.map_from_camera)
-        for name, views in evaluated.items()
-    }
-    if experiment.compression != 'none':
-        result['compression_quality'] = {
-            'retained_training': [round(float(value), 5) for value in codec.retained],
-            **{name: codec_quality(codec, views) for name, views in evaluated.items()},
-        }
-    return result
 
 
 def _clear_if_stale(

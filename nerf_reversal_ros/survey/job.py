@@ -14,6 +14,8 @@ from pathlib import Path
 import time
 import traceback
 
+import cv2
+from threadpoolctl import threadpool_limits
 import torch
 
 from nerf_reversal_ros import __version__
@@ -157,11 +159,20 @@ def _defect(error: Exception) -> str:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Let PyTorch, and what counts cores by it, use so many threads; 0: as they are."""
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
-    try:
+    """
+    Let PyTorch, BLAS and OpenCV use so many threads; 0: as they are.
+
+    With another number of threads sums are rounded otherwise: the same room has another map.
+    """
+    if not count:
         yield
+        return
+    of_torch, of_opencv = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+    try:
+        with threadpool_limits(count):
+            yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(of_torch)
+        cv2.setNumThreads(of_opencv)

@@ -57,6 +57,6 @@ def test_a_file_of_one_frame_is_refused_and_one_that_names_frames_is_written(
 def test_info_describes_a_building(flat: Building, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['info', str(flat.path)]) == 0
     printed = capsys.readouterr().out
-    assert 'is a building (format version 1) of 3 rooms' in printed
+    assert 'is a building (format version 2) of 3 rooms' in printed
     assert 'east.map' in printed and 'in the frame map' in printed
     assert 'linked to no other' in printed and '1 of 2 links between rooms were taken' in printed

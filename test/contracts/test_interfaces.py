@@ -169,7 +169,8 @@ def test_the_executables():
         'player',
     ]
     assert 'install_entry_point(nerf-reversal ' in text
-    assert 'examples/initial_pose.py DESTINATION lib/' in text
+    examples = ' '.join(f'examples/{path.name}' for path in sorted(ROOT.glob('examples/*.py')))
+    assert f'install(PROGRAMS {examples} DESTINATION lib/' in ' '.join(text.split())
     assert '\nnerf-reversal = ' in (ROOT / 'pyproject.toml').read_text()
 
 

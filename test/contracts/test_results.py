@@ -286,6 +286,7 @@ def test_the_stages_that_anything_reports():
         'first_map',
         'hloc_sift pairs',
         'landmarks',
+        'look_alikes',
         'measuring',
         'networks',
         'pictures',

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from survey_plans import write_survey_plan
+from tiny_build import SETTINGS
 
 from nerf_reversal_ros.cli.main import main
 from nerf_reversal_ros.core.errors import ConfigError
@@ -19,6 +20,8 @@ from nerf_reversal_ros.jobs import ray_cluster
 from nerf_reversal_ros.jobs.shared_folder import SharedFolder
 from nerf_reversal_ros.mapping.stages import SYNTHESIS
 from nerf_reversal_ros.maps.map_folder import open_map
+from nerf_reversal_ros.study.plan import StudyPlan
+from nerf_reversal_ros.study.study import run_study
 from nerf_reversal_ros.survey import ray_jobs
 from nerf_reversal_ros.survey.job import Job, run_job
 from nerf_reversal_ros.survey.plan import read_plan
@@ -29,9 +32,9 @@ cluster_utils = pytest.importorskip('ray.cluster_utils')
 STORE_BYTES = 80 << 20
 
 
-def add_node(cluster):
+def add_node(cluster, cpus=1):
     return cluster.add_node(
-        num_cpus=1, object_store_memory=STORE_BYTES, node_ip_address='127.0.0.1'
+        num_cpus=cpus, object_store_memory=STORE_BYTES, node_ip_address='127.0.0.1'
     )
 
 
@@ -178,6 +181,34 @@ def test_bags_are_evaluated_on_workers_as_they_are_here(cluster, alone, room_bag
     assert list(here) == list(there) == [str(room_bags / name) for name in ('lab', 'hall')]
     assert here[str(room_bags / 'lab')]['images'] == 20
     assert without_times(there) == without_times(here)
+
+
+def test_networks_of_a_study_are_trained_on_workers(cluster, room_bags, tmp_path):
+    nodes, _ = cluster
+    node = add_node(nodes, cpus=2)  # what a network takes
+    plan = StudyPlan((20, 30), epochs=2, full_views=10, width=48, only=('MLP, raw', 'CNN, raw, 30'))
+    arguments = room_bags / 'lab', tmp_path / 'work', SETTINGS, plan
+    seen = []
+
+    def changed(states):
+        seen.extend((row.name, row.worker) for row in states.rows.values() if row.worker)
+
+    there = run_study(*arguments, device='cpu', ray=nodes.address, changed=changed)
+    nodes.remove_node(node)
+    names = [experiment.name for experiment in plan.experiments()]
+    assert [row['name'] for row in there['rows']] == names and len(names) == 2
+    assert {name for name, _ in seen} == set(names)
+    assert not any(f':{os.getpid()}' in worker for _, worker in seen)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / 'work/rows').iterdir()}
+    assert run_study(*arguments, device='cpu') == there  # nothing is left to train
+    (tmp_path / 'work/rows').rename(tmp_path / 'work/of_workers')
+    here = run_study(*arguments, device='cpu')
+    assert len(files) == len(names)
+    for row, other in zip(here['rows'], there['rows'], strict=True):
+        assert row['trivial'] == other['trivial']
+        assert row['stretch']['median_translation_m'] == pytest.approx(
+            other['stretch']['median_translation_m'], rel=0.02
+        )
 
 
 def test_a_full_disk_on_a_worker_is_one_sentence(cluster, room_bags, tmp_path, sent_to_workers):
