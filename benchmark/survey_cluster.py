@@ -21,7 +21,6 @@ import signal
 import time
 from typing import Any
 
-from ray.cluster_utils import Cluster
 from results import add_out_argument, Column, ResultTable, write_results
 
 from nerf_reversal_ros.jobs.job_states import BUILDING, ENDED, JobStates
@@ -45,6 +44,9 @@ class LocalCluster:
     """
 
     def __init__(self, nodes: int) -> None:
+        os.environ['RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER'] = '0'  # all of it is on 127.0.0.1
+        from ray.cluster_utils import Cluster
+
         head = {'num_cpus': 0, 'include_dashboard': False, **self._node()}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._nodes = [self._cluster.add_node(num_cpus=1, **self._node()) for _ in range(nodes)]

@@ -1,5 +1,6 @@
 """Environment and shared fixtures of all tests: ROS 2 on the local machine, two threads."""
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -140,3 +141,10 @@ def small_map(small_build: SmallBuild) -> Map:
 def small_localizer(small_map: Map) -> Localizer:
     """Return a localizer of the map of the box room."""
     return open_localizer(small_map, LocalizerConfig(device='cpu'))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def few_objects() -> None:
+    """Keep what is there out of garbage collections: builds start one at each stage."""
+    gc.collect()
+    gc.freeze()

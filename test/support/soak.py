@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+import pickle
 import shutil
 import signal
 import subprocess
@@ -31,19 +32,25 @@ WARM_UP_FRACTION, MAX_GROWTH, MAX_AGE_S = 0.2, 0.02, 2.0
 """Part of a run that is not measured; largest growth of the memory [1] and age of a pose [s]."""
 
 
-def publish(hertz: float, jump_s: int) -> None:
-    """Publish views of the worker room until killed, stamped with the time, ``jump_s`` off."""
+def record(path: Path) -> None:
+    """Write what `publish` sends: the matrix of the camera, and views of the worker room."""
     import cv2
-    import rclpy
     from rooms import render_box_room, walk
-    from ros_rig import camera_info
-    from sensor_msgs.msg import CameraInfo, CompressedImage
     from small_map import CAMERA
 
     images = []
     for pose in walk(12):
         bgr = render_box_room(pose, CAMERA)[0][..., ::-1]
         images.append(cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
+    path.write_bytes(pickle.dumps((CAMERA.width, CAMERA.height, CAMERA.fx, images)))
+
+
+def publish(path: Path, hertz: float, jump_s: int) -> None:
+    """Publish recorded images until killed, stamped with the time, ``jump_s`` off."""
+    import rclpy
+    from sensor_msgs.msg import CameraInfo, CompressedImage
+
+    width, height, focal, images = pickle.loads(path.read_bytes())
     huge = bytearray(images[0])
     size_marker = huge.index(b'\xff\xc0')
     huge[size_marker + 5 : size_marker + 9] = b'\xff' * 4  # 65535 x 65535 pixels
@@ -52,7 +59,8 @@ def publish(hertz: float, jump_s: int) -> None:
     node = rclpy.create_node('camera')
     image_publisher = node.create_publisher(CompressedImage, 'image/compressed', 5)
     info_publisher = node.create_publisher(CameraInfo, 'camera_info', 5)
-    info = camera_info((CAMERA.width, CAMERA.height), CAMERA.fx)
+    info = CameraInfo(width=width, height=height)
+    info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
     due_s, sent = time.monotonic(), 0
     while True:
         nanoseconds = time.time_ns() + jump_s * 1_000_000_000
@@ -74,8 +82,9 @@ def publish(hertz: float, jump_s: int) -> None:
 class Publisher:
     """Camera as a process that can be killed."""
 
-    def __init__(self, hertz: float, jump_s: int = 0) -> None:
-        command = [sys.executable, __file__, '--publish', str(hertz), '--jump', str(jump_s)]
+    def __init__(self, images: Path, hertz: float, jump_s: int = 0) -> None:
+        command = [sys.executable, __file__, '--publish', str(images)]
+        command += ['--hertz', str(hertz), '--jump', str(jump_s)]
         self._process = subprocess.Popen(command)
 
     def __enter__(self) -> 'Publisher':
@@ -137,6 +146,8 @@ class Soak:
         self.maps = [folder / 'one.map', folder / 'two.map']
         for path in self.maps:
             shutil.copytree(map_dir, path)
+        self.images = folder / 'images'
+        record(self.images)
         self.localizer = Localizer(self.maps[0], folder / 'log')
         self.rig = Rig()
         self.ages_s: list[float] = []
@@ -166,7 +177,7 @@ class Soak:
 
     def run_at(self, hertz: float, seconds: float) -> dict[str, float]:
         """Publish images at a rate; return the figures."""
-        with Publisher(hertz):
+        with Publisher(self.images, hertz):
             assert self.publishes_poses(), self.localizer.output[-3000:]
             self.ages_s.clear()
             counts_before = self.received, self.processed, self.poses
@@ -201,9 +212,9 @@ class Soak:
         from nerf_reversal_ros.srv import LoadMap
 
         survived = {}
-        with Publisher(30):
+        with Publisher(self.images, 30):
             self.publishes_poses()
-        with Publisher(30):
+        with Publisher(self.images, 30):
             survived['publisher killed and back'] = self.publishes_poses()
             response = self.rig.call(LoadMap, 'localizer/load_map', map_dir=str(self.maps[1]))
             survived['map replaced'] = response.success and self.publishes_poses()
@@ -212,9 +223,9 @@ class Soak:
             survived["map's folder removed"] = self.publishes_poses()
             response = self.rig.call(LoadMap, 'localizer/load_map', map_dir=str(self.maps[0]))
             survived['removed map refused'] = not response.success and self.publishes_poses()
-        with Publisher(30, -JUMP_S):
+        with Publisher(self.images, 30, -JUMP_S):
             survived['clock an hour back'] = self.publishes_poses()
-        with Publisher(30):
+        with Publisher(self.images, 30):
             survived['clock an hour on'] = self.publishes_poses()
             seconds, status = self.localizer.interrupt()
             survived[f'Ctrl-C ended it within 2 s ({seconds:.2f} s, status {status})'] = (
@@ -243,11 +254,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description='Run the localizer for a long time under faults.')
     parser.add_argument('--minutes', type=float, default=10.0)
     parser.add_argument('--map', type=Path, help='of the worker room (default: it is built)')
-    parser.add_argument('--publish', type=float, help=argparse.SUPPRESS)
+    parser.add_argument('--publish', type=Path, help=argparse.SUPPRESS)
+    parser.add_argument('--hertz', type=float, help=argparse.SUPPRESS)
     parser.add_argument('--jump', type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.publish:
-        publish(arguments.publish, arguments.jump)
+        publish(arguments.publish, arguments.hertz, arguments.jump)
     # A background job of a shell ignores Ctrl-C, and the node would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))

@@ -186,7 +186,9 @@ def test_bags_are_evaluated_on_workers_as_they_are_here(cluster, alone, room_bag
 def test_networks_of_a_study_are_trained_on_workers(cluster, room_bags, tmp_path):
     nodes, _ = cluster
     node = add_node(nodes, cpus=2)  # what a network takes
-    plan = StudyPlan((20, 30), epochs=2, full_views=10, width=48, only=('MLP, raw', 'CNN, raw, 30'))
+    plan = StudyPlan(
+        (20, 30), epochs=2, full_views=10, width=48, only=('MLP, raw', 'CNN, raw, 30')
+    )
     arguments = room_bags / 'lab', tmp_path / 'work', SETTINGS, plan
     seen = []
 
