@@ -36,6 +36,7 @@ def open_browser(url: str, width: int = 900, height: int = 600) -> Iterator[Any]
         try:
             page = browser.new_page(viewport={'width': width, 'height': height})
             page.set_default_timeout(PATIENCE_MS)
+            page.on('pageerror', lambda error: print(f'error in the page: {error}'))
             page.goto(url)
             yield page
         finally:
