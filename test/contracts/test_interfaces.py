@@ -102,6 +102,7 @@ def test_the_commands_and_their_options():
             '--width',
             '--full-width',
             '--only',
+            '--ray',
             '--bfloat16',
             '--device',
             '--config',

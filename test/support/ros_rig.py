@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import faulthandler
 import importlib.util
 import os
 from pathlib import Path
@@ -37,6 +38,7 @@ def _run_node(words, environment, folder, paths, output):
         os.dup2(output.fileno(), stream.fileno())
         stream.reconfigure(write_through=True)
     output.close()
+    faulthandler.enable()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -86,7 +88,10 @@ class Process:
         try:
             self.wait()
         except TimeoutError:
+            self._send(signal.SIGABRT)  # faulthandler prints where its threads are
+            self._process.join(5)
             self._process.kill()
+            print(self.output)
             raise
         for noise in ('never retrieved', 'rosout', 'race condition'):  # of rclpy, at a hard end
             assert noise not in self.output, self.output

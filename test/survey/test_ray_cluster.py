@@ -123,6 +123,7 @@ def take_away_machine(nodes, workers, worker):
     workers.append(add_node(nodes))
 
 
+@pytest.mark.timeout(900)  # on a busy machine nodes and workers take long to start
 def test_the_rooms_of_a_lost_machine_are_built_elsewhere_with_the_same_maps(
     cluster, alone, room_bags, tmp_path, monkeypatch, sent_to_workers
 ):
