@@ -50,6 +50,9 @@ MIN_PIXELS = 150
 """Pixels of a rendering, with texture, in which the similarity counts fully."""
 MIN_LOG_ODDS = 4.0
 """Least logarithm of the odds of the better room against the other one."""
+MAX_FOUND, MAX_FOUND_MORE = 1.5, 2
+"""Landmarks found where the rooms differ, at most: over those that the rest of the image lets
+expect, and so many more. A room that explains its own part alone is not the one in the image."""
 CLEAR_ODDS = 1.0
 """Logarithm of odds from which one kind of evidence tells something of its own."""
 
@@ -101,7 +104,9 @@ class RoomEvidence:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether neither landmarks nor similarity speak clearly against this room."""
+        """Whether neither landmarks, similarity nor the rest of the image speak against it."""
+        if self.found > MAX_FOUND * self.rate * self.shown + MAX_FOUND_MORE:
+            return False
         return min(self.landmark_odds, self._similarity_odds()) >= -CLEAR_ODDS
 
     @property
