@@ -31,7 +31,7 @@ MAX_RANKED = 48
 """Images of a walk, evenly spaced, that rooms are ranked for."""
 MAX_RANKED_ENDS = 4
 """Images at each end of a walk that are ranked in addition: walks begin and end at doors."""
-MAX_NEIGHBORS = 6
+MAX_NEIGHBORS = 8
 """Other rooms in whose maps the images of a walk are tried: those ranked best."""
 BEST_VIEWS = 3
 """Best scores of an image that rank a room for a whole walk."""
