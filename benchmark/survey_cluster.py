@@ -52,7 +52,7 @@ class LocalCluster:
         self._nodes = [self._cluster.add_node(num_cpus=1, **self._node()) for _ in range(nodes)]
         self.address = self._cluster.address
         self.killed = ''
-        """Worker that was killed, with its room; empty before."""
+        """Room whose build was killed, and how far it was; empty before."""
 
     @staticmethod
     def _node() -> dict[str, Any]:

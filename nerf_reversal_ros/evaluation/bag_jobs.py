@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import QueryConfig
 from nerf_reversal_ros.core.errors import NerfReversalError
 from nerf_reversal_ros.core.progress import ProgressCallback
@@ -16,12 +15,11 @@ from nerf_reversal_ros.evaluation.building_evaluation import (
 )
 from nerf_reversal_ros.evaluation.map_evaluation import evaluate_map, MapEvaluation
 from nerf_reversal_ros.jobs.job_states import DONE, FAILED, JobStates
-from nerf_reversal_ros.jobs.ray_cluster import Ended, JobAdvice, RayJob, run_on_ray
-from nerf_reversal_ros.jobs.resources import Resources
+from nerf_reversal_ros.jobs.ray_cluster import Ended, ONE_CORE_ADVICE, RayJob, run_on_ray
+from nerf_reversal_ros.jobs.resources import one_core
 from nerf_reversal_ros.maps.map_folder import Map
 from nerf_reversal_ros.maps.opening import open_map
 
-ADVICE = JobAdvice(remedies.SAME_COMMAND, remedies.OTHER_DEVICE)
 MEMORY_GB = 0.5
 """Memory that Ray sets aside for the evaluation of a bag [GB]."""
 
@@ -124,7 +122,6 @@ def _run_on_ray(jobs: Sequence[BagJob], states: JobStates, ray: str) -> Iterator
     """Run the jobs on a cluster; an image keeps one core busy."""
     ray_jobs = []
     for job in jobs:
-        gpus = 1.0 if job.config.localizer.device == 'cuda' else 0.0
-        resources = Resources(cpus=1, gpus=gpus, memory_gb=MEMORY_GB)
-        ray_jobs.append(RayJob(str(job.bag), 'bag', job, resources, ADVICE, job.needs))
+        resources = one_core(job.config.localizer.device, MEMORY_GB)
+        ray_jobs.append(RayJob(str(job.bag), 'bag', job, resources, ONE_CORE_ADVICE, job.needs))
     return run_on_ray(ray_jobs, ray, states)

@@ -39,6 +39,10 @@ class JobAdvice(NamedTuple):
     """If no machine has the resources of a job."""
 
 
+ONE_CORE_ADVICE = JobAdvice(remedies.SAME_COMMAND, remedies.OTHER_DEVICE)
+"""For jobs of one core: what a machine can lack is the GPU."""
+
+
 @dataclass(frozen=True)
 class RayJob:
     """What runs on a machine of the cluster."""

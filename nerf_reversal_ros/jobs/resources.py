@@ -33,3 +33,8 @@ class Resources(ValidatedConfig):
     def by_ray_name(self) -> dict[str, float]:
         """The same by the names of Ray; memory in bytes."""
         return {'CPU': float(self.ray_cpus), 'GPU': self.gpus, 'memory': self.memory_gb * 1e9}
+
+
+def one_core(device: str, memory_gb: float) -> Resources:
+    """Return the resources of work that keeps one core busy, with a GPU if the device is one."""
+    return Resources(cpus=1, gpus=1.0 if device == 'cuda' else 0.0, memory_gb=memory_gb)

@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from nerf_reversal_ros.capture.open_capture import open_capture
-from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import BuildConfig
 from nerf_reversal_ros.core.devices import resolve_device
 from nerf_reversal_ros.core.errors import BuildError
 from nerf_reversal_ros.core.files import atomic_write
 from nerf_reversal_ros.core.progress import ProgressCallback
 from nerf_reversal_ros.jobs.job_states import DONE, FAILED, JobStates
-from nerf_reversal_ros.jobs.ray_cluster import JobAdvice, RayJob, run_on_ray
-from nerf_reversal_ros.jobs.resources import DEFAULT_RAY_CPUS, Resources
+from nerf_reversal_ros.jobs.ray_cluster import ONE_CORE_ADVICE, RayJob, run_on_ray
+from nerf_reversal_ros.jobs.resources import one_core
 from nerf_reversal_ros.study.data import StudyData
 from nerf_reversal_ros.study.plan import Experiment, StudyPlan
 from nerf_reversal_ros.study.training import codec_quality, train_experiment, trivial_baselines
 
-ADVICE = JobAdvice(remedies.SAME_COMMAND, remedies.OTHER_DEVICE)
 BYTES_PER_PIXEL = 12
 """Of the training images, with what a codec makes of them."""
 BASE_MEMORY_GB = 1.0
@@ -106,11 +104,9 @@ def train_rows_on_ray(
     jobs = []
     for experiment, file in files.items():
         memory_gb = BASE_MEMORY_GB + BYTES_PER_PIXEL * data.pixel_count(experiment) / 1e9
-        gpus = 1.0 if data.device.type == 'cuda' else 0.0
-        resources = Resources(cpus=DEFAULT_RAY_CPUS, gpus=gpus, memory_gb=memory_gb)
-        work = RowJob(inputs, experiment, file)
-        needs = inputs.bag, inputs.work_dir
-        jobs.append(RayJob(experiment.name, 'network', work, resources, ADVICE, needs))
+        resources = one_core(data.device.type, memory_gb)
+        work, needs = RowJob(inputs, experiment, file), (inputs.bag, inputs.work_dir)
+        jobs.append(RayJob(experiment.name, 'network', work, resources, ONE_CORE_ADVICE, needs))
     states, failed = JobStates([job.name for job in jobs], changed), dict[str, str]()
     for ended in run_on_ray(jobs, ray, states):
         states.end(ended.name, FAILED if ended.reason else DONE, note=ended.reason)

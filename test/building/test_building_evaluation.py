@@ -16,12 +16,12 @@ from nerf_reversal_ros.core import remedies
 from nerf_reversal_ros.core.config import LocalizerConfig
 from nerf_reversal_ros.core.errors import ConfigError, MapError
 from nerf_reversal_ros.core.geometry import FloatArray, inverse, make_pose
-from nerf_reversal_ros.evaluation.bag_jobs import ADVICE
 from nerf_reversal_ros.evaluation.building_evaluation import (
     BuildingEvaluation,
     evaluate_building,
     NOT_JUDGED,
 )
+from nerf_reversal_ros.jobs.ray_cluster import ONE_CORE_ADVICE
 from nerf_reversal_ros.maps.building_folder import Building
 
 ROOM_OF_IMAGE = ('east',) * 6 + ('west',) * 2
@@ -169,4 +169,4 @@ def test_of_many_bags_one_that_fails_stops_no_other_and_files_of_one_bag_are_ref
     assert main(['evaluate', str(east), str(gone), str(bag), *arguments, *report]) == 1
     assert capsys.readouterr().err.endswith(f'{remedies.ONE_BAG_HERE}\n')
     assert main(['evaluate', str(east), str(bag), *arguments, *report]) == 0  # the remedy
-    assert ADVICE.lost == remedies.SAME_COMMAND  # what has been done, here without Ray
+    assert ONE_CORE_ADVICE.lost == remedies.SAME_COMMAND  # what has been done, here without Ray

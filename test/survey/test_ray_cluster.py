@@ -32,9 +32,9 @@ cluster_utils = pytest.importorskip('ray.cluster_utils')
 STORE_BYTES = 80 << 20
 
 
-def add_node(cluster, cpus=1):
+def add_node(cluster):
     return cluster.add_node(
-        num_cpus=cpus, object_store_memory=STORE_BYTES, node_ip_address='127.0.0.1'
+        num_cpus=1, object_store_memory=STORE_BYTES, node_ip_address='127.0.0.1'
     )
 
 
@@ -186,27 +186,24 @@ def test_bags_are_evaluated_on_workers_as_they_are_here(cluster, alone, room_bag
 
 def test_networks_of_a_study_are_trained_on_workers(cluster, room_bags, tmp_path):
     nodes, _ = cluster
-    node = add_node(nodes, cpus=2)  # what a network takes
     plan = StudyPlan(
         (20, 30), epochs=2, full_views=10, width=48, only=('MLP, raw', 'CNN, raw, 30')
     )
     arguments = room_bags / 'lab', tmp_path / 'work', SETTINGS, plan
-    seen = []
+    seen = set()
 
     def changed(states):
-        seen.extend((row.name, row.worker) for row in states.rows.values() if row.worker)
+        seen.update((row.name, row.worker) for row in states.rows.values() if row.worker)
 
     there = run_study(*arguments, device='cpu', ray=nodes.address, changed=changed)
-    nodes.remove_node(node)
     names = [experiment.name for experiment in plan.experiments()]
     assert [row['name'] for row in there['rows']] == names and len(names) == 2
     assert {name for name, _ in seen} == set(names)
     assert not any(f':{os.getpid()}' in worker for _, worker in seen)
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / 'work/rows').iterdir()}
+    assert len(os.listdir(tmp_path / 'work/rows')) == len(names)
     assert run_study(*arguments, device='cpu') == there  # nothing is left to train
     (tmp_path / 'work/rows').rename(tmp_path / 'work/of_workers')
     here = run_study(*arguments, device='cpu')
-    assert len(files) == len(names)
     for row, other in zip(here['rows'], there['rows'], strict=True):
         assert row['trivial'] == other['trivial']
         assert row['stretch']['median_translation_m'] == pytest.approx(
